@@ -1,0 +1,200 @@
+"""The DataPlane protocol: what the control plane may ask of whatever carries the packets.
+
+Two things implement it: `bcc_plane.BccPlane`, over the pinned maps in the kernel, and `fake.FakePlane`, in memory,
+for tests. Both pass the same tests (`tests/contract/test_planes.py`). All methods block (a map-in-map update waits
+for an RCU grace period, milliseconds) and so are called from a worker thread; none is called twice at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xdplb.model.next_hop import NextHop
+from xdplb.model.vip import Forward, Vip, VipKey
+
+__all__ = [
+    "Attachment",
+    "BackendCounters",
+    "BackendEntry",
+    "Capacity",
+    "Counters",
+    "DataPlane",
+    "FlowRecords",
+    "Slots",
+    "VipCounters",
+    "VipEntry",
+]
+
+Slots = NDArray[np.uint32]
+"""A VIP's table, shape (TABLE_SIZE,): owner id in the low 16 bits, previous in the high 16 (0 steady, 0xffff pinned)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much the maps hold. Fixed when the data plane is loaded."""
+
+    vips: int = 1024
+    backends: int = 16384
+    flows: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A NIC with the program on it; `mode` is `native` or `skb`."""
+
+    interface: str
+    ifindex: int
+    mode: str
+    program_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class VipEntry:
+    """A VIP in the index: `id` (0 <= id < capacity.vips) selects its table and counters."""
+
+    id: int
+    key: VipKey
+    track_always: bool
+    hash_source: bool
+    idle_seconds: int
+
+    @classmethod
+    def of(cls, vip_id: int, vip: Vip) -> VipEntry:
+        """Return the entry that says what `vip` asks for."""
+        return cls(vip_id, vip.key, vip.tracking == "always", vip.hash == "source", vip.idle_timeout_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """A backend in the maps: `id` (1 <= id < min(capacity.backends, 0xffff)), `epoch` 0 to 65535.
+
+    `usable` False: packets whose record or slot names it are not sent. `next_hop` None makes it unusable. Of a next
+    hop only MACs, ifindex, mtu and source reach the maps; one read back has interface "" and gateway None.
+    """
+
+    id: int
+    epoch: int
+    vip_id: int
+    address: IPv4Address
+    forward: Forward
+    usable: bool
+    next_hop: NextHop | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendCounters:
+    """Summed over CPUs since the id was given to this backend."""
+
+    packets: int = 0
+    bytes: int = 0
+    new_flows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VipCounters:
+    """Summed over CPUs since the id was given to this VIP."""
+
+    packets: int = 0
+    bytes: int = 0
+    new_flows: int = 0
+    at_risk: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """One reading of all counters. `reasons` has every reason, lower case, such as `drop_no_backend`."""
+
+    vips: Mapping[int, VipCounters]
+    backends: Mapping[int, BackendCounters]
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRecords:
+    """One scan of the flow table, as columns of equal length n. `key` is shape (n, 16), opaque, for `delete_flows`.
+
+    `source`, `destination` are addresses and `source_port`, `destination_port` ports in host order; `backend` and
+    `epoch` say whom it belongs to; `flags` are FLOW_* of layout; `age` is seconds since the last packet.
+    """
+
+    key: NDArray[np.uint8]
+    source: NDArray[np.uint32]
+    source_port: NDArray[np.uint16]
+    destination: NDArray[np.uint32]
+    destination_port: NDArray[np.uint16]
+    protocol: NDArray[np.uint8]
+    backend: NDArray[np.uint16]
+    epoch: NDArray[np.uint16]
+    flags: NDArray[np.uint32]
+    age: NDArray[np.float64]
+
+
+class DataPlane(Protocol):
+    """What carries the packets. Errors of the kernel are raised as PlatformError."""
+
+    @property
+    def capacity(self) -> Capacity:
+        """How much the maps hold."""
+        ...
+
+    def attachments(self) -> Sequence[Attachment]:
+        """Return the NICs the program is on now."""
+        ...
+
+    def read_vips(self) -> Mapping[int, VipEntry]:
+        """Return the VIPs the packets see, by id."""
+        ...
+
+    def write_vips(self, vips: Sequence[VipEntry]) -> None:
+        """Swap the whole index: packets see the old or the new one, and only the new one once this returns."""
+        ...
+
+    def read_table(self, vip_id: int) -> Slots | None:
+        """Return a copy of a VIP's table, None where it has none."""
+        ...
+
+    def write_table(self, vip_id: int, slots: Slots) -> None:
+        """Swap a VIP's whole table, with the same promise as `write_vips`."""
+        ...
+
+    def delete_table(self, vip_id: int) -> None:
+        """Take a VIP's table away; no error where it has none."""
+        ...
+
+    def read_backends(self) -> Mapping[int, BackendEntry]:
+        """Return the backends in the maps, by id; those never written are left out."""
+        ...
+
+    def write_backends(self, backends: Sequence[BackendEntry]) -> None:
+        """Write these entries, others untouched. A new (id, epoch) starts with counters at zero."""
+        ...
+
+    def clear_backends(self, ids: Sequence[int]) -> None:
+        """Empty these entries; no table may name them any more."""
+        ...
+
+    def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
+        """Start the counters of these VIP ids at zero, before an id is given to another VIP."""
+        ...
+
+    def counters(self) -> Counters:
+        """Read all counters."""
+        ...
+
+    def scan_flows(self) -> FlowRecords:
+        """Read the whole flow table. What is added while it runs may be missing."""
+        ...
+
+    def flow_count(self) -> int:
+        """Return how many records the flow table holds."""
+        ...
+
+    def delete_flows(self, records: FlowRecords) -> None:
+        """Delete these records; no error for those already gone."""
+        ...
