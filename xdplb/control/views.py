@@ -1,0 +1,194 @@
+"""What is so, as plain values: what the API renders and the CLI prints.
+
+A view is taken at one moment and never changes. Times are UTC; counters only ever grow while an id lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from xdplb.dataplane.plane import Attachment, Capacity
+from xdplb.model.backend import Backend, Health
+from xdplb.model.health import HealthCheck
+from xdplb.model.vip import Forward, Vip
+
+__all__ = [
+    "BackendStatsView",
+    "BackendView",
+    "CheckView",
+    "DataplaneView",
+    "DrainState",
+    "DrainView",
+    "DryRun",
+    "OperatingStatus",
+    "SlotsView",
+    "StatsView",
+    "StatusView",
+    "UseView",
+    "VipStatsView",
+    "VipView",
+]
+
+
+class OperatingStatus(StrEnum):
+    """How a VIP is doing: all of its ready backends serve, some do, none does, or it has none."""
+
+    ONLINE = "ONLINE"
+    DEGRADED = "DEGRADED"
+    OFFLINE = "OFFLINE"
+    NO_BACKEND = "NO_BACKEND"
+
+
+class DrainState(StrEnum):
+    """Where a drain is: connections left, none left, or the time given is over with some left."""
+
+    DRAINING = "draining"
+    DRAINED = "drained"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a change would do, a sentence each; nothing was done."""
+
+    would_change: bool
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsView:
+    """How many of a VIP's slots are in each state."""
+
+    steady: int
+    moving: int
+    pinned: int
+
+
+@dataclass(frozen=True, slots=True)
+class VipView:
+    """A VIP as asked for and as it is. `generation` is the last change to it, its backends or its check."""
+
+    vip: Vip
+    generation: int
+    observed_generation: int
+    operating_status: OperatingStatus
+    slots: SlotsView
+    backends: int
+    backends_serving: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainView:
+    """A drain; `flows` are the open connections seen, None before the first count."""
+
+    state: DrainState
+    started: datetime
+    deadline: datetime
+    quiet_seconds: float
+    flows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendView:
+    """A backend as asked for and as it is.
+
+    `reason` is a sentence about the health, empty when there is nothing to say. `share` is its part, 0 to 1, of the
+    VIP's new connections now. `flows` are its recorded open connections at the latest scan, None when not scanned:
+    only flows in slots that change are recorded (all of them with tracking = always).
+    """
+
+    backend: Backend
+    forward: Forward
+    generation: int
+    observed_generation: int
+    health: Health
+    reason: str
+    since: datetime
+    share: float
+    flows: int | None
+    mac: str | None
+    interface: str | None
+    drain: DrainView | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """The checks of one backend: what they say and what the latest one found."""
+
+    backend: str
+    check: HealthCheck
+    health: Health
+    reason: str
+    since: datetime
+    last_run: datetime | None
+    last_passed: bool | None
+    last_seconds: float | None
+    passes: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatsView:
+    """Counters of one backend; `bytes` are of frames as they came in, Ethernet included."""
+
+    backend: str
+    packets: int
+    bytes: int
+    new_flows: int
+
+
+@dataclass(frozen=True, slots=True)
+class VipStatsView:
+    """Counters of one VIP and its backends; `at_risk` are packets that no record could place."""
+
+    vip: str
+    packets: int
+    bytes: int
+    new_flows: int
+    at_risk: int
+    backends: tuple[BackendStatsView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatsView:
+    """All counters. `drops` and `passes` are packets by reason, such as `no_backend`."""
+
+    vips: tuple[VipStatsView, ...]
+    drops: Mapping[str, int]
+    passes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class UseView:
+    """How much of a map is in use."""
+
+    used: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataplaneView:
+    """The data plane as loaded: NICs with program ids, map layout version, and how full its maps are."""
+
+    layout: int
+    capacity: Capacity
+    attachments: tuple[Attachment, ...]
+    vips: UseView
+    backends: UseView
+    flows: UseView
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """The whole host on one page. `last_error` is a sentence, empty when the data plane has what was asked."""
+
+    version: str
+    started: datetime
+    generation: int
+    observed_generation: int
+    attachments: tuple[Attachment, ...]
+    vips: tuple[VipView, ...]
+    last_error: str
