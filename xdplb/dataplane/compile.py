@@ -1,0 +1,133 @@
+"""Compiling C with bcc in a child process that ends with it, so that the daemon never carries LLVM (over 100 MB).
+
+`compile_program` runs `python -m xdplb.dataplane.compile` with a request as JSON on its stdin. The child compiles, lets
+bcc pick up the maps that are pinned where the source says, loads the functions, pins them, and answers in JSON on
+its stdout. What the compiler and the verifier print comes on its stderr; its end goes into the error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xdplb.model.errors import PlatformError
+
+from . import kernel_headers
+from .libbpf import Fd, obj_pin
+
+__all__ = ["CompileRequest", "compile_program"]
+
+TIMEOUT_SECONDS = 180
+LOG_LINES = 25
+
+
+@dataclass(frozen=True, slots=True)
+class CompileRequest:
+    """One C text and its flags; `programs` maps each function to load to the path where it is pinned."""
+
+    text: str
+    flags: list[str] = field(default_factory=list)
+    programs: dict[str, str] = field(default_factory=dict)
+
+
+def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, cache_dir: Path | None = None) -> None:
+    """Compile `text`, load each function of `programs` as XDP and pin it at its path.
+
+    Maps declared with a pin path are used if pinned there: create them first. `cache_dir` keeps merged kernel headers.
+    PlatformError says what is missing on this host, or ends with what the compiler or the verifier said.
+    """
+    request = CompileRequest(text, flags, {name: str(path) for name, path in programs.items()})
+    environment = dict(os.environ)
+    headers = kernel_headers.find(cache_dir)
+    if headers is not None:
+        environment["BCC_KERNEL_SOURCE"] = str(headers)
+    answer, log = _run_child(request, environment)
+    if answer is None:
+        raise PlatformError("the compiler process ended without an answer" + log, hint="look for it in `dmesg`")
+    if "error" in answer:
+        detail, hint = _explain(answer)
+        raise PlatformError(detail + (log if answer["error"] in {"compile", "load"} else ""), hint=hint)
+
+
+def _run_child(request: CompileRequest, environment: dict[str, str]) -> tuple[dict[str, Any] | None, str]:
+    # -P: a file bcc.py in the current folder must not be taken for bcc.
+    command = [sys.executable, "-P", "-m", "xdplb.dataplane.compile"]
+    try:
+        child = subprocess.run(
+            command,
+            input=json.dumps(asdict(request)),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise PlatformError(
+            f"compiling the packet path took over {TIMEOUT_SECONDS} seconds",
+            hint="try again when the host is less busy",
+        ) from None
+    last = child.stdout.strip().rpartition("\n")[2]
+    log = "\n".join(child.stderr.strip().splitlines()[-LOG_LINES:])
+    try:
+        return json.loads(last), f":\n{log}" if log else ""
+    except ValueError:
+        return None, f" (exit status {child.returncode}):\n{log}"
+
+
+def _explain(answer: dict[str, Any]) -> tuple[str, str]:
+    """Return the sentence and the hint for a failure the child reports."""
+    detail = str(answer.get("detail", ""))
+    debian = "apt-get install python3-bpfcc, and a venv made by /usr/bin/python3 -m venv --system-site-packages"
+    match answer["error"]:
+        case "no-bcc":
+            return f"this Python ({sys.executable}) has no bcc: {detail}", debian
+        case "wrong-bcc":
+            return f"the module bcc at {detail} is another project of that name", f"pip uninstall bcc; then {debian}"
+        case "compile":
+            return "bcc could not compile the packet path", "check the kernel headers with `xdplb doctor`"
+        case "load" if answer.get("permission"):
+            return "this process may not load a BPF program", "run it as root (CAP_BPF and CAP_NET_ADMIN)"
+        case "load":
+            return f"the kernel refused the program: {detail}", "please report it with the log and `uname -r`"
+        case _:
+            return f"the program could not be pinned: {detail}", "mount -t bpf bpf /sys/fs/bpf, or set --pin-dir"
+
+
+def _child(request: CompileRequest) -> dict[str, Any]:
+    """Compile, load and pin; return the answer. Runs in the child only: bcc is imported here and nowhere else."""
+    try:
+        import bcc  # noqa: PLC0415
+    except ImportError as error:
+        return {"error": "no-bcc", "detail": str(error)}
+    if not hasattr(bcc, "BPF"):
+        return {"error": "wrong-bcc", "detail": str(getattr(bcc, "__file__", "?"))}
+    try:
+        module = bcc.BPF(text=request.text, cflags=request.flags)
+    except Exception as error:  # bcc raises no narrower class
+        return {"error": "compile", "detail": str(error)}
+    for name, path in request.programs.items():
+        try:
+            function = module.load_func(name, bcc.BPF.XDP)
+        except Exception as error:
+            return {"error": "load", "detail": str(error), "permission": "not permitted" in str(error)}
+        try:
+            obj_pin(Fd(os.dup(function.fd)), Path(path))
+        except OSError as error:
+            return {"error": "pin", "detail": f"{path}: {error.strerror}"}
+    return {}
+
+
+def _main() -> None:
+    request = CompileRequest(**json.load(sys.stdin))
+    sys.stdout.write(json.dumps(_child(request)) + "\n")
+
+
+if __name__ == "__main__":
+    _main()

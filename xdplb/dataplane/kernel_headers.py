@@ -1,0 +1,113 @@
+"""Finding kernel headers that bcc can use.
+
+The packet path includes only `uapi/` headers, which are the same for every kernel, so that headers of another version
+than the one that runs will do. Debian splits its headers in two folders, `-common` and `-amd64`, and bcc takes only
+one: the two are merged as a tree of symlinks.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import tempfile
+from pathlib import Path
+
+from xdplb.model.errors import PlatformError
+
+__all__ = ["DEBIAN_ARCHITECTURE", "find", "merge"]
+
+DEBIAN_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def find(
+    cache_dir: Path | None = None,
+    *,
+    modules: Path = Path("/lib/modules"),
+    sources: Path = Path("/usr/src"),
+    kheaders: Path = Path("/sys/kernel/kheaders.tar.xz"),
+) -> Path | None:
+    """Return the folder for BCC_KERNEL_SOURCE, None where bcc finds the headers by itself.
+
+    A merged tree is kept in `cache_dir`, or in /var/cache/xdplb, or else in a temporary folder. PlatformError, with the
+    command that installs them, where there are none.
+    """
+    given = os.environ.get("BCC_KERNEL_SOURCE")
+    if given:
+        return _checked(Path(given))
+    build = modules / platform.release() / "build"
+    if (build / "include").is_dir() or kheaders.exists():
+        return None
+    pair = _debian_pair(sources)
+    if pair is None:
+        raise PlatformError(
+            "no kernel headers were found, which compiling the packet path needs",
+            hint=f"apt-get install linux-headers-{DEBIAN_ARCHITECTURE} (of any version), or set BCC_KERNEL_SOURCE",
+        )
+    common, flavour = pair
+    return _merged(common, flavour, cache_dir)
+
+
+def _checked(folder: Path) -> Path:
+    if (folder / "include").is_dir():
+        return folder
+    raise PlatformError(
+        f"BCC_KERNEL_SOURCE is {folder}, which holds no kernel headers",
+        hint="unset it, or name a folder with include/ and arch/ in it",
+    )
+
+
+def _debian_pair(sources: Path) -> tuple[Path, Path] | None:
+    """Return the newest pair of `-common` and architecture folders that belong together."""
+    pairs = []
+    for common in sources.glob("linux-headers-*-common"):
+        flavour = common.with_name(common.name.removesuffix("-common") + f"-{DEBIAN_ARCHITECTURE}")
+        if (common / "include" / "uapi").is_dir() and flavour.is_dir():
+            pairs.append((common, flavour))
+    return max(pairs, key=lambda pair: _version(pair[0]), default=None)
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", folder.name))
+
+
+def _merged(common: Path, flavour: Path, cache_dir: Path | None) -> Path:
+    for base in (cache_dir, Path("/var/cache/xdplb"), None):
+        try:
+            folder = base if base else Path(tempfile.gettempdir()) / f"xdplb-{os.geteuid()}"
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.geteuid():
+                continue  # a folder somebody else made in /tmp is not to be compiled from
+            return merge(common, flavour, folder / f"headers-{flavour.name.removeprefix('linux-headers-')}")
+        except OSError as error:
+            failure = error
+    raise PlatformError(
+        f"the kernel headers could not be merged: {failure}", hint="make /var/cache/xdplb writable, with free space"
+    )
+
+
+def merge(common: Path, flavour: Path, target: Path) -> Path:
+    """Make `target` a tree of symlinks to both folders, `flavour` first, and return it; kept if it is there already."""
+    if target.is_dir():
+        return target
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".headers-") as scratch:
+        tree = Path(scratch) / "tree"
+        _link([flavour, common], tree)
+        try:
+            tree.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was first, with the same content
+                raise
+    return target
+
+
+def _link(origins: list[Path], target: Path) -> None:
+    """Link what only one origin has; where several have a folder of that name, make one and go into it."""
+    target.mkdir()
+    for name in sorted({entry.name for origin in origins for entry in origin.iterdir()}):
+        holders = [origin / name for origin in origins if (origin / name).exists()]
+        folders = [holder for holder in holders if holder.is_dir()]
+        if len(folders) > 1:
+            _link(folders, target / name)
+        elif holders:
+            (target / name).symlink_to(holders[0])

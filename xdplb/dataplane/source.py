@@ -1,0 +1,82 @@
+"""The C sources: where they are, and one text of them for bcc, which rewrites map calls in the main file only."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from xdplb.model.errors import PlatformError
+
+from .plane import Capacity
+
+__all__ = ["capacity_defines", "compile_flags", "flatten", "source_dir", "source_hash", "vip_groups"]
+
+INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
+
+
+def source_dir() -> Path:
+    """Return the folder of the C sources: inside the package in a wheel, beside it in a clone."""
+    package = Path(__file__).resolve().parent.parent
+    for candidate in (package / "_bpf", package.parent / "bpf"):
+        if (candidate / "lib" / "layout.h").is_file():
+            return candidate
+    raise PlatformError(
+        f"the C sources of the packet path are not installed with {package}",
+        hint="install xdplb from its wheel, or run it from a clone",
+    )
+
+
+def flatten(main: Path) -> str:
+    """Return the text of `main` with every `#include "..."` replaced by the file, each once.
+
+    `#line` directives keep the compiler's messages pointing to the real files. `#include <...>` stays.
+    """
+    return "".join(_lines(main.resolve(), set()))
+
+
+def _lines(path: Path, seen: set[Path]) -> Iterator[str]:
+    seen.add(path)
+    yield f'#line 1 "{path}"\n'
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
+        match = INCLUDE.match(line)
+        if match is None:
+            yield line
+            continue
+        included = (path.parent / match[1]).resolve()
+        if included not in seen:
+            yield from _lines(included, seen)
+        yield f'#line {number + 1} "{path}"\n'
+
+
+def vip_groups(capacity: Capacity) -> int:
+    """Return how many groups of the VIP index make room for `capacity.vips`: the power of two at four times that."""
+    return int(1 << (4 * capacity.vips - 1).bit_length())
+
+
+def capacity_defines(capacity: Capacity) -> dict[str, str]:
+    """Return the macros that size the maps."""
+    return {
+        "MAX_VIPS": str(capacity.vips),
+        "MAX_BACKENDS": str(capacity.backends),
+        "MAX_FLOWS": str(capacity.flows),
+        "VIP_GROUPS": str(vip_groups(capacity)),
+    }
+
+
+def compile_flags(pin_dir: Path, capacity: Capacity | None = None, **defines: str) -> list[str]:
+    """Return the compiler's arguments: PIN_DIR as a C string, the capacities and further macros."""
+    macros: Mapping[str, str] = {
+        "PIN_DIR": f'"{pin_dir}"',
+        **(capacity_defines(capacity) if capacity else {}),
+        **defines,
+    }
+    return [f"-D{name}={value}" for name, value in macros.items()]
+
+
+def source_hash(text: str, flags: list[str]) -> int:
+    """Return 64 bits that change with the program's text, wherever it is installed, or with its flags."""
+    portable = re.sub(r"(?m)^#line .*$", "", text)
+    digest = hashlib.sha256("\0".join([portable, *flags]).encode()).digest()
+    return int.from_bytes(digest[:8], "little")
