@@ -23,10 +23,10 @@
 
 struct vip_entry {
 	__be32 address;
-	__be16 port;	   /* 0 with protocol 0: no VIP, but says that `address` has VIPs */
-	__u8 protocol;	   /* IPPROTO_TCP or IPPROTO_UDP; entries are filled from the front, an empty one has address 0 */
-	__u8 flags;	   /* VIP_* */
-	__u16 id;	   /* index into vip_tables and vip_stats */
+	__be16 port;   /* 0 with protocol 0: no VIP, but says that `address` has VIPs */
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP; entries are filled from the front, an empty one has address 0 */
+	__u8 flags;    /* VIP_* */
+	__u16 id;      /* index into vip_tables and vip_stats */
 	__u16 idle_seconds; /* a record that was silent for longer yields to a new SYN */
 	__u32 unused;
 };
@@ -43,8 +43,8 @@ struct vip_index {
 #define TABLE_SIZE 65537
 #define SLOT_OWNER(slot) ((slot)&0xffff)
 #define SLOT_PREVIOUS(slot) ((slot) >> 16)
-#define NO_BACKEND 0		/* as owner: nobody; as previous: the slot is steady */
-#define SLOT_PINNED 0xffff	/* as previous: records win over the owner, nothing new is recorded */
+#define NO_BACKEND 0       /* as owner: nobody; as previous: the slot is steady */
+#define SLOT_PINNED 0xffff /* as previous: records win over the owner, nothing new is recorded */
 
 struct vip_table {
 	__u32 slots[TABLE_SIZE];
@@ -65,15 +65,15 @@ struct backend {
 	__u8 destination_mac[6];
 	__u16 epoch; /* ids are reused; a record made for an earlier holder of the id does not count */
 	__u8 source_mac[6];
-	__u8 forward; /* FORWARD_* */
-	__u8 flags;   /* BACKEND_* */
-	__u32 ifindex; /* leaves by this NIC: XDP_TX when it came in by it, else a redirect */
+	__u8 forward;   /* FORWARD_* */
+	__u8 flags;     /* BACKEND_* */
+	__u32 ifindex;  /* leaves by this NIC: XDP_TX when it came in by it, else a redirect */
 	__be32 address; /* ipip: outer destination */
-	__be32 source;	/* ipip: outer source; where source_mask has bits, the flow's hash fills them */
+	__be32 source;  /* ipip: outer source; where source_mask has bits, the flow's hash fills them */
 	__be32 source_mask;
 	__u32 checksum; /* ipip: sum of the outer header's 16-bit words that never change, not folded, not inverted */
-	__u16 mtu;	/* of the NIC it leaves by, without Ethernet */
-	__u16 vip;	/* id of the VIP it belongs to */
+	__u16 mtu;      /* of the NIC it leaves by, without Ethernet */
+	__u16 vip;      /* id of the VIP it belongs to */
 	__u32 unused[4];
 };
 
@@ -87,20 +87,20 @@ struct flow_key {
 };
 
 #define FLOW_ESTABLISHED 0x01 /* the client has sent more than SYNs */
-#define FLOW_FIN 0x02	      /* the client has sent a FIN: a new SYN is a new connection */
-#define FLOW_RST 0x04	      /* the client has sent a RST */
+#define FLOW_FIN 0x02         /* the client has sent a FIN: a new SYN is a new connection */
+#define FLOW_RST 0x04         /* the client has sent a RST */
 
 struct flow {
 	__u16 backend;
 	__u16 epoch;
-	__u32 flags;	/* FLOW_* */
+	__u32 flags;     /* FLOW_* */
 	__u64 last_seen; /* ns, CLOCK_MONOTONIC as bpf_ktime_get_coarse_ns gives it */
 };
 
 /* --- counters, all per CPU -------------------------------------------------------------------------------------*/
 struct backend_counters {
 	__u64 packets;
-	__u64 bytes;	 /* of frames as they came in, with Ethernet */
+	__u64 bytes;     /* of frames as they came in, with Ethernet */
 	__u64 new_flows; /* SYNs sent on; for UDP, records made */
 	__u64 unused;
 };

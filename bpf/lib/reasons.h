@@ -7,17 +7,17 @@
 #define XDPLB_REASONS_H
 
 enum reason {
-	PASS_NOT_IPV4,	      /* ARP, IPv6, VLAN and whatever else is no IPv4 */
-	PASS_NOT_TCP_UDP,     /* ICMP and other protocols */
-	PASS_NO_VIP,	      /* no VIP has this address, port and protocol */
-	PASS_MALFORMED,	      /* cut short or lengths that contradict each other: the stack decides */
-	PASS_FRAGMENT,	      /* a fragment for an address without VIPs */
-	DROP_FRAGMENT,	      /* a fragment for an address with VIPs: it does not carry ports */
-	DROP_NO_BACKEND,      /* the slot has no owner: no backend is usable */
-	DROP_BACKEND_DOWN,    /* the backend chosen may not be sent to: its next hop is unknown or it failed */
-	DROP_TOO_BIG,	      /* does not fit the NIC's MTU once it is encapsulated */
-	DROP_NO_HEADROOM,     /* the driver left no room in front of the frame for the outer header */
-	DROP_INTERNAL,	      /* a map lookup that cannot fail failed */
+	PASS_NOT_IPV4,     /* ARP, IPv6, VLAN and whatever else is no IPv4 */
+	PASS_NOT_TCP_UDP,  /* ICMP and other protocols */
+	PASS_NO_VIP,       /* no VIP has this address, port and protocol */
+	PASS_MALFORMED,    /* cut short or lengths that contradict each other: the stack decides */
+	PASS_FRAGMENT,     /* a fragment for an address without VIPs */
+	DROP_FRAGMENT,     /* a fragment for an address with VIPs: it does not carry ports */
+	DROP_NO_BACKEND,   /* the slot has no owner: no backend is usable */
+	DROP_BACKEND_DOWN, /* the backend chosen may not be sent to: its next hop is unknown or it failed */
+	DROP_TOO_BIG,      /* does not fit the NIC's MTU once it is encapsulated */
+	DROP_NO_HEADROOM,  /* the driver left no room in front of the frame for the outer header */
+	DROP_INTERNAL,     /* a map lookup that cannot fail failed */
 	REASONS
 };
 

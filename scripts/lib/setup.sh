@@ -1,0 +1,144 @@
+# Sourced by the scripts beside it: all that xdplb needs on a fresh Debian 12, and nothing twice.
+#
+#   source "$(dirname "${BASH_SOURCE[0]}")/lib/setup.sh"
+#   setup demo      # what it takes to run
+#   setup dev       # and what it takes to check and test
+#
+# Afterwards XDPLB_ROOT is the repository, XDPLB_BIN its venv's bin folder and XDPLB_SETUP_SECONDS what it took.
+# When there is nothing to do it takes some tens of milliseconds and needs neither root nor a network.
+
+XDPLB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+XDPLB_BIN=$XDPLB_ROOT/.venv/bin
+export XDPLB_ROOT XDPLB_BIN
+
+# Debian's own Python, whatever `python3` on the PATH is: bcc's bindings are Debian's, and only this one sees them.
+readonly SETUP_PYTHON=/usr/bin/python3
+
+setup_say() { printf 'set-up: %s\n' "$*" >&2; }
+
+setup_fail() {
+	printf 'set-up failed: %s\n' "$*" >&2
+	return 1
+}
+
+# The Debian packages for a purpose, one a line.
+setup_packages() {
+	local architecture
+	architecture=$(dpkg --print-architecture)
+	printf '%s\n' python3 python3-venv python3-bpfcc libbpf1 "linux-headers-$architecture" \
+		ca-certificates curl ethtool iproute2 procps
+	if [[ $1 == dev ]]; then
+		printf '%s\n' clang-format tcpdump
+	fi
+}
+
+# Those of the packages named that are not installed, one a line.
+setup_missing_packages() {
+	local installed
+	installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null || true)
+	local package
+	for package in "$@"; do
+		grep -qx "installed $package" <<<"$installed" || printf '%s\n' "$package"
+	done
+}
+
+setup_debian() {
+	if ! command -v dpkg-query >/dev/null || ! grep -Eqs '^ID(_LIKE)?=.*debian' /etc/os-release; then
+		setup_fail "this prepares Debian 12 and its relatives only; elsewhere install bcc's Python bindings," \
+			"libbpf, kernel headers, curl, ethtool and iproute2 by hand, and xdplb as README.md says"
+		return
+	fi
+	local wanted missing
+	mapfile -t wanted < <(setup_packages "$1")
+	mapfile -t missing < <(setup_missing_packages "${wanted[@]}")
+	if ((${#missing[@]} == 0)); then
+		return 0
+	fi
+	if ((EUID != 0)); then
+		setup_fail "these Debian packages are missing, and only root can install them: ${missing[*]}" \
+			"try: sudo apt-get install ${missing[*]}"
+		return
+	fi
+	setup_say "installing ${missing[*]}"
+	setup_apt "${missing[@]}"
+}
+
+setup_apt() {
+	local log
+	log=$(mktemp)
+	if ! { apt-get update -q -o DPkg::Lock::Timeout=300 && DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=300 \
+		--no-install-recommends "$@"; } \
+		>"$log" 2>&1 </dev/null; then
+		tail -n 15 "$log" >&2
+		rm -f "$log"
+		setup_fail "apt-get could not install $* (its last words are above): is there a network, and are the" \
+			"sources in /etc/apt those of Debian 12?"
+		return
+	fi
+	rm -f "$log"
+}
+
+# What the venv was made from: when it changes, the venv is brought up to date.
+setup_fingerprint() {
+	{
+		printf '%s\n%s\n' "$XDPLB_ROOT" "$(readlink -f "$SETUP_PYTHON")"
+		cat "$XDPLB_ROOT/pyproject.toml" "$XDPLB_ROOT/xdplb/__init__.py"
+	} | sha256sum
+}
+
+# Whether the venv has what a purpose takes; a venv for development can run the demo too.
+setup_venv_is_ready() {
+	local fingerprint stamp
+	fingerprint=$(setup_fingerprint)
+	for stamp in "$1" dev; do
+		stamp=$XDPLB_ROOT/.venv/.set-up-$stamp
+		[[ -r $stamp && $(<"$stamp") == "$fingerprint" ]] && return 0
+	done
+	return 1
+}
+
+setup_make_venv() {
+	local config=$XDPLB_ROOT/.venv/pyvenv.cfg
+	if grep -qsx 'home = /usr/bin' "$config" && grep -qsx 'include-system-site-packages = true' "$config"; then
+		return 0
+	fi
+	setup_say "making .venv over $SETUP_PYTHON"
+	"$SETUP_PYTHON" -m venv --clear --system-site-packages "$XDPLB_ROOT/.venv" ||
+		setup_fail "$SETUP_PYTHON cannot make a venv in $XDPLB_ROOT (its words are above)"
+}
+
+setup_install() {
+	local target=$XDPLB_ROOT
+	if [[ $1 == dev ]]; then
+		target+='[dev]'
+	fi
+	setup_say "installing xdplb and the Python packages it needs into .venv"
+	if ! "$XDPLB_BIN/python" -m pip install --quiet --disable-pip-version-check --editable "$target" >&2; then
+		setup_fail "pip could not install xdplb into .venv (its words are above): is there a network, or a PIP_INDEX_URL" \
+			"to be set?"
+		return
+	fi
+	setup_fingerprint >"$XDPLB_ROOT/.venv/.set-up-$1"
+}
+
+setup_venv() {
+	if setup_venv_is_ready "$1"; then
+		return 0
+	fi
+	# Two scripts started at once must not both write the venv: the second waits and finds it done.
+	local lock
+	exec {lock}<"$XDPLB_ROOT"
+	flock "$lock"
+	local status=0
+	setup_venv_is_ready "$1" || { setup_make_venv && setup_install "$1"; } || status=1
+	exec {lock}<&-
+	return "$status"
+}
+
+setup() {
+	local start=$EPOCHREALTIME
+	setup_debian "$1" && setup_venv "$1" || exit 1
+	local microseconds=$((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}))
+	printf -v XDPLB_SETUP_SECONDS '%d.%d' $((microseconds / 1000000)) $((microseconds / 100000 % 10))
+	export XDPLB_SETUP_SECONDS
+}

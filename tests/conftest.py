@@ -1,0 +1,63 @@
+"""For every test: those marked `root` run only where root, bcc and XDP are, and say so where they are not."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+import importlib.util
+import os
+import struct
+
+import pytest
+
+XDP_PASS_PROGRAM = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+"""r0 = XDP_PASS; exit."""
+
+BPF_PROG_TYPE_XDP = 6
+
+skipped = pytest.StashKey[int]()
+
+
+def _xdp_refusal() -> str:
+    """Load the smallest XDP program there is; return why the kernel refused it, or an empty string."""
+    libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    fd = libbpf.bpf_prog_load(BPF_PROG_TYPE_XDP, None, b"GPL", XDP_PASS_PROGRAM, len(XDP_PASS_PROGRAM) // 8, None)
+    if fd < 0:
+        return f"the kernel refuses an XDP program ({os.strerror(-fd)})"
+    os.close(fd)
+    return ""
+
+
+@functools.cache
+def _missing() -> str:
+    """Return what tests marked `root` lack here, or an empty string."""
+    if os.geteuid() != 0:
+        return "not root"
+    if importlib.util.find_spec("bcc") is None:
+        return "no bcc: scripts/setup installs it"
+    try:
+        return _xdp_refusal()
+    except OSError as error:
+        return f"no libbpf ({error})"
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked `root` where it cannot run; in CI that is a failure, since nobody reads skips there."""
+    if item.get_closest_marker("root") is None or not (reason := _missing()):
+        return
+    if _in_ci():
+        pytest.fail(f"needs root and XDP, and CI must have them: {reason}", pytrace=False)
+    item.config.stash[skipped] = item.config.stash.get(skipped, 0) + 1
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say loudly how many tests did not run for want of root and XDP."""
+    if count := config.stash.get(skipped, 0):
+        terminalreporter.section("NOT EVERYTHING WAS TESTED", sep="!", red=True)
+        terminalreporter.line(f"{count} tests that need root and XDP were skipped: {_missing()}", red=True)
