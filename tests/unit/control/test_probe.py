@@ -1,0 +1,144 @@
+"""One try of a check against real sockets on loopback: what each kind of answer is called."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from xdplb.control.probe import probe
+from xdplb.model.health import CheckType, HealthCheck
+
+HTTP = HealthCheck(type=CheckType.HTTP, path="/ready", timeout_seconds=0.5)
+TCP = HealthCheck(timeout_seconds=0.5)
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[int]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handler(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def answering(answer: bytes, heard: list[bytes] | None = None) -> Handler:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        if heard is not None:
+            heard.append(request)
+        writer.write(answer)
+        await writer.drain()
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("answer", "passed", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", True, "status 200"),
+        (b"HTTP/1.0 200 OK\r\n\r\nok", True, "status 200"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True, "status 200"),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", False, "status 503, wanted 200"),
+        (b"", False, "connection closed without an answer"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", False, "the answer is no HTTP: illegal status line"),
+    ],
+)
+def test_http_judges_the_answer(answer: bytes, passed: bool, reason: str) -> None:
+    async def run() -> None:
+        async with serving(answering(answer)) as port:
+            outcome = await probe(HTTP, "127.0.0.1", port)
+        assert outcome.passed is passed
+        assert outcome.reason.startswith(reason)
+
+    asyncio.run(run())
+
+
+def test_http_asks_for_the_path_and_quotes_what_is_not_ascii() -> None:
+    heard: list[bytes] = []
+    check = HealthCheck(type=CheckType.HTTP, path="/über?a=%20b")
+
+    async def run() -> None:
+        async with serving(answering(b"HTTP/1.1 200 OK\r\n\r\n", heard)) as port:
+            assert (await probe(check, "127.0.0.1", port)).passed
+
+    asyncio.run(run())
+    assert heard[0].startswith(b"GET /%C3%BCber?a=%20b HTTP/1.1\r\n")
+
+
+def test_any_expected_status_will_do_and_all_are_named() -> None:
+    check = HealthCheck(type=CheckType.HTTP, expect_status=(200, 204))
+
+    async def run(status: int) -> tuple[bool | None, str]:
+        async with serving(answering(f"HTTP/1.1 {status} X\r\n\r\n".encode())) as port:
+            outcome = await probe(check, "127.0.0.1", port)
+        return outcome.passed, outcome.reason
+
+    assert asyncio.run(run(204)) == (True, "status 204")
+    assert asyncio.run(run(404)) == (False, "status 404, wanted 200 or 204")
+
+
+def test_silence_ends_at_the_timeout() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def run() -> None:
+        async with serving(silent) as port:
+            outcome = await probe(HTTP, "127.0.0.1", port)
+        assert (outcome.passed, outcome.reason) == (False, "no answer in 0.5 s")
+        assert 0.4 < outcome.seconds < 1.0
+
+    asyncio.run(run())
+
+
+def test_tcp_needs_no_more_than_a_connection() -> None:
+    async def run() -> None:
+        async with serving(answering(b"")) as port:
+            assert (await probe(TCP, "127.0.0.1", port)).passed
+
+    asyncio.run(run())
+
+
+def test_nobody_listening_is_said_so() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        outcome = asyncio.run(probe(TCP, "127.0.0.1", holder.getsockname()[1]))
+    assert (outcome.passed, outcome.reason) == (False, "connection refused")
+
+
+def test_a_host_out_of_sockets_says_nothing_about_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(*_: object, **__: object) -> socket.socket:
+        raise OSError(24, "Too many open files")
+
+    async def run() -> None:
+        monkeypatch.setattr("xdplb.control.probe.socket.socket", no_more)
+        outcome = await probe(TCP, "127.0.0.1", 1)
+        monkeypatch.undo()
+        assert outcome.passed is None
+        assert outcome.reason == "this host could not run the check: Too many open files"
+
+    asyncio.run(run())
+
+
+def test_a_try_leaves_nothing_in_time_wait() -> None:
+    async def run() -> int:
+        async with serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as port:
+            for _ in range(20):
+                assert (await probe(HTTP, "127.0.0.1", port)).passed
+        return port
+
+    port = f":{asyncio.run(run()):04X} "
+    with open("/proc/net/tcp") as table:
+        waiting = [line for line in table if port in line and line.split()[3] == "06"]
+    assert not waiting

@@ -1,0 +1,101 @@
+"""One try of a health check: connect, perhaps ask, judge. Never raises for what a backend does.
+
+Sockets are used directly instead of streams: a try costs a fraction of the CPU, and thousands run every second. They
+are closed with a RST, which leaves nothing in TIME_WAIT on either side and frees the local port at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import h11
+
+from xdplb.model.health import CheckType, HealthCheck
+
+__all__ = ["Outcome", "probe"]
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_READ_BYTES = 16384
+_MAX_HEAD_BYTES = 65536
+_PATH_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))  # only what is not ASCII is quoted
+
+_OUR_FAULT = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES}
+)
+_SENTENCES = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset by the backend",
+    errno.EPIPE: "connection reset by the backend",
+    errno.EHOSTUNREACH: "no route to the backend, or it does not answer ARP",
+    errno.ENETUNREACH: "no route to the backend's network",
+    errno.ETIMEDOUT: "no answer to the connection attempt",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a try found. `passed` None: this host could not try (no sockets left), which says nothing of the backend."""
+
+    passed: bool | None
+    reason: str
+    seconds: float
+
+
+async def probe(check: HealthCheck, host: str, port: int) -> Outcome:
+    """Try `host`:`port` once as `check` says, within its timeout."""
+    started = time.monotonic()
+    passed: bool | None
+    try:
+        async with asyncio.timeout(check.timeout_seconds):
+            passed, reason = await _try(check, host, port)
+    except TimeoutError:
+        passed, reason = False, f"no answer in {check.timeout_seconds:g} s"
+    except OSError as error:
+        passed, reason = _judge(error)
+    return Outcome(passed, reason, time.monotonic() - started)
+
+
+def _judge(error: OSError) -> tuple[bool | None, str]:
+    code = error.errno or 0
+    words = _SENTENCES.get(code) or (os.strerror(code) if code else str(error))
+    if code in _OUR_FAULT:
+        return None, f"this host could not run the check: {words}"
+    return False, words
+
+
+async def _try(check: HealthCheck, host: str, port: int) -> tuple[bool, str]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        if check.type is CheckType.TCP:
+            return True, "connected"
+        return await _get(sock, check, host, port)
+
+
+async def _get(sock: socket.socket, check: HealthCheck, host: str, port: int) -> tuple[bool, str]:
+    loop = asyncio.get_running_loop()
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
+    headers = [("Host", f"{host}:{port}"), ("User-Agent", "xdplb"), ("Accept", "*/*"), ("Connection", "close")]
+    target = quote(check.path, safe=_PATH_AS_WRITTEN)
+    ask = http.send(h11.Request(method="GET", target=target, headers=headers))
+    await loop.sock_sendall(sock, (ask or b"") + (http.send(h11.EndOfMessage()) or b""))
+    try:
+        while not isinstance(event := http.next_event(), h11.Response):
+            if event is h11.NEED_DATA:
+                data = await loop.sock_recv(sock, _READ_BYTES)
+                if not data:
+                    return False, "connection closed without an answer"
+                http.receive_data(data)
+    except h11.RemoteProtocolError as error:
+        return False, f"the answer is no HTTP: {error}"
+    if event.status_code in check.expect_status:
+        return True, f"status {event.status_code}"
+    wanted = " or ".join(str(status) for status in check.expect_status)
+    return False, f"status {event.status_code}, wanted {wanted}"
