@@ -9,13 +9,16 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from tests.fakes import until
 from xdplb.control.checks import Checker, CheckRecord, CheckTarget, judge
 from xdplb.control.probe import Outcome
 from xdplb.model.backend import Health
 from xdplb.model.health import CheckType, HealthCheck
 
 CHECK = HealthCheck(rise=2, fall=3)
-PASS, FAIL, NO_RESULT = Outcome(True, "ok", 0.0), Outcome(False, "no", 0.0), Outcome(None, "?", 0.0)
+PASS = Outcome(passed=True, reason="ok", seconds=0.0)
+FAIL = Outcome(passed=False, reason="no", seconds=0.0)
+NO_RESULT = Outcome(passed=None, reason="?", seconds=0.0)
 U, D, N = Health.UP, Health.DOWN, Health.UNKNOWN
 
 
@@ -54,13 +57,6 @@ class Host:
 def target(epoch: int = 0, **times: float) -> CheckTarget:
     check = replace(HealthCheck(interval_seconds=0.05, rise=2, fall=2), **times)  # type: ignore[arg-type]
     return CheckTarget(epoch, IPv4Address("192.0.2.1"), 80, check)
-
-
-async def until(condition: object, seconds: float = 2.0) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def test_flips_are_reported_with_the_reason() -> None:

@@ -1,0 +1,120 @@
+"""Stand-ins for what the control plane talks to: next hops, checks, and a data plane that fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+
+from xdplb.control.checks import CheckRecord, CheckTarget, OnFlip
+from xdplb.control.probe import Outcome
+from xdplb.model.backend import Health
+from xdplb.model.next_hop import NextHop, Resolution
+
+__all__ = ["FakeClock", "FakeHealth", "FakeNextHops", "next_hop", "until"]
+
+
+def next_hop(address: IPv4Address, *, gateway: str | None = None) -> NextHop:
+    """Return a next hop whose MAC follows from the address."""
+    return NextHop(
+        destination_mac=b"\x02\x00" + address.packed,
+        source_mac=b"\x02\x01\x00\x00\x00\x01",
+        interface="eth0",
+        ifindex=2,
+        mtu=1500,
+        source=IPv4Address("192.0.2.254"),
+        gateway=None if gateway is None else IPv4Address(gateway),
+    )
+
+
+class FakeNextHops:
+    """Every address is on the segment unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.watched: frozenset[IPv4Address] = frozenset()
+        self._answers: dict[IPv4Address, Resolution] = {}
+        self._on_change: Callable[[frozenset[IPv4Address]], None] | None = None
+
+    async def start(self, on_change: Callable[[frozenset[IPv4Address]], None]) -> None:
+        self._on_change = on_change
+
+    async def stop(self) -> None:
+        self._on_change = None
+
+    def watch(self, addresses: frozenset[IPv4Address]) -> None:
+        self.watched = addresses
+
+    def lookup(self, address: IPv4Address) -> Resolution:
+        return self._answers.get(address) or Resolution(next_hop(address))
+
+    def set(self, address: str, resolution: Resolution | None) -> None:
+        """Make `address` resolve to this from now on (None: on the segment), and tell whoever listens."""
+        key = IPv4Address(address)
+        self._answers[key] = resolution or Resolution(next_hop(key))
+        if self._on_change is not None:
+            self._on_change(frozenset({key}))
+
+    def lose(self, address: str) -> None:
+        """Make `address` unresolvable."""
+        self.set(address, Resolution(None, f"{address} does not answer ARP on eth0"))
+
+
+class FakeHealth:
+    """A health source in which a test decides what the checks find."""
+
+    def __init__(self) -> None:
+        self.targets: dict[int, CheckTarget] = {}
+        self._records: dict[int, CheckRecord] = {}
+        self._on_flip: OnFlip | None = None
+
+    async def start(self, on_flip: OnFlip) -> None:
+        self._on_flip = on_flip
+
+    async def stop(self) -> None:
+        self._on_flip = None
+
+    def watch(self, targets: Mapping[int, CheckTarget], last_known: Mapping[int, Health]) -> None:
+        for backend_id, target in targets.items():
+            before = self.targets.get(backend_id)
+            if before is None or before.epoch != target.epoch:
+                self._records[backend_id] = CheckRecord(last_known.get(backend_id, Health.UNKNOWN))
+        self.targets = dict(targets)
+
+    def record(self, backend_id: int) -> CheckRecord | None:
+        return self._records.get(backend_id) if backend_id in self.targets else None
+
+    def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
+        """Change the health of every checked backend with this address."""
+        for backend_id, target in self.targets.items():
+            if str(target.address) == address:
+                passed = health is Health.UP
+                self._records[backend_id] = CheckRecord(health, datetime.now(UTC), Outcome(passed, reason, 0.001))
+                assert self._on_flip is not None, "not started"
+                self._on_flip(backend_id, health, reason)
+
+
+class FakeClock:
+    """Both clocks the manager reads, moved by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.utc = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return self.utc
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.seconds += seconds
+        self.utc += timedelta(seconds=seconds)
+
+
+async def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
+    """Return when `condition` holds; TimeoutError when it does not within `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 (what is waited for has no event to wait on)
+            await asyncio.sleep(0.005)
