@@ -23,10 +23,10 @@
 
 struct vip_entry {
 	__be32 address;
-	__be16 port;   /* 0 with protocol 0: no VIP, but says that `address` has VIPs */
+	__be16 port; /* 0 with protocol 0: no VIP, but says that `address` has VIPs */
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP; entries are filled from the front, an empty one has address 0 */
-	__u8 flags;    /* VIP_* */
-	__u16 id;      /* index into vip_tables and vip_stats */
+	__u8 flags;         /* VIP_* */
+	__u16 id;           /* index into vip_tables and vip_stats */
 	__u16 idle_seconds; /* a record that was silent for longer yields to a new SYN */
 	__u32 unused;
 };
@@ -55,6 +55,11 @@ struct vip_table {
  *
  * A MAC and what goes with it share an aligned 8-byte word, so that a neighbour that changes its MAC is never seen
  * half old and half new. One cache line an entry.
+ *
+ * `checksum` is the sum of the 16-bit words of the outer IPv4 header that never change, as they lie in memory (RFC 1071:
+ * byte order does not matter as long as it is one), neither folded nor inverted: version, header length and a TOS of 0
+ * (0x45 0x00), TTL and protocol (64, IPPROTO_IPIP), source and destination. The program adds TOS, total length, id,
+ * fragment offset and the source's hash bits.
  */
 #define FORWARD_DR 1
 #define FORWARD_IPIP 2
@@ -71,10 +76,10 @@ struct backend {
 	__be32 address; /* ipip: outer destination */
 	__be32 source;  /* ipip: outer source; where source_mask has bits, the flow's hash fills them */
 	__be32 source_mask;
-	__u32 checksum; /* ipip: sum of the outer header's 16-bit words that never change, not folded, not inverted */
+	__u32 checksum; /* ipip: see above */
 	__u16 mtu;      /* of the NIC it leaves by, without Ethernet */
 	__u16 vip;      /* id of the VIP it belongs to */
-	__u32 unused[4];
+	__u32 unused[6];
 };
 
 /* --- flows -----------------------------------------------------------------------------------------------------*/
@@ -110,6 +115,19 @@ struct vip_counters {
 	__u64 bytes;
 	__u64 new_flows;
 	__u64 at_risk; /* packets in a moving or pinned slot that no record could place, see docs/connections.md */
+};
+
+/* --- meta --------------------------------------------------------------------------------------------------------
+ *
+ * One element, for the loader alone: what the pinned maps and the pinned program were made for. Pinned last, so that
+ * maps without it are what a loader left that did not come to its end.
+ */
+struct meta {
+	__u32 layout_version;
+	__u32 vips;
+	__u32 backends;
+	__u32 flows;
+	__u64 program_hash; /* of the source and its flags, see source.py */
 };
 
 #endif

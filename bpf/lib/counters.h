@@ -1,0 +1,40 @@
+/* Counting: what is sent on, per VIP and backend, and what is not, per reason. */
+#ifndef XDPLB_COUNTERS_H
+#define XDPLB_COUNTERS_H
+
+#include "choose.h"
+#include "maps.h"
+#include "parse.h"
+
+/* Counts why this packet stops here and returns what becomes of it. */
+static __always_inline int count_stop(enum reason reason)
+{
+	__u32 key = reason;
+	__u64 *packets = reason_stats.lookup(&key);
+
+	if (packets)
+		*packets += 1;
+	return reason < DROP_FRAGMENT ? XDP_PASS : XDP_DROP;
+}
+
+static __always_inline void count_sent(const struct packet *packet, __u32 vip_id, const struct choice *choice)
+{
+	__u32 backend_id = choice->id;
+	struct backend_counters *backend = backend_stats.lookup(&backend_id);
+	struct vip_counters *vip = vip_stats.lookup(&vip_id);
+
+	if (!backend || !vip)
+		return;
+	backend->packets += 1;
+	backend->bytes += packet->frame_length;
+	vip->packets += 1;
+	vip->bytes += packet->frame_length;
+	if (choice->new_flow) {
+		backend->new_flows += 1;
+		vip->new_flows += 1;
+	}
+	if (choice->at_risk)
+		vip->at_risk += 1;
+}
+
+#endif

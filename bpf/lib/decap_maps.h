@@ -1,0 +1,24 @@
+/* The maps of decap.c, pinned under PIN_DIR by these names, and its counting. */
+#ifndef XDPLB_DECAP_MAPS_H
+#define XDPLB_DECAP_MAPS_H
+
+#include "decap_reasons.h"
+
+/* The host's addresses that tunnels may end at: any other IPIP is somebody else's. The value is not used. */
+BPF_TABLE_PINNED("hash", __be32, __u32, decap_addresses, 64, PIN_DIR "/decap_addresses");
+
+/* Per CPU: no lock, no cache line that moves between CPUs. */
+BPF_TABLE_PINNED("percpu_array", __u32, __u64, decap_stats, DECAP_REASONS, PIN_DIR "/decap_stats");
+
+/* Counts what became of a frame and returns its verdict. */
+static __always_inline int decap_count(enum decap_reason reason)
+{
+	__u32 key = reason;
+	__u64 *packets = decap_stats.lookup(&key);
+
+	if (packets)
+		*packets += 1;
+	return reason < DECAP_DROP_ECN ? XDP_PASS : XDP_DROP;
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* The hash of a flow: all balancers of a cluster, and xdplb/balance/hashing.py, compute the same.
+ *
+ * Its high half picks the slot, its low half the outer source address of IPIP, so the two do not depend on each other.
+ */
+#ifndef XDPLB_HASH_H
+#define XDPLB_HASH_H
+
+#include "layout.h"
+#include "parse.h"
+
+#define HASH_SEED 0x9e3779b97f4a7c15ULL
+
+/* The finalizer of MurmurHash3 (A. Appleby, public domain): every bit of x reaches every bit of the result. */
+static __always_inline __u64 hash_mix(__u64 x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdULL;
+	x ^= x >> 33;
+	x *= 0xc4ceb9fe1a85ec53ULL;
+	x ^= x >> 33;
+	return x;
+}
+
+static __always_inline __u64 hash_flow(const struct packet *packet, __u8 vip_flags)
+{
+	__u64 key = packet->source;
+
+	if (!(vip_flags & VIP_HASH_SOURCE))
+		key |= (__u64)packet->ports << 32;
+	return hash_mix(key ^ HASH_SEED);
+}
+
+#endif

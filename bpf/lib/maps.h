@@ -1,0 +1,45 @@
+/* The maps, and why each is of its kind. Their names are their pins' names under PIN_DIR.
+ *
+ * The loader creates and pins them before it compiles; bcc then uses what it finds pinned. No macro and no function
+ * pointer stands between a program and its map: bcc rewrites `map.lookup()` only where it is written plainly, and a
+ * call that could reach two maps would lose the kernel's inlining.
+ */
+#ifndef XDPLB_MAPS_H
+#define XDPLB_MAPS_H
+
+#include "layout.h"
+#include "reasons.h"
+
+/* What the two maps of maps hold; never looked at themselves. */
+BPF_TABLE("array", __u32, struct vip_index, vip_index_template, 1);
+BPF_TABLE("array", __u32, struct vip_table, vip_table_template, 1);
+
+/* All VIPs in one element of one inner map: the control plane swaps the whole index by one update here. */
+BPF_TABLE_PINNED("array_of_maps$vip_index_template", __u32, __u32, vip_index, 1, PIN_DIR "/vip_index");
+
+/* A table per VIP id, swapped whole. The inner array has one element, not TABLE_SIZE: the key is then a constant,
+ * which the kernel turns into an address, and a slot is one load away from it.
+ */
+BPF_TABLE_PINNED("array_of_maps$vip_table_template", __u32, __u32, vip_tables, MAX_VIPS,
+                 PIN_DIR "/vip_tables");
+
+/* By backend id. An array, since the kernel inlines its lookup (4 ns against 25 of a hash map). */
+BPF_TABLE_PINNED("array", __u32, struct backend, backends, MAX_BACKENDS, PIN_DIR "/backends");
+
+/* Flows of moving and pinned slots, and of VIPs that track always. Least recently used go first when it is full, so
+ * that it never refuses a new one; the steady path does not touch it.
+ */
+BPF_TABLE_PINNED("lru_hash", struct flow_key, struct flow, flows, MAX_FLOWS, PIN_DIR "/flows");
+
+/* Counters are per CPU: no lock, no cache line that moves between CPUs. */
+BPF_TABLE_PINNED("percpu_array", __u32, struct backend_counters, backend_stats, MAX_BACKENDS,
+                 PIN_DIR "/backend_stats");
+BPF_TABLE_PINNED("percpu_array", __u32, struct vip_counters, vip_stats, MAX_VIPS, PIN_DIR "/vip_stats");
+BPF_TABLE_PINNED("percpu_array", __u32, __u64, reason_stats, REASONS, PIN_DIR "/reason_stats");
+
+/* The NICs a frame may be redirected to, by ifindex. bcc has no word for a devmap_hash, which takes any ifindex: the one
+ * that the loader has pinned is what is used.
+ */
+BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/tx_ports", __u32, tx_ports, 64);
+
+#endif
