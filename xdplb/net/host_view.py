@@ -1,0 +1,154 @@
+"""What one namespace's kernel says about the way to a set of addresses, kept up to date by its events.
+
+Used by one thread. Every method that may change a resolution returns the addresses whose resolution did change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from xdplb.model.next_hop import Resolution
+
+from .probing import ProbeSchedule
+from .resolve import NeighbourKey, neighbour_key, resolve, why_unreachable
+from .rtnetlink import (
+    AddressChange,
+    Event,
+    LinkGone,
+    LinkInfo,
+    Neighbour,
+    NeighbourState,
+    RequestSocket,
+    Route,
+    RouteChange,
+    Unreachable,
+)
+
+__all__ = ["HostView"]
+
+
+class HostView:
+    """Links, neighbours and, for the watched addresses, routes; and the resolutions that follow from them."""
+
+    def __init__(self, requests: RequestSocket) -> None:
+        self._requests = requests
+        self._links: dict[int, LinkInfo] = {}
+        self._neighbours: dict[NeighbourKey, Neighbour] = {}
+        self._routes: dict[IPv4Address, Route | Unreachable] = {}
+        self._users: dict[NeighbourKey, set[IPv4Address]] = {}
+        self._refused: dict[NeighbourKey, int] = {}
+        self._left_by: dict[IPv4Address, int] = {}
+        self._probes = ProbeSchedule()
+        self.resolutions: dict[IPv4Address, Resolution] = {}
+
+    def resync(self) -> set[IPv4Address]:
+        """Read everything again: at the start, and after the kernel had to drop events."""
+        self._links = {link.ifindex: link for link in self._requests.links()}
+        found = self._requests.neighbours()
+        for ifindex, address in self._neighbours.keys() - {(entry.ifindex, entry.address) for entry in found}:
+            self._apply_neighbour(Neighbour(ifindex, address, NeighbourState.NONE, None), self._neighbours)
+        for entry in found:
+            self._apply_neighbour(entry, self._neighbours)
+        return self._look_up(list(self._routes))
+
+    def watch(self, addresses: frozenset[IPv4Address]) -> set[IPv4Address]:
+        """Watch these addresses and no others."""
+        for address in self._routes.keys() - addresses:
+            self._set_route(address, None)
+            del self._routes[address]
+            self._left_by.pop(address, None)
+            self.resolutions.pop(address, None)
+        return self._look_up(sorted(addresses - self._routes.keys()))
+
+    def apply(self, events: Sequence[Event]) -> set[IPv4Address]:
+        """Take in events of the kernel, in their order."""
+        stale_routes: set[IPv4Address] = set()
+        touched: set[IPv4Address] = set()
+        earlier = dict(self._neighbours)
+        for event in events:
+            if isinstance(event, Neighbour):
+                touched |= self._apply_neighbour(event, earlier)
+            elif isinstance(event, RouteChange):
+                stale_routes |= self._within(event)
+            elif isinstance(event, AddressChange) or self._apply_link(event):
+                stale_routes |= self._routes.keys()
+        return self._look_up(sorted(stale_routes)) | self._refresh(touched)
+
+    def probe(self, now: float) -> tuple[set[IPv4Address], float]:
+        """Have the kernel ask for MACs that are due; return what changed and when to call again (as `now`)."""
+        probes, wake = self._probes.due(now, self._users, self._neighbours)
+        before, self._refused = self._refused, {key: e for key, e in self._refused.items() if key in self._users}
+        for key, error in zip(probes, self._requests.probe(probes), strict=True):
+            self._refused.pop(key, None)
+            if error:
+                self._refused[key] = error
+        changed = {key for key in self._users if before.get(key) != self._refused.get(key)}
+        return self._refresh({address for key in changed for address in self._users[key]}), wake
+
+    def _apply_link(self, event: LinkInfo | LinkGone) -> bool:
+        """Return whether routes may have changed: the kernel does not announce those that go with a link."""
+        before = self._links.pop(event.ifindex, None)
+        if isinstance(event, LinkGone):
+            return before is not None
+        self._links[event.ifindex] = event
+        return before is None or replace(before, xdp_id=0, xdp_mode=None) != replace(event, xdp_id=0, xdp_mode=None)
+
+    def _apply_neighbour(self, event: Neighbour, earlier: Mapping[NeighbourKey, Neighbour]) -> set[IPv4Address]:
+        """Keep the last MAC of an entry that the kernel collected or asks for again, until it fails.
+
+        `earlier` is the table before this batch of events: an entry deleted by hand is announced as failed just before.
+        """
+        key = (event.ifindex, event.address)
+        before = earlier.get(key) if event.state == NeighbourState.NONE else self._neighbours.get(key)
+        if event.state & NeighbourState.FAILED:
+            event = replace(event, mac=None)
+        elif event.mac is None and before is not None:
+            event = replace(event, mac=before.mac)
+        self._neighbours[key] = event
+        if event.state == NeighbourState.NONE and key not in self._users:
+            del self._neighbours[key]
+        return self._users.get(key, set())
+
+    def _within(self, change: RouteChange) -> AbstractSet[IPv4Address]:
+        if change.network is None or change.network.prefixlen == 0:
+            return self._routes.keys()
+        return {address for address in self._routes if address in change.network}
+
+    def _look_up(self, addresses: Sequence[IPv4Address]) -> set[IPv4Address]:
+        for address, route in zip(addresses, self._requests.routes(addresses), strict=True):
+            self._set_route(address, route)
+        return self._refresh(addresses)
+
+    def _set_route(self, address: IPv4Address, route: Route | Unreachable | None) -> None:
+        """Set the route to `address` and note whose neighbour entry it uses now."""
+        before, after = neighbour_key(address, self._routes.get(address)), neighbour_key(address, route)
+        if route is not None:
+            self._routes[address] = route
+        if isinstance(route, Route):
+            self._left_by[address] = route.ifindex
+        if before != after:
+            if before is not None:
+                self._users[before].discard(address)
+                if not self._users[before]:
+                    del self._users[before]
+            if after is not None:
+                self._users.setdefault(after, set()).add(address)
+
+    def _refresh(self, addresses: Iterable[IPv4Address]) -> set[IPv4Address]:
+        changed: set[IPv4Address] = set()
+        for address in addresses:
+            resolution = self._resolve(address)
+            if self.resolutions.get(address) != resolution:
+                self.resolutions[address] = resolution
+                changed.add(address)
+        return changed
+
+    def _resolve(self, address: IPv4Address) -> Resolution:
+        route = self._routes.get(address)
+        if isinstance(route, Unreachable):
+            link = self._links.get(self._left_by.get(address, 0))
+            return Resolution(None, why_unreachable(address, route, link))
+        return resolve(address, route, self._links, self._neighbours, self._refused)

@@ -1,0 +1,102 @@
+"""What an interface of this host is: MAC, MTU, driver, XDP program, addresses. Read once, when asked."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+
+from xdplb.model.errors import NotFoundError, PlatformError
+
+from .rtnetlink import RequestSocket
+
+__all__ = ["Link", "XdpAttachment", "addresses", "host_addresses", "link"]
+
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GDRVINFO = 3
+_DRVINFO_BYTES = 196
+_NAME_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class XdpAttachment:
+    """The XDP program on an interface; `mode` is `native`, `skb`, `offload`, or `multi` for several at once."""
+
+    program_id: int
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface. `up` says that it is up and has carrier; `mtu` is in bytes without the Ethernet header."""
+
+    name: str
+    ifindex: int
+    mac: bytes
+    mtu: int
+    up: bool
+    ethernet: bool
+    xdp: XdpAttachment | None
+    driver: str | None
+
+
+def link(name: str) -> Link:
+    """Return the interface called `name`. Raises NotFoundError that names those there are."""
+    with _requests() as requests:
+        links = {entry.name: entry for entry in requests.links()}
+    found = links.get(name)
+    if found is None:
+        there = ", ".join(sorted(links.keys() - {"lo"})) or "none but lo"
+        raise NotFoundError(f"there is no interface called {name!r}", hint=f"interfaces here: {there}")
+    return Link(
+        name=found.name,
+        ifindex=found.ifindex,
+        mac=found.mac,
+        mtu=found.mtu,
+        up=found.up and found.carrier,
+        ethernet=found.ethernet,
+        xdp=XdpAttachment(found.xdp_id, found.xdp_mode or "") if found.xdp_mode else None,
+        driver=_driver(name),
+    )
+
+
+def addresses(ifname: str) -> list[IPv4Interface]:
+    """Return the IPv4 addresses of one interface, in the kernel's order. Raises NotFoundError."""
+    ifindex = link(ifname).ifindex
+    with _requests() as requests:
+        return [address for index, address in requests.addresses() if index == ifindex]
+
+
+def host_addresses() -> frozenset[IPv4Address]:
+    """Return every IPv4 address of this host (of this network namespace), loopback's too."""
+    with _requests() as requests:
+        return frozenset(address.ip for _, address in requests.addresses())
+
+
+@contextlib.contextmanager
+def _requests() -> Iterator[RequestSocket]:
+    try:
+        requests = RequestSocket()
+    except OSError as error:
+        raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
+    try:
+        yield requests
+    finally:
+        requests.close()
+
+
+def _driver(name: str) -> str | None:
+    """Ask by ioctl: it follows the network namespace, which a /sys mounted elsewhere does not."""
+    info = array.array("B", struct.pack("I", _ETHTOOL_GDRVINFO).ljust(_DRVINFO_BYTES, b"\0"))
+    request = struct.pack("16sP", name.encode(), info.buffer_info()[0]).ljust(40, b"\0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            fcntl.ioctl(probe, _SIOCETHTOOL, request)
+        except OSError:
+            return None
+    return info.tobytes()[4 : 4 + _NAME_BYTES].split(b"\0")[0].decode() or None

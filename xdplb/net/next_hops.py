@@ -1,0 +1,170 @@
+"""Next hops of backends, kept right by the kernel's events: a reader thread does the netlink, nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.next_hop import Resolution
+
+from .host_view import HostView
+from .rtnetlink import EventSocket, RequestSocket
+
+__all__ = ["NextHopSource", "NextHops", "OnChange"]
+
+OnChange = Callable[[frozenset[IPv4Address]], None]
+"""Called in the event loop with the addresses whose resolution changed."""
+
+_RESYNC_SECONDS = 300.0
+_RETRY_SECONDS = 1.0
+_GATHER_SECONDS = 0.001  # changes come in groups: a deleted entry, for one, is announced as failed and then as gone
+
+log = logging.getLogger(__name__)
+
+
+class NextHopSource(Protocol):
+    """Who knows the next hops of addresses."""
+
+    async def start(self, on_change: OnChange) -> None:
+        """Begin to watch; raises PlatformError when the kernel cannot be asked."""
+        ...
+
+    async def stop(self) -> None:
+        """End; no call of `on_change` after this returns."""
+        ...
+
+    def watch(self, addresses: frozenset[IPv4Address]) -> None:
+        """Watch these addresses instead of those before; what is found comes through `on_change`."""
+        ...
+
+    def lookup(self, address: IPv4Address) -> Resolution:
+        """Return what is known now, without blocking."""
+        ...
+
+
+class NextHops:
+    """A NextHopSource over rtnetlink, for the network namespace of the thread that calls `start`."""
+
+    def __init__(self) -> None:
+        self._wanted: frozenset[IPv4Address] = frozenset()
+        self._reader: _Reader | None = None
+
+    async def start(self, on_change: OnChange) -> None:
+        """Open the sockets, read the kernel's tables, and watch. Raises PlatformError."""
+        ready = asyncio.Event()
+        try:
+            self._reader = _Reader(asyncio.get_running_loop(), ready, on_change)
+        except OSError as error:
+            raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
+        self._reader.watch(self._wanted)
+        self._reader.start()
+        await ready.wait()
+
+    async def stop(self) -> None:
+        """End the thread and close its sockets."""
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            await asyncio.to_thread(reader.stop)
+
+    def watch(self, addresses: frozenset[IPv4Address]) -> None:
+        """Watch these addresses instead of those before. The first answers come within milliseconds."""
+        self._wanted = addresses
+        if self._reader is not None:
+            self._reader.watch(addresses)
+
+    def lookup(self, address: IPv4Address) -> Resolution:
+        """Return what is known now, without blocking."""
+        known = self._reader.resolutions.get(address) if self._reader is not None else None
+        return known or Resolution(None, f"the way to {address} has not been looked up yet")
+
+
+class _Reader:
+    """The thread that reads events and asks the kernel; what it finds is handed over whole."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Event, on_change: OnChange) -> None:
+        self._loop, self._ready, self._on_change = loop, ready, on_change
+        self._events, self._requests = EventSocket(), RequestSocket()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._view = HostView(self._requests)
+        self._wanted: frozenset[IPv4Address] = frozenset()
+        self._watched: frozenset[IPv4Address] = frozenset()
+        self._resync_at = 0.0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
+        self.resolutions: dict[IPv4Address, Resolution] = {}
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def watch(self, addresses: frozenset[IPv4Address]) -> None:
+        """Set what to watch; may be called from any thread."""
+        self._wanted = addresses
+        os.eventfd_write(self._wake_fd, 1)
+
+    def stop(self) -> None:
+        """End, wait for the end, and close what is open."""
+        self._stopping = True
+        os.eventfd_write(self._wake_fd, 1)
+        self._thread.join()
+        os.close(self._wake_fd)
+        self._events.close()
+        self._requests.close()
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._events.fileno(), select.POLLIN)
+        poll.register(self._wake_fd, select.POLLIN)
+        while not self._stopping:
+            wake = self._turn_safely()
+            if poll.poll(max(0.0, wake - time.monotonic()) * 1000):
+                time.sleep(_GATHER_SECONDS)
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake_fd)
+
+    def _turn_safely(self) -> float:
+        """Turn; an error of the kernel means reading everything again a little later."""
+        try:
+            return self._turn(time.monotonic())
+        except (OSError, XdplbError) as error:
+            log.warning("reading next hops from the kernel: %s; trying again in %g s", error, _RETRY_SECONDS)
+            self._resync_at = 0.0
+            time.sleep(_RETRY_SECONDS)
+            return 0.0
+
+    def _turn(self, now: float) -> float:
+        """Do all there is to do now; return when to come back unless woken (seconds, monotonic)."""
+        events = self._events.drain()
+        if events is None or now >= self._resync_at:
+            changed = self._view.resync()
+            self._resync_at = now + _RESYNC_SECONDS
+        else:
+            changed = self._view.apply(events)
+        if self._wanted is not self._watched:
+            wanted = self._wanted
+            changed |= self._view.watch(wanted)
+            self._watched = wanted
+        self._publish(changed)
+        probed, wake = self._view.probe(now)
+        self._publish(probed)
+        return min(wake, self._resync_at)
+
+    def _publish(self, changed: set[IPv4Address]) -> None:
+        if changed or not self._ready.is_set():
+            self.resolutions = dict(self._view.resolutions)
+            with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
+                self._loop.call_soon_threadsafe(self._tell, frozenset(changed))
+
+    def _tell(self, changed: frozenset[IPv4Address]) -> None:
+        self._ready.set()
+        if changed and not self._stopping:
+            self._on_change(changed)
