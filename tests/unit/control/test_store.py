@@ -1,0 +1,210 @@
+"""The store: what was saved is there, whatever happens in between, and what is wrong with a file is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from xdplb.control.edits import backends as backend_edits
+from xdplb.control.edits import vips as vip_edits
+from xdplb.control.edits.context import Context
+from xdplb.control.records import KnownHealth, State
+from xdplb.control.store import SCHEMA_VERSION, Store
+from xdplb.dataplane.plane import Capacity
+from xdplb.model.backend import AdminState, Backend, Health
+from xdplb.model.errors import ConflictError, PlatformError
+from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.vip import Forward, Tracking, Vip, VipKey
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+CONTEXT = Context(Capacity(), NOW)
+WEB = Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web", forward=Forward.IPIP, tracking=Tracking.ALWAYS)
+CHECK = HealthCheck(type=CheckType.HTTP, port=8080, path="/ready", expect_status=(200, 204), interval_seconds=0.5)
+
+
+def backend(last: int, **fields: object) -> Backend:
+    return Backend(IPv4Address(f"10.0.0.{last}"), **fields)  # type: ignore[arg-type]
+
+
+def full_state() -> State:
+    state = vip_edits.put_vip(State(), WEB, CONTEXT)
+    state = vip_edits.put_check(state, "web", CHECK)
+    for last in (1, 2, 3):
+        state = backend_edits.put_backend(state, "web", backend(last, weight=last), CONTEXT)
+    return backend_edits.drain(state, "web", "10.0.0.2", CONTEXT, timeout_seconds=60, quiet_seconds=3)
+
+
+def reopened(path: Path) -> tuple[State, dict[int, KnownHealth]]:
+    store = Store(path)
+    try:
+        return store.open()
+    finally:
+        store.close()
+
+
+def saved(path: Path, *states: State, health: dict[int, KnownHealth] | None = None) -> None:
+    store = Store(path)
+    before, _ = store.open()
+    for state in states:
+        store.save(before, state, health or {})
+        before = state
+    store.close()
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    state = full_state()
+    health = {1: KnownHealth(Health.DOWN, "status 503, wanted 200", NOW), 3: KnownHealth(Health.UP, "", NOW)}
+    saved(tmp_path / "deep" / "dir", state, health=health)
+    assert reopened(tmp_path / "deep" / "dir") == (state, health)
+
+
+def test_an_empty_directory_is_an_empty_state(tmp_path: Path) -> None:
+    assert reopened(tmp_path) == (State(), {})
+
+
+def test_only_what_is_left_comes_back(tmp_path: Path) -> None:
+    first = full_state()
+    second = backend_edits.replace_backends(first, "web", [backend(9), backend(3)], CONTEXT)
+    saved(tmp_path, first, second)
+    assert reopened(tmp_path)[0] == second
+    third = vip_edits.delete_vip(second, "web")
+    saved(tmp_path, third)
+    state, health = reopened(tmp_path)
+    assert (state, health) == (third, {})
+    assert state.generation == third.generation
+    assert state.epochs == third.epochs
+
+
+def test_an_id_given_to_another_backend_in_the_same_change(tmp_path: Path) -> None:
+    full = Context(Capacity(backends=4), NOW)
+    first = vip_edits.put_vip(State(), WEB, full)
+    first = backend_edits.replace_backends(first, "web", [backend(1), backend(2), backend(3)], full)
+    second = backend_edits.replace_backends(first, "web", [backend(4), backend(5), backend(6)], full)
+    assert {record.epoch for _, record in second.backends()} == {1}
+    saved(tmp_path, first, second)
+    assert reopened(tmp_path)[0] == second
+
+
+def test_health_of_a_backend_that_is_gone_is_not_kept(tmp_path: Path) -> None:
+    state = full_state()
+    store = Store(tmp_path)
+    store.open()
+    store.save(State(), state, {})
+    store.save_health({1: KnownHealth(Health.DOWN, "x", NOW), 77: KnownHealth(Health.UP, "", NOW)})
+    store.close()
+    assert list(reopened(tmp_path)[1]) == [1]
+
+
+def test_a_save_that_fails_changes_nothing(tmp_path: Path) -> None:
+    state = full_state()
+    saved(tmp_path, state)
+    store = Store(tmp_path)
+    store.open()
+    clash = {**state.vips, VipKey.parse("203.0.113.11:80/tcp"): replace(state.vips[WEB.key], generation=99)}
+    with pytest.raises(PlatformError):
+        store.save(
+            state,
+            replace(state, generation=99, vips=clash),
+            {1: KnownHealth(Health.UP, "", NOW)} | {999: KnownHealth(Health.UP, "", NOW)},
+        )
+    store.close()
+    assert reopened(tmp_path) == (state, {})
+
+
+def test_two_daemons_cannot_share_a_directory(tmp_path: Path) -> None:
+    saved(tmp_path, full_state())
+    first = Store(tmp_path)
+    first.open()
+    with pytest.raises(ConflictError, match="held by another xdplb"):
+        Store(tmp_path).open()
+    first.close()
+    assert reopened(tmp_path)[0] == full_state()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    saved(tmp_path, full_state())
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(PlatformError, match="newer xdplb"):
+        Store(tmp_path).open()
+
+
+@pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 200, b"\0" * 5000])
+def test_a_damaged_file_is_said_so_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state.db").write_bytes(content)
+    with pytest.raises(PlatformError, match="is damaged"):
+        Store(tmp_path).open()
+    assert (tmp_path / "state.db").read_bytes() == content
+
+
+def test_pages_overwritten_in_a_real_file_are_noticed(tmp_path: Path) -> None:
+    saved(tmp_path, full_state())
+    with (tmp_path / "state.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xaa" * 8192)
+    with pytest.raises(PlatformError, match="is damaged"):
+        Store(tmp_path).open()
+
+
+def test_a_directory_that_cannot_be_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PlatformError, match="cannot be opened"):
+        Store(tmp_path / "file" / "state").open()
+
+
+WRITER = """
+import sys, json
+from ipaddress import IPv4Address
+from pathlib import Path
+from datetime import UTC, datetime
+from xdplb.control.edits import backends, vips
+from xdplb.control.edits.context import Context
+from xdplb.control.store import Store
+from xdplb.dataplane.plane import Capacity
+from xdplb.model.backend import Backend
+from xdplb.model.vip import Vip, VipKey
+store = Store(Path(sys.argv[1]))
+state, _ = store.open()
+context = Context(Capacity(), datetime.now(UTC))
+if not state.vips:
+    new = vips.put_vip(state, Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web"), context)
+    store.save(state, new, {})
+    state = new
+while True:
+    weight = state.generation % 60000
+    asked = [Backend(IPv4Address(f"10.0.{i}.1"), weight) for i in range(weight % 7 + 1)]
+    new = backends.replace_backends(state, "web", asked, context)
+    store.save(state, new, {})
+    state = new
+    print(json.dumps([state.generation, weight, len(asked)]), flush=True)
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    for turn in range(5):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            acknowledged = [writer.stdout.readline()]
+            time.sleep(0.05 + 0.03 * turn)
+            os.kill(writer.pid, signal.SIGKILL)
+            acknowledged += writer.stdout.readlines()
+        generation, weight, count = json.loads([line for line in acknowledged if line.endswith(b"\n")][-1])
+        state, _ = reopened(tmp_path)
+        assert state.generation in {generation, generation + 1}
+        records = state.vips[WEB.key].backends.values()
+        wanted = weight if state.generation == generation else generation % 60000
+        assert {record.backend.weight for record in records} == {wanted}
+        assert len(records) == (count if state.generation == generation else wanted % 7 + 1)
+        assert all(record.backend.admin_state is AdminState.READY for record in records)

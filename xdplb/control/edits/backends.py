@@ -1,0 +1,180 @@
+"""Edits of a VIP's backends, drains among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from ipaddress import IPv4Address
+
+from xdplb.control.edits.context import Context
+from xdplb.control.edits.find import check_match, find_backend, find_vip
+from xdplb.control.edits.ids import backend_ids
+from xdplb.control.edits.patch import patched_backend
+from xdplb.control.edits.vips import differences, with_record
+from xdplb.control.records import BackendRecord, DrainRecord, State, VipRecord
+from xdplb.model.backend import AdminState, Backend
+from xdplb.model.errors import ConflictError, InvalidError
+
+__all__ = [
+    "create_backend",
+    "delete_backend",
+    "drain",
+    "patch_backend",
+    "put_backend",
+    "replace_backends",
+    "undrain",
+]
+
+_LONGEST_DRAIN_SECONDS = 7 * 86400.0
+
+
+def create_backend(state: State, ref: str, backend: Backend, context: Context) -> State:
+    """Add a backend. One that is there and the same is left as it is; a different one is a ConflictError."""
+    vip = find_vip(state, ref)
+    present = vip.backends.get(backend.address)
+    if present is not None and present.backend != backend:
+        raise ConflictError(
+            f"VIP {vip.vip.key} has the backend {backend.address} already, and it differs in"
+            f" {differences(present.backend, backend)}",
+            hint="change it with xdplb backend set, or PUT or PATCH",
+        )
+    return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
+
+
+def put_backend(state: State, ref: str, backend: Backend, context: Context, *, if_match: int | None = None) -> State:
+    """Add a backend or make it what is given."""
+    vip = find_vip(state, ref)
+    present = vip.backends.get(backend.address)
+    check_match(f"backend {backend.address}", 0 if present is None else present.generation, if_match)
+    return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
+
+
+def patch_backend(
+    state: State,
+    ref: str,
+    address: str,
+    changes: Mapping[str, object],
+    context: Context,
+    *,
+    if_match: int | None = None,
+) -> State:
+    """Change some fields of a backend. `admin_state` drain begins a drain with the usual times, ready ends one."""
+    vip = find_vip(state, ref)
+    present = find_backend(vip, address)
+    check_match(f"backend {present.backend.address}", present.generation, if_match)
+    backend = patched_backend(present.backend, changes)
+    return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
+
+
+def delete_backend(state: State, ref: str, address: str, context: Context, *, if_match: int | None = None) -> State:
+    """Remove a backend at once, its connections with it."""
+    vip = find_vip(state, ref)
+    present = find_backend(vip, address)
+    check_match(f"backend {present.backend.address}", present.generation, if_match)
+    left = {key: backend for key, backend in _asked(vip).items() if key != present.backend.address}
+    return _with_backends(state, vip, left, context)
+
+
+def replace_backends(
+    state: State, ref: str, backends: Sequence[Backend], context: Context, *, if_match: int | None = None
+) -> State:
+    """Make these the VIP's backends, in one step. Those that are in both sets keep their connections."""
+    vip = find_vip(state, ref)
+    check_match(f"VIP {vip.vip.key}", vip.generation, if_match)
+    asked: dict[IPv4Address, Backend] = {}
+    for index, backend in enumerate(backends):
+        if backend.address in asked:
+            raise InvalidError.field(
+                f"/{index}/address", f"{backend.address} is given twice", hint="a backend is in a VIP once: use weight"
+            )
+        asked[backend.address] = backend
+    return _with_backends(state, vip, asked, context)
+
+
+def drain(
+    state: State, ref: str, address: str, context: Context, *, timeout_seconds: float, quiet_seconds: float
+) -> State:
+    """Give the backend no new connections. Of one that drains already, the times are changed, not the start."""
+    vip = find_vip(state, ref)
+    present = find_backend(vip, address)
+    _check_drain_times(timeout_seconds, quiet_seconds)
+    started = context.now if present.drain is None else present.drain.started
+    record = replace(
+        present,
+        backend=replace(present.backend, admin_state=AdminState.DRAIN),
+        drain=DrainRecord(started, float(timeout_seconds), float(quiet_seconds)),
+    )
+    return state if record == present else _with_records(state, vip, {**vip.backends, present.backend.address: record})
+
+
+def undrain(state: State, ref: str, address: str, context: Context) -> State:
+    """Give the backend new connections again."""
+    vip = find_vip(state, ref)
+    present = find_backend(vip, address)
+    if present.backend.admin_state is AdminState.MAINT:
+        raise ConflictError(
+            f"backend {present.backend.address} is in maintenance, not draining",
+            hint="set its admin_state to ready",
+        )
+    backend = replace(present.backend, admin_state=AdminState.READY)
+    return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
+
+
+def _asked(vip: VipRecord) -> dict[IPv4Address, Backend]:
+    return {address: record.backend for address, record in vip.backends.items()}
+
+
+def _with_backends(state: State, vip: VipRecord, asked: Mapping[IPv4Address, Backend], context: Context) -> State:
+    """Return the next state, in which the VIP has the backends `asked`: known ones keep id, epoch and drain."""
+    new = [address for address in asked if address not in vip.backends]
+    for address in new:
+        _check_not_a_vip(state, vip, address)
+    leaving = [record.id for address, record in vip.backends.items() if address not in asked]
+    given = dict(zip(new, backend_ids(state, context.capacity, len(new), leaving), strict=True))
+    records = {}
+    for address, backend in asked.items():
+        old = vip.backends.get(address) or BackendRecord(*given[address], backend, 0)
+        records[address] = replace(old, backend=backend, drain=_drain_of(old, backend, context.now))
+    if records == vip.backends:
+        return state
+    epochs = {**state.epochs, **dict(given.values())}
+    return _with_records(replace(state, epochs=epochs), vip, records)
+
+
+def _with_records(state: State, vip: VipRecord, records: Mapping[IPv4Address, BackendRecord]) -> State:
+    generation = state.generation + 1
+    stamped = {
+        address: record if vip.backends.get(address) == record else replace(record, generation=generation)
+        for address, record in records.items()
+    }
+    return with_record(state, replace(vip, backends=stamped))
+
+
+def _drain_of(old: BackendRecord, backend: Backend, now: datetime) -> DrainRecord | None:
+    if backend.admin_state is not AdminState.DRAIN:
+        return None
+    return old.drain or DrainRecord(now)
+
+
+def _check_not_a_vip(state: State, vip: VipRecord, address: IPv4Address) -> None:
+    if any(key.address == address for key in state.vips):
+        own = "the VIP itself" if address == vip.vip.key.address else "the address of a VIP"
+        raise InvalidError.field(
+            "/address",
+            f"backend {address} is {own}",
+            hint="packets to it would go in circles: give the backend's own address",
+        )
+
+
+def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:
+    if not 0 < timeout_seconds <= _LONGEST_DRAIN_SECONDS:
+        raise InvalidError.field(
+            "/timeout_seconds",
+            f"timeout_seconds is {timeout_seconds:g}",
+            hint=f"give more than 0 and at most {_LONGEST_DRAIN_SECONDS:.0f} (a week)",
+        )
+    if not 0 <= quiet_seconds <= timeout_seconds:
+        raise InvalidError.field(
+            "/quiet_seconds", f"quiet_seconds is {quiet_seconds:g}", hint="give 0 to timeout_seconds"
+        )

@@ -1,0 +1,119 @@
+"""Edits of VIPs and their health checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+
+from xdplb.control.edits.context import Context
+from xdplb.control.edits.find import check_match, find_vip
+from xdplb.control.edits.ids import vip_id
+from xdplb.control.edits.patch import patched_vip
+from xdplb.control.records import State, VipRecord
+from xdplb.model.errors import ConflictError, InvalidError, NotFoundError
+from xdplb.model.health import HealthCheck
+from xdplb.model.vip import Vip
+
+__all__ = [
+    "create_vip",
+    "delete_check",
+    "delete_vip",
+    "differences",
+    "patch_vip",
+    "put_check",
+    "put_vip",
+    "with_record",
+]
+
+
+def create_vip(state: State, vip: Vip, context: Context) -> State:
+    """Add a VIP. One that is there and the same is left as it is; a different one is a ConflictError."""
+    present = state.vips.get(vip.key)
+    if present is not None and present.vip != vip:
+        raise ConflictError(
+            f"VIP {vip.key} is there already and differs in {differences(present.vip, vip)}",
+            hint="change it with xdplb vip set, or PUT or PATCH",
+        )
+    return put_vip(state, vip, context)
+
+
+def put_vip(state: State, vip: Vip, context: Context, *, if_match: int | None = None) -> State:
+    """Add a VIP or make it what is given; its backends and check stay."""
+    present = state.vips.get(vip.key)
+    check_match(f"VIP {vip.key}", 0 if present is None else present.generation, if_match)
+    if present is not None and present.vip == vip:
+        return state
+    _check_name(state, vip)
+    if present is not None:
+        return with_record(state, replace(present, vip=vip))
+    _check_not_a_backend(state, vip)
+    return with_record(state, VipRecord(vip_id(state, context.capacity), vip, 0))
+
+
+def patch_vip(
+    state: State, ref: str, changes: Mapping[str, object], context: Context, *, if_match: int | None = None
+) -> State:
+    """Change some fields of a VIP."""
+    present = find_vip(state, ref)
+    check_match(f"VIP {present.vip.key}", present.generation, if_match)
+    return put_vip(state, patched_vip(present.vip, changes), context)
+
+
+def delete_vip(state: State, ref: str, *, if_match: int | None = None) -> State:
+    """Remove a VIP with its backends and check."""
+    present = find_vip(state, ref)
+    check_match(f"VIP {present.vip.key}", present.generation, if_match)
+    vips = {key: record for key, record in state.vips.items() if key != present.vip.key}
+    return replace(state, generation=state.generation + 1, vips=vips)
+
+
+def put_check(state: State, ref: str, check: HealthCheck, *, if_match: int | None = None) -> State:
+    """Check the VIP's backends as given. Those that serve without a check go on until it has failed `fall` times."""
+    present = find_vip(state, ref)
+    check_match(f"VIP {present.vip.key}", present.generation, if_match)
+    return state if present.check == check else with_record(state, replace(present, check=check))
+
+
+def delete_check(state: State, ref: str, *, if_match: int | None = None) -> State:
+    """Check the VIP's backends no more: all are up."""
+    present = find_vip(state, ref)
+    check_match(f"VIP {present.vip.key}", present.generation, if_match)
+    if present.check is None:
+        raise NotFoundError(f"VIP {present.vip.key} has no health check", hint="PUT one to have its backends checked")
+    return with_record(state, replace(present, check=None))
+
+
+def with_record(state: State, record: VipRecord) -> State:
+    """Return the next state, in which `record` is what was changed."""
+    generation = state.generation + 1
+    vips = {**state.vips, record.vip.key: replace(record, generation=generation)}
+    return replace(state, generation=generation, vips=vips)
+
+
+def differences(present: object, asked: object) -> str:
+    """Name the fields in which two values of one dataclass differ, with both values."""
+    names = [field.name for field in fields(present)]  # type: ignore[arg-type]
+    pairs = ((name, getattr(present, name), getattr(asked, name)) for name in names)
+    return ", ".join(f"{name} ({_show(old)}, asked {_show(new)})" for name, old, new in pairs if old != new)
+
+
+def _show(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _check_name(state: State, vip: Vip) -> None:
+    for key, record in state.vips.items():
+        if vip.name is not None and record.vip.name == vip.name and key != vip.key:
+            raise ConflictError(
+                f"the name {vip.name!r} is taken by VIP {key}", hint="a name is of one VIP: choose another"
+            )
+
+
+def _check_not_a_backend(state: State, vip: Vip) -> None:
+    for other, record in state.backends():
+        if record.backend.address == vip.key.address:
+            raise InvalidError.field(
+                "/address",
+                f"{vip.key.address} is a backend of VIP {other.vip.key}",
+                hint="packets to it would go in circles: a VIP needs an address of its own",
+            )

@@ -1,0 +1,81 @@
+"""What the control plane remembers: the desired state with its ids and generations, and the last known health.
+
+Values only. `State` is replaced whole at every change, so that a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address
+
+from xdplb.model.backend import Backend, Health
+from xdplb.model.health import HealthCheck
+from xdplb.model.vip import Forward, Vip, VipKey
+
+__all__ = ["BackendRecord", "DrainRecord", "KnownHealth", "State", "VipRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRecord:
+    """A drain as asked for. `started` is UTC, so that the deadline outlives a restart."""
+
+    started: datetime
+    timeout_seconds: float = 600.0
+    quiet_seconds: float = 10.0
+
+    @property
+    def deadline(self) -> datetime:
+        """When the drain is over, connections left or not."""
+        return self.started + timedelta(seconds=self.timeout_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRecord:
+    """A backend with its id in the maps; `generation` is the last change that touched it."""
+
+    id: int
+    epoch: int
+    backend: Backend
+    generation: int
+    drain: DrainRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VipRecord:
+    """A VIP with its id in the maps, its check and backends; `generation` is the last change to any of them."""
+
+    id: int
+    vip: Vip
+    generation: int
+    check: HealthCheck | None = None
+    backends: Mapping[IPv4Address, BackendRecord] = field(default_factory=dict)
+
+    def forward_of(self, backend: Backend) -> Forward:
+        """Return how packets reach `backend`: its own way, else the VIP's."""
+        return backend.forward or self.vip.forward
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything asked for. `epochs` has the latest epoch of every backend id ever given out."""
+
+    generation: int = 0
+    vips: Mapping[VipKey, VipRecord] = field(default_factory=dict)
+    epochs: Mapping[int, int] = field(default_factory=dict)
+
+    def backends(self) -> Iterator[tuple[VipRecord, BackendRecord]]:
+        """Yield every backend with its VIP."""
+        for vip in self.vips.values():
+            for backend in vip.backends.values():
+                yield vip, backend
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHealth:
+    """The health of a backend, why, and since when (UTC)."""
+
+    health: Health
+    reason: str
+    since: datetime
