@@ -1,0 +1,224 @@
+"""`xdplb backend`: the hosts behind a VIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from .changes import Change, changing
+from .client import backend_path, vip_path
+from .groups import Group
+from .output import Column, percent, print_fields, print_json, state, table
+from .params import Connection, duration, duration_text, output_option, vip_argument
+
+__all__ = ["command"]
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+_COLUMNS = [
+    Column("BACKEND"),
+    Column("WEIGHT", right=True),
+    Column("ADMIN", style=state),
+    Column("HEALTH", style=state),
+    Column("SHARE", right=True),
+    Column("FLOWS", right=True),
+    Column("FORWARD"),
+    Column("INTERFACE"),
+    Column("MAC"),
+    Column("REASON"),
+]
+
+
+@click.group(cls=Group, name="backend")
+def command() -> None:
+    """Add, change, drain, remove and show the backends of a VIP."""
+
+
+def _backend_arguments(function: _Command) -> _Command:
+    return vip_argument(click.argument("address", metavar="ADDRESS")(function))
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  xdplb backend add 203.0.113.10:443/tcp 10.0.0.11
+  xdplb backend add web 10.0.0.12 --weight 2 --forward ipip"""
+)
+@_backend_arguments
+@click.option("--weight", type=int, default=1, show_default=True, help="Its part of the new connections; 0 takes none.")
+@click.option("--forward", type=click.Choice(["dr", "ipip"]), help="How packets reach it, if not as its VIP says.")
+@click.option(
+    "--admin-state",
+    type=click.Choice(["ready", "maint"]),
+    default="ready",
+    show_default=True,
+    help="maint: add it, but send it nothing yet.",
+)
+@changing()
+def add(change: Change, /, *, vip: str, address: str, weight: int, forward: str | None, admin_state: str) -> None:
+    """Add a backend. Where its VIP has a health check, it serves from its first passes on."""
+    body: dict[str, Any] = {"address": address, "weight": weight, "admin_state": admin_state}
+    if forward is not None:
+        body["forward"] = forward
+    change.create(vip_path(vip, "backends"), body, f"backend {address} of {vip}")
+
+
+@command.command(
+    name="set",
+    epilog="""\b
+Examples:
+  xdplb backend set 203.0.113.10:443/tcp 10.0.0.11 --weight 3
+  xdplb backend set web 10.0.0.11 --admin-state maint
+  xdplb backend set web 10.0.0.11 --admin-state ready""",
+)
+@_backend_arguments
+@click.option("--weight", type=int, help="Its part of the new connections; 0 takes none and keeps the open ones.")
+@click.option("--forward", type=click.Choice(["dr", "ipip", "vip"]), help="How packets reach it; vip: as its VIP says.")
+@click.option(
+    "--admin-state",
+    type=click.Choice(["ready", "maint"]),
+    help="maint cuts it off at once, open connections too; ready takes it back. See also: xdplb backend drain.",
+)
+@changing(conditional=True)
+def set_(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
+    """Change a backend. A new weight moves new connections only."""
+    body = {name: value for name, value in given.items() if value is not None}
+    if not body:
+        raise click.UsageError("nothing to change: give --weight, --forward or --admin-state")
+    if body.get("forward") == "vip":
+        body["forward"] = None
+    change.update("PATCH", backend_path(vip, address), body, f"backend {address} of {vip}")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  xdplb backend drain 203.0.113.10:443/tcp 10.0.0.11
+  xdplb backend drain web 10.0.0.11 --wait --timeout 10m"""
+)
+@_backend_arguments
+@click.option("--wait", is_flag=True, help="Return when none is left (exit 0) or at the timeout (exit 5).")
+@click.option(
+    "--timeout",
+    type=duration,
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    help="How long the connections have; nothing is cut then.",
+)
+@click.option(
+    "--quiet",
+    type=duration,
+    metavar="TIME",
+    default="10s",
+    show_default=True,
+    help="The least time to watch before it counts as drained: an idle connection is seen when it speaks.",
+)
+@changing()
+def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: float, quiet: float) -> None:
+    """Give a backend no new connections and let its open ones end.
+
+    Interrupting --wait leaves the drain going; `xdplb backend undrain` calls it off.
+    """
+    body = {"timeout_seconds": timeout, "quiet_seconds": quiet}
+    answer = change.ask("POST", backend_path(vip, address, "drain"), body)
+    what = f"backend {address} of {vip}"
+    if change.dry_run or not wait:
+        change.tell(answer, f"{what} is draining")
+        return
+    from .drain_wait import wait_for_drain
+
+    final = wait_for_drain(change.client, vip, address, timeout)
+    change.tell(final, f"{what} is drained: no connection is left")
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb backend undrain 203.0.113.10:443/tcp 10.0.0.11")
+@_backend_arguments
+@changing()
+def undrain(change: Change, /, *, vip: str, address: str) -> None:
+    """Call a drain off: the backend takes new connections again."""
+    change.update(
+        "DELETE",
+        backend_path(vip, address, "drain"),
+        None,
+        f"drain of backend {address} of {vip}",
+        of=backend_path(vip, address),
+        done=("called off", "is not going on"),
+    )
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb backend rm 203.0.113.10:443/tcp 10.0.0.11")
+@_backend_arguments
+@changing(conditional=True)
+def rm(change: Change, /, *, vip: str, address: str) -> None:
+    """Remove a backend at once; drain it first to let its connections end."""
+    change.remove(backend_path(vip, address), f"backend {address} of {vip}")
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb backend ls 203.0.113.10:443/tcp\n  xdplb backend ls web -o json")
+@vip_argument
+@output_option
+@click.pass_obj
+def ls(connection: Connection, vip: str, as_json: bool) -> None:
+    """List the backends of a VIP and how they are doing."""
+    answer = connection.client().get(vip_path(vip, "backends"))
+    if as_json:
+        print_json(answer.body)
+    else:
+        table(_COLUMNS, [_row(backend) for backend in answer.json()["backends"]])
+
+
+def _row(backend: dict[str, Any]) -> tuple[object, ...]:
+    status = backend["status"]
+    return (
+        backend["address"],
+        backend["weight"],
+        backend["admin_state"],
+        status["health"],
+        percent(status["share"]),
+        status["flows"],
+        backend["forward"],
+        status["interface"],
+        status["mac"],
+        status["reason"],
+    )
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb backend show 203.0.113.10:443/tcp 10.0.0.11 -o json")
+@_backend_arguments
+@output_option
+@click.pass_obj
+def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
+    """Show one backend: what was asked of it and how it is doing."""
+    answer = connection.client().get(backend_path(vip, address))
+    if as_json:
+        print_json(answer.body)
+        return
+    body = answer.json()
+    status = body["status"]
+    print_fields(
+        [
+            ("backend", body["address"]),
+            ("weight", body["weight"]),
+            ("admin-state", body["admin_state"]),
+            ("health", f"{status['health']} since {status['since']}"),
+            ("reason", status["reason"]),
+            ("share", percent(status["share"])),
+            ("flows seen", status["flows"]),
+            ("drain", _drain_text(status["drain"])),
+            ("forward", body["forward"]),
+            ("interface", status["interface"]),
+            ("mac", status["mac"]),
+            ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),
+        ]
+    )
+
+
+def _drain_text(drain_status: dict[str, Any] | None) -> str | None:
+    if drain_status is None:
+        return None
+    left = "not counted yet" if drain_status["flows"] is None else f"{drain_status['flows']} seen open"
+    quiet = duration_text(drain_status["quiet_seconds"])
+    return f"{drain_status['state']}, {left}; began {drain_status['started']}, watches at least {quiet}"

@@ -1,0 +1,100 @@
+"""What every command that changes something shares: its options, asking, and saying what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import click
+
+from xdplb.model.errors import NotFoundError
+
+from .client import Answer, Client
+from .output import note, print_json
+from .params import Connection, dry_run_option, if_generation_option, output_option
+
+__all__ = ["Change", "changing", "tell_dry_run"]
+
+_CREATED = 201
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change as it was asked for on the command line: whom to ask, for real or not, and how to tell."""
+
+    client: Client
+    dry_run: bool
+    as_json: bool
+    if_generation: int | None = None
+
+    def ask(self, method: str, path: str, body: object = None) -> Answer:
+        """Send the request of the change."""
+        return self.client.change(method, path, body, dry_run=self.dry_run, if_generation=self.if_generation)
+
+    def create(self, path: str, body: dict[str, Any], what: str) -> None:
+        """POST `body`; say that `what` was added, or that just this was there already."""
+        answer = self.ask("POST", path, body)
+        self.tell(answer, f"{what} added" if answer.status == _CREATED else f"{what} is already there")
+
+    def update(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        what: str,
+        *,
+        of: str | None = None,
+        done: tuple[str, str] = ("changed", "is so already"),
+    ) -> None:
+        """Send a change and say which of `done` it was: a real one raises the generation of `of` (else `path`)."""
+        of = of or path
+        before = None if self.dry_run else self.client.get(of).generation
+        answer = self.ask(method, path, body)
+        changed = self.dry_run or self.client.get(of).generation != before
+        self.tell(answer, f"{what} {done[0] if changed else done[1]}")
+
+    def remove(self, path: str, what: str) -> None:
+        """DELETE `path`; that it is gone already is as good."""
+        try:
+            answer = self.ask("DELETE", path)
+        except NotFoundError as error:
+            note(f"nothing to remove: {error.detail}")
+            return
+        self.tell(answer, f"{what} removed")
+
+    def tell(self, answer: Answer, message: str) -> None:
+        """Print the answer: its body for programs, a sentence for people, the list of a dry run for both."""
+        if self.as_json:
+            if answer.body:
+                print_json(answer.body)
+        elif self.dry_run:
+            outcome = answer.json()
+            tell_dry_run(outcome["changes"] if outcome["would_change"] else [])
+        else:
+            note(message)
+
+
+def tell_dry_run(sentences: list[str]) -> None:
+    """Say what would change, a line each."""
+    for sentence in sentences:
+        note(f"would change: {sentence}")
+    if not sentences:
+        note("nothing would change")
+
+
+def changing(*, conditional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command --dry-run, -o and, where `conditional`, --if-generation; it gets them as its Change."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def invoke(
+            connection: Connection, /, *, dry_run: bool, as_json: bool, if_generation: int | None = None, **given: Any
+        ) -> None:
+            function(Change(connection.client(), dry_run, as_json, if_generation), **given)
+
+        command = dry_run_option(output_option(click.pass_obj(invoke)))
+        return if_generation_option(command) if conditional else command
+
+    return decorate

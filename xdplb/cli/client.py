@@ -1,0 +1,159 @@
+"""The API as the commands see it: HTTP/1.1 over the daemon's Unix socket or a URL, with the standard library only."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from xdplb.model.errors import InvalidError, XdplbError
+from xdplb.model.vip import VipKey
+
+from .failures import DaemonDownError, from_problem
+
+__all__ = ["DEFAULT_SOCKET", "Answer", "Client", "backend_path", "vip_path"]
+
+DEFAULT_SOCKET = "/run/xdplb/api.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer: its status, its body as it came, and the generation its ETag names (None without one)."""
+
+    status: int
+    body: bytes
+    generation: int | None = None
+
+    def json(self) -> Any:
+        """Return the body decoded, None for an empty one."""
+        return json.loads(self.body) if self.body else None
+
+
+class Client:
+    """One daemon. Each request has a connection of its own, so that a daemon restarted in between is no error."""
+
+    def __init__(
+        self,
+        *,
+        socket_path: str = DEFAULT_SOCKET,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = 60,
+    ) -> None:
+        self._socket_path = socket_path
+        self._url = url
+        self._token = token
+        self._timeout = timeout
+
+    def get(self, path: str) -> Answer:
+        """GET `path`; raises the error that a problem stands for."""
+        return self.request("GET", path)
+
+    def change(
+        self, method: str, path: str, body: object = None, *, dry_run: bool = False, if_generation: int | None = None
+    ) -> Answer:
+        """Ask for a change, or with `dry_run` only what it would change."""
+        headers = {} if if_generation is None else {"If-Match": f'"{if_generation}"'}
+        query = "?" + urlencode({"dry_run": "true"}) if dry_run else ""
+        return self.request(method, path + query, body, headers)
+
+    def request(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Send one request and return the 2xx answer to it.
+
+        Raises DaemonDownError where nobody listens, and for any other status the error its problem stands for.
+        """
+        status, answer_headers, content = self._exchange(method, path, body, dict(headers or {}))
+        if not 200 <= status < 300:
+            raise from_problem(status, content)
+        tag = (answer_headers.get("ETag") or "").removeprefix("W/").strip('"')
+        return Answer(status, content, int(tag) if tag.isdigit() else None)
+
+    def _exchange(
+        self, method: str, path: str, body: object, headers: dict[str, str]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        headers |= {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        connection, prefix = self._connection()
+        try:
+            connection.request(method, prefix + path, content, headers)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        except TimeoutError:
+            raise XdplbError(
+                f"the daemon at {self._where()} did not answer within {self._timeout:g} s",
+                hint="look at its log: journalctl -u xdplb",
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+        finally:
+            connection.close()
+
+    def _connection(self) -> tuple[http.client.HTTPConnection, str]:
+        if self._url is None:
+            return _UnixConnection(self._socket_path, self._timeout), ""
+        parts = urlsplit(self._url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise InvalidError(f"{self._url!r} is not the URL of a daemon", hint="such as --url http://127.0.0.1:8080")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(parts.hostname, parts.port, timeout=self._timeout), parts.path.rstrip("/")
+
+    def _where(self) -> str:
+        return self._url or self._socket_path
+
+    def _unreachable(self, error: Exception) -> XdplbError:
+        if isinstance(error, PermissionError):
+            return XdplbError(
+                f"you may not open {self._where()}", hint="use sudo, or join the group that owns the socket"
+            )
+        if isinstance(error, (FileNotFoundError, ConnectionRefusedError, ConnectionResetError)):
+            return DaemonDownError(
+                f"the daemon is not running: nothing listens on {self._where()}",
+                hint="start it with: sudo xdplb up IFACE; if it listens elsewhere, name it with --socket or --url",
+            )
+        if isinstance(error, http.client.HTTPException):
+            return DaemonDownError(
+                f"the daemon at {self._where()} went away before it answered", hint="is it still up? xdplb status"
+            )
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return DaemonDownError(f"cannot reach the daemon at {self._where()}: {reason}", hint="check --socket or --url")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """http.client over a Unix socket; the host name is only for the Host header."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        if not Path(self._path).exists():
+            raise FileNotFoundError(errno.ENOENT, "no such socket", self._path)
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def vip_path(vip: str, *more: str) -> str:
+    """Return the URL path of a VIP given by key (`203.0.113.10:443/tcp`) or name, and of what is under it.
+
+    Raises InvalidError for what can be neither.
+    """
+    reference = VipKey.parse(vip).path if ":" in vip or "/" in vip else vip
+    return "/".join(["/v1/vips", quote(reference, safe=":"), *more])
+
+
+def backend_path(vip: str, address: str, *more: str) -> str:
+    """Return the URL path of a backend of `vip`, and of what is under it."""
+    return vip_path(vip, "backends", quote(address, safe=":"), *more)

@@ -1,0 +1,111 @@
+"""The daemon that `xdplb up` is: the parts of a balancer put together, served, and taken down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import xdplb
+from xdplb.control.checks import Checker, HealthSource
+from xdplb.control.manager import Manager
+from xdplb.control.store import Store
+from xdplb.dataplane.plane import Attachment, Capacity, DataPlane
+from xdplb.net.next_hops import NextHops, NextHopSource
+from xdplb_api.app import create_app
+from xdplb_api.listener import Listener, listen
+from xdplb_api.server import serve
+
+from .holder import RUN_DIR, Holder, hold
+from .systemd import notify
+
+__all__ = ["DaemonOptions", "Parts", "run"]
+
+_log = logging.getLogger("xdplb")
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """What `xdplb up` was asked for; `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT."""
+
+    interfaces: tuple[str, ...]
+    mode: str
+    listen: str
+    state_dir: Path
+    pin_dir: Path
+    capacity: Capacity
+    ipip_source: IPv4Network | None = None
+
+
+def _load(options: DaemonOptions) -> DataPlane:
+    from xdplb.dataplane.loader import LoadOptions, load
+
+    return load(
+        LoadOptions(
+            interfaces=options.interfaces, mode=options.mode, pin_dir=options.pin_dir, capacity=options.capacity
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How the parts that reach into the host are made; tests make others."""
+
+    load: Callable[[DaemonOptions], DataPlane] = _load
+    next_hops: Callable[[], NextHopSource] = NextHops
+    checker: Callable[[], HealthSource] = Checker
+    run_dir: Path = field(default=RUN_DIR)
+
+
+def run(options: DaemonOptions, parts: Parts | None = None) -> None:
+    """Balance until SIGTERM or SIGINT; what is attached stays attached.
+
+    Everything that can be refused is asked for before the NIC is touched: the locks, then the listening socket.
+    Raises ConflictError where somebody else holds them, and PlatformError for what the host refuses.
+    """
+    parts = parts or Parts()
+    _log_to_stderr()
+    holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
+    with hold(holder, parts.run_dir):
+        listener = listen(options.listen)
+        try:
+            plane = parts.load(options)
+            asyncio.run(_balance(options, parts, plane, listener))
+        finally:
+            listener.close()
+
+
+async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener) -> None:
+    manager = Manager(
+        plane, Store(options.state_dir), parts.next_hops(), parts.checker(), ipip_source=options.ipip_source
+    )
+    attached = [_described(attachment) for attachment in plane.attachments()]
+
+    def started() -> None:
+        _log.info("balancing on %s; the API is on %s", ", ".join(attached), listener)
+        notify(f"READY=1\nSTATUS=balancing on {', '.join(attached)}")
+
+    await manager.start()
+    try:
+        await serve(create_app(manager, version=xdplb.__version__), listener, on_started=started)
+    finally:
+        notify("STOPPING=1")
+        await manager.stop()
+    names = " ".join(options.interfaces)
+    _log.info("stopped; the program stays on %s and goes on forwarding: xdplb down %s detaches it", names, names)
+
+
+def _described(attachment: Attachment) -> str:
+    return f"{attachment.interface} ({attachment.mode})"
+
+
+def _log_to_stderr() -> None:
+    """Log to stderr; the journal, where it reads it, has the time and the name itself."""
+    in_journal = "JOURNAL_STREAM" in os.environ
+    layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=layout)

@@ -1,0 +1,109 @@
+"""Waiting for a drain: what `xdplb backend drain --wait` does after it has asked for one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from xdplb.model.errors import ConflictError
+
+from .client import Answer, Client, backend_path
+from .failures import DaemonDownError, TimedOutError
+from .params import duration_text
+
+__all__ = ["wait_for_drain"]
+
+_POLL_SECONDS = 0.5
+
+
+def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> Answer:
+    """Poll until no connection is left and return the backend's last answer.
+
+    A daemon that restarts meanwhile is waited for: it goes on with the drain. Raises TimedOutError with how many
+    connections are left, and ConflictError where somebody called the drain off. Ctrl-C leaves the drain going.
+    """
+    progress = _Progress(f"draining {address}")
+    deadline = time.monotonic() + timeout
+    try:
+        return _poll(client, backend_path(vip, address), address, deadline, progress)
+    except _DeadlineError as late:
+        progress.end()
+        raise TimedOutError(
+            f"backend {address} of {vip} is not drained after {duration_text(timeout)}: {late.left}",
+            hint="nothing was cut and the drain goes on; wait again, or end them with: "
+            f"xdplb backend rm {vip} {address}",
+        ) from None
+    except KeyboardInterrupt:
+        progress.end()
+        click.echo(
+            f"the drain of {address} goes on without you; call it off with: xdplb backend undrain {vip} {address}",
+            err=True,
+        )
+        raise
+    finally:
+        progress.end()
+
+
+def _poll(client: Client, path: str, address: str, deadline: float, progress: _Progress) -> Answer:
+    left = "the daemon has not answered"
+    while True:
+        try:
+            answer = client.get(path)
+        except DaemonDownError:
+            left = "the daemon does not answer"
+        else:
+            status = _drain_of(answer, address)
+            if status["state"] == "drained" or (status["state"] == "timed_out" and status["flows"] == 0):
+                return answer
+            left = _left(status["flows"])
+        rest = deadline - time.monotonic()
+        if rest <= 0:
+            raise _DeadlineError(left)
+        progress.show(f"{left}, {duration_text(int(rest))} to go")
+        time.sleep(min(_POLL_SECONDS, rest))
+
+
+def _drain_of(answer: Answer, address: str) -> dict[str, Any]:
+    status: dict[str, Any] | None = answer.json()["status"]["drain"]
+    if status is None:
+        raise ConflictError(f"the drain of {address} was called off", hint="somebody ran undrain or maint")
+    return status
+
+
+def _left(flows: int | None) -> str:
+    if flows is None:
+        return "its connections are not counted yet"
+    return f"{flows} connection{'' if flows == 1 else 's'} left"
+
+
+class _DeadlineError(Exception):
+    """The time is over; `left` says with what."""
+
+    def __init__(self, left: str) -> None:
+        super().__init__(left)
+        self.left = left
+
+
+class _Progress:
+    """One line on stderr that is written over, on a terminal only."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._width = 0
+
+    def show(self, text: str) -> None:
+        """Write `text` over the line before."""
+        if not sys.stderr.isatty():
+            return
+        line = f"{self._title}: {text}"
+        click.echo("\r" + line.ljust(self._width), err=True, nl=False)
+        self._width = len(line)
+
+    def end(self) -> None:
+        """Wipe the line."""
+        if self._width:
+            click.echo("\r" + " " * self._width + "\r", err=True, nl=False)
+            self._width = 0

@@ -1,0 +1,32 @@
+"""Groups of commands that know the nearest right word to a wrong one."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import click
+
+__all__ = ["Group", "UnknownCommandError"]
+
+
+class UnknownCommandError(click.UsageError):
+    """A word that is no command of its group; `hint` says what may have been meant."""
+
+    def __init__(self, word: str, ctx: click.Context, known: list[str]) -> None:
+        super().__init__(f"{ctx.command_path} has no command {word!r}", ctx)
+        matches = get_close_matches(word, known, n=1, cutoff=0.5)
+        meant = f"did you mean {ctx.command_path} {matches[0]}?" if matches else ""
+        self.hint = meant or f"one of: {', '.join(known)}"
+
+
+class Group(click.Group):
+    """A group whose error for an unknown command suggests one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` begin with and the arguments left for it."""
+        word = args[0]
+        if not word.startswith("-") and self.get_command(ctx, word) is None and not ctx.resilient_parsing:
+            raise UnknownCommandError(word, ctx, self.list_commands(ctx))
+        return super().resolve_command(ctx, args)

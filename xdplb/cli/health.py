@@ -1,0 +1,110 @@
+"""`xdplb health`: the health check of a VIP and what it finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .changes import Change, changing
+from .check_options import check_body, check_options
+from .client import vip_path
+from .groups import Group
+from .output import Column, print_fields, print_json, state, table
+from .params import Connection, duration_text, output_option, vip_argument
+
+__all__ = ["command"]
+
+_COLUMNS = [
+    Column("BACKEND"),
+    Column("HEALTH", style=state),
+    Column("SINCE"),
+    Column("LATEST"),
+    Column("TOOK", right=True),
+    Column("PASSES", right=True),
+    Column("FAILURES", right=True),
+    Column("REASON"),
+]
+
+
+@click.group(cls=Group, name="health")
+def command() -> None:
+    """Set, remove and show the health check of a VIP."""
+
+
+@command.command(
+    name="set",
+    epilog="""\b
+Examples:
+  xdplb health set 203.0.113.10:80/tcp --type http --path /healthz --interval 1s
+  xdplb health set web --type tcp --timeout 500ms --rise 2 --fall 3""",
+)
+@vip_argument
+@check_options()
+@changing(conditional=True)
+def set_(change: Change, /, *, vip: str, **given: Any) -> None:
+    """Set the check of a VIP, whole: what is not given has its default."""
+    change.update(
+        "PUT", vip_path(vip, "health-check"), check_body("", given), f"health check of {vip}", of=vip_path(vip)
+    )
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb health rm 203.0.113.10:80/tcp")
+@vip_argument
+@changing(conditional=True)
+def rm(change: Change, /, *, vip: str) -> None:
+    """Remove the check of a VIP: all its backends count as up from then on."""
+    change.remove(vip_path(vip, "health-check"), f"health check of {vip}")
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb health show 203.0.113.10:80/tcp -o json")
+@vip_argument
+@output_option
+@click.pass_obj
+def show(connection: Connection, vip: str, as_json: bool) -> None:
+    """Show what the check of a VIP does."""
+    answer = connection.client().get(vip_path(vip, "health-check"))
+    if as_json:
+        print_json(answer.body)
+        return
+    body = answer.json()
+    asked = {field: value for field, value in body.items() if field != "status"}
+    print_fields(
+        [(field.replace("_seconds", "").replace("_", "-"), _shown(field, value)) for field, value in asked.items()]
+    )
+
+
+def _shown(field: str, value: object) -> object:
+    if isinstance(value, (int, float)) and field.endswith("_seconds"):
+        return duration_text(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "the VIP's" if field == "port" and value is None else value
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb health ls 203.0.113.10:80/tcp")
+@vip_argument
+@output_option
+@click.pass_obj
+def ls(connection: Connection, vip: str, as_json: bool) -> None:
+    """List what the checks of each backend of a VIP found."""
+    answer = connection.client().get(vip_path(vip, "health-check"))
+    if as_json:
+        print_json(answer.body)
+        return
+    table(
+        _COLUMNS,
+        [
+            (
+                check["backend"],
+                check["health"],
+                check["since"],
+                {True: "passed", False: "failed", None: None}[check["last_passed"]],
+                None if check["last_seconds"] is None else f"{check['last_seconds'] * 1000:.1f} ms",
+                check["passes"],
+                check["failures"],
+                check["reason"],
+            )
+            for check in answer.json()["status"]["backends"]
+        ],
+    )

@@ -1,0 +1,135 @@
+"""Who holds what: one daemon for a NIC, for a pin dir and for a state dir.
+
+A holder keeps an flock on a file under /run/xdplb for each of them, so that the kernel lets go when it dies, however
+it dies. The file says who it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from xdplb.model.errors import ConflictError, XdplbError
+
+__all__ = ["RUN_DIR", "Holder", "find_holder", "hold"]
+
+RUN_DIR = Path("/run/xdplb")
+_READ_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A daemon: its process, the NICs it serves and the folders that are its own."""
+
+    pid: int
+    interfaces: tuple[str, ...]
+    pin_dir: str
+    state_dir: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid}, on {', '.join(self.interfaces)}, pins in {self.pin_dir}"
+
+
+@contextmanager
+def hold(holder: Holder, run_dir: Path = RUN_DIR) -> Iterator[None]:
+    """Hold the NICs and folders of `holder` while in the block.
+
+    Raises ConflictError, which names who holds it, where one of them is held already.
+    """
+    with ExitStack() as stack:
+        for interface in holder.interfaces:
+            stack.enter_context(_lock(_interface_file(interface, run_dir), interface, holder))
+        stack.enter_context(_lock(_folder_file("pins", holder.pin_dir, run_dir), f"pin dir {holder.pin_dir}", holder))
+        stack.enter_context(
+            _lock(_folder_file("state", holder.state_dir, run_dir), f"state dir {holder.state_dir}", holder)
+        )
+        yield
+
+
+def find_holder(pin_dir: Path, run_dir: Path = RUN_DIR) -> Holder | None:
+    """Return the living daemon of this pin dir, None where there is none."""
+    path = _folder_file("pins", str(pin_dir), run_dir)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return _read(descriptor) if _is_locked(descriptor) else None
+    finally:
+        os.close(descriptor)
+
+
+def _interface_file(interface: str, run_dir: Path) -> Path:
+    """Return the file of a NIC; NICs of two network namespaces may have one name."""
+    return run_dir / f"{Path('/proc/self/ns/net').stat().st_ino}-{interface}.lock"
+
+
+def _folder_file(kind: str, folder: str, run_dir: Path) -> Path:
+    """Return the file of a folder; two mount namespaces may have other filesystems at one path."""
+    path = Path(folder).resolve()
+    present = next(parent for parent in (path, *path.parents) if parent.exists())
+    name = hashlib.sha256(f"{present.stat().st_dev}:{path}".encode()).hexdigest()[:16]
+    return run_dir / f"{kind}-{name}.lock"
+
+
+@contextmanager
+def _lock(path: Path, what: str, holder: Holder) -> Iterator[None]:
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = _acquire(path, what)
+    except OSError as error:
+        raise XdplbError(f"cannot hold {what}: {path}: {error.strerror}", hint="run it as root") from None
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
+        yield
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(path: Path, what: str) -> int:
+    """Return a locked descriptor of the file that is at `path` now: the holder before may just have unlinked it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError:
+            other = _read(descriptor)
+            os.close(descriptor)
+            raise ConflictError(
+                f"{what} is held by another xdplb ({other or 'it does not say who'})",
+                hint="stop it first, or give this one a NIC, --pin-dir and --state-dir of its own",
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _read(descriptor: int) -> Holder | None:
+    """Return who wrote the file; it may be about to: the lock comes first."""
+    for _ in range(_READ_TRIES):
+        try:
+            fields = json.loads(os.pread(descriptor, 65536, 0))
+            return Holder(fields["pid"], tuple(fields["interfaces"]), fields["pin_dir"], fields["state_dir"])
+        except (ValueError, KeyError, TypeError):
+            time.sleep(0.02)
+    return None

@@ -1,0 +1,133 @@
+"""`xdplb`: the entry point, the global options, and how an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from xdplb.model.errors import XdplbError
+
+from .client import DEFAULT_SOCKET
+from .groups import Group
+from .params import Connection
+
+__all__ = ["LazyGroup", "cli", "main", "run"]
+
+_COMMANDS = {
+    "up": "up",
+    "down": "down",
+    "status": "status",
+    "doctor": "doctor",
+    "vip": "vip",
+    "backend": "backend",
+    "health": "health",
+    "stats": "stats",
+    "decap": "decap",
+    "backend-host": "backend_host",
+    "version": "version",
+}
+_INTERRUPTED = 130
+
+
+class LazyGroup(Group):
+    """Commands by the module that holds them, imported when named: a client command pays only for itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the command of that name, None where there is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"xdplb.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="""\b
+Examples:
+  sudo xdplb up eth0
+  xdplb vip add 203.0.113.10:443/tcp --forward dr
+  xdplb backend add 203.0.113.10:443/tcp 10.0.0.11 --weight 2
+  xdplb backend drain 203.0.113.10:443/tcp 10.0.0.11 --wait --timeout 10m
+
+\b
+Exit codes: 0 ok, 1 failed, 2 usage, 3 the daemon is not running,
+4 conflict or precondition, 5 timed out.""",
+)
+@click.option(
+    "--socket",
+    "socket_path",
+    metavar="PATH",
+    default=DEFAULT_SOCKET,
+    show_default=True,
+    envvar="XDPLB_SOCKET",
+    help="The daemon's Unix socket.",
+)
+@click.option("--url", metavar="URL", envvar="XDPLB_URL", help="The daemon's URL, where it listens on TCP.")
+@click.option("--token-file", metavar="FILE", envvar="XDPLB_TOKEN_FILE", help="A file with the token for it.")
+@click.pass_context
+def cli(ctx: click.Context, socket_path: str, url: str | None, token_file: str | None) -> None:
+    """Balance TCP and UDP over backends in XDP."""
+    ctx.obj = Connection(socket_path, url, token_file)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors are printed to stderr, none is raised."""
+    try:
+        result = cli.main(
+            args=list(arguments) if arguments is not None else None, prog_name="xdplb", standalone_mode=False
+        )
+    except XdplbError as error:
+        _complain(error.detail, _hint(error))
+        return error.exit_code
+    except click.ClickException as error:
+        _complain(error.format_message(), _usage_hint(error))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        return _close_stdout()
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, hint: str) -> None:
+    click.echo(f"xdplb: error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+
+
+def _hint(error: XdplbError) -> str:
+    """Return the hint; the field problems the sentence does not already tell come before it."""
+    problems = [
+        f"{problem.pointer}: {problem.detail}" for problem in error.problems if problem.detail not in error.detail
+    ]
+    return "; ".join([*problems, error.hint] if error.hint else problems)
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    hint = getattr(error, "hint", "")
+    context = getattr(error, "ctx", None)
+    if hint or context is None:
+        return str(hint)
+    return f"{context.command_path} --help shows how it is used"
+
+
+def _close_stdout() -> int:
+    """End quietly when the reader of our output has gone (`xdplb vip ls | head`)."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,108 @@
+"""What commands print: data on stdout as a table or as the API's own JSON, messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+__all__ = [
+    "Column",
+    "Table",
+    "colour_wanted",
+    "note",
+    "number",
+    "percent",
+    "print_fields",
+    "print_json",
+    "state",
+    "table",
+]
+
+_STATE_COLOURS = {
+    "up": "green", "ready": "green", "online": "green", "ok": "green", "drained": "green", "passed": "green",
+    "drain": "yellow", "draining": "yellow", "degraded": "yellow", "unknown": "yellow", "warn": "yellow",
+    "maint": "yellow", "timed_out": "yellow",
+    "down": "red", "offline": "red", "fail": "red", "failed": "red",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its heading, where its numbers go, and how a cell is coloured."""
+
+    heading: str
+    right: bool = False
+    style: Callable[[str], str] | None = None
+
+
+Table = Sequence[Sequence[object]]
+
+
+def colour_wanted() -> bool:
+    """Return whether stdout shall have colour: a terminal, and no NO_COLOR (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def state(text: str) -> str:
+    """Return `text` in the colour of the state it names."""
+    return click.style(text, fg=_STATE_COLOURS.get(text.lower()))
+
+
+def table(columns: Sequence[Column], rows: Table) -> None:
+    """Print an aligned table with headings; None is shown as a dash. No rows print the headings only."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max([len(column.heading), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
+    _line([click.style(_pad(c.heading, w, c.right), dim=True) for c, w in zip(columns, widths, strict=True)])
+    for row in cells:
+        padded = zip(row, columns, widths, strict=True)
+        _line([_styled(text, column, width) for text, column, width in padded])
+
+
+def print_fields(fields: Sequence[tuple[str, object]]) -> None:
+    """Print one thing as `name  value` lines."""
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        _line([click.style(name.ljust(width), dim=True), _cell(value)])
+
+
+def print_json(body: bytes | object) -> None:
+    """Print the API's body as it came, or a value of ours as JSON."""
+    click.echo(body if isinstance(body, bytes) else json.dumps(body, indent=2, default=str))
+
+
+def note(message: str) -> None:
+    """Print a message about what was done to stderr."""
+    click.echo(message, err=True)
+
+
+def number(value: Any) -> str:
+    """Return a count with thousands apart, a dash for None."""
+    return "-" if value is None else f"{value:,}".replace(",", " ")
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 0 to 1 as percent."""
+    return "-" if share is None else f"{share * 100:.1f} %"
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def _styled(text: str, column: Column, width: int) -> str:
+    padded = _pad(text, width, column.right)
+    return padded.replace(text, column.style(text), 1) if column.style else padded
+
+
+def _line(cells: Sequence[str]) -> None:
+    click.echo("  ".join(cells).rstrip(), color=colour_wanted())

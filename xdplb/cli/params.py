@@ -1,0 +1,115 @@
+"""What the arguments and options of many commands are made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from xdplb.model.errors import XdplbError
+
+from .client import DEFAULT_SOCKET, Client
+
+__all__ = [
+    "Connection",
+    "dry_run_option",
+    "duration",
+    "duration_text",
+    "if_generation_option",
+    "output_option",
+    "pin_dir_option",
+    "vip_argument",
+]
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., object])
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Which daemon the global options name."""
+
+    socket_path: str = DEFAULT_SOCKET
+    url: str | None = None
+    token_file: str | None = None
+
+    def client(self) -> Client:
+        """Return a client for it; raises XdplbError where the token file cannot be read."""
+        token = None
+        if self.token_file:
+            try:
+                token = Path(self.token_file).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not text"
+                raise XdplbError(f"cannot read the token file {self.token_file}: {reason}") from None
+        return Client(socket_path=self.socket_path, url=self.url, token=token)
+
+
+def duration(text: str) -> float:
+    """Return the seconds in a length of time such as 500ms, 30s, 10m or 1h30m; a number alone is seconds."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not text or _PART.sub("", text):
+        raise click.BadParameter(f"{text!r} is no length of time; write it like 500ms, 30s, 10m or 1h30m")
+    return sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(text))
+
+
+def duration_text(seconds: float) -> str:
+    """Return seconds as people write them: 500ms, 30s, 10m, 1h30m."""
+    if seconds < 1 or seconds != int(seconds):
+        return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+    parts, rest = [], int(seconds)
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(rest, int(_UNITS[unit]))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def output_option(command: _Decorated) -> _Decorated:
+    """Add -o table|json, given to the command as `as_json`."""
+    return click.option(
+        "-o",
+        "--output",
+        "as_json",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        callback=lambda _ctx, _param, value: value == "json",
+        help="How to print the result; json is the API's body, unchanged.",
+    )(command)
+
+
+def dry_run_option(command: _Decorated) -> _Decorated:
+    """Add --dry-run."""
+    return click.option("--dry-run", is_flag=True, help="Say what would change and change nothing.")(command)
+
+
+def if_generation_option(command: _Decorated) -> _Decorated:
+    """Add --if-generation N."""
+    return click.option(
+        "--if-generation",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Change it only while its generation is N, else exit 4.",
+    )(command)
+
+
+def vip_argument(command: _Decorated) -> _Decorated:
+    """Add the argument VIP."""
+    return click.argument("vip", metavar="VIP")(command)
+
+
+def pin_dir_option(command: _Decorated) -> _Decorated:
+    """Add --pin-dir, where an instance's program and maps are pinned."""
+    return click.option(
+        "--pin-dir",
+        default="/sys/fs/bpf/xdplb",
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help="Where its program and maps are pinned, on a bpffs.",
+    )(command)

@@ -1,0 +1,80 @@
+"""`xdplb status`: the balancer on one page, and waiting until it is ready."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from xdplb.model.errors import PlatformError
+
+from .client import Client
+from .failures import DaemonDownError, TimedOutError
+from .output import note, print_fields, print_json
+from .params import Connection, duration, duration_text, output_option
+from .vip import print_vips
+
+__all__ = ["command"]
+
+_POLL_SECONDS = 0.2
+
+
+@click.command(
+    name="status",
+    epilog="""\b
+Examples:
+  xdplb status
+  xdplb status --wait --timeout 30s
+  xdplb status -o json""",
+)
+@click.option("--wait", is_flag=True, help="Return when it is ready (exit 0) or at the timeout (exit 5).")
+@click.option("--timeout", type=duration, metavar="TIME", default="30s", show_default=True, help="For --wait.")
+@output_option
+@click.pass_obj
+def command(connection: Connection, wait: bool, timeout: float, as_json: bool) -> int:
+    """Show how the balancer is doing; exit 1 while it is not ready."""
+    client = connection.client()
+    if wait:
+        _wait_until_ready(client, timeout)
+    answer = client.get("/v1/status")
+    body = answer.json()
+    if as_json:
+        print_json(answer.body)
+    else:
+        _print(body)
+    return 0 if body["ready"] else 1
+
+
+def _wait_until_ready(client: Client, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            client.get("/readyz")
+        except (DaemonDownError, PlatformError) as error:
+            if time.monotonic() >= deadline:
+                raise TimedOutError(
+                    f"not ready after {duration_text(timeout)}: {error.detail}", hint=error.hint
+                ) from None
+        else:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _print(body: dict[str, Any]) -> None:
+    nics = ", ".join(f"{nic['interface']} ({nic['mode']})" for nic in body["attachments"])
+    print_fields(
+        [
+            ("daemon", f"xdplb {body['version']}, since {body['started']}"),
+            ("ready", "yes" if body["ready"] else "no"),
+            ("interfaces", nics or "none"),
+            ("generation", f"{body['generation']} (in the data plane: {body['observed_generation']})"),
+        ]
+    )
+    for reason in body["not_ready"]:
+        note(f"not ready: {reason}")
+    if body["last_error"] and body["last_error"] not in body["not_ready"]:
+        note(f"error: {body['last_error']}")
+    if body["vips"]:
+        click.echo()
+        print_vips(body["vips"])

@@ -1,0 +1,108 @@
+"""`xdplb up`: attach, serve the API, stay in the foreground."""
+
+from __future__ import annotations
+
+from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
+from pathlib import Path
+
+import click
+
+from .client import DEFAULT_SOCKET
+from .params import pin_dir_option
+
+__all__ = ["command"]
+
+
+def _network(text: str) -> IPv4Network | None:
+    """Return the prefix in `text`, None for `off`."""
+    if text == "off":
+        return None
+    try:
+        return IPv4Network(text)
+    except (AddressValueError, NetmaskValueError, ValueError):
+        raise click.BadParameter(f"{text!r} is no IPv4 prefix; give one such as 10.200.0.0/16, or off") from None
+
+
+@click.command(
+    name="up",
+    epilog="""\b
+Examples:
+  sudo xdplb up eth0
+  sudo xdplb up eth0 eth1 --mode native --listen 127.0.0.1:8080
+  sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
+)
+@click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["native", "skb", "auto"]),
+    default="auto",
+    show_default=True,
+    help="How XDP runs: in the driver, in the stack (slow), or native if it can.",
+)
+@click.option(
+    "--listen",
+    default=f"unix:{DEFAULT_SOCKET}",
+    show_default=True,
+    metavar="unix:PATH|HOST:PORT",
+    help="Where the API is served.",
+)
+@click.option(
+    "--state-dir",
+    default="/var/lib/xdplb",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where what was asked for is kept.",
+)
+@pin_dir_option
+@click.option("--max-vips", type=click.IntRange(1, 65536), default=1024, show_default=True)
+@click.option("--max-backends", type=click.IntRange(1, 65534), default=16384, show_default=True)
+@click.option(
+    "--max-flows",
+    type=click.IntRange(1),
+    default=1 << 20,
+    show_default=True,
+    help="How many connections can be recorded.",
+)
+@click.option(
+    "--ipip-source",
+    type=_network,
+    metavar="off|PREFIX",
+    default="off",
+    show_default=True,
+    help="Outer source addresses of IPIP: the host's own, or one of PREFIX by flow, for RSS on the backends.",
+)
+def command(
+    *,
+    interfaces: tuple[str, ...],
+    mode: str,
+    listen: str,
+    state_dir: Path,
+    pin_dir: Path,
+    max_vips: int,
+    max_backends: int,
+    max_flows: int,
+    ipip_source: IPv4Network | None,
+) -> None:
+    """Balance on these NICs: attach, serve the API, and stay in the foreground.
+
+    What it attached outlives it: packets flow on while it is stopped, killed or upgraded, and `xdplb up` takes over
+    where it was. Only `xdplb down` detaches.
+    """
+    from .privileges import require_privileges
+
+    require_privileges("attaching to a NIC")
+    from xdplb.dataplane.plane import Capacity
+
+    from .daemon import DaemonOptions, run
+
+    run(
+        DaemonOptions(
+            interfaces=interfaces,
+            mode=mode,
+            listen=listen,
+            state_dir=state_dir,
+            pin_dir=pin_dir,
+            capacity=Capacity(max_vips, max_backends, max_flows),
+            ipip_source=ipip_source,
+        )
+    )

@@ -1,0 +1,28 @@
+"""`xdplb version`: which xdplb this is, and which one the daemon is."""
+
+from __future__ import annotations
+
+import click
+
+import xdplb
+from xdplb.model.errors import XdplbError
+
+from .output import print_fields, print_json
+from .params import Connection, output_option
+
+__all__ = ["command"]
+
+
+@click.command(name="version", epilog="\b\nExamples:\n  xdplb version\n  xdplb version -o json")
+@output_option
+@click.pass_obj
+def command(connection: Connection, as_json: bool) -> None:
+    """Show the version of this command and of the daemon, if one answers."""
+    try:
+        daemon = connection.client().get("/v1/version").json()["version"]
+    except XdplbError:
+        daemon = None
+    if as_json:
+        print_json({"version": xdplb.__version__, "daemon": daemon})
+    else:
+        print_fields([("xdplb", xdplb.__version__), ("daemon", daemon or "does not answer")])
