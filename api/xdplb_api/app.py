@@ -1,0 +1,55 @@
+"""The application: routes, problems and documentation put together."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from xdplb.control.manager import Manager
+
+from . import openapi, problems
+from .deps import json_only, known_query
+from .middleware import BodyLimit, InternalErrors
+from .routes import backends, dataplane, drain, health, health_check, stats, vips
+from .routes import version as version_route
+
+__all__ = ["create_app"]
+
+LARGEST_BODY = 8 << 20
+"""Bytes. The largest set of backends there is room for takes about half of it."""
+
+
+def create_app(manager: Manager, *, version: str) -> FastAPI:
+    """Return the API over `manager`, which the caller starts and stops; `version` is the daemon's."""
+    app = FastAPI(
+        title="xdplb",
+        version=version,
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(known_query), Depends(json_only)],
+    )
+    app.state.manager = manager
+    app.add_middleware(BodyLimit, most=LARGEST_BODY)
+    app.add_middleware(InternalErrors)
+    problems.install(app)
+    _add_routes(app)
+    openapi.install(app)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    v1 = APIRouter(prefix="/v1")
+    # A VIP in a path may hold a slash, so what is below a VIP comes before the VIP itself.
+    for router in (
+        drain.router,
+        backends.router,
+        health_check.router,
+        stats.router,
+        vips.router,
+        dataplane.router,
+        version_route.router,
+    ):
+        v1.include_router(router)
+    app.include_router(v1)
+    app.include_router(health.router)

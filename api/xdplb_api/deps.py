@@ -1,0 +1,93 @@
+"""What routes need besides their body: the manager, and what a change is asked under."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, HTTPException, Path, Query, Request
+
+from xdplb.control.manager import Manager
+from xdplb.model.errors import FieldProblem, InvalidError, PreconditionError
+
+__all__ = ["AddressRef", "Change", "ChangeOptions", "DryRunFlag", "ManagerOf", "VipRef", "json_only", "known_query"]
+
+_ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
+_GENERATION = re.compile(r"[0-9]{1,18}")
+_READING = {"GET", "HEAD"}
+
+
+def _manager(request: Request) -> Manager:
+    manager: Manager = request.app.state.manager
+    return manager
+
+
+ManagerOf = Annotated[Manager, Depends(_manager)]
+
+VipRef = Annotated[
+    str,
+    Path(
+        description="The VIP: `ADDRESS:PORT:PROTOCOL`, `ADDRESS:PORT%2FPROTOCOL` or its name.",
+        examples=["203.0.113.10:443:tcp"],
+    ),
+]
+AddressRef = Annotated[str, Path(description="The backend's IPv4 address.", examples=["10.0.0.11"])]
+DryRunFlag = Annotated[bool, Query(description="Only say what would change (200), after all checks. Changes nothing.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOptions:
+    """Under what a change is asked: `if_match` is the generation it must still be, None for any."""
+
+    if_match: int | None
+    dry_run: bool
+
+
+def _change(
+    if_match: Annotated[
+        str | None,
+        Header(description="The `ETag` it must still have; 412 when it was changed since.", examples=['"7"']),
+    ] = None,
+    dry_run: DryRunFlag = False,
+) -> ChangeOptions:
+    return ChangeOptions(None if if_match is None else _generation(if_match), dry_run)
+
+
+Change = Annotated[ChangeOptions, Depends(_change)]
+
+
+def _generation(if_match: str) -> int:
+    """Return the generation an If-Match header names; one that no ETag of ours can be raises PreconditionError."""
+    tag = _ENTITY_TAG.fullmatch(if_match.strip())
+    if tag is None:
+        raise InvalidError.field(
+            "/header/If-Match", f"{if_match!r} is not one entity tag", hint='send the ETag of a GET, such as "7"'
+        )
+    weak, generation = tag.groups()
+    if weak or not _GENERATION.fullmatch(generation):
+        raise PreconditionError(
+            f"If-Match {if_match} is no ETag of this API",
+            hint="read it again and send the ETag of that answer",
+            problems=(FieldProblem("/header/If-Match", "it matches no generation"),),
+        )
+    return int(generation)
+
+
+def known_query(request: Request) -> None:
+    """Refuse a query parameter that is not known: a `dry_rum=true` that is ignored would do what was not asked."""
+    known = set() if request.method in _READING else {"dry_run"}
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidError.field(
+                f"/query/{name}", f"{name!r} is not a parameter of this request", hint="see /openapi.json"
+            )
+
+
+async def json_only(request: Request) -> None:
+    """Refuse a body that does not say it is JSON; that also keeps out what a web page can send unasked."""
+    if not await request.body():
+        return
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not re.fullmatch(r"application/[a-z0-9.-]+\+json", media_type):
+        raise HTTPException(415, f"a body of type {media_type or 'unknown'} is not accepted")

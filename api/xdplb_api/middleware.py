@@ -1,0 +1,96 @@
+"""What stands before the application: the last catch of errors, how much may be sent, and who may ask over TCP."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .problems import ProblemResponse, internal_error
+
+__all__ = ["BodyLimit", "InternalErrors", "LoopbackOnly"]
+
+
+class InternalErrors:
+    """Answers an error nobody expected with a problem that says nothing of its inside, and logs it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_start)
+        except Exception as error:
+            if scope["type"] != "http" or started:
+                raise
+            answer = internal_error(error, f"{scope['method']} {scope['path']}")
+            await answer(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses a body of more than `most` bytes: before it is read where its length is said, while it is read else."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        taken, said = 0, int(length) if length.isdecimal() else 0
+
+        async def count() -> Message:
+            nonlocal taken
+            message = await receive() if said <= self.most else {}
+            taken += len(message.get("body", b""))
+            if max(taken, said) > self.most:
+                raise HTTPException(413, f"the body has more than {self.most} bytes")
+            return message
+
+        await self.app(scope, count, send)
+
+
+class LoopbackOnly:
+    """Refuses requests that a web page can make a browser on this host send.
+
+    A name of the page's own that resolves to 127.0.0.1 (DNS rebinding) shows in Host, another page in Origin.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        answer = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (answer or self.app)(scope, receive, send)
+
+    @staticmethod
+    def _refusal(headers: Headers) -> ProblemResponse | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not _is_loopback(host):
+            return ProblemResponse(
+                421, "wrong-host", f"this API is not served for host {host!r}", hint="ask for localhost or 127.0.0.1"
+            )
+        if origin is not None and origin != f"http://{host}":
+            return ProblemResponse(403, "wrong-origin", f"requests from {origin!r} are not accepted")
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether `host`, a Host header, names this host's loopback."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,30 @@
+"""The paths of VIPs and what is below them."""
+
+from __future__ import annotations
+
+from starlette.convertors import Convertor, register_url_convertor
+
+__all__ = ["BACKEND", "BACKENDS", "DRAIN", "HEALTH_CHECK", "VIP", "VIPS", "VIP_STATS"]
+
+
+class _VipConvertor(Convertor[str]):
+    """A name or `ADDRESS:PORT:PROTOCOL`; `ADDRESS:PORT/PROTOCOL` as well, since %2F is decoded before routing."""
+
+    regex = r"[^/]+:[0-9]*/[^/]+|[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("vip", _VipConvertor())
+
+VIPS = "/vips"
+VIP = f"{VIPS}/{{vip:vip}}"
+BACKENDS = f"{VIP}/backends"
+BACKEND = f"{BACKENDS}/{{address}}"
+DRAIN = f"{BACKEND}/drain"
+HEALTH_CHECK = f"{VIP}/health-check"
+VIP_STATS = f"{VIP}/stats"

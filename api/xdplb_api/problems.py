@@ -1,0 +1,206 @@
+"""Every error as a problem of RFC 9457: what is wrong, which fields it concerns, what to try."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+
+from xdplb.model.errors import FieldProblem, XdplbError
+
+__all__ = ["MEDIA_TYPE", "FieldProblemOut", "Problem", "ProblemResponse", "install", "internal_error", "refused"]
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:xdplb:problem:"
+
+_log = logging.getLogger(__name__)
+
+_BEFORE_ROUTES = {
+    404: ("no-such-path", "see /openapi.json for what there is"),
+    405: ("method-not-allowed", "the Allow header lists the methods of this path"),
+    413: ("too-large", "send less in one request"),
+    415: ("unsupported-media-type", "send it as application/json, such as with curl --json"),
+}
+"""What is refused before a route has it, by status: its code, and what to try."""
+
+_RULES = {
+    "bool_parsing": "should be true or false",
+    "bool_type": "should be true or false",
+    "dict_type": "should be an object",
+    "finite_number": "should be a number",
+    "float_type": "should be a number",
+    "greater_than": "should be more than {gt}",
+    "greater_than_equal": "should be at least {ge}",
+    "int_type": "should be a whole number",
+    "less_than_equal": "should be at most {le}",
+    "list_type": "should be an array",
+    "model_attributes_type": "should be an object",
+    "model_type": "should be an object",
+    "string_pattern_mismatch": "should match {pattern}",
+    "string_too_long": "should have at most {max_length} characters",
+    "string_type": "should be a string",
+    "string_unicode": "should be a string of whole characters",
+    "too_long": "should have at most {max_length} items",
+    "too_short": "should have at least {min_length} items",
+}
+"""What pydantic calls a broken rule, and the rule in words."""
+
+
+class FieldProblemOut(BaseModel):
+    """One field that cannot be accepted."""
+
+    pointer: str = Field(
+        description="A JSON pointer (RFC 6901) into the body; `/query/…` and `/header/…` are what is not in it.",
+        examples=["/weight"],
+    )
+    detail: str = Field(description="What is wrong with it.", examples=["weight 70000 is out of range"])
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). Nothing was changed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="What kind of problem, for programs.", examples=[f"{TYPE_PREFIX}invalid"])
+    title: str = Field(description="The kind of problem in words.", examples=["Unprocessable Entity"])
+    status: int = Field(description="The HTTP status.", examples=[422])
+    detail: str = Field(description="What is wrong, as a sentence.", examples=["weight 70000 is out of range"])
+    errors: list[FieldProblemOut] = Field(default=[], description="The fields it concerns.")
+    hint: str = Field(default="", description="What to try.", examples=["give a whole number from 0 to 65535"])
+
+
+class ProblemResponse(Response):
+    """The answer that carries a problem; `more` are members of this kind of problem alone."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        hint: str = "",
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        body = {
+            "type": TYPE_PREFIX + code,
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail,
+            "errors": [{"pointer": error.pointer, "detail": error.detail} for error in errors],
+            "hint": hint,
+            **more,
+        }
+        # ASCII only: what is quoted from a request may hold half of a surrogate pair, which has no UTF-8.
+        super().__init__(json.dumps(body).encode(), status, dict(headers or {}))
+
+
+def refused(error: XdplbError) -> ProblemResponse:
+    """Return the answer for an error that xdplb raised on purpose."""
+    return ProblemResponse(error.status, error.code, error.detail, hint=error.hint, errors=error.problems)
+
+
+def internal_error(error: Exception, request_line: str) -> ProblemResponse:
+    """Log `error` with its traceback and return the answer, which has nothing of it but where to look."""
+    _log.error("%s failed", request_line, exc_info=error)
+    return ProblemResponse(
+        500, "internal", "the daemon failed on this request", hint="its log has the cause; please report it"
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` answer every error with a problem."""
+
+    @app.exception_handler(XdplbError)
+    async def _xdplb(_: Request, error: XdplbError) -> Response:
+        return refused(error)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        return _http_problem(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_: Request, error: RequestValidationError) -> Response:
+        return _validation_problem(error.errors())
+
+
+def _http_problem(request: Request, error: HTTPException) -> ProblemResponse:
+    status = HTTPStatus(error.status_code)
+    detail, headers = error.detail, error.headers
+    if status == HTTPStatus.NOT_FOUND:
+        detail = f"there is nothing at {request.url.path}"
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.method} is not a method of {request.url.path}"
+        headers = {"Allow": ", ".join(_methods(request))}
+    elif status == HTTPStatus.BAD_REQUEST:
+        return _not_json("it cannot be decoded")
+    code, hint = _BEFORE_ROUTES.get(status, (f"http-{status}", ""))
+    return ProblemResponse(status, code, detail, hint=hint, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return all methods of the path asked for; the router itself names those of the first route only."""
+    scope = dict(request.scope)
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
+def _not_json(reason: str) -> ProblemResponse:
+    problem = FieldProblem("", f"the body is not JSON: {reason}")
+    return ProblemResponse(400, "not-json", problem.detail, hint="send a JSON object", errors=[problem])
+
+
+def _validation_problem(errors: Sequence[Mapping[str, Any]]) -> ProblemResponse:
+    for error in errors:
+        if error["type"] == "json_invalid":
+            return _not_json(f"{error['ctx']['error']} (character {error['loc'][-1]})")
+    fields = [FieldProblem(_pointer(error["loc"]), _sentence(error)) for error in errors]
+    hints = [error.get("ctx", {}).get("hint", "") for error in errors]
+    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+    return ProblemResponse(422, "invalid", fields[0].detail + more, hint=hints[0], errors=fields)
+
+
+def _pointer(loc: Sequence[str | int]) -> str:
+    parts = loc[1:] if loc and loc[0] == "body" else loc
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    kind, loc, given = error["type"], error["loc"], error.get("input")
+    name = "the body" if len(loc) < 2 else f"item {loc[-1]}" if isinstance(loc[-1], int) else _short(loc[-1])
+    if kind == "missing":
+        return f"{name} is missing"
+    if kind == "extra_forbidden":
+        return f"{name} is not a field of this request"
+    if kind == "invalid":
+        return str(error["msg"])
+    if kind in {"enum", "literal_error"}:
+        return f"{name} {_json(given)} is not supported; this version has {error['ctx']['expected']}"
+    if kind not in _RULES:
+        return f"{name} is not accepted: {error['msg']}"
+    rule = _RULES[kind].format_map(error.get("ctx", {}))
+    return f"{name} {rule}, not {_json(given)}"
+
+
+def _json(value: object) -> str:
+    return _short(json.dumps(value, default=str))
+
+
+def _short(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,75 @@
+"""Draining a backend."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from xdplb.control.views import DryRun
+
+from xdplb_api.answers import problems, tag, would_change
+from xdplb_api.deps import AddressRef, DryRunFlag, ManagerOf, VipRef
+from xdplb_api.paths import DRAIN
+from xdplb_api.schemas.backend import BackendOut, DrainIn
+from xdplb_api.schemas.base import DryRunOut
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["drain"])
+
+
+@router.post(
+    DRAIN,
+    operation_id="drainBackend",
+    summary="Drain a backend",
+    status_code=202,
+    response_model=BackendOut,
+    responses={
+        200: {"model": DryRunOut, "description": "With `dry_run`: what would change."},
+        202: {"description": "It takes no new connections; `status.drain` of the backend says how far it is."},
+        **problems(400, 404, 409, 413, 415, 422, 503),
+    },
+)
+async def drain_backend(
+    vip: VipRef,
+    address: AddressRef,
+    *,
+    manager: ManagerOf,
+    response: Response,
+    body: DrainIn | None = None,
+    dry_run: DryRunFlag = False,
+) -> BackendOut | Response:
+    """Take a backend out for new connections and keep its open ones. Nothing is cut at the timeout."""
+    times = body or DrainIn()
+    outcome = await manager.drain(
+        vip,
+        address,
+        timeout_seconds=times.timeout_seconds,
+        quiet_seconds=times.quiet_seconds,
+        dry_run=dry_run,
+    )
+    if isinstance(outcome, DryRun):
+        return would_change(outcome)
+    tag(response, outcome.generation)
+    return BackendOut.of(outcome)
+
+
+@router.delete(
+    DRAIN,
+    operation_id="undrainBackend",
+    summary="End the drain of a backend",
+    responses=problems(404, 409, 422, 503),
+)
+async def undrain_backend(
+    vip: VipRef,
+    address: AddressRef,
+    *,
+    manager: ManagerOf,
+    response: Response,
+    dry_run: DryRunFlag = False,
+) -> BackendOut | DryRunOut:
+    """Let a drained or draining backend take new connections again."""
+    outcome = await manager.undrain(vip, address, dry_run=dry_run)
+    if isinstance(outcome, DryRun):
+        return DryRunOut.of(outcome)
+    tag(response, outcome.generation)
+    return BackendOut.of(outcome)

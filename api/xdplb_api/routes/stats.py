@@ -1,0 +1,31 @@
+"""Counters."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from xdplb_api.answers import problems
+from xdplb_api.deps import ManagerOf, VipRef
+from xdplb_api.paths import VIP_STATS
+from xdplb_api.schemas.stats import StatsOut, VipStatsOut
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["stats"])
+
+
+@router.get("/stats", operation_id="getStats", summary="Show all counters", responses=problems(422, 503))
+async def get_stats(manager: ManagerOf) -> StatsOut:
+    """Show the counters of every VIP and backend, and of drops and passes by reason."""
+    return StatsOut.of(await manager.stats())
+
+
+@router.get(
+    VIP_STATS,
+    operation_id="getVipStats",
+    summary="Show the counters of a VIP",
+    responses=problems(404, 422, 503),
+)
+async def get_vip_stats(vip: VipRef, manager: ManagerOf) -> VipStatsOut:
+    """Show the counters of one VIP and its backends."""
+    return VipStatsOut.of(await manager.vip_stats(vip))

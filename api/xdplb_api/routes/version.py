@@ -1,0 +1,18 @@
+"""What runs here."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from xdplb_api.answers import problems
+from xdplb_api.schemas.system import VersionOut
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["version"])
+
+
+@router.get("/version", operation_id="getVersion", summary="Show the version", responses=problems(422))
+async def get_version(request: Request) -> VersionOut:
+    """Show the versions of the daemon and of this API."""
+    return VersionOut(version=request.app.version)

@@ -1,0 +1,180 @@
+"""Backends as they are asked for and shown, and drains."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from xdplb.control.views import BackendView, DrainState, DrainView
+from xdplb.model.backend import WEIGHT_RANGE, AdminState, Backend, Health
+from xdplb.model.errors import InvalidError
+from xdplb.model.vip import Forward
+
+from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody
+
+__all__ = [
+    "BackendIn",
+    "BackendListOut",
+    "BackendOut",
+    "BackendPatch",
+    "BackendPut",
+    "BackendStatusOut",
+    "BackendsPut",
+    "DrainIn",
+    "DrainOut",
+]
+
+MOST_BACKENDS = 65533
+"""Ids have 16 bits, of which 0 and the highest have other meanings."""
+
+Weight = Annotated[int, Field(ge=WEIGHT_RANGE[0], le=WEIGHT_RANGE[1])]
+AdminStateWord = Annotated[AdminState, Field(strict=False)]
+
+ADDRESS = "The backend's IPv4 address."
+WEIGHT = "Its part of new connections against the other weights. 0: none, open ones are kept."
+FORWARD = "How packets reach it; null: as the VIP says."
+ADMIN_STATE = "What is asked of it: serve (`ready`), finish what is open (`drain`), or nothing at all (`maint`)."
+
+
+class _BackendSettings(RequestBody):
+    weight: Weight = Field(default=1, description=WEIGHT, examples=[2])
+    forward: ForwardWord | None = Field(default=None, description=FORWARD)
+    admin_state: AdminStateWord = Field(default=AdminState.READY, description=ADMIN_STATE)
+
+
+class BackendIn(_BackendSettings):
+    """A backend to add."""
+
+    address: HostAddress = Field(description=ADDRESS, examples=["10.0.0.11"])
+
+    def backend(self) -> Backend:
+        """Return the backend of the model."""
+        return Backend(self.address, self.weight, self.forward, self.admin_state)
+
+
+class BackendPut(_BackendSettings):
+    """A backend as it shall be, whole. Its address is in the URL; given here as well, it must agree."""
+
+    address: HostAddress | None = Field(default=None, description=ADDRESS, examples=["10.0.0.11"])
+
+
+class BackendPatch(RequestBody):
+    """A JSON merge patch (RFC 7396): what is left out stays, null sets the default.
+
+    The address cannot be changed; given here as well, it must agree.
+    """
+
+    address: HostAddress | None = Field(default=None, description=ADDRESS, examples=["10.0.0.11"])
+    weight: Weight | None = Field(default=None, description=WEIGHT, examples=[2])
+    forward: ForwardWord | None = Field(default=None, description=FORWARD)
+    admin_state: AdminStateWord | None = Field(default=None, description=ADMIN_STATE)
+
+    def changes(self) -> dict[str, Any]:
+        """Return what was sent, nulls included."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class BackendsPut(RequestBody):
+    """The whole set of a VIP's backends, put in place in one step."""
+
+    backends: list[BackendIn] = Field(max_length=MOST_BACKENDS, description="All backends; others are removed.")
+
+    def wanted(self) -> list[Backend]:
+        """Return the backends of the model; an address given twice raises InvalidError."""
+        seen: set[object] = set()
+        for index, backend in enumerate(self.backends):
+            if backend.address in seen:
+                raise InvalidError.field(
+                    f"/backends/{index}/address",
+                    f"{backend.address} is there twice",
+                    hint="give each backend once, with the sum of the weights",
+                )
+            seen.add(backend.address)
+        return [backend.backend() for backend in self.backends]
+
+
+class DrainIn(RequestBody):
+    """How long to wait for open connections to end."""
+
+    timeout_seconds: float = Field(
+        default=600, gt=0, le=604800, description="Seconds after which the drain is `timed_out`; nothing is cut."
+    )
+    quiet_seconds: float = Field(
+        default=10, ge=0, le=86400, description="Seconds at least: idle connections are not seen before they speak."
+    )
+
+
+class DrainOut(ResponseBody):
+    """A drain."""
+
+    state: DrainState = Field(description="Connections left, none left, or the time is over with some left.")
+    started: datetime = Field(description="When it began, UTC.")
+    deadline: datetime = Field(description="When it is `timed_out`, UTC.")
+    quiet_seconds: float = Field(description="Seconds it lasts at least.")
+    flows: int | None = Field(description="Open connections seen; null before the first count.")
+
+    @classmethod
+    def of(cls, view: DrainView) -> DrainOut:
+        """Return the body for the manager's view."""
+        return cls(
+            state=view.state,
+            started=view.started,
+            deadline=view.deadline,
+            quiet_seconds=view.quiet_seconds,
+            flows=view.flows,
+        )
+
+
+class BackendStatusOut(ResponseBody):
+    """How a backend is."""
+
+    health: Health = Field(description="What its checks say; `up` without a check.")
+    reason: str = Field(description="A sentence about its health, empty when there is nothing to say.")
+    since: datetime = Field(description="Since when it is so, UTC.")
+    share: float = Field(description="Its part of the VIP's new connections now, 0 to 1.", examples=[0.25])
+    flows: int | None = Field(description="Its recorded open connections; null when not counted.")
+    mac: str | None = Field(description="The MAC address packets to it are sent to; null while unknown.")
+    interface: str | None = Field(description="The NIC they leave by; null while unknown.")
+    observed_generation: ObservedGeneration
+    drain: DrainOut | None = Field(description="Its drain; null when not draining.")
+
+
+class BackendOut(ResponseBody):
+    """A backend: what was asked for, and how it is (`status`)."""
+
+    address: str = Field(description=ADDRESS, examples=["10.0.0.11"])
+    weight: int = Field(description=WEIGHT, examples=[2])
+    forward: Forward = Field(description="How packets reach it: its own word, else the VIP's.")
+    admin_state: AdminState = Field(description=ADMIN_STATE)
+    generation: Generation
+    status: BackendStatusOut = Field(description="How it is.")
+
+    @classmethod
+    def of(cls, view: BackendView) -> BackendOut:
+        """Return the body for the manager's view."""
+        return cls(
+            address=str(view.backend.address),
+            weight=view.backend.weight,
+            forward=view.forward,
+            admin_state=view.backend.admin_state,
+            generation=view.generation,
+            status=BackendStatusOut(
+                health=view.health,
+                reason=view.reason,
+                since=view.since,
+                share=view.share,
+                flows=view.flows,
+                mac=view.mac,
+                interface=view.interface,
+                observed_generation=view.observed_generation,
+                drain=DrainOut.of(view.drain) if view.drain else None,
+            ),
+        )
+
+
+class BackendListOut(ResponseBody):
+    """The backends of a VIP."""
+
+    backends: list[BackendOut] = Field(description="The backends, by address.")

@@ -1,0 +1,66 @@
+"""What all bodies share: strictness, and the types that come up in several of them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from xdplb.control.views import DryRun
+from xdplb.model.address import parse_address
+from xdplb.model.errors import InvalidError
+from xdplb.model.vip import Forward
+
+__all__ = ["DryRunOut", "ForwardWord", "Generation", "HostAddress", "ObservedGeneration", "RequestBody", "ResponseBody"]
+
+
+class RequestBody(BaseModel):
+    """A JSON object a client sends: strict types, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ResponseBody(BaseModel):
+    """A JSON object the API sends."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _host_address(value: object) -> IPv4Address:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "must be a string")
+    try:
+        return parse_address(value)
+    except InvalidError as error:
+        raise PydanticCustomError("invalid", "{reason}", {"reason": error.detail, "hint": error.hint}) from error
+
+
+HostAddress = Annotated[
+    IPv4Address, BeforeValidator(_host_address), WithJsonSchema({"type": "string", "format": "ipv4"}, mode="validation")
+]
+"""A unicast IPv4 address that a client sends."""
+
+ForwardWord = Annotated[Forward, Field(strict=False)]
+"""How packets reach a backend, in its JSON spelling."""
+
+Generation = Annotated[int, Field(description="The number of the last change to it; also its ETag.", examples=[7])]
+ObservedGeneration = Annotated[
+    int, Field(description="The generation the data plane has. Equal to `generation`: what was asked is so.")
+]
+
+
+class DryRunOut(ResponseBody):
+    """What a change would do, as `dry_run=true` answers. Nothing was done."""
+
+    would_change: bool = Field(description="False: everything is as the request asks already.")
+    changes: list[str] = Field(
+        description="A sentence for each thing that would change.",
+        examples=[["VIP 203.0.113.10:443/tcp would be added"]],
+    )
+
+    @classmethod
+    def of(cls, outcome: DryRun) -> DryRunOut:
+        """Return the body for what the manager answered."""
+        return cls(would_change=outcome.would_change, changes=list(outcome.changes))

@@ -1,0 +1,108 @@
+"""A VIP's health check as it is asked for, and what it found."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from xdplb.control.views import CheckView
+from xdplb.model.backend import Health
+from xdplb.model.health import CheckType, HealthCheck
+
+from .base import RequestBody, ResponseBody
+
+__all__ = ["CheckResultOut", "HealthCheckIn", "HealthCheckOut", "HealthCheckStatusOut"]
+
+CheckTypeWord = Annotated[CheckType, Field(strict=False)]
+StatusCode = Annotated[int, Field(ge=100, le=599)]
+
+TYPE = "An HTTP GET that must answer with an expected status (`http`), or a TCP connect (`tcp`)."
+PORT = "The port checked; null: the VIP's."
+PATH = "The path of the GET; `http` only."
+EXPECT_STATUS = "The HTTP status codes that pass; `http` only."
+INTERVAL = "Seconds from one check of a backend to the next."
+TIMEOUT = "Seconds after which a check has failed."
+RISE = "Passes in a row that make a backend `up`."
+FALL = "Failures in a row that make it `down`."
+JITTER = "By what part of the interval a wait is off at most, so that checks do not come all at once."
+TARGET = "What is checked: each backend at its own address."
+
+
+class HealthCheckIn(RequestBody):
+    """A health check; what is left out has its default."""
+
+    type: CheckTypeWord = Field(description=TYPE)
+    port: int | None = Field(default=None, ge=1, le=65535, description=PORT, examples=[8080])
+    path: str = Field(default="/", pattern=r"^/[!-~]*$", max_length=1024, description=PATH, examples=["/healthz"])
+    expect_status: list[StatusCode] = Field(default=[200], min_length=1, max_length=32, description=EXPECT_STATUS)
+    interval_seconds: float = Field(default=2.0, ge=0.05, le=3600, description=INTERVAL)
+    timeout_seconds: float = Field(default=1.0, ge=0.01, le=300, description=TIMEOUT)
+    rise: int = Field(default=2, ge=1, le=100, description=RISE)
+    fall: int = Field(default=3, ge=1, le=100, description=FALL)
+    jitter: float = Field(default=0.1, ge=0, le=0.5, description=JITTER)
+    target: Literal["backend"] = Field(default="backend", description=TARGET)
+
+    def check(self) -> HealthCheck:
+        """Return the check of the model."""
+        values = self.model_dump(exclude={"target", "expect_status"})
+        return HealthCheck(expect_status=tuple(self.expect_status), **values)
+
+
+class CheckResultOut(ResponseBody):
+    """What the checks of one backend say."""
+
+    backend: str = Field(description="The backend's address.", examples=["10.0.0.11"])
+    health: Health = Field(description="What they say, by `rise` and `fall`.")
+    reason: str = Field(description="What the latest one found, as a sentence.")
+    since: datetime = Field(description="Since when it is so, UTC.")
+    last_run: datetime | None = Field(description="When the latest one ended, UTC; null before the first.")
+    last_passed: bool | None = Field(description="Whether the latest one passed.")
+    last_seconds: float | None = Field(description="How many seconds the latest one took.")
+    passes: int = Field(description="How many passed.")
+    failures: int = Field(description="How many failed.")
+
+    @classmethod
+    def of(cls, view: CheckView) -> CheckResultOut:
+        """Return the body for the manager's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
+class HealthCheckStatusOut(ResponseBody):
+    """What a check found."""
+
+    backends: list[CheckResultOut] = Field(description="A result for each backend that is checked.")
+
+
+class HealthCheckOut(ResponseBody):
+    """A health check: what was asked for, and what it found (`status`)."""
+
+    type: CheckType = Field(description=TYPE)
+    port: int | None = Field(description=PORT)
+    path: str = Field(description=PATH)
+    expect_status: list[int] = Field(description=EXPECT_STATUS)
+    interval_seconds: float = Field(description=INTERVAL)
+    timeout_seconds: float = Field(description=TIMEOUT)
+    rise: int = Field(description=RISE)
+    fall: int = Field(description=FALL)
+    jitter: float = Field(description=JITTER)
+    target: Literal["backend"] = Field(description=TARGET)
+    status: HealthCheckStatusOut = Field(description="What it found.")
+
+    @classmethod
+    def of(cls, check: HealthCheck, results: list[CheckView]) -> HealthCheckOut:
+        """Return the body for a check and its results."""
+        return cls(
+            type=check.type,
+            port=check.port,
+            path=check.path,
+            expect_status=list(check.expect_status),
+            interval_seconds=check.interval_seconds,
+            timeout_seconds=check.timeout_seconds,
+            rise=check.rise,
+            fall=check.fall,
+            jitter=check.jitter,
+            target="backend",
+            status=HealthCheckStatusOut(backends=[CheckResultOut.of(result) for result in results]),
+        )

@@ -1,0 +1,63 @@
+"""Counters."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from xdplb.control.views import StatsView, VipStatsView
+
+from .base import ResponseBody
+
+__all__ = ["BackendStatsOut", "StatsOut", "VipStatsOut"]
+
+PACKETS = "Packets forwarded."
+BYTES = "Bytes of those packets as they came in, Ethernet header included."
+NEW_FLOWS = "New connections: SYNs of TCP, recorded flows of UDP."
+
+
+class BackendStatsOut(ResponseBody):
+    """Counters of one backend since it was added."""
+
+    backend: str = Field(description="The backend's address.", examples=["10.0.0.11"])
+    packets: int = Field(description=PACKETS)
+    bytes: int = Field(description=BYTES)
+    new_flows: int = Field(description=NEW_FLOWS)
+
+
+class VipStatsOut(ResponseBody):
+    """Counters of one VIP since it was added."""
+
+    vip: str = Field(description="The VIP.", examples=["203.0.113.10:443/tcp"])
+    packets: int = Field(description=PACKETS)
+    bytes: int = Field(description=BYTES)
+    new_flows: int = Field(description=NEW_FLOWS)
+    at_risk: int = Field(description="Packets in a moving or pinned slot that no record could place.")
+    backends: list[BackendStatsOut] = Field(description="Its backends.")
+
+    @classmethod
+    def of(cls, view: VipStatsView) -> VipStatsOut:
+        """Return the body for the manager's view."""
+        return cls(
+            vip=view.vip,
+            packets=view.packets,
+            bytes=view.bytes,
+            new_flows=view.new_flows,
+            at_risk=view.at_risk,
+            backends=[
+                BackendStatsOut(backend=each.backend, packets=each.packets, bytes=each.bytes, new_flows=each.new_flows)
+                for each in view.backends
+            ],
+        )
+
+
+class StatsOut(ResponseBody):
+    """All counters."""
+
+    vips: list[VipStatsOut] = Field(description="The VIPs, each with its backends.")
+    drops: dict[str, int] = Field(description="Packets dropped, by reason.", examples=[{"no_backend": 3}])
+    passes: dict[str, int] = Field(description="Packets passed to the host, by reason.", examples=[{"not_vip": 120}])
+
+    @classmethod
+    def of(cls, view: StatsView) -> StatsOut:
+        """Return the body for the manager's view."""
+        return cls(vips=[VipStatsOut.of(vip) for vip in view.vips], drops=dict(view.drops), passes=dict(view.passes))

@@ -1,0 +1,115 @@
+"""The daemon as a whole: its status, its data plane, its version, and whether it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from xdplb.control.views import DataplaneView, StatusView, UseView
+from xdplb.dataplane.plane import Attachment
+
+from .base import ResponseBody
+from .vip import VipOut
+
+__all__ = ["AttachmentOut", "DataplaneOut", "HealthzOut", "ReadyzOut", "StatusOut", "UseOut", "VersionOut"]
+
+
+class AttachmentOut(ResponseBody):
+    """A NIC with the program on it."""
+
+    interface: str = Field(description="The NIC's name.", examples=["eth0"])
+    ifindex: int = Field(description="Its index in the kernel.")
+    mode: str = Field(description="How XDP runs on it: `native` or `skb`.", examples=["native"])
+    program_id: int = Field(description="The kernel's id of the program.")
+
+    @classmethod
+    def each(cls, attachments: Iterable[Attachment]) -> list[AttachmentOut]:
+        """Return a body for each attachment."""
+        return [
+            cls(interface=one.interface, ifindex=one.ifindex, mode=one.mode, program_id=one.program_id)
+            for one in attachments
+        ]
+
+
+class UseOut(ResponseBody):
+    """How full a map is."""
+
+    used: int = Field(description="Entries in use.")
+    capacity: int = Field(description="Entries there is room for.")
+
+    @classmethod
+    def of(cls, view: UseView) -> UseOut:
+        """Return the body for the manager's view."""
+        return cls(used=view.used, capacity=view.capacity)
+
+
+class DataplaneOut(ResponseBody):
+    """The data plane as loaded."""
+
+    layout: int = Field(description="The version of the maps' layout.")
+    attachments: list[AttachmentOut] = Field(description="The NICs the program is on.")
+    vips: UseOut = Field(description="VIPs.")
+    backends: UseOut = Field(description="Backends of all VIPs.")
+    flows: UseOut = Field(description="Recorded flows.")
+
+    @classmethod
+    def of(cls, view: DataplaneView) -> DataplaneOut:
+        """Return the body for the manager's view."""
+        return cls(
+            layout=view.layout,
+            attachments=AttachmentOut.each(view.attachments),
+            vips=UseOut.of(view.vips),
+            backends=UseOut.of(view.backends),
+            flows=UseOut.of(view.flows),
+        )
+
+
+class StatusOut(ResponseBody):
+    """The balancer on one page."""
+
+    version: str = Field(description="The version of the daemon.")
+    started: datetime = Field(description="Since when it runs, UTC.")
+    generation: int = Field(description="The number of the latest accepted change.")
+    observed_generation: int = Field(description="The generation the data plane has.")
+    ready: bool = Field(description="Whether it does its work, as `/readyz` says.")
+    not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
+    last_error: str = Field(description="What keeps the data plane from what was asked; empty when nothing does.")
+    attachments: list[AttachmentOut] = Field(description="The NICs the program is on.")
+    vips: list[VipOut] = Field(description="All VIPs.")
+
+    @classmethod
+    def of(cls, view: StatusView, not_ready: list[str]) -> StatusOut:
+        """Return the body for the manager's view and what it misses to be ready."""
+        return cls(
+            version=view.version,
+            started=view.started,
+            generation=view.generation,
+            observed_generation=view.observed_generation,
+            ready=not not_ready,
+            not_ready=not_ready,
+            last_error=view.last_error,
+            attachments=AttachmentOut.each(view.attachments),
+            vips=[VipOut.of(vip) for vip in view.vips],
+        )
+
+
+class HealthzOut(ResponseBody):
+    """The daemon answers."""
+
+    status: Literal["ok"] = Field(default="ok", description="Always `ok`: a daemon that answers is alive.")
+
+
+class ReadyzOut(ResponseBody):
+    """The daemon does its work."""
+
+    ready: Literal[True] = Field(default=True, description="Always true: when it is not, the answer is a problem, 503.")
+
+
+class VersionOut(ResponseBody):
+    """What runs here."""
+
+    version: str = Field(description="The version of the daemon.")
+    api: Literal["v1"] = Field(default="v1", description="The version of this API.")

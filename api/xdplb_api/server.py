@@ -1,0 +1,87 @@
+"""Serving the application until the process is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from .listener import Listener, listen
+from .middleware import LoopbackOnly
+
+__all__ = ["serve"]
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, except that it says when it serves and leaves signals alone.
+
+    uvicorn raises a signal again once it has stopped, which would end the process before its caller has cleaned up.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_started is not None:
+            self._on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(app: ASGIApp, where: str | Listener, *, on_started: Callable[[], None] | None = None) -> None:
+    """Serve `app` on `where` until SIGTERM or SIGINT, then let requests finish for up to 5 s and return.
+
+    `where` is `unix:PATH`, `HOST:PORT` or what `listen` returned; it is closed at the end. `on_started` is called
+    when requests are answered. A second signal ends it without waiting. Cancelling the task stops it as a signal does.
+    """
+    listener = where if isinstance(where, Listener) else listen(where)
+    if listener.path is None:
+        app = LoopbackOnly(app)
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = _Server(config, on_started)
+    try:
+        with _stopped_by_signals(server):
+            await server.serve(sockets=[listener.socket])
+    finally:
+        listener.close()
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Have SIGTERM and SIGINT stop `server` while the block runs."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    with contextlib.ExitStack() as handlers:
+        for number in STOP_SIGNALS:
+            # Only the main thread gets signals; elsewhere (in tests) the caller cancels.
+            with contextlib.suppress(RuntimeError, ValueError):
+                loop.add_signal_handler(number, stop)
+                handlers.callback(loop.remove_signal_handler, number)
+        yield
