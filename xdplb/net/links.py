@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
-import fcntl
-import socket
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
 from xdplb.model.errors import NotFoundError, PlatformError
 
+from . import ethtool
 from .rtnetlink import RequestSocket
 
 __all__ = ["Link", "XdpAttachment", "addresses", "host_addresses", "link"]
-
-_SIOCETHTOOL = 0x8946
-_ETHTOOL_GDRVINFO = 3
-_DRVINFO_BYTES = 196
-_NAME_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,7 @@ def link(name: str) -> Link:
         up=found.up and found.carrier,
         ethernet=found.ethernet,
         xdp=XdpAttachment(found.xdp_id, found.xdp_mode or "") if found.xdp_mode else None,
-        driver=_driver(name),
+        driver=ethtool.driver(name),
     )
 
 
@@ -88,15 +80,3 @@ def _requests() -> Iterator[RequestSocket]:
         yield requests
     finally:
         requests.close()
-
-
-def _driver(name: str) -> str | None:
-    """Ask by ioctl: it follows the network namespace, which a /sys mounted elsewhere does not."""
-    info = array.array("B", struct.pack("I", _ETHTOOL_GDRVINFO).ljust(_DRVINFO_BYTES, b"\0"))
-    request = struct.pack("16sP", name.encode(), info.buffer_info()[0]).ljust(40, b"\0")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            fcntl.ioctl(probe, _SIOCETHTOOL, request)
-        except OSError:
-            return None
-    return info.tobytes()[4 : 4 + _NAME_BYTES].split(b"\0")[0].decode() or None

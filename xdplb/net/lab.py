@@ -1,0 +1,209 @@
+"""A lab of network namespaces: a client, a router, a balancer and backends, all on one machine.
+
+    client ── router ──┬── switch ──┬── balancer (eth0) ── side (by the balancer's eth1)
+     198.51.100.2      │            ├── dr1   10.0.0.11
+                       │            └── dr2   10.0.0.12
+                       ├── ipip1  10.0.1.11
+                       └── ipip2  10.0.1.12
+
+Every host's NIC is called eth0. The VIPs (203.0.113.0/24) are routed to the balancer, which is 10.0.0.2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pyroute2 import IPRoute
+
+from . import ethtool, links, netns
+from .lab_home import LabHome, reap
+
+__all__ = ["ADDRESSES", "VIP", "Lab", "reap"]
+
+T = TypeVar("T")
+
+VIP = IPv4Address("203.0.113.10")
+
+ADDRESSES = {
+    host: IPv4Address(address)
+    for host, address in {
+        "client": "198.51.100.2",
+        "router": "10.0.0.1",
+        "balancer": "10.0.0.2",
+        "dr1": "10.0.0.11",
+        "dr2": "10.0.0.12",
+        "ipip1": "10.0.1.11",
+        "ipip2": "10.0.1.12",
+        "side": "10.0.2.11",
+    }.items()
+}
+
+_XDP_FLAGS_DRV_MODE = 1 << 2
+_STOP_SECONDS = 5
+
+_VETH = "type veth peer name {peer} netns {netns}"
+_BRIDGE = "type bridge forward_delay 0 mcast_snooping 0"
+
+
+class Lab:
+    """The topology above, made on entering and gone on leaving with all that runs in it, killed or not.
+
+    `port_program` is the descriptor of an XDP program that passes everything: a veth takes what XDP sends to it only
+    with a program on its other end. Without one the lab is fine for everything but XDP.
+    """
+
+    def __init__(self, *, port_program: int | None = None) -> None:
+        self._port_program = port_program
+        self._processes: list[subprocess.Popen[Any]] = []
+        self._kept = False
+        self._home: LabHome | None = None
+
+    def __enter__(self) -> Self:
+        reap()
+        self._home = LabHome()
+        try:
+            self._build()
+        except BaseException:
+            self._home.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._kept:
+            self._stop_processes()
+            self.home.remove()
+
+    @property
+    def home(self) -> LabHome:
+        """Where the lab's files are; only while it is up."""
+        if self._home is None:
+            raise RuntimeError("the lab is not up")
+        return self._home
+
+    @property
+    def folder(self) -> Path:
+        """A folder for the lab's files, removed with it."""
+        return self.home.folder
+
+    @property
+    def pin_dir(self) -> Path:
+        """A place for pins, in a bpffs of the lab's own."""
+        return self.home.bpffs / "xdplb"
+
+    def keep(self) -> None:
+        """Leave the lab up, with what was started to outlive its owner; `reap(kept=True)` removes it."""
+        self._kept = True
+        self.home.keep()
+
+    def namespace(self, host: str) -> str:
+        """Return the name of a host's network namespace."""
+        return self.home.prefix() + host
+
+    def run(
+        self, host: str, argv: Sequence[str], *, check: bool = True, timeout: float = 30, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on a host and return its output. Raises CalledProcessError unless `check` is False."""
+        line = netns.command(self.namespace(host), argv, dies_with_parent=True)
+        return subprocess.run(line, check=check, capture_output=True, text=True, timeout=timeout, **options)
+
+    def popen(
+        self, host: str, argv: Sequence[str], *, dies_with_parent: bool = True, **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a command on a host; it is stopped with the lab. Options are those of subprocess.Popen.
+
+        With `dies_with_parent` it is killed when the thread that started it ends, however that ends.
+        """
+        line = netns.command(self.namespace(host), argv, dies_with_parent=dies_with_parent)
+        process = subprocess.Popen(line, **options)
+        self._processes.append(process)
+        return process
+
+    def inside(self, host: str, function: Callable[[], T]) -> T:
+        """Return what `function` returns when run in a host's network namespace, in a thread of its own."""
+        return netns.inside(self.namespace(host), function)
+
+    def configure(self, host: str, *lines: str) -> None:
+        """Give lines to `ip -batch` on a host, such as `link set eth0 down`."""
+        netns.configure(self.namespace(host), lines)
+
+    def _build(self) -> None:
+        for host in (*ADDRESSES, "switch"):
+            netns.create(self.namespace(host))
+            self.inside(host, _no_ipv6)
+        self._wire("router", {"client": "client", "segment": "switch", "ipip1": "ipip1", "ipip2": "ipip2"})
+        self._wire("switch", {"balancer": "balancer", "dr1": "dr1", "dr2": "dr2"})
+        self.configure("balancer", f"link add eth1 {self._veth('side', 'eth0')}")
+        self.configure("router", f"link add side {self._veth('side', 'eth1')}")
+        self._bridge("switch", "ports", ["router", "balancer", "dr1", "dr2"])
+        self._bridge("router", "tunnels", ["ipip1", "ipip2"])
+        self._address()
+        self.inside("router", _forward)
+        self.inside("client", lambda: ethtool.finish_checksums("eth0"))
+        if self._port_program is not None:
+            program = self._port_program
+            self.inside("switch", lambda: _attach("balancer", program))
+            self.inside("side", lambda: _attach("eth0", program))
+
+    def _veth(self, host: str, peer: str) -> str:
+        return _VETH.format(peer=peer, netns=self.namespace(host))
+
+    def _wire(self, centre: str, ports: dict[str, str]) -> None:
+        """Connect ports of `centre` with hosts' eth0; the switch calls its end by the name of the other side."""
+        peers = {port: centre if host == "switch" else "eth0" for port, host in ports.items()}
+        self.configure(centre, *(f"link add {port} {self._veth(host, peers[port])}" for port, host in ports.items()))
+
+    def _bridge(self, host: str, name: str, ports: Sequence[str]) -> None:
+        joined = [f"link set {port} master {name} up" for port in ports]
+        self.configure(host, f"link add {name} {_BRIDGE}", *joined, f"link set {name} up")
+
+    def _address(self) -> None:
+        router = {"client": "198.51.100.1", "segment": "10.0.0.1", "tunnels": "10.0.1.1", "side": "10.0.3.1"}
+        for nic, address in router.items():
+            self.configure("router", f"address add {address}/24 dev {nic}", f"link set {nic} up")
+        for host in ("client", "balancer", "dr1", "dr2", "ipip1", "ipip2", "side"):
+            self.configure(host, f"address add {ADDRESSES[host]}/24 dev eth0", "link set eth0 up")
+        self.configure("balancer", "address add 10.0.2.1/24 dev eth1", "link set eth1 up")
+        self.configure("side", "address add 10.0.3.11/24 dev eth1", "link set eth1 up")
+        self.configure("router", f"route add 203.0.113.0/24 via {ADDRESSES['balancer']}")
+        gateways = {"client": "client", "balancer": "segment", "dr1": "segment", "dr2": "segment"}
+        gateways |= {"ipip1": "tunnels", "ipip2": "tunnels", "side": "side"}
+        for host, nic in gateways.items():
+            self.configure(host, f"route add default via {router[nic]}")
+
+    def _stop_processes(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+
+def _no_ipv6() -> None:
+    for scope in ("all", "default"):
+        Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
+
+
+def _forward() -> None:
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    for scope in ("all", "default"):
+        Path(f"/proc/sys/net/ipv4/conf/{scope}/rp_filter").write_text("0")
+
+
+def _attach(name: str, program: int) -> None:
+    xdp = {"attrs": [("IFLA_XDP_FD", program), ("IFLA_XDP_FLAGS", _XDP_FLAGS_DRV_MODE)]}
+    with IPRoute() as requests:
+        requests.link("set", index=links.link(name).ifindex, xdp=xdp)

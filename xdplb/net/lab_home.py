@@ -1,0 +1,104 @@
+"""A lab's place on disk, which says whose it is: a lock that ends with its owner, however that ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from xdplb.model.errors import PlatformError
+
+from . import netns
+
+__all__ = ["LabHome", "reap"]
+
+ROOT = Path("/run/xdplb-lab")
+
+
+class LabHome:
+    """A folder of a lab with a bpffs in it. While its owner lives, `reap` leaves it alone."""
+
+    def __init__(self) -> None:
+        with _registry():
+            self.id = secrets.token_hex(3)
+            self.folder = ROOT / self.id
+            self.folder.mkdir(mode=0o700)
+            self._lock = os.open(self.folder / "owner", os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.bpffs = self.folder / "bpf"
+        self.bpffs.mkdir()
+        try:
+            _run("mount", "-t", "bpf", "bpf", str(self.bpffs))
+        except PlatformError:
+            self.remove()
+            raise
+
+    def prefix(self) -> str:
+        """Return what the names of all namespaces of the lab begin with."""
+        return f"xdplb-{self.id}-"
+
+    def keep(self) -> None:
+        """Let the lab outlive its owner: only `reap(kept=True)` takes it away."""
+        (self.folder / "kept").touch()
+
+    def remove(self) -> None:
+        """Remove the namespaces, the bpffs with all that is pinned in it, and the folder."""
+        _remove(self.folder)
+        os.close(self._lock)
+
+
+def reap(*, kept: bool = False) -> list[str]:
+    """Remove the labs whose owner is gone, those kept on purpose only with `kept`; return their ids."""
+    removed: list[str] = []
+    with _registry():
+        for folder in sorted(path for path in ROOT.iterdir() if path.is_dir()):
+            if (kept or not (folder / "kept").exists()) and _is_orphan(folder):
+                _remove(folder)
+                removed.append(folder.name)
+    return removed
+
+
+def _is_orphan(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / "owner", os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _remove(folder: Path) -> None:
+    for name in netns.names():
+        if name.startswith(f"xdplb-{folder.name}-"):
+            netns.remove(name)
+    if os.path.ismount(folder / "bpf"):
+        _run("umount", "-l", str(folder / "bpf"))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _registry() -> Iterator[None]:
+    """Hold off other labs' making and reaping: a folder must not be seen before its lock is held."""
+    ROOT.mkdir(mode=0o755, exist_ok=True)
+    descriptor = os.open(ROOT / "registry", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _run(*argv: str) -> None:
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise PlatformError(f"{' '.join(argv)} failed: {result.stderr.strip()}", hint="a lab needs root")

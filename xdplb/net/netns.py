@@ -1,0 +1,81 @@
+"""Network namespaces by name: making and removing them, and running a function or a command inside one."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pyroute2 import netns
+
+from xdplb.model.errors import PlatformError
+
+__all__ = ["RUN", "command", "configure", "create", "inside", "names", "remove"]
+
+RUN = Path("/run/netns")
+
+T = TypeVar("T")
+
+
+def create(name: str) -> None:
+    """Make a namespace called `name`, with loopback up. Raises PlatformError."""
+    try:
+        netns.create(name)
+    except OSError as error:
+        raise PlatformError(f"the network namespace {name} cannot be made: {error.strerror}") from error
+    configure(name, ["link set lo up"])
+
+
+def remove(name: str) -> None:
+    """Remove the namespace called `name`, if it is there; what runs in it keeps it alive unnamed."""
+    if (RUN / name).exists():
+        netns.remove(name)
+
+
+def names() -> list[str]:
+    """Return the names of all namespaces."""
+    return sorted(path.name for path in RUN.iterdir()) if RUN.is_dir() else []
+
+
+def configure(name: str, lines: Sequence[str]) -> None:
+    """Give these lines to `ip -batch` in the namespace. Raises PlatformError with ip's own words."""
+    result = subprocess.run(
+        ["ip", "-n", name, "-batch", "-"],  # noqa: S607  # ip lives in /sbin or /usr/sbin
+        input="\n".join(lines) + "\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise PlatformError(f"ip failed in the namespace {name}: {result.stderr.strip()}")
+
+
+def command(name: str, argv: Sequence[str], *, dies_with_parent: bool) -> list[str]:
+    """Return the command line that runs `argv` in the namespace.
+
+    Only the network namespace is entered: `ip netns exec` would mount a /sys of its own, without bpffs.
+    """
+    enter = ["nsenter", f"--net={RUN / name}", "--", *argv]
+    return ["setpriv", "--pdeathsig", "KILL", "--", *enter] if dies_with_parent else enter
+
+
+def inside(name: str, function: Callable[[], T]) -> T:
+    """Return what `function` returns (or raise what it raises) when run inside the namespace, in its own thread."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def enter() -> None:
+        try:
+            netns.setns(name)
+            results.append(function())
+        except BaseException as error:  # handed over to the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=enter, name=f"in {name}")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
