@@ -1,0 +1,46 @@
+"""The hash of a flow, the twin of bpf/lib/hash.h: which slot a packet falls into, for a million flows at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["HASH_SEED", "TABLE_SIZE", "flow_hash", "slot_of"]
+
+TABLE_SIZE = 65537
+"""Slots of a table: a prime, so that every skip visits all of them."""
+
+HASH_SEED = 0x9E3779B97F4A7C15
+"""The same everywhere: all balancers of a cluster must agree on the slot of a flow."""
+
+
+def flow_hash(
+    source: ArrayLike,
+    source_port: ArrayLike,
+    destination_port: ArrayLike,
+    hash_source: bool = False,
+) -> NDArray[np.uint64]:
+    """Return the 64-bit hash of each flow. Addresses and ports are numbers in host order, scalars or columns.
+
+    With `hash_source` it depends on the client's address alone.
+    """
+    # The program reads the bytes as they lie in the packet, which on a little-endian CPU turns their order round.
+    key = np.atleast_1d(np.asarray(source, np.uint32)).byteswap().astype(np.uint64)
+    if not hash_source:
+        ports = np.asarray(source_port, np.uint16).byteswap().astype(np.uint64)
+        ports = ports | np.asarray(destination_port, np.uint16).byteswap().astype(np.uint64) << np.uint64(16)
+        key = key | ports << np.uint64(32)
+    return _mix(key ^ np.uint64(HASH_SEED))
+
+
+def slot_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Return the slot, 0 to TABLE_SIZE - 1, of each hash: its high half, scaled."""
+    slots: NDArray[np.uint64] = (hashes >> np.uint64(32)) * np.uint64(TABLE_SIZE) >> np.uint64(32)
+    return slots.astype(np.uint32)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Apply the finalizer of MurmurHash3 (A. Appleby, public domain)."""
+    x = (x ^ x >> np.uint64(33)) * np.uint64(0xFF51AFD7ED558CCD)
+    x = (x ^ x >> np.uint64(33)) * np.uint64(0xC4CEB9FE1A85EC53)
+    return x ^ x >> np.uint64(33)

@@ -1,0 +1,176 @@
+"""The table of a VIP: which backend owns each slot.
+
+Maglev (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4), with
+weights and one change. Each backend has a permutation of all slots; the backends take turns, and each takes the first
+slot of its permutation that is still free. Weights decide how many turns a backend has, and they are spread evenly.
+
+The change: this *base* table is made from the configured backends, whether they can be used or not. The slots of those
+that are out are then refilled by the others, in their own permutation order. So a backend that fails moves no slot of
+another, and once it is back the base table is back, bit for bit. The result is a function of who is configured (keys
+and weights) and who is out, and of nothing else, so that all balancers of a cluster come to the same one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .hashing import TABLE_SIZE
+from .slots import NOBODY, Owners
+
+__all__ = ["WeightedBackend", "build"]
+
+_FEW = 512
+"""With so few slots free, asking which of them comes first beats walking a permutation until one is met."""
+
+_CACHED_TABLES = 128  # 128 KiB each
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedBackend:
+    """A backend as the table sees it. Its slots follow from `key`, the same on every balancer; `id` only names it."""
+
+    key: str
+    id: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Permutation:
+    """The order in which a backend wants slots: offset, offset + skip, offset + 2 skip, … modulo TABLE_SIZE."""
+
+    offset: int
+    skip: int
+    inverse: int  # of skip, modulo TABLE_SIZE: turns a slot into its place in the order
+
+
+def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
+    """Return the id of the owner of each slot, NOBODY where no backend can be used.
+
+    Each backend owns its weight's part of the table to within a slot; weight 0 owns none. `out` are ids whose slots
+    the others take. Neither order nor ids make a difference. Raises ValueError when a key is there twice.
+    """
+    ordered = sorted((b for b in backends if b.weight > 0), key=lambda b: b.key)
+    configured = tuple((b.key, b.weight) for b in ordered)
+    if len({key for key, _ in configured}) != len(configured):
+        raise ValueError("each backend needs a key of its own")
+    ids = np.array([NOBODY, *(b.id for b in ordered)], np.uint16)
+    missing = [place for place, backend in enumerate(ordered, 1) if backend.id in out]
+    places = _base(configured)
+    if missing:
+        places = _refill(places, configured, missing)
+    owners: Owners = ids[places]
+    return owners
+
+
+@lru_cache(_CACHED_TABLES)
+def _base(configured: tuple[tuple[str, int], ...]) -> NDArray[np.uint16]:
+    """Return the base table, as places in `configured` counted from 1."""
+    places = np.zeros(TABLE_SIZE, np.uint16)
+    if configured:
+        quotas = _quotas(np.array([weight for _, weight in configured], np.int64))
+        places = _fill(places, configured, _turns(quotas))
+    places.flags.writeable = False
+    return places
+
+
+def _quotas(weights: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many slots each weight is worth, by largest remainder; of equal remainders the first wins."""
+    total = int(weights.sum())
+    quotas = weights * TABLE_SIZE // total
+    left = TABLE_SIZE - int(quotas.sum())
+    quotas[np.argsort(-(weights * TABLE_SIZE % total), kind="stable")[:left]] += 1
+    return quotas
+
+
+def _turns(quotas: NDArray[np.int64]) -> list[int]:
+    """Return whose turn it is, turn by turn: those of each spread evenly from the first to the last."""
+    backend = np.repeat(np.arange(len(quotas)), quotas)
+    nth = np.arange(1, TABLE_SIZE + 1) - np.repeat(np.cumsum(quotas) - quotas, quotas)
+    order: list[int] = backend[np.argsort(nth / quotas[backend], kind="stable")].tolist()
+    return order
+
+
+def _refill(
+    base: NDArray[np.uint16], configured: tuple[tuple[str, int], ...], missing: Sequence[int]
+) -> NDArray[np.uint16]:
+    """Give the slots of those missing to the others."""
+    is_missing = np.zeros(len(configured) + 1, np.bool_)
+    is_missing[missing] = True
+    places = np.where(is_missing[base], np.uint16(NOBODY), base)
+    if len(missing) == len(configured):
+        return places
+    weights = np.array([weight for _, weight in configured], np.int64)
+    weights[is_missing[1:]] = 0
+    return _fill(places, configured, _turns_least_loaded(places, weights))
+
+
+def _turns_least_loaded(places: NDArray[np.uint16], weights: NDArray[np.int64]) -> Iterator[int]:
+    """Yield whose turn it is: whoever lacks most slots of what its weight is worth; of equals the first."""
+    total = int(weights.sum())
+    owned = np.bincount(places, minlength=len(weights) + 1)[1:]
+    lacks = (weights * TABLE_SIZE - owned * total).tolist()  # in parts of a slot, 1/total each: exact
+    heap = [(-lack, backend) for backend, lack in enumerate(lacks) if weights[backend]]
+    heapq.heapify(heap)
+    while True:
+        surplus, backend = heap[0]
+        heapq.heapreplace(heap, (surplus + total, backend))
+        yield backend
+
+
+def _fill(
+    places: NDArray[np.uint16], configured: tuple[tuple[str, int], ...], turns: Iterable[int]
+) -> NDArray[np.uint16]:
+    """Return `places` with every free slot given, in turn, to the backend that wants it first."""
+    free = int(np.count_nonzero(places == NOBODY))
+    permutations = [_permutation(key) for key, _ in configured]
+    remaining = iter(turns)
+    if free > _FEW:
+        places = _walk(places, permutations, islice(remaining, free - _FEW))
+    return _pick(places, permutations, remaining)
+
+
+def _walk(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turns: Iterable[int]) -> NDArray[np.uint16]:
+    """Let each backend walk on in its permutation, turn by turn, to the next free slot."""
+    table = places.tolist()  # a list is several times faster to index than an array
+    cursors = [permutation.offset for permutation in permutations]
+    skips = [permutation.skip for permutation in permutations]
+    for backend in turns:
+        slot, skip = cursors[backend], skips[backend]
+        while table[slot]:
+            slot += skip
+            if slot >= TABLE_SIZE:
+                slot -= TABLE_SIZE
+        table[slot] = backend + 1
+        cursors[backend] = slot
+    return np.array(table, np.uint16)
+
+
+def _pick(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turns: Iterator[int]) -> NDArray[np.uint16]:
+    """Do the same by asking, for each free slot, where it comes in the backend's permutation."""
+    filled = places.copy()
+    free = np.flatnonzero(places == NOBODY)
+    while len(free):
+        backend = next(turns)
+        wanted = permutations[backend]
+        first = int(np.argmin((free - wanted.offset) * wanted.inverse % TABLE_SIZE))
+        filled[free[first]] = backend + 1
+        free[first] = free[-1]
+        free = free[:-1]
+    return filled
+
+
+@lru_cache(1 << 16)
+def _permutation(key: str) -> _Permutation:
+    digest = blake2b(key.encode(), digest_size=16).digest()
+    offset = int.from_bytes(digest[:8], "little") % TABLE_SIZE
+    skip = int.from_bytes(digest[8:], "little") % (TABLE_SIZE - 1) + 1
+    return _Permutation(offset, skip, pow(skip, -1, TABLE_SIZE))
