@@ -1,0 +1,156 @@
+"""The balancer's program, really loaded, and its maps: what a test sets up, sends through it and looks at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+import numpy as np
+from tests.bpf import packets
+
+from xdplb.dataplane import layout
+from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.libbpf import Fd, RunResult, prog_test_run
+from xdplb.dataplane.plane import BackendEntry, VipEntry
+from xdplb.model.next_hop import NextHop
+from xdplb.model.vip import Forward, Protocol, VipKey
+
+__all__ = ["EPOCH", "IDLE_SECONDS", "VIP_IDS", "Balancer", "Record", "backend", "slot"]
+
+EPOCH = 7
+IDLE_SECONDS = 60
+VIP_IDS = {Protocol.TCP: 1, Protocol.UDP: 2}
+NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17}
+LOOPBACK = 1
+"""What a test run comes in by: a backend with this ifindex is sent to by XDP_TX."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the flow table says of the one flow of a test: whose it is, FLOW_* flags, seconds since its last packet."""
+
+    backend: int
+    flags: int = 0
+    age: float = 0.0
+    epoch: int = EPOCH
+
+
+def slot(owner: int, previous: int = layout.NO_BACKEND) -> int:
+    """Return a slot as the maps hold it."""
+    return owner | previous << 16
+
+
+def backend(
+    backend_id: int,
+    *,
+    forward: Forward = Forward.DR,
+    usable: bool = True,
+    ifindex: int = LOOPBACK,
+    mtu: int = 1500,
+    source: str = packets.IPIP_SOURCE,
+    source_mask: int = 0,
+) -> BackendEntry:
+    """Return a backend whose addresses follow from its id."""
+    hop = NextHop(
+        destination_mac=bytes.fromhex(packets.backend_mac(backend_id).replace(":", "")),
+        source_mac=bytes.fromhex(packets.BALANCER_MAC.replace(":", "")),
+        interface="",
+        ifindex=ifindex,
+        mtu=mtu,
+        source=IPv4Address(source),
+    )
+    return BackendEntry(
+        id=backend_id,
+        epoch=EPOCH,
+        vip_id=VIP_IDS[Protocol.TCP],
+        address=IPv4Address(packets.backend_address(backend_id)),
+        forward=forward,
+        usable=usable,
+        next_hop=hop,
+        source=IPv4Address(source) if source_mask else None,
+        source_mask=source_mask,
+    )
+
+
+class Balancer:
+    """One VIP address with TCP and UDP on one port, whose slots are all alike."""
+
+    def __init__(self, plane: BccPlane, program: Fd) -> None:
+        self.plane = plane
+        self._program = program
+
+    def clear(self) -> None:
+        """Take away what the last test left."""
+        self.plane.write_vips([])
+        self.plane.delete_flows(self.plane.scan_flows())
+        for vip_id in VIP_IDS.values():
+            self.plane.delete_table(vip_id)
+        self.plane.clear_backends(sorted(self.plane.read_backends()))
+        self.plane.reset_vip_counters(list(VIP_IDS.values()))
+        reasons = self.plane.maps.reason_stats
+        for number in range(reasons.info.max_entries):
+            reasons.update(number, bytes(reasons.value_bytes))
+
+    def write_vips(self, *, track_always: bool = False, hash_source: bool = False) -> None:
+        """Set both VIPs, without tables."""
+        self.plane.write_vips(
+            [
+                VipEntry(
+                    vip_id,
+                    VipKey(IPv4Address(packets.VIP), packets.VIP_PORT, protocol),
+                    track_always=track_always,
+                    hash_source=hash_source,
+                    idle_seconds=IDLE_SECONDS,
+                )
+                for protocol, vip_id in VIP_IDS.items()
+            ]
+        )
+
+    def write_slots(self, value: int | np.ndarray) -> None:
+        """Give both VIPs a table: one value for all slots, or all of them."""
+        slots = np.empty(layout.TABLE_SIZE, np.uint32)
+        slots[:] = value
+        for vip_id in VIP_IDS.values():
+            self.plane.write_table(vip_id, slots)
+
+    def set_up(
+        self,
+        slots: int | np.ndarray,
+        backends: Collection[BackendEntry],
+        *,
+        track_always: bool = False,
+        hash_source: bool = False,
+    ) -> None:
+        """Set the VIPs, their tables and the backends."""
+        self.plane.write_backends(list(backends))
+        self.write_slots(slots)
+        self.write_vips(track_always=track_always, hash_source=hash_source)
+
+    def send(self, frame: bytes, *, metadata: bytes = b"") -> RunResult:
+        """Run the program on a frame, with `metadata` of another program in front of it."""
+        return prog_test_run(self._program, frame, metadata=metadata)
+
+    def write_record(self, protocol: Protocol, record: Record) -> None:
+        """Put the record of the tests' one flow (packets.CLIENT to packets.VIP) into the flow table."""
+        value = np.zeros(1, layout.FLOW)
+        last_seen = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - int(record.age * 1e9)
+        value[0] = (record.backend, record.epoch, record.flags, last_seen)
+        self.plane.maps.flows.update(_flow_key(protocol), value)
+
+    def record(self, protocol: Protocol) -> Record | None:
+        """Return the record of the tests' one flow; its age in whole seconds."""
+        found = self.plane.maps.flows.lookup(_flow_key(protocol))
+        if found is None:
+            return None
+        value = np.frombuffer(found, layout.FLOW)[0]
+        age = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - int(value["last_seen"])) / 1e9
+        return Record(int(value["backend"]), int(value["flags"]), float(int(age)), int(value["epoch"]))
+
+
+def _flow_key(protocol: Protocol) -> np.ndarray:
+    key = np.zeros(1, layout.FLOW_KEY)
+    source, destination = int(IPv4Address(packets.CLIENT)), int(IPv4Address(packets.VIP))
+    key[0] = (source, destination, packets.CLIENT_PORT, packets.VIP_PORT, NUMBERS[protocol])
+    return key

@@ -1,0 +1,46 @@
+"""The backends' program, really loaded, and its maps."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import numpy as np
+
+from xdplb.dataplane.libbpf import RunResult, obj_get, prog_test_run
+from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.source import source_dir
+
+__all__ = ["ADDRESS", "Decapsulator"]
+
+ADDRESS = "10.0.1.3"
+"""The one address of the host that tunnels may end at."""
+
+
+class Decapsulator:
+    """What a test sends through the program, and what was counted."""
+
+    def __init__(self, pin_dir: Path) -> None:
+        self._program = obj_get(pin_dir / "decap_program")
+        self._stats = BpfMap.open(pin_dir / "decap_stats")
+        BpfMap.open(pin_dir / "decap_addresses").update(IPv4Address(ADDRESS).packed, 1)
+        text = (source_dir() / "lib" / "decap_reasons.h").read_text()
+        self._reasons = re.findall(r"^\t(DECAP_\w+),", text, re.MULTILINE)
+
+    def clear(self) -> None:
+        """Set all counters to zero."""
+        for number in range(len(self._reasons)):
+            self._stats.update(number, bytes(self._stats.value_bytes))
+
+    def send(self, frame: bytes) -> RunResult:
+        """Run the program on a frame."""
+        return prog_test_run(self._program, frame)
+
+    def counted(self) -> dict[str, int]:
+        """Return what was counted, without zeros."""
+        totals = {
+            name: int(np.frombuffer(self._stats.lookup(number) or b"", np.uint64).sum())
+            for number, name in enumerate(self._reasons)
+        }
+        return {name: total for name, total in totals.items() if total}
