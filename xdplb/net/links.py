@@ -12,7 +12,7 @@ from xdplb.model.errors import NotFoundError, PlatformError
 from . import ethtool
 from .rtnetlink import RequestSocket
 
-__all__ = ["Link", "XdpAttachment", "addresses", "host_addresses", "link"]
+__all__ = ["Link", "XdpAttachment", "addresses", "holders", "host_addresses", "link", "names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,24 @@ def link(name: str) -> Link:
     )
 
 
+def names() -> list[str]:
+    """Return the names of all interfaces, in the kernel's order."""
+    with _requests() as requests:
+        return [entry.name for entry in requests.links()]
+
+
 def addresses(ifname: str) -> list[IPv4Interface]:
     """Return the IPv4 addresses of one interface, in the kernel's order. Raises NotFoundError."""
     ifindex = link(ifname).ifindex
     with _requests() as requests:
         return [address for index, address in requests.addresses() if index == ifindex]
+
+
+def holders(address: IPv4Address) -> list[str]:
+    """Return the names of the interfaces that have this address."""
+    with _requests() as requests:
+        indexes = {index for index, found in requests.addresses() if found.ip == address}
+        return [entry.name for entry in requests.links() if entry.ifindex in indexes]
 
 
 def host_addresses() -> frozenset[IPv4Address]:
