@@ -31,6 +31,7 @@ __all__ = [
     "find_settled",
     "is_moving",
     "move",
+    "named",
     "pack",
     "pin_all",
     "release",
@@ -133,6 +134,15 @@ def pin_all(slots: Slots) -> Slots:
     Moving slots keep their previous owner and are looked up anyway.
     """
     return np.where(slots >> np.uint32(16) == STEADY, slots | np.uint32(PINNED << 16), slots)
+
+
+def named(slots: Slots) -> frozenset[int]:
+    """Return the ids of all backends that are an owner or a previous owner."""
+    present = np.zeros(_IDS, np.bool_)
+    for half in unpack(slots):
+        present[half] = True
+    present[[NOBODY, PINNED]] = False
+    return frozenset(np.flatnonzero(present).tolist())
 
 
 def counts(slots: Slots) -> SlotCounts:

@@ -1,0 +1,51 @@
+"""What the steps of a plan do to traffic, as sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.slots import counts, unpack
+from xdplb.control.eligibility import Use, Verdict
+from xdplb.control.steps import Step, WriteBackends, WriteTable
+from xdplb.dataplane.plane import BackendEntry
+
+__all__ = ["describe_steps"]
+
+_USES = {
+    Use.SERVING: "takes new connections",
+    Use.KEEPING: "takes no new connections and keeps its open ones",
+    Use.OUT: "is sent nothing",
+}
+
+
+def describe_steps(steps: Sequence[Step], verdicts: Mapping[int, Verdict]) -> tuple[str, ...]:
+    """Return a sentence for each table that changes and each backend that is written."""
+    return tuple(_sentences(steps, verdicts))
+
+
+def _sentences(steps: Sequence[Step], verdicts: Mapping[int, Verdict]) -> Iterator[str]:
+    for step in steps:
+        if isinstance(step, WriteBackends):
+            yield from (_backend_sentence(entry, verdicts[entry.id]) for entry in step.backends)
+        elif isinstance(step, WriteTable):
+            yield _table_sentence(step)
+
+
+def _backend_sentence(entry: BackendEntry, verdict: Verdict) -> str:
+    why = f": {verdict.reason}" if verdict.reason else ""
+    return f"backend {entry.address} ({entry.forward}) {_USES[verdict.use]}{why}"
+
+
+def _table_sentence(step: WriteTable) -> str:
+    before, after = unpack(step.before)[0], unpack(step.slots)[0]
+    if not before.any():
+        return f"VIP {step.key}: {np.count_nonzero(after)} of {TABLE_SIZE} slots are given to backends"
+    state = counts(step.slots)
+    return (
+        f"VIP {step.key}: {np.count_nonzero(before != after)} of {TABLE_SIZE} slots change hands, "
+        f"{np.count_nonzero(step.moved)} of them keep their open connections where they are; "
+        f"then {state.steady} are steady, {state.moving} moving and {state.pinned} pinned"
+    )

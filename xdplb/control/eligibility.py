@@ -1,0 +1,102 @@
+"""Which backends may be sent to, and why not: pure functions of what was asked and what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+
+from xdplb.control.records import BackendRecord, KnownHealth, VipRecord
+from xdplb.model.backend import AdminState, Health
+from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
+
+__all__ = ["Observed", "Use", "Verdict", "judge"]
+
+
+class Use(StrEnum):
+    """What a backend is used for: new connections too, its open ones alone, or nothing at all."""
+
+    SERVING = "serving"
+    KEEPING = "keeping"
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The use of a backend, and a sentence why it does not serve (or serves all the same); empty if all is well."""
+
+    use: Use
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was seen: health by backend id (none: unknown), next hops by address (none: not known yet).
+
+    `ipip_source` is the network whose addresses are the outer sources of IPIP, None for the host's own address.
+    """
+
+    health: Mapping[int, KnownHealth] = field(default_factory=dict)
+    next_hops: Mapping[IPv4Address, Resolution] = field(default_factory=dict)
+    ipip_source: IPv4Network | None = None
+
+
+def judge(vip: VipRecord, observed: Observed) -> dict[int, Verdict]:
+    """Return what each backend of `vip` is used for, by id.
+
+    When none would serve and the VIP fails open, failed checks are not believed. That is no way in for a backend
+    whose check never passed, nor for one the operator took out.
+    """
+    verdicts = {record.id: _verdict(vip, record, observed) for record in vip.backends.values()}
+    if vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN and not _any_serves(verdicts):
+        verdicts |= {
+            record.id: _verdict(vip, record, observed, fail_open=True)
+            for record in vip.backends.values()
+            if _health(record, observed) is Health.DOWN
+        }
+    return verdicts
+
+
+def _any_serves(verdicts: Mapping[int, Verdict]) -> bool:
+    return any(verdict.use is Use.SERVING for verdict in verdicts.values())
+
+
+def _verdict(vip: VipRecord, record: BackendRecord, observed: Observed, *, fail_open: bool = False) -> Verdict:
+    backend = record.backend
+    if backend.admin_state is AdminState.MAINT:
+        return Verdict(Use.OUT, "in maintenance")
+    if obstacle := _obstacle(vip, record, observed):
+        return Verdict(Use.OUT, obstacle)
+    if _health(record, observed) is Health.DOWN and not fail_open:
+        use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
+        return Verdict(use, f"its check failed: {observed.health[record.id].reason}")
+    if why := _why_nothing_new(record, observed):
+        return Verdict(Use.KEEPING, why)
+    return Verdict(Use.SERVING, "its check failed, but no other can serve (fail-open)" if fail_open else "")
+
+
+def _why_nothing_new(record: BackendRecord, observed: Observed) -> str:
+    """Return why a backend takes no new connections though it can keep those it has, or an empty string."""
+    if record.backend.admin_state is AdminState.DRAIN:
+        return "draining"
+    if _health(record, observed) is Health.UNKNOWN:
+        return "its check has not passed yet"
+    return "" if record.backend.weight else "its weight is 0"
+
+
+def _health(record: BackendRecord, observed: Observed) -> Health:
+    known = observed.health.get(record.id)
+    return Health.UNKNOWN if known is None else known.health
+
+
+def _obstacle(vip: VipRecord, record: BackendRecord, observed: Observed) -> str:
+    """Return why no frame can reach the backend, or an empty string."""
+    resolution = observed.next_hops.get(record.backend.address)
+    if resolution is None or resolution.next_hop is None:
+        return (resolution and resolution.reason) or "its next hop is not known yet"
+    gateway = resolution.next_hop.gateway
+    if gateway is not None and vip.forward_of(record.backend) is Forward.DR:
+        return f"it is behind the gateway {gateway}, and dr needs it on the balancer's own segment: use ipip"
+    return ""

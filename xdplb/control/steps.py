@@ -1,0 +1,166 @@
+"""What the maps hold, and the steps that change them. A step is data; applying it is one call of the data plane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xdplb.balance.table import WeightedBackend
+from xdplb.dataplane.plane import BackendEntry, DataPlane, Slots, VipEntry
+from xdplb.model.vip import VipKey
+
+__all__ = [
+    "ClearBackends",
+    "DeleteTable",
+    "Held",
+    "ResetVipCounters",
+    "Step",
+    "TableSource",
+    "WriteBackends",
+    "WriteTable",
+    "WriteVips",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """What a table was made from: while it stays the same, so does the table, but for slots that settle.
+
+    `out` are the ids that take no new connections, `kept` those that keep the ones they have.
+    """
+
+    configured: tuple[WeightedBackend, ...]
+    out: frozenset[int]
+    kept: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the maps hold: VIPs and tables by VIP id, backends by id.
+
+    `sources` is not in the maps: what tables planned before were made from, so that they need not be made again.
+    """
+
+    vips: Mapping[int, VipEntry] = field(default_factory=dict)
+    tables: Mapping[int, Slots] = field(default_factory=dict)
+    backends: Mapping[int, BackendEntry] = field(default_factory=dict)
+    sources: Mapping[int, TableSource] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, plane: DataPlane) -> Held:
+        """Read everything from the data plane. Blocks."""
+        read = ((vip_id, plane.read_table(vip_id)) for vip_id in range(plane.capacity.vips))
+        tables = {vip_id: table for vip_id, table in read if table is not None}
+        return cls(dict(plane.read_vips()), tables, dict(plane.read_backends()))
+
+    def with_table(self, vip_id: int, slots: Slots) -> Held:
+        """Return the same with another table for a VIP, whose owners are the same: a slot was pinned or released."""
+        return replace(self, tables={**self.tables, vip_id: slots})
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBackends:
+    """Write these backends."""
+
+    backends: tuple[BackendEntry, ...]
+
+    def apply(self, plane: DataPlane) -> None:
+        """Write them. Blocks."""
+        plane.write_backends(self.backends)
+
+    def record(self, held: Held) -> Held:
+        """Return what the maps hold once this is done."""
+        return replace(held, backends={**held.backends, **{entry.id: entry for entry in self.backends}})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WriteTable:
+    """Publish a VIP's table in place of `before`; `moved` says which slots move away from their owner by this."""
+
+    vip_id: int
+    key: VipKey
+    slots: Slots
+    before: Slots
+    moved: NDArray[np.bool_]
+    source: TableSource
+
+    def apply(self, plane: DataPlane) -> None:
+        """Publish it. Blocks."""
+        plane.write_table(self.vip_id, self.slots)
+
+    def record(self, held: Held) -> Held:
+        """Return what the maps hold once this is done."""
+        return replace(
+            held,
+            tables={**held.tables, self.vip_id: self.slots},
+            sources={**held.sources, self.vip_id: self.source},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteVips:
+    """Publish the index: exactly these VIPs."""
+
+    vips: tuple[VipEntry, ...]
+
+    def apply(self, plane: DataPlane) -> None:
+        """Publish it. Blocks."""
+        plane.write_vips(self.vips)
+
+    def record(self, held: Held) -> Held:
+        """Return what the maps hold once this is done."""
+        return replace(held, vips={entry.id: entry for entry in self.vips})
+
+
+@dataclass(frozen=True, slots=True)
+class ResetVipCounters:
+    """Start the counters of these VIP ids at zero."""
+
+    vip_ids: tuple[int, ...]
+
+    def apply(self, plane: DataPlane) -> None:
+        """Reset them. Blocks."""
+        plane.reset_vip_counters(self.vip_ids)
+
+    def record(self, held: Held) -> Held:
+        """Return what the maps hold once this is done: the same."""
+        return held
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTable:
+    """Take the table of a VIP away that is no longer in the index."""
+
+    vip_id: int
+
+    def apply(self, plane: DataPlane) -> None:
+        """Delete it. Blocks."""
+        plane.delete_table(self.vip_id)
+
+    def record(self, held: Held) -> Held:
+        """Return what the maps hold once this is done."""
+        tables = {vip_id: slots for vip_id, slots in held.tables.items() if vip_id != self.vip_id}
+        sources = {vip_id: source for vip_id, source in held.sources.items() if vip_id != self.vip_id}
+        return replace(held, tables=tables, sources=sources)
+
+
+@dataclass(frozen=True, slots=True)
+class ClearBackends:
+    """Empty the entries of backends that no table names any more."""
+
+    ids: tuple[int, ...]
+
+    def apply(self, plane: DataPlane) -> None:
+        """Empty them. Blocks."""
+        plane.clear_backends(self.ids)
+
+    def record(self, held: Held) -> Held:
+        """Return what the maps hold once this is done."""
+        gone = frozenset(self.ids)
+        return replace(held, backends={key: entry for key, entry in held.backends.items() if key not in gone})
+
+
+Step = WriteBackends | WriteTable | WriteVips | ResetVipCounters | DeleteTable | ClearBackends
