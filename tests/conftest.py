@@ -60,4 +60,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say loudly how many tests did not run for want of root and XDP."""
     if count := config.stash.get(skipped, 0):
         terminalreporter.section("NOT EVERYTHING WAS TESTED", sep="!", red=True)
-        terminalreporter.line(f"{count} tests that need root and XDP were skipped: {_missing()}", red=True)
+        terminalreporter.line(f"skipped, since they need root and XDP: {count} ({_missing()})", red=True)

@@ -1,0 +1,99 @@
+"""Run the steps in order, whatever happens clean up, and say in the end whether all was as it should be."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from xdplb.dataplane.loader import pass_program
+from xdplb.model.errors import XdplbError
+from xdplb.net.lab import Lab, reap
+
+from . import breaking, preparing, showing
+from .playing import say_how_to_play
+from .screen import Screen
+from .world import DemoError, World
+
+STEPS: tuple[Callable[[World, Screen], None], ...] = (
+    preparing.prepare_backends,
+    preparing.come_up,
+    preparing.balance,
+    showing.show_spread,
+    breaking.kill_backend,
+    showing.drain,
+    breaking.kill_daemon,
+    showing.take_down,
+)
+
+
+def main() -> int:
+    """Return the exit code: 0 if all was as it should be."""
+    options = _options()
+    if options.clean:
+        return _clean()
+    screen = Screen(color=not options.no_color)
+    began = time.monotonic()
+    screen.say(f"set-up took {os.environ.get('XDPLB_SETUP_SECONDS', '?')} s")
+    try:
+        with _ended_by_signals():
+            _show(screen, keep=options.keep)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the lab is gone", file=sys.stderr)
+        return 130
+    except (DemoError, XdplbError, subprocess.SubprocessError) as error:
+        screen.fail(str(error))
+    screen.verdict(time.monotonic() - began)
+    return 1 if screen.failed else 0
+
+
+def _show(screen: Screen, *, keep: bool) -> None:
+    with pass_program() as program, Lab(port_program=program.fileno()) as lab:
+        world = World(lab, screen, keep=keep)
+        # With --keep the balancer stays up: what takes it down is not shown.
+        for step in STEPS[: -1 if keep else None]:
+            step(world, screen)
+        if keep:
+            lab.keep()
+            say_how_to_play(world, screen)
+
+
+def _clean() -> int:
+    removed = reap(kept=True)
+    for name in removed:
+        print(f"removed lab {name}")
+    if not removed:
+        print("there is no lab to remove")
+    return 0
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, once: the second must not cut the cleaning up short."""
+
+    def interrupt(*_: object) -> None:
+        for later in signals:
+            signal.signal(later, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for one in signals:
+        signal.signal(one, interrupt)
+    yield
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/demo")
+    parser.add_argument("--keep", action="store_true", help="leave the lab up, and say how to play with it")
+    parser.add_argument("--clean", action="store_true", help="remove labs left up")
+    parser.add_argument("--no-color", action="store_true", help="no colours")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""What to do with a lab that was left up."""
+
+from __future__ import annotations
+
+import shlex
+
+from .screen import Screen
+from .world import XDPLB, World
+
+__all__ = ["say_how_to_play"]
+
+
+def say_how_to_play(world: World, screen: Screen) -> None:
+    """Print the commands that show most."""
+    first = world.backends[0]
+    client, balancer = (_enter(world, host) for host in ("client", "balancer"))
+    xdplb = shlex.join([XDPLB, "--socket", str(world.socket)])
+    screen.step("The lab stays up")
+    for comment, command in (
+        ("a request; every answer names its backend", f"{client} curl {world.url}"),
+        ("a shell on a host: client, router, balancer, dr1, dr2, ipip1, ipip2", f"{_enter(world, first.name)} bash"),
+        ("talk to the daemon", f"{xdplb} status"),
+        ("", f"{xdplb} backend ls {world.vip}"),
+        ("", f"{xdplb} backend drain {world.vip} {first.address} --wait"),
+        ("", f"{xdplb} backend undrain {world.vip} {first.address}"),
+        ("", f"curl --unix-socket {world.socket} http://localhost/v1/stats"),
+        ("the balancer's log", f"tail -f {world.lab.folder / 'daemon.log'}"),
+        ("take the data plane down", f"{balancer} {XDPLB} down eth0 --pin-dir {world.lab.pin_dir}"),
+        ("remove the lab", "scripts/demo --clean"),
+    ):
+        if comment:
+            screen.say(f"# {comment}")
+        screen.say(command)
+
+
+def _enter(world: World, host: str) -> str:
+    """Return what runs a command in a host's network namespace; `ip netns exec` would hide what is pinned."""
+    return f"nsenter --net=/run/netns/{world.lab.namespace(host)}"

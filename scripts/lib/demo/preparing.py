@@ -1,0 +1,64 @@
+"""The first steps: backends with web servers, the daemon on the balancer's NIC, and what it is told to balance."""
+
+from __future__ import annotations
+
+import time
+
+from xdplb.net import lab
+
+from .screen import Screen
+from .world import DemoError, World, wait_for
+
+__all__ = ["balance", "come_up", "prepare_backends"]
+
+CHECK = {"type": "http", "interval_seconds": 0.3, "timeout_seconds": 0.5, "rise": 2, "fall": 2}
+READY_SECONDS = 30
+
+
+def prepare_backends(world: World, screen: Screen) -> None:
+    """Show the lab, make its backends ready for the VIP and start their servers."""
+    screen.step("A lab of network namespaces, and backends in it")
+    for line in (lab.__doc__ or "").split("\n\n")[1].splitlines():
+        screen.say(line)
+    for backend in world.backends:
+        world.prepare(backend)
+        world.start_server(backend)
+    screen.expect(
+        all(world.answers(backend) for backend in world.backends), "an HTTP server answers on each of the four"
+    )
+
+
+def come_up(world: World, screen: Screen) -> None:
+    """Start the daemon on the balancer's eth0."""
+    screen.step("xdplb comes up on the balancer's eth0")
+    began = time.monotonic()
+    world.start_daemon()
+    ready = world.cli("status", "--wait", "--timeout", f"{READY_SECONDS}s")
+    if ready.returncode != 0:
+        raise DemoError(f"the daemon did not come up: {world.daemon_said()}")
+    attached = world.attachment()
+    screen.expect(attached["mode"] == "native", f"ready after {time.monotonic() - began:.1f} s, compiling included")
+    screen.say(f"        program {attached['program_id']} on {attached['interface']}, {attached['mode']} XDP")
+
+
+def balance(world: World, screen: Screen) -> None:
+    """Add the VIP, its check and its DR backends by REST, the IPIP backends by the CLI."""
+    screen.step("A VIP with a health check, two backends by DR (REST) and two by IPIP (CLI)")
+    address, _, port = world.vip.removesuffix("/tcp").partition(":")
+    world.rest("POST", "/v1/vips", {"address": address, "port": int(port), "protocol": "tcp", "forward": "dr"})
+    world.rest("PUT", f"{world.vip_path}/health-check", CHECK)
+    for backend in world.backends:
+        if backend.forward == "dr":
+            world.rest("POST", f"{world.vip_path}/backends", {"address": backend.address, "weight": backend.weight})
+        else:
+            options = ["--weight", str(backend.weight), "--forward", backend.forward]
+            world.cli_or_raise("backend", "add", world.vip, backend.address, *options)
+    up = wait_for(lambda: all(state.up for state in world.states().values()), READY_SECONDS)
+    reasons = "; ".join(f"{name} {state.word} {state.reason}" for name, state in world.states().items())
+    screen.expect(up, "all four have passed their checks", reasons)
+    vip = world.rest("GET", world.vip_path)
+    asked, observed = vip["generation"], vip["status"]["observed_generation"]
+    screen.expect(observed >= asked, f"the data plane has generation {asked}, the one asked for", f"it has {observed}")
+    shown = world.cli("backend", "ls", world.vip)
+    for line in shown.stdout.splitlines():
+        screen.say(line)

@@ -1,0 +1,74 @@
+"""The HTTP server of a backend: `python -m demo.web NAME PORT`. It says its name, and serves slow downloads.
+
+    /download?bytes=N&seconds=S    N bytes, evenly over S seconds, the same bytes from every backend
+    anything else                  the name
+
+Every answer has the name in `X-Backend` and ends its connection, so that each request is a connection of its own.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+__all__ = ["download"]
+
+CHUNKS_PER_SECOND = 50
+
+
+def download(size: int) -> bytes:
+    """Return the content of a download of that many bytes."""
+    return random.Random(size).randbytes(size)  # noqa: S311  # no secret: the same everywhere
+
+
+class Server(ThreadingHTTPServer):
+    """Takes a burst of connections without refusing any."""
+
+    request_queue_size = 1024
+    daemon_threads = True
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET; logs nothing."""
+
+    name = ""
+
+    def do_GET(self) -> None:  # http.server calls it so
+        """Answer by path."""
+        url = urlsplit(self.path)
+        if url.path == "/download":
+            query = parse_qs(url.query)
+            self._send_slowly(download(int(query["bytes"][0])), float(query["seconds"][0]))
+        else:
+            self._head(len(self.name) + 1)
+            self.wfile.write(f"{self.name}\n".encode())
+
+    def _send_slowly(self, content: bytes, seconds: float) -> None:
+        self._head(len(content))
+        chunks = max(1, round(seconds * CHUNKS_PER_SECOND))
+        start = time.monotonic()
+        for index in range(chunks):
+            self.wfile.write(content[index * len(content) // chunks : (index + 1) * len(content) // chunks])
+            time.sleep(max(0.0, start + (index + 1) * seconds / chunks - time.monotonic()))
+
+    def _head(self, length: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.send_header("X-Backend", self.name)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep quiet: thousands of requests come."""
+
+
+def main() -> None:
+    """Serve until killed."""
+    _, Handler.name, port = sys.argv
+    Server(("", int(port)), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""The demo's world: the lab, the processes in it, the daemon, and the two ways to talk to that."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xdplb.net.lab import ADDRESSES, VIP, Lab
+
+from .screen import Screen
+
+__all__ = ["Backend", "DemoError", "State", "World"]
+
+XDPLB = str(Path(sys.executable).parent / "xdplb")
+BACKENDS = {"dr1": ("dr", 1), "dr2": ("dr", 2), "ipip1": ("ipip", 1), "ipip2": ("ipip", 2)}
+"""How each backend is reached, and its weight."""
+
+NIC = "eth0"
+PORT = 80
+STOP_SECONDS = 10
+POLL_SECONDS = 0.05
+
+
+class DemoError(Exception):
+    """Something without which the rest cannot be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A backend: the name of its host in the lab, its address, how it is reached, and its weight."""
+
+    name: str
+    address: str
+    forward: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the daemon says of a backend."""
+
+    health: str
+    admin_state: str
+    share: float
+    flows: int | None
+    reason: str
+
+    @property
+    def up(self) -> bool:
+        """Whether it takes new connections."""
+        return self.health == "up" and self.share > 0
+
+    @property
+    def word(self) -> str:
+        """Its state in a word."""
+        return self.health if self.admin_state == "ready" else self.admin_state
+
+
+class World:
+    """Everything that runs. With `keep` it outlives the demo."""
+
+    vip = f"{VIP}:{PORT}/tcp"
+    vip_path = f"/v1/vips/{VIP}:{PORT}:tcp"
+    url = f"http://{VIP}/"
+
+    def __init__(self, lab: Lab, screen: Screen, *, keep: bool) -> None:
+        self.lab = lab
+        self.socket = lab.folder / "api.sock"
+        self.backends = [
+            Backend(name, str(ADDRESSES[name]), forward, weight) for name, (forward, weight) in BACKENDS.items()
+        ]
+        self._screen = screen
+        self._keep = keep
+        self._servers: dict[str, subprocess.Popen[str]] = {}
+        self._daemon: subprocess.Popen[str] | None = None
+
+    # --- hosts
+
+    def spawn_in_client(self, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+        """Start a command on the client; it never outlives the demo."""
+        process: subprocess.Popen[str] = self.lab.popen("client", command, **options)
+        return process
+
+    def prepare(self, backend: Backend) -> None:
+        """Make a backend's host ready for the VIP, and show the command."""
+        places = [
+            "--state-dir",
+            str(self.lab.folder / backend.name),
+            "--pin-dir",
+            str(self.lab.home.bpffs / backend.name),
+        ]
+        command = ["backend-host", "setup", self.vip, "--forward", backend.forward]
+        self._screen.command(["xdplb", *command], where=backend.name)
+        done = self.lab.run(backend.name, [XDPLB, *command, *places], check=False)
+        if done.returncode != 0:
+            raise DemoError(f"{backend.name} cannot be prepared: {done.stderr.strip()}")
+
+    def start_server(self, backend: Backend) -> None:
+        """Start a backend's HTTP server."""
+        command = [sys.executable, "-m", "demo.web", backend.name, str(PORT)]
+        self._servers[backend.name] = self._start(backend.name, command, log=f"{backend.name}.log")
+
+    def kill_server(self, backend: Backend) -> None:
+        """Kill a backend's HTTP server with -9."""
+        self._servers[backend.name].kill()
+        self._servers[backend.name].wait()
+
+    def answers(self, backend: Backend) -> bool:
+        """Whether a backend answers the client at its own address, without the balancer."""
+        command = ["curl", "--silent", "--fail", "--retry", "30", "--retry-connrefused", "--retry-delay", "0.1"]
+        done = self.lab.run("client", [*command, f"http://{backend.address}:{PORT}/"], check=False)
+        return done.stdout.strip() == backend.name
+
+    def xdp_on_nic(self) -> bool:
+        """Whether an XDP program is on the balancer's NIC, as `ip` says."""
+        shown = json.loads(self.lab.run("balancer", ["ip", "-json", "link", "show", NIC]).stdout)
+        return "xdp" in shown[0]
+
+    def pins(self) -> list[str]:
+        """Return what is pinned for the balancer."""
+        return sorted(str(path) for path in self.lab.pin_dir.rglob("*")) if self.lab.pin_dir.exists() else []
+
+    # --- the daemon
+
+    def start_daemon(self) -> None:
+        """Run `xdplb up` on the balancer."""
+        places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
+        command = ["up", NIC, *places, "--pin-dir", str(self.lab.pin_dir)]
+        self._screen.command(["xdplb", *command], where="balancer")
+        self._daemon = self._start("balancer", [XDPLB, *command], log="daemon.log")
+
+    def kill_daemon(self) -> None:
+        """Kill the daemon with -9."""
+        daemon = self._running_daemon()
+        self._screen.command(["kill", "-9", str(daemon.pid)])
+        daemon.kill()
+        daemon.wait()
+
+    def stop_daemon(self) -> int:
+        """Ask the daemon to end, and return its exit code."""
+        daemon = self._running_daemon()
+        self._screen.command(["kill", str(daemon.pid)])
+        daemon.send_signal(signal.SIGTERM)
+        return daemon.wait(STOP_SECONDS)
+
+    def down(self) -> subprocess.CompletedProcess[str]:
+        """Run `xdplb down` on the balancer."""
+        command = ["down", NIC, "--pin-dir", str(self.lab.pin_dir)]
+        self._screen.command(["xdplb", *command], where="balancer")
+        return self.lab.run("balancer", [XDPLB, *command], check=False)
+
+    def daemon_said(self) -> str:
+        """Return the last line of the daemon's log."""
+        lines = (self.lab.folder / "daemon.log").read_text(encoding="utf-8").splitlines()
+        return lines[-1] if lines else "the daemon said nothing"
+
+    # --- talking to it
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a client command, and show it."""
+        return subprocess.run(self._client(arguments), capture_output=True, text=True, check=False)
+
+    def cli_or_raise(self, *arguments: str) -> None:
+        """Run a client command that must work, and show it."""
+        done = self.cli(*arguments)
+        if done.returncode != 0:
+            raise DemoError(f"xdplb {' '.join(arguments)} exited {done.returncode}: {done.stderr.strip()}")
+
+    def spawn_cli(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a client command, and show it."""
+        process: subprocess.Popen[str] = self.lab.popen(
+            "balancer", self._client(arguments), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        return process
+
+    def rest(self, method: str, path: str, body: object = None) -> Any:
+        """Send a request to the API by curl and return the body; changes are shown."""
+        command = ["curl", "-X", method, f"http://localhost{path}"]
+        if body is not None:
+            command += ["--json", json.dumps(body)]
+        if method != "GET":
+            self._screen.command(command)
+        quiet = ["--silent", "--show-error", "--fail-with-body", "--unix-socket", str(self.socket)]
+        done = subprocess.run([*command, *quiet], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise DemoError(f"{method} {path} failed: {done.stderr.strip()} {done.stdout.strip()}")
+        return json.loads(done.stdout) if done.stdout else None
+
+    def states(self) -> dict[str, State]:
+        """Return what the daemon says of each backend, by name."""
+        listed = {one["address"]: one for one in self.rest("GET", f"{self.vip_path}/backends")["backends"]}
+        return {
+            backend.name: State(
+                health=one["status"]["health"],
+                admin_state=one["admin_state"],
+                share=one["status"]["share"],
+                flows=one["status"]["flows"],
+                reason=one["status"]["reason"],
+            )
+            for backend in self.backends
+            if (one := listed.get(backend.address))
+        }
+
+    def shares(self) -> dict[str, float]:
+        """Return each backend's share of new connections, by name."""
+        return {name: state.share for name, state in self.states().items()}
+
+    def attachment(self) -> dict[str, Any]:
+        """Return the program on the balancer's NIC: its id, and since when nobody has replaced it."""
+        attachment: dict[str, Any] = self.rest("GET", "/v1/dataplane")["attachments"][0]
+        return attachment
+
+    def _client(self, arguments: Sequence[str]) -> list[str]:
+        self._screen.command(["xdplb", *arguments])
+        return [XDPLB, "--socket", str(self.socket), *arguments]
+
+    def _start(self, host: str, command: Sequence[str], *, log: str) -> subprocess.Popen[str]:
+        """Start what may outlive the demo; a session of its own keeps it from the terminal's Ctrl-C."""
+        with (self.lab.folder / log).open("a", encoding="utf-8") as file:
+            process: subprocess.Popen[str] = self.lab.popen(
+                host,
+                command,
+                dies_with_parent=not self._keep,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        return process
+
+    def _running_daemon(self) -> subprocess.Popen[str]:
+        if self._daemon is None:
+            raise DemoError("the daemon was never started")
+        return self._daemon
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition holds, for at most so many seconds; return whether it does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
