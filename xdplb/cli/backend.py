@@ -31,7 +31,7 @@ _COLUMNS = [
 ]
 
 
-@click.group(cls=Group, name="backend")
+@click.group(cls=Group, name="backend", short_help="The hosts behind a VIP; draining them.")
 def command() -> None:
     """Add, change, drain, remove and show the backends of a VIP."""
 

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from xdplb_api.app import create_app
+from xdplb_api.listener import Listener, listen
+from xdplb_api.server import serve
+
 import xdplb
 from xdplb.control.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
 from xdplb.control.store import Store
 from xdplb.dataplane.plane import Attachment, Capacity, DataPlane
 from xdplb.net.next_hops import NextHops, NextHopSource
-from xdplb_api.app import create_app
-from xdplb_api.listener import Listener, listen
-from xdplb_api.server import serve
 
 from .holder import RUN_DIR, Holder, hold
 from .systemd import notify
@@ -31,14 +32,17 @@ _log = logging.getLogger("xdplb")
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """What `xdplb up` was asked for; `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT."""
+    """What `xdplb up` was asked for; `capacity` None takes what is pinned already.
+
+    `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
+    """
 
     interfaces: tuple[str, ...]
     mode: str
     listen: str
     state_dir: Path
     pin_dir: Path
-    capacity: Capacity
+    capacity: Capacity | None = None
     ipip_source: IPv4Network | None = None
 
 

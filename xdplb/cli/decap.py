@@ -14,7 +14,7 @@ from .privileges import require_privileges
 __all__ = ["command"]
 
 
-@click.group(cls=Group, name="decap")
+@click.group(cls=Group, name="decap", short_help="On a backend: unwrap IPIP without a kernel module.")
 def command() -> None:
     """Unwrap IPIP on a backend, in XDP, where its kernel has no ipip module."""
 

@@ -24,6 +24,7 @@ _STOP_SECONDS = 30
 
 @click.command(
     name="down",
+    short_help="Detach from NICs and leave nothing behind.",
     epilog="""\b
 Examples:
   sudo xdplb down eth0

@@ -27,7 +27,7 @@ _COLUMNS = [
 ]
 
 
-@click.group(cls=Group, name="health")
+@click.group(cls=Group, name="health", short_help="The health check of a VIP.")
 def command() -> None:
     """Set, remove and show the health check of a VIP."""
 

@@ -93,6 +93,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except XdplbError as error:
         _complain(error.detail, _hint(error))
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return error.exit_code
     except click.ClickException as error:
         _complain(error.format_message(), _usage_hint(error))
         return error.exit_code

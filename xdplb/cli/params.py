@@ -61,8 +61,10 @@ def duration(text: str) -> float:
 
 def duration_text(seconds: float) -> str:
     """Return seconds as people write them: 500ms, 30s, 10m, 1h30m."""
-    if seconds < 1 or seconds != int(seconds):
-        return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    if seconds != int(seconds):
+        return f"{seconds:g}s"
     parts, rest = [], int(seconds)
     for unit in ("d", "h", "m", "s"):
         count, rest = divmod(rest, int(_UNITS[unit]))

@@ -25,6 +25,7 @@ _REASONS = [Column("ACTION"), Column("REASON"), Column("PACKETS", right=True)]
 
 @click.command(
     name="stats",
+    short_help="Show what was counted.",
     epilog="""\b
 Examples:
   xdplb stats

@@ -22,6 +22,7 @@ _POLL_SECONDS = 0.2
 
 @click.command(
     name="status",
+    short_help="Show the balancer on one page; wait until it is ready.",
     epilog="""\b
 Examples:
   xdplb status

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .client import DEFAULT_SOCKET
 from .params import pin_dir_option
+
+if TYPE_CHECKING:
+    from xdplb.dataplane.plane import Capacity
 
 __all__ = ["command"]
 
@@ -23,8 +27,18 @@ def _network(text: str) -> IPv4Network | None:
         raise click.BadParameter(f"{text!r} is no IPv4 prefix; give one such as 10.200.0.0/16, or off") from None
 
 
+def _capacity(vips: int | None, backends: int | None, flows: int | None) -> Capacity | None:
+    """Return the capacity asked for, None where nothing was said: then what is pinned already is taken as it is."""
+    from xdplb.dataplane.plane import Capacity
+
+    given = {"vips": vips, "backends": backends, "flows": flows}
+    asked = {name: value for name, value in given.items() if value is not None}
+    return Capacity(**asked) if asked else None
+
+
 @click.command(
     name="up",
+    short_help="Attach to NICs and balance, in the foreground.",
     epilog="""\b
 Examples:
   sudo xdplb up eth0
@@ -54,15 +68,9 @@ Examples:
     help="Where what was asked for is kept.",
 )
 @pin_dir_option
-@click.option("--max-vips", type=click.IntRange(1, 65536), default=1024, show_default=True)
-@click.option("--max-backends", type=click.IntRange(1, 65534), default=16384, show_default=True)
-@click.option(
-    "--max-flows",
-    type=click.IntRange(1),
-    default=1 << 20,
-    show_default=True,
-    help="How many connections can be recorded.",
-)
+@click.option("--max-vips", type=click.IntRange(1), metavar="N", help="How many VIPs there is room for.  [1024]")
+@click.option("--max-backends", type=click.IntRange(1), metavar="N", help="How many backends, of all VIPs.  [16384]")
+@click.option("--max-flows", type=click.IntRange(1), metavar="N", help="How many recorded connections.  [1048576]")
 @click.option(
     "--ipip-source",
     type=_network,
@@ -78,9 +86,9 @@ def command(
     listen: str,
     state_dir: Path,
     pin_dir: Path,
-    max_vips: int,
-    max_backends: int,
-    max_flows: int,
+    max_vips: int | None,
+    max_backends: int | None,
+    max_flows: int | None,
     ipip_source: IPv4Network | None,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -91,8 +99,6 @@ def command(
     from .privileges import require_privileges
 
     require_privileges("attaching to a NIC")
-    from xdplb.dataplane.plane import Capacity
-
     from .daemon import DaemonOptions, run
 
     run(
@@ -102,7 +108,7 @@ def command(
             listen=listen,
             state_dir=state_dir,
             pin_dir=pin_dir,
-            capacity=Capacity(max_vips, max_backends, max_flows),
+            capacity=_capacity(max_vips, max_backends, max_flows),
             ipip_source=ipip_source,
         )
     )

@@ -13,7 +13,11 @@ from .params import Connection, output_option
 __all__ = ["command"]
 
 
-@click.command(name="version", epilog="\b\nExamples:\n  xdplb version\n  xdplb version -o json")
+@click.command(
+    name="version",
+    short_help="Show the versions of this command and of the daemon.",
+    epilog="\b\nExamples:\n  xdplb version\n  xdplb version -o json",
+)
 @output_option
 @click.pass_obj
 def command(connection: Connection, as_json: bool) -> None:

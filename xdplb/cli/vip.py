@@ -29,7 +29,7 @@ _COLUMNS = [
 ]
 
 
-@click.group(cls=Group, name="vip")
+@click.group(cls=Group, name="vip", short_help="The addresses that clients talk to.")
 def command() -> None:
     """Add, change, remove and show VIPs, written 203.0.113.10:443/tcp or by name."""
 

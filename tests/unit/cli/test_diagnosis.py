@@ -1,0 +1,194 @@
+"""What the doctor makes of what it sees."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from pathlib import Path
+
+import pytest
+
+from xdplb.cli.diagnosis import host, nic, running
+from xdplb.cli.diagnosis.finding import Level
+from xdplb.cli.privileges import missing_capabilities, require_privileges
+from xdplb.model.errors import PlatformError
+from xdplb.net.links import Link, XdpAttachment
+
+
+def proc_status(tmp_path: Path, effective: int) -> Path:
+    path = tmp_path / "status"
+    path.write_text(f"Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t{effective:016x}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("effective", "missing"),
+    [
+        (0, ["CAP_NET_ADMIN", "CAP_BPF", "CAP_PERFMON"]),
+        (1 << 12 | 1 << 39 | 1 << 38, []),
+        (1 << 12 | 1 << 21, []),
+        (1 << 12, ["CAP_BPF", "CAP_PERFMON"]),
+        (1 << 21, ["CAP_NET_ADMIN"]),
+    ],
+)
+def test_capabilities_are_judged(tmp_path: Path, effective: int, missing: list[str]):
+    assert missing_capabilities(proc_status(tmp_path, effective)) == missing
+    assert (host.privileges(missing).level is Level.FAIL) is bool(missing)
+
+
+def test_what_needs_root_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("xdplb.cli.privileges.missing_capabilities", lambda: ["CAP_BPF"])
+    with pytest.raises(PlatformError, match="attaching to a NIC needs root") as refusal:
+        require_privileges("attaching to a NIC")
+    assert refusal.value.hint == "run it with sudo"
+
+
+@pytest.mark.parametrize(
+    ("release", "level"),
+    [
+        ("6.1.0-18-amd64", Level.OK),
+        ("5.15.0", Level.OK),
+        ("10.0-rc1", Level.OK),
+        ("5.14.21", Level.FAIL),
+        ("4.19", Level.FAIL),
+        ("?", Level.FAIL),
+    ],
+)
+def test_kernels_are_judged(release: str, level: Level):
+    assert host.kernel(release).level is level
+
+
+def test_a_library_that_is_missing_names_its_package():
+    found = host.libbpf("libnosuch.so.9")
+    assert (found.level, found.fix) == (Level.FAIL, "apt-get install libbpf1")
+
+
+@pytest.fixture
+def python(tmp_path: Path):
+    """Return how to make an interpreter that sees one module called bcc, and no other."""
+
+    def make(source: str | None) -> str:
+        modules = tmp_path / "modules"
+        modules.mkdir()
+        if source is not None:
+            (modules / "bcc.py").write_text(source)
+        script = tmp_path / "python"
+        script.write_text(f'#!/bin/sh\nshift\nPYTHONPATH={modules} exec {sys.executable} -S "$@"\n')
+        script.chmod(0o755)
+        return str(script)
+
+    return make
+
+
+def test_the_right_bcc_is_recognized(python):
+    found = host.bcc(python("__version__ = '0.26.0'\nclass BPF: pass\n"))
+    assert found.level is Level.OK
+    assert "0.26.0" in found.detail
+
+
+def test_the_bcc_of_pypi_is_told_from_the_right_one(python):
+    found = host.bcc(python("lattice = 1\n"))
+    assert found.level is Level.FAIL
+    assert "another project" in found.detail
+    assert "pip uninstall bcc" in found.fix
+
+
+def test_no_bcc_names_its_package(python):
+    found = host.bcc(python(None))
+    assert found.level is Level.FAIL
+    assert "No module named 'bcc'" in found.detail
+    assert "python3-bpfcc" in found.fix
+
+
+def test_missing_headers_are_told_as_the_compiler_tells_them():
+    def find() -> Path | None:
+        raise PlatformError("no kernel headers were found", hint="apt-get install linux-headers-amd64")
+
+    found = host.headers(find)
+    assert (found.level, found.detail, found.fix) == (
+        Level.FAIL,
+        "no kernel headers were found",
+        "apt-get install linux-headers-amd64",
+    )
+    assert host.headers(lambda: None).level is Level.OK
+
+
+@pytest.mark.parametrize(("text", "level"), [("1\n", Level.OK), ("2\n", Level.OK), ("0\n", Level.WARN)])
+def test_the_jit_is_judged(tmp_path: Path, text: str, level: Level):
+    setting = tmp_path / "bpf_jit_enable"
+    setting.write_text(text)
+    assert host.jit(setting).level is level
+
+
+def test_a_folder_that_is_on_no_bpffs_is_refused(tmp_path: Path):
+    found = host.bpffs(tmp_path / "pins")
+    assert found.level is Level.FAIL
+    assert found.fix
+
+
+def interface(driver: str | None, xdp: XdpAttachment | None = None) -> Link:
+    return Link(name="eth0", ifindex=2, mac=b"\x02\0\0\0\0\1", mtu=1500, up=True, ethernet=True, xdp=xdp, driver=driver)
+
+
+@pytest.mark.parametrize(
+    ("driver", "xdp", "level"),
+    [
+        ("ixgbe", None, Level.OK),
+        ("e1000e", None, Level.WARN),
+        (None, None, Level.WARN),
+        ("veth", None, Level.WARN),
+        ("e1000e", XdpAttachment(7, "native"), Level.OK),
+    ],
+)
+def test_drivers_are_judged(driver: str | None, xdp: XdpAttachment | None, level: Level):
+    assert nic.native_xdp(interface(driver, xdp)).level is level
+
+
+def test_a_program_that_is_not_ours_is_named(tmp_path: Path):
+    assert nic.other_program(interface("ixgbe"), tmp_path).level is Level.OK
+    found = nic.other_program(interface("ixgbe", XdpAttachment(0x7FFFFFFF, "skb")), tmp_path)
+    assert found.level is Level.FAIL
+    assert "id 2147483647, skb mode" in found.detail
+    assert "ip link set dev eth0 xdp off" in found.fix
+
+
+@pytest.mark.parametrize(("flags", "levels"), [(0, []), (1 << 15, [Level.WARN]), (1 << 8, [Level.OK])])
+def test_offloads_are_judged(flags: int, levels: list[Level]):
+    assert [found.level for found in nic.offloads("eth0", flags)] == levels
+
+
+def test_a_nic_that_is_not_there_is_a_failure(tmp_path: Path):
+    (found,) = nic.examine_nic("nosuch0", tmp_path)
+    assert found.level is Level.FAIL
+    assert "nosuch0" in found.detail
+
+
+@pytest.mark.parametrize(("mtu", "level"), [(1500, Level.WARN), (1519, Level.WARN), (1520, Level.OK), (9000, Level.OK)])
+def test_the_mtu_is_judged_for_ipip(mtu: int, level: Level):
+    assert running.ipip_room("eth0", mtu).level is level
+
+
+def backend(address: str, mac: str | None, *, forward: str = "dr", reason: str = "") -> dict[str, object]:
+    assert ipaddress.ip_address(address)
+    status = {"mac": mac, "interface": "lo" if mac else None, "reason": reason}
+    return {"address": address, "forward": forward, "status": status}
+
+
+def test_a_backend_whose_next_hop_is_unknown_is_a_failure_with_its_reason():
+    found = list(
+        running.examine_backends(
+            "203.0.113.10:80/tcp",
+            [backend("10.0.0.1", "02:00:00:00:00:01"), backend("10.0.0.2", None, reason="does not answer ARP")],
+        )
+    )
+    assert [(each.level, each.detail) for each in found] == [(Level.FAIL, "does not answer ARP")]
+    assert "10.0.0.2" in found[0].check
+    assert "10.0.0.2" in found[0].fix
+
+
+def test_the_mtu_matters_only_where_packets_are_encapsulated():
+    reached = "02:00:00:00:00:01"
+    plain = list(running.examine_backends("v", [backend("10.0.0.1", reached)]))
+    tunnelled = list(running.examine_backends("v", [backend("10.0.0.1", reached, forward="ipip")]))
+    assert ["MTU" in found.check for found in plain] == [False]
+    assert ["MTU" in found.check for found in tunnelled] == [False, True]

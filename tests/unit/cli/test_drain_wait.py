@@ -1,0 +1,97 @@
+"""Waiting for a drain."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .conftest import Script
+
+BACKEND = "/v1/vips/web/backends/10.0.0.1"
+
+
+def draining(state: str | None, flows: int | None = None) -> dict[str, object]:
+    drain = None if state is None else {"state": state, "flows": flows}
+    return {"address": "10.0.0.1", "status": {"drain": drain}}
+
+
+def answer(body: object):
+    return 200, {}, json.dumps(body).encode()
+
+
+def drain(script: Script, *options: str) -> subprocess.CompletedProcess[str]:
+    script.on("POST", f"{BACKEND}/drain", draining("draining"), status=202)
+    return script.run("backend", "drain", "web", "10.0.0.1", *options)
+
+
+def test_without_wait_it_returns_at_once(script: Script):
+    told = drain(script, "--timeout", "5m", "--quiet", "1s")
+    assert told.returncode == 0
+    assert script.requests == [("POST", f"{BACKEND}/drain", {"timeout_seconds": 300.0, "quiet_seconds": 1.0})]
+
+
+def test_it_returns_when_none_is_left(script: Script):
+    script.on("GET", BACKEND, draining("draining"), draining("draining", 2), draining("drained", 0))
+    told = drain(script, "--wait")
+    assert told.returncode == 0
+    assert told.stderr == "backend 10.0.0.1 of web is drained: no connection is left\n"
+
+
+def test_the_last_answer_is_the_output_for_programs(script: Script):
+    script.on("GET", BACKEND, draining("draining", 1), draining("drained", 0))
+    told = drain(script, "--wait", "-o", "json")
+    assert json.loads(told.stdout) == draining("drained", 0)
+
+
+def test_the_timeout_says_how_many_are_left(script: Script):
+    script.on("GET", BACKEND, draining("draining", 3))
+    told = drain(script, "--wait", "--timeout", "300ms")
+    assert told.returncode == 5
+    assert "10.0.0.1 of web is not drained after 300ms: 3 connections left" in told.stderr
+    assert "nothing was cut" in told.stderr
+
+
+def test_none_left_after_the_daemons_own_deadline_is_drained(script: Script):
+    script.on("GET", BACKEND, draining("timed_out", 1), draining("timed_out", 0))
+    assert drain(script, "--wait", "--timeout", "20s").returncode == 0
+
+
+def test_a_daemon_that_restarts_meanwhile_is_waited_for(script: Script):
+    script.raw("GET", BACKEND, answer(draining("draining", 1)), None, None, answer(draining("drained", 0)))
+    assert drain(script, "--wait").returncode == 0
+
+
+def test_a_daemon_that_stays_away_ends_in_the_timeout(script: Script):
+    script.raw("GET", BACKEND, None)
+    told = drain(script, "--wait", "--timeout", "300ms")
+    assert told.returncode == 5
+    assert "the daemon does not answer" in told.stderr
+
+
+def test_a_drain_called_off_is_a_conflict(script: Script):
+    script.on("GET", BACKEND, draining("draining", 1), draining(None))
+    told = drain(script, "--wait")
+    assert told.returncode == 4
+    assert "called off" in told.stderr
+
+
+def test_an_interrupt_leaves_the_drain_going_and_says_so(script: Script):
+    script.on("POST", f"{BACKEND}/drain", draining("draining"), status=202)
+    script.on("GET", BACKEND, draining("draining", 1))
+    command = [Path(sys.executable).with_name("xdplb"), "--socket", script.socket]
+    command += ["backend", "drain", "web", "10.0.0.1", "--wait"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
+        deadline = time.monotonic() + 20
+        while len(script.requests) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        waiting.send_signal(signal.SIGINT)
+        _, told = waiting.communicate(timeout=20)
+    assert waiting.returncode == 130
+    assert "the drain of 10.0.0.1 goes on" in told
+    assert "xdplb backend undrain web 10.0.0.1" in told
+    assert "DELETE" not in {method for method, _, _ in script.requests}
+    assert "Traceback" not in told
