@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,9 +32,24 @@ def create(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove the namespace called `name`, if it is there; what runs in it keeps it alive unnamed."""
+    """Remove the namespace called `name`, if it is there, and kill what runs in it, which would keep it alive."""
     if (RUN / name).exists():
+        for process in _processes(name):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         netns.remove(name)
+
+
+def _processes(name: str) -> list[int]:
+    """Return the processes (not threads) that are in the namespace."""
+    wanted = (RUN / name).stat()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/ns/net"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            namespace = path.stat()
+            if (namespace.st_dev, namespace.st_ino) == (wanted.st_dev, wanted.st_ino):
+                found.append(int(path.parts[2]))
+    return found
 
 
 def names() -> list[str]:
