@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, FastAPI
-
 from xdplb.control.manager import Manager
 
 from . import openapi, problems

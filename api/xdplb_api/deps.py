@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Path, Query, Request
-
 from xdplb.control.manager import Manager
+
 from xdplb.model.errors import FieldProblem, InvalidError, PreconditionError
 
 __all__ = ["AddressRef", "Change", "ChangeOptions", "DryRunFlag", "ManagerOf", "VipRef", "json_only", "known_query"]
@@ -18,7 +18,7 @@ _GENERATION = re.compile(r"[0-9]{1,18}")
 _READING = {"GET", "HEAD"}
 
 
-def _manager(request: Request) -> Manager:
+async def _manager(request: Request) -> Manager:
     manager: Manager = request.app.state.manager
     return manager
 
@@ -44,7 +44,7 @@ class ChangeOptions:
     dry_run: bool
 
 
-def _change(
+async def _change(
     if_match: Annotated[
         str | None,
         Header(description="The `ETag` it must still have; 412 when it was changed since.", examples=['"7"']),
@@ -74,7 +74,7 @@ def _generation(if_match: str) -> int:
     return int(generation)
 
 
-def known_query(request: Request) -> None:
+async def known_query(request: Request) -> None:
     """Refuse a query parameter that is not known: a `dry_rum=true` that is ignored would do what was not asked."""
     known = set() if request.method in _READING else {"dry_run"}
     for name in request.query_params:

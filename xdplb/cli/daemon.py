@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from xdplb_api.app import create_app
-from xdplb_api.listener import Listener, listen
-from xdplb_api.server import serve
-
 import xdplb
 from xdplb.control.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
 from xdplb.control.store import Store
 from xdplb.dataplane.plane import Attachment, Capacity, DataPlane
 from xdplb.net.next_hops import NextHops, NextHopSource
+from xdplb_api.app import create_app
+from xdplb_api.listener import Listener, listen
+from xdplb_api.server import serve
 
 from .holder import RUN_DIR, Holder, hold
 from .systemd import notify

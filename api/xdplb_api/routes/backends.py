@@ -5,10 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb.control.views import BackendView, DryRun
-from xdplb.model.backend import Backend
 from xdplb.model.address import parse_address
+from xdplb.model.backend import Backend
 from xdplb.model.errors import InvalidError
-
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import AddressRef, Change, DryRunFlag, ManagerOf, VipRef
 from xdplb_api.paths import BACKEND, BACKENDS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb.control.views import DryRun
-
 from xdplb_api.answers import problems, tag, would_change
 from xdplb_api.deps import AddressRef, DryRunFlag, ManagerOf, VipRef
 from xdplb_api.paths import DRAIN
@@ -44,7 +43,7 @@ async def drain_backend(
         vip,
         address,
         timeout_seconds=times.timeout_seconds,
-        quiet_seconds=times.quiet_seconds,
+        quiet_seconds=times.quiet(),
         dry_run=dry_run,
     )
     if isinstance(outcome, DryRun):

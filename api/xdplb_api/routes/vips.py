@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
-
 from xdplb.control.manager import Manager
+
 from xdplb.control.views import DryRun, VipView
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError
 from xdplb.model.vip import Vip, VipKey
-
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import Change, DryRunFlag, ManagerOf, VipRef
 from xdplb_api.paths import VIP, VIPS
@@ -23,8 +22,9 @@ router = APIRouter(tags=["vips"])
 @router.get(VIPS, operation_id="listVips", summary="List the VIPs", responses=problems(422))
 async def list_vips(manager: ManagerOf, response: Response) -> VipListOut:
     """Show all VIPs, by address, port and protocol."""
-    tag(response, manager.status().generation)
-    return VipListOut(vips=[VipOut.of(view) for view in manager.vips()])
+    status = manager.status()
+    tag(response, status.generation)
+    return VipListOut(vips=[VipOut.of(view) for view in status.vips])
 
 
 @router.post(
