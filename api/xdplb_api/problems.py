@@ -138,11 +138,13 @@ def install(app: FastAPI) -> None:
 
 def _http_problem(request: Request, error: HTTPException) -> ProblemResponse:
     status = HTTPStatus(error.status_code)
+    # Not request.url, which a broken Host header keeps from being read.
+    path: str = request.scope["path"]
     detail, headers = error.detail, error.headers
     if status == HTTPStatus.NOT_FOUND:
-        detail = f"there is nothing at {request.url.path}"
+        detail = f"there is nothing at {path}"
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not a method of {request.url.path}"
+        detail = f"{request.method} is not a method of {path}"
         headers = {"Allow": ", ".join(_methods(request))}
     elif status == HTTPStatus.BAD_REQUEST:
         return _not_json("it cannot be decoded")

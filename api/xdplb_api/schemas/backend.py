@@ -101,9 +101,16 @@ class DrainIn(RequestBody):
     timeout_seconds: float = Field(
         default=600, gt=0, le=604800, description="Seconds after which the drain is `timed_out`; nothing is cut."
     )
-    quiet_seconds: float = Field(
-        default=10, ge=0, le=86400, description="Seconds at least: idle connections are not seen before they speak."
+    quiet_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=86400,
+        description="Seconds it lasts at least, since idle connections are not seen before they speak; null: 10.",
     )
+
+    def quiet(self) -> float:
+        """Return the seconds it lasts at least: as sent, else 10, or all of a shorter timeout."""
+        return min(10.0, self.timeout_seconds) if self.quiet_seconds is None else self.quiet_seconds
 
 
 class DrainOut(ResponseBody):

@@ -1,0 +1,261 @@
+"""What cannot be accepted is refused with a problem that names the field, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
+from xdplb.dataplane.plane import Capacity
+
+OTHER = {"address": "203.0.113.20", "port": 80, "protocol": "tcp"}
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Api]:
+    with running_api(capacity=Capacity(vips=2, backends=4, flows=64)) as api:
+        api.add("/v1/vips", WEB)
+        api.add(BACKENDS, {"address": "10.0.0.11"})
+        api.ask("PUT", CHECK, {"type": "tcp"})
+        yield api
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A request, and the field its problem must name."""
+
+    method: str
+    path: str
+    body: object
+    pointer: str
+    status: int = 422
+    says: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} {self.pointer} {str(self.body)[:60]}"
+
+
+def _vip(pointer: str, says: str = "", **fields: object) -> Bad:
+    return Bad("POST", "/v1/vips", {**OTHER, **fields}, pointer, says=says)
+
+
+def _backend(pointer: str, says: str = "", **fields: object) -> Bad:
+    return Bad("POST", BACKENDS, {"address": "10.0.0.12", **fields}, pointer, says=says)
+
+
+def _check(pointer: str, says: str = "", **fields: object) -> Bad:
+    return Bad("PUT", CHECK, {"type": "http", **fields}, pointer, says=says)
+
+
+CASES = [
+    _vip("/address", "IPv6", address="2001:db8::1"),
+    _vip("/address", "not an IP address", address="example.org"),
+    _vip("/address", "string", address=3405803786),
+    _vip("/address", "multicast", address="224.0.0.1"),
+    _vip("/address", "string", address=None),
+    _vip("/port", "65535", port=65536),
+    _vip("/port", "at least 1", port=0),
+    _vip("/port", "at least 1", port=-1),
+    _vip("/port", "whole number", port="80"),
+    _vip("/port", "whole number", port=True),
+    _vip("/port", "whole number", port=80.0),
+    _vip("/protocol", "'tcp' or 'udp'", protocol="sctp"),
+    _vip("/protocol", "'tcp' or 'udp'", protocol=6),
+    _vip("/forward", "'dr' or 'ipip'", forward="gue"),
+    _vip("/scheduler", "'maglev'", scheduler="rr"),
+    _vip("/tracking", "'auto' or 'always'", tracking="never"),
+    _vip("/hash", "'5-tuple' or 'source'", hash="url"),
+    _vip("/on_unhealthy", "'reset' or 'keep'", on_unhealthy="drop"),
+    _vip("/all_unhealthy", "'fail-open'", all_unhealthy=False),
+    _vip("/idle_timeout_seconds", "at least 1", idle_timeout_seconds=0),
+    _vip("/idle_timeout_seconds", "65535", idle_timeout_seconds=65536),
+    _vip("/name", "match", name="-"),
+    _vip("/name", "match", name="web\n"),
+    _vip("/name", "63", name="a" * 64),
+    _vip("/forwrad", "not a field", forwrad="dr"),
+    _vip("/generation", "not a field", generation=1),
+    _vip("/a~1b~0c", "not a field", **{"a/b~c": 1}),
+    _vip("/address", "is a backend", address="10.0.0.11"),
+    Bad("POST", "/v1/vips", {"port": 80, "protocol": "tcp"}, "/address", says="missing"),
+    Bad("POST", "/v1/vips", [], "", says="object"),
+    Bad("POST", "/v1/vips", "web", "", says="object"),
+    Bad("PUT", VIP, {"forward": "nat"}, "/forward"),
+    Bad("PATCH", VIP, {"idle_timeout_seconds": "900"}, "/idle_timeout_seconds"),
+    Bad("PATCH", VIP, {"weight": 1}, "/weight", says="not a field"),
+    Bad("PATCH", VIP, [{"op": "remove", "path": "/name"}], "", says="object"),
+    _backend("/weight", "65535", weight=65536),
+    _backend("/weight", "at least 0", weight=-1),
+    _backend("/weight", "whole number", weight=1.5),
+    _backend("/weight", "whole number", weight=None),
+    _backend("/weight", "whole number", weight=10**400),
+    _backend("/admin_state", "'ready'", admin_state="off"),
+    _backend("/forward", "'dr' or 'ipip'", forward="gre"),
+    _backend("/address", "the VIP itself", address="203.0.113.10"),
+    _backend("/address", "IPv6", address="2001:db8::11"),
+    _backend("/wieght", "not a field", wieght=1),
+    Bad("PUT", BACKEND, {"address": "10.0.0.12"}, "/address"),
+    Bad("PATCH", BACKEND, {"address": "10.0.0.12"}, "/address"),
+    Bad("PATCH", BACKEND, {"weight": "2"}, "/weight"),
+    Bad("PUT", f"{BACKENDS}/2001:db8::1", {}, "/path/address"),
+    Bad("PUT", BACKENDS, {"backends": [{"address": "10.0.0.1"}, {"address": "10.0.0.1"}]}, "/backends/1/address"),
+    Bad("PUT", BACKENDS, {"backends": [{"address": "10.0.0.1"}, {"weight": 1}]}, "/backends/1/address"),
+    Bad("PUT", BACKENDS, {"backends": [{"address": "10.0.0.1", "weight": 70000}]}, "/backends/0/weight"),
+    Bad("PUT", BACKENDS, {"backends": [7]}, "/backends/0", says="object"),
+    Bad("PUT", BACKENDS, {"backends": {}}, "/backends", says="array"),
+    Bad("PUT", BACKENDS, {}, "/backends", says="missing"),
+    Bad("POST", DRAIN, {"timeout_seconds": 0}, "/timeout_seconds"),
+    Bad("POST", DRAIN, {"timeout_seconds": "10m"}, "/timeout_seconds"),
+    Bad("POST", DRAIN, {"quiet_seconds": -1}, "/quiet_seconds"),
+    Bad("POST", DRAIN, {"wait": True}, "/wait"),
+    _check("/type", "'http' or 'tcp'", type="dns"),
+    _check("/target", "'backend'", target="vip"),
+    _check("/port", "65535", port=70000),
+    _check("/path", "match", path="healthz"),
+    _check("/path", "match", path="/a b"),
+    _check("/path", "match", path="/\r\nX: y"),
+    _check("/expect_status", "at least 1", expect_status=[]),
+    _check("/expect_status", "array", expect_status=200),
+    _check("/expect_status/1", "599", expect_status=[200, 999]),
+    _check("/interval_seconds", "0.05", interval_seconds=0),
+    _check("/timeout_seconds", "300", timeout_seconds=1e9),
+    _check("/rise", "at least 1", rise=0),
+    _check("/fall", "whole number", fall="3"),
+    _check("/jitter", "0.5", jitter=1),
+    Bad("PUT", CHECK, {}, "/type", says="missing"),
+    Bad("POST", "/v1/vips?dry_run=perhaps", OTHER, "/query/dry_run", says="true or false"),
+    Bad("POST", "/v1/vips?dry_rum=true", OTHER, "/query/dry_rum", says="not a parameter"),
+    Bad("GET", "/v1/vips?limit=5", None, "/query/limit", says="not a parameter"),
+]
+
+
+@pytest.mark.parametrize("bad", CASES, ids=str)
+def test_the_field_is_named_and_nothing_changes(api: Api, bad: Bad):
+    before, generation = api.everything(), api.generation()
+
+    problem = problem_of(api.ask(bad.method, bad.path, bad.body), bad.status)
+
+    assert [error["pointer"] for error in problem["errors"]] == [bad.pointer]
+    assert bad.says in problem["errors"][0]["detail"]
+    assert (api.everything(), api.generation()) == (before, generation)
+
+
+def test_all_wrong_fields_are_named_at_once(api: Api):
+    problem = problem_of(api.ask("POST", "/v1/vips", {"port": "x", "protocol": "icmp", "adress": 1}), 422)
+
+    assert {error["pointer"] for error in problem["errors"]} == {"/address", "/port", "/protocol", "/adress"}
+    assert "(and 3 more)" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"{'a': 1}",
+        b"\xff\xfe",
+        b"weight=1",
+        b'{"port": ' + b"1" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"a": 1}{"b": 2}',
+    ],
+    ids=["cut", "quotes", "no UTF-8", "form", "huge number", "deep", "two"],
+)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/vips"), ("PATCH", VIP), ("POST", DRAIN), ("PUT", CHECK)])
+def test_a_body_that_is_no_json_is_refused(api: Api, method: str, path: str, body: bytes):
+    before = api.everything()
+
+    response = api.client.request(method, path, content=body, headers={"content-type": "application/json"})
+
+    problem = problem_of(response, 400)
+    assert [error["pointer"] for error in problem["errors"]] == [""]
+    assert api.everything() == before
+
+
+@pytest.mark.parametrize("text", [r'{"name": "\ud800"}', r'{"\ud800": 1}', r'{"port": "\udfff"}', '{"port": NaN}'])
+def test_what_json_can_spell_but_utf8_cannot_hold_is_refused_in_readable_ascii(api: Api, text: str):
+    response = api.client.patch(VIP, content=text, headers={"content-type": "application/json"})
+
+    assert problem_of(response, 422)["errors"]
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "json"]
+)
+def test_a_body_that_does_not_say_it_is_json_is_refused(api: Api, media_type: str):
+    before = api.everything()
+
+    response = api.client.post(DRAIN, content=b'{"timeout_seconds": 1}', headers={"content-type": media_type})
+
+    assert "application/json" in problem_of(response, 415)["hint"]
+    assert api.everything() == before
+
+
+def test_a_body_without_end_is_refused_whether_or_not_it_says_its_length(api: Api):
+    piece = b" " * (1 << 20)
+
+    said = api.client.post("/v1/vips", content=piece * 9, headers={"content-type": "application/json"})
+    unsaid = api.client.post(
+        "/v1/vips", content=(piece for _ in range(9)), headers={"content-type": "application/json"}
+    )
+
+    assert "8388608 bytes" in problem_of(said, 413)["detail"]
+    problem_of(unsaid, 413)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/vips/203.0.113.99:443:tcp", None),
+        ("GET", "/v1/vips/nobody", None),
+        ("PATCH", "/v1/vips/nobody", {"forward": "dr"}),
+        ("DELETE", "/v1/vips/nobody", None),
+        ("GET", "/v1/vips/nobody/backends", None),
+        ("POST", "/v1/vips/nobody/backends", {"address": "10.0.0.1"}),
+        ("PUT", "/v1/vips/nobody/backends", {"backends": []}),
+        ("GET", "/v1/vips/nobody/stats", None),
+        ("GET", "/v1/vips/nobody/health-check", None),
+        ("PUT", "/v1/vips/nobody/health-check", {"type": "tcp"}),
+        ("DELETE", "/v1/vips/nobody/health-check", None),
+        ("GET", f"{BACKENDS}/10.0.0.99", None),
+        ("PATCH", f"{BACKENDS}/10.0.0.99", {"weight": 1}),
+        ("DELETE", f"{BACKENDS}/10.0.0.99", None),
+        ("POST", f"{BACKENDS}/10.0.0.99/drain", {}),
+        ("DELETE", f"{BACKENDS}/10.0.0.99/drain", None),
+    ],
+)
+def test_what_is_not_there_is_not_found(api: Api, method: str, path: str, body: object):
+    before = api.everything()
+
+    problem = problem_of(api.ask(method, path, body), 404)
+
+    assert problem["type"] == "urn:xdplb:problem:not-found"
+    assert problem["hint"]
+    assert api.everything() == before
+
+
+def test_a_misspelled_vip_is_answered_with_the_nearest(api: Api):
+    assert "did you mean web" in problem_of(api.ask("GET", "/v1/vips/wbe"), 404)["hint"]
+
+
+def test_more_than_the_maps_hold_is_refused_with_the_option_that_helps(api: Api):
+    many = {"backends": [{"address": f"10.0.1.{number}"} for number in range(1, 10)]}
+    before = api.everything()
+
+    problem = problem_of(api.ask("PUT", BACKENDS, many), 409)
+
+    assert problem["type"] == "urn:xdplb:problem:capacity"
+    assert "--max-backends" in problem["hint"]
+    assert api.everything() == before
+
+
+def test_more_vips_than_the_maps_hold_are_refused_with_the_option_that_helps():
+    with running_api(capacity=Capacity(vips=1, backends=4, flows=64)) as api:
+        api.add("/v1/vips", WEB)
+        problem = problem_of(api.ask("POST", "/v1/vips", OTHER), 409)
+        assert "--max-vips" in problem["hint"]
+
+
+def test_a_name_is_of_one_vip(api: Api):
+    problem = problem_of(api.ask("POST", "/v1/vips", {**OTHER, "name": "web"}), 409)
+    assert "web" in problem["detail"]

@@ -1,0 +1,210 @@
+"""The API's socket: who may use it, what happens to an old one, and how serving ends."""
+
+from __future__ import annotations
+
+import grp
+import http.client
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from xdplb.model.errors import ConflictError, InvalidError, PlatformError, XdplbError
+from xdplb_api.listener import listen
+
+PROGRAM = """
+import asyncio, os, sys
+from xdplb_api.listener import listen
+from xdplb_api.server import serve
+
+async def app(scope, receive, send):
+    await asyncio.sleep(float(scope["path"].strip("/") or 0))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
+
+async def main():
+    os.umask(int(sys.argv[2], 8))
+    listener = listen(sys.argv[1])
+    await serve(app, listener, on_started=lambda: print(listener, flush=True))
+    print("returned", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def serving(where: str, umask: str = "022") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Serve in a process of its own; yield it and where it says it listens."""
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, where, umask], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(str(self._path))
+
+
+def _get(connection: http.client.HTTPConnection, path: str = "/", **headers: str) -> tuple[int, bytes]:
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "api.sock"
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("umask", ["000", "022", "077"])
+def test_the_unix_socket_is_for_its_owner_and_group_whatever_the_umask(path: Path, umask: str):
+    with serving(f"unix:{path}", umask) as (_, told):
+        assert told == f"unix:{path}"
+        assert _mode(path) == 0o660
+        assert _get(UnixConnection(path)) == (200, b"done")
+
+
+def test_at_no_moment_may_others_connect(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    before = os.umask(0)
+    try:
+        listener = listen(f"unix:{path}")
+    finally:
+        os.umask(before)
+    assert _mode(path) == 0o660
+    listener.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another group")
+def test_the_socket_is_given_to_the_group_that_may_use_it(path: Path):
+    group = grp.getgrall()[-1]
+    listener = listen(f"unix:{path}", group=group.gr_name)
+    assert path.stat().st_gid == group.gr_gid
+    listener.close()
+    listen(f"unix:{path}", group="no-such-group-here").close()
+
+
+def test_the_socket_of_a_killed_daemon_is_replaced(path: Path):
+    with serving(f"unix:{path}") as (process, _):
+        process.kill()
+        process.wait()
+        assert path.exists()
+        with serving(f"unix:{path}"):
+            assert _get(UnixConnection(path)) == (200, b"done")
+
+
+def test_the_socket_of_a_living_daemon_is_refused_by_its_process(path: Path):
+    with serving(f"unix:{path}") as (process, _):
+        with pytest.raises(ConflictError, match=f"process {process.pid}") as refusal:
+            listen(f"unix:{path}")
+        assert refusal.value.hint
+        assert _get(UnixConnection(path)) == (200, b"done")
+
+
+def test_a_file_that_is_no_socket_is_left_alone(path: Path):
+    path.parent.mkdir()
+    path.write_text("precious")
+    with pytest.raises(ConflictError, match="not a socket"):
+        listen(f"unix:{path}")
+    assert path.read_text() == "precious"
+
+
+def test_closing_leaves_the_socket_of_a_successor(path: Path):
+    first = listen(f"unix:{path}")
+    path.unlink()
+    second = listen(f"unix:{path}")
+    first.close()
+    assert path.exists()
+    second.close()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_a_request_finish_and_serving_return(path: Path, number: signal.Signals):
+    with serving(f"unix:{path}") as (process, _):
+        connection = UnixConnection(path)
+        connection.request("GET", "/0.5")
+        process.send_signal(number)
+        assert connection.getresponse().read() == b"done"
+        connection.close()
+        told, _ = process.communicate(timeout=10)
+    assert "returned" in told
+    assert process.returncode == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "says"),
+    [
+        ("0.0.0.0:8780", InvalidError, "only loopback"),
+        ("192.0.2.1:8780", InvalidError, "only loopback"),
+        ("[::]:8780", InvalidError, "only loopback"),
+        ("example.org:8780", InvalidError, "only loopback"),
+        (":8780", InvalidError, "no place to listen"),
+        ("127.0.0.1", InvalidError, "no place to listen"),
+        ("127.0.0.1:http", InvalidError, "no place to listen"),
+        ("127.0.0.1:65536", InvalidError, "no place to listen"),
+        ("unix:api.sock", InvalidError, "no absolute path"),
+        ("unix:", InvalidError, "no absolute path"),
+        ("unix:/dev/null/api.sock", PlatformError, "cannot listen on unix:/dev/null/api.sock"),
+        (f"unix:/tmp/{'x' * 120}", PlatformError, "cannot listen"),
+    ],
+)
+def test_where_it_cannot_be_served_is_said_in_a_sentence_with_a_remedy(where: str, error: type[XdplbError], says: str):
+    with pytest.raises(error, match=says) as refusal:
+        listen(where)
+    assert refusal.value.hint
+
+
+def test_a_port_in_use_is_a_conflict():
+    first = listen("127.0.0.1:0")
+    port = first.socket.getsockname()[1]
+    with pytest.raises(ConflictError, match="in use"):
+        listen(f"127.0.0.1:{port}")
+    first.close()
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:0", "localhost:0", "[::1]:0"])
+def test_over_tcp_what_a_web_page_could_send_is_refused(where: str):
+    if where.startswith("[") and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("no IPv6 here")
+    with serving(where) as (_, told):
+        host, _, port = told.removeprefix("http://").rpartition(":")
+        address, port = host.strip("[]"), int(port)
+
+        def get(**headers: str) -> int:
+            status, body = _get(http.client.HTTPConnection(address, port, timeout=10), **headers)
+            assert (status == 200) is (body == b"done")
+            return status
+
+        assert get() == 200
+        assert get(Host=f"localhost:{port}") == 200
+        assert get(Host=f"localhost:{port}", Origin=f"http://localhost:{port}") == 200
+        assert get(Host=f"rebound.example:{port}") == 421
+        assert get(Host="10.0.0.1") == 421
+        assert get(Host="[") == 421
+        assert get(Origin="https://page.example") == 403
+        assert get(Origin="null") == 403
