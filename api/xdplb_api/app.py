@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, FastAPI
+
 from xdplb.control.manager import Manager
 
 from . import openapi, problems

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Path, Query, Request
-from xdplb.control.manager import Manager
 
+from xdplb.control.manager import Manager
 from xdplb.model.errors import FieldProblem, InvalidError, PreconditionError
 
 __all__ = ["AddressRef", "Change", "ChangeOptions", "DryRunFlag", "ManagerOf", "VipRef", "json_only", "known_query"]
