@@ -76,8 +76,7 @@ def _base(configured: tuple[tuple[str, int], ...]) -> NDArray[np.uint16]:
     """Return the base table, as places in `configured` counted from 1."""
     places = np.zeros(TABLE_SIZE, np.uint16)
     if configured:
-        quotas = _quotas(np.array([weight for _, weight in configured], np.int64))
-        places = _fill(places, configured, _turns(quotas))
+        places = _fill(places, configured, _turns(np.array([weight for _, weight in configured], np.int64)))
     places.flags.writeable = False
     return places
 
@@ -91,11 +90,12 @@ def _quotas(weights: NDArray[np.int64]) -> NDArray[np.int64]:
     return quotas
 
 
-def _turns(quotas: NDArray[np.int64]) -> list[int]:
-    """Return whose turn it is, turn by turn: those of each spread evenly from the first to the last."""
-    backend = np.repeat(np.arange(len(quotas)), quotas)
+def _turns(weights: NDArray[np.int64]) -> list[int]:
+    """Return whose turn it is, turn by turn: each has turns at a pace that is its weight. Of equals the first."""
+    quotas = _quotas(weights)
+    backend = np.repeat(np.arange(len(weights)), quotas)
     nth = np.arange(1, TABLE_SIZE + 1) - np.repeat(np.cumsum(quotas) - quotas, quotas)
-    order: list[int] = backend[np.argsort(nth / quotas[backend], kind="stable")].tolist()
+    order: list[int] = backend[np.argsort(nth / weights[backend], kind="stable")].tolist()
     return order
 
 

@@ -18,7 +18,7 @@ from xdplb.balance.table import WeightedBackend, build
 from xdplb.control.describe_steps import describe_steps
 from xdplb.control.eligibility import Observed, Use, Verdict, judge
 from xdplb.control.entries import backend_entry
-from xdplb.control.records import State, VipRecord
+from xdplb.control.records import BackendRecord, State, VipRecord
 from xdplb.control.steps import (
     ClearBackends,
     DeleteTable,
@@ -91,11 +91,15 @@ def _without_reused_ids(state: State, held: Held) -> State:
         kept = {
             address: record
             for address, record in vip.backends.items()
-            if (entry := held.backends.get(record.id)) is None or (entry.epoch, entry.vip_id) == (record.epoch, vip.id)
+            if (entry := held.backends.get(record.id)) is None or _is_holder(vip, record, entry)
         }
         vips[key] = vip if len(kept) == len(vip.backends) else replace(vip, backends=kept)
     unchanged = len(vips) == len(state.vips) and all(vips[key] is vip for key, vip in state.vips.items())
     return state if unchanged else replace(state, vips=vips)
+
+
+def _is_holder(vip: VipRecord, record: BackendRecord, entry: BackendEntry) -> bool:
+    return (entry.vip_id, entry.epoch, entry.address) == (vip.id, record.epoch, record.backend.address)
 
 
 def _steps(state: State, verdicts: Mapping[int, Verdict], observed: Observed, held: Held) -> tuple[Step, ...]:

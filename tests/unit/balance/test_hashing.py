@@ -1,0 +1,45 @@
+"""The hash against vectors computed by a C program that reads the bytes of a header as the packet path does."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import numpy as np
+import pytest
+
+from xdplb.balance.hashing import TABLE_SIZE, flow_hash, slot_of
+
+VECTORS = [
+    ("198.51.100.7", 40000, 443, 0x602558304FC44BD7, 24613, 0xB1F5BF949356F9B8),
+    ("198.51.100.7", 40001, 443, 0x236F69FFFF4B4345, 9071, 0xB1F5BF949356F9B8),
+    ("10.0.0.1", 1, 65535, 0xB4EBE42CD398B6CF, 46316, 0xCB68CE0B3D690947),
+    ("255.255.255.254", 65535, 1, 0x83A80A83225829BA, 33704, 0xC7E9F70C99E94FE7),
+    ("192.0.2.1", 53, 53, 0xC157F7EF855FCB3D, 49496, 0x7F645907E5B51D7A),
+]
+
+
+@pytest.mark.parametrize(("source", "source_port", "port", "expected", "slot", "_by_source"), VECTORS)
+def test_known_answers(source, source_port, port, expected, slot, _by_source):
+    hashes = flow_hash(int(IPv4Address(source)), source_port, port)
+    assert hashes.dtype == np.uint64
+    assert hashes.tolist() == [expected]
+    assert slot_of(hashes).tolist() == [slot]
+
+
+@pytest.mark.parametrize(("source", "source_port", "port", "_expected", "_slot", "by_source"), VECTORS)
+def test_known_answers_of_the_hash_of_the_source_alone(source, source_port, port, _expected, _slot, by_source):
+    assert flow_hash(int(IPv4Address(source)), source_port, port, hash_source=True).tolist() == [by_source]
+
+
+def test_columns_give_what_single_flows_give():
+    sources = np.array([int(IPv4Address(vector[0])) for vector in VECTORS], np.uint32)
+    source_ports = np.array([vector[1] for vector in VECTORS], np.uint16)
+    ports = np.array([vector[2] for vector in VECTORS], np.uint16)
+    assert flow_hash(sources, source_ports, ports).tolist() == [vector[3] for vector in VECTORS]
+
+
+def test_flows_of_one_client_are_spread_over_all_slots():
+    slots = slot_of(flow_hash(int(IPv4Address("198.51.100.7")), np.arange(1, 65536), 443))
+    assert slots.max() < TABLE_SIZE
+    quarters = np.bincount(slots * 4 // TABLE_SIZE, minlength=4)
+    assert quarters.min() > 16000, quarters
