@@ -72,15 +72,16 @@ def _version(folder: Path) -> tuple[int, ...]:
 
 
 def _merged(common: Path, flavour: Path, cache_dir: Path | None) -> Path:
-    for base in (cache_dir, Path("/var/cache/xdplb"), None):
+    failure = "no folder for them is ours"
+    temporary = Path(tempfile.gettempdir()) / f"xdplb-{os.geteuid()}"
+    for folder in filter(None, (cache_dir, Path("/var/cache/xdplb"), temporary)):
         try:
-            folder = base if base else Path(tempfile.gettempdir()) / f"xdplb-{os.geteuid()}"
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             if folder.stat().st_uid != os.geteuid():
                 continue  # a folder somebody else made in /tmp is not to be compiled from
             return merge(common, flavour, folder / f"headers-{flavour.name.removeprefix('linux-headers-')}")
         except OSError as error:
-            failure = error
+            failure = str(error)
     raise PlatformError(
         f"the kernel headers could not be merged: {failure}", hint="make /var/cache/xdplb writable, with free space"
     )

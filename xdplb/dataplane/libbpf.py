@@ -30,6 +30,7 @@ __all__ = [
     "link_detach",
     "link_info",
     "link_update",
+    "load_xdp",
     "obj_get",
     "obj_pin",
     "possible_cpus",
@@ -41,6 +42,7 @@ __all__ = [
 
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
 
+BPF_PROG_TYPE_XDP = 6
 BPF_XDP = 37  # enum bpf_attach_type
 NAME_BYTES = 16  # BPF_OBJ_NAME_LEN
 
@@ -173,6 +175,12 @@ def obj_get(path: Path) -> Fd:
     return Fd(call("bpf_obj_get", os.fsencode(path)))
 
 
+def load_xdp(name: str, instructions: bytes) -> Fd:
+    """Load an XDP program of raw instructions, 8 bytes each."""
+    count = c_size_t(len(instructions) // 8)
+    return Fd(call("bpf_prog_load", BPF_PROG_TYPE_XDP, name.encode(), b"GPL", instructions, count, None))
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
     """A loaded program: its id and the name it was loaded under (15 characters at most)."""
@@ -247,24 +255,36 @@ class RunResult:
 
 
 def prog_test_run(
-    program: Fd, packet: bytes, *, repeat: int = 1, flags: int = 0, batch_size: int = 0, ingress_ifindex: int = 0
+    program: Fd,
+    packet: bytes,
+    *,
+    repeat: int = 1,
+    flags: int = 0,
+    batch_size: int = 0,
+    ingress_ifindex: int = 0,
+    metadata: bytes = b"",
 ) -> RunResult:
-    """Run an XDP program on a packet (BPF_PROG_TEST_RUN), as if it came in by `ingress_ifindex` of this namespace."""
-    buffer = ctypes.create_string_buffer(packet, len(packet))
+    """Run an XDP program on a packet (BPF_PROG_TEST_RUN), as if it came in by `ingress_ifindex` of this namespace.
+
+    `metadata` lies in front of the packet, as another program would leave it there, and takes room from the headroom.
+    """
+    data = metadata + packet
+    buffer = ctypes.create_string_buffer(data, len(data))
     live = bool(flags & 2)  # BPF_F_TEST_XDP_LIVE_FRAMES: frames go where the verdict says, nothing comes back
-    out = ctypes.create_string_buffer(0 if live else len(packet) + 256)
-    context = _XdpMd(data_end=len(packet), ingress_ifindex=ingress_ifindex)
+    out = ctypes.create_string_buffer(0 if live else len(data) + 256)
+    context = _XdpMd(data=len(metadata), data_end=len(data), ingress_ifindex=ingress_ifindex)
+    with_context = bool(ingress_ifindex or metadata)
     options = _TestRunOpts(
         sz=ctypes.sizeof(_TestRunOpts),
         data_in=ctypes.addressof(buffer),
-        data_size_in=len(packet),
+        data_size_in=len(data),
         data_out=None if live else ctypes.addressof(out),
         data_size_out=len(out),
-        ctx_in=ctypes.addressof(context) if ingress_ifindex else None,
-        ctx_size_in=ctypes.sizeof(context) if ingress_ifindex else 0,
+        ctx_in=ctypes.addressof(context) if with_context else None,
+        ctx_size_in=ctypes.sizeof(context) if with_context else 0,
         repeat=repeat,
         flags=flags,
         batch_size=batch_size,
     )
     call("bpf_prog_test_run_opts", program.fileno(), ctypes.byref(options))
-    return RunResult(options.retval, out.raw[: options.data_size_out], options.duration)
+    return RunResult(options.retval, out.raw[len(metadata) : options.data_size_out], options.duration)

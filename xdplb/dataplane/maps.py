@@ -8,6 +8,7 @@ from ctypes import c_char, c_size_t, c_uint32, c_uint64
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -122,6 +123,19 @@ class BpfMap:
         """Close the descriptor."""
         self.fd.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def read(self, key: int | Array | bytes) -> bytes:
+        """Return a value that is always there, such as an array's."""
+        value = self.lookup(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
     def lookup(self, key: int | Array | bytes) -> bytes | None:
         """Return the value as bytes, None where the map has none."""
         value = ctypes.create_string_buffer(self.value_bytes)
@@ -134,7 +148,7 @@ class BpfMap:
         return value.raw
 
     def update(self, key: int | Array | bytes, value: int | Array | bytes | Fd) -> None:
-        """Set one value; a descriptor for a map of maps."""
+        """Set one value; a descriptor for a map of maps or of programs."""
         if isinstance(value, Fd):
             value = value.fileno()
         data = _as_bytes(value, self.value_bytes)

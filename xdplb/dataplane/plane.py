@@ -32,7 +32,8 @@ __all__ = [
 ]
 
 Slots = NDArray[np.uint32]
-"""A VIP's table, shape (TABLE_SIZE,): owner id in the low 16 bits, previous in the high 16 (0 steady, 0xffff pinned)."""
+"""A VIP's table, shape (TABLE_SIZE,): owner id in the low 16 bits, previous in the high 16 (0 steady, 0xffff pinned).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,9 @@ class BackendEntry:
 
     `usable` False: packets whose record or slot names it are not sent. `next_hop` None makes it unusable. Of a next
     hop only MACs, ifindex, mtu and source reach the maps; one read back has interface "" and gateway None.
+
+    For ipip, `source` None means the next hop's; where `source_mask` has bits, the flow's hash fills them (one read
+    back has `source` set, and in its next hop too, only where the mask is not 0).
     """
 
     id: int
@@ -85,6 +89,8 @@ class BackendEntry:
     forward: Forward
     usable: bool
     next_hop: NextHop | None
+    source: IPv4Address | None = None
+    source_mask: int = 0
 
 
 @dataclass(frozen=True, slots=True)

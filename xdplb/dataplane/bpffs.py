@@ -1,0 +1,79 @@
+"""The BPF file system that pins live in: whether a folder is in one, and why not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from xdplb.model.errors import PlatformError
+
+__all__ = ["is_bpffs", "mounts", "prepare", "remove_directory", "require"]
+
+DEFAULT_MOUNT = Path("/sys/fs/bpf")
+
+
+def is_bpffs(folder: Path) -> bool:
+    """Whether `folder`, or the nearest folder above it that exists, lies in a bpffs that this process sees."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    device = existing.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    return any(mounted == wanted and kind == "bpf" for mounted, _, kind, _ in _mountinfo())
+
+
+def mounts() -> list[Path]:
+    """Return where a bpffs is mounted."""
+    return [Path(place) for _, place, kind, _ in _mountinfo() if kind == "bpf"]
+
+
+def _mountinfo() -> Iterator[tuple[str, str, str, str]]:
+    """Yield device (major:minor), mount point, type and source of each file system in sight, see proc(5)."""
+    for line in Path("/proc/thread-self/mountinfo").read_text().splitlines():
+        fields, _, described = line.partition(" - ")
+        _, _, device, _, place, *_ = fields.split()
+        kind, source, *_ = described.split()
+        yield device, place.encode().decode("unicode_escape"), kind, source
+
+
+def require(pin_dir: Path) -> None:
+    """Raise PlatformError, with what to do, where `pin_dir` is not in a bpffs."""
+    namespace = _entered_namespace()
+    if namespace is not None and pin_dir.absolute().is_relative_to("/sys"):
+        raise PlatformError(
+            f"`ip netns exec` hides {DEFAULT_MOUNT}, and what is pinned in its place is lost when the command ends",
+            hint=f"enter the network namespace alone: nsenter --net=/run/netns/{namespace} xdplb ...",
+        )
+    if not is_bpffs(pin_dir):
+        raise PlatformError(
+            f"{pin_dir} is not in a BPF file system",
+            hint=f"mount -t bpf bpf {DEFAULT_MOUNT}, or name a folder in a bpffs by --pin-dir",
+        )
+
+
+def _entered_namespace() -> str | None:
+    """Return the network namespace that `ip netns exec` was given: it mounts a /sys whose source has that name."""
+    names = [source for _, place, kind, source in _mountinfo() if (place, kind) == ("/sys", "sysfs")]
+    return names[-1] if names and (Path("/run/netns") / names[-1]).exists() else None
+
+
+def prepare(pin_dir: Path) -> None:
+    """Make `pin_dir`, for root only, in a bpffs."""
+    require(pin_dir)
+    try:
+        pin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(
+            f"the pin dir {pin_dir} cannot be made: {error.strerror}",
+            hint="run it as root, or choose another --pin-dir",
+        ) from error
+
+
+def remove_directory(pin_dir: Path) -> bool:
+    """Remove the folder if it is empty; False where it stays: it has something else in it or is the mount itself."""
+    try:
+        pin_dir.rmdir()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,108 @@
+"""Putting the data plane into the kernel, taking up one that is there already, and taking it out again.
+
+Order matters, since a process can die between any two steps: maps, then `meta` (says that the maps are all there),
+then the program, then the links. Each step can be done again over what a dead one left. Maps without `meta` carry
+nothing and are thrown away.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Collection
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdplb.model.errors import InvalidError
+
+from . import bpffs
+from .bcc_plane import BccPlane
+from .links import MODES, attach_or_keep, find_nic, take_down
+from .pins import MAP_NAMES, META, TX_PORTS, Maps
+from .plane import Capacity
+from .platform_errors import explained, explaining
+from .programs import current_program, remove_if_unused, remove_pins
+from .single import decap_down, decap_up, pass_program
+from .source import compile_flags
+
+__all__ = ["LoadOptions", "decap_down", "decap_up", "load", "pass_program", "unload"]
+
+MAX_VIPS = 8192  # the index of as many is 2 MB, and a map's value must fit one kmalloc of 4 MB
+MAX_BACKENDS = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What to attach where. `mode` is native, skb or auto; `capacity` None takes what is pinned, else the default.
+
+    `cache_dir` is where merged kernel headers are kept.
+    """
+
+    interfaces: tuple[str, ...]
+    mode: str = "auto"
+    pin_dir: Path = Path("/sys/fs/bpf/xdplb")
+    capacity: Capacity | None = None
+    cache_dir: Path | None = None
+
+
+def load(options: LoadOptions) -> BccPlane:
+    """Return the data plane on these NICs: taken up where it is pinned, else made.
+
+    It is compiled only if the program pinned is of another source; then the program is swapped under the traffic.
+    Errors: NotFoundError (no such NIC), ConflictError (maps of another size, another program on the NIC),
+    PlatformError (what this host or kernel refuses). After an error nothing is attached that was not before.
+    """
+    _check(options)
+    nics = [find_nic(name) for name in options.interfaces]
+    _allow_locked_memory()
+    bpffs.prepare(options.pin_dir)
+    with ExitStack() as undo:
+        undo.callback(remove_if_unused, options.pin_dir, MAP_NAMES)
+        with explaining("create the maps"):
+            maps = _maps(options)
+        flags = compile_flags(options.pin_dir, maps.capacity)
+        with explaining("replace the program"):
+            program = current_program(options.pin_dir, maps.meta, "xdplb", flags, options.cache_dir)
+        with explaining("attach the program"):
+            for nic in nics:
+                made = attach_or_keep(program, nic, options.mode, options.pin_dir)
+                if made is not None:
+                    undo.callback(take_down, options.pin_dir, [nic.name])
+                maps.tx_ports.update(nic.ifindex, nic.ifindex)
+        undo.pop_all()
+    return BccPlane(maps)
+
+
+def _check(options: LoadOptions) -> None:
+    if options.mode not in MODES:
+        raise InvalidError.field("/mode", f"{options.mode!r} is no mode", hint=f"use one of {', '.join(MODES)}")
+    if not 1 <= len(options.interfaces) <= TX_PORTS:
+        raise InvalidError.field("/interfaces", f"{len(options.interfaces)} NICs", hint=f"name 1 to {TX_PORTS}")
+    capacity = options.capacity or Capacity()
+    limits = (("vips", capacity.vips, MAX_VIPS), ("backends", capacity.backends, MAX_BACKENDS))
+    for name, value, most in (*limits, ("flows", capacity.flows, 1 << 30)):
+        if not 1 <= value <= most:
+            raise InvalidError.field(f"/max_{name}", f"room for {value} {name}", hint=f"--max-{name} takes 1 to {most}")
+
+
+def _allow_locked_memory() -> None:
+    """Lift RLIMIT_MEMLOCK, which kernels before 5.11 charge maps to."""
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def _maps(options: LoadOptions) -> Maps:
+    if (options.pin_dir / META).exists():
+        return Maps.adopt(options.pin_dir, options.capacity)
+    remove_pins(options.pin_dir, MAP_NAMES)
+    return Maps.create(options.pin_dir, options.capacity or Capacity())
+
+
+@explained("remove what is pinned")
+def unload(pin_dir: Path, interfaces: Collection[str] | None = None) -> list[str]:
+    """Detach from these NICs, None for all, and with the last one remove everything; return what was removed.
+
+    Needs no daemon; what is gone already is no error.
+    """
+    bpffs.require(pin_dir)
+    return take_down(pin_dir, interfaces) + remove_if_unused(pin_dir, MAP_NAMES)

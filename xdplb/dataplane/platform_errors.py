@@ -1,0 +1,48 @@
+"""The kernel's errno as a sentence with a remedy."""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from xdplb.model.errors import PlatformError
+
+__all__ = ["explained", "explaining"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+REMEDIES = {
+    errno.EPERM: ("this process may not", "run it as root (CAP_BPF and CAP_NET_ADMIN)"),
+    errno.EACCES: ("this process may not", "run it as root (CAP_BPF and CAP_NET_ADMIN)"),
+    errno.ENOMEM: ("there is no memory left to", "lower --max-flows, or raise LimitMEMLOCK on kernels before 5.11"),
+    errno.ENOSYS: ("this kernel is built without BPF, which is needed to", "run a kernel from 5.11 on"),
+    errno.ENOENT: ("something pinned is gone, which is needed to", "`xdplb up` again puts it back"),
+}
+
+
+@contextmanager
+def explaining(task: str) -> Iterator[None]:
+    """Turn an OSError of the kernel into a PlatformError: `task` is what was tried, such as `load the program`."""
+    try:
+        yield
+    except OSError as error:
+        sentence, hint = REMEDIES.get(error.errno or 0, ("the kernel refused to", "see `xdplb doctor` and `dmesg`"))
+        raise PlatformError(f"{sentence} {task}: {error.strerror}", hint=hint) from error
+
+
+def explained(task: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function with `explaining`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+            with explaining(task):
+                return function(*args, **kwargs)
+
+        return inner
+
+    return decorate

@@ -1,0 +1,36 @@
+"""Why a packet was passed or dropped: the list in bpf/lib/reasons.h, read when this is imported."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .source import source_dir
+
+__all__ = ["REASONS", "Reason", "parse"]
+
+ENTRY = re.compile(r"^\s*((?:PASS|DROP)_[A-Z0-9_]+),\s*/\*\s*(.*?)\s*\*/", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`number` is its index in the counters, `name` lower case such as `drop_no_backend`, `text` says when."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def is_drop(self) -> bool:
+        """Whether the packet was dropped, else it was left to the host's stack."""
+        return self.name.startswith("drop_")
+
+
+def parse(header: Path) -> tuple[Reason, ...]:
+    """Return the reasons of the enum in `header`, in order."""
+    found = ENTRY.findall(header.read_text())
+    return tuple(Reason(number, name.lower(), text) for number, (name, text) in enumerate(found))
+
+
+REASONS = parse(source_dir() / "lib" / "reasons.h")

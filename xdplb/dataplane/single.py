@@ -1,0 +1,94 @@
+"""Programs beside the balancer: `decap` on backends, and one that passes everything, for the far ends of veths.
+
+`decap` has a folder of its own under the pin dir, with its program, its maps, a link for each NIC, and `meta`, which
+says what the program was compiled from.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from . import bpffs
+from .libbpf import XDP_PASS, Fd, load_xdp
+from .links import attach_or_keep, attachments, find_nic, take_down
+from .maps import BpfMap, MapType
+from .pins import DECAP, META, MapSpec, Meta
+from .plane import Attachment, Capacity
+from .platform_errors import explained, explaining
+from .programs import current_program, remove_if_unused, remove_pins
+from .source import compile_flags
+
+__all__ = ["decap_down", "decap_up", "pass_program"]
+
+ADDRESSES = MapSpec("decap_addresses", MapType.HASH, 4, 4, 64)
+STATS = MapSpec("decap_stats", MapType.PERCPU_ARRAY, 4, 8, 16)
+DECAP_MAPS = (ADDRESSES.name, STATS.name)
+
+PASS_ALL = struct.pack("<BBhiBBhi", 0xB7, 0, 0, XDP_PASS, 0x95, 0, 0, 0)  # r0 = XDP_PASS; exit
+
+
+def decap_up(
+    interface: str,
+    pin_dir: Path,
+    addresses: Collection[IPv4Address],
+    *,
+    mode: str = "auto",
+    cache_dir: Path | None = None,
+) -> Attachment:
+    """Unwrap IPIP that comes to one of `addresses` (at most 64) on this NIC; return how it is attached.
+
+    Again with other addresses changes them, for all NICs of this pin dir. Errors are those of `loader.load`.
+    """
+    nic = find_nic(interface)
+    folder = pin_dir / DECAP
+    bpffs.prepare(folder)
+    with ExitStack() as undo:
+        undo.callback(remove_if_unused, folder, DECAP_MAPS)
+        with explaining("create the maps"):
+            meta = _meta(folder)
+        with explaining("replace the program"):
+            program = current_program(folder, meta, DECAP, compile_flags(folder), cache_dir)
+        with explaining("attach the program"):
+            _set_addresses(BpfMap.open(folder / ADDRESSES.name), addresses)
+            attach_or_keep(program, nic, mode, folder)
+            attachment = next(found for found in attachments(folder) if found.ifindex == nic.ifindex)
+        undo.pop_all()
+    return attachment
+
+
+def _meta(folder: Path) -> Meta:
+    if (folder / META).exists():
+        return Meta.open(folder)
+    remove_pins(folder, DECAP_MAPS)
+    for spec in (ADDRESSES, STATS):
+        spec.create().pin(folder / spec.name)
+    return Meta.create(folder, Capacity(0, 0, 0))
+
+
+def _set_addresses(found: BpfMap, addresses: Collection[IPv4Address]) -> None:
+    wanted = {address.packed for address in addresses}
+    for address in wanted:
+        found.update(address, 1)
+    for key in found.read_all()[0]:
+        if key.tobytes() not in wanted:
+            found.delete(key)
+
+
+@explained("remove what is pinned")
+def decap_down(interface: str | None, pin_dir: Path) -> list[str]:
+    """Unwrap no more on this NIC, None for all; return what was removed, nothing where it is gone already."""
+    folder = pin_dir / DECAP
+    bpffs.require(folder)
+    removed = take_down(folder, None if interface is None else [interface]) + remove_if_unused(folder, DECAP_MAPS)
+    bpffs.remove_directory(pin_dir)
+    return removed
+
+
+@explained("load a program")
+def pass_program() -> Fd:
+    """Load a program that passes every frame; a veth takes what XDP sends to it only with one on its other end."""
+    return load_xdp("pass", PASS_ALL)
