@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 import numpy as np
-from tests.bpf import packets
 
+from tests.bpf import packets
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.libbpf import Fd, RunResult, prog_test_run

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.bpf.balancer import Balancer
 from tests.bpf.decapsulator import Decapsulator
-
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.compile import compile_program
 from xdplb.dataplane.libbpf import obj_get

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.bpf import packets
 import pytest
-from tests.bpf.balancer import EPOCH, IDLE_SECONDS, VIP_IDS, Balancer, Record, backend, slot
 
+from tests.bpf import packets
+from tests.bpf.balancer import EPOCH, IDLE_SECONDS, VIP_IDS, Balancer, Record, backend, slot
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST, NO_BACKEND, SLOT_PINNED
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_TX
 from xdplb.dataplane.plane import BackendCounters, VipCounters

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 import numpy as np
-from tests.bpf import packets
 import pytest
-from tests.bpf.balancer import Balancer, backend, slot
 
+from tests.bpf import packets
+from tests.bpf.balancer import Balancer, backend, slot
 from xdplb.balance.hashing import TABLE_SIZE, flow_hash, slot_of
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_REDIRECT, XDP_TX
 from xdplb.model.vip import Forward

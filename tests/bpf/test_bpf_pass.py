@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.bpf import packets
 import pytest
-from tests.bpf.balancer import Balancer, backend, slot
 
+from tests.bpf import packets
+from tests.bpf.balancer import Balancer, backend, slot
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_PASS, XDP_TX
 
 pytestmark = pytest.mark.root
