@@ -2,13 +2,142 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TypeVar
+
 import click
 
+from xdplb.model.address import parse_address
+from xdplb.model.vip import Forward, VipKey
+
+from .changes import tell_dry_run
+from .decap import HostDecap
 from .groups import Group
+from .output import colour_wanted, note, print_json, state
+from .params import dry_run_option, output_option, pin_dir_option
+from .privileges import require_privileges
 
 __all__ = ["command"]
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def _vip_address(text: str) -> IPv4Address:
+    """Return the address of a VIP; on its backend's host that is all that counts."""
+    return VipKey.parse(text).address if ":" in text or "/" in text else parse_address(text)
+
+
+def _host_options(function: _Command) -> _Command:
+    """Add what says how packets reach this host."""
+    for option in (
+        click.option("--interface", metavar="IFACE", help="The NIC they come in by. Default: the default route's."),
+        click.option(
+            "--forward",
+            type=click.Choice(["dr", "ipip"]),
+            default="dr",
+            show_default=True,
+            help="How the balancer forwards to it.",
+        ),
+        click.argument("vip", metavar="VIP", type=_vip_address),
+    ):
+        function = option(function)
+    return function
+
+
+_state_dir_option = click.option(
+    "--state-dir",
+    default="/var/lib/xdplb",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where what was there before is noted.",
+)
 
 
 @click.group(cls=Group, name="backend-host", short_help="On a backend: prepare it for a VIP.")
 def command() -> None:
-    """Prepare this host as a backend of a VIP: addresses, ARP, rp_filter, tunnel."""
+    """Prepare this host as a backend of a VIP: address on lo, ARP quiet, rp_filter, tunnel."""
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  sudo xdplb backend-host setup 203.0.113.10:443/tcp
+  sudo xdplb backend-host setup 203.0.113.10 --forward ipip --interface eth0"""
+)
+@_host_options
+@_state_dir_option
+@pin_dir_option
+@dry_run_option
+@output_option
+def setup(
+    *,
+    vip: IPv4Address,
+    forward: str,
+    interface: str | None,
+    state_dir: Path,
+    pin_dir: Path,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make this host ready for a VIP and say what was changed. It does not outlive a reboot."""
+    from xdplb.net import backend_host
+
+    decap = HostDecap(pin_dir)
+    if dry_run:
+        findings = backend_host.show(vip, Forward(forward), decap=decap, interface=interface)
+        tell_dry_run([finding.text for finding in findings if not finding.good], as_json=as_json)
+        return
+    require_privileges("changing this host's network settings")
+    changed = backend_host.setup(vip, Forward(forward), decap=decap, state_dir=state_dir, interface=interface)
+    _tell("changed", changed, f"nothing to change: this host is ready for {vip}", as_json)
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb backend-host show 203.0.113.10 --forward ipip")
+@_host_options
+@pin_dir_option
+@output_option
+def show(*, vip: IPv4Address, forward: str, interface: str | None, pin_dir: Path, as_json: bool) -> int:
+    """Show what a VIP needs of this host and whether it is so; exit 1 when something is not."""
+    from xdplb.net import backend_host
+
+    findings = backend_host.show(vip, Forward(forward), decap=HostDecap(pin_dir), interface=interface)
+    ready = all(finding.good for finding in findings)
+    if as_json:
+        print_json({"ok": ready, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            mark = state("ok") + "   " if finding.good else state("fail") + " "
+            click.echo(f"{mark} {finding.text}", color=colour_wanted())
+    return 0 if ready else 1
+
+
+@command.command(epilog="\b\nExamples:\n  sudo xdplb backend-host undo 203.0.113.10")
+@click.argument("vip", metavar="VIP", type=_vip_address)
+@_state_dir_option
+@pin_dir_option
+@dry_run_option
+@output_option
+def undo(*, vip: IPv4Address, state_dir: Path, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
+    """Put back what `setup` changed for a VIP and no other VIP needs."""
+    from xdplb.net import backend_host
+    from xdplb.net.undo_record import UndoRecord
+
+    if dry_run:
+        tell_dry_run(
+            [f"{change.key}: back to {change.before}" for change in UndoRecord(state_dir).of(vip)], as_json=as_json
+        )
+        return
+    require_privileges("changing this host's network settings")
+    undone = backend_host.undo(vip, decap=HostDecap(pin_dir), state_dir=state_dir)
+    _tell("undone", undone, f"nothing to put back for {vip}", as_json)
+
+
+def _tell(what: str, sentences: list[str], none: str, as_json: bool) -> None:
+    if as_json:
+        print_json({what: sentences})
+        return
+    for sentence in sentences or [none]:
+        note(sentence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -76,8 +76,11 @@ class Change:
             note(message)
 
 
-def tell_dry_run(sentences: list[str]) -> None:
-    """Say what would change, a line each."""
+def tell_dry_run(sentences: Sequence[str], *, as_json: bool = False) -> None:
+    """Say what would change, a line each, or as the API's answer to a dry run."""
+    if as_json:
+        print_json({"would_change": bool(sentences), "changes": list(sentences)})
+        return
     for sentence in sentences:
         note(f"would change: {sentence}")
     if not sentences:

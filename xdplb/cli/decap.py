@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import click
 
+from xdplb.model.address import parse_address
+from xdplb.model.errors import PlatformError
+
+from .changes import tell_dry_run
 from .groups import Group
-from .output import note
-from .params import pin_dir_option
+from .output import note, print_json
+from .params import dry_run_option, output_option, pin_dir_option
 from .privileges import require_privileges
 
-__all__ = ["command"]
+__all__ = ["HostDecap", "command"]
+
+
+class HostDecap:
+    """Unwrapping on the NICs of this host, pinned in `pin_dir`: what `xdplb.net.backend_host` is given."""
+
+    def __init__(self, pin_dir: Path) -> None:
+        self._pin_dir = pin_dir
+
+    def up(self, interface: str) -> None:
+        """Unwrap on this NIC what comes to any address of this host's NICs."""
+        from xdplb.dataplane.loader import decap_up
+
+        decap_up(interface, self._pin_dir, _host_addresses())
+
+    def down(self, interface: str) -> None:
+        """Unwrap no more; no error where it does not."""
+        from xdplb.dataplane.loader import decap_down
+
+        decap_down(interface, self._pin_dir)
+
+    def is_up(self, interface: str) -> bool:
+        """Return whether it unwraps on this NIC."""
+        from xdplb.dataplane.links import attachments
+        from xdplb.dataplane.pins import DECAP
+
+        return any(found.interface == interface for found in attachments(self._pin_dir / DECAP))
+
+
+def _host_addresses() -> frozenset[IPv4Address]:
+    """Return the addresses of this host's NICs; those on lo are VIPs, which no outer header names."""
+    from xdplb.net.links import addresses, names
+
+    found = frozenset(address.ip for name in names() if name != "lo" for address in addresses(name))
+    if not found:
+        raise PlatformError("this host's NICs have no IPv4 address", hint="ip address add ADDRESS/PREFIX dev IFACE")
+    return found
+
+
+def _address(text: str) -> IPv4Address:
+    return parse_address(text)
 
 
 @click.group(cls=Group, name="decap", short_help="On a backend: unwrap IPIP without a kernel module.")
@@ -19,25 +64,62 @@ def command() -> None:
     """Unwrap IPIP on a backend, in XDP, where its kernel has no ipip module."""
 
 
-@command.command(epilog="\b\nExamples:\n  sudo xdplb decap up eth0")
+@command.command(
+    epilog="""\b
+Examples:
+  sudo xdplb decap up eth0
+  sudo xdplb decap up eth0 --address 10.0.0.11"""
+)
 @click.argument("interface", metavar="IFACE")
+@click.option(
+    "--address",
+    "addresses",
+    type=_address,
+    metavar="ADDRESS",
+    multiple=True,
+    help="Unwrap only what is sent to this one; may be repeated. Default: any address of this host's NICs.",
+)
+@click.option("--mode", type=click.Choice(["native", "skb", "auto"]), default="auto", show_default=True)
 @pin_dir_option
-def up(interface: str, pin_dir: Path) -> None:
+@dry_run_option
+@output_option
+def up(
+    *, interface: str, addresses: tuple[IPv4Address, ...], mode: str, pin_dir: Path, dry_run: bool, as_json: bool
+) -> None:
     """Attach the decapsulating program to a NIC; it stays until `decap down`."""
     require_privileges("attaching to a NIC")
+    already = HostDecap(pin_dir).is_up(interface)
+    if dry_run:
+        tell_dry_run([] if already else [f"IPIP is unwrapped on {interface}"], as_json=as_json)
+        return
     from xdplb.dataplane.loader import decap_up
 
-    decap_up(interface, pin_dir)
-    note(f"IPIP is unwrapped on {interface}; `xdplb decap down {interface}` ends that")
+    attached = decap_up(interface, pin_dir, frozenset(addresses) or _host_addresses(), mode=mode)
+    if as_json:
+        print_json({"interface": interface, "mode": attached.mode})
+        return
+    note(f"IPIP is unwrapped on {interface} ({attached.mode} mode)" + (" already" if already else ""))
 
 
 @command.command(epilog="\b\nExamples:\n  sudo xdplb decap down eth0")
 @click.argument("interface", metavar="IFACE")
 @pin_dir_option
-def down(interface: str, pin_dir: Path) -> None:
-    """Detach the decapsulating program from a NIC."""
+@dry_run_option
+@output_option
+def down(*, interface: str, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
+    """Detach the decapsulating program from a NIC; after the last one nothing of it is left."""
     require_privileges("detaching from a NIC")
+    if dry_run:
+        is_up = HostDecap(pin_dir).is_up(interface)
+        tell_dry_run([f"IPIP is no longer unwrapped on {interface}"] if is_up else [], as_json=as_json)
+        return
     from xdplb.dataplane.loader import decap_down
 
     removed = decap_down(interface, pin_dir)
-    note(f"IPIP is no longer unwrapped on {interface}" if removed else f"IPIP is not unwrapped on {interface} already")
+    if as_json:
+        print_json({"removed": removed})
+        return
+    for what in removed:
+        note(f"removed: {what}")
+    if not removed:
+        note(f"nothing to remove: IPIP is not unwrapped on {interface}")

@@ -11,6 +11,7 @@ import click
 
 from xdplb.model.errors import ConflictError, XdplbError
 
+from .changes import tell_dry_run
 from .failures import TimedOutError
 from .holder import Holder, find_holder
 from .output import note, print_json
@@ -93,18 +94,15 @@ def _stop(holder: Holder) -> None:
 
 def _foretell(pin_dir: Path, interfaces: tuple[str, ...], holder: Holder | None, as_json: bool) -> None:
     """Say what would be stopped and removed."""
-    pinned = sorted(path.name for path in pin_dir.iterdir()) if pin_dir.is_dir() else []
-    attached = [name.removeprefix("link_") for name in pinned if name.startswith("link_")]
+    from xdplb.dataplane.links import pinned_links
+
+    attached = [link.nic for link in pinned_links(pin_dir)]
     chosen = [name for name in attached if not interfaces or name in interfaces]
     sentences = [f"the daemon (pid {holder.pid}) is stopped"] if holder else []
     sentences += [f"xdplb is detached from {name}" for name in chosen]
-    if pinned and chosen == attached:
+    if pin_dir.is_dir() and chosen == attached:
         sentences.append(f"program, maps and pins in {pin_dir} are removed")
-    if as_json:
-        print_json({"would_change": bool(sentences), "changes": sentences})
-        return
-    for sentence in sentences or ["nothing would change"]:
-        note(f"would change: {sentence}" if sentences else sentence)
+    tell_dry_run(sentences, as_json=as_json)
 
 
 def _tell(removed: list[str], holder: Holder | None, as_json: bool) -> None:

@@ -82,7 +82,7 @@ def test_a_drain_called_off_is_a_conflict(script: Script):
 def test_an_interrupt_leaves_the_drain_going_and_says_so(script: Script):
     script.on("POST", f"{BACKEND}/drain", draining("draining"), status=202)
     script.on("GET", BACKEND, draining("draining", 1))
-    command = [Path(sys.executable).with_name("xdplb"), "--socket", script.socket]
+    command = [str(Path(sys.executable).with_name("xdplb")), "--socket", str(script.socket)]
     command += ["backend", "drain", "web", "10.0.0.1", "--wait"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
         deadline = time.monotonic() + 20
