@@ -78,9 +78,10 @@ def _is_orphan(folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    for name in netns.names():
-        if name.startswith(f"xdplb-{folder.name}-"):
-            netns.remove(name)
+    names = [name for name in netns.names() if name.startswith(f"xdplb-{folder.name}-")]
+    netns.kill_inside(names)
+    for name in names:
+        netns.remove(name)
     if os.path.ismount(folder / "bpf"):
         _run("umount", "-l", str(folder / "bpf"))
     shutil.rmtree(folder, ignore_errors=True)

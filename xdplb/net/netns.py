@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from pyroute2 import netns
 
 from xdplb.model.errors import PlatformError
 
-__all__ = ["RUN", "command", "configure", "create", "inside", "names", "remove"]
+__all__ = ["RUN", "command", "configure", "create", "inside", "kill_inside", "names", "remove"]
 
 RUN = Path("/run/netns")
 
@@ -32,29 +32,27 @@ def create(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove the namespace called `name`, if it is there, and kill what runs in it, which would keep it alive."""
+    """Remove the namespace called `name`, if it is there; what runs in it keeps it alive unnamed."""
     if (RUN / name).exists():
-        for process in _processes(name):
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
         netns.remove(name)
-
-
-def _processes(name: str) -> list[int]:
-    """Return the processes (not threads) that are in the namespace."""
-    wanted = (RUN / name).stat()
-    found = []
-    for path in Path("/proc").glob("[0-9]*/ns/net"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            namespace = path.stat()
-            if (namespace.st_dev, namespace.st_ino) == (wanted.st_dev, wanted.st_ino):
-                found.append(int(path.parts[2]))
-    return found
 
 
 def names() -> list[str]:
     """Return the names of all namespaces."""
     return sorted(path.name for path in RUN.iterdir()) if RUN.is_dir() else []
+
+
+def kill_inside(there: Sequence[str]) -> None:
+    """Kill the processes in the namespaces called so, whoever started them."""
+    inodes = {(RUN / name).stat().st_ino for name in there}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended by itself
+            handle = os.pidfd_open(int(process.name))
+            try:
+                if (process / "ns/net").stat().st_ino in inodes:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            finally:
+                os.close(handle)
 
 
 def configure(name: str, lines: Sequence[str]) -> None:

@@ -1,0 +1,155 @@
+"""Setting a backend's host up for a VIP, and undoing it, which leaves exactly what was there."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from xdplb.model.errors import ConflictError, PlatformError
+from xdplb.model.vip import Forward
+from xdplb.net import backend_host
+from xdplb.net.lab import VIP, Lab
+
+OTHER = IPv4Address("203.0.113.11")
+
+
+class Host:
+    """A host of the lab as a backend; its decapsulation is only noted."""
+
+    def __init__(self, lab: Lab, name: str, state_dir: Path) -> None:
+        self._lab, self._name, self._state_dir = lab, name, state_dir
+        self.unwraps_on: set[str] = set()
+
+    def up(self, interface: str) -> None:
+        self.unwraps_on.add(interface)
+
+    def down(self, interface: str) -> None:
+        self.unwraps_on.discard(interface)
+
+    def is_up(self, interface: str) -> bool:
+        return interface in self.unwraps_on
+
+    def setup(self, vip: IPv4Address, forward: Forward, interface: str | None = None) -> list[str]:
+        return self._lab.inside(
+            self._name,
+            lambda: backend_host.setup(vip, forward, decap=self, state_dir=self._state_dir, interface=interface),
+        )
+
+    def wrong(self, vip: IPv4Address, forward: Forward) -> list[str]:
+        """Return what `show` finds wrong."""
+        findings = self._lab.inside(self._name, lambda: backend_host.show(vip, forward, decap=self))
+        return [finding.text for finding in findings if not finding.good]
+
+    def undo(self, vip: IPv4Address) -> list[str]:
+        return self._lab.inside(self._name, lambda: backend_host.undo(vip, decap=self, state_dir=self._state_dir))
+
+    def picture(self) -> str:
+        """Return all of the host that `setup` may touch."""
+        settings = ["sh", "-c", "cd /proc/sys/net/ipv4/conf && grep -r . ."]
+        shows = (["ip", "-4", "address"], ["ip", "-4", "route", "show", "table", "all"], ["ip", "link"], settings)
+        return "".join(self._lab.run(self._name, argv).stdout for argv in shows) + str(self.unwraps_on)
+
+
+@pytest.fixture
+def host(lab: Lab, tmp_path: Path) -> Host:
+    return Host(lab, "dr1", tmp_path)
+
+
+@pytest.mark.parametrize("forward", list(Forward))
+def test_undo_leaves_exactly_what_was_there(host: Host, forward: Forward) -> None:
+    before = host.picture()
+    assert host.setup(VIP, forward)
+    assert host.picture() != before
+    host.undo(VIP)
+    assert host.picture() == before
+
+
+@pytest.mark.parametrize("forward", list(Forward))
+def test_show_is_content_after_setup_and_only_then(host: Host, forward: Forward) -> None:
+    wrong = host.wrong(VIP, forward)
+    assert any(text.startswith(f"{VIP}/32 is not on lo, but should be present") for text in wrong)
+    host.setup(VIP, forward)
+    assert host.wrong(VIP, forward) == []
+    host.undo(VIP)
+    assert host.wrong(VIP, forward) == wrong
+
+
+@pytest.mark.parametrize("forward", list(Forward))
+def test_a_second_setup_changes_nothing_and_undo_still_knows_what_was_there(host: Host, forward: Forward) -> None:
+    before = host.picture()
+    host.setup(VIP, forward)
+    assert host.setup(VIP, forward) == []
+    host.undo(VIP)
+    assert host.picture() == before
+    assert host.undo(VIP) == []
+
+
+def test_what_two_vips_need_stays_until_the_second_is_undone(host: Host) -> None:
+    before = host.picture()
+    host.setup(VIP, Forward.DR)
+    assert len(host.setup(OTHER, Forward.DR)) == 1
+    said = host.undo(VIP)
+    assert any(f"net.ipv4.conf.all.arp_ignore is 1 still, since {OTHER} needs it" in text for text in said)
+    assert host.wrong(OTHER, Forward.DR) == []
+    host.undo(OTHER)
+    assert host.picture() == before
+
+
+def test_what_was_right_already_is_not_ours_to_undo(host: Host, lab: Lab) -> None:
+    lab.run("dr1", ["sh", "-c", "echo 2 >/proc/sys/net/ipv4/conf/all/arp_ignore"])
+    before = host.picture()
+    assert not any("arp_ignore" in text for text in host.setup(VIP, Forward.DR))
+    host.undo(VIP)
+    assert host.picture() == before
+
+
+def test_what_somebody_changed_since_is_left(host: Host, lab: Lab) -> None:
+    host.setup(VIP, Forward.DR)
+    lab.run("dr1", ["sh", "-c", "echo 2 >/proc/sys/net/ipv4/conf/all/arp_ignore"])
+    assert "net.ipv4.conf.all.arp_ignore is 2: changed by somebody since, left as it is" in host.undo(VIP)
+
+
+def test_the_host_answers_for_the_vip_and_no_arp_for_it(host: Host, lab: Lab) -> None:
+    lab.configure("router", "route replace 203.0.113.0/24 dev segment")
+    host.setup(VIP, Forward.DR)
+    asked = ["ping", "-c", "1", "-W", "1", str(VIP)]
+    assert lab.run("router", asked, check=False).returncode
+    lab.configure("router", f"route replace {VIP} via 10.0.0.11")
+    assert lab.run("router", asked).returncode == 0
+
+
+def test_ipip_has_clients_send_segments_that_fit_when_wrapped(host: Host, lab: Lab) -> None:
+    host.setup(VIP, Forward.IPIP)
+    assert host.unwraps_on == {"eth0"}
+    assert "advmss 1440" in lab.run("dr1", ["ip", "route", "show", "default"]).stdout
+
+
+def test_rp_filter_is_loosened_where_answers_leave_by_another_nic(lab: Lab, tmp_path: Path) -> None:
+    lab.run("side", ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter"])
+    host = Host(lab, "side", tmp_path)
+    said = host.setup(VIP, Forward.DR, interface="eth0")
+    assert any("net.ipv4.conf.eth0.rp_filter is 2" in text for text in said)
+    assert host.setup(OTHER, Forward.DR, interface="eth0")
+    host.undo(VIP)
+    assert lab.run("side", ["cat", "/proc/sys/net/ipv4/conf/eth0/rp_filter"]).stdout == "2\n"
+
+
+def test_a_vip_on_a_nic_is_refused(host: Host, lab: Lab) -> None:
+    lab.configure("dr1", f"address add {VIP}/32 dev eth0")
+    with pytest.raises(ConflictError, match=f"{VIP} is on eth0, where it answers ARP"):
+        host.setup(VIP, Forward.DR)
+
+
+def test_without_a_default_route_the_nic_must_be_named(host: Host, lab: Lab) -> None:
+    lab.configure("dr1", "route del default")
+    with pytest.raises(PlatformError, match="--interface"):
+        host.setup(VIP, Forward.DR)
+    assert host.setup(VIP, Forward.DR, interface="eth0")
+
+
+def test_a_record_that_cannot_be_read_is_said(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "backend-host.json").write_text("{")
+    with pytest.raises(PlatformError, match=r"backend-host\.json cannot be read"):
+        host.setup(VIP, Forward.DR)

@@ -1,0 +1,240 @@
+"""Next hops follow what happens to real NICs, routes and neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
+
+import pytest
+
+from xdplb.model.next_hop import Resolution
+from xdplb.net import links
+from xdplb.net.host_view import HostView
+from xdplb.net.lab import Lab
+from xdplb.net.next_hops import NextHops
+from xdplb.net.rtnetlink import EventSocket, RequestSocket
+
+DR1, IPIP1 = "10.0.0.11", "10.0.1.11"
+ROUTER = IPv4Address("10.0.0.1")
+
+
+class Watch:
+    """NextHops at work on the balancer, and what its callback told."""
+
+    def __init__(self, source: NextHops) -> None:
+        self.source = source
+        self.told: set[IPv4Address] = set()
+        self._news = asyncio.Event()
+
+    def on_change(self, changed: frozenset[IPv4Address]) -> None:
+        self.told |= changed
+        self._news.set()
+
+    def __getitem__(self, address: str) -> Resolution:
+        return self.source.lookup(IPv4Address(address))
+
+    async def until(self, true: Callable[[], bool], seconds: float = 5) -> float:
+        """Wait for callbacks until it is true; return the seconds that took."""
+        start = time.monotonic()
+        async with asyncio.timeout(seconds):
+            while not true():
+                self._news.clear()
+                await self._news.wait()
+        return time.monotonic() - start
+
+    async def resolved(self, address: str, seconds: float = 5) -> float:
+        return await self.until(lambda: self[address].next_hop is not None, seconds)
+
+    async def unresolved(self, address: str, seconds: float = 5) -> float:
+        return await self.until(lambda: self[address].next_hop is None, seconds)
+
+
+def watching(lab: Lab, addresses: list[str], scenario: Callable[[Watch], Awaitable[None]]) -> None:
+    """Run the scenario in the balancer's namespace while it watches these addresses."""
+
+    async def run() -> None:
+        source = NextHops()
+        watch = Watch(source)
+        await source.start(watch.on_change)
+        try:
+            source.watch(frozenset(map(IPv4Address, addresses)))
+            await scenario(watch)
+        finally:
+            await source.stop()
+
+    lab.inside("balancer", lambda: asyncio.run(run()))
+
+
+def mac_of(lab: Lab, host: str, name: str = "eth0") -> bytes:
+    return lab.inside(host, lambda: links.link(name).mac)
+
+
+def test_a_backend_on_the_segment_and_one_behind_the_router(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        await watch.resolved(IPIP1)
+        direct, routed = watch[DR1].next_hop, watch[IPIP1].next_hop
+        assert direct is not None
+        assert routed is not None
+        assert (direct.destination_mac, direct.gateway) == (mac_of(lab, "dr1"), None)
+        assert (routed.destination_mac, routed.gateway) == (mac_of(lab, "router", "segment"), ROUTER)
+        assert direct.source_mac == routed.source_mac == mac_of(lab, "balancer")
+        assert (direct.interface, direct.mtu, str(direct.source)) == ("eth0", 1500, "10.0.0.2")
+
+    watching(lab, [DR1, IPIP1], scenario)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("10.0.0.2", "10.0.0.2 is an address of this host itself"),
+        ("10.0.0.255", "10.0.0.255 is a broadcast or multicast address here"),
+        ("10.9.0.1", "the route to 10.9.0.1 is of type blackhole"),
+        ("10.9.1.1", "the route to 10.9.1.1 is of type unreachable"),
+        ("10.9.2.1", "the route to 10.9.2.1 is of type prohibit"),
+        ("192.0.2.1", "there is no route to 192.0.2.1"),
+        ("10.9.3.1", "10.9.3.1 is reached by lo, which is not an Ethernet interface"),
+    ],
+)
+def test_why_an_address_has_no_next_hop(lab: Lab, address: str, reason: str) -> None:
+    kinds = ("blackhole 10.9.0.0/24", "unreachable 10.9.1.0/24", "prohibit 10.9.2.0/24", "10.9.3.0/24 dev lo")
+    lab.configure("balancer", "route del default", *(f"route add {kind}" for kind in kinds))
+
+    async def scenario(watch: Watch) -> None:
+        await watch.until(lambda: watch[address] == Resolution(None, reason))
+
+    watching(lab, [address], scenario)
+
+
+def test_a_silent_host_is_said_to_be_silent_and_found_soon_after_it_comes_up(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.until(lambda: watch["10.0.0.99"].reason == "10.0.0.99 does not answer ARP on eth0")
+        lab.configure("dr1", "address add 10.0.0.99/24 dev eth0")
+        await watch.resolved("10.0.0.99")
+
+    watching(lab, ["10.0.0.99"], scenario)
+
+
+def test_a_nic_that_goes_down_is_noticed_at_once_and_its_return_too(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        lab.configure("balancer", "link set eth0 down")
+        assert await watch.unresolved(DR1) < 0.1
+        assert watch[DR1].reason == f"there is no route to {DR1}, since eth0 is down"
+        lab.configure("balancer", "link set eth0 up")
+        await watch.resolved(DR1)
+
+    watching(lab, [DR1], scenario)
+
+
+def test_a_cable_that_is_pulled_is_noticed_at_once(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        lab.configure("switch", "link set balancer down")
+        assert await watch.unresolved(DR1) < 0.5
+        assert "eth0" in watch[DR1].reason
+        lab.configure("switch", "link set balancer up")
+        await watch.resolved(DR1)
+
+    watching(lab, [DR1], scenario)
+
+
+def test_a_backend_with_a_new_mac_is_followed_when_it_speaks(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        await asyncio.sleep(1.1)  # the kernel takes no second MAC for an entry within its locktime of a second
+        lab.configure("dr1", "link set eth0 address 02:00:00:00:00:77")
+        await asyncio.to_thread(lab.run, "dr1", ["ping", "-c", "1", "-W", "1", "10.0.0.2"])
+        new = bytes.fromhex("020000000077")
+        await watch.until(lambda: (hop := watch[DR1].next_hop) is not None and hop.destination_mac == new)
+
+    watching(lab, [DR1], scenario)
+
+
+def test_another_gateway_is_taken_at_once(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(IPIP1)
+        await watch.resolved("10.0.0.12")
+        watch.told.clear()
+        lab.configure("balancer", "route add 10.0.1.0/24 via 10.0.0.12")
+        took = await watch.until(
+            lambda: (hop := watch[IPIP1].next_hop) is not None and hop.gateway == IPv4Address("10.0.0.12")
+        )
+        assert took < 0.1
+        assert watch.told == {IPv4Address(IPIP1)}
+
+    watching(lab, [IPIP1, "10.0.0.12"], scenario)
+
+
+def test_the_mtu_of_the_nic_and_of_the_route_count(lab: Lab) -> None:
+    lab.configure("balancer", "link set eth0 mtu 1400", "route add 10.0.1.0/24 via 10.0.0.1 mtu 1300")
+
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        await watch.resolved(IPIP1)
+        direct, routed = watch[DR1].next_hop, watch[IPIP1].next_hop
+        assert direct is not None
+        assert routed is not None
+        assert (direct.mtu, routed.mtu) == (1400, 1300)
+
+    watching(lab, [DR1, IPIP1], scenario)
+
+
+def test_an_entry_that_the_kernel_forgets_does_not_interrupt(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        watch.told.clear()
+        lab.configure("balancer", "neigh flush dev eth0")
+        await asyncio.sleep(0.5)
+        assert watch[DR1].next_hop is not None
+        assert watch.told == set()
+
+    watching(lab, [DR1], scenario)
+
+
+def test_an_address_no_longer_watched_is_forgotten(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        watch.source.watch(frozenset({IPv4Address(IPIP1)}))
+        await watch.resolved(IPIP1)
+        assert watch[DR1] == Resolution(None, f"the way to {DR1} has not been looked up yet")
+
+    watching(lab, [DR1], scenario)
+
+
+def test_two_thousand_addresses(lab: Lab) -> None:
+    addresses = [f"10.0.{4 + index // 250}.{1 + index % 250}" for index in range(2000)]
+    others = [*addresses, DR1]
+
+    async def scenario(watch: Watch) -> None:
+        await watch.until(lambda: all(watch[address].next_hop for address in others))
+        lab.configure("balancer", "link set eth0 down")
+        assert await watch.until(lambda: not any(watch[address].next_hop for address in others)) < 2
+        lab.configure("balancer", "link set eth0 up", "route add default via 10.0.0.1")
+        await watch.until(lambda: all(watch[address].next_hop for address in others))
+
+    watching(lab, others, scenario)
+
+
+def test_events_the_kernel_had_to_drop_are_noticed_and_made_up_for(lab: Lab) -> None:
+    def scenario() -> None:
+        events, requests = EventSocket(), RequestSocket()
+        try:
+            view = HostView(requests)
+            view.resync()
+            address = IPv4Address("10.200.0.1")
+            view.watch(frozenset({address}))
+            routes = (f"10.{100 + index // 65536}.{index // 256 % 256}.{index % 256}" for index in range(40_000))
+            lab.configure(
+                "balancer", "route add blackhole 10.200.0.0/16", *(f"route add {at} dev eth0" for at in routes)
+            )
+            assert any(events.drain() is None for _ in range(100))
+            assert view.resync() == {address}
+            assert view.resolutions[address].reason == f"the route to {address} is of type blackhole"
+        finally:
+            events.close()
+            requests.close()
+
+    lab.inside("balancer", scenario)
