@@ -1,0 +1,138 @@
+"""What the control plane takes: tables built and published, a health flip, a scan of the flow table for a drain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from statistics import median
+from time import monotonic_ns, perf_counter
+
+import numpy as np
+from tables import print_table
+
+from xdplb.balance import table
+from xdplb.control.drain import FlowCounts, count_flows, open_flows
+from xdplb.control.eligibility import Observed
+from xdplb.control.plan import plan
+from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.steps import Held
+from xdplb.dataplane import layout, maps
+from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.model.backend import Backend, Health
+from xdplb.model.health import HealthCheck
+from xdplb.model.next_hop import NextHop, Resolution
+from xdplb.model.vip import Protocol, Vip, VipKey
+
+__all__ = ["measure_control"]
+
+BACKENDS = 1000
+RECORDS = 1_000_000
+REPEATS = 7
+VIP_ID = 900
+FIRST_ID = 10_000
+ADDRESSES = [IPv4Address("10.2.0.0") + number for number in range(1, BACKENDS + 1)]
+
+
+class _Kernel:
+    """The time spent in the kernel: calls of libbpf, with the wait for packets that still see the old table."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        plain = maps.call
+
+        def timed(*arguments: object) -> int:
+            start = perf_counter()
+            try:
+                return plain(*arguments)
+            finally:
+                self.seconds += perf_counter() - start
+
+        maps.call = timed
+        try:
+            yield
+        finally:
+            maps.call = plain
+
+
+def measure_control(plane: BccPlane) -> None:
+    """Measure and print the table. Leaves the plane with a VIP of 1000 backends and a million flow records."""
+    state, up = _state(), _observed({})
+    one_down = _observed({FIRST_ID + 7: KnownHealth(Health.DOWN, "connection refused", datetime.now(UTC))})
+
+    def publish(observed: Observed, held: Held) -> Held:
+        planned = plan(state, observed, held)
+        planned.apply(plane)
+        return planned.after(held)
+
+    def first_table() -> None:
+        table._base.cache_clear()
+        publish(up, Held())
+
+    rows = [_row(f"table of {BACKENDS} backends built and published", first_table)]
+    held = publish(up, Held())
+    rows.append(_row("health flip of 1 of them published", lambda: publish(one_down, held)))
+    held_down = publish(one_down, held)
+    rows.append(_row("its recovery published", lambda: publish(up, held_down)))
+    publish(up, held_down)
+    _fill_flows(plane)
+    rows.append(
+        _row(
+            f"{RECORDS:,} flow records scanned and counted for a drain",
+            lambda: _count(plane, state),
+        )
+    )
+    print_table(("control plane", "ms", "of it ours", "share"), rows)
+
+
+def _row(what: str, work: Callable[[], object]) -> tuple[str, str, str, str]:
+    wall, ours = [], []
+    for _ in range(REPEATS):
+        kernel = _Kernel()
+        start = perf_counter()
+        with kernel.watched():
+            work()
+        wall.append(perf_counter() - start)
+        ours.append(wall[-1] - kernel.seconds)
+    whole, own = median(wall) * 1e3, median(ours) * 1e3
+    return what, f"{whole:.1f}", f"{own:.1f}", f"{own / whole:.0%}"
+
+
+def _state() -> State:
+    key = VipKey(IPv4Address("203.0.113.2"), 80, Protocol.TCP)
+    backends = {
+        address: BackendRecord(FIRST_ID + number, 1, Backend(address), 1) for number, address in enumerate(ADDRESSES)
+    }
+    return State(1, {key: VipRecord(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
+
+
+def _observed(exceptions: dict[int, KnownHealth]) -> Observed:
+    hop = NextHop(b"\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x01", "lo", 1, 9000, IPv4Address("10.0.0.1"))
+    passed = KnownHealth(Health.UP, "", datetime.now(UTC))
+    health = {FIRST_ID + number: passed for number in range(BACKENDS)} | exceptions
+    return replace(Observed(), health=health, next_hops=dict.fromkeys(ADDRESSES, Resolution(hop)))
+
+
+def _count(plane: BccPlane, state: State) -> FlowCounts:
+    flows = plane.scan_flows()
+    return count_flows(flows, open_flows(flows, state), state, datetime.now(UTC))
+
+
+def _fill_flows(plane: BccPlane) -> None:
+    number = np.arange(RECORDS)
+    keys = np.zeros(RECORDS, layout.FLOW_KEY)
+    keys["source"] = 0x0A640000 + (number >> 16)
+    keys["source_port"] = number & 0xFFFF
+    keys["destination_port"], keys["protocol"] = 80, 6
+    values = np.zeros(RECORDS, layout.FLOW)
+    values["backend"], values["epoch"] = FIRST_ID + number % BACKENDS, 1
+    values["flags"] = layout.FLOW_ESTABLISHED
+    values["last_seen"] = monotonic_ns()
+    flows = plane.maps.flows
+    flows.delete_batch(flows.read_all()[0])
+    flows.update_batch(keys, values)

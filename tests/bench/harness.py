@@ -1,0 +1,123 @@
+"""Nanoseconds per packet of an XDP program, by BPF_PROG_TEST_RUN with a harness program in front (harness.c)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from xdplb.dataplane.compile import compile_program
+from xdplb.dataplane.libbpf import Fd, obj_get, prog_test_run
+from xdplb.dataplane.maps import BpfMap, MapType
+from xdplb.dataplane.source import flatten
+
+__all__ = ["FIXED", "FRESH", "RANDOM", "Case", "Harness", "Result"]
+
+FRAME_BYTES = 64
+FIXED, RANDOM, FRESH = range(3)
+BENCH = np.dtype(
+    [
+        ("turn", "<u8"),
+        ("turns", "<u8"),
+        ("start", "<u8"),
+        ("end", "<u8"),
+        ("random", "<u8"),
+        ("fresh", "<u8"),
+        ("flows", "<u4"),
+        ("mode", "<u4"),
+        ("frame", "u1", FRAME_BYTES),
+    ]
+)
+FLOORS = ("empty", "mac_swap", "ipip_floor")
+BRACKET_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A program run on one kind of packet: `flows` is a power of two, `mode` how the flow of a turn is picked."""
+
+    name: str
+    program: Fd
+    frame: bytes
+    mode: int = FIXED
+    flows: int = 1
+
+
+@dataclass(slots=True)
+class Result:
+    """Nanoseconds per packet net of the empty program, one figure a trial that was kept."""
+
+    case: Case
+    trials: list[float] = field(default_factory=list)
+
+    @property
+    def ns(self) -> float:
+        """The median of the trials kept."""
+        return median(self.trials) if self.trials else float("nan")
+
+
+class Harness:
+    """The harness loaded; `floors` are the programs everything is compared with."""
+
+    def __init__(self, pin_dir: Path) -> None:
+        self._bench = BpfMap.create(MapType.ARRAY, "bench", value_size=BENCH.itemsize)
+        self._target = BpfMap.create(MapType.PROG_ARRAY, "target")
+        self._bench.pin(pin_dir / "bench")
+        self._target.pin(pin_dir / "target")
+        names = ("harness", *FLOORS)
+        paths = {name: pin_dir / name for name in names}
+        compile_program(flatten(Path(__file__).with_name("harness.c")), [f'-DPIN_DIR="{pin_dir}"'], paths)
+        self._program = obj_get(paths["harness"])
+        self.floors = {name: obj_get(paths[name]) for name in FLOORS}
+
+    def run(self, case: Case, turns: int, *, empty: bool = False) -> float:
+        """Return gross ns per packet of `turns` packets; `empty` runs the empty program in the case's place."""
+        state = np.zeros(1, BENCH)
+        state["turns"], state["random"] = turns, 0x9E3779B97F4A7C15
+        state["flows"], state["mode"] = case.flows, case.mode
+        state["fresh"] = int.from_bytes(os.urandom(4), "little")
+        state["frame"] = np.frombuffer(case.frame[:FRAME_BYTES].ljust(FRAME_BYTES, b"\0"), np.uint8)
+        self._bench.update(0, state.tobytes())
+        self._target.update(0, self.floors["empty"] if empty else case.program)
+        prog_test_run(self._program, bytes(state["frame"][0]), repeat=turns + 1)
+        after = np.frombuffer(self._bench.lookup(0) or b"", BENCH)[0]
+        if after["turn"] != turns + 1:
+            raise RuntimeError(f"{case.name}: {after['turn']} turns where {turns + 1} were asked for")
+        return float(int(after["end"]) - int(after["start"])) / turns
+
+    def measure(self, cases: Sequence[Case], *, trials: int, turns: int) -> list[Result]:
+        """Run all cases interleaved, `trials` times, each between two empty ones.
+
+        A trial whose brackets are over 5 % off that case's best is thrown away: the machine was busy elsewhere.
+        """
+        rows: dict[str, list[tuple[float, float]]] = {case.name: [] for case in cases}
+        with _pinned_cpu():
+            for case in cases:
+                self.run(case, turns)  # fills caches, and the flow table where one is used
+            for _ in range(trials):
+                for case in cases:
+                    before = self.run(case, turns, empty=True)
+                    gross = self.run(case, turns)
+                    bracket = max(before, self.run(case, turns, empty=True))
+                    rows[case.name].append((bracket, gross - min(before, bracket)))
+        return [Result(case, list(_undisturbed(rows[case.name]))) for case in cases]
+
+
+def _undisturbed(rows: Sequence[tuple[float, float]]) -> Iterator[float]:
+    best = min(bracket for bracket, _ in rows)
+    return (net for bracket, net in rows if bracket <= best * (1 + BRACKET_TOLERANCE))
+
+
+@contextmanager
+def _pinned_cpu() -> Iterator[None]:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
