@@ -1,0 +1,214 @@
+"""A data plane in memory, for tests of what stands on one: it refuses, forgets and reads back as the real one does."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xdplb.model.vip import VipKey
+
+from . import backend_codec, flow_records, layout
+from .limits import check_backends, check_table, check_vips
+from .plane import (
+    Attachment,
+    BackendCounters,
+    BackendEntry,
+    Capacity,
+    Counters,
+    FlowRecords,
+    Slots,
+    VipCounters,
+    VipEntry,
+)
+from .reasons import REASONS
+
+__all__ = ["FakePlane"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BOOT_NS = 10**18  # the clock's zero: far enough back for a record of any age
+
+
+def _monotonic_ns() -> int:
+    return BOOT_NS + time.monotonic_ns()
+
+
+def _operation(function: Callable[Concatenate[FakePlane, P], R]) -> Callable[Concatenate[FakePlane, P], R]:
+    """Note each call in `calls`, and let `fail` make it fail before it does anything."""
+
+    @functools.wraps(function)
+    def inner(self: FakePlane, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self.calls.append(function.__name__)
+        errors = self.failures[function.__name__]
+        if errors:
+            raise errors.pop(0)
+        return function(self, *args, **kwargs)
+
+    return inner
+
+
+class FakePlane:
+    """The DataPlane in memory, on one NIC `eth0`.
+
+    `calls` has the name of each method of the DataPlane that was called. `clock` is ns of a monotonic clock.
+    """
+
+    def __init__(self, capacity: Capacity | None = None, *, clock: Callable[[], int] = _monotonic_ns) -> None:
+        self.calls: list[str] = []
+        self.failures: defaultdict[str, list[Exception]] = defaultdict(list)
+        self.attached: list[Attachment] = [Attachment("eth0", 2, "native", 1)]
+        self._capacity = capacity or Capacity()
+        self._clock = clock
+        self._vips: dict[int, VipEntry] = {}
+        self._tables: dict[int, Slots] = {}
+        self._backends: dict[int, NDArray[np.void]] = {}
+        self._flows: dict[bytes, bytes] = {}
+        self._vip_counters: dict[int, VipCounters] = {}
+        self._backend_counters: dict[int, BackendCounters] = {}
+        self._reasons: Counter[str] = Counter()
+
+    @property
+    def capacity(self) -> Capacity:
+        """How much it holds."""
+        return self._capacity
+
+    @_operation
+    def attachments(self) -> Sequence[Attachment]:
+        """Return `attached`, which a test may change."""
+        return list(self.attached)
+
+    @_operation
+    def read_vips(self) -> Mapping[int, VipEntry]:
+        """Return the VIPs, by id."""
+        return dict(self._vips)
+
+    @_operation
+    def write_vips(self, vips: Sequence[VipEntry]) -> None:
+        """Replace all VIPs."""
+        check_vips(self._capacity, vips)
+        self._vips = {vip.id: vip for vip in vips}
+
+    @_operation
+    def read_table(self, vip_id: int) -> Slots | None:
+        """Return a copy of a VIP's table, None where it has none."""
+        table = self._tables.get(vip_id)
+        return None if table is None else table.copy()
+
+    @_operation
+    def write_table(self, vip_id: int, slots: Slots) -> None:
+        """Replace a VIP's table."""
+        check_table(self._capacity, vip_id, slots)
+        self._tables[vip_id] = slots.copy()
+
+    @_operation
+    def delete_table(self, vip_id: int) -> None:
+        """Forget a VIP's table."""
+        self._tables.pop(vip_id, None)
+
+    @_operation
+    def read_backends(self) -> Mapping[int, BackendEntry]:
+        """Return the backends, by id."""
+        return {
+            backend_id: backend_codec.decode(backend_id, self._backends[backend_id][0]) for backend_id in self._ids()
+        }
+
+    @_operation
+    def write_backends(self, backends: Sequence[BackendEntry]) -> None:
+        """Write these entries; counters of a new (id, epoch) start at zero."""
+        check_backends(self._capacity, [backend.id for backend in backends])
+        for backend in backends:
+            value = backend_codec.encode([backend])
+            held = self._backends.get(backend.id)
+            if held is None or held["epoch"][0] != value["epoch"][0]:
+                self._backend_counters.pop(backend.id, None)
+            self._backends[backend.id] = value
+
+    @_operation
+    def clear_backends(self, ids: Sequence[int]) -> None:
+        """Empty these entries."""
+        check_backends(self._capacity, ids)
+        for backend_id in ids:
+            self._backends.pop(backend_id, None)
+
+    @_operation
+    def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
+        """Start the counters of these VIP ids at zero."""
+        for vip_id in vip_ids:
+            self._vip_counters.pop(vip_id, None)
+
+    @_operation
+    def counters(self) -> Counters:
+        """Return what tests have counted."""
+        return Counters(
+            vips={vip_id: self._vip_counters.get(vip_id, VipCounters()) for vip_id in sorted(self._vips)},
+            backends={number: self._backend_counters.get(number, BackendCounters()) for number in self._ids()},
+            reasons={reason.name: self._reasons[reason.name] for reason in REASONS},
+        )
+
+    @_operation
+    def scan_flows(self) -> FlowRecords:
+        """Return the flow records that tests have added."""
+        keys, values = b"".join(self._flows), b"".join(self._flows.values())
+        return flow_records.from_raw(_rows(keys, layout.FLOW_KEY), _rows(values, layout.FLOW), self._clock())
+
+    @_operation
+    def flow_count(self) -> int:
+        """Return how many flow records there are."""
+        return len(self._flows)
+
+    @_operation
+    def delete_flows(self, records: FlowRecords) -> None:
+        """Delete these records."""
+        for key in records.key:
+            self._flows.pop(key.tobytes(), None)
+
+    def fail(self, method: str, error: Exception, *, times: int = 1) -> None:
+        """Let the next `times` calls of `method` raise `error` and do nothing."""
+        self.failures[method] += [error] * times
+
+    def add_flow(
+        self,
+        source: str,
+        source_port: int,
+        vip: VipKey,
+        *,
+        backend: int,
+        epoch: int = 0,
+        flags: int = layout.FLOW_ESTABLISHED,
+        age: float = 0.0,
+    ) -> None:
+        """Record a flow, last seen `age` seconds ago; the oldest goes where the table is full."""
+        key, value = np.zeros(1, layout.FLOW_KEY), np.zeros(1, layout.FLOW)
+        key[0] = (int(IPv4Address(source)), int(vip.address), source_port, vip.port, vip.protocol.number)
+        value[0] = (backend, epoch, flags, self._clock() - round(age * 1e9))
+        self._flows.pop(key.tobytes(), None)
+        if len(self._flows) >= self._capacity.flows:
+            del self._flows[next(iter(self._flows))]
+        self._flows[key.tobytes()] = value.tobytes()
+
+    def count_vip(self, vip_id: int, counters: VipCounters) -> None:
+        """Set a VIP's counters."""
+        self._vip_counters[vip_id] = counters
+
+    def count_backend(self, backend_id: int, counters: BackendCounters) -> None:
+        """Set a backend's counters."""
+        self._backend_counters[backend_id] = counters
+
+    def count_reason(self, name: str, packets: int = 1) -> None:
+        """Count packets that were passed or dropped, for a reason such as `drop_no_backend`."""
+        self._reasons[name] += packets
+
+    def _ids(self) -> list[int]:
+        return sorted(self._backends)
+
+
+def _rows(data: bytes, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8).reshape(-1, dtype.itemsize)
