@@ -1,0 +1,184 @@
+"""What the maps hold and how they are brought to what they should: the blocking side of the writer.
+
+Everything here runs in the thread of the maps, but for the properties, which are replaced whole and so can be read
+from anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from itertools import islice
+
+import numpy as np
+
+from xdplb.balance.slots import SlotCounts, Slots, counts, shares
+from xdplb.control.eligibility import Observed, Verdict
+from xdplb.control.plan import plan
+from xdplb.control.records import State
+from xdplb.control.settle import MoveTimes, Scan, find_release, select, stale_records
+from xdplb.control.steps import Held
+from xdplb.dataplane.plane import Attachment, DataPlane
+
+__all__ = ["Applier", "TableFacts"]
+
+log = logging.getLogger(__name__)
+
+_TABLES_A_LOOK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TableFacts:
+    """What there is to know of a VIP's table without looking at it again."""
+
+    counts: SlotCounts
+    shares: Mapping[int, float]
+
+
+class Applier:
+    """Knows what the data plane holds, and changes it by plans and by settling slots."""
+
+    def __init__(self, plane: DataPlane, clock: Callable[[], float]) -> None:
+        self._plane, self._clock = plane, clock
+        self._held: Held | None = None
+        self._tables: Mapping[int, Slots] = {}
+        self._times = MoveTimes()
+        self._swept = False
+        self._looked_at = 0
+        self.facts: Mapping[int, TableFacts] = {}
+        self.verdicts: Mapping[int, Verdict] = {}
+        self.attachments: tuple[Attachment, ...] = ()
+        self.used = (0, 0)
+        """How many VIPs and backends the maps hold."""
+
+    @property
+    def tables(self) -> Mapping[int, Slots]:
+        """The tables as last published, by VIP id. They are never changed, only replaced."""
+        return self._tables
+
+    def read(self) -> Held:
+        """Return what the maps hold, from memory if that is known to be right."""
+        if self._held is None:
+            self.attachments = tuple(self._plane.attachments())
+            self._hold(Held.read(self._plane))
+        assert self._held is not None
+        return self._held
+
+    def addresses_in_use(self) -> frozenset[IPv4Address]:
+        """Return the addresses of the backends that packets may be sent to now."""
+        return frozenset(entry.address for entry in self.read().backends.values() if entry.usable)
+
+    def bring(self, state: State, observed: Observed) -> None:
+        """Bring the maps to `state`. Raises PlatformError; what they hold is then read anew the next time."""
+        with self._changing() as held:
+            if not self._swept:
+                self._sweep(held)
+            planned = plan(state, observed, held)
+            planned.apply(self._plane)
+            for table in planned.tables:
+                log.info("table published: vip=%s moved_slots=%d", table.key, np.count_nonzero(table.moved))
+            self._hold(planned.after(held))
+            self.verdicts = planned.verdicts
+
+    def preview(self, state: State, observed: Observed) -> tuple[str, ...]:
+        """Return what `bring` would do, in sentences."""
+        return tuple(plan(state, observed, self.read()).describe())
+
+    def verify(self) -> bool:
+        """Return whether the maps hold what they are thought to: all entries, and some tables at each call."""
+        held = self.read()
+        self.attachments = tuple(self._plane.attachments())
+        ids = sorted(held.tables)
+        some = list(islice(ids[self._looked_at :] + ids[: self._looked_at], min(_TABLES_A_LOOK, len(ids))))
+        self._looked_at = (self._looked_at + len(some)) % max(1, len(ids))
+        same = (
+            dict(self._plane.read_vips()) == held.vips
+            and dict(self._plane.read_backends()) == held.backends
+            and all(_equal(self._plane.read_table(vip_id), held.tables[vip_id]) for vip_id in some)
+        )
+        if not same:
+            log.error("maps changed by somebody else: action=restore")
+            self._held = None
+        return same
+
+    def settle(self, scan: Scan | None) -> None:
+        """Pin the moving slots whose time has come, and make steady the pinned ones that a scan shows to be settled."""
+        with self._changing() as before:
+            held = self._pin(before)
+            for vip_id, facts in self.facts.items():
+                if facts.counts.pinned and vip_id in held.vips:
+                    held = self._release(vip_id, scan, held)
+            self._hold(held)
+
+    def needs_scan(self) -> bool:
+        """Return whether a slot is pinned of a VIP that records only what moves."""
+        vips = self._held.vips if self._held is not None else {}
+        return any(
+            facts.counts.pinned and vip_id in vips and not vips[vip_id].track_always
+            for vip_id, facts in self.facts.items()
+        )
+
+    def is_settled(self) -> bool:
+        """Return whether all slots are steady."""
+        return all(not facts.counts.moving and not facts.counts.pinned for facts in self.facts.values())
+
+    def _pin(self, held: Held) -> Held:
+        for vip_id in [vip_id for vip_id in self._times.vips if vip_id in held.vips]:
+            slots = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), held.vips[vip_id].idle_seconds)
+            if slots is not None:
+                self._plane.write_table(vip_id, slots)
+                held = held.with_table(vip_id, slots)
+                log.info("slots pinned: vip=%s pinned_slots=%d", held.vips[vip_id].key, counts(slots).pinned)
+        return held
+
+    def _release(self, vip_id: int, scan: Scan | None, held: Held) -> Held:
+        vip, current = held.vips[vip_id], held.tables[vip_id]
+        found = find_release(vip, current, scan)
+        if found is None:
+            return held
+        self._swept = False  # until the records are deleted
+        self._plane.write_table(vip_id, found.slots)
+        if scan is not None and len(found.stale):
+            self._plane.delete_flows(select(scan.flows, found.stale))
+        self._swept = True
+        log.info("slots steady: vip=%s pinned_slots=%d", vip.key, counts(found.slots).pinned)
+        return held.with_table(vip_id, found.slots)
+
+    def _sweep(self, held: Held) -> None:
+        flows = self._plane.scan_flows()
+        stale = stale_records(tuple(held.vips.values()), held.tables, flows)
+        if len(stale):
+            self._plane.delete_flows(select(flows, stale))
+            log.info("stale flow records deleted: records=%d", len(stale))
+        self._swept = True
+
+    @contextmanager
+    def _changing(self) -> Iterator[Held]:
+        """Give what is held; if the change does not succeed, nobody knows what is held."""
+        held = self.read()
+        try:
+            yield held
+        except BaseException:
+            self._held = None
+            raise
+
+    def _hold(self, held: Held) -> None:
+        """Note what the maps hold now: when slots moved, and the facts of tables that are new."""
+        facts = {vip_id: self.facts[vip_id] for vip_id in held.tables if vip_id in self.facts}
+        for vip_id in self._tables.keys() - held.tables.keys():
+            self._times.forget(vip_id)
+        for vip_id, slots in held.tables.items():
+            before = self._tables.get(vip_id)
+            if before is not slots:
+                self._times.published(vip_id, before, slots, self._clock())
+                facts[vip_id] = TableFacts(counts(slots), shares(slots))
+        self._held, self._tables = held, held.tables
+        self.facts = facts
+        self.used = (len(held.vips), len(held.backends))
+
+
+def _equal(one: Slots | None, other: Slots) -> bool:
+    return one is not None and np.array_equal(one, other)

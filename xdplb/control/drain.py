@@ -1,0 +1,77 @@
+"""How many connections a backend has left, as far as the flow table shows, and what that says of its drain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xdplb.control.records import BackendRecord, DrainRecord, State
+from xdplb.control.views import DrainState, DrainView
+from xdplb.dataplane.layout import FLOW_FIN, FLOW_RST
+from xdplb.dataplane.plane import FlowRecords
+
+__all__ = ["FIN_QUIET_SECONDS", "FlowCounts", "count_flows", "drain_view", "open_flows"]
+
+FIN_QUIET_SECONDS = 5.0
+"""After the client's FIN and this much silence a connection has ended: the backend's own FIN is not seen."""
+
+_IDS = 1 << 16
+_NO_EPOCH = -1
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounts:
+    """Open connections by backend id, as a scan begun at `at` (UTC) saw them; `epochs` are those of the backends."""
+
+    at: datetime
+    by_backend: NDArray[np.int64]
+    epochs: Mapping[int, int]
+
+    def of(self, record: BackendRecord) -> int | None:
+        """Return how many connections of this backend were open, None when the backend was not there yet."""
+        return int(self.by_backend[record.id]) if self.epochs.get(record.id) == record.epoch else None
+
+
+def open_flows(flows: FlowRecords, state: State) -> NDArray[np.bool_]:
+    """Return which records are of an open connection of a backend that is still there.
+
+    Ended are those reset, those closed by the client and then silent, and those silent for longer than their VIP
+    bridges.
+    """
+    idle = np.zeros(_IDS)
+    epoch = np.full(_IDS, _NO_EPOCH, np.int64)
+    for vip, backend in state.backends():
+        idle[backend.id] = vip.vip.idle_timeout_seconds
+        epoch[backend.id] = backend.epoch
+    reset = (flows.flags & FLOW_RST) != 0
+    closed = ((flows.flags & FLOW_FIN) != 0) & (flows.age >= FIN_QUIET_SECONDS)
+    known = epoch[flows.backend] == flows.epoch
+    still_open: NDArray[np.bool_] = known & ~reset & ~closed & (flows.age <= idle[flows.backend])
+    return still_open
+
+
+def count_flows(flows: FlowRecords, live: NDArray[np.bool_], state: State, at: datetime) -> FlowCounts:
+    """Count the open connections of each backend; `live` are the records of such, in a scan begun at `at`."""
+    epochs = {backend.id: backend.epoch for _, backend in state.backends()}
+    return FlowCounts(at, np.bincount(flows.backend[live], minlength=_IDS), epochs)
+
+
+def drain_view(record: BackendRecord, drain: DrainRecord, counts: FlowCounts | None, now: datetime) -> DrainView:
+    """Return where a drain is.
+
+    It is drained when a scan made at least `quiet_seconds` after its start saw no connection: one that is idle
+    cannot be seen before it speaks.
+    """
+    flows = None
+    if counts is not None and counts.at >= drain.started:
+        flows = counts.of(record)
+    state = DrainState.DRAINING
+    if counts is not None and flows == 0 and counts.at >= drain.started + timedelta(seconds=drain.quiet_seconds):
+        state = DrainState.DRAINED
+    elif now >= drain.deadline:
+        state = DrainState.TIMED_OUT
+    return DrainView(state, drain.started, drain.deadline, drain.quiet_seconds, flows)

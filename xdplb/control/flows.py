@@ -1,0 +1,112 @@
+"""Reading the flow table when somebody needs it: drains that count connections, and pinned slots that may settle."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from xdplb.control.drain import FlowCounts, count_flows, drain_view, open_flows
+from xdplb.control.records import BackendRecord
+from xdplb.control.settle import Scan
+from xdplb.control.threads import Worker
+from xdplb.control.views import DrainState, DrainView
+from xdplb.control.writer import Writer
+from xdplb.dataplane.plane import DataPlane
+from xdplb.model.errors import XdplbError
+
+__all__ = ["FlowWatch"]
+
+log = logging.getLogger(__name__)
+
+_SHARE_OF_TIME = 20
+"""A scan that takes long comes less often: at most one part in so many of a core goes into it."""
+
+_COUNT_SECONDS = 30.0
+_STALE_SECONDS = 60.0
+
+
+class FlowWatch:
+    """Scans in a thread of its own, so that a health flip need not wait for a scan to end."""
+
+    def __init__(self, plane: DataPlane, writer: Writer, now: Callable[[], datetime], period_seconds: float) -> None:
+        self._plane, self._writer, self._now = plane, writer, now
+        self._period_seconds = period_seconds
+        self._thread = Worker("xdplb-flows")
+        self._counted_at: datetime | None = None
+        self._drains: dict[int, DrainState] = {}
+        self.counts: FlowCounts | None = None
+        """The latest scan."""
+        self.records = 0
+        """How many records the flow table had when it was last counted."""
+
+    async def run(self) -> None:
+        """For ever: scan as often as it is needed, and no more often than it is cheap."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                await self.turn()
+            except XdplbError as error:
+                log.error("flow scan failed: error=%r", str(error))
+            except Exception:
+                log.exception("flow scan failed")
+            took = loop.time() - began
+            await asyncio.sleep(max(self._period_seconds, _SHARE_OF_TIME * took))
+
+    async def turn(self) -> None:
+        """Scan if anything needs it, count, and settle what can be settled."""
+        applier = self._writer.applier
+        scan = await self._scan() if applier.needs_scan() or self._has_open_drains() else None
+        if scan is None:
+            await self._count_at_times()
+        if not applier.is_settled():
+            await self._writer.with_maps(lambda: applier.settle(scan))
+        self._report_drains()
+
+    async def stop(self) -> None:
+        """Return when no scan runs any more."""
+        await self._thread.stop()
+
+    def drain(self, record: BackendRecord) -> DrainView | None:
+        """Return where the drain of a backend is, None when it is not draining."""
+        return None if record.drain is None else drain_view(record, record.drain, self.counts, self._now())
+
+    def of(self, record: BackendRecord) -> int | None:
+        """Return how many open connections of a backend the latest scan saw, None without a recent one."""
+        if self.counts is None or (self._now() - self.counts.at).total_seconds() > _STALE_SECONDS:
+            return None
+        return self.counts.of(record)
+
+    async def _scan(self) -> Scan:
+        state, tables, at = self._writer.state, self._writer.applier.tables, self._now()
+
+        def work() -> tuple[Scan, FlowCounts]:
+            flows = self._plane.scan_flows()
+            live = open_flows(flows, state)
+            return Scan(tables, flows, live), count_flows(flows, live, state, at)
+
+        scan, self.counts = await self._thread(work)
+        self.records, self._counted_at = len(scan.flows.backend), at
+        return scan
+
+    async def _count_at_times(self) -> None:
+        now = self._now()
+        if self._counted_at is None or (now - self._counted_at).total_seconds() >= _COUNT_SECONDS:
+            self.records, self._counted_at = await self._thread(self._plane.flow_count), now
+
+    def _has_open_drains(self) -> bool:
+        drains = (self.drain(record) for _, record in self._writer.state.backends())
+        return any(drain is not None and drain.state is not DrainState.DRAINED for drain in drains)
+
+    def _report_drains(self) -> None:
+        drains: dict[int, DrainState] = {}
+        for vip, record in self._writer.state.backends():
+            if (drain := self.drain(record)) is None:
+                continue
+            drains[record.id] = drain.state
+            if self._drains.get(record.id) is not drain.state:
+                address = record.backend.address
+                log.info("drain: vip=%s backend=%s state=%s flows=%s", vip.vip.key, address, drain.state, drain.flows)
+        self._drains = drains

@@ -1,0 +1,60 @@
+"""Which health each backend starts with, and what is to be checked: pure functions of the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from xdplb.control.checks import CheckTarget
+from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.model.backend import Health
+
+__all__ = ["WAITING", "check_targets", "health_after", "reissued"]
+
+WAITING = "no pass yet"
+
+
+def health_after(
+    before: State, after: State, known: Mapping[int, KnownHealth], now: datetime
+) -> dict[int, KnownHealth]:
+    """Return the healths that an edit sets; those not in it stay as they are.
+
+    Without a check a backend is up. One that comes with a check is unknown; one that was there when the check came
+    keeps its health until the check says otherwise, since a check is no reason to cut what works.
+    """
+    changed: dict[int, KnownHealth] = {}
+    fresh = reissued(before, after)
+    for key, vip in after.vips.items():
+        if before.vips.get(key) is vip:
+            continue
+        for backend in vip.backends.values():
+            present = None if backend.id in fresh else known.get(backend.id)
+            if (new := _health(vip, present, now)) != present:
+                changed[backend.id] = new
+    return changed
+
+
+def reissued(before: State, after: State) -> frozenset[int]:
+    """Return the ids whose holder in `before`, if any, is not their holder in `after`."""
+    old = {(backend.id, backend.epoch) for _, backend in before.backends()}
+    new = {(backend.id, backend.epoch) for _, backend in after.backends()}
+    return frozenset(backend_id for backend_id, _ in old ^ new)
+
+
+def check_targets(state: State) -> dict[int, CheckTarget]:
+    """Return what is to be checked, by backend id."""
+    return {backend.id: _target(vip, backend) for vip, backend in state.backends() if vip.check is not None}
+
+
+def _target(vip: VipRecord, backend: BackendRecord) -> CheckTarget:
+    assert vip.check is not None
+    port = vip.check.port or vip.vip.key.port
+    return CheckTarget(backend.epoch, backend.backend.address, port, vip.check)
+
+
+def _health(vip: VipRecord, present: KnownHealth | None, now: datetime) -> KnownHealth:
+    if vip.check is not None:
+        return present or KnownHealth(Health.UNKNOWN, WAITING, now)
+    if present is not None and present.health is Health.UP:
+        return present
+    return KnownHealth(Health.UP, "", now)

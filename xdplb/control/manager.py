@@ -1,0 +1,251 @@
+"""The manager: everything that API and `up` may ask of the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+
+from xdplb.control import render
+from xdplb.control.applier import Applier
+from xdplb.control.checks import HealthSource
+from xdplb.control.edits import backends as backend_edits
+from xdplb.control.edits import vips as vip_edits
+from xdplb.control.edits.context import Context
+from xdplb.control.edits.find import find_backend, find_vip
+from xdplb.control.flows import FlowWatch
+from xdplb.control.reader import Reader
+from xdplb.control.records import State
+from xdplb.control.store import Store
+from xdplb.control.views import BackendView, DryRun, VipView
+from xdplb.control.writer import Change, Edit, Writer
+from xdplb.dataplane.plane import DataPlane
+from xdplb.model.backend import Backend
+from xdplb.model.health import HealthCheck
+from xdplb.model.vip import Vip, VipKey
+from xdplb.net.next_hops import NextHopSource
+
+__all__ = ["Manager"]
+
+_RESOLVE_SECONDS = 2.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Manager(Reader):
+    """The control plane of one host, for the event loop that `start` ran in.
+
+    A change answers once the maps hold it. With `dry_run` it answers with a DryRun and changes nothing. `if_match` is
+    the generation the caller has seen: PreconditionError when it is no longer the current one. All changes raise
+    InvalidError, NotFoundError, ConflictError or CapacityError with nothing changed, and PlatformError when the change
+    could not be saved, or is saved and the data plane has yet to take it: the sentence says which.
+    """
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        store: Store,
+        next_hops: NextHopSource,
+        checker: HealthSource | None,
+        *,
+        ipip_source: IPv4Network | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _utc_now,
+        scan_seconds: float = 1.0,
+    ) -> None:
+        writer = Writer(Applier(plane, clock), store, next_hops, checker, ipip_source=ipip_source, now=now)
+        super().__init__(plane, writer, FlowWatch(plane, writer, now, scan_seconds), checker, now)
+        self._next_hops = next_hops
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Adopt what the maps hold, bring it to the desired state, then watch the network and check backends.
+
+        Raises PlatformError or ConflictError when the state or the data plane cannot be used.
+        """
+        try:
+            await self._writer.open()
+            await self._next_hops.start(self._writer.next_hops_changed)
+            self._writer.watch()
+            await self._writer.wait_resolved(_RESOLVE_SECONDS)
+            await self._writer.adopt()
+            if self._checker is not None:
+                await self._checker.start(self._writer.health_flipped)
+        except BaseException:
+            await self.stop()
+            raise
+        self._tasks = [asyncio.create_task(self._writer.reconcile()), asyncio.create_task(self._flows.run())]
+        self._is_running = True
+
+    async def stop(self) -> None:
+        """Finish what was begun and let go of state and network. The data plane goes on."""
+        self._is_running = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._checker is not None:
+            await self._checker.stop()
+        await self._next_hops.stop()
+        await self._flows.stop()
+        await self._writer.close()
+
+    async def create_vip(self, vip: Vip, *, dry_run: bool = False) -> tuple[VipView, bool] | DryRun:
+        """Add a VIP, and say whether it is new; ConflictError when a different one is there."""
+        return await self._vip_change(vip.key, lambda s: vip_edits.create_vip(s, vip, self._context()), dry_run)
+
+    async def put_vip(
+        self, vip: Vip, *, if_match: int | None = None, dry_run: bool = False
+    ) -> tuple[VipView, bool] | DryRun:
+        """Add a VIP or make it what is given, and say whether it is new."""
+        return await self._vip_change(
+            vip.key, lambda s: vip_edits.put_vip(s, vip, self._context(), if_match=if_match), dry_run
+        )
+
+    async def patch_vip(
+        self, ref: str, changes: Mapping[str, object], *, if_match: int | None = None, dry_run: bool = False
+    ) -> VipView | DryRun:
+        """Change some fields of a VIP; InvalidError names one that is unknown or cannot change."""
+        key = find_vip(self._state, ref).vip.key
+        done = await self._vip_change(
+            key, lambda s: vip_edits.patch_vip(s, ref, changes, self._context(), if_match=if_match), dry_run
+        )
+        return done if isinstance(done, DryRun) else done[0]
+
+    async def delete_vip(self, ref: str, *, if_match: int | None = None, dry_run: bool = False) -> DryRun | None:
+        """Remove a VIP with its backends and its check."""
+        return _dry(await self._change(lambda s: vip_edits.delete_vip(s, ref, if_match=if_match), dry_run))
+
+    async def create_backend(
+        self, ref: str, backend: Backend, *, dry_run: bool = False
+    ) -> tuple[BackendView, bool] | DryRun:
+        """Add a backend, and say whether it is new; ConflictError when a different one is there."""
+        return await self._backend_change(
+            ref, backend.address, lambda s: backend_edits.create_backend(s, ref, backend, self._context()), dry_run
+        )
+
+    async def put_backend(
+        self, ref: str, backend: Backend, *, if_match: int | None = None, dry_run: bool = False
+    ) -> tuple[BackendView, bool] | DryRun:
+        """Add a backend or make it what is given, and say whether it is new."""
+        return await self._backend_change(
+            ref,
+            backend.address,
+            lambda s: backend_edits.put_backend(s, ref, backend, self._context(), if_match=if_match),
+            dry_run,
+        )
+
+    async def patch_backend(
+        self,
+        ref: str,
+        address: str,
+        changes: Mapping[str, object],
+        *,
+        if_match: int | None = None,
+        dry_run: bool = False,
+    ) -> BackendView | DryRun:
+        """Change some fields of a backend. `admin_state` drain begins a drain with the usual times, ready ends one."""
+
+        def edit(state: State) -> State:
+            return backend_edits.patch_backend(state, ref, address, changes, self._context(), if_match=if_match)
+
+        return await self._known_backend_change(ref, address, edit, dry_run)
+
+    async def delete_backend(
+        self, ref: str, address: str, *, if_match: int | None = None, dry_run: bool = False
+    ) -> DryRun | None:
+        """Remove a backend at once, its open connections with it."""
+        return _dry(
+            await self._change(
+                lambda s: backend_edits.delete_backend(s, ref, address, self._context(), if_match=if_match), dry_run
+            )
+        )
+
+    async def replace_backends(
+        self, ref: str, backends: Sequence[Backend], *, if_match: int | None = None, dry_run: bool = False
+    ) -> list[BackendView] | DryRun:
+        """Make these the VIP's backends, in one step. Those that are in both sets keep their connections."""
+        key = find_vip(self._state, ref).vip.key
+        done = await self._change(
+            lambda s: backend_edits.replace_backends(s, ref, backends, self._context(), if_match=if_match), dry_run
+        )
+        if isinstance(done, DryRun):
+            return done
+        vip, facts = done.after.vips[key], self._facts()
+        return [self._backend_view(vip, record, facts) for record in vip.backends.values()]
+
+    async def drain(
+        self, ref: str, address: str, *, timeout_seconds: float = 600, quiet_seconds: float = 10, dry_run: bool = False
+    ) -> BackendView | DryRun:
+        """Give the backend no new connections and keep its open ones. Nothing is cut at the timeout."""
+
+        def edit(state: State) -> State:
+            return backend_edits.drain(
+                state, ref, address, self._context(), timeout_seconds=timeout_seconds, quiet_seconds=quiet_seconds
+            )
+
+        return await self._known_backend_change(ref, address, edit, dry_run)
+
+    async def undrain(self, ref: str, address: str, *, dry_run: bool = False) -> BackendView | DryRun:
+        """Give the backend new connections again; ConflictError when it is in maintenance."""
+        return await self._known_backend_change(
+            ref, address, lambda s: backend_edits.undrain(s, ref, address, self._context()), dry_run
+        )
+
+    async def put_health_check(
+        self, ref: str, check: HealthCheck, *, if_match: int | None = None, dry_run: bool = False
+    ) -> HealthCheck | DryRun:
+        """Check the VIP's backends so. Those that serve without a check go on until it has failed `fall` times."""
+        done = await self._change(lambda s: vip_edits.put_check(s, ref, check, if_match=if_match), dry_run)
+        return done if isinstance(done, DryRun) else check
+
+    async def delete_health_check(
+        self, ref: str, *, if_match: int | None = None, dry_run: bool = False
+    ) -> DryRun | None:
+        """Check the VIP's backends no more: all are up. NotFoundError when they are not checked."""
+        return _dry(await self._change(lambda s: vip_edits.delete_check(s, ref, if_match=if_match), dry_run))
+
+    def _context(self) -> Context:
+        return Context(self._plane.capacity, self._now())
+
+    async def _change(self, edit: Edit, dry_run: bool) -> Change | DryRun:
+        return await (self._writer.preview(edit) if dry_run else self._writer.change(edit))
+
+    async def _vip_change(self, key: VipKey, edit: Edit, dry_run: bool) -> tuple[VipView, bool] | DryRun:
+        done = await self._change(edit, dry_run)
+        if isinstance(done, DryRun):
+            return done
+        return render.vip_view(done.after.vips[key], self._facts()), key not in done.before.vips
+
+    async def _known_backend_change(
+        self,
+        ref: str,
+        address: str,
+        edit: Edit,
+        dry_run: bool,
+    ) -> BackendView | DryRun:
+        known = find_backend(find_vip(self._state, ref), address).backend.address
+        done = await self._backend_change(ref, known, edit, dry_run)
+        return done if isinstance(done, DryRun) else done[0]
+
+    async def _backend_change(
+        self,
+        ref: str,
+        address: IPv4Address,
+        edit: Edit,
+        dry_run: bool,
+    ) -> tuple[BackendView, bool] | DryRun:
+        key = find_vip(self._state, ref).vip.key
+        done = await self._change(edit, dry_run)
+        if isinstance(done, DryRun):
+            return done
+        vip = done.after.vips[key]
+        view = self._backend_view(vip, vip.backends[address], self._facts())
+        return view, address not in done.before.vips[key].backends
+
+
+def _dry(done: Change | DryRun) -> DryRun | None:
+    return done if isinstance(done, DryRun) else None

@@ -1,0 +1,146 @@
+"""The manager's answers: views of what is asked for and of what is so. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from xdplb import __version__
+from xdplb.control import render
+from xdplb.control.checks import HealthSource
+from xdplb.control.edits.find import find_backend, find_vip
+from xdplb.control.flows import FlowWatch
+from xdplb.control.records import BackendRecord, State, VipRecord
+from xdplb.control.views import (
+    BackendView,
+    CheckView,
+    DataplaneView,
+    StatsView,
+    StatusView,
+    UseView,
+    VipStatsView,
+    VipView,
+)
+from xdplb.control.writer import Writer
+from xdplb.dataplane.layout import LAYOUT_VERSION
+from xdplb.dataplane.plane import DataPlane
+from xdplb.model.health import HealthCheck
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    """Reads the writer's state. What does not say `async` answers from memory, at once.
+
+    A `ref` names a VIP, by its name or its key in either spelling; NotFoundError when there is none.
+    """
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        writer: Writer,
+        flows: FlowWatch,
+        checker: HealthSource | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._plane, self._writer, self._flows, self._checker, self._now = plane, writer, flows, checker, now
+        self._started = now()
+        self._is_running = False
+
+    def vips(self) -> list[VipView]:
+        """Return all VIPs."""
+        facts = self._facts()
+        return [render.vip_view(record, facts) for record in self._state.vips.values()]
+
+    def vip(self, ref: str) -> VipView:
+        """Return a VIP."""
+        return render.vip_view(find_vip(self._state, ref), self._facts())
+
+    def backends(self, ref: str) -> list[BackendView]:
+        """Return a VIP's backends."""
+        vip, facts = find_vip(self._state, ref), self._facts()
+        return [self._backend_view(vip, record, facts) for record in vip.backends.values()]
+
+    def backend(self, ref: str, address: str) -> BackendView:
+        """Return one backend of a VIP; NotFoundError when it has none with this address."""
+        vip = find_vip(self._state, ref)
+        return self._backend_view(vip, find_backend(vip, address), self._facts())
+
+    def health_check(self, ref: str) -> HealthCheck | None:
+        """Return a VIP's health check, None when its backends are not checked."""
+        return find_vip(self._state, ref).check
+
+    def checks(self, ref: str) -> list[CheckView]:
+        """Return what the checks of a VIP's backends found; empty when they are not checked."""
+        vip = find_vip(self._state, ref)
+        if vip.check is None:
+            return []
+        return [self._check_view(vip, record) for record in vip.backends.values()]
+
+    async def stats(self) -> StatsView:
+        """Read all counters."""
+        counters = await self._writer.read_maps(self._plane.counters)
+        return render.stats_view(self._state, counters)
+
+    async def vip_stats(self, ref: str) -> VipStatsView:
+        """Read the counters of a VIP and its backends."""
+        find_vip(self._state, ref)
+        counters = await self._writer.read_maps(self._plane.counters)
+        return render.vip_stats_view(find_vip(self._state, ref), counters)
+
+    def dataplane(self) -> DataplaneView:
+        """Return the data plane as loaded. NICs and flow records are as of their latest count, seconds ago."""
+        capacity, (vips, backends) = self._plane.capacity, self._writer.applier.used
+        return DataplaneView(
+            layout=LAYOUT_VERSION,
+            capacity=capacity,
+            attachments=self._writer.applier.attachments,
+            vips=UseView(vips, capacity.vips),
+            backends=UseView(backends, capacity.backends),
+            flows=UseView(self._flows.records, capacity.flows),
+        )
+
+    def status(self) -> StatusView:
+        """Return the whole host on one page."""
+        return StatusView(
+            version=__version__,
+            started=self._started,
+            generation=self._state.generation,
+            observed_generation=self._writer.observed.generation,
+            attachments=self._writer.applier.attachments,
+            vips=tuple(self.vips()),
+            last_error=self._writer.last_error,
+        )
+
+    def not_ready(self) -> list[str]:
+        """Return why traffic may not be balanced as asked, a sentence each; nothing when all is well."""
+        if not self._is_running:
+            return ["the control plane is not running"]
+        reasons = []
+        if not self._writer.applier.attachments:
+            reasons.append("the program is on no NIC")
+        if self._writer.last_error:
+            reasons.append(f"the data plane does not hold what was asked: {self._writer.last_error}")
+        return reasons
+
+    @property
+    def _state(self) -> State:
+        return self._writer.state
+
+    def _facts(self) -> render.Facts:
+        applier = self._writer.applier
+        return render.Facts(self._writer.observed, self._writer.health, applier.verdicts, applier.facts)
+
+    def _backend_view(self, vip: VipRecord, record: BackendRecord, facts: render.Facts) -> BackendView:
+        return render.backend_view(
+            vip,
+            record,
+            facts,
+            next_hop=self._writer.resolution(record.backend.address).next_hop,
+            flows=self._flows.of(record),
+            drain=self._flows.drain(record),
+        )
+
+    def _check_view(self, vip: VipRecord, record: BackendRecord) -> CheckView:
+        result = None if self._checker is None else self._checker.record(record.id)
+        return render.check_view(vip, record, self._writer.health[record.id], result)

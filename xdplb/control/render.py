@@ -1,0 +1,152 @@
+"""From records and what is known of them to views: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdplb.balance.slots import SlotCounts
+from xdplb.control.applier import TableFacts
+from xdplb.control.checks import CheckRecord
+from xdplb.control.eligibility import Use, Verdict
+from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.views import (
+    BackendStatsView,
+    BackendView,
+    CheckView,
+    DrainView,
+    OperatingStatus,
+    SlotsView,
+    StatsView,
+    VipStatsView,
+    VipView,
+)
+from xdplb.dataplane.plane import BackendCounters, Counters, VipCounters
+from xdplb.model.backend import AdminState, Health
+from xdplb.model.next_hop import NextHop
+
+__all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
+
+_NO_TABLE = TableFacts(SlotCounts(0, 0, 0), {})
+_CHECKED_NEVER = CheckRecord(Health.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known at one moment: what the maps hold in full (`observed`), health, verdicts and tables."""
+
+    observed: State
+    health: Mapping[int, KnownHealth]
+    verdicts: Mapping[int, Verdict]
+    tables: Mapping[int, TableFacts]
+
+
+def vip_view(record: VipRecord, facts: Facts) -> VipView:
+    """Return the view of a VIP."""
+    seen = facts.observed.vips.get(record.vip.key)
+    table = facts.tables.get(record.id, _NO_TABLE).counts
+    serving = [backend for backend in record.backends.values() if _serves(backend, facts)]
+    return VipView(
+        vip=record.vip,
+        generation=record.generation,
+        observed_generation=seen.generation if seen is not None and seen.id == record.id else 0,
+        operating_status=_operating_status(record, len(serving)),
+        slots=SlotsView(table.steady, table.moving, table.pinned),
+        backends=len(record.backends),
+        backends_serving=len(serving),
+    )
+
+
+def backend_view(
+    vip: VipRecord,
+    record: BackendRecord,
+    facts: Facts,
+    *,
+    next_hop: NextHop | None,
+    flows: int | None,
+    drain: DrainView | None,
+) -> BackendView:
+    """Return the view of a backend."""
+    known = facts.health[record.id]
+    verdict = facts.verdicts.get(record.id)
+    return BackendView(
+        backend=record.backend,
+        forward=vip.forward_of(record.backend),
+        generation=record.generation,
+        observed_generation=_observed_generation(vip, record, facts),
+        health=known.health,
+        reason=verdict.reason if verdict is not None else known.reason,
+        since=known.since,
+        share=facts.tables.get(vip.id, _NO_TABLE).shares.get(record.id, 0.0),
+        flows=flows,
+        mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
+        interface=next_hop.interface if next_hop is not None else None,
+        drain=drain,
+    )
+
+
+def check_view(vip: VipRecord, record: BackendRecord, known: KnownHealth, result: CheckRecord | None) -> CheckView:
+    """Return the view of a backend's checks, of a VIP that has a check."""
+    assert vip.check is not None
+    result = result or _CHECKED_NEVER
+    return CheckView(
+        backend=str(record.backend.address),
+        check=vip.check,
+        health=known.health,
+        reason=result.last.reason if result.last is not None else known.reason,
+        since=known.since,
+        last_run=result.last_run,
+        last_passed=result.last.passed if result.last is not None else None,
+        last_seconds=result.last.seconds if result.last is not None else None,
+        passes=result.passes,
+        failures=result.failures,
+    )
+
+
+def vip_stats_view(record: VipRecord, counters: Counters) -> VipStatsView:
+    """Return the counters of a VIP and its backends."""
+    total = counters.vips.get(record.id, VipCounters())
+    backends = tuple(
+        BackendStatsView(str(address), part.packets, part.bytes, part.new_flows)
+        for address, backend in record.backends.items()
+        for part in (counters.backends.get(backend.id, BackendCounters()),)
+    )
+    return VipStatsView(str(record.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, backends)
+
+
+def stats_view(state: State, counters: Counters) -> StatsView:
+    """Return all counters."""
+    return StatsView(
+        vips=tuple(vip_stats_view(record, counters) for record in state.vips.values()),
+        drops=_reasons(counters, "drop_"),
+        passes=_reasons(counters, "pass_"),
+    )
+
+
+def _reasons(counters: Counters, kind: str) -> dict[str, int]:
+    return {reason.removeprefix(kind): n for reason, n in counters.reasons.items() if reason.startswith(kind)}
+
+
+def _serves(record: BackendRecord, facts: Facts) -> bool:
+    """Return whether a backend takes new connections because it is well, not because all others failed too."""
+    verdict = facts.verdicts.get(record.id)
+    return verdict is not None and verdict.use is Use.SERVING and facts.health[record.id].health is Health.UP
+
+
+def _operating_status(record: VipRecord, serving: int) -> OperatingStatus:
+    if not record.backends:
+        return OperatingStatus.NO_BACKEND
+    if not serving:
+        return OperatingStatus.OFFLINE
+    asked = sum(
+        1
+        for backend in record.backends.values()
+        if backend.backend.admin_state is AdminState.READY and backend.backend.weight
+    )
+    return OperatingStatus.ONLINE if serving >= asked else OperatingStatus.DEGRADED
+
+
+def _observed_generation(vip: VipRecord, record: BackendRecord, facts: Facts) -> int:
+    seen_vip = facts.observed.vips.get(vip.vip.key)
+    seen = seen_vip.backends.get(record.backend.address) if seen_vip is not None else None
+    return seen.generation if seen is not None and (seen.id, seen.epoch) == (record.id, record.epoch) else 0

@@ -1,0 +1,138 @@
+"""From moving to pinned to steady: when, and which records must go with it.
+
+A moving slot is pinned once its VIP's idle timeout has passed since its last move: what was open then is recorded or
+gone. A pinned slot is steady once no open connection recorded in it differs from its owner; its records are deleted
+after that is published, since a later move must not find them. Records that come up between the scan and the
+publication cannot be missed: a pinned slot records nothing new, and one that changed since the scan is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xdplb.balance.hashing import flow_hash, slot_of
+from xdplb.balance.slots import STEADY, Slots, find_settled, is_moving, release, settle
+from xdplb.dataplane.plane import FlowRecords, VipEntry
+
+__all__ = ["MoveTimes", "Release", "Scan", "find_release", "select", "stale_records"]
+
+_NONE = np.empty(0, np.intp)
+
+
+class MoveTimes:
+    """When each moving slot last moved, in seconds of one clock. Kept in memory: a restart starts them anew."""
+
+    def __init__(self) -> None:
+        self._times: dict[int, NDArray[np.float64]] = {}
+
+    def published(self, vip_id: int, before: Slots | None, after: Slots, now: float) -> None:
+        """Note which slots a table that is published now moves."""
+        moving = is_moving(after)
+        if not moving.any():
+            self._times.pop(vip_id, None)
+            return
+        times = self._times.setdefault(vip_id, np.full(len(after), now))
+        moved = moving if before is None else moving & (before != after)
+        times[moved] = now
+
+    def forget(self, vip_id: int) -> None:
+        """Forget a VIP that is gone."""
+        self._times.pop(vip_id, None)
+
+    @property
+    def vips(self) -> Collection[int]:
+        """The ids of VIPs with moving slots."""
+        return self._times.keys()
+
+    def pinned(self, vip_id: int, slots: Slots, now: float, idle_seconds: float) -> Slots | None:
+        """Return the table with the moving slots pinned whose time has come, None when there is none."""
+        times = self._times.get(vip_id)
+        if times is None:
+            return None
+        after = settle(slots, times, now, idle_seconds)
+        return None if np.array_equal(after, slots) else after
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A reading of the flow table: the tables before it, the records, and which are of an open connection."""
+
+    tables: Mapping[int, Slots]
+    flows: FlowRecords
+    live: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A table with some pinned slots made steady, and the records to delete once it is published."""
+
+    slots: Slots
+    stale: NDArray[np.intp]
+
+
+def find_release(vip: VipEntry, current: Slots, scan: Scan | None) -> Release | None:
+    """Return which pinned slots of a VIP can be steady, None when none can or there is no scan that would tell.
+
+    A slot that has changed since the scan began waits for the next one. A VIP that records every flow looks records
+    up in steady slots too: it needs no scan, and its records are kept.
+    """
+    if vip.track_always:
+        settled, stale = find_settled(current, _NONE, _NONE, _NONE.astype(np.bool_)), _NONE
+    elif scan is None or vip.id not in scan.tables:
+        return None
+    else:
+        settled, stale = _settled_and_stale(vip, current, scan)
+    return Release(release(current, settled), stale) if len(settled) else None
+
+
+def _settled_and_stale(vip: VipEntry, current: Slots, scan: Scan) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    scanned = scan.tables[vip.id]
+    mine = records_of(vip, scan.flows)
+    slots = slots_of(vip, scan.flows, mine)
+    settled = find_settled(scanned, slots, scan.flows.backend[mine], scan.live[mine])
+    settled = settled[scanned[settled] == current[settled]]
+    is_settled = np.zeros(len(current), np.bool_)
+    is_settled[settled] = True
+    return settled, mine[is_settled[slots]]
+
+
+def stale_records(vips: Collection[VipEntry], tables: Mapping[int, Slots], flows: FlowRecords) -> NDArray[np.intp]:
+    """Return the records that must not be there: in a steady slot of a VIP that records only what moves, or of no VIP.
+
+    A daemon that died between publishing a steady slot and deleting its records leaves such behind.
+    """
+    stale = np.ones(len(flows.backend), np.bool_)
+    for vip in vips:
+        mine = records_of(vip, flows)
+        slots = tables.get(vip.id)
+        if vip.track_always:
+            stale[mine] = False
+        elif slots is not None:
+            steady = slots >> np.uint32(16) == STEADY
+            stale[mine] = steady[slots_of(vip, flows, mine)]
+    return np.flatnonzero(stale)
+
+
+def records_of(vip: VipEntry, flows: FlowRecords) -> NDArray[np.intp]:
+    """Return which records are of this VIP."""
+    key = vip.key
+    return np.flatnonzero(
+        (flows.destination == int(key.address))
+        & (flows.destination_port == key.port)
+        & (flows.protocol == key.protocol.number)
+    )
+
+
+def slots_of(vip: VipEntry, flows: FlowRecords, records: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Return the slot each of these records of the VIP falls into."""
+    ports = flows.source_port[records], flows.destination_port[records]
+    return slot_of(flow_hash(flows.source[records], *ports, vip.hash_source))
+
+
+def select(flows: FlowRecords, chosen: NDArray[np.intp]) -> FlowRecords:
+    """Return the records chosen."""
+    return FlowRecords(**{field.name: getattr(flows, field.name)[chosen] for field in fields(flows)})

@@ -1,0 +1,263 @@
+"""The single writer: everything that changes state or maps goes through here, one thing at a time.
+
+A change is checked, saved, planned and applied, in this order, and only then answered. What was saved is kept even if
+the data plane cannot take it: the reconcile loop tries again. A caller that goes away does not stop a change midway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, TypeVar
+
+from xdplb.control.applier import Applier
+from xdplb.control.checks import HealthSource
+from xdplb.control.edits.describe import describe_edit
+from xdplb.control.eligibility import Observed
+from xdplb.control.knowledge import check_targets, health_after, reissued
+from xdplb.control.records import KnownHealth, State
+from xdplb.control.store import Store
+from xdplb.control.threads import Worker
+from xdplb.control.views import DryRun
+from xdplb.model.backend import Health
+from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import VipKey
+from xdplb.net.next_hops import NextHopSource
+
+__all__ = ["Change", "Edit", "Writer"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Edit = Callable[[State], State]
+"""A change to the state: see xdplb.control.edits."""
+
+_GATHER_SECONDS = 0.001
+_HEARTBEAT_SECONDS = 10.0
+_FIRST_RETRY_SECONDS = 0.1
+_LAST_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The state before a change and after it: the same one when nothing was to be changed."""
+
+    before: State
+    after: State
+
+
+class Writer:
+    """Holds the state, the last known health, and the data plane's view of both."""
+
+    def __init__(
+        self,
+        applier: Applier,
+        store: Store,
+        next_hops: NextHopSource,
+        checker: HealthSource | None,
+        *,
+        ipip_source: IPv4Network | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.state = State()
+        self.observed = State()
+        """The latest state that the maps hold in full."""
+        self.health: dict[int, KnownHealth] = {}
+        self.last_error = ""
+        self.applier = applier
+        self._store, self._next_hops, self._checker, self._now = store, next_hops, checker, now
+        self._ipip_source = ipip_source
+        self._lock = asyncio.Lock()
+        self._disk, self._maps = Worker("xdplb-state"), Worker("xdplb-maps")
+        self._disturbed = asyncio.Event()
+        self._unsaved: set[int] = set()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._retry_seconds = 0.0
+        self._names: dict[int, tuple[VipKey, IPv4Address]] = {}
+
+    async def open(self) -> None:
+        """Read the store and the maps. Nothing is changed yet."""
+        self.state, self.health = await self._disk(self._store.open)
+        await self._maps(self.applier.read)
+
+    async def close(self) -> None:
+        """Return when all that was begun is done, and let go of the store."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._unsaved:
+            with contextlib.suppress(XdplbError):
+                await self._save_health()
+        await self._disk(self._store.close)
+        await self._disk.stop()
+        await self._maps.stop()
+
+    async def change(self, edit: Edit) -> Change:
+        """Make a change: the maps hold it when this returns.
+
+        Raises what `edit` raises, PlatformError when it could not be saved (nothing is changed) or when the data
+        plane has not taken it (it is kept, and tried again).
+        """
+        return await self._to_the_end(self._change(edit))
+
+    async def preview(self, edit: Edit) -> DryRun:
+        """Say what a change would do."""
+        async with self._lock:
+            before = self.state
+            after = edit(before)
+            if after is before:
+                return DryRun(would_change=False)
+            health = self.health | health_after(before, after, self.health, self._now())
+            observed = self._observe(after, health)
+            planned = await self._maps(lambda: self.applier.preview(after, observed))
+        return DryRun(would_change=True, changes=(*describe_edit(before, after), *planned))
+
+    async def wait_resolved(self, seconds: float) -> None:
+        """Return when the next hop of every backend that the maps send to is known, but after `seconds` at most.
+
+        Slots of a backend without a next hop move: a restart must not plan before it knows what it knew.
+        """
+        in_use = await self._maps(self.applier.addresses_in_use)
+        sent_to = in_use & {record.backend.address for _, record in self.state.backends()}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(self._next_hops.lookup(address).next_hop is None for address in sent_to):
+                    self._disturbed.clear()
+                    await self._disturbed.wait()
+
+    async def adopt(self) -> None:
+        """Bring the maps to the state for the first time."""
+        async with self._lock:
+            await self._apply()
+
+    async def with_maps(self, work: Callable[[], T]) -> T:
+        """Run `work` in the thread of the maps, while nothing else changes them."""
+        return await self._to_the_end(self._with_maps(work))
+
+    async def read_maps(self, work: Callable[[], T]) -> T:
+        """Run `work`, which changes nothing, in the thread of the maps."""
+        return await self._maps(work)
+
+    def next_hops_changed(self, addresses: frozenset[IPv4Address]) -> None:
+        """Plan anew soon, since the network has changed."""
+        for address in sorted(addresses):
+            resolution = self._next_hops.lookup(address)
+            hop = resolution.next_hop
+            said = f"reason={resolution.reason!r}" if hop is None else f"interface={hop.interface}"
+            log.info("next hop changed: backend=%s %s", address, said)
+        self._disturbed.set()
+
+    def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
+        """Note the new health of a backend and plan anew soon."""
+        self.health[backend_id] = KnownHealth(health, reason, self._now())
+        self._unsaved.add(backend_id)
+        vip, address = self._names.get(backend_id, (None, None))
+        log.warning("health: vip=%s backend=%s health=%s reason=%r", vip, address, health, reason)
+        self._disturbed.set()
+
+    def watch(self) -> None:
+        """Tell next hops and checks what there is to watch now."""
+        self._names = {record.id: (vip.vip.key, record.backend.address) for vip, record in self.state.backends()}
+        self._next_hops.watch(frozenset(record.backend.address for _, record in self.state.backends()))
+        if self._checker is not None:
+            last_known = {backend_id: known.health for backend_id, known in self.health.items()}
+            self._checker.watch(check_targets(self.state), last_known)
+
+    def resolution(self, address: IPv4Address) -> Resolution:
+        """Return the next hop of a backend as known now."""
+        return self._next_hops.lookup(address)
+
+    async def reconcile(self) -> None:
+        """For ever: bring the maps to what they should hold, when something changed, failed, or looks wrong."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                    await self._disturbed.wait()
+            # What happens together is planned together; what failed is tried again a little later each time.
+            await asyncio.sleep(self._retry_seconds or _GATHER_SECONDS)
+            await self._to_the_end(self._reconcile_once())
+
+    async def _reconcile_once(self) -> None:
+        async with self._lock:
+            disturbed = self._disturbed.is_set()
+            self._disturbed.clear()
+            try:
+                if disturbed or not await self._maps(self.applier.verify):
+                    await self._apply()
+                    await self._save_health()
+            except XdplbError as error:
+                log.error("reconcile failed: retry_seconds=%g error=%r", self._retry_seconds, str(error))
+            except Exception:
+                log.exception("reconcile failed: retry_seconds=%g", self._retry_seconds)
+
+    async def _change(self, edit: Edit) -> Change:
+        async with self._lock:
+            before = self.state
+            after = edit(before)
+            if after is before:
+                return Change(before, before)
+            health = health_after(before, after, self.health, self._now())
+            await self._disk(lambda: self._store.save(before, after, health))
+            self._take(before, after, health)
+            try:
+                await self._apply()
+            except XdplbError as error:
+                raise PlatformError(
+                    f"the change is kept, but the data plane has not taken it yet: {error.detail}",
+                    hint=error.hint or "it is tried again until it works; xdplb status says when it has",
+                ) from error
+            return Change(before, after)
+
+    def _take(self, before: State, after: State, health: dict[int, KnownHealth]) -> None:
+        for backend_id in reissued(before, after):
+            self.health.pop(backend_id, None)
+        self.health.update(health)
+        self.state = after
+        self.watch()
+
+    async def _apply(self) -> None:
+        """Bring the maps to the state. If that fails, it is tried again, ever later."""
+        state, observed = self.state, self._observe(self.state, self.health)
+        try:
+            await self._maps(lambda: self.applier.bring(state, observed))
+        except Exception as error:
+            self.last_error = str(error)
+            self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
+            self._disturbed.set()
+            raise
+        self.observed, self.last_error, self._retry_seconds = state, "", 0.0
+
+    async def _save_health(self) -> None:
+        unsaved, self._unsaved = self._unsaved, set()
+        health = {backend_id: self.health[backend_id] for backend_id in unsaved if backend_id in self.health}
+        if health:
+            try:
+                await self._disk(lambda: self._store.save_health(health))
+            except XdplbError:
+                self._unsaved |= unsaved
+                raise
+
+    async def _with_maps(self, work: Callable[[], T]) -> T:
+        async with self._lock:
+            return await self._maps(work)
+
+    def _observe(self, state: State, health: Mapping[int, KnownHealth]) -> Observed:
+        addresses = {record.backend.address for _, record in state.backends()}
+        next_hops = {address: self._next_hops.lookup(address) for address in addresses}
+        return Observed(dict(health), next_hops, self._ipip_source)
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` in a task of its own, which goes on when the caller is cancelled."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # marks it as seen: the caller may be gone
