@@ -10,7 +10,7 @@ import click
 from .changes import Change, changing
 from .client import backend_path, vip_path
 from .groups import Group
-from .output import Column, percent, print_fields, print_json, state, table
+from .output import Column, moment, percent, print_fields, print_json, state, table
 from .params import Connection, duration, duration_text, output_option, vip_argument
 
 __all__ = ["command"]
@@ -203,7 +203,7 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("backend", body["address"]),
             ("weight", body["weight"]),
             ("admin-state", body["admin_state"]),
-            ("health", f"{status['health']} since {status['since']}"),
+            ("health", f"{status['health']} since {moment(status['since'])}"),
             ("reason", status["reason"]),
             ("share", percent(status["share"])),
             ("flows seen", status["flows"]),
@@ -221,4 +221,4 @@ def _drain_text(drain_status: dict[str, Any] | None) -> str | None:
         return None
     left = "not counted yet" if drain_status["flows"] is None else f"{drain_status['flows']} seen open"
     quiet = duration_text(drain_status["quiet_seconds"])
-    return f"{drain_status['state']}, {left}; began {drain_status['started']}, watches at least {quiet}"
+    return f"{drain_status['state']}, {left}; began {moment(drain_status['started'])}, watches at least {quiet}"

@@ -82,9 +82,9 @@ def tell_dry_run(sentences: Sequence[str], *, as_json: bool = False) -> None:
         print_json({"would_change": bool(sentences), "changes": list(sentences)})
         return
     for sentence in sentences:
-        note(f"would change: {sentence}")
+        click.echo(f"would change: {sentence}")
     if not sentences:
-        note("nothing would change")
+        click.echo("nothing would change")
 
 
 def changing(*, conditional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -112,3 +112,4 @@ def _log_to_stderr() -> None:
     in_journal = "JOURNAL_STREAM" in os.environ
     layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=layout)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we say ourselves when it serves and stops

@@ -13,7 +13,7 @@ from xdplb.model.errors import PlatformError
 from .changes import tell_dry_run
 from .groups import Group
 from .output import note, print_json
-from .params import dry_run_option, output_option, pin_dir_option
+from .params import dry_run_option, mode_option, output_option, pin_dir_option
 from .privileges import require_privileges
 
 __all__ = ["HostDecap", "command"]
@@ -79,7 +79,7 @@ Examples:
     multiple=True,
     help="Unwrap only what is sent to this one; may be repeated. Default: any address of this host's NICs.",
 )
-@click.option("--mode", type=click.Choice(["native", "skb", "auto"]), default="auto", show_default=True)
+@mode_option
 @pin_dir_option
 @dry_run_option
 @output_option

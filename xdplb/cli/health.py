@@ -10,7 +10,7 @@ from .changes import Change, changing
 from .check_options import check_body, check_options
 from .client import vip_path
 from .groups import Group
-from .output import Column, print_fields, print_json, state, table
+from .output import Column, moment, print_fields, print_json, state, table
 from .params import Connection, duration_text, output_option, vip_argument
 
 __all__ = ["command"]
@@ -98,7 +98,7 @@ def ls(connection: Connection, vip: str, as_json: bool) -> None:
             (
                 check["backend"],
                 check["health"],
-                check["since"],
+                moment(check["since"]),
                 {True: "passed", False: "failed", None: None}[check["last_passed"]],
                 None if check["last_seconds"] is None else f"{check['last_seconds'] * 1000:.1f} ms",
                 check["passes"],

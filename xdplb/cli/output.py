@@ -15,6 +15,7 @@ __all__ = [
     "Column",
     "Table",
     "colour_wanted",
+    "moment",
     "note",
     "number",
     "percent",
@@ -58,17 +59,16 @@ def table(columns: Sequence[Column], rows: Table) -> None:
     """Print an aligned table with headings; None is shown as a dash. No rows print the headings only."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(column.heading), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
-    _line([click.style(_pad(c.heading, w, c.right), dim=True) for c, w in zip(columns, widths, strict=True)])
+    _line([_aligned(c.heading, _dim, c.right, w) for c, w in zip(columns, widths, strict=True)])
     for row in cells:
-        padded = zip(row, columns, widths, strict=True)
-        _line([_styled(text, column, width) for text, column, width in padded])
+        _line([_aligned(text, c.style, c.right, w) for text, c, w in zip(row, columns, widths, strict=True)])
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     """Print one thing as `name  value` lines."""
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
-        _line([click.style(name.ljust(width), dim=True), _cell(value)])
+        _line([_aligned(name, _dim, False, width), _cell(value)])
 
 
 def print_json(body: bytes | object) -> None:
@@ -86,6 +86,11 @@ def number(value: Any) -> str:
     return "-" if value is None else f"{value:,}".replace(",", " ")
 
 
+def moment(text: str | None) -> str | None:
+    """Return an instant of the API, RFC 3339 in UTC, to the second."""
+    return None if text is None else f"{text[:19].replace('T', ' ')} UTC"
+
+
 def percent(share: float | None) -> str:
     """Return a share of 0 to 1 as percent."""
     return "-" if share is None else f"{share * 100:.1f} %"
@@ -95,13 +100,15 @@ def _cell(value: object) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _pad(text: str, width: int, right: bool) -> str:
-    return text.rjust(width) if right else text.ljust(width)
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)
 
 
-def _styled(text: str, column: Column, width: int) -> str:
-    padded = _pad(text, width, column.right)
-    return padded.replace(text, column.style(text), 1) if column.style else padded
+def _aligned(text: str, style: Callable[[str], str] | None, right: bool, width: int) -> str:
+    """Return `text` with its style and, outside of that, the spaces that fill its column."""
+    spaces = " " * (width - len(text))
+    styled = style(text) if style else text
+    return spaces + styled if right else styled + spaces
 
 
 def _line(cells: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "duration",
     "duration_text",
     "if_generation_option",
+    "mode_option",
     "output_option",
     "pin_dir_option",
     "vip_argument",
@@ -71,6 +72,17 @@ def duration_text(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+def mode_option(command: _Decorated) -> _Decorated:
+    """Add --mode, how XDP runs on a NIC."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["native", "skb", "auto"]),
+        default="auto",
+        show_default=True,
+        help="How XDP runs: in the driver, in the stack (slow), or native if it can.",
+    )(command)
 
 
 def output_option(command: _Decorated) -> _Decorated:

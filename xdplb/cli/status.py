@@ -11,7 +11,7 @@ from xdplb.model.errors import PlatformError
 
 from .client import Client
 from .failures import DaemonDownError, TimedOutError
-from .output import note, print_fields, print_json
+from .output import moment, note, print_fields, print_json
 from .params import Connection, duration, duration_text, output_option
 from .vip import print_vips
 
@@ -66,7 +66,7 @@ def _print(body: dict[str, Any]) -> None:
     nics = ", ".join(f"{nic['interface']} ({nic['mode']})" for nic in body["attachments"])
     print_fields(
         [
-            ("daemon", f"xdplb {body['version']}, since {body['started']}"),
+            ("daemon", f"xdplb {body['version']}, since {moment(body['started'])}"),
             ("ready", "yes" if body["ready"] else "no"),
             ("interfaces", nics or "none"),
             ("generation", f"{body['generation']} (in the data plane: {body['observed_generation']})"),

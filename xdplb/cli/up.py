@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .client import DEFAULT_SOCKET
-from .params import pin_dir_option
+from .params import mode_option, pin_dir_option
 
 if TYPE_CHECKING:
     from xdplb.dataplane.plane import Capacity
@@ -46,13 +46,7 @@ Examples:
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
 @click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
-@click.option(
-    "--mode",
-    type=click.Choice(["native", "skb", "auto"]),
-    default="auto",
-    show_default=True,
-    help="How XDP runs: in the driver, in the stack (slow), or native if it can.",
-)
+@mode_option
 @click.option(
     "--listen",
     default=f"unix:{DEFAULT_SOCKET}",

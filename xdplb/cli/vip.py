@@ -101,7 +101,7 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     if check is None:
         return
     if change.dry_run:
-        note(f"would change: the health check of {key} is set ({check['type']})")
+        note(f"its health check ({check['type']}) would be set then")
     else:
         change.client.change("PUT", vip_path(vip, "health-check"), check)
 

@@ -1,0 +1,42 @@
+"""The daemon as `xdplb up` puts it together, over stand-ins for what reaches into the host. Run as a process.
+
+python -m tests.contract.cli_daemon FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.fakes import FakeHealth, FakeNextHops
+from xdplb.cli.daemon import DaemonOptions, Parts, run
+from xdplb.dataplane.fake import FakePlane
+from xdplb.dataplane.plane import Capacity
+
+__all__ = ["options_in", "parts_in"]
+
+
+def options_in(folder: Path) -> DaemonOptions:
+    """Return what the daemon of `folder` is asked for."""
+    return DaemonOptions(
+        interfaces=("eth0",),
+        mode="auto",
+        listen=f"unix:{folder / 'api.sock'}",
+        state_dir=folder / "state",
+        pin_dir=folder / "pins",
+        capacity=Capacity(vips=4, backends=16, flows=1024),
+    )
+
+
+def parts_in(folder: Path) -> Parts:
+    """Return the stand-ins."""
+    return Parts(
+        load=lambda options: FakePlane(options.capacity or Capacity()),
+        next_hops=FakeNextHops,
+        checker=FakeHealth,
+        run_dir=folder / "run",
+    )
+
+
+if __name__ == "__main__":
+    run(options_in(Path(sys.argv[1])), parts_in(Path(sys.argv[1])))

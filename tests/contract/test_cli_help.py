@@ -1,0 +1,112 @@
+"""What the help says: it is there for every command, its examples parse, its defaults are true."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from xdplb.cli.main import cli
+from xdplb.dataplane.plane import Capacity
+
+INTERFACE = [
+    "up", "down", "status", "doctor", "stats", "version", "vip add", "vip set", "vip rm", "vip ls", "vip show",
+    "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
+    "health set", "health ls", "health rm", "health show", "decap up", "decap down",
+    "backend-host setup", "backend-host show", "backend-host undo",
+]  # fmt: skip
+CHANGES = ("add", "set", "rm", "drain", "undrain", "down", "setup", "undo")
+WITHOUT_OUTPUT = {"up"}
+
+
+def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+COMMANDS = {" ".join(words): command for words, command in commands()}
+
+
+def options(name: str) -> set[str]:
+    return {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
+def examples(epilog: str | None) -> list[str]:
+    return re.findall(r"^ +(?:sudo )?(xdplb .*)$", epilog or "", re.MULTILINE)
+
+
+def test_every_command_of_the_interface_is_there_and_no_other():
+    assert set(COMMANDS) == set(INTERFACE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_says_what_it_does_and_shows_how(name: str):
+    command = COMMANDS[name]
+    assert command.help
+    shown = examples(command.epilog)
+    assert shown
+    assert all(example.startswith(f"xdplb {name} ") or example == f"xdplb {name}" for example in shown)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is(name: str):
+    silent = [
+        parameter.opts
+        for parameter in COMMANDS[name].params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_output_and_dry_run_are_everywhere_they_belong(name: str):
+    assert ("--output" in options(name)) is (name not in WITHOUT_OUTPUT)
+    assert ("--dry-run" in options(name)) is (name.rpartition(" ")[2] in CHANGES or name == "decap up")
+
+
+EXAMPLES = [*examples(cli.epilog), *(each for command in COMMANDS.values() for each in examples(command.epilog))]
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have commands note that their arguments were understood instead of running."""
+    understood: list[str] = []
+    for name, command in COMMANDS.items():
+        monkeypatch.setattr(command, "callback", lambda *_, _command=name, **__: understood.append(_command))
+    return understood
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_parses(parsed: list[str], example: str):
+    cli.main(shlex.split(example)[1:], standalone_mode=False)
+    assert len(parsed) == 1
+    assert example.startswith(f"xdplb {parsed[0]}")
+
+
+def test_an_example_with_a_wrong_option_would_be_found(parsed: list[str]):
+    with pytest.raises(click.UsageError):
+        cli.main(["vip", "add", "203.0.113.10:80/tcp", "--wieght", "1"], standalone_mode=False)
+    assert parsed == []
+
+
+def test_the_help_tells_the_capacities_there_are_without_options():
+    told = {
+        parameter.opts[0]: re.findall(r"\[(\d+)\]", parameter.help or "")
+        for parameter in COMMANDS["up"].params
+        if isinstance(parameter, click.Option) and parameter.opts[0].startswith("--max-")
+    }
+    default = Capacity()
+    assert told == {
+        "--max-vips": [str(default.vips)],
+        "--max-backends": [str(default.backends)],
+        "--max-flows": [str(default.flows)],
+    }
