@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 from xdplb.dataplane.loader import pass_program
 from xdplb.model.errors import XdplbError
-from xdplb.net.lab import Lab, reap
+from xdplb.net import netns
+from xdplb.net.lab import ADDRESSES, Lab, reap
 
 from . import breaking, preparing, showing
 from .playing import say_how_to_play
@@ -42,7 +43,9 @@ def main() -> int:
     screen.say(f"set-up took {os.environ.get('XDPLB_SETUP_SECONDS', '?')} s")
     try:
         with _ended_by_signals():
-            _show(screen, keep=options.keep)
+            lab = _show(screen, keep=options.keep)
+        if not options.keep:
+            _expect_nothing_left(screen, lab)
     except KeyboardInterrupt:
         print("\ninterrupted; the lab is gone", file=sys.stderr)
         return 130
@@ -52,7 +55,7 @@ def main() -> int:
     return 1 if screen.failed else 0
 
 
-def _show(screen: Screen, *, keep: bool) -> None:
+def _show(screen: Screen, *, keep: bool) -> Lab:
     with pass_program() as program, Lab(port_program=program.fileno()) as lab:
         world = World(lab, screen, keep=keep)
         # With --keep the balancer stays up: what takes it down is not shown.
@@ -61,6 +64,15 @@ def _show(screen: Screen, *, keep: bool) -> None:
         if keep:
             lab.keep()
             say_how_to_play(world, screen)
+    return lab
+
+
+def _expect_nothing_left(screen: Screen, lab: Lab) -> None:
+    screen.step("Nothing is left behind")
+    left = [
+        str(path) for path in (lab.folder, *(netns.RUN / lab.namespace(host) for host in ADDRESSES)) if path.exists()
+    ]
+    screen.expect(not left, "no namespace, mount or file of the lab", ", ".join(left))
 
 
 def _clean() -> int:

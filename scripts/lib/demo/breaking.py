@@ -71,9 +71,9 @@ def kill_daemon(world: World, screen: Screen) -> None:
         expect_none_failed(screen, without, f"not one of {len(without)} requests without a daemon failed")
         started = time.monotonic()
         world.start_daemon()
-        ready = world.cli("status", "--wait", "--timeout", f"{WAIT_SECONDS}s")
+        ready = world.daemon_is_ready(WAIT_SECONDS)
         took = time.monotonic() - started
-        screen.expect(ready.returncode == 0, f"ready again after {took:.1f} s", world.daemon_said())
+        screen.expect(ready, f"ready again after {took:.1f} s", world.daemon_said())
         time.sleep(1)
         expect_none_failed(screen, traffic.since(started), "no request failed while it took over")
     now = world.attachment()

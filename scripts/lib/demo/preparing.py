@@ -23,9 +23,8 @@ def prepare_backends(world: World, screen: Screen) -> None:
     for backend in world.backends:
         world.prepare(backend)
         world.start_server(backend)
-    screen.expect(
-        all(world.answers(backend) for backend in world.backends), "an HTTP server answers on each of the four"
-    )
+    answering = wait_for(lambda: all(world.answers(backend) for backend in world.backends), READY_SECONDS)
+    screen.expect(answering, "an HTTP server answers on each of the four")
 
 
 def come_up(world: World, screen: Screen) -> None:
@@ -33,12 +32,12 @@ def come_up(world: World, screen: Screen) -> None:
     screen.step("xdplb comes up on the balancer's eth0")
     began = time.monotonic()
     world.start_daemon()
-    ready = world.cli("status", "--wait", "--timeout", f"{READY_SECONDS}s")
-    if ready.returncode != 0:
+    if not world.daemon_is_ready(READY_SECONDS):
         raise DemoError(f"the daemon did not come up: {world.daemon_said()}")
     attached = world.attachment()
     screen.expect(attached["mode"] == "native", f"ready after {time.monotonic() - began:.1f} s, compiling included")
     screen.say(f"        program {attached['program_id']} on {attached['interface']}, {attached['mode']} XDP")
+    screen.say(f"        from here on, xdplb has --socket {world.socket}, and curl --unix-socket with it")
 
 
 def balance(world: World, screen: Screen) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 
 __all__ = ["Screen"]
 
+NUMBER = re.compile(r"\d+(\.\d+)?")
 RESET = "\x1b[0m"
 STYLES = {"bold": "\x1b[1m", "dim": "\x1b[2m", "green": "\x1b[32m", "red": "\x1b[1;31m"}
 
@@ -40,7 +42,7 @@ class Screen:
         cells = [[str(cell) for cell in row] for row in rows]
         columns = list(zip(header, *cells, strict=True))
         widths = [max(map(len, column)) for column in columns]
-        right = [all(cell[:1].isdigit() or cell[:1] in "-." for cell in column[1:]) for column in columns]
+        right = [all(NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
         for index, row in enumerate([list(header), *cells]):
             line = "  ".join(
                 cell.rjust(width) if to_right else cell.ljust(width)

@@ -114,9 +114,8 @@ class World:
 
     def answers(self, backend: Backend) -> bool:
         """Whether a backend answers the client at its own address, without the balancer."""
-        command = ["curl", "--silent", "--fail", "--retry", "30", "--retry-connrefused", "--retry-delay", "0.1"]
-        done = self.lab.run("client", [*command, f"http://{backend.address}:{PORT}/"], check=False)
-        return done.stdout.strip() == backend.name
+        command = ["curl", "--silent", "--max-time", "1", f"http://{backend.address}:{PORT}/"]
+        return self.lab.run("client", command, check=False).stdout.strip() == backend.name
 
     def xdp_on_nic(self) -> bool:
         """Whether an XDP program is on the balancer's NIC, as `ip` says."""
@@ -135,6 +134,14 @@ class World:
         command = ["up", NIC, *places, "--pin-dir", str(self.lab.pin_dir)]
         self._screen.command(["xdplb", *command], where="balancer")
         self._daemon = self._start("balancer", [XDPLB, *command], log="daemon.log")
+
+    def daemon_is_ready(self, seconds: float) -> bool:
+        """Wait until the daemon is ready, with a client command; return whether it is, at once if it has ended."""
+        waiting = self.spawn_cli("status", "--wait", "--timeout", f"{seconds:g}s")
+        wait_for(lambda: waiting.poll() is not None or self._running_daemon().poll() is not None, seconds + 1)
+        waiting.terminate()
+        waiting.communicate()
+        return waiting.returncode == 0
 
     def kill_daemon(self) -> None:
         """Kill the daemon with -9."""
