@@ -12,9 +12,9 @@ from tests.bpf.balancer import Balancer
 from tests.bpf.decapsulator import Decapsulator
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.compile import compile_program
-from xdplb.dataplane.libbpf import obj_get
 from xdplb.dataplane.pins import Maps
 from xdplb.dataplane.plane import Capacity
+from xdplb.dataplane.programs import current_program
 from xdplb.dataplane.source import compile_flags, flatten, source_dir
 
 CAPACITY = Capacity(vips=64, backends=256, flows=4096)
@@ -35,8 +35,8 @@ def pin_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def loaded_balancer(pin_dir: Path) -> Balancer:
     """The balancer's program with maps of its own, on no NIC."""
     maps = Maps.create(pin_dir, CAPACITY)
-    compile_program(flatten(source_dir() / "xdplb.c"), compile_flags(pin_dir, CAPACITY), {"xdplb": pin_dir / "program"})
-    return Balancer(BccPlane(maps), obj_get(pin_dir / "program"))
+    program = current_program(pin_dir, maps.meta, "xdplb", compile_flags(pin_dir, CAPACITY), None)
+    return Balancer(BccPlane(maps), program)
 
 
 @pytest.fixture
