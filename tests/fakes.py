@@ -98,7 +98,7 @@ class FakeClock:
     """Both clocks the manager reads, moved by hand."""
 
     def __init__(self) -> None:
-        self.seconds = 1000.0
+        self.seconds = 1_000_000.0
         self.utc = datetime(2030, 1, 1, tzinfo=UTC)
 
     def monotonic(self) -> float:

@@ -1,0 +1,373 @@
+"""Changes through the manager: what is refused and why, what is idempotent, and that a dry run changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from tests.unit.control.world import WEB, World, backend, viewed, with_backends
+from xdplb.control.manager import Manager
+from xdplb.control.views import DryRun, OperatingStatus
+from xdplb.dataplane.plane import BackendCounters, Capacity, VipCounters
+from xdplb.model.backend import AdminState
+from xdplb.model.errors import (
+    CapacityError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    PreconditionError,
+    XdplbError,
+)
+from xdplb.model.health import HealthCheck
+from xdplb.model.vip import Forward, Protocol, Scheduler, Tracking, Vip, VipKey
+
+DNS = Vip(VipKey.parse("203.0.113.10:53/udp"), name="dns")
+Attempt = Callable[[Manager], Awaitable[object]]
+
+
+def run(world: World, scenario: Callable[[Manager], Awaitable[None]]) -> None:
+    async def inner() -> None:
+        async with world.running() as manager:
+            await scenario(manager)
+
+    asyncio.run(inner())
+
+
+REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
+    ("vip unknown", lambda m: m.patch_vip("203.0.113.9:443/tcp", {}), NotFoundError, "", "no VIP"),
+    ("no vip at all", lambda m: m.delete_vip("wep"), NotFoundError, "", "no VIP 'wep'"),
+    (
+        "vip differs",
+        lambda m: m.create_vip(replace(WEB, forward=Forward.IPIP)),
+        ConflictError,
+        "",
+        "forward (dr, asked ipip)",
+    ),
+    (
+        "name taken",
+        lambda m: m.create_vip(replace(DNS, name="web")),
+        ConflictError,
+        "",
+        "taken by VIP 203.0.113.10:443/tcp",
+    ),
+    ("name taken later", lambda m: m.patch_vip("203.0.113.11:80/tcp", {"name": "web"}), ConflictError, "", "taken by"),
+    (
+        "vip is a backend",
+        lambda m: m.create_vip(Vip(VipKey.parse("10.0.0.1:80/tcp"))),
+        InvalidError,
+        "/address",
+        "10.0.0.1 is a backend of VIP",
+    ),
+    ("field unknown", lambda m: m.patch_vip("web", {"forwad": "dr"}), InvalidError, "/forwad", "no field 'forwad'"),
+    ("field fixed", lambda m: m.patch_vip("web", {"port": 444}), InvalidError, "/port", "cannot be changed"),
+    ("no choice", lambda m: m.patch_vip("web", {"forward": "nat"}), InvalidError, "/forward", "'nat' is not a choice"),
+    (
+        "no number",
+        lambda m: m.patch_vip("web", {"idle_timeout_seconds": "9"}),
+        InvalidError,
+        "/idle_timeout_seconds",
+        "whole",
+    ),
+    (
+        "out of range",
+        lambda m: m.patch_vip("web", {"idle_timeout_seconds": 0}),
+        InvalidError,
+        "/idle_timeout_seconds",
+        "is 0",
+    ),
+    ("no name", lambda m: m.patch_vip("web", {"name": 7}), InvalidError, "/name", "not a text"),
+    ("stale vip", lambda m: m.patch_vip("web", {"name": "x"}, if_match=1), PreconditionError, "", "not 1"),
+    ("stale delete", lambda m: m.delete_vip("web", if_match=1), PreconditionError, "", "not 1"),
+    ("put on nothing", lambda m: m.put_vip(DNS, if_match=3), PreconditionError, "", "not 3"),
+    ("backend unknown", lambda m: m.drain("web", "10.0.0.9"), NotFoundError, "", "no backend 10.0.0.9"),
+    (
+        "backend no address",
+        lambda m: m.delete_backend("web", "x"),
+        InvalidError,
+        "/address",
+        "'x' is not an IP address",
+    ),
+    (
+        "backend differs",
+        lambda m: m.create_backend("web", backend(1, weight=5)),
+        ConflictError,
+        "",
+        "weight (1, asked 5)",
+    ),
+    (
+        "backend is the vip",
+        lambda m: m.create_backend("web", replace(backend(1), address=WEB.key.address)),
+        InvalidError,
+        "/address",
+        "is the VIP itself",
+    ),
+    (
+        "backend is another vip",
+        lambda m: m.put_backend("web", replace(backend(1), address=IPv4Address("203.0.113.11"))),
+        InvalidError,
+        "/address",
+        "is the address of a VIP",
+    ),
+    (
+        "backend twice",
+        lambda m: m.replace_backends("web", [backend(1), backend(1)]),
+        InvalidError,
+        "/1/address",
+        "twice",
+    ),
+    (
+        "weight",
+        lambda m: m.patch_backend("web", "10.0.0.1", {"weight": 70000}),
+        InvalidError,
+        "/weight",
+        "out of range",
+    ),
+    (
+        "weight no number",
+        lambda m: m.patch_backend("web", "10.0.0.1", {"weight": True}),
+        InvalidError,
+        "/weight",
+        "whole",
+    ),
+    (
+        "address fixed",
+        lambda m: m.patch_backend("web", "10.0.0.1", {"address": "10.0.0.9"}),
+        InvalidError,
+        "/address",
+        "cannot",
+    ),
+    ("stale backend", lambda m: m.delete_backend("web", "10.0.0.1", if_match=1), PreconditionError, "", "not 1"),
+    (
+        "drain of no time",
+        lambda m: m.drain("web", "10.0.0.1", timeout_seconds=0),
+        InvalidError,
+        "/timeout_seconds",
+        "is 0",
+    ),
+    (
+        "quiet too long",
+        lambda m: m.drain("web", "10.0.0.1", timeout_seconds=5, quiet_seconds=6),
+        InvalidError,
+        "/quiet_seconds",
+        "is 6",
+    ),
+    ("no check", lambda m: m.delete_health_check("web"), NotFoundError, "", "has no health check"),
+    ("stale check", lambda m: m.put_health_check("web", HealthCheck(), if_match=1), PreconditionError, "", "not 1"),
+    ("vips full", lambda m: m.create_vip(DNS), CapacityError, "", "2 VIPs"),
+    ("backends full", lambda m: m.create_backend("web", backend(3)), CapacityError, "", "2 backends, and would need 3"),
+]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error", "pointer", "words"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
+def test_refused_and_nothing_changed(
+    tmp_path: Path, attempt: Attempt, error: type[XdplbError], pointer: str, words: str
+) -> None:
+    world = World(tmp_path, Capacity(vips=2, backends=3))
+
+    async def scenario(manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        await manager.create_vip(Vip(VipKey.parse("203.0.113.11:80/tcp")))
+        before, writes = (manager.status(), manager.backends("web")), world.writes()
+        with pytest.raises(error) as raised:
+            await attempt(manager)
+        assert words in raised.value.detail
+        assert raised.value.hint
+        assert [problem.pointer for problem in raised.value.problems] == ([pointer] if pointer else [])
+        assert (manager.status(), manager.backends("web")) == before
+        assert world.writes() == writes
+
+    run(world, scenario)
+
+
+def test_a_wrong_name_gets_the_nearest_right_one(tmp_path: Path) -> None:
+    async def scenario(manager: Manager) -> None:
+        await with_backends(manager, 1)
+        with pytest.raises(NotFoundError) as raised:
+            manager.vip("wep")
+        assert raised.value.hint == "did you mean web?"
+        with pytest.raises(NotFoundError) as raised:
+            manager.vip("203.0.113.10:444/tcp")
+        assert raised.value.hint == "did you mean 203.0.113.10:443/tcp?"
+
+    run(World(tmp_path), scenario)
+
+
+def test_a_vip_answers_to_its_name_and_both_spellings(tmp_path: Path) -> None:
+    async def scenario(manager: Manager) -> None:
+        view = await with_backends(manager, 1)
+        assert manager.vip("web") == manager.vip("203.0.113.10:443:tcp") == manager.vip("203.0.113.10:443/tcp") == view
+
+    run(World(tmp_path), scenario)
+
+
+def test_what_is_so_already_takes_no_generation(tmp_path: Path) -> None:
+    async def scenario(manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        await manager.put_health_check("web", HealthCheck())
+        await manager.drain("web", "10.0.0.2", timeout_seconds=60, quiet_seconds=1)
+        generation = manager.status().generation
+        asked = [record.backend for record in manager.backends("web")]
+        again = [
+            await manager.create_vip(WEB),
+            await manager.put_vip(WEB),
+            await manager.create_backend("web", backend(1)),
+            await manager.put_backend("web", backend(1)),
+        ]
+        assert [isinstance(done, tuple) and done[1] for done in again] == [False] * 4
+        await manager.replace_backends("web", asked)
+        await manager.patch_vip("web", {"port": 443, "forward": "dr"})
+        await manager.patch_backend("web", "10.0.0.1", {"weight": 1, "address": "10.0.0.1"})
+        await manager.undrain("web", "10.0.0.1")
+        await manager.drain("web", "10.0.0.2", timeout_seconds=60, quiet_seconds=1)
+        await manager.put_health_check("web", HealthCheck())
+        assert manager.status().generation == generation
+
+    run(World(tmp_path), scenario)
+
+
+def test_generations_say_what_was_touched(tmp_path: Path) -> None:
+    async def scenario(manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        await manager.create_vip(DNS)
+        await manager.patch_backend("web", "10.0.0.1", {"weight": 7})
+        assert [manager.vip("web").generation, manager.vip("dns").generation] == [5, 4]
+        assert [view.generation for view in manager.backends("web")] == [5, 3]
+        assert [view.observed_generation for view in manager.backends("web")] == [5, 3]
+        assert manager.status().observed_generation == manager.status().generation == 5
+        await manager.patch_backend("web", "10.0.0.1", {"weight": 1}, if_match=5)
+        await manager.put_health_check("web", HealthCheck(), if_match=6)
+        assert manager.vip("web").generation == 7
+
+    run(World(tmp_path), scenario)
+
+
+def test_null_in_a_patch_is_the_default(tmp_path: Path) -> None:
+    async def scenario(manager: Manager) -> None:
+        await manager.create_vip(replace(WEB, forward=Forward.IPIP))
+        await manager.create_backend("web", backend(1, weight=9, forward=Forward.DR))
+        await manager.patch_vip("web", {"name": None, "forward": None, "idle_timeout_seconds": None})
+        assert manager.vip(str(WEB.key)).vip == Vip(WEB.key)
+        view = await manager.patch_backend(str(WEB.key), "10.0.0.1", {"weight": None, "forward": None})
+        assert viewed(view).backend == backend(1)
+
+    run(World(tmp_path), scenario)
+
+
+DRY: list[tuple[Attempt, str]] = [
+    (lambda m: m.create_vip(DNS, dry_run=True), "add VIP 203.0.113.10:53/udp"),
+    (lambda m: m.put_vip(replace(WEB, forward=Forward.IPIP), dry_run=True), "forward (dr, asked ipip)"),
+    (lambda m: m.patch_vip("web", {"hash": "source"}, dry_run=True), "go to other backends, since the hash changes"),
+    (lambda m: m.delete_vip("web", dry_run=True), "remove VIP 203.0.113.10:443/tcp and its 2 backends"),
+    (lambda m: m.create_backend("web", backend(3), dry_run=True), "add backend 10.0.0.3 with weight 1"),
+    (lambda m: m.put_backend("web", backend(1, weight=4), dry_run=True), "weight (1, asked 4)"),
+    (lambda m: m.delete_backend("web", "10.0.0.1", dry_run=True), "remove backend 10.0.0.1"),
+    (lambda m: m.replace_backends("web", [backend(1)], dry_run=True), "remove backend 10.0.0.2"),
+    (lambda m: m.drain("web", "10.0.0.1", dry_run=True), "admin_state (ready, asked drain)"),
+    (lambda m: m.patch_backend("web", "10.0.0.1", {"admin_state": "maint"}, dry_run=True), "asked maint"),
+    (lambda m: m.put_health_check("web", HealthCheck(), dry_run=True), "by tcp every 2 s"),
+]
+
+
+@pytest.mark.parametrize(("attempt", "words"), DRY)
+def test_a_dry_run_says_what_would_change_and_changes_nothing(tmp_path: Path, attempt: Attempt, words: str) -> None:
+    world = World(tmp_path)
+
+    async def scenario(manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        before, writes = (manager.status(), manager.backends("web")), world.writes()
+        done = await attempt(manager)
+        assert isinstance(done, DryRun)
+        assert done.would_change
+        assert words in " ".join(done.changes)
+        assert (manager.status(), manager.backends("web"), world.writes()) == (*before, writes)
+        assert await manager.create_vip(WEB, dry_run=True) == DryRun(would_change=False)
+
+    run(world, scenario)
+
+
+def test_replacing_keeps_the_ids_of_those_that_stay_and_gives_new_epochs(tmp_path: Path) -> None:
+    world = World(tmp_path, Capacity(backends=4))
+
+    async def scenario(manager: Manager) -> None:
+        await with_backends(manager, 1, 2, 3)
+        views = await manager.replace_backends("web", [backend(2), backend(8), backend(9)])
+        assert isinstance(views, list)
+        assert [str(view.backend.address) for view in views] == ["10.0.0.2", "10.0.0.8", "10.0.0.9"]
+        held = {entry.id: (str(entry.address), entry.epoch) for entry in world.plane.read_backends().values()}
+        assert held == {2: ("10.0.0.2", 0), 1: ("10.0.0.8", 1), 3: ("10.0.0.9", 1)}
+        assert sum(view.share for view in manager.backends("web")) == 1.0
+
+    run(world, scenario)
+
+
+def test_removing_a_vip_leaves_nothing_in_the_maps(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def scenario(manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        await manager.delete_vip("web")
+        plane = world.plane
+        assert (plane.read_vips(), plane.read_backends(), plane.read_table(0)) == ({}, {}, None)
+        assert manager.vips() == []
+        assert manager.dataplane().vips.used == manager.dataplane().backends.used == 0
+
+    run(world, scenario)
+
+
+def test_status_tells_how_many_of_those_asked_for_serve(tmp_path: Path) -> None:
+    async def scenario(manager: Manager) -> None:
+        await manager.create_vip(WEB)
+        seen = [manager.vip("web").operating_status]
+        for last in (1, 2, 3):
+            await manager.create_backend("web", backend(last))
+        seen.append(manager.vip("web").operating_status)
+        await manager.patch_backend("web", "10.0.0.3", {"admin_state": "maint"})
+        seen.append(manager.vip("web").operating_status)
+        await manager.replace_backends("web", [backend(3, admin_state=AdminState.MAINT)])
+        seen.append(manager.vip("web").operating_status)
+        status = OperatingStatus
+        assert seen == [status.NO_BACKEND, status.ONLINE, status.ONLINE, status.OFFLINE]
+
+    run(World(tmp_path), scenario)
+
+
+def test_counters_are_told_by_vip_backend_and_reason(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def scenario(manager: Manager) -> None:
+        await with_backends(manager, 1)
+        world.plane.count_vip(0, VipCounters(packets=10, bytes=1000, new_flows=3, at_risk=1))
+        world.plane.count_backend(1, BackendCounters(packets=9, bytes=900, new_flows=3))
+        world.plane.count_reason("drop_no_backend", 4)
+        world.plane.count_reason("pass_no_vip", 5)
+        stats = await manager.stats()
+        assert stats.vips == (await manager.vip_stats("web"),)
+        vip = stats.vips[0]
+        assert (vip.packets, vip.bytes, vip.new_flows, vip.at_risk) == (10, 1000, 3, 1)
+        assert [(part.backend, part.packets) for part in vip.backends] == [("10.0.0.1", 9)]
+        assert (stats.drops["no_backend"], stats.passes["no_vip"]) == (4, 5)
+
+    run(world, scenario)
+
+
+def test_a_backend_can_have_its_own_forward_and_a_vip_every_option(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    vip = replace(WEB, tracking=Tracking.ALWAYS, forward=Forward.IPIP, scheduler=Scheduler.MAGLEV)
+
+    async def scenario(manager: Manager) -> None:
+        await manager.create_vip(vip)
+        await manager.create_backend("web", backend(1))
+        await manager.create_backend("web", backend(2, forward=Forward.DR))
+        assert [view.forward for view in manager.backends("web")] == [Forward.IPIP, Forward.DR]
+        assert [entry.forward for entry in world.plane.read_backends().values()] == [Forward.IPIP, Forward.DR]
+        assert world.plane.read_vips()[0].track_always
+        assert manager.vip("web").vip.key.protocol is Protocol.TCP
+
+    run(world, scenario)

@@ -1,0 +1,90 @@
+"""A manager over fakes, that can be started again on the same state and the same maps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import numpy as np
+
+from tests.fakes import FakeClock, FakeHealth, FakeNextHops
+from xdplb.balance.hashing import flow_hash, slot_of
+from xdplb.balance.slots import Slots, unpack
+from xdplb.control.manager import Manager
+from xdplb.control.store import Store
+from xdplb.control.views import BackendView, DryRun, VipView
+from xdplb.dataplane.fake import FakePlane
+from xdplb.dataplane.plane import Capacity
+from xdplb.model.backend import Backend
+from xdplb.model.vip import Vip, VipKey
+
+WEB = Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web", idle_timeout_seconds=60)
+WRITES = {"write_vips", "write_table", "delete_table", "write_backends", "clear_backends", "reset_vip_counters"}
+
+
+class World:
+    """What a manager stands on. `clock` moves by hand; scans come every few milliseconds."""
+
+    def __init__(self, path: Path, capacity: Capacity | None = None) -> None:
+        self.path = path
+        self.clock = FakeClock()
+        self.plane = FakePlane(capacity, clock=lambda: int(self.clock.seconds * 1e9))
+        self.hops = FakeNextHops()
+        self.health = FakeHealth()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Manager]:
+        """Run a manager, new each time, and stop it."""
+        self.health.targets = {}
+        manager = Manager(
+            self.plane,
+            Store(self.path),
+            self.hops,
+            self.health,
+            clock=self.clock.monotonic,
+            now=self.clock.now,
+            scan_seconds=0.005,
+        )
+        await manager.start()
+        try:
+            yield manager
+        finally:
+            await manager.stop()
+
+    def table(self, vip_id: int = 0) -> Slots:
+        """Return a VIP's table as the maps hold it."""
+        table = self.plane.read_table(vip_id)
+        assert table is not None
+        return table
+
+    def writes(self) -> list[str]:
+        """Return the calls so far that changed the maps."""
+        return [call for call in self.plane.calls if call in WRITES]
+
+    def flow_to(self, owner: int, *, nth: int = 0, vip: Vip = WEB) -> tuple[str, int]:
+        """Return a client and port whose slot `owner` owns now."""
+        owners, _ = unpack(self.table())
+        ports = np.arange(1024, 65536)
+        slots = slot_of(flow_hash(int(IPv4Address("198.51.100.7")), ports, np.full(len(ports), vip.key.port)))
+        return "198.51.100.7", int(ports[owners[slots] == owner][nth])
+
+
+def backend(last: int, **fields: object) -> Backend:
+    """Return the backend 10.0.0.`last`."""
+    return Backend(IPv4Address(f"10.0.0.{last}"), **fields)  # type: ignore[arg-type]
+
+
+async def with_backends(manager: Manager, *lasts: int, vip: Vip = WEB) -> VipView:
+    """Add a VIP with these backends, and return it."""
+    await manager.create_vip(vip)
+    for last in lasts:
+        await manager.create_backend(str(vip.key), backend(last))
+    return manager.vip(str(vip.key))
+
+
+def viewed(done: BackendView | DryRun) -> BackendView:
+    """Return the view of a change that was no dry run."""
+    assert isinstance(done, BackendView)
+    return done
