@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from control import measure_control
-from packet import measure_packets
-
+from tests.bench.control import measure_control
+from tests.bench.packet import measure_packets
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.compile import compile_program
 from xdplb.dataplane.libbpf import obj_get

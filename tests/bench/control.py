@@ -9,18 +9,20 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from statistics import median
 from time import monotonic_ns, perf_counter
+from unittest.mock import patch
 
 import numpy as np
-from tables import print_table
 
+from tests.bench.tables import print_table
 from xdplb.balance import table
 from xdplb.control.drain import FlowCounts, count_flows, open_flows
 from xdplb.control.eligibility import Observed
 from xdplb.control.plan import plan
 from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.control.steps import Held
-from xdplb.dataplane import layout, maps
+from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.libbpf import call
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.next_hop import NextHop, Resolution
@@ -44,20 +46,15 @@ class _Kernel:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        plain = maps.call
-
-        def timed(*arguments: object) -> int:
+        def timed(name: str, *arguments: object) -> int:
             start = perf_counter()
             try:
-                return plain(*arguments)
+                return call(name, *arguments)
             finally:
                 self.seconds += perf_counter() - start
 
-        maps.call = timed
-        try:
+        with patch("xdplb.dataplane.maps.call", timed):
             yield
-        finally:
-            maps.call = plain
 
 
 def measure_control(plane: BccPlane) -> None:

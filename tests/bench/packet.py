@@ -8,11 +8,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import numpy as np
-from harness import FIXED, FRESH, RANDOM, Case, Harness, Result
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
-from tables import print_table
 
+from tests.bench.harness import FIXED, FRESH, RANDOM, Case, Harness, Result
+from tests.bench.tables import print_table
 from xdplb.balance.slots import pack
 from xdplb.balance.table import WeightedBackend, build
 from xdplb.dataplane.bcc_plane import BccPlane
