@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 from xdplb.control.drain import FlowCounts, count_flows, drain_view, open_flows
 from xdplb.control.records import BackendRecord
@@ -19,6 +21,8 @@ from xdplb.model.errors import XdplbError
 __all__ = ["FlowWatch"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _SHARE_OF_TIME = 20
 """A scan that takes long comes less often: at most one part in so many of a core goes into it."""
@@ -35,6 +39,7 @@ class FlowWatch:
         self._period_seconds = period_seconds
         self._thread = Worker("xdplb-flows")
         self._counted_at: datetime | None = None
+        self._took = 0.0
         self._drains: dict[int, DrainState] = {}
         self.counts: FlowCounts | None = None
         """The latest scan."""
@@ -43,17 +48,15 @@ class FlowWatch:
 
     async def run(self) -> None:
         """For ever: scan as often as it is needed, and no more often than it is cheap."""
-        loop = asyncio.get_running_loop()
         while True:
-            began = loop.time()
+            self._took = 0.0
             try:
                 await self.turn()
             except XdplbError as error:
                 log.error("flow scan failed: error=%r", str(error))
             except Exception:
                 log.exception("flow scan failed")
-            took = loop.time() - began
-            await asyncio.sleep(max(self._period_seconds, _SHARE_OF_TIME * took))
+            await asyncio.sleep(max(self._period_seconds, _SHARE_OF_TIME * self._took))
 
     async def turn(self) -> None:
         """Scan if anything needs it, count, and settle what can be settled."""
@@ -87,14 +90,21 @@ class FlowWatch:
             live = open_flows(flows, state)
             return Scan(tables, flows, live), count_flows(flows, live, state, at)
 
-        scan, self.counts = await self._thread(work)
+        scan, self.counts = await self._timed(work)
         self.records, self._counted_at = len(scan.flows.backend), at
         return scan
 
     async def _count_at_times(self) -> None:
         now = self._now()
         if self._counted_at is None or (now - self._counted_at).total_seconds() >= _COUNT_SECONDS:
-            self.records, self._counted_at = await self._thread(self._plane.flow_count), now
+            self.records, self._counted_at = await self._timed(self._plane.flow_count), now
+
+    async def _timed(self, work: Callable[[], T]) -> T:
+        began = time.monotonic()
+        try:
+            return await self._thread(work)
+        finally:
+            self._took = time.monotonic() - began
 
     def _has_open_drains(self) -> bool:
         drains = (self.drain(record) for _, record in self._writer.state.backends())

@@ -1,0 +1,459 @@
+"""What checks, the network and the flow table do to traffic, and what status says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.fakes import next_hop, until
+from tests.unit.control.world import WEB, World, backend, viewed, with_backends
+from xdplb.balance.hashing import flow_hash, slot_of
+from xdplb.balance.slots import Owners, unpack
+from xdplb.control.manager import Manager
+from xdplb.control.views import DrainState, OperatingStatus
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
+from xdplb.model.backend import Health
+from xdplb.model.errors import ConflictError
+from xdplb.model.health import HealthCheck
+from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy, Tracking
+
+Scenario = Callable[[World, Manager], Awaitable[None]]
+
+
+def run(path: Path, *scenarios: Scenario) -> None:
+    """Run the scenarios one after the other, each with a manager started anew on the same state and maps."""
+    world = World(path)
+
+    async def inner() -> None:
+        for scenario in scenarios:
+            async with world.running() as manager:
+                await scenario(world, manager)
+
+    asyncio.run(inner())
+
+
+def share(manager: Manager, last: int) -> float:
+    return manager.backend("web", f"10.0.0.{last}").share
+
+
+async def checked(manager: Manager, world: World, *lasts: int) -> None:
+    """Add a checked VIP whose backends have all passed."""
+    await manager.create_vip(WEB)
+    await manager.put_health_check("web", HealthCheck())
+    for last in lasts:
+        await manager.create_backend("web", backend(last))
+        world.health.flip(f"10.0.0.{last}", Health.UP)
+    await until(lambda: all(share(manager, last) for last in lasts))
+
+
+# --- health ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_traffic_before_the_first_pass(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await manager.create_vip(WEB)
+        await manager.put_health_check("web", HealthCheck(port=8080))
+        await manager.create_backend("web", backend(1))
+        view = manager.backend("web", "10.0.0.1")
+        assert (view.health, view.reason, view.share) == (Health.UNKNOWN, "its check has not passed yet", 0.0)
+        assert manager.vip("web").operating_status is OperatingStatus.OFFLINE
+        assert [(t.address, t.port) for t in world.health.targets.values()] == [(IPv4Address("10.0.0.1"), 8080)]
+        assert [check.reason for check in manager.checks("web")] == ["no pass yet"]
+        world.clock.advance(5)
+        world.health.flip("10.0.0.1", Health.UP)
+        await until(lambda: share(manager, 1) == 1.0)
+        view = manager.backend("web", "10.0.0.1")
+        assert (view.health, view.reason, view.since) == (Health.UP, "", world.clock.utc)
+        assert manager.vip("web").operating_status is OperatingStatus.ONLINE
+
+    run(tmp_path, scenario)
+
+
+def test_a_failed_backend_leaves_at_once_and_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await checked(manager, world, 1, 2, 3)
+        owners_before, _ = unpack(world.table())
+        world.health.flip("10.0.0.2", Health.DOWN, "connection refused")
+        await until(lambda: share(manager, 2) == 0.0)
+        view = manager.backend("web", "10.0.0.2")
+        assert (view.health, view.reason) == (Health.DOWN, "its check failed: connection refused")
+        assert manager.vip("web").operating_status is OperatingStatus.DEGRADED
+        assert manager.checks("web")[1].last_passed is False
+        owners, previous = unpack(world.table())
+        assert np.array_equal(owners[owners_before != 2], owners_before[owners_before != 2])
+        assert 2 not in previous
+        assert not world.plane.read_backends()[2].usable
+        world.health.flip("10.0.0.2", Health.UP)
+        await until(lambda: share(manager, 2) > 0)
+        assert np.array_equal(unpack(world.table())[0], owners_before)
+
+    run(tmp_path, scenario)
+
+
+def test_keep_leaves_a_failed_backend_its_connections(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await checked(manager, world, 1, 2)
+        world.clock.advance(61)
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
+        await manager.patch_vip("web", {"on_unhealthy": OnUnhealthy.KEEP})
+        world.health.flip("10.0.0.2", Health.DOWN)
+        await until(lambda: share(manager, 2) == 0.0)
+        assert 2 in unpack(world.table())[1]
+        assert world.plane.read_backends()[2].usable
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("choice", "left"), [(AllUnhealthy.FAIL_OPEN, 1.0), (AllUnhealthy.FAIL_CLOSED, 0.0)])
+def test_without_a_healthy_backend_the_vip_decides(tmp_path: Path, choice: AllUnhealthy, left: float) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await checked(manager, world, 1, 2)
+        await manager.patch_vip("web", {"all_unhealthy": choice})
+        for last in (1, 2):
+            world.health.flip(f"10.0.0.{last}", Health.DOWN)
+        await until(lambda: "check failed" in manager.backend("web", "10.0.0.2").reason)
+        assert manager.vip("web").operating_status is OperatingStatus.OFFLINE
+        assert share(manager, 1) + share(manager, 2) == left
+
+    run(tmp_path, scenario)
+
+
+def test_a_check_that_comes_later_cuts_nothing_and_one_that_goes_makes_all_up(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        before = world.table()
+        await manager.put_health_check("web", HealthCheck())
+        assert np.array_equal(world.table(), before)
+        world.health.flip("10.0.0.1", Health.DOWN)
+        await until(lambda: share(manager, 1) == 0.0)
+        await manager.delete_health_check("web")
+        assert manager.backend("web", "10.0.0.1").health is Health.UP
+        assert share(manager, 1) > 0
+        assert (manager.checks("web"), world.health.targets) == ([], {})
+
+    run(tmp_path, scenario)
+
+
+def test_flips_that_come_together_are_one_table(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await checked(manager, world, *range(1, 21))
+        world.plane.calls.clear()
+        for last in range(1, 11):
+            world.health.flip(f"10.0.0.{last}", Health.DOWN)
+        await until(lambda: sum(share(manager, last) for last in range(1, 11)) == 0)
+        assert world.writes().count("write_table") == 1
+
+    run(tmp_path, scenario)
+
+
+def test_last_known_health_outlives_a_restart(tmp_path: Path) -> None:
+    async def first(world: World, manager: Manager) -> None:
+        await checked(manager, world, 1, 2, 3)
+        world.health.flip("10.0.0.3", Health.DOWN, "no answer in 1 s")
+        await until(lambda: share(manager, 3) == 0.0)
+        world.plane.calls.clear()
+
+    async def second(world: World, manager: Manager) -> None:
+        assert "write_table" not in world.plane.calls
+        assert [view.health for view in manager.backends("web")] == [Health.UP, Health.UP, Health.DOWN]
+        assert manager.backend("web", "10.0.0.3").reason == "its check failed: no answer in 1 s"
+
+    run(tmp_path, first, second)
+
+
+# --- next hops -------------------------------------------------------------------------------------------------------
+
+
+def test_a_backend_without_a_next_hop_is_not_sent_to_and_says_why(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        assert manager.backend("web", "10.0.0.1").mac == "02:00:0a:00:00:01"
+        assert world.hops.watched == {IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")}
+        world.hops.lose("10.0.0.1")
+        await until(lambda: share(manager, 1) == 0.0)
+        view = manager.backend("web", "10.0.0.1")
+        assert (view.mac, view.interface, view.reason) == (None, None, "10.0.0.1 does not answer ARP on eth0")
+        assert manager.vip("web").operating_status is OperatingStatus.DEGRADED
+        world.hops.set("10.0.0.1", None)
+        await until(lambda: share(manager, 1) > 0)
+
+    run(tmp_path, scenario)
+
+
+def test_a_new_mac_is_written_without_touching_the_table(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        world.plane.calls.clear()
+        moved = replace(next_hop(IPv4Address("10.0.0.1")), destination_mac=b"\x02\x99\x99\x99\x99\x99")
+        world.hops.set("10.0.0.1", Resolution(moved))
+        await until(lambda: "write_backends" in world.plane.calls)
+        held = world.plane.read_backends()[1].next_hop
+        assert held is not None
+        assert held.destination_mac == moved.destination_mac
+        assert "write_table" not in world.plane.calls
+
+    run(tmp_path, scenario)
+
+
+def test_dr_through_a_gateway_cannot_be_and_says_so(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        world.hops.set("10.0.0.1", Resolution(next_hop(IPv4Address("10.0.0.1"), gateway="192.0.2.1")))
+        await until(lambda: share(manager, 1) == 0.0)
+        assert "use ipip" in manager.backend("web", "10.0.0.1").reason
+        await manager.patch_backend("web", "10.0.0.1", {"forward": Forward.IPIP})
+        assert share(manager, 1) > 0
+
+    run(tmp_path, scenario)
+
+
+def test_a_restart_waits_for_the_next_hops_it_knew(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def scenario() -> None:
+        async with world.running() as manager:
+            await with_backends(manager, 1, 2)
+        world.plane.calls.clear()
+        world.hops.lose("10.0.0.1")
+        asyncio.get_running_loop().call_later(0.1, world.hops.set, "10.0.0.1", None)
+        async with world.running():
+            assert not world.writes()
+
+    asyncio.run(scenario())
+
+
+# --- drains ----------------------------------------------------------------------------------------------------------
+
+
+async def draining(world: World, manager: Manager, **times: Any) -> None:
+    """Begin to drain 10.0.0.1 (id 1) of two, with one open connection in a slot of its."""
+    await with_backends(manager, 1, 2)
+    client, port = world.flow_to(1)
+    await manager.drain("web", "10.0.0.1", **times)
+    world.plane.add_flow(client, port, WEB.key, backend=1)
+
+
+def drain_of(manager: Manager) -> tuple[DrainState, int | None]:
+    drain = manager.backend("web", "10.0.0.1").drain
+    assert drain is not None
+    return drain.state, drain.flows
+
+
+def test_a_drain_takes_nothing_new_and_ends_with_the_last_connection(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await draining(world, manager)
+        view = manager.backend("web", "10.0.0.1")
+        assert (view.share, view.reason, view.backend.admin_state) == (0.0, "draining", "drain")
+        assert 1 in unpack(world.table())[1]
+        world.clock.advance(20)
+        world.plane.add_flow("198.51.100.8", 1024, WEB.key, backend=1)
+        await until(lambda: drain_of(manager) == (DrainState.DRAINING, 2))
+        world.plane.add_flow("198.51.100.8", 1024, WEB.key, backend=1, flags=FLOW_ESTABLISHED | FLOW_RST)
+        await until(lambda: drain_of(manager) == (DrainState.DRAINING, 1))
+        assert manager.backend("web", "10.0.0.1").flows == 1
+        world.clock.advance(61)
+        await until(lambda: drain_of(manager) == (DrainState.DRAINED, 0))
+
+    run(tmp_path, scenario)
+
+
+def test_a_drain_is_not_over_before_idle_connections_had_time_to_speak(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        await manager.drain("web", "10.0.0.1", quiet_seconds=10)
+        await until(lambda: drain_of(manager) == (DrainState.DRAINING, 0))
+        world.clock.advance(9)
+        await asyncio.sleep(0.05)
+        assert drain_of(manager) == (DrainState.DRAINING, 0)
+        world.clock.advance(2)
+        await until(lambda: drain_of(manager) == (DrainState.DRAINED, 0))
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("flags", "age", "epoch", "flows"),
+    [
+        (FLOW_ESTABLISHED, 59.0, 0, 1),
+        (FLOW_ESTABLISHED, 61.0, 0, 0),
+        (FLOW_ESTABLISHED | FLOW_FIN, 4.0, 0, 1),
+        (FLOW_ESTABLISHED | FLOW_FIN, 6.0, 0, 0),
+        (FLOW_RST, 0.0, 0, 0),
+        (0, 0.0, 0, 1),
+        (FLOW_ESTABLISHED, 0.0, 3, 0),
+    ],
+)
+def test_which_records_are_open_connections(tmp_path: Path, flags: int, age: float, epoch: int, flows: int) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        world.plane.add_flow("198.51.100.1", 1024, WEB.key, backend=1, flags=flags, age=age, epoch=epoch)
+        await manager.drain("web", "10.0.0.1")
+        await until(lambda: drain_of(manager)[1] is not None)
+        assert drain_of(manager)[1] == flows
+
+    run(tmp_path, scenario)
+
+
+def test_at_its_timeout_a_drain_cuts_nothing_and_counts_on(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await draining(world, manager, timeout_seconds=30, quiet_seconds=1)
+        world.clock.advance(31)
+        await until(lambda: drain_of(manager) == (DrainState.TIMED_OUT, 1))
+        assert 1 in unpack(world.table())[1]
+        assert world.plane.read_backends()[1].usable
+        world.clock.advance(30)
+        await until(lambda: drain_of(manager) == (DrainState.DRAINED, 0))
+
+    run(tmp_path, scenario)
+
+
+def test_a_drain_goes_on_over_a_restart_with_its_deadline(tmp_path: Path) -> None:
+    async def first(world: World, manager: Manager) -> None:
+        await draining(world, manager, timeout_seconds=30, quiet_seconds=1)
+        world.clock.advance(20)
+
+    async def second(world: World, manager: Manager) -> None:
+        await until(lambda: drain_of(manager) == (DrainState.DRAINING, 1))
+        world.clock.advance(11)
+        await until(lambda: drain_of(manager) == (DrainState.TIMED_OUT, 1))
+
+    run(tmp_path, first, second)
+
+
+def test_undrain_gives_the_slots_back(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        owners, _ = unpack(world.table())
+        await manager.drain("web", "10.0.0.1")
+        view = viewed(await manager.undrain("web", "10.0.0.1"))
+        assert (view.drain, view.backend.admin_state) == (None, "ready")
+        assert np.array_equal(unpack(world.table())[0], owners)
+        await manager.patch_backend("web", "10.0.0.1", {"admin_state": "maint"})
+        assert not world.plane.read_backends()[1].usable
+        with pytest.raises(ConflictError, match="in maintenance"):
+            await manager.undrain("web", "10.0.0.1")
+
+    run(tmp_path, scenario)
+
+
+def test_a_drain_asked_again_keeps_its_start_and_takes_the_new_times(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        started = world.clock.utc
+        await manager.patch_backend("web", "10.0.0.1", {"admin_state": "drain"})
+        world.clock.advance(5)
+        view = viewed(await manager.drain("web", "10.0.0.1", timeout_seconds=90))
+        assert view.drain is not None
+        assert (view.drain.started, (view.drain.deadline - started).total_seconds()) == (started, 90.0)
+
+    run(tmp_path, scenario)
+
+
+# --- settling --------------------------------------------------------------------------------------------------------
+
+
+def slots_of(manager: Manager) -> tuple[int, int, int]:
+    slots = manager.vip("web").slots
+    return slots.steady, slots.moving, slots.pinned
+
+
+def test_slots_settle_when_the_idle_timeout_is_over_and_take_ended_records_along(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        moving = slots_of(manager)[1]
+        assert moving > 30000
+        owners, _ = unpack(world.table())
+        for port in range(2000, 2100):
+            world.plane.add_flow("198.51.100.7", port, WEB.key, backend=1, flags=FLOW_RST)
+        world.clock.advance(59)
+        await asyncio.sleep(0.05)
+        assert slots_of(manager) == (65537 - moving, moving, 0)
+        world.clock.advance(2)
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
+        assert np.array_equal(unpack(world.table())[0], owners)
+        assert 0 < world.plane.flow_count() < 100
+
+    run(tmp_path, scenario)
+
+
+def moved_flow(before: Owners, after: Owners) -> tuple[str, int]:
+    """Return a client and port whose slot has another owner now."""
+    ports = np.arange(1024, 65536)
+    slots = slot_of(flow_hash(int(IPv4Address("198.51.100.7")), ports, np.full(len(ports), WEB.key.port)))
+    return "198.51.100.7", int(ports[before[slots] != after[slots]][0])
+
+
+def test_an_open_connection_elsewhere_holds_its_slot_and_only_that(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1)
+        before, _ = unpack(world.table())
+        await manager.create_backend("web", backend(2))
+        client, port = moved_flow(before, unpack(world.table())[0])
+        world.clock.advance(61)
+        world.plane.add_flow(client, port, WEB.key, backend=1)
+        world.plane.calls.clear()
+        await until(lambda: slots_of(manager) == (65536, 0, 1))
+        assert world.plane.flow_count() == 1
+        published = [call for call in world.plane.calls if call in {"write_table", "delete_flows", "scan_flows"}]
+        assert published.index("scan_flows") < len(published) - published[::-1].index("write_table") - 1
+        world.plane.add_flow(client, port, WEB.key, backend=1, flags=FLOW_RST)
+        world.plane.calls.clear()
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
+        order = [call for call in world.plane.calls if call in {"write_table", "delete_flows"}]
+        assert order == ["write_table", "delete_flows"]
+        assert world.plane.flow_count() == 0
+
+    run(tmp_path, scenario)
+
+
+def test_a_vip_that_records_everything_settles_without_losing_a_record(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await manager.create_vip(replace(WEB, tracking=Tracking.ALWAYS))
+        await manager.create_backend("web", backend(1))
+        before, _ = unpack(world.table())
+        await manager.create_backend("web", backend(2))
+        client, port = moved_flow(before, unpack(world.table())[0])
+        world.clock.advance(61)
+        world.plane.add_flow(client, port, WEB.key, backend=1)
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
+        assert world.plane.flow_count() == 1
+        await manager.patch_vip("web", {"tracking": "auto"})
+        await until(lambda: slots_of(manager) == (65536, 0, 1))
+        assert world.plane.flow_count() == 1
+
+    run(tmp_path, scenario)
+
+
+def test_after_a_restart_moving_slots_wait_anew(tmp_path: Path) -> None:
+    async def first(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        assert slots_of(manager)[1] > 0
+        world.clock.advance(50)
+
+    async def second(world: World, manager: Manager) -> None:
+        world.clock.advance(50)
+        await asyncio.sleep(0.05)
+        assert slots_of(manager)[1] > 0
+        world.clock.advance(11)
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
+
+    run(tmp_path, first, second)
+
+
+def test_nothing_to_settle_means_no_scan(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1)
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
+        world.plane.calls.clear()
+        await asyncio.sleep(0.1)
+        assert "scan_flows" not in world.plane.calls
+
+    run(tmp_path, scenario)
