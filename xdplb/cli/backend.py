@@ -17,6 +17,8 @@ __all__ = ["command"]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
+_QUIET_SECONDS = 10.0
+
 _COLUMNS = [
     Column("BACKEND"),
     Column("WEIGHT", right=True),
@@ -112,17 +114,16 @@ Examples:
     "--quiet",
     type=duration,
     metavar="TIME",
-    default="10s",
-    show_default=True,
-    help="The least time to watch before it counts as drained: an idle connection is seen when it speaks.",
+    help="The least time to watch before it counts as drained: an idle connection is seen when it speaks. Default: "
+    "10s, or the timeout if that is less.",
 )
 @changing()
-def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: float, quiet: float) -> None:
+def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: float, quiet: float | None) -> None:
     """Give a backend no new connections and let its open ones end.
 
     Interrupting --wait leaves the drain going; `xdplb backend undrain` calls it off.
     """
-    body = {"timeout_seconds": timeout, "quiet_seconds": quiet}
+    body = {"timeout_seconds": timeout, "quiet_seconds": min(_QUIET_SECONDS, timeout) if quiet is None else quiet}
     answer = change.ask("POST", backend_path(vip, address, "drain"), body)
     what = f"backend {address} of {vip}"
     if change.dry_run or not wait:

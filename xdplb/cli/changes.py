@@ -52,7 +52,7 @@ class Change:
         of = of or path
         before = None if self.dry_run else self.client.get(of).generation
         answer = self.ask(method, path, body)
-        changed = self.dry_run or self.client.get(of).generation != before
+        changed = self.dry_run or (answer.generation or self.client.get(of).generation) != before
         self.tell(answer, f"{what} {done[0] if changed else done[1]}")
 
     def remove(self, path: str, what: str) -> None:

@@ -59,16 +59,16 @@ def table(columns: Sequence[Column], rows: Table) -> None:
     """Print an aligned table with headings; None is shown as a dash. No rows print the headings only."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(column.heading), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
-    _line([_aligned(c.heading, _dim, c.right, w) for c, w in zip(columns, widths, strict=True)])
+    _line([_aligned(c.heading, _dim, w, right=c.right) for c, w in zip(columns, widths, strict=True)])
     for row in cells:
-        _line([_aligned(text, c.style, c.right, w) for text, c, w in zip(row, columns, widths, strict=True)])
+        _line([_aligned(text, c.style, w, right=c.right) for text, c, w in zip(row, columns, widths, strict=True)])
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     """Print one thing as `name  value` lines."""
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
-        _line([_aligned(name, _dim, False, width), _cell(value)])
+        _line([_aligned(name, _dim, width), _cell(value)])
 
 
 def print_json(body: bytes | object) -> None:
@@ -104,7 +104,7 @@ def _dim(text: str) -> str:
     return click.style(text, dim=True)
 
 
-def _aligned(text: str, style: Callable[[str], str] | None, right: bool, width: int) -> str:
+def _aligned(text: str, style: Callable[[str], str] | None, width: int, *, right: bool = False) -> str:
     """Return `text` with its style and, outside of that, the spaces that fill its column."""
     spaces = " " * (width - len(text))
     styled = style(text) if style else text

@@ -1,0 +1,114 @@
+"""`xdplb` as users run it, against a daemon put together as `xdplb up` does it, over a data plane in memory."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from xdplb.cli.main import run
+
+__all__ = ["REPOSITORY", "Daemon", "Told", "running_daemon", "xdplb"]
+
+REPOSITORY = Path(__file__).parents[2]
+START_SECONDS = 30
+
+Told = subprocess.CompletedProcess[str]
+
+
+def _in_process(*arguments: str) -> Told:
+    """Run xdplb here, which saves the start of an interpreter; in all else as `xdplb` does."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run(arguments)
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return Told(list(arguments), code, *texts)
+
+
+def xdplb(*arguments: str, **environment: str) -> Told:
+    """Run xdplb and return what it told."""
+    command = [str(Path(sys.executable).with_name("xdplb")), *arguments]
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("XDPLB_")}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=settings | environment)
+
+
+class Daemon:
+    """A daemon in `folder`."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[str], notified: list[str]) -> None:
+        self.folder = folder
+        self.process = process
+        self.notified = notified
+        self.socket = folder / "api.sock"
+
+    def run(self, *arguments: str) -> Told:
+        """Run xdplb against it."""
+        return _in_process("--socket", str(self.socket), *arguments)
+
+    def ok(self, *arguments: str) -> Told:
+        """Run xdplb against it, which must succeed."""
+        told = self.run(*arguments)
+        assert told.returncode == 0, told.stderr
+        return told
+
+    def get(self, path: str) -> bytes:
+        """Return the body the API has at `path`."""
+        connection = http.client.HTTPConnection("localhost", timeout=10)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(self.socket))
+        connection.request("GET", path)
+        body = connection.getresponse().read()
+        connection.close()
+        return body
+
+    def stop(self) -> str:
+        """End it as systemd does; return what it logged."""
+        self.process.terminate()
+        _, log = self.process.communicate(timeout=START_SECONDS)
+        return log
+
+
+@contextmanager
+def running_daemon(folder: Path) -> Iterator[Daemon]:
+    """Start a daemon, wait until it has told systemd that it is ready, and end it after the block."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        address = f"@xdplb-test-{os.getpid()}-{folder.name}-{os.urandom(4).hex()}"
+        manager.bind(address.replace("@", "\0", 1))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.contract.cli_daemon", str(folder)],
+            cwd=REPOSITORY,
+            env={**os.environ, "NOTIFY_SOCKET": address},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        daemon = Daemon(folder, process, [])
+        try:
+            _await_ready(manager, daemon)
+            yield daemon
+        finally:
+            if process.returncode is None:
+                process.kill()
+            if not (process.stdout and process.stdout.closed):
+                process.communicate()
+            _read_rest(manager, daemon.notified)
+
+
+def _await_ready(manager: socket.socket, daemon: Daemon) -> None:
+    if not select.select([manager], [], [], START_SECONDS)[0]:
+        daemon.process.kill()
+        raise AssertionError(f"the daemon did not start:\n{daemon.process.communicate()[1]}")
+    daemon.notified.append(manager.recv(1000).decode())
+
+
+def _read_rest(manager: socket.socket, notified: list[str]) -> None:
+    """Add what was sent to systemd meanwhile."""
+    while select.select([manager], [], [], 0)[0]:
+        notified.append(manager.recv(1000).decode())

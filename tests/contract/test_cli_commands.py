@@ -1,0 +1,305 @@
+"""The commands, against a daemon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .cli_harness import Daemon, running_daemon, xdplb
+
+VIP = "203.0.113.10:443/tcp"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with running_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(shared: Daemon) -> Iterator[Daemon]:
+    """A daemon without VIPs."""
+    yield shared
+    for vip in json.loads(shared.get("/v1/vips"))["vips"]:
+        shared.ok("vip", "rm", f"{vip['address']}:{vip['port']}/{vip['protocol']}")
+
+
+@pytest.fixture
+def web(daemon: Daemon) -> Daemon:
+    """A daemon with a VIP called web and two backends."""
+    daemon.ok("vip", "add", VIP, "--name", "web")
+    daemon.ok("backend", "add", "web", "10.0.0.1", "--weight", "3")
+    daemon.ok("backend", "add", "web", "10.0.0.2")
+    return daemon
+
+
+def generation(daemon: Daemon) -> int:
+    return int(json.loads(daemon.get("/v1/status"))["generation"])
+
+
+def shown(daemon: Daemon, *words: str) -> dict[str, str]:
+    """Return the fields that a show command prints."""
+    lines = daemon.ok(*words).stdout.splitlines()
+    width = max(line.index("  ") for line in lines)
+    return {line[:width].strip(): line[width:].strip() for line in lines}
+
+
+def rows(told: str) -> list[list[str]]:
+    """Return the cells of a table."""
+    import re
+
+    return [re.split(r" {2,}", line.strip()) for line in told.splitlines() if line]
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (["vip", "ls"], "/v1/vips"),
+        (["vip", "show", "web"], "/v1/vips/web"),
+        (["backend", "ls", VIP], "/v1/vips/web/backends"),
+        (["backend", "show", "web", "10.0.0.1"], "/v1/vips/web/backends/10.0.0.1"),
+        (["health", "show", "web"], "/v1/vips/web/health-check"),
+        (["health", "ls", "web"], "/v1/vips/web/health-check"),
+        (["stats"], "/v1/stats"),
+        (["stats", "web"], "/v1/vips/web/stats"),
+        (["status"], "/v1/status"),
+    ],
+)
+def test_json_is_the_body_of_the_api_unchanged(web: Daemon, words: list[str], path: str):
+    web.ok("health", "set", "web", "--type", "tcp")
+    assert web.run(*words, "-o", "json").stdout.encode() == web.get(path) + b"\n"
+
+
+@pytest.mark.parametrize("spelling", [VIP, "203.0.113.10:443:tcp", "web"])
+def test_a_vip_goes_by_every_spelling(web: Daemon, spelling: str):
+    assert shown(web, "vip", "show", spelling)["vip"] == VIP
+
+
+def test_a_vip_is_added_as_asked(daemon: Daemon):
+    told = daemon.ok(
+        "vip", "add", VIP, "--name", "web", "--forward", "ipip", "--tracking", "always", "--hash", "source",
+        "--on-unhealthy", "keep", "--all-unhealthy", "fail-closed", "--idle-timeout", "2m",
+    )  # fmt: skip
+    assert (told.stdout, told.stderr) == ("", f"VIP {VIP} added\n")
+    fields = shown(daemon, "vip", "show", "web")
+    asked = ("forward", "tracking", "hash", "on-unhealthy", "all-unhealthy", "idle-timeout")
+    assert [fields[name] for name in asked] == ["ipip", "always", "source", "keep", "fail-closed", "2m"]
+
+
+def test_adding_what_is_there_is_no_error_and_no_change(web: Daemon):
+    before = generation(web)
+    assert web.ok("vip", "add", VIP, "--name", "web").stderr == f"VIP {VIP} is already there\n"
+    assert web.ok("backend", "add", "web", "10.0.0.2").stderr == "backend 10.0.0.2 of web is already there\n"
+    assert generation(web) == before
+
+
+def test_adding_what_is_there_and_differs_is_a_conflict_that_says_in_what(web: Daemon):
+    vip = web.run("vip", "add", VIP, "--forward", "ipip", "--name", "web")
+    backend = web.run("backend", "add", "web", "10.0.0.2", "--weight", "7")
+    assert (vip.returncode, backend.returncode) == (4, 4)
+    assert "forward" in vip.stderr
+    assert "weight" in backend.stderr
+
+
+def test_a_check_comes_with_its_vip_in_one_command(daemon: Daemon):
+    daemon.ok("vip", "add", VIP, "--check", "http", "--check-path", "/healthz", "--check-interval", "500ms")
+    fields = shown(daemon, "health", "show", VIP)
+    assert (fields["type"], fields["path"], fields["interval"]) == ("http", "/healthz", "500ms")
+
+
+def test_the_options_of_a_check_need_its_type_and_nothing_is_added_without(daemon: Daemon):
+    told = daemon.run("vip", "add", VIP, "--check-path", "/healthz")
+    assert told.returncode == 2
+    assert "--check http" in told.stderr
+    assert json.loads(daemon.get("/v1/vips")) == {"vips": []}
+
+
+def test_a_check_is_set_whole_seen_and_removed(web: Daemon):
+    set_check = ["health", "set", "web", "--type", "http", "--port", "8080", "--path", "/up"]
+    set_check += ["--expect-status", "200", "--expect-status", "204", "--rise", "1", "--fall", "5", "--timeout", "2s"]
+    assert web.ok(*set_check).stderr == "health check of web changed\n"
+    assert web.ok(*set_check).stderr == "health check of web is so already\n"
+    fields = shown(web, "health", "show", "web")
+    assert {name: fields[name] for name in ("port", "expect-status", "rise", "fall", "timeout")} == {
+        "port": "8080",
+        "expect-status": "200, 204",
+        "rise": "1",
+        "fall": "5",
+        "timeout": "2s",
+    }
+    assert [row[0] for row in rows(web.ok("health", "ls", "web").stdout)[1:]] == ["10.0.0.1", "10.0.0.2"]
+    assert web.ok("health", "rm", "web").stderr == "health check of web removed\n"
+    assert "nothing to remove" in web.ok("health", "rm", "web").stderr
+    assert web.run("health", "show", "web").returncode == 1
+
+
+def test_a_vip_is_changed_and_told_when_it_is_so_already(web: Daemon):
+    assert web.ok("vip", "set", "web", "--idle-timeout", "90s").stderr == "VIP web changed\n"
+    assert web.ok("vip", "set", "web", "--idle-timeout", "90s").stderr == "VIP web is so already\n"
+    assert shown(web, "vip", "show", "web")["idle-timeout"] == "1m30s"
+    web.ok("vip", "set", "web", "--name", "")
+    assert shown(web, "vip", "show", VIP)["name"] == "-"
+
+
+def test_a_backend_is_changed(web: Daemon):
+    web.ok("backend", "set", "web", "10.0.0.1", "--weight", "1", "--forward", "ipip")
+    fields = shown(web, "backend", "show", "web", "10.0.0.1")
+    assert (fields["weight"], fields["forward"], fields["share"]) == ("1", "ipip", "50.0 %")
+    web.ok("backend", "set", "web", "10.0.0.1", "--forward", "vip")
+    assert shown(web, "backend", "show", "web", "10.0.0.1")["forward"] == "dr"
+
+
+def test_maint_takes_a_backend_out_and_ready_takes_it_back(web: Daemon):
+    web.ok("backend", "set", "web", "10.0.0.1", "--admin-state", "maint")
+    assert shown(web, "backend", "show", "web", "10.0.0.1")["share"] == "0.0 %"
+    web.ok("backend", "set", "web", "10.0.0.1", "--admin-state", "ready")
+    assert shown(web, "backend", "show", "web", "10.0.0.1")["share"] == "75.0 %"
+
+
+@pytest.mark.parametrize("words", [["vip", "set", "web"], ["backend", "set", "web", "10.0.0.1"]])
+def test_a_change_of_nothing_is_a_usage_error(web: Daemon, words: list[str]):
+    told = web.run(*words)
+    assert told.returncode == 2
+    assert "nothing to change" in told.stderr
+
+
+def test_a_stale_generation_is_exit_4_and_changes_nothing(web: Daemon):
+    current = int(shown(web, "vip", "show", "web")["generation"].split()[0])
+    stale = web.run("vip", "set", "web", "--forward", "ipip", "--if-generation", str(current - 1))
+    assert stale.returncode == 4
+    assert shown(web, "vip", "show", "web")["forward"] == "dr"
+    web.ok("vip", "set", "web", "--forward", "ipip", "--if-generation", str(current))
+    assert web.run("backend", "rm", "web", "10.0.0.1", "--if-generation", "1").returncode == 4
+    assert web.run("vip", "rm", "web", "--if-generation", "1").returncode == 4
+
+
+def test_a_drain_is_waited_for_and_called_off(web: Daemon):
+    told = web.ok("backend", "drain", "web", "10.0.0.1", "--wait", "--quiet", "0s", "--timeout", "30s")
+    assert told.stderr == "backend 10.0.0.1 of web is drained: no connection is left\n"
+    fields = shown(web, "backend", "show", "web", "10.0.0.1")
+    assert (fields["admin-state"], fields["share"]) == ("drain", "0.0 %")
+    assert fields["drain"].startswith("drained, 0 seen open")
+    assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr == "drain of backend 10.0.0.1 of web called off\n"
+    assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr.endswith("is not going on\n")
+    assert shown(web, "backend", "show", "web", "10.0.0.1")["share"] == "75.0 %"
+
+
+def test_a_short_timeout_needs_no_word_about_quiet(web: Daemon):
+    assert web.ok("backend", "drain", "web", "10.0.0.1", "--timeout", "2s", "--dry-run").stdout
+    told = web.run("backend", "drain", "web", "10.0.0.1", "--quiet", "1m", "--timeout", "2s")
+    assert told.returncode == 2
+    assert "quiet" in told.stderr
+
+
+def test_what_is_removed_is_gone_and_removing_it_again_is_no_error(web: Daemon):
+    assert web.ok("backend", "rm", "web", "10.0.0.1").stderr == "backend 10.0.0.1 of web removed\n"
+    assert [row[0] for row in rows(web.ok("backend", "ls", "web").stdout)] == ["BACKEND", "10.0.0.2"]
+    assert web.ok("vip", "rm", "web").stderr == "VIP web removed\n"
+    for words in (["backend", "rm", "web", "10.0.0.1"], ["vip", "rm", "web"], ["vip", "rm", VIP]):
+        assert "nothing to remove" in web.ok(*words).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["vip", "add", "203.0.113.99:80/tcp", "--check", "tcp"],
+        ["vip", "set", "web", "--forward", "ipip"],
+        ["vip", "rm", "web"],
+        ["backend", "add", "web", "10.0.0.9"],
+        ["backend", "set", "web", "10.0.0.1", "--weight", "9"],
+        ["backend", "drain", "web", "10.0.0.1", "--wait"],
+        ["backend", "rm", "web", "10.0.0.1"],
+        ["health", "set", "web", "--type", "tcp"],
+    ],
+)
+def test_a_dry_run_says_what_would_change_and_changes_nothing(web: Daemon, words: list[str]):
+    before = web.get("/v1/vips"), web.get("/v1/vips/web/backends")
+    told = web.ok(*words, "--dry-run")
+    assert told.stdout.startswith("would change: ")
+    outcome = json.loads(web.ok(*words, "--dry-run", "-o", "json").stdout)
+    assert outcome["would_change"] is True
+    assert [f"would change: {sentence}" for sentence in outcome["changes"]] == told.stdout.splitlines()
+    assert (web.get("/v1/vips"), web.get("/v1/vips/web/backends")) == before
+
+
+def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
+    assert web.ok("backend", "set", "web", "10.0.0.1", "--weight", "3", "--dry-run").stdout == "nothing would change\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["vip", "add", "203.0.113.10/tcp"], 2, "write it like 203.0.113.10:443/tcp"),
+        (["vip", "add", "203.0.113.10:443/sctp"], 2, "use tcp or udp"),
+        (["vip", "add", "203.0.113.10:70000/tcp"], 2, "no port"),
+        (["vip", "add", "[2001:db8::1]:443/tcp"], 2, "IPv6"),
+        (["vip", "add", VIP, "--name", "No Name"], 2, "name"),
+        (["vip", "show", "nosuch"], 1, "nosuch"),
+        (["backend", "add", "nosuch", "10.0.0.1"], 1, "nosuch"),
+        (["backend", "add", "web", "10.0.0.9", "--weight", "70000"], 2, "weight"),
+        (["backend", "add", "web", "10.0.0.9", "--weight", "-1"], 2, "weight"),
+        (["backend", "add", "web", "300.0.0.1"], 2, "300.0.0.1"),
+        (["backend", "add", "web", "203.0.113.10"], 2, "203.0.113.10"),
+        (["backend", "show", "web", "10.9.9.9"], 1, "10.9.9.9"),
+        (["backend", "drain", "web", "10.9.9.9"], 1, "10.9.9.9"),
+        (["health", "set", "web", "--type", "http", "--path", "nopath"], 2, "path"),
+        (["stats", "nosuch"], 1, "nosuch"),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_the_right_exit_code(web: Daemon, words: list[str], code: int, said: str):
+    before = generation(web)
+    told = web.run(*words)
+    assert (told.returncode, told.stdout) == (code, "")
+    assert told.stderr.startswith("xdplb: error: ")
+    assert said in told.stderr
+    assert generation(web) == before
+
+
+def test_no_room_names_the_option_to_raise(daemon: Daemon):
+    for port in range(1, 5):
+        daemon.ok("vip", "add", f"203.0.113.10:{port}/udp")
+    told = daemon.run("vip", "add", "203.0.113.10:5/udp")
+    assert told.returncode == 4
+    assert "--max-vips" in told.stderr
+
+
+def test_tables_show_what_there_is(web: Daemon):
+    assert rows(web.ok("vip", "ls").stdout)[1][:5] == [VIP, "web", "dr", "ONLINE", "2/2"]
+    listed = rows(web.ok("backend", "ls", "web").stdout)
+    assert [row[:5] for row in listed[1:]] == [
+        ["10.0.0.1", "3", "ready", "up", "75.0 %"],
+        ["10.0.0.2", "1", "ready", "up", "25.0 %"],
+    ]
+    assert [row[:2] for row in rows(web.ok("stats").stdout)[1:4]] == [
+        [VIP, "all"],
+        [VIP, "10.0.0.1"],
+        [VIP, "10.0.0.2"],
+    ]
+
+
+def test_status_is_one_page_and_waits(web: Daemon):
+    told = web.ok("status", "--wait", "--timeout", "10s").stdout
+    assert "interfaces  eth0 (native)" in told
+    assert VIP in told
+    assert "ready       yes" in told
+
+
+def test_waiting_for_a_daemon_that_does_not_come_is_exit_5(tmp_path: Path):
+    told = xdplb("--socket", str(tmp_path / "none.sock"), "status", "--wait", "--timeout", "300ms")
+    assert told.returncode == 5
+    assert "not ready after 300ms" in told.stderr
+
+
+def test_the_version_is_that_of_the_command_and_of_the_daemon(daemon: Daemon, tmp_path: Path):
+    told = json.loads(daemon.ok("version", "-o", "json").stdout)
+    assert told["version"] == told["daemon"]
+    alone = xdplb("--socket", str(tmp_path / "none.sock"), "version")
+    assert alone.returncode == 0
+    assert "does not answer" in alone.stdout
+
+
+def test_the_environment_names_the_daemon_too(daemon: Daemon):
+    assert xdplb("vip", "ls", XDPLB_SOCKET=str(daemon.socket)).returncode == 0
