@@ -1,0 +1,316 @@
+"""What a plan does, in which order, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+
+import numpy as np
+import pytest
+
+from tests.fakes import next_hop
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.slots import counts, pack, unpack
+from xdplb.control.eligibility import Observed, Use, judge
+from xdplb.control.plan import Plan, plan
+from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.steps import (
+    ClearBackends,
+    DeleteTable,
+    Held,
+    ResetVipCounters,
+    WriteBackends,
+    WriteTable,
+    WriteVips,
+)
+from xdplb.model.backend import AdminState, Backend, Health
+from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy, Tracking, Vip, VipKey
+
+KEY = VipKey.parse("203.0.113.10:80/tcp")
+ONE, TWO, THREE = (IPv4Address(f"10.0.0.{number}") for number in (1, 2, 3))
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def backend(backend_id: int, address: IPv4Address, epoch: int = 0, **asked: object) -> BackendRecord:
+    return BackendRecord(backend_id, epoch, Backend(address, **asked), 1)  # type: ignore[arg-type]
+
+
+def vip(*backends: BackendRecord, vip_id: int = 0, key: VipKey = KEY, **asked: object) -> VipRecord:
+    by_address = {record.backend.address: record for record in backends}
+    return VipRecord(vip_id, Vip(key, **asked), 1, None, by_address)  # type: ignore[arg-type]
+
+
+def state(*vips: VipRecord) -> State:
+    return State(1, {record.vip.key: record for record in vips})
+
+
+def observed(
+    health: Mapping[int, Health] | None = None,
+    next_hops: Mapping[IPv4Address, Resolution] | None = None,
+    ipip_source: IPv4Network | None = None,
+) -> Observed:
+    """All is well but for what is given."""
+    healths = {number: Health.UP for number in range(1, 10)} | dict(health or {})
+    hops = {address: Resolution(next_hop(address)) for address in (ONE, TWO, THREE)} | dict(next_hops or {})
+    return Observed({key: KnownHealth(value, "no answer", NOW) for key, value in healths.items()}, hops, ipip_source)
+
+
+def after(*vips: VipRecord, seen: Observed | None = None, held: Held | None = None) -> Held:
+    held = held or Held()
+    return plan(state(*vips), seen or observed(), held).after(held)
+
+
+def kinds(planned: Plan) -> list[type]:
+    return [type(step) for step in planned.steps]
+
+
+TWO_BACKENDS = (backend(1, ONE), backend(2, TWO))
+
+
+# --- order
+
+
+def test_a_first_vip_has_its_backends_and_table_written_before_it_is_seen():
+    planned = plan(state(vip(*TWO_BACKENDS)), observed(), Held())
+    assert kinds(planned) == [WriteBackends, ResetVipCounters, WriteTable, WriteVips]
+
+
+def test_nothing_is_planned_when_all_is_as_it_should_be():
+    wanted = state(vip(*TWO_BACKENDS))
+    held = plan(wanted, observed(), Held()).after(Held())
+    assert plan(wanted, observed(), held).steps == ()
+    read_back = replace(held, sources={})
+    assert plan(wanted, observed(), read_back).steps == ()
+
+
+def test_a_backend_that_fails_is_out_of_the_table_before_it_is_unusable():
+    held = after(vip(*TWO_BACKENDS))
+    planned = plan(state(vip(*TWO_BACKENDS)), observed({2: Health.DOWN}), held)
+    assert kinds(planned) == [WriteTable, WriteBackends]
+    assert [entry.usable for entry in planned.after(held).backends.values()] == [True, False]
+
+
+def test_a_backend_that_is_back_is_usable_before_it_is_in_the_table():
+    held = after(vip(*TWO_BACKENDS), seen=observed({2: Health.DOWN}))
+    assert kinds(plan(state(vip(*TWO_BACKENDS)), observed(), held)) == [WriteBackends, WriteTable]
+
+
+def test_a_backend_that_is_removed_is_cleared_after_the_table():
+    held = after(vip(*TWO_BACKENDS))
+    planned = plan(state(vip(backend(1, ONE))), observed(), held)
+    assert kinds(planned) == [WriteTable, ClearBackends]
+    assert planned.after(held).backends.keys() == {1}
+
+
+def test_a_vip_that_is_removed_is_not_seen_before_its_table_and_backends_go():
+    held = after(vip(*TWO_BACKENDS))
+    planned = plan(state(), observed(), held)
+    assert kinds(planned) == [WriteVips, DeleteTable, ClearBackends]
+    assert planned.after(held) == Held()
+
+
+def test_an_id_that_changes_hands_is_taken_from_its_old_holder_first():
+    held = after(vip(*TWO_BACKENDS))
+    planned = plan(state(vip(backend(1, ONE), backend(2, THREE, epoch=1))), observed(), held)
+    assert kinds(planned) == [WriteTable, ClearBackends, WriteBackends, WriteTable]
+    assert 2 not in unpack(planned.tables[0].slots)[0]
+
+
+def test_a_vip_id_that_changes_hands_is_taken_from_its_old_holder_first():
+    held = after(vip(*TWO_BACKENDS))
+    other = vip(backend(3, THREE), key=VipKey.parse("203.0.113.11:80/tcp"))
+    planned = plan(state(other), observed(), held)
+    assert kinds(planned)[:3] == [WriteVips, DeleteTable, ClearBackends]
+    assert kinds(planned)[3:] == [WriteBackends, ResetVipCounters, WriteTable, WriteVips]
+    assert counts(planned.after(held).tables[0]).steady == TABLE_SIZE
+
+
+def test_a_table_left_without_its_vip_is_not_built_upon():
+    foreign = pack(np.full(TABLE_SIZE, 9, np.uint16), np.full(TABLE_SIZE, 8, np.uint16))
+    planned = plan(state(vip(*TWO_BACKENDS)), observed(), Held(tables={0: foreign}))
+    assert counts(planned.after(Held()).tables[0]).steady == TABLE_SIZE
+
+
+def test_one_vip_that_changes_leaves_the_tables_of_others_alone():
+    other = vip(backend(3, THREE), vip_id=1, key=VipKey.parse("203.0.113.11:80/tcp"))
+    held = after(vip(*TWO_BACKENDS), other)
+    planned = plan(state(vip(backend(1, ONE), backend(2, TWO, weight=5)), other), observed(), held)
+    assert [step.vip_id for step in planned.tables] == [0]
+
+
+# --- slots
+
+
+def test_a_drain_keeps_open_connections():
+    held = after(vip(*TWO_BACKENDS))
+    drained = vip(backend(1, ONE), backend(2, TWO, admin_state=AdminState.DRAIN))
+    planned = plan(state(drained), observed(), held)
+    assert kinds(planned) == [WriteTable]
+    owners, previous = unpack(planned.tables[0].slots)
+    assert set(owners.tolist()) == {1}
+    assert set(previous[planned.tables[0].moved].tolist()) == {2}
+    assert counts(planned.tables[0].slots).moving == np.count_nonzero(planned.tables[0].moved)
+
+
+@pytest.mark.parametrize(
+    ("on_unhealthy", "moving"), [(OnUnhealthy.RESET, False), (OnUnhealthy.KEEP, True)], ids=["reset", "keep"]
+)
+def test_on_unhealthy_decides_about_open_connections(on_unhealthy, moving):
+    wanted = vip(*TWO_BACKENDS, on_unhealthy=on_unhealthy)
+    result = after(wanted, seen=observed({2: Health.DOWN}), held=after(wanted))
+    assert (counts(result.tables[0]).moving > 0) is moving
+    assert result.backends[2].usable is moving
+
+
+def test_only_slots_of_a_failed_backend_change_hands_and_come_back():
+    wanted = vip(*TWO_BACKENDS, backend(3, THREE))
+    held = after(wanted)
+    failed = after(wanted, seen=observed({2: Health.DOWN}), held=held)
+    before, without = unpack(held.tables[0])[0], unpack(failed.tables[0])[0]
+    assert np.array_equal(before != without, before == 2)
+    assert np.array_equal(unpack(after(wanted, held=failed).tables[0])[0], before)
+
+
+def test_keeping_becomes_out_for_slots_that_still_move():
+    drained = vip(backend(1, ONE), backend(2, TWO, admin_state=AdminState.DRAIN))
+    held = after(drained, held=after(vip(*TWO_BACKENDS)))
+    maint = vip(backend(1, ONE), backend(2, TWO, admin_state=AdminState.MAINT))
+    result = after(maint, held=held)
+    assert counts(result.tables[0]).moving == 0
+    assert counts(result.tables[0]).pinned == counts(held.tables[0]).moving
+
+
+def test_slots_are_pinned_before_a_vip_stops_recording_every_flow():
+    held = after(vip(*TWO_BACKENDS, tracking=Tracking.ALWAYS))
+    planned = plan(state(vip(*TWO_BACKENDS)), observed(), held)
+    assert kinds(planned) == [WriteTable, WriteVips]
+    assert counts(planned.tables[0].slots).pinned == TABLE_SIZE
+    assert plan(state(vip(*TWO_BACKENDS)), observed(), planned.after(held)).steps == ()
+
+
+def test_slots_of_udp_are_always_steady():
+    key = VipKey.parse("203.0.113.10:53/udp")
+    held = after(vip(*TWO_BACKENDS, key=key))
+    drained = vip(backend(1, ONE), backend(2, TWO, admin_state=AdminState.DRAIN), key=key)
+    assert counts(after(drained, held=held).tables[0]).steady == TABLE_SIZE
+
+
+# --- who is used
+
+
+def use_of(record: VipRecord, seen: Observed, backend_id: int = 2) -> tuple[Use, str]:
+    verdict = judge(record, seen)[backend_id]
+    return verdict.use, verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("asked", "use", "reason"),
+    [
+        ({}, Use.SERVING, ""),
+        ({"admin_state": AdminState.DRAIN}, Use.KEEPING, "draining"),
+        ({"admin_state": AdminState.MAINT}, Use.OUT, "in maintenance"),
+        ({"weight": 0}, Use.KEEPING, "its weight is 0"),
+    ],
+)
+def test_what_was_asked_decides(asked, use, reason):
+    assert use_of(vip(backend(1, ONE), backend(2, TWO, **asked)), observed()) == (use, reason)
+
+
+@pytest.mark.parametrize(
+    ("health", "use", "reason"),
+    [
+        (Health.UP, Use.SERVING, ""),
+        (Health.DOWN, Use.OUT, "its check failed: no answer"),
+        (Health.UNKNOWN, Use.KEEPING, "its check has not passed yet"),
+    ],
+)
+def test_health_decides(health, use, reason):
+    assert use_of(vip(*TWO_BACKENDS), observed({2: health})) == (use, reason)
+
+
+def test_a_backend_without_a_next_hop_is_out_and_says_why():
+    seen = observed(next_hops={TWO: Resolution(None, "10.0.0.2 does not answer ARP on eth0")})
+    assert use_of(vip(*TWO_BACKENDS), seen) == (Use.OUT, "10.0.0.2 does not answer ARP on eth0")
+    assert use_of(vip(*TWO_BACKENDS), Observed(seen.health, {})) == (Use.OUT, "its next hop is not known yet")
+
+
+def test_dr_does_not_reach_behind_a_gateway_and_ipip_does():
+    seen = observed(next_hops={TWO: Resolution(next_hop(TWO, gateway="10.0.0.254"))})
+    use, reason = use_of(vip(*TWO_BACKENDS), seen)
+    assert use is Use.OUT
+    assert "gateway 10.0.0.254" in reason
+    assert "use ipip" in reason
+    assert use_of(vip(*TWO_BACKENDS, forward=Forward.IPIP), seen) == (Use.SERVING, "")
+
+
+@pytest.mark.parametrize(
+    ("all_unhealthy", "owners"), [(AllUnhealthy.FAIL_OPEN, {1, 2}), (AllUnhealthy.FAIL_CLOSED, {0})]
+)
+def test_without_a_healthy_backend_all_unhealthy_decides(all_unhealthy, owners):
+    wanted = vip(*TWO_BACKENDS, all_unhealthy=all_unhealthy)
+    result = after(wanted, seen=observed({1: Health.DOWN, 2: Health.DOWN}), held=after(wanted))
+    assert set(unpack(result.tables[0])[0].tolist()) == owners
+    assert all(entry.usable is (owners != {0}) for entry in result.backends.values())
+
+
+def test_fail_open_uses_no_backend_that_never_passed_nor_one_that_was_taken_out():
+    wanted = vip(backend(1, ONE), backend(2, TWO), backend(3, THREE, admin_state=AdminState.MAINT))
+    verdicts = judge(wanted, observed({1: Health.DOWN, 2: Health.UNKNOWN, 3: Health.DOWN}))
+    assert [verdicts[number].use for number in (1, 2, 3)] == [Use.SERVING, Use.KEEPING, Use.OUT]
+
+
+def test_fail_open_ends_when_one_is_up():
+    wanted = vip(*TWO_BACKENDS)
+    held = after(wanted, seen=observed({1: Health.DOWN, 2: Health.DOWN}))
+    result = after(wanted, seen=observed({1: Health.DOWN}), held=held)
+    assert set(unpack(result.tables[0])[0].tolist()) == {2}
+
+
+# --- entries
+
+
+def test_an_entry_holds_no_more_than_the_maps_do():
+    seen = observed(next_hops={ONE: Resolution(replace(next_hop(ONE, gateway="10.0.0.254"), mtu=65536))})
+    held = after(vip(backend(1, ONE), forward=Forward.IPIP), seen=seen).backends[1].next_hop
+    assert held is not None
+    assert (held.interface, held.gateway, held.mtu) == ("", None, 65535)
+
+
+def test_a_network_of_outer_sources_is_for_ipip_alone():
+    seen = observed(ipip_source=IPv4Network("10.200.0.0/16"))
+    entries = after(vip(backend(1, ONE, forward=Forward.IPIP), backend(2, TWO)), seen=seen).backends
+    assert (entries[1].source, entries[1].source_mask) == (IPv4Address("10.200.0.0"), 0xFFFF)
+    assert (entries[2].source, entries[2].source_mask) == (None, 0)
+    assert entries[1].next_hop is not None
+    assert entries[1].next_hop.source == IPv4Address("10.200.0.0")
+
+
+def test_one_outer_source_is_the_next_hops():
+    seen = observed(ipip_source=IPv4Network("10.200.0.1/32"))
+    entry = after(vip(backend(1, ONE, forward=Forward.IPIP)), seen=seen).backends[1]
+    assert (entry.source, entry.source_mask) == (None, 0)
+    assert entry.next_hop is not None
+    assert entry.next_hop.source == IPv4Address("10.200.0.1")
+
+
+# --- sentences
+
+
+def test_a_plan_says_what_it_does():
+    held = after(vip(backend(1, ONE), backend(2, TWO, weight=3)))
+    failed = plan(state(vip(backend(1, ONE), backend(2, TWO, weight=3))), observed({2: Health.DOWN}), held)
+    assert failed.describe() == (
+        "VIP 203.0.113.10:80/tcp: 49153 of 65537 slots change hands, 0 of them keep their open connections where they "
+        "are; then 65537 are steady, 0 moving and 0 pinned",
+        "backend 10.0.0.2 (dr) is sent nothing: its check failed: no answer",
+    )
+
+
+def test_a_first_plan_says_who_gets_slots():
+    assert plan(state(vip(backend(1, ONE))), observed(), Held()).describe() == (
+        "backend 10.0.0.1 (dr) takes new connections",
+        "VIP 203.0.113.10:80/tcp: 65537 of 65537 slots are given to backends",
+    )
