@@ -46,6 +46,6 @@ def _table_sentence(step: WriteTable) -> str:
     state = counts(step.slots)
     return (
         f"VIP {step.key}: {np.count_nonzero(before != after)} of {TABLE_SIZE} slots change hands, "
-        f"{np.count_nonzero(step.moved)} of them keep their open connections where they are; "
+        f"and open connections stay where they are in {np.count_nonzero(step.moved)} of these; "
         f"then {state.steady} are steady, {state.moving} moving and {state.pinned} pinned"
     )
