@@ -11,13 +11,19 @@ from numpy.typing import NDArray
 
 from xdplb.control.records import BackendRecord, DrainRecord, State
 from xdplb.control.views import DrainState, DrainView
-from xdplb.dataplane.layout import FLOW_FIN, FLOW_RST
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import FlowRecords
 
-__all__ = ["FIN_QUIET_SECONDS", "FlowCounts", "count_flows", "drain_view", "open_flows"]
+__all__ = ["FIN_QUIET_SECONDS", "HANDSHAKE_SECONDS", "FlowCounts", "count_flows", "drain_view", "open_flows"]
 
 FIN_QUIET_SECONDS = 5.0
 """After the client's FIN and this much silence a connection has ended: the backend's own FIN is not seen."""
+
+HANDSHAKE_SECONDS = 10.0
+"""A client that sent a SYN this long ago and nothing since has no connection: it was refused, or was a flood.
+
+The backend's RST goes straight to the client and is not seen here.
+"""
 
 _IDS = 1 << 16
 _NO_EPOCH = -1
@@ -55,9 +61,14 @@ def open_flows(flows: FlowRecords, state: State) -> NDArray[np.bool_]:
 
 
 def count_flows(flows: FlowRecords, live: NDArray[np.bool_], state: State, at: datetime) -> FlowCounts:
-    """Count the open connections of each backend; `live` are the records of such, in a scan begun at `at`."""
+    """Count the open connections of each backend; `live` are the records of such, in a scan begun at `at`.
+
+    A handshake that came to nothing is not counted, or one refused connection would hold up a drain for as long as
+    the VIP bridges silence. Its record is kept all the same.
+    """
+    begun = ((flows.flags & FLOW_ESTABLISHED) != 0) | (flows.age < HANDSHAKE_SECONDS)
     epochs = {backend.id: backend.epoch for _, backend in state.backends()}
-    return FlowCounts(at, np.bincount(flows.backend[live], minlength=_IDS), epochs)
+    return FlowCounts(at, np.bincount(flows.backend[live & begun], minlength=_IDS), epochs)
 
 
 def drain_view(record: BackendRecord, drain: DrainRecord, counts: FlowCounts | None, now: datetime) -> DrainView:

@@ -215,6 +215,21 @@ def test_dr_through_a_gateway_cannot_be_and_says_so(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_new_backend_is_answered_for_once_its_next_hop_is_in_the_maps(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await manager.create_vip(WEB)
+        world.hops.lose("10.0.0.1")
+        asyncio.get_running_loop().call_later(0.05, world.hops.set, "10.0.0.1", None)
+        await manager.create_backend("web", backend(1))
+        assert world.plane.read_backends()[1].usable
+        world.hops.lose("10.0.0.2")
+        async with asyncio.timeout(1):
+            await manager.create_backend("web", backend(2))
+        assert not world.plane.read_backends()[2].usable
+
+    run(tmp_path, scenario)
+
+
 def test_a_restart_waits_for_the_next_hops_it_knew(tmp_path: Path) -> None:
     world = World(tmp_path)
 
@@ -287,7 +302,8 @@ def test_a_drain_is_not_over_before_idle_connections_had_time_to_speak(tmp_path:
         (FLOW_ESTABLISHED | FLOW_FIN, 4.0, 0, 1),
         (FLOW_ESTABLISHED | FLOW_FIN, 6.0, 0, 0),
         (FLOW_RST, 0.0, 0, 0),
-        (0, 0.0, 0, 1),
+        (0, 9.0, 0, 1),
+        (0, 11.0, 0, 0),
         (FLOW_ESTABLISHED, 0.0, 3, 0),
     ],
 )
