@@ -36,13 +36,17 @@ class Download:
         """Bytes that have arrived."""
         return self._content.stat().st_size if self._content.exists() else 0
 
+    def cancel(self) -> None:
+        """End it where it is."""
+        self._curl.terminate()
+        self._curl.communicate()
+
     def finish(self, timeout: float) -> str:
         """Wait for its end and return what is wrong with what arrived: nothing, if every byte is right."""
         try:
             _, message = self._curl.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            self._curl.kill()
-            self._curl.communicate()
+            self.cancel()
             return f"it had not ended after {timeout:g} s"
         if self._curl.returncode != 0:
             return f"curl ended with {self._curl.returncode}: {message.strip()}"
