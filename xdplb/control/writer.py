@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
@@ -40,6 +41,7 @@ Edit = Callable[[State], State]
 
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
+_NEW_NEXT_HOP_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
 
@@ -75,7 +77,8 @@ class Writer:
         self._ipip_source = ipip_source
         self._lock = asyncio.Lock()
         self._disk, self._maps = Worker("xdplb-state"), Worker("xdplb-maps")
-        self._disturbed = asyncio.Event()
+        self._disturbed, self._applied = asyncio.Event(), asyncio.Event()
+        self._resolved: set[IPv4Address] = set()
         self._unsaved: set[int] = set()
         self._running: set[asyncio.Task[Any]] = set()
         self._retry_seconds = 0.0
@@ -97,12 +100,14 @@ class Writer:
         await self._maps.stop()
 
     async def change(self, edit: Edit) -> Change:
-        """Make a change: the maps hold it when this returns.
+        """Make a change: the maps hold it when this returns, the next hops of new backends too if they are quick.
 
         Raises what `edit` raises, PlatformError when it could not be saved (nothing is changed) or when the data
         plane has not taken it (it is kept, and tried again).
         """
-        return await self._to_the_end(self._change(edit))
+        done = await self._to_the_end(self._change(edit))
+        await self._wait_sent_to(_addresses(done.after) - _addresses(done.before), _NEW_NEXT_HOP_SECONDS)
+        return done
 
     async def preview(self, edit: Edit) -> DryRun:
         """Say what a change would do."""
@@ -122,7 +127,7 @@ class Writer:
         Slots of a backend without a next hop move: a restart must not plan before it knows what it knew.
         """
         in_use = await self._maps(self.applier.addresses_in_use)
-        sent_to = in_use & {record.backend.address for _, record in self.state.backends()}
+        sent_to = in_use & _addresses(self.state)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(self._next_hops.lookup(address).next_hop is None for address in sent_to):
@@ -162,7 +167,7 @@ class Writer:
     def watch(self) -> None:
         """Tell next hops and checks what there is to watch now."""
         self._names = {record.id: (vip.vip.key, record.backend.address) for vip, record in self.state.backends()}
-        self._next_hops.watch(frozenset(record.backend.address for _, record in self.state.backends()))
+        self._next_hops.watch(_addresses(self.state))
         if self._checker is not None:
             last_known = {backend_id: known.health for backend_id, known in self.health.items()}
             self._checker.watch(check_targets(self.state), last_known)
@@ -230,6 +235,16 @@ class Writer:
             self._disturbed.set()
             raise
         self.observed, self.last_error, self._retry_seconds = state, "", 0.0
+        self._resolved = {address for address, found in observed.next_hops.items() if found.next_hop is not None}
+        self._applied.set()
+
+    async def _wait_sent_to(self, addresses: AbstractSet[IPv4Address], seconds: float) -> None:
+        """Return when the maps hold the next hops of these, but after `seconds` at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not addresses <= self._resolved:
+                    self._applied.clear()
+                    await self._applied.wait()
 
     async def _save_health(self) -> None:
         unsaved, self._unsaved = self._unsaved, set()
@@ -246,8 +261,7 @@ class Writer:
             return await self._maps(work)
 
     def _observe(self, state: State, health: Mapping[int, KnownHealth]) -> Observed:
-        addresses = {record.backend.address for _, record in state.backends()}
-        next_hops = {address: self._next_hops.lookup(address) for address in addresses}
+        next_hops = {address: self._next_hops.lookup(address) for address in _addresses(state)}
         return Observed(dict(health), next_hops, self._ipip_source)
 
     async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
@@ -261,3 +275,7 @@ class Writer:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # marks it as seen: the caller may be gone
+
+
+def _addresses(state: State) -> frozenset[IPv4Address]:
+    return frozenset(record.backend.address for _, record in state.backends())
