@@ -76,7 +76,7 @@ ROWS = [
 ]
 
 # RFC 6040, figure 4: rows are the inner field, columns the outer one, in the order NOT_ECT, ECT0, ECT1, CE.
-ECN_OUT = {
+ECN_OUT: dict[int, dict[int, int | None]] = {
     NOT_ECT: {NOT_ECT: NOT_ECT, ECT0: NOT_ECT, ECT1: NOT_ECT, CE: None},
     ECT0: {NOT_ECT: ECT0, ECT0: ECT0, ECT1: ECT1, CE: CE},
     ECT1: {NOT_ECT: ECT1, ECT0: ECT1, ECT1: ECT1, CE: CE},

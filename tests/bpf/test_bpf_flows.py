@@ -201,9 +201,8 @@ def test_packet(balancer: Balancer, row: Row) -> None:
 
     result = balancer.send(frame)
 
-    dropped = isinstance(row.to, str)
-    assert result.verdict == (XDP_DROP if dropped else XDP_TX)
-    assert result.packet == (frame if dropped else packets.through_dr(frame, row.to))
+    assert result.verdict == (XDP_DROP if isinstance(row.to, str) else XDP_TX)
+    assert result.packet == (frame if isinstance(row.to, str) else packets.through_dr(frame, row.to))
     assert balancer.record(protocol) == row.after
     _check_counters(balancer, row, VIP_IDS[protocol], len(frame))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ipaddress import IPv4Address
 
 import numpy as np
@@ -33,7 +35,7 @@ FRAMES = {
 }
 
 
-def set_up(balancer: Balancer, forward: Forward, **fields: object) -> int:
+def set_up(balancer: Balancer, forward: Forward, **fields: Any) -> int:
     """Send everything to one backend; return its id."""
     backend_id = IPIP if forward is Forward.IPIP else DR
     balancer.set_up(slot(backend_id), [backend(backend_id, forward=forward, **fields)])

@@ -122,6 +122,7 @@ def test_a_health_check_is_set_shown_with_what_it_found_and_removed(api: Api):
     assert (body["type"], body["path"], body["port"], body["expect_status"]) == ("http", "/healthz", None, [200])
     assert (body["interval_seconds"], body["target"]) == (1, "backend")
 
+    assert api.client.portal is not None
     api.client.portal.call(api.health.flip, "10.0.0.11", Health.DOWN, "connection refused")
     [found] = api.ask("GET", CHECK).json()["status"]["backends"]
     assert (found["backend"], found["health"], found["last_passed"]) == ("10.0.0.11", "down", False)

@@ -192,8 +192,8 @@ def test_over_tcp_what_a_web_page_could_send_is_refused(where: str):
     if where.startswith("[") and not Path("/proc/net/if_inet6").exists():
         pytest.skip("no IPv6 here")
     with serving(where) as (_, told):
-        host, _, port = told.removeprefix("http://").rpartition(":")
-        address, port = host.strip("[]"), int(port)
+        host, _, digits = told.removeprefix("http://").rpartition(":")
+        address, port = host.strip("[]"), int(digits)
 
         def get(**headers: str) -> int:
             status, body = _get(http.client.HTTPConnection(address, port, timeout=10), **headers)
