@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,8 +52,6 @@ def shown(daemon: Daemon, *words: str) -> dict[str, str]:
 
 def rows(told: str) -> list[list[str]]:
     """Return the cells of a table."""
-    import re
-
     return [re.split(r" {2,}", line.strip()) for line in told.splitlines() if line]
 
 
@@ -303,3 +304,35 @@ def test_the_version_is_that_of_the_command_and_of_the_daemon(daemon: Daemon, tm
 
 def test_the_environment_names_the_daemon_too(daemon: Daemon):
     assert xdplb("vip", "ls", XDPLB_SOCKET=str(daemon.socket)).returncode == 0
+
+
+HEAVY = {"asyncio", "bcc", "fastapi", "numpy", "pydantic", "pyroute2", "rich", "sqlite3", "uvicorn"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["vip", "ls"],
+        ["vip", "add", "203.0.113.77:80/tcp", "--check", "tcp"],
+        ["backend", "ls", "web"],
+        ["backend", "drain", "web", "10.0.0.1", "--wait", "--quiet", "0s"],
+        ["health", "set", "web", "--type", "tcp"],
+        ["status", "--wait"],
+        ["stats"],
+        ["version"],
+        ["up", "--help"],
+    ],
+)
+def test_a_client_command_loads_nothing_that_only_the_daemon_needs(web: Daemon, words: list[str]):
+    program = "import sys; from xdplb.cli.main import run; code = run(); print(code, *sys.modules, file=sys.stderr)"
+    told = subprocess.run(
+        [sys.executable, "-c", program, "--socket", str(web.socket), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    code, *modules = told.stderr.splitlines()[-1].split()
+    assert code == "0", told.stderr
+    assert "xdplb.cli.main" in modules
+    assert HEAVY & set(modules) == set()

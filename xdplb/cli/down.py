@@ -40,15 +40,13 @@ Examples:
 def command(interfaces: tuple[str, ...], everything: bool, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
     """Detach xdplb from NICs; after the last one, program, maps and pins are gone.
 
-    It works whether the daemon runs or not: one that runs on these NICs is stopped first, and one that runs on other
-    NICs too is left alone (exit 4). The VIPs stay in the state dir, so that `xdplb up` has them again.
+    It works whether the daemon runs or not: one that runs on these NICs is stopped first, and one that serves others
+    besides is left alone (exit 4). The VIPs stay in the state dir, so that `xdplb up` has them again.
     """
     if bool(interfaces) == everything:
         raise click.UsageError("name the NICs to detach from, such as eth0, or give --all")
     require_privileges("detaching from a NIC")
-    holder = find_holder(pin_dir)
-    if holder is not None:
-        _require_whole(holder, interfaces)
+    holder = _holder_of(pin_dir, interfaces)
     if dry_run:
         _foretell(pin_dir, interfaces, holder, as_json)
         return
@@ -60,14 +58,23 @@ def command(interfaces: tuple[str, ...], everything: bool, pin_dir: Path, dry_ru
     _tell(removed, holder, as_json)
 
 
-def _require_whole(holder: Holder, interfaces: tuple[str, ...]) -> None:
-    """Refuse to take some NICs from under a daemon that serves others too."""
+def _holder_of(pin_dir: Path, interfaces: tuple[str, ...]) -> Holder | None:
+    """Return the daemon that has to stop for this, None where none runs or it serves none of these NICs.
+
+    Raises ConflictError where it serves some of them and others too: those are not to lose their daemon.
+    """
+    holder = find_holder(pin_dir)
+    if holder is None or not interfaces:
+        return holder
     others = [name for name in holder.interfaces if name not in interfaces]
-    if interfaces and others:
+    if len(others) == len(holder.interfaces):
+        return None
+    if others:
         raise ConflictError(
             f"a daemon (pid {holder.pid}) serves {', '.join(others)} too",
             hint="name all its NICs or give --all; or stop it, then take down the one, then start it on the others",
         )
+    return holder
 
 
 def _stop(holder: Holder) -> None:

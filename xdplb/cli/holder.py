@@ -54,21 +54,29 @@ def hold(holder: Holder, run_dir: Path = RUN_DIR) -> Iterator[None]:
 
 
 def find_holder(pin_dir: Path, run_dir: Path = RUN_DIR) -> Holder | None:
-    """Return the living daemon of this pin dir, None where there is none."""
+    """Return the living daemon of this pin dir, None where there is none.
+
+    Raises ConflictError where there is one that does not say who it is.
+    """
     path = _folder_file("pins", str(pin_dir), run_dir)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        return _read(descriptor) if _is_locked(descriptor) else None
+        if not _is_locked(descriptor):
+            return None
+        holder = _read(descriptor)
     finally:
         os.close(descriptor)
+    if holder is None:
+        raise ConflictError(f"{pin_dir} is held by a process that does not say who it is", hint=f"fuser {path} tells")
+    return holder
 
 
 def _interface_file(interface: str, run_dir: Path) -> Path:
     """Return the file of a NIC; NICs of two network namespaces may have one name."""
-    return run_dir / f"{Path('/proc/self/ns/net').stat().st_ino}-{interface}.lock"
+    return run_dir / f"{Path('/proc/thread-self/ns/net').stat().st_ino}-{interface}.lock"
 
 
 def _folder_file(kind: str, folder: str, run_dir: Path) -> Path:
@@ -90,8 +98,8 @@ def _lock(path: Path, what: str, holder: Holder) -> Iterator[None]:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
         yield
-        path.unlink(missing_ok=True)
     finally:
+        path.unlink(missing_ok=True)  # while it is locked, so that it is ours
         os.close(descriptor)
 
 

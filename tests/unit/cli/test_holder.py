@@ -62,6 +62,20 @@ def test_nothing_is_left_behind(tmp_path: Path, run_dir: Path):
     assert find_holder(tmp_path / "pins", run_dir) is None
 
 
+def test_nothing_is_left_behind_after_an_error(tmp_path: Path, run_dir: Path):
+    with pytest.raises(RuntimeError), hold(holder(tmp_path, "eth0"), run_dir):
+        raise RuntimeError
+    assert list(run_dir.iterdir()) == []
+
+
+def test_a_holder_that_does_not_say_who_it_is_is_not_taken_for_none(tmp_path: Path, run_dir: Path):
+    with hold(holder(tmp_path, "eth0"), run_dir):
+        for path in run_dir.iterdir():
+            path.write_text("")
+        with pytest.raises(ConflictError, match="does not say who it is"):
+            find_holder(tmp_path / "pins", run_dir)
+
+
 def test_a_killed_holder_holds_nothing(tmp_path: Path, run_dir: Path):
     program = (
         "import os, signal, sys\n"

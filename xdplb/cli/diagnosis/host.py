@@ -87,7 +87,7 @@ def jit(setting: Path) -> Finding:
     try:
         enabled = setting.read_text(encoding="ascii").strip() != "0"
     except FileNotFoundError:
-        return ok("BPF JIT", "always on: this kernel has no switch for it")
+        return ok("BPF JIT", "no switch for it here: it is always on, or this is a network namespace")
     except OSError:
         return warn("BPF JIT", "it cannot be told whether it is on", "run doctor as root")
     if enabled:

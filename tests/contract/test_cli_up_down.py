@@ -1,0 +1,236 @@
+"""`xdplb up`, `down`, `doctor` and `decap` on a NIC, in namespaces of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.private_host import add_nic, private_host
+from xdplb.dataplane.libbpf import Fd, link_create_xdp
+from xdplb.dataplane.single import pass_program
+from xdplb.net.links import link
+
+from .cli_harness import Told, xdplb
+
+START = "60s"
+
+
+class Host:
+    """A host with the NICs eth0 and eth1."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pins = folder / "bpf" / "xdplb"
+        self.socket = folder / "api.sock"
+
+    def up_command(self, *nics: str) -> list[str]:
+        command = [str(Path(sys.executable).with_name("xdplb")), "up", *nics, "--pin-dir", str(self.pins)]
+        return [*command, "--listen", f"unix:{self.socket}", "--state-dir", str(self.folder / "state")]
+
+    @contextmanager
+    def up(self, *nics: str) -> Iterator[subprocess.Popen[str]]:
+        """Run `xdplb up` while in the block."""
+        with subprocess.Popen(self.up_command(*nics), stderr=subprocess.PIPE, text=True) as daemon:
+            try:
+                waiting = self.run("status", "--wait", "--timeout", START)
+                assert waiting.returncode == 0, waiting.stderr + str(daemon.poll())
+                yield daemon
+            finally:
+                if daemon.poll() is None:
+                    daemon.kill()
+
+    def up_refused(self, *nics: str) -> Told:
+        return subprocess.run(self.up_command(*nics), capture_output=True, text=True, check=False, timeout=60)
+
+    def run(self, *arguments: str) -> Told:
+        return xdplb("--socket", str(self.socket), *arguments)
+
+    def down(self, *arguments: str) -> Told:
+        return self.run("down", *arguments, "--pin-dir", str(self.pins))
+
+    def is_clean(self) -> bool:
+        return not self.pins.exists() and all(link(name).xdp is None for name in ("eth0", "eth1"))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    (tmp_path / "bpf").mkdir()
+    with private_host(tmp_path / "bpf"):
+        for name in ("eth0", "eth1"):
+            add_nic(name)
+        yield Host(tmp_path)
+
+
+@pytest.mark.root
+def test_down_stops_a_running_daemon_and_leaves_nothing(host: Host):
+    with host.up("eth0") as daemon:
+        foretold = host.down("eth0", "--dry-run")
+        assert f"would change: the daemon (pid {daemon.pid}) is stopped" in foretold.stdout
+        assert "would change: xdplb is detached from eth0" in foretold.stdout
+        assert daemon.poll() is None
+        told = host.down("eth0")
+        assert told.returncode == 0, told.stderr
+        assert f"stopping the daemon (pid {daemon.pid})" in told.stderr
+        assert "removed: the program on eth0" in told.stderr
+        assert daemon.wait(10) == 0
+    assert host.is_clean()
+    again = host.down("eth0")
+    assert (again.returncode, again.stderr) == (0, "nothing to remove: xdplb is not attached there\n")
+
+
+@pytest.mark.root
+def test_what_a_killed_daemon_left_is_taken_up_again_and_taken_down(host: Host):
+    with host.up("eth0") as daemon:
+        host.run("vip", "add", "203.0.113.10:80/tcp", "--name", "web")
+        attached = link("eth0").xdp
+        assert attached is not None
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait()
+    assert link("eth0").xdp == attached
+    with host.up("eth0") as daemon:
+        assert link("eth0").xdp == attached
+        assert host.run("vip", "show", "web").returncode == 0
+        daemon.terminate()
+        _, log = daemon.communicate(timeout=20)
+        assert "the program stays on eth0" in log
+    assert link("eth0").xdp == attached
+    told = json.loads(host.down("--all", "-o", "json").stdout)
+    assert told["stopped_pid"] is None
+    assert "the program on eth0" in told["removed"]
+    assert host.is_clean()
+
+
+@pytest.mark.root
+def test_one_nic_is_not_taken_from_a_daemon_that_serves_others(host: Host):
+    with host.up("eth0", "eth1") as daemon:
+        told = host.down("eth0")
+        assert told.returncode == 4
+        assert f"pid {daemon.pid}" in told.stderr
+        assert "eth1" in told.stderr
+        assert "nothing to remove" in host.down("lo").stderr
+        assert daemon.poll() is None
+        assert host.down("eth1", "eth0").returncode == 0
+    assert host.is_clean()
+
+
+@pytest.mark.root
+def test_a_second_one_on_a_nic_is_refused_by_name_of_the_first(host: Host, tmp_path: Path):
+    with host.up("eth0") as daemon:
+        other = Host(tmp_path / "other")
+        other.pins = tmp_path / "bpf" / "other"
+        told = other.up_refused("eth1", "eth0")
+        assert told.returncode == 4
+        assert f"eth0 is held by another xdplb (pid {daemon.pid}" in told.stderr
+        assert str(host.pins) in told.stderr
+        assert not other.pins.exists()
+        assert host.run("status").returncode == 0
+        assert link("eth1").xdp is None
+        host.down("--all")
+
+
+@pytest.mark.root
+def test_a_nic_that_is_not_there_is_one_sentence(host: Host):
+    told = host.up_refused("nosuch0")
+    assert told.returncode == 1
+    assert told.stderr.startswith("xdplb: error: there is no NIC nosuch0")
+    assert len(told.stderr.splitlines()) == 2
+    assert "eth0" in told.stderr
+    assert host.is_clean()
+    assert not host.socket.exists()
+
+
+@pytest.mark.root
+def test_a_folder_on_no_bpffs_is_one_sentence(host: Host):
+    host.pins = host.folder / "plain"
+    told = host.up_refused("eth0")
+    assert told.returncode == 1
+    assert "is not in a BPF file system" in told.stderr
+    assert len(told.stderr.splitlines()) == 2
+
+
+@pytest.mark.root
+def test_a_program_of_somebody_else_stays_and_is_named(host: Host):
+    with pass_program() as program, _attached(program, "eth0"):
+        foreign = link("eth0").xdp
+        assert foreign is not None
+        told = host.up_refused("eth0")
+        assert told.returncode == 4
+        assert str(foreign.program_id) in told.stderr
+        found = host.run("doctor", "eth0", "--pin-dir", str(host.pins), "-o", "json")
+        assert found.returncode == 1
+        failed = [each for each in json.loads(found.stdout)["findings"] if each["level"] == "fail"]
+        assert [each["check"] for each in failed] == ["eth0 XDP program"]
+        assert f"id {foreign.program_id}" in failed[0]["detail"]
+        assert link("eth0").xdp == foreign
+    assert host.is_clean()
+
+
+@contextmanager
+def _attached(program: Fd, nic: str) -> Iterator[None]:
+    with link_create_xdp(program, link(nic).ifindex, 0):
+        yield
+
+
+@pytest.mark.root
+def test_the_doctor_knows_our_own_program_and_the_backends_out_of_reach(host: Host):
+    with host.up("eth0"):
+        host.run("vip", "add", "203.0.113.10:80/tcp", "--name", "web", "--forward", "ipip")
+        assert host.run("doctor", "--pin-dir", str(host.pins)).returncode == 0
+        host.run("backend", "add", "web", "198.51.100.7")
+        told = host.run("doctor", "--pin-dir", str(host.pins))
+        assert told.returncode == 1
+        assert "ok    eth0 XDP program: xdplb's" in told.stdout
+        assert "fail  backend 198.51.100.7 of 203.0.113.10:80/tcp" in told.stdout
+        assert "fix: " in told.stdout
+        host.down("--all")
+
+
+@pytest.mark.root
+def test_decap_comes_and_goes(host: Host):
+    subprocess.run(["ip", "address", "add", "10.0.0.9/24", "dev", "eth0"], check=True)
+    pins = ["--pin-dir", str(host.pins)]
+    assert host.run("decap", "up", "eth0", "--dry-run", *pins).stdout == "would change: IPIP is unwrapped on eth0\n"
+    assert link("eth0").xdp is None
+    assert host.run("decap", "up", "eth0", *pins).stderr == "IPIP is unwrapped on eth0 (native mode)\n"
+    assert host.run("decap", "up", "eth0", *pins).stderr == "IPIP is unwrapped on eth0 (native mode) already\n"
+    assert link("eth0").xdp is not None
+    assert "removed: the program on eth0" in host.run("decap", "down", "eth0", *pins).stderr
+    assert "nothing to remove" in host.run("decap", "down", "eth0", *pins).stderr
+    assert host.is_clean()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["up", "eth0"],
+        ["down", "eth0"],
+        ["down", "--all"],
+        ["decap", "up", "eth0"],
+        ["decap", "down", "eth0"],
+        ["backend-host", "setup", "203.0.113.10", "--interface", "lo"],
+        ["backend-host", "undo", "203.0.113.10"],
+    ],
+)
+def test_what_needs_root_says_so_in_one_sentence(tmp_path: Path, words: list[str]):
+    plain = [shutil.which("setpriv") or "setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*(plain if os.geteuid() == 0 else []), str(Path(sys.executable).with_name("xdplb")), *words]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert told.returncode == 1
+    assert "needs root (it lacks CAP_NET_ADMIN" in told.stderr
+    assert told.stderr.endswith("hint: run it with sudo\n")
+
+
+@pytest.mark.parametrize("words", [["down"], ["down", "eth0", "--all"]])
+def test_down_wants_nics_or_all(words: list[str]):
+    told = xdplb(*words)
+    assert told.returncode == 2
+    assert "--all" in told.stderr
