@@ -14,7 +14,7 @@
  *
  * One set-associative table of our own instead of a BPF hash map: a lookup is one multiply and one cache line where
  * the kernel's hash is a call, jhash and a walk (5 against 25 ns), and the whole table is swapped at once. The control
- * plane picks `seed` such that no group overflows.
+ * plane picks the odd multiplier `seed` such that no group overflows.
  */
 #define VIP_GROUP_SIZE 4
 

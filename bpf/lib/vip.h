@@ -8,7 +8,6 @@
 
 #define VIP_KEY_BITS                                                                                         \
 	0x00ffffffffffffffULL /* of an entry's first word: address, port, protocol; the rest is flags */
-#define VIP_HASH_MULTIPLIER 0x9e3779b97f4a7c15ULL
 #define VIP_GROUP_SHIFT (64 - __builtin_ctz(VIP_GROUPS))
 
 /* A fragment has no ports: its key, with port and protocol 0, is there for each address that has VIPs. */
@@ -33,8 +32,7 @@ static __always_inline const struct vip_entry *vip_find(__u64 key)
 	index = bpf_map_lookup_elem(inner, &zero);
 	if (!index)
 		return NULL;
-	entry = &index->entries[((key ^ index->seed) * VIP_HASH_MULTIPLIER >> VIP_GROUP_SHIFT) *
-	                        VIP_GROUP_SIZE];
+	entry = &index->entries[(key * index->seed >> VIP_GROUP_SHIFT) * VIP_GROUP_SIZE];
 #pragma unroll
 	for (int i = 0; i < VIP_GROUP_SIZE; i++, entry++) {
 		if ((load_u64(entry) & VIP_KEY_BITS) == key)

@@ -19,6 +19,8 @@ __all__ = ["DEBIAN_ARCHITECTURE", "find", "merge"]
 
 DEBIAN_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
+CACHE = Path("/var/cache/xdplb")
+
 
 def find(
     cache_dir: Path | None = None,
@@ -29,7 +31,7 @@ def find(
 ) -> Path | None:
     """Return the folder for BCC_KERNEL_SOURCE, None where bcc finds the headers by itself.
 
-    A merged tree is kept in `cache_dir`, or in /var/cache/xdplb, or else in a temporary folder. PlatformError, with the
+    A merged tree is kept in `cache_dir`, or in CACHE, or else in a temporary folder. PlatformError, with the
     command that installs them, where there are none.
     """
     given = os.environ.get("BCC_KERNEL_SOURCE")
@@ -74,7 +76,7 @@ def _version(folder: Path) -> tuple[int, ...]:
 def _merged(common: Path, flavour: Path, cache_dir: Path | None) -> Path:
     failure = "no folder for them is ours"
     temporary = Path(tempfile.gettempdir()) / f"xdplb-{os.geteuid()}"
-    for folder in filter(None, (cache_dir, Path("/var/cache/xdplb"), temporary)):
+    for folder in filter(None, (cache_dir, CACHE, temporary)):
         try:
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             if folder.stat().st_uid != os.geteuid():
@@ -83,7 +85,7 @@ def _merged(common: Path, flavour: Path, cache_dir: Path | None) -> Path:
         except OSError as error:
             failure = str(error)
     raise PlatformError(
-        f"the kernel headers could not be merged: {failure}", hint="make /var/cache/xdplb writable, with free space"
+        f"the kernel headers could not be merged: {failure}", hint=f"make {CACHE} writable, with free space"
     )
 
 

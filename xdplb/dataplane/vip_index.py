@@ -1,11 +1,13 @@
 """The VIP index: a set-associative table of our own (see bpf/lib/layout.h), built here and searched in the kernel.
 
-A VIP lies in one group of VIP_GROUP_SIZE entries, which its key and a seed choose. The groups are sparse (at most one
-entry for two groups), so that a seed with which no group overflows is soon found.
+A VIP lies in one group of VIP_GROUP_SIZE entries: the upper bits of its key times a seed. The groups are sparse (at
+most one entry for two groups), and the seed is the multiplier, so that keys in a row cannot collide under all seeds:
+one with which no group overflows is soon found.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 
@@ -20,7 +22,6 @@ from .plane import VipEntry
 
 __all__ = ["build", "group_of", "parse"]
 
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 MAX_SEEDS = 20_000
 PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
@@ -64,8 +65,7 @@ def group_of(entries: NDArray[np.void], seed: int, groups: int) -> NDArray[np.in
     port = np.ascontiguousarray(entries["port"]).view("<u2").astype(np.uint64)
     protocol = entries["protocol"].astype(np.uint64)
     key = address | port << np.uint64(32) | protocol << np.uint64(48)
-    hashed = (key ^ np.uint64(seed)) * MULTIPLIER
-    group: NDArray[np.int64] = (hashed >> np.uint64(65 - groups.bit_length())).astype(np.int64)
+    group: NDArray[np.int64] = (key * np.uint64(seed) >> np.uint64(65 - groups.bit_length())).astype(np.int64)
     return group
 
 
@@ -92,5 +92,6 @@ def _find_seed(entries: NDArray[np.void], groups: int) -> tuple[int, NDArray[np.
 
 
 def _seeds() -> Iterator[int]:
-    """Yield numbers that look random and are the same each time, so that the same VIPs make the same index."""
-    return ((number * 0xD1342543DE82EF95 + 0x2545F4914F6CDD1D) % 2**64 for number in range(MAX_SEEDS))
+    """Yield odd numbers that look random and are the same each time, so that the same VIPs make the same index."""
+    generator = random.Random(0)  # noqa: S311 - no secret
+    return (generator.getrandbits(64) | 1 for _ in range(MAX_SEEDS))

@@ -1,0 +1,421 @@
+"""Loading, taking up and taking down, with real programs on veths in namespaces of the test's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from tests.private_host import add_nic, ip, private_host, remove_nic
+from xdplb.dataplane import libbpf, maps, pins, programs
+from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.loader import LoadOptions, decap_down, decap_up, load, pass_program, unload
+from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.plane import Capacity, VipEntry
+from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, PlatformError
+from xdplb.model.vip import VipKey
+
+pytestmark = pytest.mark.root
+
+CAPACITY = Capacity(vips=16, backends=64, flows=4096)
+VIP = VipEntry(3, VipKey.parse("203.0.113.10:443/tcp"), track_always=False, hash_source=False, idle_seconds=60)
+NATIVE = 1 << 2
+
+
+@pytest.fixture
+def bpffs() -> Iterator[Path]:
+    """A bpffs and a NIC eth0 that nobody else sees."""
+    with tempfile.TemporaryDirectory() as folder, private_host(Path(folder)) as mounted:
+        add_nic("eth0")
+        yield mounted
+
+
+@pytest.fixture
+def pin_dir(bpffs: Path) -> Path:
+    return bpffs / "xdplb"
+
+
+def up(pin_dir: Path, *interfaces: str, mode: str = "auto", capacity: Capacity | None = CAPACITY) -> BccPlane:
+    return load(LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=capacity))
+
+
+def left(bpffs: Path) -> list[str]:
+    """Return what is pinned, without the two files that every bpffs has."""
+    return sorted(path.name for path in bpffs.rglob("*") if path.suffix != ".debug")
+
+
+def program_on(nic: str) -> int:
+    """Return the id of the program on a NIC, 0 where there is none."""
+    return libbpf.xdp_program_id(socket.if_nametoindex(nic))
+
+
+def forbid_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_program(*_: object, **__: object) -> None:
+        pytest.fail("it compiled")
+
+    monkeypatch.setattr(programs, "compile_program", compile_program)
+
+
+def change_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = programs.flatten
+    monkeypatch.setattr(programs, "flatten", lambda main: original(main) + "\n/* newer */\n")
+
+
+def test_attaches_and_pins(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    (attachment,) = plane.attachments()
+    assert (attachment.interface, attachment.mode) == ("eth0", "native")
+    with libbpf.obj_get(pin_dir / "link_eth0") as link:
+        assert libbpf.link_info(link).program_id == attachment.program_id
+    assert plane.maps.tx_ports.read(attachment.ifindex) == attachment.ifindex.to_bytes(4, "little")
+
+
+def test_a_restart_takes_up_what_is_pinned_without_compiling(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = up(pin_dir)
+    first.write_vips([VIP])
+    forbid_compiling(monkeypatch)
+    for capacity in (CAPACITY, None):
+        again = up(pin_dir, capacity=capacity)
+        assert again.attachments() == first.attachments()
+        assert again.read_vips() == {VIP.id: VIP}
+        assert again.capacity == CAPACITY
+
+
+def test_a_newer_program_is_swapped_under_the_link(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_nic("eth1")
+    first = up(pin_dir, "eth0", "eth1")
+    first.write_vips([VIP])
+    before = {found.interface: found.program_id for found in first.attachments()}
+    with libbpf.obj_get(pin_dir / "link_eth0") as link:
+        link_id = libbpf.link_info(link).id
+    change_source(monkeypatch)
+    again = up(pin_dir)
+    after = {found.interface: found.program_id for found in again.attachments()}
+    assert after.keys() == before.keys()
+    assert after["eth0"] == after["eth1"] != before["eth0"]
+    assert again.read_vips() == {VIP.id: VIP}
+    with libbpf.obj_get(pin_dir / "link_eth0") as link:
+        assert libbpf.link_info(link).id == link_id
+    assert not (pin_dir / "program_next").exists()
+
+
+def test_maps_of_another_size_are_not_taken_up(pin_dir: Path) -> None:
+    up(pin_dir)
+    with pytest.raises(ConflictError, match="they hold 64 backends, 65 were asked for") as refused:
+        up(pin_dir, capacity=Capacity(16, 65, 4096))
+    assert "xdplb down --all" in refused.value.hint
+    assert program_on("eth0") > 0
+
+
+def test_maps_of_another_layout_are_not_taken_up(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    up(pin_dir)
+    monkeypatch.setattr("xdplb.dataplane.layout.LAYOUT_VERSION", 99)
+    with pytest.raises(ConflictError, match="layout is version 1, this xdplb has 99"):
+        up(pin_dir)
+
+
+def test_a_second_nic_is_added(pin_dir: Path) -> None:
+    up(pin_dir)
+    add_nic("eth1.5")
+    plane = up(pin_dir, "eth1.5")
+    assert [found.interface for found in plane.attachments()] == ["eth0", "eth1.5"]
+    assert unload(pin_dir, ["eth1.5"]) == ["the program on eth1.5"]
+    assert [found.interface for found in plane.attachments()] == ["eth0"]
+
+
+def test_a_nic_that_was_made_anew_is_attached_again(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = up(pin_dir)
+    remove_nic("eth0")
+    assert plane.attachments() == []
+    add_nic("eth0")
+    assert program_on("eth0") == 0
+    forbid_compiling(monkeypatch)
+    (attachment,) = up(pin_dir).attachments()
+    assert program_on("eth0") == attachment.program_id
+
+
+def test_a_nic_that_was_renamed_is_known_by_both_names(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    ip("link set eth0 down")
+    ip("link set eth0 name lan0")
+    assert [found.interface for found in plane.attachments()] == ["lan0"]
+    assert "the program on eth0" in unload(pin_dir, ["lan0"])
+    assert program_on("lan0") == 0
+
+
+def test_an_unknown_nic_is_refused_with_those_there_are(bpffs: Path, pin_dir: Path) -> None:
+    with pytest.raises(NotFoundError, match="no NIC eth7") as refused:
+        up(pin_dir, "eth7")
+    assert "eth0" in refused.value.hint
+    assert left(bpffs) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"mode": "fast"}, "mode"),
+        ({"capacity": Capacity(vips=8193)}, "--max-vips"),
+        ({"capacity": Capacity(backends=65536)}, "--max-backends"),
+        ({"capacity": Capacity(flows=0)}, "--max-flows"),
+    ],
+)
+def test_impossible_options_are_refused(bpffs: Path, pin_dir: Path, changes: dict[str, object], word: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        load(LoadOptions(("eth0",), pin_dir=pin_dir, **changes))
+    assert word in str(refused.value)
+    assert left(bpffs) == []
+
+
+def test_a_foreign_program_is_refused_by_name(bpffs: Path, pin_dir: Path) -> None:
+    with pass_program() as program, libbpf.link_create_xdp(program, socket.if_nametoindex("eth0"), NATIVE):
+        with pytest.raises(ConflictError, match=r"another XDP program on it: 'pass' \(id \d+\)"):
+            up(pin_dir)
+        assert left(bpffs) == []
+
+
+def test_a_nic_held_by_another_pin_dir_names_it(bpffs: Path, pin_dir: Path) -> None:
+    up(pin_dir)
+    with pytest.raises(ConflictError, match=f"pinned in {pin_dir}"):
+        up(bpffs / "second")
+    assert not (bpffs / "second").exists()
+
+
+def test_pins_of_another_network_namespace_are_not_taken_up(pin_dir: Path) -> None:
+    up(pin_dir)
+    with tempfile.TemporaryDirectory() as folder, private_host(Path(folder)):
+        add_nic("eth0")
+        with pytest.raises(ConflictError, match="another network namespace"):
+            up(pin_dir)
+        assert program_on("eth0") == 0
+    assert program_on("eth0") > 0
+
+
+def test_auto_falls_back_to_skb_and_says_so(pin_dir: Path) -> None:
+    assert [(found.interface, found.mode) for found in up(pin_dir, "lo").attachments()] == [("lo", "skb")]
+
+
+def test_native_where_the_driver_has_none(bpffs: Path, pin_dir: Path) -> None:
+    with pytest.raises(PlatformError, match="lo does not run XDP in its driver") as refused:
+        up(pin_dir, "lo", mode="native")
+    assert "--mode skb" in refused.value.hint
+    assert left(bpffs) == []
+
+
+def test_the_mode_is_not_changed_under_the_traffic(pin_dir: Path) -> None:
+    up(pin_dir, mode="skb")
+    with pytest.raises(ConflictError, match="attached in skb mode"):
+        up(pin_dir, mode="native")
+    assert up(pin_dir).attachments()[0].mode == "skb"
+
+
+def test_a_failure_half_way_leaves_nothing(bpffs: Path, pin_dir: Path) -> None:
+    with pytest.raises(PlatformError):
+        up(pin_dir, "eth0", "lo", mode="native")
+    assert program_on("eth0") == 0
+    assert left(bpffs) == []
+
+
+def test_a_failure_half_way_takes_nothing_that_was_there(pin_dir: Path) -> None:
+    before = up(pin_dir).attachments()
+    with pytest.raises(PlatformError):
+        up(pin_dir, "eth0", "lo", mode="native")
+    assert up(pin_dir).attachments() == before
+
+
+def test_a_pin_dir_outside_of_a_bpffs(tmp_path: Path) -> None:
+    for action in (lambda: up(tmp_path / "pins", "lo"), lambda: unload(tmp_path / "pins")):
+        with pytest.raises(PlatformError, match="not in a BPF file system") as refused:
+            action()
+        assert "mount -t bpf" in refused.value.hint
+
+
+def test_ip_netns_exec_is_told_of_nsenter(bpffs: Path) -> None:
+    del bpffs  # only the private mounts and network around this
+    name = f"xdplb-test-{os.getpid()}"
+    code = "import sys; from xdplb.dataplane.loader import unload; from pathlib import Path; unload(Path(sys.argv[1]))"
+    ip(f"netns add {name}")
+    try:
+        command = ["ip", "netns", "exec", name, sys.executable, "-c", code, "/sys/fs/bpf/xdplb"]
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        ip(f"netns del {name}")
+    assert f"nsenter --net=/run/netns/{name} xdplb" in refused.stderr
+
+
+def test_who_is_not_root_is_told(pin_dir: Path) -> None:
+    def as_nobody() -> int:
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            up(pin_dir)
+        except PlatformError as error:
+            return 0 if "root" in error.hint else 1
+        return 2
+
+    assert in_child(as_nobody) == 0
+
+
+class DiesAtPin:
+    """Ends the process, as kill -9 does, instead of the n-th pin."""
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+
+    def __call__(self, fd: libbpf.Fd, path: Path) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os._exit(9)
+        libbpf.call("bpf_obj_pin", fd.fileno(), os.fsencode(path))
+
+
+def in_child(function: Callable[[], int]) -> int:
+    """Run `function` in a forked process and return its exit status."""
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            status = function()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+META_PIN = len(pins.MAP_NAMES) + 1  # the program, next, is pinned by the compiler, and then comes the link
+
+
+@pytest.mark.parametrize("number", [1, 2, META_PIN - 1, META_PIN, META_PIN + 1])
+def test_killed_at_a_pin_up_and_down_work_again(
+    bpffs: Path, pin_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with monkeypatch.context() as patched:
+        dying = DiesAtPin(number)
+        patched.setattr(maps, "obj_pin", dying)
+        patched.setattr(libbpf, "obj_pin", dying)
+        assert in_child(lambda: up(pin_dir) and 0) == 9
+    assert program_on("eth0") == 0
+    assert [found.interface for found in up(pin_dir).attachments()] == ["eth0"]
+    unload(pin_dir)
+    assert left(bpffs) == []
+
+
+@pytest.mark.parametrize("where", ["link_update", "replace", "set_program_hash"])
+def test_killed_in_a_swap_the_next_start_ends_it(pin_dir: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    up(pin_dir).write_vips([VIP])
+    change_source(monkeypatch)
+    owner = {"link_update": libbpf, "replace": Path, "set_program_hash": pins.Meta}[where]
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, where, lambda *_: os._exit(9))
+        assert in_child(lambda: up(pin_dir) and 0) == 9
+    again = up(pin_dir)
+    assert again.read_vips() == {VIP.id: VIP}
+    with libbpf.obj_get(pin_dir / "program") as program:
+        assert program_on("eth0") == libbpf.program_info(program).id
+    assert not (pin_dir / "program_next").exists()
+
+
+def test_killed_while_taking_down_it_can_be_gone_on_with(
+    bpffs: Path, pin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up(pin_dir)
+    original = Path.unlink
+    for count in range(1, 5):
+        with monkeypatch.context() as patched:
+            left_to_do = [count]
+
+            def unlink(path: Path, missing_ok: bool = False, left_to_do: list[int] = left_to_do) -> None:
+                if not left_to_do[0]:
+                    os._exit(9)
+                left_to_do[0] -= 1
+                original(path, missing_ok)
+
+            patched.setattr(Path, "unlink", unlink)
+            assert in_child(lambda: len(unload(pin_dir)) * 0) in {0, 9}
+    unload(pin_dir)
+    assert left(bpffs) == []
+    assert program_on("eth0") == 0
+
+
+def test_down_leaves_nothing_and_frees_the_maps(bpffs: Path, pin_dir: Path) -> None:
+    with ExitStack() as stack:
+        plane = up(pin_dir)
+        (attachment,) = plane.attachments()
+        opened = [getattr(plane.maps, name) for name in pins.MAP_NAMES]
+        ids = [found.info.id for found in opened]
+        for found in opened:
+            stack.callback(found.close)
+    del plane
+    removed = unload(pin_dir)
+    assert removed[0] == "the program on eth0"
+    assert left(bpffs) == []
+    assert program_on("eth0") == 0
+    assert _gone(lambda: libbpf.program_by_id(attachment.program_id))
+    assert all(_gone(lambda map_id=map_id: BpfMap.by_id(map_id)) for map_id in ids)
+
+
+def test_down_again_is_no_error_and_removes_nothing(pin_dir: Path) -> None:
+    up(pin_dir)
+    assert unload(pin_dir, ["eth9"]) == []
+    assert unload(pin_dir, ["eth0"])
+    assert unload(pin_dir, ["eth0"]) == []
+    assert unload(pin_dir) == []
+
+
+def test_down_removes_the_pin_of_a_nic_that_is_gone(bpffs: Path, pin_dir: Path) -> None:
+    up(pin_dir)
+    remove_nic("eth0")
+    assert "the pin of eth0, which is gone" in unload(pin_dir)
+    assert left(bpffs) == []
+
+
+def test_a_pin_dir_that_is_the_mount_itself(bpffs: Path) -> None:
+    up(bpffs)
+    unload(bpffs)
+    assert left(bpffs) == []
+
+
+def test_decap_is_attached_with_its_addresses_and_goes_without_a_trace(bpffs: Path, pin_dir: Path) -> None:
+    first, second = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")
+    assert decap_up("eth0", pin_dir, [first]).mode == "native"
+    attached = decap_up("eth0", pin_dir, [second])
+    assert attached.program_id == program_on("eth0")
+    with BpfMap.open(pin_dir / "decap" / "decap_addresses") as addresses:
+        assert [key.tobytes() for key in addresses.read_all()[0]] == [second.packed]
+    with pytest.raises(ConflictError, match="carries xdplb's decap") as refused:
+        up(pin_dir)
+    assert refused.value.hint == f"xdplb decap down eth0 --pin-dir {pin_dir}"
+    assert decap_down("eth0", pin_dir)
+    assert decap_down("eth0", pin_dir) == []
+    assert program_on("eth0") == 0
+    assert left(bpffs) == []
+
+
+def test_the_process_that_loads_never_imports_bcc(bpffs: Path, pin_dir: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from xdplb.dataplane.loader import LoadOptions, load;"
+        "load(LoadOptions(('eth0',), pin_dir=Path(sys.argv[1])));"
+        "sys.exit('bcc' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(pin_dir)], check=True)
+    assert program_on("eth0") > 0
+    assert "program" in left(bpffs)
+
+
+def _gone(open_it: Callable[[], object]) -> bool:
+    """Whether the object is freed within 5 seconds: the kernel waits for its readers first."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            open_it()
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False

@@ -1,0 +1,78 @@
+"""The sources as one text, their flags and their hash; the reasons read from them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from xdplb.dataplane.plane import Capacity
+from xdplb.dataplane.reasons import REASONS
+from xdplb.dataplane.source import compile_flags, flatten, source_dir, source_hash, vip_groups
+
+
+@pytest.fixture
+def main(tmp_path: Path) -> Path:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "a.h").write_text('#include "b.h"\nint a;\n')
+    (tmp_path / "lib" / "b.h").write_text("int b;\n")
+    (tmp_path / "main.c").write_text('#include <uapi/linux/bpf.h>\n#include "lib/a.h"\n#include "lib/b.h"\nint main;\n')
+    return tmp_path / "main.c"
+
+
+def test_headers_are_put_in_once_and_system_headers_stay(main: Path) -> None:
+    code = [line for line in flatten(main).splitlines() if not line.startswith("#line")]
+    assert code == ["#include <uapi/linux/bpf.h>", "int b;", "int a;", "int main;"]
+
+
+def test_lines_point_to_the_files_they_are_from(main: Path) -> None:
+    place, number, seen = "", 0, {}
+    for line in flatten(main).splitlines():
+        if match := re.fullmatch(r'#line (\d+) "(.*)"', line):
+            place, number = match[2], int(match[1])
+        else:
+            seen[line] = (Path(place).name, number)
+            number += 1
+    assert seen["int a;"] == ("a.h", 2)
+    assert seen["int b;"] == ("b.h", 1)
+    assert seen["int main;"] == ("main.c", 4)
+
+
+def test_the_hash_is_of_text_and_flags_and_not_of_where_it_is_installed(main: Path, tmp_path: Path) -> None:
+    before = source_hash(flatten(main), ["-DX=1"])
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("main.c", "lib"):
+        (tmp_path / name).rename(moved / name)
+    assert source_hash(flatten(moved / "main.c"), ["-DX=1"]) == before
+    assert source_hash(flatten(moved / "main.c"), ["-DX=2"]) != before
+    (moved / "lib" / "b.h").write_text("long b;\n")
+    assert source_hash(flatten(moved / "main.c"), ["-DX=1"]) != before
+
+
+def test_flags_size_the_maps_and_say_where_they_are() -> None:
+    flags = compile_flags(Path("/sys/fs/bpf/a b"), Capacity(100, 200, 300))
+    assert flags == [
+        '-DPIN_DIR="/sys/fs/bpf/a b"',
+        "-DMAX_VIPS=100",
+        "-DMAX_BACKENDS=200",
+        "-DMAX_FLOWS=300",
+        "-DVIP_GROUPS=512",
+    ]
+
+
+@pytest.mark.parametrize(("vips", "groups"), [(1, 4), (2, 8), (3, 16), (1024, 4096), (1025, 8192), (8192, 32768)])
+def test_the_index_has_four_groups_for_each_vip(vips: int, groups: int) -> None:
+    assert vip_groups(Capacity(vips=vips)) == groups
+
+
+def test_the_reasons_are_those_of_the_enum() -> None:
+    header = (source_dir() / "lib" / "reasons.h").read_text()
+    body = header[header.index("enum reason {") : header.index("REASONS\n")]
+    names = re.findall(r"[A-Z]+_[A-Z0-9_]+(?=,)", body)
+    assert [reason.name.upper() for reason in REASONS] == names
+    assert [reason.number for reason in REASONS] == list(range(len(names)))
+    assert all(reason.text for reason in REASONS)
+    assert {reason.is_drop for reason in REASONS if reason.name == "drop_no_backend"} == {True}
+    assert {reason.is_drop for reason in REASONS if reason.name == "pass_no_vip"} == {False}
