@@ -169,3 +169,18 @@ def test_it_is_alive_and_says_why_it_is_not_ready(api: Api, monkeypatch: pytest.
     assert problem["reasons"] == ["no NIC is attached"]
     assert "no NIC is attached" in problem["detail"]
     assert api.ask("GET", "/v1/status").json()["not_ready"] == ["no NIC is attached"]
+
+
+def test_lists_are_in_the_order_of_addresses(api: Api):
+    for address in ("203.0.113.9", "203.0.113.100"):
+        api.add("/v1/vips", {"address": address, "port": 80, "protocol": "udp"})
+    for address in ("10.0.0.12", "10.0.0.9", "10.0.0.100"):
+        api.add(BACKENDS, {"address": address})
+    api.ask("PUT", CHECK, {"type": "tcp"})
+
+    vips = ["203.0.113.9", "203.0.113.10", "203.0.113.100"]
+    backends = ["10.0.0.9", "10.0.0.12", "10.0.0.100"]
+    for path in ("/v1/vips", "/v1/status"):
+        assert [vip["address"] for vip in api.ask("GET", path).json()["vips"]] == vips
+    assert [backend["address"] for backend in api.ask("GET", BACKENDS).json()["backends"]] == backends
+    assert [result["backend"] for result in api.ask("GET", CHECK).json()["status"]["backends"]] == backends

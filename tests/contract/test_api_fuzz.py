@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
@@ -31,7 +31,7 @@ JSON = st.recursive(
 BODY = st.one_of(st.dictionaries(FIELDS, JSON, max_size=6), JSON)
 PATHS = st.sampled_from(["/v1/vips", VIP, BACKENDS, BACKEND, DRAIN, CHECK, "/v1/vips/web"])
 METHODS = st.sampled_from(["POST", "PUT", "PATCH", "DELETE"])
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150, deadline=None)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ router = APIRouter(tags=["backends"])
 async def list_backends(vip: VipRef, manager: ManagerOf, response: Response) -> BackendListOut:
     """Show the backends of a VIP, by address. The ETag is that of the VIP, for a PUT of the set."""
     tag(response, manager.vip(vip).generation)
-    return BackendListOut(backends=[BackendOut.of(view) for view in manager.backends(vip)])
+    return BackendListOut.of(manager.backends(vip))
 
 
 @router.post(
@@ -62,7 +62,7 @@ async def replace_backends(
     if isinstance(outcome, DryRun):
         return DryRunOut.of(outcome)
     tag(response, manager.vip(vip).generation)
-    return BackendListOut(backends=[BackendOut.of(view) for view in outcome])
+    return BackendListOut.of(outcome)
 
 
 @router.get(BACKEND, operation_id="getBackend", summary="Show a backend", responses=problems(404, 422))

@@ -12,7 +12,7 @@ from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import Change, DryRunFlag, ManagerOf, VipRef
 from xdplb_api.paths import VIP, VIPS
 from xdplb_api.schemas.base import DryRunOut
-from xdplb_api.schemas.vip import VipIn, VipListOut, VipOut, VipPatch, VipPut
+from xdplb_api.schemas.vip import VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
 
 __all__ = ["router"]
 
@@ -24,7 +24,7 @@ async def list_vips(manager: ManagerOf, response: Response) -> VipListOut:
     """Show all VIPs, by address, port and protocol."""
     status = manager.status()
     tag(response, status.generation)
-    return VipListOut(vips=[VipOut.of(view) for view in status.vips])
+    return VipListOut(vips=vips_out(status.vips))
 
 
 @router.post(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -185,3 +186,8 @@ class BackendListOut(ResponseBody):
     """The backends of a VIP."""
 
     backends: list[BackendOut] = Field(description="The backends, by address.")
+
+    @classmethod
+    def of(cls, views: Iterable[BackendView]) -> BackendListOut:
+        """Return the body for the manager's views."""
+        return cls(backends=[BackendOut.of(view) for view in sorted(views, key=lambda view: view.backend.address)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -60,8 +61,8 @@ class CheckResultOut(ResponseBody):
     last_run: datetime | None = Field(description="When the latest one ended, UTC; null before the first.")
     last_passed: bool | None = Field(description="Whether the latest one passed.")
     last_seconds: float | None = Field(description="How many seconds the latest one took.")
-    passes: int = Field(description="How many passed.")
-    failures: int = Field(description="How many failed.")
+    passes: int = Field(description="How many passed since it is checked.")
+    failures: int = Field(description="How many failed since it is checked.")
 
     @classmethod
     def of(cls, view: CheckView) -> CheckResultOut:
@@ -69,10 +70,14 @@ class CheckResultOut(ResponseBody):
         return cls(**{name: getattr(view, name) for name in cls.model_fields})
 
 
+def _address(result: CheckView) -> IPv4Address:
+    return IPv4Address(result.backend)
+
+
 class HealthCheckStatusOut(ResponseBody):
     """What a check found."""
 
-    backends: list[CheckResultOut] = Field(description="A result for each backend that is checked.")
+    backends: list[CheckResultOut] = Field(description="A result for each backend, by address.")
 
 
 class HealthCheckOut(ResponseBody):
@@ -104,5 +109,7 @@ class HealthCheckOut(ResponseBody):
             fall=check.fall,
             jitter=check.jitter,
             target="backend",
-            status=HealthCheckStatusOut(backends=[CheckResultOut.of(result) for result in results]),
+            status=HealthCheckStatusOut(
+                backends=[CheckResultOut.of(result) for result in sorted(results, key=_address)]
+            ),
         )

@@ -12,7 +12,7 @@ from xdplb.control.views import DataplaneView, StatusView, UseView
 from xdplb.dataplane.plane import Attachment
 
 from .base import ResponseBody
-from .vip import VipOut
+from .vip import VipOut, vips_out
 
 __all__ = ["AttachmentOut", "DataplaneOut", "HealthzOut", "ReadyzOut", "StatusOut", "UseOut", "VersionOut"]
 
@@ -78,7 +78,7 @@ class StatusOut(ResponseBody):
     not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
     last_error: str = Field(description="What keeps the data plane from what was asked; empty when nothing does.")
     attachments: list[AttachmentOut] = Field(description="The NICs the program is on.")
-    vips: list[VipOut] = Field(description="All VIPs.")
+    vips: list[VipOut] = Field(description="All VIPs, by address, port and protocol.")
 
     @classmethod
     def of(cls, view: StatusView, not_ready: list[str]) -> StatusOut:
@@ -92,7 +92,7 @@ class StatusOut(ResponseBody):
             not_ready=not_ready,
             last_error=view.last_error,
             attachments=AttachmentOut.each(view.attachments),
-            vips=[VipOut.of(vip) for vip in view.vips],
+            vips=vips_out(view.vips),
         )
 
 

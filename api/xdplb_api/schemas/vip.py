@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from xdplb.model.vip import (
 
 from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody
 
-__all__ = ["SlotsOut", "VipIn", "VipListOut", "VipOut", "VipPatch", "VipPut", "VipSettings", "VipStatusOut"]
+__all__ = ["SlotsOut", "VipIn", "VipListOut", "VipOut", "VipPatch", "VipPut", "VipSettings", "VipStatusOut", "vips_out"]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
@@ -164,6 +165,11 @@ class VipOut(ResponseBody):
                 backends_serving=view.backends_serving,
             ),
         )
+
+
+def vips_out(views: Iterable[VipView]) -> list[VipOut]:
+    """Return the bodies for these VIPs, by address, port and protocol."""
+    return [VipOut.of(view) for view in sorted(views, key=lambda view: view.vip.key)]
 
 
 class VipListOut(ResponseBody):
