@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
-from xdplb.control.manager import Manager
-from xdplb.dataplane.fake import FakePlane
 
 from tests.fakes import FakeHealth, FakeNextHops
+from xdplb.control.manager import Manager
 from xdplb.control.store import Store
+from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb_api.app import create_app
 
