@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import errno
+import struct
 from ipaddress import IPv4Address
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,16 @@ def test_ipip_checksum_of_every_length(balancer: Balancer) -> None:
         assert balancer.send(frame).packet == packets.through_ipip(frame, backend_id, "255.254.253.252")
 
 
+def test_ipip_checksum_that_carries_twice(balancer: Balancer) -> None:
+    """Folding the sum once can leave a carry: the source is chosen so that it does."""
+    frame = packets.tcp("PA")
+    header = packets.through_ipip(frame, IPIP, "255.255.0.0")[14:34]
+    words = struct.unpack("<5H2x4H", header)  # without the checksum
+    source = str(IPv4Address(bytes([255, 255]) + struct.pack("<H", 0xFFFF - (sum(words) & 0xFFFF))))
+    set_up(balancer, Forward.IPIP, source=source)
+    assert balancer.send(frame).packet == packets.through_ipip(frame, IPIP, source)
+
+
 def test_ipip_source_varies_with_the_flow(balancer: Balancer) -> None:
     """The bits of the mask come from the flow's hash: as the control plane computes it, and for RSS all different."""
     mask = 0x0000FFFF
@@ -130,7 +141,12 @@ def test_too_big_for_the_nic(balancer: Balancer, forward: Forward, ip_length: in
 def test_no_room_in_front_of_the_frame(balancer: Balancer) -> None:
     """Metadata of another program takes all headroom: DR does not mind, IPIP cannot push its header."""
     set_up(balancer, Forward.IPIP)
-    assert balancer.send(packets.tcp("PA"), metadata=bytes(208)).verdict == XDP_DROP
+    try:
+        assert balancer.send(packets.tcp("PA"), metadata=bytes(208)).verdict == XDP_DROP
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        pytest.skip("this kernel takes no more than 32 bytes of metadata")
     assert balancer.plane.counters().reasons["drop_no_headroom"] == 1
     backend_id = set_up(balancer, Forward.DR)
     result = balancer.send(packets.tcp("PA"), metadata=bytes(208))
