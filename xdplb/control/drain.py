@@ -25,6 +25,9 @@ HANDSHAKE_SECONDS = 10.0
 The backend's RST goes straight to the client and is not seen here.
 """
 
+_TOUCH_SECONDS = 1.0
+"""The latest packet of a record may be this much younger than it says: FLOW_TOUCH_AFTER in bpf/lib/flow.h."""
+
 _IDS = 1 << 16
 _NO_EPOCH = -1
 
@@ -56,7 +59,7 @@ def open_flows(flows: FlowRecords, state: State) -> NDArray[np.bool_]:
     reset = (flows.flags & FLOW_RST) != 0
     closed = ((flows.flags & FLOW_FIN) != 0) & (flows.age >= FIN_QUIET_SECONDS)
     known = epoch[flows.backend] == flows.epoch
-    still_open: NDArray[np.bool_] = known & ~reset & ~closed & (flows.age <= idle[flows.backend])
+    still_open: NDArray[np.bool_] = known & ~reset & ~closed & (flows.age <= idle[flows.backend] + _TOUCH_SECONDS)
     return still_open
 
 

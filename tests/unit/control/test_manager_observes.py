@@ -298,7 +298,7 @@ def test_a_drain_is_not_over_before_idle_connections_had_time_to_speak(tmp_path:
     ("flags", "age", "epoch", "flows"),
     [
         (FLOW_ESTABLISHED, 59.0, 0, 1),
-        (FLOW_ESTABLISHED, 61.0, 0, 0),
+        (FLOW_ESTABLISHED, 62.0, 0, 0),
         (FLOW_ESTABLISHED | FLOW_FIN, 4.0, 0, 1),
         (FLOW_ESTABLISHED | FLOW_FIN, 6.0, 0, 0),
         (FLOW_RST, 0.0, 0, 0),
@@ -325,7 +325,7 @@ def test_at_its_timeout_a_drain_cuts_nothing_and_counts_on(tmp_path: Path) -> No
         await until(lambda: drain_of(manager) == (DrainState.TIMED_OUT, 1))
         assert 1 in unpack(world.table())[1]
         assert world.plane.read_backends()[1].usable
-        world.clock.advance(30)
+        world.clock.advance(32)
         await until(lambda: drain_of(manager) == (DrainState.DRAINED, 0))
 
     run(tmp_path, scenario)

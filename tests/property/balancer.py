@@ -1,0 +1,202 @@
+"""A balancer with clients: the real control plane, without its loops, over the reference packet path.
+
+After every step of the data plane each open connection says something, and what backend hears it is checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from itertools import count
+
+import numpy as np
+
+from tests.fakes import next_hop
+from tests.property.packets import Flow, PacketPath
+from xdplb.balance.slots import SlotCounts, unpack
+from xdplb.balance.table import WeightedBackend, build
+from xdplb.control.applier import Applier
+from xdplb.control.drain import open_flows
+from xdplb.control.eligibility import Observed, Use, judge
+from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.settle import Scan
+from xdplb.model.backend import AdminState, Backend, Health
+from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import Tracking, Vip, VipKey
+
+IDLE_SECONDS = 60
+KEY = VipKey.parse("203.0.113.10:80/tcp")
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Connection:
+    flow: Flow
+    backend: tuple[int, int]
+    last_spoke: float
+
+
+class Balancer:
+    """Backends are numbered from 0; what happens to them are the methods a test calls in any order."""
+
+    def __init__(self, vip: Vip, clients: int) -> None:
+        self.path = PacketPath(KEY)
+        self.path.between_steps = self._everybody_speaks
+        self.applier = Applier(self.path, lambda: self.path.now)
+        self.record = VipRecord(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS), 1)
+        self.health: dict[int, KnownHealth] = {}
+        self.lost_next_hops: set[IPv4Address] = set()
+        self.connections: dict[Flow, Connection] = {}
+        self._ports = count(20000)
+        self._flows = [self._new_flow() for _ in range(clients)]
+        self._epochs: dict[int, int] = {}
+
+    # --- what operators and checks do
+
+    def add(self, number: int, weight: int) -> None:
+        address = address_of(number)
+        if address in self.record.backends:
+            return
+        used = {record.id for record in self.record.backends.values()}
+        backend_id = next(candidate for candidate in range(1, 64) if candidate not in used)
+        self._epochs[backend_id] = epoch = self._epochs.get(backend_id, -1) + 1
+        self.health[backend_id] = KnownHealth(Health.UP, "", LONG_AGO)
+        self._put(BackendRecord(backend_id, epoch, Backend(address, weight), 1))
+
+    def remove(self, number: int) -> None:
+        kept = {address: r for address, r in self.record.backends.items() if address != address_of(number)}
+        self.record = replace(self.record, backends=kept)
+        self._apply()
+
+    def replace(self, number: int, by: int) -> None:
+        """Take one away and add another in the same change, under the id that becomes free."""
+        old = self.record.backends.get(address_of(number))
+        if old is None or address_of(by) in self.record.backends:
+            return
+        kept = {address: r for address, r in self.record.backends.items() if r is not old}
+        self._epochs[old.id] += 1
+        self.record = replace(self.record, backends=kept)
+        self.health[old.id] = KnownHealth(Health.UP, "", LONG_AGO)
+        self._put(BackendRecord(old.id, self._epochs[old.id], Backend(address_of(by), 1), 1))
+
+    def administer(self, number: int, state: AdminState) -> None:
+        self._change(number, admin_state=state)
+
+    def weigh(self, number: int, weight: int) -> None:
+        self._change(number, weight=weight)
+
+    def find(self, number: int, health: Health) -> None:
+        """Let the checks of a backend find this."""
+        if record := self.record.backends.get(address_of(number)):
+            self.health[record.id] = KnownHealth(health, "so says the test", LONG_AGO)
+            self._apply()
+
+    def lose_next_hop(self, number: int) -> None:
+        self.lost_next_hops ^= {address_of(number)}
+        self._apply()
+
+    def track(self, tracking: Tracking) -> None:
+        self.record = replace(self.record, vip=replace(self.record.vip, tracking=tracking))
+        self._apply()
+
+    def restart(self) -> None:
+        """Kill the control plane and start another that knows only what the maps and the state say."""
+        self.applier = Applier(self.path, lambda: self.path.now)
+        self._apply()
+
+    # --- what time and clients do
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass: nobody is silent for longer than the VIP bridges, some speak at the last moment."""
+        for connection in self.connections.values():
+            if self.path.now + seconds - connection.last_spoke > IDLE_SECONDS:
+                self._speak(connection)
+        self.path.now += seconds
+        self.settle()
+
+    def talk(self) -> None:
+        """Let every client say something."""
+        for connection in self.connections.values():
+            self._speak(connection)
+
+    def settle(self) -> None:
+        tables = self.applier.tables
+        flows = self.path.scan_flows()
+        self.applier.settle(Scan(tables, flows, open_flows(flows, self._state())))
+
+    def open(self, client: int) -> None:
+        """Open a connection, also on the port of one that has ended. It goes to a backend that serves."""
+        flow = self._flows[client % len(self._flows)]
+        if flow in self.connections:
+            return
+        serving = {id_ for id_, verdict in judge(self.record, self._observed()).items() if verdict.use is Use.SERVING}
+        backend = self.path.syn(flow)
+        if backend is None:
+            assert not serving, f"a new connection was dropped, though {serving} serve"
+            return
+        assert backend[0] in serving, f"a new connection went to {backend}, and only {serving} serve"
+        self.connections[flow] = Connection(flow, backend, self.path.now)
+
+    def close(self, client: int) -> None:
+        if connection := self.connections.pop(self._flows[client % len(self._flows)], None):
+            assert self.path.fin(connection.flow) == connection.backend
+
+    # --- what is so
+
+    def counts(self) -> SlotCounts:
+        return self.applier.facts[0].counts
+
+    def owners_are_the_tables(self) -> bool:
+        """Whether the owners are a function of who is configured and who is out alone."""
+        verdicts = judge(self.record, self._observed())
+        backends = [
+            WeightedBackend(str(r.backend.address), r.id, r.backend.weight) for r in self.record.backends.values()
+        ]
+        out = {backend_id for backend_id, verdict in verdicts.items() if verdict.use is not Use.SERVING}
+        return np.array_equal(unpack(self.path.tables[0])[0], build(backends, out))
+
+    # --- how
+
+    def _put(self, record: BackendRecord) -> None:
+        self.record = replace(self.record, backends={**self.record.backends, record.backend.address: record})
+        self._apply()
+
+    def _change(self, number: int, **changes: object) -> None:
+        if old := self.record.backends.get(address_of(number)):
+            self._put(replace(old, backend=replace(old.backend, **changes)))  # type: ignore[arg-type]
+
+    def _apply(self) -> None:
+        """Bring the maps to the state; whoever is out at once by this need not be kept."""
+        verdicts = judge(self.record, self._observed())
+        kept = {(r.id, r.epoch) for r in self.record.backends.values() if verdicts[r.id].use is not Use.OUT}
+        for flow in [flow for flow, connection in self.connections.items() if connection.backend not in kept]:
+            del self.connections[flow]
+            # Its record may live on, and then a SYN on the same port is taken for one sent again.
+            self._flows[self._flows.index(flow)] = self._new_flow()
+        self.applier.bring(self._state(), self._observed())
+        assert self.applier.preview(self._state(), self._observed()) == (), "planning again is not empty"
+
+    def _everybody_speaks(self) -> None:
+        for connection in self.connections.values():
+            if connection.flow.source_port % 2:  # the others speak at the last moment alone
+                self._speak(connection)
+
+    def _speak(self, connection: Connection) -> None:
+        heard = self.path.ack(connection.flow)
+        assert heard == connection.backend, f"a connection of {connection.backend} went to {heard}"
+        connection.last_spoke = self.path.now
+
+    def _new_flow(self) -> Flow:
+        return Flow.of("198.51.100.7", next(self._ports), KEY.port)
+
+    def _state(self) -> State:
+        return State(1, {KEY: self.record}, dict(self._epochs))
+
+    def _observed(self) -> Observed:
+        addresses = self.record.backends.keys() - self.lost_next_hops
+        return Observed(self.health, {address: Resolution(next_hop(address)) for address in addresses})
+
+
+def address_of(number: int) -> IPv4Address:
+    return IPv4Address("10.0.0.10") + number

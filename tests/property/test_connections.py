@@ -1,0 +1,90 @@
+"""Whatever operators and checks do, in whatever order and however soon: connections stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.property.balancer import IDLE_SECONDS, KEY, Balancer
+from xdplb.model.backend import AdminState, Health
+from xdplb.model.vip import AllUnhealthy, OnUnhealthy, Tracking, Vip
+
+CLIENTS = 40
+NUMBERS = st.integers(0, 4)
+WEIGHTS = st.integers(0, 2)
+
+Happening = tuple[Callable[..., Any], ...]
+
+CHANGES = st.one_of(
+    st.tuples(st.just(Balancer.add), NUMBERS, WEIGHTS),
+    st.tuples(st.just(Balancer.remove), NUMBERS),
+    st.tuples(st.just(Balancer.replace), NUMBERS, NUMBERS),
+    st.tuples(st.just(Balancer.administer), NUMBERS, st.sampled_from(AdminState)),
+    st.tuples(st.just(Balancer.weigh), NUMBERS, WEIGHTS),
+    st.tuples(st.just(Balancer.find), NUMBERS, st.sampled_from(Health)),
+    st.tuples(st.just(Balancer.lose_next_hop), NUMBERS),
+    st.tuples(st.just(Balancer.track), st.sampled_from(Tracking)),
+    st.tuples(st.just(Balancer.restart)),
+)
+TIME_AND_CLIENTS = st.one_of(
+    st.tuples(st.just(Balancer.wait), st.sampled_from([0.3, 1.0, 20.0, 40.0, IDLE_SECONDS - 0.5, IDLE_SECONDS])),
+    st.tuples(st.just(Balancer.talk)),
+    st.tuples(st.just(Balancer.open), st.integers(0, CLIENTS - 1)),
+    st.tuples(st.just(Balancer.close), st.integers(0, CLIENTS - 1)),
+)
+
+
+@pytest.mark.parametrize("tracking", Tracking)
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],  # making a failure smaller takes minutes
+)
+@given(
+    on_unhealthy=st.sampled_from(OnUnhealthy),
+    all_unhealthy=st.sampled_from(AllUnhealthy),
+    happenings=st.lists(CHANGES | TIME_AND_CLIENTS, min_size=4, max_size=25),
+)
+def test_no_connection_of_a_surviving_backend_changes_backend(tracking, on_unhealthy, all_unhealthy, happenings):
+    vip = Vip(KEY, tracking=tracking, on_unhealthy=on_unhealthy, all_unhealthy=all_unhealthy)
+    balancer = Balancer(vip, CLIENTS)
+    for number in range(3):
+        balancer.add(number, 1)
+    for client in range(CLIENTS // 2):
+        balancer.open(client)
+    for what, *how in happenings:
+        what(balancer, *how)
+    balancer.wait(1.0)
+    assert balancer.owners_are_the_tables()
+    _everything_settles(balancer)
+
+
+def _everything_settles(balancer: Balancer) -> None:
+    for client in range(CLIENTS):
+        balancer.close(client)
+    for _ in range(3):
+        balancer.wait(IDLE_SECONDS + 2.0)
+    assert (balancer.counts().moving, balancer.counts().pinned) == (0, 0)
+    recorded = balancer.record.vip.tracking is Tracking.ALWAYS
+    assert recorded or not balancer.path.flows, "records are left in steady slots"
+
+
+def test_a_connection_that_speaks_twice_in_a_second_is_bridged_as_long_as_any():
+    """The record says when the first of the two packets came, since it is not touched twice in a second."""
+    balancer = Balancer(Vip(KEY), CLIENTS)
+    balancer.add(0, 1)
+    for client in range(CLIENTS):
+        balancer.open(client)
+    balancer.add(1, 1)
+    balancer.talk()
+    balancer.wait(IDLE_SECONDS)
+    balancer.talk()
+    balancer.wait(0.5)
+    balancer.talk()
+    balancer.wait(IDLE_SECONDS)
+    balancer.talk()

@@ -1,0 +1,120 @@
+"""From any state to any other: packets between two steps find something valid, and the second plan is empty."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fakes import next_hop
+from xdplb.balance.slots import PINNED, STEADY, named, unpack
+from xdplb.control.eligibility import Observed
+from xdplb.control.plan import plan
+from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.steps import Held
+from xdplb.model.backend import AdminState, Backend, Health
+from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import Forward, OnUnhealthy, Protocol, Tracking, Vip, VipKey
+
+KEYS = [VipKey(IPv4Address("203.0.113.10"), 80 + n, protocol) for n in range(2) for protocol in Protocol]
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+BACKENDS = st.lists(
+    st.tuples(
+        st.integers(1, 6),  # the last byte of the address
+        st.integers(0, 2),  # epoch
+        st.builds(
+            lambda w, a, f: {"weight": w, "admin_state": a, "forward": f},
+            st.integers(0, 2),
+            st.sampled_from(AdminState),
+            st.sampled_from([None, *Forward]),
+        ),
+    ),
+    max_size=4,
+    unique_by=lambda backend: backend[0],
+)
+VIPS = st.lists(
+    st.tuples(st.sampled_from(KEYS), st.sampled_from(Tracking), st.sampled_from(OnUnhealthy), BACKENDS),
+    max_size=2,
+    unique_by=lambda vip: vip[0],
+)
+HEALTH = st.dictionaries(st.integers(1, 8), st.sampled_from(Health), max_size=8)
+LOST = st.sets(st.integers(1, 6), max_size=1)
+
+
+def state_of(vips) -> State:
+    """Ids are given by position, so that they change hands between states."""
+    records, next_id = {}, 1
+    for vip_id, (key, tracking, on_unhealthy, backends) in enumerate(vips):
+        by_address = {}
+        for last_byte, epoch, asked in backends:
+            backend = Backend(IPv4Address(f"10.0.0.{last_byte}"), **asked)
+            by_address[backend.address] = BackendRecord(next_id, epoch, backend, 1)
+            next_id += 1
+        vip = Vip(key, tracking=tracking, on_unhealthy=on_unhealthy)
+        records[key] = VipRecord(vip_id, vip, 1, None, by_address)
+    return State(1, records)
+
+
+def observed_of(health, lost) -> Observed:
+    addresses = (IPv4Address(f"10.0.0.{last_byte}") for last_byte in range(1, 7) if last_byte not in lost)
+    known = {number: KnownHealth(value, "", LONG_AGO) for number, value in health.items()}
+    return Observed(known, {address: Resolution(next_hop(address)) for address in addresses})
+
+
+def check(held: Held) -> None:
+    """Every VIP in the index has a table, and it names usable backends of this VIP alone."""
+    for vip in held.vips.values():
+        for backend_id in named(held.tables[vip.id]):
+            entry = held.backends[backend_id]
+            assert entry.usable
+            assert entry.vip_id == vip.id
+
+
+def same(one: Held, other: Held) -> bool:
+    return (
+        one.vips == other.vips
+        and one.backends == other.backends
+        and one.tables.keys() == other.tables.keys()
+        and all(np.array_equal(one.tables[vip_id], other.tables[vip_id]) for vip_id in one.tables)
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(VIPS, HEALTH, LOST), min_size=2, max_size=4))
+def test_every_step_is_safe_and_planning_again_is_empty(happenings):
+    held = Held()
+    for vips, health, lost in happenings:
+        wanted, seen = state_of(vips), observed_of(health, lost)
+        planned = plan(wanted, seen, held)
+        again = plan(wanted, seen, held)
+        start = held
+        for step in planned.steps:
+            held = step.record(held)
+            check(held)
+        held = planned.after(start)
+        assert same(held, again.after(start))
+        assert plan(wanted, seen, held).steps == ()
+        assert plan(wanted, seen, Held(held.vips, held.tables, held.backends)).steps == ()
+        assert held.backends.keys() == {record.id for _, record in wanted.backends()}
+
+
+@settings(max_examples=20, deadline=None)
+@given(VIPS, HEALTH, HEALTH)
+def test_health_moves_no_slot_of_a_backend_that_is_not_concerned(vips, health, other):
+    wanted = state_of(vips)
+    first = plan(wanted, observed_of(health, ()), Held()).after(Held())
+    second = plan(wanted, observed_of(other, ()), first)
+    after = second.after(first)
+    serving = {key for key, entry in first.backends.items() if entry.usable and after.backends[key].usable}
+    for vip_id, slots in after.tables.items():
+        before, owners = unpack(first.tables[vip_id])[0], unpack(slots)[0]
+        restored = plan(wanted, observed_of(health, ()), after).after(after)
+        assert np.array_equal(unpack(restored.tables[vip_id])[0], before), "not back bit for bit"
+        previous = unpack(slots)[1]
+        cut = (before != owners) & np.isin(before, list(serving)) & np.isin(previous, [STEADY, PINNED])
+        udp = first.vips[vip_id].key.protocol is Protocol.UDP
+        assert udp or not cut.any(), "a slot of a backend that stays usable moved without it as previous owner"

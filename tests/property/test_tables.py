@@ -1,0 +1,73 @@
+"""The table for any backends, weights and failures."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xdplb.balance import table
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.table import WeightedBackend, build
+
+WEIGHTS = st.lists(st.integers(0, 5) | st.integers(0, 65535), max_size=12)
+CASES = st.builds(
+    lambda weights, out: (
+        [WeightedBackend(f"192.0.2.{n}", n, weight) for n, weight in enumerate(weights, 1)],
+        frozenset(n for n in out if n <= len(weights)),
+    ),
+    WEIGHTS,
+    st.sets(st.integers(1, 12)),
+)
+
+
+def owned(owners: np.ndarray, backend: WeightedBackend) -> int:
+    return int(np.count_nonzero(owners == backend.id))
+
+
+@settings(max_examples=40, deadline=None)
+@given(CASES)
+def test_weights_are_honoured_within_a_slot(case):
+    backends, _ = case
+    owners, total = build(backends, frozenset()), sum(backend.weight for backend in backends)
+    for backend in backends:
+        assert abs(owned(owners, backend) * total - TABLE_SIZE * backend.weight) < max(total, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(CASES)
+def test_only_the_slots_of_those_out_change_and_none_is_left_empty(case):
+    backends, out = case
+    base, refilled = build(backends, frozenset()), build(backends, out)
+    assert np.array_equal(base != refilled, np.isin(base, list(out)))
+    can_serve = any(backend.weight and backend.id not in out for backend in backends)
+    assert (0 in refilled) is not can_serve
+
+
+@settings(max_examples=25, deadline=None)
+@given(CASES, st.randoms(use_true_random=False))
+def test_neither_order_nor_ids_nor_what_was_built_before_make_a_difference(case, rng: random.Random):
+    backends, out = case
+    expected = build(backends, out)
+    new_ids = dict(zip(range(1, 13), rng.sample(range(1, 60000), 12), strict=True))
+    shuffled = rng.sample([WeightedBackend(b.key, new_ids[b.id], b.weight) for b in backends], len(backends))
+    table._base.cache_clear()
+    renamed = np.array([0, *new_ids.values()], np.uint16)[expected]
+    assert np.array_equal(build(shuffled, {new_ids[number] for number in out}), renamed)
+
+
+@settings(max_examples=25, deadline=None)
+@given(CASES, st.integers(0, 3000))
+def test_walking_a_permutation_and_asking_for_its_first_free_slot_agree(case, few):
+    backends, out = case
+    expected = build(backends, out)
+    usual = table._FEW
+    table._base.cache_clear()
+    try:
+        table._FEW = few
+        assert np.array_equal(build(backends, out), expected)
+    finally:
+        table._FEW = usual
+        table._base.cache_clear()
