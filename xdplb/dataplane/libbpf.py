@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from xdplb.model.errors import PlatformError
+
 __all__ = [
     "XDP_ABORTED",
     "XDP_DROP",
@@ -146,7 +148,10 @@ class _LinkInfo(ctypes.Structure):
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    try:
+        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise PlatformError(f"libbpf is missing: {error}", hint="apt-get install libbpf1") from error
     library.libbpf_set_print(None)  # what went wrong is told by errors, not on stderr
     return library
 

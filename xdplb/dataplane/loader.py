@@ -1,8 +1,8 @@
 """Putting the data plane into the kernel, taking up one that is there already, and taking it out again.
 
 Order matters, since a process can die between any two steps: maps, then `meta` (says that the maps are all there),
-then the program, then the links. Each step can be done again over what a dead one left. Maps without `meta` carry
-nothing and are thrown away.
+then the program, then the links. Each step can be done again over what a dead one left. Maps without `meta`, or without
+a link, carry nothing and are made anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xdplb.model.errors import InvalidError
 
 from . import bpffs
 from .bcc_plane import BccPlane
-from .links import MODES, attach_or_keep, find_nic, take_down
+from .links import MODES, attach_or_keep, find_nic, pinned_links, take_down
 from .pins import MAP_NAMES, META, TX_PORTS, Maps
 from .plane import Capacity
 from .platform_errors import explained, explaining
@@ -92,7 +92,7 @@ def _allow_locked_memory() -> None:
 
 
 def _maps(options: LoadOptions) -> Maps:
-    if (options.pin_dir / META).exists():
+    if (options.pin_dir / META).exists() and pinned_links(options.pin_dir):
         return Maps.adopt(options.pin_dir, options.capacity)
     remove_pins(options.pin_dir, MAP_NAMES)
     return Maps.create(options.pin_dir, options.capacity or Capacity())

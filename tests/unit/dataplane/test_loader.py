@@ -20,6 +20,7 @@ from xdplb.dataplane import libbpf, maps, pins, programs
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.loader import LoadOptions, decap_down, decap_up, load, pass_program, unload
 from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.pins import Maps
 from xdplb.dataplane.plane import Capacity, VipEntry
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, PlatformError
 from xdplb.model.vip import VipKey
@@ -114,6 +115,12 @@ def test_maps_of_another_size_are_not_taken_up(pin_dir: Path) -> None:
         up(pin_dir, capacity=Capacity(16, 65, 4096))
     assert "xdplb down --all" in refused.value.hint
     assert program_on("eth0") > 0
+
+
+def test_maps_that_no_nic_uses_are_made_anew(pin_dir: Path) -> None:
+    pin_dir.mkdir()
+    Maps.create(pin_dir, Capacity(4, 8, 100))
+    assert up(pin_dir).capacity == CAPACITY
 
 
 def test_maps_of_another_layout_are_not_taken_up(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
