@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from xdplb.dataplane.loader import pass_program
 from xdplb.net.lab import Lab
+
+from .balancer import Balancer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -16,7 +19,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
 
 
-@pytest.fixture
-def lab() -> Iterator[Lab]:
+@contextmanager
+def new_lab() -> Iterator[Lab]:
     with pass_program() as program, Lab(port_program=program.fileno()) as built:
         yield built
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with new_lab() as built:
+        yield built
+
+
+@pytest.fixture
+def balancer(lab: Lab) -> Balancer:
+    return Balancer(lab)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Balancer]:
+    """A balancer on both its NICs with every host a backend, for tests that only add VIPs and take them away."""
+    with new_lab() as built:
+        balancer = Balancer(built)
+        balancer.prepare("dr1", "dr2", "ipip1", "ipip2", "side")
+        balancer.start(nics=("eth0", "eth1"))
+        yield balancer
+
+
+@pytest.fixture
+def ready(shared: Balancer) -> Iterator[Balancer]:
+    """The shared balancer, without a VIP."""
+    yield shared
+    for vip in shared.ask("vip", "ls")["vips"]:
+        shared.cli("vip", "rm", f"{vip['address']}:{vip['port']}/{vip['protocol']}")

@@ -14,18 +14,18 @@ from xdplb.model.next_hop import Resolution
 
 from .probing import ProbeSchedule
 from .resolve import NeighbourKey, neighbour_key, resolve, why_unreachable
-from .rtnetlink import (
+from .rtmessages import (
     AddressChange,
     Event,
     LinkGone,
     LinkInfo,
     Neighbour,
     NeighbourState,
-    RequestSocket,
     Route,
     RouteChange,
     Unreachable,
 )
+from .rtnetlink import RequestSocket
 
 __all__ = ["HostView"]
 

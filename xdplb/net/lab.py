@@ -134,6 +134,13 @@ class Lab:
         """Give lines to `ip -batch` on a host, such as `link set eth0 down`."""
         netns.configure(self.namespace(host), lines)
 
+    def attach(self, host: str, interface: str) -> None:
+        """Put the port program on a host's interface, in native mode."""
+        program = self._port_program
+        if program is None:
+            raise RuntimeError("the lab has no port program")
+        self.inside(host, lambda: _attach(interface, program))
+
     def _build(self) -> None:
         for host in (*ADDRESSES, "switch"):
             netns.create(self.namespace(host))
@@ -148,9 +155,8 @@ class Lab:
         self.inside("router", _forward)
         self.inside("client", lambda: ethtool.finish_checksums("eth0"))
         if self._port_program is not None:
-            program = self._port_program
-            self.inside("switch", lambda: _attach("balancer", program))
-            self.inside("side", lambda: _attach("eth0", program))
+            self.attach("switch", "balancer")
+            self.attach("side", "eth0")
 
     def _veth(self, host: str, peer: str) -> str:
         return _VETH.format(peer=peer, netns=self.namespace(host))

@@ -60,14 +60,13 @@ class NextHops:
 
     async def start(self, on_change: OnChange) -> None:
         """Open the sockets, read the kernel's tables, and watch. Raises PlatformError."""
-        ready = asyncio.Event()
         try:
-            self._reader = _Reader(asyncio.get_running_loop(), ready, on_change)
+            reader = _Reader(asyncio.get_running_loop(), on_change)
         except OSError as error:
             raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
-        self._reader.watch(self._wanted)
-        self._reader.start()
-        await ready.wait()
+        reader.watch(self._wanted)
+        self._reader = reader
+        await asyncio.to_thread(reader.start)
 
     async def stop(self) -> None:
         """End the thread and close its sockets."""
@@ -90,8 +89,8 @@ class NextHops:
 class _Reader:
     """The thread that reads events and asks the kernel; what it finds is handed over whole."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Event, on_change: OnChange) -> None:
-        self._loop, self._ready, self._on_change = loop, ready, on_change
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange) -> None:
+        self._loop, self._on_change = loop, on_change
         self._events, self._requests = EventSocket(), RequestSocket()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._view = HostView(self._requests)
@@ -103,7 +102,11 @@ class _Reader:
         self.resolutions: dict[IPv4Address, Resolution] = {}
 
     def start(self) -> None:
-        """Begin to read."""
+        """Read all once, and go on in the thread. Blocks for the first reading; raises PlatformError if that fails."""
+        try:
+            self._turn(time.monotonic())
+        except OSError as error:
+            raise PlatformError(f"the kernel's tables cannot be read: {error.strerror}") from error
         self._thread.start()
 
     def watch(self, addresses: frozenset[IPv4Address]) -> None:
@@ -115,7 +118,8 @@ class _Reader:
         """End, wait for the end, and close what is open."""
         self._stopping = True
         os.eventfd_write(self._wake_fd, 1)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         os.close(self._wake_fd)
         self._events.close()
         self._requests.close()
@@ -159,12 +163,11 @@ class _Reader:
         return min(wake, self._resync_at)
 
     def _publish(self, changed: set[IPv4Address]) -> None:
-        if changed or not self._ready.is_set():
+        if changed:
             self.resolutions = dict(self._view.resolutions)
             with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
                 self._loop.call_soon_threadsafe(self._tell, frozenset(changed))
 
     def _tell(self, changed: frozenset[IPv4Address]) -> None:
-        self._ready.set()
-        if changed and not self._stopping:
+        if not self._stopping:
             self._on_change(changed)

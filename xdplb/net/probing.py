@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .resolve import NeighbourKey
-from .rtnetlink import Neighbour, NeighbourState
+from .rtmessages import Neighbour, NeighbourState
 
 __all__ = ["ProbeSchedule"]
 

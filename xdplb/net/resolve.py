@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 
 from xdplb.model.next_hop import NextHop, Resolution
 
-from .rtnetlink import LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
+from .rtmessages import LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
 
 __all__ = ["NeighbourKey", "neighbour_key", "resolve", "why_unreachable"]
 

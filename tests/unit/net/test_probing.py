@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from xdplb.net.probing import ProbeSchedule
-from xdplb.net.rtnetlink import Neighbour, NeighbourState
+from xdplb.net.rtmessages import Neighbour, NeighbourState
 
 KEY = (2, IPv4Address("10.0.0.11"))
 

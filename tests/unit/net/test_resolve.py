@@ -10,7 +10,7 @@ import pytest
 
 from xdplb.model.next_hop import NextHop
 from xdplb.net.resolve import neighbour_key, resolve, why_unreachable
-from xdplb.net.rtnetlink import LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
+from xdplb.net.rtmessages import LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
 
 ADDRESS, GATEWAY, SOURCE = (IPv4Address(text) for text in ("10.0.1.11", "10.0.0.1", "10.0.0.2"))
 MAC, NIC_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")

@@ -1,0 +1,80 @@
+"""What a backend of the traffic tests runs: `backend_service.py NAME PORT VIP`. An HTTP server and a UDP echo.
+
+    /slow?bytes=N&seconds=S    N bytes, evenly over S seconds
+    /health                    200
+    POST                       the number of bytes that came
+    anything else              the backend's name and the client's address
+
+Every answer names the backend in X-Backend and ends its connection. The UDP echo answers from the VIP, with the
+backend's name in front.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+STEP_SECONDS = 0.02
+
+
+class Service(ThreadingHTTPServer):
+    request_queue_size = 1024
+    daemon_threads = True
+
+
+class Handler(BaseHTTPRequestHandler):
+    name = ""
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        if url.path == "/slow":
+            query = parse_qs(url.query)
+            self._slowly(int(query["bytes"][0]), float(query["seconds"][0]))
+        else:
+            self._answer(f"{self.name} {self.client_address[0]}\n".encode())
+
+    def do_POST(self) -> None:
+        self._answer(f"{len(self.rfile.read(int(self.headers['Content-Length'])))}\n".encode())
+
+    def _slowly(self, size: int, seconds: float) -> None:
+        self._head(size)
+        steps = max(1, round(seconds / STEP_SECONDS))
+        for index in range(steps):
+            self.wfile.write(bytes((index + 1) * size // steps - index * size // steps))
+            time.sleep(seconds / steps)
+
+    def _answer(self, body: bytes) -> None:
+        self._head(len(body))
+        self.wfile.write(body)
+
+    def _head(self, length: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.send_header("X-Backend", self.name)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+def echo(name: str, address: str, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as answering:
+        answering.bind((address, port))
+        while True:
+            data, client = answering.recvfrom(2048)
+            answering.sendto(name.encode() + b" " + data, client)
+
+
+def main() -> None:
+    name, port, vip = sys.argv[1:]
+    Handler.name = name
+    threading.Thread(target=echo, args=(name, vip, int(port)), daemon=True).start()
+    Service(("", int(port)), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

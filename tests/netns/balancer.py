@@ -1,0 +1,205 @@
+"""A lab with xdplb at work in it: the daemon on the balancer's NIC, services on the backends, curl on the client."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xdplb.net.lab import ADDRESSES, VIP, Lab
+
+XDPLB = str(Path(sys.executable).parent / "xdplb")
+SERVICE = str(Path(__file__).with_name("backend_service.py"))
+PORT = 80
+KEY = f"{VIP}:{PORT}/tcp"
+UDP_KEY = f"{VIP}:{PORT}/udp"
+URL = f"http://{VIP}/"
+READY_SECONDS = 30
+FORWARDS = {"dr1": "dr", "dr2": "dr", "side": "dr", "ipip1": "ipip", "ipip2": "ipip"}
+CHECK = [
+    *("--check", "http", "--check-path", "/health", "--check-interval", "200ms", "--check-timeout", "200ms"),
+    *("--check-rise", "2", "--check-fall", "2"),
+]
+REPORT = "%{stderr}%{exitcode} %{http_code} %header{x-backend}\n"
+
+
+class Balancer:
+    """Does what an operator and a client would do, with the commands they would use."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.socket = lab.folder / "api.sock"
+        self.services: dict[str, subprocess.Popen[Any]] = {}
+        self.daemon: subprocess.Popen[Any] | None = None
+        self._log = lab.folder / "daemon.log"
+
+    # the backends' side
+
+    def prepare(self, *hosts: str) -> None:
+        """Make these hosts backends, and start their services."""
+        for host in hosts:
+            self.backend_host(host, "setup", str(VIP), "--forward", FORWARDS[host], "--interface", "eth0")
+            self.serve(host)
+
+    def backend_host(self, host: str, verb: str, *arguments: str) -> str:
+        """Run `xdplb backend-host` on a host, with folders of its own."""
+        places = ["--pin-dir", str(self.lab.home.bpffs / host)]
+        if verb != "show":
+            places += ["--state-dir", str(self.lab.folder / host)]
+        return self.lab.run(host, [XDPLB, "backend-host", verb, *arguments, *places]).stderr
+
+    def decap(self, host: str, verb: str) -> None:
+        """Run `xdplb decap up` or `down` on a host."""
+        self.lab.run(host, [XDPLB, "decap", verb, "eth0", "--pin-dir", str(self.lab.home.bpffs / host)])
+
+    def serve(self, host: str) -> None:
+        """Start a host's service, and return when it answers there."""
+        self.services[host] = self.lab.popen(host, [sys.executable, SERVICE, host, str(PORT), str(VIP)])
+        asked = ["curl", "-sf", "-o", "/dev/null", f"http://{ADDRESSES[host]}/health"]
+        until(lambda: self.lab.run(host, asked, check=False).returncode == 0)
+
+    def kill_service(self, host: str) -> None:
+        """Kill a host's service with -9."""
+        self.services[host].kill()
+        self.services[host].wait()
+
+    # the daemon
+
+    def start(self, *options: str, nics: Sequence[str] = ("eth0",)) -> None:
+        """Run `xdplb up` and wait until it is ready."""
+        self.daemon = self.spawn(*options, nics=nics)
+        waited = self.cli("status", "--wait", "--timeout", f"{READY_SECONDS}s", check=False)
+        assert waited.returncode == 0, f"not ready: {waited.stdout}{waited.stderr}\n{self._log.read_text()}"
+
+    def spawn(self, *options: str, nics: Sequence[str] = ("eth0",)) -> subprocess.Popen[Any]:
+        """Run `xdplb up` and return at once."""
+        places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
+        places += ["--pin-dir", str(self.lab.pin_dir)]
+        with self._log.open("a") as log:
+            return self.lab.popen("balancer", [XDPLB, "up", *nics, *places, *options], stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """Kill the daemon with -9."""
+        assert self.daemon is not None
+        self.daemon.kill()
+        self.daemon.wait()
+
+    def down(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `xdplb down`."""
+        return self.lab.run("balancer", [XDPLB, "down", *(arguments or ["--all"]), "--pin-dir", str(self.lab.pin_dir)])
+
+    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command that talks to the daemon."""
+        return self.lab.run("balancer", [XDPLB, "--socket", str(self.socket), *arguments], check=check, timeout=60)
+
+    def ask(self, *arguments: str) -> Any:
+        """Return the API's body that a command shows."""
+        return json.loads(self.cli(*arguments, "-o", "json").stdout)
+
+    def add(
+        self, *hosts: str, key: str = KEY, vip_options: Sequence[str] = (), weights: Mapping[str, int] | None = None
+    ) -> None:
+        """Add the VIP with these hosts as backends, and wait until they all serve."""
+        self.cli("vip", "add", key, *vip_options)
+        for host in hosts:
+            self.add_backend(host, key=key, weight=(weights or {}).get(host, 1))
+        until(lambda: all(self.status(host, key=key)["share"] > 0 for host in hosts))
+
+    def add_backend(self, host: str, *, key: str = KEY, weight: int = 1) -> None:
+        """Add one host as a backend."""
+        options = ["--weight", str(weight), "--forward", FORWARDS[host]]
+        self.cli("backend", "add", key, str(ADDRESSES[host]), *options)
+
+    def status(self, host: str, *, key: str = KEY) -> dict[str, Any]:
+        """Return a backend's status."""
+        status: dict[str, Any] = self.ask("backend", "show", key, str(ADDRESSES[host]))["status"]
+        return status
+
+    def mode(self) -> str:
+        """Return the mode of the program on the first NIC."""
+        asked = ["curl", "-sf", "--unix-socket", str(self.socket), "http://localhost/v1/dataplane"]
+        mode: str = json.loads(self.lab.run("balancer", asked).stdout)["attachments"][0]["mode"]
+        return mode
+
+    def drops(self) -> dict[str, int]:
+        """Return how many packets were dropped, by reason."""
+        drops: dict[str, int] = self.ask("stats")["drops"]
+        return drops
+
+    # the client's side
+
+    def get(self, count: int, *, path: str = "", options: Sequence[str] = ()) -> Counter[str]:
+        """Make that many requests, a connection each; return how many each backend answered. All must succeed."""
+        argv = ["curl", "-s", "--max-time", "5", "-o", "/dev/null", "-w", REPORT, *options]
+        answers = self.lab.run("client", [*argv, f"{URL}{path}?[1-{count}]"], check=False, timeout=120).stderr
+        return tally(answers)
+
+    def text(self, *options: str, path: str = "") -> str:
+        """Return the body of one answer."""
+        return self.lab.run("client", ["curl", "-sSf", "--max-time", "10", *options, URL + path]).stdout
+
+
+class Stream:
+    """Requests without a pause while the block runs; `finish` returns who answered, and all must have succeeded."""
+
+    def __init__(self, balancer: Balancer) -> None:
+        argv = ["curl", "-s", "--max-time", "5", "-o", "/dev/null", "-w", REPORT, "--rate", "100/s"]
+        self._curl = balancer.lab.popen("client", [*argv, f"{URL}?[1-1000000]"], stderr=subprocess.PIPE, text=True)
+
+    def finish(self) -> Counter[str]:
+        """End it; the request that this interrupts does not count."""
+        assert self._curl.stderr is not None
+        self._curl.terminate()
+        lines = self._curl.stderr.read()
+        self._curl.wait()
+        self._curl.stderr.close()
+        return tally(lines)
+
+
+class Download:
+    """A long answer on its way to the client."""
+
+    def __init__(self, balancer: Balancer, *, size: int, seconds: float) -> None:
+        self._size = size
+        self._header = balancer.lab.folder / f"header-{time.monotonic_ns()}"
+        argv = ["curl", "-sS", "-D", str(self._header), "-o", "/dev/null", "-w", "%{size_download}"]
+        url = f"{URL}slow?bytes={size}&seconds={seconds}"
+        self._curl = balancer.lab.popen(
+            "client", [*argv, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        until(lambda: self._header.exists() and "X-Backend" in self._header.read_text())
+        found = re.search(r"X-Backend: (\S+)", self._header.read_text())
+        assert found is not None
+        self.backend = found[1]
+
+    @property
+    def running(self) -> bool:
+        return self._curl.poll() is None
+
+    def finish(self) -> None:
+        """Wait until it has ended; it must be whole."""
+        size, said = self._curl.communicate(timeout=60)
+        assert (self._curl.returncode, size, said) == (0, str(self._size), "")
+
+
+def tally(report: str) -> Counter[str]:
+    """Return who answered, from REPORT's lines; a request that failed fails the test."""
+    lines = [line.split() for line in report.splitlines()]
+    assert lines
+    failed = [line for line in lines if line[:2] != ["0", "200"]]
+    assert failed == [], f"{len(failed)} of {len(lines)} requests failed"
+    return Counter(line[2] for line in lines)
+
+
+def until(true: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait until it is true; fail when it takes longer than that."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not so after {seconds} s"
+        time.sleep(0.05)
