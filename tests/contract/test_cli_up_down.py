@@ -158,6 +158,17 @@ def test_a_folder_on_no_bpffs_is_one_sentence(host: Host):
 
 
 @pytest.mark.root
+def test_a_damaged_state_is_told_before_the_nic_is_touched(host: Host):
+    (host.folder / "state").mkdir()
+    (host.folder / "state" / "state.db").write_bytes(b"no database" * 1000)
+    told = host.up_refused("eth0")
+    assert told.returncode == 1
+    assert "is damaged" in told.stderr
+    assert len(told.stderr.splitlines()) == 2
+    assert host.is_clean()
+
+
+@pytest.mark.root
 def test_a_program_of_somebody_else_stays_and_is_named(host: Host):
     with pass_program() as program, _attached(program, "eth0"):
         foreign = link("eth0").xdp

@@ -68,7 +68,7 @@ class Parts:
 def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     """Balance until SIGTERM or SIGINT; what is attached stays attached.
 
-    Everything that can be refused is asked for before the NIC is touched: the locks, then the listening socket.
+    Everything that can be refused is asked for before the NIC is touched: the locks, the listening socket, the state.
     Raises ConflictError where somebody else holds them, and PlatformError for what the host refuses.
     """
     parts = parts or Parts()
@@ -77,10 +77,18 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     with hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
+            _check_state(options.state_dir)
             plane = parts.load(options)
             asyncio.run(_balance(options, parts, plane, listener))
         finally:
             listener.close()
+
+
+def _check_state(state_dir: Path) -> None:
+    """Raise the error that the manager would meet later, with the program already on the NIC."""
+    store = Store(state_dir)
+    store.open()
+    store.close()
 
 
 async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener) -> None:

@@ -124,7 +124,7 @@ class Vip:
     idle_timeout_seconds: int = 900
 
     def __post_init__(self) -> None:
-        if self.name is not None and not re.match(NAME_PATTERN, self.name):
+        if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
             raise InvalidError.field(
                 "/name", f"{self.name!r} cannot be a name", hint="1 to 63 of a-z, 0-9 and -, not first or last a -"
             )
