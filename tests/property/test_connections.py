@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -13,18 +10,19 @@ from tests.property.balancer import IDLE_SECONDS, KEY, Balancer
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.vip import AllUnhealthy, OnUnhealthy, Tracking, Vip
 
-CLIENTS = 40
+CLIENTS = 160
 NUMBERS = st.integers(0, 4)
 WEIGHTS = st.integers(0, 2)
 
-Happening = tuple[Callable[..., Any], ...]
-
-CHANGES = st.one_of(
+GENTLE_CHANGES = st.one_of(
     st.tuples(st.just(Balancer.add), NUMBERS, WEIGHTS),
+    st.tuples(st.just(Balancer.administer), NUMBERS, st.sampled_from([AdminState.READY, AdminState.DRAIN])),
+    st.tuples(st.just(Balancer.weigh), NUMBERS, WEIGHTS),
+)
+HARSH_CHANGES = st.one_of(
     st.tuples(st.just(Balancer.remove), NUMBERS),
     st.tuples(st.just(Balancer.replace), NUMBERS, NUMBERS),
-    st.tuples(st.just(Balancer.administer), NUMBERS, st.sampled_from(AdminState)),
-    st.tuples(st.just(Balancer.weigh), NUMBERS, WEIGHTS),
+    st.tuples(st.just(Balancer.administer), NUMBERS, st.just(AdminState.MAINT)),
     st.tuples(st.just(Balancer.find), NUMBERS, st.sampled_from(Health)),
     st.tuples(st.just(Balancer.lose_next_hop), NUMBERS),
     st.tuples(st.just(Balancer.track), st.sampled_from(Tracking)),
@@ -48,14 +46,14 @@ TIME_AND_CLIENTS = st.one_of(
 @given(
     on_unhealthy=st.sampled_from(OnUnhealthy),
     all_unhealthy=st.sampled_from(AllUnhealthy),
-    happenings=st.lists(CHANGES | TIME_AND_CLIENTS, min_size=4, max_size=25),
+    happenings=st.lists(GENTLE_CHANGES | HARSH_CHANGES | TIME_AND_CLIENTS, min_size=5, max_size=25),
 )
 def test_no_connection_of_a_surviving_backend_changes_backend(tracking, on_unhealthy, all_unhealthy, happenings):
     vip = Vip(KEY, tracking=tracking, on_unhealthy=on_unhealthy, all_unhealthy=all_unhealthy)
     balancer = Balancer(vip, CLIENTS)
     for number in range(3):
         balancer.add(number, 1)
-    for client in range(CLIENTS // 2):
+    for client in range(CLIENTS - 20):
         balancer.open(client)
     for what, *how in happenings:
         what(balancer, *how)
@@ -72,6 +70,29 @@ def _everything_settles(balancer: Balancer) -> None:
     assert (balancer.counts().moving, balancer.counts().pinned) == (0, 0)
     recorded = balancer.record.vip.tracking is Tracking.ALWAYS
     assert recorded or not balancer.path.flows, "records are left in steady slots"
+
+
+def test_changes_within_one_settling_time_keep_the_connections_from_before_the_first():
+    """Also of clients that stay silent through all of them, and only speak when the time is up."""
+    balancer = Balancer(Vip(KEY), CLIENTS)
+    for number in range(3):
+        balancer.add(number, 1)
+    balancer.wait(2 * IDLE_SECONDS + 1)
+    for client in range(CLIENTS):
+        balancer.open(client)
+    balancer.administer(0, AdminState.DRAIN)
+    balancer.wait(IDLE_SECONDS / 3)
+    balancer.administer(1, AdminState.DRAIN)
+    balancer.administer(0, AdminState.READY)
+    balancer.wait(IDLE_SECONDS / 3)
+    balancer.add(3, 2)
+    balancer.administer(0, AdminState.DRAIN)
+    balancer.wait(IDLE_SECONDS / 3)
+    balancer.talk()
+    for _ in range(4):
+        balancer.wait(IDLE_SECONDS)
+    assert len(balancer.connections) == CLIENTS
+    assert balancer.counts().pinned > 0, "connections differ from the owners of their slots"
 
 
 def test_a_connection_that_speaks_twice_in_a_second_is_bridged_as_long_as_any():
