@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import islice
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from xdplb.balance.slots import SlotCounts, Slots, counts, shares
 from xdplb.control.eligibility import Observed, Verdict
-from xdplb.control.plan import plan
+from xdplb.control.plan import Plan, plan
 from xdplb.control.records import State
 from xdplb.control.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.steps import Held
@@ -71,17 +72,21 @@ class Applier:
         """Return the addresses of the backends that packets may be sent to now."""
         return frozenset(entry.address for entry in self.read().backends.values() if entry.usable)
 
-    def bring(self, state: State, observed: Observed) -> None:
-        """Bring the maps to `state`. Raises PlatformError; what they hold is then read anew the next time."""
+    def bring(self, state: State, observed: Observed, only: AbstractSet[int] | None = None) -> None:
+        """Bring the maps to `state`. Raises PlatformError; what they hold is then read anew the next time.
+
+        With `only`, the ids of VIPs, the others are known to be right and left out: `observed` needs no more than
+        these, and no VIP may have come, gone or changed but for its backends.
+        """
         with self._changing() as held:
             if not self._swept:
                 self._sweep(held)
-            planned = plan(state, observed, held)
+            planned = plan(state, observed, held) if only is None else _plan_only(state, observed, held, only)
             planned.apply(self._plane)
             for table in planned.tables:
                 log.info("table published: vip=%s moved_slots=%d", table.key, np.count_nonzero(table.moved))
             self._hold(planned.after(held))
-            self.verdicts = planned.verdicts
+            self.verdicts = planned.verdicts if only is None else {**self.verdicts, **planned.verdicts}
 
     def preview(self, state: State, observed: Observed) -> tuple[str, ...]:
         """Return what `bring` would do, in sentences."""
@@ -182,3 +187,15 @@ class Applier:
 
 def _equal(one: Slots | None, other: Slots) -> bool:
     return one is not None and np.array_equal(one, other)
+
+
+def _plan_only(state: State, observed: Observed, held: Held, only: AbstractSet[int]) -> Plan:
+    """Plan as if there were these VIPs alone: a plan of thousands of backends takes long, and one flip is one VIP."""
+    part = Held(
+        vips={vip_id: entry for vip_id, entry in held.vips.items() if vip_id in only},
+        tables={vip_id: slots for vip_id, slots in held.tables.items() if vip_id in only},
+        backends={key: entry for key, entry in held.backends.items() if entry.vip_id in only},
+        sources={vip_id: source for vip_id, source in held.sources.items() if vip_id in only},
+    )
+    vips = {key: vip for key, vip in state.vips.items() if vip.id in only}
+    return plan(replace(state, vips=vips), observed, part)

@@ -26,6 +26,9 @@ _READ_BYTES = 16384
 _MAX_HEAD_BYTES = 65536
 _PATH_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))  # only what is not ASCII is quoted
 
+_LATE = 0.5
+"""The part of its timeout by which a try may overrun it and still count."""
+
 _OUR_FAULT = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES}
 )
@@ -41,7 +44,10 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a try found. `passed` None: this host could not try (no sockets left), which says nothing of the backend."""
+    """What a try found.
+
+    `passed` None: this host had no sockets to try or no CPU to look, which says nothing of the backend.
+    """
 
     passed: bool | None
     reason: str
@@ -56,10 +62,17 @@ async def probe(check: HealthCheck, host: str, port: int) -> Outcome:
         async with asyncio.timeout(check.timeout_seconds):
             passed, reason = await _try(check, host, port)
     except TimeoutError:
-        passed, reason = False, f"no answer in {check.timeout_seconds:g} s"
+        passed, reason = _judge_silence(check, time.monotonic() - started)
     except OSError as error:
         passed, reason = _judge(error)
     return Outcome(passed, reason, time.monotonic() - started)
+
+
+def _judge_silence(check: HealthCheck, seconds: float) -> tuple[bool | None, str]:
+    """Return no result for a timeout that came much too late: this process did not run, and the answer may be there."""
+    if seconds > (1 + _LATE) * check.timeout_seconds:
+        return None, f"this host is too busy: it looked for the answer after {seconds:.1f} s"
+    return False, f"no answer in {check.timeout_seconds:g} s"
 
 
 def _judge(error: OSError) -> tuple[bool | None, str]:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from xdplb.control.applier import Applier
 from xdplb.control.checks import HealthSource
+from xdplb.control.dirty import Dirty, Index
 from xdplb.control.edits.describe import describe_edit
 from xdplb.control.eligibility import Observed
 from xdplb.control.knowledge import check_targets, health_after, reissued
@@ -28,7 +29,6 @@ from xdplb.control.views import DryRun
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import VipKey
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Change", "Edit", "Writer"]
@@ -79,10 +79,11 @@ class Writer:
         self._disk, self._maps = Worker("xdplb-state"), Worker("xdplb-maps")
         self._disturbed, self._applied = asyncio.Event(), asyncio.Event()
         self._resolved: set[IPv4Address] = set()
+        self._dirty = Dirty()
         self._unsaved: set[int] = set()
         self._running: set[asyncio.Task[Any]] = set()
         self._retry_seconds = 0.0
-        self._names: dict[int, tuple[VipKey, IPv4Address]] = {}
+        self._index = Index(State())
 
     async def open(self) -> None:
         """Read the store and the maps. Nothing is changed yet."""
@@ -154,19 +155,22 @@ class Writer:
             hop = resolution.next_hop
             said = f"reason={resolution.reason!r}" if hop is None else f"interface={hop.interface}"
             log.info("next hop changed: backend=%s %s", address, said)
+            self._dirty.vips |= self._index.vips_of(address)
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
         """Note the new health of a backend and plan anew soon."""
         self.health[backend_id] = KnownHealth(health, reason, self._now())
         self._unsaved.add(backend_id)
-        vip, address = self._names.get(backend_id, (None, None))
-        log.warning("health: vip=%s backend=%s health=%s reason=%r", vip, address, health, reason)
+        vip, backend = self._index.backends[backend_id]
+        address = backend.backend.address
+        log.warning("health: vip=%s backend=%s health=%s reason=%r", vip.vip.key, address, health, reason)
+        self._dirty.vips.add(vip.id)
         self._disturbed.set()
 
     def watch(self) -> None:
         """Tell next hops and checks what there is to watch now."""
-        self._names = {record.id: (vip.vip.key, record.backend.address) for vip, record in self.state.backends()}
+        self._index = Index(self.state)
         self._next_hops.watch(_addresses(self.state))
         if self._checker is not None:
             last_known = {backend_id: known.health for backend_id, known in self.health.items()}
@@ -191,7 +195,9 @@ class Writer:
             disturbed = self._disturbed.is_set()
             self._disturbed.clear()
             try:
-                if disturbed or not await self._maps(self.applier.verify):
+                if not disturbed and not await self._maps(self.applier.verify):
+                    self._dirty.everything = disturbed = True
+                if disturbed:
                     await self._apply()
                     await self._save_health()
             except XdplbError as error:
@@ -221,21 +227,26 @@ class Writer:
         for backend_id in reissued(before, after):
             self.health.pop(backend_id, None)
         self.health.update(health)
+        self._dirty.note(before, after)
         self.state = after
         self.watch()
 
     async def _apply(self) -> None:
         """Bring the maps to the state. If that fails, it is tried again, ever later."""
-        state, observed = self.state, self._observe(self.state, self.health)
+        state, dirty, self._dirty = self.state, self._dirty, Dirty(everything=False)
+        only = None if dirty.everything else frozenset(dirty.vips)
+        observed = self._observe(state, self.health, only)
         try:
-            await self._maps(lambda: self.applier.bring(state, observed))
+            await self._maps(lambda: self.applier.bring(state, observed, only))
         except Exception as error:
             self.last_error = str(error)
             self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
+            self._dirty.everything = True
             self._disturbed.set()
             raise
         self.observed, self.last_error, self._retry_seconds = state, "", 0.0
-        self._resolved = {address for address, found in observed.next_hops.items() if found.next_hop is not None}
+        self._resolved -= observed.next_hops.keys()
+        self._resolved |= {address for address, found in observed.next_hops.items() if found.next_hop is not None}
         self._applied.set()
 
     async def _wait_sent_to(self, addresses: AbstractSet[IPv4Address], seconds: float) -> None:
@@ -260,9 +271,15 @@ class Writer:
         async with self._lock:
             return await self._maps(work)
 
-    def _observe(self, state: State, health: Mapping[int, KnownHealth]) -> Observed:
-        next_hops = {address: self._next_hops.lookup(address) for address in _addresses(state)}
-        return Observed(dict(health), next_hops, self._ipip_source)
+    def _observe(
+        self, state: State, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None = None
+    ) -> Observed:
+        backends = [record for vip, record in state.backends() if only is None or vip.id in only]
+        return Observed(
+            health={record.id: health[record.id] for record in backends},
+            next_hops={record.backend.address: self._next_hops.lookup(record.backend.address) for record in backends},
+            ipip_source=self._ipip_source,
+        )
 
     async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` in a task of its own, which goes on when the caller is cancelled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -128,6 +129,20 @@ def test_a_host_out_of_sockets_says_nothing_about_the_backend(monkeypatch: pytes
         monkeypatch.undo()
         assert outcome.passed is None
         assert outcome.reason == "this host could not run the check: Too many open files"
+
+    asyncio.run(run())
+
+
+def test_a_host_too_busy_to_look_says_nothing_about_the_backend() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def run() -> None:
+        async with serving(silent) as port:
+            asyncio.get_running_loop().call_later(0.1, time.sleep, 1.0)
+            outcome = await probe(HTTP, "127.0.0.1", port)
+        assert outcome.passed is None
+        assert "too busy" in outcome.reason
 
     asyncio.run(run())
 

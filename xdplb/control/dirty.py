@@ -1,0 +1,46 @@
+"""Which VIPs must be planned anew: a flip among thousands of backends concerns one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from xdplb.control.records import BackendRecord, State, VipRecord
+
+__all__ = ["Dirty", "Index"]
+
+
+@dataclass(slots=True)
+class Dirty:
+    """The ids of VIPs whose maps may be out of date, or `everything`."""
+
+    vips: set[int] = field(default_factory=set)
+    everything: bool = True
+
+    def note(self, before: State, after: State) -> None:
+        """Add what an edit changed. One that changes VIPs themselves, and not backends alone, concerns everything."""
+        if before.vips.keys() != after.vips.keys():
+            self.everything = True
+            return
+        for key, vip in after.vips.items():
+            old = before.vips[key]
+            if old is not vip:
+                self.vips.add(vip.id)
+                self.everything |= (old.id, old.vip) != (vip.id, vip.vip)
+
+
+class Index:
+    """A state by backend id and by address."""
+
+    def __init__(self, state: State) -> None:
+        self.backends: Mapping[int, tuple[VipRecord, BackendRecord]] = {
+            record.id: (vip, record) for vip, record in state.backends()
+        }
+        self._vips: dict[IPv4Address, set[int]] = {}
+        for vip, record in state.backends():
+            self._vips.setdefault(record.backend.address, set()).add(vip.id)
+
+    def vips_of(self, address: IPv4Address) -> set[int]:
+        """Return the ids of the VIPs that have this backend."""
+        return self._vips.get(address, set())
