@@ -35,6 +35,7 @@ BENCH = np.dtype(
 )
 FLOORS = ("empty", "mac_swap", "ipip_floor")
 BRACKET_TOLERANCE = 0.05
+PATIENCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +92,32 @@ class Harness:
         return float(int(after["end"]) - int(after["start"])) / turns
 
     def measure(self, cases: Sequence[Case], *, trials: int, turns: int) -> list[Result]:
-        """Run all cases interleaved, `trials` times, each between two empty ones.
+        """Run all cases interleaved, each between two empty ones, until `trials` of each are kept.
 
-        A trial whose brackets are over 5 % off that case's best is thrown away: the machine was busy elsewhere.
+        A trial whose brackets are over 5 % off that case's best is thrown away: the machine was busy elsewhere. After
+        four times as many the rest is given up; a result says how many it has.
         """
         rows: dict[str, list[tuple[float, float]]] = {case.name: [] for case in cases}
         with _pinned_cpu():
             for case in cases:
                 self.run(case, turns)  # fills caches, and the flow table where one is used
-            for _ in range(trials):
-                for case in cases:
-                    before = self.run(case, turns, empty=True)
-                    gross = self.run(case, turns)
-                    bracket = max(before, self.run(case, turns, empty=True))
-                    rows[case.name].append((bracket, gross - min(before, bracket)))
-        return [Result(case, list(_undisturbed(rows[case.name]))) for case in cases]
+            for turn in range(PATIENCE * trials):
+                short = [case for case in cases if turn < trials or len(_undisturbed(rows[case.name])) < trials]
+                for case in short:
+                    rows[case.name].append(self._trial(case, turns))
+        return [Result(case, _undisturbed(rows[case.name])) for case in cases]
+
+    def _trial(self, case: Case, turns: int) -> tuple[float, float]:
+        """Return the dearer of the two brackets and the ns net of the mean of both."""
+        before = self.run(case, turns, empty=True)
+        gross = self.run(case, turns)
+        after = self.run(case, turns, empty=True)
+        return max(before, after), gross - (before + after) / 2
 
 
-def _undisturbed(rows: Sequence[tuple[float, float]]) -> Iterator[float]:
+def _undisturbed(rows: Sequence[tuple[float, float]]) -> list[float]:
     best = min(bracket for bracket, _ in rows)
-    return (net for bracket, net in rows if bracket <= best * (1 + BRACKET_TOLERANCE))
+    return [net for bracket, net in rows if bracket <= best * (1 + BRACKET_TOLERANCE)]
 
 
 @contextmanager
