@@ -22,8 +22,9 @@ UDP_KEY = f"{VIP}:{PORT}/udp"
 URL = f"http://{VIP}/"
 READY_SECONDS = 30
 FORWARDS = {"dr1": "dr", "dr2": "dr", "side": "dr", "ipip1": "ipip", "ipip2": "ipip"}
+# A killed service refuses at once: the long timeout only keeps a busy machine from looking like a dead backend.
 CHECK = [
-    *("--check", "http", "--check-path", "/health", "--check-interval", "200ms", "--check-timeout", "200ms"),
+    *("--check", "http", "--check-path", "/health", "--check-interval", "200ms", "--check-timeout", "3s"),
     *("--check-rise", "2", "--check-fall", "2"),
 ]
 REPORT = "%{stderr}%{exitcode} %{http_code} %header{x-backend}\n"
