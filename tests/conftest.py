@@ -16,7 +16,7 @@ XDP_PASS_PROGRAM = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x
 
 BPF_PROG_TYPE_XDP = 6
 
-skipped = pytest.StashKey[int]()
+NEEDS = "needs root and XDP"
 
 
 def _xdp_refusal() -> str:
@@ -51,13 +51,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("root") is None or not (reason := _missing()):
         return
     if _in_ci():
-        pytest.fail(f"needs root and XDP, and CI must have them: {reason}", pytrace=False)
-    item.config.stash[skipped] = item.config.stash.get(skipped, 0) + 1
-    pytest.skip(reason)
+        pytest.fail(f"{NEEDS}, which CI must have: {reason}", pytrace=False)
+    pytest.skip(f"{NEEDS}: {reason}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly how many tests did not run for want of root and XDP."""
-    if count := config.stash.get(skipped, 0):
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NEEDS in str(report.longrepr)]
+    if skipped:
         terminalreporter.section("NOT EVERYTHING WAS TESTED", sep="!", red=True)
-        terminalreporter.line(f"skipped, since they need root and XDP: {count} ({_missing()})", red=True)
+        terminalreporter.line(f"skipped for want of root and XDP: {len(skipped)} tests ({_missing()})", red=True)
