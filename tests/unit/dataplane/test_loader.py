@@ -10,8 +10,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from xdplb.dataplane.loader import LoadOptions, decap_down, decap_up, load, pass
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.pins import Maps
 from xdplb.dataplane.plane import Capacity, VipEntry
+from xdplb.dataplane.source import flatten
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, PlatformError
 from xdplb.model.vip import VipKey
 
@@ -67,8 +70,7 @@ def forbid_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def change_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = programs.flatten
-    monkeypatch.setattr(programs, "flatten", lambda main: original(main) + "\n/* newer */\n")
+    monkeypatch.setattr(programs, "flatten", lambda main: flatten(main) + "\n/* newer */\n")
 
 
 def test_attaches_and_pins(pin_dir: Path) -> None:
@@ -175,7 +177,7 @@ def test_an_unknown_nic_is_refused_with_those_there_are(bpffs: Path, pin_dir: Pa
         ({"capacity": Capacity(flows=0)}, "--max-flows"),
     ],
 )
-def test_impossible_options_are_refused(bpffs: Path, pin_dir: Path, changes: dict[str, object], word: str) -> None:
+def test_impossible_options_are_refused(bpffs: Path, pin_dir: Path, changes: dict[str, Any], word: str) -> None:
     with pytest.raises(InvalidError) as refused:
         load(LoadOptions(("eth0",), pin_dir=pin_dir, **changes))
     assert word in str(refused.value)
@@ -284,6 +286,11 @@ class DiesAtPin:
         libbpf.call("bpf_obj_pin", fd.fileno(), os.fsencode(path))
 
 
+def up_and_end(pin_dir: Path) -> int:
+    up(pin_dir)
+    return 0
+
+
 def in_child(function: Callable[[], int]) -> int:
     """Run `function` in a forked process and return its exit status."""
     child = os.fork()
@@ -307,7 +314,7 @@ def test_killed_at_a_pin_up_and_down_work_again(
         dying = DiesAtPin(number)
         patched.setattr(maps, "obj_pin", dying)
         patched.setattr(libbpf, "obj_pin", dying)
-        assert in_child(lambda: up(pin_dir) and 0) == 9
+        assert in_child(lambda: up_and_end(pin_dir)) == 9
     assert program_on("eth0") == 0
     assert [found.interface for found in up(pin_dir).attachments()] == ["eth0"]
     unload(pin_dir)
@@ -321,7 +328,7 @@ def test_killed_in_a_swap_the_next_start_ends_it(pin_dir: Path, monkeypatch: pyt
     owner = {"link_update": libbpf, "replace": Path, "set_program_hash": pins.Meta}[where]
     with monkeypatch.context() as patched:
         patched.setattr(owner, where, lambda *_: os._exit(9))
-        assert in_child(lambda: up(pin_dir) and 0) == 9
+        assert in_child(lambda: up_and_end(pin_dir)) == 9
     again = up(pin_dir)
     assert again.read_vips() == {VIP.id: VIP}
     with libbpf.obj_get(pin_dir / "program") as program:
@@ -365,7 +372,7 @@ def test_down_leaves_nothing_and_frees_the_maps(bpffs: Path, pin_dir: Path) -> N
     assert left(bpffs) == []
     assert program_on("eth0") == 0
     assert _gone(lambda: libbpf.program_by_id(attachment.program_id))
-    assert all(_gone(lambda map_id=map_id: BpfMap.by_id(map_id)) for map_id in ids)
+    assert all(_gone(partial(BpfMap.by_id, map_id)) for map_id in ids)
 
 
 def test_down_again_is_no_error_and_removes_nothing(pin_dir: Path) -> None:
