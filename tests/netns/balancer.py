@@ -20,7 +20,7 @@ PORT = 80
 KEY = f"{VIP}:{PORT}/tcp"
 UDP_KEY = f"{VIP}:{PORT}/udp"
 URL = f"http://{VIP}/"
-READY_SECONDS = 30
+READY_SECONDS = 180
 FORWARDS = {"dr1": "dr", "dr2": "dr", "side": "dr", "ipip1": "ipip", "ipip2": "ipip"}
 # A killed service refuses at once: the long timeout only keeps a busy machine from looking like a dead backend.
 CHECK = [

@@ -12,7 +12,7 @@ from .world import DemoError, World, wait_for
 __all__ = ["balance", "come_up", "prepare_backends"]
 
 CHECK = {"type": "http", "interval_seconds": 0.3, "timeout_seconds": 2, "rise": 2, "fall": 2}
-READY_SECONDS = 30
+READY_SECONDS = 180
 
 
 def prepare_backends(world: World, screen: Screen) -> None:

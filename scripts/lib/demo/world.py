@@ -24,7 +24,7 @@ BACKENDS = {"dr1": ("dr", 1), "dr2": ("dr", 2), "ipip1": ("ipip", 1), "ipip2": (
 
 NIC = "eth0"
 PORT = 80
-STOP_SECONDS = 10
+STOP_SECONDS = 60
 POLL_SECONDS = 0.05
 
 
