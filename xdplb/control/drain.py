@@ -17,7 +17,7 @@ from xdplb.dataplane.plane import FlowRecords
 __all__ = ["FIN_QUIET_SECONDS", "HANDSHAKE_SECONDS", "FlowCounts", "count_flows", "drain_view", "open_flows"]
 
 FIN_QUIET_SECONDS = 5.0
-"""After the client's FIN and this much silence a connection has ended: the backend's own FIN is not seen."""
+"""After the client's FIN and this much silence nobody waits for a connection: the backend's own FIN is not seen."""
 
 HANDSHAKE_SECONDS = 10.0
 """A client that sent a SYN this long ago and nothing since has no connection: it was refused, or was a flood.
@@ -48,8 +48,8 @@ class FlowCounts:
 def open_flows(flows: FlowRecords, state: State) -> NDArray[np.bool_]:
     """Return which records are of an open connection of a backend that is still there.
 
-    Ended are those reset, those closed by the client and then silent, and those silent for longer than their VIP
-    bridges.
+    Ended are those reset, and those silent for longer than their VIP bridges. A FIN alone ends nothing: a client that
+    has sent all it had may wait long for the answer.
     """
     idle = np.zeros(_IDS)
     epoch = np.full(_IDS, _NO_EPOCH, np.int64)
@@ -57,21 +57,21 @@ def open_flows(flows: FlowRecords, state: State) -> NDArray[np.bool_]:
         idle[backend.id] = vip.vip.idle_timeout_seconds
         epoch[backend.id] = backend.epoch
     reset = (flows.flags & FLOW_RST) != 0
-    closed = ((flows.flags & FLOW_FIN) != 0) & (flows.age >= FIN_QUIET_SECONDS)
     known = epoch[flows.backend] == flows.epoch
-    still_open: NDArray[np.bool_] = known & ~reset & ~closed & (flows.age <= idle[flows.backend] + _TOUCH_SECONDS)
+    still_open: NDArray[np.bool_] = known & ~reset & (flows.age <= idle[flows.backend] + _TOUCH_SECONDS)
     return still_open
 
 
 def count_flows(flows: FlowRecords, live: NDArray[np.bool_], state: State, at: datetime) -> FlowCounts:
     """Count the open connections of each backend; `live` are the records of such, in a scan begun at `at`.
 
-    A handshake that came to nothing is not counted, or one refused connection would hold up a drain for as long as
-    the VIP bridges silence. Its record is kept all the same.
+    Neither a connection that the client closed and that is silent since is counted, nor a handshake that came to
+    nothing: either would hold up a drain for as long as the VIP bridges silence. Their records are kept all the same.
     """
+    closed = ((flows.flags & FLOW_FIN) != 0) & (flows.age >= FIN_QUIET_SECONDS)
     begun = ((flows.flags & FLOW_ESTABLISHED) != 0) | (flows.age < HANDSHAKE_SECONDS)
     epochs = {backend.id: backend.epoch for _, backend in state.backends()}
-    return FlowCounts(at, np.bincount(flows.backend[live & begun], minlength=_IDS), epochs)
+    return FlowCounts(at, np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS), epochs)
 
 
 def drain_view(record: BackendRecord, drain: DrainRecord, counts: FlowCounts | None, now: datetime) -> DrainView:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from xdplb.control.checks import CheckTarget
 from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.model.backend import Health
 
-__all__ = ["WAITING", "check_targets", "health_after", "reissued"]
+__all__ = ["WAITING", "check_targets", "health_after", "health_at_start", "reissued"]
 
 WAITING = "no pass yet"
 
@@ -31,6 +32,22 @@ def health_after(
             present = None if backend.id in fresh else known.get(backend.id)
             if (new := _health(vip, present, now)) != present:
                 changed[backend.id] = new
+    return changed
+
+
+def health_at_start(
+    state: State, known: Mapping[int, KnownHealth], held: AbstractSet[int], now: datetime
+) -> dict[int, KnownHealth]:
+    """Return the healths that differ from those last known when a daemon starts on maps with the VIPs `held`, by id.
+
+    Last known health is there so that a restart moves no slot. Where there are no slots to move, as after a boot, it
+    is hours old perhaps, and a backend with a check waits for a pass.
+    """
+    changed: dict[int, KnownHealth] = {}
+    for vip, backend in state.backends():
+        present = known.get(backend.id) if vip.check is None or vip.id in held else None
+        if (new := _health(vip, present, now)) != present:
+            changed[backend.id] = new
     return changed
 
 

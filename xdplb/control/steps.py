@@ -56,6 +56,11 @@ class Held:
         tables = {vip_id: table for vip_id, table in read if table is not None}
         return cls(dict(plane.read_vips()), tables, dict(plane.read_backends()))
 
+    def balances(self, vip_id: int, key: VipKey) -> bool:
+        """Return whether packets of this VIP find it under this id, with a table."""
+        entry = self.vips.get(vip_id)
+        return entry is not None and entry.key == key and vip_id in self.tables
+
     def with_table(self, vip_id: int, slots: Slots) -> Held:
         """Return the same with another table for a VIP, whose owners are the same: a slot was pinned or released."""
         return replace(self, tables={**self.tables, vip_id: slots})

@@ -21,7 +21,7 @@ from xdplb.control.checks import HealthSource
 from xdplb.control.dirty import Dirty, Index
 from xdplb.control.edits.describe import describe_edit
 from xdplb.control.eligibility import Observed
-from xdplb.control.knowledge import check_targets, health_after, reissued
+from xdplb.control.knowledge import check_targets, health_after, health_at_start, reissued
 from xdplb.control.records import KnownHealth, State
 from xdplb.control.store import Store
 from xdplb.control.threads import Worker
@@ -86,9 +86,14 @@ class Writer:
         self._index = Index(State())
 
     async def open(self) -> None:
-        """Read the store and the maps. Nothing is changed yet."""
+        """Read the store and the maps, which are not changed yet, and find what health to start with."""
         self.state, self.health = await self._disk(self._store.open)
-        await self._maps(self.applier.read)
+        held = await self._maps(self.applier.read)
+        adopted = {vip.id for key, vip in self.state.vips.items() if held.balances(vip.id, key)}
+        anew = health_at_start(self.state, self.health, adopted, self._now())
+        self.health.update(anew)
+        if anew:
+            await self._disk(lambda: self._store.save_health(anew))
 
     async def close(self) -> None:
         """Return when all that was begun is done, and let go of the store."""

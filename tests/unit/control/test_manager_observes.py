@@ -18,6 +18,7 @@ from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Owners, unpack
 from xdplb.control.manager import Manager
 from xdplb.control.views import DrainState, OperatingStatus
+from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.model.backend import Health
 from xdplb.model.errors import ConflictError
@@ -167,6 +168,29 @@ def test_last_known_health_outlives_a_restart(tmp_path: Path) -> None:
         assert manager.backend("web", "10.0.0.3").reason == "its check failed: no answer in 1 s"
 
     run(tmp_path, first, second)
+
+
+@pytest.mark.parametrize("unchecked", [False, True])
+def test_after_a_reboot_a_checked_backend_waits_for_its_first_pass_again(tmp_path: Path, *, unchecked: bool) -> None:
+    world = World(tmp_path)
+
+    async def scenario() -> None:
+        async with world.running() as manager:
+            await checked(manager, world, 1, 2)
+            if unchecked:
+                await manager.delete_health_check("web")
+        world.plane = FakePlane()
+        for _ in range(2):  # the second start is on maps that the first one filled, and has not seen a pass either
+            async with world.running() as manager:
+                views = manager.backends("web")
+                assert {view.health for view in views} == {Health.UP if unchecked else Health.UNKNOWN}
+                assert sum(view.share for view in views) == pytest.approx(1.0 if unchecked else 0.0)
+        async with world.running() as manager:
+            if not unchecked:
+                world.health.flip("10.0.0.1", Health.UP)
+                await until(lambda: share(manager, 1) == 1.0)
+
+    asyncio.run(scenario())
 
 
 # --- next hops -------------------------------------------------------------------------------------------------------
@@ -425,6 +449,25 @@ def test_an_open_connection_elsewhere_holds_its_slot_and_only_that(tmp_path: Pat
         await until(lambda: slots_of(manager) == (65537, 0, 0))
         order = [call for call in world.plane.calls if call in {"write_table", "delete_flows"}]
         assert order == ["write_table", "delete_flows"]
+        assert world.plane.flow_count() == 0
+
+    run(tmp_path, scenario)
+
+
+def test_a_client_that_waits_half_closed_keeps_its_backend_and_holds_up_no_drain(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        await until(lambda: slots_of(manager)[1])
+        client, port = world.flow_to(1)
+        await manager.drain("web", "10.0.0.1", quiet_seconds=1)
+        world.clock.advance(61)
+        world.plane.add_flow(client, port, WEB.key, backend=1, flags=FLOW_ESTABLISHED | FLOW_FIN, age=20.0)
+        await until(lambda: slots_of(manager) == (65536, 0, 1))
+        assert drain_of(manager) == (DrainState.DRAINED, 0)
+        await asyncio.sleep(0.05)
+        assert (slots_of(manager), world.plane.flow_count()) == ((65536, 0, 1), 1)
+        world.clock.advance(42)
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
         assert world.plane.flow_count() == 0
 
     run(tmp_path, scenario)
