@@ -10,7 +10,6 @@ from pydantic import Field
 
 from xdplb.control.views import BackendView, DrainState, DrainView
 from xdplb.model.backend import WEIGHT_RANGE, AdminState, Backend, Health
-from xdplb.model.errors import InvalidError
 from xdplb.model.vip import Forward
 
 from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody
@@ -83,16 +82,7 @@ class BackendsPut(RequestBody):
     backends: list[BackendIn] = Field(max_length=MOST_BACKENDS, description="All backends; others are removed.")
 
     def wanted(self) -> list[Backend]:
-        """Return the backends of the model; an address given twice raises InvalidError."""
-        seen: set[object] = set()
-        for index, backend in enumerate(self.backends):
-            if backend.address in seen:
-                raise InvalidError.field(
-                    f"/backends/{index}/address",
-                    f"{backend.address} is there twice",
-                    hint="give each backend once, with the sum of the weights",
-                )
-            seen.add(backend.address)
+        """Return the backends of the model."""
         return [backend.backend() for backend in self.backends]
 
 

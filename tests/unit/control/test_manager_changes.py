@@ -117,8 +117,15 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
         "backend twice",
         lambda m: m.replace_backends("web", [backend(1), backend(1)]),
         InvalidError,
-        "/1/address",
+        "/backends/1/address",
         "twice",
+    ),
+    (
+        "one of a set is a vip",
+        lambda m: m.replace_backends("web", [backend(1), replace(backend(1), address=WEB.key.address)]),
+        InvalidError,
+        "/backends/1/address",
+        "is the VIP itself",
     ),
     (
         "weight",
@@ -154,7 +161,7 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
         lambda m: m.drain("web", "10.0.0.1", timeout_seconds=5, quiet_seconds=6),
         InvalidError,
         "/quiet_seconds",
-        "is 6",
+        "is 6 and timeout_seconds 5: it would time out first",
     ),
     ("no check", lambda m: m.delete_health_check("web"), NotFoundError, "", "has no health check"),
     ("stale check", lambda m: m.put_health_check("web", HealthCheck(), if_match=1), PreconditionError, "", "not 1"),
@@ -169,7 +176,7 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
 def test_refused_and_nothing_changed(
     tmp_path: Path, attempt: Attempt, error: type[XdplbError], pointer: str, words: str
 ) -> None:
-    world = World(tmp_path, Capacity(vips=2, backends=3))
+    world = World(tmp_path, Capacity(vips=2, backends=2))
 
     async def scenario(manager: Manager) -> None:
         await with_backends(manager, 1, 2)
@@ -293,7 +300,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(tmp_path: Path, at
 
 
 def test_replacing_keeps_the_ids_of_those_that_stay_and_gives_new_epochs(tmp_path: Path) -> None:
-    world = World(tmp_path, Capacity(backends=4))
+    world = World(tmp_path, Capacity(backends=3))
 
     async def scenario(manager: Manager) -> None:
         await with_backends(manager, 1, 2, 3)

@@ -86,9 +86,12 @@ def replace_backends(
     for index, backend in enumerate(backends):
         if backend.address in asked:
             raise InvalidError.field(
-                f"/{index}/address", f"{backend.address} is given twice", hint="a backend is in a VIP once: use weight"
+                f"/backends/{index}/address",
+                f"{backend.address} is given twice",
+                hint="give each backend once, with the sum of the weights",
             )
         asked[backend.address] = backend
+    _check_no_vips(state, vip, {address: f"/backends/{index}/address" for index, address in enumerate(asked)})
     return _with_backends(state, vip, asked, context)
 
 
@@ -128,8 +131,7 @@ def _asked(vip: VipRecord) -> dict[IPv4Address, Backend]:
 def _with_backends(state: State, vip: VipRecord, asked: Mapping[IPv4Address, Backend], context: Context) -> State:
     """Return the next state, in which the VIP has the backends `asked`: known ones keep id, epoch and drain."""
     new = [address for address in asked if address not in vip.backends]
-    for address in new:
-        _check_not_a_vip(state, vip, address)
+    _check_no_vips(state, vip, dict.fromkeys(new, "/address"))
     leaving = [record.id for address, record in vip.backends.items() if address not in asked]
     given = dict(zip(new, backend_ids(state, context.capacity, len(new), leaving), strict=True))
     records = {}
@@ -157,14 +159,17 @@ def _drain_of(old: BackendRecord, backend: Backend, now: datetime) -> DrainRecor
     return old.drain or DrainRecord(now)
 
 
-def _check_not_a_vip(state: State, vip: VipRecord, address: IPv4Address) -> None:
-    if any(key.address == address for key in state.vips):
-        own = "the VIP itself" if address == vip.vip.key.address else "the address of a VIP"
-        raise InvalidError.field(
-            "/address",
-            f"backend {address} is {own}",
-            hint="packets to it would go in circles: give the backend's own address",
-        )
+def _check_no_vips(state: State, vip: VipRecord, pointers: Mapping[IPv4Address, str]) -> None:
+    """Refuse backends at the address of a VIP; `pointers` says where in the body each address stands."""
+    taken = {key.address for key in state.vips}
+    for address, pointer in pointers.items():
+        if address in taken:
+            own = "the VIP itself" if address == vip.vip.key.address else "the address of a VIP"
+            raise InvalidError.field(
+                pointer,
+                f"backend {address} is {own}",
+                hint="packets to it would go in circles: give the backend's own address",
+            )
 
 
 def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:
@@ -176,5 +181,7 @@ def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:
         )
     if not 0 <= quiet_seconds <= timeout_seconds:
         raise InvalidError.field(
-            "/quiet_seconds", f"quiet_seconds is {quiet_seconds:g}", hint="give 0 to timeout_seconds"
+            "/quiet_seconds",
+            f"quiet_seconds is {quiet_seconds:g} and timeout_seconds {timeout_seconds:g}: it would time out first",
+            hint=f"give at most {timeout_seconds:g} quiet_seconds, or a longer timeout_seconds",
         )
