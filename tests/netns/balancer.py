@@ -21,6 +21,7 @@ KEY = f"{VIP}:{PORT}/tcp"
 UDP_KEY = f"{VIP}:{PORT}/udp"
 URL = f"http://{VIP}/"
 READY_SECONDS = 180
+COMMAND_SECONDS = READY_SECONDS + 20
 FORWARDS = {"dr1": "dr", "dr2": "dr", "side": "dr", "ipip1": "ipip", "ipip2": "ipip"}
 # A killed service refuses at once: the long timeout only keeps a busy machine from looking like a dead backend.
 CHECK = [
@@ -97,7 +98,9 @@ class Balancer:
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command that talks to the daemon."""
-        return self.lab.run("balancer", [XDPLB, "--socket", str(self.socket), *arguments], check=check, timeout=60)
+        return self.lab.run(
+            "balancer", [XDPLB, "--socket", str(self.socket), *arguments], check=check, timeout=COMMAND_SECONDS
+        )
 
     def ask(self, *arguments: str) -> Any:
         """Return the API's body that a command shows."""
