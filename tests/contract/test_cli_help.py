@@ -10,6 +10,7 @@ import click
 import pytest
 
 from xdplb.cli.main import cli
+from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Capacity
 
 INTERFACE = [
@@ -109,4 +110,17 @@ def test_the_help_tells_the_capacities_there_are_without_options():
         "--max-vips": [str(default.vips)],
         "--max-backends": [str(default.backends)],
         "--max-flows": [str(default.flows)],
+    }
+
+
+def test_the_capacities_that_may_be_asked_for_are_those_the_loader_takes():
+    ranges = {
+        parameter.opts[0]: (parameter.type.min, parameter.type.max)
+        for parameter in COMMANDS["up"].params
+        if isinstance(parameter.type, click.IntRange)
+    }
+    assert ranges == {
+        "--max-vips": (1, loader.MAX_VIPS),
+        "--max-backends": (1, loader.MAX_BACKENDS),
+        "--max-flows": (1, loader.MAX_FLOWS),
     }

@@ -240,7 +240,13 @@ def test_writes_and_clears_only_the_backends_named(plane: DataPlane) -> None:
     assert plane.read_backends() == {1: backend(1), 2: backend(2, usable=False)}
 
 
-@pytest.mark.parametrize("number", [0, CAPACITY.backends])
+def test_takes_as_many_backends_as_its_capacity(plane: DataPlane) -> None:
+    entries = {number: backend(number) for number in range(1, CAPACITY.backends + 1)}
+    plane.write_backends(list(entries.values()))
+    assert plane.read_backends() == entries
+
+
+@pytest.mark.parametrize("number", [0, CAPACITY.backends + 1])
 def test_refuses_a_backend_beyond_its_capacity_and_writes_none(plane: DataPlane, number: int) -> None:
     with pytest.raises(CapacityError) as refused:
         plane.write_backends([backend(1), replace(backend(2), id=number)])

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
+# What the loader takes; it is not asked, since it is not imported for --help.
+_VIPS, _BACKENDS, _FLOWS = (click.IntRange(1, most) for most in (8192, 65534, 1 << 30))
+
+
 def _network(text: str) -> IPv4Network | None:
     """Return the prefix in `text`, None for `off`."""
     if text == "off":
@@ -62,9 +66,9 @@ Examples:
     help="Where what was asked for is kept.",
 )
 @pin_dir_option
-@click.option("--max-vips", type=click.IntRange(1), metavar="N", help="How many VIPs there is room for.  [1024]")
-@click.option("--max-backends", type=click.IntRange(1), metavar="N", help="How many backends, of all VIPs.  [16384]")
-@click.option("--max-flows", type=click.IntRange(1), metavar="N", help="How many recorded connections.  [1048576]")
+@click.option("--max-vips", type=_VIPS, metavar="N", help="How many VIPs there is room for.  [1024]")
+@click.option("--max-backends", type=_BACKENDS, metavar="N", help="How many backends, of all VIPs.  [16384]")
+@click.option("--max-flows", type=_FLOWS, metavar="N", help="How many recorded connections.  [1048576]")
 @click.option(
     "--ipip-source",
     type=_network,

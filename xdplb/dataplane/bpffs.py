@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ def _mountinfo() -> Iterator[tuple[str, str, str, str]]:
 
 def require(pin_dir: Path) -> None:
     """Raise PlatformError, with what to do, where `pin_dir` is not in a bpffs."""
+    if not _is_reachable(pin_dir):
+        raise PlatformError(f"this process may not look into the folder of {pin_dir}", hint="run it as root")
     namespace = _entered_namespace()
     if namespace is not None and pin_dir.absolute().is_relative_to("/sys"):
         raise PlatformError(
@@ -50,6 +53,14 @@ def require(pin_dir: Path) -> None:
             f"{pin_dir} is not in a BPF file system",
             hint=f"mount -t bpf bpf {DEFAULT_MOUNT}, or name a folder in a bpffs by --pin-dir",
         )
+
+
+def _is_reachable(path: Path) -> bool:
+    try:
+        path.exists()
+    except PermissionError:
+        return False
+    return True
 
 
 def _entered_namespace() -> str | None:
@@ -66,7 +77,9 @@ def prepare(pin_dir: Path) -> None:
     except OSError as error:
         raise PlatformError(
             f"the pin dir {pin_dir} cannot be made: {error.strerror}",
-            hint="run it as root, or choose another --pin-dir",
+            hint="mount -o remount,rw the bpffs"
+            if error.errno == errno.EROFS
+            else "run it as root, or choose another --pin-dir",
         ) from error
 
 

@@ -7,8 +7,11 @@ its stdout. What the compiler and the verifier print comes on its stderr; its en
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -18,11 +21,12 @@ from typing import Any
 from xdplb.model.errors import PlatformError
 
 from . import kernel_headers
-from .libbpf import Fd, obj_pin
+from .libbpf import Fd, call, obj_pin
 
 __all__ = ["CompileRequest", "compile_program"]
 
 TIMEOUT_SECONDS = 180
+PR_SET_PDEATHSIG = 1
 LOG_LINES = 25
 
 
@@ -56,7 +60,7 @@ def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, c
 
 def _run_child(request: CompileRequest, environment: dict[str, str]) -> tuple[dict[str, Any] | None, str]:
     # -P: a file bcc.py in the current folder must not be taken for bcc.
-    command = [sys.executable, "-P", "-m", "xdplb.dataplane.compile"]
+    command = [sys.executable, "-P", "-m", "xdplb.dataplane.compile", str(os.getpid())]
     try:
         child = subprocess.run(
             command,
@@ -90,10 +94,10 @@ def _explain(answer: dict[str, Any]) -> tuple[str, str]:
             return f"this Python ({sys.executable}) has no bcc: {detail}", debian
         case "wrong-bcc":
             return f"the module bcc at {detail} is another project of that name", f"pip uninstall bcc; then {debian}"
+        case "compile" | "load" if answer.get("permission"):
+            return "this process may not load a BPF program", "run it as root (CAP_SYS_ADMIN and CAP_NET_ADMIN)"
         case "compile":
             return "bcc could not compile the packet path", "check the kernel headers with `xdplb doctor`"
-        case "load" if answer.get("permission"):
-            return "this process may not load a BPF program", "run it as root (CAP_BPF and CAP_NET_ADMIN)"
         case "load":
             return f"the kernel refused the program: {detail}", "please report it with the log and `uname -r`"
         case _:
@@ -111,12 +115,12 @@ def _child(request: CompileRequest) -> dict[str, Any]:
     try:
         module = bcc.BPF(text=request.text, cflags=request.flags)
     except Exception as error:  # bcc raises no narrower class
-        return {"error": "compile", "detail": str(error)}
+        return {"error": "compile", "detail": str(error), "permission": _lacks_rights()}
     for name, path in request.programs.items():
         try:
             function = module.load_func(name, bcc.BPF.XDP)
         except Exception as error:
-            return {"error": "load", "detail": str(error), "permission": "not permitted" in str(error)}
+            return {"error": "load", "detail": str(error), "permission": _lacks_rights()}
         try:
             obj_pin(Fd(os.dup(function.fd)), Path(path))
         except OSError as error:
@@ -124,7 +128,24 @@ def _child(request: CompileRequest) -> dict[str, Any]:
     return {}
 
 
+def _lacks_rights() -> bool:
+    """Whether the kernel refused for want of a capability: bcc and the programs' maps are opened by their ids."""
+    try:
+        call("bpf_map_get_next_id", 0, ctypes.byref(ctypes.c_uint32()))
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return False
+
+
+def _end_with(parent: int) -> None:
+    """End when `parent` does: a compiler that outlives it would pin its program under the feet of the next `up`."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        sys.exit(1)
+
+
 def _main() -> None:
+    _end_with(int(sys.argv[1]))
     request = CompileRequest(**json.load(sys.stdin))
     sys.stdout.write(json.dumps(_child(request)) + "\n")
 

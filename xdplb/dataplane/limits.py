@@ -11,7 +11,7 @@ from xdplb.model.errors import CapacityError
 from . import layout
 from .plane import Capacity, Slots, VipEntry
 
-__all__ = ["check_backends", "check_table", "check_vips"]
+__all__ = ["MAX_BACKEND_ID", "check_backends", "check_table", "check_vips"]
 
 MAX_BACKEND_ID = 0xFFFE  # 0xffff marks a pinned slot
 
@@ -37,7 +37,7 @@ def check_table(capacity: Capacity, vip_id: int, slots: Slots) -> None:
 
 def check_backends(capacity: Capacity, ids: Sequence[int]) -> None:
     """Raise CapacityError where a backend's id is beyond what the maps hold."""
-    allowed = range(1, min(capacity.backends, MAX_BACKEND_ID + 1))
+    allowed = range(1, min(capacity.backends, MAX_BACKEND_ID) + 1)
     for backend_id in ids:
         _check_id("backend", backend_id, allowed, "--max-backends")
 

@@ -77,7 +77,8 @@ class PinnedLink:
 def find_nic(name: str) -> Nic:
     """Return the NIC of that name, or raise NotFoundError listing those there are."""
     try:
-        return Nic(name, socket.if_nametoindex(name))
+        ifindex = socket.if_nametoindex(name)
+        return Nic(socket.if_indextoname(ifindex), ifindex)  # `name` may be an alternative one, or an alias eth0:1
     except OSError:
         there = ", ".join(sorted(known for _, known in socket.if_nameindex() if known != "lo"))
         raise NotFoundError(f"there is no NIC {name} here", hint=f"there are: {there or 'none but lo'}") from None
@@ -134,10 +135,16 @@ def attach(program: Fd, nic: Nic, mode: str, pin: Path) -> str:
 def attach_or_keep(program: Fd, nic: Nic, mode: str, pin_dir: Path) -> Path | None:
     """Make sure that `program` is on `nic`; return the pin of a link that was made, None where one was there.
 
-    A link found pinned must have this program. ConflictError where it is on another NIC or in another mode.
+    A link found pinned must have this program; one of a NIC that was renamed since keeps its pin. ConflictError where
+    the pin of this name is on another NIC, or in another mode.
     """
     pin = pin_dir / link_name(nic.name)
-    held = next((link for link in pinned_links(pin_dir) if link.path == pin), None)
+    links = pinned_links(pin_dir)
+    renamed = next((link for link in links if link.path != pin and _is_on(link, nic)), None)
+    if renamed is not None:
+        _check_kept(renamed, nic, mode)
+        return None
+    held = next((link for link in links if link.path == pin), None)
     if held is not None and held.is_dead:
         held.remove()
     elif held is not None:
@@ -145,6 +152,10 @@ def attach_or_keep(program: Fd, nic: Nic, mode: str, pin_dir: Path) -> Path | No
         return None
     attach(program, nic, mode, pin)
     return pin
+
+
+def _is_on(link: PinnedLink, nic: Nic) -> bool:
+    return link.ifindex == nic.ifindex and attached_mode(nic.ifindex, link.program_id) is not None
 
 
 def _check_kept(link: PinnedLink, nic: Nic, mode: str) -> None:

@@ -7,17 +7,19 @@ a link, carry nothing and are made anew.
 
 from __future__ import annotations
 
+import errno
 import resource
 from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from xdplb.model.errors import InvalidError
+from xdplb.model.errors import CapacityError, InvalidError
 
 from . import bpffs
 from .bcc_plane import BccPlane
-from .links import MODES, attach_or_keep, find_nic, pinned_links, take_down
+from .limits import MAX_BACKEND_ID
+from .links import MODES, Nic, attach_or_keep, find_nic, pinned_links, take_down
 from .pins import MAP_NAMES, META, TX_PORTS, Maps
 from .plane import Capacity
 from .platform_errors import explained, explaining
@@ -28,7 +30,8 @@ from .source import compile_flags
 __all__ = ["LoadOptions", "decap_down", "decap_up", "load", "pass_program", "unload"]
 
 MAX_VIPS = 8192  # the index of as many is 2 MB, and a map's value must fit one kmalloc of 4 MB
-MAX_BACKENDS = 0xFFFF
+MAX_BACKENDS = MAX_BACKEND_ID
+MAX_FLOWS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def load(options: LoadOptions) -> BccPlane:
                 made = attach_or_keep(program, nic, options.mode, options.pin_dir)
                 if made is not None:
                     undo.callback(take_down, options.pin_dir, [nic.name])
-                maps.tx_ports.update(nic.ifindex, nic.ifindex)
+                _redirect_to(maps, nic)
         undo.pop_all()
     return BccPlane(maps)
 
@@ -80,7 +83,7 @@ def _check(options: LoadOptions) -> None:
         raise InvalidError.field("/interfaces", f"{len(options.interfaces)} NICs", hint=f"name 1 to {TX_PORTS}")
     capacity = options.capacity or Capacity()
     limits = (("vips", capacity.vips, MAX_VIPS), ("backends", capacity.backends, MAX_BACKENDS))
-    for name, value, most in (*limits, ("flows", capacity.flows, 1 << 30)):
+    for name, value, most in (*limits, ("flows", capacity.flows, MAX_FLOWS)):
         if not 1 <= value <= most:
             raise InvalidError.field(f"/max_{name}", f"room for {value} {name}", hint=f"--max-{name} takes 1 to {most}")
 
@@ -96,6 +99,18 @@ def _maps(options: LoadOptions) -> Maps:
         return Maps.adopt(options.pin_dir, options.capacity)
     remove_pins(options.pin_dir, MAP_NAMES)
     return Maps.create(options.pin_dir, options.capacity or Capacity())
+
+
+def _redirect_to(maps: Maps, nic: Nic) -> None:
+    try:
+        maps.tx_ports.update(nic.ifindex, nic.ifindex)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        raise CapacityError(
+            f"there is no room for {nic.name}: {TX_PORTS} NICs have been attached here, as many as one data plane uses",
+            hint="`xdplb down --all`, then `xdplb up` with those that are needed",
+        ) from error
 
 
 @explained("remove what is pinned")

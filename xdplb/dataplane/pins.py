@@ -14,7 +14,7 @@ from xdplb.model.errors import ConflictError
 from . import layout, vip_index
 from .maps import BpfMap, MapType
 from .plane import Capacity
-from .source import vip_groups
+from .source import backend_slots, vip_groups
 
 __all__ = [
     "DECAP",
@@ -63,6 +63,13 @@ class MapSpec:
             inner=inner,
         )
 
+    def open_in(self, folder: Path) -> BpfMap | None:
+        """Open the map pinned in `folder`, None where there is none."""
+        try:
+            return BpfMap.open(folder / self.name)
+        except FileNotFoundError:
+            return None
+
     def fits(self, found: BpfMap) -> bool:
         """Whether an open map is what this asks for."""
         info = found.info
@@ -87,12 +94,13 @@ def map_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
 
     index_size = layout.vip_index(vip_groups(capacity)).itemsize
     per_cpu = MapType.PERCPU_ARRAY
+    ids = backend_slots(capacity)
     return (
         MapSpec("vip_index", MapType.ARRAY_OF_MAPS, 4, 4, 1, index_size),
         MapSpec("vip_tables", MapType.ARRAY_OF_MAPS, 4, 4, capacity.vips, layout.VIP_TABLE.itemsize),
-        array("backends", layout.BACKEND, capacity.backends),
+        array("backends", layout.BACKEND, ids),
         MapSpec("flows", MapType.LRU_HASH, layout.FLOW_KEY.itemsize, layout.FLOW.itemsize, capacity.flows),
-        array("backend_stats", layout.BACKEND_COUNTERS, capacity.backends, per_cpu),
+        array("backend_stats", layout.BACKEND_COUNTERS, ids, per_cpu),
         array("vip_stats", layout.VIP_COUNTERS, capacity.vips, per_cpu),
         MapSpec("reason_stats", per_cpu, 4, 8, REASON_ROOM),
         MapSpec("tx_ports", MapType.DEVMAP_HASH, 4, 4, TX_PORTS),
@@ -199,9 +207,13 @@ class Maps:
         maps: dict[str, BpfMap] = {}
         if not differences:
             for spec in map_specs(found):
-                maps[spec.name] = BpfMap.open(pin_dir / spec.name)
-                if not spec.fits(maps[spec.name]):
+                found_map = spec.open_in(pin_dir)
+                if found_map is None:
+                    differences.append(f"the map {spec.name} is gone")
+                elif not spec.fits(found_map):
                     differences.append(f"the map {spec.name} is of another kind or size")
+                else:
+                    maps[spec.name] = found_map
         if differences:
             raise ConflictError(
                 f"the maps pinned in {pin_dir} cannot be adopted: {', '.join(differences)}",

@@ -73,7 +73,7 @@ class VipEntry:
 
 @dataclass(frozen=True, slots=True)
 class BackendEntry:
-    """A backend in the maps: `id` (1 <= id < min(capacity.backends, 0xffff)), `epoch` 0 to 65535.
+    """A backend in the maps: `id` (1 <= id <= capacity.backends), `epoch` 0 to 65535.
 
     `usable` False: packets whose record or slot names it are not sent. `next_hop` None makes it unusable. Of a next
     hop only MACs, ifindex, mtu and source reach the maps; one read back has interface "" and gateway None.

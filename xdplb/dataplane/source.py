@@ -11,7 +11,7 @@ from xdplb.model.errors import PlatformError
 
 from .plane import Capacity
 
-__all__ = ["capacity_defines", "compile_flags", "flatten", "source_dir", "source_hash", "vip_groups"]
+__all__ = ["backend_slots", "capacity_defines", "compile_flags", "flatten", "source_dir", "source_hash", "vip_groups"]
 
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 
@@ -55,11 +55,16 @@ def vip_groups(capacity: Capacity) -> int:
     return int(1 << (4 * capacity.vips - 1).bit_length())
 
 
+def backend_slots(capacity: Capacity) -> int:
+    """Return how many elements the maps of backends have: id 0 is nobody's."""
+    return capacity.backends + 1
+
+
 def capacity_defines(capacity: Capacity) -> dict[str, str]:
     """Return the macros that size the maps."""
     return {
         "MAX_VIPS": str(capacity.vips),
-        "MAX_BACKENDS": str(capacity.backends),
+        "MAX_BACKENDS": str(backend_slots(capacity)),
         "MAX_FLOWS": str(capacity.flows),
         "VIP_GROUPS": str(vip_groups(capacity)),
     }
@@ -67,8 +72,9 @@ def capacity_defines(capacity: Capacity) -> dict[str, str]:
 
 def compile_flags(pin_dir: Path, capacity: Capacity | None = None, **defines: str) -> list[str]:
     """Return the compiler's arguments: PIN_DIR as a C string, the capacities and further macros."""
+    escaped = str(pin_dir).replace("\\", r"\\").replace('"', r"\"")
     macros: Mapping[str, str] = {
-        "PIN_DIR": f'"{pin_dir}"',
+        "PIN_DIR": f'"{escaped}"',
         **(capacity_defines(capacity) if capacity else {}),
         **defines,
     }

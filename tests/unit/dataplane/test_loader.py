@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Address
@@ -18,59 +16,17 @@ from typing import Any
 import pytest
 
 from tests.private_host import add_nic, ip, private_host, remove_nic
-from xdplb.dataplane import libbpf, maps, pins, programs
-from xdplb.dataplane.bcc_plane import BccPlane
+from tests.unit.dataplane.loading import CAPACITY, VIP, change_source, forbid_compiling, is_gone, left, program_on, up
+from xdplb.dataplane import libbpf, pins
 from xdplb.dataplane.loader import LoadOptions, decap_down, decap_up, load, pass_program, unload
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.pins import Maps
-from xdplb.dataplane.plane import Capacity, VipEntry
-from xdplb.dataplane.source import flatten
+from xdplb.dataplane.plane import Capacity
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, PlatformError
-from xdplb.model.vip import VipKey
 
 pytestmark = pytest.mark.root
 
-CAPACITY = Capacity(vips=16, backends=64, flows=4096)
-VIP = VipEntry(3, VipKey.parse("203.0.113.10:443/tcp"), track_always=False, hash_source=False, idle_seconds=60)
 NATIVE = 1 << 2
-
-
-@pytest.fixture
-def bpffs() -> Iterator[Path]:
-    """A bpffs and a NIC eth0 that nobody else sees."""
-    with tempfile.TemporaryDirectory() as folder, private_host(Path(folder)) as mounted:
-        add_nic("eth0")
-        yield mounted
-
-
-@pytest.fixture
-def pin_dir(bpffs: Path) -> Path:
-    return bpffs / "xdplb"
-
-
-def up(pin_dir: Path, *interfaces: str, mode: str = "auto", capacity: Capacity | None = CAPACITY) -> BccPlane:
-    return load(LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=capacity))
-
-
-def left(bpffs: Path) -> list[str]:
-    """Return what is pinned, without the two files that every bpffs has."""
-    return sorted(path.name for path in bpffs.rglob("*") if path.suffix != ".debug")
-
-
-def program_on(nic: str) -> int:
-    """Return the id of the program on a NIC, 0 where there is none."""
-    return libbpf.xdp_program_id(socket.if_nametoindex(nic))
-
-
-def forbid_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile_program(*_: object, **__: object) -> None:
-        pytest.fail("it compiled")
-
-    monkeypatch.setattr(programs, "compile_program", compile_program)
-
-
-def change_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "flatten", lambda main: flatten(main) + "\n/* newer */\n")
 
 
 def test_attaches_and_pins(pin_dir: Path) -> None:
@@ -173,7 +129,7 @@ def test_an_unknown_nic_is_refused_with_those_there_are(bpffs: Path, pin_dir: Pa
     [
         ({"mode": "fast"}, "mode"),
         ({"capacity": Capacity(vips=8193)}, "--max-vips"),
-        ({"capacity": Capacity(backends=65536)}, "--max-backends"),
+        ({"capacity": Capacity(backends=65535)}, "--max-backends"),
         ({"capacity": Capacity(flows=0)}, "--max-flows"),
     ],
 )
@@ -260,104 +216,6 @@ def test_ip_netns_exec_is_told_of_nsenter(bpffs: Path) -> None:
     assert f"nsenter --net=/run/netns/{name} xdplb" in refused.stderr
 
 
-def test_who_is_not_root_is_told(pin_dir: Path) -> None:
-    def as_nobody() -> int:
-        os.setgid(65534)
-        os.setuid(65534)
-        try:
-            up(pin_dir)
-        except PlatformError as error:
-            return 0 if "root" in error.hint else 1
-        return 2
-
-    assert in_child(as_nobody) == 0
-
-
-class DiesAtPin:
-    """Ends the process, as kill -9 does, instead of the n-th pin."""
-
-    def __init__(self, number: int) -> None:
-        self._left = number
-
-    def __call__(self, fd: libbpf.Fd, path: Path) -> None:
-        self._left -= 1
-        if self._left == 0:
-            os._exit(9)
-        libbpf.call("bpf_obj_pin", fd.fileno(), os.fsencode(path))
-
-
-def up_and_end(pin_dir: Path) -> int:
-    up(pin_dir)
-    return 0
-
-
-def in_child(function: Callable[[], int]) -> int:
-    """Run `function` in a forked process and return its exit status."""
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            status = function()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-META_PIN = len(pins.MAP_NAMES) + 1  # the program, next, is pinned by the compiler, and then comes the link
-
-
-@pytest.mark.parametrize("number", [1, 2, META_PIN - 1, META_PIN, META_PIN + 1])
-def test_killed_at_a_pin_up_and_down_work_again(
-    bpffs: Path, pin_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    with monkeypatch.context() as patched:
-        dying = DiesAtPin(number)
-        patched.setattr(maps, "obj_pin", dying)
-        patched.setattr(libbpf, "obj_pin", dying)
-        assert in_child(lambda: up_and_end(pin_dir)) == 9
-    assert program_on("eth0") == 0
-    assert [found.interface for found in up(pin_dir).attachments()] == ["eth0"]
-    unload(pin_dir)
-    assert left(bpffs) == []
-
-
-@pytest.mark.parametrize("where", ["link_update", "replace", "set_program_hash"])
-def test_killed_in_a_swap_the_next_start_ends_it(pin_dir: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    up(pin_dir).write_vips([VIP])
-    change_source(monkeypatch)
-    owner = {"link_update": libbpf, "replace": Path, "set_program_hash": pins.Meta}[where]
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, where, lambda *_: os._exit(9))
-        assert in_child(lambda: up_and_end(pin_dir)) == 9
-    again = up(pin_dir)
-    assert again.read_vips() == {VIP.id: VIP}
-    with libbpf.obj_get(pin_dir / "program") as program:
-        assert program_on("eth0") == libbpf.program_info(program).id
-    assert not (pin_dir / "program_next").exists()
-
-
-def test_killed_while_taking_down_it_can_be_gone_on_with(
-    bpffs: Path, pin_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    up(pin_dir)
-    original = Path.unlink
-    for count in range(1, 5):
-        with monkeypatch.context() as patched:
-            left_to_do = [count]
-
-            def unlink(path: Path, missing_ok: bool = False, left_to_do: list[int] = left_to_do) -> None:
-                if not left_to_do[0]:
-                    os._exit(9)
-                left_to_do[0] -= 1
-                original(path, missing_ok)
-
-            patched.setattr(Path, "unlink", unlink)
-            assert in_child(lambda: len(unload(pin_dir)) * 0) in {0, 9}
-    unload(pin_dir)
-    assert left(bpffs) == []
-    assert program_on("eth0") == 0
-
-
 def test_down_leaves_nothing_and_frees_the_maps(bpffs: Path, pin_dir: Path) -> None:
     with ExitStack() as stack:
         plane = up(pin_dir)
@@ -371,8 +229,8 @@ def test_down_leaves_nothing_and_frees_the_maps(bpffs: Path, pin_dir: Path) -> N
     assert removed[0] == "the program on eth0"
     assert left(bpffs) == []
     assert program_on("eth0") == 0
-    assert _gone(lambda: libbpf.program_by_id(attachment.program_id))
-    assert all(_gone(partial(BpfMap.by_id, map_id)) for map_id in ids)
+    assert is_gone(lambda: libbpf.program_by_id(attachment.program_id))
+    assert all(is_gone(partial(BpfMap.by_id, map_id)) for map_id in ids)
 
 
 def test_down_again_is_no_error_and_removes_nothing(pin_dir: Path) -> None:
@@ -383,7 +241,7 @@ def test_down_again_is_no_error_and_removes_nothing(pin_dir: Path) -> None:
     assert unload(pin_dir) == []
 
 
-def test_down_removes_the_pin_of_a_nic_that_is_gone(bpffs: Path, pin_dir: Path) -> None:
+def test_down_removes_the_pin_of_a_nic_that_isis_gone(bpffs: Path, pin_dir: Path) -> None:
     up(pin_dir)
     remove_nic("eth0")
     assert "the pin of eth0, which is gone" in unload(pin_dir)
@@ -421,15 +279,3 @@ def test_the_process_that_loads_never_imports_bcc(bpffs: Path, pin_dir: Path) ->
     subprocess.run([sys.executable, "-c", code, str(pin_dir)], check=True)
     assert program_on("eth0") > 0
     assert "program" in left(bpffs)
-
-
-def _gone(open_it: Callable[[], object]) -> bool:
-    """Whether the object is freed within 5 seconds: the kernel waits for its readers first."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            open_it()
-        except OSError:
-            return True
-        time.sleep(0.05)
-    return False

@@ -56,7 +56,7 @@ def test_flags_size_the_maps_and_say_where_they_are() -> None:
     assert flags == [
         '-DPIN_DIR="/sys/fs/bpf/a b"',
         "-DMAX_VIPS=100",
-        "-DMAX_BACKENDS=200",
+        "-DMAX_BACKENDS=201",
         "-DMAX_FLOWS=300",
         "-DVIP_GROUPS=512",
     ]

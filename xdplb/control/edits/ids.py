@@ -12,7 +12,7 @@ from xdplb.model.errors import CapacityError
 __all__ = ["backend_ids", "vip_id"]
 
 _EPOCHS = 1 << 16
-_ID_LIMIT = 0xFFFF
+_LAST_ID = 0xFFFE
 
 
 def vip_id(state: State, capacity: Capacity) -> int:
@@ -34,13 +34,13 @@ def backend_ids(
 
     Ids of backends that are `leaving` in the same change are given out last: packets may still name them.
     """
-    limit = min(capacity.backends, _ID_LIMIT)
+    last = min(capacity.backends, _LAST_ID)
     used = {record.id for _, record in state.backends()}
-    if len(used) - len(leaving) + count > limit - 1:
+    if len(used) - len(leaving) + count > last:
         raise CapacityError(
-            f"the data plane holds {limit - 1} backends, and would need {len(used) - len(leaving) + count}",
-            hint="load it with a larger --max-backends (at most 65535): xdplb down, then xdplb up",
+            f"the data plane holds {last} backends, and would need {len(used) - len(leaving) + count}",
+            hint="load it with a larger --max-backends (at most 65534): xdplb down, then xdplb up",
         )
-    free = list(islice((candidate for candidate in range(1, limit) if candidate not in used), count))
+    free = list(islice((candidate for candidate in range(1, last + 1) if candidate not in used), count))
     free += sorted(leaving)[: count - len(free)]
     return ((candidate, (state.epochs.get(candidate, -1) + 1) % _EPOCHS) for candidate in free)
