@@ -59,8 +59,9 @@ class _Kernel:
 
 def measure_control(plane: BccPlane) -> None:
     """Measure and print the table. Leaves the plane with a VIP of 1000 backends and a million flow records."""
-    state, up = _state(), _observed({})
-    one_down = _observed({FIRST_ID + 7: KnownHealth(Health.DOWN, "connection refused", datetime.now(UTC))})
+    state, up = _state(), _observed()
+    refused = KnownHealth(Health.DOWN, "connection refused", datetime.now(UTC))
+    one_down = replace(up, health={**up.health, FIRST_ID + 7: refused})
 
     def publish(observed: Observed, held: Held) -> Held:
         planned = plan(state, observed, held)
@@ -108,11 +109,11 @@ def _state() -> State:
     return State(1, {key: VipRecord(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
 
 
-def _observed(exceptions: dict[int, KnownHealth]) -> Observed:
+def _observed() -> Observed:
     hop = NextHop(b"\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x01", "lo", 1, 9000, IPv4Address("10.0.0.1"))
     passed = KnownHealth(Health.UP, "", datetime.now(UTC))
-    health = {FIRST_ID + number: passed for number in range(BACKENDS)} | exceptions
-    return replace(Observed(), health=health, next_hops=dict.fromkeys(ADDRESSES, Resolution(hop)))
+    health = {FIRST_ID + number: passed for number in range(BACKENDS)}
+    return Observed(health, dict.fromkeys(ADDRESSES, Resolution(hop)))
 
 
 def _count(plane: BccPlane, state: State) -> FlowCounts:

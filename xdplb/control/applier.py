@@ -7,7 +7,7 @@ from anywhere.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from xdplb.control.plan import Plan, plan
 from xdplb.control.records import State
 from xdplb.control.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.steps import Held
-from xdplb.dataplane.plane import Attachment, DataPlane
+from xdplb.dataplane.plane import Attachment, BackendEntry, DataPlane
 
 __all__ = ["Applier", "TableFacts"]
 
@@ -46,6 +46,7 @@ class Applier:
         self._plane, self._clock = plane, clock
         self._held: Held | None = None
         self._tables: Mapping[int, Slots] = {}
+        self._entries: Mapping[int, BackendEntry] = {}
         self._times = MoveTimes()
         self._swept = False
         self._looked_at = 0
@@ -71,6 +72,11 @@ class Applier:
     def addresses_in_use(self) -> frozenset[IPv4Address]:
         """Return the addresses of the backends that packets may be sent to now."""
         return frozenset(entry.address for entry in self.read().backends.values() if entry.usable)
+
+    def has_next_hops(self, backend_ids: Collection[int]) -> bool:
+        """Return whether the maps hold a next hop for each of these backends."""
+        entries = self._entries
+        return all((entry := entries.get(key)) is not None and entry.next_hop is not None for key in backend_ids)
 
     def bring(self, state: State, observed: Observed, only: AbstractSet[int] | None = None) -> None:
         """Bring the maps to `state`. Raises PlatformError; what they hold is then read anew the next time.
@@ -180,7 +186,7 @@ class Applier:
             if before is not slots:
                 self._times.published(vip_id, before, slots, self._clock())
                 facts[vip_id] = TableFacts(counts(slots), shares(slots))
-        self._held, self._tables = held, held.tables
+        self._held, self._tables, self._entries = held, held.tables, held.backends
         self.facts = facts
         self.used = (len(held.vips), len(held.backends))
 
@@ -195,7 +201,7 @@ def _plan_only(state: State, observed: Observed, held: Held, only: AbstractSet[i
         vips={vip_id: entry for vip_id, entry in held.vips.items() if vip_id in only},
         tables={vip_id: slots for vip_id, slots in held.tables.items() if vip_id in only},
         backends={key: entry for key, entry in held.backends.items() if entry.vip_id in only},
-        sources={vip_id: source for vip_id, source in held.sources.items() if vip_id in only},
+        drafts={vip_id: draft for vip_id, draft in held.drafts.items() if vip_id in only},
     )
     vips = {key: vip for key, vip in state.vips.items() if vip.id in only}
     return plan(replace(state, vips=vips), observed, part)

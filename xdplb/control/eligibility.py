@@ -43,6 +43,10 @@ class Observed:
     ipip_source: IPv4Network | None = None
 
 
+_SERVES = Verdict(Use.SERVING)
+_FAIL_OPEN = Verdict(Use.SERVING, "its check failed, but no other can serve (fail-open)")
+
+
 def judge(vip: VipRecord, observed: Observed) -> dict[int, Verdict]:
     """Return what each backend of `vip` is used for, by id.
 
@@ -69,19 +73,20 @@ def _verdict(vip: VipRecord, record: BackendRecord, observed: Observed, *, fail_
         return Verdict(Use.OUT, "in maintenance")
     if obstacle := _obstacle(vip, record, observed):
         return Verdict(Use.OUT, obstacle)
-    if _health(record, observed) is Health.DOWN and not fail_open:
+    health = _health(record, observed)
+    if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
         return Verdict(use, f"its check failed: {observed.health[record.id].reason}")
-    if why := _why_nothing_new(record, observed):
+    if why := _why_nothing_new(record, health):
         return Verdict(Use.KEEPING, why)
-    return Verdict(Use.SERVING, "its check failed, but no other can serve (fail-open)" if fail_open else "")
+    return _FAIL_OPEN if fail_open else _SERVES
 
 
-def _why_nothing_new(record: BackendRecord, observed: Observed) -> str:
+def _why_nothing_new(record: BackendRecord, health: Health) -> str:
     """Return why a backend takes no new connections though it can keep those it has, or an empty string."""
     if record.backend.admin_state is AdminState.DRAIN:
         return "draining"
-    if _health(record, observed) is Health.UNKNOWN:
+    if health is Health.UNKNOWN:
         return "its check has not passed yet"
     return "" if record.backend.weight else "its weight is 0"
 

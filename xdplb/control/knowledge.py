@@ -10,7 +10,7 @@ from xdplb.control.checks import CheckTarget
 from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.model.backend import Health
 
-__all__ = ["WAITING", "check_targets", "health_after", "health_at_start", "reissued"]
+__all__ = ["WAITING", "added", "check_targets", "health_after", "health_at_start", "reissued"]
 
 WAITING = "no pass yet"
 
@@ -53,9 +53,22 @@ def health_at_start(
 
 def reissued(before: State, after: State) -> frozenset[int]:
     """Return the ids whose holder in `before`, if any, is not their holder in `after`."""
-    old = {(backend.id, backend.epoch) for _, backend in before.backends()}
-    new = {(backend.id, backend.epoch) for _, backend in after.backends()}
-    return frozenset(backend_id for backend_id, _ in old ^ new)
+    return frozenset(backend_id for backend_id, _ in _changed_holders(before, after) ^ _changed_holders(after, before))
+
+
+def added(before: State, after: State) -> frozenset[int]:
+    """Return the ids of backends that are in `after` alone."""
+    return frozenset(backend_id for backend_id, _ in _changed_holders(after, before) - _changed_holders(before, after))
+
+
+def _changed_holders(state: State, other: State) -> set[tuple[int, int]]:
+    """Return id and epoch of the backends in the VIPs of `state` that are not the same in `other`."""
+    return {
+        (backend.id, backend.epoch)
+        for key, vip in state.vips.items()
+        if other.vips.get(key) is not vip
+        for backend in vip.backends.values()
+    }
 
 
 def check_targets(state: State) -> dict[int, CheckTarget]:

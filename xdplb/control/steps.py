@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.balance.table import WeightedBackend
+from xdplb.control.drafts import VipDraft
 from xdplb.dataplane.plane import BackendEntry, DataPlane, Slots, VipEntry
 from xdplb.model.vip import VipKey
 
@@ -18,7 +18,6 @@ __all__ = [
     "Held",
     "ResetVipCounters",
     "Step",
-    "TableSource",
     "WriteBackends",
     "WriteTable",
     "WriteVips",
@@ -26,28 +25,16 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class TableSource:
-    """What a table was made from: while it stays the same, so does the table, but for slots that settle.
-
-    `out` are the ids that take no new connections, `kept` those that keep the ones they have.
-    """
-
-    configured: tuple[WeightedBackend, ...]
-    out: frozenset[int]
-    kept: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Held:
     """What the maps hold: VIPs and tables by VIP id, backends by id.
 
-    `sources` is not in the maps: what tables planned before were made from, so that they need not be made again.
+    `drafts` is not in the maps, but how they came to hold this: what is planned next is made of it.
     """
 
     vips: Mapping[int, VipEntry] = field(default_factory=dict)
     tables: Mapping[int, Slots] = field(default_factory=dict)
     backends: Mapping[int, BackendEntry] = field(default_factory=dict)
-    sources: Mapping[int, TableSource] = field(default_factory=dict)
+    drafts: Mapping[int, VipDraft] = field(default_factory=dict)
 
     @classmethod
     def read(cls, plane: DataPlane) -> Held:
@@ -62,7 +49,7 @@ class Held:
         return entry is not None and entry.key == key and vip_id in self.tables
 
     def with_table(self, vip_id: int, slots: Slots) -> Held:
-        """Return the same with another table for a VIP, whose owners are the same: a slot was pinned or released."""
+        """Return the same with another table for a VIP."""
         return replace(self, tables={**self.tables, vip_id: slots})
 
 
@@ -90,7 +77,6 @@ class WriteTable:
     slots: Slots
     before: Slots
     moved: NDArray[np.bool_]
-    source: TableSource
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
@@ -98,11 +84,7 @@ class WriteTable:
 
     def record(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
-        return replace(
-            held,
-            tables={**held.tables, self.vip_id: self.slots},
-            sources={**held.sources, self.vip_id: self.source},
-        )
+        return held.with_table(self.vip_id, self.slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +130,8 @@ class DeleteTable:
     def record(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
         tables = {vip_id: slots for vip_id, slots in held.tables.items() if vip_id != self.vip_id}
-        sources = {vip_id: source for vip_id, source in held.sources.items() if vip_id != self.vip_id}
-        return replace(held, tables=tables, sources=sources)
+        drafts = {vip_id: draft for vip_id, draft in held.drafts.items() if vip_id != self.vip_id}
+        return replace(held, tables=tables, drafts=drafts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from xdplb.control.checks import HealthSource
 from xdplb.control.dirty import Dirty, Index
 from xdplb.control.edits.describe import describe_edit
 from xdplb.control.eligibility import Observed
-from xdplb.control.knowledge import check_targets, health_after, health_at_start, reissued
+from xdplb.control.knowledge import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.records import KnownHealth, State
 from xdplb.control.store import Store
 from xdplb.control.threads import Worker
@@ -78,7 +78,6 @@ class Writer:
         self._lock = asyncio.Lock()
         self._disk, self._maps = Worker("xdplb-state"), Worker("xdplb-maps")
         self._disturbed, self._applied = asyncio.Event(), asyncio.Event()
-        self._resolved: set[IPv4Address] = set()
         self._dirty = Dirty()
         self._unsaved: set[int] = set()
         self._running: set[asyncio.Task[Any]] = set()
@@ -112,7 +111,7 @@ class Writer:
         plane has not taken it (it is kept, and tried again).
         """
         done = await self._to_the_end(self._change(edit))
-        await self._wait_sent_to(_addresses(done.after) - _addresses(done.before), _NEW_NEXT_HOP_SECONDS)
+        await self._wait_for_next_hops(added(done.before, done.after), _NEW_NEXT_HOP_SECONDS)
         return done
 
     async def preview(self, edit: Edit) -> DryRun:
@@ -250,15 +249,13 @@ class Writer:
             self._disturbed.set()
             raise
         self.observed, self.last_error, self._retry_seconds = state, "", 0.0
-        self._resolved -= observed.next_hops.keys()
-        self._resolved |= {address for address, found in observed.next_hops.items() if found.next_hop is not None}
         self._applied.set()
 
-    async def _wait_sent_to(self, addresses: AbstractSet[IPv4Address], seconds: float) -> None:
+    async def _wait_for_next_hops(self, backend_ids: Collection[int], seconds: float) -> None:
         """Return when the maps hold the next hops of these, but after `seconds` at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not addresses <= self._resolved:
+                while not self.applier.has_next_hops(backend_ids):
                     self._applied.clear()
                     await self._applied.wait()
 

@@ -82,8 +82,39 @@ def test_nothing_is_planned_when_all_is_as_it_should_be():
     wanted = state(vip(*TWO_BACKENDS))
     held = plan(wanted, observed(), Held()).after(Held())
     assert plan(wanted, observed(), held).steps == ()
-    read_back = replace(held, sources={})
+    read_back = replace(held, drafts={})
     assert plan(wanted, observed(), read_back).steps == ()
+
+
+CHANGES = {
+    "health": (vip(*TWO_BACKENDS), observed({2: Health.DOWN})),
+    "mac": (vip(*TWO_BACKENDS), observed(next_hops={ONE: Resolution(replace(next_hop(ONE), ifindex=3))})),
+    "no mac": (vip(*TWO_BACKENDS), observed(next_hops={ONE: Resolution(None, "lost")})),
+    "forward": (vip(*TWO_BACKENDS, forward=Forward.IPIP), observed()),
+    "own forward": (vip(TWO_BACKENDS[0], backend(2, TWO, forward=Forward.IPIP)), observed()),
+    "outer source": (vip(*TWO_BACKENDS), observed(ipip_source=IPv4Network("10.9.0.0/16"))),
+    "weight": (vip(TWO_BACKENDS[0], backend(2, TWO, weight=2)), observed()),
+    "new holder": (vip(TWO_BACKENDS[0], backend(2, THREE, epoch=1)), observed()),
+    "vip id": (vip(*TWO_BACKENDS, vip_id=3), observed()),
+}
+
+
+@pytest.mark.parametrize(("wanted", "seen"), CHANGES.values(), ids=CHANGES)
+def test_a_plan_made_of_the_one_before_is_the_plan_made_anew(wanted: VipRecord, seen: Observed):
+    for first in (vip(*TWO_BACKENDS), vip(*TWO_BACKENDS, forward=Forward.IPIP)):
+        held = after(first)
+        quick, anew = (plan(state(wanted), seen, start).after(start) for start in (held, replace(held, drafts={})))
+        assert (quick.vips, quick.backends) == (anew.vips, anew.backends)
+        assert quick.tables.keys() == anew.tables.keys()
+        assert all((quick.tables[vip_id] == anew.tables[vip_id]).all() for vip_id in quick.tables)
+
+
+def test_a_flip_makes_anew_what_it_concerns_alone():
+    wanted, well = state(vip(*TWO_BACKENDS)), observed()
+    held = plan(wanted, well, Held()).after(Held())
+    flipped = replace(well, health={**well.health, 2: KnownHealth(Health.DOWN, "no answer", NOW)})
+    before, then = held.drafts[0].backends, plan(wanted, flipped, held).drafts[0].backends
+    assert [then[key] is before[key] for key in (1, 2)] == [True, False]
 
 
 def test_a_backend_that_fails_is_out_of_the_table_before_it_is_unusable():

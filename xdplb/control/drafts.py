@@ -1,0 +1,111 @@
+"""What a VIP's backends and its table should be: the first half of a plan.
+
+A check that fails concerns one backend among thousands. So a draft is made of the parts of the one before it, as far
+as these come from the same objects; that changes how long it takes, never what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
+
+from xdplb.balance.table import WeightedBackend
+from xdplb.control.eligibility import Observed, Use, Verdict
+from xdplb.control.entries import backend_entry
+from xdplb.control.records import BackendRecord, VipRecord
+from xdplb.dataplane.plane import BackendEntry
+from xdplb.model.next_hop import Resolution
+
+__all__ = ["BackendDraft", "TableSource", "VipDraft", "draft"]
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """What a table is made from: while it stays the same, so does the table, but for slots that settle.
+
+    `out` are the ids that take no new connections, `kept` those that keep the ones they have.
+    """
+
+    configured: tuple[WeightedBackend, ...]
+    out: frozenset[int]
+    kept: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BackendDraft:
+    """A backend as the maps and the table should have it, made from `record` and `resolution`."""
+
+    record: BackendRecord
+    resolution: Resolution | None
+    entry: BackendEntry
+    weighted: WeightedBackend
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VipDraft:
+    """A VIP's backends, by id, and what its table is to be made from."""
+
+    vip: VipRecord
+    ipip_source: IPv4Network | None
+    backends: Mapping[int, BackendDraft]
+    table: TableSource
+
+    def without(self, ids: frozenset[int]) -> VipDraft:
+        """Return the same without these backends."""
+        backends = {key: value for key, value in self.backends.items() if key not in ids}
+        configured = tuple(weighted for weighted in self.table.configured if weighted.id not in ids)
+        return replace(
+            self, backends=backends, table=TableSource(configured, self.table.out - ids, self.table.kept - ids)
+        )
+
+
+def draft(
+    vip: VipRecord,
+    verdicts: Mapping[int, Verdict],
+    observed: Observed,
+    held: Mapping[int, BackendEntry],
+    before: VipDraft | None,
+) -> VipDraft:
+    """Return what `vip` should be. `held` are the backends in the maps: an entry that is right is taken from there."""
+    known: Mapping[int, BackendDraft] = {}
+    if before is not None and _has_entries_alike(before, vip, observed):
+        known = before.backends
+    backends: dict[int, BackendDraft] = {}
+    for record in vip.backends.values():
+        verdict, present = verdicts[record.id], known.get(record.id)
+        if present is None or not _is_right(present, record, verdict, observed):
+            entry = backend_entry(vip, record, verdict, observed)
+            present = _backend(record, observed, entry, held.get(record.id))
+        backends[record.id] = present
+    configured = tuple(backends[backend_id].weighted for backend_id in sorted(backends))
+    out = frozenset([key for key in backends if verdicts[key].use is not Use.SERVING])
+    kept = frozenset([key for key in backends if verdicts[key].use is not Use.OUT])
+    return VipDraft(vip, observed.ipip_source, backends, TableSource(configured, out, kept))
+
+
+def _has_entries_alike(before: VipDraft, vip: VipRecord, observed: Observed) -> bool:
+    """Return whether the same backend has the same entry in both: what else an entry depends on has not changed."""
+    return (before.vip.id, before.vip.vip.forward, before.ipip_source) == (
+        vip.id,
+        vip.vip.forward,
+        observed.ipip_source,
+    )
+
+
+def _is_right(present: BackendDraft, record: BackendRecord, verdict: Verdict, observed: Observed) -> bool:
+    return (
+        present.record is record
+        and present.resolution is observed.next_hops.get(record.backend.address)
+        and present.entry.usable is (verdict.use is not Use.OUT)
+    )
+
+
+def _backend(record: BackendRecord, observed: Observed, entry: BackendEntry, held: BackendEntry | None) -> BackendDraft:
+    backend = record.backend
+    return BackendDraft(
+        record,
+        observed.next_hops.get(backend.address),
+        held if held is not None and held == entry else entry,
+        WeightedBackend(str(backend.address), record.id, backend.weight),
+    )
