@@ -28,7 +28,6 @@ FLOWS_100K, FLOWS_1M = 1 << 17, 1 << 20
 CLIENT = "198.18.0.1"
 VIP = IPv4Address("203.0.113.1")
 PORTS = {(Forward.DR, False): 80, (Forward.IPIP, False): 81, (Forward.DR, True): 82, (Forward.IPIP, True): 83}
-UDP_PORT = 53
 TARGETS = (
     "ipip steady, 1 flow: at most 3.2 x ipip floor",
     "ipip steady, 1 M flows: at most 1.15 x one flow",
@@ -39,10 +38,10 @@ TARGETS = (
 
 @dataclass(frozen=True, slots=True)
 class _Traffic:
-    """The same six kinds of packets for each VIP."""
+    """A kind of packets that every VIP gets; `tcp_flags` None is UDP."""
 
     name: str
-    tcp_flags: str
+    tcp_flags: str | None
     mode: int
     flows: int = 1
 
@@ -52,6 +51,8 @@ TRAFFIC = (
     _Traffic("established, 100 k flows", "A", RANDOM, FLOWS_100K),
     _Traffic("established, 1 M flows", "A", RANDOM, FLOWS_1M),
     _Traffic("SYN, ever new flows", "S", FRESH),
+    _Traffic("UDP, 1 flow", None, FIXED),
+    _Traffic("UDP, 1 M flows", None, RANDOM, FLOWS_1M),
 )
 
 
@@ -59,7 +60,7 @@ def measure_packets(plane: BccPlane, program: Fd, pin_dir: Path, *, trials: int,
     """Fill the maps, run all cases and print the table."""
     _fill(plane)
     harness = Harness(pin_dir)
-    cases = [*_floors(harness), *_balanced(program), *_others(program)]
+    cases = [*_floors(harness), *_balanced(program), _not_balanced(program)]
     results = harness.measure([case for case in cases if not _fills_flows(case)], trials=trials, turns=turns)
     # Last, since they turn the whole flow table over, and what the others look up would be gone.
     results += harness.measure([case for case in cases if _fills_flows(case)], trials=trials, turns=turns)
@@ -71,37 +72,33 @@ def _fills_flows(case: Case) -> bool:
 
 
 def _fill(plane: BccPlane) -> None:
-    """Write a VIP for each way to forward and each state of slots; frames leave by the NIC they came in by."""
-    hop = NextHop(b"\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x01", "lo", 1, 9000, IPv4Address("10.0.0.1"))
-    vips, entries = [], []
-    for vip_id, ((forward, moving), port) in enumerate(PORTS.items()):
-        ids = range(1 + vip_id * BACKENDS, 1 + (vip_id + 1) * BACKENDS)
-        addresses = [IPv4Address("10.1.0.0") + number for number in range(1, BACKENDS + 1)]
-        entries += [
-            BackendEntry(number, 1, vip_id, address, forward, usable=True, next_hop=hop)
-            for number, address in zip(ids, addresses, strict=True)
-        ]
-        owners = build(
-            [WeightedBackend(str(address), number, 1) for number, address in zip(ids, addresses, strict=True)],
-            frozenset(),
-        )
+    """Write a TCP and a UDP VIP for each way to forward and each state of slots; frames leave as they came in."""
+    vips = []
+    for number, ((forward, moving), port) in enumerate(PORTS.items()):
+        entries = _backends(1 + number * BACKENDS, forward)
+        owners = build([WeightedBackend(str(entry.address), entry.id, 1) for entry in entries], frozenset())
         previous = np.roll(owners, 1) if moving else np.zeros_like(owners)
         plane.write_backends(entries)
-        plane.write_table(vip_id, pack(owners, previous))
-        vips.append(_vip(vip_id, port, Protocol.TCP))
-        if port == PORTS[Forward.DR, False]:
-            udp = len(PORTS)
-            plane.write_table(udp, pack(owners, previous))
-            vips.append(_vip(udp, UDP_PORT, Protocol.UDP))
+        for vip_id, protocol in ((2 * number, Protocol.TCP), (2 * number + 1, Protocol.UDP)):
+            plane.write_table(vip_id, pack(owners, previous))
+            vips.append(_vip(vip_id, port, protocol))
     plane.write_vips(vips)
+
+
+def _backends(first_id: int, forward: Forward) -> list[BackendEntry]:
+    hop = NextHop(b"\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x01", "lo", 1, 9000, IPv4Address("10.0.0.1"))
+    return [
+        BackendEntry(first_id + number, 1, 0, IPv4Address("10.1.0.1") + number, forward, usable=True, next_hop=hop)
+        for number in range(BACKENDS)
+    ]
 
 
 def _vip(vip_id: int, port: int, protocol: Protocol) -> VipEntry:
     return VipEntry(vip_id, VipKey(VIP, port, protocol), track_always=False, hash_source=False, idle_seconds=900)
 
 
-def _frame(port: int, flags: str = "A", *, udp: bool = False, address: str = str(VIP)) -> bytes:
-    transport = UDP(sport=1, dport=port) if udp else TCP(sport=1, dport=port, flags=flags)
+def _frame(port: int, tcp_flags: str | None = "A", *, address: str = str(VIP)) -> bytes:
+    transport = UDP(sport=1, dport=port) if tcp_flags is None else TCP(sport=1, dport=port, flags=tcp_flags)
     frame = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01") / IP(src=CLIENT, dst=address) / transport
     return bytes(frame / (b"\0" * (64 - len(frame))))
 
@@ -119,10 +116,8 @@ def _balanced(program: Fd) -> Iterator[Case]:
             yield Case(name, program, _frame(port, traffic.tcp_flags), traffic.mode, traffic.flows)
 
 
-def _others(program: Fd) -> Iterator[Case]:
-    yield Case("dr steady: UDP, 1 flow", program, _frame(UDP_PORT, udp=True))
-    yield Case("dr steady: UDP, 1 M flows", program, _frame(UDP_PORT, udp=True), RANDOM, FLOWS_1M)
-    yield Case("no VIP: TCP to another address", program, _frame(80, address="192.0.2.1"))
+def _not_balanced(program: Fd) -> Case:
+    return Case("no VIP: TCP to another address", program, _frame(80, address="192.0.2.1"))
 
 
 def _report(results: dict[str, Result], trials: int) -> None:
