@@ -302,7 +302,7 @@ def test_killed_at_any_step_state_and_maps_agree_after_a_restart(tmp_path: Path,
                 assert maps(world) in wanted[done : done + 2], f"killed at call {nth}"
                 if any(view.vip.name == "web" and view.vip.tracking == "auto" for view in manager.vips()):
                     await until(functools.partial(no_records_in_steady_slots, world))
-        assert nth > 25
+        assert nth > 20
 
     asyncio.run(scenario())
 
