@@ -22,7 +22,7 @@ from xdplb.control.plan import Plan, plan
 from xdplb.control.records import State
 from xdplb.control.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.steps import Held
-from xdplb.dataplane.plane import Attachment, BackendEntry, DataPlane
+from xdplb.dataplane.plane import Attachment, BackendEntry, DataPlane, VipEntry
 
 __all__ = ["Applier", "TableFacts"]
 
@@ -88,10 +88,15 @@ class Applier:
             if not self._swept:
                 self._sweep(held)
             planned = plan(state, observed, held) if only is None else _plan_only(state, observed, held, only)
+            after = planned.after(held)
+            # Until the records are swept, also should the daemon end in between.
+            self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
             planned.apply(self._plane)
             for table in planned.tables:
                 log.info("table published: vip=%s moved_slots=%d", table.key, np.count_nonzero(table.moved))
-            self._hold(planned.after(held))
+            self._hold(after)
+            if not self._swept:
+                self._sweep(after)
             self.verdicts = planned.verdicts if only is None else {**self.verdicts, **planned.verdicts}
 
     def preview(self, state: State, observed: Observed) -> tuple[str, ...]:
@@ -193,6 +198,15 @@ class Applier:
 
 def _equal(one: Slots | None, other: Slots) -> bool:
     return one is not None and np.array_equal(one, other)
+
+
+def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:
+    """Return whether a VIP falls into other slots, or begins or ceases to look flows up in steady ones."""
+    return any(
+        (old.hash_source, old.track_always) != (new.hash_source, new.track_always)
+        for vip_id, new in after.items()
+        if (old := before.get(vip_id)) is not None
+    )
 
 
 def _plan_only(state: State, observed: Observed, held: Held, only: AbstractSet[int]) -> Plan:

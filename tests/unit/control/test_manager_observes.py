@@ -24,7 +24,7 @@ from xdplb.model.backend import Health
 from xdplb.model.errors import ConflictError
 from xdplb.model.health import HealthCheck
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy, Tracking
+from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy, Tracking, Vip, VipKey
 
 Scenario = Callable[[World, Manager], Awaitable[None]]
 
@@ -487,6 +487,30 @@ def test_a_vip_that_records_everything_settles_without_losing_a_record(tmp_path:
         await manager.patch_vip("web", {"tracking": "auto"})
         await until(lambda: slots_of(manager) == (65536, 0, 1))
         assert world.plane.flow_count() == 1
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("vip", "changes"),
+    [
+        (WEB, {"hash": "source"}),
+        (replace(WEB, key=VipKey.parse("203.0.113.10:443/udp"), tracking=Tracking.ALWAYS), {"tracking": "auto"}),
+    ],
+    ids=["hash", "udp"],
+)
+def test_records_that_would_come_back_with_a_later_move_are_deleted(
+    tmp_path: Path, vip: Vip, changes: dict[str, object]
+) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, vip=vip)
+        await manager.create_backend("web", backend(2))
+        for last in range(1, 41):
+            world.plane.add_flow(f"198.51.100.{last}", 2000, vip.key, backend=1)
+        await manager.patch_vip("web", changes)
+        left = world.plane.scan_flows()
+        slots = slot_of(flow_hash(left.source, left.source_port, left.destination_port, "hash" in changes))
+        assert unpack(world.table())[1][slots].all()
 
     run(tmp_path, scenario)
 
