@@ -178,21 +178,39 @@ class Manager(Reader):
         return [self._backend_view(vip, record, facts) for record in vip.backends.values()]
 
     async def drain(
-        self, ref: str, address: str, *, timeout_seconds: float = 600, quiet_seconds: float = 10, dry_run: bool = False
+        self,
+        ref: str,
+        address: str,
+        *,
+        timeout_seconds: float = 600,
+        quiet_seconds: float = 10,
+        if_match: int | None = None,
+        dry_run: bool = False,
     ) -> BackendView | DryRun:
         """Give the backend no new connections and keep its open ones. Nothing is cut at the timeout."""
 
         def edit(state: State) -> State:
             return backend_edits.drain(
-                state, ref, address, self._context(), timeout_seconds=timeout_seconds, quiet_seconds=quiet_seconds
+                state,
+                ref,
+                address,
+                self._context(),
+                timeout_seconds=timeout_seconds,
+                quiet_seconds=quiet_seconds,
+                if_match=if_match,
             )
 
         return await self._known_backend_change(ref, address, edit, dry_run)
 
-    async def undrain(self, ref: str, address: str, *, dry_run: bool = False) -> BackendView | DryRun:
+    async def undrain(
+        self, ref: str, address: str, *, if_match: int | None = None, dry_run: bool = False
+    ) -> BackendView | DryRun:
         """Give the backend new connections again; ConflictError when it is in maintenance."""
         return await self._known_backend_change(
-            ref, address, lambda s: backend_edits.undrain(s, ref, address, self._context()), dry_run
+            ref,
+            address,
+            lambda s: backend_edits.undrain(s, ref, address, self._context(), if_match=if_match),
+            dry_run,
         )
 
     async def put_health_check(

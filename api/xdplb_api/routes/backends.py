@@ -61,8 +61,9 @@ async def replace_backends(
     outcome = await manager.replace_backends(vip, body.wanted(), if_match=change.if_match, dry_run=change.dry_run)
     if isinstance(outcome, DryRun):
         return DryRunOut.of(outcome)
+    # Both as they are now: an ETag that is newer than the body would let the next PUT undo what nobody has seen.
     tag(response, manager.vip(vip).generation)
-    return BackendListOut.of(outcome)
+    return BackendListOut.of(manager.backends(vip))
 
 
 @router.get(BACKEND, operation_id="getBackend", summary="Show a backend", responses=problems(404, 422))

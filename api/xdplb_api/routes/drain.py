@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from xdplb.control.views import DryRun
 from xdplb_api.answers import problems, tag, would_change
-from xdplb_api.deps import AddressRef, DryRunFlag, ManagerOf, VipRef
+from xdplb_api.deps import AddressRef, Change, ManagerOf, VipRef
 from xdplb_api.paths import DRAIN
 from xdplb_api.schemas.backend import BackendOut, DrainIn
 from xdplb_api.schemas.base import DryRunOut
@@ -25,7 +25,7 @@ router = APIRouter(tags=["drain"])
     responses={
         200: {"model": DryRunOut, "description": "With `dry_run`: what would change."},
         202: {"description": "It takes no new connections; `status.drain` of the backend says how far it is."},
-        **problems(400, 404, 409, 413, 415, 422, 503),
+        **problems(400, 404, 409, 412, 413, 415, 422, 503),
     },
 )
 async def drain_backend(
@@ -34,8 +34,8 @@ async def drain_backend(
     *,
     manager: ManagerOf,
     response: Response,
+    change: Change,
     body: DrainIn | None = None,
-    dry_run: DryRunFlag = False,
 ) -> BackendOut | Response:
     """Take a backend out for new connections and keep its open ones. Nothing is cut at the timeout."""
     times = body or DrainIn()
@@ -44,7 +44,8 @@ async def drain_backend(
         address,
         timeout_seconds=times.timeout_seconds,
         quiet_seconds=times.quiet(),
-        dry_run=dry_run,
+        if_match=change.if_match,
+        dry_run=change.dry_run,
     )
     if isinstance(outcome, DryRun):
         return would_change(outcome)
@@ -56,18 +57,18 @@ async def drain_backend(
     DRAIN,
     operation_id="undrainBackend",
     summary="End the drain of a backend",
-    responses=problems(404, 409, 422, 503),
+    responses=problems(404, 409, 412, 422, 503),
 )
 async def undrain_backend(
     vip: VipRef,
     address: AddressRef,
     *,
+    change: Change,
     manager: ManagerOf,
     response: Response,
-    dry_run: DryRunFlag = False,
 ) -> BackendOut | DryRunOut:
     """Let a drained or draining backend take new connections again."""
-    outcome = await manager.undrain(vip, address, dry_run=dry_run)
+    outcome = await manager.undrain(vip, address, if_match=change.if_match, dry_run=change.dry_run)
     if isinstance(outcome, DryRun):
         return DryRunOut.of(outcome)
     tag(response, outcome.generation)

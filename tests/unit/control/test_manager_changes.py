@@ -83,7 +83,17 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
     ("no name", lambda m: m.patch_vip("web", {"name": 7}), InvalidError, "/name", "not a text"),
     ("stale vip", lambda m: m.patch_vip("web", {"name": "x"}, if_match=1), PreconditionError, "", "not 1"),
     ("stale delete", lambda m: m.delete_vip("web", if_match=1), PreconditionError, "", "not 1"),
-    ("put on nothing", lambda m: m.put_vip(DNS, if_match=3), PreconditionError, "", "not 3"),
+    ("put on nothing", lambda m: m.put_vip(DNS, if_match=3), PreconditionError, "", "is not there"),
+    ("put on nothing ever", lambda m: m.put_vip(DNS, if_match=0), PreconditionError, "", "is not there"),
+    (
+        "put backend on nothing",
+        lambda m: m.put_backend("web", backend(7), if_match=0),
+        PreconditionError,
+        "",
+        "is not there",
+    ),
+    ("stale drain", lambda m: m.drain("web", "10.0.0.1", if_match=1), PreconditionError, "", "not 1"),
+    ("stale undrain", lambda m: m.undrain("web", "10.0.0.1", if_match=1), PreconditionError, "", "not 1"),
     ("backend unknown", lambda m: m.drain("web", "10.0.0.9"), NotFoundError, "", "no backend 10.0.0.9"),
     (
         "backend no address",

@@ -46,7 +46,7 @@ def put_backend(state: State, ref: str, backend: Backend, context: Context, *, i
     """Add a backend or make it what is given."""
     vip = find_vip(state, ref)
     present = vip.backends.get(backend.address)
-    check_match(f"backend {backend.address}", 0 if present is None else present.generation, if_match)
+    check_match(f"backend {backend.address}", None if present is None else present.generation, if_match)
     return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
 
 
@@ -96,11 +96,19 @@ def replace_backends(
 
 
 def drain(
-    state: State, ref: str, address: str, context: Context, *, timeout_seconds: float, quiet_seconds: float
+    state: State,
+    ref: str,
+    address: str,
+    context: Context,
+    *,
+    timeout_seconds: float,
+    quiet_seconds: float,
+    if_match: int | None = None,
 ) -> State:
     """Give the backend no new connections. Of one that drains already, the times are changed, not the start."""
     vip = find_vip(state, ref)
     present = find_backend(vip, address)
+    check_match(f"backend {present.backend.address}", present.generation, if_match)
     _check_drain_times(timeout_seconds, quiet_seconds)
     started = context.now if present.drain is None else present.drain.started
     record = replace(
@@ -111,10 +119,11 @@ def drain(
     return state if record == present else _with_records(state, vip, {**vip.backends, present.backend.address: record})
 
 
-def undrain(state: State, ref: str, address: str, context: Context) -> State:
+def undrain(state: State, ref: str, address: str, context: Context, *, if_match: int | None = None) -> State:
     """Give the backend new connections again."""
     vip = find_vip(state, ref)
     present = find_backend(vip, address)
+    check_match(f"backend {present.backend.address}", present.generation, if_match)
     if present.backend.admin_state is AdminState.MAINT:
         raise ConflictError(
             f"backend {present.backend.address} is in maintenance, not draining",

@@ -36,13 +36,18 @@ def find_backend(vip: VipRecord, address: str) -> BackendRecord:
     return record
 
 
-def check_match(what: str, generation: int, if_match: int | None) -> None:
-    """Raise PreconditionError if the caller has seen another generation of `what`."""
-    if if_match is not None and if_match != generation:
+def check_match(what: str, generation: int | None, if_match: int | None) -> None:
+    """Raise PreconditionError if the caller has seen another generation of `what`; None: it is not there."""
+    if if_match is None or if_match == generation:
+        return
+    if generation is None:
         raise PreconditionError(
-            f"{what} is at generation {generation}, not {if_match}: it was changed since you read it",
-            hint="read it again and repeat the change if it still makes sense",
+            f"{what} is not there: it was removed since you read it", hint="leave If-Match away to add it"
         )
+    raise PreconditionError(
+        f"{what} is at generation {generation}, not {if_match}: it was changed since you read it",
+        hint="read it again and repeat the change if it still makes sense",
+    )
 
 
 def _nearest(state: State, ref: str) -> str:

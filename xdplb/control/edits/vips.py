@@ -40,7 +40,7 @@ def create_vip(state: State, vip: Vip, context: Context) -> State:
 def put_vip(state: State, vip: Vip, context: Context, *, if_match: int | None = None) -> State:
     """Add a VIP or make it what is given; its backends and check stay."""
     present = state.vips.get(vip.key)
-    check_match(f"VIP {vip.key}", 0 if present is None else present.generation, if_match)
+    check_match(f"VIP {vip.key}", None if present is None else present.generation, if_match)
     if present is not None and present.vip == vip:
         return state
     _check_name(state, vip)
