@@ -1,0 +1,106 @@
+"""docs/reference.md has every command, reason, field, route and kind of problem there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.contract.test_cli_help import COMMANDS
+from xdplb.dataplane.reasons import REASONS, Reason
+from xdplb.model import errors
+from xdplb_api.app import create_app
+from xdplb_api.schemas.backend import BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut
+from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut
+from xdplb_api.schemas.vip import SlotsOut, VipIn, VipOut, VipStatusOut
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
+SCHEMAS = {
+    "A VIP": (VipIn, VipOut, VipStatusOut, SlotsOut),
+    "A backend": (BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut),
+    "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut),
+}
+GLOBAL = {"--output", "--help", "--dry-run", "--if-generation"}
+
+
+def section(heading: str) -> str:
+    """Return what is below a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, heading
+    return found[1]
+
+
+def row(table: str, first: str) -> str:
+    """Return the row of a table that begins with this."""
+    return next((line for line in table.splitlines() if line.startswith(first)), "")
+
+
+def words(text: str) -> set[str]:
+    """Return what is in code spans, each also by its last part: `status.health` has `health`."""
+    spans = set(re.findall(r"`([^`]+)`", text))
+    return spans | {span.rpartition(".")[2] for span in spans}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there(name: str):
+    assert re.search(rf"^\| `xdplb {name}[ `]", section("Commands"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["up", "down", "status", "doctor", "stats", "backend drain", "decap up"])
+def test_every_option_of_a_command_that_is_no_field_is_in_its_row(name: str):
+    told = row(section("Commands"), f"| `xdplb {name}")
+    options = {option.opts[-1] for option in COMMANDS[name].params if isinstance(option, click.Option)}
+    assert not [option for option in options - GLOBAL if f"`{option}" not in told]
+
+
+@pytest.mark.parametrize("reason", REASONS, ids=lambda reason: reason.name)
+def test_every_reason_is_explained(reason: Reason):
+    action, _, name = reason.name.partition("_")
+    told = row(section("Why a packet was passed or dropped"), f"| {action} | `{name}` |")
+    meaning, remedy = told.strip("| ").split(" | ")[2:4]
+    assert len(meaning) > 10
+    assert len(remedy) >= len("nothing")
+
+
+def test_a_reason_that_is_not_explained_would_be_found():
+    missing = Reason(99, "drop_moon_phase", "")
+    assert not row(section("Why a packet was passed or dropped"), f"| drop | `{missing.name.removeprefix('drop_')}` |")
+
+
+@pytest.mark.parametrize("heading", SCHEMAS)
+def test_every_field_is_there(heading: str):
+    fields = {name for schema in SCHEMAS[heading] for name in schema.model_fields}
+    assert not fields - words(section(heading)) - {"status"}
+
+
+@pytest.mark.parametrize(
+    ("heading", "schema"), [("A VIP", VipIn), ("A backend", BackendIn), ("A health check", HealthCheckIn)]
+)
+def test_every_default_is_told(heading: str, schema: type[VipIn | BackendIn | HealthCheckIn]):
+    told = section(heading)
+    for name, field in schema.model_fields.items():
+        if field.is_required() or field.default is None or name == "target":
+            continue
+        values = row(told, f"| `{name}` |").split(" | ")[1]
+        default = f"{field.default:g}" if isinstance(field.default, (int, float)) else str(field.default)
+        assert default in values.rpartition("(")[2], name
+
+
+def test_every_route_is_there():
+    told = section("REST")
+    paths = set(create_app(None, version="0").openapi()["paths"])  # type: ignore[arg-type]
+    assert {re.match(r"\| `([^`]+)`", line)[1] for line in told.splitlines() if line.startswith("| `/")} == paths  # type: ignore[index]
+
+
+def test_every_kind_of_problem_is_there():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.XdplbError)]
+    assert len(kinds) > 5
+    told = words(section("REST"))
+    assert not {kind.code for kind in kinds} - told
+
+
+def test_every_exit_code_is_there():
+    codes = {line.split(" | ")[0].strip("| ") for line in section("Commands").splitlines() if re.match(r"\| \d", line)}
+    assert codes == set("012345")
