@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,11 +119,25 @@ def test_the_options_of_a_check_need_its_type_and_nothing_is_added_without(daemo
     assert json.loads(daemon.get("/v1/vips")) == {"vips": []}
 
 
+def test_nothing_is_added_with_a_check_that_cannot_be_right(daemon: Daemon):
+    told = daemon.run("vip", "add", VIP, "--check", "http", "--check-path", "healthz")
+    assert told.returncode == 2
+    assert "a path starts with /" in told.stderr
+    assert json.loads(daemon.get("/v1/vips")) == {"vips": []}
+
+
+def test_a_vip_shows_its_check(web: Daemon):
+    assert shown(web, "vip", "show", "web")["health-check"].startswith("none")
+    web.ok("health", "set", "web", "--type", "tcp", "--port", "8080", "--interval", "5s")
+    assert shown(web, "vip", "show", "web")["health-check"] == "tcp port 8080 every 5s"
+    assert not {"path", "expect-status"} & set(shown(web, "health", "show", "web"))
+
+
 def test_a_check_is_set_whole_seen_and_removed(web: Daemon):
     set_check = ["health", "set", "web", "--type", "http", "--port", "8080", "--path", "/up"]
     set_check += ["--expect-status", "200", "--expect-status", "204", "--rise", "1", "--fall", "5", "--timeout", "2s"]
-    assert web.ok(*set_check).stderr == "health check of web changed\n"
-    assert web.ok(*set_check).stderr == "health check of web is so already\n"
+    assert web.ok(*set_check).stderr == "health check of web set\n"
+    assert web.ok(*set_check).stderr == "health check of web is as asked already\n"
     fields = shown(web, "health", "show", "web")
     assert {name: fields[name] for name in ("port", "expect-status", "rise", "fall", "timeout")} == {
         "port": "8080",
@@ -139,7 +154,7 @@ def test_a_check_is_set_whole_seen_and_removed(web: Daemon):
 
 def test_a_vip_is_changed_and_told_when_it_is_so_already(web: Daemon):
     assert web.ok("vip", "set", "web", "--idle-timeout", "90s").stderr == "VIP web changed\n"
-    assert web.ok("vip", "set", "web", "--idle-timeout", "90s").stderr == "VIP web is so already\n"
+    assert web.ok("vip", "set", "web", "--idle-timeout", "90s").stderr == "VIP web is as asked already\n"
     assert shown(web, "vip", "show", "web")["idle-timeout"] == "1m30s"
     web.ok("vip", "set", "web", "--name", "")
     assert shown(web, "vip", "show", VIP)["name"] == "-"
@@ -183,8 +198,8 @@ def test_a_drain_is_waited_for_and_called_off(web: Daemon):
     fields = shown(web, "backend", "show", "web", "10.0.0.1")
     assert (fields["admin-state"], fields["share"]) == ("drain", "0.0 %")
     assert fields["drain"].startswith("drained, 0 seen open")
-    assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr == "drain of backend 10.0.0.1 of web called off\n"
-    assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr.endswith("is not going on\n")
+    assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr == "backend 10.0.0.1 of web drains no more\n"
+    assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr.endswith("is not draining\n")
     assert shown(web, "backend", "show", "web", "10.0.0.1")["share"] == "75.0 %"
 
 
@@ -281,6 +296,26 @@ def test_tables_show_what_there_is(web: Daemon):
     ]
 
 
+def test_the_backends_of_all_vips_are_in_one_table(web: Daemon):
+    web.ok("vip", "add", "203.0.113.9:53/udp")
+    web.ok("backend", "add", "203.0.113.9:53/udp", "10.0.0.3")
+    assert [row[:3] for row in rows(web.ok("backend", "ls").stdout)[1:]] == [
+        ["203.0.113.9:53/udp", "10.0.0.3", "1"],
+        [VIP, "10.0.0.1", "3"],
+        [VIP, "10.0.0.2", "1"],
+    ]
+    assert web.run("backend", "ls", "-o", "json").returncode == 2
+
+
+def test_rates_are_per_second_of_the_time_given(web: Daemon):
+    began = time.monotonic()
+    listed = rows(web.ok("stats", "--rate", "200ms").stdout)
+    assert time.monotonic() - began >= 0.2
+    assert listed[0] == ["VIP", "BACKEND", "PACKETS/S", "BYTES/S", "NEW FLOWS/S", "AT RISK/S"]
+    assert listed[1] == [VIP, "all", "0.0", "0.0", "0.0", "0.0"]
+    assert web.run("stats", "--rate", "1s", "-o", "json").returncode == 2
+
+
 def test_status_is_one_page_and_waits(web: Daemon):
     told = web.ok("status", "--wait", "--timeout", "10s").stdout
     assert "interfaces  eth0 (native)" in told
@@ -300,6 +335,29 @@ def test_the_version_is_that_of_the_command_and_of_the_daemon(daemon: Daemon, tm
     alone = xdplb("--socket", str(tmp_path / "none.sock"), "version")
     assert alone.returncode == 0
     assert "does not answer" in alone.stdout
+
+
+def test_the_option_version_is_that_of_the_command(daemon: Daemon):
+    assert (
+        daemon.ok("--version").stdout == f"xdplb {json.loads(daemon.ok('version', '-o', 'json').stdout)['version']}\n"
+    )
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://127.0.0.1:port", "http://[::1"])
+def test_a_url_that_is_none_is_one_sentence(url: str):
+    told = xdplb("--url", url, "vip", "ls")
+    assert told.returncode == 2
+    assert told.stderr.splitlines() == [
+        f"xdplb: error: {url!r} is not the URL of a daemon",
+        "hint: such as --url http://127.0.0.1:8080",
+    ]
+
+
+def test_a_nic_that_is_not_there_is_named_with_those_there_are():
+    told = xdplb("backend-host", "show", "203.0.113.10", "--interface", "nosuch0")
+    assert told.returncode == 1
+    assert "nosuch0" in told.stderr
+    assert "\nhint: interfaces here: " in told.stderr
 
 
 def test_the_environment_names_the_daemon_too(daemon: Daemon):

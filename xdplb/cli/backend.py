@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import click
 
 from .changes import Change, changing
-from .client import backend_path, vip_path
+from .client import Client, backend_path, vip_path
 from .groups import Group
 from .output import Column, moment, percent, print_fields, print_json, state, table
 from .params import Connection, duration, duration_text, output_option, vip_argument
+from .vip import vip_text
 
 __all__ = ["command"]
 
@@ -144,13 +145,15 @@ def undrain(change: Change, /, *, vip: str, address: str) -> None:
         "DELETE",
         backend_path(vip, address, "drain"),
         None,
-        f"drain of backend {address} of {vip}",
+        f"backend {address} of {vip}",
         of=backend_path(vip, address),
-        done=("called off", "is not going on"),
+        done=("drains no more", "is not draining"),
     )
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb backend rm 203.0.113.10:443/tcp 10.0.0.11")
+@command.command(
+    short_help="Remove a backend at once.", epilog="\b\nExamples:\n  xdplb backend rm 203.0.113.10:443/tcp 10.0.0.11"
+)
 @_backend_arguments
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str, address: str) -> None:
@@ -158,17 +161,33 @@ def rm(change: Change, /, *, vip: str, address: str) -> None:
     change.remove(backend_path(vip, address), f"backend {address} of {vip}")
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb backend ls 203.0.113.10:443/tcp\n  xdplb backend ls web -o json")
-@vip_argument
+@command.command(
+    epilog="\b\nExamples:\n  xdplb backend ls\n  xdplb backend ls 203.0.113.10:443/tcp\n  xdplb backend ls web -o json"
+)
+@click.argument("vip", metavar="[VIP]", required=False)
 @output_option
 @click.pass_obj
-def ls(connection: Connection, vip: str, as_json: bool) -> None:
-    """List the backends of a VIP and how they are doing."""
-    answer = connection.client().get(vip_path(vip, "backends"))
+def ls(connection: Connection, vip: str | None, as_json: bool) -> None:
+    """List the backends of a VIP, or of all VIPs, and how they are doing."""
+    client = connection.client()
+    if vip is None:
+        _list_all(client, as_json)
+        return
+    answer = client.get(vip_path(vip, "backends"))
     if as_json:
         print_json(answer.body)
     else:
         table(_COLUMNS, [_row(backend) for backend in answer.json()["backends"]])
+
+
+def _list_all(client: Client, as_json: bool) -> None:
+    if as_json:
+        raise click.UsageError("-o json needs a VIP: the API lists the backends of one VIP at a time")
+    vips = [vip_text(vip) for vip in client.get("/v1/vips").json()["vips"]]
+    table(
+        [Column("VIP"), *_COLUMNS],
+        [(vip, *_row(each)) for vip in vips for each in client.get(vip_path(vip, "backends")).json()["backends"]],
+    )
 
 
 def _row(backend: dict[str, Any]) -> tuple[object, ...]:

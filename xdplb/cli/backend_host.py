@@ -17,7 +17,7 @@ from .changes import tell_dry_run
 from .decap import HostDecap
 from .groups import Group
 from .output import colour_wanted, note, print_json, state
-from .params import dry_run_option, output_option, pin_dir_option
+from .params import dry_run_option, local_output_option, pin_dir_option
 from .privileges import require_privileges
 
 __all__ = ["command"]
@@ -71,7 +71,7 @@ Examples:
 @_state_dir_option
 @pin_dir_option
 @dry_run_option
-@output_option
+@local_output_option
 def setup(
     *,
     vip: IPv4Address,
@@ -91,18 +91,23 @@ def setup(
         tell_dry_run([finding.text for finding in findings if not finding.good], as_json=as_json)
         return
     require_privileges("changing this host's network settings")
+    _must_be_there(interface)
     changed = backend_host.setup(vip, Forward(forward), decap=decap, state_dir=state_dir, interface=interface)
     _tell("changed", changed, f"nothing to change: this host is ready for {vip}", as_json)
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb backend-host show 203.0.113.10 --forward ipip")
+@command.command(
+    short_help="Show what a VIP needs of this host and whether it is so.",
+    epilog="\b\nExamples:\n  xdplb backend-host show 203.0.113.10 --forward ipip",
+)
 @_host_options
 @pin_dir_option
-@output_option
+@local_output_option
 def show(*, vip: IPv4Address, forward: str, interface: str | None, pin_dir: Path, as_json: bool) -> int:
     """Show what a VIP needs of this host and whether it is so; exit 1 when something is not."""
     from xdplb.net import backend_host
 
+    _must_be_there(interface)
     findings = backend_host.show(vip, Forward(forward), decap=HostDecap(pin_dir), interface=interface)
     ready = all(finding.good for finding in findings)
     if as_json:
@@ -119,7 +124,7 @@ def show(*, vip: IPv4Address, forward: str, interface: str | None, pin_dir: Path
 @_state_dir_option
 @pin_dir_option
 @dry_run_option
-@output_option
+@local_output_option
 def undo(*, vip: IPv4Address, state_dir: Path, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
     """Put back what `setup` changed for a VIP and no other VIP needs."""
     from xdplb.net import backend_host
@@ -133,6 +138,14 @@ def undo(*, vip: IPv4Address, state_dir: Path, pin_dir: Path, dry_run: bool, as_
     require_privileges("changing this host's network settings")
     undone = backend_host.undo(vip, decap=HostDecap(pin_dir), state_dir=state_dir)
     _tell("undone", undone, f"nothing to put back for {vip}", as_json)
+
+
+def _must_be_there(interface: str | None) -> None:
+    """Raise NotFoundError, which names the NICs there are, where there is none of that name."""
+    if interface is not None:
+        from xdplb.net.links import link
+
+        link(interface)
 
 
 def _tell(what: str, sentences: list[str], none: str, as_json: bool) -> None:

@@ -46,7 +46,7 @@ class Change:
         what: str,
         *,
         of: str | None = None,
-        done: tuple[str, str] = ("changed", "is so already"),
+        done: tuple[str, str] = ("changed", "is as asked already"),
     ) -> None:
         """Send a change and say which of `done` it was: a real one raises the generation of `of` (else `path`)."""
         of = of or path

@@ -7,23 +7,44 @@ from typing import Any, TypeVar
 
 import click
 
-from .params import duration
+from xdplb.model.health import CheckType, HealthCheck
+
+from .params import duration, duration_text
 
 __all__ = ["check_body", "check_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
+_DEFAULTS = HealthCheck()
 _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "port": ("port", {"type": click.IntRange(1, 65535), "help": "The port checked; the VIP's when not given."}),
-    "path": ("path", {"help": "What an http check asks for."}),
+    "path": ("path", {"help": f"What an http check asks for.  [{_DEFAULTS.path}]"}),
     "expect-status": (
         "expect_status",
-        {"type": int, "multiple": True, "help": "A status an http check accepts; may be repeated."},
+        {
+            "type": int,
+            "multiple": True,
+            "help": f"A status an http check accepts; may be repeated.  [{_DEFAULTS.expect_status[0]}]",
+        },
     ),
-    "interval": ("interval_seconds", {"type": duration, "metavar": "TIME", "help": "The time between checks."}),
-    "timeout": ("timeout_seconds", {"type": duration, "metavar": "TIME", "help": "When a check without answer fails."}),
-    "rise": ("rise", {"type": int, "help": "Passes in a row that make a backend up."}),
-    "fall": ("fall", {"type": int, "help": "Failures in a row that make it down."}),
+    "interval": (
+        "interval_seconds",
+        {
+            "type": duration,
+            "metavar": "TIME",
+            "help": f"The time between checks.  [{duration_text(_DEFAULTS.interval_seconds)}]",
+        },
+    ),
+    "timeout": (
+        "timeout_seconds",
+        {
+            "type": duration,
+            "metavar": "TIME",
+            "help": f"When a check without answer fails.  [{duration_text(_DEFAULTS.timeout_seconds)}]",
+        },
+    ),
+    "rise": ("rise", {"type": int, "help": f"Passes in a row that make a backend up.  [{_DEFAULTS.rise}]"}),
+    "fall": ("fall", {"type": int, "help": f"Failures in a row that make it down.  [{_DEFAULTS.fall}]"}),
 }
 
 
@@ -48,16 +69,26 @@ def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
 def check_body(prefix: str, given: dict[str, Any]) -> dict[str, Any] | None:
     """Take the options of a check out of `given` and return the API's body, None where none was given.
 
-    Raises click.UsageError where there are fields of a check but not its type.
+    Raises click.UsageError where there are fields of a check but not its type, and InvalidError for a value that
+    cannot be right: nothing of what comes with the check has been asked for then.
     """
-    body = {}
+    body: dict[str, Any] = {}
     for field in ("type", *(field for field, _ in _FIELDS.values())):
         value = given.pop(_parameter(prefix, field))
         if value not in {None, ()}:
             body[field] = list(value) if field == "expect_status" else value
     if body and "type" not in body:
         raise click.UsageError("the options of a check need --check http or --check tcp")
-    return body or None
+    if not body:
+        return None
+    _refuse_what_cannot_be_right(body)
+    return body
+
+
+def _refuse_what_cannot_be_right(body: dict[str, Any]) -> None:
+    """Raise the InvalidError that the daemon would answer with, before it is asked for anything."""
+    expected = tuple(body.get("expect_status", _DEFAULTS.expect_status))
+    HealthCheck(**{**body, "type": CheckType(body["type"]), "expect_status": expected})
 
 
 def _parameter(prefix: str, field: str) -> str:

@@ -102,11 +102,15 @@ class Client:
     def _connection(self) -> tuple[http.client.HTTPConnection, str]:
         if self._url is None:
             return _UnixConnection(self._socket_path, self._timeout), ""
-        parts = urlsplit(self._url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(self._url)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # a port that is none, half of an IPv6 bracket
+            host, port = None, None
+        if host is None or parts.scheme not in {"http", "https"}:
             raise InvalidError(f"{self._url!r} is not the URL of a daemon", hint="such as --url http://127.0.0.1:8080")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return kind(parts.hostname, parts.port, timeout=self._timeout), parts.path.rstrip("/")
+        return kind(host, port, timeout=self._timeout), parts.path.rstrip("/")
 
     def _where(self) -> str:
         return self._url or self._socket_path

@@ -13,7 +13,7 @@ from xdplb.model.errors import PlatformError
 from .changes import tell_dry_run
 from .groups import Group
 from .output import note, print_json
-from .params import dry_run_option, mode_option, output_option, pin_dir_option
+from .params import dry_run_option, local_output_option, mode_option, pin_dir_option
 from .privileges import require_privileges
 
 __all__ = ["HostDecap", "command"]
@@ -65,10 +65,11 @@ def command() -> None:
 
 
 @command.command(
+    short_help="Unwrap IPIP on a NIC.",
     epilog="""\b
 Examples:
   sudo xdplb decap up eth0
-  sudo xdplb decap up eth0 --address 10.0.0.11"""
+  sudo xdplb decap up eth0 --address 10.0.0.11""",
 )
 @click.argument("interface", metavar="IFACE")
 @click.option(
@@ -82,7 +83,7 @@ Examples:
 @mode_option
 @pin_dir_option
 @dry_run_option
-@output_option
+@local_output_option
 def up(
     *, interface: str, addresses: tuple[IPv4Address, ...], mode: str, pin_dir: Path, dry_run: bool, as_json: bool
 ) -> None:
@@ -101,11 +102,11 @@ def up(
     note(f"IPIP is unwrapped on {interface} ({attached.mode} mode)" + (" already" if already else ""))
 
 
-@command.command(epilog="\b\nExamples:\n  sudo xdplb decap down eth0")
+@command.command(short_help="Unwrap it no more.", epilog="\b\nExamples:\n  sudo xdplb decap down eth0")
 @click.argument("interface", metavar="IFACE")
 @pin_dir_option
 @dry_run_option
-@output_option
+@local_output_option
 def down(*, interface: str, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
     """Detach the decapsulating program from a NIC; after the last one nothing of it is left."""
     require_privileges("detaching from a NIC")

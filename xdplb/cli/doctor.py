@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .output import colour_wanted, print_json, state
-from .params import Connection, output_option, pin_dir_option
+from .params import Connection, local_output_option, pin_dir_option
 
 if TYPE_CHECKING:
     from .diagnosis.finding import Finding
@@ -31,7 +31,7 @@ Examples:
 )
 @click.argument("interface", metavar="[IFACE]", required=False)
 @pin_dir_option
-@output_option
+@local_output_option
 @click.pass_obj
 def command(connection: Connection, interface: str | None, pin_dir: Path, as_json: bool) -> int:
     """Look at what xdplb needs of this host and, if named, of a NIC; exit 1 when something is missing.

@@ -15,7 +15,7 @@ from .changes import tell_dry_run
 from .failures import TimedOutError
 from .holder import Holder, find_holder
 from .output import note, print_json
-from .params import dry_run_option, output_option, pin_dir_option
+from .params import dry_run_option, local_output_option, pin_dir_option
 from .privileges import require_privileges
 
 __all__ = ["command"]
@@ -36,7 +36,7 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="All NICs of this pin dir.")
 @pin_dir_option
 @dry_run_option
-@output_option
+@local_output_option
 def command(interfaces: tuple[str, ...], everything: bool, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
     """Detach xdplb from NICs; after the last one, program, maps and pins are gone.
 

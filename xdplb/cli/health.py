@@ -26,6 +26,8 @@ _COLUMNS = [
     Column("REASON"),
 ]
 
+_HTTP_ONLY = ("path", "expect_status")
+
 
 @click.group(cls=Group, name="health", short_help="The health check of a VIP.")
 def command() -> None:
@@ -45,11 +47,16 @@ Examples:
 def set_(change: Change, /, *, vip: str, **given: Any) -> None:
     """Set the check of a VIP, whole: what is not given has its default."""
     change.update(
-        "PUT", vip_path(vip, "health-check"), check_body("", given), f"health check of {vip}", of=vip_path(vip)
+        "PUT",
+        vip_path(vip, "health-check"),
+        check_body("", given),
+        f"health check of {vip}",
+        of=vip_path(vip),
+        done=("set", "is as asked already"),
     )
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb health rm 203.0.113.10:80/tcp")
+@command.command(short_help="Remove the check of a VIP.", epilog="\b\nExamples:\n  xdplb health rm 203.0.113.10:80/tcp")
 @vip_argument
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str) -> None:
@@ -68,7 +75,8 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
         print_json(answer.body)
         return
     body = answer.json()
-    asked = {field: value for field, value in body.items() if field != "status"}
+    hidden = {"status"} if body["type"] == "http" else {"status", *_HTTP_ONLY}
+    asked = {field: value for field, value in body.items() if field not in hidden}
     print_fields(
         [(field.replace("_seconds", "").replace("_", "-"), _shown(field, value)) for field, value in asked.items()]
     )

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import click
 
+import xdplb
 from xdplb.model.errors import XdplbError
 
 from .client import DEFAULT_SOCKET
@@ -73,6 +74,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 the daemon is not running,
 )
 @click.option("--url", metavar="URL", envvar="XDPLB_URL", help="The daemon's URL, where it listens on TCP.")
 @click.option("--token-file", metavar="FILE", envvar="XDPLB_TOKEN_FILE", help="A file with the token for it.")
+@click.version_option(xdplb.__version__, message="xdplb %(version)s", help="Show the version of this command and exit.")
 @click.pass_context
 def cli(ctx: click.Context, socket_path: str, url: str | None, token_file: str | None) -> None:
     """Balance TCP and UDP over backends in XDP."""

@@ -20,6 +20,7 @@ __all__ = [
     "duration",
     "duration_text",
     "if_generation_option",
+    "local_output_option",
     "mode_option",
     "output_option",
     "pin_dir_option",
@@ -47,7 +48,9 @@ class Connection:
                 token = Path(self.token_file).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise XdplbError(f"cannot read the token file {self.token_file}: {reason}") from None
+                raise XdplbError(
+                    f"cannot read the token file {self.token_file}: {reason}", hint="check --token-file"
+                ) from None
         return Client(socket_path=self.socket_path, url=self.url, token=token)
 
 
@@ -86,7 +89,16 @@ def mode_option(command: _Decorated) -> _Decorated:
 
 
 def output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|json, given to the command as `as_json`."""
+    """Add -o table|json, given to the command as `as_json`: for what the API answers."""
+    return _output(command, "How to print the result; json is the API's body, unchanged.")
+
+
+def local_output_option(command: _Decorated) -> _Decorated:
+    """Add -o table|json, given to the command as `as_json`: for what this host answers."""
+    return _output(command, "How to print the result: for people, or as JSON.")
+
+
+def _output(command: _Decorated, text: str) -> _Decorated:
     return click.option(
         "-o",
         "--output",
@@ -94,7 +106,7 @@ def output_option(command: _Decorated) -> _Decorated:
         type=click.Choice(["table", "json"]),
         default="table",
         callback=lambda _ctx, _param, value: value == "json",
-        help="How to print the result; json is the API's body, unchanged.",
+        help=text,
     )(command)
 
 

@@ -1,64 +1,110 @@
-"""`xdplb stats`: what was counted."""
+"""`xdplb stats`: what was counted, in all or per second."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
 from .client import vip_path
 from .output import Column, number, print_json, table
-from .params import Connection, output_option
+from .params import Connection, duration, output_option
 
 __all__ = ["command"]
 
-_COLUMNS = [
-    Column("VIP"),
-    Column("BACKEND"),
-    Column("PACKETS", right=True),
-    Column("BYTES", right=True),
-    Column("NEW FLOWS", right=True),
-    Column("AT RISK", right=True),
-]
-_REASONS = [Column("ACTION"), Column("REASON"), Column("PACKETS", right=True)]
+_HEADINGS = ("PACKETS", "BYTES", "NEW FLOWS", "AT RISK")
+_FIELDS = ("packets", "bytes", "new_flows", "at_risk")
+
+_Rows = dict[tuple[str, ...], list[int | None]]
+"""Counters by what they are of: a VIP and a backend (or `all`), an action and a reason."""
 
 
 @click.command(
     name="stats",
-    short_help="Show what was counted.",
+    short_help="Show what was counted, in all or per second.",
     epilog="""\b
 Examples:
   xdplb stats
+  xdplb stats --rate 1s
   xdplb stats 203.0.113.10:443/tcp -o json""",
 )
 @click.argument("vip", metavar="[VIP]", required=False)
+@click.option("--rate", type=duration, metavar="TIME", help="Count for so long, such as 1s, and show it per second.")
 @output_option
 @click.pass_obj
-def command(connection: Connection, vip: str | None, as_json: bool) -> None:
+def command(connection: Connection, vip: str | None, rate: float | None, as_json: bool) -> None:
     """Show the counters of all VIPs, or of one, since each was added.
 
     Bytes are of frames as they came in. AT RISK are packets that no record could place.
     """
-    answer = connection.client().get(vip_path(vip, "stats") if vip else "/v1/stats")
+    if rate is not None and (as_json or not rate):
+        raise click.UsageError("--rate needs a time, such as 1s, and has no JSON: that has the counters themselves")
+    client = connection.client()
+    path = vip_path(vip, "stats") if vip else "/v1/stats"
+    answer = client.get(path)
     if as_json:
         print_json(answer.body)
         return
-    body = answer.json()
-    vips = [body] if vip else body["vips"]
-    table(_COLUMNS, [row for each in vips for row in _rows(each)])
-    if not vip:
-        click.echo()
-        table(_REASONS, _reasons("drop", body["drops"]) + _reasons("pass", body["passes"]))
+    body, unit = answer.json(), ""
+    flows, reasons = _flows(body), _reasons(body)
+    show: Callable[[Any], str] = number
+    if rate is not None:
+        began = time.monotonic()
+        time.sleep(rate)
+        body, unit = client.get(path).json(), "/S"
+        seconds = time.monotonic() - began
+        flows, reasons = _since(flows, _flows(body)), _since(reasons, _reasons(body))
+        show = _per_second(seconds)
+    _print(flows, reasons if not vip else None, show, unit)
 
 
-def _rows(vip: dict[str, Any]) -> list[tuple[object, ...]]:
-    counted = [
-        (vip["vip"], each["backend"], number(each["packets"]), number(each["bytes"]), number(each["new_flows"]), "")
-        for each in vip["backends"]
-    ]
-    total = (number(vip["packets"]), number(vip["bytes"]), number(vip["new_flows"]), number(vip["at_risk"]))
-    return [(vip["vip"], "all", *total), *counted]
+def _flows(body: dict[str, Any]) -> _Rows:
+    return dict(row for vip in body.get("vips", [body]) for row in _of_vip(vip))
 
 
-def _reasons(action: str, counters: dict[str, int]) -> list[tuple[object, ...]]:
-    return [(action, reason, number(count)) for reason, count in sorted(counters.items()) if count]
+def _of_vip(vip: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[int | None]]]:
+    yield (vip["vip"], "all"), [vip[field] for field in _FIELDS]
+    for each in vip["backends"]:
+        yield (vip["vip"], each["backend"]), [each.get(field) for field in _FIELDS]
+
+
+def _reasons(body: dict[str, Any]) -> _Rows:
+    actions = {"drop": body.get("drops", {}), "pass": body.get("passes", {})}
+    return {(action, reason): [count] for action, counts in actions.items() for reason, count in sorted(counts.items())}
+
+
+def _since(before: _Rows, now: _Rows) -> _Rows:
+    """Return what was counted in between; a VIP or backend made anew meanwhile counts from its own start."""
+    return {
+        key: [_more(*pair) for pair in zip(before.get(key, [0] * len(row)), row, strict=True)]
+        for key, row in now.items()
+    }
+
+
+def _more(before: int | None, now: int | None) -> int | None:
+    if before is None or now is None:
+        return None
+    return now - before if now >= before else now
+
+
+def _per_second(seconds: float) -> Callable[[Any], str]:
+    def show(count: int | None) -> str:
+        return "-" if count is None else f"{count / seconds:,.1f}".replace(",", " ")
+
+    return show
+
+
+def _print(flows: _Rows, reasons: _Rows | None, show: Callable[[Any], str], unit: str) -> None:
+    table(
+        [Column("VIP"), Column("BACKEND"), *(Column(heading + unit, right=True) for heading in _HEADINGS)],
+        [(*key, *map(show, row)) for key, row in flows.items()],
+    )
+    if reasons is None:
+        return
+    click.echo()
+    table(
+        [Column("ACTION"), Column("REASON"), Column("PACKETS" + unit, right=True)],
+        [(*key, show(row[0])) for key, row in reasons.items() if row[0]],
+    )

@@ -7,8 +7,9 @@ import click
 import xdplb
 from xdplb.model.errors import XdplbError
 
+from .failures import DaemonDownError
 from .output import print_fields, print_json
-from .params import Connection, output_option
+from .params import Connection, local_output_option
 
 __all__ = ["command"]
 
@@ -18,15 +19,18 @@ __all__ = ["command"]
     short_help="Show the versions of this command and of the daemon.",
     epilog="\b\nExamples:\n  xdplb version\n  xdplb version -o json",
 )
-@output_option
+@local_output_option
 @click.pass_obj
 def command(connection: Connection, as_json: bool) -> None:
     """Show the version of this command and of the daemon, if one answers."""
+    daemon, silent = None, ""
     try:
         daemon = connection.client().get("/v1/version").json()["version"]
-    except XdplbError:
-        daemon = None
+    except DaemonDownError:
+        silent = "does not answer"
+    except XdplbError as error:
+        silent = error.detail
     if as_json:
         print_json({"version": xdplb.__version__, "daemon": daemon})
     else:
-        print_fields([("xdplb", xdplb.__version__), ("daemon", daemon or "does not answer")])
+        print_fields([("xdplb", xdplb.__version__), ("daemon", daemon or silent)])

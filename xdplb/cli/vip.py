@@ -6,17 +6,17 @@ from typing import Any
 
 import click
 
-from xdplb.model.errors import InvalidError
-from xdplb.model.vip import VipKey
+from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.vip import Vip, VipKey
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
-from .client import vip_path
+from .client import Client, vip_path
 from .groups import Group
 from .output import Column, note, print_fields, print_json, state, table
 from .params import Connection, duration, duration_text, output_option, vip_argument
 
-__all__ = ["command", "print_vips"]
+__all__ = ["command", "print_vips", "vip_text"]
 
 _COLUMNS = [
     Column("VIP"),
@@ -34,28 +34,45 @@ def command() -> None:
     """Add, change, remove and show VIPs, written 203.0.113.10:443/tcp or by name."""
 
 
+_DEFAULTS = Vip(VipKey.parse("192.0.2.1:1/tcp"))
+
+
 def _policy_options(function: Any) -> Any:
-    """Add the options that `add` and `set` share; None where not given."""
+    """Add the options that `add` and `set` share; None where not given. In brackets is what a new VIP has."""
     for option in reversed(
         [
-            click.option("--forward", type=click.Choice(["dr", "ipip"]), help="How packets reach the backends."),
-            click.option("--tracking", type=click.Choice(["auto", "always"]), help="Which flows are recorded."),
-            click.option("--hash", "hash_", type=click.Choice(["5-tuple", "source"]), help="What chooses the backend."),
+            click.option(
+                "--forward",
+                type=click.Choice(["dr", "ipip"]),
+                help=f"How packets reach the backends.  [{_DEFAULTS.forward}]",
+            ),
+            click.option(
+                "--tracking",
+                type=click.Choice(["auto", "always"]),
+                help=f"Which flows are recorded.  [{_DEFAULTS.tracking}]",
+            ),
+            click.option(
+                "--hash",
+                "hash_",
+                type=click.Choice(["5-tuple", "source"]),
+                help=f"What chooses the backend.  [{_DEFAULTS.hash}]",
+            ),
             click.option(
                 "--on-unhealthy",
                 type=click.Choice(["reset", "keep"]),
-                help="What becomes of open connections of a backend that fails.",
+                help=f"What becomes of open connections of a backend that fails.  [{_DEFAULTS.on_unhealthy}]",
             ),
             click.option(
                 "--all-unhealthy",
                 type=click.Choice(["fail-open", "fail-closed"]),
-                help="With no healthy backend: use those that failed, or drop.",
+                help=f"With no healthy backend: use those that failed, or drop.  [{_DEFAULTS.all_unhealthy}]",
             ),
             click.option(
                 "--idle-timeout",
                 type=duration,
                 metavar="TIME",
-                help="The longest silence of a connection that changes bridge, such as 15m.",
+                help="The longest silence of a connection that changes bridge.  "
+                f"[{duration_text(_DEFAULTS.idle_timeout_seconds)}]",
             ),
         ]
     ):
@@ -94,8 +111,8 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
 
     With --check its backends get no traffic before their first passed check.
     """
-    check = check_body("check-", given)
     key = VipKey.parse(vip)
+    check = check_body("check-", given)
     body = {"address": str(key.address), "port": key.port, "protocol": key.protocol.value, **_policy(given)}
     change.create("/v1/vips", body, f"VIP {key}")
     if check is None:
@@ -118,7 +135,7 @@ Examples:
 @_policy_options
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, **given: Any) -> None:
-    """Change a VIP. Open connections stay where they are."""
+    """Change a VIP. Open connections stay where they are, except with --hash: that gives each another slot."""
     fields = _policy(given)
     if fields.get("name") == "":
         fields["name"] = None
@@ -127,7 +144,10 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
     change.update("PATCH", vip_path(vip), fields, f"VIP {vip}")
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb vip rm 203.0.113.10:443/tcp\n  xdplb vip rm web --dry-run")
+@command.command(
+    short_help="Remove a VIP with its backends.",
+    epilog="\b\nExamples:\n  xdplb vip rm 203.0.113.10:443/tcp\n  xdplb vip rm web --dry-run",
+)
 @vip_argument
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str) -> None:
@@ -177,7 +197,8 @@ def vip_text(vip: dict[str, Any]) -> str:
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
     """Show one VIP: what was asked and how it is doing."""
-    answer = connection.client().get(vip_path(vip))
+    client = connection.client()
+    answer = client.get(vip_path(vip))
     if as_json:
         print_json(answer.body)
         return
@@ -189,6 +210,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("name", body["name"]),
             ("status", status["operating_status"]),
             ("backends", f"{status['backends_serving']} of {status['backends']} serving"),
+            ("health-check", _check_text(client, vip)),
             ("forward", body["forward"]),
             ("scheduler", body["scheduler"]),
             ("tracking", body["tracking"]),
@@ -200,3 +222,14 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),
         ]
     )
+
+
+def _check_text(client: Client, vip: str) -> str:
+    """Return the health check of a VIP in a few words."""
+    try:
+        check = client.get(vip_path(vip, "health-check")).json()
+    except NotFoundError:
+        return "none: its backends count as up"
+    words = [check["type"], check["path"] if check["type"] == "http" else ""]
+    words += [f"port {check['port']}" if check["port"] else "", f"every {duration_text(check['interval_seconds'])}"]
+    return " ".join(filter(None, words))
