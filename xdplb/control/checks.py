@@ -158,15 +158,23 @@ class Checker:
 
     async def _run(self, backend_id: int, target: CheckTarget) -> None:
         """Check for ever. Times are kept from the plan, not from when a try ended, so that they do not drift."""
-        check, host = target.check, str(target.address)
+        check = target.check
         # Spreading load needs no cryptographic randomness.
         due = time.monotonic() + random.uniform(0, min(check.interval_seconds, _FIRST_WITHIN_SECONDS))  # noqa: S311
         while True:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            outcome = await self._probe(check, host, target.port)
+            outcome = await self._try(target)
             self._note(backend_id, check, outcome)
             due += check.interval_seconds * (1 + random.uniform(-check.jitter, check.jitter))  # noqa: S311
             due = max(due, time.monotonic())
+
+    async def _try(self, target: CheckTarget) -> Outcome:
+        """Try once. What nobody expected says nothing of the backend, and must not end its checks."""
+        try:
+            return await self._probe(target.check, str(target.address), target.port)
+        except Exception as error:
+            log.exception("check failed to run: backend=%s port=%d", target.address, target.port)
+            return Outcome(None, f"this host could not run the check: {error!r}", 0.0)
 
     def _note(self, backend_id: int, check: HealthCheck, outcome: Outcome) -> None:
         before = self._records[backend_id]

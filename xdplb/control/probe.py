@@ -97,6 +97,7 @@ async def _get(sock: socket.socket, check: HealthCheck, host: str, port: int) ->
     http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
     headers = [("Host", f"{host}:{port}"), ("User-Agent", "xdplb"), ("Accept", "*/*"), ("Connection", "close")]
     target = quote(check.path, safe=_PATH_AS_WRITTEN)
+    taken = 0
     ask = http.send(h11.Request(method="GET", target=target, headers=headers))
     await loop.sock_sendall(sock, (ask or b"") + (http.send(h11.EndOfMessage()) or b""))
     try:
@@ -106,6 +107,10 @@ async def _get(sock: socket.socket, check: HealthCheck, host: str, port: int) ->
                 if not data:
                     return False, "connection closed without an answer"
                 http.receive_data(data)
+                taken += len(data)
+                if taken > _MAX_HEAD_BYTES:  # also of answers before the answer: these could go on for ever
+                    return False, f"no answer in the first {_MAX_HEAD_BYTES >> 10} KiB"
+                await asyncio.sleep(0)  # data that is there already comes without a pause, which a timeout needs
     except h11.RemoteProtocolError as error:
         return False, f"the answer is no HTTP: {error}"
     if event.status_code in check.expect_status:

@@ -76,6 +76,26 @@ def test_flips_are_reported_with_the_reason() -> None:
     asyncio.run(run())
 
 
+def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Host):
+        async def probe(self, check: HealthCheck, host: str, port: int) -> Outcome:
+            if not self.tries:
+                self.tries.append(0.0)
+                raise RuntimeError("nobody thought of this")
+            return await super().probe(check, host, port)
+
+    async def run() -> None:
+        host = Broken()
+        checker = Checker(host.probe)
+        await checker.start(lambda *_: None)
+        checker.watch({7: target()}, {})
+        await until(lambda: checker.record(7).health is U)  # type: ignore[union-attr]
+        await checker.stop()
+
+    asyncio.run(run())
+    assert "nobody thought of this" in caplog.text
+
+
 def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() -> None:
     async def run() -> None:
         host = Host()

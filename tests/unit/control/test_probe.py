@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,3 +160,22 @@ def test_a_try_leaves_nothing_in_time_wait() -> None:
     port = f":{asyncio.run(run()):04X} "
     table = Path("/proc/net/tcp").read_text().splitlines()
     assert not [line for line in table if port in line and line.split()[3] == "06"]
+
+
+def test_answers_before_the_answer_that_never_end_are_a_failure_and_hold_nothing_up() -> None:
+    """The backend is a thread of its own: it always has more to read at once, so that no read would wait."""
+    stop = time.monotonic() + 4.0
+
+    def babble(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError), listening.accept()[0] as client:
+            while time.monotonic() < stop:
+                client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 20000)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=babble, args=[listening])
+        thread.start()
+        began = time.monotonic()
+        outcome = asyncio.run(probe(replace(HTTP, timeout_seconds=2.0), "127.0.0.1", listening.getsockname()[1]))
+        assert time.monotonic() - began < 3.0
+        thread.join()
+    assert (outcome.passed, outcome.reason) == (False, "no answer in the first 64 KiB")
