@@ -109,7 +109,7 @@ class Manager(Reader):
         self, ref: str, changes: Mapping[str, object], *, if_match: int | None = None, dry_run: bool = False
     ) -> VipView | DryRun:
         """Change some fields of a VIP; InvalidError names one that is unknown or cannot change."""
-        key = find_vip(self._state, ref).vip.key
+        key, ref = self._resolved(ref)
         done = await self._vip_change(
             key, lambda s: vip_edits.patch_vip(s, ref, changes, self._context(), if_match=if_match), dry_run
         )
@@ -123,6 +123,7 @@ class Manager(Reader):
         self, ref: str, backend: Backend, *, dry_run: bool = False
     ) -> tuple[BackendView, bool] | DryRun:
         """Add a backend, and say whether it is new; ConflictError when a different one is there."""
+        _, ref = self._resolved(ref)
         return await self._backend_change(
             ref, backend.address, lambda s: backend_edits.create_backend(s, ref, backend, self._context()), dry_run
         )
@@ -131,6 +132,7 @@ class Manager(Reader):
         self, ref: str, backend: Backend, *, if_match: int | None = None, dry_run: bool = False
     ) -> tuple[BackendView, bool] | DryRun:
         """Add a backend or make it what is given, and say whether it is new."""
+        _, ref = self._resolved(ref)
         return await self._backend_change(
             ref,
             backend.address,
@@ -148,6 +150,7 @@ class Manager(Reader):
         dry_run: bool = False,
     ) -> BackendView | DryRun:
         """Change some fields of a backend. `admin_state` drain begins a drain with the usual times, ready ends one."""
+        _, ref = self._resolved(ref)
 
         def edit(state: State) -> State:
             return backend_edits.patch_backend(state, ref, address, changes, self._context(), if_match=if_match)
@@ -168,13 +171,13 @@ class Manager(Reader):
         self, ref: str, backends: Sequence[Backend], *, if_match: int | None = None, dry_run: bool = False
     ) -> list[BackendView] | DryRun:
         """Make these the VIP's backends, in one step. Those that are in both sets keep their connections."""
-        key = find_vip(self._state, ref).vip.key
+        key, ref = self._resolved(ref)
         done = await self._change(
             lambda s: backend_edits.replace_backends(s, ref, backends, self._context(), if_match=if_match), dry_run
         )
         if isinstance(done, DryRun):
             return done
-        vip, facts = done.after.vips[key], self._facts()
+        vip, facts = done.after.vips[key], self._facts(done)
         return [self._backend_view(vip, record, facts) for record in vip.backends.values()]
 
     async def drain(
@@ -188,6 +191,7 @@ class Manager(Reader):
         dry_run: bool = False,
     ) -> BackendView | DryRun:
         """Give the backend no new connections and keep its open ones. Nothing is cut at the timeout."""
+        _, ref = self._resolved(ref)
 
         def edit(state: State) -> State:
             return backend_edits.drain(
@@ -206,6 +210,7 @@ class Manager(Reader):
         self, ref: str, address: str, *, if_match: int | None = None, dry_run: bool = False
     ) -> BackendView | DryRun:
         """Give the backend new connections again; ConflictError when it is in maintenance."""
+        _, ref = self._resolved(ref)
         return await self._known_backend_change(
             ref,
             address,
@@ -232,11 +237,16 @@ class Manager(Reader):
     async def _change(self, edit: Edit, dry_run: bool) -> Change | DryRun:
         return await (self._writer.preview(edit) if dry_run else self._writer.change(edit))
 
+    def _resolved(self, ref: str) -> tuple[VipKey, str]:
+        """Return the key of a VIP, also as text: by the time a change is made, a name may be another VIP's."""
+        key = find_vip(self._state, ref).vip.key
+        return key, str(key)
+
     async def _vip_change(self, key: VipKey, edit: Edit, dry_run: bool) -> tuple[VipView, bool] | DryRun:
         done = await self._change(edit, dry_run)
         if isinstance(done, DryRun):
             return done
-        return render.vip_view(done.after.vips[key], self._facts()), key not in done.before.vips
+        return render.vip_view(done.after.vips[key], self._facts(done)), key not in done.before.vips
 
     async def _known_backend_change(
         self,
@@ -261,7 +271,7 @@ class Manager(Reader):
         if isinstance(done, DryRun):
             return done
         vip = done.after.vips[key]
-        view = self._backend_view(vip, vip.backends[address], self._facts())
+        view = self._backend_view(vip, vip.backends[address], self._facts(done))
         return view, address not in done.before.vips[key].backends
 
 

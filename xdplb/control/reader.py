@@ -21,7 +21,7 @@ from xdplb.control.views import (
     VipStatsView,
     VipView,
 )
-from xdplb.control.writer import Writer
+from xdplb.control.writer import Change, Writer
 from xdplb.dataplane.layout import LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.health import HealthCheck
@@ -127,9 +127,12 @@ class Reader:
     def _state(self) -> State:
         return self._writer.state
 
-    def _facts(self) -> render.Facts:
-        applier = self._writer.applier
-        return render.Facts(self._writer.observed, self._writer.health, applier.verdicts, applier.facts)
+    def _facts(self, done: Change | None = None) -> render.Facts:
+        """Return what is known now; of backends that are gone since `done`, what was known then."""
+        applier, health = self._writer.applier, self._writer.health
+        if done is not None:
+            health = {**done.health, **health}
+        return render.Facts(self._writer.observed, health, applier.verdicts, applier.facts)
 
     def _backend_view(self, vip: VipRecord, record: BackendRecord, facts: render.Facts) -> BackendView:
         return render.backend_view(

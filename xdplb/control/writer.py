@@ -48,10 +48,11 @@ _LAST_RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The state before a change and after it: the same one when nothing was to be changed."""
+    """The state before a change and after it, the same one when nothing was to be changed, and the health then."""
 
     before: State
     after: State
+    health: Mapping[int, KnownHealth]
 
 
 class Writer:
@@ -203,7 +204,7 @@ class Writer:
                     self._dirty.everything = disturbed = True
                 if disturbed:
                     await self._apply()
-                    await self._save_health()
+                await self._save_health()
             except XdplbError as error:
                 log.error("reconcile failed: retry_seconds=%g error=%r", self._retry_seconds, str(error))
             except Exception:
@@ -214,7 +215,7 @@ class Writer:
             before = self.state
             after = edit(before)
             if after is before:
-                return Change(before, before)
+                return Change(before, before, dict(self.health))
             health = health_after(before, after, self.health, self._now())
             await self._disk(lambda: self._store.save(before, after, health))
             self._take(before, after, health)
@@ -225,7 +226,7 @@ class Writer:
                     f"the change is kept, but the data plane has not taken it yet: {error.detail}",
                     hint=error.hint or "it is tried again until it works; xdplb status says when it has",
                 ) from error
-            return Change(before, after)
+            return Change(before, after, dict(self.health))
 
     def _take(self, before: State, after: State, health: dict[int, KnownHealth]) -> None:
         for backend_id in reissued(before, after):

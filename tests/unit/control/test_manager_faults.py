@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import unpack
 from xdplb.control import writer
 from xdplb.control.manager import Manager
+from xdplb.control.records import KnownHealth
 from xdplb.control.store import Store
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.layout import FLOW_RST
 from xdplb.model.backend import Health
-from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.errors import NotFoundError, PlatformError, XdplbError
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip, VipKey
 
@@ -118,6 +119,85 @@ def test_changes_at_once_are_made_one_after_the_other(tmp_path: Path) -> None:
             assert {view.generation for view in manager.backends("web")} == set(range(2, 22))
             same = await asyncio.gather(*(manager.create_vip(Vip(VipKey.parse("203.0.113.9:1/udp"))) for _ in range(5)))
             assert sum(item[1] for item in same if isinstance(item, tuple)) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_change_is_answered_though_a_later_one_has_undone_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def scenario() -> None:
+        async with world.running() as manager:
+            await with_backends(manager, 1)
+            world.hops.lose("10.0.0.2")  # so that its answer waits a moment for the next hop
+            creating = asyncio.create_task(manager.create_backend("web", backend(2)))
+            await until(lambda: len(manager.backends("web")) == 2)
+            await manager.delete_vip("web")
+            created = await creating
+            assert isinstance(created, tuple)
+            assert (str(created[0].backend.address), created[1]) == ("10.0.0.2", True)
+
+    asyncio.run(scenario())
+
+
+def test_a_name_that_goes_to_another_vip_takes_no_change_with_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    other = VipKey.parse("203.0.113.11:443/tcp")
+
+    async def scenario() -> None:
+        async with world.running() as manager:
+            await with_backends(manager, 1)
+            done = await asyncio.gather(
+                manager.delete_vip("web"),
+                manager.create_vip(Vip(other, name="web")),
+                manager.patch_vip("web", {"idle_timeout_seconds": 7}),
+                manager.create_backend("web", backend(2)),
+                return_exceptions=True,
+            )
+            assert [type(item) for item in done] == [type(None), tuple, NotFoundError, NotFoundError]
+            assert manager.vip("web").vip.idle_timeout_seconds == 900
+
+    asyncio.run(scenario())
+
+
+def test_of_two_changes_at_once_that_saw_the_same_one_is_refused(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def scenario() -> None:
+        async with world.running() as manager:
+            seen = (await with_backends(manager, 1)).generation
+            done = await asyncio.gather(
+                *(manager.replace_backends("web", [backend(last)], if_match=seen) for last in (2, 3, 4)),
+                return_exceptions=True,
+            )
+            assert sorted(type(item).__name__ for item in done) == ["PreconditionError", "PreconditionError", "list"]
+            assert len(manager.backends("web")) == 1
+
+    asyncio.run(scenario())
+
+
+def test_health_that_could_not_be_saved_is_saved_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_HEARTBEAT_SECONDS", 0.02)
+    world = World(tmp_path)
+
+    async def scenario() -> None:
+        async with world.running() as manager:
+            await manager.create_vip(WEB)
+            await manager.put_health_check("web", HealthCheck())
+            await manager.create_backend("web", backend(1))
+            saved: list[Health] = []
+            save = Store.save_health
+
+            def once_full(self: Store, health: Mapping[int, KnownHealth]) -> None:
+                if not saved:
+                    saved.append(Health.UNKNOWN)
+                    raise PlatformError("the state cannot be written: disk full", hint="make room")
+                save(self, health)
+                saved.append(health[1].health)
+
+            monkeypatch.setattr(Store, "save_health", once_full)
+            world.health.flip("10.0.0.1", Health.UP)
+            await until(lambda: saved[1:] == [Health.UP])
 
     asyncio.run(scenario())
 
