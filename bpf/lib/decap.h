@@ -58,6 +58,16 @@ static __always_inline enum decap_reason tunnel_parse(struct xdp_md *ctx, struct
 	return DECAP_UNWRAPPED;
 }
 
+/* The tunnel ends at the NIC, so that what is inside seems to come from its neighbours. What only they may send, such as
+ * VRRP or OSPF, must not come from further off that way.
+ */
+static __always_inline int tunnel_is_martian(const struct iphdr *inner)
+{
+	__u8 first = inner->daddr; /* as it lies in memory: the lowest byte is the first one */
+
+	return first == 0 || first == 127 || first >= 224;
+}
+
 /* RFC 6040, figure 4. The inner ECN field becomes what the whole path says; DSCP stays the inner one. */
 static __always_inline __u8 tunnel_ecn(__u8 outer, __u8 inner)
 {
@@ -88,6 +98,8 @@ static __always_inline enum decap_reason tunnel_unwrap(struct xdp_md *ctx, const
 
 	if ((void *)(old + 1) > end || (void *)(inner + 1) > end)
 		return DECAP_DROP_INTERNAL;
+	if (tunnel_is_martian(inner))
+		return DECAP_DROP_MARTIAN;
 	inner_ecn = inner->tos & ECN_BITS;
 	if (tunnel->ecn == ECN_CE && inner_ecn == ECN_NONE)
 		return DECAP_DROP_ECN;

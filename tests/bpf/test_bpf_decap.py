@@ -73,6 +73,14 @@ ROWS = [
     stays("an inner header of 16 bytes", wrapped(packets.with_ip(INNER, ihl=4)), "DECAP_PASS_MALFORMED"),
     stays("an inner length beyond the outer one", wrapped(packets.with_ip(INNER, len=900)), "DECAP_PASS_MALFORMED"),
     stays("an inner length shorter than its header", wrapped(packets.with_ip(INNER, len=8)), "DECAP_PASS_MALFORMED"),
+    *(
+        Row(f"inside, for {address}", wrapped(packets.tcp("PA", destination=address)), None, "DECAP_DROP_MARTIAN")
+        for address in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.18", "239.1.1.1", "240.0.0.1", "255.255.255.255")
+    ),
+    *(
+        unwraps(f"inside, for {address}", packets.tcp("PA", destination=address))
+        for address in ("1.0.0.0", "126.255.255.255", "128.0.0.1", "223.255.255.255")
+    ),
 ]
 
 # RFC 6040, figure 4: rows are the inner field, columns the outer one, in the order NOT_ECT, ECT0, ECT1, CE.

@@ -1,4 +1,4 @@
-"""Why a packet was passed or dropped: the list in bpf/lib/reasons.h, read when this is imported."""
+"""Why a packet was passed or dropped: the lists in bpf/lib/reasons.h and decap_reasons.h, read on import."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from .source import source_dir
 
-__all__ = ["REASONS", "Reason", "parse"]
+__all__ = ["DECAP_REASONS", "REASONS", "Reason", "parse"]
 
-ENTRY = re.compile(r"^\s*((?:PASS|DROP)_[A-Z0-9_]+),\s*/\*\s*(.*?)\s*\*/", re.MULTILINE)
+ENTRY = re.compile(r"^\s*(?:DECAP_)?(UNWRAPPED|(?:PASS|DROP)_[A-Z0-9_]+),\s*/\*\s*(.*?)\s*\*/", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +34,4 @@ def parse(header: Path) -> tuple[Reason, ...]:
 
 
 REASONS = parse(source_dir() / "lib" / "reasons.h")
+DECAP_REASONS = parse(source_dir() / "lib" / "decap_reasons.h")

@@ -20,9 +20,10 @@ from .pins import DECAP, META, MapSpec, Meta
 from .plane import Attachment, Capacity
 from .platform_errors import explained, explaining
 from .programs import current_program, remove_if_unused, remove_pins
+from .reasons import DECAP_REASONS
 from .source import compile_flags
 
-__all__ = ["decap_down", "decap_up", "pass_program"]
+__all__ = ["decap_counters", "decap_down", "decap_up", "pass_program"]
 
 ADDRESSES = MapSpec("decap_addresses", MapType.HASH, 4, 4, 64)
 STATS = MapSpec("decap_stats", MapType.PERCPU_ARRAY, 4, 8, 16)
@@ -86,6 +87,17 @@ def decap_down(interface: str | None, pin_dir: Path) -> list[str]:
     removed = take_down(folder, None if interface is None else [interface]) + remove_if_unused(folder, DECAP_MAPS)
     bpffs.remove_directory(pin_dir)
     return removed
+
+
+@explained("read the counters")
+def decap_counters(pin_dir: Path) -> dict[str, int]:
+    """Return how many frames were unwrapped, passed and dropped, by reason; empty where decap is not up."""
+    pin = pin_dir / DECAP / STATS.name
+    if not pin.exists():
+        return {}
+    with BpfMap.open(pin) as stats:
+        values = {reason.name: stats.read(reason.number) for reason in DECAP_REASONS}
+    return {name: sum(struct.unpack(f"={len(value) // 8}Q", value)) for name, value in values.items()}
 
 
 @explained("load a program")

@@ -15,13 +15,17 @@ from typing import Any
 
 import pytest
 
+from tests.bpf import packets
 from tests.private_host import add_nic, ip, private_host, remove_nic
 from tests.unit.dataplane.loading import CAPACITY, VIP, change_source, forbid_compiling, is_gone, left, program_on, up
+from xdplb.cli.diagnosis import host
+from xdplb.cli.diagnosis.finding import Level
 from xdplb.dataplane import libbpf, pins
 from xdplb.dataplane.loader import LoadOptions, decap_down, decap_up, load, pass_program, unload
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.pins import Maps
 from xdplb.dataplane.plane import Capacity
+from xdplb.dataplane.single import decap_counters
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, PlatformError
 
 pytestmark = pytest.mark.root
@@ -268,6 +272,22 @@ def test_decap_is_attached_with_its_addresses_and_goes_without_a_trace(bpffs: Pa
     assert decap_down("eth0", pin_dir) == []
     assert program_on("eth0") == 0
     assert left(bpffs) == []
+
+
+def test_what_decap_did_is_told(pin_dir: Path) -> None:
+    assert decap_counters(pin_dir) == {}
+    assert list(host.decap(pin_dir)) == []
+    decap_up("eth0", pin_dir, [IPv4Address("10.0.1.3")])
+    assert list(host.decap(pin_dir)) == []
+    with libbpf.obj_get(pin_dir / "decap" / "program") as program:
+        for inner in ("203.0.113.10", "203.0.113.10", "224.0.0.18"):
+            libbpf.prog_test_run(program, packets.ipip(packets.tcp(destination=inner), destination="10.0.1.3"))
+    assert {name: count for name, count in decap_counters(pin_dir).items() if count} == {
+        "unwrapped": 2,
+        "drop_martian": 1,
+    }
+    (finding,) = host.decap(pin_dir)
+    assert (finding.level, finding.detail) == (Level.WARN, "2 unwrapped, 1 drop martian")
 
 
 def test_the_process_that_loads_never_imports_bcc(bpffs: Path, pin_dir: Path) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from xdplb.cli.privileges import missing_capabilities
 from xdplb.dataplane import kernel_headers
 from xdplb.dataplane.bpffs import require
+from xdplb.dataplane.single import decap_counters
 from xdplb.model.errors import PlatformError
 
 from .finding import Finding, fail, ok, warn
 
-__all__ = ["bcc", "bpffs", "examine_host", "headers", "jit", "kernel", "libbpf", "privileges"]
+__all__ = ["bcc", "bpffs", "decap", "examine_host", "headers", "jit", "kernel", "libbpf", "privileges"]
 
 OLDEST_KERNEL = (5, 15)
 _BCC_PROBE = "import bcc; print(bcc.__file__, getattr(bcc, '__version__', '?') if hasattr(bcc, 'BPF') else '')"
@@ -34,6 +35,20 @@ def examine_host(pin_dir: Path) -> Iterator[Finding]:
     yield headers(kernel_headers.find)
     yield jit(Path("/proc/sys/net/core/bpf_jit_enable"))
     yield bpffs(pin_dir)
+    yield from decap(pin_dir)
+
+
+def decap(pin_dir: Path) -> Iterator[Finding]:
+    """Tell what the decapsulation of this host has done, if it is up."""
+    try:
+        counts = {name: count for name, count in decap_counters(pin_dir).items() if count}
+    except (PlatformError, OSError):
+        return  # who may not read it is told so above
+    told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    if any(name.startswith("drop_") for name in counts):
+        yield warn("decap", told, "docs/operations.md says what each means, under Who may use the tunnel")
+    elif counts:
+        yield ok("decap", told)
 
 
 def privileges(missing: list[str]) -> Finding:
