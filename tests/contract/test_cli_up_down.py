@@ -138,6 +138,15 @@ def test_a_second_one_on_a_nic_is_refused_by_name_of_the_first(host: Host, tmp_p
 
 
 @pytest.mark.root
+def test_a_nic_named_twice_is_meant_once(host: Host):
+    with host.up("eth0", "eth0"):
+        assert [nic["interface"] for nic in json.loads(host.run("status", "-o", "json").stdout)["attachments"]] == [
+            "eth0"
+        ]
+    host.down("--all")
+
+
+@pytest.mark.root
 def test_a_nic_that_is_not_there_is_one_sentence(host: Host):
     told = host.up_refused("nosuch0")
     assert told.returncode == 1

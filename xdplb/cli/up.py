@@ -101,7 +101,7 @@ def command(
 
     run(
         DaemonOptions(
-            interfaces=interfaces,
+            interfaces=tuple(dict.fromkeys(interfaces)),  # one named twice is meant once
             mode=mode,
             listen=listen,
             state_dir=state_dir,
