@@ -1,4 +1,4 @@
-"""docs/reference.md has every command, reason, field, route and kind of problem there is."""
+"""The docs have every command, reason, field, route and kind of problem there is."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import click
 import pytest
 
 from tests.contract.test_cli_help import COMMANDS
-from xdplb.dataplane.reasons import REASONS, Reason
+from xdplb.dataplane.reasons import DECAP_REASONS, REASONS, Reason
 from xdplb.model import errors
 from xdplb_api.app import create_app
 from xdplb_api.schemas.backend import BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut
 from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut
 from xdplb_api.schemas.vip import SlotsOut, VipIn, VipOut, VipStatusOut
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "reference.md").read_text(encoding="utf-8")
 SCHEMAS = {
     "A VIP": (VipIn, VipOut, VipStatusOut, SlotsOut),
     "A backend": (BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut),
@@ -62,6 +63,12 @@ def test_every_reason_is_explained(reason: Reason):
     meaning, remedy = told.strip("| ").split(" | ")[2:4]
     assert len(meaning) > 10
     assert len(remedy) >= len("nothing")
+
+
+@pytest.mark.parametrize("reason", DECAP_REASONS, ids=lambda reason: reason.name)
+def test_every_count_of_decap_is_explained(reason: Reason):
+    operations = (DOCS / "operations.md").read_text(encoding="utf-8")
+    assert row(operations, f"| `{reason.name.replace('_', ' ')}` |")
 
 
 def test_a_reason_that_is_not_explained_would_be_found():
