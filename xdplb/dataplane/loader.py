@@ -8,9 +8,8 @@ a link, carry nothing and are made anew.
 from __future__ import annotations
 
 import errno
-import resource
 from collections.abc import Collection
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +56,6 @@ def load(options: LoadOptions) -> BccPlane:
     """
     _check(options)
     nics = [find_nic(name) for name in options.interfaces]
-    _allow_locked_memory()
     bpffs.prepare(options.pin_dir)
     with ExitStack() as undo:
         undo.callback(remove_if_unused, options.pin_dir, MAP_NAMES)
@@ -86,12 +84,6 @@ def _check(options: LoadOptions) -> None:
     for name, value, most in (*limits, ("flows", capacity.flows, MAX_FLOWS)):
         if not 1 <= value <= most:
             raise InvalidError.field(f"/max_{name}", f"room for {value} {name}", hint=f"--max-{name} takes 1 to {most}")
-
-
-def _allow_locked_memory() -> None:
-    """Lift RLIMIT_MEMLOCK, which kernels before 5.11 charge maps to."""
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def _maps(options: LoadOptions) -> Maps:

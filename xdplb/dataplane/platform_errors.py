@@ -18,8 +18,8 @@ R = TypeVar("R")
 REMEDIES = {
     errno.EPERM: ("this process may not", "run it as root (CAP_SYS_ADMIN and CAP_NET_ADMIN)"),
     errno.EACCES: ("this process may not", "run it as root (CAP_SYS_ADMIN and CAP_NET_ADMIN)"),
-    errno.ENOMEM: ("there is no memory left to", "lower --max-flows, or raise LimitMEMLOCK on kernels before 5.11"),
-    errno.ENOSYS: ("this kernel is built without BPF, which is needed to", "run a kernel from 5.11 on"),
+    errno.ENOMEM: ("there is no memory left to", "lower --max-flows, --max-backends or --max-vips"),
+    errno.ENOSYS: ("this kernel lacks the BPF it takes to", "run one from 5.15 on, with CONFIG_BPF_SYSCALL"),
     errno.EROFS: ("the bpffs is mounted read-only, which does not allow to", "mount -o remount,rw /sys/fs/bpf"),
     errno.ENOENT: ("something pinned is gone, which is needed to", "`xdplb up` again puts it back"),
 }
