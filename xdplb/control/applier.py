@@ -87,7 +87,7 @@ class Applier:
         with self._changing() as held:
             if not self._swept:
                 self._sweep(held)
-            planned = plan(state, observed, held) if only is None else _plan_only(state, observed, held, only)
+            planned = _plan(state, observed, held, only)
             after = planned.after(held)
             # Until the records are swept, also should the daemon end in between.
             self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
@@ -99,9 +99,9 @@ class Applier:
                 self._sweep(after)
             self.verdicts = planned.verdicts if only is None else {**self.verdicts, **planned.verdicts}
 
-    def preview(self, state: State, observed: Observed) -> tuple[str, ...]:
+    def preview(self, state: State, observed: Observed, only: AbstractSet[int] | None = None) -> tuple[str, ...]:
         """Return what `bring` would do, in sentences."""
-        return tuple(plan(state, observed, self.read()).describe())
+        return _plan(state, observed, self.read(), only).describe()
 
     def verify(self) -> bool:
         """Return whether the maps hold what they are thought to: all entries, and some tables at each call."""
@@ -209,8 +209,10 @@ def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, Vip
     )
 
 
-def _plan_only(state: State, observed: Observed, held: Held, only: AbstractSet[int]) -> Plan:
+def _plan(state: State, observed: Observed, held: Held, only: AbstractSet[int] | None) -> Plan:
     """Plan as if there were these VIPs alone: a plan of thousands of backends takes long, and one flip is one VIP."""
+    if only is None:
+        return plan(state, observed, held)
     part = Held(
         vips={vip_id: entry for vip_id, entry in held.vips.items() if vip_id in only},
         tables={vip_id: slots for vip_id, slots in held.tables.items() if vip_id in only},

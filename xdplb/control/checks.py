@@ -131,7 +131,7 @@ class Checker:
             self._end(backend_id)
         for backend_id, target in targets.items():
             before = self._targets.get(backend_id)
-            if before == target:
+            if before is target or before == target:
                 continue
             health = last_known.get(backend_id, Health.UNKNOWN)
             if before is not None:

@@ -18,6 +18,11 @@ class Dirty:
     vips: set[int] = field(default_factory=set)
     everything: bool = True
 
+    @property
+    def only(self) -> frozenset[int] | None:
+        """The ids of the VIPs to plan, None for everything."""
+        return None if self.everything else frozenset(self.vips)
+
     def note(self, before: State, after: State) -> None:
         """Add what an edit changed. One that changes VIPs themselves, and not backends alone, concerns everything."""
         if before.vips.keys() != after.vips.keys():
@@ -37,10 +42,8 @@ class Index:
         self.backends: Mapping[int, tuple[VipRecord, BackendRecord]] = {
             record.id: (vip, record) for vip, record in state.backends()
         }
-        self._vips: dict[IPv4Address, set[int]] = {}
-        for vip, record in state.backends():
-            self._vips.setdefault(record.backend.address, set()).add(vip.id)
+        self._state = state
 
     def vips_of(self, address: IPv4Address) -> set[int]:
         """Return the ids of the VIPs that have this backend."""
-        return self._vips.get(address, set())
+        return {vip.id for vip in self._state.vips.values() if address in vip.backends}

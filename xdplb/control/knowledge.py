@@ -9,6 +9,7 @@ from datetime import datetime
 from xdplb.control.checks import CheckTarget
 from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.model.backend import Health
+from xdplb.model.health import HealthCheck
 
 __all__ = ["WAITING", "added", "check_targets", "health_after", "health_at_start", "reissued"]
 
@@ -71,15 +72,27 @@ def _changed_holders(state: State, other: State) -> set[tuple[int, int]]:
     }
 
 
-def check_targets(state: State) -> dict[int, CheckTarget]:
-    """Return what is to be checked, by backend id."""
-    return {backend.id: _target(vip, backend) for vip, backend in state.backends() if vip.check is not None}
+def check_targets(state: State, before: Mapping[int, CheckTarget]) -> dict[int, CheckTarget]:
+    """Return what is to be checked, by backend id. Where that is what it was `before`, it is the same object."""
+    targets: dict[int, CheckTarget] = {}
+    for vip in state.vips.values():
+        if vip.check is not None:
+            port = vip.check.port or vip.vip.key.port
+            for backend in vip.backends.values():
+                targets[backend.id] = _target(backend, port, vip.check, before.get(backend.id))
+    return targets
 
 
-def _target(vip: VipRecord, backend: BackendRecord) -> CheckTarget:
-    assert vip.check is not None
-    port = vip.check.port or vip.vip.key.port
-    return CheckTarget(backend.epoch, backend.backend.address, port, vip.check)
+def _target(backend: BackendRecord, port: int, check: HealthCheck, before: CheckTarget | None) -> CheckTarget:
+    address = backend.backend.address
+    if (
+        before is not None
+        and before.check is check
+        and before.address is address
+        and (before.epoch, before.port) == (backend.epoch, port)
+    ):
+        return before
+    return CheckTarget(backend.epoch, address, port, check)
 
 
 def _health(vip: VipRecord, present: KnownHealth | None, now: datetime) -> KnownHealth:

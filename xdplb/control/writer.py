@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 from xdplb.control.applier import Applier
-from xdplb.control.checks import HealthSource
+from xdplb.control.checks import CheckTarget, HealthSource
 from xdplb.control.dirty import Dirty, Index
 from xdplb.control.edits.describe import describe_edit
 from xdplb.control.eligibility import Observed
@@ -84,6 +84,7 @@ class Writer:
         self._running: set[asyncio.Task[Any]] = set()
         self._retry_seconds = 0.0
         self._index = Index(State())
+        self._targets: Mapping[int, CheckTarget] = {}
 
     async def open(self) -> None:
         """Read the store and the maps, which are not changed yet, and find what health to start with."""
@@ -123,8 +124,10 @@ class Writer:
             if after is before:
                 return DryRun(would_change=False)
             health = self.health | health_after(before, after, self.health, self._now())
-            observed = self._observe(after, health)
-            planned = await self._maps(lambda: self.applier.preview(after, observed))
+            dirty = Dirty(everything=False)
+            dirty.note(before, after)
+            observed = self._observe(after, health, dirty.only)
+            planned = await self._maps(lambda: self.applier.preview(after, observed, dirty.only))
         return DryRun(would_change=True, changes=(*describe_edit(before, after), *planned))
 
     async def wait_resolved(self, seconds: float) -> None:
@@ -179,7 +182,8 @@ class Writer:
         self._next_hops.watch(_addresses(self.state))
         if self._checker is not None:
             last_known = {backend_id: known.health for backend_id, known in self.health.items()}
-            self._checker.watch(check_targets(self.state), last_known)
+            self._targets = check_targets(self.state, self._targets)
+            self._checker.watch(self._targets, last_known)
 
     def resolution(self, address: IPv4Address) -> Resolution:
         """Return the next hop of a backend as known now."""
@@ -239,10 +243,9 @@ class Writer:
     async def _apply(self) -> None:
         """Bring the maps to the state. If that fails, it is tried again, ever later."""
         state, dirty, self._dirty = self.state, self._dirty, Dirty(everything=False)
-        only = None if dirty.everything else frozenset(dirty.vips)
-        observed = self._observe(state, self.health, only)
+        observed = self._observe(state, self.health, dirty.only)
         try:
-            await self._maps(lambda: self.applier.bring(state, observed, only))
+            await self._maps(lambda: self.applier.bring(state, observed, dirty.only))
         except Exception as error:
             self.last_error = str(error)
             self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
@@ -274,9 +277,7 @@ class Writer:
         async with self._lock:
             return await self._maps(work)
 
-    def _observe(
-        self, state: State, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None = None
-    ) -> Observed:
+    def _observe(self, state: State, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None) -> Observed:
         backends = [record for vip, record in state.backends() if only is None or vip.id in only]
         return Observed(
             health={record.id: health[record.id] for record in backends},
