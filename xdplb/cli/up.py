@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from xdplb.model.errors import NotFoundError, PlatformError
 
 from .client import DEFAULT_SOCKET
 from .params import mode_option, pin_dir_option
@@ -38,6 +41,18 @@ def _capacity(vips: int | None, backends: int | None, flows: int | None) -> Capa
     given = {"vips": vips, "backends": backends, "flows": flows}
     asked = {name: value for name, value in given.items() if value is not None}
     return Capacity(**asked) if asked else None
+
+
+def _require_ethernet(interfaces: tuple[str, ...]) -> None:
+    """Raise PlatformError where one of them has other frames than Ethernet's, as lo and tunnels have."""
+    from xdplb.net.links import link
+
+    for name in interfaces:
+        with suppress(NotFoundError):  # loading says so, and which NICs there are
+            if not link(name).ethernet:
+                raise PlatformError(
+                    f"{name} is no Ethernet interface", hint="xdplb works on Ethernet frames: name another NIC"
+                )
 
 
 @click.command(
@@ -97,6 +112,7 @@ def command(
     from .privileges import require_privileges
 
     require_privileges("attaching to a NIC")
+    _require_ethernet(interfaces)
     from .daemon import DaemonOptions, run
 
     run(
