@@ -114,8 +114,8 @@ setup_install() {
 	fi
 	setup_say "installing xdplb and the Python packages it needs into .venv"
 	if ! "$XDPLB_BIN/python" -m pip install --quiet --disable-pip-version-check --editable "$target" >&2; then
-		setup_fail "pip could not install xdplb into .venv (its words are above): is there a network, or a PIP_INDEX_URL" \
-			"to be set?"
+		setup_fail "pip could not install xdplb into .venv (its words are above): is there a network (or a PIP_INDEX_URL" \
+			"to set), and may you write to .venv?"
 		return
 	fi
 	setup_fingerprint >"$XDPLB_ROOT/.venv/.set-up-$1"
