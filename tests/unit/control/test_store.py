@@ -19,7 +19,7 @@ import pytest
 from xdplb.control.edits import backends as backend_edits
 from xdplb.control.edits import vips as vip_edits
 from xdplb.control.edits.context import Context
-from xdplb.control.records import KnownHealth, State
+from xdplb.control.records import BackendRecord, KnownHealth, State
 from xdplb.control.store import SCHEMA_VERSION, Store
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import AdminState, Backend, Health
@@ -120,6 +120,31 @@ def test_a_save_that_fails_changes_nothing(tmp_path: Path) -> None:
         )
     store.close()
     assert reopened(tmp_path) == (state, {})
+
+
+def test_a_full_disk_changes_nothing_and_is_forgotten_when_there_is_room(tmp_path: Path) -> None:
+    state = full_state()
+    saved(tmp_path, state)
+    store = Store(tmp_path)
+    store.open()
+    connection = store._connection
+    assert connection is not None
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    web = state.vips[WEB.key]
+    many = {
+        address: BackendRecord(number, 9, Backend(address), 99)
+        for number, address in ((n, IPv4Address("10.9.0.0") + n) for n in range(1000, 3000))
+    }
+    after = replace(state, generation=99, vips={**state.vips, WEB.key: replace(web, backends={**web.backends, **many})})
+    with pytest.raises(PlatformError, match="is full") as raised:
+        store.save(state, after, {})
+    assert "has room" in raised.value.hint
+    connection.execute("PRAGMA max_page_count = 1000000")
+    kept = replace(state, generation=98)
+    store.save(state, kept, {})
+    store.close()
+    assert reopened(tmp_path)[0] == kept
 
 
 def test_two_daemons_cannot_share_a_directory(tmp_path: Path) -> None:
