@@ -113,7 +113,7 @@ class FakeClock:
         self.utc += timedelta(seconds=seconds)
 
 
-async def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Return when `condition` holds; TimeoutError when it does not within `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 (what is waited for has no event to wait on)
