@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xdplb.net import netns
-from xdplb.net.lab import ADDRESSES, Lab, reap
+from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
 from xdplb.net.lab_home import ROOT
 
 OWNER = """
@@ -80,9 +80,10 @@ def test_a_killed_owner_s_lab_is_reaped() -> None:
 def test_a_lab_that_is_kept_stays_until_asked_for() -> None:
     process, lab, pid = owner("kept")
     assert process.wait(20) == 0
-    reap()
+    assert lab in kept_labs()
+    assert lab not in reap(kept=["another"])
     assert f"process {pid}" in traces(lab, pid)
-    reap(kept=True)
+    assert lab in reap(kept=[lab])
     assert gone(lab, pid)
 
 

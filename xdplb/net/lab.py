@@ -22,9 +22,9 @@ from typing import Any, Self, TypeVar
 from pyroute2 import IPRoute
 
 from . import ethtool, links, netns
-from .lab_home import LabHome, reap
+from .lab_home import LabHome, kept_labs, reap
 
-__all__ = ["ADDRESSES", "VIP", "Lab", "reap"]
+__all__ = ["ADDRESSES", "VIP", "Lab", "kept_labs", "reap"]
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class Lab:
         return self.home.bpffs / "xdplb"
 
     def keep(self) -> None:
-        """Leave the lab up, with what was started to outlive its owner; `reap(kept=True)` removes it."""
+        """Leave the lab up, with what was started to outlive its owner; a `reap` that names it removes it."""
         self._kept = True
         self.home.keep()
 

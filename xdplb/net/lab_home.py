@@ -8,14 +8,14 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
 
 from . import netns
 
-__all__ = ["LabHome", "reap"]
+__all__ = ["LabHome", "kept_labs", "reap"]
 
 ROOT = Path("/run/xdplb-lab")
 
@@ -43,7 +43,7 @@ class LabHome:
         return f"xdplb-{self.id}-"
 
     def keep(self) -> None:
-        """Let the lab outlive its owner: only `reap(kept=True)` takes it away."""
+        """Let the lab outlive its owner: only a `reap` that names it takes it away."""
         (self.folder / "kept").touch()
 
     def remove(self) -> None:
@@ -52,15 +52,29 @@ class LabHome:
         os.close(self._lock)
 
 
-def reap(*, kept: bool = False) -> list[str]:
-    """Remove the labs whose owner is gone, those kept on purpose only with `kept`; return their ids."""
+def reap(*, kept: Collection[str] = ()) -> list[str]:
+    """Remove the labs whose owner is gone, those kept on purpose only if `kept` has their id; return the ids."""
     removed: list[str] = []
     with _registry():
-        for folder in sorted(path for path in ROOT.iterdir() if path.is_dir()):
-            if (kept or not (folder / "kept").exists()) and _is_orphan(folder):
+        for folder in _folders():
+            if (folder.name in kept or not _is_kept(folder)) and _is_orphan(folder):
                 _remove(folder)
                 removed.append(folder.name)
     return removed
+
+
+def kept_labs() -> list[str]:
+    """Return the ids of the labs kept on purpose."""
+    with _registry():
+        return [folder.name for folder in _folders() if _is_kept(folder)]
+
+
+def _folders() -> list[Path]:
+    return sorted(path for path in ROOT.iterdir() if path.is_dir())
+
+
+def _is_kept(folder: Path) -> bool:
+    return (folder / "kept").exists()
 
 
 def _is_orphan(folder: Path) -> bool:

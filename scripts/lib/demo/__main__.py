@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from xdplb.dataplane.loader import pass_program
 from xdplb.model.errors import XdplbError
 from xdplb.net import netns
-from xdplb.net.lab import ADDRESSES, Lab, reap
+from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
 
 from . import breaking, preparing, showing
 from .playing import say_how_to_play
@@ -36,8 +36,8 @@ STEPS: tuple[Callable[[World, Screen], None], ...] = (
 def main() -> int:
     """Return the exit code: 0 if all was as it should be."""
     options = _options()
-    if options.clean:
-        return _clean()
+    if options.clean is not None:
+        return _clean(options.clean) if options.clean else _clean_all()
     screen = Screen(color=not options.no_color)
     began = time.monotonic()
     screen.say(f"set-up took {os.environ.get('XDPLB_SETUP_SECONDS', '?')} s")
@@ -75,8 +75,21 @@ def _expect_nothing_left(screen: Screen, lab: Lab) -> None:
     screen.expect(not left, "no namespace, mount or file of the lab", ", ".join(left))
 
 
-def _clean() -> int:
-    removed = reap(kept=True)
+def _clean(lab: str) -> int:
+    kept = kept_labs()
+    if lab not in kept:
+        print(f"there is no kept lab {lab}; there are: {', '.join(kept) or 'none'}", file=sys.stderr)
+        return 1
+    if lab not in reap(kept=[lab]):
+        print(f"lab {lab} is still being made", file=sys.stderr)
+        return 1
+    print(f"removed lab {lab}")
+    return 0
+
+
+def _clean_all() -> int:
+    print("removing all labs that were left up")
+    removed = reap(kept=kept_labs())
     for name in removed:
         print(f"removed lab {name}")
     if not removed:
@@ -102,7 +115,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo")
     parser.add_argument("--keep", action="store_true", help="leave the lab up, and say how to play with it")
-    parser.add_argument("--clean", action="store_true", help="remove labs left up")
+    parser.add_argument("--clean", nargs="?", const="", metavar="LAB", help="remove that lab left up, or all")
     parser.add_argument("--no-color", action="store_true", help="no colours")
     return parser.parse_args()
 

@@ -27,7 +27,7 @@ def say_how_to_play(world: World, screen: Screen) -> None:
         ("", f"curl --unix-socket {world.socket} http://localhost/v1/stats"),
         ("the balancer's log", f"tail -f {world.lab.folder / 'daemon.log'}"),
         ("take the data plane down", f"{balancer} {XDPLB} down eth0 --pin-dir {world.lab.pin_dir}"),
-        ("remove the lab", "scripts/demo --clean"),
+        ("remove the lab", f"scripts/demo --clean {world.lab.home.id}"),
     ):
         if comment:
             screen.say(f"# {comment}")
