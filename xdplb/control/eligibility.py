@@ -36,11 +36,13 @@ class Observed:
     """What was seen: health by backend id (none: unknown), next hops by address (none: not known yet).
 
     `ipip_source` is the network whose addresses are the outer sources of IPIP, None for the host's own address.
+    `ifindexes` are the NICs that packets can leave by, empty where none is known.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
     next_hops: Mapping[IPv4Address, Resolution] = field(default_factory=dict)
     ipip_source: IPv4Network | None = None
+    ifindexes: frozenset[int] = frozenset()
 
 
 _SERVES = Verdict(Use.SERVING)
@@ -101,7 +103,10 @@ def _obstacle(vip: VipRecord, record: BackendRecord, observed: Observed) -> str:
     resolution = observed.next_hops.get(record.backend.address)
     if resolution is None or resolution.next_hop is None:
         return (resolution and resolution.reason) or "its next hop is not known yet"
-    gateway = resolution.next_hop.gateway
+    hop = resolution.next_hop
+    if observed.ifindexes and hop.ifindex not in observed.ifindexes:
+        return f"its route leaves by {hop.interface}, which xdplb is not on: name that NIC in `xdplb up` too"
+    gateway = hop.gateway
     if gateway is not None and vip.forward_of(record.backend) is Forward.DR:
         return f"it is behind the gateway {gateway}, and dr needs it on the balancer's own segment: use ipip"
     return ""

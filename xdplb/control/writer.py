@@ -283,6 +283,7 @@ class Writer:
             health={record.id: health[record.id] for record in backends},
             next_hops={record.backend.address: self._next_hops.lookup(record.backend.address) for record in backends},
             ipip_source=self._ipip_source,
+            ifindexes=frozenset(attachment.ifindex for attachment in self.applier.attachments),
         )
 
     async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:

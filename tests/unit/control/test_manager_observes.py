@@ -212,6 +212,19 @@ def test_a_backend_without_a_next_hop_is_not_sent_to_and_says_why(tmp_path: Path
     run(tmp_path, scenario)
 
 
+def test_a_backend_behind_a_nic_without_the_program_is_not_sent_to(tmp_path: Path) -> None:
+    """Its packets would be dropped, each of them, though its check passes."""
+
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        here = next_hop(IPv4Address("10.0.0.1"))
+        world.hops.set("10.0.0.1", Resolution(replace(here, interface="eth1", ifindex=3)))
+        await until(lambda: share(manager, 1) == 0.0)
+        assert "leaves by eth1, which xdplb is not on" in manager.backend("web", "10.0.0.1").reason
+
+    run(tmp_path, scenario)
+
+
 def test_a_new_mac_is_written_without_touching_the_table(tmp_path: Path) -> None:
     async def scenario(world: World, manager: Manager) -> None:
         await with_backends(manager, 1, 2)

@@ -268,6 +268,14 @@ def test_a_backend_without_a_next_hop_is_out_and_says_why():
     assert use_of(vip(*TWO_BACKENDS), Observed(seen.health, {})) == (Use.OUT, "its next hop is not known yet")
 
 
+def test_a_backend_behind_a_nic_without_the_program_is_out_and_says_which():
+    away = observed(next_hops={TWO: Resolution(replace(next_hop(TWO), interface="eth1", ifindex=3))})
+    use, reason = use_of(vip(*TWO_BACKENDS), replace(away, ifindexes=frozenset({2})))
+    assert use is Use.OUT
+    assert "leaves by eth1, which xdplb is not on" in reason
+    assert use_of(vip(*TWO_BACKENDS), replace(away, ifindexes=frozenset({2, 3}))) == (Use.SERVING, "")
+
+
 def test_dr_does_not_reach_behind_a_gateway_and_ipip_does():
     seen = observed(next_hops={TWO: Resolution(next_hop(TWO, gateway="10.0.0.254"))})
     use, reason = use_of(vip(*TWO_BACKENDS), seen)

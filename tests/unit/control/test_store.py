@@ -87,7 +87,7 @@ def test_only_what_is_left_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_id_given_to_another_backend_in_the_same_change(tmp_path: Path) -> None:
-    full = Context(Capacity(backends=4), NOW)
+    full = Context(Capacity(backends=3), NOW)
     first = vip_edits.put_vip(State(), WEB, full)
     first = backend_edits.replace_backends(first, "web", [backend(1), backend(2), backend(3)], full)
     second = backend_edits.replace_backends(first, "web", [backend(4), backend(5), backend(6)], full)
