@@ -13,7 +13,7 @@ __all__ = ["kill_backend", "kill_daemon"]
 
 PER_SECOND = 100
 CONNECTIONS = 2400
-WAIT_SECONDS = 90
+WAIT_SECONDS = 180
 
 
 def kill_backend(world: World, screen: Screen) -> None:
