@@ -155,7 +155,9 @@ def counts(slots: Slots) -> SlotCounts:
 def shares(slots: Slots) -> dict[int, float]:
     """Return each owner's part, 0 to 1, of the slots and so of new connections. Slots of nobody are nobody's part."""
     owned = np.bincount(_owners(slots), minlength=1)
-    return {int(owner): int(owned[owner]) / TABLE_SIZE for owner in np.flatnonzero(owned) if owner != NOBODY}
+    owned[NOBODY] = 0
+    owners = np.flatnonzero(owned)
+    return dict(zip(owners.tolist(), (owned[owners] / TABLE_SIZE).tolist(), strict=True))
 
 
 def _owners(slots: Slots) -> Slots:
