@@ -142,7 +142,8 @@ class World:
             return
         epoch = setup.EPOCH if self._random.random() < 0.8 else setup.EPOCH + 1
         age = self._random.choice([0, 0, 30, 120, 3600]) * SECOND
-        fields = self._random.choice(IDS), epoch, self._random.randrange(8), _now() - age
+        last_seen = max(1, _now() - age)  # of a host that was started a minute ago, too
+        fields = self._random.choice(IDS), epoch, self._random.randrange(8), last_seen
         self._flows.update(_key(flow), struct.pack(RECORD, *fields))
         self.reference.flows[flow] = Record(*fields)
 
