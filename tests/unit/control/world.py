@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -88,3 +89,24 @@ def viewed(done: BackendView | DryRun) -> BackendView:
     """Return the view of a change that was no dry run."""
     assert isinstance(done, BackendView)
     return done
+
+
+Scenario = Callable[[World, Manager], Awaitable[None]]
+
+
+def run(path: Path, *scenarios: Scenario) -> None:
+    """Run the scenarios one after the other, each with a manager started anew on the same state and maps."""
+    world = World(path)
+
+    async def inner() -> None:
+        for scenario in scenarios:
+            async with world.running() as manager:
+                await scenario(world, manager)
+
+    asyncio.run(inner())
+
+
+def slots_of(manager: Manager) -> tuple[int, int, int]:
+    """Return how many of the slots of `web` are steady, moving and pinned."""
+    slots = manager.vip("web").slots
+    return slots.steady, slots.moving, slots.pinned
