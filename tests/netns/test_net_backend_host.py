@@ -22,6 +22,12 @@ class Host:
         self._lab, self._name, self._state_dir = lab, name, state_dir
         self.unwraps_on: set[str] = set()
 
+        self.lacks: PlatformError | None = None
+
+    def require(self) -> None:
+        if self.lacks is not None:
+            raise self.lacks
+
     def up(self, interface: str) -> None:
         self.unwraps_on.add(interface)
 
@@ -44,6 +50,13 @@ class Host:
 
     def undo(self, vip: IPv4Address) -> list[str]:
         return self._lab.inside(self._name, lambda: backend_host.undo(vip, decap=self, state_dir=self._state_dir))
+
+    def foretold(self, vip: IPv4Address) -> tuple[list[str], list[str]]:
+        """Return what an undo would write and what it would leave, as sentences."""
+        steps = self._lab.inside(
+            self._name, lambda: backend_host.foretell_undo(vip, decap=self, state_dir=self._state_dir)
+        )
+        return [step.text for step in steps if step.writes], [step.text for step in steps if not step.writes]
 
     def picture(self) -> str:
         """Return all of the host that `setup` may touch."""
@@ -95,6 +108,28 @@ def test_what_two_vips_need_stays_until_the_second_is_undone(host: Host) -> None
     assert host.wrong(OTHER, Forward.DR) == []
     host.undo(OTHER)
     assert host.picture() == before
+
+
+def test_an_undo_is_foretold_in_its_own_words(host: Host) -> None:
+    host.setup(VIP, Forward.IPIP)
+    host.setup(OTHER, Forward.DR)
+    before = host.picture()
+    written, left = host.foretold(VIP)
+    assert f"{VIP}/32 is not on lo again" in written
+    assert any(text.endswith(f"still, since {OTHER} needs it") for text in left)
+    assert host.picture() == before
+    assert sorted(host.undo(VIP)) == sorted(written + left)
+    assert host.foretold(VIP) == ([], [])
+
+
+def test_a_decap_that_cannot_be_is_told_before_anything_is_changed(host: Host) -> None:
+    before = host.picture()
+    host.lacks = PlatformError("there is no BPF file system")
+    with pytest.raises(PlatformError, match="no BPF file system"):
+        host.setup(VIP, Forward.IPIP)
+    assert host.picture() == before
+    assert host.undo(VIP) == []
+    assert host.setup(VIP, Forward.DR)
 
 
 def test_what_was_right_already_is_not_ours_to_undo(host: Host, lab: Lab) -> None:

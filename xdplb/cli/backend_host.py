@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -19,6 +19,9 @@ from .groups import Group
 from .output import colour_wanted, note, print_json, state
 from .params import dry_run_option, local_output_option, pin_dir_option
 from .privileges import require_privileges
+
+if TYPE_CHECKING:
+    from xdplb.net.backend_host import PutBack
 
 __all__ = ["command"]
 
@@ -128,15 +131,13 @@ def show(*, vip: IPv4Address, forward: str, interface: str | None, pin_dir: Path
 def undo(*, vip: IPv4Address, state_dir: Path, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
     """Put back what `setup` changed for a VIP and no other VIP needs."""
     from xdplb.net import backend_host
-    from xdplb.net.undo_record import UndoRecord
 
+    decap = HostDecap(pin_dir)
     if dry_run:
-        tell_dry_run(
-            [f"{change.key}: back to {change.before}" for change in UndoRecord(state_dir).of(vip)], as_json=as_json
-        )
+        _foretell(backend_host.foretell_undo(vip, decap=decap, state_dir=state_dir), as_json)
         return
     require_privileges("changing this host's network settings")
-    undone = backend_host.undo(vip, decap=HostDecap(pin_dir), state_dir=state_dir)
+    undone = backend_host.undo(vip, decap=decap, state_dir=state_dir)
     _tell("undone", undone, f"nothing to put back for {vip}", as_json)
 
 
@@ -146,6 +147,15 @@ def _must_be_there(interface: str | None) -> None:
         from xdplb.net.links import link
 
         link(interface)
+
+
+def _foretell(steps: Sequence[PutBack], as_json: bool) -> None:
+    """Say what would be put back and, to people, what would stay and why."""
+    tell_dry_run([step.text for step in steps if step.writes], as_json=as_json)
+    if not as_json:
+        for step in steps:
+            if not step.writes:
+                note(step.text)
 
 
 def _tell(what: str, sentences: list[str], none: str, as_json: bool) -> None:

@@ -25,6 +25,14 @@ class HostDecap:
     def __init__(self, pin_dir: Path) -> None:
         self._pin_dir = pin_dir
 
+    def require(self) -> None:
+        """Raise PlatformError unless this process may attach, its pins have a place and the host has an address."""
+        from xdplb.dataplane import bpffs
+
+        require_privileges("attaching to a NIC")
+        bpffs.require(self._pin_dir)
+        _host_addresses()
+
     def up(self, interface: str) -> None:
         """Unwrap on this NIC what comes to any address of this host's NICs."""
         from xdplb.dataplane.loader import decap_up

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -29,9 +29,9 @@ from .host_settings import (
     Sysctl,
     from_key,
 )
-from .undo_record import UndoRecord
+from .undo_record import Change, UndoRecord
 
-__all__ = ["Finding", "setup", "show", "undo"]
+__all__ = ["Finding", "PutBack", "foretell_undo", "setup", "show", "undo"]
 
 _TUNNEL = "tunl0"
 _IPIP_HEADER_BYTES = 20
@@ -45,6 +45,15 @@ class Finding:
     """One thing a VIP needs of this host: whether it is so, and a sentence."""
 
     good: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """What undoing does with one setting: whether it is written, and a sentence, empty if there is nothing to say."""
+
+    setting: Setting
+    writes: bool
     text: str
 
 
@@ -64,14 +73,17 @@ def setup(
     """Make this host ready for `vip`; return a sentence for each thing changed, none if it was ready.
 
     `interface` is the NIC the packets come in by, by default that of the default route. What was there before is
-    noted under `state_dir` first, so that `undo` works whatever happens in between.
+    noted under `state_dir` first, so that `undo` works whatever happens in between. What can be known to fail is
+    asked for before anything is changed.
     """
     _refuse_elsewhere(vip)
     if forward is Forward.IPIP:
         _load_tunnel_module()
     record = UndoRecord(state_dir)
+    needs = _needs(vip, forward, interface or _default_interface(), decap)
+    _require_decap(needs, decap)
     changed: list[str] = []
-    for need in _needs(vip, forward, interface or _default_interface(), decap):
+    for need in needs:
         before = need.setting.read()
         if need.good(before):
             record.share(vip, need.setting.key)
@@ -101,20 +113,40 @@ def undo(vip: IPv4Address, *, decap: Decap, state_dir: Path) -> list[str]:
     record = UndoRecord(state_dir)
     done: list[str] = []
     for change in record.of(vip):
-        setting = from_key(change.key, decap)
-        others = [other for other in change.vips if other != str(vip)]
-        now = _read_or_none(setting)
-        if others:
-            done.append(f"{setting.sentence(change.after)} still, since {', '.join(others)} needs it")
-        elif now is None:
-            done.append(f"{change.key} is gone, so there is nothing to put back")
-        elif now == change.after:
-            setting.write(change.before)
-            done.append(f"{setting.sentence(change.before)} again")
-        elif now != change.before:
-            done.append(f"{setting.sentence(now)}: changed by somebody since, left as it is")
+        step = _put_back(vip, change, decap)
+        if step.writes:
+            step.setting.write(change.before)
         record.forget(vip, change)
-    return done
+        done.append(step.text)
+    return [text for text in done if text]
+
+
+def foretell_undo(vip: IPv4Address, *, decap: Decap, state_dir: Path) -> list[PutBack]:
+    """Return what `undo` would do and say. Changes nothing."""
+    steps = [_put_back(vip, change, decap) for change in UndoRecord(state_dir).of(vip)]
+    return [step for step in steps if step.text]
+
+
+def _put_back(vip: IPv4Address, change: Change, decap: Decap) -> PutBack:
+    setting = from_key(change.key, decap)
+    others = [other for other in change.vips if other != str(vip)]
+    now = _read_or_none(setting)
+    text = ""
+    if others:
+        text = f"{setting.sentence(change.after)} still, since {', '.join(others)} needs it"
+    elif now is None:
+        text = f"{change.key} is gone, so there is nothing to put back"
+    elif now == change.after:
+        return PutBack(setting, writes=True, text=f"{setting.sentence(change.before)} again")
+    elif now != change.before:
+        text = f"{setting.sentence(now)}: changed by somebody since, left as it is"
+    return PutBack(setting, writes=False, text=text)
+
+
+def _require_decap(needs: Sequence[_Need], decap: Decap) -> None:
+    for need in needs:
+        if isinstance(need.setting, DecapSetting) and not need.good(need.setting.read()):
+            decap.require()
 
 
 def _needs(vip: IPv4Address, forward: Forward, interface: str, decap: Decap) -> list[_Need]:

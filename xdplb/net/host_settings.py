@@ -60,6 +60,10 @@ class Setting(Protocol):
 class Decap(Protocol):
     """Whatever unwraps IPIP on a NIC where the kernel has no tunnel for it."""
 
+    def require(self) -> None:
+        """Raise PlatformError, with what to do, where this host lacks what `up` needs."""
+        ...
+
     def up(self, interface: str) -> None:
         """Start to unwrap on this NIC; no error where it does already."""
         ...
