@@ -17,7 +17,7 @@ import pytest
 from tests.private_host import add_nic, private_host
 from xdplb.dataplane.libbpf import Fd, link_create_xdp
 from xdplb.dataplane.single import pass_program
-from xdplb.net.links import link
+from xdplb.net.links import link, names
 
 from .cli_harness import Told, xdplb
 
@@ -234,6 +234,29 @@ def test_decap_comes_and_goes(host: Host):
     assert "removed: the program on eth0" in host.run("decap", "down", "eth0", *pins).stderr
     assert "nothing to remove" in host.run("decap", "down", "eth0", *pins).stderr
     assert host.is_clean()
+
+
+@pytest.mark.root
+def test_a_backend_host_s_decap_wants_a_bpffs_before_anything_is_changed(host: Host):
+    subprocess.run(["ip", "address", "add", "10.0.0.9/24", "dev", "eth0"], check=True)
+
+    state = host.folder / "state"
+    words = ["203.0.113.10", "--forward", "ipip", "--interface", "eth0", "--state-dir", str(state)]
+    told = host.run("backend-host", "setup", *words, "--pin-dir", str(host.folder / "plain"))
+    if "tunl0" in names():
+        pytest.skip("this kernel has an ipip module, so nothing is decapsulated in XDP")
+    assert told.returncode == 1
+    assert "is not in a BPF file system" in told.stderr
+    assert not state.exists()
+
+
+@pytest.mark.root
+def test_down_and_its_dry_run_refuse_alike_what_is_no_bpffs(host: Host):
+    host.pins = host.folder / "plain"
+    told, foretold = host.down("eth0"), host.down("eth0", "--dry-run")
+    assert "is not in a BPF file system" in told.stderr
+    assert (foretold.returncode, foretold.stderr) == (told.returncode, told.stderr)
+    assert foretold.returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,9 @@ def command(interfaces: tuple[str, ...], everything: bool, pin_dir: Path, dry_ru
         raise click.UsageError("name the NICs to detach from, such as eth0, or give --all")
     require_privileges("detaching from a NIC")
     holder = _holder_of(pin_dir, interfaces)
+    from xdplb.dataplane import bpffs
+
+    bpffs.require(pin_dir)
     if dry_run:
         _foretell(pin_dir, interfaces, holder, as_json)
         return
