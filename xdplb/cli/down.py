@@ -13,7 +13,7 @@ from xdplb.model.errors import ConflictError, XdplbError
 
 from .changes import tell_dry_run
 from .failures import TimedOutError
-from .holder import Holder, find_holder
+from .holder import Holder, find_holder, remove_stale
 from .output import note, print_json
 from .params import dry_run_option, local_output_option, pin_dir_option
 from .privileges import require_privileges
@@ -58,6 +58,7 @@ def command(interfaces: tuple[str, ...], everything: bool, pin_dir: Path, dry_ru
     from xdplb.dataplane.loader import unload
 
     removed = unload(pin_dir, list(interfaces) or None)
+    remove_stale()
     _tell(removed, holder, as_json)
 
 

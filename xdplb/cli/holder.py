@@ -1,7 +1,7 @@
 """Who holds what: one daemon for a NIC, for a pin dir and for a state dir.
 
 A holder keeps an flock on a file under /run/xdplb for each of them, so that the kernel lets go when it dies, however
-it dies. The file says who it is.
+it dies. The file says who it is. What a killed one leaves of it, the next `up` or `down` removes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xdplb.model.errors import ConflictError, XdplbError
 
-__all__ = ["RUN_DIR", "Holder", "find_holder", "hold"]
+__all__ = ["RUN_DIR", "Holder", "find_holder", "hold", "remove_stale"]
 
 RUN_DIR = Path("/run/xdplb")
 _READ_TRIES = 20
+_LOCK_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def hold(holder: Holder, run_dir: Path = RUN_DIR) -> Iterator[None]:
 
     Raises ConflictError, which names who holds it, where one of them is held already.
     """
+    remove_stale(run_dir)
     with ExitStack() as stack:
         for interface in holder.interfaces:
             stack.enter_context(_lock(_interface_file(interface, run_dir), interface, holder))
@@ -64,7 +66,7 @@ def find_holder(pin_dir: Path, run_dir: Path = RUN_DIR) -> Holder | None:
     except FileNotFoundError:
         return None
     try:
-        if not _is_locked(descriptor):
+        if _try_lock(descriptor, fcntl.LOCK_SH):
             return None
         holder = _read(descriptor)
     finally:
@@ -72,6 +74,19 @@ def find_holder(pin_dir: Path, run_dir: Path = RUN_DIR) -> Holder | None:
     if holder is None:
         raise ConflictError(f"{pin_dir} is held by a process that does not say who it is", hint=f"fuser {path} tells")
     return holder
+
+
+def remove_stale(run_dir: Path = RUN_DIR) -> None:
+    """Remove the files that nobody holds, of daemons that were killed; those this process may not remove stay."""
+    for path in run_dir.glob("*.lock"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(path, descriptor):
+                    path.unlink()  # whoever has opened it meanwhile finds, once it is theirs, that it is not there
+            finally:
+                os.close(descriptor)
 
 
 def _interface_file(interface: str, run_dir: Path) -> Path:
@@ -108,27 +123,36 @@ def _acquire(path: Path, what: str) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            if not _try_lock(descriptor, fcntl.LOCK_EX):
+                raise ConflictError(
+                    f"{what} is held by another xdplb ({_read(descriptor) or 'it does not say who'})",
+                    hint="stop it first, or give this one a NIC, --pin-dir and --state-dir of its own",
+                )
+            if _is_at(path, descriptor):
                 return descriptor
-        except BlockingIOError:
-            other = _read(descriptor)
-            os.close(descriptor)
-            raise ConflictError(
-                f"{what} is held by another xdplb ({other or 'it does not say who'})",
-                hint="stop it first, or give this one a NIC, --pin-dir and --state-dir of its own",
-            ) from None
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
 
 
-def _is_locked(descriptor: int) -> bool:
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether the open file is the one at `path` now."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _try_lock(descriptor: int, how: int) -> bool:
+    """Lock it, False where a holder has it: others that look at it have it for a moment only."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return True
     return False
 
 

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from xdplb.cli.holder import Holder, find_holder, hold
+from xdplb.cli.holder import Holder, find_holder, hold, remove_stale
 from xdplb.model.errors import ConflictError
 
 
@@ -76,7 +79,9 @@ def test_a_holder_that_does_not_say_who_it_is_is_not_taken_for_none(tmp_path: Pa
             find_holder(tmp_path / "pins", run_dir)
 
 
-def test_a_killed_holder_holds_nothing(tmp_path: Path, run_dir: Path):
+@contextmanager
+def held_elsewhere(tmp_path: Path, run_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Hold eth0, `pins` and `state` in another process, which is killed on leaving."""
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
@@ -90,15 +95,57 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path, run_dir: Path):
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "held\n"
-            found = find_holder(tmp_path / "pins", run_dir)
-            assert found is not None
-            assert found.pid == child.pid
+            yield child
         finally:
             child.kill()
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path, run_dir: Path):
+    with held_elsewhere(tmp_path, run_dir) as child:
+        found = find_holder(tmp_path / "pins", run_dir)
+        assert found is not None
+        assert found.pid == child.pid
     assert find_holder(tmp_path / "pins", run_dir) is None
     with hold(holder(tmp_path, "eth0"), run_dir):
         files = [json.loads(path.read_text()) for path in run_dir.iterdir()]
     assert {fields["pid"] for fields in files} == {os.getpid()}
+
+
+def test_what_a_killed_holder_left_goes_and_what_is_held_stays(tmp_path: Path, run_dir: Path):
+    with hold(holder(tmp_path, "eth1", pins="p2", state="s2"), run_dir):
+        living = set(run_dir.iterdir())
+        with held_elsewhere(tmp_path, run_dir):
+            remove_stale(run_dir)
+            assert len(set(run_dir.iterdir()) - living) == 3
+        assert len(set(run_dir.iterdir()) - living) == 3
+        remove_stale(run_dir)
+        assert set(run_dir.iterdir()) == living
+
+
+def test_one_that_comes_up_removes_what_a_killed_one_left(tmp_path: Path, run_dir: Path):
+    with held_elsewhere(tmp_path, run_dir):
+        pass
+    with hold(holder(tmp_path, "eth1", pins="p2", state="s2"), run_dir):
+        assert len(list(run_dir.iterdir())) == 3
+
+
+def test_removing_what_is_stale_never_comes_between_a_holder_and_its_lock(tmp_path: Path, run_dir: Path):
+    ended = threading.Event()
+
+    def remove_all_the_time() -> None:
+        while not ended.is_set():
+            remove_stale(run_dir)
+
+    remover = threading.Thread(target=remove_all_the_time)
+    remover.start()
+    try:
+        for _ in range(20):
+            with hold(holder(tmp_path, "eth0"), run_dir):
+                assert len(list(run_dir.iterdir())) == 3
+                assert find_holder(tmp_path / "pins", run_dir) is not None
+    finally:
+        ended.set()
+        remover.join()
 
 
 def test_a_pin_dir_is_one_by_every_path_to_it(tmp_path: Path, run_dir: Path):
