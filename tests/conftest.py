@@ -7,6 +7,7 @@ import ctypes.util
 import functools
 import importlib.util
 import os
+import signal
 import struct
 
 import pytest
@@ -44,6 +45,12 @@ def _missing() -> str:
 
 def _in_ci() -> bool:
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def pytest_configure() -> None:
+    """Take SIGINT back where a runner in the background has it ignored: the commands under test would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -28,7 +28,7 @@ setup_packages() {
 	printf '%s\n' python3 python3-venv python3-bpfcc libbpf1 "linux-headers-$architecture" \
 		ca-certificates curl ethtool iproute2 procps
 	if [[ $1 == dev ]]; then
-		printf '%s\n' clang-format tcpdump
+		printf '%s\n' clang-format iputils-ping tcpdump
 	fi
 }
 
