@@ -51,18 +51,22 @@ def listen(where: str, *, group: str = SOCKET_GROUP) -> Listener:
     Unix socket where the host has such a group.
     """
     if where.startswith("unix:"):
-        return _listen_unix(Path(where.removeprefix("unix:")), group)
+        return _listen_unix(_socket_path(where.removeprefix("unix:")), group)
     return _listen_tcp(where)
 
 
-def _listen_unix(path: Path, group: str) -> Listener:
+def _socket_path(text: str) -> Path:
+    path = Path(text)
     if not path.is_absolute():
-        raise InvalidError.field(
-            "/listen", f"{str(path)!r} is no absolute path", hint="write it like unix:/run/xdplb/api.sock"
-        )
+        wrong = f"{text!r} is no absolute path" if text else "unix: is without a path"
+        raise InvalidError.field("/listen", wrong, hint="write it like unix:/run/xdplb/api.sock")
+    return path
+
+
+def _listen_unix(path: Path, group: str) -> Listener:
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_folder(path.parent)
         _remove_stale(path)
         # Linux gives the file the mode of the unbound socket: at no moment may others connect.
         os.fchmod(bound.fileno(), SOCKET_MODE)
@@ -77,6 +81,17 @@ def _listen_unix(path: Path, group: str) -> Listener:
         bound.close()
         raise
     return Listener(bound, path, _inode(path))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make it, such as /run/xdplb after a boot, but not what it is to be in: that would be a misspelled path."""
+    try:
+        folder.mkdir(mode=0o755, exist_ok=True)
+    except FileNotFoundError:
+        raise PlatformError(
+            f"{folder} cannot be made for the socket: there is no folder {folder.parent}",
+            hint=f"mkdir -p {folder}, or give another place to --listen",
+        ) from None
 
 
 def _remove_stale(path: Path) -> None:
