@@ -55,7 +55,7 @@ class StatsOut(ResponseBody):
 
     vips: list[VipStatsOut] = Field(description="The VIPs, each with its backends.")
     drops: dict[str, int] = Field(description="Packets dropped, by reason.", examples=[{"no_backend": 3}])
-    passes: dict[str, int] = Field(description="Packets passed to the host, by reason.", examples=[{"not_vip": 120}])
+    passes: dict[str, int] = Field(description="Packets passed to the host, by reason.", examples=[{"no_vip": 120}])
 
     @classmethod
     def of(cls, view: StatsView) -> StatsOut:
