@@ -198,6 +198,7 @@ def test_a_drain_is_waited_for_and_called_off(web: Daemon):
     fields = shown(web, "backend", "show", "web", "10.0.0.1")
     assert (fields["admin-state"], fields["share"]) == ("drain", "0.0 %")
     assert fields["drain"].startswith("drained, 0 seen open")
+    assert fields["reason"] == "drained"
     assert rows(web.ok("backend", "ls", "web").stdout)[1][-1] == "drained"
     assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr == "backend 10.0.0.1 of web drains no more\n"
     assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr.endswith("is not draining\n")

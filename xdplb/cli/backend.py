@@ -202,15 +202,8 @@ def _row(backend: dict[str, Any]) -> tuple[object, ...]:
         backend["forward"],
         status["interface"],
         status["mac"],
-        _reason(status),
+        status["reason"],
     )
-
-
-def _reason(status: dict[str, Any]) -> str:
-    """Return why it takes no new connections; of a drain, how far it is."""
-    drain_status = status["drain"]
-    reason: str = status["reason"]
-    return drain_status["state"].replace("_", " ") if drain_status and reason == "draining" else reason
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb backend show 203.0.113.10:443/tcp 10.0.0.11 -o json")

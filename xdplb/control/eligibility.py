@@ -12,7 +12,7 @@ from xdplb.model.backend import AdminState, Health
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
-__all__ = ["Observed", "Use", "Verdict", "judge"]
+__all__ = ["DRAINING", "Observed", "Use", "Verdict", "judge"]
 
 
 class Use(StrEnum):
@@ -44,6 +44,9 @@ class Observed:
     ipip_source: IPv4Network | None = None
     ifindexes: frozenset[int] = frozenset()
 
+
+DRAINING = "draining"
+"""The reason of a backend that drains, as far as can be said without counting connections."""
 
 _SERVES = Verdict(Use.SERVING)
 _FAIL_OPEN = Verdict(Use.SERVING, "its check failed, but no other can serve (fail-open)")
@@ -87,7 +90,7 @@ def _verdict(vip: VipRecord, record: BackendRecord, observed: Observed, *, fail_
 def _why_nothing_new(record: BackendRecord, health: Health) -> str:
     """Return why a backend takes no new connections though it can keep those it has, or an empty string."""
     if record.backend.admin_state is AdminState.DRAIN:
-        return "draining"
+        return DRAINING
     if health is Health.UNKNOWN:
         return "its check has not passed yet"
     return "" if record.backend.weight else "its weight is 0"

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from xdplb.balance.slots import SlotCounts
 from xdplb.control.applier import TableFacts
 from xdplb.control.checks import CheckRecord
-from xdplb.control.eligibility import Use, Verdict
+from xdplb.control.eligibility import DRAINING, Use, Verdict
 from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.control.views import (
     BackendStatsView,
     BackendView,
     CheckView,
+    DrainState,
     DrainView,
     OperatingStatus,
     SlotsView,
@@ -75,7 +76,7 @@ def backend_view(
         generation=record.generation,
         observed_generation=_observed_generation(vip, record, facts),
         health=known.health,
-        reason=verdict.reason if verdict is not None else known.reason,
+        reason=_reason(verdict.reason if verdict is not None else known.reason, drain),
         since=known.since,
         share=facts.tables.get(vip.id, _NO_TABLE).shares.get(record.id, 0.0),
         flows=flows,
@@ -83,6 +84,15 @@ def backend_view(
         interface=next_hop.interface if next_hop is not None else None,
         drain=drain,
     )
+
+
+def _reason(reason: str, drain: DrainView | None) -> str:
+    """Return the reason with what has come of the drain, where that is the reason."""
+    if reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
+        return reason
+    if drain.state is DrainState.DRAINED:
+        return "drained"
+    return f"drain timed out, {'an unknown number' if drain.flows is None else drain.flows or 'none'} left"
 
 
 def check_view(vip: VipRecord, record: BackendRecord, known: KnownHealth, result: CheckRecord | None) -> CheckView:

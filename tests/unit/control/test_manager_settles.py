@@ -99,10 +99,12 @@ def test_at_its_timeout_a_drain_cuts_nothing_and_counts_on(tmp_path: Path) -> No
         await draining(world, manager, timeout_seconds=30, quiet_seconds=1)
         world.clock.advance(31)
         await until(lambda: drain_of(manager) == (DrainState.TIMED_OUT, 1))
+        assert manager.backend("web", "10.0.0.1").reason == "drain timed out, 1 left"
         assert 1 in unpack(world.table())[1]
         assert world.plane.read_backends()[1].usable
         world.clock.advance(32)
         await until(lambda: drain_of(manager) == (DrainState.DRAINED, 0))
+        assert manager.backend("web", "10.0.0.1").reason == "drained"
 
     run(tmp_path, scenario)
 
