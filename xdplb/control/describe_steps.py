@@ -41,6 +41,8 @@ def _backend_sentence(entry: BackendEntry, verdict: Verdict) -> str:
 
 def _table_sentence(step: WriteTable) -> str:
     before, after = unpack(step.before)[0], unpack(step.slots)[0]
+    if not before.any() and not after.any():
+        return f"packets to {step.key} are dropped until a backend can take them"
     if not before.any():
         return f"VIP {step.key}: {np.count_nonzero(after)} of {TABLE_SIZE} slots are given to backends"
     state = counts(step.slots)

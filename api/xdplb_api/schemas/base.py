@@ -57,7 +57,7 @@ class DryRunOut(ResponseBody):
     would_change: bool = Field(description="False: everything is as the request asks already.")
     changes: list[str] = Field(
         description="A sentence for each thing that would change.",
-        examples=[["VIP 203.0.113.10:443/tcp would be added"]],
+        examples=[["VIP 203.0.113.10:443/tcp is added"]],
     )
 
     @classmethod

@@ -1,10 +1,10 @@
-"""What an edit changes, as sentences for `--dry-run`."""
+"""What an edit changes, as sentences for `--dry-run`, which read right behind "would change: "."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
-from xdplb.control.edits.vips import differences
 from xdplb.control.records import BackendRecord, State, VipRecord
 
 __all__ = ["describe_edit"]
@@ -17,11 +17,11 @@ def describe_edit(before: State, after: State) -> tuple[str, ...]:
 
 def _sentences(before: State, after: State) -> Iterator[str]:
     for key in before.vips.keys() - after.vips.keys():
-        yield f"remove VIP {key} and its {len(before.vips[key].backends)} backends"
+        yield f"VIP {key} is removed, and with it its {len(before.vips[key].backends)} backends"
     for key, new in after.vips.items():
         old = before.vips.get(key)
         if old is None:
-            yield f"add VIP {key}"
+            yield f"VIP {key} is added"
         elif old is not new:
             yield from _vip_sentences(old, new)
 
@@ -29,17 +29,17 @@ def _sentences(before: State, after: State) -> Iterator[str]:
 def _vip_sentences(old: VipRecord, new: VipRecord) -> Iterator[str]:
     key = new.vip.key
     if old.vip != new.vip:
-        yield f"change VIP {key}: {differences(old.vip, new.vip)}"
+        yield f"VIP {key} gets {_new_values(old.vip, new.vip)}"
     if old.vip.hash != new.vip.hash:
         yield f"open connections of VIP {key} that are not recorded go to other backends, since the hash changes"
     if old.check != new.check:
         yield _check_sentence(old, new)
     for address in old.backends.keys() - new.backends.keys():
-        yield f"remove backend {address} from VIP {key}; its open connections end"
+        yield f"backend {address} of {key} is removed, and its open connections end"
     for address, backend in new.backends.items():
         present = old.backends.get(address)
         if present is None:
-            yield f"add backend {address} with weight {backend.backend.weight} to VIP {key}"
+            yield f"backend {address} of {key} is added with weight {backend.backend.weight}"
         elif present != backend:
             yield _backend_sentence(present, backend, str(key))
 
@@ -47,13 +47,27 @@ def _vip_sentences(old: VipRecord, new: VipRecord) -> Iterator[str]:
 def _check_sentence(old: VipRecord, new: VipRecord) -> str:
     key = new.vip.key
     if new.check is None:
-        return f"check the backends of VIP {key} no more"
+        return f"the backends of {key} are checked no more"
     if old.check is None:
-        return f"check the backends of VIP {key} by {new.check.type} every {new.check.interval_seconds:g} s"
-    return f"change the health check of VIP {key}: {differences(old.check, new.check)}"
+        return f"the backends of {key} are checked by {new.check.type} every {new.check.interval_seconds:g} s"
+    return f"the health check of {key} gets {_new_values(old.check, new.check)}"
 
 
 def _backend_sentence(old: BackendRecord, new: BackendRecord, key: str) -> str:
+    backend = f"backend {new.backend.address} of {key}"
     if old.backend != new.backend:
-        return f"change backend {new.backend.address} of VIP {key}: {differences(old.backend, new.backend)}"
-    return f"change the times of the drain of backend {new.backend.address} of VIP {key}"
+        return f"{backend} gets {_new_values(old.backend, new.backend)}"
+    return f"the drain of {backend} gets other times"
+
+
+def _new_values(old: object, new: object) -> str:
+    """Name the fields in which two values of one dataclass differ, with what they become and were."""
+    names = [field.name for field in fields(old)]  # type: ignore[arg-type]
+    pairs = ((name, getattr(old, name), getattr(new, name)) for name in names)
+    return ", ".join(f"{name} {_show(after)} (was {_show(before)})" for name, before, after in pairs if before != after)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
