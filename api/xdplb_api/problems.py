@@ -17,6 +17,8 @@ from starlette.routing import Match
 
 from xdplb.model.errors import FieldProblem, XdplbError
 
+from .hints import Schema, body_schema, hint_for
+
 __all__ = ["MEDIA_TYPE", "FieldProblemOut", "Problem", "ProblemResponse", "install", "internal_error", "refused"]
 
 MEDIA_TYPE = "application/problem+json"
@@ -45,7 +47,6 @@ _RULES = {
     "list_type": "should be an array",
     "model_attributes_type": "should be an object",
     "model_type": "should be an object",
-    "string_pattern_mismatch": "should match {pattern}",
     "string_too_long": "should have at most {max_length} characters",
     "string_type": "should be a string",
     "string_unicode": "should be a string of whole characters",
@@ -53,6 +54,13 @@ _RULES = {
     "too_short": "should have at least {min_length} items",
 }
 """What pydantic calls a broken rule, and the rule in words."""
+
+_SENTENCES = {
+    "extra_forbidden": "{name} is not a field of this request",
+    "missing": "{name} is missing",
+    "string_pattern_mismatch": "{given} cannot be a {name}",
+}
+"""What reads otherwise than a rule and what was given instead."""
 
 
 class FieldProblemOut(BaseModel):
@@ -132,8 +140,8 @@ def install(app: FastAPI) -> None:
         return _http_problem(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(_: Request, error: RequestValidationError) -> Response:
-        return _validation_problem(error.errors())
+    async def _validation(request: Request, error: RequestValidationError) -> Response:
+        return _validation_problem(error.errors(), body_schema(request))
 
 
 def _http_problem(request: Request, error: HTTPException) -> ProblemResponse:
@@ -168,14 +176,13 @@ def _not_json(reason: str) -> ProblemResponse:
     return ProblemResponse(400, "not-json", problem.detail, hint="send a JSON object", errors=[problem])
 
 
-def _validation_problem(errors: Sequence[Mapping[str, Any]]) -> ProblemResponse:
+def _validation_problem(errors: Sequence[Mapping[str, Any]], schema: Schema) -> ProblemResponse:
     for error in errors:
         if error["type"] == "json_invalid":
             return _not_json(f"{error['ctx']['error']} (character {error['loc'][-1]})")
     fields = [FieldProblem(_pointer(error["loc"]), _sentence(error)) for error in errors]
-    hints = [error.get("ctx", {}).get("hint", "") for error in errors]
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
-    return ProblemResponse(422, "invalid", fields[0].detail + more, hint=hints[0], errors=fields)
+    return ProblemResponse(422, "invalid", fields[0].detail + more, hint=hint_for(errors[0], schema), errors=fields)
 
 
 def _pointer(loc: Sequence[str | int]) -> str:
@@ -186,12 +193,10 @@ def _pointer(loc: Sequence[str | int]) -> str:
 def _sentence(error: Mapping[str, Any]) -> str:
     kind, loc, given = error["type"], error["loc"], error.get("input")
     name = "the body" if len(loc) < 2 else f"item {loc[-1]}" if isinstance(loc[-1], int) else _short(loc[-1])
-    if kind == "missing":
-        return f"{name} is missing"
-    if kind == "extra_forbidden":
-        return f"{name} is not a field of this request"
     if kind == "invalid":
         return str(error["msg"])
+    if kind in _SENTENCES:
+        return _SENTENCES[kind].format(name=name, given=_json(given))
     if kind in {"enum", "literal_error"}:
         return f"{name} {_json(given)} is not supported; this version has {error['ctx']['expected']}"
     if kind not in _RULES:

@@ -71,8 +71,8 @@ CASES = [
     _vip("/all_unhealthy", "'fail-open'", all_unhealthy=False),
     _vip("/idle_timeout_seconds", "at least 1", idle_timeout_seconds=0),
     _vip("/idle_timeout_seconds", "65535", idle_timeout_seconds=65536),
-    _vip("/name", "match", name="-"),
-    _vip("/name", "match", name="web\n"),
+    _vip("/name", "cannot be a name", name="-"),
+    _vip("/name", "cannot be a name", name="web\n"),
     _vip("/name", "63", name="a" * 64),
     _vip("/forwrad", "not a field", forwrad="dr"),
     _vip("/generation", "not a field", generation=1),
@@ -120,9 +120,9 @@ CASES = [
     _check("/type", "'http' or 'tcp'", type="dns"),
     _check("/target", "'backend'", target="vip"),
     _check("/port", "65535", port=70000),
-    _check("/path", "match", path="healthz"),
-    _check("/path", "match", path="/a b"),
-    _check("/path", "match", path="/\r\nX: y"),
+    _check("/path", "cannot be a path", path="healthz"),
+    _check("/path", "cannot be a path", path="/a b"),
+    _check("/path", "cannot be a path", path="/\r\nX: y"),
     _check("/expect_status", "at least 1", expect_status=[]),
     _check("/expect_status", "array", expect_status=200),
     _check("/expect_status/1", "599", expect_status=[200, 999]),
@@ -146,7 +146,43 @@ def test_the_field_is_named_and_nothing_changes(api: Api, bad: Bad):
 
     assert [error["pointer"] for error in problem["errors"]] == [bad.pointer]
     assert bad.says in problem["errors"][0]["detail"]
+    assert problem["hint"]
     assert (api.everything(), api.generation()) == (before, generation)
+
+
+@pytest.mark.parametrize(
+    ("bad", "hint"),
+    [
+        (_vip("/forwrad", forwrad="dr"), "did you mean forward? the fields are name, forward, "),
+        (_vip("/zzz", zzz=1), "the fields are name, forward, "),
+        (_vip("/port", port=70000), "give a whole number from 1 to 65535"),
+        (_vip("/port", port="80"), "give a whole number from 1 to 65535"),
+        (_vip("/address", address=7), 'give an IPv4 address in quotes, such as "203.0.113.10"'),
+        (_vip("/protocol", protocol="sctp"), "use tcp or udp"),
+        (_vip("/scheduler", scheduler="rr"), "use maglev"),
+        (_vip("/name", name="a" * 64), "1 to 63 of a-z, 0-9 and -"),
+        (_vip("/name", name="Web"), "1 to 63 of a-z, 0-9 and -"),
+        (_check("/path", path="healthz"), "a path starts with / and has no spaces"),
+        (_check("/target", target="vip"), "use backend"),
+        (_check("/interval_seconds", interval_seconds="2s"), "give a number from 0.05 to 3600"),
+        (
+            _check("/expect_status", expect_status=200),
+            "give an array of 1 to 32; for each: give a whole",
+        ),
+        (_check("/expect_status/0", expect_status=[7]), "give a whole number from 100 to 599"),
+        (Bad("POST", DRAIN, {"timeout_seconds": 0}, ""), "give a number more than 0 and at most 604800"),
+        (Bad("POST", DRAIN, {"quiet_seconds": "1"}, ""), "give a number from 0 to 86400"),
+        (Bad("PUT", BACKENDS, {"backends": [{"wieght": 1, "address": "10.0.0.1"}]}, ""), "did you mean weight? "),
+        (Bad("PUT", BACKENDS, {"backends": [{}]}, ""), "give an IPv4 address"),
+        (Bad("PATCH", BACKEND, {"weight": "2"}, ""), "give a whole number from 0 to 65535"),
+        (Bad("PUT", CHECK, {}, ""), "use http or tcp"),
+        (Bad("POST", "/v1/vips", [], ""), "send a JSON object with address, port, protocol"),
+        (Bad("POST", "/v1/vips?dry_run=perhaps", OTHER, ""), "give true or false"),
+    ],
+    ids=str,
+)
+def test_the_hint_says_what_would_be_accepted(api: Api, bad: Bad, hint: str):
+    assert problem_of(api.ask(bad.method, bad.path, bad.body), 422)["hint"].startswith(hint)
 
 
 def test_all_wrong_fields_are_named_at_once(api: Api):

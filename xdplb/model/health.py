@@ -10,6 +10,9 @@ from .errors import InvalidError
 
 __all__ = ["CheckType", "HealthCheck"]
 
+PATH_PATTERN = r"^/[!-~]*$"
+PATH_HINT = "a path starts with / and has no spaces"
+
 
 class CheckType(StrEnum):
     """What a check does: an HTTP GET that must answer with the expected status, or a TCP connect."""
@@ -40,9 +43,7 @@ class HealthCheck:
         if self.port is not None:
             parse_port(self.port)
         if not self.path.startswith("/") or any(c.isspace() or not c.isprintable() for c in self.path):
-            raise InvalidError.field(
-                "/path", f"{self.path!r} is no path", hint="a path starts with / and has no spaces"
-            )
+            raise InvalidError.field("/path", f"{self.path!r} is no path", hint=PATH_HINT)
         if not self.expect_status or any(not 100 <= status <= 599 for status in self.expect_status):
             raise InvalidError.field(
                 "/expect_status", "expect_status needs HTTP status codes", hint="such as [200, 204]"

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+NAME_HINT = "1 to 63 of a-z, 0-9 and -, not first or last a -"
 IDLE_TIMEOUT_RANGE = (1, 65535)
 
 
@@ -125,9 +126,7 @@ class Vip:
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
-            raise InvalidError.field(
-                "/name", f"{self.name!r} cannot be a name", hint="1 to 63 of a-z, 0-9 and -, not first or last a -"
-            )
+            raise InvalidError.field("/name", f"{self.name!r} cannot be a name", hint=NAME_HINT)
         low, high = IDLE_TIMEOUT_RANGE
         if not low <= self.idle_timeout_seconds <= high:
             raise InvalidError.field(

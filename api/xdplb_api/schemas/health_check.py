@@ -10,7 +10,7 @@ from pydantic import Field
 
 from xdplb.control.views import CheckView
 from xdplb.model.backend import Health
-from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.health import PATH_PATTERN, CheckType, HealthCheck
 
 from .base import RequestBody, ResponseBody
 
@@ -36,7 +36,7 @@ class HealthCheckIn(RequestBody):
 
     type: CheckTypeWord = Field(description=TYPE)
     port: int | None = Field(default=None, ge=1, le=65535, description=PORT, examples=[8080])
-    path: str = Field(default="/", pattern=r"^/[!-~]*$", max_length=1024, description=PATH, examples=["/healthz"])
+    path: str = Field(default="/", pattern=PATH_PATTERN, max_length=1024, description=PATH, examples=["/healthz"])
     expect_status: list[StatusCode] = Field(default=[200], min_length=1, max_length=32, description=EXPECT_STATUS)
     interval_seconds: float = Field(default=2.0, ge=0.05, le=3600, description=INTERVAL)
     timeout_seconds: float = Field(default=1.0, ge=0.01, le=300, description=TIMEOUT)

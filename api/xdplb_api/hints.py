@@ -1,0 +1,106 @@
+"""What to try where a request breaks a rule, from the schema that the rule is in."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from fastapi import Request
+from pydantic import TypeAdapter
+
+from xdplb.model.health import PATH_HINT, PATH_PATTERN
+from xdplb.model.vip import NAME_HINT, NAME_PATTERN
+
+__all__ = ["Schema", "body_schema", "hint_for"]
+
+Schema = Mapping[str, Any]
+
+_NOTHING: Schema = {}
+_SEE_ALL = "see /openapi.json for what it takes"
+_PATTERNS = {NAME_PATTERN: NAME_HINT, PATH_PATTERN: PATH_HINT}
+
+
+def body_schema(request: Request) -> Schema:
+    """Return the JSON schema of the body that this request's route takes, an empty one where it takes none."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    return _NOTHING if field is None else _schema_of(field.field_info.annotation)
+
+
+@cache
+def _schema_of(kind: Any) -> Schema:
+    return TypeAdapter(kind).json_schema()
+
+
+def hint_for(error: Mapping[str, Any], schema: Schema) -> str:
+    """Return what to try about an error of pydantic in a body of this schema; never empty."""
+    if given := error.get("ctx", {}).get("hint"):
+        return str(given)
+    place, *steps = error["loc"] or ("body",)
+    if place != "body":
+        return "give true or false" if error["type"].startswith("bool") else _SEE_ALL
+    if error["type"] == "extra_forbidden":
+        return _fields_hint(str(steps[-1]), _at(schema, steps[:-1], schema))
+    return _value_hint(_at(schema, steps, schema), schema)
+
+
+def _at(schema: Schema, steps: Sequence[str | int], root: Schema) -> Schema:
+    """Return the schema of what is at `steps`, an empty one where there is none."""
+    schema = _plain(schema, root)
+    if not steps:
+        return schema
+    step, *rest = steps
+    inner = schema.get("items") if isinstance(step, int) else schema.get("properties", _NOTHING).get(step)
+    return _at(inner or _NOTHING, rest, root)
+
+
+def _plain(schema: Schema, root: Schema) -> Schema:
+    """Return what a reference stands for, and of a value that may be null what it is otherwise."""
+    for option in schema.get("anyOf", ()):
+        if option.get("type") != "null":
+            return _plain({**schema, "anyOf": (), **option}, root)
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return {**root["$defs"][name], **{key: value for key, value in schema.items() if key != "$ref"}}
+    return schema
+
+
+def _fields_hint(name: str, schema: Schema) -> str:
+    fields = list(schema.get("properties", ()))
+    close = difflib.get_close_matches(name, fields, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"the fields are {', '.join(fields)}"
+
+
+def _value_hint(schema: Schema, root: Schema) -> str:
+    hint = _SEE_ALL
+    match schema:
+        case {"enum": words}:
+            hint = f"use {' or '.join(map(str, words))}"
+        case {"const": word}:
+            hint = f"use {word}"
+        case {"type": "integer"}:
+            hint = f"give a whole number{_range(schema)}"
+        case {"type": "number"}:
+            hint = f"give a number{_range(schema)}"
+        case {"pattern": pattern} if pattern in _PATTERNS:
+            hint = _PATTERNS[pattern]
+        case {"format": "ipv4", "examples": [example, *_]}:
+            hint = f"give an IPv4 address in quotes, such as {json.dumps(example)}"
+        case {"type": "array", "items": items}:
+            hint = f"give an array of {_count(schema)}; for each: {_value_hint(_plain(items, root), root)}"
+        case {"type": "object", "properties": properties}:
+            hint = f"send a JSON object with {', '.join(schema.get('required', properties))}"
+    return hint
+
+
+def _range(schema: Schema) -> str:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if "exclusiveMinimum" in schema:
+        return f" more than {schema['exclusiveMinimum']} and at most {most}"
+    return "" if least is None or most is None else f" from {least} to {most}"
+
+
+def _count(schema: Schema) -> str:
+    return f"{schema.get('minItems', 0)} to {schema['maxItems']}" if "maxItems" in schema else "any length"
