@@ -47,6 +47,7 @@ XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
 BPF_PROG_TYPE_XDP = 6
 BPF_XDP = 37  # enum bpf_attach_type
 NAME_BYTES = 16  # BPF_OBJ_NAME_LEN
+ROOM_TO_GROW = 256  # for headers that a program puts in front of a packet
 
 
 class Fd:
@@ -264,32 +265,25 @@ def prog_test_run(
     packet: bytes,
     *,
     repeat: int = 1,
-    flags: int = 0,
-    batch_size: int = 0,
-    ingress_ifindex: int = 0,
     metadata: bytes = b"",
 ) -> RunResult:
-    """Run an XDP program on a packet (BPF_PROG_TEST_RUN), as if it came in by `ingress_ifindex` of this namespace.
+    """Run an XDP program on a packet (BPF_PROG_TEST_RUN), `repeat` times on what it made of it.
 
     `metadata` lies in front of the packet, as another program would leave it there, and takes room from the headroom.
     """
     data = metadata + packet
     buffer = ctypes.create_string_buffer(data, len(data))
-    live = bool(flags & 2)  # BPF_F_TEST_XDP_LIVE_FRAMES: frames go where the verdict says, nothing comes back
-    out = ctypes.create_string_buffer(0 if live else len(data) + 256)
-    context = _XdpMd(data=len(metadata), data_end=len(data), ingress_ifindex=ingress_ifindex)
-    with_context = bool(ingress_ifindex or metadata)
+    out = ctypes.create_string_buffer(len(data) + ROOM_TO_GROW)
+    context = _XdpMd(data=len(metadata), data_end=len(data))
     options = _TestRunOpts(
         sz=ctypes.sizeof(_TestRunOpts),
         data_in=ctypes.addressof(buffer),
         data_size_in=len(data),
-        data_out=None if live else ctypes.addressof(out),
+        data_out=ctypes.addressof(out),
         data_size_out=len(out),
-        ctx_in=ctypes.addressof(context) if with_context else None,
-        ctx_size_in=ctypes.sizeof(context) if with_context else 0,
+        ctx_in=ctypes.addressof(context) if metadata else None,
+        ctx_size_in=ctypes.sizeof(context) if metadata else 0,
         repeat=repeat,
-        flags=flags,
-        batch_size=batch_size,
     )
     call("bpf_prog_test_run_opts", program.fileno(), ctypes.byref(options))
     return RunResult(options.retval, out.raw[len(metadata) : options.data_size_out], options.duration)
