@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from xdplb.net import netns
+from xdplb.net import lab_home, netns
 from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
-from xdplb.net.lab_home import ROOT
+from xdplb.net.lab_home import ROOT, LabHome
 
 OWNER = """
 import sys, time
@@ -85,6 +85,16 @@ def test_a_lab_that_is_kept_stays_until_asked_for() -> None:
     assert f"process {pid}" in traces(lab, pid)
     assert lab in reap(kept=[lab])
     assert gone(lab, pid)
+
+
+def test_the_last_lab_takes_the_folder_of_all_labs_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "labs"
+    monkeypatch.setattr(lab_home, "ROOT", root)
+    first, second = LabHome(), LabHome()
+    first.remove()
+    assert [path.name for path in root.iterdir()] == [second.id]
+    second.remove()
+    assert not root.exists()
 
 
 def test_a_command_that_fails_says_so(lab: Lab) -> None:

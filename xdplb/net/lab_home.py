@@ -48,7 +48,8 @@ class LabHome:
 
     def remove(self) -> None:
         """Remove the namespaces, the bpffs with all that is pinned in it, and the folder."""
-        _remove(self.folder)
+        with _registry():
+            _remove(self.folder)
         os.close(self._lock)
 
 
@@ -104,13 +105,26 @@ def _remove(folder: Path) -> None:
 @contextlib.contextmanager
 def _registry() -> Iterator[None]:
     """Hold off other labs' making and reaping: a folder must not be seen before its lock is held."""
-    ROOT.mkdir(mode=0o755, exist_ok=True)
-    descriptor = os.open(ROOT / "registry", os.O_CREAT | os.O_RDWR, 0o600)
+    descriptor = _lock_root()
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        with contextlib.suppress(OSError):
+            ROOT.rmdir()  # the last lab leaves nothing behind; where there are others, this fails
         os.close(descriptor)
+
+
+def _lock_root() -> int:
+    """Return a descriptor of the root folder, locked; made anew where its last lab took it away meanwhile."""
+    while True:
+        ROOT.mkdir(mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), ROOT.stat()):
+                    return descriptor
+            os.close(descriptor)
 
 
 def _run(*argv: str) -> None:
