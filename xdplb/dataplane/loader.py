@@ -19,6 +19,7 @@ from . import bpffs
 from .bcc_plane import BccPlane
 from .limits import MAX_BACKEND_ID
 from .links import MODES, Nic, attach_or_keep, find_nic, pinned_links, take_down
+from .maps import BpfMap
 from .pins import MAP_NAMES, META, TX_PORTS, Maps
 from .plane import Capacity
 from .platform_errors import explained, explaining
@@ -112,4 +113,15 @@ def unload(pin_dir: Path, interfaces: Collection[str] | None = None) -> list[str
     Needs no daemon; what is gone already is no error.
     """
     bpffs.require(pin_dir)
-    return take_down(pin_dir, interfaces) + remove_if_unused(pin_dir, MAP_NAMES)
+    before = {link.ifindex for link in pinned_links(pin_dir)}
+    removed = take_down(pin_dir, interfaces)
+    _close_ports(pin_dir, before - {link.ifindex for link in pinned_links(pin_dir)})
+    return removed + remove_if_unused(pin_dir, MAP_NAMES)
+
+
+def _close_ports(pin_dir: Path, ifindexes: Collection[int]) -> None:
+    """Let no frame be redirected to NICs that are given up, and make room for others."""
+    if ifindexes and (pin_dir / "tx_ports").exists():
+        with BpfMap.open(pin_dir / "tx_ports") as ports:
+            for ifindex in ifindexes:
+                ports.delete(ifindex)

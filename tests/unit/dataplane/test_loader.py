@@ -96,9 +96,12 @@ def test_a_second_nic_is_added(pin_dir: Path) -> None:
     up(pin_dir)
     add_nic("eth1.5")
     plane = up(pin_dir, "eth1.5")
-    assert [found.interface for found in plane.attachments()] == ["eth0", "eth1.5"]
+    kept, given_up = plane.attachments()
+    assert [kept.interface, given_up.interface] == ["eth0", "eth1.5"]
     assert unload(pin_dir, ["eth1.5"]) == ["the program on eth1.5"]
-    assert [found.interface for found in plane.attachments()] == ["eth0"]
+    assert plane.attachments() == [kept]
+    assert plane.maps.tx_ports.lookup(kept.ifindex) is not None
+    assert plane.maps.tx_ports.lookup(given_up.ifindex) is None
 
 
 def test_a_nic_that_was_made_anew_is_attached_again(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
