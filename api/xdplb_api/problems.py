@@ -67,7 +67,7 @@ class FieldProblemOut(BaseModel):
     """One field that cannot be accepted."""
 
     pointer: str = Field(
-        description="A JSON pointer (RFC 6901) into the body; `/query/…` and `/header/…` are what is not in it.",
+        description="A JSON pointer (RFC 6901) into the body; `/path/…`, `/query/…` and `/header/…` are not in it.",
         examples=["/weight"],
     )
     detail: str = Field(description="What is wrong with it.", examples=["weight 70000 is out of range"])

@@ -46,8 +46,11 @@ def test_the_same_backend_again_changes_nothing_and_a_different_one_is_a_conflic
     again = api.ask("POST", BACKENDS, {"address": "10.0.0.11"})
 
     assert (again.status_code, again.json()["generation"]) == (200, first["generation"])
+    before = api.everything()
     problem = problem_of(api.ask("POST", BACKENDS, {"address": "10.0.0.11", "weight": 9}), 409)
-    assert "weight" in problem["detail"]
+    assert problem["errors"] == [{"pointer": "/weight", "detail": "weight (1, asked 9)"}]
+    assert "weight (1, asked 9)" in problem["detail"]
+    assert api.everything() == before
 
 
 def test_put_patch_and_delete_of_one_backend(api: Api):

@@ -274,6 +274,8 @@ def test_what_is_not_there_is_not_found(api: Api, method: str, path: str, body: 
     problem = problem_of(api.ask(method, path, body), 404)
 
     assert problem["type"] == "urn:xdplb:problem:not-found"
+    unknown = "address" if path.startswith(BACKENDS) else "vip"
+    assert [error["pointer"] for error in problem["errors"]] == [f"/path/{unknown}"]
     assert problem["hint"]
     assert api.everything() == before
 
@@ -296,10 +298,15 @@ def test_more_than_the_maps_hold_is_refused_with_the_option_that_helps(api: Api)
 def test_more_vips_than_the_maps_hold_are_refused_with_the_option_that_helps():
     with running_api(capacity=Capacity(vips=1, backends=4, flows=64)) as api:
         api.add("/v1/vips", WEB)
+        before = api.everything()
         problem = problem_of(api.ask("POST", "/v1/vips", OTHER), 409)
         assert "--max-vips" in problem["hint"]
+        assert api.everything() == before
 
 
 def test_a_name_is_of_one_vip(api: Api):
+    before = api.everything()
     problem = problem_of(api.ask("POST", "/v1/vips", {**OTHER, "name": "web"}), 409)
     assert "web" in problem["detail"]
+    assert [error["pointer"] for error in problem["errors"]] == ["/name"]
+    assert api.everything() == before

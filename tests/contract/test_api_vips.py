@@ -41,8 +41,12 @@ def test_the_same_vip_again_changes_nothing(api: Api):
 def test_another_vip_of_the_same_key_is_a_conflict_that_says_what_differs(api: Api):
     api.add("/v1/vips", WEB)
 
+    before = api.everything()
+
     problem = problem_of(api.ask("POST", "/v1/vips", {**WEB, "forward": "ipip"}), 409)
-    assert "forward" in problem["detail"]
+    assert problem["errors"] == [{"pointer": "/forward", "detail": "forward (dr, asked ipip)"}]
+    assert "forward (dr, asked ipip)" in problem["detail"]
+    assert api.everything() == before
     assert problem["hint"]
 
 

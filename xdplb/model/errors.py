@@ -6,7 +6,7 @@ The CLI turns them into an exit code, the API into an RFC 9457 problem; nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "CapacityError",
@@ -44,6 +44,11 @@ class XdplbError(Exception):
         self.hint = hint
         self.problems = problems
 
+    @classmethod
+    def field(cls, pointer: str, detail: str, *, hint: str = "") -> Self:
+        """Return the error for one field; `pointer` is its JSON pointer, such as `/weight`."""
+        return cls(detail, hint=hint, problems=(FieldProblem(pointer, detail),))
+
     def __str__(self) -> str:
         return f"{self.detail} ({self.hint})" if self.hint else self.detail
 
@@ -54,11 +59,6 @@ class InvalidError(XdplbError):
     code = "invalid"
     status = 422
     exit_code = 2
-
-    @classmethod
-    def field(cls, pointer: str, detail: str, *, hint: str = "") -> InvalidError:
-        """Return the error for one field; `pointer` is its JSON pointer, such as `/weight`."""
-        return cls(detail, hint=hint, problems=(FieldProblem(pointer, detail),))
 
 
 class NotFoundError(XdplbError):

@@ -39,23 +39,29 @@ def run(world: World, scenario: Callable[[Manager], Awaitable[None]]) -> None:
 
 
 REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
-    ("vip unknown", lambda m: m.patch_vip("203.0.113.9:443/tcp", {}), NotFoundError, "", "no VIP"),
-    ("no vip at all", lambda m: m.delete_vip("wep"), NotFoundError, "", "no VIP 'wep'"),
+    ("vip unknown", lambda m: m.patch_vip("203.0.113.9:443/tcp", {}), NotFoundError, "/path/vip", "no VIP"),
+    ("no vip at all", lambda m: m.delete_vip("wep"), NotFoundError, "/path/vip", "no VIP 'wep'"),
     (
         "vip differs",
         lambda m: m.create_vip(replace(WEB, forward=Forward.IPIP)),
         ConflictError,
-        "",
+        "/forward",
         "forward (dr, asked ipip)",
     ),
     (
         "name taken",
         lambda m: m.create_vip(replace(DNS, name="web")),
         ConflictError,
-        "",
+        "/name",
         "taken by VIP 203.0.113.10:443/tcp",
     ),
-    ("name taken later", lambda m: m.patch_vip("203.0.113.11:80/tcp", {"name": "web"}), ConflictError, "", "taken by"),
+    (
+        "name taken later",
+        lambda m: m.patch_vip("203.0.113.11:80/tcp", {"name": "web"}),
+        ConflictError,
+        "/name",
+        "taken by",
+    ),
     (
         "vip is a backend",
         lambda m: m.create_vip(Vip(VipKey.parse("10.0.0.1:80/tcp"))),
@@ -94,7 +100,7 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
     ),
     ("stale drain", lambda m: m.drain("web", "10.0.0.1", if_match=1), PreconditionError, "", "not 1"),
     ("stale undrain", lambda m: m.undrain("web", "10.0.0.1", if_match=1), PreconditionError, "", "not 1"),
-    ("backend unknown", lambda m: m.drain("web", "10.0.0.9"), NotFoundError, "", "no backend 10.0.0.9"),
+    ("backend unknown", lambda m: m.drain("web", "10.0.0.9"), NotFoundError, "/path/address", "no backend 10.0.0.9"),
     (
         "backend no address",
         lambda m: m.delete_backend("web", "x"),
@@ -106,7 +112,7 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
         "backend differs",
         lambda m: m.create_backend("web", backend(1, weight=5)),
         ConflictError,
-        "",
+        "/weight",
         "weight (1, asked 5)",
     ),
     (

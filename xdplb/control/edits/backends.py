@@ -34,10 +34,12 @@ def create_backend(state: State, ref: str, backend: Backend, context: Context) -
     vip = find_vip(state, ref)
     present = vip.backends.get(backend.address)
     if present is not None and present.backend != backend:
+        differing = differences(present.backend, backend)
         raise ConflictError(
             f"VIP {vip.vip.key} has the backend {backend.address} already, and it differs in"
-            f" {differences(present.backend, backend)}",
+            f" {', '.join(field.detail for field in differing)}",
             hint="change it with xdplb backend set, or PUT or PATCH",
+            problems=differing,
         )
     return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
 

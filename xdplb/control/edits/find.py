@@ -20,9 +20,11 @@ def find_vip(state: State, ref: str) -> VipRecord:
     try:
         key = VipKey.parse(ref)
     except InvalidError as error:
-        raise NotFoundError(f"there is no VIP {ref!r}", hint=_nearest(state, ref) or error.hint) from None
+        hint = _nearest(state, ref) or error.hint
+        raise NotFoundError.field("/path/vip", f"there is no VIP {ref!r}", hint=hint) from None
     if key not in state.vips:
-        raise NotFoundError(f"there is no VIP {key}", hint=_nearest(state, str(key)) or "xdplb vip ls lists them")
+        hint = _nearest(state, str(key)) or "xdplb vip ls lists them"
+        raise NotFoundError.field("/path/vip", f"there is no VIP {key}", hint=hint)
     return state.vips[key]
 
 
@@ -30,8 +32,10 @@ def find_backend(vip: VipRecord, address: str) -> BackendRecord:
     """Return the VIP's backend with this address."""
     record = vip.backends.get(parse_address(address))
     if record is None:
-        raise NotFoundError(
-            f"VIP {vip.vip.key} has no backend {address}", hint=f"xdplb backend ls {vip.vip.key} lists them"
+        raise NotFoundError.field(
+            "/path/address",
+            f"VIP {vip.vip.key} has no backend {address}",
+            hint=f"xdplb backend ls {vip.vip.key} lists them",
         )
     return record
 

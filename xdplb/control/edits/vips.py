@@ -10,7 +10,7 @@ from xdplb.control.edits.find import check_match, find_vip
 from xdplb.control.edits.ids import vip_id
 from xdplb.control.edits.patch import patched_vip
 from xdplb.control.records import State, VipRecord
-from xdplb.model.errors import ConflictError, InvalidError, NotFoundError
+from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip
 
@@ -30,9 +30,11 @@ def create_vip(state: State, vip: Vip, context: Context) -> State:
     """Add a VIP. One that is there and the same is left as it is; a different one is a ConflictError."""
     present = state.vips.get(vip.key)
     if present is not None and present.vip != vip:
+        differing = differences(present.vip, vip)
         raise ConflictError(
-            f"VIP {vip.key} is there already and differs in {differences(present.vip, vip)}",
+            f"VIP {vip.key} is there already and differs in {', '.join(field.detail for field in differing)}",
             hint="change it with xdplb vip set, or PUT or PATCH",
+            problems=differing,
         )
     return put_vip(state, vip, context)
 
@@ -90,11 +92,13 @@ def with_record(state: State, record: VipRecord) -> State:
     return replace(state, generation=generation, vips=vips)
 
 
-def differences(present: object, asked: object) -> str:
-    """Name the fields in which two values of one dataclass differ, with both values."""
+def differences(present: object, asked: object) -> tuple[FieldProblem, ...]:
+    """Name the fields in which two values of one dataclass differ, each with both values."""
     names = [field.name for field in fields(present)]  # type: ignore[arg-type]
     pairs = ((name, getattr(present, name), getattr(asked, name)) for name in names)
-    return ", ".join(f"{name} ({_show(old)}, asked {_show(new)})" for name, old, new in pairs if old != new)
+    return tuple(
+        FieldProblem(f"/{name}", f"{name} ({_show(old)}, asked {_show(new)})") for name, old, new in pairs if old != new
+    )
 
 
 def _show(value: object) -> str:
@@ -104,8 +108,8 @@ def _show(value: object) -> str:
 def _check_name(state: State, vip: Vip) -> None:
     for key, record in state.vips.items():
         if vip.name is not None and record.vip.name == vip.name and key != vip.key:
-            raise ConflictError(
-                f"the name {vip.name!r} is taken by VIP {key}", hint="a name is of one VIP: choose another"
+            raise ConflictError.field(
+                "/name", f"the name {vip.name!r} is taken by VIP {key}", hint="a name is of one VIP: choose another"
             )
 
 
