@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import click
 
 from xdplb.model.errors import InvalidError, NotFoundError
-from xdplb.model.vip import Vip, VipKey
+from xdplb.model.vip import AllUnhealthy, Forward, HashKind, OnUnhealthy, Tracking, Vip, VipKey
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
@@ -37,34 +38,38 @@ def command() -> None:
 _DEFAULTS = Vip(VipKey.parse("192.0.2.1:1/tcp"))
 
 
+def _words(kind: type[StrEnum]) -> click.Choice[str]:
+    return click.Choice([word.value for word in kind])
+
+
 def _policy_options(function: Any) -> Any:
     """Add the options that `add` and `set` share; None where not given. In brackets is what a new VIP has."""
     for option in reversed(
         [
             click.option(
                 "--forward",
-                type=click.Choice(["dr", "ipip"]),
+                type=_words(Forward),
                 help=f"How packets reach the backends.  [{_DEFAULTS.forward}]",
             ),
             click.option(
                 "--tracking",
-                type=click.Choice(["auto", "always"]),
+                type=_words(Tracking),
                 help=f"Which flows are recorded.  [{_DEFAULTS.tracking}]",
             ),
             click.option(
                 "--hash",
                 "hash_",
-                type=click.Choice(["5-tuple", "source"]),
+                type=_words(HashKind),
                 help=f"What chooses the backend.  [{_DEFAULTS.hash}]",
             ),
             click.option(
                 "--on-unhealthy",
-                type=click.Choice(["reset", "keep"]),
+                type=_words(OnUnhealthy),
                 help=f"What becomes of open connections of a backend that fails.  [{_DEFAULTS.on_unhealthy}]",
             ),
             click.option(
                 "--all-unhealthy",
-                type=click.Choice(["fail-open", "fail-closed"]),
+                type=_words(AllUnhealthy),
                 help=f"With no healthy backend: use those that failed, or drop.  [{_DEFAULTS.all_unhealthy}]",
             ),
             click.option(
