@@ -69,7 +69,7 @@ def load(options: LoadOptions) -> BccPlane:
             for nic in nics:
                 made = attach_or_keep(program, nic, options.mode, options.pin_dir)
                 if made is not None:
-                    undo.callback(take_down, options.pin_dir, [nic.name])
+                    undo.callback(_give_up, options.pin_dir, [nic.name])
                 _redirect_to(maps, nic)
         undo.pop_all()
     return BccPlane(maps)
@@ -113,10 +113,15 @@ def unload(pin_dir: Path, interfaces: Collection[str] | None = None) -> list[str
     Needs no daemon; what is gone already is no error.
     """
     bpffs.require(pin_dir)
+    return _give_up(pin_dir, interfaces) + remove_if_unused(pin_dir, MAP_NAMES)
+
+
+def _give_up(pin_dir: Path, interfaces: Collection[str] | None) -> list[str]:
+    """Detach from these NICs and redirect nothing to them; return what was removed."""
     before = {link.ifindex for link in pinned_links(pin_dir)}
     removed = take_down(pin_dir, interfaces)
     _close_ports(pin_dir, before - {link.ifindex for link in pinned_links(pin_dir)})
-    return removed + remove_if_unused(pin_dir, MAP_NAMES)
+    return removed
 
 
 def _close_ports(pin_dir: Path, ifindexes: Collection[int]) -> None:
