@@ -3,12 +3,13 @@
  * A change to anything in this file changes LAYOUT_VERSION: a daemon that finds maps of another version pinned
  * refuses to adopt them.
  *
- * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS and VIP_GROUPS come in as -D flags: the program is compiled when it is loaded.
+ * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS and VIP_GROUPS come in as -D flags: the program is compiled when it is loaded, and
+ * for what it has to do: what only some configurations need stands behind WITH_* (xdplb/dataplane/features.py).
  */
 #ifndef XDPLB_LAYOUT_H
 #define XDPLB_LAYOUT_H
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 /* --- VIPs ------------------------------------------------------------------------------------------------------
  *
@@ -20,20 +21,86 @@
 
 #define VIP_TRACK_ALWAYS 0x01 /* record every flow */
 #define VIP_HASH_SOURCE 0x02  /* the slot depends on the client's address only */
+#define VIP_ACCESS 0x04       /* its sources are looked up in the access lists */
+#define VIP_LIMITED 0x08      /* rate limits hold for it */
+
+#define SCHEDULER_HASH 0     /* the flow's hash picks the slot */
+#define SCHEDULER_ROTATION 1 /* rr, wrr: each new flow takes the next slot */
+#define SCHEDULER_LEAST                                                                                      \
+	2 /* lc, wlc: of the owners of the first `candidates` slots, the one with the least load */
+#define SCHEDULER_TWO 3 /* p2c: of the owners of two slots, the one with the less load */
+
+/* What a packet for a VIP is done with. */
+struct vip {
+	__u16 id;           /* index into vip_tables, vip_stats and vip_guards */
+	__u16 idle_seconds; /* a record that was silent for longer yields to a new flow */
+	__u8 flags;         /* VIP_* */
+	__u8 scheduler;     /* SCHEDULER_* */
+	__u8 quic; /* low half: bytes of the server ID in a connection ID, 0 for none; high half: the config ID */
+	__u8 candidates; /* for SCHEDULER_LEAST */
+};
 
 struct vip_entry {
 	__be32 address;
 	__be16 port; /* 0 with protocol 0: no VIP, but says that `address` has VIPs */
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP; entries are filled from the front, an empty one has address 0 */
-	__u8 flags;         /* VIP_* */
-	__u16 id;           /* index into vip_tables and vip_stats */
-	__u16 idle_seconds; /* a record that was silent for longer yields to a new SYN */
-	__u32 unused;
+	__u8 unused;
+	struct vip vip;
 };
 
 struct vip_index {
 	__u64 seed;
 	struct vip_entry entries[VIP_GROUPS * VIP_GROUP_SIZE];
+};
+
+/* The same for IPv6. A key is of three words: the address's halves as they lie in memory, and port and protocol as in
+ * vip_entry's upper half. Each has an odd multiplier of its own; the group is the upper bits of the sum of the products.
+ */
+struct vip6_entry {
+	__u64 address[2];
+	__be16 port;
+	__u8 protocol;
+	__u8 unused;
+	__u32 unused_too;
+	struct vip vip;
+};
+
+struct vip6_index {
+	__u64 seeds[3];
+	__u64 unused;
+	struct vip6_entry entries[VIP_GROUPS * VIP_GROUP_SIZE];
+};
+
+/* VIPs of several ports or addresses: an LPM trie by address, asked where the index has no answer. A prefix's rules are
+ * in the order in which they win, those of the shorter prefixes around it behind its own.
+ */
+#define VIP_RULES 32
+
+#define RULE_TCP 0x01
+#define RULE_UDP 0x02
+
+struct vip_rule {
+	__u16 first_port; /* host order; both included */
+	__u16 last_port;
+	__u8 protocols; /* RULE_* */
+	__u8 unused[3];
+	struct vip vip;
+};
+
+struct vip_rules {
+	__u32 count;
+	__u32 unused;
+	struct vip_rule rules[VIP_RULES];
+};
+
+struct prefix4 {
+	__u32 length;
+	__be32 address;
+};
+
+struct prefix6 {
+	__u32 length;
+	__u8 address[16];
 };
 
 /* --- slots -----------------------------------------------------------------------------------------------------
@@ -58,13 +125,21 @@ struct vip_table {
  *
  * `checksum` is the sum of the 16-bit words of the outer IPv4 header that never change, as they lie in memory (RFC 1071:
  * byte order does not matter as long as it is one), neither folded nor inverted: version, header length and a TOS of 0
- * (0x45 0x00), TTL and protocol (64, IPPROTO_IPIP), source and destination. The program adds TOS, total length, id,
- * fragment offset and the source's hash bits.
+ * (0x45 0x00), TTL (64) and protocol (4 or 41 for IPIP, by what is inside; 17 for GUE), source and destination. The
+ * program adds TOS, total length, id, fragment offset and the source's hash bits.
  */
 #define FORWARD_DR 1
-#define FORWARD_IPIP 2
+#define FORWARD_IPIP 2  /* in IPv4: 4in4, 6in4 */
+#define FORWARD_IPIP6 3 /* in IPv6: 4in6, 6in6 */
+#define FORWARD_GUE 4   /* in IPv4 and UDP */
+#define FORWARD_GUE6 5  /* in IPv6 and UDP */
 
 #define BACKEND_USABLE 0x01 /* may be sent to: its next hop is known and it is not down */
+#define BACKEND_VLAN                                                                                         \
+	0x02 /* `vlan` has one tag, or with BACKEND_QINQ two; without both, frames leave untagged */
+#define BACKEND_QINQ 0x04
+#define BACKEND_VLAN_AD 0x08   /* the outer tag's type is 0x88a8, not 0x8100 */
+#define BACKEND_VLAN_KEEP 0x10 /* the tags of the frame stay as they came in */
 
 struct backend {
 	__u8 destination_mac[6];
@@ -73,19 +148,53 @@ struct backend {
 	__u8 forward;   /* FORWARD_* */
 	__u8 flags;     /* BACKEND_* */
 	__u32 ifindex;  /* leaves by this NIC: XDP_TX when it came in by it, else a redirect */
-	__be32 address; /* ipip: outer destination */
-	__be32 source;  /* ipip: outer source; where source_mask has bits, the flow's hash fills them */
-	__be32 source_mask;
-	__u32 checksum; /* ipip: see above */
-	__u16 mtu;      /* of the NIC it leaves by, without Ethernet */
+	__u16 mtu;      /* of the NIC it leaves by, without Ethernet and tags */
 	__u16 vip;      /* id of the VIP it belongs to */
-	__u32 unused[6];
+	__be16 vlan[2]; /* tag control information, the outer tag first */
+	union {
+		__u32 checksum; /* outer IPv4: see above */
+		__be32 source_mask; /* outer IPv6: where it has bits, the flow's hash fills the source's last word */
+	};
+	union {
+		struct {
+			__be32 address; /* outer destination; for DR the backend's own */
+			__be32 source;
+			__be32 source_mask; /* where it has bits, the flow's hash fills them */
+			__u32 unused[5];
+		} v4;
+		struct {
+			__u64 address[2]; /* as they lie in the header */
+			__u64 source[2];
+		} v6;
+	};
+};
+
+/* What a backend has to do, for schedulers that ask: records in the flow table, corrected by each scan of it. */
+struct backend_load {
+	__u64 flows;
+	__u32 weight;
+	__u32 unused;
+};
+
+/* A backend by the server ID in a QUIC connection ID; the value is the backend's id. */
+struct quic_key {
+	__u64 server_id; /* as it lies in the packet, filled up with 0 */
+	__u32 vip;
+	__u32 unused;
 };
 
 /* --- flows -----------------------------------------------------------------------------------------------------*/
 struct flow_key {
 	__be32 source;
 	__be32 destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 protocol;
+};
+
+struct flow6_key {
+	__u64 source[2]; /* as they lie in the header */
+	__u64 destination[2];
 	__be16 source_port;
 	__be16 destination_port;
 	__u32 protocol;
@@ -98,8 +207,87 @@ struct flow_key {
 struct flow {
 	__u16 backend;
 	__u16 epoch;
-	__u32 flags;     /* FLOW_* */
+	__u16 flags; /* FLOW_* */
+	__u16 vip;
 	__u64 last_seen; /* ns, CLOCK_MONOTONIC as bpf_ktime_get_coarse_ns gives it */
+};
+
+/* Where the first fragment of a packet went; of both families, IPv4 addresses in the first word. */
+#define FRAGMENT_SECONDS                                                                                     \
+	30 /* how long the others are waited for: longer than Linux reassembles (ipfrag_time, 30 s) */
+
+struct fragment_key {
+	__u64 source[2];
+	__u64 destination[2];
+	__u32 id; /* as it lies in the header */
+	__u32 protocol;
+};
+
+struct fragment {
+	__u16 backend;
+	__u16 epoch;
+	__u32 vip;
+	__u64 last_seen; /* ns, as in struct flow */
+};
+
+/* --- defence ---------------------------------------------------------------------------------------------------
+ *
+ * Rates are kept by the generic cell rate algorithm (ITU-T I.371): a bucket is the time at which it would be empty, a
+ * packet moves it on by its cost, and none passes that would move it more than a second ahead of now.
+ */
+#define BUCKET_NS 1000000000ULL
+
+/* By VIP id. Costs are ns per packet or new flow, 0 for no limit. */
+struct vip_guard {
+	__u64 source_packet_cost;
+	__u64 source_flow_cost;
+	__u64 packet_cost;
+	__u64 flow_cost;
+	__u32 access_list; /* its number in the masks below */
+	__u32 unused;
+};
+
+struct bucket {
+	__u64 packets;
+	__u64 flows;
+};
+
+struct source_key {
+	__u64 source[2];
+	__u32 vip;
+	__u32 unused;
+};
+
+/* Access lists of all VIPs in one: the address space cut into intervals, in each of which the same lists deny. Interval i
+ * begins at starts[i] and ends before starts[i + 1]; masks[classes[i]] has a bit for each list that denies it. `root` has,
+ * for the upper 16 bits of an address, the interval that holds its first one: what is searched by halves lies between
+ * that and the next one's. Everything in host order.
+ */
+#define ACCESS_LISTS 256
+#define ACCESS_CLASSES 4096
+#define ACCESS4_INTERVALS 524288
+#define ACCESS6_INTERVALS 131072
+
+struct access_mask {
+	__u64 denied[ACCESS_LISTS / 64];
+};
+
+struct access4 {
+	__u32 root[65537];
+	__u32 unused;
+	__u32 starts[ACCESS4_INTERVALS];
+	__u16 classes[ACCESS4_INTERVALS];
+	struct access_mask masks[ACCESS_CLASSES];
+};
+
+struct access6 {
+	__u64 count; /* of intervals */
+	struct {
+		__u64 high;
+		__u64 low;
+	} starts[ACCESS6_INTERVALS];
+	__u16 classes[ACCESS6_INTERVALS];
+	struct access_mask masks[ACCESS_CLASSES];
 };
 
 /* --- counters, all per CPU -------------------------------------------------------------------------------------*/
@@ -114,7 +302,8 @@ struct vip_counters {
 	__u64 packets;
 	__u64 bytes;
 	__u64 new_flows;
-	__u64 at_risk; /* packets in a moving or pinned slot that no record could place, see docs/connections.md */
+	__u64 at_risk; /* packets of old connections that no record could place, see docs/connections.md */
+	__u64 records; /* added to the flow tables; what is not there any more and was not deleted was evicted */
 };
 
 /* --- meta --------------------------------------------------------------------------------------------------------

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Forward, Vip, VipKey
+from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Vip, VipKey
+
+from .features import Features
 
 __all__ = [
     "Attachment",
@@ -57,18 +60,38 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class VipEntry:
-    """A VIP in the index: `id` (0 <= id < capacity.vips) selects its table and counters."""
+    """A VIP in the index: `id` (0 <= id < capacity.vips) selects its table and counters.
+
+    `candidates` is for lc and wlc: how many slots, from the first, name each backend that may be chosen once.
+    `has_access_list`: its sources are looked up in the list that `write_access` gave it.
+    """
 
     id: int
     key: VipKey
     track_always: bool
     hash_source: bool
     idle_seconds: int
+    scheduler: Scheduler = Scheduler.MAGLEV
+    candidates: int = 0
+    quic: QuicIds | None = None
+    limits: RateLimits = NO_LIMITS
+    has_access_list: bool = False
 
     @classmethod
-    def of(cls, vip_id: int, vip: Vip) -> VipEntry:
+    def of(cls, vip_id: int, vip: Vip, *, candidates: int = 0, has_access_list: bool = False) -> VipEntry:
         """Return the entry that says what `vip` asks for."""
-        return cls(vip_id, vip.key, vip.tracking == "always", vip.hash == "source", vip.idle_timeout_seconds)
+        return cls(
+            vip_id,
+            vip.key,
+            vip.tracks_always,
+            vip.hash is HashKind.SOURCE,
+            vip.idle_timeout_seconds,
+            vip.scheduler,
+            candidates,
+            vip.quic,
+            vip.limits,
+            has_access_list,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +101,25 @@ class BackendEntry:
     `usable` False: packets whose record or slot names it are not sent. `next_hop` None makes it unusable. Of a next
     hop only MACs, ifindex, mtu and source reach the maps; one read back has interface "" and gateway None.
 
-    For ipip, `source` None means the next hop's; where `source_mask` has bits, the flow's hash fills them (one read
-    back has `source` set, and in its next hop too, only where the mask is not 0).
+    For ipip and gue, `source` None means the next hop's; where `source_mask` has bits, the flow's hash fills them (one
+    read back has `source` set, and in its next hop too, only where the mask is not 0). `inner_version` is 4 or 6, of the
+    VIP's addresses: it decides the outer header's protocol. `keep_tags`: frames leave with the VLAN tags they came in
+    with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc).
     """
 
     id: int
     epoch: int
     vip_id: int
-    address: IPv4Address
+    address: IPAddress
     forward: Forward
     usable: bool
     next_hop: NextHop | None
-    source: IPv4Address | None = None
+    source: IPAddress | None = None
     source_mask: int = 0
+    inner_version: int = 4
+    keep_tags: bool = False
+    weight: int = 1
+    quic_server_id: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +139,7 @@ class VipCounters:
     bytes: int = 0
     new_flows: int = 0
     at_risk: int = 0
+    records: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +153,25 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class FlowRecords:
-    """One scan of the flow table, as columns of equal length n. `key` is shape (n, 16), opaque, for `delete_flows`.
+    """One scan of the flow tables, as columns of equal length n.
 
-    `source`, `destination` are addresses and `source_port`, `destination_port` ports in host order; `backend` and
-    `epoch` say whom it belongs to; `flags` are FLOW_* of layout; `age` is seconds since the last packet.
+    `key` is shape (n, 40), opaque, for `delete_flows`. `version` is 4 or 6. `source` and `destination` are addresses as
+    two numbers each, the upper and the lower 64 bits, shape (n, 2), an IPv4 address in the lower; `source_port` and
+    `destination_port` are in host order; `vip` is the VIP's id; `backend` and `epoch` say whom it belongs to; `flags` are
+    FLOW_* of layout; `age` is seconds since the last packet.
     """
 
     key: NDArray[np.uint8]
-    source: NDArray[np.uint32]
+    version: NDArray[np.uint8]
+    source: NDArray[np.uint64]
     source_port: NDArray[np.uint16]
-    destination: NDArray[np.uint32]
+    destination: NDArray[np.uint64]
     destination_port: NDArray[np.uint16]
     protocol: NDArray[np.uint8]
+    vip: NDArray[np.uint16]
     backend: NDArray[np.uint16]
     epoch: NDArray[np.uint16]
-    flags: NDArray[np.uint32]
+    flags: NDArray[np.uint16]
     age: NDArray[np.float64]
 
 
@@ -147,6 +181,18 @@ class DataPlane(Protocol):
     @property
     def capacity(self) -> Capacity:
         """How much the maps hold."""
+        ...
+
+    @property
+    def features(self) -> Features:
+        """What the program is compiled for."""
+        ...
+
+    def require(self, features: Features) -> None:
+        """Make sure that the program has at least these, by compiling another and swapping it in; seconds if so.
+
+        PlatformError where it cannot be compiled or loaded: the old one then goes on as it was.
+        """
         ...
 
     def attachments(self) -> Sequence[Attachment]:
@@ -183,6 +229,14 @@ class DataPlane(Protocol):
 
     def clear_backends(self, ids: Sequence[int]) -> None:
         """Empty these entries; no table may name them any more."""
+        ...
+
+    def write_access(self, lists: Mapping[int, AccessList]) -> None:
+        """Make these the access lists, by VIP id, all at once; CapacityError where they have more prefixes than fit."""
+        ...
+
+    def write_loads(self, flows: Mapping[int, int]) -> None:
+        """Set how many open flows each of these backends has, by id, for schedulers that choose by load."""
         ...
 
     def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:

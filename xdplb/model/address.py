@@ -1,41 +1,63 @@
-"""IPv4 addresses and ports as users write them."""
+"""IP addresses, prefixes and ports as users write them."""
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from .errors import InvalidError
 
-__all__ = ["parse_address", "parse_port"]
+__all__ = ["IPAddress", "IPNetwork", "parse_address", "parse_network", "parse_port"]
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+_BROADCAST = IPv4Address(0xFFFFFFFF)
 
 
-def parse_address(text: str, pointer: str = "/address") -> IPv4Address:
-    """Return the unicast IPv4 address in `text`, or raise InvalidError naming `pointer`."""
+def parse_address(text: str, pointer: str = "/address") -> IPAddress:
+    """Return the unicast address in `text`, or raise InvalidError naming `pointer`."""
     try:
         address = ip_address(text)
-    except (AddressValueError, ValueError):
-        raise InvalidError.field(pointer, f"{text!r} is not an IP address", hint="write it like 203.0.113.10") from None
-    if not isinstance(address, IPv4Address):
+    except ValueError:
         raise InvalidError.field(
-            pointer, f"{text} is an IPv6 address; this version balances IPv4", hint="give an IPv4 address"
+            pointer, f"{text!r} is not an IP address", hint="write it like 203.0.113.10 or 2001:db8::10"
+        ) from None
+    _check_unicast(address, text, pointer)
+    return address
+
+
+def parse_network(text: str, pointer: str = "/address") -> IPNetwork:
+    """Return the prefix in `text`, a single address for one of full length, or raise InvalidError naming `pointer`."""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        hint = "write it like 203.0.113.0/24 or 2001:db8::/64"
+        if "host bits" in str(error):
+            hint = f"the prefix is {ip_network(text, strict=False)}"
+        raise InvalidError.field(pointer, f"{text!r} is not an IP prefix", hint=hint) from None
+
+
+def parse_port(value: int | str, pointer: str = "/port") -> int:
+    """Return the port 0 (all ports) to 65535 in `value`, or raise InvalidError naming `pointer`."""
+    text = str(value)
+    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else -1
+    if not 0 <= port <= 65535:
+        raise InvalidError.field(
+            pointer, f"{text!r} is no port", hint="a port is a number from 1 to 65535, or 0 for all ports"
         )
-    if address.is_multicast or address.is_unspecified or address.is_loopback or int(address) == 0xFFFFFFFF:
+    return port
+
+
+def _check_unicast(address: IPAddress, text: str, pointer: str) -> None:
+    if address.is_multicast or address.is_unspecified or address.is_loopback or address == _BROADCAST:
         raise InvalidError.field(
             pointer,
             f"{text} cannot be a host: it is multicast, broadcast, loopback or unspecified",
             hint="give a unicast address",
         )
-    return address
-
-
-def parse_port(value: int | str, pointer: str = "/port") -> int:
-    """Return the port 1 to 65535 in `value`, or raise InvalidError naming `pointer`."""
-    text = str(value)
-    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else -1
-    if port == 0:
+    if isinstance(address, IPv6Address) and (address.ipv4_mapped is not None or address.is_link_local):
         raise InvalidError.field(
-            pointer, "port 0 (all ports) is not supported by this version", hint="name one port, 1 to 65535"
+            pointer,
+            f"{text} cannot be reached through a router: it is link-local or an IPv4 address in IPv6's clothes",
+            hint="give a global or unique local address, or the IPv4 address itself",
         )
-    if not 1 <= port <= 65535:
-        raise InvalidError.field(pointer, f"{text!r} is no port", hint="a port is a number from 1 to 65535")
-    return port

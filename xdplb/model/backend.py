@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
 
+from .address import IPAddress
 from .errors import InvalidError
 from .vip import Forward
 
@@ -32,16 +33,26 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A backend of one VIP as asked for. Weight 0 takes no new connections and keeps its open ones."""
+    """A backend of one VIP as asked for. Weight 0 takes no new connections and keeps its open ones.
 
-    address: IPv4Address
+    `quic_server_id` are the bytes, in hex, that this backend puts into the QUIC connection IDs it gives out.
+    """
+
+    address: IPAddress
     weight: int = 1
     forward: Forward | None = None
     admin_state: AdminState = AdminState.READY
+    quic_server_id: str | None = None
 
     def __post_init__(self) -> None:
         low, high = WEIGHT_RANGE
         if not low <= self.weight <= high:
             raise InvalidError.field(
                 "/weight", f"weight {self.weight} is out of range", hint=f"give a whole number from {low} to {high}"
+            )
+        if self.quic_server_id is not None and not re.fullmatch(r"([0-9a-f]{2}){1,8}", self.quic_server_id):
+            raise InvalidError.field(
+                "/quic_server_id",
+                f"{self.quic_server_id!r} is no server ID",
+                hint="give 1 to 8 bytes as hex, such as 00a7",
             )

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
-__all__ = ["NextHop", "Resolution"]
+from .address import IPAddress
+
+__all__ = ["NextHop", "Resolution", "VlanTag"]
+
+
+@dataclass(frozen=True, slots=True)
+class VlanTag:
+    """An 802.1Q tag: the VLAN's id, and the tag's type, 0x8100 or 0x88a8."""
+
+    id: int
+    type: int = 0x8100
 
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """MACs of 6 bytes, the NIC it leaves by, that NIC's MTU (without Ethernet), and the host's address on it.
+    """MACs of 6 bytes, the NIC it leaves by, that NIC's MTU (without Ethernet and tags), and the host's address on it.
 
-    `gateway` is None where the backend is on the NIC's own segment, which DR needs.
+    `interface` and `ifindex` are of the NIC itself where the route leaves by a VLAN on it; then `tags` are the VLAN's, the
+    outer one first. `source` is of the family of the backend's address. `gateway` is None where the backend is on the
+    NIC's own segment, which DR needs.
     """
 
     destination_mac: bytes
@@ -20,8 +31,9 @@ class NextHop:
     interface: str
     ifindex: int
     mtu: int
-    source: IPv4Address
-    gateway: IPv4Address | None = None
+    source: IPAddress
+    gateway: IPAddress | None = None
+    tags: tuple[VlanTag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

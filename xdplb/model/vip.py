@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address
 
-from .address import parse_address, parse_port
 from .errors import InvalidError
+from .key import Protocol, VipKey
 
 __all__ = [
     "AllUnhealthy",
@@ -16,10 +15,13 @@ __all__ = [
     "HashKind",
     "OnUnhealthy",
     "Protocol",
+    "QuicIds",
+    "RateLimits",
     "Scheduler",
     "Tracking",
     "Vip",
     "VipKey",
+    "VlanTags",
 ]
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -27,29 +29,35 @@ NAME_HINT = "1 to 63 of a-z, 0-9 and -, not first or last a -"
 IDLE_TIMEOUT_RANGE = (1, 65535)
 
 
-class Protocol(StrEnum):
-    """The transport protocol of a VIP."""
-
-    TCP = "tcp"
-    UDP = "udp"
-
-    @property
-    def number(self) -> int:
-        """The IANA protocol number, as in the IPv4 header."""
-        return {"tcp": 6, "udp": 17}[self.value]
-
-
 class Forward(StrEnum):
-    """How a packet reaches its backend: by MAC rewrite (`dr`) or in an outer IPv4 header (`ipip`)."""
+    """How a packet reaches its backend: by MAC rewrite (`dr`), in an outer IP header (`ipip`), or in IP and UDP (`gue`).
+
+    The outer header is of the family of the backend's address, whatever the packet's is.
+    """
 
     DR = "dr"
     IPIP = "ipip"
+    GUE = "gue"
 
 
 class Scheduler(StrEnum):
-    """What chooses the backend of a new connection."""
+    """What chooses the backend of a new connection: a hash (maglev, sh), a rotation (rr, wrr) or the load (lc, wlc, p2c).
+
+    Weights count for all but `rr` and `lc`, where 0 alone does: nothing new.
+    """
 
     MAGLEV = "maglev"
+    RR = "rr"
+    WRR = "wrr"
+    LC = "lc"
+    WLC = "wlc"
+    SH = "sh"
+    P2C = "p2c"
+
+    @property
+    def is_per_connection(self) -> bool:
+        """Whether the choice does not follow from the packet, so that every flow is recorded."""
+        return self not in {Scheduler.MAGLEV, Scheduler.SH}
 
 
 class Tracking(StrEnum):
@@ -80,57 +88,102 @@ class AllUnhealthy(StrEnum):
     FAIL_CLOSED = "fail-closed"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class VipKey:
-    """What tells one VIP from another."""
+class VlanTags(StrEnum):
+    """The VLAN tags that frames leave with: those of the way to the backend, or those they came in with."""
 
-    address: IPv4Address
-    port: int
-    protocol: Protocol
+    NEXT_HOP = "next-hop"
+    KEEP = "keep"
 
-    @classmethod
-    def parse(cls, text: str) -> VipKey:
-        """Parse `203.0.113.10:443/tcp` (as on the command line) or `203.0.113.10:443:tcp` (as in a URL)."""
-        match = re.fullmatch(r"\[?([^\[\]/]+?)\]?:([^:/]*)[:/]([^:/]+)", text)
-        if match is None:
-            raise InvalidError.field("/vip", f"{text!r} is not a VIP", hint="write it like 203.0.113.10:443/tcp")
-        address, port, protocol = match.groups()
-        if protocol.lower() not in list(Protocol):
-            raise InvalidError.field(
-                "/protocol", f"{protocol!r} is not a protocol xdplb balances", hint="use tcp or udp"
-            )
-        return cls(parse_address(address), parse_port(port), Protocol(protocol.lower()))
 
-    @property
-    def path(self) -> str:
-        """The form without a slash, for URLs: `203.0.113.10:443:tcp`."""
-        return f"{self.address}:{self.port}:{self.protocol}"
+def _check_range(pointer: str, value: int, allowed: tuple[int, int]) -> None:
+    low, high = allowed
+    if not low <= value <= high:
+        name = pointer.removeprefix("/").replace("/", ".")
+        raise InvalidError.field(pointer, f"{name} is {value}", hint=f"give a whole number from {low} to {high}")
 
-    def __str__(self) -> str:
-        return f"{self.address}:{self.port}/{self.protocol}"
+
+@dataclass(frozen=True, slots=True)
+class QuicIds:
+    """How a server ID lies in QUIC connection IDs: plain, behind a first byte whose upper 3 bits are `config_id`.
+
+    The unencrypted form of draft-ietf-quic-load-balancers; `server_id_bytes` is its length.
+    """
+
+    server_id_bytes: int
+    config_id: int = 0
+
+    def __post_init__(self) -> None:
+        _check_range("/quic/server_id_bytes", self.server_id_bytes, (1, 8))
+        _check_range("/quic/config_id", self.config_id, (0, 6))
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """How much a VIP takes, per second; 0 is no limit. A bucket holds what comes in one second."""
+
+    packets: int = 0
+    new_flows: int = 0
+    source_packets: int = 0
+    source_new_flows: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("packets", "new_flows", "source_packets", "source_new_flows"):
+            _check_range(f"/limits/{name}", getattr(self, name), (0, 1_000_000_000))
+
+
+NO_LIMITS = RateLimits()
 
 
 @dataclass(frozen=True, slots=True)
 class Vip:
-    """A VIP as asked for. `idle_timeout_seconds` is the longest silence of a connection that changes bridge."""
+    """A VIP as asked for. `idle_timeout_seconds` is the longest silence of a connection that changes bridge.
+
+    `tracking` and `hash` None are what the scheduler takes; they are never None afterwards.
+    """
 
     key: VipKey
     name: str | None = None
     forward: Forward = Forward.DR
     scheduler: Scheduler = Scheduler.MAGLEV
-    tracking: Tracking = Tracking.AUTO
-    hash: HashKind = HashKind.FIVE_TUPLE
+    tracking: Tracking | None = None
+    hash: HashKind | None = None
     on_unhealthy: OnUnhealthy = OnUnhealthy.RESET
     all_unhealthy: AllUnhealthy = AllUnhealthy.FAIL_OPEN
     idle_timeout_seconds: int = 900
+    vlan: VlanTags = VlanTags.NEXT_HOP
+    quic: QuicIds | None = None
+    limits: RateLimits = NO_LIMITS
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
             raise InvalidError.field("/name", f"{self.name!r} cannot be a name", hint=NAME_HINT)
-        low, high = IDLE_TIMEOUT_RANGE
-        if not low <= self.idle_timeout_seconds <= high:
+        _check_range("/idle_timeout_seconds", self.idle_timeout_seconds, IDLE_TIMEOUT_RANGE)
+        self._settle_tracking()
+        self._settle_hash()
+        if self.quic is not None and self.key.protocol is not Protocol.UDP:
+            raise InvalidError.field("/quic", "QUIC runs over UDP", hint="leave quic away, or make it a VIP of udp")
+
+    @property
+    def tracks_always(self) -> bool:
+        """Whether every flow is recorded."""
+        return self.tracking is Tracking.ALWAYS
+
+    def _settle_tracking(self) -> None:
+        needed = self.scheduler.is_per_connection
+        if self.tracking is None:
+            object.__setattr__(self, "tracking", Tracking.ALWAYS if needed else Tracking.AUTO)
+        elif needed and self.tracking is Tracking.AUTO:
             raise InvalidError.field(
-                "/idle_timeout_seconds",
-                f"idle_timeout_seconds is {self.idle_timeout_seconds}",
-                hint=f"give {low} to {high} seconds",
+                "/tracking",
+                f"{self.scheduler} chooses per connection, so every flow has to be recorded",
+                hint="leave tracking away or set it to always, or choose maglev or sh",
+            )
+
+    def _settle_hash(self) -> None:
+        if self.hash is None:
+            by_source = self.scheduler is Scheduler.SH
+            object.__setattr__(self, "hash", HashKind.SOURCE if by_source else HashKind.FIVE_TUPLE)
+        elif self.scheduler is Scheduler.SH and self.hash is not HashKind.SOURCE:
+            raise InvalidError.field(
+                "/hash", "sh is by source", hint="leave hash away or set it to source, or choose maglev"
             )
