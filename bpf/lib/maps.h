@@ -10,12 +10,25 @@
 #include "layout.h"
 #include "reasons.h"
 
-/* The two maps of maps are declared without what they hold: the pinned ones know it, and a bcc that is shown a table
- * of these sizes takes 15 seconds to compile instead of one.
+/* Maps of maps are declared without what they hold: the pinned ones know it, and a bcc that is shown a table of these
+ * sizes takes 15 seconds to compile instead of one.
  */
 
-/* All VIPs in one element of one inner map: the control plane swaps the whole index by one update here. */
+/* All VIPs of one address and port in one element of one inner map: the control plane swaps the whole index by one
+ * update here.
+ */
 BPF_TABLE_PINNED("array_of_maps", __u32, __u32, vip_index, 1, PIN_DIR "/vip_index");
+#ifdef WITH_IPV6
+BPF_TABLE_PINNED("array_of_maps", __u32, __u32, vip_index6, 1, PIN_DIR "/vip_index6");
+#endif
+
+/* All other VIPs: an LPM trie (key struct prefix4 or prefix6, value struct vip_rules), swapped whole like the index. */
+#ifdef WITH_WILDCARD
+BPF_TABLE_PINNED("array_of_maps", __u32, __u32, vip_prefixes, 1, PIN_DIR "/vip_prefixes");
+#ifdef WITH_IPV6
+BPF_TABLE_PINNED("array_of_maps", __u32, __u32, vip_prefixes6, 1, PIN_DIR "/vip_prefixes6");
+#endif
+#endif
 
 /* A table per VIP id, swapped whole. The inner array has one element, not TABLE_SIZE: the key is then a constant,
  * which the kernel turns into an address, and a slot is one load away from it.
@@ -24,11 +37,42 @@ BPF_TABLE_PINNED("array_of_maps", __u32, __u32, vip_tables, MAX_VIPS, PIN_DIR "/
 
 /* By backend id. An array, since the kernel inlines its lookup (4 ns against 25 of a hash map). */
 BPF_TABLE_PINNED("array", __u32, struct backend, backends, MAX_BACKENDS, PIN_DIR "/backends");
+#ifdef WITH_SCHEDULERS
+BPF_TABLE_PINNED("array", __u32, struct backend_load, backend_loads, MAX_BACKENDS, PIN_DIR "/backend_loads");
+#endif
+#ifdef WITH_QUIC
+BPF_TABLE_PINNED("hash", struct quic_key, __u32, quic_servers, MAX_BACKENDS, PIN_DIR "/quic_servers");
+#endif
 
 /* Flows of moving and pinned slots, and of VIPs that track always. Least recently used go first when it is full, so
  * that it never refuses a new one; the steady path does not touch it.
  */
 BPF_TABLE_PINNED("lru_hash", struct flow_key, struct flow, flows, MAX_FLOWS, PIN_DIR "/flows");
+#ifdef WITH_IPV6
+BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, flows6, MAX_FLOWS, PIN_DIR "/flows6");
+#endif
+
+/* Fragmented packets under way, of both families. */
+BPF_TABLE_PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 16384, PIN_DIR "/fragments");
+
+/* What a VIP lets in. Access lists of all VIPs are one element of one inner map, swapped whole. */
+#if defined(WITH_ACCESS) || defined(WITH_LIMITS)
+BPF_TABLE_PINNED("array", __u32, struct vip_guard, vip_guards, MAX_VIPS, PIN_DIR "/vip_guards");
+#endif
+#ifdef WITH_ACCESS
+BPF_TABLE_PINNED("array_of_maps", __u32, __u32, access4, 1, PIN_DIR "/access4");
+#ifdef WITH_IPV6
+BPF_TABLE_PINNED("array_of_maps", __u32, __u32, access6, 1, PIN_DIR "/access6");
+#endif
+#endif
+#ifdef WITH_LIMITS
+BPF_TABLE_PINNED("array", __u32, struct bucket, vip_buckets, MAX_VIPS, PIN_DIR "/vip_buckets");
+BPF_TABLE_PINNED("lru_hash", struct source_key, struct bucket, source_buckets, 262144,
+                 PIN_DIR "/source_buckets");
+#endif
+
+/* How soon the next answer to a packet that is too big may be made: a rate limit for each CPU. */
+BPF_TABLE_PINNED("percpu_array", __u32, __u64, answer_budget, 1, PIN_DIR "/answer_budget");
 
 /* Counters are per CPU: no lock, no cache line that moves between CPUs. */
 BPF_TABLE_PINNED("percpu_array", __u32, struct backend_counters, backend_stats, MAX_BACKENDS,
