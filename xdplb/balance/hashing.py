@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["HASH_SEED", "TABLE_SIZE", "flow_hash", "slot_of"]
+__all__ = ["HASH6_ODD", "HASH_SEED", "TABLE_SIZE", "flow_hash", "flow_hash6", "slot_of"]
 
 TABLE_SIZE = 65537
 """Slots of a table: a prime, so that every skip visits all of them."""
 
 HASH_SEED = 0x9E3779B97F4A7C15
 """The same everywhere: all balancers of a cluster must agree on the slot of a flow."""
+
+HASH6_ODD = 0x9FB21C651E98DF25
+"""What the upper half of an IPv6 address is multiplied by before the two halves are mixed."""
 
 
 def flow_hash(
@@ -20,16 +23,31 @@ def flow_hash(
     destination_port: ArrayLike,
     hash_source: bool = False,
 ) -> NDArray[np.uint64]:
-    """Return the 64-bit hash of each flow. Addresses and ports are numbers in host order, scalars or columns.
+    """Return the 64-bit hash of each IPv4 flow. Addresses and ports are numbers in host order, scalars or columns.
 
     With `hash_source` it depends on the client's address alone.
     """
     # The program reads the bytes as they lie in the packet, which on a little-endian CPU turns their order round.
     key = np.atleast_1d(np.asarray(source, np.uint32)).byteswap().astype(np.uint64)
     if not hash_source:
-        ports = np.asarray(source_port, np.uint16).byteswap().astype(np.uint64)
-        ports = ports | np.asarray(destination_port, np.uint16).byteswap().astype(np.uint64) << np.uint64(16)
-        key = key | ports << np.uint64(32)
+        key = key | _ports(source_port, destination_port)
+    return _mix(key ^ np.uint64(HASH_SEED))
+
+
+def flow_hash6(
+    source: ArrayLike,
+    source_port: ArrayLike,
+    destination_port: ArrayLike,
+    hash_source: bool = False,
+) -> NDArray[np.uint64]:
+    """Return the 64-bit hash of each IPv6 flow, as `flow_hash` does.
+
+    An address is two numbers of 64 bits, the upper half first: `source` has shape (2,) or (n, 2).
+    """
+    halves = np.atleast_2d(np.asarray(source, np.uint64)).byteswap()
+    key = halves[:, 0] * np.uint64(HASH6_ODD) ^ halves[:, 1]
+    if not hash_source:
+        key = key ^ _ports(source_port, destination_port)
     return _mix(key ^ np.uint64(HASH_SEED))
 
 
@@ -37,6 +55,14 @@ def slot_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """Return the slot, 0 to TABLE_SIZE - 1, of each hash: its high half, scaled."""
     slots: NDArray[np.uint64] = (hashes >> np.uint64(32)) * np.uint64(TABLE_SIZE) >> np.uint64(32)
     return slots.astype(np.uint32)
+
+
+def _ports(source_port: ArrayLike, destination_port: ArrayLike) -> NDArray[np.uint64]:
+    """Return both ports as they lie in the packet, in the upper half of a word."""
+    source = np.asarray(source_port, np.uint16).byteswap().astype(np.uint64)
+    destination = np.asarray(destination_port, np.uint16).byteswap().astype(np.uint64)
+    ports: NDArray[np.uint64] = (source | destination << np.uint64(16)) << np.uint64(32)
+    return ports
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
