@@ -3,7 +3,7 @@
  * A change to anything in this file changes LAYOUT_VERSION: a daemon that finds maps of another version pinned
  * refuses to adopt them.
  *
- * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS and VIP_GROUPS come in as -D flags: the program is compiled when it is loaded, and
+ * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is loaded, and
  * for what it has to do: what only some configurations need stands behind WITH_* (xdplb/dataplane/features.py).
  */
 #ifndef XDPLB_LAYOUT_H
@@ -23,6 +23,8 @@
 #define VIP_HASH_SOURCE 0x02  /* the slot depends on the client's address only */
 #define VIP_ACCESS 0x04       /* its sources are looked up in the access lists */
 #define VIP_LIMITED 0x08      /* rate limits hold for it */
+#define VIP_ALIAS                                                                                            \
+	0x10 /* for the control plane alone: the scheduler is called sh, wrr or wlc, not maglev, rr or lc */
 
 #define SCHEDULER_HASH 0     /* the flow's hash picks the slot */
 #define SCHEDULER_ROTATION 1 /* rr, wrr: each new flow takes the next slot */
@@ -53,11 +55,12 @@ struct vip_index {
 	struct vip_entry entries[VIP_GROUPS * VIP_GROUP_SIZE];
 };
 
-/* The same for IPv6. A key is of three words: the address's halves as they lie in memory, and port and protocol as in
- * vip_entry's upper half. Each has an odd multiplier of its own; the group is the upper bits of the sum of the products.
+/* The same for IPv6. A key is of three words: the address's halves as numbers (swapped to host order: what differs
+ * between neighbours must lie low, to reach all upper bits of a product), and port and protocol as in vip_entry's upper
+ * half. Each has an odd multiplier of its own; the group is the upper bits of the sum of the products.
  */
 struct vip6_entry {
-	__u64 address[2];
+	__u64 address[2]; /* as they lie in the header */
 	__be16 port;
 	__u8 protocol;
 	__u8 unused;
@@ -68,7 +71,7 @@ struct vip6_entry {
 struct vip6_index {
 	__u64 seeds[3];
 	__u64 unused;
-	struct vip6_entry entries[VIP_GROUPS * VIP_GROUP_SIZE];
+	struct vip6_entry entries[VIP_GROUPS6 * VIP_GROUP_SIZE];
 };
 
 /* VIPs of several ports or addresses: an LPM trie by address, asked where the index has no answer. A prefix's rules are
@@ -140,6 +143,8 @@ struct vip_table {
 #define BACKEND_QINQ 0x04
 #define BACKEND_VLAN_AD 0x08   /* the outer tag's type is 0x88a8, not 0x8100 */
 #define BACKEND_VLAN_KEEP 0x10 /* the tags of the frame stay as they came in */
+#define BACKEND_IPV6 0x20      /* for the control plane alone: its address is of IPv6, in `v6` for DR too */
+#define BACKEND_INNER6 0x40    /* for the control plane alone: its VIP is of IPv6 */
 
 struct backend {
 	__u8 destination_mac[6];
@@ -173,7 +178,7 @@ struct backend {
 struct backend_load {
 	__u64 flows;
 	__u32 weight;
-	__u32 unused;
+	__u32 server_id_bytes; /* for the control plane alone: of its key in quic_servers, 0 for none */
 };
 
 /* A backend by the server ID in a QUIC connection ID; the value is the backend's id. */
@@ -183,7 +188,11 @@ struct quic_key {
 	__u32 unused;
 };
 
-/* --- flows -----------------------------------------------------------------------------------------------------*/
+/* --- flows -----------------------------------------------------------------------------------------------------
+ *
+ * A record lies in `probation` (or probation6) until its flow has sent another packet than a SYN after it was made, then
+ * in `flows` (or flows6); never in both. What only sends first packets thus evicts nothing but its like.
+ */
 struct flow_key {
 	__be32 source;
 	__be32 destination;
@@ -244,6 +253,8 @@ struct vip_guard {
 	__u64 packet_cost;
 	__u64 flow_cost;
 	__u32 access_list; /* its number in the masks below */
+	__u32 rates
+		[4]; /* for the control plane alone: what the costs were made from, per second, in their order */
 	__u32 unused;
 };
 
@@ -303,7 +314,7 @@ struct vip_counters {
 	__u64 bytes;
 	__u64 new_flows;
 	__u64 at_risk; /* packets of old connections that no record could place, see docs/connections.md */
-	__u64 records; /* added to the flow tables; what is not there any more and was not deleted was evicted */
+	__u64 records; /* added to flows and flows6; what is not there any more and was not deleted was evicted */
 };
 
 /* --- meta --------------------------------------------------------------------------------------------------------
@@ -317,6 +328,8 @@ struct meta {
 	__u32 backends;
 	__u32 flows;
 	__u64 program_hash; /* of the source and its flags, see source.py */
+	__u64 explain_hash; /* the same of the program that explains */
+	__u64 features;     /* of the program and its maps: a bit each, in the order of features.py */
 };
 
 #endif

@@ -52,6 +52,16 @@ BPF_TABLE_PINNED("lru_hash", struct flow_key, struct flow, flows, MAX_FLOWS, PIN
 BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, flows6, MAX_FLOWS, PIN_DIR "/flows6");
 #endif
 
+/* Where a flow's record lies until the flow has sent more than its first packet: a flood of first packets turns this
+ * over, and evicts nobody who is open. Tables of their own, since an LRU would evict an open connection that is slower
+ * than the flood.
+ */
+BPF_TABLE_PINNED("lru_hash", struct flow_key, struct flow, probation, MAX_FLOWS / 4, PIN_DIR "/probation");
+#ifdef WITH_IPV6
+BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, probation6, MAX_FLOWS / 4,
+                 PIN_DIR "/probation6");
+#endif
+
 /* Fragmented packets under way, of both families. */
 BPF_TABLE_PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 16384, PIN_DIR "/fragments");
 
