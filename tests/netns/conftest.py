@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from xdplb.dataplane.loader import pass_program
+from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import Lab
 
 from .balancer import Balancer

@@ -35,13 +35,13 @@ class HostDecap:
 
     def up(self, interface: str) -> None:
         """Unwrap on this NIC what comes to any address of this host's NICs."""
-        from xdplb.dataplane.loader import decap_up
+        from xdplb.dataplane.single import decap_up
 
         decap_up(interface, self._pin_dir, _host_addresses())
 
     def down(self, interface: str) -> None:
         """Unwrap no more; no error where it does not."""
-        from xdplb.dataplane.loader import decap_down
+        from xdplb.dataplane.single import decap_down
 
         decap_down(interface, self._pin_dir)
 
@@ -101,7 +101,7 @@ def up(
     if dry_run:
         tell_dry_run([] if already else [f"IPIP is unwrapped on {interface}"], as_json=as_json)
         return
-    from xdplb.dataplane.loader import decap_up
+    from xdplb.dataplane.single import decap_up
 
     attached = decap_up(interface, pin_dir, frozenset(addresses) or _host_addresses(), mode=mode)
     if as_json:
@@ -122,7 +122,7 @@ def down(*, interface: str, pin_dir: Path, dry_run: bool, as_json: bool) -> None
         is_up = HostDecap(pin_dir).is_up(interface)
         tell_dry_run([f"IPIP is no longer unwrapped on {interface}"] if is_up else [], as_json=as_json)
         return
-    from xdplb.dataplane.loader import decap_down
+    from xdplb.dataplane.single import decap_down
 
     removed = decap_down(interface, pin_dir)
     if as_json:

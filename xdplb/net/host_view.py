@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from ipaddress import IPv4Address
 
+from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import Resolution
 
+from .links import nics_below_vlans
 from .probing import ProbeSchedule
-from .resolve import NeighbourKey, neighbour_key, resolve, why_unreachable
+from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
 from .rtmessages import (
-    AddressChange,
+    AddressInfo,
     Event,
     LinkGone,
     LinkInfo,
@@ -37,47 +38,55 @@ class HostView:
         self._requests = requests
         self._links: dict[int, LinkInfo] = {}
         self._neighbours: dict[NeighbourKey, Neighbour] = {}
-        self._routes: dict[IPv4Address, Route | Unreachable] = {}
-        self._users: dict[NeighbourKey, set[IPv4Address]] = {}
+        self._routes: dict[IPAddress, Route | Unreachable] = {}
+        self._users: dict[NeighbourKey, set[IPAddress]] = {}
         self._refused: dict[NeighbourKey, int] = {}
-        self._left_by: dict[IPv4Address, int] = {}
+        self._unready: dict[tuple[int, IPAddress], AddressInfo] = {}
+        self._left_by: dict[IPAddress, int] = {}
         self._probes = ProbeSchedule()
-        self.resolutions: dict[IPv4Address, Resolution] = {}
+        self.resolutions: dict[IPAddress, Resolution] = {}
 
-    def resync(self) -> set[IPv4Address]:
+    def resync(self) -> set[IPAddress]:
         """Read everything again: at the start, and after the kernel had to drop events."""
         self._links = {link.ifindex: link for link in self._requests.links()}
+        self._unready.clear()
+        for address in self._requests.addresses():
+            self._apply_address(address)
         found = self._requests.neighbours()
-        for ifindex, address in self._neighbours.keys() - {(entry.ifindex, entry.address) for entry in found}:
-            self._apply_neighbour(Neighbour(ifindex, address, NeighbourState.NONE, None), self._neighbours)
+        for key in self._neighbours.keys() - {(entry.ifindex, entry.address) for entry in found}:
+            self._apply_neighbour(Neighbour(*key, NeighbourState.NONE, None), self._neighbours)
         for entry in found:
             self._apply_neighbour(entry, self._neighbours)
         return self._look_up(list(self._routes))
 
-    def watch(self, addresses: frozenset[IPv4Address]) -> set[IPv4Address]:
+    def watch(self, addresses: frozenset[IPAddress]) -> set[IPAddress]:
         """Watch these addresses and no others."""
         for address in self._routes.keys() - addresses:
             self._set_route(address, None)
             del self._routes[address]
             self._left_by.pop(address, None)
             self.resolutions.pop(address, None)
-        return self._look_up(sorted(addresses - self._routes.keys()))
+        return self._look_up(list(addresses - self._routes.keys()))
 
-    def apply(self, events: Sequence[Event]) -> set[IPv4Address]:
+    def apply(self, events: Sequence[Event]) -> set[IPAddress]:
         """Take in events of the kernel, in their order."""
-        stale_routes: set[IPv4Address] = set()
-        touched: set[IPv4Address] = set()
+        stale_routes: set[IPAddress] = set()
+        touched: set[IPAddress] = set()
         earlier = dict(self._neighbours)
         for event in events:
             if isinstance(event, Neighbour):
                 touched |= self._apply_neighbour(event, earlier)
             elif isinstance(event, RouteChange):
                 stale_routes |= self._within(event)
-            elif isinstance(event, AddressChange) or self._apply_link(event):
+            elif self._apply_address(event) if isinstance(event, AddressInfo) else self._apply_link(event):
                 stale_routes |= self._routes.keys()
-        return self._look_up(sorted(stale_routes)) | self._refresh(touched)
+        return self._look_up(list(stale_routes)) | self._refresh(touched)
 
-    def probe(self, now: float) -> tuple[set[IPv4Address], float]:
+    def vlan_nics(self) -> frozenset[str]:
+        """Return the names of the NICs that VLAN devices stand on."""
+        return nics_below_vlans(self._links.values())
+
+    def probe(self, now: float) -> tuple[set[IPAddress], float]:
         """Have the kernel ask for MACs that are due; return what changed and when to call again (as `now`)."""
         probes, wake = self._probes.due(now, self._users, self._neighbours)
         before, self._refused = self._refused, {key: e for key, e in self._refused.items() if key in self._users}
@@ -88,6 +97,14 @@ class HostView:
         changed = {key for key in self._users if before.get(key) != self._refused.get(key)}
         return self._refresh({address for key in changed for address in self._users[key]}), wake
 
+    def _apply_address(self, event: AddressInfo) -> bool:
+        """Note an address that may not be used yet, for the reasons' sake; return whether routes may have changed."""
+        key = (event.ifindex, event.address.ip)
+        self._unready.pop(key, None)
+        if (event.tentative or event.duplicate) and not event.gone:
+            self._unready[key] = event
+        return True
+
     def _apply_link(self, event: LinkInfo | LinkGone) -> bool:
         """Return whether routes may have changed: the kernel does not announce those that go with a link."""
         before = self._links.pop(event.ifindex, None)
@@ -96,7 +113,7 @@ class HostView:
         self._links[event.ifindex] = event
         return before is None or replace(before, xdp_id=0, xdp_mode=None) != replace(event, xdp_id=0, xdp_mode=None)
 
-    def _apply_neighbour(self, event: Neighbour, earlier: Mapping[NeighbourKey, Neighbour]) -> set[IPv4Address]:
+    def _apply_neighbour(self, event: Neighbour, earlier: Mapping[NeighbourKey, Neighbour]) -> set[IPAddress]:
         """Keep the last MAC of an entry that the kernel collected or asks for again, until it fails.
 
         `earlier` is the table before this batch of events: an entry deleted by hand is announced as failed just before.
@@ -112,17 +129,17 @@ class HostView:
             del self._neighbours[key]
         return self._users.get(key, set())
 
-    def _within(self, change: RouteChange) -> AbstractSet[IPv4Address]:
-        if change.network is None or change.network.prefixlen == 0:
+    def _within(self, change: RouteChange) -> AbstractSet[IPAddress]:
+        if change.network is None:
             return self._routes.keys()
         return {address for address in self._routes if address in change.network}
 
-    def _look_up(self, addresses: Sequence[IPv4Address]) -> set[IPv4Address]:
+    def _look_up(self, addresses: Sequence[IPAddress]) -> set[IPAddress]:
         for address, route in zip(addresses, self._requests.routes(addresses), strict=True):
             self._set_route(address, route)
         return self._refresh(addresses)
 
-    def _set_route(self, address: IPv4Address, route: Route | Unreachable | None) -> None:
+    def _set_route(self, address: IPAddress, route: Route | Unreachable | None) -> None:
         """Set the route to `address` and note whose neighbour entry it uses now."""
         before, after = neighbour_key(address, self._routes.get(address)), neighbour_key(address, route)
         if route is not None:
@@ -137,8 +154,8 @@ class HostView:
             if after is not None:
                 self._users.setdefault(after, set()).add(address)
 
-    def _refresh(self, addresses: Iterable[IPv4Address]) -> set[IPv4Address]:
-        changed: set[IPv4Address] = set()
+    def _refresh(self, addresses: Iterable[IPAddress]) -> set[IPAddress]:
+        changed: set[IPAddress] = set()
         for address in addresses:
             resolution = self._resolve(address)
             if self.resolutions.get(address) != resolution:
@@ -146,9 +163,10 @@ class HostView:
                 changed.add(address)
         return changed
 
-    def _resolve(self, address: IPv4Address) -> Resolution:
+    def _resolve(self, address: IPAddress) -> Resolution:
         route = self._routes.get(address)
         if isinstance(route, Unreachable):
             link = self._links.get(self._left_by.get(address, 0))
             return Resolution(None, why_unreachable(address, route, link))
-        return resolve(address, route, self._links, self._neighbours, self._refused)
+        tables = Tables(self._links, self._neighbours, self._refused, self._unready.values())
+        return resolve(address, route, tables)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
 
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import NotFoundError, PlatformError
 
 from . import ethtool
+from .rtmessages import IPInterface, LinkInfo
 from .rtnetlink import RequestSocket
 
-__all__ = ["Link", "XdpAttachment", "addresses", "holders", "host_addresses", "link", "names"]
+__all__ = [
+    "Link",
+    "XdpAttachment",
+    "addresses",
+    "holders",
+    "host_addresses",
+    "link",
+    "names",
+    "nics_below_vlans",
+    "vlan_devices",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +74,45 @@ def names() -> list[str]:
         return [entry.name for entry in requests.links()]
 
 
-def addresses(ifname: str) -> list[IPv4Interface]:
-    """Return the IPv4 addresses of one interface, in the kernel's order. Raises NotFoundError."""
+def vlan_devices(interfaces: Collection[str]) -> list[str]:
+    """Return the names of the VLAN devices that stand on these interfaces, directly or on one another."""
+    with _requests() as requests:
+        there = {entry.ifindex: entry for entry in requests.links()}
+    return [entry.name for entry in there.values() if _nic_below(entry, there) in interfaces]
+
+
+def nics_below_vlans(there: Collection[LinkInfo]) -> frozenset[str]:
+    """Return the names of the interfaces that VLAN devices stand on in the end: tagged frames may come in by them."""
+    by_index = {entry.ifindex: entry for entry in there}
+    return frozenset(name for entry in there if (name := _nic_below(entry, by_index)) is not None)
+
+
+def _nic_below(entry: LinkInfo, there: Mapping[int, LinkInfo]) -> str | None:
+    """Return the interface below a VLAN device and those it stands on; None for any other, or where it is not here."""
+    below: LinkInfo | None = entry
+    while below is not None and below.vlan is not None:
+        below = there.get(below.lower)
+    return None if below is None or below is entry else below.name
+
+
+def addresses(ifname: str) -> list[IPInterface]:
+    """Return the addresses of one interface, those of IPv4 first. Raises NotFoundError."""
     ifindex = link(ifname).ifindex
     with _requests() as requests:
-        return [address for index, address in requests.addresses() if index == ifindex]
+        return [found.address for found in requests.addresses() if found.ifindex == ifindex]
 
 
-def holders(address: IPv4Address) -> list[str]:
+def holders(address: IPAddress) -> list[str]:
     """Return the names of the interfaces that have this address."""
     with _requests() as requests:
-        indexes = {index for index, found in requests.addresses() if found.ip == address}
+        indexes = {found.ifindex for found in requests.addresses() if found.address.ip == address}
         return [entry.name for entry in requests.links() if entry.ifindex in indexes]
 
 
-def host_addresses() -> frozenset[IPv4Address]:
-    """Return every IPv4 address of this host (of this network namespace), loopback's too."""
+def host_addresses() -> frozenset[IPAddress]:
+    """Return every address of this host (of this network namespace), loopback's too."""
     with _requests() as requests:
-        return frozenset(address.ip for _, address in requests.addresses())
+        return frozenset(found.address.ip for found in requests.addresses())
 
 
 @contextlib.contextmanager

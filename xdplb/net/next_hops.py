@@ -10,9 +10,9 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from typing import Protocol
 
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
 
@@ -21,8 +21,8 @@ from .rtnetlink import EventSocket, RequestSocket
 
 __all__ = ["NextHopSource", "NextHops", "OnChange"]
 
-OnChange = Callable[[frozenset[IPv4Address]], None]
-"""Called in the event loop with the addresses whose resolution changed."""
+OnChange = Callable[[frozenset[IPAddress]], None]
+"""Called in the event loop with the addresses whose resolution changed; none where only `vlan_nics` did."""
 
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
@@ -42,12 +42,16 @@ class NextHopSource(Protocol):
         """End; no call of `on_change` after this returns."""
         ...
 
-    def watch(self, addresses: frozenset[IPv4Address]) -> None:
+    def watch(self, addresses: frozenset[IPAddress]) -> None:
         """Watch these addresses instead of those before; what is found comes through `on_change`."""
         ...
 
-    def lookup(self, address: IPv4Address) -> Resolution:
+    def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known now, without blocking."""
+        ...
+
+    def vlan_nics(self) -> frozenset[str]:
+        """Return the names of the NICs that VLAN devices stand on, so that tagged frames may come in by them."""
         ...
 
 
@@ -55,7 +59,7 @@ class NextHops:
     """A NextHopSource over rtnetlink, for the network namespace of the thread that calls `start`."""
 
     def __init__(self) -> None:
-        self._wanted: frozenset[IPv4Address] = frozenset()
+        self._wanted: frozenset[IPAddress] = frozenset()
         self._reader: _Reader | None = None
 
     async def start(self, on_change: OnChange) -> None:
@@ -74,16 +78,20 @@ class NextHops:
             reader, self._reader = self._reader, None
             await asyncio.to_thread(reader.stop)
 
-    def watch(self, addresses: frozenset[IPv4Address]) -> None:
+    def watch(self, addresses: frozenset[IPAddress]) -> None:
         """Watch these addresses instead of those before. The first answers come within milliseconds."""
         self._wanted = addresses
         if self._reader is not None:
             self._reader.watch(addresses)
 
-    def lookup(self, address: IPv4Address) -> Resolution:
+    def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known now, without blocking."""
         known = self._reader.resolutions.get(address) if self._reader is not None else None
         return known or Resolution(None, f"the way to {address} has not been looked up yet")
+
+    def vlan_nics(self) -> frozenset[str]:
+        """Return the names of the NICs that VLAN devices stand on; none before `start`."""
+        return self._reader.vlan_nics if self._reader is not None else frozenset()
 
 
 class _Reader:
@@ -94,12 +102,13 @@ class _Reader:
         self._events, self._requests = EventSocket(), RequestSocket()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._view = HostView(self._requests)
-        self._wanted: frozenset[IPv4Address] = frozenset()
-        self._watched: frozenset[IPv4Address] = frozenset()
+        self._wanted: frozenset[IPAddress] = frozenset()
+        self._watched: frozenset[IPAddress] = frozenset()
         self._resync_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
-        self.resolutions: dict[IPv4Address, Resolution] = {}
+        self.resolutions: dict[IPAddress, Resolution] = {}
+        self.vlan_nics: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Read all once, and go on in the thread. Blocks for the first reading; raises PlatformError if that fails."""
@@ -109,7 +118,7 @@ class _Reader:
             raise PlatformError(f"the kernel's tables cannot be read: {error.strerror}") from error
         self._thread.start()
 
-    def watch(self, addresses: frozenset[IPv4Address]) -> None:
+    def watch(self, addresses: frozenset[IPAddress]) -> None:
         """Set what to watch; may be called from any thread."""
         self._wanted = addresses
         os.eventfd_write(self._wake_fd, 1)
@@ -162,12 +171,13 @@ class _Reader:
         self._publish(probed)
         return min(wake, self._resync_at)
 
-    def _publish(self, changed: set[IPv4Address]) -> None:
-        if changed:
-            self.resolutions = dict(self._view.resolutions)
+    def _publish(self, changed: set[IPAddress]) -> None:
+        vlan_nics = self._view.vlan_nics()
+        if changed or vlan_nics != self.vlan_nics:
+            self.resolutions, self.vlan_nics = dict(self._view.resolutions), vlan_nics
             with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
                 self._loop.call_soon_threadsafe(self._tell, frozenset(changed))
 
-    def _tell(self, changed: frozenset[IPv4Address]) -> None:
+    def _tell(self, changed: frozenset[IPAddress]) -> None:
         if not self._stopping:
             self._on_change(changed)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
-from ipaddress import IPv4Address
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
-from xdplb.model.next_hop import NextHop, Resolution
+from xdplb.model.address import IPAddress
+from xdplb.model.next_hop import NextHop, Resolution, VlanTag
 
-from .rtmessages import LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
+from .rtmessages import AddressInfo, LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
 
-__all__ = ["NeighbourKey", "neighbour_key", "resolve", "why_unreachable"]
+__all__ = ["NeighbourKey", "Tables", "neighbour_key", "resolve", "why_unreachable"]
 
-NeighbourKey = tuple[int, IPv4Address]
+NeighbourKey = tuple[int, IPAddress]
 """The interface's index and the address asked for on it."""
+
+MOST_TAGS = 2
 
 _NO_ROUTE = {
     errno.ENETUNREACH: "there is no route to {0}",
@@ -24,49 +27,57 @@ _NO_ROUTE = {
 }
 
 
-def neighbour_key(address: IPv4Address, route: Route | Unreachable | None) -> NeighbourKey | None:
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the kernel knows: links by index, neighbours, and addresses that are tentative or duplicates.
+
+    `refused` has the errno of neighbours that the kernel would not ask for.
+    """
+
+    links: Mapping[int, LinkInfo]
+    neighbours: Mapping[NeighbourKey, Neighbour]
+    refused: Mapping[NeighbourKey, int]
+    unready: Collection[AddressInfo] = ()
+
+
+def neighbour_key(address: IPAddress, route: Route | Unreachable | None) -> NeighbourKey | None:
     """Return the neighbour whose MAC frames to `address` need, None where no neighbour is involved."""
-    if not isinstance(route, Route) or route.kind != RouteKind.UNICAST or route.foreign_gateway:
+    if not isinstance(route, Route) or route.kind != RouteKind.UNICAST:
         return None
     return route.ifindex, route.gateway or address
 
 
-def resolve(
-    address: IPv4Address,
-    route: Route | None,
-    links: Mapping[int, LinkInfo],
-    neighbours: Mapping[NeighbourKey, Neighbour],
-    refused: Mapping[NeighbourKey, int],
-) -> Resolution:
-    """Return the next hop for `address`, or the reason as a sentence for a backend's status.
-
-    `refused` has the errno of neighbours that the kernel would not ask for.
-    """
+def resolve(address: IPAddress, route: Route | None, tables: Tables) -> Resolution:
+    """Return the next hop for `address`, or the reason as a sentence for a backend's status."""
     key = neighbour_key(address, route)
     if key is None or route is None:
         return Resolution(None, _why_no_neighbour(address, route))
-    link = links.get(route.ifindex)
-    if link is None or not (link.up and link.carrier and link.ethernet):
-        return Resolution(None, _why_not_link(address, link, route.ifindex))
-    if route.source is None:
-        return Resolution(None, f"{link.name} has no IPv4 address to reach {address} from")
-    neighbour = neighbours.get(key)
+    stack = _stack(tables.links, route.ifindex)
+    reason = _why_not_stack(address, stack, route.ifindex)
+    if reason:
+        return Resolution(None, reason)
+    link, nic = stack[0], stack[-1]
+    if route.source is None or (route.source.version == 6 and route.source.is_link_local):
+        return Resolution(None, _why_no_source(address, link, tables.unready))
+    neighbour = tables.neighbours.get(key)
     if neighbour is None or neighbour.mac is None or len(neighbour.mac) != 6:
-        return Resolution(None, _why_not_neighbour(address, route, link, neighbour, refused.get(key, 0)))
+        return Resolution(None, _why_not_neighbour(address, key, link, neighbour, tables.refused.get(key, 0)))
+    mtu = min(entry.mtu for entry in stack)
     return Resolution(
         NextHop(
             destination_mac=neighbour.mac,
             source_mac=link.mac,
-            interface=link.name,
-            ifindex=link.ifindex,
-            mtu=min(link.mtu, route.mtu or link.mtu),
+            interface=nic.name,
+            ifindex=nic.ifindex,
+            mtu=min(mtu, route.mtu or mtu),
             source=route.source,
             gateway=route.gateway,
+            tags=_tags(stack),
         )
     )
 
 
-def why_unreachable(address: IPv4Address, route: Unreachable, last_link: LinkInfo | None) -> str:
+def why_unreachable(address: IPAddress, route: Unreachable, last_link: LinkInfo | None) -> str:
     """Return the sentence for an address without a route; `last_link` is the interface its last route had."""
     reason = _NO_ROUTE.get(route.error, "the kernel has no route to {0}").format(address)
     if last_link is not None and not (last_link.up and last_link.carrier):
@@ -74,36 +85,77 @@ def why_unreachable(address: IPv4Address, route: Unreachable, last_link: LinkInf
     return reason
 
 
+def _stack(links: Mapping[int, LinkInfo], ifindex: int) -> list[LinkInfo]:
+    """Return the interface and, as long as they are VLAN devices, those below it; the last may be missing."""
+    stack: list[LinkInfo] = []
+    while (link := links.get(ifindex)) is not None and len(stack) <= MOST_TAGS + 1:
+        stack.append(link)
+        if link.vlan is None:
+            break
+        ifindex = link.lower
+    return stack
+
+
+def _tags(stack: list[LinkInfo]) -> tuple[VlanTag, ...]:
+    """Return the tags, the outer one first: that of the VLAN device next to the NIC."""
+    return tuple(link.vlan for link in reversed(stack) if link.vlan is not None)
+
+
 def _state(link: LinkInfo) -> str:
     return "has no carrier" if link.up else "is down"
 
 
-def _why_no_neighbour(address: IPv4Address, route: Route | None) -> str:
+def _why_no_neighbour(address: IPAddress, route: Route | None) -> str:
     if route is None:
         return f"the route to {address} has not been looked up yet"
     if route.kind == RouteKind.LOCAL:
         return f"{address} is an address of this host itself"
-    if route.foreign_gateway:
-        return f"the route to {address} has an IPv6 gateway, which this version does not support"
+    if route.kind == RouteKind.ANYCAST:
+        return f"{address} is an anycast address of this host's network, which stands for its routers"
     return f"{address} is a broadcast or multicast address here"
 
 
-def _why_not_link(address: IPv4Address, link: LinkInfo | None, ifindex: int) -> str:
-    if link is None:
+def _why_not_stack(address: IPAddress, stack: list[LinkInfo], ifindex: int) -> str:
+    """Return what is wrong with the interface and those below it; empty where nothing is."""
+    if not stack:
         return f"the interface to {address} (index {ifindex}) is gone"
-    if not link.ethernet:
-        return f"{address} is reached by {link.name}, which is not an Ethernet interface"
-    return f"{link.name}, which leads to {address}, {_state(link)}"
+    for link in stack:
+        if not link.ethernet:
+            return f"{address} is reached by {link.name}, which is not an Ethernet interface"
+        if not (link.up and link.carrier):
+            return f"{link.name}, which leads to {address}, {_state(link)}"
+    if len(_tags(stack)) > MOST_TAGS:
+        return f"{stack[0].name}, which leads to {address}, is a VLAN in more than one other VLAN"
+    if stack[-1].vlan is not None:
+        return f"{stack[-1].name}, which leads to {address}, is a VLAN on a NIC of another network namespace"
+    return ""
+
+
+def _why_no_source(address: IPAddress, link: LinkInfo, unready: Collection[AddressInfo]) -> str:
+    family = f"IPv{address.version}"
+    for found in unready:
+        if found.ifindex == link.ifindex and found.address.version == address.version:
+            if found.duplicate:
+                return f"another host has {found.address.ip} of {link.name} too: nothing is sent from it to {address}"
+            if not found.address.is_link_local:
+                return f"{link.name} still tries whether another host has its address {found.address.ip}"
+    only = " but its link-local one" if address.version == 6 else ""
+    return f"{link.name} has no {family} address{only} to reach {address} from"
 
 
 def _why_not_neighbour(
-    address: IPv4Address, route: Route, link: LinkInfo, neighbour: Neighbour | None, refused: int
+    address: IPAddress, key: NeighbourKey, link: LinkInfo, neighbour: Neighbour | None, refused: int
 ) -> str:
-    who = f"{address}" if route.gateway is None else f"the gateway {route.gateway} to {address}"
+    asked = key[1]
+    who = f"{address}" if asked == address else f"the gateway {asked} to {address}"
+    table, protocol = ("ipv4", "ARP") if asked.version == 4 else ("ipv6", "neighbour discovery")
     if refused == errno.ENOBUFS:
-        return f"the kernel's neighbour table has no room for {who}: raise net.ipv4.neigh.default.gc_thresh3"
+        return f"the kernel's neighbour table has no room for {who}: raise net.{table}.neigh.default.gc_thresh3"
+    if refused == errno.EINVAL and asked.version == 6:
+        return f"{link.name} has IPv6 switched off (net.ipv6.conf.{link.name}.disable_ipv6), which {who} needs"
     if refused:
-        return f"the kernel refuses to send ARP to {who} on {link.name}: {os.strerror(refused)}"
+        return f"the kernel refuses to ask for {who} by {protocol} on {link.name}: {os.strerror(refused)}"
     if neighbour is not None and neighbour.state & NeighbourState.FAILED:
-        return f"{who} does not answer ARP on {link.name}"
-    return f"waiting for an ARP answer from {who} on {link.name}"
+        return f"{who} does not answer {protocol} on {link.name}"
+    article = "an ARP answer" if asked.version == 4 else "an answer to neighbour discovery"
+    return f"waiting for {article} from {who} on {link.name}"

@@ -8,14 +8,18 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from enum import IntFlag
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any
 
 from pyroute2.netlink import rtnl
 
+from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.next_hop import VlanTag
+
 __all__ = [
-    "AddressChange",
+    "AddressInfo",
     "Event",
+    "IPInterface",
     "LinkGone",
     "LinkInfo",
     "Neighbour",
@@ -24,15 +28,21 @@ __all__ = [
     "RouteChange",
     "RouteKind",
     "Unreachable",
+    "parse_address",
     "parse_event",
     "parse_link",
     "parse_neighbour",
     "parse_route",
 ]
 
+IPInterface = IPv4Interface | IPv6Interface
+
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
 ARPHRD_ETHER = 1
+IFA_F_DADFAILED = 0x08
+IFA_F_TENTATIVE = 0x40
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
 XDP_MODES = {"xdp": "native", "xdpgeneric": "skb", "xdpoffload": "offload", "xdpmulti": "multi"}
 """pyroute2's words for how a program is attached, and ours."""
 
@@ -53,7 +63,11 @@ class NeighbourState(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """An interface: `up` is what was asked, `carrier` what is so; `xdp_id` 0 means no XDP program."""
+    """An interface: `up` is what was asked, `carrier` what is so; `xdp_id` 0 means no XDP program.
+
+    `vlan` is set for a VLAN device: the tag of its frames, and in `lower` the index of the interface they leave by, 0
+    where that is in another namespace.
+    """
 
     ifindex: int
     name: str
@@ -64,6 +78,8 @@ class LinkInfo:
     ethernet: bool
     xdp_id: int = 0
     xdp_mode: str | None = None
+    vlan: VlanTag | None = None
+    lower: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +94,34 @@ class Neighbour:
     """An entry of the neighbour table; `mac` is None unless the kernel holds one."""
 
     ifindex: int
-    address: IPv4Address
+    address: IPAddress
     state: NeighbourState
     mac: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
-class AddressChange:
-    """An address came to, or left, an interface."""
+class AddressInfo:
+    """An address of an interface, or one that left it (`gone`).
+
+    One of IPv6 is `tentative` until no other host turned out to have it (duplicate address detection), for good if one
+    did.
+    """
 
     ifindex: int
+    address: IPInterface
+    tentative: bool = False
+    duplicate: bool = False
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
     """Routes to `network` may have changed; None says any route may have."""
 
-    network: IPv4Network | None
+    network: IPNetwork | None
 
 
-Event = LinkInfo | LinkGone | Neighbour | AddressChange | RouteChange
+Event = LinkInfo | LinkGone | Neighbour | AddressInfo | RouteChange
 
 
 class RouteKind(IntFlag):
@@ -106,19 +130,22 @@ class RouteKind(IntFlag):
     UNICAST = 1
     LOCAL = 2
     BROADCAST = 3
+    ANYCAST = 4
     MULTICAST = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the kernel would send a packet; `gateway` None means on link, `mtu` None the link's."""
+    """Where the kernel would send a packet; `gateway` None means on link, `mtu` None the link's.
+
+    The gateway of a route of IPv4 may be of IPv6 (RFC 5549).
+    """
 
     kind: int
     ifindex: int
-    gateway: IPv4Address | None
-    source: IPv4Address | None
+    gateway: IPAddress | None
+    source: IPAddress | None
     mtu: int | None = None
-    foreign_gateway: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +164,7 @@ def parse_link(message: Any) -> LinkInfo:
     xdp = message.get_attr("IFLA_XDP")
     attached = xdp is not None and xdp.get_attr("IFLA_XDP_ATTACHED")
     flags = message["flags"]
+    vlan, lower = _vlan(message)
     return LinkInfo(
         ifindex=message["index"],
         name=message.get_attr("IFLA_IFNAME") or "",
@@ -147,40 +175,75 @@ def parse_link(message: Any) -> LinkInfo:
         ethernet=message["ifi_type"] == ARPHRD_ETHER,
         xdp_id=(xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if attached else 0,
         xdp_mode=XDP_MODES.get(attached, attached) if attached else None,
+        vlan=vlan,
+        lower=lower,
     )
 
 
+def _vlan(message: Any) -> tuple[VlanTag | None, int]:
+    """Return the tag of a VLAN device and the interface below it; None and 0 for any other interface."""
+    info = message.get_attr("IFLA_LINKINFO")
+    if info is None or info.get_attr("IFLA_INFO_KIND") != "vlan":
+        return None, 0
+    data = info.get_attr("IFLA_INFO_DATA")
+    tag = VlanTag(data.get_attr("IFLA_VLAN_ID"), data.get_attr("IFLA_VLAN_PROTOCOL"))
+    is_here = message.get_attr("IFLA_LINK_NETNSID") is None
+    return tag, (message.get_attr("IFLA_LINK") or 0) if is_here else 0
+
+
 def parse_neighbour(message: Any) -> Neighbour | None:
-    """Return the entry that an RTM_NEWNEIGH or RTM_DELNEIGH is about, None where it is not one of IPv4."""
+    """Return the entry that an RTM_NEWNEIGH or RTM_DELNEIGH is about, None where it is not one of IP."""
     destination = message.get_attr("NDA_DST")
-    if message["family"] != socket.AF_INET or destination is None:
+    if message["family"] not in FAMILIES or destination is None:
         return None
     state = NeighbourState(message["state"] & 0xFF)
     if message["header"]["type"] == rtnl.RTM_DELNEIGH:
         state = NeighbourState.NONE
     lladdr = message.get_attr("NDA_LLADDR")
-    return Neighbour(message["ifindex"], IPv4Address(destination), state, _mac(lladdr) or None)
+    return Neighbour(message["ifindex"], ip_address(destination), state, _mac(lladdr) or None)
+
+
+def parse_address(message: Any) -> AddressInfo | None:
+    """Return the address that an RTM_NEWADDR or RTM_DELADDR is about, None where it is not one of IP."""
+    local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+    if message["family"] not in FAMILIES or local is None:
+        return None
+    flags = message.get_attr("IFA_FLAGS") or message["flags"]
+    return AddressInfo(
+        message["index"],
+        ip_interface(f"{local}/{message['prefixlen']}"),
+        tentative=bool(flags & IFA_F_TENTATIVE),
+        duplicate=bool(flags & IFA_F_DADFAILED),
+        gone=message["header"]["type"] == rtnl.RTM_DELADDR,
+    )
 
 
 def parse_route(message: Any) -> Route:
     """Return the route that the kernel answered with."""
-    gateway, source = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_PREFSRC")
-    metrics = message.get_attr("RTA_METRICS")
+    source, metrics = message.get_attr("RTA_PREFSRC"), message.get_attr("RTA_METRICS")
     return Route(
         kind=message["type"],
         ifindex=message.get_attr("RTA_OIF") or 0,
-        gateway=IPv4Address(gateway) if gateway else None,
-        source=IPv4Address(source) if source else None,
+        gateway=_gateway(message),
+        source=ip_address(source) if source else None,
         mtu=metrics.get_attr("RTAX_MTU") if metrics is not None else None,
-        foreign_gateway=message.get_attr("RTA_VIA") is not None,
     )
 
 
+def _gateway(message: Any) -> IPAddress | None:
+    """Return the gateway; the kernel tells one of the other family by another attribute."""
+    via = message.get_attr("RTA_VIA")
+    text = message.get_attr("RTA_GATEWAY") or (via["addr"] if via is not None else None)
+    return ip_address(text) if text else None
+
+
 def _route_change(message: Any) -> RouteChange | None:
-    if message["family"] != socket.AF_INET:
+    if message["family"] not in FAMILIES:
         return None
     destination = message.get_attr("RTA_DST")
-    return RouteChange(IPv4Network((destination, message["dst_len"]), strict=False) if destination else None)
+    if destination is None:
+        return RouteChange((IPv4Network if message["family"] == socket.AF_INET else IPv6Network)((0, 0)))
+    return RouteChange(ip_network((destination, message["dst_len"]), strict=False))
 
 
 def parse_event(message: Any) -> Event | None:
@@ -193,7 +256,7 @@ def parse_event(message: Any) -> Event | None:
     if kind in {rtnl.RTM_NEWNEIGH, rtnl.RTM_DELNEIGH}:
         return parse_neighbour(message)
     if kind in {rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR}:
-        return AddressChange(message["index"]) if message["family"] == socket.AF_INET else None
+        return parse_address(message)
     if kind in {rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE}:
         return _route_change(message)
     return RouteChange(None)

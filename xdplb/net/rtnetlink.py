@@ -10,7 +10,6 @@ import itertools
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from pyroute2 import IPRSocket
@@ -30,14 +29,17 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import NTF_USE, ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError
 
 from .rtmessages import (
+    AddressInfo,
     Event,
     LinkInfo,
     Neighbour,
     Route,
     Unreachable,
+    parse_address,
     parse_event,
     parse_link,
     parse_neighbour,
@@ -51,8 +53,11 @@ EVENT_BUFFER_BYTES = 4 << 20
 RTNLGRP_NEXTHOP = 32
 SO_RCVBUFFORCE = 33
 REQUEST_BATCH = 64
+RTNLGRP_IPV6_RULE = 19
 EVENT_GROUPS = (
-    rtnl.RTMGRP_LINK | rtnl.RTMGRP_NEIGH | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV4_ROUTE | rtnl.RTMGRP_IPV4_RULE
+    (rtnl.RTMGRP_LINK | rtnl.RTMGRP_NEIGH)
+    | (rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV4_ROUTE | rtnl.RTMGRP_IPV4_RULE)
+    | (rtnl.RTMGRP_IPV6_IFADDR | rtnl.RTMGRP_IPV6_ROUTE)
 )
 
 
@@ -64,7 +69,8 @@ class EventSocket:
         self._socket.bind(groups=EVENT_GROUPS)
         raw = self._socket.socket
         raw.settimeout(0)
-        raw.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NEXTHOP)
+        for group in (RTNLGRP_NEXTHOP, RTNLGRP_IPV6_RULE):
+            raw.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
         try:
             raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, EVENT_BUFFER_BYTES)
         except PermissionError:
@@ -110,23 +116,15 @@ class RequestSocket:
         """Return all interfaces of the namespace."""
         return [parse_link(message) for message in self._dump(ifinfmsg(), rtnl.RTM_GETLINK)]
 
-    def addresses(self) -> list[tuple[int, IPv4Interface]]:
-        """Return every IPv4 address of the namespace, with its interface's index."""
-        request = ifaddrmsg()
-        request["family"] = socket.AF_INET
-        return [
-            (message["index"], IPv4Interface(f"{local}/{message['prefixlen']}"))
-            for message in self._dump(request, rtnl.RTM_GETADDR)
-            if (local := message.get_attr("IFA_LOCAL"))
-        ]
+    def addresses(self) -> list[AddressInfo]:
+        """Return every address of the namespace, those of IPv4 first."""
+        return [found for message in self._dump(ifaddrmsg(), rtnl.RTM_GETADDR) if (found := parse_address(message))]
 
     def neighbours(self) -> list[Neighbour]:
-        """Return the IPv4 neighbour table."""
-        request = ndmsg()
-        request["family"] = socket.AF_INET
-        return [entry for message in self._dump(request, rtnl.RTM_GETNEIGH) if (entry := parse_neighbour(message))]
+        """Return the neighbour tables of both families."""
+        return [found for message in self._dump(ndmsg(), rtnl.RTM_GETNEIGH) if (found := parse_neighbour(message))]
 
-    def routes(self, addresses: Sequence[IPv4Address]) -> list[Route | Unreachable]:
+    def routes(self, addresses: Sequence[IPAddress]) -> list[Route | Unreachable]:
         """Return where the kernel would send a packet to each address now, in the same order."""
         found: list[Route | Unreachable] = []
         for first in range(0, len(addresses), REQUEST_BATCH):
@@ -137,8 +135,8 @@ class RequestSocket:
             ]
         return found
 
-    def probe(self, neighbours: Sequence[tuple[int, IPv4Address]]) -> list[int]:
-        """Have the kernel ask for these (ifindex, address) by ARP; return one errno each, 0 where it will."""
+    def probe(self, neighbours: Sequence[tuple[int, IPAddress]]) -> list[int]:
+        """Have the kernel ask for the MACs of these (ifindex, address); return one errno each, 0 where it will."""
         errors: list[int] = []
         for first in range(0, len(neighbours), REQUEST_BATCH):
             requests = [self._probe_request(*entry) for entry in neighbours[first : first + REQUEST_BATCH]]
@@ -147,16 +145,16 @@ class RequestSocket:
         return errors
 
     @staticmethod
-    def _route_request(address: IPv4Address) -> Any:
+    def _route_request(address: IPAddress) -> Any:
         request = rtmsg()
-        request["family"], request["dst_len"] = socket.AF_INET, 32
+        request["family"], request["dst_len"] = _family(address), address.max_prefixlen
         request["attrs"] = [("RTA_DST", str(address))]
         return request
 
     @staticmethod
-    def _probe_request(ifindex: int, address: IPv4Address) -> Any:
+    def _probe_request(ifindex: int, address: IPAddress) -> Any:
         request = ndmsg()
-        request["family"], request["ifindex"], request["flags"] = socket.AF_INET, ifindex, NTF_USE
+        request["family"], request["ifindex"], request["flags"] = _family(address), ifindex, NTF_USE
         request["attrs"] = [("NDA_DST", str(address))]
         return request
 
@@ -190,3 +188,7 @@ class RequestSocket:
         except TimeoutError:
             raise PlatformError(f"rtnetlink did not answer within {REQUEST_TIMEOUT_SECONDS} s") from None
         return list(self._socket.marshal.parse(data))
+
+
+def _family(address: IPAddress) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6

@@ -8,9 +8,10 @@ from itertools import pairwise
 import pytest
 
 from xdplb.net.probing import ProbeSchedule
+from xdplb.net.resolve import NeighbourKey
 from xdplb.net.rtmessages import Neighbour, NeighbourState
 
-KEY = (2, IPv4Address("10.0.0.11"))
+KEY: NeighbourKey = (2, IPv4Address("10.0.0.11"))
 
 
 class Kernel:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from xdplb.model.next_hop import NextHop
-from xdplb.net.resolve import neighbour_key, resolve, why_unreachable
+from xdplb.net.resolve import Tables, neighbour_key, resolve, why_unreachable
 from xdplb.net.rtmessages import LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
 
 ADDRESS, GATEWAY, SOURCE = (IPv4Address(text) for text in ("10.0.1.11", "10.0.0.1", "10.0.0.2"))
@@ -18,6 +18,7 @@ LINK = LinkInfo(2, "eth0", NIC_MAC, 1500, up=True, carrier=True, ethernet=True)
 ROUTE = Route(RouteKind.UNICAST, 2, GATEWAY, SOURCE)
 KEY = (2, GATEWAY)
 NEIGHBOUR = Neighbour(2, GATEWAY, NeighbourState.STALE, MAC)
+TABLES = Tables({2: LINK}, {KEY: NEIGHBOUR}, {})
 
 
 def reason(
@@ -26,25 +27,24 @@ def reason(
     neighbour: Neighbour | None = NEIGHBOUR,
     refused: int = 0,
 ) -> str:
-    resolution = resolve(
-        ADDRESS,
-        route,
+    tables = Tables(
         {} if link is None else {2: link},
         {} if neighbour is None else {KEY: neighbour},
         {KEY: refused} if refused else {},
     )
+    resolution = resolve(ADDRESS, route, tables)
     assert resolution.next_hop is None
     return resolution.reason
 
 
 def test_a_next_hop_has_all_the_frame_needs() -> None:
-    found = resolve(ADDRESS, ROUTE, {2: LINK}, {KEY: NEIGHBOUR}, {})
+    found = resolve(ADDRESS, ROUTE, TABLES)
     assert found.next_hop == NextHop(MAC, NIC_MAC, "eth0", 2, 1500, SOURCE, GATEWAY)
 
 
 @pytest.mark.parametrize(("route_mtu", "mtu"), [(None, 1500), (1400, 1400), (9000, 1500)])
 def test_the_smaller_mtu_counts(route_mtu: int | None, mtu: int) -> None:
-    found = resolve(ADDRESS, replace(ROUTE, mtu=route_mtu), {2: LINK}, {KEY: NEIGHBOUR}, {}).next_hop
+    found = resolve(ADDRESS, replace(ROUTE, mtu=route_mtu), TABLES).next_hop
     assert found is not None
     assert found.mtu == mtu
 
@@ -54,7 +54,7 @@ def test_the_smaller_mtu_counts(route_mtu: int | None, mtu: int) -> None:
     [
         (reason(route=None), "the route to 10.0.1.11 has not been looked up yet"),
         (reason(replace(ROUTE, kind=RouteKind.LOCAL)), "10.0.1.11 is an address of this host itself"),
-        (reason(replace(ROUTE, foreign_gateway=True)), "has an IPv6 gateway, which this version does not support"),
+        (reason(replace(ROUTE, kind=RouteKind.ANYCAST)), "10.0.1.11 is an anycast address of this host's network"),
         (reason(replace(ROUTE, source=None)), "eth0 has no IPv4 address to reach 10.0.1.11 from"),
         (reason(link=None), "the interface to 10.0.1.11 (index 2) is gone"),
         (reason(link=replace(LINK, up=False)), "eth0, which leads to 10.0.1.11, is down"),
@@ -66,7 +66,7 @@ def test_the_smaller_mtu_counts(route_mtu: int | None, mtu: int) -> None:
             "the gateway 10.0.0.1 to 10.0.1.11 does not answer ARP on eth0",
         ),
         (reason(neighbour=None, refused=errno.ENOBUFS), "raise net.ipv4.neigh.default.gc_thresh3"),
-        (reason(neighbour=None, refused=errno.EPERM), "refuses to send ARP"),
+        (reason(neighbour=None, refused=errno.EPERM), "refuses to ask for the gateway 10.0.0.1 to 10.0.1.11 by ARP"),
     ],
 )
 def test_every_obstacle_has_its_sentence(said: str, expected: str) -> None:
