@@ -158,7 +158,8 @@ class FlowRecords:
     `key` is shape (n, 40), opaque, for `delete_flows`. `version` is 4 or 6. `source` and `destination` are addresses as
     two numbers each, the upper and the lower 64 bits, shape (n, 2), an IPv4 address in the lower; `source_port` and
     `destination_port` are in host order; `vip` is the VIP's id; `backend` and `epoch` say whom it belongs to; `flags` are
-    FLOW_* of layout; `age` is seconds since the last packet.
+    FLOW_* of layout; `age` is seconds since the last packet. `probation`: no packet but SYNs has followed the one it was
+    made for, so that it lies in a table of its own.
     """
 
     key: NDArray[np.uint8]
@@ -173,6 +174,7 @@ class FlowRecords:
     epoch: NDArray[np.uint16]
     flags: NDArray[np.uint16]
     age: NDArray[np.float64]
+    probation: NDArray[np.bool_]
 
 
 class DataPlane(Protocol):

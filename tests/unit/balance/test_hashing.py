@@ -43,8 +43,9 @@ def test_known_answers_of_the_hash_of_the_source_alone(source, source_port, port
     assert flow_hash(int(IPv4Address(source)), source_port, port, hash_source=True).tolist() == [by_source]
 
 
-@pytest.mark.parametrize(("source", "source_port", "port", "expected", "slot", "by_source"), VECTORS6)
-def test_known_answers_of_ipv6(source, source_port, port, expected, slot, by_source):
+@pytest.mark.parametrize("vector", VECTORS6, ids=lambda vector: vector[0])
+def test_known_answers_of_ipv6(vector):
+    source, source_port, port, expected, slot, by_source = vector
     hashes = flow_hash6(halves(source), source_port, port)
     assert hashes.dtype == np.uint64
     assert hashes.tolist() == [expected]
