@@ -45,8 +45,9 @@ struct packet {
 	__u16 ethernet;     /* bytes of Ethernet's header and tags: where the IP header begins */
 	__u16 transport;    /* bytes from the IP header to the transport's header */
 	__u8 version;       /* 4 or 6: a constant where the compiler specialises */
-	__u8 protocol; /* for a later IPv6 fragment and as fragment key: the next header of the fragment header */
-	__u8 tos;      /* TOS or traffic class */
+	__u8 protocol;      /* of the transport; of a later IPv6 fragment: fragment_protocol */
+	__u8 fragment_protocol; /* IPv6: the next header of the fragment header; IPv4: the same as protocol */
+	__u8 tos;               /* TOS or traffic class */
 	__u8 ttl;
 	__u8 tcp_flags;  /* 0 for UDP */
 	__u8 fragment;   /* FRAGMENT_* */
