@@ -3,8 +3,9 @@
  * A change to anything in this file changes LAYOUT_VERSION: a daemon that finds maps of another version pinned
  * refuses to adopt them.
  *
- * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is loaded, and
- * for what it has to do: what only some configurations need stands behind WITH_* (xdplb/dataplane/features.py).
+ * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is
+ * loaded, and for what it has to do: what only some configurations need stands behind WITH_*
+ * (xdplb/dataplane/features.py).
  */
 #ifndef XDPLB_LAYOUT_H
 #define XDPLB_LAYOUT_H
@@ -23,8 +24,7 @@
 #define VIP_HASH_SOURCE 0x02  /* the slot depends on the client's address only */
 #define VIP_ACCESS 0x04       /* its sources are looked up in the access lists */
 #define VIP_LIMITED 0x08      /* rate limits hold for it */
-#define VIP_ALIAS                                                                                            \
-	0x10 /* for the control plane alone: the scheduler is called sh, wrr or wlc, not maglev, rr or lc */
+#define VIP_ALIAS 0x10        /* for the control plane alone: it says sh, wrr or wlc, not maglev, rr or lc */
 
 #define SCHEDULER_HASH 0     /* the flow's hash picks the slot */
 #define SCHEDULER_ROTATION 1 /* rr, wrr: each new flow takes the next slot */
@@ -253,8 +253,7 @@ struct vip_guard {
 	__u64 packet_cost;
 	__u64 flow_cost;
 	__u32 access_list; /* its number in the masks below */
-	__u32 rates
-		[4]; /* for the control plane alone: what the costs were made from, per second, in their order */
+	__u32 rates[4];    /* for the control plane alone: what the costs were made from, per second */
 	__u32 unused;
 };
 

@@ -1,6 +1,7 @@
 """What the maps hold, as numpy dtypes: the mirror of bpf/lib/layout.h, field by field (a test compares the two).
 
-Multi-byte fields that lie in network order are `>`, so that numbers in Python are always in host order.
+Multi-byte fields that lie in network order are `>`, so that numbers in Python are always in host order. IPv6 addresses
+are two numbers of 64 bits, the upper half first. A union of C is a dtype for each of its forms.
 """
 
 from __future__ import annotations
@@ -8,35 +9,91 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = [
+    "ACCESS4",
+    "ACCESS4_INTERVALS",
+    "ACCESS6",
+    "ACCESS6_INTERVALS",
+    "ACCESS_CLASSES",
+    "ACCESS_LISTS",
+    "ACCESS_MASK",
     "BACKEND",
+    "BACKEND6",
     "BACKEND_COUNTERS",
+    "BACKEND_INNER6",
+    "BACKEND_IPV6",
+    "BACKEND_LOAD",
+    "BACKEND_QINQ",
     "BACKEND_USABLE",
+    "BACKEND_VLAN",
+    "BACKEND_VLAN_AD",
+    "BACKEND_VLAN_KEEP",
+    "BUCKET",
+    "BUCKET_NS",
     "FLOW",
+    "FLOW6_KEY",
     "FLOW_ESTABLISHED",
     "FLOW_FIN",
     "FLOW_KEY",
     "FLOW_RST",
     "FORWARD_DR",
+    "FORWARD_GUE",
+    "FORWARD_GUE6",
     "FORWARD_IPIP",
+    "FORWARD_IPIP6",
+    "FRAGMENT",
+    "FRAGMENT_KEY",
+    "FRAGMENT_SECONDS",
     "LAYOUT_VERSION",
     "META",
     "NO_BACKEND",
+    "PREFIX4",
+    "PREFIX6",
+    "QUIC_KEY",
+    "RULE_TCP",
+    "RULE_UDP",
+    "SCHEDULER_HASH",
+    "SCHEDULER_LEAST",
+    "SCHEDULER_ROTATION",
+    "SCHEDULER_TWO",
     "SLOT_PINNED",
+    "SOURCE_KEY",
     "TABLE_SIZE",
+    "VIP",
+    "VIP6_ENTRY",
+    "VIP_ACCESS",
+    "VIP_ALIAS",
     "VIP_COUNTERS",
     "VIP_ENTRY",
     "VIP_GROUP_SIZE",
+    "VIP_GUARD",
     "VIP_HASH_SOURCE",
+    "VIP_LIMITED",
+    "VIP_RULE",
+    "VIP_RULES",
+    "VIP_RULES_VALUE",
     "VIP_TABLE",
     "VIP_TRACK_ALWAYS",
+    "vip6_index",
     "vip_index",
 ]
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 VIP_GROUP_SIZE = 4
 VIP_TRACK_ALWAYS = 0x01
 VIP_HASH_SOURCE = 0x02
+VIP_ACCESS = 0x04
+VIP_LIMITED = 0x08
+VIP_ALIAS = 0x10
+
+SCHEDULER_HASH = 0
+SCHEDULER_ROTATION = 1
+SCHEDULER_LEAST = 2
+SCHEDULER_TWO = 3
+
+VIP_RULES = 32
+RULE_TCP = 0x01
+RULE_UDP = 0x02
 
 TABLE_SIZE = 65537
 NO_BACKEND = 0
@@ -44,43 +101,102 @@ SLOT_PINNED = 0xFFFF
 
 FORWARD_DR = 1
 FORWARD_IPIP = 2
+FORWARD_IPIP6 = 3
+FORWARD_GUE = 4
+FORWARD_GUE6 = 5
 BACKEND_USABLE = 0x01
+BACKEND_VLAN = 0x02
+BACKEND_QINQ = 0x04
+BACKEND_VLAN_AD = 0x08
+BACKEND_VLAN_KEEP = 0x10
+BACKEND_IPV6 = 0x20
+BACKEND_INNER6 = 0x40
 
 FLOW_ESTABLISHED = 0x01
 FLOW_FIN = 0x02
 FLOW_RST = 0x04
+
+FRAGMENT_SECONDS = 30
+BUCKET_NS = 1_000_000_000
+
+ACCESS_LISTS = 256
+ACCESS_CLASSES = 4096
+ACCESS4_INTERVALS = 524288
+ACCESS6_INTERVALS = 131072
+
+VIP = np.dtype(
+    [
+        ("id", "<u2"),
+        ("idle_seconds", "<u2"),
+        ("flags", "u1"),
+        ("scheduler", "u1"),
+        ("quic", "u1"),
+        ("candidates", "u1"),
+    ]
+)
 
 VIP_ENTRY = np.dtype(
     [
         ("address", ">u4"),
         ("port", ">u2"),
         ("protocol", "u1"),
-        ("flags", "u1"),
-        ("id", "<u2"),
-        ("idle_seconds", "<u2"),
-        ("unused", "<u4"),
+        ("unused", "u1"),
+        ("vip", VIP),
     ]
 )
+
+VIP6_ENTRY = np.dtype(
+    [
+        ("address", ">u8", (2,)),
+        ("port", ">u2"),
+        ("protocol", "u1"),
+        ("unused", "u1"),
+        ("unused_too", "<u4"),
+        ("vip", VIP),
+    ]
+)
+
+VIP_RULE = np.dtype(
+    [
+        ("first_port", "<u2"),
+        ("last_port", "<u2"),
+        ("protocols", "u1"),
+        ("unused", "u1", (3,)),
+        ("vip", VIP),
+    ]
+)
+
+VIP_RULES_VALUE = np.dtype([("count", "<u4"), ("unused", "<u4"), ("rules", VIP_RULE, (VIP_RULES,))])
+
+PREFIX4 = np.dtype([("length", "<u4"), ("address", ">u4")])
+
+PREFIX6 = np.dtype([("length", "<u4"), ("address", "u1", (16,))])
 
 VIP_TABLE = np.dtype([("slots", "<u4", (TABLE_SIZE,)), ("unused", "<u4")])
 
-BACKEND = np.dtype(
-    [
-        ("destination_mac", "u1", (6,)),
-        ("epoch", "<u2"),
-        ("source_mac", "u1", (6,)),
-        ("forward", "u1"),
-        ("flags", "u1"),
-        ("ifindex", "<u4"),
-        ("address", ">u4"),
-        ("source", ">u4"),
-        ("source_mask", ">u4"),
-        ("checksum", "<u4"),
-        ("mtu", "<u2"),
-        ("vip", "<u2"),
-        ("unused", "<u4", (6,)),
-    ]
-)
+_OUTER4 = np.dtype([("address", ">u4"), ("source", ">u4"), ("source_mask", ">u4"), ("unused", "<u4", (5,))])
+
+_OUTER6 = np.dtype([("address", ">u8", (2,)), ("source", ">u8", (2,))])
+
+_BACKEND = [
+    ("destination_mac", "u1", (6,)),
+    ("epoch", "<u2"),
+    ("source_mac", "u1", (6,)),
+    ("forward", "u1"),
+    ("flags", "u1"),
+    ("ifindex", "<u4"),
+    ("mtu", "<u2"),
+    ("vip", "<u2"),
+    ("vlan", ">u2", (2,)),
+]
+
+BACKEND = np.dtype([*_BACKEND, ("checksum", "<u4"), ("v4", _OUTER4)])
+
+BACKEND6 = np.dtype([*_BACKEND, ("source_mask", ">u4"), ("v6", _OUTER6)])
+
+BACKEND_LOAD = np.dtype([("flows", "<u8"), ("weight", "<u4"), ("server_id_bytes", "<u4")])
+
+QUIC_KEY = np.dtype([("server_id", "<u8"), ("vip", "<u4"), ("unused", "<u4")])
 
 FLOW_KEY = np.dtype(
     [
@@ -92,11 +208,64 @@ FLOW_KEY = np.dtype(
     ]
 )
 
-FLOW = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("flags", "<u4"), ("last_seen", "<u8")])
+FLOW6_KEY = np.dtype(
+    [
+        ("source", ">u8", (2,)),
+        ("destination", ">u8", (2,)),
+        ("source_port", ">u2"),
+        ("destination_port", ">u2"),
+        ("protocol", "<u4"),
+    ]
+)
+
+FLOW = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("flags", "<u2"), ("vip", "<u2"), ("last_seen", "<u8")])
+
+FRAGMENT_KEY = np.dtype([("source", ">u8", (2,)), ("destination", ">u8", (2,)), ("id", "<u4"), ("protocol", "<u4")])
+
+FRAGMENT = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("vip", "<u4"), ("last_seen", "<u8")])
+
+VIP_GUARD = np.dtype(
+    [
+        ("source_packet_cost", "<u8"),
+        ("source_flow_cost", "<u8"),
+        ("packet_cost", "<u8"),
+        ("flow_cost", "<u8"),
+        ("access_list", "<u4"),
+        ("rates", "<u4", (4,)),
+        ("unused", "<u4"),
+    ]
+)
+
+BUCKET = np.dtype([("packets", "<u8"), ("flows", "<u8")])
+
+SOURCE_KEY = np.dtype([("source", ">u8", (2,)), ("vip", "<u4"), ("unused", "<u4")])
+
+ACCESS_MASK = np.dtype([("denied", "<u8", (ACCESS_LISTS // 64,))])
+
+ACCESS4 = np.dtype(
+    [
+        ("root", "<u4", (65537,)),
+        ("unused", "<u4"),
+        ("starts", "<u4", (ACCESS4_INTERVALS,)),
+        ("classes", "<u2", (ACCESS4_INTERVALS,)),
+        ("masks", ACCESS_MASK, (ACCESS_CLASSES,)),
+    ]
+)
+
+ACCESS6 = np.dtype(
+    [
+        ("count", "<u8"),
+        ("starts", [("high", "<u8"), ("low", "<u8")], (ACCESS6_INTERVALS,)),
+        ("classes", "<u2", (ACCESS6_INTERVALS,)),
+        ("masks", ACCESS_MASK, (ACCESS_CLASSES,)),
+    ]
+)
 
 BACKEND_COUNTERS = np.dtype([("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("unused", "<u8")])
 
-VIP_COUNTERS = np.dtype([("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("at_risk", "<u8")])
+VIP_COUNTERS = np.dtype(
+    [("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("at_risk", "<u8"), ("records", "<u8")]
+)
 
 META = np.dtype(
     [
@@ -105,10 +274,19 @@ META = np.dtype(
         ("backends", "<u4"),
         ("flows", "<u4"),
         ("program_hash", "<u8"),
+        ("explain_hash", "<u8"),
+        ("features", "<u8"),
     ]
 )
 
 
 def vip_index(groups: int) -> np.dtype[np.void]:
-    """Return the dtype of the VIP index with this many groups."""
+    """Return the dtype of the index of IPv4 VIPs with this many groups."""
     return np.dtype([("seed", "<u8"), ("entries", VIP_ENTRY, (groups * VIP_GROUP_SIZE,))])
+
+
+def vip6_index(groups: int) -> np.dtype[np.void]:
+    """Return the dtype of the index of IPv6 VIPs with this many groups."""
+    return np.dtype(
+        [("seeds", "<u8", (3,)), ("unused", "<u8"), ("entries", VIP6_ENTRY, (groups * VIP_GROUP_SIZE,))]
+    )
