@@ -1,0 +1,58 @@
+/* Fragments: only the first one of a packet has ports. Where it went is remembered, and the others follow it. Those that
+ * overtake it are dropped: they would have to be kept, and their sender sends them again with the rest.
+ */
+#ifndef XDPLB_FRAGMENT_H
+#define XDPLB_FRAGMENT_H
+
+#include "backend.h"
+#include "choose.h"
+#include "maps.h"
+#include "packet.h"
+
+#define FRAGMENT_NS (FRAGMENT_SECONDS * 1000000000ULL)
+
+static __always_inline struct fragment_key fragment_key_of(const struct packet *packet)
+{
+	struct fragment_key key = {
+		.source = {packet->source[0], packet->source[1]},
+		.destination = {packet->destination[0], packet->destination[1]},
+		.id = packet->fragment_id,
+		.protocol = packet->protocol,
+	};
+	return key;
+}
+
+/* Chooses where the first fragment of this packet went, for the VIP `vip_id`, or returns why the packet stops here. */
+static __always_inline enum reason fragment_find(const struct packet *packet, struct choice *choice,
+                                                 __u32 *vip_id)
+{
+	struct fragment_key key = fragment_key_of(packet);
+	struct fragment *first = fragments.lookup(&key);
+	struct backend *backend;
+
+	if (!first || first->last_seen + FRAGMENT_NS < bpf_ktime_get_coarse_ns())
+		return DROP_FRAGMENT;
+	backend = backend_find(first->backend);
+	if (!backend_is_usable(backend) || backend->epoch != first->epoch)
+		return DROP_FRAGMENT;
+	*choice = (struct choice){.backend = backend, .id = first->backend};
+	*vip_id = first->vip;
+	return GO_ON;
+}
+
+/* Remembers where the first fragment of a packet was sent. */
+static __always_inline void fragment_record(const struct packet *packet, const struct choice *choice,
+                                            __u32 vip_id)
+{
+	struct fragment_key key = fragment_key_of(packet);
+	struct fragment first = {
+		.backend = choice->id,
+		.epoch = choice->backend->epoch,
+		.vip = vip_id,
+		.last_seen = bpf_ktime_get_coarse_ns(),
+	};
+
+	fragments.update(&key, &first);
+}
+
+#endif
