@@ -1,45 +1,141 @@
-/* The balancer. A packet's way: parse, vip, choose, forward, out; or it stops, for a reason that is counted. */
+/* The balancer. A packet's way: parse, vip, check, choose, forward, out; or it stops, for a reason that is counted. */
+#include "lib/check.h"
 #include "lib/choose.h"
 #include "lib/counters.h"
 #include "lib/flow.h"
 #include "lib/forward.h"
+#include "lib/fragment.h"
 #include "lib/hash.h"
 #include "lib/parse.h"
+#include "lib/too_big.h"
 #include "lib/vip.h"
 
-int xdplb(struct xdp_md *ctx)
-{
-	struct packet packet;
-	const struct vip_entry *vip;
+#ifdef WITH_ACCESS
+#include "lib/access.h"
+#endif
+#ifdef WITH_LIMITS
+#include "lib/limits.h"
+#endif
+
+/* Where a packet goes. */
+struct way {
 	struct choice choice;
-	enum reason reason;
-	__u32 vip_id;
 	__u64 hash;
+	__u32 vip_id;
+};
+
+/* Packets for addresses without VIPs are not ours to drop. */
+static __always_inline enum reason unparsed(const struct packet *packet, enum reason reason)
+{
+	if (reason != DROP_BAD_LENGTH && reason != DROP_EXTENSION)
+		return reason;
+	return vip_has_address(packet) ? reason : PASS_MALFORMED;
+}
+
+static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet *packet,
+                                         const struct vip *vip)
+{
+	enum reason reason = check_packet(ctx, packet);
+
+#ifdef WITH_ACCESS
+	if (reason == GO_ON)
+		reason = access_check(packet, vip);
+#endif
+#ifdef WITH_LIMITS
+	if (reason == GO_ON)
+		reason = limits_check(packet, vip);
+#endif
+	return reason;
+}
+
+static __always_inline enum reason find_way(struct xdp_md *ctx, const struct packet *packet, struct way *way)
+{
+	const struct vip *vip;
+	enum reason reason = vip_of_packet(packet, &vip);
+
+	if (reason != GO_ON)
+		return packet->icmp_error ? PASS_NOT_TCP_UDP : reason;
+	if (!packet->icmp_error) {
+		reason = admit(ctx, packet, vip);
+		if (reason != GO_ON)
+			return reason;
+	}
+	way->vip_id = vip->id;
+	way->hash = hash_flow(packet, vip->flags);
+	return choose_backend(ctx, packet, vip, way->hash, &way->choice);
+}
+
+/* A later fragment follows the first one. */
+static __always_inline enum reason follow_way(struct xdp_md *ctx, const struct packet *packet,
+                                              struct way *way)
+{
+	enum reason reason;
+
+	if (!vip_has_address(packet))
+		return PASS_FRAGMENT;
+	reason = check_packet(ctx, packet);
+	if (reason != GO_ON)
+		return reason;
+	way->hash = hash_flow(packet, 0);
+	return fragment_find(packet, &way->choice, &way->vip_id);
+}
+
+/* What later packets need to know of one that was sent on. */
+static __always_inline void remember(const struct packet *packet, const struct way *way)
+{
+	if (way->choice.record)
+		flow_record(packet, way->choice.id, way->choice.backend->epoch);
+	if (packet->fragment == FRAGMENT_FIRST)
+		fragment_record(packet, &way->choice, way->vip_id);
+}
+
+/* Made twice by the compiler, once for each version, without what the other one needs. */
+static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u8 version)
+{
+	struct packet packet = {
+		.version = version,
+		.ethernet = cursor.at - (void *)(long)ctx->data,
+		.frame_length = ctx->data_end - ctx->data,
+	};
+	struct way way;
+	enum reason reason;
 	int verdict;
 
-	reason = parse_packet(ctx, &packet);
+	reason = parse_packet(ctx, &cursor, &packet);
+	if (reason != GO_ON)
+		return count_stop(unparsed(&packet, reason));
+
+	reason = packet.fragment == FRAGMENT_LATER ? follow_way(ctx, &packet, &way)
+	                                           : find_way(ctx, &packet, &way);
 	if (reason != GO_ON)
 		return count_stop(reason);
 
-	reason = vip_of_packet(&packet, &vip);
+	reason = forward_packet(ctx, &packet, way.choice.backend, way.hash);
+	if (reason == DROP_TOO_BIG)
+		reason = too_big_answer(ctx, &packet,
+		                        way.choice.backend->mtu - forward_overhead(way.choice.backend));
 	if (reason != GO_ON)
 		return count_stop(reason);
 
-	hash = hash_flow(&packet, vip->flags);
-	reason = choose_backend(&packet, vip, hash, &choice);
-	if (reason != GO_ON)
-		return count_stop(reason);
-
-	reason = forward_packet(ctx, &packet, choice.backend, hash);
-	if (reason != GO_ON)
-		return count_stop(reason);
-
-	verdict = forward_out(ctx, choice.backend);
+	verdict = forward_out(ctx, way.choice.backend);
 	if (verdict == XDP_ABORTED)
 		return count_stop(DROP_INTERNAL);
 
-	if (choice.record)
-		flow_record(&packet, choice.id, choice.backend->epoch);
-	count_sent(&packet, vip->id, &choice);
+	remember(&packet, &way);
+	count_sent(&packet, way.vip_id, &way.choice);
 	return verdict;
+}
+
+int xdplb(struct xdp_md *ctx)
+{
+	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
+	__be16 type = parse_ethernet(&cursor);
+
+	if (type == NET16(ETH_P_IP))
+		return balance(ctx, cursor, 4);
+#ifdef WITH_IPV6
+	if (type == NET16(ETH_P_IPV6))
+		return balance(ctx, cursor, 6);
+#endif
+	return count_stop(PASS_NOT_IP);
 }

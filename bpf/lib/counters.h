@@ -1,10 +1,10 @@
-/* Counting: what is sent on, per VIP and backend, and what is not, per reason. */
+/* What is counted: each packet either stops, for a reason, or is sent on, for a backend and its VIP. */
 #ifndef XDPLB_COUNTERS_H
 #define XDPLB_COUNTERS_H
 
 #include "choose.h"
 #include "maps.h"
-#include "parse.h"
+#include "packet.h"
 
 /* Counts why this packet stops here and returns what becomes of it. */
 static __always_inline int count_stop(enum reason reason)
@@ -14,7 +14,9 @@ static __always_inline int count_stop(enum reason reason)
 
 	if (packets)
 		*packets += 1;
-	return reason < DROP_FRAGMENT ? XDP_PASS : XDP_DROP;
+	if (reason < DROP_FRAGMENT)
+		return XDP_PASS;
+	return reason < ANSWER_ECHO ? XDP_DROP : XDP_TX;
 }
 
 static __always_inline void count_sent(const struct packet *packet, __u32 vip_id, const struct choice *choice)

@@ -6,13 +6,49 @@
 #include "forward_ipip.h"
 #include "maps.h"
 
-/* Rewrites the frame, or returns why it cannot be sent. */
+#ifdef WITH_OUTER_IPV6
+#include "forward_ipip6.h"
+#endif
+#ifdef WITH_GUE
+#include "forward_gue.h"
+#endif
+
+/* Rewrites the frame, or returns why it cannot be sent; it is then as it was. */
 static __always_inline enum reason forward_packet(struct xdp_md *ctx, const struct packet *packet,
                                                   const struct backend *backend, __u64 hash)
 {
 	if (backend->forward == FORWARD_IPIP)
 		return forward_ipip(ctx, packet, backend, hash);
+#ifdef WITH_OUTER_IPV6
+	if (backend->forward == FORWARD_IPIP6)
+		return forward_ipip6(ctx, packet, backend, hash);
+#endif
+#ifdef WITH_GUE
+	if (backend->forward == FORWARD_GUE)
+		return forward_gue(ctx, packet, backend, hash);
+#ifdef WITH_OUTER_IPV6
+	if (backend->forward == FORWARD_GUE6)
+		return forward_gue6(ctx, packet, backend, hash);
+#endif
+#endif
 	return forward_dr(ctx, packet, backend);
+}
+
+/* Returns how many bytes of outer headers a packet to this backend gets. */
+static __always_inline __u32 forward_overhead(const struct backend *backend)
+{
+	switch (backend->forward) {
+	case FORWARD_IPIP:
+		return IPV4_HEADER;
+	case FORWARD_IPIP6:
+		return IPV6_HEADER;
+	case FORWARD_GUE:
+		return IPV4_HEADER + UDP_HEADER;
+	case FORWARD_GUE6:
+		return IPV6_HEADER + UDP_HEADER;
+	default:
+		return 0;
+	}
 }
 
 /* Returns the verdict that sends the frame out by the backend's NIC; XDP_ABORTED where that NIC is not one of ours. */

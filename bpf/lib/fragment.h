@@ -17,7 +17,7 @@ static __always_inline struct fragment_key fragment_key_of(const struct packet *
 		.source = {packet->source[0], packet->source[1]},
 		.destination = {packet->destination[0], packet->destination[1]},
 		.id = packet->fragment_id,
-		.protocol = packet->protocol,
+		.protocol = packet->fragment_protocol,
 	};
 	return key;
 }

@@ -1,14 +1,16 @@
 /* The hash of a flow: all balancers of a cluster, and xdplb/balance/hashing.py, compute the same.
  *
- * Its high half picks the slot, its low half the outer source address of IPIP, so the two do not depend on each other.
+ * Its high half picks the slot, its low half the outer source address or port of a tunnel, so the two do not depend on
+ * each other.
  */
 #ifndef XDPLB_HASH_H
 #define XDPLB_HASH_H
 
 #include "layout.h"
-#include "parse.h"
+#include "packet.h"
 
 #define HASH_SEED 0x9e3779b97f4a7c15ULL
+#define HASH6_ODD 0x9fb21c651e98df25ULL
 
 /* The finalizer of MurmurHash3 (A. Appleby, public domain): every bit of x reaches every bit of the result. */
 static __always_inline __u64 hash_mix(__u64 x)
@@ -23,10 +25,12 @@ static __always_inline __u64 hash_mix(__u64 x)
 
 static __always_inline __u64 hash_flow(const struct packet *packet, __u8 vip_flags)
 {
-	__u64 key = packet->source;
+	__u64 key = packet->source[0];
 
+	if (packet->version == 6)
+		key = key * HASH6_ODD ^ packet->source[1];
 	if (!(vip_flags & VIP_HASH_SOURCE))
-		key |= (__u64)packet->ports << 32;
+		key ^= (__u64)packet->ports << 32;
 	return hash_mix(key ^ HASH_SEED);
 }
 

@@ -16,6 +16,16 @@ static __always_inline __u32 load_u32(const void *from)
 	return *(const volatile __u32 *)from;
 }
 
+static __always_inline __u16 load_u16(const void *from)
+{
+	return *(const volatile __u16 *)from;
+}
+
+static __always_inline __u8 load_u8(const void *from)
+{
+	return *(const volatile __u8 *)from;
+}
+
 static __always_inline void store_u64(void *to, __u64 value)
 {
 	*(volatile __u64 *)to = value;
@@ -24,6 +34,11 @@ static __always_inline void store_u64(void *to, __u64 value)
 static __always_inline void store_u32(void *to, __u32 value)
 {
 	*(volatile __u32 *)to = value;
+}
+
+static __always_inline void store_u16(void *to, __u16 value)
+{
+	*(volatile __u16 *)to = value;
 }
 
 #endif

@@ -1,126 +1,148 @@
 /* From a frame to what the balancer needs of it.
  *
  * Each parse_* function starts where the cursor stands, checks that its header is there, moves the cursor behind it
- * and returns GO_ON, or the reason why this packet is not balanced. Nothing is written to the frame.
+ * and returns GO_ON, or the reason why this packet is not balanced. DROP_BAD_LENGTH and DROP_EXTENSION are meant for
+ * addresses with VIPs and returned only where the addresses are known; what is wrong with other packets is for the stack
+ * to judge. Nothing is written to the frame, but for an answer to an echo request.
  */
 #ifndef XDPLB_PARSE_H
 #define XDPLB_PARSE_H
 
-#include <uapi/linux/bpf.h>
-#include <uapi/linux/if_ether.h>
-#include <uapi/linux/in.h>
-#include <uapi/linux/ip.h>
+#include "icmp.h"
+#include "packet.h"
+#include "vip.h"
 
-#include "memory.h"
-#include "reasons.h"
+#ifdef WITH_IPV6
+#include "parse_ipv6.h"
+#endif
+#ifdef WITH_VLAN
+#include "vlan.h"
+#endif
 
-#define GO_ON REASONS /* no reason to stop */
+#define IP_MORE_FRAGMENTS NET16(0x2000)
+#define IP_FRAGMENT_OFFSET NET16(0x1fff)
 
-#define NET16(constant) __builtin_bswap16(constant)
-
-#define IP_FRAGMENT NET16(0x3fff) /* more fragments follow, or this is not the first one */
-#define TCP_HEADER 20
-#define TCP_FLAGS_AT 13
-#define UDP_HEADER 8
-
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
-
-struct cursor {
-	void *at;
-	void *end;
-};
-
-/* Addresses and ports stay in network byte order. */
-struct packet {
-	__be32 source;
-	__be32 destination;
-	__u32 ports;        /* source and destination port as they lie in memory; 0 in a fragment */
-	__u32 ip_length;    /* of the IP packet; the frame may be longer (padding) */
-	__u32 frame_length; /* with Ethernet */
-	__u8 protocol;
-	__u8 tos;
-	__u8 tcp_flags; /* 0 for UDP */
-	__u8 fragment;
-};
-
-static __always_inline int packet_is_syn(const struct packet *packet)
-{
-	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
-static __always_inline enum reason parse_ethernet(struct cursor *cursor)
+/* Returns the type of what follows Ethernet and its tags, 0 where nothing does that could be IP. */
+static __always_inline __be16 parse_ethernet(struct cursor *cursor)
 {
 	struct ethhdr *ethernet = cursor->at;
 
-	if ((void *)(ethernet + 1) > cursor->end || ethernet->h_proto != NET16(ETH_P_IP))
-		return PASS_NOT_IPV4;
+	if ((void *)(ethernet + 1) > cursor->end)
+		return 0;
 	cursor->at = ethernet + 1;
-	return GO_ON;
+#ifdef WITH_VLAN
+	if (vlan_is_tag(ethernet->h_proto))
+		return vlan_parse(cursor);
+#endif
+	return ethernet->h_proto;
 }
 
+/* The protocol decides only after the lengths: a packet that contradicts itself is none of any protocol. */
 static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct packet *packet)
 {
 	struct iphdr *ip = cursor->at;
 	__u32 header;
 
-	if ((void *)(ip + 1) > cursor->end)
+	if ((void *)(ip + 1) > cursor->end || ip->version != 4)
 		return PASS_MALFORMED;
 	header = ip->ihl * 4;
 	packet->ip_length = NET16(ip->tot_len);
-	if (ip->version != 4 || header < sizeof(*ip) || packet->ip_length < header ||
-	    packet->ip_length > cursor->end - cursor->at)
-		return PASS_MALFORMED;
-	packet->source = ip->saddr;
-	packet->destination = ip->daddr;
-	packet->protocol = ip->protocol;
+	packet->source[0] = ip->saddr;
+	packet->source[1] = 0;
+	packet->destination[0] = ip->daddr;
+	packet->destination[1] = 0;
 	packet->tos = ip->tos;
-	packet->fragment = (ip->frag_off & IP_FRAGMENT) != 0;
+	packet->ttl = ip->ttl;
+	packet->protocol = ip->protocol;
+	packet->fragment_protocol = ip->protocol;
+	packet->fragment_id = ip->id;
+	if (header < sizeof(*ip) || packet->ip_length < header ||
+	    packet->ip_length > cursor->end - cursor->at)
+		return DROP_BAD_LENGTH;
+	if (ip->frag_off & IP_FRAGMENT_OFFSET)
+		packet->fragment = FRAGMENT_LATER;
+	else if (ip->frag_off & IP_MORE_FRAGMENTS)
+		packet->fragment = FRAGMENT_FIRST;
 	cursor->at += header;
+	packet->transport = header;
 	return GO_ON;
 }
 
 /* `length` is that of the IP payload: a header may be inside the frame and still outside the packet. */
-static __always_inline enum reason parse_ports(struct cursor *cursor, struct packet *packet, __u32 length)
+static __always_inline enum reason parse_tcp(struct cursor *cursor, struct packet *packet, __u32 length)
 {
-	__u32 header = packet->protocol == IPPROTO_TCP ? TCP_HEADER : UDP_HEADER;
+	__u32 header;
 
-	if (length < header || cursor->at + UDP_HEADER > cursor->end)
-		return PASS_MALFORMED;
+	if (length < TCP_HEADER || cursor->at + TCP_HEADER > cursor->end)
+		return DROP_BAD_LENGTH;
+	header = (*(__u8 *)(cursor->at + 12) >> 4) * 4;
+	if (header < TCP_HEADER || header > length)
+		return DROP_BAD_LENGTH;
 	packet->ports = load_u32(cursor->at);
-	packet->tcp_flags = 0;
-	if (packet->protocol == IPPROTO_UDP)
-		return GO_ON;
-	if (cursor->at + TCP_HEADER > cursor->end)
-		return PASS_MALFORMED;
-	packet->tcp_flags = *(__u8 *)(cursor->at + TCP_FLAGS_AT);
+	packet->tcp_flags = *(__u8 *)(cursor->at + 13);
 	return GO_ON;
 }
 
-static __always_inline enum reason parse_packet(struct xdp_md *ctx, struct packet *packet)
+/* The datagram may be shorter than the IP payload, as IP lets it; a first fragment is always. */
+static __always_inline enum reason parse_udp(struct cursor *cursor, struct packet *packet, __u32 length)
 {
-	void *start = (void *)(long)ctx->data;
-	struct cursor cursor = {start, (void *)(long)ctx->data_end};
-	void *ip;
+	__u32 datagram;
+
+	if (length < UDP_HEADER || cursor->at + UDP_HEADER > cursor->end)
+		return DROP_BAD_LENGTH;
+	datagram = NET16(*(__be16 *)(cursor->at + 4));
+	if (datagram < UDP_HEADER || (datagram > length && packet->fragment != FRAGMENT_FIRST))
+		return DROP_BAD_LENGTH;
+	packet->ports = load_u32(cursor->at);
+	return GO_ON;
+}
+
+static __always_inline enum reason parse_transport(struct cursor *cursor, struct packet *packet)
+{
+	__u32 length = packet->ip_length - packet->transport;
+
+	return packet->protocol == IPPROTO_TCP ? parse_tcp(cursor, packet, length)
+	                                       : parse_udp(cursor, packet, length);
+}
+
+/* Whether this is a later fragment of IPv6 whose first one may have TCP or UDP behind more extension headers. */
+static __always_inline int parse_may_have_transport(const struct packet *packet)
+{
+#ifdef WITH_IPV6
+	if (packet->version == 6)
+		return packet->fragment == FRAGMENT_LATER && extension_is_known(packet->protocol);
+#endif
+	return 0;
+}
+
+static __always_inline enum reason parse_ip(struct cursor *cursor, struct packet *packet)
+{
+#ifdef WITH_IPV6
+	if (packet->version == 6)
+		return parse_ipv6(cursor, packet);
+#endif
+	return parse_ipv4(cursor, packet);
+}
+
+/* The cursor stands at the IP header. Fills `packet`, whose version is set. */
+static __always_inline enum reason parse_packet(struct xdp_md *ctx, struct cursor *cursor,
+                                                struct packet *packet)
+{
+	__u8 icmp = packet->version == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	enum reason reason;
 
-	packet->frame_length = cursor.end - start;
-	reason = parse_ethernet(&cursor);
+	packet->ports = 0;
+	packet->tcp_flags = 0;
+	packet->fragment = FRAGMENT_NONE;
+	packet->icmp_error = 0;
+	reason = parse_ip(cursor, packet);
 	if (reason != GO_ON)
 		return reason;
-	ip = cursor.at;
-	reason = parse_ipv4(&cursor, packet);
-	if (reason != GO_ON)
-		return reason;
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
-		return PASS_NOT_TCP_UDP;
-	if (packet->fragment) {
-		packet->ports = 0;
-		return GO_ON;
-	}
-	return parse_ports(&cursor, packet, packet->ip_length - (cursor.at - ip));
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
+		return packet->fragment == FRAGMENT_LATER ? GO_ON : parse_transport(cursor, packet);
+	if (packet->protocol == icmp && packet->fragment == FRAGMENT_NONE)
+		return icmp_parse(ctx, cursor, packet);
+	return parse_may_have_transport(packet) ? GO_ON : PASS_NOT_TCP_UDP;
 }
 
 #endif

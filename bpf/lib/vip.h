@@ -1,27 +1,25 @@
-/* Which VIP a packet is for. */
+/* Which VIP a packet is for: by its address, port and protocol in the index, else by the prefix its address lies in. */
 #ifndef XDPLB_VIP_H
 #define XDPLB_VIP_H
 
-#include "hash.h"
 #include "maps.h"
-#include "parse.h"
+#include "packet.h"
+
+#ifdef WITH_IPV6
+#include "vip6.h"
+#endif
+#ifdef WITH_WILDCARD
+#include "vip_prefix.h"
+#endif
 
 #define VIP_KEY_BITS                                                                                         \
-	0x00ffffffffffffffULL /* of an entry's first word: address, port, protocol; the rest is flags */
+	0x00ffffffffffffffULL /* of an entry's first word: address, port, protocol; the rest is unused */
 #define VIP_GROUP_SHIFT (64 - __builtin_ctz(VIP_GROUPS))
 
-/* A fragment has no ports: its key, with port and protocol 0, is there for each address that has VIPs. */
-static __always_inline __u64 vip_key(const struct packet *packet)
+/* `transport` is port and protocol as they lie in an entry, 0 to ask for the address alone. */
+static __always_inline const struct vip *vip_find(__u64 address, __u64 transport)
 {
-	__u64 key = packet->destination;
-
-	if (!packet->fragment)
-		key |= (__u64)(packet->ports >> 16) << 32 | (__u64)packet->protocol << 48;
-	return key;
-}
-
-static __always_inline const struct vip_entry *vip_find(__u64 key)
-{
+	__u64 key = address | transport << 32;
 	__u32 zero = 0;
 	const struct vip_entry *entry;
 	const struct vip_index *index;
@@ -36,20 +34,41 @@ static __always_inline const struct vip_entry *vip_find(__u64 key)
 #pragma unroll
 	for (int i = 0; i < VIP_GROUP_SIZE; i++, entry++) {
 		if ((load_u64(entry) & VIP_KEY_BITS) == key)
-			return entry;
+			return &entry->vip;
 	}
 	return NULL;
 }
 
-/* Sets `vip`, or returns why the packet stops here. */
-static __always_inline enum reason vip_of_packet(const struct packet *packet, const struct vip_entry **vip)
+static __always_inline const struct vip *vip_in_index(const struct packet *packet, __u64 transport)
 {
-	__u64 key = vip_key(packet);
+#ifdef WITH_IPV6
+	if (packet->version == 6)
+		return vip6_find(packet->destination, transport);
+#endif
+	return vip_find(packet->destination[0], transport);
+}
 
-	*vip = vip_find(key);
-	if (packet->fragment)
-		return *vip && key ? DROP_FRAGMENT : PASS_FRAGMENT; /* key 0 would find an empty entry */
+/* Sets `vip`, or returns why the packet stops here. */
+static __always_inline enum reason vip_of_packet(const struct packet *packet, const struct vip **vip)
+{
+	*vip = vip_in_index(packet, (packet->ports >> 16) | (__u64)packet->protocol << 16);
+#ifdef WITH_WILDCARD
+	if (!*vip)
+		*vip = vip_by_prefix(packet);
+#endif
 	return *vip ? GO_ON : PASS_NO_VIP;
+}
+
+/* Whether the packet's destination has any VIP. Address 0 would find an empty entry. */
+static __always_inline int vip_has_address(const struct packet *packet)
+{
+	if (!(packet->destination[0] | packet->destination[1]))
+		return 0;
+#ifdef WITH_WILDCARD
+	if (vip_rules_of(packet))
+		return 1;
+#endif
+	return vip_in_index(packet, 0) != NULL;
 }
 
 #endif

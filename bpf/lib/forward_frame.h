@@ -1,0 +1,72 @@
+/* What all forwards do with a frame: room in front of the IP packet, and Ethernet's header with its tags. */
+#ifndef XDPLB_FORWARD_FRAME_H
+#define XDPLB_FORWARD_FRAME_H
+
+#include "layout.h"
+#include "memory.h"
+#include "packet.h"
+
+#ifdef WITH_VLAN
+#include "vlan.h"
+#endif
+
+#define MAC_BITS 0x0000ffffffffffffULL
+
+/* Writes both MACs, 12 bytes. Each comes out of one 8-byte load, so that neither is ever half an old one. */
+static __always_inline void frame_write_macs(void *frame, const struct backend *backend)
+{
+	__u64 destination = load_u64(backend->destination_mac) & MAC_BITS;
+	__u64 source = load_u64(backend->source_mac);
+
+	store_u64(frame, destination | source << 48);
+	store_u32(frame + 8, source >> 16);
+}
+
+/* Gives the frame an Ethernet header for the backend and, between it and the IP packet, `outer` bytes for an outer header,
+ * at `at`. `type` is what then follows Ethernet. The frame is untouched where there is no headroom.
+ */
+#ifdef WITH_VLAN
+static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct packet *packet,
+                                              const struct backend *backend, int outer, __be16 type,
+                                              void **at)
+{
+	void *frame = (void *)(long)ctx->data;
+	struct vlan vlan;
+	int growth;
+
+	if (frame + VLAN_HEADER_MOST > (void *)(long)ctx->data_end)
+		return DROP_INTERNAL;
+	vlan = vlan_of(frame, packet, backend);
+	growth = outer + ETH_HLEN + vlan.length - packet->ethernet;
+	if (growth && bpf_xdp_adjust_head(ctx, -growth))
+		return DROP_NO_HEADROOM;
+	frame = (void *)(long)ctx->data;
+	*at = frame + ETH_HLEN + vlan.length;
+	if (frame + VLAN_HEADER_MOST > (void *)(long)ctx->data_end ||
+	    *at + outer > (void *)(long)ctx->data_end)
+		return DROP_INTERNAL;
+	frame_write_macs(frame, backend);
+	vlan_write(frame, vlan, type);
+	return GO_ON;
+}
+#else
+static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct packet *packet,
+                                              const struct backend *backend, int outer, __be16 type,
+                                              void **at)
+{
+	struct ethhdr *ethernet;
+
+	if (outer && bpf_xdp_adjust_head(ctx, -outer))
+		return DROP_NO_HEADROOM;
+	ethernet = (void *)(long)ctx->data;
+	*at = ethernet + 1;
+	if (*at + outer > (void *)(long)ctx->data_end)
+		return DROP_INTERNAL;
+	frame_write_macs(ethernet, backend);
+	if (outer)
+		ethernet->h_proto = type;
+	return GO_ON;
+}
+#endif
+
+#endif

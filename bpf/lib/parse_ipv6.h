@@ -1,0 +1,98 @@
+/* IPv6's header and the extension headers behind it, a bounded number of them. */
+#ifndef XDPLB_PARSE_IPV6_H
+#define XDPLB_PARSE_IPV6_H
+
+#include <uapi/linux/ipv6.h>
+
+#include "packet.h"
+
+#define EXTENSIONS_MOST 6
+#define EXTENSION_LEAST 8 /* bytes of the shortest one */
+#define IPV6_MORE_FRAGMENTS NET16(0x0001)
+#define IPV6_FRAGMENT_OFFSET NET16(0xfff8)
+
+struct fragment_header {
+	__u8 next;
+	__u8 reserved;
+	__be16 offset; /* in its upper 13 bits; the last one says that more follow */
+	__be32 id;
+};
+
+static __always_inline int extension_is_known(__u8 type)
+{
+	return type == IPPROTO_HOPOPTS || type == IPPROTO_ROUTING || type == IPPROTO_DSTOPTS ||
+	       type == IPPROTO_AH || type == IPPROTO_FRAGMENT;
+}
+
+/* Returns the bytes of an extension header, of whose length field the meaning depends on its type. */
+static __always_inline __u32 extension_length(__u8 type, __u8 field)
+{
+	if (type == IPPROTO_FRAGMENT)
+		return sizeof(struct fragment_header);
+	return type == IPPROTO_AH ? (field + 2) * 4 : (field + 1) * 8;
+}
+
+/* A fragment header that says "first and last" is of no consequence (RFC 6946). */
+static __always_inline void extension_fragment(const struct fragment_header *header, struct packet *packet)
+{
+	if (header->offset & IPV6_FRAGMENT_OFFSET)
+		packet->fragment = FRAGMENT_LATER;
+	else if (header->offset & IPV6_MORE_FRAGMENTS)
+		packet->fragment = FRAGMENT_FIRST;
+	else
+		return;
+	packet->fragment_id = header->id;
+	packet->fragment_protocol = header->next;
+}
+
+/* Walks the extension headers until the transport's header, or what is left of it in a later fragment. */
+static __always_inline enum reason parse_extensions(struct cursor *cursor, struct packet *packet)
+{
+	__u32 length;
+
+	for (int i = 0; i < EXTENSIONS_MOST; i++) {
+		__u8 *header = cursor->at;
+
+		if (!extension_is_known(packet->protocol))
+			return GO_ON;
+		if (packet->transport + EXTENSION_LEAST > packet->ip_length ||
+		    cursor->at + EXTENSION_LEAST > cursor->end)
+			return DROP_BAD_LENGTH;
+		length = extension_length(packet->protocol, header[1]);
+		if (packet->transport + length > packet->ip_length)
+			return DROP_BAD_LENGTH;
+		if (packet->protocol == IPPROTO_FRAGMENT)
+			extension_fragment(cursor->at, packet);
+		packet->protocol = header[0];
+		packet->transport += length;
+		cursor->at += length;
+		if (packet->fragment == FRAGMENT_LATER)
+			return GO_ON;
+	}
+	return extension_is_known(packet->protocol) ? DROP_EXTENSION : GO_ON;
+}
+
+static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct packet *packet)
+{
+	struct ipv6hdr *ip = cursor->at;
+
+	if ((void *)(ip + 1) > cursor->end || ip->version != 6)
+		return PASS_MALFORMED;
+	packet->ip_length = sizeof(*ip) + NET16(ip->payload_len);
+	packet->source[0] = load_u64(&ip->saddr);
+	packet->source[1] = load_u64((void *)&ip->saddr + 8);
+	packet->destination[0] = load_u64(&ip->daddr);
+	packet->destination[1] = load_u64((void *)&ip->daddr + 8);
+	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	packet->ttl = ip->hop_limit;
+	packet->protocol = ip->nexthdr;
+	packet->transport = sizeof(*ip);
+	if (packet->ip_length > cursor->end - cursor->at)
+		return DROP_BAD_LENGTH;
+	cursor->at = ip + 1;
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
+		return GO_ON;
+	return parse_extensions(cursor, packet);
+}
+
+#endif

@@ -1,0 +1,61 @@
+/* VIPs of several ports or addresses: the rules of the longest prefix that an address lies in. */
+#ifndef XDPLB_VIP_PREFIX_H
+#define XDPLB_VIP_PREFIX_H
+
+#include "maps.h"
+#include "packet.h"
+
+static __always_inline const struct vip_rules *vip_rules4(const struct packet *packet)
+{
+	struct prefix4 key = {.length = 32, .address = packet->destination[0]};
+	__u32 zero = 0;
+	void *inner = vip_prefixes.lookup(&zero);
+
+	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+}
+
+#ifdef WITH_IPV6
+static __always_inline const struct vip_rules *vip_rules6(const struct packet *packet)
+{
+	struct prefix6 key = {.length = 128};
+	__u32 zero = 0;
+	void *inner = vip_prefixes6.lookup(&zero);
+
+	store_u64(key.address, packet->destination[0]);
+	store_u64(key.address + 8, packet->destination[1]);
+	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+}
+#endif
+
+static __always_inline const struct vip_rules *vip_rules_of(const struct packet *packet)
+{
+#ifdef WITH_IPV6
+	if (packet->version == 6)
+		return vip_rules6(packet);
+#endif
+	return vip_rules4(packet);
+}
+
+/* The best rule comes first. `unused` is 0; adding it hides from the verifier which rule it is, so that it need not follow
+ * each of them through the rest of the program.
+ */
+static __always_inline const struct vip *vip_by_prefix(const struct packet *packet)
+{
+	const struct vip_rules *rules = vip_rules_of(packet);
+	__u8 protocol = packet->protocol == IPPROTO_TCP ? RULE_TCP : RULE_UDP;
+	__u16 port = NET16(packet->ports >> 16);
+
+	if (!rules)
+		return NULL;
+	for (__u32 i = 0; i < VIP_RULES; i++) {
+		const struct vip_rule *rule = &rules->rules[i];
+
+		if (i >= rules->count)
+			return NULL;
+		if (rule->protocols & protocol && rule->first_port <= port && port <= rule->last_port)
+			return &rules->rules[(i + rules->unused) % VIP_RULES].vip;
+	}
+	return NULL;
+}
+
+#endif

@@ -1,0 +1,76 @@
+/* 802.1Q tags: up to two of them in front of IP, and those that a frame leaves with. */
+#ifndef XDPLB_VLAN_H
+#define XDPLB_VLAN_H
+
+#include "layout.h"
+#include "packet.h"
+
+#define VLAN_TAG 4      /* bytes: type, and the tag control information */
+#define VLAN_TAGS_AT 12 /* behind both MACs */
+#define VLAN_HEADER_MOST (ETH_HLEN + 2 * VLAN_TAG)
+
+/* The tags of a frame as they lie in it, in the order in which they lie. */
+struct vlan {
+	__u64 tags;
+	__u32 length; /* in bytes: 0, 4 or 8 */
+};
+
+static __always_inline int vlan_is_tag(__be16 type)
+{
+	return type == NET16(ETH_P_8021Q) || type == NET16(ETH_P_8021AD);
+}
+
+/* The cursor stands behind the first tag's type. Returns the type behind the tags, 0 where the frame ends or has a third. */
+static __always_inline __be16 vlan_parse(struct cursor *cursor)
+{
+	__be16 type;
+
+	if (cursor->at + VLAN_TAG > cursor->end)
+		return 0;
+	type = *(__be16 *)(cursor->at + 2);
+	cursor->at += VLAN_TAG;
+	if (!vlan_is_tag(type))
+		return type;
+	if (cursor->at + VLAN_TAG > cursor->end)
+		return 0;
+	type = *(__be16 *)(cursor->at + 2);
+	cursor->at += VLAN_TAG;
+	return vlan_is_tag(type) ? 0 : type;
+}
+
+/* Returns the tags that a frame leaves with; `frame` has 20 bytes at least. */
+static __always_inline struct vlan vlan_of(const void *frame, const struct packet *packet,
+                                           const struct backend *backend)
+{
+	__u64 type = backend->flags & BACKEND_VLAN_AD ? NET16(ETH_P_8021AD) : NET16(ETH_P_8021Q);
+	struct vlan vlan = {0, 0};
+
+	if (backend->flags & BACKEND_VLAN_KEEP) {
+		vlan.tags = load_u64(frame + VLAN_TAGS_AT);
+		vlan.length = packet->ethernet - ETH_HLEN;
+	} else if (backend->flags & BACKEND_QINQ) {
+		vlan.tags = type | (__u64)backend->vlan[0] << 16 | (__u64)NET16(ETH_P_8021Q) << 32 |
+		            (__u64)backend->vlan[1] << 48;
+		vlan.length = 2 * VLAN_TAG;
+	} else if (backend->flags & BACKEND_VLAN) {
+		vlan.tags = type | (__u64)backend->vlan[0] << 16;
+		vlan.length = VLAN_TAG;
+	}
+	return vlan;
+}
+
+/* Writes the tags behind the MACs, and the type of what follows; `frame` has room for two tags. */
+static __always_inline void vlan_write(void *frame, struct vlan vlan, __be16 type)
+{
+	if (vlan.length == VLAN_TAG) {
+		store_u32(frame + VLAN_TAGS_AT, vlan.tags);
+		store_u16(frame + VLAN_TAGS_AT + VLAN_TAG, type);
+	} else if (vlan.length) {
+		store_u64(frame + VLAN_TAGS_AT, vlan.tags);
+		store_u16(frame + VLAN_TAGS_AT + 2 * VLAN_TAG, type);
+	} else {
+		store_u16(frame + VLAN_TAGS_AT, type);
+	}
+}
+
+#endif
