@@ -1,5 +1,5 @@
 /* Which backend gets a packet: its slot's owner, unless the slot is changing and a record or the previous owner has a
- * better claim. docs/connections.md has the table of cases.
+ * better claim, or the VIP's scheduler chooses per connection. docs/connections.md has the table of cases.
  */
 #ifndef XDPLB_CHOOSE_H
 #define XDPLB_CHOOSE_H
@@ -7,81 +7,172 @@
 #include "backend.h"
 #include "flow.h"
 #include "maps.h"
-#include "parse.h"
+#include "packet.h"
+#include "quic.h"
+#include "schedule.h"
 #include "slot.h"
 
 struct choice {
 	struct backend *backend;
 	__u32 id;
-	__u8 record;   /* to be written to the flow table */
-	__u8 at_risk;  /* an old connection that nothing could place */
-	__u8 new_flow; /* counts as one */
+	__u16 replaced; /* the backend of an open flow whose record gives way to the new one */
+	__u8 record;    /* enum flow_table: where a record is to be written; FLOW_NOWHERE for none */
+	__u8 lies_in;   /* enum flow_table: where the flow's key is now */
+	__u8 at_risk;   /* an old connection that nothing could place */
+	__u8 new_flow;  /* counts as one */
 };
 
 /* UDP has no SYN to tell a new flow from an old one: it moves with its slot, unless the VIP records all flows. */
-static __always_inline int choose_needs_flow(const struct packet *packet, const struct vip_entry *vip,
-                                             __u32 slot)
+static __always_inline int choose_needs_flow(const struct packet *packet, const struct vip *vip, __u32 slot)
 {
 	if (vip->flags & VIP_TRACK_ALWAYS)
 		return 1;
 	return !slot_is_steady(slot) && packet->protocol == IPPROTO_TCP;
 }
 
-/* No record counts. The choice stands at the owner. */
-static __always_inline void choose_unrecorded(const struct packet *packet, const struct vip_entry *vip,
-                                              __u32 slot, struct choice *choice)
+/* A flow that nothing is known of. With SCHEDULER_HASH the choice stands at the owner already. */
+static __always_inline void choose_new(const struct vip *vip, const struct vip_table *table, __u64 hash,
+                                       struct choice *choice)
 {
-	int old = packet->protocol == IPPROTO_TCP && !packet_is_syn(packet);
-
-	if (old && !slot_is_steady(slot)) {
-		if (slot_is_moving(slot) && backend_is_usable(backend_find(SLOT_PREVIOUS(slot))))
-			choice->id = SLOT_PREVIOUS(slot);
-		else
-			choice->at_risk = 1;
-	}
-	/* A pinned slot records nothing new, and neither does a packet that no record could place. */
-	choice->record = vip->flags & VIP_TRACK_ALWAYS || (slot_is_moving(slot) && !choice->at_risk);
-	if (packet->tcp_flags & TCP_RST)
-		choice->record = 0;
+#ifdef WITH_SCHEDULERS
+	if (vip->scheduler != SCHEDULER_HASH)
+		choice->id = schedule_flow(vip, table, hash);
+#endif
 }
 
-static __always_inline void choose_by_flow(const struct packet *packet, const struct vip_entry *vip,
-                                           __u32 slot, struct choice *choice)
+/* Whether the slot's previous owner gets an old connection that has no record. */
+static __always_inline int choose_previous(const struct vip *vip, __u32 slot)
 {
-	struct flow_key key = flow_key_of(packet);
-	__u64 now = bpf_ktime_get_coarse_ns();
-	struct flow *flow = flow_find(&key);
+	return vip->scheduler == SCHEDULER_HASH && slot_is_moving(slot) &&
+	       backend_is_usable(backend_find(SLOT_PREVIOUS(slot)));
+}
 
-	if (!flow) {
-		choose_unrecorded(packet, vip, slot, choice);
-	} else if (packet_is_syn(packet) && flow_has_ended(flow, vip->idle_seconds, now)) {
-		choice->record = 1;
+/* An old TCP connection without a record that counts. */
+static __always_inline void choose_old(const struct packet *packet, const struct vip *vip,
+                                       const struct vip_table *table, __u32 slot, __u64 hash,
+                                       struct choice *choice)
+{
+	int always = vip->flags & VIP_TRACK_ALWAYS;
+
+	if (choose_previous(vip, slot)) {
+		choice->id = SLOT_PREVIOUS(slot);
+		/* Old connections may speak but once in the whole move: the record has to last until they do again. */
+		choice->record = always ? FLOW_PROBATION : FLOW_OPEN;
+		choice->at_risk = always != 0;
 	} else {
-		flow_touch(flow, packet, now);
-		choice->id = flow->backend;
+		choose_new(vip, table, hash, choice);
+		/* A pinned slot records nothing new, and neither does a packet that no record could place. */
+		choice->record = always ? FLOW_PROBATION : FLOW_NOWHERE;
+		choice->at_risk = 1;
 	}
+	if (packet->tcp_flags & TCP_RST)
+		choice->record = FLOW_NOWHERE;
 }
 
-/* Fills `choice`, or returns why there is none. */
-static __always_inline enum reason choose_backend(const struct packet *packet, const struct vip_entry *vip,
-                                                  __u64 hash, struct choice *choice)
+static __always_inline void choose_by_flow(const struct packet *packet, const struct vip *vip,
+                                           const struct vip_table *table, __u32 slot, __u64 hash,
+                                           struct choice *choice)
 {
-	__u32 slot = slot_find(vip->id, hash);
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct flow *flow = flow_find(packet, &choice->lies_in);
+	int counts = flow_counts(flow);
 
-	choice->id = SLOT_OWNER(slot);
-	choice->record = 0;
-	choice->at_risk = 0;
-	if (choose_needs_flow(packet, vip, slot))
-		choose_by_flow(packet, vip, slot, choice);
+	if (counts && !flow_yields(flow, packet, vip->idle_seconds, now)) {
+		choice->id = flow->backend;
+		flow_use(flow, choice->lies_in, packet, vip, now);
+		return;
+	}
+	if (counts && !(flow->flags & FLOW_ENDED))
+		choice->replaced = flow->backend;
+	if (packet->protocol == IPPROTO_TCP && !packet_is_syn(packet)) {
+		choose_old(packet, vip, table, slot, hash, choice);
+		return;
+	}
+	choose_new(vip, table, hash, choice);
+	if (counts || vip->flags & VIP_TRACK_ALWAYS || slot_is_moving(slot))
+		choice->record = FLOW_PROBATION;
+}
+
+/* What an ICMP error is about is an old packet of its flow. Nothing is recorded for it. */
+static __always_inline enum reason choose_for_error(const struct packet *packet, const struct vip *vip,
+                                                    __u32 slot, struct choice *choice)
+{
+	if (choose_needs_flow(packet, vip, slot)) {
+		__u8 table;
+		struct flow *flow = flow_find(packet, &table);
+
+		if (flow_counts(flow)) {
+			choice->id = flow->backend;
+			return GO_ON;
+		}
+	}
+	if (vip->scheduler != SCHEDULER_HASH)
+		return PASS_NOT_TCP_UDP;
+	if (packet->protocol == IPPROTO_TCP && choose_previous(vip, slot))
+		choice->id = SLOT_PREVIOUS(slot);
+	return GO_ON;
+}
+
+/* Looks at the backend chosen: whether it may be sent to. */
+static __always_inline enum reason choose_settle(struct choice *choice)
+{
 	if (choice->id == NO_BACKEND)
 		return DROP_NO_BACKEND;
 	choice->backend = backend_find(choice->id);
 	if (!choice->backend)
 		return DROP_INTERNAL;
-	if (!backend_is_usable(choice->backend))
-		return DROP_BACKEND_DOWN;
+	return backend_is_usable(choice->backend) ? GO_ON : DROP_BACKEND_DOWN;
+}
+
+/* Whether a QUIC connection ID names a backend that may be sent to. */
+static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packet *packet,
+                                          const struct vip *vip, struct choice *choice)
+{
+#ifdef WITH_QUIC
+	if (vip->quic && packet->protocol == IPPROTO_UDP && !packet->icmp_error) {
+		choice->id = quic_find_backend(ctx, packet, vip);
+		return choose_settle(choice) == GO_ON;
+	}
+#endif
+	return 0;
+}
+
+/* Fills `choice`, or returns why there is none. */
+static __always_inline enum reason choose_backend(struct xdp_md *ctx, const struct packet *packet,
+                                                  const struct vip *vip, __u64 hash, struct choice *choice)
+{
+	const struct vip_table *table;
+	__u32 slot;
+
+	choice->replaced = NO_BACKEND;
+	choice->record = FLOW_NOWHERE;
+	choice->at_risk = 0;
+	choice->new_flow = 0;
+	if (choose_by_quic(ctx, packet, vip, choice))
+		return GO_ON;
+	table = slot_table(vip->id);
+	slot = slot_find(table, hash >> 32);
+	choice->id = SLOT_OWNER(slot);
+	if (packet->icmp_error) {
+		enum reason reason = choose_for_error(packet, vip, slot, choice);
+
+		return reason == GO_ON ? choose_settle(choice) : reason;
+	}
+	if (choose_needs_flow(packet, vip, slot))
+		choose_by_flow(packet, vip, table, slot, hash, choice);
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
-	return GO_ON;
+	return choose_settle(choice);
+}
+
+/* Remembers the choice, once the packet is on its way, where it has to be remembered. */
+static __always_inline void choose_record(const struct packet *packet, const struct vip *vip,
+                                          const struct choice *choice)
+{
+	if (choice->record == FLOW_NOWHERE)
+		return;
+	if (choice->replaced != NO_BACKEND)
+		load_remove(vip, choice->replaced);
+	flow_record(packet, vip, choice->id, choice->backend->epoch, choice->lies_in, choice->record);
 }
 
 #endif

@@ -1,21 +1,46 @@
-/* Records of flows: which backend has a connection that its slot alone does not tell. */
+/* Records of flows: which backend has a connection that its slot alone does not tell.
+ *
+ * A record lies in one of two tables of its family: on probation until the flow has sent another packet than a SYN after
+ * the one it was made for, then among the open ones. A flood of first packets evicts only records on probation.
+ */
 #ifndef XDPLB_FLOW_H
 #define XDPLB_FLOW_H
 
 #include "backend.h"
+#include "load.h"
 #include "maps.h"
-#include "parse.h"
+#include "packet.h"
 
 #define SECOND 1000000000ULL
 
 /* A record is touched at most once in this time, so that its cache line does not move between CPUs for each packet. */
 #define FLOW_TOUCH_AFTER SECOND
 
+#define FLOW_ENDED (FLOW_FIN | FLOW_RST)
+
+enum flow_table {
+	FLOW_NOWHERE,
+	FLOW_PROBATION,
+	FLOW_OPEN,
+};
+
 static __always_inline struct flow_key flow_key_of(const struct packet *packet)
 {
 	struct flow_key key = {
-		.source = packet->source,
-		.destination = packet->destination,
+		.source = packet->source[0],
+		.destination = packet->destination[0],
+		.source_port = packet->ports,
+		.destination_port = packet->ports >> 16,
+		.protocol = packet->protocol,
+	};
+	return key;
+}
+
+static __always_inline struct flow6_key flow6_key_of(const struct packet *packet)
+{
+	struct flow6_key key = {
+		.source = {packet->source[0], packet->source[1]},
+		.destination = {packet->destination[0], packet->destination[1]},
 		.source_port = packet->ports,
 		.destination_port = packet->ports >> 16,
 		.protocol = packet->protocol,
@@ -35,48 +60,164 @@ static __always_inline __u32 flow_flags_of(const struct packet *packet)
 	return flags;
 }
 
-/* Returns the record, NULL where there is none that counts: its backend must be the one it was made for, and usable. */
-static __always_inline struct flow *flow_find(struct flow_key *key)
+/* Returns the packet's record whether it counts or not, NULL where there is none, and says in `table` where it lies. */
+static __always_inline struct flow *flow_find(const struct packet *packet, __u8 *table)
 {
-	struct flow *flow = flows.lookup(key);
-	struct backend *backend;
+	struct flow *flow;
 
-	if (!flow)
-		return NULL;
-	backend = backend_find(flow->backend);
-	if (!backend_is_usable(backend) || backend->epoch != flow->epoch)
-		return NULL;
+	*table = FLOW_OPEN;
+#ifdef WITH_IPV6
+	if (packet->version == 6) {
+		struct flow6_key key = flow6_key_of(packet);
+
+		flow = flows6.lookup(&key);
+		if (flow)
+			return flow;
+		flow = probation6.lookup(&key);
+		*table = flow ? FLOW_PROBATION : FLOW_NOWHERE;
+		return flow;
+	}
+#endif
+	struct flow_key key = flow_key_of(packet);
+
+	flow = flows.lookup(&key);
+	if (flow)
+		return flow;
+	flow = probation.lookup(&key);
+	*table = flow ? FLOW_PROBATION : FLOW_NOWHERE;
 	return flow;
 }
 
-/* Whether a SYN is the first of another connection: it ended, or was silent for as long as the VIP bridges. */
-static __always_inline int flow_has_ended(const struct flow *flow, __u32 idle_seconds, __u64 now)
+/* Whether a record counts: its backend must be the one it was made for, and usable. */
+static __always_inline int flow_counts(const struct flow *flow)
 {
-	return flow->flags & (FLOW_FIN | FLOW_RST) || now > flow->last_seen + idle_seconds * SECOND;
+	struct backend *backend;
+
+	if (!flow)
+		return 0;
+	backend = backend_find(flow->backend);
+	return backend_is_usable(backend) && backend->epoch == flow->epoch;
 }
 
-/* Not atomic: the packets of a flow come in on one CPU, and at worst a flag waits for the next one. */
-static __always_inline void flow_touch(struct flow *flow, const struct packet *packet, __u64 now)
+/* Whether the packet is the first of another flow: TCP says so by a SYN, on a connection that ended or was silent for as
+ * long as the VIP bridges; of UDP, silence is all there is to go by.
+ */
+static __always_inline int flow_yields(const struct flow *flow, const struct packet *packet,
+                                       __u32 idle_seconds, __u64 now)
+{
+	int silent = now > flow->last_seen + idle_seconds * SECOND;
+
+	if (packet->protocol == IPPROTO_UDP)
+		return silent;
+	return packet_is_syn(packet) && (flow->flags & FLOW_ENDED || silent);
+}
+
+static __always_inline long flow_write_open(const struct packet *packet, struct flow *flow)
+{
+#ifdef WITH_IPV6
+	if (packet->version == 6) {
+		struct flow6_key key = flow6_key_of(packet);
+
+		return flows6.update(&key, flow);
+	}
+#endif
+	struct flow_key key = flow_key_of(packet);
+
+	return flows.update(&key, flow);
+}
+
+static __always_inline void flow_write_probation(const struct packet *packet, struct flow *flow)
+{
+#ifdef WITH_IPV6
+	if (packet->version == 6) {
+		struct flow6_key key = flow6_key_of(packet);
+
+		probation6.update(&key, flow);
+		return;
+	}
+#endif
+	struct flow_key key = flow_key_of(packet);
+
+	probation.update(&key, flow);
+}
+
+static __always_inline void flow_end_probation(const struct packet *packet)
+{
+#ifdef WITH_IPV6
+	if (packet->version == 6) {
+		struct flow6_key key = flow6_key_of(packet);
+
+		probation6.delete(&key);
+		return;
+	}
+#endif
+	struct flow_key key = flow_key_of(packet);
+
+	probation.delete(&key);
+}
+
+/* Adds a record to the open ones. It leaves probation after that, so that another CPU finds it in one or the other. */
+static __always_inline void flow_add_open(const struct packet *packet, struct flow *flow, __u8 table)
+{
+	__u32 vip_id = flow->vip;
+	struct vip_counters *counters;
+
+	if (flow_write_open(packet, flow))
+		return;
+	if (table == FLOW_PROBATION)
+		flow_end_probation(packet);
+	counters = vip_stats.lookup(&vip_id);
+	if (counters)
+		counters->records += 1;
+}
+
+/* Notes a packet of a record's flow. The record is not written atomically: the packets of a flow come in on one CPU, and
+ * at worst a flag waits for the next one.
+ */
+static __always_inline void flow_use(struct flow *flow, __u8 table, const struct packet *packet,
+                                     const struct vip *vip, __u64 now)
 {
 	__u32 flags = flow->flags | flow_flags_of(packet);
 
+	if (flags & FLOW_ENDED && !(flow->flags & FLOW_ENDED))
+		load_remove(vip, flow->backend);
+	/* A RST may be all that a host has to say whose address a flood has borrowed. */
+	if (table == FLOW_PROBATION && !packet_is_syn(packet) && !(packet->tcp_flags & TCP_RST)) {
+		struct flow open = *flow;
+
+		open.flags = flags;
+		open.last_seen = now;
+		flow_add_open(packet, &open, table);
+		return;
+	}
 	if (flags != flow->flags)
 		flow->flags = flags;
 	if (now >= flow->last_seen + FLOW_TOUCH_AFTER)
 		flow->last_seen = now;
 }
 
-static __always_inline void flow_record(const struct packet *packet, __u32 backend_id, __u16 epoch)
+/* Writes the record of a flow that begins, or of an old one that had none. `lies_in` is where its key is, `to` where it
+ * is to be if that is nowhere, or on probation without counting.
+ */
+static __always_inline void flow_record(const struct packet *packet, const struct vip *vip, __u32 backend_id,
+                                        __u16 epoch, __u8 lies_in, __u8 to)
 {
-	struct flow_key key = flow_key_of(packet);
 	struct flow flow = {
 		.backend = backend_id,
 		.epoch = epoch,
 		.flags = flow_flags_of(packet),
+		.vip = vip->id,
 		.last_seen = bpf_ktime_get_coarse_ns(),
 	};
 
-	flows.update(&key, &flow);
+	if (!(flow.flags & FLOW_ENDED))
+		load_add(vip, backend_id);
+	if (lies_in == FLOW_OPEN)
+		flow_write_open(packet, &flow);
+	else if (to == FLOW_OPEN)
+		flow_add_open(packet, &flow, lies_in);
+	else
+		flow_write_probation(packet, &flow);
 }
 
 #endif

@@ -4,19 +4,19 @@
 
 #include "maps.h"
 
-/* Returns 0, nobody's slot, for a VIP without a table. */
-static __always_inline __u32 slot_find(__u32 vip_id, __u64 hash)
+/* Returns NULL for a VIP without a table. */
+static __always_inline const struct vip_table *slot_table(__u32 vip_id)
 {
 	__u32 zero = 0;
-	const struct vip_table *table;
 	void *inner = vip_tables.lookup(&vip_id);
 
-	if (!inner)
-		return 0;
-	table = bpf_map_lookup_elem(inner, &zero);
-	if (!table)
-		return 0;
-	return table->slots[(hash >> 32) * TABLE_SIZE >> 32];
+	return inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+}
+
+/* Returns the slot that half of a hash, 32 bits, falls into; nobody's where there is no table. */
+static __always_inline __u32 slot_find(const struct vip_table *table, __u64 half)
+{
+	return table ? table->slots[(half & 0xffffffff) * TABLE_SIZE >> 32] : NO_BACKEND;
 }
 
 /* Owners change, and old connections go to the previous one. */

@@ -1,0 +1,97 @@
+/* Whether a source is let in: all VIPs' access lists are one search, and a bit of what it finds (see layout.h). */
+#ifndef XDPLB_ACCESS_H
+#define XDPLB_ACCESS_H
+
+#include "maps.h"
+#include "packet.h"
+
+#ifdef WITH_ACCESS
+
+/* Halving as many intervals as there can be comes to an end in so many steps. */
+#define ACCESS4_STEPS 20
+#define ACCESS6_STEPS 18
+
+/* Returns what is denied to an address: which lists; NULL where no lists were ever written. */
+static __always_inline const struct access_mask *access_find4(__u32 address)
+{
+	__u32 zero = 0, low, high;
+	const struct access4 *access;
+	void *inner = access4.lookup(&zero);
+
+	if (!inner)
+		return NULL;
+	access = bpf_map_lookup_elem(inner, &zero);
+	if (!access)
+		return NULL;
+	low = access->root[address >> 16];
+	high = access->root[(address >> 16) + 1];
+	for (int i = 0; i < ACCESS4_STEPS && low < high; i++) {
+		__u32 middle = (low + high + 1) / 2 & (ACCESS4_INTERVALS - 1);
+
+		if (access->starts[middle] <= address)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return &access->masks[access->classes[low & (ACCESS4_INTERVALS - 1)] & (ACCESS_CLASSES - 1)];
+}
+
+#ifdef WITH_IPV6
+
+static __always_inline const struct access_mask *access_find6(__u64 upper, __u64 lower)
+{
+	__u32 zero = 0, low = 0, high;
+	const struct access6 *access;
+	void *inner = access6.lookup(&zero);
+
+	if (!inner)
+		return NULL;
+	access = bpf_map_lookup_elem(inner, &zero);
+	if (!access || !access->count)
+		return NULL;
+	high = access->count - 1;
+	for (int i = 0; i < ACCESS6_STEPS && low < high; i++) {
+		__u32 middle = (low + high + 1) / 2 & (ACCESS6_INTERVALS - 1);
+		__u64 start = access->starts[middle].high;
+
+		if (start < upper || (start == upper && access->starts[middle].low <= lower))
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return &access->masks[access->classes[low & (ACCESS6_INTERVALS - 1)] & (ACCESS_CLASSES - 1)];
+}
+
+#endif
+
+static __always_inline const struct access_mask *access_find(const struct packet *packet)
+{
+#ifdef WITH_IPV6
+	if (packet->version == 6)
+		return access_find6(__builtin_bswap64(packet->source[0]),
+		                    __builtin_bswap64(packet->source[1]));
+#endif
+	return access_find4(__builtin_bswap32(packet->source[0]));
+}
+
+#endif
+
+static __always_inline enum reason access_check(const struct packet *packet, const struct vip *vip)
+{
+#ifdef WITH_ACCESS
+	if (vip->flags & VIP_ACCESS) {
+		__u32 vip_id = vip->id;
+		struct vip_guard *guard = vip_guards.lookup(&vip_id);
+		const struct access_mask *mask = access_find(packet);
+
+		if (!guard || !mask)
+			return DROP_INTERNAL;
+		if (mask->denied[guard->access_list / 64 % (ACCESS_LISTS / 64)] >> guard->access_list % 64 &
+		    1)
+			return DROP_DENIED;
+	}
+#endif
+	return GO_ON;
+}
+
+#endif

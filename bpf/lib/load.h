@@ -1,0 +1,50 @@
+/* How many open flows a backend has, for the schedulers that ask. Exact only as long as every flow ends with a FIN or RST;
+ * the control plane sets it right after each scan of the flow tables.
+ */
+#ifndef XDPLB_LOAD_H
+#define XDPLB_LOAD_H
+
+#include "maps.h"
+
+#ifdef WITH_SCHEDULERS
+
+static __always_inline int load_is_kept(const struct vip *vip)
+{
+	return vip->scheduler == SCHEDULER_LEAST || vip->scheduler == SCHEDULER_TWO;
+}
+
+static __always_inline void load_add(const struct vip *vip, __u32 backend_id)
+{
+	struct backend_load *load;
+
+	if (!load_is_kept(vip))
+		return;
+	load = backend_loads.lookup(&backend_id);
+	if (load)
+		__sync_fetch_and_add(&load->flows, 1);
+}
+
+/* Never below 0: a correction may have counted the flow as gone already. */
+static __always_inline void load_remove(const struct vip *vip, __u32 backend_id)
+{
+	struct backend_load *load;
+
+	if (!load_is_kept(vip))
+		return;
+	load = backend_loads.lookup(&backend_id);
+	if (load && load->flows)
+		__sync_fetch_and_add(&load->flows, -1);
+}
+
+#else
+
+static __always_inline void load_add(const struct vip *vip, __u32 backend_id)
+{
+}
+
+static __always_inline void load_remove(const struct vip *vip, __u32 backend_id)
+{
+}
+
+#endif
+#endif
