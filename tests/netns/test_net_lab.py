@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xdplb.net import lab_home, netns
-from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
+from xdplb.net.lab import ADDRESSES, ADDRESSES6, Lab, kept_labs, reap
 from xdplb.net.lab_home import ROOT, LabHome
 
 OWNER = """
@@ -54,11 +54,13 @@ def gone(lab: str, pid: int) -> bool:
 
 @pytest.mark.parametrize("host", sorted(ADDRESSES.keys() - {"side"}))
 def test_the_client_reaches_every_host(lab: Lab, host: str) -> None:
-    lab.run("client", ["ping", "-c", "1", "-W", "2", str(ADDRESSES[host])])
+    for addresses in (ADDRESSES, ADDRESSES6):
+        lab.run("client", ["ping", "-c", "1", "-W", "2", str(addresses[host])])
 
 
 def test_the_balancer_reaches_the_backend_at_its_side(lab: Lab) -> None:
-    lab.run("balancer", ["ping", "-c", "1", "-W", "2", str(ADDRESSES["side"])])
+    for addresses in (ADDRESSES, ADDRESSES6):
+        lab.run("balancer", ["ping", "-c", "1", "-W", "2", str(addresses["side"])])
 
 
 def test_nothing_is_left_of_a_lab() -> None:

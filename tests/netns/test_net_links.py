@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
@@ -45,7 +45,17 @@ def test_no_such_interface_names_those_there_are(lab: Lab) -> None:
 
 def test_addresses(lab: Lab) -> None:
     lab.configure("balancer", "address add 10.7.7.7/32 dev lo")
-    assert lab.inside("balancer", lambda: links.addresses("eth0")) == [IPv4Interface("10.0.0.2/24")]
+    found = lab.inside("balancer", lambda: links.addresses("eth0"))
+    assert [each for each in found if not each.is_link_local] == [
+        ip_interface("10.0.0.2/24"),
+        ip_interface("2001:db8::2/64"),
+    ]
     here = lab.inside("balancer", links.host_addresses)
-    assert here == {IPv4Address(text) for text in ("127.0.0.1", "10.7.7.7", "10.0.0.2", "10.0.2.1")}
-    assert lab.inside("balancer", lambda: links.holders(IPv4Address("10.7.7.7"))) == ["lo"]
+    texts = ("127.0.0.1", "10.7.7.7", "10.0.0.2", "10.0.2.1", "::1", "2001:db8::2", "2001:db8:2::1")
+    assert {address for address in here if not address.is_link_local} == {ip_address(text) for text in texts}
+    assert lab.inside("balancer", lambda: links.holders(ip_address("10.7.7.7"))) == ["lo"]
+    assert lab.inside("balancer", lambda: links.holders(ip_address("2001:db8:2::1"))) == ["eth1"]
+
+
+def test_without_a_vlan_device_nothing_stands_on_a_nic(lab: Lab) -> None:
+    assert lab.inside("balancer", lambda: links.vlan_devices(["eth0", "eth1"])) == []

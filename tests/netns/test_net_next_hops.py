@@ -3,72 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 
 import pytest
 
 from xdplb.model.next_hop import Resolution
-from xdplb.net import links
 from xdplb.net.host_view import HostView
 from xdplb.net.lab import Lab
-from xdplb.net.next_hops import NextHops
 from xdplb.net.rtnetlink import EventSocket, RequestSocket
+
+from .watching import Watch, mac_of, watching
 
 DR1, IPIP1 = "10.0.0.11", "10.0.1.11"
 ROUTER = IPv4Address("10.0.0.1")
-
-
-class Watch:
-    """NextHops at work on the balancer, and what its callback told."""
-
-    def __init__(self, source: NextHops) -> None:
-        self.source = source
-        self.told: set[IPv4Address] = set()
-        self._news = asyncio.Event()
-
-    def on_change(self, changed: frozenset[IPv4Address]) -> None:
-        self.told |= changed
-        self._news.set()
-
-    def __getitem__(self, address: str) -> Resolution:
-        return self.source.lookup(IPv4Address(address))
-
-    async def until(self, true: Callable[[], bool], seconds: float = 5) -> float:
-        """Wait for callbacks until it is true; return the seconds that took."""
-        start = time.monotonic()
-        async with asyncio.timeout(seconds):
-            while not true():
-                self._news.clear()
-                await self._news.wait()
-        return time.monotonic() - start
-
-    async def resolved(self, address: str, seconds: float = 5) -> float:
-        return await self.until(lambda: self[address].next_hop is not None, seconds)
-
-    async def unresolved(self, address: str, seconds: float = 5) -> float:
-        return await self.until(lambda: self[address].next_hop is None, seconds)
-
-
-def watching(lab: Lab, addresses: list[str], scenario: Callable[[Watch], Awaitable[None]]) -> None:
-    """Run the scenario in the balancer's namespace while it watches these addresses."""
-
-    async def run() -> None:
-        source = NextHops()
-        watch = Watch(source)
-        await source.start(watch.on_change)
-        try:
-            source.watch(frozenset(map(IPv4Address, addresses)))
-            await scenario(watch)
-        finally:
-            await source.stop()
-
-    lab.inside("balancer", lambda: asyncio.run(run()))
-
-
-def mac_of(lab: Lab, host: str, name: str = "eth0") -> bytes:
-    return lab.inside(host, lambda: links.link(name).mac)
 
 
 def test_a_backend_on_the_segment_and_one_behind_the_router(lab: Lab) -> None:

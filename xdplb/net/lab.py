@@ -6,7 +6,8 @@
                        ├── ipip1  10.0.1.11
                        └── ipip2  10.0.1.12
 
-Every host's NIC is called eth0. The VIPs (203.0.113.0/24) are routed to the balancer, which is 10.0.0.2.
+Every host's NIC is called eth0. The VIPs (203.0.113.0/24) are routed to the balancer, which is 10.0.0.2. Each host has
+an address of IPv6 too: 10.0.1.11 is 2001:db8:1::11, the VIPs are in 2001:db8:f::/64. The router is fe80::1 on its NICs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,11 +25,12 @@ from pyroute2 import IPRoute
 from . import ethtool, links, netns
 from .lab_home import LabHome, kept_labs, reap
 
-__all__ = ["ADDRESSES", "VIP", "Lab", "kept_labs", "reap"]
+__all__ = ["ADDRESSES", "ADDRESSES6", "VIP", "VIP6", "Lab", "kept_labs", "reap"]
 
 T = TypeVar("T")
 
 VIP = IPv4Address("203.0.113.10")
+VIP6 = IPv6Address("2001:db8:f::10")
 
 ADDRESSES = {
     host: IPv4Address(address)
@@ -41,6 +43,20 @@ ADDRESSES = {
         "ipip1": "10.0.1.11",
         "ipip2": "10.0.1.12",
         "side": "10.0.2.11",
+    }.items()
+}
+
+ADDRESSES6 = {
+    host: IPv6Address(address)
+    for host, address in {
+        "client": "2001:db8:c::2",
+        "router": "2001:db8::1",
+        "balancer": "2001:db8::2",
+        "dr1": "2001:db8::11",
+        "dr2": "2001:db8::12",
+        "ipip1": "2001:db8:1::11",
+        "ipip2": "2001:db8:1::12",
+        "side": "2001:db8:2::11",
     }.items()
 }
 
@@ -144,7 +160,7 @@ class Lab:
     def _build(self) -> None:
         for host in (*ADDRESSES, "switch"):
             netns.create(self.namespace(host))
-            self.inside(host, _no_ipv6)
+            self.inside(host, _no_surprises)
         self._wire("router", {"client": "client", "segment": "switch", "ipip1": "ipip1", "ipip2": "ipip2"})
         self._wire("switch", {"balancer": "balancer", "dr1": "dr1", "dr2": "dr2"})
         self.configure("balancer", f"link add eth1 {self._veth('side', 'eth0')}")
@@ -172,17 +188,28 @@ class Lab:
 
     def _address(self) -> None:
         router = {"client": "198.51.100.1", "segment": "10.0.0.1", "tunnels": "10.0.1.1", "side": "10.0.3.1"}
+        router6 = {"client": "2001:db8:c::1", "segment": "2001:db8::1", "tunnels": "2001:db8:1::1"}
+        router6["side"] = "2001:db8:3::1"
         for nic, address in router.items():
-            self.configure("router", f"address add {address}/24 dev {nic}", f"link set {nic} up")
+            self._join("router", nic, address, router6[nic])
+            self.configure("router", f"address add fe80::1/64 dev {nic} nodad")
         for host in ("client", "balancer", "dr1", "dr2", "ipip1", "ipip2", "side"):
-            self.configure(host, f"address add {ADDRESSES[host]}/24 dev eth0", "link set eth0 up")
-        self.configure("balancer", "address add 10.0.2.1/24 dev eth1", "link set eth1 up")
-        self.configure("side", "address add 10.0.3.11/24 dev eth1", "link set eth1 up")
+            self._join(host, "eth0", str(ADDRESSES[host]), str(ADDRESSES6[host]))
+        self._join("balancer", "eth1", "10.0.2.1", "2001:db8:2::1")
+        self._join("side", "eth1", "10.0.3.11", "2001:db8:3::11")
         self.configure("router", f"route add 203.0.113.0/24 via {ADDRESSES['balancer']}")
+        self.configure("router", f"route add 2001:db8:f::/64 via {ADDRESSES6['balancer']}")
         gateways = {"client": "client", "balancer": "segment", "dr1": "segment", "dr2": "segment"}
         gateways |= {"ipip1": "tunnels", "ipip2": "tunnels", "side": "side"}
         for host, nic in gateways.items():
+            leaves_by = "eth1" if host == "side" else "eth0"
             self.configure(host, f"route add default via {router[nic]}")
+            self.configure(host, f"route add ::/0 via fe80::1 dev {leaves_by}")
+
+    def _join(self, host: str, nic: str, *addresses: str) -> None:
+        """Set a NIC up with an address of IPv4 and one of IPv6."""
+        lines = [f"address add {address}/{64 if ':' in address else 24} dev {nic}" for address in addresses]
+        self.configure(host, f"link set {nic} up", *lines)
 
     def _stop_processes(self) -> None:
         for process in self._processes:
@@ -198,13 +225,16 @@ class Lab:
                     stream.close()
 
 
-def _no_ipv6() -> None:
+def _no_surprises() -> None:
+    """Have the addresses of IPv6 that are given, at once, and none that routers propose."""
     for scope in ("all", "default"):
-        Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
+        for setting in ("accept_dad", "accept_ra"):
+            Path(f"/proc/sys/net/ipv6/conf/{scope}/{setting}").write_text("0")
 
 
 def _forward() -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
     for scope in ("all", "default"):
         Path(f"/proc/sys/net/ipv4/conf/{scope}/rp_filter").write_text("0")
 
