@@ -9,6 +9,8 @@
 #include "packet.h"
 
 #define IPV4_LONGEST 60
+#define CHECK_INVERSE 0xfffefffefffeffffULL /* * 65535 = 1 modulo 2^64 */
+#define CHECK_MOST 0x0001000100010001ULL    /* 2^64 / 65535 */
 #define TCP_FLAG_BITS 0x3f /* FIN, SYN, RST, PSH, ACK, URG: those that some segment must have one of */
 
 /* The sum of the options' words: bytes 20 to `length` of the header, which ends inside the frame. */
@@ -16,7 +18,6 @@ static __always_inline __u64 check_sum_options(const void *header, const void *e
 {
 	__u64 sum = 0;
 
-#pragma unroll
 	for (int at = IPV4_HEADER; at < IPV4_LONGEST; at += sizeof(__u32)) {
 		if (at >= length || header + at + sizeof(__u32) > end)
 			break;
@@ -25,13 +26,21 @@ static __always_inline __u64 check_sum_options(const void *header, const void *e
 	return sum;
 }
 
-/* Whether the IPv4 header's checksum is right. The sum of its 32-bit words leaves the same remainder as that of its
- * 16-bit words, which has to be 0 in ones' complement; modulo 65535 is one multiplication and one comparison.
+/* Whether a number is a multiple of 65535, by one multiplication: that with the inverse of 65535 modulo 2^64 takes the
+ * multiples, and no other number, to what they are multiples by.
+ */
+static __always_inline int check_is_multiple(__u64 sum)
+{
+	return sum * CHECK_INVERSE <= CHECK_MOST;
+}
+
+/* Whether the IPv4 header's checksum is right. The sum of its 32-bit words leaves the same remainder by 65535 as that of
+ * its 16-bit words, whose sum in ones' complement must be 0.
  */
 static __always_inline int check_header_sum(struct xdp_md *ctx, const struct packet *packet)
 {
 	const void *end = (void *)(long)ctx->data_end;
-	const void *header = (void *)(long)ctx->data + packet->ethernet;
+	const void *header = (void *)(long)ctx->data + packet_network(packet);
 	__u64 sum;
 
 	if (header + IPV4_HEADER > end)
@@ -40,7 +49,7 @@ static __always_inline int check_header_sum(struct xdp_md *ctx, const struct pac
 	      packet->destination[0];
 	if (packet->transport != IPV4_HEADER)
 		sum += check_sum_options(header, end, packet->transport);
-	return sum % 0xffff == 0;
+	return check_is_multiple(sum);
 }
 
 /* A packet that says it comes from where it goes to would be answered for ever. */

@@ -73,7 +73,7 @@ static __always_inline int echo_is_request(const struct packet *packet, __u16 ty
 static __always_inline enum reason echo_answer(struct xdp_md *ctx, const struct packet *packet)
 {
 	void *frame = (void *)(long)ctx->data;
-	void *ip = frame + packet->ethernet;
+	void *ip = frame + packet_network(packet);
 	__u32 header = packet->version == 6 ? IPV6_HEADER : IPV4_HEADER;
 
 	if (!vip_has_address(packet))

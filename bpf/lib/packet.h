@@ -55,6 +55,16 @@ struct packet {
 	__u8 bad;        /* why it is dropped if the address has VIPs: enum reason, GO_ON where it is sound */
 };
 
+/* Returns where in the frame the IP header begins, in bounds that the verifier sees. */
+static __always_inline __u32 packet_network(const struct packet *packet)
+{
+#ifdef WITH_VLAN
+	return packet->ethernet & 0x1e; /* 14, 18 or 22 */
+#else
+	return ETH_HLEN;
+#endif
+}
+
 static __always_inline int packet_is_syn(const struct packet *packet)
 {
 	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;

@@ -163,9 +163,9 @@ static __always_inline enum reason too_big_answer(struct xdp_md *ctx, const stru
 
 	if (!too_big_is_told(packet) || !too_big_is_affordable())
 		return DROP_TOO_BIG;
-	if (too_big_move(ctx, packet->ethernet, headers, quote))
+	if (too_big_move(ctx, packet_network(packet), headers, quote))
 		return DROP_TOO_BIG;
-	ip = (void *)(long)ctx->data + packet->ethernet;
+	ip = (void *)(long)ctx->data + packet_network(packet);
 	if (ip + headers + quote > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
 	if (packet->version == 6)
