@@ -1,0 +1,107 @@
+"""Which backend gets it? The slot's owner, unless something has a better claim: docs/connections.md has the cases."""
+
+from __future__ import annotations
+
+from xdplb.dataplane.plane import BackendEntry, VipEntry
+from xdplb.model.vip import Scheduler
+
+from .config import NO_BACKEND, Slot, SlotState
+from .flow_hash import slot_number
+from .flows import begins_anew, counts, is_looked_up, touch
+from .journey import Choice, Journey, Placement
+from .packet import UDP, Packet, TcpFlag
+from .quic import backend_of_connection_id
+from .reasons import Reason, Stop
+from .schedule import schedule
+from .state import Flow
+
+__all__ = ["choose", "choose_for_error", "sendable"]
+
+HASHING = {Scheduler.MAGLEV, Scheduler.SH}
+
+
+def choose(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
+    """Return the backend for a packet of a client, touching the flow's record where it decides."""
+    named = backend_of_connection_id(journey.config, vip, packet)
+    if named is not None:
+        return Choice(named, Placement.QUIC)
+    slot = _look_at_slot(journey, vip, hashed)
+    if not is_looked_up(vip, slot, packet):
+        return Choice(slot.owner, Placement.OWNER, is_new_flow=packet.is_syn)
+    found = journey.state.flows.get(packet.flow)
+    if found is None or not counts(journey, found):
+        return _choose_unrecorded(journey, packet, vip, hashed, slot=slot, found=found)
+    if begins_anew(found, packet, vip.idle_seconds, journey.now):
+        backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
+        return Choice(backend_id, placement, found, makes_record=True, is_new_flow=True)
+    touch(journey, found, packet, vip)
+    return Choice(found.backend, Placement.RECORD, found, is_new_flow=packet.is_syn)
+
+
+def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
+    """Return the backend that has the flow an ICMP error is about, leaving no trace of the error."""
+    slot = _look_at_slot(journey, vip, hashed)
+    if is_looked_up(vip, slot, packet):
+        found = journey.state.flows.get(packet.flow)
+        if found is not None and counts(journey, found):
+            return Choice(found.backend, Placement.RECORD, found)
+    if vip.scheduler not in HASHING:
+        raise Stop(Reason.PASS_NOT_TCP_UDP)
+    if _belongs_to_previous(journey, packet, slot):
+        return Choice(slot.previous, Placement.PREVIOUS)
+    return Choice(slot.owner, Placement.OWNER)
+
+
+def sendable(journey: Journey, choice: Choice) -> BackendEntry:
+    """Return the backend chosen; Stop where there is none, or it may not be sent to."""
+    if choice.backend_id == NO_BACKEND:
+        raise Stop(Reason.DROP_NO_BACKEND)
+    if choice.backend_id > journey.config.max_backends:
+        raise Stop(Reason.DROP_INTERNAL)
+    if not journey.config.is_usable(choice.backend_id):
+        raise Stop(Reason.DROP_BACKEND_DOWN)
+    return journey.config.backends[choice.backend_id]
+
+
+def _look_at_slot(journey: Journey, vip: VipEntry, hashed: int) -> Slot:
+    number = slot_number(hashed)
+    slot = journey.config.slot(vip.id, number)
+    journey.slot_number, journey.slot = number, slot
+    return slot
+
+
+def _choose_unrecorded(
+    journey: Journey, packet: Packet, vip: VipEntry, hashed: int, *, slot: Slot, found: Flow | None
+) -> Choice:
+    """Return the backend for a packet that no record places.
+
+    An old TCP connection in a moving slot is the previous owner's. One that not even this places, or that should have
+    been recorded from its first packet, is at risk of being with the wrong backend. What is placed is recorded, but for
+    a RST, which ends what it belongs to.
+    """
+    if _belongs_to_previous(journey, packet, slot) and vip.scheduler in HASHING:
+        backend_id, placement, is_placed = slot.previous, Placement.PREVIOUS, True
+    else:
+        backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
+        is_placed = not packet.is_old_tcp
+    wants_record = vip.track_always or (slot.state is SlotState.MOVING and is_placed)
+    makes_record = wants_record and not packet.tcp_flags & TcpFlag.RST
+    return Choice(
+        backend_id,
+        placement,
+        found,
+        makes_record=makes_record,
+        is_new_flow=packet.is_syn or (makes_record and packet.protocol == UDP),
+        at_risk=packet.is_old_tcp and (vip.track_always or not is_placed),
+    )
+
+
+def _choose_for_new_flow(journey: Journey, vip: VipEntry, slot: Slot, hashed: int) -> tuple[int, Placement]:
+    if vip.scheduler in HASHING:
+        return slot.owner, Placement.OWNER
+    return schedule(journey, vip, hashed), Placement.SCHEDULER
+
+
+def _belongs_to_previous(journey: Journey, packet: Packet, slot: Slot) -> bool:
+    """Whether the connection was there before its slot began to move, and so is with the previous owner."""
+    return packet.is_old_tcp and slot.state is SlotState.MOVING and journey.config.is_usable(slot.previous)

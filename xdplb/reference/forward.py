@@ -1,0 +1,110 @@
+"""What leaves, and by which NIC: new MACs (DR), an outer IP header, or an outer IP and UDP header (GUE)."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from xdplb.dataplane.plane import BackendEntry
+from xdplb.model.next_hop import NextHop
+from xdplb.model.vip import Forward
+
+from . import checksum, ipv4
+from .journey import Journey
+from .packet import UDP, Packet
+from .reasons import Reason, Stop
+from .too_big import answer_too_big
+
+__all__ = ["forward"]
+
+OUTER_TTL = 64
+IPV4_IN_IP, IPV6_IN_IP = 4, 41  # RFC 2003, RFC 2473 and RFC 4213
+ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
+OUTER_HEADER = {4: 20, 6: 40}
+UDP_HEADER = 8
+GUE_PORT = 6080
+GUE_FIRST_SOURCE_PORT, GUE_SOURCE_PORTS = 0xC000, 0x3FFF
+MTU_FIELD = 0xFFFF
+
+
+def forward(journey: Journey, packet: Packet, backend: BackendEntry, hashed: int) -> tuple[bytes, int]:
+    """Return the frame for the backend and the ifindex it leaves by, or Stop."""
+    hop = backend.next_hop
+    assert hop is not None, "a backend without a next hop is not usable"
+    outer = _outer_headers(packet, backend, hop, hashed)
+    mtu = min(hop.mtu, MTU_FIELD)
+    if len(outer) + len(packet.ip) > mtu:
+        raise answer_too_big(journey, packet, mtu - len(outer))
+    version = backend.address.version if outer else packet.version
+    tags = packet.tags if backend.keep_tags else _tags(hop)
+    link = hop.destination_mac + hop.source_mac + tags + ETHERTYPES[version]
+    rest = packet.frame[len(packet.link) :]
+    if len(link) + len(outer) - len(packet.link) > journey.headroom:
+        raise Stop(Reason.DROP_NO_HEADROOM)
+    frame = link + outer + rest
+    if hop.ifindex != journey.ifindex and hop.ifindex not in journey.config.interfaces:
+        raise Stop(Reason.DROP_INTERNAL, frame)
+    return frame, hop.ifindex
+
+
+def _tags(hop: NextHop) -> bytes:
+    """Return the VLAN tags of the way to the backend, of priority 0."""
+    return b"".join(tag.type.to_bytes(2, "big") + tag.id.to_bytes(2, "big") for tag in hop.tags)
+
+
+def _outer_headers(packet: Packet, backend: BackendEntry, hop: NextHop, hashed: int) -> bytes:
+    """Return what goes between Ethernet and the packet, of the family of the backend's address."""
+    if backend.forward is Forward.DR:
+        return b""
+    inner = IPV4_IN_IP if packet.version == 4 else IPV6_IN_IP
+    protocol, udp = inner, b""
+    if backend.forward is Forward.GUE:
+        protocol, udp = UDP, _gue_header(packet, hashed)
+    source = _outer_source(backend, hop, hashed)
+    if backend.address.version == 4:
+        return _outer_ipv4(packet, source, backend, protocol, len(udp)) + udp
+    return _outer_ipv6(packet, source, backend, protocol, len(udp), hashed=hashed) + udp
+
+
+def _outer_source(backend: BackendEntry, hop: NextHop, hashed: int) -> bytes:
+    """Return the outer source address, its last bits filled by the hash where the backend's mask has bits.
+
+    Receivers spread what comes in over their queues by addresses, which would all be the same.
+    """
+    source = (backend.source or hop.source).packed
+    filling = (hashed & 0xFFFFFFFF).to_bytes(4, "little")
+    mask = backend.source_mask.to_bytes(4, "big")
+    last = bytes(own | bits & chosen for own, bits, chosen in zip(source[-4:], filling, mask, strict=True))
+    return source[:-4] + last
+
+
+def _outer_ipv4(packet: Packet, source: bytes, backend: BackendEntry, protocol: int, more: int) -> bytes:
+    """Return the outer header of RFC 2003, section 3.1.
+
+    DSCP and ECN are the inner packet's (RFC 6040, section 4.1, normal mode). Since DF is set the id has no meaning and
+    is 0 (RFC 6864, section 4.1).
+    """
+    total = OUTER_HEADER[4] + more + len(packet.ip)
+    header = bytes([0x45, packet.traffic_class]) + total.to_bytes(2, "big") + bytes(2) + ipv4.DF.to_bytes(2, "big")
+    header += bytes([OUTER_TTL, protocol, 0, 0]) + IPv4Address(source).packed + backend.address.packed
+    return header[:10] + checksum.internet_checksum(header).to_bytes(2, "big") + header[12:]
+
+
+def _outer_ipv6(
+    packet: Packet, source: bytes, backend: BackendEntry, protocol: int, more: int, *, hashed: int
+) -> bytes:
+    """Return the outer header of RFC 2473; the flow label carries the hash (RFC 6438)."""
+    first = 6 << 28 | packet.traffic_class << 20 | hashed & 0xFFFFF
+    length = more + len(packet.ip)
+    fields = first.to_bytes(4, "big") + length.to_bytes(2, "big") + bytes([protocol, OUTER_TTL])
+    return fields + source + backend.address.packed
+
+
+def _gue_header(packet: Packet, hashed: int) -> bytes:
+    """Return the UDP header of GUE's variant 1: the IP packet follows right behind it, told by its version.
+
+    draft-ietf-intarea-gue, which Linux's fou takes. The source port carries the hash, and the checksum is 0, in IPv6
+    too (RFC 6935): the inner packet has one of its own.
+    """
+    source_port = GUE_FIRST_SOURCE_PORT | hashed & GUE_SOURCE_PORTS
+    numbers = (source_port, GUE_PORT, UDP_HEADER + len(packet.ip), 0)
+    return b"".join(number.to_bytes(2, "big") for number in numbers)

@@ -1,0 +1,114 @@
+"""The IPv6 header and its extension headers (RFC 8200, sections 3 and 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from .packet import ICMPV6, TCP, UDP, Fragmented, Packet
+from .reasons import BadPacket, Reason, Stop
+from .transport import with_ports
+
+__all__ = ["EXTENSIONS", "HEADER", "parse_ipv6"]
+
+HEADER = 40
+HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
+EXTENSIONS = {HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION}
+MAX_EXTENSIONS = 6
+SMALLEST_EXTENSION = 8
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Where the extension headers end, what follows them, and what a fragment header among them says."""
+
+    end: int
+    protocol: int
+    fragmented: Fragmented = Fragmented.WHOLE
+    fragment_id: int = 0
+    fragment_protocol: int = 0
+
+
+def parse_ipv6(frame: bytes, link: bytes, rest: bytes) -> Packet:
+    """Return the packet that `rest`, what follows the link's header, begins with."""
+    if len(rest) < HEADER or rest[0] >> 4 != 6:
+        raise Stop(Reason.PASS_MALFORMED)
+    length = HEADER + int.from_bytes(rest[4:6], "big")
+    source, destination = IPv6Address(rest[8:24]), IPv6Address(rest[24:40])
+    if length > len(rest):
+        raise BadPacket(destination)
+    ip = rest[:length]
+    walk = _walk_extensions(ip, destination)
+    if walk.protocol not in {TCP, UDP, ICMPV6} and not _is_extension_of_later_fragment(walk):
+        raise Stop(Reason.PASS_NOT_TCP_UDP)
+    packet = Packet(
+        frame=frame,
+        link=link,
+        version=6,
+        ip=ip,
+        payload=ip[walk.end :],
+        source=source,
+        destination=destination,
+        protocol=walk.protocol,
+        traffic_class=int.from_bytes(rest[:2], "big") >> 4 & 0xFF,
+        hop_limit=rest[7],
+        fragmented=walk.fragmented,
+        fragment_id=walk.fragment_id,
+        fragment_protocol=walk.fragment_protocol,
+    )
+    return with_ports(packet)
+
+
+def _walk_extensions(ip: bytes, destination: IPv6Address) -> _Walk:
+    """Step over the extension headers, at most MAX_EXTENSIONS of them.
+
+    RFC 8504, section 5.3, lets a host limit their number, since each costs time.
+    """
+    walk = _Walk(end=HEADER, protocol=ip[6])
+    for _ in range(MAX_EXTENSIONS):
+        if walk.protocol not in EXTENSIONS:
+            return walk
+        walk = _step(ip, walk, destination)
+        if walk.fragmented is Fragmented.LATER:
+            return walk
+    if walk.protocol in EXTENSIONS:
+        raise BadPacket(destination, Reason.DROP_EXTENSION)
+    return walk
+
+
+def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
+    """Step over one extension header. All begin with the number of what follows and, but for one, their length."""
+    header = ip[walk.end :]
+    if len(header) < SMALLEST_EXTENSION or _extension_length(walk.protocol, header[1]) > len(header):
+        raise BadPacket(destination)
+    end = walk.end + _extension_length(walk.protocol, header[1])
+    if walk.protocol != FRAGMENT:
+        return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_protocol)
+    offset_and_more = int.from_bytes(header[2:4], "big")
+    fragmented = _fragmented(offset_and_more)
+    if fragmented is Fragmented.WHOLE:
+        return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_protocol)
+    return _Walk(end, header[0], fragmented, int.from_bytes(header[4:8], "big"), header[0])
+
+
+def _extension_length(kind: int, length_field: int) -> int:
+    """Return the bytes of an extension header; AH alone counts in words of 4 (RFC 4302, section 2.2)."""
+    if kind == FRAGMENT:
+        return SMALLEST_EXTENSION
+    return (length_field + 2) * 4 if kind == AUTHENTICATION else (length_field + 1) * 8
+
+
+def _fragmented(offset_and_more: int) -> Fragmented:
+    """Return which part a fragment header announces.
+
+    RFC 6946, section 4: a packet with offset 0 and no more fragments ("atomic fragment") has nothing to do with any
+    other: it is whole.
+    """
+    if offset_and_more & 0xFFF8:
+        return Fragmented.LATER
+    return Fragmented.FIRST if offset_and_more & 1 else Fragmented.WHOLE
+
+
+def _is_extension_of_later_fragment(walk: _Walk) -> bool:
+    """Whether what was cut into fragments begins with extension headers, which only the first fragment shows."""
+    return walk.fragmented is Fragmented.LATER and walk.protocol in EXTENSIONS

@@ -1,0 +1,65 @@
+"""May it pass? Whether the source, or everybody together, sends the VIP more than it takes.
+
+Rates are kept by the generic cell rate algorithm (ITU-T I.371, annex A), in its form of a virtual scheduling algorithm:
+a bucket is the "theoretical arrival time" at which it would be empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xdplb.dataplane.plane import VipEntry
+from xdplb.model.vip import NO_LIMITS
+
+from .packet import Packet
+from .reasons import Reason, Stop
+from .state import Bucket, Changes, SourceKey, State
+
+__all__ = ["SECOND", "charge", "check_limits"]
+
+SECOND = 10**9
+"""In ns: how far ahead a bucket may run, so that one that was left alone takes what comes in a second at once."""
+
+
+def check_limits(vip: VipEntry, state: State, packet: Packet, now: int, changes: Changes) -> None:
+    """Charge the packet to its source's bucket, then to the VIP's; Stop where one has no room.
+
+    What the source was charged stays charged when the VIP refuses.
+    """
+    limits = vip.limits
+    if limits == NO_LIMITS:
+        return
+    if limits.source_packets or limits.source_new_flows:
+        key = SourceKey(packet.source, vip.id)
+        found = state.source_buckets.get(key, Bucket())
+        bucket, passes = _charge_both(found, packet, limits.source_packets, limits.source_new_flows, now)
+        changes.source_buckets[key] = bucket
+        if not passes:
+            raise Stop(Reason.DROP_SOURCE_RATE)
+    if limits.packets or limits.new_flows:
+        found = state.vip_buckets.get(vip.id, Bucket())
+        bucket, passes = _charge_both(found, packet, limits.packets, limits.new_flows, now)
+        changes.vip_buckets[vip.id] = bucket
+        if not passes:
+            raise Stop(Reason.DROP_VIP_RATE)
+
+
+def charge(empty_at: int, cost: int, now: int, most: int = SECOND) -> int | None:
+    """Return when the bucket would be empty once `cost` is added, None where it may not run that far ahead of now."""
+    charged = max(empty_at, now) + cost
+    return None if charged > now + most else charged
+
+
+def _charge_both(bucket: Bucket, packet: Packet, packets: int, new_flows: int, now: int) -> tuple[Bucket, bool]:
+    """Charge a packet, and for a SYN a new flow. The packet stays charged where the new flow is refused."""
+    if packets:
+        charged = charge(bucket.packets, SECOND // packets, now)
+        if charged is None:
+            return bucket, False
+        bucket = replace(bucket, packets=charged)
+    if new_flows and packet.is_syn:
+        charged = charge(bucket.flows, SECOND // new_flows, now)
+        if charged is None:
+            return bucket, False
+        bucket = replace(bucket, flows=charged)
+    return bucket, True

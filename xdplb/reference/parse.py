@@ -1,0 +1,41 @@
+"""What is this packet? Ethernet and its tags; then the IP header of either family."""
+
+from __future__ import annotations
+
+from xdplb.dataplane.features import Feature, Features
+
+from .ipv4 import parse_ipv4
+from .ipv6 import parse_ipv6
+from .packet import Packet
+from .reasons import Reason, Stop
+
+__all__ = ["parse_frame"]
+
+MACS = 12
+IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
+TAG_TYPES = {b"\x81\x00", b"\x88\xa8"}  # IEEE 802.1Q: customer tag, service tag
+TAG = 4
+MAX_TAGS = 2
+
+
+def parse_frame(frame: bytes, features: Features) -> Packet:
+    """Return the packet in a frame; Stop where it is not for us to look at, BadPacket where it contradicts itself."""
+    link = _link_header(frame, features)
+    ethertype, rest = link[-2:], frame[len(link) :]
+    if ethertype == IPV4:
+        return parse_ipv4(frame, link, rest)
+    if ethertype == IPV6 and Feature.IPV6 in features:
+        return parse_ipv6(frame, link, rest)
+    raise Stop(Reason.PASS_NOT_IP)
+
+
+def _link_header(frame: bytes, features: Features) -> bytes:
+    """Return the Ethernet header with its tags, up to two (IEEE 802.1ad); the type is its last two bytes."""
+    end = MACS + 2
+    tags = 0
+    while Feature.VLAN in features and tags < MAX_TAGS and frame[end - 2 : end] in TAG_TYPES:
+        end += TAG
+        tags += 1
+    if len(frame) < end:
+        raise Stop(Reason.PASS_NOT_IP)
+    return frame[:end]

@@ -1,0 +1,53 @@
+"""The backend that a QUIC packet names itself: in the connection ID which that backend gave to its client.
+
+RFC 9000, section 5.1: "The primary function of a connection ID is to ensure that changes in addressing at lower
+protocol layers (UDP, IP) do not cause packets for a QUIC connection to be delivered to the wrong endpoint." The ID is
+the plain one of draft-ietf-quic-load-balancers: a first byte whose upper 3 bits are the configuration's, then the
+server's ID.
+"""
+
+from __future__ import annotations
+
+from xdplb.dataplane.plane import VipEntry
+
+from .config import Config
+from .packet import UDP, Packet
+from .transport import UDP_HEADER
+
+__all__ = ["backend_of_connection_id"]
+
+LONG_HEADER = 0x80
+SHORT_ID_AT = 1  # RFC 8999, section 5.2: right behind the first byte, its length known to its maker alone
+LONG_LENGTH_AT, LONG_ID_AT = 5, 6  # RFC 8999, section 5.1: behind the first byte and the version
+LONGEST_SERVER_ID = 8
+
+
+def backend_of_connection_id(config: Config, vip: VipEntry, packet: Packet) -> int | None:
+    """Return the id of the usable backend that the packet's destination connection ID names, None where it names none.
+
+    A client's first packets carry an ID of its own making, which names nobody, or anybody.
+    """
+    if vip.quic is None or packet.protocol != UDP:
+        return None
+    connection_id = _connection_id(packet.payload[UDP_HEADER:], 1 + vip.quic.server_id_bytes)
+    if connection_id is None or connection_id[0] >> 5 != vip.quic.config_id:
+        return None
+    server_id = connection_id[1:].ljust(LONGEST_SERVER_ID, b"\0")
+    for backend in config.backends.values():
+        own = backend.quic_server_id
+        if own is not None and backend.vip_id == vip.id and own.ljust(LONGEST_SERVER_ID, b"\0") == server_id:
+            return backend.id if config.is_usable(backend.id) else None
+    return None
+
+
+def _connection_id(datagram: bytes, needed: int) -> bytes | None:
+    """Return the first `needed` bytes of the destination connection ID, None where there are not as many."""
+    if not datagram:
+        return None
+    at = SHORT_ID_AT
+    if datagram[0] & LONG_HEADER:
+        if len(datagram) <= LONG_LENGTH_AT or datagram[LONG_LENGTH_AT] < needed:
+            return None
+        at = LONG_ID_AT
+    found = datagram[at : at + needed]
+    return found if len(found) == needed else None

@@ -1,0 +1,73 @@
+"""What becomes of a packet, and why it stopped where it was not sent on."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum, auto
+
+from xdplb.model.address import IPAddress
+
+__all__ = ["BadPacket", "Reason", "Stop", "Verdict"]
+
+
+class Verdict(IntEnum):
+    """enum xdp_action of the kernel."""
+
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+
+
+class Reason(StrEnum):
+    """Why a packet was not sent on: the names of bpf/lib/reasons.h, which says what each is for."""
+
+    PASS_NOT_IP = auto()
+    PASS_NOT_TCP_UDP = auto()
+    PASS_NO_VIP = auto()
+    PASS_MALFORMED = auto()
+    PASS_FRAGMENT = auto()
+    DROP_FRAGMENT = auto()
+    DROP_NO_BACKEND = auto()
+    DROP_BACKEND_DOWN = auto()
+    DROP_TOO_BIG = auto()
+    DROP_NO_HEADROOM = auto()
+    DROP_DENIED = auto()
+    DROP_SOURCE_RATE = auto()
+    DROP_VIP_RATE = auto()
+    DROP_BAD_LENGTH = auto()
+    DROP_BAD_CHECKSUM = auto()
+    DROP_TTL = auto()
+    DROP_LAND = auto()
+    DROP_TCP_FLAGS = auto()
+    DROP_EXTENSION = auto()
+    DROP_INTERNAL = auto()
+    ANSWER_ECHO = auto()
+    ANSWER_TOO_BIG = auto()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Left to the host's stack, dropped, or sent back where it came from."""
+        if self.value.startswith("pass_"):
+            return Verdict.PASS
+        return Verdict.DROP if self.value.startswith("drop_") else Verdict.TX
+
+
+class Stop(Exception):  # noqa: N818 - nothing is wrong
+    """The packet goes no further, for `reason`; `frame` is what became of it, None for what came in."""
+
+    def __init__(self, reason: Reason, frame: bytes | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.frame = frame
+
+
+class BadPacket(Exception):  # noqa: N818 - the packet is wrong, not the program
+    """Its lengths contradict each other, or it has too many extension headers.
+
+    Dropped for `reason` if `destination` has VIPs; else it is nobody's business here and the host's stack decides.
+    """
+
+    def __init__(self, destination: IPAddress, reason: Reason = Reason.DROP_BAD_LENGTH) -> None:
+        super().__init__(reason)
+        self.destination = destination
+        self.reason = reason

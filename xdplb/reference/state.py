@@ -1,0 +1,124 @@
+"""What the data plane remembers between packets, and how one packet changes it.
+
+A packet only reads `State`, and only the entries it needs: its mappings may just as well be windows on the kernel's
+maps. What it would change is collected in `Changes`, for the caller to apply, or not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+
+from xdplb.model.address import IPAddress
+
+__all__ = ["Bucket", "Changes", "Count", "Flow", "FlowKey", "Fragment", "FragmentKey", "SourceKey", "State"]
+
+Count = tuple[str, int | str, str]
+"""A counter: of what, of which one, its name; such as ("vip", 1, "packets") or ("reason", "drop_ttl", "packets")."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowKey:
+    """A flow, as its client's packets show it."""
+
+    source: IPAddress
+    source_port: int
+    destination: IPAddress
+    destination_port: int
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The record of a flow. `flags` are FLOW_* of the layout, `last_seen` is in ns."""
+
+    backend: int
+    epoch: int
+    flags: int
+    vip: int
+    last_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentKey:
+    """What the fragments of one packet have in common (RFC 791, section 3.2, and RFC 8200, section 4.5)."""
+
+    source: IPAddress
+    destination: IPAddress
+    identification: int
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Where the first fragment of a packet went; `last_seen` is in ns."""
+
+    backend: int
+    epoch: int
+    vip: int
+    last_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """When the buckets for packets and for new flows would be empty, in ns."""
+
+    packets: int = 0
+    flows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKey:
+    """A source, as one VIP sees it."""
+
+    source: IPAddress
+    vip: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one packet changes. Values replace those there were; `loads` and `counts` are added to them."""
+
+    flows: dict[FlowKey, Flow] = field(default_factory=dict)
+    fragments: dict[FragmentKey, Fragment] = field(default_factory=dict)
+    source_buckets: dict[SourceKey, Bucket] = field(default_factory=dict)
+    vip_buckets: dict[int, Bucket] = field(default_factory=dict)
+    answer_budgets: dict[int, int] = field(default_factory=dict)
+    loads: Counter[int] = field(default_factory=Counter)
+    counts: Counter[Count] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class State:
+    """The maps that packets write.
+
+    `source_buckets` are by source and VIP, `vip_buckets` by VIP id. `loads` are the open flows of each backend, by id.
+    `answer_budgets` are by CPU: the time at which the bucket of too-big answers would be empty. `new_flows` are those
+    that one CPU has counted for a VIP, by (VIP id, CPU), by which a rotation goes on. `counts` are of all CPUs.
+    """
+
+    flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
+    fragments: MutableMapping[FragmentKey, Fragment] = field(default_factory=dict)
+    source_buckets: MutableMapping[SourceKey, Bucket] = field(default_factory=dict)
+    vip_buckets: MutableMapping[int, Bucket] = field(default_factory=dict)
+    answer_budgets: MutableMapping[int, int] = field(default_factory=dict)
+    loads: MutableMapping[int, int] = field(default_factory=dict)
+    new_flows: MutableMapping[tuple[int, int], int] = field(default_factory=dict)
+    counts: Counter[Count] = field(default_factory=Counter)
+
+    def apply(self, changes: Changes, cpu: int) -> None:
+        """Make the changes of a packet that came in on this CPU."""
+        self.flows.update(changes.flows)
+        self.fragments.update(changes.fragments)
+        self.source_buckets.update(changes.source_buckets)
+        self.vip_buckets.update(changes.vip_buckets)
+        self.answer_budgets.update(changes.answer_budgets)
+        for backend_id, delta in changes.loads.items():
+            self.loads[backend_id] = self.loads.get(backend_id, 0) + delta
+        for count, delta in changes.counts.items():
+            self.counts[count] += delta
+            kind, number, name = count
+            if kind == "vip" and name == "new_flows":
+                key = int(number), cpu
+                self.new_flows[key] = self.new_flows.get(key, 0) + delta
