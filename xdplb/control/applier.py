@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 from itertools import islice
 
 import numpy as np
@@ -23,6 +22,7 @@ from xdplb.control.records import State
 from xdplb.control.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.steps import Held
 from xdplb.dataplane.plane import Attachment, BackendEntry, DataPlane, VipEntry
+from xdplb.model.address import IPAddress
 
 __all__ = ["Applier", "TableFacts"]
 
@@ -69,7 +69,7 @@ class Applier:
         assert self._held is not None
         return self._held
 
-    def addresses_in_use(self) -> frozenset[IPv4Address]:
+    def addresses_in_use(self) -> frozenset[IPAddress]:
         """Return the addresses of the backends that packets may be sent to now."""
         return frozenset(entry.address for entry in self.read().backends.values() if entry.usable)
 

@@ -16,10 +16,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
 from typing import Protocol
 
 from xdplb.control.probe import Outcome, probe
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 
@@ -40,7 +40,7 @@ class CheckTarget:
     """What to check. `epoch` tells apart backends that were given the same id one after the other."""
 
     epoch: int
-    address: IPv4Address
+    address: IPAddress
     port: int
     check: HealthCheck
 

@@ -1,11 +1,15 @@
-"""Model values as JSON objects for the store, and back. A field that is absent has its default."""
+"""Model values as JSON objects, and access lists as bytes, for the store, and back. An absent field has its default."""
 
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.vip import (
@@ -13,20 +17,28 @@ from xdplb.model.vip import (
     Forward,
     HashKind,
     OnUnhealthy,
+    QuicIds,
+    RateLimits,
     Scheduler,
     Tracking,
     Vip,
     VipKey,
+    VlanTags,
 )
 
 __all__ = [
+    "decode_access",
     "decode_backend",
     "decode_check",
     "decode_vip",
+    "encode_access",
     "encode_backend",
     "encode_check",
     "encode_vip",
 ]
+
+_ADDRESS_BYTES = {4: 4, 6: 16}
+_NETWORKS: dict[int, type[IPNetwork]] = {4: IPv4Network, 6: IPv6Network}
 
 
 def encode_vip(vip: Vip) -> str:
@@ -41,36 +53,61 @@ def encode_vip(vip: Vip) -> str:
             "on_unhealthy": vip.on_unhealthy,
             "all_unhealthy": vip.all_unhealthy,
             "idle_timeout_seconds": vip.idle_timeout_seconds,
+            "vlan": vip.vlan,
+            "quic": None if vip.quic is None else asdict(vip.quic),
+            "limits": asdict(vip.limits),
         }
     )
 
 
 def decode_vip(key: VipKey, text: str) -> Vip:
     """Return the VIP with this key."""
-    kinds = {
+    kinds: dict[str, Callable[[Any], object]] = {
         "forward": Forward,
         "scheduler": Scheduler,
         "tracking": Tracking,
         "hash": HashKind,
         "on_unhealthy": OnUnhealthy,
         "all_unhealthy": AllUnhealthy,
+        "vlan": VlanTags,
+        "quic": _decode_quic,
+        "limits": _decode_limits,
     }
     fields: dict[str, Any] = json.loads(text)
     fields.update({name: kind(fields[name]) for name, kind in kinds.items() if name in fields})
     return Vip(key, **fields)
 
 
+def _decode_quic(fields: dict[str, int] | None) -> QuicIds | None:
+    return None if fields is None else QuicIds(**fields)
+
+
+def _decode_limits(fields: dict[str, int]) -> RateLimits:
+    return RateLimits(**fields)
+
+
 def encode_backend(backend: Backend) -> str:
     """Return all of a backend but its address."""
-    return json.dumps({"weight": backend.weight, "forward": backend.forward, "admin_state": backend.admin_state})
+    return json.dumps(
+        {
+            "weight": backend.weight,
+            "forward": backend.forward,
+            "admin_state": backend.admin_state,
+            "quic_server_id": backend.quic_server_id,
+        }
+    )
 
 
-def decode_backend(address: IPv4Address, text: str) -> Backend:
+def decode_backend(address: IPAddress, text: str) -> Backend:
     """Return the backend with this address."""
     fields: dict[str, Any] = json.loads(text)
     forward = fields["forward"]
     return Backend(
-        address, fields["weight"], None if forward is None else Forward(forward), AdminState(fields["admin_state"])
+        address,
+        fields["weight"],
+        None if forward is None else Forward(forward),
+        AdminState(fields["admin_state"]),
+        fields.get("quic_server_id"),
     )
 
 
@@ -97,3 +134,35 @@ def decode_check(text: str) -> HealthCheck:
     fields["type"] = CheckType(fields["type"])
     fields["expect_status"] = tuple(fields["expect_status"])
     return HealthCheck(**fields)
+
+
+def encode_access(access: AccessList) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return what is allowed of IPv4 and of IPv6, then what is denied: for each prefix its address and its length."""
+    return (
+        _prefixes(access.allow, 4),
+        _prefixes(access.allow, 6),
+        _prefixes(access.deny, 4),
+        _prefixes(access.deny, 6),
+    )
+
+
+def decode_access(allow4: bytes, allow6: bytes, deny4: bytes, deny6: bytes) -> AccessList:
+    """Return the access list."""
+    return AccessList(
+        (*_networks(allow4, 4), *_networks(allow6, 6)),
+        (*_networks(deny4, 4), *_networks(deny6, 6)),
+    )
+
+
+def _prefixes(networks: Iterable[IPNetwork], version: int) -> bytes:
+    return b"".join(
+        network.network_address.packed + bytes([network.prefixlen])
+        for network in networks
+        if network.version == version
+    )
+
+
+def _networks(data: bytes, version: int) -> Iterator[IPNetwork]:
+    size = _ADDRESS_BYTES[version]
+    for at in range(0, len(data), size + 1):
+        yield _NETWORKS[version]((data[at : at + size], data[at + size]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 from xdplb.control.records import BackendRecord, State, VipRecord
+from xdplb.model.address import IPAddress
 
 __all__ = ["Dirty", "Index"]
 
@@ -44,6 +44,6 @@ class Index:
         }
         self._state = state
 
-    def vips_of(self, address: IPv4Address) -> set[int]:
+    def vips_of(self, address: IPAddress) -> set[int]:
         """Return the ids of the VIPs that have this backend."""
         return {vip.id for vip in self._state.vips.values() if address in vip.backends}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
 
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.eligibility import Observed, Use, Verdict
 from xdplb.control.entries import backend_entry
 from xdplb.control.records import BackendRecord, VipRecord
 from xdplb.dataplane.plane import BackendEntry
+from xdplb.model.address import IPNetwork
 from xdplb.model.next_hop import Resolution
 
 __all__ = ["BackendDraft", "TableSource", "VipDraft", "draft"]
@@ -47,7 +47,7 @@ class VipDraft:
     """A VIP's backends, by id, and what its table is to be made from."""
 
     vip: VipRecord
-    ipip_source: IPv4Network | None
+    ipip_source: IPNetwork | None
     backends: Mapping[int, BackendDraft]
     table: TableSource
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
 
 from xdplb.control.records import BackendRecord, KnownHealth, VipRecord
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
@@ -40,8 +40,8 @@ class Observed:
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
-    next_hops: Mapping[IPv4Address, Resolution] = field(default_factory=dict)
-    ipip_source: IPv4Network | None = None
+    next_hops: Mapping[IPAddress, Resolution] = field(default_factory=dict)
+    ipip_source: IPNetwork | None = None
     ifindexes: frozenset[int] = frozenset()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
 
 from xdplb.control.eligibility import Observed, Use, Verdict
 from xdplb.control.records import BackendRecord, VipRecord
 from xdplb.dataplane.plane import BackendEntry
+from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
 from xdplb.model.vip import Forward
 
@@ -21,7 +21,7 @@ def backend_entry(vip: VipRecord, record: BackendRecord, verdict: Verdict, obser
     forward = vip.forward_of(record.backend)
     resolution = observed.next_hops.get(record.backend.address)
     next_hop = None if resolution is None or resolution.next_hop is None else _as_held(resolution.next_hop)
-    source: IPv4Address | None = None
+    source: IPAddress | None = None
     mask = 0
     if next_hop is not None and forward is Forward.IPIP and observed.ipip_source is not None:
         mask = int(observed.ipip_source.hostmask)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network
 
 from xdplb.control import render
 from xdplb.control.applier import Applier
@@ -22,6 +21,7 @@ from xdplb.control.store import Store
 from xdplb.control.views import BackendView, DryRun, VipView
 from xdplb.control.writer import Change, Edit, Writer
 from xdplb.dataplane.plane import DataPlane
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import Backend
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip, VipKey
@@ -52,7 +52,7 @@ class Manager(Reader):
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
-        ipip_source: IPv4Network | None = None,
+        ipip_source: IPNetwork | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
         scan_seconds: float = 1.0,
@@ -262,7 +262,7 @@ class Manager(Reader):
     async def _backend_change(
         self,
         ref: str,
-        address: IPv4Address,
+        address: IPAddress,
         edit: Edit,
         dry_run: bool,
     ) -> tuple[BackendView, bool] | DryRun:

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address
 
+from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, Vip, VipKey
 
-__all__ = ["BackendRecord", "DrainRecord", "KnownHealth", "State", "VipRecord"]
+__all__ = ["NO_ACCESS_LIST", "BackendRecord", "DrainRecord", "KnownHealth", "State", "VipRecord"]
+
+
+NO_ACCESS_LIST = AccessList()
+"""What a VIP without an access list has: everybody may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,14 @@ class BackendRecord:
 
 @dataclass(frozen=True, slots=True)
 class VipRecord:
-    """A VIP with its id in the maps, its check and backends; `generation` is the last change to any of them."""
+    """A VIP with its id in the maps, and all that is its own; `generation` is the last change to any of it."""
 
     id: int
     vip: Vip
     generation: int
     check: HealthCheck | None = None
-    backends: Mapping[IPv4Address, BackendRecord] = field(default_factory=dict)
+    backends: Mapping[IPAddress, BackendRecord] = field(default_factory=dict)
+    access: AccessList = NO_ACCESS_LIST
 
     def forward_of(self, backend: Backend) -> Forward:
         """Return how packets reach `backend`: its own way, else the VIP's."""

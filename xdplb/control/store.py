@@ -10,42 +10,27 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.control.codec import (
+    decode_access,
     decode_backend,
     decode_check,
     decode_vip,
+    encode_access,
     encode_backend,
     encode_check,
     encode_vip,
 )
-from xdplb.control.records import BackendRecord, DrainRecord, KnownHealth, State, VipRecord
+from xdplb.control.records import NO_ACCESS_LIST, BackendRecord, DrainRecord, KnownHealth, State, VipRecord
+from xdplb.control.schema import prepare
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import Protocol, VipKey
 
-__all__ = ["SCHEMA_VERSION", "Store"]
-
-SCHEMA_VERSION = 1
-
-_SCHEMA = (
-    "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-    """CREATE TABLE vip (
-        id INTEGER PRIMARY KEY, address TEXT NOT NULL, port INTEGER NOT NULL, protocol TEXT NOT NULL,
-        generation INTEGER NOT NULL, spec TEXT NOT NULL, health_check TEXT,
-        UNIQUE (address, port, protocol)) STRICT""",
-    """CREATE TABLE backend (
-        id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, vip INTEGER NOT NULL REFERENCES vip ON DELETE CASCADE,
-        address TEXT NOT NULL, generation INTEGER NOT NULL, spec TEXT NOT NULL,
-        drain_started REAL, drain_timeout_seconds REAL, drain_quiet_seconds REAL,
-        UNIQUE (vip, address)) STRICT""",
-    "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT",
-    """CREATE TABLE health (
-        backend INTEGER PRIMARY KEY REFERENCES backend ON DELETE CASCADE,
-        health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT""",
-)
+__all__ = ["Store"]
 
 
 class Store:
@@ -63,7 +48,7 @@ class Store:
         self._connection = connection
         try:
             with self._explained("cannot be opened"):
-                _prepare(connection, self.path)
+                prepare(connection, self.path)
                 return _read_state(connection), _read_health(connection)
         except BaseException:
             self.close()
@@ -134,46 +119,27 @@ class Store:
             ) from error
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Set the file up for durable writes by this process alone, check it, and create or verify its schema."""
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise sqlite3.DatabaseError(said)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise PlatformError(
-            f"the state in {path} was written by a newer xdplb (schema {version}, this one knows {SCHEMA_VERSION})",
-            hint="run that version, or give this one another --state-dir",
-        )
-    if version == 0:
-        connection.execute("BEGIN EXCLUSIVE")
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-
-
 def _read_state(connection: sqlite3.Connection) -> State:
-    backends: dict[int, dict[IPv4Address, BackendRecord]] = {}
+    backends: dict[int, dict[IPAddress, BackendRecord]] = {}
     for row in connection.execute(
         "SELECT vip, id, epoch, address, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
         " FROM backend ORDER BY id"
     ):
         vip, backend_id, epoch, text, generation, spec, started, timeout, quiet = row
-        address = IPv4Address(text)
+        address = ip_address(text)
         drain = None if started is None else DrainRecord(_utc(started), timeout, quiet)
         record = BackendRecord(backend_id, epoch, decode_backend(address, spec), generation, drain)
         backends.setdefault(vip, {})[address] = record
     vips: dict[VipKey, VipRecord] = {}
-    for vip_id, text, port, protocol, generation, spec, check in connection.execute(
-        "SELECT id, address, port, protocol, generation, spec, health_check FROM vip ORDER BY id"
+    access = {row[0]: decode_access(*row[1:]) for row in connection.execute("SELECT * FROM access")}
+    for vip_id, text, port, protocol, prefix_length, last_port, generation, spec, check in connection.execute(
+        "SELECT id, address, port, protocol, prefix_length, last_port, generation, spec, health_check"
+        " FROM vip ORDER BY id"
     ):
-        key = VipKey(IPv4Address(text), port, Protocol(protocol))
-        decoded = None if check is None else decode_check(check)
-        vips[key] = VipRecord(vip_id, decode_vip(key, spec), generation, decoded, backends.get(vip_id, {}))
+        key = VipKey(ip_address(text), port, Protocol(protocol), prefix_length, last_port)
+        decoded, mine = None if check is None else decode_check(check), backends.get(vip_id, {})
+        allowed = access.get(vip_id, NO_ACCESS_LIST)
+        vips[key] = VipRecord(vip_id, decode_vip(key, spec), generation, decoded, mine, allowed)
     counters = dict(connection.execute("SELECT name, value FROM counter"))
     epochs = dict(connection.execute("SELECT backend, epoch FROM epoch"))
     return State(counters.get("generation", 0), vips, epochs)
@@ -201,13 +167,29 @@ def _write_vip(connection: sqlite3.Connection, old: VipRecord | None, new: VipRe
     key = new.vip.key
     check = None if new.check is None else encode_check(new.check)
     connection.execute(
-        "INSERT INTO vip VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        "INSERT INTO vip VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
         " generation = excluded.generation, spec = excluded.spec, health_check = excluded.health_check",
-        (new.id, str(key.address), key.port, key.protocol.value, new.generation, encode_vip(new.vip), check),
+        (
+            *(new.id, str(key.address), key.port, key.protocol.value, new.generation, encode_vip(new.vip), check),
+            *(key.prefix_length, key.last_port),
+        ),
     )
-    known = {} if old is None or old.id != new.id else old.backends
+    if old is not None and old.id != new.id:
+        old = None
+    if (NO_ACCESS_LIST if old is None else old.access) is not new.access:
+        _write_access(connection, new)
+    known = {} if old is None else old.backends
     changed = (record for address, record in new.backends.items() if known.get(address) != record)
     _write_backends(connection, new.id, changed)
+
+
+def _write_access(connection: sqlite3.Connection, record: VipRecord) -> None:
+    if record.access:
+        connection.execute(
+            "INSERT OR REPLACE INTO access VALUES (?, ?, ?, ?, ?)", (record.id, *encode_access(record.access))
+        )
+    else:
+        connection.execute("DELETE FROM access WHERE vip = ?", (record.id,))
 
 
 def _write_backends(connection: sqlite3.Connection, vip_id: int, records: Iterable[BackendRecord]) -> None:

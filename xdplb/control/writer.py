@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 from xdplb.control.applier import Applier
@@ -26,6 +25,7 @@ from xdplb.control.records import KnownHealth, State
 from xdplb.control.store import Store
 from xdplb.control.threads import Worker
 from xdplb.control.views import DryRun
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
@@ -65,7 +65,7 @@ class Writer:
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
-        ipip_source: IPv4Network | None,
+        ipip_source: IPNetwork | None,
         now: Callable[[], datetime],
     ) -> None:
         self.state = State()
@@ -156,7 +156,7 @@ class Writer:
         """Run `work`, which changes nothing, in the thread of the maps."""
         return await self._maps(work)
 
-    def next_hops_changed(self, addresses: frozenset[IPv4Address]) -> None:
+    def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         """Plan anew soon, since the network has changed."""
         for address in sorted(addresses):
             resolution = self._next_hops.lookup(address)
@@ -185,7 +185,7 @@ class Writer:
             self._targets = check_targets(self.state, self._targets)
             self._checker.watch(self._targets, last_known)
 
-    def resolution(self, address: IPv4Address) -> Resolution:
+    def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend as known now."""
         return self._next_hops.lookup(address)
 
@@ -299,5 +299,5 @@ class Writer:
             task.exception()  # marks it as seen: the caller may be gone
 
 
-def _addresses(state: State) -> frozenset[IPv4Address]:
+def _addresses(state: State) -> frozenset[IPAddress]:
     return frozenset(record.backend.address for _, record in state.backends())

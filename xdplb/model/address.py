@@ -6,12 +6,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from .errors import InvalidError
 
-__all__ = ["IPAddress", "IPNetwork", "parse_address", "parse_network", "parse_port"]
+__all__ = ["IPAddress", "IPNetwork", "address_order", "parse_address", "parse_network", "parse_port"]
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 _BROADCAST = IPv4Address(0xFFFFFFFF)
+
+
+def address_order(address: IPAddress) -> tuple[int, int]:
+    """Return what addresses of both families are sorted by: IPv4 first."""
+    return address.version, int(address)
 
 
 def parse_address(text: str, pointer: str = "/address") -> IPAddress:

@@ -97,7 +97,7 @@ class VipKey:
     @property
     def network(self) -> IPNetwork:
         """The addresses."""
-        return ip_network((self.address, self.prefix_length))
+        return ip_network((self.address, self.prefix_length or 0))
 
     @property
     def is_one_address(self) -> bool:

@@ -21,9 +21,9 @@ class VlanTag:
 class NextHop:
     """MACs of 6 bytes, the NIC it leaves by, that NIC's MTU (without Ethernet and tags), and the host's address on it.
 
-    `interface` and `ifindex` are of the NIC itself where the route leaves by a VLAN on it; then `tags` are the VLAN's, the
-    outer one first. `source` is of the family of the backend's address. `gateway` is None where the backend is on the
-    NIC's own segment, which DR needs.
+    `interface` and `ifindex` are of the NIC itself where the route leaves by a VLAN on it; then `tags` are the VLAN's,
+    the outer one first. `source` is of the family of the backend's address. `gateway` is None where the backend is on
+    the NIC's own segment, which DR needs.
     """
 
     destination_mac: bytes

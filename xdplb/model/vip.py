@@ -27,10 +27,13 @@ __all__ = [
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 NAME_HINT = "1 to 63 of a-z, 0-9 and -, not first or last a -"
 IDLE_TIMEOUT_RANGE = (1, 65535)
+SERVER_ID_BYTES_RANGE = (1, 8)
+CONFIG_ID_RANGE = (0, 6)
+LARGEST_RATE = 1_000_000_000
 
 
 class Forward(StrEnum):
-    """How a packet reaches its backend: by MAC rewrite (`dr`), in an outer IP header (`ipip`), or in IP and UDP (`gue`).
+    """How a packet reaches its backend: by MAC rewrite (`dr`), in an outer IP header (`ipip`), in IP and UDP (`gue`).
 
     The outer header is of the family of the backend's address, whatever the packet's is.
     """
@@ -41,7 +44,7 @@ class Forward(StrEnum):
 
 
 class Scheduler(StrEnum):
-    """What chooses the backend of a new connection: a hash (maglev, sh), a rotation (rr, wrr) or the load (lc, wlc, p2c).
+    """What chooses the backend of a new connection: a hash (maglev, sh), rotation (rr, wrr) or the load (lc, wlc, p2c).
 
     Weights count for all but `rr` and `lc`, where 0 alone does: nothing new.
     """
@@ -113,8 +116,11 @@ class QuicIds:
     config_id: int = 0
 
     def __post_init__(self) -> None:
-        _check_range("/quic/server_id_bytes", self.server_id_bytes, (1, 8))
-        _check_range("/quic/config_id", self.config_id, (0, 6))
+        _check_range("/quic/server_id_bytes", self.server_id_bytes, SERVER_ID_BYTES_RANGE)
+        _check_range("/quic/config_id", self.config_id, CONFIG_ID_RANGE)
+
+    def __str__(self) -> str:
+        return f"server IDs of {self.server_id_bytes} bytes, config ID {self.config_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +133,12 @@ class RateLimits:
     source_new_flows: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("packets", "new_flows", "source_packets", "source_new_flows"):
-            _check_range(f"/limits/{name}", getattr(self, name), (0, 1_000_000_000))
+        for name in self.__slots__:
+            _check_range(f"/limits/{name}", getattr(self, name), (0, LARGEST_RATE))
+
+    def __str__(self) -> str:
+        named = ((name, getattr(self, name)) for name in self.__slots__)
+        return ", ".join(f"{name} {rate}/s" for name, rate in named if rate) or "none"
 
 
 NO_LIMITS = RateLimits()

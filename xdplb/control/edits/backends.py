@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from ipaddress import IPv4Address
+from types import MappingProxyType
 
 from xdplb.control.edits.context import Context
 from xdplb.control.edits.find import check_match, find_backend, find_vip
 from xdplb.control.edits.ids import backend_ids
+from xdplb.control.edits.overlap import check_no_vips
 from xdplb.control.edits.patch import patched_backend
+from xdplb.control.edits.rules import check_backends
 from xdplb.control.edits.vips import differences, with_record
 from xdplb.control.records import BackendRecord, DrainRecord, State, VipRecord
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import ConflictError, InvalidError
 
@@ -84,7 +87,7 @@ def replace_backends(
     """Make these the VIP's backends, in one step. Those that are in both sets keep their connections."""
     vip = find_vip(state, ref)
     check_match(f"VIP {vip.vip.key}", vip.generation, if_match)
-    asked: dict[IPv4Address, Backend] = {}
+    asked: dict[IPAddress, Backend] = {}
     for index, backend in enumerate(backends):
         if backend.address in asked:
             raise InvalidError.field(
@@ -93,8 +96,8 @@ def replace_backends(
                 hint="give each backend once, with the sum of the weights",
             )
         asked[backend.address] = backend
-    _check_no_vips(state, vip, {address: f"/backends/{index}/address" for index, address in enumerate(asked)})
-    return _with_backends(state, vip, asked, context)
+    pointers = {address: f"/backends/{index}" for index, address in enumerate(asked)}
+    return _with_backends(state, vip, asked, context, pointers)
 
 
 def drain(
@@ -135,14 +138,23 @@ def undrain(state: State, ref: str, address: str, context: Context, *, if_match:
     return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
 
 
-def _asked(vip: VipRecord) -> dict[IPv4Address, Backend]:
+def _asked(vip: VipRecord) -> dict[IPAddress, Backend]:
     return {address: record.backend for address, record in vip.backends.items()}
 
 
-def _with_backends(state: State, vip: VipRecord, asked: Mapping[IPv4Address, Backend], context: Context) -> State:
-    """Return the next state, in which the VIP has the backends `asked`: known ones keep id, epoch and drain."""
+def _with_backends(
+    state: State,
+    vip: VipRecord,
+    asked: Mapping[IPAddress, Backend],
+    context: Context,
+    pointers: Mapping[IPAddress, str] = MappingProxyType({}),
+) -> State:
+    """Return the next state, in which the VIP has the backends `asked`: known ones keep id, epoch and drain.
+
+    `pointers` says where in the body each stands that is not the body itself.
+    """
     new = [address for address in asked if address not in vip.backends]
-    _check_no_vips(state, vip, dict.fromkeys(new, "/address"))
+    check_no_vips(state, vip.vip.key, {address: f"{pointers.get(address, '')}/address" for address in new})
     leaving = [record.id for address, record in vip.backends.items() if address not in asked]
     given = dict(zip(new, backend_ids(state, context.capacity, len(new), leaving), strict=True))
     records = {}
@@ -151,11 +163,12 @@ def _with_backends(state: State, vip: VipRecord, asked: Mapping[IPv4Address, Bac
         records[address] = replace(old, backend=backend, drain=_drain_of(old, backend, context.now))
     if records == vip.backends:
         return state
+    check_backends(replace(vip, backends=records), pointers)
     epochs = {**state.epochs, **dict(given.values())}
     return _with_records(replace(state, epochs=epochs), vip, records)
 
 
-def _with_records(state: State, vip: VipRecord, records: Mapping[IPv4Address, BackendRecord]) -> State:
+def _with_records(state: State, vip: VipRecord, records: Mapping[IPAddress, BackendRecord]) -> State:
     generation = state.generation + 1
     stamped = {
         address: record if vip.backends.get(address) == record else replace(record, generation=generation)
@@ -168,19 +181,6 @@ def _drain_of(old: BackendRecord, backend: Backend, now: datetime) -> DrainRecor
     if backend.admin_state is not AdminState.DRAIN:
         return None
     return old.drain or DrainRecord(now)
-
-
-def _check_no_vips(state: State, vip: VipRecord, pointers: Mapping[IPv4Address, str]) -> None:
-    """Refuse backends at the address of a VIP; `pointers` says where in the body each address stands."""
-    taken = {key.address for key in state.vips}
-    for address, pointer in pointers.items():
-        if address in taken:
-            own = "the VIP itself" if address == vip.vip.key.address else "the address of a VIP"
-            raise InvalidError.field(
-                pointer,
-                f"backend {address} is {own}",
-                hint="packets to it would go in circles: give the backend's own address",
-            )
 
 
 def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:

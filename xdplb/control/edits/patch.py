@@ -4,39 +4,68 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from dataclasses import fields as fields_of
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import InvalidError
-from xdplb.model.vip import AllUnhealthy, Forward, HashKind, OnUnhealthy, Scheduler, Tracking, Vip
+from xdplb.model.vip import (
+    SERVER_ID_BYTES_RANGE,
+    AllUnhealthy,
+    Forward,
+    HashKind,
+    OnUnhealthy,
+    QuicIds,
+    RateLimits,
+    Scheduler,
+    Tracking,
+    Vip,
+    VlanTags,
+)
 
 __all__ = ["patched_backend", "patched_vip"]
 
-Kind = Callable[[str, object], object]
+Kind = Callable[[str, object, Any], object]
+"""Makes a field's value of its pointer, what the patch has for it, and what it is now; raises InvalidError."""
+
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def patched_vip(vip: Vip, changes: Mapping[str, object]) -> Vip:
-    """Return `vip` with `changes`; its address, port and protocol are what it is, and cannot change."""
-    fixed = {"address": str(vip.key.address), "port": vip.key.port, "protocol": vip.key.protocol.value}
-    default = Vip(vip.key)
-    return replace(vip, **_values(changes, _VIP_FIELDS, fixed, lambda name: getattr(default, name)))
+    """Return `vip` with `changes`; what it is known by cannot change.
+
+    A scheduler that needs another `tracking` or `hash` than there is brings it, unless `changes` say which.
+    """
+    key = vip.key
+    fixed = {
+        "address": key.addresses_text,
+        "port": key.port,
+        "last_port": None if key.port == key.last_port else key.last_port,
+        "protocol": key.protocol.value,
+    }
+    values = _values(changes, _VIP_FIELDS, fixed, vip, Vip(key))
+    scheduler = values.get("scheduler", vip.scheduler)
+    if scheduler.is_per_connection:
+        values.setdefault("tracking", Tracking.ALWAYS)
+    if scheduler is Scheduler.SH:
+        values.setdefault("hash", HashKind.SOURCE)
+    return replace(vip, **values)
 
 
 def patched_backend(backend: Backend, changes: Mapping[str, object]) -> Backend:
     """Return `backend` with `changes`; its address is what it is, and cannot change."""
-    default = Backend(backend.address)
     fixed = {"address": str(backend.address)}
-    return replace(backend, **_values(changes, _BACKEND_FIELDS, fixed, lambda name: getattr(default, name)))
+    return replace(backend, **_values(changes, _BACKEND_FIELDS, fixed, backend, Backend(backend.address)))
 
 
 def _values(
     changes: Mapping[str, object],
     fields: Mapping[str, Kind],
     fixed: Mapping[str, object],
-    default: Callable[[str], object],
+    present: object,
+    default: object,
 ) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in changes.items():
@@ -50,13 +79,15 @@ def _values(
             close = difflib.get_close_matches(name, fields, n=1)
             hint = f"did you mean {close[0]}?" if close else f"these can be changed: {', '.join(fields)}"
             raise InvalidError.field(pointer, f"there is no field {name!r} to change", hint=hint)
+        elif value is None:
+            values[name] = None if name in _BY_SCHEDULER else getattr(default, name)
         else:
-            values[name] = default(name) if value is None else fields[name](pointer, value)
+            values[name] = fields[name](pointer, value, getattr(present, name))
     return values
 
 
 def _choice(kind: type[Choice]) -> Kind:
-    def convert(pointer: str, value: object) -> Choice:
+    def convert(pointer: str, value: object, _: Any) -> Choice:
         try:
             return kind(str(value))
         except ValueError:
@@ -67,17 +98,47 @@ def _choice(kind: type[Choice]) -> Kind:
     return convert
 
 
-def _whole_number(pointer: str, value: object) -> int:
+def _whole_number(pointer: str, value: object, _: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidError.field(pointer, f"{value!r} is not a whole number", hint="such as 1")
     return value
 
 
-def _text(pointer: str, value: object) -> str:
+def _text(pointer: str, value: object, _: Any) -> str:
     if not isinstance(value, str):
         raise InvalidError.field(pointer, f"{value!r} is not a text", hint='such as "web"')
     return value
 
+
+def _quic(pointer: str, value: object, present: QuicIds | None) -> QuicIds:
+    """Return the QUIC settings with what is given of them; without any so far, the length has to be."""
+    given = _members(pointer, value, QuicIds)
+    if present is None and "server_id_bytes" not in given:
+        raise InvalidError.field(
+            f"{pointer}/server_id_bytes", "server_id_bytes is missing", hint="say how many bytes a server ID has"
+        )
+    start = present or QuicIds(given["server_id_bytes"] or SERVER_ID_BYTES_RANGE[0])
+    return replace(start, **{name: 0 if number is None else number for name, number in given.items()})
+
+
+def _limits(pointer: str, value: object, present: RateLimits) -> RateLimits:
+    given = _members(pointer, value, RateLimits)
+    return replace(present, **{name: 0 if number is None else number for name, number in given.items()})
+
+
+def _members(pointer: str, value: object, kind: type[QuicIds | RateLimits]) -> dict[str, int | None]:
+    """Return the members of an object whose fields are whole numbers, of those that `kind` has."""
+    names = [field.name for field in fields_of(kind)]
+    if not isinstance(value, Mapping) or not value.keys() <= set(names):
+        raise InvalidError.field(pointer, f"{value!r} cannot be it", hint=f"an object with {', '.join(names)}")
+    return {
+        name: None if number is None else _whole_number(f"{pointer}/{name}", number, None)
+        for name, number in value.items()
+    }
+
+
+_BY_SCHEDULER = frozenset({"tracking", "hash"})
+"""Their default is what the scheduler takes."""
 
 _VIP_FIELDS: Mapping[str, Kind] = {
     "name": _text,
@@ -88,9 +149,13 @@ _VIP_FIELDS: Mapping[str, Kind] = {
     "on_unhealthy": _choice(OnUnhealthy),
     "all_unhealthy": _choice(AllUnhealthy),
     "idle_timeout_seconds": _whole_number,
+    "vlan": _choice(VlanTags),
+    "quic": _quic,
+    "limits": _limits,
 }
 _BACKEND_FIELDS: Mapping[str, Kind] = {
     "weight": _whole_number,
     "forward": _choice(Forward),
     "admin_state": _choice(AdminState),
+    "quic_server_id": _text,
 }

@@ -8,7 +8,9 @@ from dataclasses import fields, replace
 from xdplb.control.edits.context import Context
 from xdplb.control.edits.find import check_match, find_vip
 from xdplb.control.edits.ids import vip_id
+from xdplb.control.edits.overlap import check_new_vip
 from xdplb.control.edits.patch import patched_vip
+from xdplb.control.edits.rules import check_settings
 from xdplb.control.records import State, VipRecord
 from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
 from xdplb.model.health import HealthCheck
@@ -47,8 +49,10 @@ def put_vip(state: State, vip: Vip, context: Context, *, if_match: int | None = 
         return state
     _check_name(state, vip)
     if present is not None:
-        return with_record(state, replace(present, vip=vip))
-    _check_not_a_backend(state, vip)
+        changed = replace(present, vip=vip)
+        check_settings(changed)
+        return with_record(state, changed)
+    check_new_vip(state, vip.key)
     return with_record(state, VipRecord(vip_id(state, context.capacity), vip, 0))
 
 
@@ -73,6 +77,10 @@ def put_check(state: State, ref: str, check: HealthCheck, *, if_match: int | Non
     """Check the VIP's backends as given. Those that serve without a check go on until it has failed `fall` times."""
     present = find_vip(state, ref)
     check_match(f"VIP {present.vip.key}", present.generation, if_match)
+    if present.vip.key.port == 0 and check.port is None:
+        raise InvalidError.field(
+            "/port", f"VIP {present.vip.key} has all ports: its check needs one", hint="name the port to check"
+        )
     return state if present.check == check else with_record(state, replace(present, check=check))
 
 
@@ -110,14 +118,4 @@ def _check_name(state: State, vip: Vip) -> None:
         if vip.name is not None and record.vip.name == vip.name and key != vip.key:
             raise ConflictError.field(
                 "/name", f"the name {vip.name!r} is taken by VIP {key}", hint="a name is of one VIP: choose another"
-            )
-
-
-def _check_not_a_backend(state: State, vip: Vip) -> None:
-    for other, record in state.backends():
-        if record.backend.address == vip.key.address:
-            raise InvalidError.field(
-                "/address",
-                f"{vip.key.address} is a backend of VIP {other.vip.key}",
-                hint="packets to it would go in circles: a VIP needs an address of its own",
             )

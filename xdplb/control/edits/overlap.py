@@ -1,0 +1,72 @@
+"""What may stand beside what: VIPs that would take the same packets, and backends at the address of a VIP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from xdplb.control.records import State
+from xdplb.model.address import IPAddress
+from xdplb.model.errors import ConflictError, InvalidError
+from xdplb.model.vip import VipKey
+
+__all__ = ["check_new_vip", "check_no_vips"]
+
+
+def check_new_vip(state: State, key: VipKey) -> None:
+    """Refuse a VIP that takes packets of another one of equal rank, or one at the address of a backend."""
+    for other in state.vips:
+        if _is_ambiguous(key, other):
+            raise ConflictError.field(
+                "/port" if key.ports != other.ports else "/protocol",
+                f"VIP {key} and VIP {other} would take the same packets, and neither is the more specific one",
+                hint="of VIPs that overlap, one must have a longer prefix or, with the same prefix, fewer ports",
+            )
+    addresses = _Addresses([key])
+    for vip, record in state.backends():
+        if record.backend.address in addresses:
+            raise InvalidError.field(
+                "/address",
+                f"{record.backend.address} is a backend of VIP {vip.vip.key}",
+                hint="packets to it would go in circles: a VIP needs addresses of its own",
+            )
+
+
+def check_no_vips(state: State, own: VipKey, pointers: Mapping[IPAddress, str]) -> None:
+    """Refuse backends of VIP `own` at the address of a VIP; `pointers` says where in the body each address stands."""
+    addresses = _Addresses(state.vips)
+    for address, pointer in pointers.items():
+        if address in addresses:
+            whose = "the VIP itself" if address in _Addresses([own]) else "the address of a VIP"
+            raise InvalidError.field(
+                pointer,
+                f"backend {address} is {whose}",
+                hint="packets to it would go in circles: give the backend's own address",
+            )
+
+
+def _is_ambiguous(one: VipKey, other: VipKey) -> bool:
+    """Return whether both take some packet, and the same prefix and the same number of ports decide nothing."""
+    return (
+        one != other
+        and one.network == other.network
+        and len(one.ports) == len(other.ports)
+        and bool(set(one.protocol.numbers) & set(other.protocol.numbers))
+        and one.ports[0] <= other.ports[-1]
+        and other.ports[0] <= one.ports[-1]
+    )
+
+
+class _Addresses:
+    """The addresses of VIPs, by the length of their prefixes: asked of each of thousands of backends."""
+
+    def __init__(self, keys: Iterable[VipKey]) -> None:
+        self._prefixes: dict[tuple[int, int], set[int]] = {}
+        for key in keys:
+            shift = key.address.max_prefixlen - (key.prefix_length or 0)
+            self._prefixes.setdefault((key.address.version, shift), set()).add(int(key.address) >> shift)
+
+    def __contains__(self, address: IPAddress) -> bool:
+        return any(
+            version == address.version and int(address) >> shift in prefixes
+            for (version, shift), prefixes in self._prefixes.items()
+        )
