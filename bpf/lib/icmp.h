@@ -24,15 +24,15 @@ static __always_inline int icmp_is_error(__u8 version, __u8 type)
 }
 
 /* Reads the quoted IPv4 header at `ip`, of which 20 bytes are there, turned round. Returns its length, 0 if the packet
- * is none that has ports.
+ * is none that has ports, or not from whom the error is told: it would carry forged ones to hosts that are not ours.
  */
 static __always_inline __u32 icmp_read_quote4(const struct iphdr *ip, struct packet *packet)
 {
-	if (ip->version != 4 || ip->ihl * 4 < IPV4_HEADER || ip->frag_off & QUOTED_OFFSET)
+	if (ip->version != 4 || ip->ihl * 4 < IPV4_HEADER || ip->frag_off & QUOTED_OFFSET ||
+	    ip->saddr != packet->destination[0])
 		return 0;
 	packet->protocol = ip->protocol;
 	packet->source[0] = ip->daddr;
-	packet->destination[0] = ip->saddr;
 	return ip->ihl * 4;
 }
 
@@ -40,11 +40,10 @@ static __always_inline __u32 icmp_read_quote6(const void *ip, struct packet *pac
 {
 	const __u8 *bytes = ip;
 
-	if (bytes[0] >> 4 != 6)
+	if (bytes[0] >> 4 != 6 || load_u64(ip + 8) != packet->destination[0] ||
+	    load_u64(ip + 16) != packet->destination[1])
 		return 0;
 	packet->protocol = bytes[6];
-	packet->destination[0] = load_u64(ip + 8);
-	packet->destination[1] = load_u64(ip + 16);
 	packet->source[0] = load_u64(ip + 24);
 	packet->source[1] = load_u64(ip + 32);
 	return IPV6_HEADER;
