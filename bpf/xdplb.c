@@ -1,27 +1,21 @@
 /* The balancer. A packet's way: parse, vip, check, choose, forward, out; or it stops, for a reason that is counted. */
+#include "lib/access.h"
 #include "lib/check.h"
 #include "lib/choose.h"
 #include "lib/counters.h"
-#include "lib/flow.h"
 #include "lib/forward.h"
 #include "lib/fragment.h"
 #include "lib/hash.h"
+#include "lib/limits.h"
 #include "lib/parse.h"
 #include "lib/too_big.h"
 #include "lib/vip.h"
 
-#ifdef WITH_ACCESS
-#include "lib/access.h"
-#endif
-#ifdef WITH_LIMITS
-#include "lib/limits.h"
-#endif
-
 /* Where a packet goes. */
 struct way {
+	struct vip vip; /* of a later fragment, its id alone */
 	struct choice choice;
 	__u64 hash;
-	__u32 vip_id;
 };
 
 /* Packets for addresses without VIPs are not ours to drop. */
@@ -37,32 +31,26 @@ static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet
 {
 	enum reason reason = check_packet(ctx, packet);
 
-#ifdef WITH_ACCESS
 	if (reason == GO_ON)
 		reason = access_check(packet, vip);
-#endif
-#ifdef WITH_LIMITS
 	if (reason == GO_ON)
 		reason = limits_check(packet, vip);
-#endif
 	return reason;
 }
 
 static __always_inline enum reason find_way(struct xdp_md *ctx, const struct packet *packet, struct way *way)
 {
-	const struct vip *vip;
-	enum reason reason = vip_of_packet(packet, &vip);
+	enum reason reason = vip_of_packet(packet, &way->vip);
 
 	if (reason != GO_ON)
 		return packet->icmp_error ? PASS_NOT_TCP_UDP : reason;
 	if (!packet->icmp_error) {
-		reason = admit(ctx, packet, vip);
+		reason = admit(ctx, packet, &way->vip);
 		if (reason != GO_ON)
 			return reason;
 	}
-	way->vip_id = vip->id;
-	way->hash = hash_flow(packet, vip->flags);
-	return choose_backend(ctx, packet, vip, way->hash, &way->choice);
+	way->hash = hash_flow(packet, way->vip.flags);
+	return choose_backend(ctx, packet, &way->vip, way->hash, &way->choice);
 }
 
 /* A later fragment follows the first one. */
@@ -70,23 +58,27 @@ static __always_inline enum reason follow_way(struct xdp_md *ctx, const struct p
                                               struct way *way)
 {
 	enum reason reason;
+	__u32 vip_id;
 
 	if (!vip_has_address(packet))
 		return PASS_FRAGMENT;
 	reason = check_packet(ctx, packet);
 	if (reason != GO_ON)
 		return reason;
+	reason = fragment_find(packet, &way->choice, &vip_id);
+	if (reason != GO_ON)
+		return reason;
+	way->vip = (struct vip){.id = vip_id};
 	way->hash = hash_flow(packet, 0);
-	return fragment_find(packet, &way->choice, &way->vip_id);
+	return GO_ON;
 }
 
 /* What later packets need to know of one that was sent on. */
 static __always_inline void remember(const struct packet *packet, const struct way *way)
 {
-	if (way->choice.record)
-		flow_record(packet, way->choice.id, way->choice.backend->epoch);
+	choose_record(packet, &way->vip, &way->choice);
 	if (packet->fragment == FRAGMENT_FIRST)
-		fragment_record(packet, &way->choice, way->vip_id);
+		fragment_record(packet, &way->choice, way->vip.id);
 }
 
 /* Made twice by the compiler, once for each version, without what the other one needs. */
@@ -122,7 +114,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 		return count_stop(DROP_INTERNAL);
 
 	remember(&packet, &way);
-	count_sent(&packet, way.vip_id, &way.choice);
+	count_sent(&packet, way.vip.id, &way.choice);
 	return verdict;
 }
 

@@ -42,6 +42,7 @@ static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct p
 		return DROP_NO_HEADROOM;
 	frame = (void *)(long)ctx->data;
 	*at = frame + ETH_HLEN + vlan.length;
+	asm volatile("" : "+r"(*at)); /* made once: the verifier knows how far it may go only of what was compared */
 	if (frame + VLAN_HEADER_MOST > (void *)(long)ctx->data_end ||
 	    *at + outer > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;

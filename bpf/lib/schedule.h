@@ -61,15 +61,16 @@ static __always_inline int schedule_is_better(const struct candidate *one, const
 /* Begins at another candidate for each flow, so that equals share what comes. */
 static __always_inline __u32 schedule_by_least(const struct vip_table *table, __u32 candidates, __u64 hash)
 {
-	__u32 place = (hash >> 32) * candidates >> 32;
-	struct candidate best = schedule_weigh(SLOT_OWNER(table->slots[place & (MAX_CANDIDATES - 1)]));
+	__u32 first = (hash >> 32) * candidates >> 32;
+	struct candidate best = schedule_weigh(SLOT_OWNER(table->slots[first & (MAX_CANDIDATES - 1)]));
 
 	for (int i = 1; i < MAX_CANDIDATES; i++) {
+		/* Not counted up from the last one: the verifier would follow each place to begin at. */
+		__u32 place = first + i < candidates ? first + i : first + i - candidates;
 		struct candidate next;
 
 		if (i >= candidates)
 			break;
-		place = place + 1 < candidates ? place + 1 : 0;
 		next = schedule_weigh(SLOT_OWNER(table->slots[place & (MAX_CANDIDATES - 1)]));
 		if (schedule_is_better(&next, &best))
 			best = next;

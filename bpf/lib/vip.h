@@ -48,15 +48,21 @@ static __always_inline const struct vip *vip_in_index(const struct packet *packe
 	return vip_find(packet->destination[0], transport);
 }
 
-/* Sets `vip`, or returns why the packet stops here. */
-static __always_inline enum reason vip_of_packet(const struct packet *packet, const struct vip **vip)
+/* Copies the VIP, or returns why the packet stops here. A copy, of one load, is the same wherever the VIP was found: the
+ * verifier follows one of them through the rest of the program.
+ */
+static __always_inline enum reason vip_of_packet(const struct packet *packet, struct vip *vip)
 {
-	*vip = vip_in_index(packet, (packet->ports >> 16) | (__u64)packet->protocol << 16);
+	const struct vip *found = vip_in_index(packet, (packet->ports >> 16) | (__u64)packet->protocol << 16);
+
 #ifdef WITH_WILDCARD
-	if (!*vip)
-		*vip = vip_by_prefix(packet);
+	if (!found)
+		found = vip_by_prefix(packet);
 #endif
-	return *vip ? GO_ON : PASS_NO_VIP;
+	if (!found)
+		return PASS_NO_VIP;
+	*vip = *found;
+	return GO_ON;
 }
 
 /* Whether the packet's destination has any VIP. Address 0 would find an empty entry. */

@@ -47,7 +47,7 @@ static __always_inline struct vlan vlan_of(const void *frame, const struct packe
 
 	if (backend->flags & BACKEND_VLAN_KEEP) {
 		vlan.tags = load_u64(frame + VLAN_TAGS_AT);
-		vlan.length = packet->ethernet - ETH_HLEN;
+		vlan.length = (packet->ethernet - ETH_HLEN) & (3 * VLAN_TAG); /* for the verifier */
 	} else if (backend->flags & BACKEND_QINQ) {
 		vlan.tags = type | (__u64)backend->vlan[0] << 16 | (__u64)NET16(ETH_P_8021Q) << 32 |
 		            (__u64)backend->vlan[1] << 48;
