@@ -1,0 +1,60 @@
+"""What a bench runs on and in: the machine by name, a bpffs of its own, one CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["describe", "pinned_cpu", "private_bpffs"]
+
+CLONE_NEWNS = 0x00020000
+
+
+def describe() -> str:
+    """Return CPU, kernel and commit, as they belong above every table."""
+    return f"{_machine()}; xdplb {_commit()}"
+
+
+@contextmanager
+def private_bpffs() -> Iterator[Path]:
+    """Yield a bpffs that only this process sees and that goes with it, whatever happens."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS):
+        raise SystemExit("scripts/bench: needs root, for BPF and a mount of its own")
+    with tempfile.TemporaryDirectory(prefix="xdplb-bench-") as folder:
+        subprocess.run(["/bin/mount", "--make-rprivate", "/"], check=True)
+        subprocess.run(["/bin/mount", "-t", "bpf", "bpf", folder], check=True)
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["/bin/umount", "-l", folder], check=True)
+
+
+@contextmanager
+def pinned_cpu() -> Iterator[None]:
+    """Stay on one CPU, the last of those allowed."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _machine() -> str:
+    model = next(
+        (line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}"
+
+
+def _commit() -> str:
+    command = ["/usr/bin/git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "without git"
