@@ -45,6 +45,8 @@ def turned_round(packet: Packet) -> Packet | None:
     quoted = _quoted_ipv4(quote) if packet.version == 4 else _quoted_ipv6(quote)
     if quoted is None or quoted.protocol not in {TCP, UDP} or len(quoted.transport) < QUOTED_PORTS:
         return None
+    if quoted.source != packet.destination:  # told to somebody who has not sent it: forged
+        return None
     return replace(
         packet,
         source=quoted.destination,
