@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
+from xdplb.model.address import IPAddress
+
 from . import checksum
 from .packet import TCP, Packet, TcpFlag
 from .reasons import Reason, Stop
 
-__all__ = ["check_header", "check_ip", "check_tcp_flags"]
+__all__ = ["check_header", "check_ip", "check_tcp_flags", "is_one_host"]
+
+BROADCAST = IPv4Address("255.255.255.255")
 
 
 def check_ip(packet: Packet) -> None:
@@ -36,3 +42,12 @@ def check_tcp_flags(packet: Packet) -> None:
     ends = packet.tcp_flags & (TcpFlag.FIN | TcpFlag.RST)
     if (packet.tcp_flags & TcpFlag.SYN and ends) or not packet.tcp_flags & TcpFlag.ALL:
         raise Stop(Reason.DROP_TCP_FLAGS)
+
+
+def is_one_host(source: IPAddress) -> bool:
+    """Whether an answer to this source would reach one host.
+
+    RFC 1122, section 3.2.2: no ICMP error is sent about "a datagram whose source address does not define a single
+    host"; no echo is answered either.
+    """
+    return not (source.is_multicast or source.is_unspecified or source == BROADCAST)

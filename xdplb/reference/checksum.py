@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["internet_checksum", "is_right", "updated_checksum"]
+__all__ = ["internet_checksum", "is_right", "sum_of_words", "updated_checksum"]
 
 
-def _sum(data: bytes) -> int:
+def sum_of_words(data: bytes) -> int:
     """Return the one's complement sum of the 16-bit words; an odd last byte is padded with a zero byte."""
     padded = data + bytes(len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
@@ -21,7 +21,7 @@ def internet_checksum(data: bytes) -> int:
 
     RFC 1071, section 1: "the 1's complement of this sum is placed in the checksum field".
     """
-    return 0xFFFF - _sum(data)
+    return 0xFFFF - sum_of_words(data)
 
 
 def is_right(data: bytes) -> bool:
@@ -29,7 +29,7 @@ def is_right(data: bytes) -> bool:
 
     RFC 1071, section 1: "If the result is all 1 bits (-0 in 1's complement arithmetic), the check succeeds."
     """
-    return _sum(data) == 0xFFFF
+    return sum_of_words(data) == 0xFFFF
 
 
 def updated_checksum(checksum: int, before: int, after: int) -> int:
@@ -38,4 +38,4 @@ def updated_checksum(checksum: int, before: int, after: int) -> int:
     RFC 1624, section 3, equation 3: "HC' = ~(~HC + ~m + m')".
     """
     total = (0xFFFF - checksum) + (0xFFFF - before) + after
-    return 0xFFFF - _sum(struct.pack("!I", total))
+    return 0xFFFF - sum_of_words(struct.pack("!I", total))

@@ -7,13 +7,13 @@ from xdplb.model.vip import Scheduler
 
 from .config import NO_BACKEND, Slot, SlotState
 from .flow_hash import slot_number
-from .flows import begins_anew, counts, is_looked_up, touch
+from .flows import begins_anew, counts, find, is_looked_up, use
 from .journey import Choice, Journey, Placement
 from .packet import UDP, Packet, TcpFlag
 from .quic import backend_of_connection_id
 from .reasons import Reason, Stop
 from .schedule import schedule
-from .state import Flow
+from .state import FlowTable, Found
 
 __all__ = ["choose", "choose_for_error", "sendable"]
 
@@ -21,30 +21,30 @@ HASHING = {Scheduler.MAGLEV, Scheduler.SH}
 
 
 def choose(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
-    """Return the backend for a packet of a client, touching the flow's record where it decides."""
+    """Return the backend for a packet of a client, noting the packet in the flow's record where that decides."""
     named = backend_of_connection_id(journey.config, vip, packet)
     if named is not None:
         return Choice(named, Placement.QUIC)
     slot = _look_at_slot(journey, vip, hashed)
     if not is_looked_up(vip, slot, packet):
         return Choice(slot.owner, Placement.OWNER, is_new_flow=packet.is_syn)
-    found = journey.state.flows.get(packet.flow)
+    found = find(journey.state, packet.flow)
     if found is None or not counts(journey, found):
         return _choose_unrecorded(journey, packet, vip, hashed, slot=slot, found=found)
-    if begins_anew(found, packet, vip.idle_seconds, journey.now):
+    if begins_anew(found.flow, packet, vip.idle_seconds, journey.now):
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
-        return Choice(backend_id, placement, found, makes_record=True, is_new_flow=True)
-    touch(journey, found, packet, vip)
-    return Choice(found.backend, Placement.RECORD, found, is_new_flow=packet.is_syn)
+        return Choice(backend_id, placement, found, found.flow, FlowTable.PROBATION, is_new_flow=True)
+    use(journey, found, packet, vip)
+    return Choice(found.flow.backend, Placement.RECORD, found, is_new_flow=packet.is_syn)
 
 
 def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
     """Return the backend that has the flow an ICMP error is about, leaving no trace of the error."""
     slot = _look_at_slot(journey, vip, hashed)
     if is_looked_up(vip, slot, packet):
-        found = journey.state.flows.get(packet.flow)
+        found = find(journey.state, packet.flow)
         if found is not None and counts(journey, found):
-            return Choice(found.backend, Placement.RECORD, found)
+            return Choice(found.flow.backend, Placement.RECORD, found)
     if vip.scheduler not in HASHING:
         raise Stop(Reason.PASS_NOT_TCP_UDP)
     if _belongs_to_previous(journey, packet, slot):
@@ -71,27 +71,31 @@ def _look_at_slot(journey: Journey, vip: VipEntry, hashed: int) -> Slot:
 
 
 def _choose_unrecorded(
-    journey: Journey, packet: Packet, vip: VipEntry, hashed: int, *, slot: Slot, found: Flow | None
+    journey: Journey, packet: Packet, vip: VipEntry, hashed: int, *, slot: Slot, found: Found | None
 ) -> Choice:
     """Return the backend for a packet that no record places.
 
     An old TCP connection in a moving slot is the previous owner's. One that not even this places, or that should have
     been recorded from its first packet, is at risk of being with the wrong backend. What is placed is recorded, but for
-    a RST, which ends what it belongs to.
+    a RST, which ends what it belongs to; on probation, but for the old connections of a moving slot, which may speak
+    only once while it moves.
     """
+    table = FlowTable.PROBATION
     if _belongs_to_previous(journey, packet, slot) and vip.scheduler in HASHING:
         backend_id, placement, is_placed = slot.previous, Placement.PREVIOUS, True
+        if not vip.track_always:
+            table = FlowTable.OPEN
     else:
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
         is_placed = not packet.is_old_tcp
-    wants_record = vip.track_always or (slot.state is SlotState.MOVING and is_placed)
-    makes_record = wants_record and not packet.tcp_flags & TcpFlag.RST
+    is_recorded = vip.track_always or (slot.state is SlotState.MOVING and is_placed)
+    record_in = table if is_recorded and not packet.tcp_flags & TcpFlag.RST else None
     return Choice(
         backend_id,
         placement,
         found,
-        makes_record=makes_record,
-        is_new_flow=packet.is_syn or (makes_record and packet.protocol == UDP),
+        record_in=record_in,
+        is_new_flow=packet.is_syn or (record_in is not None and packet.protocol == UDP),
         at_risk=packet.is_old_tcp and (vip.track_always or not is_placed),
     )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 from . import checksum, ipv4, ipv6
-from .checks import check_header
+from .checks import check_header, is_one_host
 from .config import Config
 from .packet import Packet
 from .reasons import Reason, Stop
@@ -16,7 +14,6 @@ __all__ = ["answer_echo", "is_echo_request"]
 REQUEST, REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 ECHO_HEADER = 8
 TTL = 64
-BROADCAST = IPv4Address("255.255.255.255")
 
 
 def is_echo_request(packet: Packet) -> bool:
@@ -30,15 +27,14 @@ def answer_echo(config: Config, packet: Packet) -> Stop:
     """Return the answer, or why there is none.
 
     RFC 792: "To form an echo reply message, the source and destination addresses are simply reversed, the type code
-    changed to 0, and the checksum recomputed." RFC 1122, section 3.2.2, has none sent to what is no single host.
+    changed to 0, and the checksum recomputed."
     """
     if not has_vips(config, packet.destination):
         return Stop(Reason.PASS_NOT_TCP_UDP)
     check_header(packet)
-    source = packet.source
-    if source == packet.destination:
+    if packet.source == packet.destination:
         return Stop(Reason.DROP_LAND)
-    if source.is_multicast or source.is_unspecified or source == BROADCAST:
+    if not is_one_host(packet.source):
         return Stop(Reason.PASS_NOT_TCP_UDP)
     macs = packet.link[6:12] + packet.link[:6]
     header = _ipv4_header(packet) if packet.version == 4 else _ipv6_header(packet)
@@ -61,8 +57,15 @@ def _ipv6_header(packet: Packet) -> bytes:
 
 
 def _reply(packet: Packet) -> bytes:
-    """Return the ICMP message as a reply. ICMPv6's checksum covers the addresses too, in whichever order."""
+    """Return the ICMP message as a reply. ICMPv6's checksum covers the addresses too, in whichever order.
+
+    ICMP's type falls from 8 to 0, so that its checksum grows by as much. It is added: RFC 1624's equation gives 0 for
+    what must be -0 where all of the message is 0, the one case in which the two are not the same.
+    """
     payload = packet.payload
-    request, reply = REQUEST[packet.version] << 8, REPLY[packet.version] << 8
-    updated = checksum.updated_checksum(int.from_bytes(payload[2:4], "big"), request, reply)
+    found = int.from_bytes(payload[2:4], "big")
+    if packet.version == 4:
+        updated = checksum.sum_of_words(bytes([REQUEST[4], 0]) + payload[2:4])
+    else:
+        updated = checksum.updated_checksum(found, REQUEST[6] << 8, REPLY[6] << 8)
     return bytes([REPLY[packet.version], 0]) + updated.to_bytes(2, "big") + payload[4:]

@@ -33,8 +33,8 @@ def choose_for_fragment(journey: Journey, packet: Packet) -> Choice:
         raise Stop(Reason.DROP_FRAGMENT)
     if not journey.config.is_current(found.backend, found.epoch):
         raise Stop(Reason.DROP_FRAGMENT)
-    journey.vip = journey.config.vips[found.vip]
-    journey.hash = hash_flow(packet, by_source=journey.vip.hash_source)
+    journey.vip_id = found.vip
+    journey.hash = hash_flow(packet, by_source=False)
     return Choice(found.backend, Placement.FRAGMENT)
 
 

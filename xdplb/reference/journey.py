@@ -8,7 +8,7 @@ from enum import StrEnum
 from xdplb.dataplane.plane import VipEntry
 
 from .config import Config, Slot
-from .state import Changes, Flow, State
+from .state import Changes, Flow, FlowTable, Found, State
 
 __all__ = ["Choice", "Journey", "Placement"]
 
@@ -28,14 +28,16 @@ class Placement(StrEnum):
 class Choice:
     """The backend chosen, 0 for nobody, and what follows once the packet is sent on.
 
-    `found` is the flow's record, also one that did not count. `makes_record`: one is written. `at_risk`: an old
+    `found` is the flow's record, also one that did not count; `replaced` the same where it did and gives way to a new
+    flow. `record_in` is where a new record is written if there was none, None where none is. `at_risk`: an old
     connection that nothing could place.
     """
 
     backend_id: int
     placement: Placement
-    found: Flow | None = None
-    makes_record: bool = False
+    found: Found | None = None
+    replaced: Flow | None = None
+    record_in: FlowTable | None = None
     is_new_flow: bool = False
     at_risk: bool = False
 
@@ -44,7 +46,8 @@ class Choice:
 class Journey:
     """A packet's view of the data plane at `now` (ns) on one CPU, the NIC it came by, and what is known of it so far.
 
-    `headroom` is how many bytes a header may add in front of the frame.
+    `headroom` is how many bytes a header may add in front of the frame. `vip` is None for a later fragment, which goes
+    where the first one went; `vip_id` is then that one's.
     """
 
     config: Config
@@ -55,6 +58,7 @@ class Journey:
     headroom: int
     changes: Changes = field(default_factory=Changes)
     vip: VipEntry | None = None
+    vip_id: int | None = None
     hash: int | None = None
     slot_number: int | None = None
     slot: Slot | None = None

@@ -53,13 +53,18 @@ def charge(empty_at: int, cost: int, now: int, most: int = SECOND) -> int | None
 def _charge_both(bucket: Bucket, packet: Packet, packets: int, new_flows: int, now: int) -> tuple[Bucket, bool]:
     """Charge a packet, and for a SYN a new flow. The packet stays charged where the new flow is refused."""
     if packets:
-        charged = charge(bucket.packets, SECOND // packets, now)
+        charged = charge(bucket.packets, _cost(packets), now)
         if charged is None:
             return bucket, False
         bucket = replace(bucket, packets=charged)
     if new_flows and packet.is_syn:
-        charged = charge(bucket.flows, SECOND // new_flows, now)
+        charged = charge(bucket.flows, _cost(new_flows), now)
         if charged is None:
             return bucket, False
         bucket = replace(bucket, flows=charged)
     return bucket, True
+
+
+def _cost(rate: int) -> int:
+    """Return how far one of `rate` a second moves a bucket on, in whole ns."""
+    return max(1, round(SECOND / rate))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdplb.dataplane.plane import BackendEntry, VipEntry
+from xdplb.dataplane.plane import VipEntry
 
 from .access import check_access
 from .checks import check_ip, check_tcp_flags
@@ -21,7 +21,7 @@ from .limits import check_limits
 from .packet import ICMP, ICMPV6, Fragmented, Packet
 from .parse import parse_frame
 from .reasons import BadPacket, Reason, Stop, Verdict
-from .state import Changes, Flow, State
+from .state import Changes, Found, State
 from .vips import find_vip, has_vips
 
 __all__ = ["Outcome", "Reference"]
@@ -49,7 +49,7 @@ class Outcome:
     hash: int | None
     slot: int | None
     slot_state: SlotState | None
-    record: Flow | None
+    record: Found | None
     changes: Changes
 
 
@@ -108,7 +108,7 @@ def _vip_of(journey: Journey, packet: Packet, otherwise: Reason) -> VipEntry:
     vip = find_vip(journey.config, packet)
     if vip is None:
         raise Stop(otherwise)
-    journey.vip = vip
+    journey.vip, journey.vip_id = vip, vip.id
     return vip
 
 
@@ -119,27 +119,28 @@ def _hash(journey: Journey, packet: Packet, vip: VipEntry) -> int:
 
 def _send(journey: Journey, packet: Packet, choice: Choice) -> tuple[bytes, int]:
     """Send the packet to the backend chosen, and only then record and count what follows from that."""
-    assert journey.vip is not None
-    assert journey.hash is not None
+    assert journey.hash is not None, "the backend was chosen by it"
+    assert journey.vip_id is not None, "it has chosen the backend"
     journey.choice = choice
     backend = sendable(journey, choice)
     sent = forward(journey, packet, backend, journey.hash)
-    if choice.makes_record:
+    if journey.vip is not None:
         record(journey, packet, journey.vip, choice)
-    if packet.fragmented is Fragmented.FIRST and not packet.is_icmp_error:
-        remember(journey, packet, journey.vip.id, backend)
-    _count_sent(journey, packet, journey.vip, backend, choice)
+    if packet.fragmented is Fragmented.FIRST:
+        remember(journey, packet, journey.vip_id, backend)
+    _count_sent(journey, packet, choice)
     return sent
 
 
-def _count_sent(journey: Journey, packet: Packet, vip: VipEntry, backend: BackendEntry, choice: Choice) -> None:
+def _count_sent(journey: Journey, packet: Packet, choice: Choice) -> None:
     """Count for the VIP and the backend: bytes are those of the frame as it came in."""
+    assert journey.vip_id is not None
     counts = journey.changes.counts
-    for kind, number in (("vip", vip.id), ("backend", backend.id)):
+    for kind, number in (("vip", journey.vip_id), ("backend", choice.backend_id)):
         counts[kind, number, "packets"] += 1
         counts[kind, number, "bytes"] += len(packet.frame)
         counts[kind, number, "new_flows"] += choice.is_new_flow
-    counts["vip", vip.id, "at_risk"] += choice.at_risk
+    counts["vip", journey.vip_id, "at_risk"] += choice.at_risk
 
 
 def _stopped(journey: Journey, frame: bytes, stop: Stop) -> Outcome:
@@ -155,7 +156,7 @@ def _outcome(journey: Journey, verdict: Verdict, frame: bytes, ifindex: int | No
         frame=frame,
         ifindex=ifindex,
         reason=reason,
-        vip_id=journey.vip.id if journey.vip else None,
+        vip_id=journey.vip_id,
         backend_id=choice.backend_id if choice else None,
         placement=choice.placement if choice else None,
         hash=journey.hash,

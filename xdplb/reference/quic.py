@@ -20,6 +20,8 @@ LONG_HEADER = 0x80
 SHORT_ID_AT = 1  # RFC 8999, section 5.2: right behind the first byte, its length known to its maker alone
 LONG_LENGTH_AT, LONG_ID_AT = 5, 6  # RFC 8999, section 5.1: behind the first byte and the version
 LONGEST_SERVER_ID = 8
+READ = 1 + LONGEST_SERVER_ID
+"""Bytes that must be there from the ID's first on: more than that follows any ID in a QUIC packet."""
 
 
 def backend_of_connection_id(config: Config, vip: VipEntry, packet: Packet) -> int | None:
@@ -41,13 +43,11 @@ def backend_of_connection_id(config: Config, vip: VipEntry, packet: Packet) -> i
 
 
 def _connection_id(datagram: bytes, needed: int) -> bytes | None:
-    """Return the first `needed` bytes of the destination connection ID, None where there are not as many."""
-    if not datagram:
+    """Return the first `needed` bytes of the destination connection ID, None where it has fewer, or this is no QUIC."""
+    if len(datagram) < SHORT_ID_AT + READ:
         return None
-    at = SHORT_ID_AT
-    if datagram[0] & LONG_HEADER:
-        if len(datagram) <= LONG_LENGTH_AT or datagram[LONG_LENGTH_AT] < needed:
-            return None
-        at = LONG_ID_AT
-    found = datagram[at : at + needed]
-    return found if len(found) == needed else None
+    if not datagram[0] & LONG_HEADER:
+        return datagram[SHORT_ID_AT : SHORT_ID_AT + needed]
+    if len(datagram) < LONG_ID_AT + READ or datagram[LONG_LENGTH_AT] < needed:
+        return None
+    return datagram[LONG_ID_AT : LONG_ID_AT + needed]

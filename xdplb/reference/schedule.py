@@ -37,31 +37,35 @@ def _least_loaded(journey: Journey, vip: VipEntry, hashed: int) -> int:
     The first slots of the table name each candidate once. Of equal ones the first wins, counted from a place that
     depends on the flow, so that a row of new flows does not all go to one.
     """
+    if not vip.candidates:
+        return NO_BACKEND
     start = (hashed >> 32) * vip.candidates >> 32
-    best = NO_BACKEND
-    for step in range(vip.candidates):
-        candidate = journey.config.slot(vip.id, (start + step) % vip.candidates).owner
-        if not journey.config.is_usable(candidate):
-            continue
-        if best == NO_BACKEND or _has_less_to_do(journey, candidate, best):
-            best = candidate
+    places = [(start + step) % vip.candidates for step in range(vip.candidates)]
+    best, *others = [journey.config.slot(vip.id, place).owner for place in places]
+    for candidate in others:
+        best = _better(journey, best, candidate)
     return best
 
 
 def _better_of_two(journey: Journey, vip: VipEntry, hashed: int) -> int:
     """Return the less loaded of two owners picked at random (M. Mitzenmacher, The Power of Two Choices, 1996)."""
-    config = journey.config
-    first = config.slot(vip.id, slot_number(hashed)).owner
-    second = config.slot(vip.id, other_slot_number(hashed)).owner
-    if not config.is_usable(second):
-        return first
-    return second if not config.is_usable(first) or _has_less_to_do(journey, second, first) else first
+    first = journey.config.slot(vip.id, slot_number(hashed)).owner
+    second = journey.config.slot(vip.id, other_slot_number(hashed)).owner
+    return _better(journey, first, second)
 
 
-def _has_less_to_do(journey: Journey, one: int, other: int) -> bool:
-    """Whether `one` has fewer flows for its weight than `other`: compared as fractions, without dividing."""
-    loads = journey.state.loads
-    return loads.get(one, 0) * _weight(journey.config, other) < loads.get(other, 0) * _weight(journey.config, one)
+def _better(journey: Journey, one: int, other: int) -> int:
+    """Return the usable one with fewer flows for its weight; `one` where that leaves both.
+
+    Flows for weight are fractions, compared without dividing.
+    """
+    config, loads = journey.config, journey.state.loads
+    if not config.is_usable(other):
+        return one
+    if not config.is_usable(one):
+        return other
+    flows_one, flows_other = loads.get(one, 0), loads.get(other, 0)
+    return other if flows_other * _weight(config, one) < flows_one * _weight(config, other) else one
 
 
 def _weight(config: Config, backend_id: int) -> int:

@@ -9,10 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from xdplb.model.address import IPAddress
 
-__all__ = ["Bucket", "Changes", "Count", "Flow", "FlowKey", "Fragment", "FragmentKey", "SourceKey", "State"]
+__all__ = [
+    "Bucket",
+    "Changes",
+    "Count",
+    "Flow",
+    "FlowKey",
+    "FlowTable",
+    "Found",
+    "Fragment",
+    "FragmentKey",
+    "SourceKey",
+    "State",
+]
 
 Count = tuple[str, int | str, str]
 """A counter: of what, of which one, its name; such as ("vip", 1, "packets") or ("reason", "drop_ttl", "packets")."""
@@ -40,6 +53,24 @@ class Flow:
     last_seen: int
 
 
+class FlowTable(Enum):
+    """Where a record lies: on probation until its flow has sent more than a first packet, then among the open ones.
+
+    Both are LRU tables. What only sends first packets, such as a flood of random sources, evicts nothing but its like.
+    """
+
+    PROBATION = "probation"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The record found of a flow, and where it lies."""
+
+    flow: Flow
+    table: FlowTable
+
+
 @dataclass(frozen=True, slots=True)
 class FragmentKey:
     """What the fragments of one packet have in common (RFC 791, section 3.2, and RFC 8200, section 4.5)."""
@@ -62,7 +93,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """When the buckets for packets and for new flows would be empty, in ns."""
+    """When the buckets for packets and for new flows would be empty, in ns; a time that is over says no more than 0."""
 
     packets: int = 0
     flows: int = 0
@@ -78,14 +109,15 @@ class SourceKey:
 
 @dataclass(slots=True)
 class Changes:
-    """What one packet changes. Values replace those there were; `loads` and `counts` are added to them."""
+    """What one packet changes. Values replace those there were, None deletes them; `counts` are added to them."""
 
-    flows: dict[FlowKey, Flow] = field(default_factory=dict)
+    flows: dict[FlowKey, Flow | None] = field(default_factory=dict)
+    probation: dict[FlowKey, Flow | None] = field(default_factory=dict)
     fragments: dict[FragmentKey, Fragment] = field(default_factory=dict)
     source_buckets: dict[SourceKey, Bucket] = field(default_factory=dict)
     vip_buckets: dict[int, Bucket] = field(default_factory=dict)
     answer_budgets: dict[int, int] = field(default_factory=dict)
-    loads: Counter[int] = field(default_factory=Counter)
+    loads: dict[int, int] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
 
@@ -93,12 +125,14 @@ class Changes:
 class State:
     """The maps that packets write.
 
-    `source_buckets` are by source and VIP, `vip_buckets` by VIP id. `loads` are the open flows of each backend, by id.
-    `answer_budgets` are by CPU: the time at which the bucket of too-big answers would be empty. `new_flows` are those
-    that one CPU has counted for a VIP, by (VIP id, CPU), by which a rotation goes on. `counts` are of all CPUs.
+    A flow has one record at most, in `flows` or in `probation`. `source_buckets` are by source and VIP, `vip_buckets`
+    by VIP id. `loads` are the open flows of each backend, by id. `answer_budgets` are by CPU: the time at which the
+    bucket of too-big answers would be empty. `new_flows` are those that one CPU has counted for a VIP, by (VIP id,
+    CPU), by which a rotation goes on. `counts` are of all CPUs.
     """
 
     flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
+    probation: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
     fragments: MutableMapping[FragmentKey, Fragment] = field(default_factory=dict)
     source_buckets: MutableMapping[SourceKey, Bucket] = field(default_factory=dict)
     vip_buckets: MutableMapping[int, Bucket] = field(default_factory=dict)
@@ -109,16 +143,24 @@ class State:
 
     def apply(self, changes: Changes, cpu: int) -> None:
         """Make the changes of a packet that came in on this CPU."""
-        self.flows.update(changes.flows)
+        _replace(self.flows, changes.flows)
+        _replace(self.probation, changes.probation)
         self.fragments.update(changes.fragments)
         self.source_buckets.update(changes.source_buckets)
         self.vip_buckets.update(changes.vip_buckets)
         self.answer_budgets.update(changes.answer_budgets)
-        for backend_id, delta in changes.loads.items():
-            self.loads[backend_id] = self.loads.get(backend_id, 0) + delta
+        self.loads.update(changes.loads)
         for count, delta in changes.counts.items():
             self.counts[count] += delta
             kind, number, name = count
             if kind == "vip" and name == "new_flows":
                 key = int(number), cpu
                 self.new_flows[key] = self.new_flows.get(key, 0) + delta
+
+
+def _replace(records: MutableMapping[FlowKey, Flow], changed: dict[FlowKey, Flow | None]) -> None:
+    for key, flow in changed.items():
+        if flow is not None:
+            records[key] = flow
+        else:
+            records.pop(key, None)

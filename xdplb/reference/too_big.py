@@ -5,7 +5,8 @@ XDP cannot fragment, so that a packet without DF is answered like one with it.
 
 from __future__ import annotations
 
-from . import checksum, ipv4
+from . import checksum, ipv4, ipv6
+from .checks import is_one_host
 from .journey import Journey
 from .limits import charge
 from .packet import ICMP, ICMPV6, Fragmented, Packet
@@ -28,16 +29,20 @@ SHORTEST_ANSWERED = {4: 548, 6: 1281}
 """What is shorter fits everywhere, but for a way that cannot be had (RFC 791: 576; RFC 8200, section 5: 1280)."""
 
 LEAST_MTU6 = 1280
+ICMP_HEADER = 8
+OUTER_HEADER = {4: ipv4.HEADER, 6: ipv6.HEADER}
 TTL = 64
 
 
 def answer_too_big(journey: Journey, packet: Packet, mtu: int) -> Stop:
     """Return the answer that `mtu` bytes would fit, or the drop where none is sent.
 
-    RFC 1122, section 3.2.2, has none sent about an ICMP error or a fragment other than the first.
+    RFC 1122, section 3.2.2, has none sent about an ICMP error, a fragment other than the first or what did not come
+    from one host.
     """
     is_answered = (
-        packet.fragmented is not Fragmented.LATER
+        is_one_host(packet.source)
+        and packet.fragmented is not Fragmented.LATER
         and not packet.is_icmp_error
         and len(packet.ip) >= SHORTEST_ANSWERED[packet.version]
     )
@@ -45,6 +50,8 @@ def answer_too_big(journey: Journey, packet: Packet, mtu: int) -> Stop:
     if not is_answered or budget is None:
         return Stop(Reason.DROP_TOO_BIG)
     journey.changes.answer_budgets[journey.cpu] = budget
+    if ICMP_HEADER + OUTER_HEADER[packet.version] > journey.headroom:
+        return Stop(Reason.DROP_TOO_BIG)
     macs = packet.link[6:12] + packet.link[:6]
     answer = _ipv4_answer(packet, mtu) if packet.version == 4 else _ipv6_answer(packet, max(mtu, LEAST_MTU6))
     return Stop(Reason.ANSWER_TOO_BIG, macs + packet.link[12:] + answer)
