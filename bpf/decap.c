@@ -1,5 +1,6 @@
-/* For backends whose kernel has no ipip module: unwraps IPIP (RFC 2003) sent to one of the host's own addresses and
- * lets the stack see the packet inside. Everything else passes as it is.
+/* For backends whose kernel has no tunnel modules: unwraps IPv4 and IPv6 in IPv4 and IPv6 (RFC 2003, 2473, 4213) and in
+ * GUE that is sent to one of the host's own addresses, and lets the stack see the packet inside. Everything else passes as
+ * it is.
  */
 #include "lib/decap.h"
 

@@ -4,8 +4,16 @@
 
 #include "decap_reasons.h"
 
-/* The host's addresses that tunnels may end at: any other IPIP is somebody else's. The value is not used. */
-BPF_TABLE_PINNED("hash", __be32, __u32, decap_addresses, 64, PIN_DIR "/decap_addresses");
+#define DECAP_MAPPED                                                                                         \
+	0xffff0000ULL /* in the second word, beside the address, of one of IPv4 (::ffff:a.b.c.d) */
+
+/* As it lies in the header. */
+struct decap_address {
+	__u64 words[2];
+};
+
+/* The host's addresses that tunnels may end at: any other tunnel is somebody else's. The value is not used. */
+BPF_TABLE_PINNED("hash", struct decap_address, __u32, decap_addresses, 64, PIN_DIR "/decap_addresses");
 
 /* Per CPU: no lock, no cache line that moves between CPUs. */
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, decap_stats, DECAP_REASONS, PIN_DIR "/decap_stats");

@@ -4,11 +4,11 @@
 
 enum decap_reason {
 	DECAP_UNWRAPPED,     /* the packet inside went to the stack */
-	DECAP_PASS_OTHER,    /* no IPIP, or not to an address given to `decap up` */
+	DECAP_PASS_OTHER,    /* no tunnel, or not to an address given to `decap up` */
 	DECAP_PASS_FRAGMENT, /* a fragment of an outer packet: it is not whole */
-	DECAP_PASS_MALFORMED, /* cut short, lengths that contradict each other, or no IPv4 inside: the stack decides */
+	DECAP_PASS_MALFORMED, /* cut short, lengths that contradict each other, or no IP inside: the stack decides */
 	DECAP_DROP_ECN, /* congestion marked on a packet whose sender does not know ECN (RFC 6040, 4.2) */
-	DECAP_DROP_MARTIAN, /* inside is what no router sends on: for multicast, broadcast, loopback or this network */
+	DECAP_DROP_MARTIAN, /* inside is what no router sends on: for multicast, broadcast, loopback, neighbours alone */
 	DECAP_DROP_INTERNAL, /* the frame could not be shortened */
 	DECAP_REASONS
 };

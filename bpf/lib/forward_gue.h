@@ -7,8 +7,8 @@
 
 #include "forward_frame.h"
 #include "forward_outer.h"
+#include "gue.h"
 
-#define GUE_PORT 6080
 #define GUE_FIRST_SOURCE_PORT 0xc000
 #define GUE_SOURCE_PORTS 0x3fff
 

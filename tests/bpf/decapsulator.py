@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
 
 from xdplb.dataplane.libbpf import RunResult, obj_get, prog_test_run
 from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.single import address_key
 from xdplb.dataplane.source import source_dir
 
-__all__ = ["ADDRESS", "Decapsulator"]
+__all__ = ["ADDRESS", "ADDRESS6", "Decapsulator"]
 
-ADDRESS = "10.0.1.3"
-"""The one address of the host that tunnels may end at."""
+ADDRESS, ADDRESS6 = "10.0.1.3", "2001:db8:1::3"
+"""The two addresses of the host that tunnels may end at."""
 
 
 class Decapsulator:
@@ -24,7 +25,9 @@ class Decapsulator:
     def __init__(self, pin_dir: Path) -> None:
         self._program = obj_get(pin_dir / "decap_program")
         self._stats = BpfMap.open(pin_dir / "decap_stats")
-        BpfMap.open(pin_dir / "decap_addresses").update(IPv4Address(ADDRESS).packed, 1)
+        addresses = BpfMap.open(pin_dir / "decap_addresses")
+        for address in (ADDRESS, ADDRESS6):
+            addresses.update(address_key(ip_address(address)), 1)
         text = (source_dir() / "lib" / "decap_reasons.h").read_text()
         self._reasons = re.findall(r"^\t(DECAP_\w+),", text, re.MULTILINE)
 

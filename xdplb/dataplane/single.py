@@ -9,23 +9,28 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from contextlib import ExitStack
-from ipaddress import IPv4Address
 from pathlib import Path
 
-from . import bpffs
+from xdplb.model.address import IPAddress
+from xdplb.model.errors import CapacityError, ConflictError
+
+from . import bpffs, layout
 from .libbpf import XDP_PASS, Fd, load_xdp
 from .links import attach_or_keep, attachments, find_nic, take_down
+from .map_specs import MapSpec
 from .maps import BpfMap, MapType
-from .pins import DECAP, META, MapSpec, Meta
+from .pins import DECAP, META, Meta
 from .plane import Attachment, Capacity
 from .platform_errors import explained, explaining
 from .programs import current_program, remove_if_unused, remove_pins
 from .reasons import DECAP_REASONS
 from .source import compile_flags
 
-__all__ = ["decap_counters", "decap_down", "decap_up", "pass_program"]
+__all__ = ["address_key", "decap_counters", "decap_down", "decap_up", "pass_program"]
 
-ADDRESSES = MapSpec("decap_addresses", MapType.HASH, 4, 4, 64)
+MOST_ADDRESSES = 64
+MAPPED = bytes(10) + b"\xff\xff"  # in front of an IPv4 address: ::ffff:a.b.c.d
+ADDRESSES = MapSpec("decap_addresses", MapType.HASH, 16, 4, MOST_ADDRESSES)
 STATS = MapSpec("decap_stats", MapType.PERCPU_ARRAY, 4, 8, 16)
 DECAP_MAPS = (ADDRESSES.name, STATS.name)
 
@@ -35,15 +40,20 @@ PASS_ALL = struct.pack("<BBhiBBhi", 0xB7, 0, 0, XDP_PASS, 0x95, 0, 0, 0)  # r0 =
 def decap_up(
     interface: str,
     pin_dir: Path,
-    addresses: Collection[IPv4Address],
+    addresses: Collection[IPAddress],
     *,
     mode: str = "auto",
     cache_dir: Path | None = None,
 ) -> Attachment:
-    """Unwrap IPIP that comes to one of `addresses` (at most 64) on this NIC; return how it is attached.
+    """Unwrap IPIP and GUE that come to one of `addresses` (at most 64) on this NIC; return how it is attached.
 
     Again with other addresses changes them, for all NICs of this pin dir. Errors are those of `loader.load`.
     """
+    if len(addresses) > MOST_ADDRESSES:
+        raise CapacityError(
+            f"decap unwraps for {MOST_ADDRESSES} addresses at most, not {len(addresses)}",
+            hint="name those that the balancer sends to with --address",
+        )
     nic = find_nic(interface)
     folder = pin_dir / DECAP
     bpffs.prepare(folder)
@@ -63,20 +73,35 @@ def decap_up(
 
 def _meta(folder: Path) -> Meta:
     if (folder / META).exists():
-        return Meta.open(folder)
+        return _same_layout(Meta.open(folder), folder)
     remove_pins(folder, DECAP_MAPS)
     for spec in (ADDRESSES, STATS):
         spec.create().pin(folder / spec.name)
     return Meta.create(folder, Capacity(0, 0, 0))
 
 
-def _set_addresses(found: BpfMap, addresses: Collection[IPv4Address]) -> None:
-    wanted = {address.packed for address in addresses}
+def _same_layout(meta: Meta, folder: Path) -> Meta:
+    if meta.layout_version != layout.LAYOUT_VERSION:
+        raise ConflictError(
+            f"{folder} has the maps of another version of xdplb (layout {meta.layout_version}, "
+            f"this one has {layout.LAYOUT_VERSION})",
+            hint="xdplb decap down takes them away, for each NIC that has it",
+        )
+    return meta
+
+
+def _set_addresses(found: BpfMap, addresses: Collection[IPAddress]) -> None:
+    wanted = {address_key(address) for address in addresses}
     for address in wanted:
         found.update(address, 1)
     for key in found.read_all()[0]:
         if key.tobytes() not in wanted:
             found.delete(key)
+
+
+def address_key(address: IPAddress) -> bytes:
+    """Return the address as decap's map has it: one of IPv4 as ::ffff:a.b.c.d."""
+    return MAPPED + address.packed if address.version == 4 else address.packed
 
 
 @explained("remove what is pinned")

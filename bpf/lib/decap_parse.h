@@ -1,0 +1,176 @@
+/* From a frame to where in it the packet inside begins: IPv4 or IPv6 in IPv4 or IPv6, directly or in GUE.
+ *
+ * Each tunnel_* function starts where the cursor stands, moves it behind its header and returns DECAP_UNWRAPPED, or why
+ * the frame stays as it is. Nothing is written.
+ */
+#ifndef XDPLB_DECAP_PARSE_H
+#define XDPLB_DECAP_PARSE_H
+
+#include "decap_ecn.h"
+#include "decap_maps.h"
+#include "gue.h"
+#include "packet.h"
+
+#define IP_FRAGMENT NET16(0x3fff) /* more fragments follow, or this is not the first one */
+
+#define GUE_VERSION(first) ((first) >> 6)
+#define GUE_WITH_HEADER 0 /* 4 bytes between UDP and the packet */
+#define GUE_DIRECT 1      /* the packet follows UDP: its own version, 4 or 6, begins with these bits */
+
+struct gue_header {
+	__u8 version_length; /* version, control bit, words of optional fields */
+	__u8 protocol;
+	__be16 flags;
+};
+
+struct udp_header {
+	__be16 source;
+	__be16 destination;
+	__be16 length;
+	__be16 check;
+};
+
+struct tunnel {
+	__u32 header;   /* bytes to cut: the outer IP header, and UDP and GUE behind it */
+	__u32 room;     /* bytes behind them that belong to the outer packet */
+	__u8 outer_ecn; /* its ECN field */
+	__u8 protocol; /* what follows: IPPROTO_IPIP, IPPROTO_IPV6, or IPPROTO_UDP as long as that is to be parsed */
+	__u8 version; /* of the IP packet inside */
+};
+
+static __always_inline int tunnel_is_ours(__u64 first, __u64 second)
+{
+	struct decap_address address = {{first, second}};
+
+	return decap_addresses.lookup(&address) != 0;
+}
+
+static __always_inline enum decap_reason tunnel_parse_ipv4(struct cursor *cursor, struct tunnel *tunnel)
+{
+	struct iphdr *ip = cursor->at;
+	__u32 length;
+
+	if ((void *)(ip + 1) > cursor->end)
+		return DECAP_PASS_MALFORMED;
+	tunnel->protocol = ip->protocol;
+	if ((ip->protocol != IPPROTO_IPIP && ip->protocol != IPPROTO_IPV6 && ip->protocol != IPPROTO_UDP) ||
+	    !tunnel_is_ours(0, (__u64)ip->daddr << 32 | DECAP_MAPPED))
+		return DECAP_PASS_OTHER;
+	tunnel->header = ip->ihl * 4;
+	tunnel->outer_ecn = ip->tos & ECN_BITS;
+	length = NET16(ip->tot_len);
+	if (ip->frag_off & IP_FRAGMENT)
+		return DECAP_PASS_FRAGMENT;
+	if (ip->version != 4 || tunnel->header < sizeof(*ip) || length < tunnel->header ||
+	    length > cursor->end - cursor->at)
+		return DECAP_PASS_MALFORMED;
+	tunnel->room = length - tunnel->header;
+	cursor->at += tunnel->header;
+	return DECAP_UNWRAPPED;
+}
+
+/* Extension headers are for the stack. */
+static __always_inline enum decap_reason tunnel_parse_ipv6(struct cursor *cursor, struct tunnel *tunnel)
+{
+	struct ipv6hdr *ip = cursor->at;
+
+	if ((void *)(ip + 1) > cursor->end)
+		return DECAP_PASS_MALFORMED;
+	tunnel->protocol = ip->nexthdr;
+	if ((ip->nexthdr != IPPROTO_IPIP && ip->nexthdr != IPPROTO_IPV6 && ip->nexthdr != IPPROTO_UDP &&
+	     ip->nexthdr != IPPROTO_FRAGMENT) ||
+	    !tunnel_is_ours(load_u64(&ip->daddr), load_u64((void *)&ip->daddr + 8)))
+		return DECAP_PASS_OTHER;
+	if (ip->nexthdr == IPPROTO_FRAGMENT)
+		return DECAP_PASS_FRAGMENT;
+	tunnel->header = sizeof(*ip);
+	tunnel->outer_ecn = ecn_of_ipv6(ip);
+	tunnel->room = NET16(ip->payload_len);
+	if (ip->version != 6 || tunnel->room > cursor->end - (void *)(ip + 1))
+		return DECAP_PASS_MALFORMED;
+	cursor->at = ip + 1;
+	return DECAP_UNWRAPPED;
+}
+
+/* GUE's own header without optional fields, as some senders put it in. */
+static __always_inline enum decap_reason tunnel_parse_gue(struct cursor *cursor, struct tunnel *tunnel)
+{
+	struct gue_header *gue = cursor->at;
+
+	if (tunnel->room < sizeof(*gue) || (void *)(gue + 1) > cursor->end || gue->version_length ||
+	    gue->flags)
+		return DECAP_PASS_MALFORMED;
+	tunnel->protocol = gue->protocol;
+	tunnel->header += sizeof(*gue);
+	tunnel->room -= sizeof(*gue);
+	cursor->at = gue + 1;
+	return DECAP_UNWRAPPED;
+}
+
+/* The checksum of UDP, mostly 0, is not looked at: what is inside has its own. */
+static __always_inline enum decap_reason tunnel_parse_udp(struct cursor *cursor, struct tunnel *tunnel)
+{
+	struct udp_header *udp = cursor->at;
+	__u32 length;
+	__u8 *inner;
+
+	if (tunnel->room < sizeof(*udp) || (void *)(udp + 1) > cursor->end)
+		return DECAP_PASS_MALFORMED;
+	if (udp->destination != NET16(GUE_PORT))
+		return DECAP_PASS_OTHER;
+	length = NET16(udp->length);
+	if (length <= sizeof(*udp) || length > tunnel->room)
+		return DECAP_PASS_MALFORMED;
+	tunnel->header += sizeof(*udp);
+	tunnel->room = length - sizeof(*udp);
+	cursor->at = inner = (void *)(udp + 1);
+	if ((void *)(inner + 1) > cursor->end)
+		return DECAP_PASS_MALFORMED;
+	if (GUE_VERSION(*inner) == GUE_WITH_HEADER)
+		return tunnel_parse_gue(cursor, tunnel);
+	tunnel->protocol = *inner >> 4 == 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
+	return GUE_VERSION(*inner) == GUE_DIRECT ? DECAP_UNWRAPPED : DECAP_PASS_MALFORMED;
+}
+
+/* Whether the packet inside is one of the version its tunnel says, and as long as it says itself. */
+static __always_inline enum decap_reason tunnel_parse_inner(struct cursor *cursor, struct tunnel *tunnel)
+{
+	struct iphdr *ip = cursor->at;
+	struct ipv6hdr *ip6 = cursor->at;
+	__u32 length;
+
+	if (tunnel->protocol == IPPROTO_IPIP) {
+		tunnel->version = 4;
+		if ((void *)(ip + 1) > cursor->end || ip->version != 4 || ip->ihl < 5)
+			return DECAP_PASS_MALFORMED;
+		length = NET16(ip->tot_len);
+		return length >= ip->ihl * 4 && length <= tunnel->room ? DECAP_UNWRAPPED
+		                                                       : DECAP_PASS_MALFORMED;
+	}
+	tunnel->version = 6;
+	if (tunnel->protocol != IPPROTO_IPV6 || (void *)(ip6 + 1) > cursor->end || ip6->version != 6)
+		return DECAP_PASS_MALFORMED;
+	return sizeof(*ip6) + NET16(ip6->payload_len) <= tunnel->room ? DECAP_UNWRAPPED
+	                                                              : DECAP_PASS_MALFORMED;
+}
+
+/* Fills `tunnel` and returns DECAP_UNWRAPPED if the frame is a whole packet in a tunnel to this host. */
+static __always_inline enum decap_reason tunnel_parse(struct xdp_md *ctx, struct tunnel *tunnel)
+{
+	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
+	struct ethhdr *ethernet = cursor.at;
+	enum decap_reason reason = DECAP_PASS_OTHER;
+
+	if ((void *)(ethernet + 1) > cursor.end)
+		return DECAP_PASS_OTHER;
+	cursor.at = ethernet + 1;
+	if (ethernet->h_proto == NET16(ETH_P_IP))
+		reason = tunnel_parse_ipv4(&cursor, tunnel);
+	else if (ethernet->h_proto == NET16(ETH_P_IPV6))
+		reason = tunnel_parse_ipv6(&cursor, tunnel);
+	if (reason == DECAP_UNWRAPPED && tunnel->protocol == IPPROTO_UDP)
+		reason = tunnel_parse_udp(&cursor, tunnel);
+	return reason == DECAP_UNWRAPPED ? tunnel_parse_inner(&cursor, tunnel) : reason;
+}
+
+#endif
