@@ -25,6 +25,7 @@
 #define VIP_ACCESS 0x04       /* its sources are looked up in the access lists */
 #define VIP_LIMITED 0x08      /* rate limits hold for it */
 #define VIP_ALIAS 0x10        /* for the control plane alone: it says sh, wrr or wlc, not maglev, rr or lc */
+#define VIP_BOTH 0x20         /* for the control plane alone: its protocol is tcp+udp */
 
 #define SCHEDULER_HASH 0     /* the flow's hash picks the slot */
 #define SCHEDULER_ROTATION 1 /* rr, wrr: each new flow takes the next slot */

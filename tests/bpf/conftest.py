@@ -12,7 +12,7 @@ from tests.bpf.balancer import Balancer
 from tests.bpf.decapsulator import Decapsulator
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.compile import compile_program
-from xdplb.dataplane.pins import Maps
+from xdplb.dataplane.pinned_maps import Maps
 from xdplb.dataplane.plane import Capacity
 from xdplb.dataplane.programs import current_program
 from xdplb.dataplane.source import compile_flags, flatten, source_dir

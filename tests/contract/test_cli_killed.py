@@ -17,7 +17,7 @@ import pytest
 
 from tests.contract.test_cli_up_down import Host, host
 from xdplb.dataplane.bcc_plane import BccPlane
-from xdplb.dataplane.pins import Maps
+from xdplb.dataplane.pinned_maps import Maps
 
 __all__ = ["host"]  # the fixture
 

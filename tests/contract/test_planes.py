@@ -17,7 +17,7 @@ from tests.private_host import private_host
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.fake import FakePlane
-from xdplb.dataplane.pins import Maps
+from xdplb.dataplane.pinned_maps import Maps
 from xdplb.dataplane.plane import BackendCounters, BackendEntry, Capacity, DataPlane, Slots, VipCounters, VipEntry
 from xdplb.dataplane.reasons import REASONS
 from xdplb.model.errors import CapacityError

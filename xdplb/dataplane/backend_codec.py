@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.model.next_hop import NextHop
+from xdplb.model.address import IPAddress
+from xdplb.model.next_hop import NextHop, VlanTag
 from xdplb.model.vip import Forward
 
 from . import layout
@@ -17,69 +18,156 @@ from .plane import BackendEntry
 
 __all__ = ["checksum_base", "decode", "encode"]
 
-FORWARD_NUMBERS = {Forward.DR: layout.FORWARD_DR, Forward.IPIP: layout.FORWARD_IPIP}
-FORWARDS = {number: forward for forward, number in FORWARD_NUMBERS.items()}
+FORWARD_NUMBERS = {
+    (Forward.DR, 4): layout.FORWARD_DR,
+    (Forward.DR, 6): layout.FORWARD_DR,
+    (Forward.IPIP, 4): layout.FORWARD_IPIP,
+    (Forward.IPIP, 6): layout.FORWARD_IPIP6,
+    (Forward.GUE, 4): layout.FORWARD_GUE,
+    (Forward.GUE, 6): layout.FORWARD_GUE6,
+}
+"""By what is asked and the version of the backend's address."""
+
+FORWARDS = {number: forward for (forward, _), number in FORWARD_NUMBERS.items()}
 OUTER_TTL = 64
-PROTOCOL_IPIP = 4
+PROTOCOL_IPV4, PROTOCOL_UDP, PROTOCOL_IPV6 = 4, 17, 41
+TAG_CUSTOMER, TAG_SERVICE = 0x8100, 0x88A8
+MAX_TAGS = 2
+LOW64 = 2**64 - 1
 
 
-def checksum_base(source: IPv4Address, destination: IPv4Address) -> int:
-    """Return the sum of the outer header's words that no packet changes, as layout.h defines it.
+def checksum_base(source: IPAddress, destination: IPAddress, protocol: int = PROTOCOL_IPV4) -> int:
+    """Return the sum of the outer IPv4 header's words that no packet changes, as layout.h defines it.
 
     The checksum of an IPv4 header is a sum of 16-bit words in one's complement, which may be taken in any order and
     in either byte order (RFC 1071, section 2), so that the constant words are added once, here.
     """
-    constant = struct.pack("!BBBB4s4s", 0x45, 0, OUTER_TTL, PROTOCOL_IPIP, source.packed, destination.packed)
+    constant = struct.pack("!BBBB4s4s", 0x45, 0, OUTER_TTL, protocol, source.packed, destination.packed)
     return sum(struct.unpack("<6H", constant))
 
 
 def encode(backends: Sequence[BackendEntry]) -> NDArray[np.void]:
     """Return the values for the `backends` map, one a backend."""
     values = np.zeros(len(backends), layout.BACKEND)
-    for value, backend in zip(values, backends, strict=True):
+    for value, value6, backend in zip(values, values.view(layout.BACKEND6), backends, strict=True):
         value["epoch"] = backend.epoch
         value["vip"] = backend.vip_id
-        value["address"] = int(backend.address)
-        value["forward"] = FORWARD_NUMBERS[backend.forward]
+        value["forward"] = FORWARD_NUMBERS[backend.forward, backend.address.version]
+        value["flags"] = _flags(backend)
         if backend.next_hop is not None:
-            _encode_next_hop(value, backend, backend.next_hop)
+            _encode_next_hop(value, backend.next_hop)
+        if backend.address.version == 6:
+            _encode_outer6(value6, backend)
+        else:
+            _encode_outer4(value, backend)
     return values
 
 
-def _encode_next_hop(value: np.void, backend: BackendEntry, next_hop: NextHop) -> None:
-    source = backend.source if backend.source is not None else next_hop.source
-    value["flags"] = layout.BACKEND_USABLE if backend.usable else 0
+def _flags(backend: BackendEntry) -> int:
+    tags = backend.next_hop.tags if backend.next_hop else ()
+    if len(tags) > MAX_TAGS or any(tag.type != TAG_CUSTOMER for tag in tags[1:]):
+        raise ValueError(f"frames leave with up to two VLAN tags, the inner one of type 0x8100, not with {tags}")
+    return (
+        layout.BACKEND_USABLE * (backend.usable and backend.next_hop is not None)
+        | layout.BACKEND_VLAN * (len(tags) > 0)
+        | layout.BACKEND_QINQ * (len(tags) > 1)
+        | layout.BACKEND_VLAN_AD * (tags[:1] != () and tags[0].type == TAG_SERVICE)
+        | layout.BACKEND_VLAN_KEEP * backend.keep_tags
+        | layout.BACKEND_IPV6 * (backend.address.version == 6)
+        | layout.BACKEND_INNER6 * (backend.inner_version == 6)
+    )
+
+
+def _encode_next_hop(value: np.void, next_hop: NextHop) -> None:
     value["destination_mac"] = list(next_hop.destination_mac)
     value["source_mac"] = list(next_hop.source_mac)
     value["ifindex"] = next_hop.ifindex
     value["mtu"] = min(next_hop.mtu, 0xFFFF)
-    value["source"] = int(source)
+    for position, tag in enumerate(next_hop.tags):
+        value["vlan"][position] = tag.id
+
+
+def _source(backend: BackendEntry) -> IPAddress | None:
+    if backend.source is not None or backend.next_hop is None:
+        return backend.source
+    return backend.next_hop.source
+
+
+def _encode_outer4(value: np.void, backend: BackendEntry) -> None:
+    outer, source = value["v4"], _source(backend)
+    outer["address"] = int(backend.address)
+    outer["source_mask"] = backend.source_mask
+    if source is not None:
+        outer["source"] = int(source)
+        value["checksum"] = checksum_base(source, backend.address, _protocol(backend))
+
+
+def _encode_outer6(value: np.void, backend: BackendEntry) -> None:
+    outer, source = value["v6"], _source(backend)
+    outer["address"] = _halves(backend.address)
     value["source_mask"] = backend.source_mask
-    value["checksum"] = checksum_base(source, backend.address)
+    if source is not None:
+        outer["source"] = _halves(source)
 
 
-def decode(backend_id: int, value: np.void) -> BackendEntry:
-    """Return the backend in a value of the `backends` map. An outer source of its own is told by its mask."""
-    source = IPv4Address(int(value["source"]))
-    mask = int(value["source_mask"])
-    next_hop = None
-    if value["ifindex"]:
-        next_hop = NextHop(
-            destination_mac=bytes(value["destination_mac"]),
-            source_mac=bytes(value["source_mac"]),
-            interface="",
-            ifindex=int(value["ifindex"]),
-            mtu=int(value["mtu"]),
-            source=source,
-        )
+def _protocol(backend: BackendEntry) -> int:
+    if backend.forward is Forward.GUE:
+        return PROTOCOL_UDP
+    return PROTOCOL_IPV6 if backend.inner_version == 6 else PROTOCOL_IPV4
+
+
+def _halves(address: IPAddress) -> tuple[int, int]:
+    return int(address) >> 64, int(address) & LOW64
+
+
+def decode(
+    backend_id: int, value: NDArray[np.void], weight: int = 1, quic_server_id: bytes | None = None
+) -> BackendEntry:
+    """Return the backend in a value, shape (1,), of the `backends` map. A source of its own is told by its mask."""
+    field = value[0]
+    flags = int(field["flags"])
+    address, source, mask = _decode_outer(value, flags)
     return BackendEntry(
         id=backend_id,
-        epoch=int(value["epoch"]),
-        vip_id=int(value["vip"]),
-        address=IPv4Address(int(value["address"])),
-        forward=FORWARDS[int(value["forward"])],
-        usable=bool(value["flags"] & layout.BACKEND_USABLE),
-        next_hop=next_hop,
+        epoch=int(field["epoch"]),
+        vip_id=int(field["vip"]),
+        address=address,
+        forward=FORWARDS[int(field["forward"])],
+        usable=bool(flags & layout.BACKEND_USABLE),
+        next_hop=_decode_next_hop(field, flags, source) if field["ifindex"] else None,
         source=source if mask else None,
         source_mask=mask,
+        inner_version=6 if flags & layout.BACKEND_INNER6 else 4,
+        keep_tags=bool(flags & layout.BACKEND_VLAN_KEEP),
+        weight=weight,
+        quic_server_id=quic_server_id,
+    )
+
+
+def _decode_outer(value: NDArray[np.void], flags: int) -> tuple[IPAddress, IPAddress, int]:
+    """Return address, outer source and the source's mask."""
+    if not flags & layout.BACKEND_IPV6:
+        outer = value["v4"][0]
+        return IPv4Address(int(outer["address"])), IPv4Address(int(outer["source"])), int(outer["source_mask"])
+    value6 = value.view(layout.BACKEND6)[0]
+    outer = value6["v6"]
+    return _joined(outer["address"]), _joined(outer["source"]), int(value6["source_mask"])
+
+
+def _joined(halves: NDArray[np.uint64]) -> IPv6Address:
+    return IPv6Address(int(halves[0]) << 64 | int(halves[1]))
+
+
+def _decode_next_hop(field: np.void, flags: int, source: IPAddress) -> NextHop:
+    outer_type = TAG_SERVICE if flags & layout.BACKEND_VLAN_AD else TAG_CUSTOMER
+    tags = (VlanTag(int(field["vlan"][0]), outer_type), VlanTag(int(field["vlan"][1])))
+    count = bool(flags & layout.BACKEND_VLAN) + bool(flags & layout.BACKEND_QINQ)
+    return NextHop(
+        destination_mac=bytes(field["destination_mac"]),
+        source_mac=bytes(field["source_mac"]),
+        interface="",
+        ifindex=int(field["ifindex"]),
+        mtu=int(field["mtu"]),
+        source=source,
+        tags=tags[:count],
     )

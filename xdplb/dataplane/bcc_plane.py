@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from . import backend_codec, flow_records, layout, vip_index
+from xdplb.model.access import AccessList
+
+from . import flow_records, layout
+from .backend_maps import BackendMaps
+from .features import Features
+from .flow_records import RawFlows
+from .inner_maps import read_element, swap_element
+from .libbpf import Fd
 from .limits import check_backends, check_table, check_vips
 from .links import attachments
 from .maps import BpfMap
-from .pins import Maps, new_inner
+from .needs import check_access, check_needs, needs_of_backend, needs_of_values, needs_of_vip
+from .pinned_maps import Maps
 from .plane import (
     Attachment,
     BackendCounters,
@@ -24,9 +33,11 @@ from .plane import (
     VipCounters,
     VipEntry,
 )
-from .platform_errors import explained
+from .platform_errors import explained, explaining
+from .programs import current_program
 from .reasons import REASONS
-from .source import vip_groups
+from .source import compile_flags
+from .vip_maps import VipMaps
 
 __all__ = ["BccPlane"]
 
@@ -36,11 +47,11 @@ FEW = 16  # up to one key in this many is read by itself, above that a batch of 
 class BccPlane:
     """The DataPlane over maps that are open. It is their only writer; closing it takes nothing from the kernel."""
 
-    def __init__(self, maps: Maps) -> None:
+    def __init__(self, maps: Maps, cache_dir: Path | None = None) -> None:
         self._maps = maps
-        self._groups = vip_groups(maps.capacity)
-        self._vip_ids = sorted(self.read_vips())
-        self._backend_ids = sorted(self.read_backends())
+        self._cache_dir = cache_dir
+        self._vips = VipMaps(maps)
+        self._backends = BackendMaps(maps)
 
     @property
     def capacity(self) -> Capacity:
@@ -52,6 +63,33 @@ class BccPlane:
         """The maps themselves, for tests and benchmarks that look behind this class."""
         return self._maps
 
+    @property
+    def features(self) -> Features:
+        """What the program is compiled for."""
+        return self._maps.meta.features
+
+    def require(self, features: Features) -> None:
+        """Make sure that the program has at least these; the old one goes on where that fails."""
+        if not features <= self.features:
+            self.compile_for(self.features | features).close()
+
+    def compile_for(self, features: Features) -> Fd:
+        """Return the program for exactly these features and what the maps hold: the pinned one, or a new one.
+
+        Maps that it needs more are made first, those it needs no more go last. After an error all is as before.
+        """
+        features |= needs_of_values(self._backends.values()).union(*map(needs_of_vip, self._vips.read().values()))
+        maps = self._maps
+        with ExitStack() as undo:
+            with explaining("create the maps"):
+                maps.grow(features, undo)
+            flags = compile_flags(maps.pin_dir, maps.capacity, features)
+            with explaining("replace the program"):
+                program = current_program(maps.pin_dir, maps.meta, "xdplb", flags, self._cache_dir, features=features)
+            undo.pop_all()
+        maps.shrink()
+        return program
+
     @explained("look at the NICs")
     def attachments(self) -> Sequence[Attachment]:
         """Return the NICs the program is on now."""
@@ -60,20 +98,25 @@ class BccPlane:
     @explained("read the VIPs")
     def read_vips(self) -> Mapping[int, VipEntry]:
         """Return the VIPs the packets see, by id."""
-        index = _read_inner(self._maps.vip_index, 0)
-        return vip_index.parse(np.frombuffer(index or b"", layout.vip_index(self._groups))) if index else {}
+        return self._vips.read()
 
     @explained("write the VIPs")
     def write_vips(self, vips: Sequence[VipEntry]) -> None:
-        """Swap the whole index."""
+        """Swap the indexes and tries that are different."""
         check_vips(self.capacity, vips)
-        _swap_inner(self._maps.vip_index, 0, "vip_index", vip_index.build(vips, self._groups))
-        self._vip_ids = sorted(vip.id for vip in vips)
+        check_needs(self.features, map(needs_of_vip, vips))
+        self._vips.write(vips)
+
+    @explained("write the access lists")
+    def write_access(self, lists: Mapping[int, AccessList]) -> None:
+        """Swap the access lists."""
+        check_access(self.features, lists)
+        self._vips.write_access(lists)
 
     @explained("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
-        value = _read_inner(self._maps.vip_tables, vip_id)
+        value = read_element(self._maps.vip_tables, vip_id)
         if value is None:
             return None
         slots: Slots = np.frombuffer(value, np.uint32, count=layout.TABLE_SIZE).copy()
@@ -85,7 +128,7 @@ class BccPlane:
         check_table(self.capacity, vip_id, slots)
         table = np.zeros(1, layout.VIP_TABLE)
         table["slots"][0] = slots
-        _swap_inner(self._maps.vip_tables, vip_id, "vip_table", table)
+        swap_element(self._maps.vip_tables, vip_id, "vip_table", table)
 
     @explained("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
@@ -95,42 +138,40 @@ class BccPlane:
     @explained("read the backends")
     def read_backends(self) -> Mapping[int, BackendEntry]:
         """Return the backends in the maps, by id; those never written are left out."""
-        values = self._backend_values()
-        return {
-            int(index): backend_codec.decode(int(index), values[index]) for index in np.flatnonzero(values["address"])
-        }
+        return self._backends.read()
 
     @explained("write the backends")
     def write_backends(self, backends: Sequence[BackendEntry]) -> None:
         """Write these entries. Counters of a new (id, epoch) are zeroed first."""
-        ids = [backend.id for backend in backends]
-        check_backends(self.capacity, ids)
-        if not backends:
-            return
-        values = backend_codec.encode(backends)
-        held = self._backend_values()[ids]
-        fresh = (held["epoch"] != values["epoch"]) | (held["address"] == 0)
-        _zero(self._maps.backend_stats, np.array(ids)[fresh])
-        self._maps.backends.update_batch(np.array(ids, np.uint32), values)
-        self._backend_ids = sorted({*self._backend_ids, *ids})
+        check_backends(self.capacity, [backend.id for backend in backends])
+        check_needs(self.features, map(needs_of_backend, backends))
+        if backends:
+            self._backends.write(backends)
 
     @explained("clear backends")
     def clear_backends(self, ids: Sequence[int]) -> None:
         """Empty these entries."""
         check_backends(self.capacity, ids)
-        self._maps.backends.update_batch(np.array(ids, np.uint32), np.zeros(len(ids), layout.BACKEND))
-        self._backend_ids = sorted(set(self._backend_ids).difference(ids))
+        self._backends.clear(ids)
+
+    @explained("write the backends' loads")
+    def write_loads(self, flows: Mapping[int, int]) -> None:
+        """Set how many open flows each of these backends has."""
+        check_backends(self.capacity, list(flows))
+        if flows:
+            self._backends.write_loads(flows)
 
     @explained("reset counters")
     def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
         """Start the counters of these VIP ids at zero."""
-        _zero(self._maps.vip_stats, np.array(vip_ids, np.uint32))
+        counters = self._maps.vip_stats
+        counters.update_batch(np.array(vip_ids, np.uint32), np.zeros((len(vip_ids), counters.value_bytes), np.uint8))
 
     @explained("read the counters")
     def counters(self) -> Counters:
         """Read the counters of the VIPs and backends that there are, and of all reasons."""
-        vips = _sums(self._maps.vip_stats, self._vip_ids)
-        backends = _sums(self._maps.backend_stats, self._backend_ids)
+        vips = _sums(self._maps.vip_stats, list(self._vips.read()))
+        backends = _sums(self._maps.backend_stats, self._backends.ids)
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
             vips={vip_id: VipCounters(*fields) for vip_id, fields in vips.items()},
@@ -140,42 +181,31 @@ class BccPlane:
 
     @explained("read the flow table")
     def scan_flows(self) -> FlowRecords:
-        """Read the whole flow table."""
-        keys, values = self._maps.flows.read_all()
-        return flow_records.from_raw(keys, values, time.monotonic_ns())
+        """Read all flow tables. A record that leaves its probation meanwhile is seen twice, but never missed."""
+        tables = [RawFlows(*table.read_all(), version, probation) for table, version, probation in self._flow_tables()]
+        return flow_records.from_raw(tables, time.monotonic_ns())
 
     @explained("count the flow table")
     def flow_count(self) -> int:
-        """Return how many records the flow table holds: the kernel keeps no count, so they are read."""
-        return len(self._maps.flows.read_all()[0])
+        """Return how many records there are but on probation: the kernel keeps no count, so they are read."""
+        return sum(len(table.read_all()[0]) for table, _, probation in self._flow_tables() if not probation)
 
     @explained("delete flow records")
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records; no error for those already gone."""
-        self._maps.flows.delete_batch(records.key)
+        for table, version, probation in self._flow_tables():
+            table.delete_batch(flow_records.flow_keys(records, version, probation=probation))
 
-    def _backend_values(self) -> NDArray[np.void]:
-        return self._maps.backends.read_all()[1].view(layout.BACKEND).reshape(-1)
-
-
-def _read_inner(outer: BpfMap, key: int) -> bytes | None:
-    """Return the one value of the inner map at `key`. A map of maps hands out ids, and one may be gone by then."""
-    found = outer.lookup(key)
-    if found is None:
-        return None
-    with BpfMap.by_id(int.from_bytes(found, "little")) as inner:
-        return inner.read(0)
-
-
-def _swap_inner(outer: BpfMap, key: int, name: str, value: NDArray[np.void]) -> None:
-    """Put a new inner map at `key`. The kernel waits until no packet uses the old one, then frees it."""
-    with new_inner(name, value.nbytes) as inner:
-        inner.update(0, value)
-        outer.update(key, inner.fd)
-
-
-def _zero(counters: BpfMap, keys: NDArray[np.integer]) -> None:
-    counters.update_batch(keys.astype(np.uint32), np.zeros((len(keys), counters.value_bytes), np.uint8))
+    def _flow_tables(self) -> list[tuple[BpfMap, int, bool]]:
+        """Return the flow tables, what version of IP they are for and whether for probation; those first."""
+        maps = self._maps
+        tables = (
+            (maps.probation, 4, True),
+            (maps.flows, 4, False),
+            (maps.probation6, 6, True),
+            (maps.flows6, 6, False),
+        )
+        return [(table, version, probation) for table, version, probation in tables if table is not None]
 
 
 def _sums(counters: BpfMap, keys: Collection[int]) -> dict[int, list[int]]:

@@ -6,16 +6,20 @@ import functools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from ipaddress import ip_address
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.model.access import AccessList
 from xdplb.model.vip import VipKey
 
 from . import backend_codec, flow_records, layout
+from .features import Features
+from .flow_records import RawFlows
 from .limits import check_backends, check_table, check_vips
+from .needs import check_access, check_needs, needs_of_backend, needs_of_vip
 from .plane import (
     Attachment,
     BackendCounters,
@@ -55,22 +59,40 @@ def _operation(function: Callable[Concatenate[FakePlane, P], R]) -> Callable[Con
     return inner
 
 
+class _FlowKey(NamedTuple):
+    """The table a record lies in, and its key there."""
+
+    version: int
+    probation: bool
+    raw: bytes
+
+
 class FakePlane:
     """The DataPlane in memory, on one NIC `eth0`.
 
-    `calls` has the name of each method of the DataPlane that was called. `clock` is ns of a monotonic clock.
+    `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
+    of the backends by id. `clock` is ns of a monotonic clock.
     """
 
-    def __init__(self, capacity: Capacity | None = None, *, clock: Callable[[], int] = _monotonic_ns) -> None:
+    def __init__(
+        self,
+        capacity: Capacity | None = None,
+        *,
+        features: Features = frozenset(),
+        clock: Callable[[], int] = _monotonic_ns,
+    ) -> None:
         self.calls: list[str] = []
         self.failures: defaultdict[str, list[Exception]] = defaultdict(list)
         self.attached: list[Attachment] = [Attachment("eth0", 2, "native", 1)]
         self._capacity = capacity or Capacity()
+        self._features = features
         self._clock = clock
+        self.access: dict[int, AccessList] = {}
+        self.loads: dict[int, int] = {}
         self._vips: dict[int, VipEntry] = {}
         self._tables: dict[int, Slots] = {}
-        self._backends: dict[int, NDArray[np.void]] = {}
-        self._flows: dict[bytes, bytes] = {}
+        self._backends: dict[int, BackendEntry] = {}
+        self._flows: dict[_FlowKey, bytes] = {}
         self._vip_counters: dict[int, VipCounters] = {}
         self._backend_counters: dict[int, BackendCounters] = {}
         self._reasons: Counter[str] = Counter()
@@ -79,6 +101,16 @@ class FakePlane:
     def capacity(self) -> Capacity:
         """How much it holds."""
         return self._capacity
+
+    @property
+    def features(self) -> Features:
+        """What was required."""
+        return self._features
+
+    @_operation
+    def require(self, features: Features) -> None:
+        """Note that these are needed."""
+        self._features |= features
 
     @_operation
     def attachments(self) -> Sequence[Attachment]:
@@ -94,6 +126,7 @@ class FakePlane:
     def write_vips(self, vips: Sequence[VipEntry]) -> None:
         """Replace all VIPs."""
         check_vips(self._capacity, vips)
+        check_needs(self._features, map(needs_of_vip, vips))
         self._vips = {vip.id: vip for vip in vips}
 
     @_operation
@@ -116,20 +149,19 @@ class FakePlane:
     @_operation
     def read_backends(self) -> Mapping[int, BackendEntry]:
         """Return the backends, by id."""
-        return {
-            backend_id: backend_codec.decode(backend_id, self._backends[backend_id][0]) for backend_id in self._ids()
-        }
+        return {backend_id: self._backends[backend_id] for backend_id in self._ids()}
 
     @_operation
     def write_backends(self, backends: Sequence[BackendEntry]) -> None:
-        """Write these entries; counters of a new (id, epoch) start at zero."""
+        """Write these entries; counters and load of a new (id, epoch) start at zero."""
         check_backends(self._capacity, [backend.id for backend in backends])
+        check_needs(self._features, map(needs_of_backend, backends))
         for backend in backends:
-            value = backend_codec.encode([backend])
             held = self._backends.get(backend.id)
-            if held is None or held["epoch"][0] != value["epoch"][0]:
+            if held is None or held.epoch != backend.epoch:
                 self._backend_counters.pop(backend.id, None)
-            self._backends[backend.id] = value
+                self.loads.pop(backend.id, None)
+            self._backends[backend.id] = _read_back(backend)
 
     @_operation
     def clear_backends(self, ids: Sequence[int]) -> None:
@@ -137,6 +169,19 @@ class FakePlane:
         check_backends(self._capacity, ids)
         for backend_id in ids:
             self._backends.pop(backend_id, None)
+            self.loads.pop(backend_id, None)
+
+    @_operation
+    def write_access(self, lists: Mapping[int, AccessList]) -> None:
+        """Replace the access lists."""
+        check_access(self._features, lists)
+        self.access = dict(lists)
+
+    @_operation
+    def write_loads(self, flows: Mapping[int, int]) -> None:
+        """Set how many open flows each of these backends has."""
+        check_backends(self._capacity, list(flows))
+        self.loads |= flows
 
     @_operation
     def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
@@ -156,19 +201,20 @@ class FakePlane:
     @_operation
     def scan_flows(self) -> FlowRecords:
         """Return the flow records that tests have added."""
-        keys, values = b"".join(self._flows), b"".join(self._flows.values())
-        return flow_records.from_raw(_rows(keys, layout.FLOW_KEY), _rows(values, layout.FLOW), self._clock())
+        tables = [self._table(version, probation) for version in (4, 6) for probation in (True, False)]
+        return flow_records.from_raw(tables, self._clock())
 
     @_operation
     def flow_count(self) -> int:
-        """Return how many flow records there are."""
-        return len(self._flows)
+        """Return how many flow records there are but on probation."""
+        return sum(not key.probation for key in self._flows)
 
     @_operation
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records."""
-        for key in records.key:
-            self._flows.pop(key.tobytes(), None)
+        for version, probation in {(key.version, key.probation) for key in self._flows}:
+            for key in flow_records.flow_keys(records, version, probation=probation):
+                self._flows.pop(_FlowKey(version, probation, key.tobytes()), None)
 
     def fail(self, method: str, error: Exception, *, times: int = 1) -> None:
         """Let the next `times` calls of `method` raise `error` and do nothing."""
@@ -184,15 +230,27 @@ class FakePlane:
         epoch: int = 0,
         flags: int = layout.FLOW_ESTABLISHED,
         age: float = 0.0,
+        vip_id: int | None = None,
+        probation: bool = False,
     ) -> None:
-        """Record a flow, last seen `age` seconds ago; the oldest goes where the table is full."""
-        key, value = np.zeros(1, layout.FLOW_KEY), np.zeros(1, layout.FLOW)
-        key[0] = (int(IPv4Address(source)), int(vip.address), source_port, vip.port, vip.protocol.number)
-        value[0] = (backend, epoch, flags, self._clock() - round(age * 1e9))
-        self._flows.pop(key.tobytes(), None)
+        """Record a flow, last seen `age` seconds ago; the oldest goes where the table is full.
+
+        `vip_id` None is that of the VIP written with this key, 0 where there is none.
+        """
+        if vip_id is None:
+            vip_id = next((entry.id for entry in self._vips.values() if entry.key == vip), 0)
+        version = vip.address.version
+        key = _FlowKey(
+            version,
+            probation,
+            flow_records.raw_key(ip_address(source), source_port, vip.address, vip.port, vip.protocol.numbers[0]),
+        )
+        value = np.zeros(1, layout.FLOW)
+        value[0] = (backend, epoch, flags, vip_id, self._clock() - round(age * 1e9))
+        self._flows.pop(key, None)
         if len(self._flows) >= self._capacity.flows:
             del self._flows[next(iter(self._flows))]
-        self._flows[key.tobytes()] = value.tobytes()
+        self._flows[key] = value.tobytes()
 
     def count_vip(self, vip_id: int, counters: VipCounters) -> None:
         """Set a VIP's counters."""
@@ -209,6 +267,20 @@ class FakePlane:
     def _ids(self) -> list[int]:
         return sorted(self._backends)
 
+    def _table(self, version: int, probation: bool) -> RawFlows:
+        found = {
+            key.raw: value for key, value in self._flows.items() if (key.version, key.probation) == (version, probation)
+        }
+        size = (layout.FLOW6_KEY if version == 6 else layout.FLOW_KEY).itemsize
+        values = _rows(b"".join(found.values()), layout.FLOW.itemsize)
+        return RawFlows(_rows(b"".join(found), size), values, version, probation)
 
-def _rows(data: bytes, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
-    return np.frombuffer(data, np.uint8).reshape(-1, dtype.itemsize)
+
+def _rows(data: bytes, size: int) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8).reshape(-1, size)
+
+
+def _read_back(backend: BackendEntry) -> BackendEntry:
+    """Return what the maps would say of it."""
+    value = backend_codec.encode([backend])
+    return backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id)

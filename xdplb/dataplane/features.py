@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-__all__ = ["Feature", "Features", "feature_defines"]
+__all__ = ["Feature", "Features", "feature_bits", "feature_defines", "features_of_bits"]
 
 
 class Feature(StrEnum):
@@ -29,3 +29,14 @@ Features = frozenset[Feature]
 def feature_defines(features: Iterable[Feature]) -> dict[str, str]:
     """Return the macros that compile these in."""
     return {f"WITH_{feature.name}": "1" for feature in sorted(features)}
+
+
+def feature_bits(features: Iterable[Feature]) -> int:
+    """Return the features as a number, a bit each in the order of Feature: as `meta` keeps them."""
+    order = list(Feature)
+    return sum(1 << order.index(feature) for feature in set(features))
+
+
+def features_of_bits(bits: int) -> Features:
+    """Return the features in a number that `feature_bits` made."""
+    return frozenset(feature for position, feature in enumerate(Feature) if bits >> position & 1)

@@ -62,6 +62,7 @@ __all__ = [
     "VIP6_ENTRY",
     "VIP_ACCESS",
     "VIP_ALIAS",
+    "VIP_BOTH",
     "VIP_COUNTERS",
     "VIP_ENTRY",
     "VIP_GROUP_SIZE",
@@ -85,6 +86,7 @@ VIP_HASH_SOURCE = 0x02
 VIP_ACCESS = 0x04
 VIP_LIMITED = 0x08
 VIP_ALIAS = 0x10
+VIP_BOTH = 0x20
 
 SCHEDULER_HASH = 0
 SCHEDULER_ROTATION = 1
@@ -287,6 +289,4 @@ def vip_index(groups: int) -> np.dtype[np.void]:
 
 def vip6_index(groups: int) -> np.dtype[np.void]:
     """Return the dtype of the index of IPv6 VIPs with this many groups."""
-    return np.dtype(
-        [("seeds", "<u8", (3,)), ("unused", "<u8"), ("entries", VIP6_ENTRY, (groups * VIP_GROUP_SIZE,))]
-    )
+    return np.dtype([("seeds", "<u8", (3,)), ("unused", "<u8"), ("entries", VIP6_ENTRY, (groups * VIP_GROUP_SIZE,))])

@@ -14,6 +14,7 @@ from .plane import Capacity, Slots, VipEntry
 __all__ = ["MAX_BACKEND_ID", "check_backends", "check_table", "check_vips"]
 
 MAX_BACKEND_ID = 0xFFFE  # 0xffff marks a pinned slot
+MAX_CANDIDATES = 255
 
 
 def check_vips(capacity: Capacity, vips: Sequence[VipEntry]) -> None:
@@ -26,6 +27,11 @@ def check_vips(capacity: Capacity, vips: Sequence[VipEntry]) -> None:
         )
     for vip in vips:
         _check_id("VIP", vip.id, range(capacity.vips), "--max-vips")
+        if vip.candidates > MAX_CANDIDATES:
+            raise CapacityError(
+                f"{vip.key} would choose by load among {vip.candidates} backends, {MAX_CANDIDATES} are the most",
+                hint="choose p2c, which compares two of any number",
+            )
 
 
 def check_table(capacity: Capacity, vip_id: int, slots: Slots) -> None:

@@ -17,28 +17,36 @@ from xdplb.model.errors import CapacityError, InvalidError
 
 from . import bpffs
 from .bcc_plane import BccPlane
+from .features import Features
 from .limits import MAX_BACKEND_ID
 from .links import MODES, Nic, attach_or_keep, find_nic, pinned_links, take_down
+from .map_specs import MAP_NAMES, TX_PORTS
 from .maps import BpfMap
-from .pins import MAP_NAMES, META, TX_PORTS, Maps
+from .pinned_maps import Maps
+from .pins import META
 from .plane import Capacity
 from .platform_errors import explained, explaining
-from .programs import current_program, remove_if_unused, remove_pins
+from .programs import remove_if_unused, remove_pins
 from .single import decap_down, decap_up, pass_program
-from .source import compile_flags
 
 __all__ = ["LoadOptions", "decap_down", "decap_up", "load", "pass_program", "unload"]
 
-MAX_VIPS = 8192  # the index of as many is 2 MB, and a map's value must fit one kmalloc of 4 MB
+MAX_VIPS = 8192
 MAX_BACKENDS = MAX_BACKEND_ID
 MAX_FLOWS = 1 << 30
+"""The most there can be. A map's value must fit one kmalloc of 4 MB (KMALLOC_MAX_SIZE, which 5.15 asks of arrays): the
+index of 8192 IPv4 VIPs takes 2 MB (32768 groups of 4 entries of 16 bytes), that of IPv6 no more (16384 groups of 4 of
+32 bytes), a VIP's table 256 KB, the access lists 3.4 MB (IPv4) and 2.4 MB (IPv6). The entries in an index are one for
+each VIP and protocol, and one for each address: 8192 IPv4 VIPs of one protocol always find room, of IPv6 about 10000
+entries do.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """What to attach where. `mode` is native, skb or auto; `capacity` None takes what is pinned, else the default.
 
-    `cache_dir` is where merged kernel headers are kept.
+    `features` are what the state needs; `cache_dir` is where merged kernel headers are kept.
     """
 
     interfaces: tuple[str, ...]
@@ -46,12 +54,14 @@ class LoadOptions:
     pin_dir: Path = Path("/sys/fs/bpf/xdplb")
     capacity: Capacity | None = None
     cache_dir: Path | None = None
+    features: Features = frozenset()
 
 
 def load(options: LoadOptions) -> BccPlane:
     """Return the data plane on these NICs: taken up where it is pinned, else made.
 
-    It is compiled only if the program pinned is of another source; then the program is swapped under the traffic.
+    It is compiled only if the program pinned is of another source or for other features than the options and what is in
+    the maps need; then the program is swapped under the traffic.
     Errors: NotFoundError (no such NIC), ConflictError (maps of another size, another program on the NIC),
     PlatformError (what this host or kernel refuses). After an error nothing is attached that was not before.
     """
@@ -62,9 +72,8 @@ def load(options: LoadOptions) -> BccPlane:
         undo.callback(remove_if_unused, options.pin_dir, MAP_NAMES)
         with explaining("create the maps"):
             maps = _maps(options)
-        flags = compile_flags(options.pin_dir, maps.capacity)
-        with explaining("replace the program"):
-            program = current_program(options.pin_dir, maps.meta, "xdplb", flags, options.cache_dir)
+            plane = BccPlane(maps, options.cache_dir)
+        program = plane.compile_for(options.features)
         with explaining("attach the program"):
             for nic in nics:
                 made = attach_or_keep(program, nic, options.mode, options.pin_dir)
@@ -72,7 +81,7 @@ def load(options: LoadOptions) -> BccPlane:
                     undo.callback(_give_up, options.pin_dir, [nic.name])
                 _redirect_to(maps, nic)
         undo.pop_all()
-    return BccPlane(maps)
+    return plane
 
 
 def _check(options: LoadOptions) -> None:
@@ -91,7 +100,7 @@ def _maps(options: LoadOptions) -> Maps:
     if (options.pin_dir / META).exists() and pinned_links(options.pin_dir):
         return Maps.adopt(options.pin_dir, options.capacity)
     remove_pins(options.pin_dir, MAP_NAMES)
-    return Maps.create(options.pin_dir, options.capacity or Capacity())
+    return Maps.create(options.pin_dir, options.capacity or Capacity(), options.features)
 
 
 def _redirect_to(maps: Maps, nic: Nic) -> None:

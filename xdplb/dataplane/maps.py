@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from collections.abc import Iterator
 from ctypes import c_char, c_size_t, c_uint32, c_uint64
 from dataclasses import dataclass
 from enum import IntEnum
@@ -29,6 +30,7 @@ class MapType(IntEnum):
     PROG_ARRAY = 3
     PERCPU_ARRAY = 6
     LRU_HASH = 9
+    LPM_TRIE = 11
     ARRAY_OF_MAPS = 12
     DEVMAP_HASH = 25
 
@@ -163,6 +165,20 @@ class BpfMap:
                 return False
             raise
         return True
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and values one by one, for a map that nobody changes and that takes no batches, such as a trie."""
+        key: bytes | None = None
+        following = ctypes.create_string_buffer(self.info.key_size)
+        while True:
+            try:
+                call("bpf_map_get_next_key", self.fd.fileno(), key, following)
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return
+                raise
+            key = following.raw
+            yield key, self.read(key)
 
     def update_batch(self, keys: Array, values: Array) -> None:
         """Set `len(keys)` values in one call."""

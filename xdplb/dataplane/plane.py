@@ -102,9 +102,9 @@ class BackendEntry:
     hop only MACs, ifindex, mtu and source reach the maps; one read back has interface "" and gateway None.
 
     For ipip and gue, `source` None means the next hop's; where `source_mask` has bits, the flow's hash fills them (one
-    read back has `source` set, and in its next hop too, only where the mask is not 0). `inner_version` is 4 or 6, of the
-    VIP's addresses: it decides the outer header's protocol. `keep_tags`: frames leave with the VLAN tags they came in
-    with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc).
+    read back has `source` set, and in its next hop too, only where the mask is not 0). `inner_version` is 4 or 6, of
+    the VIP's addresses: it decides the outer header's protocol. `keep_tags`: frames leave with the VLAN tags they came
+    in with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc).
     """
 
     id: int
@@ -157,9 +157,9 @@ class FlowRecords:
 
     `key` is shape (n, 40), opaque, for `delete_flows`. `version` is 4 or 6. `source` and `destination` are addresses as
     two numbers each, the upper and the lower 64 bits, shape (n, 2), an IPv4 address in the lower; `source_port` and
-    `destination_port` are in host order; `vip` is the VIP's id; `backend` and `epoch` say whom it belongs to; `flags` are
-    FLOW_* of layout; `age` is seconds since the last packet. `probation`: no packet but SYNs has followed the one it was
-    made for, so that it lies in a table of its own.
+    `destination_port` are in host order; `vip` is the VIP's id; `backend` and `epoch` say whom it belongs to; `flags`
+    are FLOW_* of layout; `age` is seconds since the last packet. `probation`: no packet but SYNs has followed the one
+    it was made for, so that it lies in a table of its own.
     """
 
     key: NDArray[np.uint8]
@@ -206,7 +206,10 @@ class DataPlane(Protocol):
         ...
 
     def write_vips(self, vips: Sequence[VipEntry]) -> None:
-        """Swap the whole index: packets see the old or the new one, and only the new one once this returns."""
+        """Swap the whole index: packets see the old or the new one, and only the new one once this returns.
+
+        CapacityError where they do not fit. ValueError where they need a feature that was not required.
+        """
         ...
 
     def read_table(self, vip_id: int) -> Slots | None:
@@ -226,7 +229,10 @@ class DataPlane(Protocol):
         ...
 
     def write_backends(self, backends: Sequence[BackendEntry]) -> None:
-        """Write these entries, others untouched. A new (id, epoch) starts with counters at zero."""
+        """Write these entries, others untouched. A new (id, epoch) starts with counters and load at zero.
+
+        ValueError where they need a feature that was not required.
+        """
         ...
 
     def clear_backends(self, ids: Sequence[int]) -> None:
@@ -234,7 +240,10 @@ class DataPlane(Protocol):
         ...
 
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
-        """Make these the access lists, by VIP id, all at once; CapacityError where they have more prefixes than fit."""
+        """Make these the access lists, by VIP id, all at once; CapacityError where they have more prefixes than fit.
+
+        To be written before VIPs that have one, and taken away after them. They cannot be read back.
+        """
         ...
 
     def write_loads(self, flows: Mapping[int, int]) -> None:
@@ -250,11 +259,11 @@ class DataPlane(Protocol):
         ...
 
     def scan_flows(self) -> FlowRecords:
-        """Read the whole flow table. What is added while it runs may be missing."""
+        """Read the whole flow table. What is added meanwhile may be missing, what leaves probation be there twice."""
         ...
 
     def flow_count(self) -> int:
-        """Return how many records the flow table holds."""
+        """Return how many records the flow table holds, without those on probation."""
         ...
 
     def delete_flows(self, records: FlowRecords) -> None:

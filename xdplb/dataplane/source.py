@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
 
+from .features import Feature, feature_defines
 from .plane import Capacity
 
-__all__ = ["backend_slots", "capacity_defines", "compile_flags", "flatten", "source_dir", "source_hash", "vip_groups"]
+__all__ = [
+    "backend_slots",
+    "capacity_defines",
+    "compile_flags",
+    "flatten",
+    "source_dir",
+    "source_hash",
+    "vip_groups",
+    "vip_groups6",
+]
+
+MAX_GROUPS, MAX_GROUPS6 = 32768, 16384  # of 64 and 128 bytes: 2 MB, and a map's value may have no more than 4 MB
 
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 
@@ -51,8 +63,16 @@ def _lines(path: Path, seen: set[Path]) -> Iterator[str]:
 
 
 def vip_groups(capacity: Capacity) -> int:
-    """Return how many groups of the VIP index make room for `capacity.vips`: the power of two at four times that."""
-    return int(1 << (4 * capacity.vips - 1).bit_length())
+    """Return how many groups of the VIP index make room for `capacity.vips`: a power of two, eight times that at least.
+
+    A VIP of TCP and UDP on an address of its own takes three entries: four groups a VIP would be too few for thousands.
+    """
+    return min(int(1 << (8 * capacity.vips - 1).bit_length()), MAX_GROUPS)
+
+
+def vip_groups6(capacity: Capacity) -> int:
+    """Return how many groups the index of IPv6 VIPs has: as many, but half as most."""
+    return min(vip_groups(capacity), MAX_GROUPS6)
 
 
 def backend_slots(capacity: Capacity) -> int:
@@ -67,15 +87,19 @@ def capacity_defines(capacity: Capacity) -> dict[str, str]:
         "MAX_BACKENDS": str(backend_slots(capacity)),
         "MAX_FLOWS": str(capacity.flows),
         "VIP_GROUPS": str(vip_groups(capacity)),
+        "VIP_GROUPS6": str(vip_groups6(capacity)),
     }
 
 
-def compile_flags(pin_dir: Path, capacity: Capacity | None = None, **defines: str) -> list[str]:
-    """Return the compiler's arguments: PIN_DIR as a C string, the capacities and further macros."""
+def compile_flags(
+    pin_dir: Path, capacity: Capacity | None = None, features: Iterable[Feature] = (), **defines: str
+) -> list[str]:
+    """Return the compiler's arguments: PIN_DIR as a C string, the capacities, the features and further macros."""
     escaped = str(pin_dir).replace("\\", r"\\").replace('"', r"\"")
     macros: Mapping[str, str] = {
         "PIN_DIR": f'"{escaped}"',
         **(capacity_defines(capacity) if capacity else {}),
+        **feature_defines(features),
         **defines,
     }
     return [f"-D{name}={value}" for name, value in macros.items()]

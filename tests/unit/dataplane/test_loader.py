@@ -23,7 +23,7 @@ from xdplb.cli.diagnosis.finding import Level
 from xdplb.dataplane import libbpf, pins
 from xdplb.dataplane.loader import LoadOptions, decap_down, decap_up, load, pass_program, unload
 from xdplb.dataplane.maps import BpfMap
-from xdplb.dataplane.pins import Maps
+from xdplb.dataplane.pinned_maps import Maps
 from xdplb.dataplane.plane import Capacity
 from xdplb.dataplane.single import decap_counters
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, PlatformError

@@ -1,0 +1,52 @@
+"""What maps of maps hold: read, and swapped whole under the traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .map_specs import MapSpec
+from .maps import BpfMap, MapType
+
+__all__ = ["read_element", "read_trie", "swap_element", "swap_trie"]
+
+
+def read_element(outer: BpfMap, key: int) -> bytes | None:
+    """Return the one value of the inner array at `key`, None where there is none."""
+    inner = _inner(outer, key)
+    if inner is None:
+        return None
+    with inner:
+        return inner.read(0)
+
+
+def read_trie(outer: BpfMap) -> list[tuple[bytes, bytes]]:
+    """Return keys and values of the inner trie."""
+    inner = _inner(outer, 0)
+    if inner is None:
+        return []
+    with inner:
+        return list(inner.items())
+
+
+def swap_element(outer: BpfMap, key: int, name: str, value: NDArray[np.void]) -> None:
+    """Put a new array of one element at `key`. The kernel waits until no packet uses the old one, then frees it."""
+    with MapSpec(name, MapType.ARRAY, 4, value.nbytes, 1).create() as inner:
+        inner.update(0, value)
+        outer.update(key, inner.fd)
+
+
+def swap_trie(outer: BpfMap, spec: MapSpec, entries: Mapping[bytes, NDArray[np.void]]) -> None:
+    """Put a new trie with these keys and values in place of the one there."""
+    with spec.create() as inner:
+        for key, value in entries.items():
+            inner.update(key, value)
+        outer.update(0, inner.fd)
+
+
+def _inner(outer: BpfMap, key: int) -> BpfMap | None:
+    """Open the inner map at `key`. A map of maps hands out ids."""
+    found = outer.lookup(key)
+    return None if found is None else BpfMap.by_id(int.from_bytes(found, "little"))

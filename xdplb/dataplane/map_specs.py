@@ -1,0 +1,163 @@
+"""What each map of the packet path is (bpf/lib/maps.h), for how much and for which features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import layout
+from .features import Feature, Features
+from .maps import BpfMap, MapType
+from .plane import Capacity
+from .source import backend_slots, vip_groups, vip_groups6
+
+__all__ = ["BPF_F_NO_PREALLOC", "MAP_NAMES", "OPTIONAL", "TX_PORTS", "MapSpec", "map_specs"]
+
+BPF_F_NO_PREALLOC = 1
+TX_PORTS = 64
+REASON_ROOM = 64  # more than there are, so that a new reason does not make the pinned map unusable
+FRAGMENTS = 16384
+SOURCE_BUCKETS = 262144
+
+OPTIONAL: dict[str, Features] = {
+    "flows6": frozenset({Feature.IPV6}),
+    "probation6": frozenset({Feature.IPV6}),
+    "vip_index6": frozenset({Feature.IPV6}),
+    "source_buckets": frozenset({Feature.LIMITS}),
+    "access4": frozenset({Feature.ACCESS}),
+    "access6": frozenset({Feature.ACCESS, Feature.IPV6}),
+}
+"""The maps that take megabytes, and the features that need them: they are there only with all of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """A map to create; sizes in bytes. A map of maps says in `inner` what it holds; `filled`: made with one at 0."""
+
+    name: str
+    kind: MapType
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+    inner: MapSpec | None = None
+    filled: bool = False
+
+    def create(self) -> BpfMap:
+        """Create the map in the kernel, not pinned; what it is `filled` with is empty."""
+        inner = self.inner.create() if self.inner else None
+        made = BpfMap.create(
+            self.kind,
+            self.name,
+            key_size=self.key_size,
+            value_size=self.value_size,
+            max_entries=self.max_entries,
+            flags=self.flags,
+            inner=inner,
+        )
+        if inner is not None and self.filled:
+            made.update(0, inner.fd)
+        return made
+
+    def open_in(self, folder: Path) -> BpfMap | None:
+        """Open the map pinned in `folder`, None where there is none."""
+        try:
+            return BpfMap.open(folder / self.name)
+        except FileNotFoundError:
+            return None
+
+    def fits(self, found: BpfMap) -> bool:
+        """Whether an open map is what this asks for."""
+        info = found.info
+        return (info.type, info.key_size, info.value_size, info.max_entries) == (
+            self.kind,
+            self.key_size,
+            self.value_size,
+            self.max_entries,
+        )
+
+
+def map_specs(capacity: Capacity, features: Features = frozenset()) -> tuple[MapSpec, ...]:
+    """Return the maps there are with these features; the names are the pins' names."""
+    specs = (*_vip_specs(capacity), *_backend_specs(capacity), *_flow_specs(capacity), *_guard_specs(capacity))
+    return tuple(spec for spec in specs if OPTIONAL.get(spec.name, frozenset()) <= features)
+
+
+def _vip_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
+    return (
+        _swapped("vip_index", _element("vip_index", layout.vip_index(vip_groups(capacity)))),
+        _swapped("vip_index6", _element("vip_index6", layout.vip6_index(vip_groups6(capacity)))),
+        _swapped("vip_prefixes", _trie("vip_prefixes", layout.PREFIX4, capacity)),
+        _swapped("vip_prefixes6", _trie("vip_prefixes6", layout.PREFIX6, capacity)),
+        MapSpec(
+            "vip_tables",
+            MapType.ARRAY_OF_MAPS,
+            4,
+            4,
+            capacity.vips,
+            inner=_element("vip_table", layout.VIP_TABLE),
+        ),
+        _array("vip_stats", layout.VIP_COUNTERS, capacity.vips, MapType.PERCPU_ARRAY),
+        MapSpec("reason_stats", MapType.PERCPU_ARRAY, 4, 8, REASON_ROOM),
+    )
+
+
+def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
+    ids = backend_slots(capacity)
+    return (
+        _array("backends", layout.BACKEND, ids),
+        _array("backend_stats", layout.BACKEND_COUNTERS, ids, MapType.PERCPU_ARRAY),
+        _array("backend_loads", layout.BACKEND_LOAD, ids),
+        MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY.itemsize, 4, ids, BPF_F_NO_PREALLOC),
+        MapSpec("tx_ports", MapType.DEVMAP_HASH, 4, 4, TX_PORTS),
+    )
+
+
+def _flow_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
+    on_probation = max(capacity.flows // 4, 1)
+    return (
+        _lru("flows", layout.FLOW_KEY, layout.FLOW, capacity.flows),
+        _lru("flows6", layout.FLOW6_KEY, layout.FLOW, capacity.flows),
+        _lru("probation", layout.FLOW_KEY, layout.FLOW, on_probation),
+        _lru("probation6", layout.FLOW6_KEY, layout.FLOW, on_probation),
+        _lru("fragments", layout.FRAGMENT_KEY, layout.FRAGMENT, FRAGMENTS),
+    )
+
+
+def _guard_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
+    return (
+        _array("vip_guards", layout.VIP_GUARD, capacity.vips),
+        _array("vip_buckets", layout.BUCKET, capacity.vips),
+        _lru("source_buckets", layout.SOURCE_KEY, layout.BUCKET, SOURCE_BUCKETS),
+        _swapped("access4", _element("access4", layout.ACCESS4)),
+        _swapped("access6", _element("access6", layout.ACCESS6)),
+        MapSpec("answer_budget", MapType.PERCPU_ARRAY, 4, 8, 1),
+    )
+
+
+def _array(name: str, value: np.dtype[np.void], entries: int, kind: MapType = MapType.ARRAY) -> MapSpec:
+    return MapSpec(name, kind, 4, value.itemsize, entries)
+
+
+def _lru(name: str, key: np.dtype[np.void], value: np.dtype[np.void], entries: int) -> MapSpec:
+    return MapSpec(name, MapType.LRU_HASH, key.itemsize, value.itemsize, entries)
+
+
+def _element(name: str, value: np.dtype[np.void]) -> MapSpec:
+    return MapSpec(name, MapType.ARRAY, 4, value.itemsize, 1)
+
+
+def _trie(name: str, key: np.dtype[np.void], capacity: Capacity) -> MapSpec:
+    """Return a trie with room for a prefix of each VIP. The kernel makes none with preallocated elements."""
+    size = layout.VIP_RULES_VALUE.itemsize
+    return MapSpec(name, MapType.LPM_TRIE, key.itemsize, size, capacity.vips, BPF_F_NO_PREALLOC)
+
+
+def _swapped(name: str, inner: MapSpec) -> MapSpec:
+    return MapSpec(name, MapType.ARRAY_OF_MAPS, 4, 4, 1, inner=inner, filled=True)
+
+
+MAP_NAMES = tuple(spec.name for spec in map_specs(Capacity(), frozenset(Feature)))
+"""All that there can be."""

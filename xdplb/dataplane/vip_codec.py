@@ -1,0 +1,86 @@
+"""What a packet for a VIP is done with, as the maps hold it: `struct vip` of layout.h, and the VIP's rate limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xdplb.model.key import VipKey
+from xdplb.model.vip import NO_LIMITS, Protocol, QuicIds, RateLimits, Scheduler
+
+from . import layout
+from .plane import VipEntry
+
+__all__ = ["decode", "encode", "limits_of", "protocol_of", "write_limits"]
+
+SCHEDULERS = {
+    Scheduler.MAGLEV: (layout.SCHEDULER_HASH, False),
+    Scheduler.SH: (layout.SCHEDULER_HASH, True),
+    Scheduler.RR: (layout.SCHEDULER_ROTATION, False),
+    Scheduler.WRR: (layout.SCHEDULER_ROTATION, True),
+    Scheduler.LC: (layout.SCHEDULER_LEAST, False),
+    Scheduler.WLC: (layout.SCHEDULER_LEAST, True),
+    Scheduler.P2C: (layout.SCHEDULER_TWO, False),
+}
+"""What each is to the kernel, and whether it is the second of two that are alike there."""
+
+NAMES = {number: scheduler for scheduler, number in SCHEDULERS.items()}
+
+PROTOCOLS = {6: Protocol.TCP, 17: Protocol.UDP}
+
+COSTS = ("packet_cost", "flow_cost", "source_packet_cost", "source_flow_cost")
+"""The fields of a guard in the order of RateLimits."""
+
+
+def encode(vips: Sequence[VipEntry]) -> NDArray[np.void]:
+    """Return a `struct vip` for each."""
+    values = np.zeros(len(vips), layout.VIP)
+    for number, vip in enumerate(vips):
+        scheduler, is_alias = SCHEDULERS[vip.scheduler]
+        flags = (
+            layout.VIP_TRACK_ALWAYS * vip.track_always
+            | layout.VIP_HASH_SOURCE * vip.hash_source
+            | layout.VIP_ACCESS * vip.has_access_list
+            | layout.VIP_LIMITED * (vip.limits != NO_LIMITS)
+            | layout.VIP_ALIAS * is_alias
+            | layout.VIP_BOTH * (vip.key.protocol is Protocol.BOTH)
+        )
+        quic = vip.quic.server_id_bytes | vip.quic.config_id << 4 if vip.quic else 0
+        values[number] = (vip.id, vip.idle_seconds, flags, scheduler, quic, vip.candidates)
+    return values
+
+
+def protocol_of(value: np.void, number: int) -> Protocol:
+    """Return the protocol of the VIP in a `struct vip` that was found for the protocol of this number."""
+    return Protocol.BOTH if value["flags"] & layout.VIP_BOTH else PROTOCOLS[number]
+
+
+def decode(value: np.void, key: VipKey) -> VipEntry:
+    """Return the VIP in a `struct vip`, without its limits."""
+    vip_id, idle_seconds, flags, scheduler, quic, candidates = value.item()
+    return VipEntry(
+        id=vip_id,
+        key=key,
+        track_always=bool(flags & layout.VIP_TRACK_ALWAYS),
+        hash_source=bool(flags & layout.VIP_HASH_SOURCE),
+        idle_seconds=idle_seconds,
+        scheduler=NAMES[scheduler, bool(flags & layout.VIP_ALIAS)],
+        candidates=candidates,
+        quic=QuicIds(quic & 0xF, quic >> 4) if quic else None,
+        has_access_list=bool(flags & layout.VIP_ACCESS),
+    )
+
+
+def write_limits(guard: NDArray[np.void], limits: RateLimits) -> None:
+    """Put the limits into a guard, shape (1,): ns that one packet or flow costs, and the rates as they were asked."""
+    for name, rate in zip(COSTS, astuple(limits), strict=True):
+        guard[name] = max(1, round(layout.BUCKET_NS / rate)) if rate else 0
+    guard["rates"] = astuple(limits)
+
+
+def limits_of(guard: np.void) -> RateLimits:
+    """Return the limits in a guard."""
+    return RateLimits(*guard["rates"].tolist())

@@ -1,0 +1,154 @@
+"""The VIPs in the kernel: two indexes, two tries, and each VIP's guard (limits, and which access list it has)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xdplb.model.access import AccessList
+from xdplb.model.errors import CapacityError
+from xdplb.model.key import Protocol, VipKey
+
+from . import access_index, layout, vip_codec, vip_index, vip_prefixes
+from .inner_maps import read_element, read_trie, swap_element, swap_trie
+from .map_specs import map_specs
+from .maps import BpfMap
+from .pinned_maps import Maps
+from .plane import VipEntry
+from .source import vip_groups, vip_groups6
+
+__all__ = ["VipMaps", "assign_lists"]
+
+FAMILIES = {4: vip_index.IPV4, 6: vip_index.IPV6}
+
+Vips = dict[int, VipEntry]
+Part = tuple[int, bool]
+"""Which of the four a VIP lies in: its address's version, and whether in the index (else in the trie)."""
+
+
+class VipMaps:
+    """Reads and writes the VIPs. It knows what it wrote, so that only what is different is swapped."""
+
+    def __init__(self, maps: Maps) -> None:
+        self._maps = maps
+        self._guards = maps.vip_guards.read_all()[1].view(layout.VIP_GUARD).reshape(-1).copy()
+        self._held = {(version, exact): self._read(version, exact) for version in (4, 6) for exact in (True, False)}
+        self._lists = {
+            vip.id: int(self._guards["access_list"][vip.id]) for vip in self.read().values() if vip.has_access_list
+        }
+
+    def read(self) -> Vips:
+        """Return the VIPs the packets see, by id, in order."""
+        every = {vip.id: vip for part in self._held.values() for vip in part.values()}
+        return dict(sorted(every.items()))
+
+    def write(self, vips: Sequence[VipEntry]) -> None:
+        """Swap what is different, after the guards, which the new VIPs may need at once."""
+        wanted: dict[Part, Vips] = {part: {} for part in self._held}
+        single = {vip.key for vip in vips}
+        for vip in vips:
+            wanted[vip.key.address.version, vip.key.is_exact and not _is_hidden(vip.key, single)][vip.id] = vip
+        writes = [(part, found) for part, found in wanted.items() if found != self._held[part]]
+        ready = [(part, found, self._build(part, list(found.values()))) for part, found in writes]
+        self._write_limits(vips)
+        for part, found, built in ready:
+            self._swap(part, built)
+            self._held[part] = found
+
+    def write_access(self, lists: Mapping[int, AccessList]) -> None:
+        """Swap the access lists; then say in the guards which number each VIP's list has.
+
+        A VIP keeps its number, and a number that was in use goes to another VIP only when there is no other, so that
+        no packet is judged by a list that is not its VIP's.
+        """
+        numbers = assign_lists(self._lists, lists)
+        numbered = {numbers[vip_id]: found for vip_id, found in lists.items()}
+        built = [
+            (outer, name, build(numbered))
+            for outer, name, build in (
+                (self._maps.access4, "access4", access_index.build4),
+                (self._maps.access6, "access6", access_index.build6),
+            )
+            if outer is not None
+        ]
+        for outer, name, index in built:
+            swap_element(outer, 0, name, index)
+        guards = self._guards.copy()
+        guards["access_list"][list(numbers)] = list(numbers.values())
+        self._write_guards(guards)
+        self._lists = numbers
+
+    def _read(self, version: int, exact: bool) -> Vips:
+        outer = self._outer((version, exact))
+        if outer is None:
+            found: Vips = {}
+        elif exact:
+            family = FAMILIES[version]
+            found = family.parse(np.frombuffer(read_element(outer, 0) or b"", family.index(self._groups(version))))
+        else:
+            found = vip_prefixes.parse(read_trie(outer))
+        return {number: replace(vip, limits=vip_codec.limits_of(self._guards[number])) for number, vip in found.items()}
+
+    def _build(self, part: Part, vips: Sequence[VipEntry]) -> NDArray[np.void] | vip_prefixes.Rules:
+        version, exact = part
+        return FAMILIES[version].build(vips, self._groups(version)) if exact else vip_prefixes.build(vips)
+
+    def _swap(self, part: Part, built: NDArray[np.void] | vip_prefixes.Rules) -> None:
+        outer = self._outer(part)
+        if outer is None:
+            raise ValueError("there is no map for VIPs of this kind: require its feature first")
+        if isinstance(built, dict):
+            name = "vip_prefixes6" if part[0] == 6 else "vip_prefixes"
+            spec = next(spec.inner for spec in map_specs(self._maps.capacity) if spec.name == name and spec.inner)
+            swap_trie(outer, spec, built)
+        else:
+            swap_element(outer, 0, "vip_index", built)
+
+    def _outer(self, part: Part) -> BpfMap | None:
+        maps = self._maps
+        if part[0] == 4:
+            return maps.vip_index if part[1] else maps.vip_prefixes
+        return maps.vip_index6 if part[1] else maps.vip_prefixes6
+
+    def _groups(self, version: int) -> int:
+        return vip_groups(self._maps.capacity) if version == 4 else vip_groups6(self._maps.capacity)
+
+    def _write_limits(self, vips: Sequence[VipEntry]) -> None:
+        guards = self._guards.copy()
+        for vip in vips:
+            vip_codec.write_limits(guards[vip.id : vip.id + 1], vip.limits)
+        self._write_guards(guards)
+
+    def _write_guards(self, guards: NDArray[np.void]) -> None:
+        changed = np.flatnonzero((_rows(guards) != _rows(self._guards)).any(axis=1))
+        self._maps.vip_guards.update_batch(changed.astype(np.uint32), guards[changed])
+        self._guards = guards
+
+
+def _is_hidden(key: VipKey, keys: AbstractSet[VipKey]) -> bool:
+    """Whether two VIPs of one protocol stand before this one of both: it has no entry in the index to be read from."""
+    return key.protocol is Protocol.BOTH and all(
+        replace(key, protocol=protocol) in keys for protocol in (Protocol.TCP, Protocol.UDP)
+    )
+
+
+def _rows(guards: NDArray[np.void]) -> NDArray[np.uint8]:
+    return guards.view(np.uint8).reshape(len(guards), -1)
+
+
+def assign_lists(held: Mapping[int, int], wanted: Mapping[int, AccessList]) -> dict[int, int]:
+    """Return the number of each VIP's list: what it `held`, else one that nobody held, else one that is free now."""
+    numbers = {vip_id: held[vip_id] for vip_id in wanted if vip_id in held}
+    if len(wanted) > layout.ACCESS_LISTS:
+        raise CapacityError(
+            f"{len(wanted)} VIPs have access lists; {layout.ACCESS_LISTS} can",
+            hint="take the lists of some VIPs away, and filter for those elsewhere",
+        )
+    fresh = sorted(set(range(layout.ACCESS_LISTS)) - set(held.values()))
+    freed = sorted(set(held.values()) - set(numbers.values()))
+    free = iter([*fresh, *freed])
+    return numbers | {vip_id: next(free) for vip_id in wanted if vip_id not in held}
