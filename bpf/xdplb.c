@@ -18,6 +18,25 @@ struct way {
 	__u64 hash;
 };
 
+/* However the packet was parsed, and the way found: the rest is the same for the verifier. */
+static __always_inline void blur_packet(struct packet *packet)
+{
+	packet->protocol = packet_blur(packet, packet->protocol);
+	packet->transport = packet_blur(packet, packet->transport);
+	packet->tcp_flags = packet_blur(packet, packet->tcp_flags);
+	packet->fragment = packet_blur(packet, packet->fragment);
+	packet->icmp_error = packet_blur(packet, packet->icmp_error);
+}
+
+static __always_inline void blur_choice(const struct packet *packet, struct choice *choice)
+{
+	choice->replaced = packet_blur(packet, choice->replaced);
+	choice->record = packet_blur(packet, choice->record);
+	choice->lies_in = packet_blur(packet, choice->lies_in);
+	choice->at_risk = packet_blur(packet, choice->at_risk);
+	choice->new_flow = packet_blur(packet, choice->new_flow);
+}
+
 /* Packets for addresses without VIPs are not ours to drop. */
 static __always_inline enum reason unparsed(const struct packet *packet, enum reason reason)
 {
@@ -96,11 +115,13 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 	reason = parse_packet(ctx, &cursor, &packet);
 	if (reason != GO_ON)
 		return count_stop(unparsed(&packet, reason));
+	blur_packet(&packet);
 
 	reason = packet.fragment == FRAGMENT_LATER ? follow_way(ctx, &packet, &way)
 	                                           : find_way(ctx, &packet, &way);
 	if (reason != GO_ON)
 		return count_stop(reason);
+	blur_choice(&packet, &way.choice);
 
 	reason = forward_packet(ctx, &packet, way.choice.backend, way.hash);
 	if (reason == DROP_TOO_BIG)

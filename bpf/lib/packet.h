@@ -65,6 +65,14 @@ static __always_inline __u32 packet_network(const struct packet *packet)
 #endif
 }
 
+/* Returns `value`, of which the verifier then knows nothing. It follows each path on which it knows something else through
+ * the rest of the program; after this it follows one of them. Frames are shorter than 64 KiB, which it does not know either.
+ */
+static __always_inline __u64 packet_blur(const struct packet *packet, __u64 value)
+{
+	return value ^ packet->frame_length >> 16;
+}
+
 static __always_inline int packet_is_syn(const struct packet *packet)
 {
 	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;

@@ -25,16 +25,17 @@
 /* Returns the type of what follows Ethernet and its tags, 0 where nothing does that could be IP. */
 static __always_inline __be16 parse_ethernet(struct cursor *cursor)
 {
-	struct ethhdr *ethernet = cursor->at;
+	__be16 type;
 
-	if ((void *)(ethernet + 1) > cursor->end)
+	if (cursor->at + ETH_HLEN > cursor->end)
 		return 0;
-	cursor->at = ethernet + 1;
+	type = load_u16(cursor->at + ETH_HLEN - sizeof(type));
+	cursor->at += ETH_HLEN;
 #ifdef WITH_VLAN
-	if (vlan_is_tag(ethernet->h_proto))
+	if (vlan_is_tag(type))
 		return vlan_parse(cursor);
 #endif
-	return ethernet->h_proto;
+	return type;
 }
 
 /* The protocol decides only after the lengths: a packet that contradicts itself is none of any protocol. */

@@ -21,8 +21,7 @@ static __always_inline const struct vip_rules *vip_rules6(const struct packet *p
 	__u32 zero = 0;
 	void *inner = vip_prefixes6.lookup(&zero);
 
-	store_u64(key.address, packet->destination[0]);
-	store_u64(key.address + 8, packet->destination[1]);
+	__builtin_memcpy(key.address, packet->destination, sizeof(key.address));
 	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
 }
 #endif
