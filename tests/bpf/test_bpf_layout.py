@@ -10,7 +10,7 @@ from xdplb.dataplane import layout
 from xdplb.dataplane.compile import compile_program
 from xdplb.dataplane.plane import Capacity
 from xdplb.dataplane.reasons import REASONS
-from xdplb.dataplane.source import capacity_defines, flatten, source_dir, vip_groups
+from xdplb.dataplane.source import capacity_defines, flatten, source_dir, vip_groups, vip_groups6
 from xdplb.model.errors import PlatformError
 
 pytestmark = pytest.mark.root
@@ -18,16 +18,36 @@ pytestmark = pytest.mark.root
 CAPACITY = Capacity(vips=64, backends=256, flows=4096)
 
 STRUCTS = {
+    "vip": layout.VIP,
     "vip_entry": layout.VIP_ENTRY,
     "vip_index": layout.vip_index(vip_groups(CAPACITY)),
+    "vip6_entry": layout.VIP6_ENTRY,
+    "vip6_index": layout.vip6_index(vip_groups6(CAPACITY)),
+    "vip_rule": layout.VIP_RULE,
+    "vip_rules": layout.VIP_RULES_VALUE,
+    "prefix4": layout.PREFIX4,
+    "prefix6": layout.PREFIX6,
     "vip_table": layout.VIP_TABLE,
     "backend": layout.BACKEND,
+    "backend ": layout.BACKEND6,
+    "backend_load": layout.BACKEND_LOAD,
+    "quic_key": layout.QUIC_KEY,
     "flow_key": layout.FLOW_KEY,
+    "flow6_key": layout.FLOW6_KEY,
     "flow": layout.FLOW,
+    "fragment_key": layout.FRAGMENT_KEY,
+    "fragment": layout.FRAGMENT,
+    "vip_guard": layout.VIP_GUARD,
+    "bucket": layout.BUCKET,
+    "source_key": layout.SOURCE_KEY,
+    "access_mask": layout.ACCESS_MASK,
+    "access4": layout.ACCESS4,
+    "access6": layout.ACCESS6,
     "backend_counters": layout.BACKEND_COUNTERS,
     "vip_counters": layout.VIP_COUNTERS,
     "meta": layout.META,
 }
+"""The dtype of each struct; `backend` is there in both forms of its unions."""
 
 CONSTANTS = [name for name in layout.__all__ if isinstance(getattr(layout, name), int)]
 
@@ -41,10 +61,20 @@ def compiles(*assertions: str) -> None:
 
 def fields(name: str, dtype: np.dtype[np.void]) -> list[str]:
     """Return the assertions that a C struct is this dtype."""
-    assertions = [f"sizeof(struct {name}) == {dtype.itemsize}"]
+    return [f"sizeof(struct {name}) == {dtype.itemsize}", *members(name, dtype, "")]
+
+
+def members(name: str, dtype: np.dtype[np.void], inside: str) -> list[str]:
+    """Return the assertions that the fields lie where the dtype says, those of structs within it too."""
+    begin = f"__builtin_offsetof(struct {name}, {inside.removesuffix('.')})" if inside else "0"
+    assertions = []
     for field, (kind, offset, *_) in (dtype.fields or {}).items():
-        assertions.append(f"__builtin_offsetof(struct {name}, {field}) == {offset}")
-        assertions.append(f"sizeof(((struct {name} *)0)->{field}) == {kind.itemsize}")
+        path = f"{inside}{field}"
+        assertions.append(f"__builtin_offsetof(struct {name}, {path}) == {begin} + {offset}")
+        assertions.append(f"sizeof(((struct {name} *)0)->{path}) == {kind.itemsize}")
+        element = kind.subdtype[0] if kind.subdtype else kind
+        if element.fields:
+            assertions += members(name, element, f"{path}[0]." if kind.subdtype else f"{path}.")
     return assertions
 
 

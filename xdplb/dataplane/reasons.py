@@ -1,4 +1,4 @@
-"""Why a packet was passed or dropped: the lists in bpf/lib/reasons.h and decap_reasons.h, read on import."""
+"""Why a packet was passed, dropped or answered: the lists in bpf/lib/reasons.h and decap_reasons.h, read on import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .source import source_dir
 
 __all__ = ["DECAP_REASONS", "REASONS", "Reason", "parse"]
 
-ENTRY = re.compile(r"^\s*(?:DECAP_)?(UNWRAPPED|(?:PASS|DROP)_[A-Z0-9_]+),\s*/\*\s*(.*?)\s*\*/", re.MULTILINE)
+ENTRY = re.compile(r"^\s*(?:DECAP_)?(UNWRAPPED|(?:PASS|DROP|ANSWER)_[A-Z0-9_]+),\s*/\*\s*(.*?)\s*\*/", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Reason:
 
     @property
     def is_drop(self) -> bool:
-        """Whether the packet was dropped, else it was left to the host's stack."""
+        """Whether the packet was dropped, else it was left to the host's stack or answered."""
         return self.name.startswith("drop_")
 
 
