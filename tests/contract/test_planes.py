@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from ipaddress import IPv4Address
+from contextlib import contextmanager
+from dataclasses import astuple, fields, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,45 @@ import pytest
 
 from tests.private_host import private_host
 from xdplb.dataplane import layout
+from xdplb.dataplane.access_index import build4, build6, is_denied
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.fake import FakePlane
+from xdplb.dataplane.features import Feature, Features
+from xdplb.dataplane.flow_records import raw_key
+from xdplb.dataplane.inner_maps import read_element
 from xdplb.dataplane.pinned_maps import Maps
-from xdplb.dataplane.plane import BackendCounters, BackendEntry, Capacity, DataPlane, Slots, VipCounters, VipEntry
+from xdplb.dataplane.plane import (
+    BackendCounters,
+    BackendEntry,
+    Capacity,
+    DataPlane,
+    FlowRecords,
+    Slots,
+    VipCounters,
+    VipEntry,
+)
 from xdplb.dataplane.reasons import REASONS
+from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import CapacityError
-from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Forward, Protocol, VipKey
+from xdplb.model.next_hop import NextHop, VlanTag
+from xdplb.model.vip import Forward, Protocol, QuicIds, RateLimits, Scheduler, VipKey
 
 CAPACITY = Capacity(vips=8, backends=32, flows=4096)
 HOP = NextHop(bytes(range(6)), bytes(range(6, 12)), "", 7, 1500, IPv4Address("192.0.2.1"))
+HOP6 = replace(HOP, source=IPv6Address("2001:db8:1::1"))
+ALL_FEATURES: Features = frozenset(Feature)
 KEY = VipKey(IPv4Address("203.0.113.10"), 443, Protocol.TCP)
 UDP = VipKey(IPv4Address("203.0.113.10"), 443, Protocol.UDP)
+V6 = VipKey.parse("[2001:db8::10]:443/tcp")
+V6_UDP = VipKey.parse("[2001:db8::10]:443/udp")
 
 
 class FakeKit:
     """The fake plane, and how a test makes the packets' side of it."""
 
-    def __init__(self) -> None:
-        self.plane = FakePlane(CAPACITY)
+    def __init__(self, features: Features) -> None:
+        self.plane = FakePlane(CAPACITY, features=features)
         self.add_flow = self.plane.add_flow
         self.count_vip = self.plane.count_vip
         self.count_backend = self.plane.count_backend
@@ -42,6 +62,12 @@ class FakeKit:
 
     def again(self) -> DataPlane:
         return self.plane
+
+    def is_denied(self, vip_id: int, source: str) -> bool:
+        return is_denied(build(ip_address(source))({0: self.plane.access[vip_id]}), ip_address(source), 0)
+
+    def load(self, backend_id: int) -> int:
+        return self.plane.loads.get(backend_id, 0)
 
 
 class KernelKit:
@@ -64,16 +90,29 @@ class KernelKit:
         epoch: int = 0,
         flags: int = 1,
         age: float = 0,
+        vip_id: int = 0,
+        probation: bool = False,
     ) -> None:
-        key, value = np.zeros(1, layout.FLOW_KEY), np.zeros(1, layout.FLOW)
-        key[0] = (int(IPv4Address(source)), int(vip.address), source_port, vip.port, vip.protocol.number)
-        value[0] = (backend, epoch, flags, time.monotonic_ns() - int(age * 1e9))
-        self.maps.flows.update(key, value)
+        key = raw_key(ip_address(source), source_port, vip.address, vip.port, vip.protocol.numbers[0])
+        value = np.zeros(1, layout.FLOW)
+        value[0] = (backend, epoch, flags, vip_id, time.monotonic_ns() - int(age * 1e9))
+        table = getattr(self.maps, ("probation" if probation else "flows") + ("6" if len(key) > 16 else ""))
+        table.update(key, value)
+
+    def is_denied(self, vip_id: int, source: str) -> bool:
+        address = ip_address(source)
+        outer = self.maps.access4 if address.version == 4 else self.maps.access6
+        dtype = layout.ACCESS4 if address.version == 4 else layout.ACCESS6
+        assert outer is not None
+        guard = np.frombuffer(self.maps.vip_guards.read(vip_id), layout.VIP_GUARD)
+        index = np.frombuffer(read_element(outer, 0) or b"", dtype)
+        return is_denied(index, address, int(guard["access_list"][0]))
+
+    def load(self, backend_id: int) -> int:
+        return int(np.frombuffer(self.maps.backend_loads.read(backend_id), layout.BACKEND_LOAD)["flows"][0])
 
     def count_vip(self, vip_id: int, counters: VipCounters) -> None:
-        self._count(
-            self.maps.vip_stats, vip_id, [counters.packets, counters.bytes, counters.new_flows, counters.at_risk]
-        )
+        self._count(self.maps.vip_stats, vip_id, list(astuple(counters)))
 
     def count_backend(self, backend_id: int, counters: BackendCounters) -> None:
         self._count(self.maps.backend_stats, backend_id, [counters.packets, counters.bytes, counters.new_flows, 0])
@@ -94,13 +133,30 @@ class KernelKit:
 Kit = FakeKit | KernelKit
 
 
-@pytest.fixture(params=["fake", pytest.param("kernel", marks=pytest.mark.root)])
-def kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
-    if request.param == "fake":
-        yield FakeKit()
+@contextmanager
+def make_kit(kind: str, features: Features) -> Iterator[Kit]:
+    if kind == "fake":
+        yield FakeKit(features)
         return
     with tempfile.TemporaryDirectory() as folder, private_host(Path(folder)) as bpffs:
-        yield KernelKit(Maps.create(bpffs, CAPACITY))
+        yield KernelKit(Maps.create(bpffs, CAPACITY, features))
+
+
+KINDS = ["fake", pytest.param("kernel", marks=pytest.mark.root)]
+
+
+@pytest.fixture(params=KINDS)
+def kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
+    """A plane with all features."""
+    with make_kit(request.param, ALL_FEATURES) as made:
+        yield made
+
+
+@pytest.fixture(params=KINDS)
+def plain(request: pytest.FixtureRequest) -> Iterator[DataPlane]:
+    """A plane with no feature yet."""
+    with make_kit(request.param, frozenset()) as made:
+        yield made.plane
 
 
 @pytest.fixture
@@ -125,6 +181,11 @@ def vip(number: int, key: VipKey, **changes: Any) -> VipEntry:
 
 def many_vips(count: int) -> list[VipEntry]:
     return [vip(number, replace(KEY, address=KEY.address + number)) for number in range(count)]
+
+
+def build(address: IPAddress) -> Callable[[dict[int, AccessList]], np.ndarray]:
+    """Return what builds the access index of the address's family."""
+    return build4 if address.version == 4 else build6
 
 
 def table(owner: int) -> np.ndarray:
@@ -207,6 +268,89 @@ def test_refuses_a_table_beyond_its_capacity_or_of_another_shape(plane: DataPlan
         plane.write_table(0, np.zeros(10, np.uint32))
 
 
+EVERY_KIND = [
+    vip(0, KEY),
+    vip(1, UDP, track_always=True, hash_source=True, idle_seconds=65535),
+    vip(2, VipKey.parse("203.0.113.11:53/tcp+udp")),
+    vip(3, V6, scheduler=Scheduler.LC, track_always=True, candidates=255),
+    vip(4, V6_UDP, quic=QuicIds(8, 6), has_access_list=True),
+    vip(5, VipKey.parse("[2001:db8::11]:53/tcp+udp"), limits=RateLimits(1, 30_001, 999_999_999, 1_000_000_000)),
+    vip(6, VipKey.parse("203.0.113.0/24:0/tcp+udp")),
+    vip(7, VipKey.parse("[2001:db8::/32]:1000-2000/udp"), limits=RateLimits(source_packets=7)),
+]
+
+
+def test_vips_of_every_kind_read_back_as_written(kit: Kit) -> None:
+    kit.plane.write_vips(EVERY_KIND)
+    assert kit.plane.read_vips() == {entry.id: entry for entry in EVERY_KIND}
+    assert kit.again().read_vips() == {entry.id: entry for entry in EVERY_KIND}
+    kit.plane.write_vips(EVERY_KIND[::2])
+    assert kit.again().read_vips() == {entry.id: entry for entry in EVERY_KIND[::2]}
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("key", [KEY, VipKey.parse("[2001:db8::/64]:80/tcp")], ids=["exact", "wildcard"])
+def test_a_scheduler_reads_back_by_its_name(kit: Kit, scheduler: Scheduler, key: VipKey) -> None:
+    kit.plane.write_vips([vip(1, key, scheduler=scheduler)])
+    assert kit.again().read_vips()[1].scheduler is scheduler
+
+
+def test_vips_around_and_beside_one_another_read_back(kit: Kit) -> None:
+    texts = [
+        "203.0.113.10:443/tcp+udp",
+        "203.0.113.10:443/tcp",
+        "203.0.113.10:443/udp",
+        "203.0.113.10:0/tcp",
+        "203.0.113.0/24:443/tcp+udp",
+        "203.0.0.0/16:400-500/tcp",
+        "203.0.0.0/16:0/udp",
+        "203.0.113.10:443-444/tcp+udp",
+    ]
+    entries = {number: vip(number, VipKey.parse(text)) for number, text in enumerate(texts)}
+    kit.plane.write_vips(list(entries.values()))
+    assert kit.again().read_vips() == entries
+    del entries[4]
+    kit.plane.write_vips(list(entries.values()))
+    assert kit.again().read_vips() == entries
+
+
+def test_more_candidates_than_fit_are_refused(plane: DataPlane) -> None:
+    with pytest.raises(CapacityError, match="256 backends"):
+        plane.write_vips([vip(1, KEY, scheduler=Scheduler.LC, candidates=256)])
+
+
+@pytest.mark.parametrize("entry", EVERY_KIND[3:], ids=lambda entry: str(entry.key))
+def test_what_was_not_required_is_a_mistake_of_the_caller(plain: DataPlane, entry: VipEntry) -> None:
+    with pytest.raises(ValueError, match="require it first"):
+        plain.write_vips([entry])
+    assert plain.read_vips() == {}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"forward": Forward.GUE}, {"keep_tags": True}, {"next_hop": replace(HOP, tags=(VlanTag(5),))}],
+    ids=["gue", "tags kept", "tagged"],
+)
+def test_a_backend_for_what_was_not_required(plain: DataPlane, changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="require it first"):
+        plain.write_backends([backend(1, **changes)])
+    assert plain.read_backends() == {}
+
+
+def test_access_lists_where_they_were_not_required(plain: DataPlane) -> None:
+    plain.write_access({})
+    with pytest.raises(ValueError, match="require it first"):
+        plain.write_access({1: AccessList(deny=(ip_network("198.51.100.0/24"),))})
+
+
+def test_what_is_there_already_can_be_required(plane: DataPlane) -> None:
+    plane.require(frozenset({Feature.IPV6}))
+    assert plane.features == ALL_FEATURES
+
+
+OUTER6 = {"address": IPv6Address("2001:db8:2::9"), "next_hop": HOP6}
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -215,15 +359,41 @@ def test_refuses_a_table_beyond_its_capacity_or_of_another_shape(plane: DataPlan
         backend(2, usable=False),
         backend(2, usable=False, next_hop=None),
         backend(3, source=IPv4Address("10.200.0.0"), source_mask=0xFFFF),
+        backend(4, inner_version=6),
+        backend(5, forward=Forward.GUE, weight=65535),
+        backend(6, **OUTER6),
+        backend(7, **OUTER6, forward=Forward.GUE, inner_version=6),
+        backend(8, **OUTER6, forward=Forward.DR, inner_version=6),
+        backend(9, **OUTER6, source=IPv6Address("2001:db8:3::"), source_mask=0xFFFFFFFF),
+        backend(10, next_hop=replace(HOP, tags=(VlanTag(4094),))),
+        backend(11, next_hop=replace(HOP, tags=(VlanTag(7, 0x88A8), VlanTag(8))), keep_tags=True),
+        backend(12, quic_server_id=b"\0\0"),
+        backend(13, quic_server_id=bytes(range(8)), weight=0),
+        backend(14, usable=False, next_hop=None, source=IPv4Address("10.200.0.0"), source_mask=0xFFFF),
     ],
-    ids=["ipip", "dr", "not usable", "no next hop", "source by flow"],
+    ids=lambda entry: f"backend {entry.id}",
 )
-def test_a_backend_reads_back_as_written(plane: DataPlane, entry: BackendEntry) -> None:
-    plane.write_backends([entry])
+def test_a_backend_reads_back_as_written(kit: Kit, entry: BackendEntry) -> None:
+    kit.plane.write_backends([entry])
     expected = entry
-    if entry.source is not None:
-        expected = replace(entry, next_hop=replace(HOP, source=entry.source))
-    assert plane.read_backends() == {entry.id: expected}
+    if entry.source is not None and entry.next_hop is not None:
+        expected = replace(entry, next_hop=replace(entry.next_hop, source=entry.source))
+    assert kit.plane.read_backends() == {entry.id: expected}
+    assert kit.again().read_backends() == {entry.id: expected}
+
+
+def test_tags_that_no_frame_can_have(plane: DataPlane) -> None:
+    for tags in ((VlanTag(1),) * 3, (VlanTag(1), VlanTag(2, 0x88A8))):
+        with pytest.raises(ValueError, match="two VLAN tags"):
+            plane.write_backends([backend(1, next_hop=replace(HOP, tags=tags))])
+
+
+def test_a_server_id_goes_from_one_backend_to_another(kit: Kit) -> None:
+    kit.plane.write_backends([backend(1, quic_server_id=b"\1"), backend(2, quic_server_id=b"\2")])
+    kit.plane.write_backends([backend(3, quic_server_id=b"\1"), backend(2, quic_server_id=b"\3")])
+    kit.plane.clear_backends([1])
+    held = {number: found.quic_server_id for number, found in kit.again().read_backends().items()}
+    assert held == {2: b"\3", 3: b"\1"}
 
 
 def test_without_a_next_hop_a_backend_is_not_usable(plane: DataPlane) -> None:
@@ -257,12 +427,12 @@ def test_refuses_a_backend_beyond_its_capacity_and_writes_none(plane: DataPlane,
 def test_counters_are_of_the_vips_and_backends_there_are(kit: Kit) -> None:
     kit.plane.write_vips([vip(1, KEY)])
     kit.plane.write_backends([backend(1), backend(31)])
-    kit.count_vip(1, VipCounters(10, 2**40, 3, 4))
-    kit.count_vip(2, VipCounters(9, 9, 9, 9))
+    kit.count_vip(1, VipCounters(10, 2**40, 3, 4, 5))
+    kit.count_vip(2, VipCounters(9, 9, 9, 9, 9))
     kit.count_backend(31, BackendCounters(5, 6, 7))
     kit.count_reason("drop_no_backend", 12)
     counters = kit.plane.counters()
-    assert counters.vips == {1: VipCounters(10, 2**40, 3, 4)}
+    assert counters.vips == {1: VipCounters(10, 2**40, 3, 4, 5)}
     assert counters.backends == {1: BackendCounters(), 31: BackendCounters(5, 6, 7)}
     assert counters.reasons["drop_no_backend"] == 12
     assert set(counters.reasons) == {reason.name for reason in REASONS}
@@ -304,17 +474,46 @@ def test_vip_counters_are_reset_by_id(kit: Kit) -> None:
 
 
 def test_flow_records_as_columns(kit: Kit) -> None:
-    kit.add_flow("198.51.100.7", 40001, UDP, backend=9, epoch=65535, flags=layout.FLOW_FIN, age=30)
+    kit.add_flow("198.51.100.7", 40001, UDP, backend=9, epoch=65535, flags=layout.FLOW_FIN, age=30, vip_id=3)
     records = kit.plane.scan_flows()
-    assert records.key.shape == (1, 16)
-    assert records.source.tolist() == [int(IPv4Address("198.51.100.7"))]
+    assert records.key.shape == (1, 40)
+    assert records.version.tolist() == [4]
+    assert records.source.tolist() == [[0, int(IPv4Address("198.51.100.7"))]]
     assert records.source_port.tolist() == [40001]
-    assert records.destination.tolist() == [int(UDP.address)]
+    assert records.destination.tolist() == [[0, int(UDP.address)]]
     assert records.destination_port.tolist() == [443]
     assert records.protocol.tolist() == [17]
-    assert (records.backend.tolist(), records.epoch.tolist()) == ([9], [65535])
+    assert (records.vip.tolist(), records.backend.tolist(), records.epoch.tolist()) == ([3], [9], [65535])
     assert records.flags.tolist() == [layout.FLOW_FIN]
     assert records.age[0] == pytest.approx(30, abs=1)
+    assert records.probation.tolist() == [False]
+
+
+def test_flow_records_of_ipv6(kit: Kit) -> None:
+    kit.add_flow("2001:db8:f::7", 40001, V6, backend=9, vip_id=65535)
+    records = kit.plane.scan_flows()
+    assert records.version.tolist() == [6]
+    assert records.source.tolist() == [[0x20010DB8000F0000, 7]]
+    assert records.destination.tolist() == [[0x20010DB800000000, 0x10]]
+    assert (records.source_port.tolist(), records.destination_port.tolist()) == ([40001], [443])
+    assert (records.protocol.tolist(), records.vip.tolist(), records.backend.tolist()) == ([6], [65535], [9])
+
+
+def test_records_on_probation_are_scanned_and_deleted_but_not_counted(kit: Kit) -> None:
+    for number, key in enumerate((KEY, V6)):
+        source = "198.51.100.7" if key is KEY else "2001:db8:f::7"
+        kit.add_flow(source, 10 + number, key, backend=1, probation=True)
+        kit.add_flow(source, 20 + number, key, backend=1)
+    records = kit.plane.scan_flows()
+    assert dict(zip(records.source_port.tolist(), records.probation.tolist(), strict=True)) == {
+        10: True,
+        11: True,
+        20: False,
+        21: False,
+    }
+    assert kit.plane.flow_count() == 2
+    kit.plane.delete_flows(select(records, records.source_port != 21))
+    assert kit.plane.scan_flows().source_port.tolist() == [21]
 
 
 def test_scans_and_counts_all_flows(kit: Kit) -> None:
@@ -330,8 +529,7 @@ def test_deletes_the_records_given_and_those_gone_are_no_error(kit: Kit) -> None
     for port in range(1, 101):
         kit.add_flow("198.51.100.7", port, KEY, backend=1)
     records = kit.plane.scan_flows()
-    odd = records.source_port % 2 == 1
-    first = replace(records, key=records.key[odd])
+    first = select(records, records.source_port % 2 == 1)
     kit.plane.delete_flows(first)
     assert sorted(kit.plane.scan_flows().source_port.tolist()) == list(range(2, 101, 2))
     kit.plane.delete_flows(first)
@@ -352,6 +550,53 @@ def test_another_plane_over_the_same_maps_sees_all(kit: Kit) -> None:
     assert again.read_backends() == {4: backend(4)}
     assert again.counters().vips == {1: VipCounters(1, 2, 3, 4)}
     assert again.counters().backends == {4: BackendCounters(5, 6, 7)}
+
+
+def select(records: FlowRecords, chosen: np.ndarray) -> FlowRecords:
+    return FlowRecords(**{field.name: getattr(records, field.name)[chosen] for field in fields(FlowRecords)})
+
+
+def test_each_vip_has_its_own_access_list(kit: Kit) -> None:
+    deny = AccessList(deny=(ip_network("198.51.100.0/24"), ip_network("2001:db8:f::/48")))
+    allow = AccessList(allow=(ip_network("198.51.100.7"), ip_network("2001:db8:f::7")))
+    kit.plane.write_access({1: deny, 6: allow})
+    assert [kit.is_denied(1, source) for source in ("198.51.100.7", "203.0.113.1", "2001:db8:f::7", "::1")] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert [kit.is_denied(6, source) for source in ("198.51.100.7", "203.0.113.1", "2001:db8:f::7", "::1")] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    kit.plane.write_access({6: deny})
+    assert kit.is_denied(6, "198.51.100.7")
+
+
+def test_a_vip_keeps_its_list_when_another_daemon_takes_over(kit: Kit) -> None:
+    lists = {number: AccessList(deny=(ip_network(f"198.51.100.{number}"),)) for number in range(4)}
+    kit.plane.write_access(lists)
+    kit.plane.write_vips([vip(number, KEY if number == 2 else UDP, has_access_list=True) for number in (2, 3)])
+    again = kit.again()
+    again.write_access({0: lists[0], 3: lists[3], 2: lists[2], 7: lists[1]})
+    for vip_id, last in ((0, 0), (2, 2), (3, 3), (7, 1)):
+        assert [kit.is_denied(vip_id, f"198.51.100.{number}") for number in range(4)] == [n == last for n in range(4)]
+
+
+def test_loads_are_set_and_start_at_zero(kit: Kit) -> None:
+    kit.plane.write_backends([backend(1, weight=3), backend(2), backend(3)])
+    kit.plane.write_loads({1: 7, 2: 2**33, 3: 1})
+    kit.plane.write_loads({})
+    kit.plane.write_backends([backend(1, weight=4), backend(2, epoch=1)])
+    assert [kit.load(number) for number in (1, 2, 3)] == [7, 0, 1]
+    kit.plane.clear_backends([1])
+    kit.plane.write_backends([backend(1)])
+    assert kit.load(1) == 0
+    with pytest.raises(CapacityError):
+        kit.plane.write_loads({CAPACITY.backends + 1: 1})
 
 
 def operations() -> list[Callable[[DataPlane], object]]:
