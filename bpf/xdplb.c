@@ -26,6 +26,9 @@ static __always_inline void blur_packet(struct packet *packet)
 	packet->tcp_flags = packet_blur(packet, packet->tcp_flags);
 	packet->fragment = packet_blur(packet, packet->fragment);
 	packet->icmp_error = packet_blur(packet, packet->icmp_error);
+#ifdef WITH_VLAN
+	packet->ethernet = packet_blur(packet, packet->ethernet) & VLAN_ETHERNET_BITS;
+#endif
 }
 
 static __always_inline void blur_choice(const struct packet *packet, struct choice *choice)

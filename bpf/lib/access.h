@@ -11,8 +11,10 @@
 #define ACCESS4_STEPS 20
 #define ACCESS6_STEPS 18
 
-/* Returns what is denied to an address: which lists; NULL where no lists were ever written. */
-static __always_inline const struct access_mask *access_find4(__u32 address)
+/* Returns what is denied to an address: which lists; NULL where no lists were ever written. Where the search stands is
+ * blurred: the verifier would follow each way that it can take.
+ */
+static __always_inline const struct access_mask *access_find4(const struct packet *packet, __u32 address)
 {
 	__u32 zero = 0, low, high;
 	const struct access4 *access;
@@ -26,19 +28,20 @@ static __always_inline const struct access_mask *access_find4(__u32 address)
 	low = access->root[address >> 16];
 	high = access->root[(address >> 16) + 1];
 	for (int i = 0; i < ACCESS4_STEPS && low < high; i++) {
-		__u32 middle = (low + high + 1) / 2 & (ACCESS4_INTERVALS - 1);
+		__u32 middle = packet_blur(packet, (low + high + 1) / 2) & (ACCESS4_INTERVALS - 1);
 
 		if (access->starts[middle] <= address)
 			low = middle;
 		else
-			high = middle - 1;
+			high = packet_blur(packet, middle - 1);
 	}
 	return &access->masks[access->classes[low & (ACCESS4_INTERVALS - 1)] & (ACCESS_CLASSES - 1)];
 }
 
 #ifdef WITH_IPV6
 
-static __always_inline const struct access_mask *access_find6(__u64 upper, __u64 lower)
+static __always_inline const struct access_mask *access_find6(const struct packet *packet, __u64 upper,
+                                                              __u64 lower)
 {
 	__u32 zero = 0, low = 0, high;
 	const struct access6 *access;
@@ -51,13 +54,13 @@ static __always_inline const struct access_mask *access_find6(__u64 upper, __u64
 		return NULL;
 	high = access->count - 1;
 	for (int i = 0; i < ACCESS6_STEPS && low < high; i++) {
-		__u32 middle = (low + high + 1) / 2 & (ACCESS6_INTERVALS - 1);
+		__u32 middle = packet_blur(packet, (low + high + 1) / 2) & (ACCESS6_INTERVALS - 1);
 		__u64 start = access->starts[middle].high;
 
 		if (start < upper || (start == upper && access->starts[middle].low <= lower))
 			low = middle;
 		else
-			high = middle - 1;
+			high = packet_blur(packet, middle - 1);
 	}
 	return &access->masks[access->classes[low & (ACCESS6_INTERVALS - 1)] & (ACCESS_CLASSES - 1)];
 }
@@ -68,10 +71,10 @@ static __always_inline const struct access_mask *access_find(const struct packet
 {
 #ifdef WITH_IPV6
 	if (packet->version == 6)
-		return access_find6(__builtin_bswap64(packet->source[0]),
+		return access_find6(packet, __builtin_bswap64(packet->source[0]),
 		                    __builtin_bswap64(packet->source[1]));
 #endif
-	return access_find4(__builtin_bswap32(packet->source[0]));
+	return access_find4(packet, __builtin_bswap32(packet->source[0]));
 }
 
 #endif

@@ -5,8 +5,9 @@
 #include "layout.h"
 #include "packet.h"
 
-#define VLAN_TAG 4      /* bytes: type, and the tag control information */
-#define VLAN_TAGS_AT 12 /* behind both MACs */
+#define VLAN_TAG 4              /* bytes: type, and the tag control information */
+#define VLAN_TAGS_AT 12         /* behind both MACs */
+#define VLAN_ETHERNET_BITS 0x1f /* Ethernet's header and two tags are 22 bytes */
 #define VLAN_HEADER_MOST (ETH_HLEN + 2 * VLAN_TAG)
 
 /* The tags of a frame as they lie in it, in the order in which they lie. */
