@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from xdplb.control.checks import CheckRecord, CheckTarget, OnFlip
 from xdplb.control.probe import Outcome
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.next_hop import NextHop, Resolution
 
 __all__ = ["FakeClock", "FakeHealth", "FakeNextHops", "next_hop", "until"]
 
 
-def next_hop(address: IPv4Address, *, gateway: str | None = None) -> NextHop:
+def next_hop(address: IPAddress, *, gateway: str | None = None) -> NextHop:
     """Return a next hop whose MAC follows from the address."""
     return NextHop(
-        destination_mac=b"\x02\x00" + address.packed,
+        destination_mac=b"\x02\x00" + address.packed[-4:],
         source_mac=b"\x02\x01\x00\x00\x00\x01",
         interface="eth0",
         ifindex=2,
         mtu=1500,
-        source=IPv4Address("192.0.2.254"),
-        gateway=None if gateway is None else IPv4Address(gateway),
+        source=ip_address("192.0.2.254" if address.version == 4 else "2001:db8:ffff::254"),
+        gateway=None if gateway is None else ip_address(gateway),
     )
 
 
@@ -32,20 +33,30 @@ class FakeNextHops:
     """Every address is on the segment unless a test says otherwise."""
 
     def __init__(self) -> None:
-        self.watched: frozenset[IPv4Address] = frozenset()
-        self._answers: dict[IPv4Address, Resolution] = {}
-        self._on_change: Callable[[frozenset[IPv4Address]], None] | None = None
+        self.watched: frozenset[IPAddress] = frozenset()
+        self.with_vlans: frozenset[str] = frozenset()
+        self._answers: dict[IPAddress, Resolution] = {}
+        self._on_change: Callable[[frozenset[IPAddress]], None] | None = None
 
-    async def start(self, on_change: Callable[[frozenset[IPv4Address]], None]) -> None:
+    async def start(self, on_change: Callable[[frozenset[IPAddress]], None]) -> None:
         self._on_change = on_change
 
     async def stop(self) -> None:
         self._on_change = None
 
-    def watch(self, addresses: frozenset[IPv4Address]) -> None:
+    def watch(self, addresses: frozenset[IPAddress]) -> None:
         self.watched = addresses
 
-    def lookup(self, address: IPv4Address) -> Resolution:
+    def vlan_nics(self) -> frozenset[str]:
+        return self.with_vlans
+
+    def carry_vlans(self, *nics: str) -> None:
+        """Let VLAN devices stand on these NICs."""
+        self.with_vlans = frozenset(nics)
+        if self._on_change is not None:
+            self._on_change(frozenset())
+
+    def lookup(self, address: IPAddress) -> Resolution:
         return self._answers.get(address) or Resolution(next_hop(address))
 
     def vlan_nics(self) -> frozenset[str]:
@@ -53,7 +64,7 @@ class FakeNextHops:
 
     def set(self, address: str, resolution: Resolution | None) -> None:
         """Make `address` resolve to this from now on (None: on the segment), and tell whoever listens."""
-        key = IPv4Address(address)
+        key = ip_address(address)
         self._answers[key] = resolution or Resolution(next_hop(key))
         if self._on_change is not None:
             self._on_change(frozenset({key}))

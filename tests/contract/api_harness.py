@@ -72,7 +72,7 @@ def running_api(*, capacity: Capacity | None = None, raise_errors: bool = True) 
     plane = FakePlane(capacity or Capacity(vips=16, backends=64, flows=1024))
     health = FakeHealth()
     with tempfile.TemporaryDirectory(prefix="xdplb-api-") as directory:
-        manager = Manager(plane, Store(Path(directory)), FakeNextHops(), health, ipip_source=None)
+        manager = Manager(plane, Store(Path(directory)), FakeNextHops(), health)
         app = create_app(manager, version=VERSION)
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_errors) as client:
             assert client.portal is not None

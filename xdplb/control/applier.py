@@ -14,21 +14,29 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xdplb.balance.slots import SlotCounts, Slots, counts, shares
+from xdplb.control.describe_steps import describe_features
 from xdplb.control.eligibility import Observed, Verdict
+from xdplb.control.evictions import Evictions
+from xdplb.control.features import features_needed
 from xdplb.control.plan import Plan, plan
 from xdplb.control.records import State
+from xdplb.control.room import check_room
 from xdplb.control.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.steps import Held
-from xdplb.dataplane.plane import Attachment, BackendEntry, DataPlane, VipEntry
+from xdplb.dataplane.features import Features
+from xdplb.dataplane.plane import Attachment, BackendEntry, DataPlane, FlowRecords, VipEntry
 from xdplb.model.address import IPAddress
+from xdplb.model.vip import Scheduler
 
 __all__ = ["Applier", "TableFacts"]
 
 log = logging.getLogger(__name__)
 
 _TABLES_A_LOOK = 16
+_BY_LOAD = frozenset({Scheduler.LC, Scheduler.WLC, Scheduler.P2C})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class Applier:
         self.facts: Mapping[int, TableFacts] = {}
         self.verdicts: Mapping[int, Verdict] = {}
         self.attachments: tuple[Attachment, ...] = ()
+        self.features: Features = frozenset()
+        self.evictions = Evictions()
         self.used = (0, 0)
         """How many VIPs and backends the maps hold."""
 
@@ -84,6 +94,8 @@ class Applier:
         With `only`, the ids of VIPs, the others are known to be right and left out: `observed` needs no more than
         these, and no VIP may have come, gone or changed but for its backends.
         """
+        self._plane.require(features_needed(_part(state, only), observed))
+        self.features = self._plane.features
         with self._changing() as held:
             if not self._swept:
                 self._sweep(held)
@@ -91,6 +103,8 @@ class Applier:
             after = planned.after(held)
             # Until the records are swept, also should the daemon end in between.
             self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
+            if held.vips.keys() - after.vips.keys():
+                self.evictions.made(self._plane.counters().vips)
             planned.apply(self._plane)
             for table in planned.tables:
                 log.info("table published: vip=%s moved_slots=%d", table.key, np.count_nonzero(table.moved))
@@ -99,9 +113,23 @@ class Applier:
                 self._sweep(after)
             self.verdicts = planned.verdicts if only is None else {**self.verdicts, **planned.verdicts}
 
-    def preview(self, state: State, observed: Observed, only: AbstractSet[int] | None = None) -> tuple[str, ...]:
-        """Return what `bring` would do, in sentences."""
-        return _plan(state, observed, self.read(), only).describe()
+    def prepare(self, before: State, after: State, observed: Observed) -> None:
+        """Make sure that the data plane can take `after`: PlatformError or CapacityError where it cannot.
+
+        The program is compiled anew where it lacks a feature, which takes seconds; the maps are not touched.
+        """
+        check_room(before, after)
+        self._plane.require(features_needed(after, observed))
+        self.features = self._plane.features
+
+    def preview(
+        self, before: State, after: State, observed: Observed, only: AbstractSet[int] | None = None
+    ) -> tuple[str, ...]:
+        """Return what `prepare` and `bring` would do, in sentences; CapacityError where there is no room."""
+        check_room(before, after)
+        lacking = features_needed(_part(after, only), observed) - self._plane.features
+        planned = _plan(after, observed, self.read(), only).describe()
+        return (*describe_features(lacking), *planned)
 
     def verify(self) -> bool:
         """Return whether the maps hold what they are thought to: all entries, and some tables at each call."""
@@ -130,12 +158,17 @@ class Applier:
             self._hold(held)
 
     def needs_scan(self) -> bool:
-        """Return whether a slot is pinned of a VIP that records only what moves."""
+        """Return whether a slot is pinned of a VIP that records only what moves, or loads are asked for."""
         vips = self._held.vips if self._held is not None else {}
-        return any(
+        return bool(self.loaded()) or any(
             facts.counts.pinned and vip_id in vips and not vips[vip_id].track_always
             for vip_id, facts in self.facts.items()
         )
+
+    def loaded(self) -> frozenset[int]:
+        """Return the ids of the VIPs whose scheduler chooses by load."""
+        vips = self._held.vips if self._held is not None else {}
+        return frozenset(vip_id for vip_id, vip in vips.items() if vip.scheduler in _BY_LOAD)
 
     def is_settled(self) -> bool:
         """Return whether all slots are steady."""
@@ -158,7 +191,7 @@ class Applier:
         self._swept = False  # until the records are deleted
         self._plane.write_table(vip_id, found.slots)
         if scan is not None and len(found.stale):
-            self._plane.delete_flows(select(scan.flows, found.stale))
+            self._delete(scan.flows, found.stale)
         self._swept = True
         log.info("slots steady: vip=%s pinned_slots=%d", vip.key, counts(found.slots).pinned)
         return held.with_table(vip_id, found.slots)
@@ -167,9 +200,13 @@ class Applier:
         flows = self._plane.scan_flows()
         stale = stale_records(tuple(held.vips.values()), held.tables, flows)
         if len(stale):
-            self._plane.delete_flows(select(flows, stale))
+            self._delete(flows, stale)
             log.info("stale flow records deleted: records=%d", len(stale))
         self._swept = True
+
+    def _delete(self, flows: FlowRecords, chosen: NDArray[np.intp]) -> None:
+        self._plane.delete_flows(select(flows, chosen))
+        self.evictions.deleted(_open_records(flows, chosen))
 
     @contextmanager
     def _changing(self) -> Iterator[Held]:
@@ -213,11 +250,17 @@ def _plan(state: State, observed: Observed, held: Held, only: AbstractSet[int] |
     """Plan as if there were these VIPs alone: a plan of thousands of backends takes long, and one flip is one VIP."""
     if only is None:
         return plan(state, observed, held)
-    part = Held(
-        vips={vip_id: entry for vip_id, entry in held.vips.items() if vip_id in only},
-        tables={vip_id: slots for vip_id, slots in held.tables.items() if vip_id in only},
-        backends={key: entry for key, entry in held.backends.items() if entry.vip_id in only},
-        drafts={vip_id: draft for vip_id, draft in held.drafts.items() if vip_id in only},
-    )
-    vips = {key: vip for key, vip in state.vips.items() if vip.id in only}
-    return plan(replace(state, vips=vips), observed, part)
+    others = {vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in only}
+    return plan(_part(state, only), observed, held.part(only), others)
+
+
+def _part(state: State, only: AbstractSet[int] | None) -> State:
+    """Return the state with these VIPs alone, by id; None for all."""
+    if only is None:
+        return state
+    return replace(state, vips={key: vip for key, vip in state.vips.items() if vip.id in only})
+
+
+def _open_records(flows: FlowRecords, chosen: NDArray[np.intp]) -> int:
+    """Return how many of these records are not on probation."""
+    return int(np.count_nonzero(~flows.probation[chosen]))

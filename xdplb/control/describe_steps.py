@@ -10,15 +10,24 @@ from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.slots import counts, unpack
 from xdplb.control.eligibility import Use, Verdict
 from xdplb.control.steps import Step, WriteBackends, WriteTable
+from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import BackendEntry
 
-__all__ = ["describe_steps"]
+__all__ = ["describe_features", "describe_steps"]
 
 _USES = {
     Use.SERVING: "takes new connections",
     Use.KEEPING: "takes no new connections and keeps its open ones",
     Use.OUT: "is sent nothing",
 }
+
+
+def describe_features(lacking: Features) -> tuple[str, ...]:
+    """Return a sentence about the program that a change needs, none where the one that runs will do."""
+    if not lacking:
+        return ()
+    names = ", ".join(sorted(lacking))
+    return (f"the program is compiled anew, with {names}, and swapped in; packets flow on meanwhile",)
 
 
 def describe_steps(steps: Sequence[Step], verdicts: Mapping[int, Verdict]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class Dirty:
             old = before.vips[key]
             if old is not vip:
                 self.vips.add(vip.id)
-                self.everything |= (old.id, old.vip) != (vip.id, vip.vip)
+                self.everything |= (old.id, old.vip) != (vip.id, vip.vip) or old.access is not vip.access
 
 
 class Index:

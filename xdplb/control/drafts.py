@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.eligibility import Observed, Use, Verdict
 from xdplb.control.entries import backend_entry
@@ -16,6 +17,7 @@ from xdplb.control.records import BackendRecord, VipRecord
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPNetwork
 from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import Scheduler
 
 __all__ = ["BackendDraft", "TableSource", "VipDraft", "draft"]
 
@@ -27,9 +29,17 @@ class TableSource:
     `out` are the ids that take no new connections, `kept` those that keep the ones they have.
     """
 
+    scheduler: Scheduler
     configured: tuple[WeightedBackend, ...]
     out: frozenset[int]
     kept: frozenset[int]
+
+    @property
+    def candidates(self) -> int:
+        """For schedulers that compare all backends: how many there are to compare, 0 for the others."""
+        if self.scheduler not in {Scheduler.LC, Scheduler.WLC}:
+            return 0
+        return candidates(self.configured, self.out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +57,7 @@ class VipDraft:
     """A VIP's backends, by id, and what its table is to be made from."""
 
     vip: VipRecord
-    ipip_source: IPNetwork | None
+    tunnel_sources: tuple[IPNetwork, ...]
     backends: Mapping[int, BackendDraft]
     table: TableSource
 
@@ -55,9 +65,8 @@ class VipDraft:
         """Return the same without these backends."""
         backends = {key: value for key, value in self.backends.items() if key not in ids}
         configured = tuple(weighted for weighted in self.table.configured if weighted.id not in ids)
-        return replace(
-            self, backends=backends, table=TableSource(configured, self.table.out - ids, self.table.kept - ids)
-        )
+        table = replace(self.table, configured=configured, out=self.table.out - ids, kept=self.table.kept - ids)
+        return replace(self, backends=backends, table=table)
 
 
 def draft(
@@ -81,15 +90,16 @@ def draft(
     configured = tuple(backends[backend_id].weighted for backend_id in sorted(backends))
     out = frozenset([key for key in backends if verdicts[key].use is not Use.SERVING])
     kept = frozenset([key for key in backends if verdicts[key].use is not Use.OUT])
-    return VipDraft(vip, observed.ipip_source, backends, TableSource(configured, out, kept))
+    table = TableSource(vip.vip.scheduler, configured, out, kept)
+    return VipDraft(vip, observed.tunnel_sources, backends, table)
 
 
 def _has_entries_alike(before: VipDraft, vip: VipRecord, observed: Observed) -> bool:
     """Return whether the same backend has the same entry in both: what else an entry depends on has not changed."""
-    return (before.vip.id, before.vip.vip.forward, before.ipip_source) == (
-        vip.id,
-        vip.vip.forward,
-        observed.ipip_source,
+    old, new = before.vip.vip, vip.vip
+    return (before.vip.id, old.forward, old.scheduler, old.vlan, before.tunnel_sources) == (
+        *(vip.id, new.forward, new.scheduler, new.vlan),
+        observed.tunnel_sources,
     )
 
 

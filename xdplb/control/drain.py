@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from xdplb.control.views import DrainState, DrainView
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import FlowRecords
 
-__all__ = ["FIN_QUIET_SECONDS", "HANDSHAKE_SECONDS", "FlowCounts", "count_flows", "drain_view", "open_flows"]
+__all__ = ["FIN_QUIET_SECONDS", "HANDSHAKE_SECONDS", "FlowCounts", "count_flows", "drain_view", "load_of", "open_flows"]
 
 FIN_QUIET_SECONDS = 5.0
 """After the client's FIN and this much silence nobody waits for a connection: the backend's own FIN is not seen."""
@@ -72,6 +73,12 @@ def count_flows(flows: FlowRecords, live: NDArray[np.bool_], state: State, at: d
     begun = ((flows.flags & FLOW_ESTABLISHED) != 0) | (flows.age < HANDSHAKE_SECONDS)
     epochs = {backend.id: backend.epoch for _, backend in state.backends()}
     return FlowCounts(at, np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS), epochs)
+
+
+def load_of(flows: FlowRecords, live: NDArray[np.bool_], state: State, vips: AbstractSet[int]) -> dict[int, int]:
+    """Return how many flows each backend of these VIPs has that no client began to end, as the program counts them."""
+    loads = np.bincount(flows.backend[live & ((flows.flags & (FLOW_FIN | FLOW_RST)) == 0)], minlength=_IDS)
+    return {backend.id: int(loads[backend.id]) for vip, backend in state.backends() if vip.id in vips}
 
 
 def drain_view(record: BackendRecord, drain: DrainRecord, counts: FlowCounts | None, now: datetime) -> DrainView:

@@ -35,18 +35,27 @@ class Verdict:
 class Observed:
     """What was seen: health by backend id (none: unknown), next hops by address (none: not known yet).
 
-    `ipip_source` is the network whose addresses are the outer sources of IPIP, None for the host's own address.
-    `ifindexes` are the NICs that packets can leave by, empty where none is known.
+    `tunnel_sources` are the networks whose addresses are the outer sources of tunnels, one a family at most; in a
+    family without one it is the host's own address. `ifindexes` are the NICs that packets can leave by, empty where
+    none is known. `vlan`: tagged frames may come in.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
     next_hops: Mapping[IPAddress, Resolution] = field(default_factory=dict)
-    ipip_source: IPNetwork | None = None
+    tunnel_sources: tuple[IPNetwork, ...] = ()
     ifindexes: frozenset[int] = frozenset()
+    vlan: bool = False
+
+    def tunnel_source(self, family: int) -> IPNetwork | None:
+        """Return the network of the outer sources of IPv`family`, None for the host's own address."""
+        return next((network for network in self.tunnel_sources if network.version == family), None)
 
 
 DRAINING = "draining"
 """The reason of a backend that drains, as far as can be said without counting connections."""
+
+_MOST_TAGS = 2
+_CUSTOMER_TAG = 0x8100
 
 _SERVES = Verdict(Use.SERVING)
 _FAIL_OPEN = Verdict(Use.SERVING, "its check failed, but no other can serve (fail-open)")
@@ -109,7 +118,9 @@ def _obstacle(vip: VipRecord, record: BackendRecord, observed: Observed) -> str:
     hop = resolution.next_hop
     if observed.ifindexes and hop.ifindex not in observed.ifindexes:
         return f"its route leaves by {hop.interface}, which xdplb is not on: name that NIC in `xdplb up` too"
+    if len(hop.tags) > _MOST_TAGS or any(tag.type != _CUSTOMER_TAG for tag in hop.tags[1:]):
+        return f"its route leaves {hop.interface} with VLAN tags that xdplb cannot write: one, or two of QinQ"
     gateway = hop.gateway
     if gateway is not None and vip.forward_of(record.backend) is Forward.DR:
-        return f"it is behind the gateway {gateway}, and dr needs it on the balancer's own segment: use ipip"
+        return f"it is behind the gateway {gateway}, and dr needs it on the balancer's own segment: use ipip or gue"
     return ""

@@ -9,34 +9,43 @@ from xdplb.control.records import BackendRecord, VipRecord
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Forward
+from xdplb.model.vip import Forward, Scheduler, VlanTags
 
 __all__ = ["backend_entry"]
 
 _LARGEST_MTU = 0xFFFF
+_LAST_WORD = 0xFFFFFFFF  # the flow's hash fills no more of an IPv6 source than this
+
+_BY_WEIGHT = frozenset({Scheduler.WLC, Scheduler.P2C})
+"""The schedulers that divide a backend's load by its weight."""
 
 
 def backend_entry(vip: VipRecord, record: BackendRecord, verdict: Verdict, observed: Observed) -> BackendEntry:
     """Return the entry of a backend, exactly as it would be read back from the maps."""
-    forward = vip.forward_of(record.backend)
-    resolution = observed.next_hops.get(record.backend.address)
+    backend, forward = record.backend, vip.forward_of(record.backend)
+    resolution = observed.next_hops.get(backend.address)
     next_hop = None if resolution is None or resolution.next_hop is None else _as_held(resolution.next_hop)
+    network = observed.tunnel_source(backend.address.version)
     source: IPAddress | None = None
     mask = 0
-    if next_hop is not None and forward is Forward.IPIP and observed.ipip_source is not None:
-        mask = int(observed.ipip_source.hostmask)
-        next_hop = replace(next_hop, source=observed.ipip_source.network_address)
+    if next_hop is not None and forward is not Forward.DR and network is not None:
+        mask = int(network.hostmask) & _LAST_WORD
+        next_hop = replace(next_hop, source=network.network_address)
         source = next_hop.source if mask else None
     return BackendEntry(
         id=record.id,
         epoch=record.epoch,
         vip_id=vip.id,
-        address=record.backend.address,
+        address=backend.address,
         forward=forward,
         usable=verdict.use is not Use.OUT,
         next_hop=next_hop,
         source=source,
         source_mask=mask,
+        inner_version=vip.vip.key.address.version,
+        keep_tags=vip.vip.vlan is VlanTags.KEEP,
+        weight=max(1, backend.weight) if vip.vip.scheduler in _BY_WEIGHT else 1,
+        quic_server_id=None if backend.quic_server_id is None else bytes.fromhex(backend.quic_server_id),
     )
 
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from xdplb.control.drain import FlowCounts, count_flows, drain_view, open_flows
+import numpy as np
+
+from xdplb.control.drain import FlowCounts, count_flows, drain_view, load_of, open_flows
 from xdplb.control.records import BackendRecord
 from xdplb.control.settle import Scan
 from xdplb.control.threads import Worker
@@ -44,7 +46,7 @@ class FlowWatch:
         self.counts: FlowCounts | None = None
         """The latest scan."""
         self.records = 0
-        """How many records the flow table had when it was last counted."""
+        """How many records the flow table had when it was last counted, without those on probation."""
 
     async def run(self) -> None:
         """For ever: scan as often as it is needed, and no more often than it is cheap."""
@@ -64,6 +66,8 @@ class FlowWatch:
         scan = await self._scan() if applier.needs_scan() or self._has_open_drains() else None
         if scan is None:
             await self._count_at_times()
+        else:
+            await self._tell_loads(scan)
         if not applier.is_settled():
             await self._writer.with_maps(lambda: applier.settle(scan))
         self._report_drains()
@@ -90,14 +94,35 @@ class FlowWatch:
             live = open_flows(flows, state)
             return Scan(tables, flows, live), count_flows(flows, live, state, at)
 
+        await self._note_made()
         scan, self.counts = await self._timed(work)
-        self.records, self._counted_at = len(scan.flows.backend), at
+        await self._note_present(int(np.count_nonzero(~scan.flows.probation)), at)
         return scan
 
     async def _count_at_times(self) -> None:
         now = self._now()
         if self._counted_at is None or (now - self._counted_at).total_seconds() >= _COUNT_SECONDS:
-            self.records, self._counted_at = await self._timed(self._plane.flow_count), now
+            await self._note_made()
+            await self._note_present(await self._timed(self._plane.flow_count), now)
+
+    async def _note_made(self) -> None:
+        evictions = self._writer.applier.evictions
+        if evictions.has_begun:
+            await self._writer.read_maps(lambda: evictions.made(self._plane.counters().vips))
+
+    async def _note_present(self, records: int, at: datetime) -> None:
+        self.records, self._counted_at = records, at
+        evictions = self._writer.applier.evictions
+        if evictions.has_begun:
+            evictions.present(records)
+        else:
+            await self._writer.read_maps(lambda: evictions.begin(records, self._plane.counters().vips))
+
+    async def _tell_loads(self, scan: Scan) -> None:
+        """Correct what the program has counted of the load of backends, for VIPs that choose by it."""
+        if vips := self._writer.applier.loaded():
+            loads = load_of(scan.flows, scan.live, self._writer.state, vips)
+            await self._writer.with_maps(lambda: self._plane.write_loads(loads))
 
     async def _timed(self, work: Callable[[], T]) -> T:
         began = time.monotonic()

@@ -7,24 +7,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from xdplb.control import render
 from xdplb.control.applier import Applier
+from xdplb.control.changer import Changer
 from xdplb.control.checks import HealthSource
+from xdplb.control.edits import access as access_edits
 from xdplb.control.edits import backends as backend_edits
 from xdplb.control.edits import vips as vip_edits
-from xdplb.control.edits.context import Context
-from xdplb.control.edits.find import find_backend, find_vip
 from xdplb.control.flows import FlowWatch
-from xdplb.control.reader import Reader
 from xdplb.control.records import State
 from xdplb.control.store import Store
-from xdplb.control.views import BackendView, DryRun, VipView
-from xdplb.control.writer import Change, Edit, Writer
+from xdplb.control.views import AccessView, BackendView, DryRun, VipView
+from xdplb.control.writer import Change, Writer
 from xdplb.dataplane.plane import DataPlane
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.access import AccessList
+from xdplb.model.address import IPNetwork
 from xdplb.model.backend import Backend
 from xdplb.model.health import HealthCheck
-from xdplb.model.vip import Vip, VipKey
+from xdplb.model.vip import Vip
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Manager"]
@@ -36,7 +35,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Manager(Reader):
+class Manager(Changer):
     """The control plane of one host, for the event loop that `start` ran in.
 
     A change answers once the maps hold it. With `dry_run` it answers with a DryRun and changes nothing. `if_match` is
@@ -52,12 +51,12 @@ class Manager(Reader):
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
-        ipip_source: IPNetwork | None = None,
+        tunnel_sources: tuple[IPNetwork, ...] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
         scan_seconds: float = 1.0,
     ) -> None:
-        writer = Writer(Applier(plane, clock), store, next_hops, checker, ipip_source=ipip_source, now=now)
+        writer = Writer(Applier(plane, clock), store, next_hops, checker, tunnel_sources=tunnel_sources, now=now)
         super().__init__(plane, writer, FlowWatch(plane, writer, now, scan_seconds), checker, now)
         self._next_hops = next_hops
         self._tasks: list[asyncio.Task[None]] = []
@@ -231,48 +230,40 @@ class Manager(Reader):
         """Check the VIP's backends no more: all are up. NotFoundError when they are not checked."""
         return _dry(await self._change(lambda s: vip_edits.delete_check(s, ref, if_match=if_match), dry_run))
 
-    def _context(self) -> Context:
-        return Context(self._plane.capacity, self._now())
-
-    async def _change(self, edit: Edit, dry_run: bool) -> Change | DryRun:
-        return await (self._writer.preview(edit) if dry_run else self._writer.change(edit))
-
-    def _resolved(self, ref: str) -> tuple[VipKey, str]:
-        """Return the key of a VIP, also as text: by the time a change is made, a name may be another VIP's."""
-        key = find_vip(self._state, ref).vip.key
-        return key, str(key)
-
-    async def _vip_change(self, key: VipKey, edit: Edit, dry_run: bool) -> tuple[VipView, bool] | DryRun:
-        done = await self._change(edit, dry_run)
-        if isinstance(done, DryRun):
-            return done
-        return render.vip_view(done.after.vips[key], self._facts(done)), key not in done.before.vips
-
-    async def _known_backend_change(
+    async def put_access(
         self,
         ref: str,
-        address: str,
-        edit: Edit,
-        dry_run: bool,
-    ) -> BackendView | DryRun:
-        known = find_backend(find_vip(self._state, ref), address).backend.address
-        done = await self._backend_change(ref, known, edit, dry_run)
-        return done if isinstance(done, DryRun) else done[0]
+        allow: Sequence[str],
+        deny: Sequence[str],
+        *,
+        if_match: int | None = None,
+        dry_run: bool = False,
+    ) -> AccessView | DryRun:
+        """Let these prefixes in and keep those out. InvalidError names one by its place, such as `/deny/17`."""
+        key, ref = self._resolved(ref)
+        # Hundreds of thousands of prefixes take seconds, in which others are to be answered.
+        access = await asyncio.to_thread(AccessList.parse, allow, deny, key.address.version)
+        return await self._access_change(
+            key, lambda s: access_edits.put_access(s, ref, access, if_match=if_match), dry_run
+        )
 
-    async def _backend_change(
+    async def patch_access(
         self,
         ref: str,
-        address: IPAddress,
-        edit: Edit,
-        dry_run: bool,
-    ) -> tuple[BackendView, bool] | DryRun:
-        key = find_vip(self._state, ref).vip.key
-        done = await self._change(edit, dry_run)
-        if isinstance(done, DryRun):
-            return done
-        vip = done.after.vips[key]
-        view = self._backend_view(vip, vip.backends[address], self._facts(done))
-        return view, address not in done.before.vips[key].backends
+        changes: Mapping[str, Sequence[str] | None],
+        *,
+        if_match: int | None = None,
+        dry_run: bool = False,
+    ) -> AccessView | DryRun:
+        """Replace `allow` or `deny` or both; None empties one."""
+        key, ref = self._resolved(ref)
+        texts = changes.get("allow") or (), changes.get("deny") or ()
+        access = await asyncio.to_thread(AccessList.parse, *texts, key.address.version)
+        allow = access.allow if "allow" in changes else None
+        deny = access.deny if "deny" in changes else None
+        return await self._access_change(
+            key, lambda s: access_edits.patch_access(s, ref, allow=allow, deny=deny, if_match=if_match), dry_run
+        )
 
 
 def _dry(done: Change | DryRun) -> DryRun | None:

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-import numpy as np
-
-from xdplb.balance import slots
-from xdplb.balance.hashing import TABLE_SIZE
-from xdplb.balance.table import build
 from xdplb.control.describe_steps import describe_steps
-from xdplb.control.drafts import TableSource, VipDraft, draft
+from xdplb.control.drafts import VipDraft, draft
 from xdplb.control.eligibility import Observed, Verdict, judge
 from xdplb.control.records import BackendRecord, State, VipRecord
 from xdplb.control.steps import (
@@ -25,17 +21,15 @@ from xdplb.control.steps import (
     Held,
     ResetVipCounters,
     Step,
+    WriteAccess,
     WriteBackends,
     WriteTable,
     WriteVips,
 )
-from xdplb.dataplane.plane import BackendEntry, DataPlane, Slots, VipEntry
-from xdplb.model.vip import Protocol, Tracking, Vip
+from xdplb.control.tables import table_step
+from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
 
 __all__ = ["Plan", "plan"]
-
-_NOBODYS: Slots = np.zeros(TABLE_SIZE, np.uint32)
-_NOBODYS.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +61,11 @@ class Plan:
         return describe_steps(self.steps, self.verdicts)
 
 
-def plan(state: State, observed: Observed, held: Held) -> Plan:
+def plan(state: State, observed: Observed, held: Held, others: Mapping[int, VipEntry] = MappingProxyType({})) -> Plan:
     """Return the steps from what the maps hold to what `state` asks for, as far as what was seen allows.
 
-    The same arguments give the same plan; once it is done, the next plan has no steps.
+    The same arguments give the same plan; once it is done, the next plan has no steps. `others` are VIPs that are
+    right as they are, and in neither `state` nor `held`.
     """
     verdicts: dict[int, Verdict] = {}
     drafts: dict[int, VipDraft] = {}
@@ -81,9 +76,10 @@ def plan(state: State, observed: Observed, held: Held) -> Plan:
     first: tuple[Step, ...] = ()
     vacated = _without_reused_ids(drafts, held)
     if vacated is not None:
-        first = _steps(vacated, held)
+        first = _steps(vacated, held, others)
         held = Plan(first, drafts=vacated).after(held)
-    return Plan(first + _steps(drafts, held), verdicts, drafts)
+        held = replace(held, vips={vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in others})
+    return Plan(first + _steps(drafts, held, others), verdicts, drafts)
 
 
 def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int, VipDraft] | None:
@@ -112,8 +108,8 @@ def _is_holder(vip: VipRecord, record: BackendRecord, entry: BackendEntry) -> bo
     return (entry.vip_id, entry.epoch, entry.address) == (vip.id, record.epoch, record.backend.address)
 
 
-def _steps(drafts: Mapping[int, VipDraft], held: Held) -> tuple[Step, ...]:
-    vips = {vip_id: VipEntry.of(vip_id, wanted.vip.vip) for vip_id, wanted in drafts.items()}
+def _steps(drafts: Mapping[int, VipDraft], held: Held, others: Mapping[int, VipEntry]) -> tuple[Step, ...]:
+    vips = {vip_id: _entry(wanted) for vip_id, wanted in drafts.items()}
     backends = {key: backend.entry for wanted in drafts.values() for key, backend in wanted.backends.items()}
     early, late = _backend_writes(backends, held)
     steps: list[Step] = []
@@ -121,15 +117,34 @@ def _steps(drafts: Mapping[int, VipDraft], held: Held) -> tuple[Step, ...]:
         steps.append(WriteBackends(early))
     if new := tuple(sorted(vips.keys() - held.vips.keys())):
         steps.append(ResetVipCounters(new))
-    steps += [step for vip_id in sorted(drafts) if (step := _table(drafts[vip_id], held)) is not None]
+    steps += [step for vip_id in sorted(drafts) if (step := table_step(drafts[vip_id], held)) is not None]
+    allowing, forgetting = _access_writes(drafts, held)
+    steps += allowing
     if vips != held.vips:
-        steps.append(WriteVips(tuple(vips[vip_id] for vip_id in sorted(vips))))
+        steps.append(WriteVips(tuple(entry for _, entry in sorted({**others, **vips}.items()))))
+    steps += forgetting
     if late:
         steps.append(WriteBackends(late))
     steps += [DeleteTable(vip_id) for vip_id in sorted(held.tables.keys() - vips.keys())]
     if gone := tuple(sorted(held.backends.keys() - backends.keys())):
         steps.append(ClearBackends(gone))
     return tuple(steps)
+
+
+def _entry(wanted: VipDraft) -> VipEntry:
+    record = wanted.vip
+    return VipEntry.of(record.id, record.vip, candidates=wanted.table.candidates, has_access_list=bool(record.access))
+
+
+def _access_writes(drafts: Mapping[int, VipDraft], held: Held) -> tuple[list[WriteAccess], list[WriteAccess]]:
+    """Return what to write before the VIPs, with the lists that are not asked for any more, and what after them."""
+    wanted = {vip_id: draft.vip.access for vip_id, draft in drafts.items() if draft.vip.access}
+    if held.access == wanted:
+        return [], []
+    both = {**(held.access or {}), **wanted}
+    early = [WriteAccess(both)] if both and both != held.access else []
+    late = [WriteAccess(wanted)] if both != wanted or not both else []
+    return early, late
 
 
 def _backend_writes(
@@ -147,29 +162,3 @@ def _backend_writes(
 
 def _by_id(entries: list[BackendEntry]) -> tuple[BackendEntry, ...]:
     return tuple(sorted(entries, key=lambda entry: entry.id))
-
-
-def _table(wanted: VipDraft, held: Held) -> WriteTable | None:
-    """Return the step that publishes a VIP's table, None where the one that is there is right."""
-    vip, vip_id = wanted.vip.vip, wanted.vip.id
-    present, made_from = held.vips.get(vip_id), held.drafts.get(vip_id)
-    before = held.tables.get(vip_id) if present is not None else None  # without its VIP it may be anybody's
-    stops_recording = present is not None and present.track_always and vip.tracking is not Tracking.ALWAYS
-    if before is not None and made_from is not None and made_from.table == wanted.table and not stops_recording:
-        return None
-    after = _moved(vip, wanted.table, _NOBODYS if before is None else before, stops_recording=stops_recording)
-    if before is None:
-        before = _NOBODYS
-    elif np.array_equal(before, after):
-        return None
-    changed = (before ^ after) & np.uint32(0xFFFF) != 0
-    return WriteTable(vip_id, vip.key, after, before, changed & slots.is_moving(after))
-
-
-def _moved(vip: Vip, source: TableSource, before: Slots, *, stops_recording: bool) -> Slots:
-    owners = build(source.configured, source.out)
-    if vip.key.protocol is Protocol.UDP:  # its slots are steady: the program looks at no previous owner
-        return slots.pack(owners, np.zeros_like(owners))
-    if stops_recording:
-        before = slots.pin_all(before)
-    return slots.move(before, owners, gone=slots.named(before) - source.kept)

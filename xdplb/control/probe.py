@@ -36,7 +36,7 @@ _SENTENCES = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset by the backend",
     errno.EPIPE: "connection reset by the backend",
-    errno.EHOSTUNREACH: "no route to the backend, or it does not answer ARP",
+    errno.EHOSTUNREACH: "no route to the backend, or it does not answer ARP or neighbour discovery",
     errno.ENETUNREACH: "no route to the backend's network",
     errno.ETIMEDOUT: "no answer to the connection attempt",
 }
@@ -55,7 +55,7 @@ class Outcome:
 
 
 async def probe(check: HealthCheck, host: str, port: int) -> Outcome:
-    """Try `host`:`port` once as `check` says, within its timeout."""
+    """Try `port` of `host`, an address of either family, once as `check` says, within its timeout."""
     started = time.monotonic()
     passed: bool | None
     try:
@@ -84,7 +84,8 @@ def _judge(error: OSError) -> tuple[bool | None, str]:
 
 
 async def _try(check: HealthCheck, host: str, port: int) -> tuple[bool, str]:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
         if check.type is CheckType.TCP:
@@ -95,7 +96,8 @@ async def _try(check: HealthCheck, host: str, port: int) -> tuple[bool, str]:
 async def _get(sock: socket.socket, check: HealthCheck, host: str, port: int) -> tuple[bool, str]:
     loop = asyncio.get_running_loop()
     http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
-    headers = [("Host", f"{host}:{port}"), ("User-Agent", "xdplb"), ("Accept", "*/*"), ("Connection", "close")]
+    name = f"[{host}]" if ":" in host else host
+    headers = [("Host", f"{name}:{port}"), ("User-Agent", "xdplb"), ("Accept", "*/*"), ("Connection", "close")]
     target = quote(check.path, safe=_PATH_AS_WRITTEN)
     taken = 0
     ask = http.send(h11.Request(method="GET", target=target, headers=headers))

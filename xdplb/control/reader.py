@@ -9,12 +9,15 @@ from xdplb import __version__
 from xdplb.control import render
 from xdplb.control.checks import HealthSource
 from xdplb.control.edits.find import find_backend, find_vip
+from xdplb.control.flow_memory import flow_table_bytes
 from xdplb.control.flows import FlowWatch
 from xdplb.control.records import BackendRecord, State, VipRecord
 from xdplb.control.views import (
+    AccessView,
     BackendView,
     CheckView,
     DataplaneView,
+    FlowTableView,
     StatsView,
     StatusView,
     UseView,
@@ -22,6 +25,7 @@ from xdplb.control.views import (
     VipView,
 )
 from xdplb.control.writer import Change, Writer
+from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.health import HealthCheck
@@ -70,6 +74,11 @@ class Reader:
         """Return a VIP's health check, None when its backends are not checked."""
         return find_vip(self._state, ref).check
 
+    def access(self, ref: str) -> AccessView:
+        """Return a VIP's access list, an empty one where everybody may."""
+        record = find_vip(self._state, ref)
+        return AccessView(record.access, record.generation)
+
     def checks(self, ref: str) -> list[CheckView]:
         """Return what the checks of a VIP's backends found; empty when they are not checked."""
         vip = find_vip(self._state, ref)
@@ -80,7 +89,7 @@ class Reader:
     async def stats(self) -> StatsView:
         """Read all counters."""
         counters = await self._writer.read_maps(self._plane.counters)
-        return render.stats_view(self._state, counters)
+        return render.stats_view(self._state, counters, self._flow_table())
 
     async def vip_stats(self, ref: str) -> VipStatsView:
         """Read the counters of a VIP and its backends."""
@@ -93,11 +102,12 @@ class Reader:
         capacity, (vips, backends) = self._plane.capacity, self._writer.applier.used
         return DataplaneView(
             layout=LAYOUT_VERSION,
+            features=self._writer.applier.features,
             capacity=capacity,
             attachments=self._writer.applier.attachments,
             vips=UseView(vips, capacity.vips),
             backends=UseView(backends, capacity.backends),
-            flows=UseView(self._flows.records, capacity.flows),
+            flows=self._flow_table(),
         )
 
     def status(self) -> StatusView:
@@ -109,6 +119,7 @@ class Reader:
             observed_generation=self._writer.observed.generation,
             attachments=self._writer.applier.attachments,
             vips=tuple(self.vips()),
+            flows=self._flow_table(),
             last_error=self._writer.last_error,
         )
 
@@ -122,6 +133,16 @@ class Reader:
         if self._writer.last_error:
             reasons.append(f"the data plane does not hold what was asked: {self._writer.last_error}")
         return reasons
+
+    def _flow_table(self) -> FlowTableView:
+        capacity, applier = self._plane.capacity.flows, self._writer.applier
+        with_ipv6 = Feature.IPV6 in applier.features
+        return FlowTableView(
+            used=self._flows.records,
+            capacity=capacity * (2 if with_ipv6 else 1),
+            bytes=flow_table_bytes(capacity, with_ipv6=with_ipv6),
+            evicted=applier.evictions.evicted,
+        )
 
     @property
     def _state(self) -> State:

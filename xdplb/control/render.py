@@ -16,6 +16,7 @@ from xdplb.control.views import (
     CheckView,
     DrainState,
     DrainView,
+    FlowTableView,
     OperatingStatus,
     SlotsView,
     StatsView,
@@ -55,6 +56,8 @@ def vip_view(record: VipRecord, facts: Facts) -> VipView:
         slots=SlotsView(table.steady, table.moving, table.pinned),
         backends=len(record.backends),
         backends_serving=len(serving),
+        allowed=len(record.access.allow),
+        denied=len(record.access.deny),
     )
 
 
@@ -121,15 +124,19 @@ def vip_stats_view(record: VipRecord, counters: Counters) -> VipStatsView:
         for address, backend in record.backends.items()
         for part in (counters.backends.get(backend.id, BackendCounters()),)
     )
-    return VipStatsView(str(record.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, backends)
+    return VipStatsView(
+        *(str(record.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records), backends
+    )
 
 
-def stats_view(state: State, counters: Counters) -> StatsView:
+def stats_view(state: State, counters: Counters, flow_table: FlowTableView) -> StatsView:
     """Return all counters."""
     return StatsView(
         vips=tuple(vip_stats_view(record, counters) for record in state.vips.values()),
         drops=_reasons(counters, "drop_"),
         passes=_reasons(counters, "pass_"),
+        answers=_reasons(counters, "answer_"),
+        flow_table=flow_table,
     )
 
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.balance.hashing import flow_hash, slot_of
+from xdplb.balance.hashing import flow_hash, flow_hash6, slot_of
 from xdplb.balance.slots import STEADY, Slots, find_settled, is_moving, release, settle
 from xdplb.dataplane.plane import FlowRecords, VipEntry
 
 __all__ = ["MoveTimes", "Release", "Scan", "find_release", "select", "stale_records"]
 
 _NONE = np.empty(0, np.intp)
+_LOWER = (1 << 64) - 1
 
 
 class MoveTimes:
@@ -118,19 +119,37 @@ def stale_records(vips: Collection[VipEntry], tables: Mapping[int, Slots], flows
 
 
 def records_of(vip: VipEntry, flows: FlowRecords) -> NDArray[np.intp]:
-    """Return which records are of this VIP."""
+    """Return which records are of this VIP: made under its id, and not by one that had the id before."""
+    mine = np.flatnonzero(flows.vip == vip.id)
     key = vip.key
-    return np.flatnonzero(
-        (flows.destination == int(key.address))
-        & (flows.destination_port == key.port)
-        & (flows.protocol == key.protocol.number)
+    shift = key.address.max_prefixlen - (key.prefix_length or 0)
+    low, ports = int(key.address), key.ports
+    is_there: NDArray[np.bool_] = (
+        (flows.version[mine] == key.address.version)
+        & _is_between(flows.destination[mine], low, low + (1 << shift) - 1)
+        & (flows.destination_port[mine] >= ports[0])
+        & (flows.destination_port[mine] <= ports[-1])
+        & np.isin(flows.protocol[mine], key.protocol.numbers)
     )
+    return mine[is_there]
+
+
+def _is_between(addresses: NDArray[np.uint64], first: int, last: int) -> NDArray[np.bool_]:
+    """Return which addresses, of shape (n, 2), lie in a prefix, given by its first and last one."""
+    upper, lower = addresses[:, 0], addresses[:, 1]
+    upper_ends = np.uint64(first >> 64), np.uint64(last >> 64)
+    within = (upper >= upper_ends[0]) & (upper <= upper_ends[1])
+    if upper_ends[0] == upper_ends[1]:
+        within &= (lower >= np.uint64(first & _LOWER)) & (lower <= np.uint64(last & _LOWER))
+    return within
 
 
 def slots_of(vip: VipEntry, flows: FlowRecords, records: NDArray[np.intp]) -> NDArray[np.uint32]:
     """Return the slot each of these records of the VIP falls into."""
     ports = flows.source_port[records], flows.destination_port[records]
-    return slot_of(flow_hash(flows.source[records], *ports, vip.hash_source))
+    if vip.key.address.version == 6:
+        return slot_of(flow_hash6(flows.source[records], *ports, vip.hash_source))
+    return slot_of(flow_hash(flows.source[records, 1], *ports, vip.hash_source))
 
 
 def select(flows: FlowRecords, chosen: NDArray[np.intp]) -> FlowRecords:

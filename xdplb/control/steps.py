@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from xdplb.control.drafts import VipDraft
 from xdplb.dataplane.plane import BackendEntry, DataPlane, Slots, VipEntry
+from xdplb.model.access import AccessList
 from xdplb.model.vip import VipKey
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Held",
     "ResetVipCounters",
     "Step",
+    "WriteAccess",
     "WriteBackends",
     "WriteTable",
     "WriteVips",
@@ -28,12 +31,14 @@ __all__ = [
 class Held:
     """What the maps hold: VIPs and tables by VIP id, backends by id.
 
-    `drafts` is not in the maps, but how they came to hold this: what is planned next is made of it.
+    `access` are the access lists by VIP id, None while nobody knows. `drafts` is not in the maps, but how they came to
+    hold this: what is planned next is made of it.
     """
 
     vips: Mapping[int, VipEntry] = field(default_factory=dict)
     tables: Mapping[int, Slots] = field(default_factory=dict)
     backends: Mapping[int, BackendEntry] = field(default_factory=dict)
+    access: Mapping[int, AccessList] | None = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
 
     @classmethod
@@ -41,12 +46,24 @@ class Held:
         """Read everything from the data plane. Blocks."""
         read = ((vip_id, plane.read_table(vip_id)) for vip_id in range(plane.capacity.vips))
         tables = {vip_id: table for vip_id, table in read if table is not None}
-        return cls(dict(plane.read_vips()), tables, dict(plane.read_backends()))
+        vips = dict(plane.read_vips())
+        access = None if any(vip.has_access_list for vip in vips.values()) else dict[int, AccessList]()
+        return cls(vips, tables, dict(plane.read_backends()), access)
 
     def balances(self, vip_id: int, key: VipKey) -> bool:
         """Return whether packets of this VIP find it under this id, with a table."""
         entry = self.vips.get(vip_id)
         return entry is not None and entry.key == key and vip_id in self.tables
+
+    def part(self, only: AbstractSet[int]) -> Held:
+        """Return what is held for these VIPs, by id."""
+        return Held(
+            vips={vip_id: entry for vip_id, entry in self.vips.items() if vip_id in only},
+            tables={vip_id: slots for vip_id, slots in self.tables.items() if vip_id in only},
+            backends={key: entry for key, entry in self.backends.items() if entry.vip_id in only},
+            access={vip_id: access for vip_id, access in (self.access or {}).items() if vip_id in only},
+            drafts={vip_id: draft for vip_id, draft in self.drafts.items() if vip_id in only},
+        )
 
     def with_table(self, vip_id: int, slots: Slots) -> Held:
         """Return the same with another table for a VIP."""
@@ -85,6 +102,21 @@ class WriteTable:
     def record(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
         return held.with_table(self.vip_id, self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAccess:
+    """Publish the access lists: exactly these, by VIP id."""
+
+    lists: Mapping[int, AccessList]
+
+    def apply(self, plane: DataPlane) -> None:
+        """Publish them. Blocks, for seconds where there are hundreds of thousands of prefixes."""
+        plane.write_access(self.lists)
+
+    def record(self, held: Held) -> Held:
+        """Return what the maps hold once this is done."""
+        return replace(held, access=self.lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +182,4 @@ class ClearBackends:
         return replace(held, backends={key: entry for key, entry in held.backends.items() if key not in gone})
 
 
-Step = WriteBackends | WriteTable | WriteVips | ResetVipCounters | DeleteTable | ClearBackends
+Step = WriteBackends | WriteTable | WriteAccess | WriteVips | ResetVipCounters | DeleteTable | ClearBackends

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
+from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, Vip
 
 __all__ = [
+    "AccessView",
     "BackendStatsView",
     "BackendView",
     "CheckView",
@@ -23,6 +26,7 @@ __all__ = [
     "DrainState",
     "DrainView",
     "DryRun",
+    "FlowTableView",
     "OperatingStatus",
     "SlotsView",
     "StatsView",
@@ -69,7 +73,10 @@ class SlotsView:
 
 @dataclass(frozen=True, slots=True)
 class VipView:
-    """A VIP as asked for and as it is. `generation` is the last change to it, its backends or its check."""
+    """A VIP as asked for and as it is. `generation` is the last change to it or anything of its own.
+
+    `allowed` and `denied` are how many prefixes its access list has of either kind.
+    """
 
     vip: Vip
     generation: int
@@ -78,6 +85,16 @@ class VipView:
     slots: SlotsView
     backends: int
     backends_serving: int
+    allowed: int
+    denied: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessView:
+    """A VIP's access list; `generation` is the VIP's."""
+
+    access: AccessList
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +159,39 @@ class BackendStatsView:
 
 @dataclass(frozen=True, slots=True)
 class VipStatsView:
-    """Counters of one VIP and its backends; `at_risk` are packets that no record could place."""
+    """Counters of one VIP and its backends; `at_risk` are packets that no record could place, `records` those made."""
 
     vip: str
     packets: int
     bytes: int
     new_flows: int
     at_risk: int
+    records: int
     backends: tuple[BackendStatsView, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class FlowTableView:
+    """The flow table: records of open flows as of their latest count, how many fit, and the memory that takes.
+
+    `evicted` are the records thrown out since the daemon started because the table was full.
+    """
+
+    used: int
+    capacity: int
+    bytes: int
+    evicted: int
+
+
+@dataclass(frozen=True, slots=True)
 class StatsView:
-    """All counters. `drops` and `passes` are packets by reason, such as `no_backend`."""
+    """All counters. `drops`, `passes` and `answers` are packets by reason, such as `no_backend`."""
 
     vips: tuple[VipStatsView, ...]
     drops: Mapping[str, int]
     passes: Mapping[str, int]
+    answers: Mapping[str, int]
+    flow_table: FlowTableView
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +204,15 @@ class UseView:
 
 @dataclass(frozen=True, slots=True)
 class DataplaneView:
-    """The data plane as loaded: NICs with program ids, map layout version, and how full its maps are."""
+    """The data plane as loaded: NICs with program ids, map layout version, features, and how full its maps are."""
 
     layout: int
+    features: Features
     capacity: Capacity
     attachments: tuple[Attachment, ...]
     vips: UseView
     backends: UseView
-    flows: UseView
+    flows: FlowTableView
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,4 +225,5 @@ class StatusView:
     observed_generation: int
     attachments: tuple[Attachment, ...]
     vips: tuple[VipView, ...]
+    flows: FlowTableView
     last_error: str

@@ -21,6 +21,7 @@ from xdplb.control.dirty import Dirty, Index
 from xdplb.control.edits.describe import describe_edit
 from xdplb.control.eligibility import Observed
 from xdplb.control.knowledge import added, check_targets, health_after, health_at_start, reissued
+from xdplb.control.observe import addresses_of, observe
 from xdplb.control.records import KnownHealth, State
 from xdplb.control.store import Store
 from xdplb.control.threads import Worker
@@ -65,7 +66,7 @@ class Writer:
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
-        ipip_source: IPNetwork | None,
+        tunnel_sources: tuple[IPNetwork, ...],
         now: Callable[[], datetime],
     ) -> None:
         self.state = State()
@@ -75,7 +76,7 @@ class Writer:
         self.last_error = ""
         self.applier = applier
         self._store, self._next_hops, self._checker, self._now = store, next_hops, checker, now
-        self._ipip_source = ipip_source
+        self._tunnel_sources = tunnel_sources
         self._lock = asyncio.Lock()
         self._disk, self._maps = Worker("xdplb-state"), Worker("xdplb-maps")
         self._disturbed, self._applied = asyncio.Event(), asyncio.Event()
@@ -109,8 +110,9 @@ class Writer:
     async def change(self, edit: Edit) -> Change:
         """Make a change: the maps hold it when this returns, the next hops of new backends too if they are quick.
 
-        Raises what `edit` raises, PlatformError when it could not be saved (nothing is changed) or when the data
-        plane has not taken it (it is kept, and tried again).
+        Raises what `edit` raises, CapacityError when the maps have no room for it, PlatformError when the program it
+        needs cannot be loaded or it could not be saved (nothing is changed) or when the data plane has not taken it
+        (it is kept, and tried again).
         """
         done = await self._to_the_end(self._change(edit))
         await self._wait_for_next_hops(added(done.before, done.after), _NEW_NEXT_HOP_SECONDS)
@@ -127,7 +129,7 @@ class Writer:
             dirty = Dirty(everything=False)
             dirty.note(before, after)
             observed = self._observe(after, health, dirty.only)
-            planned = await self._maps(lambda: self.applier.preview(after, observed, dirty.only))
+            planned = await self._maps(lambda: self.applier.preview(before, after, observed, dirty.only))
         return DryRun(would_change=True, changes=(*describe_edit(before, after), *planned))
 
     async def wait_resolved(self, seconds: float) -> None:
@@ -136,7 +138,7 @@ class Writer:
         Slots of a backend without a next hop move: a restart must not plan before it knows what it knew.
         """
         in_use = await self._maps(self.applier.addresses_in_use)
-        sent_to = in_use & _addresses(self.state)
+        sent_to = in_use & addresses_of(self.state)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(self._next_hops.lookup(address).next_hop is None for address in sent_to):
@@ -157,7 +159,7 @@ class Writer:
         return await self._maps(work)
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
-        """Plan anew soon, since the network has changed."""
+        """Plan anew soon, since the network has changed: these next hops, or, without any, the VLANs on our NICs."""
         for address in sorted(addresses):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -179,7 +181,7 @@ class Writer:
     def watch(self) -> None:
         """Tell next hops and checks what there is to watch now."""
         self._index = Index(self.state)
-        self._next_hops.watch(_addresses(self.state))
+        self._next_hops.watch(addresses_of(self.state))
         if self._checker is not None:
             last_known = {backend_id: known.health for backend_id, known in self.health.items()}
             self._targets = check_targets(self.state, self._targets)
@@ -221,6 +223,7 @@ class Writer:
             if after is before:
                 return Change(before, before, dict(self.health))
             health = health_after(before, after, self.health, self._now())
+            await self._prepare(before, after, health)
             await self._disk(lambda: self._store.save(before, after, health))
             self._take(before, after, health)
             try:
@@ -231,6 +234,13 @@ class Writer:
                     hint=error.hint or "it is tried again until it works; xdplb status says when it has",
                 ) from error
             return Change(before, after, dict(self.health))
+
+    async def _prepare(self, before: State, after: State, health: Mapping[int, KnownHealth]) -> None:
+        """Make sure that the data plane can take a change, before it is saved. Raises with nothing changed."""
+        dirty = Dirty(everything=False)
+        dirty.note(before, after)
+        observed = self._observe(after, {**self.health, **health}, dirty.only)
+        await self._maps(lambda: self.applier.prepare(before, after, observed))
 
     def _take(self, before: State, after: State, health: dict[int, KnownHealth]) -> None:
         for backend_id in reissued(before, after):
@@ -278,12 +288,12 @@ class Writer:
             return await self._maps(work)
 
     def _observe(self, state: State, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None) -> Observed:
-        backends = [record for vip, record in state.backends() if only is None or vip.id in only]
-        return Observed(
-            health={record.id: health[record.id] for record in backends},
-            next_hops={record.backend.address: self._next_hops.lookup(record.backend.address) for record in backends},
-            ipip_source=self._ipip_source,
-            ifindexes=frozenset(attachment.ifindex for attachment in self.applier.attachments),
+        return observe(
+            [record for vip, record in state.backends() if only is None or vip.id in only],
+            health,
+            self._next_hops,
+            self.applier.attachments,
+            self._tunnel_sources,
         )
 
     async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
@@ -297,7 +307,3 @@ class Writer:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # marks it as seen: the caller may be gone
-
-
-def _addresses(state: State) -> frozenset[IPAddress]:
-    return frozenset(record.backend.address for _, record in state.backends())

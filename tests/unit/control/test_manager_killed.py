@@ -112,7 +112,7 @@ def maps(world: World) -> object:
 
 def no_records_in_steady_slots(world: World) -> bool:
     flows, slots = world.plane.scan_flows(), world.table()
-    of = slot_of(flow_hash(flows.source, flows.source_port, flows.destination_port))
+    of = slot_of(flow_hash(flows.source[:, 1], flows.source_port, flows.destination_port))
     return not np.any(slots[of] >> 16 == 0)
 
 

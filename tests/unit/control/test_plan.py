@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, ip_network
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from xdplb.control.steps import (
     WriteTable,
     WriteVips,
 )
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy, Tracking, Vip, VipKey
@@ -34,7 +35,7 @@ ONE, TWO, THREE = (IPv4Address(f"10.0.0.{number}") for number in (1, 2, 3))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def backend(backend_id: int, address: IPv4Address, epoch: int = 0, **asked: object) -> BackendRecord:
+def backend(backend_id: int, address: IPAddress, epoch: int = 0, **asked: object) -> BackendRecord:
     return BackendRecord(backend_id, epoch, Backend(address, **asked), 1)  # type: ignore[arg-type]
 
 
@@ -49,13 +50,13 @@ def state(*vips: VipRecord) -> State:
 
 def observed(
     health: Mapping[int, Health] | None = None,
-    next_hops: Mapping[IPv4Address, Resolution] | None = None,
-    ipip_source: IPv4Network | None = None,
+    next_hops: Mapping[IPAddress, Resolution] | None = None,
+    tunnel_sources: tuple[IPNetwork, ...] = (),
 ) -> Observed:
     """All is well but for what is given."""
     healths = dict.fromkeys(range(1, 10), Health.UP) | dict(health or {})
     hops = {address: Resolution(next_hop(address)) for address in (ONE, TWO, THREE)} | dict(next_hops or {})
-    return Observed({key: KnownHealth(value, "no answer", NOW) for key, value in healths.items()}, hops, ipip_source)
+    return Observed({key: KnownHealth(value, "no answer", NOW) for key, value in healths.items()}, hops, tunnel_sources)
 
 
 def after(*vips: VipRecord, seen: Observed | None = None, held: Held | None = None) -> Held:
@@ -92,7 +93,7 @@ CHANGES = {
     "no mac": (vip(*TWO_BACKENDS), observed(next_hops={ONE: Resolution(None, "lost")})),
     "forward": (vip(*TWO_BACKENDS, forward=Forward.IPIP), observed()),
     "own forward": (vip(TWO_BACKENDS[0], backend(2, TWO, forward=Forward.IPIP)), observed()),
-    "outer source": (vip(*TWO_BACKENDS), observed(ipip_source=IPv4Network("10.9.0.0/16"))),
+    "outer source": (vip(*TWO_BACKENDS), observed(tunnel_sources=(ip_network("10.9.0.0/16"),))),
     "weight": (vip(TWO_BACKENDS[0], backend(2, TWO, weight=2)), observed()),
     "new holder": (vip(TWO_BACKENDS[0], backend(2, THREE, epoch=1)), observed()),
     "vip id": (vip(*TWO_BACKENDS, vip_id=3), observed()),
@@ -319,7 +320,7 @@ def test_an_entry_holds_no_more_than_the_maps_do():
 
 
 def test_a_network_of_outer_sources_is_for_ipip_alone():
-    seen = observed(ipip_source=IPv4Network("10.200.0.0/16"))
+    seen = observed(tunnel_sources=(ip_network("10.200.0.0/16"),))
     entries = after(vip(backend(1, ONE, forward=Forward.IPIP), backend(2, TWO)), seen=seen).backends
     assert (entries[1].source, entries[1].source_mask) == (IPv4Address("10.200.0.0"), 0xFFFF)
     assert (entries[2].source, entries[2].source_mask) == (None, 0)
@@ -328,7 +329,7 @@ def test_a_network_of_outer_sources_is_for_ipip_alone():
 
 
 def test_one_outer_source_is_the_next_hops():
-    seen = observed(ipip_source=IPv4Network("10.200.0.1/32"))
+    seen = observed(tunnel_sources=(ip_network("10.200.0.1/32"),))
     entry = after(vip(backend(1, ONE, forward=Forward.IPIP)), seen=seen).backends[1]
     assert (entry.source, entry.source_mask) == (None, 0)
     assert entry.next_hop is not None

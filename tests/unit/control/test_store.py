@@ -20,7 +20,8 @@ from xdplb.control.edits import backends as backend_edits
 from xdplb.control.edits import vips as vip_edits
 from xdplb.control.edits.context import Context
 from xdplb.control.records import BackendRecord, KnownHealth, State
-from xdplb.control.store import SCHEMA_VERSION, Store
+from xdplb.control.schema import SCHEMA_VERSION
+from xdplb.control.store import Store
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.errors import ConflictError, PlatformError

@@ -32,6 +32,10 @@ def _vip_sentences(old: VipRecord, new: VipRecord) -> Iterator[str]:
         yield f"VIP {key} gets {_new_values(old.vip, new.vip)}"
     if old.vip.hash != new.vip.hash:
         yield f"open connections of VIP {key} that are not recorded go to other backends, since the hash changes"
+    if not old.vip.scheduler.is_per_connection and new.vip.scheduler.is_per_connection:
+        yield f"open connections of VIP {key} that are not recorded go to other backends, since the scheduler changes"
+    if old.access is not new.access:
+        yield _access_sentence(new)
     if old.check != new.check:
         yield _check_sentence(old, new)
     for address in old.backends.keys() - new.backends.keys():
@@ -42,6 +46,14 @@ def _vip_sentences(old: VipRecord, new: VipRecord) -> Iterator[str]:
             yield f"backend {address} of {key} is added with weight {backend.backend.weight}"
         elif present != backend:
             yield _backend_sentence(present, backend, str(key))
+
+
+def _access_sentence(new: VipRecord) -> str:
+    allowed, denied = len(new.access.allow), len(new.access.deny)
+    if not new.access:
+        return f"VIP {new.vip.key} takes packets of everybody"
+    rest = "everybody else is denied" if allowed else "everybody else is allowed"
+    return f"VIP {new.vip.key} allows {allowed} prefixes and denies {denied}; {rest}"
 
 
 def _check_sentence(old: VipRecord, new: VipRecord) -> str:

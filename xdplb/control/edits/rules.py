@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from xdplb.balance.rotation import MAX_CANDIDATES
 from xdplb.control.records import VipRecord
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.errors import CapacityError, InvalidError
 from xdplb.model.vip import Forward, Scheduler, Vip
 
-__all__ = ["MOST_COMPARED", "check_backends", "check_settings"]
-
-MOST_COMPARED = 128
-"""The most backends of a VIP whose scheduler compares them all for each new connection."""
+__all__ = ["check_backends", "check_settings"]
 
 
 def check_backends(vip: VipRecord, pointers: Mapping[IPAddress, str]) -> None:
@@ -44,9 +42,9 @@ def check_settings(vip: VipRecord) -> None:
 
 
 def _check_number(vip: VipRecord) -> None:
-    if vip.vip.scheduler in {Scheduler.LC, Scheduler.WLC} and len(vip.backends) > MOST_COMPARED:
+    if vip.vip.scheduler in {Scheduler.LC, Scheduler.WLC} and len(vip.backends) > MAX_CANDIDATES:
         raise CapacityError(
-            f"{vip.vip.scheduler} compares all backends for each new connection, {MOST_COMPARED} at most,"
+            f"{vip.vip.scheduler} compares all backends for each new connection, {MAX_CANDIDATES} at most,"
             f" and VIP {vip.vip.key} would have {len(vip.backends)}",
             hint="p2c compares two of any number",
         )

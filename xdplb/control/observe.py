@@ -1,0 +1,36 @@
+"""What is seen of the host at one moment, for a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from xdplb.control.eligibility import Observed
+from xdplb.control.records import BackendRecord, KnownHealth, State
+from xdplb.dataplane.plane import Attachment
+from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.net.next_hops import NextHopSource
+
+__all__ = ["addresses_of", "observe"]
+
+
+def observe(
+    backends: Sequence[BackendRecord],
+    health: Mapping[int, KnownHealth],
+    next_hops: NextHopSource,
+    attachments: Iterable[Attachment],
+    tunnel_sources: tuple[IPNetwork, ...],
+) -> Observed:
+    """Return what is seen now of these backends and of the NICs the program is on."""
+    nics = {attachment.interface: attachment.ifindex for attachment in attachments}
+    return Observed(
+        health={record.id: health[record.id] for record in backends},
+        next_hops={record.backend.address: next_hops.lookup(record.backend.address) for record in backends},
+        tunnel_sources=tunnel_sources,
+        ifindexes=frozenset(nics.values()),
+        vlan=not next_hops.vlan_nics().isdisjoint(nics),
+    )
+
+
+def addresses_of(state: State) -> frozenset[IPAddress]:
+    """Return the addresses of all backends."""
+    return frozenset(record.backend.address for _, record in state.backends())

@@ -1,0 +1,61 @@
+"""The tables of VIPs: whom each slot belongs to, and how it comes to that from what is there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xdplb.balance import slots
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.rotation import rotation
+from xdplb.balance.slots import Owners
+from xdplb.balance.table import build
+from xdplb.control.drafts import TableSource, VipDraft
+from xdplb.control.steps import Held, WriteTable
+from xdplb.dataplane.plane import Slots, VipEntry
+from xdplb.model.vip import Protocol, Scheduler, Vip
+
+__all__ = ["table_step"]
+
+_NOBODYS: Slots = np.zeros(TABLE_SIZE, np.uint32)
+_NOBODYS.flags.writeable = False
+
+_ROTATING = frozenset({Scheduler.RR, Scheduler.WRR, Scheduler.LC, Scheduler.WLC})
+"""The schedulers whose tables name the backends in turn; lc and wlc take the beginning for a list of them."""
+
+
+def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
+    """Return the step that publishes a VIP's table, None where the one that is there is right."""
+    vip, vip_id = wanted.vip.vip, wanted.vip.id
+    present, made_from = held.vips.get(vip_id), held.drafts.get(vip_id)
+    before = held.tables.get(vip_id) if present is not None else None  # without its VIP it may be anybody's
+    loses_records = present is not None and present.track_always and not vip.tracks_always
+    if before is not None and made_from is not None and made_from.table == wanted.table and not loses_records:
+        return None
+    after = _after(vip, wanted.table, before, present)
+    if before is None:
+        before = _NOBODYS
+    elif np.array_equal(before, after):
+        return None
+    changed = (before ^ after) & np.uint32(0xFFFF) != 0
+    return WriteTable(vip_id, vip.key, after, before, changed & slots.is_moving(after))
+
+
+def _after(vip: Vip, source: TableSource, before: Slots | None, present: VipEntry | None) -> Slots:
+    """Return the slots once these own them, such that open connections stay where they are."""
+    owners = _owners(source)
+    steady = slots.pack(owners, np.zeros_like(owners))
+    if before is None or present is None:
+        return steady
+    if vip.key.protocol is Protocol.UDP or vip.scheduler.is_per_connection:
+        return steady  # the program looks at no previous owner: UDP moves with its slot, or all flows are recorded
+    if present.scheduler.is_per_connection:  # its slots said nothing of its connections; their records do
+        return steady if vip.tracks_always else slots.pin_all(steady)
+    if present.track_always and not vip.tracks_always:
+        before = slots.pin_all(before)
+    return slots.move(before, owners, gone=slots.named(before) - source.kept)
+
+
+def _owners(source: TableSource) -> Owners:
+    if source.scheduler in _ROTATING:
+        return rotation(source.configured, source.out, weighted=source.scheduler is Scheduler.WRR)
+    return build(source.configured, source.out)
