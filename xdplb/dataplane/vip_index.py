@@ -83,7 +83,8 @@ class Family:
         for entry, ((_, port, protocol), number) in zip(entries, found.items(), strict=False):
             entry["address"] = self.to_field(vips[number].key.address)
             entry["port"], entry["protocol"], entry["vip"] = port, protocol, values[number]
-        entries["address"][len(found) :] = [self.to_field(address) for _, address in addresses]
+        for entry, (_, address) in zip(entries[len(found) :], addresses, strict=True):
+            entry["address"] = self.to_field(address)
         return entries
 
     def _find_seeds(self, entries: NDArray[np.void], groups: int) -> tuple[list[int], NDArray[np.int64]]:
