@@ -1,0 +1,228 @@
+"""ICMP errors about what a VIP has sent: each goes to the backend that has sent it, and all others to the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from scapy.layers.inet import ICMP
+from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6Unknown
+from scapy.packet import Raw
+
+from tests.bpf import icmp_packets, packets
+from tests.bpf.balancer import Balancer, Record, backend, slot
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, SLOT_PINNED
+from xdplb.dataplane.libbpf import XDP_PASS, XDP_TX
+from xdplb.model.vip import Forward, Protocol
+
+pytestmark = pytest.mark.root
+
+VERSIONS = [4, 6]
+BACKENDS = 200
+OWNER, PREVIOUS = 1, 2
+ELSEWHERE = {4: "203.0.113.11", 6: "2001:db8:ffff::11"}
+KINDS = [(version, name) for version in VERSIONS for name in icmp_packets.ERRORS[version]]
+
+
+def error(version: int, **quoted: Any) -> bytes:
+    """Return an error about a packet of the tests' flow, but for the fields given."""
+    kind = next(iter(icmp_packets.ERRORS[version].values()))
+    return icmp_packets.error(version, kind, icmp_packets.quoted(version, **quoted))
+
+
+def stopped(balancer: Balancer) -> dict[str, int]:
+    """Return the reasons counted and how often."""
+    return {reason: count for reason, count in balancer.plane.counters().reasons.items() if count}
+
+
+def spread(balancer: Balancer, *, forward: Forward = Forward.DR) -> None:
+    """Give the slots to many backends in turn, so that another flow is on another backend."""
+    owners = np.arange(TABLE_SIZE, dtype=np.uint32) % BACKENDS + 1
+    balancer.set_up(owners, [backend(number, forward=forward) for number in range(1, BACKENDS + 1)])
+
+
+def client_packet(version: int, protocol: str, source_port: int) -> bytes:
+    """Return what the client sends in the flow that an error is about."""
+    headers = icmp_packets.internet_layer(version)
+    transport = icmp_packets.transport_layer(protocol, source_port, packets.VIP_PORT)
+    return packets.in_frame(headers / transport / Raw(b"data"))
+
+
+@pytest.mark.parametrize("length", [8, None])
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize(("version", "name"), KINDS)
+def test_goes_where_its_flow_goes(
+    balancer: Balancer, version: int, name: str, protocol: str, length: int | None
+) -> None:
+    """The whole frame, also where no more than 8 bytes of TCP are quoted, and nothing is changed in it but the MACs."""
+    spread(balancer)
+    seen = set()
+    for port in range(2000, 2040):
+        macs = balancer.send(client_packet(version, protocol, port)).packet[:12]
+        quote = icmp_packets.quoted(version, protocol=protocol, length=length, port=port)
+        frame = icmp_packets.error(version, icmp_packets.ERRORS[version][name], quote)
+        result = balancer.send(frame)
+        assert (result.verdict, result.packet) == (XDP_TX, macs + frame[12:])
+        seen.add(macs)
+    assert len(seen) > 30
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_is_counted_but_opens_nothing(balancer: Balancer, version: int) -> None:
+    balancer.set_up(slot(OWNER), [backend(OWNER)], track_always=True)
+    frame = error(version)
+    assert balancer.send(frame).verdict == XDP_TX
+    counters = balancer.plane.counters()
+    assert (counters.backends[OWNER].packets, counters.backends[OWNER].bytes) == (1, len(frame))
+    (vip,) = [vip for vip in counters.vips.values() if vip.packets]
+    assert (vip.packets, vip.bytes, vip.new_flows, vip.at_risk, vip.records) == (1, len(frame), 0, 0, 0)
+    assert balancer.plane.flow_count() == 0
+    assert stopped(balancer) == {}
+
+
+def test_goes_through_a_tunnel_with_its_own_tos(balancer: Balancer) -> None:
+    balancer.set_up(slot(OWNER), [backend(OWNER, forward=Forward.IPIP)])
+    quote = icmp_packets.quoted(4)
+    frame = icmp_packets.error(4, ICMP(type=3, code=4, nexthopmtu=1400), quote, tos=0xC0)
+    assert balancer.send(frame).packet == packets.through_ipip(frame, OWNER)
+
+
+@pytest.mark.parametrize("value", [slot(OWNER, PREVIOUS), slot(OWNER, SLOT_PINNED)])
+def test_goes_by_the_record_of_its_flow(balancer: Balancer, value: int) -> None:
+    """As a packet of the flow would; but the record is not touched by it."""
+    balancer.set_up(value, [backend(OWNER), backend(PREVIOUS), backend(3)])
+    record = Record(3, FLOW_ESTABLISHED, age=20)
+    balancer.write_record(Protocol.TCP, record)
+    frame = error(4)
+    assert balancer.send(frame).packet == packets.through_dr(frame, 3)
+    assert balancer.record(Protocol.TCP) == record
+
+
+@dataclass(frozen=True)
+class Old:
+    """What an old packet of a flow would be sent to, and so an error about it."""
+
+    shows: str
+    slots: int
+    protocol: str
+    goes_to: int
+    previous_is_usable: bool = True
+
+
+OLD = [
+    Old("a moving slot", slot(OWNER, PREVIOUS), "tcp", PREVIOUS),
+    Old("a moving slot whose previous owner is down", slot(OWNER, PREVIOUS), "tcp", OWNER, previous_is_usable=False),
+    Old("UDP, which moves with its slot", slot(OWNER, PREVIOUS), "udp", OWNER),
+    Old("a pinned slot", slot(OWNER, SLOT_PINNED), "tcp", OWNER),
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("old", OLD, ids=lambda old: old.shows)
+def test_goes_where_an_old_packet_goes(balancer: Balancer, old: Old, version: int) -> None:
+    balancer.set_up(old.slots, [backend(OWNER), backend(PREVIOUS, usable=old.previous_is_usable)])
+    frame = error(version, protocol=old.protocol)
+    assert balancer.send(frame).packet == packets.through_dr(frame, old.goes_to)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_backend_that_is_down_is_not_sent_to(balancer: Balancer, version: int) -> None:
+    balancer.set_up(slot(OWNER), [backend(OWNER, usable=False)])
+    balancer.send(error(version))
+    assert stopped(balancer) == {"drop_backend_down": 1}
+
+
+@pytest.mark.parametrize("tags", [[5], [5, 6]])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tagged(balancer: Balancer, version: int, tags: list[int]) -> None:
+    balancer.set_up(slot(OWNER), [backend(OWNER)])
+    assert balancer.send(icmp_packets.tagged(error(version), tags)).verdict == XDP_TX
+
+
+def test_options_in_the_quoted_header(balancer: Balancer) -> None:
+    balancer.set_up(slot(OWNER), [backend(OWNER)])
+    for count in (4, 40):
+        frame = error(4, options=packets.ip_options(count))
+        assert balancer.send(frame).packet == packets.through_dr(frame, OWNER)
+
+
+def test_the_first_fragment_quoted(balancer: Balancer) -> None:
+    """It has the ports."""
+    balancer.set_up(slot(OWNER), [backend(OWNER)])
+    frame = error(4, flags="MF")
+    assert balancer.send(frame).packet == packets.through_dr(frame, OWNER)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An ICMP packet that is the host's."""
+
+    shows: str
+    frame: bytes
+
+
+def about(version: int, quote: bytes, **ip: Any) -> bytes:
+    """Return an error that quotes these bytes."""
+    return icmp_packets.error(version, next(iter(icmp_packets.ERRORS[version].values())), quote, **ip)
+
+
+def rows_of(version: int) -> list[Row]:
+    """Return what is the host's in both families."""
+    whole = icmp_packets.quoted(version)
+    other = icmp_packets.quoted(10 - version)
+    cut = len(whole) - 8
+    return [
+        Row("about another port", error(version, vip_port=81)),
+        Row("7 bytes of TCP quoted", error(version, length=7)),
+        Row("nothing but the IP header quoted", error(version, length=0)),
+        Row("less than an IP header quoted", about(version, whole[: cut - 1])),
+        Row("nothing quoted", about(version, b"")),
+        Row("the other version of IP quoted", about(version, other)),
+        Row("about another address", about(version, icmp_packets.quoted(version, src=ELSEWHERE[version]))),
+        Row("to another address than it is about", about(version, whole, dst=ELSEWHERE[version])),
+        Row(
+            "to and about another address",
+            about(version, icmp_packets.quoted(version, src=ELSEWHERE[version]), dst=ELSEWHERE[version]),
+        ),
+        Row("about what the client sent", about(version, icmp_packets.quoted_of_client(version))),
+    ]
+
+
+ROWS4 = [
+    *rows_of(4),
+    Row("a later fragment quoted", error(4, frag=1)),
+    Row("a quoted header of 16 bytes", error(4, ihl=4)),
+    Row("options quoted, and less than 8 bytes behind them", error(4, options=packets.ip_options(8), length=7)),
+    Row("another protocol quoted", error(4, proto=132)),
+    Row("ICMP quoted", error(4, proto=1)),
+    Row("a fragment itself", about(4, icmp_packets.quoted(4), flags="MF")),
+    Row("the quote behind the IP length", packets.with_ip(error(4), len=20 + 8 + 20 + 7)),
+    *(
+        Row(f"ICMP type {number}", icmp_packets.error(4, ICMP(type=number), icmp_packets.quoted(4)))
+        for number in (0, 4, 5, 9, 13, 17, 40, 255)
+    ),
+]
+
+ROWS6 = [
+    *rows_of(6),
+    Row("another protocol quoted", error(6, nh=132)),
+    Row("an extension header quoted", error(6, nh=60)),
+    Row("a neighbour solicitation", icmp_packets.error(6, ICMPv6ND_NS(tgt=packets.VIP6), b"")),
+    *(
+        Row(f"ICMPv6 type {number}", icmp_packets.error(6, ICMPv6Unknown(type=number), icmp_packets.quoted(6)))
+        for number in (0, 5, 100, 127, 129, 255)
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=f"IPv{4 if row in ROWS4 else 6}: {row.shows}") for row in [*ROWS4, *ROWS6]]
+)
+def test_is_the_hosts(balancer: Balancer, row: Row) -> None:
+    balancer.set_up(slot(OWNER), [backend(OWNER)])
+    result = balancer.send(row.frame)
+    assert (result.verdict, result.packet) == (XDP_PASS, row.frame)
+    assert stopped(balancer) == {"pass_not_tcp_udp": 1}
