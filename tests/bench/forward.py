@@ -1,0 +1,184 @@
+"""`scripts/bench forward`: real frames in by one NIC of the balancer and out by another, or back by the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from statistics import median
+
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+
+from tests.bench.frames import FCS, IMIX
+from tests.bench.generator import Generator
+from tests.bench.planes import Target, new_plane, next_hop
+from tests.bench.plot import Bars, bar_chart
+from tests.bench.tables import print_table
+from tests.bench.wire import MTU, Wire, new_wire
+from xdplb.dataplane.features import Feature
+from xdplb.dataplane.libbpf import Fd, link_update
+from xdplb.dataplane.plane import VipEntry
+from xdplb.model.vip import Forward, Protocol, VipKey
+
+__all__ = ["measure_forwarding"]
+
+VIPS = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
+CLIENTS = {4: "198.18.0.0", 6: "2001:2::"}
+SMALLEST = {4: 64, 6: 66}
+"""Frames of UDP cannot be shorter: 62 bytes of headers and the checksum in IPv6."""
+FLOWS = 1 << 16
+WARM_UP = 1 << 18
+WAYS = ("onward", "back")
+IN_WORDS = {"onward": "out by another NIC", "back": "back by the same NIC"}
+MAC_SWAP = "MAC swap"
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What runs on the balancer, on what frames, and which way they leave it."""
+
+    name: str
+    program: Fd
+    way: str
+    size: str
+    frames: Sequence[bytes]
+
+
+@dataclass(slots=True)
+class _Result:
+    case: _Case
+    mpps: list[float] = field(default_factory=list)
+    sent: int = 0
+    lost: int = 0
+
+
+def measure_forwarding(*, seconds: float, rounds: int, cpus: int, svg: Path | None) -> None:
+    """Measure all cases interleaved and print the table; `svg` is where the plot goes."""
+    chosen = sorted(os.sched_getaffinity(0))[-cpus:]
+    with new_wire() as wire:
+        bench = _Bench(wire, chosen)
+        results = [_Result(case) for case in bench.cases()]
+        counts = [bench.frames_for(result.case, seconds) for result in results]
+        for _ in range(rounds):
+            for result, count in zip(results, counts, strict=True):
+                bench.run(result, count)
+    _report(results, len(chosen))
+    if svg is not None:
+        svg.write_text(_plot(results))
+
+
+class _Bench:
+    """The wire with everything on it."""
+
+    def __init__(self, wire: Wire, cpus: Sequence[int]) -> None:
+        self._wire = wire
+        self._cpus = cpus
+        self._generator = generator = Generator(wire.pin_dir)
+        plane_dir = wire.pin_dir / "xdplb"
+        plane_dir.mkdir()
+        plane = new_plane(plane_dir, frozenset({Feature.IPV6, Feature.OUTER_IPV6}))
+        self._xdplb = plane.compile_for(frozenset({Feature.IPV6, Feature.OUTER_IPV6}))
+        self._link = wire.attach("balancer", "in0", generator.programs["swap_back"])
+        self._counting = [wire.attach(host, "eth0", generator.programs["count"]) for host in ("generator", "sink")]
+        first = wire.ifindex("generator", "eth0")
+        wire.inside("generator", lambda: generator.wire.update(0, first))
+        self._nics = {"back": wire.ifindex("balancer", "in0"), "onward": wire.ifindex("balancer", "out0")}
+        wire.inside("balancer", lambda: generator.onward.update(0, self._nics["onward"]))
+        nics = self._nics.values()
+        wire.inside("balancer", lambda: [plane.maps.tx_ports.update(ifindex, ifindex) for ifindex in nics])
+        self._ports: dict[tuple[str, int, Forward], int] = {}
+        target = Target(plane)
+        for way in WAYS:
+            for version, address in VIPS.items():
+                for forward in (Forward.DR, Forward.IPIP):
+                    port = 80 + target.next_id
+                    self._ports[way, version, forward] = port
+                    key = VipKey(ip_address(address), port, Protocol.UDP)
+                    entry = VipEntry(target.next_id, key, track_always=False, hash_source=False, idle_seconds=900)
+                    target.add(entry, forward, next_hop(version, self._nics[way], mtu=MTU))
+        target.publish()
+
+    def cases(self) -> Iterator[_Case]:
+        """Yield every case."""
+        swaps = {"onward": "swap_onward", "back": "swap_back"}
+        for way in WAYS:
+            for size in ("64", "1518", "IMIX"):
+                swap = self._generator.programs[swaps[way]]
+                yield _Case(MAC_SWAP, swap, way, size, _frames(4, 9, size))
+                for version in VIPS:
+                    for forward in (Forward.DR, Forward.IPIP):
+                        frames = _frames(version, self._ports[way, version, forward], size)
+                        yield _Case(f"{forward.upper()}, IPv{version}", self._xdplb, way, size, frames)
+
+    def frames_for(self, case: _Case, seconds: float) -> int:
+        """Return how many frames a CPU sends in about so many seconds."""
+        result = _Result(case)
+        self.run(result, WARM_UP)
+        return max(WARM_UP, int(result.mpps[0] * 1e6 * seconds / len(self._cpus)))
+
+    def run(self, result: _Result, count: int) -> None:
+        """Send that many frames from each CPU and note how many arrived, and how fast."""
+        link_update(self._link, result.case.program)
+        self._generator.prepare(result.case.frames, count, FLOWS)
+        before = self._generator.arrived()
+        length = max(map(len, result.case.frames))
+        with ThreadPoolExecutor(len(self._cpus)) as pool:
+            sent = list(pool.map(lambda cpu: self._send(cpu, length, count), self._cpus))
+        arrived = self._generator.arrived() - before
+        frames = sum(part.frames for part in sent)
+        result.sent += frames
+        result.lost += frames - arrived
+        result.mpps.append(arrived / max(part.seconds for part in sent) / 1e6)
+
+    def _send(self, cpu: int, length: int, count: int):
+        def pinned():
+            os.sched_setaffinity(0, {cpu})
+            return self._generator.send(length, count)
+
+        return self._wire.inside("generator", pinned)
+
+
+def _frames(version: int, port: int, size: str) -> list[bytes]:
+    sizes = IMIX if size == "IMIX" else (int(size),)
+    return [_frame(version, port, max(bytes_, SMALLEST[version])) for bytes_ in sizes]
+
+
+def _frame(version: int, port: int, size: int) -> bytes:
+    ethernet = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01")
+    network = IP(src=CLIENTS[4], dst=VIPS[4], id=0xFFFF) if version == 4 else IPv6(src=CLIENTS[6], dst=VIPS[6])
+    head = len(ethernet / network / UDP())
+    return bytes(ethernet / network / UDP(sport=0, dport=port) / (b"\0" * (size - FCS - head)))
+
+
+def _report(results: Sequence[_Result], cpus: int) -> None:
+    by_key = {(result.case.way, result.case.name, result.case.size): result for result in results}
+    sizes = list(dict.fromkeys(result.case.size for result in results))
+    rows = []
+    for way, name in dict.fromkeys((result.case.way, result.case.name) for result in results):
+        row = [f"{name}, {IN_WORDS[way]}"]
+        for size in sizes:
+            ours, swap = (median(by_key[way, which, size].mpps) for which in (name, MAC_SWAP))
+            row += [f"{ours / cpus:.2f}", f"{ours / swap:.2f}"]
+        of_row = [by_key[way, name, size] for size in sizes]
+        rows.append([*row, f"{sum(result.lost for result in of_row):,} of {sum(result.sent for result in of_row):,}"])
+    head = [f"Mpps per core, {cpus} core{'s' * (cpus > 1)}"]
+    for size in sizes:
+        head += [size if size == "IMIX" else f"{size} bytes", "ratio"]
+    print_table([*head, "dropped"], rows)
+    print("Generator, balancer and sink share the core. Ratios are to the MAC swap on frames of that size. Frame sizes")
+    print("are those on the wire, with a checksum of 4 bytes; the least of IPv6 is 66. IMIX: 64, 594, 1518 as 7:4:1.")
+
+
+def _plot(results: Sequence[_Result]) -> str:
+    names = list(dict.fromkeys(result.case.name for result in results))
+    groups = list(dict.fromkeys((result.case.way, result.case.size) for result in results))
+    heights = {(r.case.name, r.case.way, r.case.size): median(r.mpps) for r in results}
+    bars = [Bars(name, [heights[name, way, size] for way, size in groups]) for name in names]
+    labels = [f"{size}, {way}" for way, size in groups]
+    title = "Frames forwarded on one core, with the generator and the sink on it, by size and way"
+    return bar_chart(title, "Mpps", labels, bars)
