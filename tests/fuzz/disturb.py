@@ -1,0 +1,73 @@
+"""Changes behind the packets' back: what other packets, other CPUs, the control plane and time may have done."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from tests.fuzz.mirror import Mirror
+from tests.fuzz.worlds import EPOCH, UNKNOWN_IDS
+from xdplb.model.vip import NO_LIMITS
+from xdplb.reference.config import Config
+from xdplb.reference.state import Bucket, Flow, FlowKey, FlowTable, Fragment, SourceKey
+
+__all__ = ["disturb"]
+
+SECOND = 10**9
+AGES = (0, 0, 0, 30, 120, 3600)
+FLAGS = (0, 1, 1, 1, 3, 5, 2, 7)
+
+
+def disturb(chance: random.Random, config: Config, mirror: Mirror, recent: Sequence[FlowKey], moment: int) -> None:
+    """Change something, in both; mostly the record of a flow that has just sent something."""
+    kind = chance.random()
+    if kind < 0.7 and recent:
+        _change_record(chance, config, mirror, chance.choice(recent), moment)
+    elif kind < 0.8 and mirror.state.fragments:
+        _change_fragment(chance, config, mirror, moment)
+    elif kind < 0.9:
+        mirror.put_loads({number: chance.choice([0, 0, 1, 2, 3, 1000]) for number in config.backends})
+    elif kind < 0.95 and recent:
+        _change_buckets(chance, config, mirror, chance.choice(recent), moment)
+    else:
+        mirror.put_answer_budget(chance.choice([0, moment + 5 * SECOND]))
+
+
+def _change_record(chance: random.Random, config: Config, mirror: Mirror, key: FlowKey, moment: int) -> None:
+    """Give a flow another record, or none."""
+    flow = Flow(
+        backend=_some_backend(chance, config, key.source.version),
+        epoch=_some_epoch(chance),
+        flags=chance.choice(FLAGS),
+        vip=chance.choice(list(config.vips)),
+        last_seen=max(1, moment - chance.choice(AGES) * SECOND),
+    )
+    mirror.put_flow(key, flow if chance.random() < 0.8 else None, chance.choice(list(FlowTable)))
+
+
+def _change_fragment(chance: random.Random, config: Config, mirror: Mirror, moment: int) -> None:
+    """Let the first fragment of a packet be longer ago, or have gone elsewhere."""
+    key = chance.choice(list(mirror.state.fragments))
+    age = chance.choice([0, 0, 0, 20, 40]) * SECOND
+    backend = _some_backend(chance, config, key.source.version)
+    vip = chance.choice(list(config.vips))
+    mirror.put_fragment(key, Fragment(backend, _some_epoch(chance), vip, max(1, moment - age)))
+
+
+def _change_buckets(chance: random.Random, config: Config, mirror: Mirror, key: FlowKey, moment: int) -> None:
+    """Let much, or nothing, have come in for a VIP, and from a source."""
+    limited = [vip.id for vip in config.vips.values() if vip.limits != NO_LIMITS]
+    if limited:
+        vip_id = chance.choice(limited)
+        ahead = [moment + chance.choice([-SECOND, 0, SECOND // 2, 3 * SECOND]) for _ in range(2)]
+        mirror.put_vip_bucket(vip_id, Bucket(*ahead))
+        mirror.put_source_bucket(SourceKey(key.source, vip_id), Bucket(*ahead))
+
+
+def _some_epoch(chance: random.Random) -> int:
+    return EPOCH if chance.random() < 0.85 else EPOCH + 1
+
+
+def _some_backend(chance: random.Random, config: Config, version: int) -> int:
+    own = [backend.id for backend in config.backends.values() if backend.inner_version == version]
+    return chance.choice([*own, *own, *UNKNOWN_IDS])

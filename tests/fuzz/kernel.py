@@ -1,0 +1,138 @@
+"""The program in the kernel, with maps of its own: a frame run through it as fast as Python can, and its maps as
+bytes."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_int, c_size_t, c_uint32, c_void_p
+from pathlib import Path
+
+import numpy as np
+
+from xdplb.dataplane import layout
+from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.features import Feature, Features
+from xdplb.dataplane.libbpf import call
+from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.pinned_maps import Maps
+from xdplb.dataplane.plane import Capacity
+from xdplb.reference.config import Config
+
+__all__ = ["CAPACITY", "INGRESS", "OTHER_NIC", "PROFILES", "Kernel"]
+
+CAPACITY = Capacity(vips=64, backends=255, flows=65536)
+INGRESS = 1
+"""What a test run comes in by, the loopback device; frames for it leave by XDP_TX."""
+OTHER_NIC = 2
+"""An ifindex that frames may be redirected to. It stands for the loopback device, too: no test run sends anything."""
+ROOM = 4096
+
+PROFILES: dict[str, Features] = {
+    "everything": frozenset(Feature) - {Feature.CAPTURE},
+    "nothing": frozenset(),
+    "families": frozenset({Feature.IPV6, Feature.OUTER_IPV6, Feature.VLAN}),
+    "choosing": frozenset({Feature.SCHEDULERS, Feature.QUIC, Feature.GUE}),
+    "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
+}
+"""What the program is compiled for, by a name."""
+
+STATE_MAPS = ("flows", "flows6", "probation", "probation6", "fragments", "source_buckets")
+COUNTERS = ("vip_stats", "backend_stats", "reason_stats", "vip_buckets", "answer_budget")
+
+
+class _TestRunOpts(ctypes.Structure):
+    _fields_ = [
+        ("sz", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    ]
+
+
+class Kernel:
+    """One program and its maps, in a folder of a bpffs that is its own."""
+
+    def __init__(self, folder: Path, features: Features) -> None:
+        self.features = features
+        folder.mkdir()
+        self.plane = BccPlane(Maps.create(folder, CAPACITY))
+        self._program = self.plane.compile_for(features)
+        self.plane.maps.tx_ports.update(OTHER_NIC, INGRESS)
+        self._in = ctypes.create_string_buffer(ROOM)
+        self._out = ctypes.create_string_buffer(ROOM)
+        self._options = _TestRunOpts(
+            sz=ctypes.sizeof(_TestRunOpts),
+            data_in=ctypes.addressof(self._in),
+            data_out=ctypes.addressof(self._out),
+            repeat=1,
+        )
+
+    def run(self, frame: bytes) -> tuple[int, bytes]:
+        """Return the verdict on a frame, and what became of it."""
+        options = self._options
+        ctypes.memmove(self._in, frame, len(frame))
+        options.data_size_in = len(frame)
+        options.data_size_out = ROOM
+        call("bpf_prog_test_run_opts", self._program.fileno(), ctypes.byref(options))
+        return options.retval, self._out.raw[: options.data_size_out]
+
+    def install(self, config: Config) -> None:
+        """Make this the configuration, with no state and all counters at zero."""
+        plane = self.plane
+        plane.write_vips([])
+        for name in STATE_MAPS:
+            if self.has(name):
+                found = self.map(name)
+                found.delete_batch(found.read_all()[0])
+        plane.clear_backends(sorted(plane.read_backends()))
+        plane.write_backends(list(config.backends.values()))
+        for vip_id in range(CAPACITY.vips):
+            if vip_id in config.tables:
+                plane.write_table(vip_id, config.tables[vip_id])
+            elif plane.read_table(vip_id) is not None:
+                plane.delete_table(vip_id)
+        if Feature.ACCESS in self.features:
+            plane.write_access(config.access)
+        plane.write_vips(list(config.vips.values()))
+        plane.write_loads(dict.fromkeys(config.backends, 0))
+        for name in COUNTERS:
+            found = self.map(name)
+            keys = np.arange(found.info.max_entries, dtype=np.uint32)
+            found.update_batch(keys, np.zeros((len(keys), found.value_bytes), np.uint8))
+
+    def map(self, name: str) -> BpfMap:
+        """Return a map that there is with these features."""
+        found: BpfMap = getattr(self.plane.maps, name)
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is this map with these features."""
+        return getattr(self.plane.maps, name) is not None
+
+    def contents(self, name: str) -> dict[bytes, bytes]:
+        """Return all of a hash map."""
+        keys, values = self.map(name).read_all()
+        return {key.tobytes(): value.tobytes() for key, value in zip(keys, values, strict=True)}
+
+    def sums(self, name: str) -> np.ndarray:
+        """Return a per-CPU map of 64-bit numbers, summed over the CPUs, shape (keys, fields)."""
+        found = self.map(name)
+        values = found.read_all()[1]
+        fields = found.info.value_size // 8
+        return values.view(np.uint64).reshape(len(values), -1, fields).sum(axis=1)
+
+    def loads(self) -> dict[int, int]:
+        """Return how many open flows each backend has, by id, those with none left out."""
+        flows = self.map("backend_loads").read_all()[1].view(layout.BACKEND_LOAD)["flows"].reshape(-1)
+        return {int(number): int(flows[number]) for number in np.flatnonzero(flows)}

@@ -1,0 +1,204 @@
+"""The state of both: what the maps hold, beside what the reference model remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+
+import numpy as np
+
+from tests.fuzz import codec
+from tests.fuzz.kernel import Kernel
+from xdplb.dataplane import layout
+from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.reasons import REASONS
+from xdplb.reference.state import (
+    Bucket,
+    Changes,
+    Count,
+    Flow,
+    FlowKey,
+    FlowTable,
+    Fragment,
+    FragmentKey,
+    SourceKey,
+    State,
+)
+
+__all__ = ["Mirror"]
+
+Entry = tuple[str, object, object]
+"""What it is, what the maps hold of it, what the model does."""
+
+
+class Mirror:
+    """The maps and the model's state on one CPU; what is written here is written to both."""
+
+    def __init__(self, kernel: Kernel, state: State, cpu: int) -> None:
+        self._kernel, self._cpu = kernel, cpu
+        self.state = state
+
+    # --- writing both
+
+    def put_flow(self, key: FlowKey, flow: Flow | None, table: FlowTable) -> None:
+        """Make this the record of a flow, in this table and in no other; None for no record at all."""
+        if not self._kernel.has(_table_name(FlowTable.OPEN, key.source.version)):
+            return
+        for each in FlowTable:
+            self._flow_map(each, key).delete(codec.encode_flow_key(key))
+            self._flows(each).pop(key, None)
+        if flow is not None:
+            self._flow_map(table, key).update(codec.encode_flow_key(key), codec.encode_flow(flow))
+            self._flows(table)[key] = flow
+
+    def put_fragment(self, key: FragmentKey, fragment: Fragment) -> None:
+        """Make this what is known of a packet's first fragment."""
+        self._kernel.map("fragments").update(codec.encode_fragment_key(key), codec.encode_fragment(fragment))
+        self.state.fragments[key] = fragment
+
+    def put_loads(self, loads: dict[int, int]) -> None:
+        """Make these the open flows of backends."""
+        self._kernel.plane.write_loads(loads)
+        self.state.loads.update(loads)
+
+    def put_vip_bucket(self, vip_id: int, bucket: Bucket) -> None:
+        """Make this what a VIP has taken."""
+        self._kernel.map("vip_buckets").update(vip_id, codec.encode_bucket(bucket))
+        self.state.vip_buckets[vip_id] = bucket
+
+    def put_source_bucket(self, key: SourceKey, bucket: Bucket) -> None:
+        """Make this what a source has sent to a VIP."""
+        self._kernel.map("source_buckets").update(codec.encode_source_key(key), codec.encode_bucket(bucket))
+        self.state.source_buckets[key] = bucket
+
+    def put_answer_budget(self, budget: int) -> None:
+        """Make this what the CPU has spent on answers."""
+        budgets = self._kernel.map("answer_budget")
+        budgets.update(0, np.full(budgets.value_bytes // 8, budget, np.uint64))
+        self.state.answer_budgets[self._cpu] = budget
+
+    # --- what one packet has changed
+
+    def changed(self, changes: Changes) -> Iterator[Entry]:
+        """Yield what these changes are about: as it is in the maps, and as it should be."""
+        for table, flows in ((FlowTable.OPEN, changes.flows), (FlowTable.PROBATION, changes.probation)):
+            for key, flow in flows.items():
+                yield f"{table.value} {key}", self._read_flow(table, key), flow
+        for fragment_key, fragment in changes.fragments.items():
+            yield f"{fragment_key}", self._read_fragment(fragment_key), fragment
+        for source_key, bucket in changes.source_buckets.items():
+            yield f"{source_key}", self._read_source_bucket(source_key), bucket
+        for vip_id, bucket in changes.vip_buckets.items():
+            yield f"bucket of VIP {vip_id}", self._read_vip_bucket(vip_id), bucket
+        for budget in changes.answer_budgets.values():
+            yield "answer budget", self._read_answer_budget(), budget
+
+    def adopt(self, changes: Changes) -> None:
+        """Put into `changes` what the maps hold of it."""
+        for table, flows in ((FlowTable.OPEN, changes.flows), (FlowTable.PROBATION, changes.probation)):
+            flows.update({key: self._read_flow(table, key) for key in flows})
+        for fragment_key in changes.fragments:
+            found = self._read_fragment(fragment_key)
+            if found is not None:
+                changes.fragments[fragment_key] = found
+        for source_key in changes.source_buckets:
+            changes.source_buckets[source_key] = self._read_source_bucket(source_key)
+        for vip_id in changes.vip_buckets:
+            changes.vip_buckets[vip_id] = self._read_vip_bucket(vip_id)
+        for cpu in changes.answer_budgets:
+            changes.answer_budgets[cpu] = self._read_answer_budget()
+
+    # --- all there is
+
+    def everything(self, moment: int) -> Iterator[Entry]:
+        """Yield each map, as it is and as it should be. Of times in buckets, what is over at `moment` is 0."""
+        for table in FlowTable:
+            for version in (4, 6):
+                yield from self._flow_tables(table, version)
+        fragments = self.state.fragments.items()
+        expected = {codec.encode_fragment_key(key): codec.encode_fragment(value) for key, value in fragments}
+        yield "fragments", self._kernel.contents("fragments"), expected
+        if self._kernel.has("source_buckets"):
+            yield self._all_source_buckets(moment)
+        yield self._all_vip_buckets(moment)
+        yield "answer_budget", self._read_answer_budget(), self.state.answer_budgets.get(self._cpu, 0)
+        yield "backend_loads", self._kernel.loads(), {number: load for number, load in self.state.loads.items() if load}
+        yield "counters", self._counts(), {count: value for count, value in self.state.counts.items() if value}
+
+    def new_reasons(self) -> list[str]:
+        """Return the reasons that the program has counted and the model has not."""
+        known = self.state.counts
+        sums = self._kernel.sums("reason_stats")[:, 0]
+        return [reason.name for reason in REASONS if sums[reason.number] > known["reason", reason.name, "packets"]]
+
+    def _flow_tables(self, table: FlowTable, version: int) -> Iterator[Entry]:
+        own = {key: flow for key, flow in self._flows(table).items() if key.source.version == version}
+        name = _table_name(table, version)
+        if self._kernel.has(name):
+            expected = {codec.encode_flow_key(key): codec.encode_flow(flow) for key, flow in own.items()}
+            yield name, self._kernel.contents(name), expected
+
+    def _all_source_buckets(self, moment: int) -> Entry:
+        found = {
+            key: _still_filled(codec.decode_bucket(value), moment)
+            for key, value in self._kernel.contents("source_buckets").items()
+        }
+        expected = {
+            codec.encode_source_key(key): _still_filled(bucket, moment)
+            for key, bucket in self.state.source_buckets.items()
+        }
+        return "source_buckets", found, expected
+
+    def _all_vip_buckets(self, moment: int) -> Entry:
+        values = self._kernel.map("vip_buckets").read_all()[1]
+        raw = {vip_id: value.tobytes() for vip_id, value in enumerate(values) if vip_id in self.state.vip_buckets}
+        found = {vip_id: _still_filled(codec.decode_bucket(value), moment) for vip_id, value in raw.items()}
+        expected = {vip_id: _still_filled(bucket, moment) for vip_id, bucket in self.state.vip_buckets.items()}
+        return "vip_buckets", found, expected
+
+    def _counts(self) -> dict[Count, int]:
+        found: dict[Count, int] = {}
+        kinds = (("vip", "vip_stats", layout.VIP_COUNTERS), ("backend", "backend_stats", layout.BACKEND_COUNTERS))
+        for kind, name, fields in kinds:
+            sums = self._kernel.sums(name)
+            for number, place in zip(*np.nonzero(sums), strict=True):
+                found[kind, int(number), list(fields.fields or ())[place]] = int(sums[number, place])
+        reasons = self._kernel.sums("reason_stats")[:, 0]
+        counted = [reason for reason in REASONS if reasons[reason.number]]
+        return found | {("reason", reason.name, "packets"): int(reasons[reason.number]) for reason in counted}
+
+    # --- one entry
+
+    def _flows(self, table: FlowTable) -> MutableMapping[FlowKey, Flow]:
+        return self.state.flows if table is FlowTable.OPEN else self.state.probation
+
+    def _flow_map(self, table: FlowTable, key: FlowKey) -> BpfMap:
+        return self._kernel.map(_table_name(table, key.source.version))
+
+    def _read_flow(self, table: FlowTable, key: FlowKey) -> Flow | None:
+        found = self._flow_map(table, key).lookup(codec.encode_flow_key(key))
+        return None if found is None else codec.decode_flow(found)
+
+    def _read_fragment(self, key: FragmentKey) -> Fragment | None:
+        found = self._kernel.map("fragments").lookup(codec.encode_fragment_key(key))
+        return None if found is None else codec.decode_fragment(found)
+
+    def _read_source_bucket(self, key: SourceKey) -> Bucket:
+        found = self._kernel.map("source_buckets").lookup(codec.encode_source_key(key))
+        return Bucket() if found is None else codec.decode_bucket(found)
+
+    def _read_vip_bucket(self, vip_id: int) -> Bucket:
+        return codec.decode_bucket(self._kernel.map("vip_buckets").read(vip_id))
+
+    def _read_answer_budget(self) -> int:
+        return int(np.frombuffer(self._kernel.map("answer_budget").read(0), np.uint64)[self._cpu])
+
+
+def _table_name(table: FlowTable, version: int) -> str:
+    name = "flows" if table is FlowTable.OPEN else "probation"
+    return name if version == 4 else f"{name}6"
+
+
+def _still_filled(bucket: Bucket, moment: int) -> Bucket:
+    """Return a bucket, with 0 for a time that is over: an empty bucket is as good as another."""
+    packets, flows = bucket.packets, bucket.flows
+    return Bucket(packets if packets > moment else 0, flows if flows > moment else 0)
