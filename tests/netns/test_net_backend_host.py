@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import Forward
 from xdplb.net import backend_host
-from xdplb.net.lab import VIP, Lab
+from xdplb.net.lab import VIP, VIP6, Lab
+from xdplb.net.undo_record import VipHost
 
-OTHER = IPv4Address("203.0.113.11")
+OTHER = ip_address("203.0.113.11")
+VIPS: list[VipHost] = [VIP, VIP6, ip_network("203.0.113.0/28"), ip_network("2001:db8:f::/64")]
+
+every_vip_and_forward = pytest.mark.parametrize(
+    ("vip", "forward"), [(vip, forward) for vip in VIPS for forward in Forward], ids=str
+)
 
 
 class Host:
@@ -37,21 +44,25 @@ class Host:
     def is_up(self, interface: str) -> bool:
         return interface in self.unwraps_on
 
-    def setup(self, vip: IPv4Address, forward: Forward, interface: str | None = None) -> list[str]:
+    def setup(
+        self, vip: VipHost, forward: Forward, interface: str | None = None, *, outer: int | None = None
+    ) -> list[str]:
         return self._lab.inside(
             self._name,
-            lambda: backend_host.setup(vip, forward, decap=self, state_dir=self._state_dir, interface=interface),
+            lambda: backend_host.setup(
+                vip, forward, decap=self, state_dir=self._state_dir, interface=interface, outer=outer
+            ),
         )
 
-    def wrong(self, vip: IPv4Address, forward: Forward) -> list[str]:
+    def wrong(self, vip: VipHost, forward: Forward) -> list[str]:
         """Return what `show` finds wrong."""
         findings = self._lab.inside(self._name, lambda: backend_host.show(vip, forward, decap=self))
         return [finding.text for finding in findings if not finding.good]
 
-    def undo(self, vip: IPv4Address) -> list[str]:
+    def undo(self, vip: VipHost) -> list[str]:
         return self._lab.inside(self._name, lambda: backend_host.undo(vip, decap=self, state_dir=self._state_dir))
 
-    def foretold(self, vip: IPv4Address) -> tuple[list[str], list[str]]:
+    def foretold(self, vip: VipHost) -> tuple[list[str], list[str]]:
         """Return what an undo would write and what it would leave, as sentences."""
         steps = self._lab.inside(
             self._name, lambda: backend_host.foretell_undo(vip, decap=self, state_dir=self._state_dir)
@@ -61,7 +72,8 @@ class Host:
     def picture(self) -> str:
         """Return all of the host that `setup` may touch."""
         settings = ["sh", "-c", "cd /proc/sys/net/ipv4/conf && grep -r . ."]
-        shows = (["ip", "-4", "address"], ["ip", "-4", "route", "show", "table", "all"], ["ip", "link"], settings)
+        routes = (["ip", family, "route", "show", "table", "all"] for family in ("-4", "-6"))
+        shows = (["ip", "address"], *routes, ["ip", "link"], settings)
         return "".join(self._lab.run(self._name, argv).stdout for argv in shows) + str(self.unwraps_on)
 
 
@@ -70,33 +82,35 @@ def host(lab: Lab, tmp_path: Path) -> Host:
     return Host(lab, "dr1", tmp_path)
 
 
-@pytest.mark.parametrize("forward", list(Forward))
-def test_undo_leaves_exactly_what_was_there(host: Host, forward: Forward) -> None:
+@every_vip_and_forward
+def test_undo_leaves_exactly_what_was_there(host: Host, vip: VipHost, forward: Forward) -> None:
     before = host.picture()
-    assert host.setup(VIP, forward)
+    assert host.setup(vip, forward)
     assert host.picture() != before
-    host.undo(VIP)
+    host.undo(vip)
     assert host.picture() == before
 
 
-@pytest.mark.parametrize("forward", list(Forward))
-def test_show_is_content_after_setup_and_only_then(host: Host, forward: Forward) -> None:
-    wrong = host.wrong(VIP, forward)
-    assert any(text.startswith(f"{VIP}/32 is not on lo, but should be present") for text in wrong)
-    host.setup(VIP, forward)
-    assert host.wrong(VIP, forward) == []
-    host.undo(VIP)
-    assert host.wrong(VIP, forward) == wrong
+@every_vip_and_forward
+def test_show_is_content_after_setup_and_only_then(host: Host, vip: VipHost, forward: Forward) -> None:
+    wrong = host.wrong(vip, forward)
+    assert any(", but should be present, so that this host takes packets for the VIP" in text for text in wrong)
+    host.setup(vip, forward)
+    assert host.wrong(vip, forward) == []
+    host.undo(vip)
+    assert host.wrong(vip, forward) == wrong
 
 
-@pytest.mark.parametrize("forward", list(Forward))
-def test_a_second_setup_changes_nothing_and_undo_still_knows_what_was_there(host: Host, forward: Forward) -> None:
+@every_vip_and_forward
+def test_a_second_setup_changes_nothing_and_undo_still_knows_what_was_there(
+    host: Host, vip: VipHost, forward: Forward
+) -> None:
     before = host.picture()
-    host.setup(VIP, forward)
-    assert host.setup(VIP, forward) == []
-    host.undo(VIP)
+    host.setup(vip, forward)
+    assert host.setup(vip, forward) == []
+    host.undo(vip)
     assert host.picture() == before
-    assert host.undo(VIP) == []
+    assert host.undo(vip) == []
 
 
 def test_what_two_vips_need_stays_until_the_second_is_undone(host: Host) -> None:
@@ -155,10 +169,60 @@ def test_the_host_answers_for_the_vip_and_no_arp_for_it(host: Host, lab: Lab) ->
     assert lab.run("router", asked).returncode == 0
 
 
-def test_ipip_has_clients_send_segments_that_fit_when_wrapped(host: Host, lab: Lab) -> None:
-    host.setup(VIP, Forward.IPIP)
+def test_an_address_of_ipv6_on_lo_is_not_told_to_the_segment(host: Host, lab: Lab) -> None:
+    lab.configure("router", "route replace 2001:db8:f::/64 dev segment")
+    host.setup(VIP6, Forward.DR)
+    asked = ["ping", "-c", "1", "-W", "1", str(VIP6)]
+    assert lab.run("router", asked, check=False).returncode
+    lab.configure("router", f"route replace {VIP6} via 2001:db8::11")
+    assert lab.run("router", asked).returncode == 0
+
+
+@pytest.mark.parametrize("vip", [ip_network("203.0.113.0/28"), ip_network("2001:db8:f::/64")], ids=str)
+def test_the_host_answers_for_a_whole_prefix_and_tells_nobody(host: Host, lab: Lab, vip: VipHost) -> None:
+    router, gateway = ("203.0.113.0/24", "10.0.0.11") if vip.version == 4 else ("2001:db8:f::/64", "2001:db8::11")
+    asked = ["ping", "-c", "1", "-W", "1", "203.0.113.7" if vip.version == 4 else "2001:db8:f::7:7"]
+    lab.configure("router", f"route replace {router} dev segment")
+    host.setup(vip, Forward.DR)
+    assert lab.run("router", asked, check=False).returncode
+    lab.configure("router", f"route replace {router} via {gateway}")
+    assert lab.run("router", asked).returncode == 0
+
+
+def test_no_connection_of_the_host_begins_with_an_address_of_ipv6_on_lo(host: Host, lab: Lab) -> None:
+    lab.configure("dr1", "address del 2001:db8::11/64 dev eth0", "address add fd00::11/64 dev eth0")
+    host.setup(VIP6, Forward.DR)
+    assert "src fd00::11" in lab.run("dr1", ["ip", "route", "get", "2001:db8:c::2"]).stdout
+
+
+LARGEST = {
+    (VIP, Forward.IPIP, 4): 1440,
+    (VIP, Forward.IPIP, 6): 1420,
+    (VIP, Forward.GUE, 4): 1432,
+    (VIP, Forward.GUE, 6): 1412,
+    (VIP6, Forward.IPIP, 4): 1420,
+    (VIP6, Forward.IPIP, 6): 1400,
+    (VIP6, Forward.GUE, 4): 1412,
+    (VIP6, Forward.GUE, 6): 1392,
+}
+
+
+@pytest.mark.parametrize("way", LARGEST, ids=str)
+def test_clients_are_had_to_send_segments_that_fit_when_wrapped(
+    host: Host, lab: Lab, way: tuple[IPAddress, Forward, int]
+) -> None:
+    vip, forward, outer = way
+    host.setup(vip, forward, outer=outer)
     assert host.unwraps_on == {"eth0"}
-    assert "advmss 1440" in lab.run("dr1", ["ip", "route", "show", "default"]).stdout
+    shown = lab.run("dr1", ["ip", f"-{vip.version}", "route", "show", "default"]).stdout
+    assert f"advmss {LARGEST[way]}" in shown
+
+
+def test_a_default_route_that_a_router_announces_is_left_to_it(host: Host, lab: Lab) -> None:
+    lab.configure("dr1", "route del ::/0", "route add ::/0 via fe80::1 dev eth0 proto ra")
+    before = lab.run("dr1", ["ip", "-6", "route", "show", "default"]).stdout
+    host.setup(VIP6, Forward.IPIP)
+    assert lab.run("dr1", ["ip", "-6", "route", "show", "default"]).stdout == before
 
 
 def test_rp_filter_is_loosened_where_answers_leave_by_another_nic(lab: Lab, tmp_path: Path) -> None:
@@ -177,8 +241,14 @@ def test_a_vip_on_a_nic_is_refused(host: Host, lab: Lab) -> None:
         host.setup(VIP, Forward.DR)
 
 
+def test_an_address_of_ipv6_on_a_nic_is_refused(host: Host, lab: Lab) -> None:
+    lab.configure("dr1", f"address add {VIP6}/128 dev eth0")
+    with pytest.raises(ConflictError, match=f"{VIP6} is on eth0, where it answers neighbour discovery"):
+        host.setup(VIP6, Forward.DR)
+
+
 def test_without_a_default_route_the_nic_must_be_named(host: Host, lab: Lab) -> None:
-    lab.configure("dr1", "route del default")
+    lab.configure("dr1", "route del default", "route del ::/0")
     with pytest.raises(PlatformError, match="--interface"):
         host.setup(VIP, Forward.DR)
     assert host.setup(VIP, Forward.DR, interface="eth0")

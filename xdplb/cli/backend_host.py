@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from xdplb.model.address import parse_address
-from xdplb.model.vip import Forward, VipKey
+from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.errors import InvalidError
+from xdplb.model.vip import Forward, Protocol, VipKey
 
 from .changes import tell_dry_run
 from .decap import HostDecap
@@ -28,9 +28,13 @@ __all__ = ["command"]
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
-def _vip_address(text: str) -> IPv4Address:
-    """Return the address of a VIP; on its backend's host that is all that counts."""
-    return VipKey.parse(text).address if ":" in text or "/" in text else parse_address(text)
+def _vip_address(text: str) -> IPAddress | IPNetwork:
+    """Return the address or the prefix of a VIP; on its backend's host that is all that counts."""
+    try:
+        key = VipKey.parse(text)
+    except InvalidError:
+        key = VipKey.of(text, 0, Protocol.BOTH)
+    return key.address if key.is_one_address else key.network
 
 
 def _host_options(function: _Command) -> _Command:
@@ -38,8 +42,13 @@ def _host_options(function: _Command) -> _Command:
     for option in (
         click.option("--interface", metavar="IFACE", help="The NIC they come in by. Default: the default route's."),
         click.option(
+            "--outer",
+            type=click.Choice(["ipv4", "ipv6"]),
+            help="The family of the address that the balancer sends to, for ipip and gue. Default: the VIP's.",
+        ),
+        click.option(
             "--forward",
-            type=click.Choice(["dr", "ipip"]),
+            type=click.Choice(list(Forward)),
             default="dr",
             show_default=True,
             help="How the balancer forwards to it.",
@@ -68,7 +77,8 @@ def command() -> None:
     epilog="""\b
 Examples:
   sudo xdplb backend-host setup 203.0.113.10:443/tcp
-  sudo xdplb backend-host setup 203.0.113.10 --forward ipip --interface eth0"""
+  sudo xdplb backend-host setup 203.0.113.10 --forward ipip --interface eth0
+  sudo xdplb backend-host setup 2001:db8::10 --forward gue --outer ipv4"""
 )
 @_host_options
 @_state_dir_option
@@ -77,8 +87,9 @@ Examples:
 @local_output_option
 def setup(
     *,
-    vip: IPv4Address,
+    vip: IPAddress | IPNetwork,
     forward: str,
+    outer: str | None,
     interface: str | None,
     state_dir: Path,
     pin_dir: Path,
@@ -90,12 +101,14 @@ def setup(
 
     decap = HostDecap(pin_dir)
     if dry_run:
-        findings = backend_host.show(vip, Forward(forward), decap=decap, interface=interface)
+        findings = backend_host.show(vip, Forward(forward), decap=decap, interface=interface, outer=_version(outer))
         tell_dry_run([finding.text for finding in findings if not finding.good], as_json=as_json)
         return
     require_privileges("changing this host's network settings")
     _must_be_there(interface)
-    changed = backend_host.setup(vip, Forward(forward), decap=decap, state_dir=state_dir, interface=interface)
+    changed = backend_host.setup(
+        vip, Forward(forward), decap=decap, state_dir=state_dir, interface=interface, outer=_version(outer)
+    )
     _tell("changed", changed, f"nothing to change: this host is ready for {vip}", as_json)
 
 
@@ -106,12 +119,22 @@ def setup(
 @_host_options
 @pin_dir_option
 @local_output_option
-def show(*, vip: IPv4Address, forward: str, interface: str | None, pin_dir: Path, as_json: bool) -> int:
+def show(
+    *,
+    vip: IPAddress | IPNetwork,
+    forward: str,
+    outer: str | None,
+    interface: str | None,
+    pin_dir: Path,
+    as_json: bool,
+) -> int:
     """Show what a VIP needs of this host and whether it is so; exit 1 when something is not."""
     from xdplb.net import backend_host
 
     _must_be_there(interface)
-    findings = backend_host.show(vip, Forward(forward), decap=HostDecap(pin_dir), interface=interface)
+    findings = backend_host.show(
+        vip, Forward(forward), decap=HostDecap(pin_dir), interface=interface, outer=_version(outer)
+    )
     ready = all(finding.good for finding in findings)
     if as_json:
         print_json({"ok": ready, "findings": [asdict(finding) for finding in findings]})
@@ -128,7 +151,7 @@ def show(*, vip: IPv4Address, forward: str, interface: str | None, pin_dir: Path
 @pin_dir_option
 @dry_run_option
 @local_output_option
-def undo(*, vip: IPv4Address, state_dir: Path, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
+def undo(*, vip: IPAddress | IPNetwork, state_dir: Path, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
     """Put back what `setup` changed for a VIP and no other VIP needs."""
     from xdplb.net import backend_host
 
@@ -139,6 +162,11 @@ def undo(*, vip: IPv4Address, state_dir: Path, pin_dir: Path, dry_run: bool, as_
     require_privileges("changing this host's network settings")
     undone = backend_host.undo(vip, decap=decap, state_dir=state_dir)
     _tell("undone", undone, f"nothing to put back for {vip}", as_json)
+
+
+def _version(family: str | None) -> int | None:
+    """Return 4 or 6 of `ipv4` or `ipv6`."""
+    return None if family is None else int(family[-1])
 
 
 def _must_be_there(interface: str | None) -> None:

@@ -1,13 +1,12 @@
-"""`xdplb decap`: unwrap IPIP on a backend whose kernel has no tunnel module."""
+"""`xdplb decap`: unwrap IPIP and GUE on a backend whose kernel has no tunnel modules."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import click
 
-from xdplb.model.address import parse_address
+from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.errors import PlatformError
 
 from .changes import tell_dry_run
@@ -53,31 +52,32 @@ class HostDecap:
         return any(found.interface == interface for found in attachments(self._pin_dir / DECAP))
 
 
-def _host_addresses() -> frozenset[IPv4Address]:
+def _host_addresses() -> frozenset[IPAddress]:
     """Return the addresses of this host's NICs; those on lo are VIPs, which no outer header names."""
     from xdplb.net.links import addresses, names
 
-    found = frozenset(address.ip for name in names() if name != "lo" for address in addresses(name))
+    everything = {address.ip for name in names() if name != "lo" for address in addresses(name)}
+    found = frozenset(address for address in everything if address.version == 4 or not address.is_link_local)
     if not found:
-        raise PlatformError("this host's NICs have no IPv4 address", hint="ip address add ADDRESS/PREFIX dev IFACE")
+        raise PlatformError("this host's NICs have no IP address", hint="ip address add ADDRESS/PREFIX dev IFACE")
     return found
 
 
-def _address(text: str) -> IPv4Address:
+def _address(text: str) -> IPAddress:
     return parse_address(text)
 
 
-@click.group(cls=Group, name="decap", short_help="On a backend: unwrap IPIP without a kernel module.")
+@click.group(cls=Group, name="decap", short_help="On a backend: unwrap IPIP and GUE without a kernel module.")
 def command() -> None:
-    """Unwrap IPIP on a backend, in XDP, where its kernel has no ipip module."""
+    """Unwrap IPIP and GUE, of IPv4 and IPv6, on a backend, in XDP, where its kernel has no tunnel modules."""
 
 
 @command.command(
-    short_help="Unwrap IPIP on a NIC.",
+    short_help="Unwrap IPIP and GUE on a NIC.",
     epilog="""\b
 Examples:
   sudo xdplb decap up eth0
-  sudo xdplb decap up eth0 --address 10.0.0.11""",
+  sudo xdplb decap up eth0 --address 10.0.0.11 --address 2001:db8::11""",
 )
 @click.argument("interface", metavar="IFACE")
 @click.option(
@@ -93,13 +93,13 @@ Examples:
 @dry_run_option
 @local_output_option
 def up(
-    *, interface: str, addresses: tuple[IPv4Address, ...], mode: str, pin_dir: Path, dry_run: bool, as_json: bool
+    *, interface: str, addresses: tuple[IPAddress, ...], mode: str, pin_dir: Path, dry_run: bool, as_json: bool
 ) -> None:
     """Attach the decapsulating program to a NIC; it stays until `decap down`."""
     require_privileges("attaching to a NIC")
     already = HostDecap(pin_dir).is_up(interface)
     if dry_run:
-        tell_dry_run([] if already else [f"IPIP is unwrapped on {interface}"], as_json=as_json)
+        tell_dry_run([] if already else [f"IPIP and GUE are unwrapped on {interface}"], as_json=as_json)
         return
     from xdplb.dataplane.single import decap_up
 
@@ -107,10 +107,10 @@ def up(
     if as_json:
         print_json({"interface": interface, "mode": attached.mode})
         return
-    note(f"IPIP is unwrapped on {interface} ({attached.mode} mode)" + (" already" if already else ""))
+    note(f"IPIP and GUE are unwrapped on {interface} ({attached.mode} mode)" + (" already" if already else ""))
 
 
-@command.command(short_help="Unwrap it no more.", epilog="\b\nExamples:\n  sudo xdplb decap down eth0")
+@command.command(short_help="Unwrap them no more.", epilog="\b\nExamples:\n  sudo xdplb decap down eth0")
 @click.argument("interface", metavar="IFACE")
 @pin_dir_option
 @dry_run_option
@@ -120,7 +120,7 @@ def down(*, interface: str, pin_dir: Path, dry_run: bool, as_json: bool) -> None
     require_privileges("detaching from a NIC")
     if dry_run:
         is_up = HostDecap(pin_dir).is_up(interface)
-        tell_dry_run([f"IPIP is no longer unwrapped on {interface}"] if is_up else [], as_json=as_json)
+        tell_dry_run([f"IPIP and GUE are no longer unwrapped on {interface}"] if is_up else [], as_json=as_json)
         return
     from xdplb.dataplane.single import decap_down
 
@@ -131,4 +131,4 @@ def down(*, interface: str, pin_dir: Path, dry_run: bool, as_json: bool) -> None
     for what in removed:
         note(f"removed: {what}")
     if not removed:
-        note(f"nothing to remove: IPIP is not unwrapped on {interface}")
+        note(f"nothing to remove: IPIP and GUE are not unwrapped on {interface}")

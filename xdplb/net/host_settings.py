@@ -5,34 +5,22 @@ A setting's value is text; `key` is enough to make the same setting again (`from
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Protocol
 
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.errors import PlatformError
 
 from . import links
+from .ip_command import ip
+from .tunnel_settings import Decap, DecapSetting, GuePort, LinkUp, TunnelMode
 
-__all__ = [
-    "ABSENT",
-    "DOWN",
-    "PRESENT",
-    "UP",
-    "Decap",
-    "DecapSetting",
-    "DefaultRoute",
-    "LinkUp",
-    "Loopback",
-    "Setting",
-    "Sysctl",
-    "from_key",
-]
+__all__ = ["ABSENT", "PRESENT", "DefaultRoute", "LocalPrefix", "Loopback", "Setting", "Sysctl", "from_key"]
 
 PRESENT, ABSENT = "present", "absent"
-UP, DOWN = "up", "down"
 _CONF = Path("/proc/sys/net/ipv4/conf")
 
 
@@ -54,26 +42,6 @@ class Setting(Protocol):
 
     def sentence(self, value: str) -> str:
         """Say that it has this value."""
-        ...
-
-
-class Decap(Protocol):
-    """Whatever unwraps IPIP on a NIC where the kernel has no tunnel for it."""
-
-    def require(self) -> None:
-        """Raise PlatformError, with what to do, where this host lacks what `up` needs."""
-        ...
-
-    def up(self, interface: str) -> None:
-        """Start to unwrap on this NIC; no error where it does already."""
-        ...
-
-    def down(self, interface: str) -> None:
-        """Stop; no error where it does not."""
-        ...
-
-    def is_up(self, interface: str) -> bool:
-        """Return whether it unwraps on this NIC."""
         ...
 
 
@@ -114,9 +82,12 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Loopback:
-    """Whether a VIP's address is on lo, as a /32."""
+    """Whether a VIP's address is on lo, alone.
 
-    address: IPv4Address
+    One of IPv6 is deprecated from the start: it answers, and no connection of this host's own begins with it.
+    """
+
+    address: IPAddress
 
     @property
     def key(self) -> str:
@@ -129,109 +100,93 @@ class Loopback:
 
     def write(self, value: str) -> None:
         """Add it or take it away."""
-        _ip("address", "add" if value == PRESENT else "del", f"{self.address}/32", "dev", "lo")
+        lifetime = ["preferred_lft", "0"] if value == PRESENT and self.address.version == 6 else []
+        verb = "add" if value == PRESENT else "del"
+        ip("address", verb, self._text, "dev", "lo", *lifetime, version=self.address.version)
 
     def sentence(self, value: str) -> str:
         """Say whether it is there."""
-        return f"{self.address}/32 is {'' if value == PRESENT else 'not '}on lo"
+        return f"{self._text} is {'' if value == PRESENT else 'not '}on lo"
+
+    @property
+    def _text(self) -> str:
+        return f"{self.address}/{self.address.max_prefixlen}"
 
 
 @dataclass(frozen=True, slots=True)
-class LinkUp:
-    """Whether an interface is up."""
+class LocalPrefix:
+    """Whether all addresses of a prefix are this host's, by a route of type local."""
 
-    name: str
+    network: IPNetwork
 
     @property
     def key(self) -> str:
-        """Such as `link tunl0`."""
-        return f"link {self.name}"
+        """Such as `local-prefix 203.0.113.0/24`."""
+        return f"local-prefix {self.network}"
 
     def read(self) -> str:
-        """Return UP or DOWN."""
-        return UP if links.link(self.name).up else DOWN
+        """Return PRESENT or ABSENT."""
+        found = self._ip("show", "table", "local", "exact", str(self.network))
+        return PRESENT if found.split()[:2] == ["local", str(self.network)] else ABSENT
 
     def write(self, value: str) -> None:
-        """Set it up or down."""
-        _ip("link", "set", self.name, value)
+        """Add it or take it away."""
+        self._ip("add" if value == PRESENT else "del", "local", str(self.network), "dev", "lo", "table", "local")
 
     def sentence(self, value: str) -> str:
-        """Say whether it is up."""
-        return f"{self.name} is {value}"
+        """Say whether they are."""
+        return f"the addresses of {self.network} are {'' if value == PRESENT else 'not '}this host's"
+
+    def _ip(self, *arguments: str) -> str:
+        return ip("route", *arguments, version=self.network.version)
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
-    """The default route of the main table, in iproute2's words, which it takes back as they are."""
+    """The default route of a family's main table, in iproute2's words, which it takes back as they are."""
+
+    version: int = 4
 
     def read(self) -> str:
-        """Return the preferred one; empty where there is none."""
-        return next(iter(_ip("-oneline", "route", "show", "default").splitlines()), "").strip()
+        """Return the preferred one, with `advmss` last, wherever the kernel shows it; empty where there is none."""
+        shown = ip("-oneline", "route", "show", "default", version=self.version)
+        words = next(iter(shown.splitlines()), "").split()
+        if "advmss" in words:
+            at = words.index("advmss")
+            words = words[:at] + words[at + 2 :] + words[at : at + 2]
+        return " ".join(words)
 
     @property
     def key(self) -> str:
-        """There is one."""
-        return "default-route"
+        """There is one for each family."""
+        return "default-route" if self.version == 4 else "default-route6"
 
     def write(self, value: str) -> None:
         """Change it in place."""
-        _ip("route", "change", *value.split())
+        ip("route", "change", *value.split(), version=self.version)
 
     def sentence(self, value: str) -> str:
         """Show it."""
-        return f"the default route is `{value}`"
+        return f"the default route{' of IPv6' if self.version == 6 else ''} is `{value}`"
 
 
-@dataclass(frozen=True, slots=True)
-class DecapSetting:
-    """Whether xdplb's own program unwraps IPIP on a NIC."""
-
-    interface: str
-    decap: Decap
-
-    @property
-    def key(self) -> str:
-        """Such as `decap eth0`."""
-        return f"decap {self.interface}"
-
-    def read(self) -> str:
-        """Return UP or DOWN."""
-        return UP if self.decap.is_up(self.interface) else DOWN
-
-    def write(self, value: str) -> None:
-        """Attach or detach the program."""
-        if value == UP:
-            self.decap.up(self.interface)
-        else:
-            self.decap.down(self.interface)
-
-    def sentence(self, value: str) -> str:
-        """Say whether it does."""
-        return f"xdplb {'unwraps' if value == UP else 'does not unwrap'} IPIP on {self.interface}"
+_MAKERS: dict[str, Callable[..., Setting]] = {
+    "sysctl": Sysctl,
+    "loopback": lambda address: Loopback(ip_address(address)),
+    "local-prefix": lambda network: LocalPrefix(ip_network(network)),
+    "default-route": DefaultRoute,
+    "default-route6": lambda: DefaultRoute(6),
+    "link": LinkUp,
+    "tunnel-mode": TunnelMode,
+    "gue": lambda version: GuePort(int(version)),
+}
 
 
 def from_key(key: str, decap: Decap) -> Setting:
     """Return the setting that `key` names."""
-    match key.split():
-        case ["sysctl", interface, name]:
-            return Sysctl(interface, name)
-        case ["loopback", address]:
-            return Loopback(IPv4Address(address))
-        case ["link", name]:
-            return LinkUp(name)
-        case ["decap", interface]:
-            return DecapSetting(interface, decap)
-        case ["default-route"]:
-            return DefaultRoute()
-    raise PlatformError(f"the record names a setting that this version does not know: {key}")
-
-
-def _ip(*arguments: str) -> str:
-    command: Sequence[str] = ("ip", "-4", *arguments)
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise PlatformError("there is no `ip` command", hint="apt-get install iproute2") from None
-    if result.returncode:
-        raise PlatformError(f"`{' '.join(command)}` failed: {result.stderr.strip()}", hint="this needs root")
-    return result.stdout
+    kind, *words = key.split()
+    if kind == "decap":
+        return DecapSetting(words[0], decap)
+    if kind not in _MAKERS:
+        raise PlatformError(f"the record names a setting that this version does not know: {key}")
+    return _MAKERS[kind](*words)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from ipaddress import IPv4Address
 from pathlib import Path
 
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.errors import PlatformError
 
-__all__ = ["Change", "UndoRecord"]
+__all__ = ["Change", "UndoRecord", "VipHost"]
+
+VipHost = IPAddress | IPNetwork
+"""What of a VIP concerns the hosts of its backends: its address, or all of its prefix."""
 
 
 @dataclass(slots=True)
@@ -38,11 +41,11 @@ class UndoRecord:
                 hint="it says what to undo on this host: put it right, or remove it and undo by hand",
             ) from error
 
-    def of(self, vip: IPv4Address) -> list[Change]:
+    def of(self, vip: VipHost) -> list[Change]:
         """Return the changes this VIP needs, newest first: the order to undo them in."""
         return [change for change in reversed(self._changes) if str(vip) in change.vips]
 
-    def note(self, vip: IPv4Address, key: str, before: str, after: str) -> None:
+    def note(self, vip: VipHost, key: str, before: str, after: str) -> None:
         """Note a change that is about to be made; what was there before the first one is what counts."""
         change = next((found for found in self._changes if found.key == key), None)
         if change is None:
@@ -53,14 +56,14 @@ class UndoRecord:
             change.vips.append(str(vip))
         self._write()
 
-    def share(self, vip: IPv4Address, key: str) -> None:
+    def share(self, vip: VipHost, key: str) -> None:
         """Note that this VIP too needs a setting as it is, if it was us who made it so."""
         for change in self._changes:
             if change.key == key and str(vip) not in change.vips:
                 change.vips.append(str(vip))
                 self._write()
 
-    def forget(self, vip: IPv4Address, change: Change) -> None:
+    def forget(self, vip: VipHost, change: Change) -> None:
         """Note that this VIP no longer needs a change; it goes with the last one."""
         change.vips.remove(str(vip))
         if not change.vips:

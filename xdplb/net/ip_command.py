@@ -1,0 +1,30 @@
+"""iproute2's `ip`, for what is set up once and shown to people in its words."""
+
+from __future__ import annotations
+
+import subprocess
+
+from xdplb.model.errors import PlatformError
+
+__all__ = ["ip", "succeeds"]
+
+
+def ip(*arguments: str, version: int = 4) -> str:
+    """Return what `ip -4` or `ip -6` prints. Raises PlatformError with its own words."""
+    result = _run(arguments, version)
+    if result.returncode:
+        raise PlatformError(f"`{' '.join(result.args)}` failed: {result.stderr.strip()}", hint="this needs root")
+    return result.stdout
+
+
+def succeeds(*arguments: str, version: int = 4) -> bool:
+    """Return whether the command does what it is asked. Raises PlatformError where there is no `ip`."""
+    return not _run(arguments, version).returncode
+
+
+def _run(arguments: tuple[str, ...], version: int) -> subprocess.CompletedProcess[str]:
+    command = ("ip", f"-{version}", *arguments)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise PlatformError("there is no `ip` command", hint="apt-get install iproute2") from None
