@@ -59,9 +59,6 @@ class FakeNextHops:
     def lookup(self, address: IPAddress) -> Resolution:
         return self._answers.get(address) or Resolution(next_hop(address))
 
-    def vlan_nics(self) -> frozenset[str]:
-        return frozenset()
-
     def set(self, address: str, resolution: Resolution | None) -> None:
         """Make `address` resolve to this from now on (None: on the segment), and tell whoever listens."""
         key = ip_address(address)

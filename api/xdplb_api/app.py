@@ -9,13 +9,13 @@ from xdplb.control.manager import Manager
 from . import openapi, problems
 from .deps import json_only, known_query
 from .middleware import BodyLimit, InternalErrors
-from .routes import backends, dataplane, drain, health, health_check, stats, vips
+from .routes import access, backends, dataplane, drain, health, health_check, stats, vips
 from .routes import version as version_route
 
 __all__ = ["create_app"]
 
-LARGEST_BODY = 8 << 20
-"""Bytes. The largest set of backends there is room for takes about half of it."""
+LARGEST_BODY = 48 << 20
+"""Bytes. The longest access list takes about half of it, the largest set of backends a tenth."""
 
 
 def create_app(manager: Manager, *, version: str) -> FastAPI:
@@ -45,6 +45,7 @@ def _add_routes(app: FastAPI) -> None:
         drain.router,
         backends.router,
         health_check.router,
+        access.router,
         stats.router,
         vips.router,
         dataplane.router,

@@ -28,11 +28,12 @@ ManagerOf = Annotated[Manager, Depends(_manager)]
 VipRef = Annotated[
     str,
     Path(
-        description="The VIP: `ADDRESS:PORT:PROTOCOL`, `ADDRESS:PORT%2FPROTOCOL` or its name.",
+        description="The VIP: `ADDRESS:PORT:PROTOCOL` or its name. An IPv6 address stands in brackets, a prefix is "
+        "written `203.0.113.0_24`, a range of ports `8000-8999`, all ports `0`.",
         examples=["203.0.113.10:443:tcp"],
     ),
 ]
-AddressRef = Annotated[str, Path(description="The backend's IPv4 address.", examples=["10.0.0.11"])]
+AddressRef = Annotated[str, Path(description="The backend's address.", examples=["10.0.0.11"])]
 DryRunFlag = Annotated[bool, Query(description="Only say what would change (200), after all checks. Changes nothing.")]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import TypeAdapter
 
+from xdplb.model.backend import SERVER_ID_HINT, SERVER_ID_PATTERN
 from xdplb.model.health import PATH_HINT, PATH_PATTERN
 from xdplb.model.vip import NAME_HINT, NAME_PATTERN
 
@@ -20,7 +21,7 @@ Schema = Mapping[str, Any]
 
 _NOTHING: Schema = {}
 _SEE_ALL = "see /openapi.json for what it takes"
-_PATTERNS = {NAME_PATTERN: NAME_HINT, PATH_PATTERN: PATH_HINT}
+_PATTERNS = {NAME_PATTERN: NAME_HINT, PATH_PATTERN: PATH_HINT, SERVER_ID_PATTERN: SERVER_ID_HINT}
 
 
 def body_schema(request: Request) -> Schema:
@@ -86,8 +87,10 @@ def _value_hint(schema: Schema, root: Schema) -> str:
             hint = f"give a number{_range(schema)}"
         case {"pattern": pattern} if pattern in _PATTERNS:
             hint = _PATTERNS[pattern]
-        case {"format": "ipv4", "examples": [example, *_]}:
-            hint = f"give an IPv4 address in quotes, such as {json.dumps(example)}"
+        case {"format": "ip", "examples": [example, *_]}:
+            hint = f"give an IP address in quotes, such as {json.dumps(example)}"
+        case {"format": "ip-or-prefix", "examples": [example, *_]}:
+            hint = f"give an IP address or a prefix in quotes, such as {json.dumps(example)}"
         case {"type": "array", "items": items}:
             hint = f"give an array of {_count(schema)}; for each: {_value_hint(_plain(items, root), root)}"
         case {"type": "object", "properties": properties}:

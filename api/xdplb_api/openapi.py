@@ -28,6 +28,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "backends", "description": "The hosts that answer for a VIP."},
     {"name": "drain", "description": "Taking a backend out without cutting a connection."},
     {"name": "health checks", "description": "What decides which backends are used."},
+    {"name": "access", "description": "Which sources a VIP takes packets from."},
     {"name": "stats", "description": "Counters. They only grow while what they count is there."},
     {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the whole."},
     {"name": "health", "description": "For whatever supervises the daemon."},

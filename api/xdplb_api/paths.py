@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from starlette.convertors import Convertor, register_url_convertor
 
-__all__ = ["BACKEND", "BACKENDS", "DRAIN", "HEALTH_CHECK", "VIP", "VIPS", "VIP_STATS"]
+__all__ = ["ACCESS", "BACKEND", "BACKENDS", "DRAIN", "HEALTH_CHECK", "VIP", "VIPS", "VIP_STATS"]
 
 
 class _VipConvertor(Convertor[str]):
-    """A name or `ADDRESS:PORT:PROTOCOL`; `ADDRESS:PORT/PROTOCOL` as well, since %2F is decoded before routing."""
+    """A name or `ADDRESS:PORT:PROTOCOL`; with slashes in prefix and protocol as well, since %2F is decoded first."""
 
-    regex = r"[^/]+:[0-9]*/[^/]+|[^/]+"
+    regex = r"[^/]+(?:/[0-9]+\]?)?:[0-9-]*[:/][^/]+|[^/]+"
 
     def convert(self, value: str) -> str:
         return value
@@ -27,4 +27,5 @@ BACKENDS = f"{VIP}/backends"
 BACKEND = f"{BACKENDS}/{{address}}"
 DRAIN = f"{BACKEND}/drain"
 HEALTH_CHECK = f"{VIP}/health-check"
+ACCESS = f"{VIP}/access"
 VIP_STATS = f"{VIP}/stats"

@@ -31,7 +31,7 @@ def options_in(folder: Path) -> DaemonOptions:
 def parts_in(folder: Path) -> Parts:
     """Return the stand-ins."""
     return Parts(
-        load=lambda options: FakePlane(options.capacity or Capacity()),
+        load=lambda options, _features: FakePlane(options.capacity or Capacity()),
         next_hops=FakeNextHops,
         checker=FakeHealth,
         run_dir=folder / "run",

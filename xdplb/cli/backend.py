@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from xdplb.model.vip import Forward
+
 from .changes import Change, changing
 from .client import Client, backend_path, vip_path
 from .groups import Group
@@ -18,6 +20,7 @@ __all__ = ["command"]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
+_FORWARDS = [forward.value for forward in Forward]
 _QUIET_SECONDS = 10.0
 
 _COLUMNS = [
@@ -47,11 +50,14 @@ def _backend_arguments(function: _Command) -> _Command:
     epilog="""\b
 Examples:
   xdplb backend add 203.0.113.10:443/tcp 10.0.0.11
-  xdplb backend add web 10.0.0.12 --weight 2 --forward ipip"""
+  xdplb backend add web 10.0.0.12 --weight 2 --forward ipip
+  xdplb backend add '[2001:db8::10]:443/udp' 2001:db8:1::11 --forward gue --quic-server-id 00a7"""
 )
 @_backend_arguments
 @click.option("--weight", type=int, default=1, show_default=True, help="Its part of the new connections; 0 takes none.")
-@click.option("--forward", type=click.Choice(["dr", "ipip"]), help="How packets reach it, if not as its VIP says.")
+@click.option(
+    "--forward", type=click.Choice(["dr", "ipip", "gue"]), help="How packets reach it, if not as its VIP says."
+)
 @click.option(
     "--admin-state",
     type=click.Choice(["ready", "maint"]),
@@ -59,12 +65,13 @@ Examples:
     show_default=True,
     help="maint: add it, but send it nothing yet.",
 )
+@click.option(
+    "--quic-server-id", metavar="HEX", help="The server ID in the QUIC connection IDs it gives out, such as 00a7."
+)
 @changing()
-def add(change: Change, /, *, vip: str, address: str, weight: int, forward: str | None, admin_state: str) -> None:
+def add(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     """Add a backend. Where its VIP has a health check, it serves from its first passes on."""
-    body: dict[str, Any] = {"address": address, "weight": weight, "admin_state": admin_state}
-    if forward is not None:
-        body["forward"] = forward
+    body = {"address": address, **{name: value for name, value in given.items() if value is not None}}
     change.create(vip_path(vip, "backends"), body, f"backend {address} of {vip}")
 
 
@@ -78,20 +85,29 @@ Examples:
 )
 @_backend_arguments
 @click.option("--weight", type=int, help="Its part of the new connections; 0 takes none and keeps the open ones.")
-@click.option("--forward", type=click.Choice(["dr", "ipip", "vip"]), help="How packets reach it; vip: as its VIP says.")
+@click.option(
+    "--forward", type=click.Choice(["dr", "ipip", "gue", "vip"]), help="How packets reach it; vip: as its VIP says."
+)
 @click.option(
     "--admin-state",
     type=click.Choice(["ready", "maint"]),
     help="maint cuts it off at once, open connections too; ready takes it back. See also: xdplb backend drain.",
+)
+@click.option(
+    "--quic-server-id",
+    metavar="HEX|none",
+    help="The server ID in the QUIC connection IDs it gives out; none takes it away.",
 )
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     """Change a backend. A new weight moves new connections only."""
     body = {name: value for name, value in given.items() if value is not None}
     if not body:
-        raise click.UsageError("nothing to change: give --weight, --forward or --admin-state")
+        raise click.UsageError("nothing to change: give an option, such as --weight 2")
     if body.get("forward") == "vip":
         body["forward"] = None
+    if body.get("quic_server_id") == "none":
+        body["quic_server_id"] = None
     change.update("PATCH", backend_path(vip, address), body, f"backend {address} of {vip}")
 
 
@@ -229,6 +245,7 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("flows seen", status["flows"]),
             ("drain", _drain_text(status["drain"])),
             ("forward", body["forward"]),
+            ("quic-server-id", body["quic_server_id"]),
             ("interface", status["interface"]),
             ("mac", status["mac"]),
             ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),

@@ -8,14 +8,17 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import xdplb
 from xdplb.control.checks import Checker, HealthSource
+from xdplb.control.eligibility import Observed
+from xdplb.control.features import features_needed
 from xdplb.control.manager import Manager
 from xdplb.control.store import Store
+from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity, DataPlane
+from xdplb.model.address import IPNetwork
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
@@ -42,15 +45,19 @@ class DaemonOptions:
     state_dir: Path
     pin_dir: Path
     capacity: Capacity | None = None
-    ipip_source: IPv4Network | None = None
+    tunnel_sources: tuple[IPNetwork, ...] = ()
 
 
-def _load(options: DaemonOptions) -> DataPlane:
+def _load(options: DaemonOptions, features: Features) -> DataPlane:
     from xdplb.dataplane.loader import LoadOptions, load
 
     return load(
         LoadOptions(
-            interfaces=options.interfaces, mode=options.mode, pin_dir=options.pin_dir, capacity=options.capacity
+            interfaces=options.interfaces,
+            mode=options.mode,
+            pin_dir=options.pin_dir,
+            capacity=options.capacity,
+            features=features,
         )
     )
 
@@ -59,7 +66,7 @@ def _load(options: DaemonOptions) -> DataPlane:
 class Parts:
     """How the parts that reach into the host are made; tests make others."""
 
-    load: Callable[[DaemonOptions], DataPlane] = _load
+    load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[], HealthSource] = Checker
     run_dir: Path = field(default=RUN_DIR)
@@ -77,23 +84,26 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     with hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
-            _check_state(options.state_dir)
-            plane = parts.load(options)
+            plane = parts.load(options, _features_of_state(options.state_dir))
             asyncio.run(_balance(options, parts, plane, listener))
         finally:
             listener.close()
 
 
-def _check_state(state_dir: Path) -> None:
-    """Raise the error that the manager would meet later, with the program already on the NIC."""
+def _features_of_state(state_dir: Path) -> Features:
+    """Return what the program has to be compiled for, so that it is compiled once.
+
+    Raises the error that the manager would meet later, with the program already on the NIC.
+    """
     store = Store(state_dir)
-    store.open()
+    state, _ = store.open()
     store.close()
+    return features_needed(state, Observed())
 
 
 async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener) -> None:
     manager = Manager(
-        plane, Store(options.state_dir), parts.next_hops(), parts.checker(), ipip_source=options.ipip_source
+        plane, Store(options.state_dir), parts.next_hops(), parts.checker(), tunnel_sources=options.tunnel_sources
     )
     attached = [_described(attachment) for attachment in plane.attachments()]
 

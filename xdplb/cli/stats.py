@@ -14,8 +14,8 @@ from .params import Connection, duration, output_option
 
 __all__ = ["command"]
 
-_HEADINGS = ("PACKETS", "BYTES", "NEW FLOWS", "AT RISK")
-_FIELDS = ("packets", "bytes", "new_flows", "at_risk")
+_HEADINGS = ("PACKETS", "BYTES", "NEW FLOWS", "AT RISK", "RECORDS")
+_FIELDS = ("packets", "bytes", "new_flows", "at_risk", "records")
 
 _Rows = dict[tuple[str, ...], list[int | None]]
 """Counters by what they are of: a VIP and a backend (or `all`), an action and a reason."""
@@ -37,7 +37,8 @@ Examples:
 def command(connection: Connection, vip: str | None, rate: float | None, as_json: bool) -> None:
     """Show the counters of all VIPs, or of one, since each was added.
 
-    Bytes are of frames as they came in. AT RISK are packets that no record could place.
+    Bytes are of frames as they came in. AT RISK are packets that no record could place, RECORDS the flows recorded.
+    An evicted flow record is one that the full flow table had no room for any more, since the daemon started.
     """
     if rate is not None and (as_json or not rate):
         raise click.UsageError("--rate needs a time, such as 1s, and has no JSON: that has the counters themselves")
@@ -71,7 +72,12 @@ def _of_vip(vip: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[int | N
 
 
 def _reasons(body: dict[str, Any]) -> _Rows:
-    actions = {"drop": body.get("drops", {}), "pass": body.get("passes", {})}
+    actions = {
+        "drop": body.get("drops", {}),
+        "pass": body.get("passes", {}),
+        "answer": body.get("answers", {}),
+        "evict": {"flow_record": body.get("flow_evictions", 0)},
+    }
     return {(action, reason): [count] for action, counts in actions.items() for reason, count in sorted(counts.items())}
 
 
@@ -105,6 +111,6 @@ def _print(flows: _Rows, reasons: _Rows | None, show: Callable[[Any], str], unit
         return
     click.echo()
     table(
-        [Column("ACTION"), Column("REASON"), Column("PACKETS" + unit, right=True)],
+        [Column("ACTION"), Column("REASON"), Column("COUNT" + unit, right=True)],
         [(*key, show(row[0])) for key, row in reasons.items() if row[0]],
     )

@@ -11,7 +11,7 @@ from xdplb.model.errors import PlatformError
 
 from .client import Client
 from .failures import DaemonDownError, TimedOutError
-from .output import moment, note, print_fields, print_json
+from .output import moment, note, number, print_fields, print_json
 from .params import Connection, duration, duration_text, output_option
 from .vip import print_vips
 
@@ -70,6 +70,7 @@ def _print(body: dict[str, Any]) -> None:
             ("ready", "yes" if body["ready"] else "no"),
             ("interfaces", nics or "none"),
             ("generation", f"{body['generation']} (in the data plane: {body['observed_generation']})"),
+            ("flow records", _flows_text(body["flows"])),
         ]
     )
     for reason in body["not_ready"]:
@@ -79,3 +80,8 @@ def _print(body: dict[str, Any]) -> None:
     if body["vips"]:
         click.echo()
         print_vips(body["vips"])
+
+
+def _flows_text(flows: dict[str, int]) -> str:
+    text = f"{number(flows['used'])} of {number(flows['capacity'])}, in {flows['bytes'] / 2**20:.0f} MiB"
+    return text + (f"; {number(flows['evicted'])} evicted since the daemon started" if flows["evicted"] else "")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
 
 from .client import DEFAULT_SOCKET
@@ -24,14 +25,21 @@ __all__ = ["command"]
 _VIPS, _BACKENDS, _FLOWS = (click.IntRange(1, most) for most in (8192, 65534, 1 << 30))
 
 
-def _network(text: str) -> IPv4Network | None:
-    """Return the prefix in `text`, None for `off`."""
-    if text == "off":
-        return None
-    try:
-        return IPv4Network(text)
-    except (AddressValueError, NetmaskValueError, ValueError):
-        raise click.BadParameter(f"{text!r} is no IPv4 prefix; give one such as 10.200.0.0/16, or off") from None
+def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    """Return the prefixes in `texts`, none for `off`; of a family given twice, the last one."""
+    networks: dict[int, IPNetwork] = {}
+    for text in texts:
+        if text == "off":
+            networks.clear()
+            continue
+        try:
+            network = ip_network(text)
+        except ValueError:
+            raise click.BadParameter(
+                f"{text!r} is no prefix; give one such as 10.200.0.0/16 or 2001:db8:200::/96, or off"
+            ) from None
+        networks[network.version] = network
+    return tuple(networks.values())
 
 
 def _capacity(vips: int | None, backends: int | None, flows: int | None) -> Capacity | None:
@@ -86,11 +94,12 @@ Examples:
 @click.option("--max-flows", type=_FLOWS, metavar="N", help="How many recorded connections.  [1048576]")
 @click.option(
     "--ipip-source",
-    type=_network,
+    "tunnel_sources",
+    multiple=True,
+    callback=_networks,
     metavar="off|PREFIX",
-    default="off",
-    show_default=True,
-    help="Outer source addresses of IPIP: the host's own, or one of PREFIX by flow, for RSS on the backends.",
+    help="Outer source addresses of ipip and gue: the host's own (off), or one of PREFIX by flow, for RSS on the "
+    "backends. May be given twice, once a family.  [off]",
 )
 def command(
     *,
@@ -102,7 +111,7 @@ def command(
     max_vips: int | None,
     max_backends: int | None,
     max_flows: int | None,
-    ipip_source: IPv4Network | None,
+    tunnel_sources: tuple[IPNetwork, ...],
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
 
@@ -123,6 +132,6 @@ def command(
             state_dir=state_dir,
             pin_dir=pin_dir,
             capacity=_capacity(max_vips, max_backends, max_flows),
-            ipip_source=ipip_source,
+            tunnel_sources=tunnel_sources,
         )
     )

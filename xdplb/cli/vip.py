@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
 import click
 
 from xdplb.model.errors import InvalidError, NotFoundError
-from xdplb.model.vip import AllUnhealthy, Forward, HashKind, OnUnhealthy, Tracking, Vip, VipKey
+from xdplb.model.vip import VipKey
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
 from .client import Client, vip_path
 from .groups import Group
 from .output import Column, note, print_fields, print_json, state, table
-from .params import Connection, duration, duration_text, output_option, vip_argument
+from .params import Connection, duration_text, output_option, vip_argument
+from .vip_access import access
+from .vip_options import policy, policy_options
 
 __all__ = ["command", "print_vips", "vip_text"]
 
@@ -23,6 +24,7 @@ _COLUMNS = [
     Column("VIP"),
     Column("NAME"),
     Column("FORWARD"),
+    Column("SCHEDULER"),
     Column("STATUS", style=state),
     Column("SERVING", right=True),
     Column("TRACKING"),
@@ -30,85 +32,36 @@ _COLUMNS = [
 ]
 
 
-@click.group(cls=Group, name="vip", short_help="The addresses that clients talk to.")
+@click.group(
+    cls=Group,
+    name="vip",
+    short_help="The addresses that clients talk to.",
+    epilog="""\b
+A VIP is given by its name, or written as one of these:
+  203.0.113.10:443/tcp             one address and port
+  [2001:db8::10]:443/udp           the same of IPv6
+  203.0.113.10:53/tcp+udp          both protocols
+  203.0.113.10:8000-8999/tcp       several ports
+  203.0.113.10:0/tcp               all ports
+  203.0.113.0/24:80/tcp            all addresses of a prefix""",
+)
 def command() -> None:
-    """Add, change, remove and show VIPs, written 203.0.113.10:443/tcp or by name."""
-
-
-_DEFAULTS = Vip(VipKey.parse("192.0.2.1:1/tcp"))
-
-
-def _words(kind: type[StrEnum]) -> click.Choice[str]:
-    return click.Choice([word.value for word in kind])
-
-
-def _policy_options(function: Any) -> Any:
-    """Add the options that `add` and `set` share; None where not given. In brackets is what a new VIP has."""
-    for option in reversed(
-        [
-            click.option(
-                "--forward",
-                type=_words(Forward),
-                help=f"How packets reach the backends.  [{_DEFAULTS.forward}]",
-            ),
-            click.option(
-                "--tracking",
-                type=_words(Tracking),
-                help=f"Which flows are recorded.  [{_DEFAULTS.tracking}]",
-            ),
-            click.option(
-                "--hash",
-                "hash_",
-                type=_words(HashKind),
-                help=f"What chooses the backend.  [{_DEFAULTS.hash}]",
-            ),
-            click.option(
-                "--on-unhealthy",
-                type=_words(OnUnhealthy),
-                help=f"What becomes of open connections of a backend that fails.  [{_DEFAULTS.on_unhealthy}]",
-            ),
-            click.option(
-                "--all-unhealthy",
-                type=_words(AllUnhealthy),
-                help=f"With no healthy backend: use those that failed, or drop.  [{_DEFAULTS.all_unhealthy}]",
-            ),
-            click.option(
-                "--idle-timeout",
-                type=duration,
-                metavar="TIME",
-                help="The longest silence of a connection that changes bridge.  "
-                f"[{duration_text(_DEFAULTS.idle_timeout_seconds)}]",
-            ),
-        ]
-    ):
-        function = option(function)
-    return function
-
-
-def _policy(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a VIP's body that options were given for."""
-    fields = {"hash" if key == "hash_" else key: value for key, value in given.items() if value is not None}
-    if "idle_timeout" in fields:
-        fields["idle_timeout_seconds"] = _whole_seconds(fields.pop("idle_timeout"))
-    return fields
-
-
-def _whole_seconds(seconds: float) -> int:
-    if seconds != int(seconds):
-        raise InvalidError(f"--idle-timeout is {seconds:g} s", hint="give whole seconds, such as 90s or 15m")
-    return int(seconds)
+    """Add, change, remove and show VIPs. Of several that match a packet, the most specific one has it."""
 
 
 @command.command(
     epilog="""\b
 Examples:
   xdplb vip add 203.0.113.10:443/tcp --forward dr
-  xdplb vip add 203.0.113.10:53/udp --name dns --forward ipip --tracking always
+  xdplb vip add '[2001:db8::10]:443/tcp' --forward gue --scheduler wlc
+  xdplb vip add 203.0.113.10:53/tcp+udp --name dns --forward ipip --limit-source-packets 1000
+  xdplb vip add 203.0.113.0/24:8000-8999/tcp
+  xdplb vip add 203.0.113.10:443/udp --quic-server-id-bytes 2
   xdplb vip add 203.0.113.10:80/tcp --check http --check-path /healthz"""
 )
 @vip_argument
 @click.option("--name", help="A name to call it by: a-z, 0-9 and -.")
-@_policy_options
+@policy_options
 @check_options("check-")
 @changing()
 def add(change: Change, /, *, vip: str, **given: Any) -> None:
@@ -118,7 +71,11 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     """
     key = VipKey.parse(vip)
     check = check_body("check-", given)
-    body = {"address": str(key.address), "port": key.port, "protocol": key.protocol.value, **_policy(given)}
+    if check is not None and key.port == 0 and "port" not in check:
+        raise InvalidError(f"VIP {key} has all ports: its check needs one", hint="give --check-port")
+    body = {"address": key.addresses_text, "port": key.port, "protocol": key.protocol.value, **policy(given)}
+    if key.last_port != key.port:
+        body["last_port"] = key.last_port
     change.create("/v1/vips", body, f"VIP {key}")
     if check is None:
         return
@@ -137,11 +94,14 @@ Examples:
 )
 @vip_argument
 @click.option("--name", help="A name to call it by; '' takes the name away.")
-@_policy_options
+@policy_options
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, **given: Any) -> None:
-    """Change a VIP. Open connections stay where they are, except with --hash: that gives each another slot."""
-    fields = _policy(given)
+    """Change a VIP. Open connections stay where they are, except with --hash: that gives each another slot.
+
+    With another --scheduler only those stay that are recorded: all of them with --tracking always.
+    """
+    fields = policy(given)
     if fields.get("name") == "":
         fields["name"] = None
     if not fields:
@@ -181,6 +141,7 @@ def print_vips(vips: list[dict[str, Any]]) -> None:
                 vip_text(vip),
                 vip["name"],
                 vip["forward"],
+                vip["scheduler"],
                 vip["status"]["operating_status"],
                 f"{vip['status']['backends_serving']}/{vip['status']['backends']}",
                 vip["tracking"],
@@ -193,7 +154,9 @@ def print_vips(vips: list[dict[str, Any]]) -> None:
 
 def vip_text(vip: dict[str, Any]) -> str:
     """Return a VIP of the API as people write it."""
-    return f"{vip['address']}:{vip['port']}/{vip['protocol']}"
+    host = f"[{vip['address']}]" if ":" in vip["address"] else vip["address"]
+    ports = vip["port"] if vip["last_port"] is None else f"{vip['port']}-{vip['last_port']}"
+    return f"{host}:{ports}/{vip['protocol']}"
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb vip show 203.0.113.10:443/tcp\n  xdplb vip show web -o json")
@@ -223,10 +186,29 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("on-unhealthy", body["on_unhealthy"]),
             ("all-unhealthy", body["all_unhealthy"]),
             ("idle-timeout", duration_text(body["idle_timeout_seconds"])),
+            ("vlan", body["vlan"]),
+            ("quic", _quic_text(body["quic"])),
+            ("limits", _limits_text(body["limits"])),
+            ("access", _access_text(status["access"])),
             ("slots", f"{slots['steady']} steady, {slots['moving']} moving, {slots['pinned']} pinned"),
             ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),
         ]
     )
+
+
+def _quic_text(quic: dict[str, int] | None) -> str | None:
+    return f"server IDs of {quic['server_id_bytes']} bytes, config ID {quic['config_id']}" if quic else None
+
+
+def _limits_text(limits: dict[str, int]) -> str | None:
+    """Return the limits that there are, by the names of their options."""
+    return ", ".join(f"{name.replace('_', '-')} {rate}/s" for name, rate in limits.items() if rate) or None
+
+
+def _access_text(access_list: dict[str, int]) -> str:
+    if not any(access_list.values()):
+        return "everybody"
+    return f"{access_list['allow']} prefixes allowed, {access_list['deny']} denied"
 
 
 def _check_text(client: Client, vip: str) -> str:
@@ -238,3 +220,6 @@ def _check_text(client: Client, vip: str) -> str:
     words = [check["type"], check["path"] if check["type"] == "http" else ""]
     words += [f"port {check['port']}" if check["port"] else "", f"every {duration_text(check['interval_seconds'])}"]
     return " ".join(filter(None, words))
+
+
+command.add_command(access)

@@ -10,9 +10,11 @@ from .address import IPAddress
 from .errors import InvalidError
 from .vip import Forward
 
-__all__ = ["WEIGHT_RANGE", "AdminState", "Backend", "Health"]
+__all__ = ["SERVER_ID_HINT", "SERVER_ID_PATTERN", "WEIGHT_RANGE", "AdminState", "Backend", "Health"]
 
 WEIGHT_RANGE = (0, 65535)
+SERVER_ID_PATTERN = r"^([0-9a-f]{2}){1,8}$"
+SERVER_ID_HINT = "1 to 8 bytes as lower-case hex, such as 00a7"
 
 
 class AdminState(StrEnum):
@@ -50,9 +52,9 @@ class Backend:
             raise InvalidError.field(
                 "/weight", f"weight {self.weight} is out of range", hint=f"give a whole number from {low} to {high}"
             )
-        if self.quic_server_id is not None and not re.fullmatch(r"([0-9a-f]{2}){1,8}", self.quic_server_id):
+        if self.quic_server_id is not None and not re.fullmatch(SERVER_ID_PATTERN, self.quic_server_id):
             raise InvalidError.field(
                 "/quic_server_id",
                 f"{self.quic_server_id!r} is no server ID",
-                hint="give 1 to 8 bytes as hex, such as 00a7",
+                hint=SERVER_ID_HINT,
             )

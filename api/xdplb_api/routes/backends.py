@@ -131,7 +131,7 @@ def _wanted(address: str, body: BackendPut) -> Backend:
             f"address is {body.address} in the body and {parsed} in the path",
             hint="a backend keeps its address: add another one",
         )
-    return Backend(parsed, body.weight, body.forward, body.admin_state)
+    return body.at(parsed)
 
 
 def _answer(

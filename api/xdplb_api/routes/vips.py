@@ -118,12 +118,18 @@ def _wanted(ref: str, body: VipPut, manager: Manager) -> Vip:
 
 def _agreed(key: VipKey, body: VipPut) -> VipKey:
     """Return `key` if what `body` says of it is the same."""
-    for field in ("address", "port", "protocol"):
-        sent, known = getattr(body, field), getattr(key, field)
-        if sent is not None and sent != known:
+    known = {
+        "address": key.addresses_text,
+        "port": key.port,
+        "last_port": key.last_port,
+        "protocol": key.protocol,
+    }
+    for field, value in known.items():
+        sent = getattr(body, field)
+        if sent is not None and sent != value:
             raise InvalidError.field(
                 f"/{field}",
-                f"{field} is {sent} in the body and {known} for the VIP in the path",
+                f"{field} is {sent} in the body and {value} for the VIP in the path",
                 hint="a VIP keeps its address, port and protocol: add another one",
             )
     return key
@@ -138,7 +144,7 @@ def _key(body: VipPut) -> VipKey:
             hint="to add it under its name, give address, port and protocol",
             problems=tuple(FieldProblem(f"/{field}", f"{field} is missing") for field in missing),
         )
-    return VipKey(body.address, body.port, body.protocol)
+    return VipKey.of(body.address, body.port, body.protocol, body.last_port)
 
 
 def _answer(outcome: DryRun | tuple[VipView, bool], response: Response) -> VipOut | DryRunOut:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from xdplb.control.views import BackendView, DrainState, DrainView
-from xdplb.model.backend import WEIGHT_RANGE, AdminState, Backend, Health
+from xdplb.model.address import IPAddress, address_order
+from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, Health
 from xdplb.model.vip import Forward
 
 from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody
@@ -30,18 +31,27 @@ MOST_BACKENDS = 65533
 """Ids have 16 bits, of which 0 and the highest have other meanings."""
 
 Weight = Annotated[int, Field(ge=WEIGHT_RANGE[0], le=WEIGHT_RANGE[1])]
+ServerId = Annotated[str, Field(pattern=SERVER_ID_PATTERN)]
 AdminStateWord = Annotated[AdminState, Field(strict=False)]
 
-ADDRESS = "The backend's IPv4 address."
+ADDRESS = "The backend's address, of either family. With `dr` it is of the VIP's."
 WEIGHT = "Its part of new connections against the other weights. 0: none, open ones are kept."
 FORWARD = "How packets reach it; null: as the VIP says."
 ADMIN_STATE = "What is asked of it: serve (`ready`), finish what is open (`drain`), or nothing at all (`maint`)."
+QUIC_SERVER_ID = (
+    "The server ID, in hex, in the QUIC connection IDs that it gives out; as long as the VIP's `quic` says. Null: none."
+)
 
 
 class _BackendSettings(RequestBody):
     weight: Weight = Field(default=1, description=WEIGHT, examples=[2])
     forward: ForwardWord | None = Field(default=None, description=FORWARD)
     admin_state: AdminStateWord = Field(default=AdminState.READY, description=ADMIN_STATE)
+    quic_server_id: ServerId | None = Field(default=None, description=QUIC_SERVER_ID, examples=["00a7"])
+
+    def at(self, address: IPAddress) -> Backend:
+        """Return the backend of the model."""
+        return Backend(address, self.weight, self.forward, self.admin_state, self.quic_server_id)
 
 
 class BackendIn(_BackendSettings):
@@ -51,7 +61,7 @@ class BackendIn(_BackendSettings):
 
     def backend(self) -> Backend:
         """Return the backend of the model."""
-        return Backend(self.address, self.weight, self.forward, self.admin_state)
+        return self.at(self.address)
 
 
 class BackendPut(_BackendSettings):
@@ -70,6 +80,7 @@ class BackendPatch(RequestBody):
     weight: Weight | None = Field(default=None, description=WEIGHT, examples=[2])
     forward: ForwardWord | None = Field(default=None, description=FORWARD)
     admin_state: AdminStateWord | None = Field(default=None, description=ADMIN_STATE)
+    quic_server_id: ServerId | None = Field(default=None, description=QUIC_SERVER_ID, examples=["00a7"])
 
     def changes(self) -> dict[str, Any]:
         """Return what was sent, nulls included."""
@@ -146,6 +157,7 @@ class BackendOut(ResponseBody):
     weight: int = Field(description=WEIGHT, examples=[2])
     forward: Forward = Field(description="How packets reach it: its own word, else the VIP's.")
     admin_state: AdminState = Field(description=ADMIN_STATE)
+    quic_server_id: str | None = Field(description=QUIC_SERVER_ID, examples=["00a7"])
     generation: Generation
     status: BackendStatusOut = Field(description="How it is.")
 
@@ -157,6 +169,7 @@ class BackendOut(ResponseBody):
             weight=view.backend.weight,
             forward=view.forward,
             admin_state=view.backend.admin_state,
+            quic_server_id=view.backend.quic_server_id,
             generation=view.generation,
             status=BackendStatusOut(
                 health=view.health,
@@ -180,4 +193,8 @@ class BackendListOut(ResponseBody):
     @classmethod
     def of(cls, views: Iterable[BackendView]) -> BackendListOut:
         """Return the body for the manager's views."""
-        return cls(backends=[BackendOut.of(view) for view in sorted(views, key=lambda view: view.backend.address)])
+        return cls(
+            backends=[
+                BackendOut.of(view) for view in sorted(views, key=lambda view: address_order(view.backend.address))
+            ]
+        )

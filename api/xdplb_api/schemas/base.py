@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from xdplb.control.views import DryRun
-from xdplb.model.address import parse_address
+from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.errors import InvalidError
-from xdplb.model.vip import Forward
+from xdplb.model.vip import Forward, Protocol, VipKey
 
-__all__ = ["DryRunOut", "ForwardWord", "Generation", "HostAddress", "ObservedGeneration", "RequestBody", "ResponseBody"]
+__all__ = [
+    "DryRunOut",
+    "ForwardWord",
+    "Generation",
+    "HostAddress",
+    "HostAddresses",
+    "ObservedGeneration",
+    "RequestBody",
+    "ResponseBody",
+]
 
 
 class RequestBody(BaseModel):
@@ -28,19 +36,40 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def _host_address(value: object) -> IPv4Address:
+def _refused(error: InvalidError) -> PydanticCustomError:
+    return PydanticCustomError("invalid", "{reason}", {"reason": error.detail, "hint": error.hint})
+
+
+def _host_address(value: object) -> IPAddress:
     if not isinstance(value, str):
         raise PydanticCustomError("string_type", "must be a string")
     try:
         return parse_address(value)
     except InvalidError as error:
-        raise PydanticCustomError("invalid", "{reason}", {"reason": error.detail, "hint": error.hint}) from error
+        raise _refused(error) from error
 
 
 HostAddress = Annotated[
-    IPv4Address, BeforeValidator(_host_address), WithJsonSchema({"type": "string", "format": "ipv4"}, mode="validation")
+    IPAddress, BeforeValidator(_host_address), WithJsonSchema({"type": "string", "format": "ip"}, mode="validation")
 ]
-"""A unicast IPv4 address that a client sends."""
+"""A unicast address that a client sends."""
+
+
+def _host_addresses(value: object) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "must be a string")
+    try:
+        return VipKey.of(value, 0, Protocol.TCP).addresses_text
+    except InvalidError as error:
+        raise _refused(error) from error
+
+
+HostAddresses = Annotated[
+    str,
+    BeforeValidator(_host_addresses),
+    WithJsonSchema({"type": "string", "format": "ip-or-prefix"}, mode="validation"),
+]
+"""A unicast address or a prefix of such that a client sends, in the spelling that this API uses."""
 
 ForwardWord = Annotated[Forward, Field(strict=False)]
 """How packets reach a backend, in its JSON spelling."""

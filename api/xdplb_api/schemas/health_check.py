@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from xdplb.control.views import CheckView
+from xdplb.model.address import address_order
 from xdplb.model.backend import Health
 from xdplb.model.health import PATH_PATTERN, CheckType, HealthCheck
 
@@ -20,7 +21,7 @@ CheckTypeWord = Annotated[CheckType, Field(strict=False)]
 StatusCode = Annotated[int, Field(ge=100, le=599)]
 
 TYPE = "An HTTP GET that must answer with an expected status (`http`), or a TCP connect (`tcp`)."
-PORT = "The port checked; null: the VIP's."
+PORT = "The port checked; null: the VIP's, of several the first."
 PATH = "The path of the GET; `http` only."
 EXPECT_STATUS = "The HTTP status codes that pass; `http` only."
 INTERVAL = "Seconds from one check of a backend to the next."
@@ -70,8 +71,8 @@ class CheckResultOut(ResponseBody):
         return cls(**{name: getattr(view, name) for name in cls.model_fields})
 
 
-def _address(result: CheckView) -> IPv4Address:
-    return IPv4Address(result.backend)
+def _address(result: CheckView) -> tuple[int, int]:
+    return address_order(ip_address(result.backend))
 
 
 class HealthCheckStatusOut(ResponseBody):

@@ -31,7 +31,8 @@ class VipStatsOut(ResponseBody):
     packets: int = Field(description=PACKETS)
     bytes: int = Field(description=BYTES)
     new_flows: int = Field(description=NEW_FLOWS)
-    at_risk: int = Field(description="Packets in a moving or pinned slot that no record could place.")
+    at_risk: int = Field(description="Packets of old connections that no record could place.")
+    records: int = Field(description="Flows added to the flow table.")
     backends: list[BackendStatsOut] = Field(description="Its backends.")
 
     @classmethod
@@ -43,6 +44,7 @@ class VipStatsOut(ResponseBody):
             bytes=view.bytes,
             new_flows=view.new_flows,
             at_risk=view.at_risk,
+            records=view.records,
             backends=[
                 BackendStatsOut(backend=each.backend, packets=each.packets, bytes=each.bytes, new_flows=each.new_flows)
                 for each in view.backends
@@ -56,8 +58,18 @@ class StatsOut(ResponseBody):
     vips: list[VipStatsOut] = Field(description="The VIPs, each with its backends.")
     drops: dict[str, int] = Field(description="Packets dropped, by reason.", examples=[{"no_backend": 3}])
     passes: dict[str, int] = Field(description="Packets passed to the host, by reason.", examples=[{"no_vip": 120}])
+    answers: dict[str, int] = Field(description="Packets answered in their place, by reason.", examples=[{"echo": 5}])
+    flow_evictions: int = Field(
+        description="Flow records thrown out since the daemon started because the flow table was full."
+    )
 
     @classmethod
     def of(cls, view: StatsView) -> StatsOut:
         """Return the body for the manager's view."""
-        return cls(vips=[VipStatsOut.of(vip) for vip in view.vips], drops=dict(view.drops), passes=dict(view.passes))
+        return cls(
+            vips=[VipStatsOut.of(vip) for vip in view.vips],
+            drops=dict(view.drops),
+            passes=dict(view.passes),
+            answers=dict(view.answers),
+            flow_evictions=view.flow_table.evicted,
+        )

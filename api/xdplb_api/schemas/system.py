@@ -8,13 +8,22 @@ from typing import Literal
 
 from pydantic import Field
 
-from xdplb.control.views import DataplaneView, StatusView, UseView
+from xdplb.control.views import DataplaneView, FlowTableView, StatusView, UseView
 from xdplb.dataplane.plane import Attachment
 
 from .base import ResponseBody
 from .vip import VipOut, vips_out
 
-__all__ = ["AttachmentOut", "DataplaneOut", "HealthzOut", "ReadyzOut", "StatusOut", "UseOut", "VersionOut"]
+__all__ = [
+    "AttachmentOut",
+    "DataplaneOut",
+    "FlowTableOut",
+    "HealthzOut",
+    "ReadyzOut",
+    "StatusOut",
+    "UseOut",
+    "VersionOut",
+]
 
 
 class AttachmentOut(ResponseBody):
@@ -46,24 +55,40 @@ class UseOut(ResponseBody):
         return cls(used=view.used, capacity=view.capacity)
 
 
+class FlowTableOut(ResponseBody):
+    """The flow table."""
+
+    used: int = Field(description="Records of open flows, as of the latest count, seconds ago.")
+    capacity: int = Field(description="Records there is room for, of all families that are in use.")
+    bytes: int = Field(description="The kernel memory it takes, full or not.")
+    evicted: int = Field(description="Records thrown out since the daemon started because it was full.")
+
+    @classmethod
+    def of(cls, view: FlowTableView) -> FlowTableOut:
+        """Return the body for the manager's view."""
+        return cls(used=view.used, capacity=view.capacity, bytes=view.bytes, evicted=view.evicted)
+
+
 class DataplaneOut(ResponseBody):
     """The data plane as loaded."""
 
     layout: int = Field(description="The version of the maps' layout.")
+    features: list[str] = Field(description="What the program is compiled for.", examples=[["gue", "ipv6"]])
     attachments: list[AttachmentOut] = Field(description="The NICs the program is on.")
     vips: UseOut = Field(description="VIPs.")
     backends: UseOut = Field(description="Backends of all VIPs.")
-    flows: UseOut = Field(description="Recorded flows.")
+    flows: FlowTableOut = Field(description="Recorded flows.")
 
     @classmethod
     def of(cls, view: DataplaneView) -> DataplaneOut:
         """Return the body for the manager's view."""
         return cls(
             layout=view.layout,
+            features=sorted(view.features),
             attachments=AttachmentOut.each(view.attachments),
             vips=UseOut.of(view.vips),
             backends=UseOut.of(view.backends),
-            flows=UseOut.of(view.flows),
+            flows=FlowTableOut.of(view.flows),
         )
 
 
@@ -78,6 +103,7 @@ class StatusOut(ResponseBody):
     not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
     last_error: str = Field(description="What keeps the data plane from what was asked; empty when nothing does.")
     attachments: list[AttachmentOut] = Field(description="The NICs the program is on.")
+    flows: FlowTableOut = Field(description="Recorded flows.")
     vips: list[VipOut] = Field(description="All VIPs, by address, port and protocol.")
 
     @classmethod
@@ -92,6 +118,7 @@ class StatusOut(ResponseBody):
             not_ready=not_ready,
             last_error=view.last_error,
             attachments=AttachmentOut.each(view.attachments),
+            flows=FlowTableOut.of(view.flows),
             vips=vips_out(view.vips),
         )
 

@@ -3,53 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from xdplb.control.views import OperatingStatus, VipView
 from xdplb.model.vip import (
+    CONFIG_ID_RANGE,
     IDLE_TIMEOUT_RANGE,
+    LARGEST_RATE,
     NAME_PATTERN,
+    SERVER_ID_BYTES_RANGE,
     AllUnhealthy,
     Forward,
     HashKind,
     OnUnhealthy,
     Protocol,
+    QuicIds,
+    RateLimits,
     Scheduler,
     Tracking,
     Vip,
     VipKey,
+    VlanTags,
 )
 
-from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody
+from .base import ForwardWord, Generation, HostAddresses, ObservedGeneration, RequestBody, ResponseBody
 
 __all__ = ["SlotsOut", "VipIn", "VipListOut", "VipOut", "VipPatch", "VipPut", "VipSettings", "VipStatusOut", "vips_out"]
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+LastPort = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
 IdleTimeout = Annotated[int, Field(ge=IDLE_TIMEOUT_RANGE[0], le=IDLE_TIMEOUT_RANGE[1])]
+ServerIdBytes = Annotated[int, Field(ge=SERVER_ID_BYTES_RANGE[0], le=SERVER_ID_BYTES_RANGE[1])]
+ConfigId = Annotated[int, Field(ge=CONFIG_ID_RANGE[0], le=CONFIG_ID_RANGE[1])]
+Rate = Annotated[int, Field(ge=0, le=LARGEST_RATE)]
 ProtocolWord = Annotated[Protocol, Field(strict=False)]
 SchedulerWord = Annotated[Scheduler, Field(strict=False)]
 TrackingWord = Annotated[Tracking, Field(strict=False)]
 HashWord = Annotated[HashKind, Field(strict=False)]
 OnUnhealthyWord = Annotated[OnUnhealthy, Field(strict=False)]
 AllUnhealthyWord = Annotated[AllUnhealthy, Field(strict=False)]
+VlanWord = Annotated[VlanTags, Field(strict=False)]
 
-ADDRESS = "The IPv4 address clients talk to."
-PORT = "The port clients talk to."
-PROTOCOL = "The transport protocol."
+ADDRESS = "The address clients talk to, of either family, or a prefix of such: `203.0.113.0/24`."
+PORT = "The port clients talk to, the first of a range, or 0 for all ports."
+LAST_PORT = "The last port of a range; null for one port or all."
+PROTOCOL = "The transport protocol, or both."
 NAME = "A name to use in its place in URLs and commands; null for none."
-FORWARD = "How packets reach the backends: MAC rewrite on one segment (`dr`) or in an outer IPv4 header (`ipip`)."
-SCHEDULER = "What chooses the backend of a new connection."
-TRACKING = "Which flows are recorded: those in slots that change (`auto`) or every one (`always`)."
-HASH = "What spreads connections over the backends."
+FORWARD = (
+    "How packets reach the backends: MAC rewrite on one segment (`dr`), in an outer IP header (`ipip`), or in IP and"
+    " UDP (`gue`)."
+)
+SCHEDULER = (
+    "What chooses the backend of a new connection: a hash (`maglev`, `sh`), turns (`rr`, `wrr`) or the load (`lc`,"
+    " `wlc`, `p2c`)."
+)
+TRACKING = (
+    "Which flows are recorded: those in slots that change (`auto`) or every one (`always`). Null: what the scheduler"
+    " takes."
+)
+HASH = "What spreads connections over the backends. Null: what the scheduler takes."
 ON_UNHEALTHY = "Connections of a backend that fails: let go (`reset`) or still sent to it (`keep`)."
 ALL_UNHEALTHY = "Without a healthy backend: use those that failed (`fail-open`) or drop (`fail-closed`)."
 IDLE_TIMEOUT = "Seconds: the longest silence of a connection that a change bridges."
+VLAN = "The VLAN tags frames leave with: those of the way to the backend (`next-hop`) or those they came with (`keep`)."
+QUIC = "Where QUIC connection IDs name the backend; null: they are not looked at. UDP only."
+SERVER_ID_BYTES = "How many bytes a server ID in a connection ID has."
+CONFIG_ID = "What the upper 3 bits of a connection ID's first byte are where it has a server ID."
+LIMITS = "How much it takes a second, of one source and of all; 0: no limit."
 
 _SETTINGS = tuple(field.name for field in fields(Vip) if field.name != "key")
+
+
+class QuicIn(RequestBody):
+    """How a server ID lies in QUIC connection IDs (draft-ietf-quic-load-balancers, unencrypted)."""
+
+    server_id_bytes: ServerIdBytes = Field(description=SERVER_ID_BYTES, examples=[2])
+    config_id: ConfigId = Field(default=0, description=CONFIG_ID)
+
+
+class QuicPatch(RequestBody):
+    """The same as a merge patch."""
+
+    server_id_bytes: ServerIdBytes | None = Field(default=None, description=SERVER_ID_BYTES, examples=[2])
+    config_id: ConfigId | None = Field(default=None, description=CONFIG_ID)
+
+
+class LimitsIn(RequestBody):
+    """Rates per second; 0 is no limit. What one second brings may come at once."""
+
+    packets: Rate = Field(default=0, description="Packets of all sources.", examples=[1000000])
+    new_flows: Rate = Field(default=0, description="New connections (SYNs) of all sources.")
+    source_packets: Rate = Field(default=0, description="Packets of one source address.")
+    source_new_flows: Rate = Field(default=0, description="New connections (SYNs) of one source address.")
+
+
+class LimitsPatch(RequestBody):
+    """The same as a merge patch."""
+
+    packets: Rate | None = Field(default=None, description="Packets of all sources.")
+    new_flows: Rate | None = Field(default=None, description="New connections (SYNs) of all sources.")
+    source_packets: Rate | None = Field(default=None, description="Packets of one source address.")
+    source_new_flows: Rate | None = Field(default=None, description="New connections (SYNs) of one source address.")
 
 
 class VipSettings(RequestBody):
@@ -58,46 +116,54 @@ class VipSettings(RequestBody):
     name: Name | None = Field(default=None, description=NAME, examples=["web"])
     forward: ForwardWord = Field(default=Forward.DR, description=FORWARD)
     scheduler: SchedulerWord = Field(default=Scheduler.MAGLEV, description=SCHEDULER)
-    tracking: TrackingWord = Field(default=Tracking.AUTO, description=TRACKING)
-    hash: HashWord = Field(default=HashKind.FIVE_TUPLE, description=HASH)
+    tracking: TrackingWord | None = Field(default=None, description=TRACKING)
+    hash: HashWord | None = Field(default=None, description=HASH)
     on_unhealthy: OnUnhealthyWord = Field(default=OnUnhealthy.RESET, description=ON_UNHEALTHY)
     all_unhealthy: AllUnhealthyWord = Field(default=AllUnhealthy.FAIL_OPEN, description=ALL_UNHEALTHY)
     idle_timeout_seconds: IdleTimeout = Field(default=900, description=IDLE_TIMEOUT)
+    vlan: VlanWord = Field(default=VlanTags.NEXT_HOP, description=VLAN)
+    quic: QuicIn | None = Field(default=None, description=QUIC)
+    limits: LimitsIn = Field(default=LimitsIn(), description=LIMITS)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings by the names the model has for them."""
-        return {name: getattr(self, name) for name in _SETTINGS}
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        quic = None if self.quic is None else QuicIds(**self.quic.model_dump())
+        return {**settings, "quic": quic, "limits": RateLimits(**self.limits.model_dump())}
 
 
 class VipIn(VipSettings):
     """A VIP to add."""
 
-    address: HostAddress = Field(description=ADDRESS, examples=["203.0.113.10"])
+    address: HostAddresses = Field(description=ADDRESS, examples=["203.0.113.10"])
     port: Port = Field(description=PORT, examples=[443])
+    last_port: LastPort | None = Field(default=None, description=LAST_PORT, examples=[8999])
     protocol: ProtocolWord = Field(description=PROTOCOL)
 
     def vip(self) -> Vip:
         """Return the VIP of the model."""
-        return Vip(key=VipKey(self.address, self.port, self.protocol), **self.settings())
+        return Vip(key=VipKey.of(self.address, self.port, self.protocol, self.last_port), **self.settings())
 
 
-class VipPut(VipSettings):
-    """A VIP as it shall be, whole. What identifies it is in the URL; given here as well, it must agree."""
+class _KeyAgain(RequestBody):
+    """What identifies a VIP, where the URL says it already: given here as well, it must agree."""
 
-    address: HostAddress | None = Field(default=None, description=ADDRESS, examples=["203.0.113.10"])
+    address: HostAddresses | None = Field(default=None, description=ADDRESS, examples=["203.0.113.10"])
     port: Port | None = Field(default=None, description=PORT, examples=[443])
+    last_port: LastPort | None = Field(default=None, description=LAST_PORT, examples=[8999])
     protocol: ProtocolWord | None = Field(default=None, description=PROTOCOL)
 
 
-class VipPatch(RequestBody):
+class VipPut(_KeyAgain, VipSettings):
+    """A VIP as it shall be, whole. What identifies it is in the URL; given here as well, it must agree."""
+
+
+class VipPatch(_KeyAgain):
     """A JSON merge patch (RFC 7396): what is left out stays, null sets the default.
 
     What identifies the VIP cannot be changed; given here as well, it must agree.
     """
 
-    address: HostAddress | None = Field(default=None, description=ADDRESS, examples=["203.0.113.10"])
-    port: Port | None = Field(default=None, description=PORT, examples=[443])
-    protocol: ProtocolWord | None = Field(default=None, description=PROTOCOL)
     name: Name | None = Field(default=None, description=NAME, examples=["web"])
     forward: ForwardWord | None = Field(default=None, description=FORWARD)
     scheduler: SchedulerWord | None = Field(default=None, description=SCHEDULER)
@@ -106,10 +172,13 @@ class VipPatch(RequestBody):
     on_unhealthy: OnUnhealthyWord | None = Field(default=None, description=ON_UNHEALTHY)
     all_unhealthy: AllUnhealthyWord | None = Field(default=None, description=ALL_UNHEALTHY)
     idle_timeout_seconds: IdleTimeout | None = Field(default=None, description=IDLE_TIMEOUT)
+    vlan: VlanWord | None = Field(default=None, description=VLAN)
+    quic: QuicPatch | None = Field(default=None, description=QUIC)
+    limits: LimitsPatch | None = Field(default=None, description=LIMITS)
 
     def changes(self) -> dict[str, Any]:
         """Return what was sent, nulls included."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        return self.model_dump(exclude_unset=True)
 
 
 class SlotsOut(ResponseBody):
@@ -120,6 +189,29 @@ class SlotsOut(ResponseBody):
     pinned: int = Field(description="Slots with recorded connections that stay with another backend.")
 
 
+class AccessCountOut(ResponseBody):
+    """How long an access list is."""
+
+    allow: int = Field(description="Prefixes that are let in.")
+    deny: int = Field(description="Prefixes that are kept out.")
+
+
+class QuicOut(ResponseBody):
+    """How a server ID lies in QUIC connection IDs."""
+
+    server_id_bytes: int = Field(description=SERVER_ID_BYTES)
+    config_id: int = Field(description=CONFIG_ID)
+
+
+class LimitsOut(ResponseBody):
+    """Rates per second; 0 is no limit."""
+
+    packets: int = Field(description="Packets of all sources.")
+    new_flows: int = Field(description="New connections (SYNs) of all sources.")
+    source_packets: int = Field(description="Packets of one source address.")
+    source_new_flows: int = Field(description="New connections (SYNs) of one source address.")
+
+
 class VipStatusOut(ResponseBody):
     """How a VIP is."""
 
@@ -128,6 +220,7 @@ class VipStatusOut(ResponseBody):
     slots: SlotsOut = Field(description="The state of its slots.")
     backends: int = Field(description="How many backends it has.")
     backends_serving: int = Field(description="How many of them take new connections.")
+    access: AccessCountOut = Field(description="How many prefixes its access list has.")
 
 
 class VipOut(ResponseBody):
@@ -136,6 +229,7 @@ class VipOut(ResponseBody):
     name: str | None = Field(description=NAME)
     address: str = Field(description=ADDRESS, examples=["203.0.113.10"])
     port: int = Field(description=PORT, examples=[443])
+    last_port: int | None = Field(description=LAST_PORT, examples=[8999])
     protocol: Protocol = Field(description=PROTOCOL)
     forward: Forward = Field(description=FORWARD)
     scheduler: Scheduler = Field(description=SCHEDULER)
@@ -144,6 +238,9 @@ class VipOut(ResponseBody):
     on_unhealthy: OnUnhealthy = Field(description=ON_UNHEALTHY)
     all_unhealthy: AllUnhealthy = Field(description=ALL_UNHEALTHY)
     idle_timeout_seconds: int = Field(description=IDLE_TIMEOUT)
+    vlan: VlanTags = Field(description=VLAN)
+    quic: QuicOut | None = Field(description=QUIC)
+    limits: LimitsOut = Field(description=LIMITS)
     generation: Generation
     status: VipStatusOut = Field(description="How it is.")
 
@@ -151,11 +248,15 @@ class VipOut(ResponseBody):
     def of(cls, view: VipView) -> VipOut:
         """Return the body for the manager's view."""
         vip, slots = view.vip, view.slots
+        settings = {name: getattr(vip, name) for name in _SETTINGS}
+        settings["quic"] = None if vip.quic is None else QuicOut(**asdict(vip.quic))
+        settings["limits"] = LimitsOut(**asdict(vip.limits))
         return cls(
-            address=str(vip.key.address),
+            address=vip.key.addresses_text,
             port=vip.key.port,
+            last_port=None if vip.key.last_port == vip.key.port else vip.key.last_port,
             protocol=vip.key.protocol,
-            **{name: getattr(vip, name) for name in _SETTINGS},
+            **settings,
             generation=view.generation,
             status=VipStatusOut(
                 operating_status=view.operating_status,
@@ -163,6 +264,7 @@ class VipOut(ResponseBody):
                 slots=SlotsOut(steady=slots.steady, moving=slots.moving, pinned=slots.pinned),
                 backends=view.backends,
                 backends_serving=view.backends_serving,
+                access=AccessCountOut(allow=view.allowed, deny=view.denied),
             ),
         )
 

@@ -1,0 +1,49 @@
+"""The access list of a VIP."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from xdplb.control.views import AccessView
+
+from .base import RequestBody, ResponseBody
+
+__all__ = ["MOST_PREFIXES", "AccessIn", "AccessOut", "AccessPatch"]
+
+MOST_PREFIXES = 500_000
+"""Of either kind. What fits also depends on the lists of the other VIPs."""
+
+ALLOW = "Prefixes of sources that are let in. With any, a source that no prefix holds is kept out."
+DENY = "Prefixes of sources that are kept out. Of a prefix in both lists, this one counts."
+
+
+class AccessIn(RequestBody):
+    """An access list. The longest prefix that holds a source decides."""
+
+    allow: list[str] = Field(default=[], max_length=MOST_PREFIXES, description=ALLOW, examples=[["198.51.100.0/24"]])
+    deny: list[str] = Field(default=[], max_length=MOST_PREFIXES, description=DENY, examples=[["192.0.2.7"]])
+
+
+class AccessPatch(RequestBody):
+    """A JSON merge patch (RFC 7396): a list that is left out stays, null empties it."""
+
+    allow: list[str] | None = Field(default=None, max_length=MOST_PREFIXES, description=ALLOW)
+    deny: list[str] | None = Field(default=None, max_length=MOST_PREFIXES, description=DENY)
+
+    def changes(self) -> dict[str, list[str] | None]:
+        """Return what was sent, nulls included."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class AccessOut(ResponseBody):
+    """An access list; both are empty where everybody may."""
+
+    allow: list[str] = Field(description=ALLOW, examples=[["198.51.100.0/24"]])
+    deny: list[str] = Field(description=DENY, examples=[["192.0.2.7/32"]])
+
+    @classmethod
+    def of(cls, view: AccessView) -> AccessOut:
+        """Return the body for the manager's view."""
+        return cls(
+            allow=[str(prefix) for prefix in view.access.allow], deny=[str(prefix) for prefix in view.access.deny]
+        )

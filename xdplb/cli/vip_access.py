@@ -1,0 +1,127 @@
+"""`xdplb vip access`: which sources a VIP takes packets from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from xdplb.model.address import parse_network
+from xdplb.model.errors import InvalidError
+
+from .changes import Change, changing
+from .client import vip_path
+from .groups import Group
+from .output import Column, print_json, state, table
+from .params import Connection, output_option, vip_argument
+
+__all__ = ["access"]
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+@click.group(cls=Group, name="access", short_help="Which sources a VIP takes packets from.")
+def access() -> None:
+    """Allow and deny sources. The longest prefix that holds a source decides; of equal ones, deny.
+
+    A source that no prefix holds is denied where any is allowed, else allowed. What is denied is dropped and counted.
+    """
+
+
+@access.command(
+    epilog="\b\nExamples:\n  xdplb vip access show 203.0.113.10:443/tcp\n  xdplb vip access show web -o json"
+)
+@vip_argument
+@output_option
+@click.pass_obj
+def show(connection: Connection, vip: str, as_json: bool) -> None:
+    """Show the access list of a VIP."""
+    answer = connection.client().get(vip_path(vip, "access"))
+    if as_json:
+        print_json(answer.body)
+        return
+    body = answer.json()
+    table(
+        [Column("ACTION", style=state), Column("PREFIX")],
+        [(action, prefix) for action in ("allow", "deny") for prefix in body[action]],
+    )
+
+
+def _file_option(name: str, what: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        f"--{name}-file",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True),
+        metavar="FILE",
+        help=f"A file of prefixes to {what}, one a line; # begins a comment, - is stdin.",
+    )
+
+
+@access.command(
+    name="set",
+    epilog="""\b
+Examples:
+  xdplb vip access set web --deny 192.0.2.0/24 --deny 198.51.100.7
+  xdplb vip access set web --deny-file blocked.txt
+  xdplb vip access set 203.0.113.10:22/tcp --allow 198.51.100.0/24""",
+)
+@vip_argument
+@click.option("--allow", multiple=True, metavar="PREFIX", help="Let these in, and nobody else; may be repeated.")
+@click.option("--deny", multiple=True, metavar="PREFIX", help="Keep these out; may be repeated.")
+@_file_option("allow", "let in")
+@_file_option("deny", "keep out")
+@changing(conditional=True)
+def set_(change: Change, /, *, vip: str, **given: Any) -> None:
+    """Set the access list of a VIP, whole: what is not given is not in it."""
+    body = {action: _prefixes(action, given[action], given[f"{action}_file"]) for action in ("allow", "deny")}
+    if not any(body.values()):
+        raise click.UsageError("no prefix is given; xdplb vip access clear takes the list away")
+    _update(change, "PUT", vip, body, "set")
+
+
+@access.command(short_help="Take the access list away.", epilog="\b\nExamples:\n  xdplb vip access clear web")
+@vip_argument
+@changing(conditional=True)
+def clear(change: Change, /, *, vip: str) -> None:
+    """Take the access list of a VIP away: it takes packets of everybody."""
+    _update(change, "DELETE", vip, None, "cleared")
+
+
+def _update(change: Change, method: str, vip: str, body: dict[str, list[str]] | None, done: str) -> None:
+    change.update(
+        method,
+        vip_path(vip, "access"),
+        body,
+        f"access list of {vip}",
+        of=vip_path(vip),
+        done=(done, "is as asked already"),
+    )
+
+
+def _prefixes(action: str, given: tuple[str, ...], file: Path | None) -> list[str]:
+    """Return the prefixes given and those in the file; InvalidError names the line that has none."""
+    found = [str(parse_network(text, f"/{action}")) for text in given]
+    if file is None:
+        return found
+    for number, line in enumerate(_lines(file), 1):
+        text = line.partition("#")[0].strip()
+        if text:
+            found.append(_prefix_of(text, f"{file}:{number}"))
+    return found
+
+
+def _prefix_of(text: str, where: str) -> str:
+    try:
+        return str(parse_network(text))
+    except InvalidError as error:
+        raise InvalidError(f"{where}: {error.detail}", hint=error.hint) from None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        with click.open_file(str(file), encoding="utf-8") as opened:
+            return str(opened.read()).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidError(f"{file} cannot be read: {reason}", hint="give a text file with one prefix a line") from None

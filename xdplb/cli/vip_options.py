@@ -1,0 +1,151 @@
+"""The options that `xdplb vip add` and `set` share, and what of a VIP's body they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import click
+
+from xdplb.model.errors import InvalidError
+from xdplb.model.vip import (
+    CONFIG_ID_RANGE,
+    LARGEST_RATE,
+    SERVER_ID_BYTES_RANGE,
+    AllUnhealthy,
+    Forward,
+    HashKind,
+    OnUnhealthy,
+    Scheduler,
+    Tracking,
+    Vip,
+    VipKey,
+    VlanTags,
+)
+
+from .params import duration, duration_text
+
+__all__ = ["policy", "policy_options"]
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+_DEFAULTS = Vip(VipKey.parse("192.0.2.1:1/tcp"))
+_OFF = "off"
+
+
+def policy_options(command: _Command) -> _Command:
+    """Add the options; None where not given. In brackets is what a new VIP has."""
+    for option in reversed(_options()):
+        command = option(command)
+    return command
+
+
+def _options() -> list[Callable[[_Command], _Command]]:
+    return [
+        *_word_options(),
+        click.option(
+            "--idle-timeout",
+            type=duration,
+            metavar="TIME",
+            help="The longest silence of a connection that changes bridge.  "
+            f"[{duration_text(_DEFAULTS.idle_timeout_seconds)}]",
+        ),
+        click.option(
+            "--quic-server-id-bytes",
+            type=_server_id_bytes,
+            metavar="N|off",
+            help="UDP: go by the server ID of so many bytes in QUIC connection IDs.  [off]",
+        ),
+        click.option(
+            "--quic-config-id",
+            type=click.IntRange(*CONFIG_ID_RANGE),
+            help="The upper 3 bits of the first byte of such connection IDs.  [0]",
+        ),
+        _limit("packets", "packets"),
+        _limit("new-flows", "new connections"),
+        _limit("source-packets", "packets of one source"),
+        _limit("source-new-flows", "new connections of one source"),
+    ]
+
+
+def _word_options() -> list[Callable[[_Command], _Command]]:
+    return [
+        click.option(
+            "--forward",
+            type=_words(Forward),
+            help=f"How packets reach the backends.  [{_DEFAULTS.forward}]",
+        ),
+        click.option(
+            "--scheduler",
+            type=_words(Scheduler),
+            help="What chooses the backend of a new connection: a hash (maglev, sh), turns (rr, wrr) or the load "
+            f"(lc, wlc, p2c).  [{_DEFAULTS.scheduler}]",
+        ),
+        click.option(
+            "--tracking",
+            type=_words(Tracking),
+            help=f"Which flows are recorded.  [{_DEFAULTS.tracking}; always with turns or load]",
+        ),
+        click.option(
+            "--hash",
+            "hash_",
+            type=_words(HashKind),
+            help=f"What maglev hashes.  [{_DEFAULTS.hash}]",
+        ),
+        click.option(
+            "--on-unhealthy",
+            type=_words(OnUnhealthy),
+            help=f"What becomes of open connections of a backend that fails.  [{_DEFAULTS.on_unhealthy}]",
+        ),
+        click.option(
+            "--all-unhealthy",
+            type=_words(AllUnhealthy),
+            help=f"With no healthy backend: use those that failed, or drop.  [{_DEFAULTS.all_unhealthy}]",
+        ),
+        click.option(
+            "--vlan",
+            type=_words(VlanTags),
+            help=f"The VLAN tags that frames leave with: of the way, or as they came.  [{_DEFAULTS.vlan}]",
+        ),
+    ]
+
+
+def _words(kind: type[StrEnum]) -> click.Choice[str]:
+    return click.Choice([word.value for word in kind])
+
+
+def _limit(name: str, what: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        f"--limit-{name}",
+        type=click.IntRange(0, LARGEST_RATE),
+        metavar="N",
+        help=f"Drop {what} beyond N per second; 0: no limit.  [0]",
+    )
+
+
+def _server_id_bytes(text: str) -> int | str:
+    low, high = SERVER_ID_BYTES_RANGE
+    if text == _OFF or (text.isdecimal() and low <= int(text) <= high):
+        return text if text == _OFF else int(text)
+    raise click.BadParameter(f"{text!r} is neither {low} to {high} nor {_OFF}")
+
+
+def policy(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a VIP's body that options were given for."""
+    fields = {"hash" if key == "hash_" else key: value for key, value in given.items() if value is not None}
+    if "idle_timeout" in fields:
+        fields["idle_timeout_seconds"] = _whole_seconds(fields.pop("idle_timeout"))
+    limits = {name.removeprefix("limit_"): fields.pop(name) for name in list(fields) if name.startswith("limit_")}
+    if limits:
+        fields["limits"] = limits
+    quic = {name.removeprefix("quic_"): fields.pop(name) for name in list(fields) if name.startswith("quic_")}
+    if quic:
+        fields["quic"] = None if quic.get("server_id_bytes") == _OFF else quic
+    return fields
+
+
+def _whole_seconds(seconds: float) -> int:
+    if seconds != int(seconds):
+        raise InvalidError(f"--idle-timeout is {seconds:g} s", hint="give whole seconds, such as 90s or 15m")
+    return int(seconds)
