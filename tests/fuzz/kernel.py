@@ -85,7 +85,7 @@ class Kernel:
         options.data_size_in = len(frame)
         options.data_size_out = ROOM
         call("bpf_prog_test_run_opts", self._program.fileno(), ctypes.byref(options))
-        return options.retval, self._out.raw[: options.data_size_out]
+        return options.retval, ctypes.string_at(self._out, options.data_size_out)
 
     def install(self, config: Config) -> None:
         """Make this the configuration, with no state and all counters at zero."""
