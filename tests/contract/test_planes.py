@@ -348,7 +348,7 @@ def test_what_is_there_already_can_be_required(plane: DataPlane) -> None:
     assert plane.features == ALL_FEATURES
 
 
-OUTER6 = {"address": IPv6Address("2001:db8:2::9"), "next_hop": HOP6}
+OUTER6: dict[str, Any] = {"address": IPv6Address("2001:db8:2::9"), "next_hop": HOP6}
 
 
 @pytest.mark.parametrize(

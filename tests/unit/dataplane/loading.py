@@ -12,6 +12,7 @@ import pytest
 
 from xdplb.dataplane import libbpf, programs
 from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.features import Features
 from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.plane import Capacity, VipEntry
 from xdplb.dataplane.source import flatten
@@ -33,8 +34,15 @@ CAPACITY = Capacity(vips=16, backends=64, flows=4096)
 VIP = VipEntry(3, VipKey.parse("203.0.113.10:443/tcp"), track_always=False, hash_source=False, idle_seconds=60)
 
 
-def up(pin_dir: Path, *interfaces: str, mode: str = "auto", capacity: Capacity | None = CAPACITY) -> BccPlane:
-    return load(LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=capacity))
+def up(
+    pin_dir: Path,
+    *interfaces: str,
+    mode: str = "auto",
+    capacity: Capacity | None = CAPACITY,
+    features: Features = frozenset(),
+) -> BccPlane:
+    options = LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=capacity, features=features)
+    return load(options)
 
 
 def left(bpffs: Path) -> list[str]:

@@ -17,6 +17,7 @@ from tests.private_host import add_nic, ip
 from tests.unit.dataplane.loading import VIP, change_source, forbid_compiling, in_child, left, program_on, up
 from xdplb.dataplane import libbpf, maps, pins
 from xdplb.dataplane.loader import unload
+from xdplb.dataplane.map_specs import TX_PORTS, map_specs
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.errors import CapacityError, ConflictError, InvalidError, PlatformError
 
@@ -101,10 +102,10 @@ def test_a_nic_by_an_alias_is_the_nic(pin_dir: Path) -> None:
 
 
 def test_64_nics_and_not_one_more(pin_dir: Path) -> None:
-    names = [f"n{number}" for number in range(pins.TX_PORTS)]
+    names = [f"n{number}" for number in range(TX_PORTS)]
     for name in names:
         add_nic(name)
-    assert len(up(pin_dir, *names).attachments()) == pins.TX_PORTS
+    assert len(up(pin_dir, *names).attachments()) == TX_PORTS
     with pytest.raises(CapacityError, match="no room for eth0: 64 NICs"):
         up(pin_dir)
     assert program_on("eth0") == 0
@@ -114,7 +115,7 @@ def test_64_nics_and_not_one_more(pin_dir: Path) -> None:
 
 def test_the_largest_capacity_works_and_one_more_is_refused(pin_dir: Path) -> None:
     plane = up(pin_dir, capacity=Capacity(vips=8192, backends=65534, flows=4096))
-    vips = [replace(VIP, id=number, key=replace(VIP.key, port=number + 1)) for number in range(8192)]
+    vips = [replace(VIP, id=number, key=replace(VIP.key, port=number + 1, last_port=number + 1)) for number in range(8192)]
     plane.write_vips(vips)
     assert plane.read_vips() == dict(enumerate(vips))
     last = replace(backend(9), id=65534)
@@ -167,7 +168,7 @@ def up_and_end(pin_dir: Path) -> int:
     return 0
 
 
-META_PIN = len(pins.MAP_NAMES) + 1  # the program, next, is pinned by the compiler, and then comes the link
+META_PIN = len(map_specs(Capacity())) + 1  # the program, next, is pinned by the compiler, and then comes the link
 
 
 @pytest.mark.parametrize("number", [1, 2, META_PIN - 1, META_PIN, META_PIN + 1])
@@ -185,11 +186,11 @@ def test_killed_at_a_pin_up_and_down_work_again(
     assert left(bpffs) == []
 
 
-@pytest.mark.parametrize("where", ["link_update", "replace", "set_program_hash"])
+@pytest.mark.parametrize("where", ["link_update", "replace", "set_program"])
 def test_killed_in_a_swap_the_next_start_ends_it(pin_dir: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     up(pin_dir).write_vips([VIP])
     change_source(monkeypatch)
-    owner = {"link_update": libbpf, "replace": Path, "set_program_hash": pins.Meta}[where]
+    owner = {"link_update": libbpf, "replace": Path, "set_program": pins.Meta}[where]
     with monkeypatch.context() as patched:
         patched.setattr(owner, where, lambda *_: os._exit(9))
         assert in_child(lambda: up_and_end(pin_dir)) == 9

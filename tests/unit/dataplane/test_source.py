@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from xdplb.dataplane.features import Feature
 from xdplb.dataplane.plane import Capacity
 from xdplb.dataplane.reasons import REASONS
-from xdplb.dataplane.source import compile_flags, flatten, source_dir, source_hash, vip_groups
+from xdplb.dataplane.source import compile_flags, flatten, source_dir, source_hash, vip_groups, vip_groups6
 
 
 @pytest.fixture
@@ -58,13 +59,24 @@ def test_flags_size_the_maps_and_say_where_they_are() -> None:
         "-DMAX_VIPS=100",
         "-DMAX_BACKENDS=201",
         "-DMAX_FLOWS=300",
-        "-DVIP_GROUPS=512",
+        "-DVIP_GROUPS=1024",
+        "-DVIP_GROUPS6=1024",
     ]
 
 
-@pytest.mark.parametrize(("vips", "groups"), [(1, 4), (2, 8), (3, 16), (1024, 4096), (1025, 8192), (8192, 32768)])
-def test_the_index_has_four_groups_for_each_vip(vips: int, groups: int) -> None:
-    assert vip_groups(Capacity(vips=vips)) == groups
+def test_flags_say_what_is_compiled_in_in_one_order() -> None:
+    features = [Feature.VLAN, Feature.IPV6]
+    flags = compile_flags(Path("/sys/fs/bpf/a"), None, features)
+    assert flags == ['-DPIN_DIR="/sys/fs/bpf/a"', "-DWITH_IPV6=1", "-DWITH_VLAN=1"]
+    assert compile_flags(Path("/sys/fs/bpf/a"), None, frozenset(features)) == flags
+
+
+@pytest.mark.parametrize(
+    ("vips", "groups", "groups6"),
+    [(1, 8, 8), (3, 32, 32), (1024, 8192, 8192), (1025, 16384, 16384), (2049, 32768, 16384), (8192, 32768, 16384)],
+)
+def test_the_indexes_have_eight_groups_for_each_vip_as_far_as_they_fit(vips: int, groups: int, groups6: int) -> None:
+    assert (vip_groups(Capacity(vips=vips)), vip_groups6(Capacity(vips=vips))) == (groups, groups6)
 
 
 def test_the_reasons_are_those_of_the_enum() -> None:

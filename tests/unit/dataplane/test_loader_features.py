@@ -1,0 +1,157 @@
+"""What the program is compiled for grows under the traffic and shrinks at the next start; an error changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.private_host import add_nic, remove_nic
+from tests.unit.dataplane.loading import VIP, forbid_compiling, in_child, left, program_on, up
+from xdplb.dataplane import libbpf, pins, programs
+from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.features import Feature, Features
+from xdplb.dataplane.loader import unload
+from xdplb.dataplane.pinned_maps import Maps
+from xdplb.dataplane.plane import VipEntry
+from xdplb.model.errors import PlatformError
+from xdplb.model.vip import VipKey
+
+pytestmark = pytest.mark.root
+
+IPV6: Features = frozenset({Feature.IPV6})
+VLAN: Features = frozenset({Feature.VLAN})
+MAPS6 = {"flows6", "probation6", "vip_index6"}
+VIP6 = VipEntry(4, VipKey.parse("[2001:db8::10]:443/tcp"), track_always=False, hash_source=False, idle_seconds=60)
+
+
+def names(pin_dir: Path) -> set[str]:
+    return {path.name for path in pin_dir.iterdir()}
+
+
+def test_what_is_required_is_compiled_in_and_swapped_on_all_nics(pin_dir: Path) -> None:
+    add_nic("eth1")
+    plane = up(pin_dir, "eth0", "eth1")
+    plane.write_vips([VIP])
+    before = program_on("eth0")
+    assert not MAPS6 & names(pin_dir)
+    plane.require(IPV6)
+    assert plane.features == IPV6
+    assert program_on("eth0") == program_on("eth1") != before
+    assert names(pin_dir) >= MAPS6
+    plane.write_vips([VIP, VIP6])
+    plane.require(VLAN)
+    assert plane.features == IPV6 | VLAN
+    assert plane.read_vips() == {VIP.id: VIP, VIP6.id: VIP6}
+    assert unload(pin_dir)
+
+
+def test_what_is_there_compiles_nothing(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = up(pin_dir, features=IPV6 | VLAN)
+    forbid_compiling(monkeypatch)
+    plane.require(IPV6)
+    plane.require(frozenset())
+
+
+def test_a_restart_with_the_same_features_compiles_nothing(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def daemon() -> int:
+        up(pin_dir, features=VLAN).require(IPV6)
+        return 0
+
+    assert in_child(daemon) == 0
+    program = program_on("eth0")
+    forbid_compiling(monkeypatch)
+    again = up(pin_dir, features=IPV6 | VLAN)
+    assert again.features == IPV6 | VLAN
+    assert program_on("eth0") == program
+
+
+def test_a_start_shrinks_to_what_is_needed(pin_dir: Path) -> None:
+    plane = up(pin_dir, features=IPV6 | VLAN)
+    plane.write_vips([VIP6])
+    assert up(pin_dir).features == IPV6, "a VIP that packets find is not taken from them"
+    plane.write_vips([])
+    assert up(pin_dir).features == frozenset()
+    assert not MAPS6 & names(pin_dir)
+
+
+def fail_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_program(*_: object, **__: object) -> None:
+        raise PlatformError("the kernel refused the program")
+
+    monkeypatch.setattr(programs, "compile_program", compile_program)
+
+
+def fail_to_swap_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, calls = libbpf.link_update, []
+
+    def link_update(link: libbpf.Fd, program: libbpf.Fd) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(12, "Cannot allocate memory")
+        original(link, program)
+
+    monkeypatch.setattr(libbpf, "link_update", link_update)
+
+
+@pytest.mark.parametrize("fail", [fail_to_compile, fail_to_swap_the_second])
+def test_an_error_changes_nothing(
+    pin_dir: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    add_nic("eth1")
+    plane = up(pin_dir, "eth0", "eth1", features=VLAN)
+    plane.write_vips([VIP])
+    before, program = names(pin_dir), program_on("eth0")
+    with monkeypatch.context() as patched:
+        fail(patched)
+        with pytest.raises(PlatformError):
+            plane.require(IPV6)
+    assert (names(pin_dir), plane.features) == (before, VLAN)
+    assert program_on("eth0") == program_on("eth1") == program
+    assert plane.read_vips() == {VIP.id: VIP}
+    with monkeypatch.context() as patched:
+        forbid_compiling(patched)
+        up(pin_dir, "eth0", "eth1", features=VLAN)
+    plane.require(IPV6)
+    assert plane.features == IPV6 | VLAN
+
+
+@pytest.mark.parametrize("where", ["compile_program", "link_update", "replace", "set_program"])
+def test_killed_while_it_grows_the_next_start_goes_on(
+    pin_dir: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    owner = {"compile_program": programs, "link_update": libbpf, "replace": Path, "set_program": pins.Meta}[where]
+    up(pin_dir).write_vips([VIP])
+
+    def dies() -> int:
+        plane = BccPlane(Maps.adopt(pin_dir, None))
+        monkeypatch.setattr(owner, where, lambda *_, **__: os._exit(9))
+        plane.require(IPV6)
+        return 0
+
+    assert in_child(dies) == 9
+    for features in (frozenset[Feature](), IPV6):
+        plane = up(pin_dir, features=features)
+        assert plane.features == features
+        with libbpf.obj_get(pin_dir / "program") as program:
+            assert program_on("eth0") == libbpf.program_info(program).id
+    plane.write_vips([VIP, VIP6])
+    assert "program_next" not in names(pin_dir)
+    assert up(pin_dir, features=IPV6).read_vips() == {VIP.id: VIP, VIP6.id: VIP6}
+
+
+def test_down_takes_the_maps_of_all_features(bpffs: Path, pin_dir: Path) -> None:
+    up(pin_dir, features=frozenset({Feature.IPV6, Feature.ACCESS, Feature.LIMITS}))
+    assert names(pin_dir) >= {"access4", "access6", "source_buckets"}
+    unload(pin_dir)
+    assert left(bpffs) == []
+
+
+def test_a_nic_that_is_gone_does_not_keep_the_program_from_growing(pin_dir: Path) -> None:
+    add_nic("eth1")
+    plane = up(pin_dir, "eth0", "eth1")
+    remove_nic("eth1")
+    plane.require(VLAN)
+    assert plane.features == VLAN
