@@ -72,6 +72,7 @@ def load(options: LoadOptions) -> BccPlane:
         undo.callback(remove_if_unused, options.pin_dir, MAP_NAMES)
         with explaining("create the maps"):
             maps = _maps(options)
+        with explaining("read the maps"):
             plane = BccPlane(maps, options.cache_dir)
         program = plane.compile_for(options.features)
         with explaining("attach the program"):
