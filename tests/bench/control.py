@@ -23,6 +23,7 @@ from xdplb.control.steps import Held
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.libbpf import call
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.next_hop import NextHop, Resolution
@@ -103,7 +104,7 @@ def _row(what: str, work: Callable[[], object]) -> tuple[str, str, str, str]:
 
 def _state() -> State:
     key = VipKey(IPv4Address("203.0.113.2"), 80, Protocol.TCP)
-    backends = {
+    backends: dict[IPAddress, BackendRecord] = {
         address: BackendRecord(FIRST_ID + number, 1, Backend(address), 1) for number, address in enumerate(ADDRESSES)
     }
     return State(1, {key: VipRecord(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
@@ -128,6 +129,7 @@ def _fill_flows(plane: BccPlane) -> None:
     keys["source_port"] = number & 0xFFFF
     keys["destination_port"], keys["protocol"] = 80, 6
     values = np.zeros(RECORDS, layout.FLOW)
+    values["vip"] = VIP_ID
     values["backend"], values["epoch"] = FIRST_ID + number % BACKENDS, 1
     values["flags"] = layout.FLOW_ESTABLISHED
     values["last_seen"] = monotonic_ns()
