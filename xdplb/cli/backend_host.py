@@ -48,7 +48,7 @@ def _host_options(function: _Command) -> _Command:
         ),
         click.option(
             "--forward",
-            type=click.Choice(list(Forward)),
+            type=click.Choice([str(forward) for forward in Forward]),
             default="dr",
             show_default=True,
             help="How the balancer forwards to it.",
