@@ -317,6 +317,61 @@ struct vip_counters {
 	__u64 records; /* added to flows and flows6; what is not there any more and was not deleted was evicted */
 };
 
+/* --- looking at packets ---------------------------------------------------------------------------------------
+ *
+ * A program compiled WITH_EXPLAIN decides as the other does, changes no map and leaves what it decided here.
+ */
+#define DECISION_VIP 0x01    /* `vip` is set */
+#define DECISION_SLOT 0x02   /* `slot_number` and `slot` are set */
+#define DECISION_RECORD 0x04 /* the flow has a record that counts */
+#define DECISION_NEW 0x08    /* the packet would count as a new flow */
+#define DECISION_AT_RISK 0x10
+
+#define CHOSEN_NOBODY 0
+#define CHOSEN_OWNER 1     /* of the slot */
+#define CHOSEN_PREVIOUS 2  /* owner of the slot, for an old connection */
+#define CHOSEN_RECORD 3    /* by the flow's record */
+#define CHOSEN_SCHEDULER 4 /* by a scheduler that chooses per connection */
+#define CHOSEN_QUIC 5      /* by the server ID in the connection ID */
+#define CHOSEN_FRAGMENT 6  /* as the first fragment */
+
+struct decision {
+	__u64 hash; /* of the flow, 0 where it was not computed */
+	__u32 slot_number;
+	__u32 slot;
+	__u16 reason; /* enum reason; REASONS where the packet is sent on */
+	__u16 vip;
+	__u16 backend; /* 0 for none */
+	__u8 chosen;   /* CHOSEN_* */
+	__u8 flags;    /* DECISION_* */
+};
+
+/* Which packets a program compiled WITH_CAPTURE hands out, and what it hands out before the frame's bytes. */
+#define CAPTURE_ANY 0xffff
+
+struct capture_filter {
+	__u64 source[2]; /* packets whose source, where the mask has bits, is this */
+	__u64 source_mask[2];
+	__u64 destination[2];
+	__u64 destination_mask[2];
+	__u32 snap_bytes; /* of a frame at most */
+	__u16 vip;        /* CAPTURE_ANY, or that VIP's alone */
+	__u16 backend;    /* CAPTURE_ANY, or those sent to that backend alone */
+	__u16 reason;     /* CAPTURE_ANY, or those that stopped for that one alone; REASONS: those sent on */
+	__u16 unused[3];
+};
+
+struct capture_event {
+	__u64 time; /* ns, CLOCK_MONOTONIC */
+	__u32 ifindex;
+	__u32 frame_bytes; /* of the whole frame as it came in */
+	__u16 reason;      /* as in struct decision */
+	__u16 vip;         /* CAPTURE_ANY where none was found */
+	__u16 backend;     /* 0 for none */
+	__u8 verdict;      /* XDP_* */
+	__u8 unused[9];
+};
+
 /* --- meta --------------------------------------------------------------------------------------------------------
  *
  * One element, for the loader alone: what the pinned maps and the pinned program were made for. Pinned last, so that

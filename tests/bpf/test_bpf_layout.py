@@ -45,6 +45,9 @@ STRUCTS = {
     "access6": layout.ACCESS6,
     "backend_counters": layout.BACKEND_COUNTERS,
     "vip_counters": layout.VIP_COUNTERS,
+    "decision": layout.DECISION,
+    "capture_filter": layout.CAPTURE_FILTER,
+    "capture_event": layout.CAPTURE_EVENT,
     "meta": layout.META,
 }
 """The dtype of each struct; `backend` is there in both forms of its unions."""

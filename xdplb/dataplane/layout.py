@@ -29,6 +29,22 @@ __all__ = [
     "BACKEND_VLAN_KEEP",
     "BUCKET",
     "BUCKET_NS",
+    "CAPTURE_ANY",
+    "CAPTURE_EVENT",
+    "CAPTURE_FILTER",
+    "CHOSEN_FRAGMENT",
+    "CHOSEN_NOBODY",
+    "CHOSEN_OWNER",
+    "CHOSEN_PREVIOUS",
+    "CHOSEN_QUIC",
+    "CHOSEN_RECORD",
+    "CHOSEN_SCHEDULER",
+    "DECISION",
+    "DECISION_AT_RISK",
+    "DECISION_NEW",
+    "DECISION_RECORD",
+    "DECISION_SLOT",
+    "DECISION_VIP",
     "FLOW",
     "FLOW6_KEY",
     "FLOW_ESTABLISHED",
@@ -79,6 +95,22 @@ __all__ = [
 ]
 
 LAYOUT_VERSION = 2
+
+DECISION_VIP = 0x01
+DECISION_SLOT = 0x02
+DECISION_RECORD = 0x04
+DECISION_NEW = 0x08
+DECISION_AT_RISK = 0x10
+
+CHOSEN_NOBODY = 0
+CHOSEN_OWNER = 1
+CHOSEN_PREVIOUS = 2
+CHOSEN_RECORD = 3
+CHOSEN_SCHEDULER = 4
+CHOSEN_QUIC = 5
+CHOSEN_FRAGMENT = 6
+
+CAPTURE_ANY = 0xFFFF
 
 VIP_GROUP_SIZE = 4
 VIP_TRACK_ALWAYS = 0x01
@@ -267,6 +299,46 @@ BACKEND_COUNTERS = np.dtype([("packets", "<u8"), ("bytes", "<u8"), ("new_flows",
 
 VIP_COUNTERS = np.dtype(
     [("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("at_risk", "<u8"), ("records", "<u8")]
+)
+
+DECISION = np.dtype(
+    [
+        ("hash", "<u8"),
+        ("slot_number", "<u4"),
+        ("slot", "<u4"),
+        ("reason", "<u2"),
+        ("vip", "<u2"),
+        ("backend", "<u2"),
+        ("chosen", "u1"),
+        ("flags", "u1"),
+    ]
+)
+
+CAPTURE_FILTER = np.dtype(
+    [
+        ("source", ">u8", (2,)),
+        ("source_mask", ">u8", (2,)),
+        ("destination", ">u8", (2,)),
+        ("destination_mask", ">u8", (2,)),
+        ("snap_bytes", "<u4"),
+        ("vip", "<u2"),
+        ("backend", "<u2"),
+        ("reason", "<u2"),
+        ("unused", "<u2", (3,)),
+    ]
+)
+
+CAPTURE_EVENT = np.dtype(
+    [
+        ("time", "<u8"),
+        ("ifindex", "<u4"),
+        ("frame_bytes", "<u4"),
+        ("reason", "<u2"),
+        ("vip", "<u2"),
+        ("backend", "<u2"),
+        ("verdict", "u1"),
+        ("unused", "u1", (9,)),
+    ]
 )
 
 META = np.dtype(
