@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = benches.add_parser("forward")
     bench.add_argument("--seconds", type=float, default=0.5, help="of each measurement (default: %(default)s)")
     bench.add_argument("--rounds", type=int, default=5, help="measurements of each case (default: %(default)s)")
+    bench.add_argument("--cpus", type=int, default=1, help="that send at once (default: %(default)s)")
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
     benches.add_parser("control")
     bench = benches.add_parser("consistency")
@@ -56,7 +57,7 @@ def _parts(arguments: argparse.Namespace) -> None:
 def _forward(arguments: argparse.Namespace) -> None:
     from tests.bench.forward import measure_forwarding
 
-    measure_forwarding(seconds=arguments.seconds, rounds=arguments.rounds, svg=arguments.svg)
+    measure_forwarding(seconds=arguments.seconds, rounds=arguments.rounds, cpus=arguments.cpus, svg=arguments.svg)
 
 
 def _control(_: argparse.Namespace) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from statistics import median
 
@@ -16,19 +15,19 @@ from scapy.layers.l2 import Ether
 
 from tests.bench.frames import FCS, IMIX
 from tests.bench.generator import Generator
-from tests.bench.planes import Target, new_plane, next_hop
+from tests.bench.planes import new_plane
 from tests.bench.plot import Bars, bar_chart
+from tests.bench.services import Service, Services
 from tests.bench.tables import print_table
+from tests.bench.traffic import CLIENTS, VIPS
 from tests.bench.wire import MTU, Wire, new_wire
+from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.libbpf import Fd, link_update
-from xdplb.dataplane.plane import VipEntry
-from xdplb.model.vip import Forward, Protocol, VipKey
+from xdplb.model.vip import Forward
 
 __all__ = ["measure_forwarding"]
 
-VIPS = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
-CLIENTS = {4: "198.18.0.0", 6: "2001:2::"}
 SMALLEST = {4: 64, 6: 66}
 """Frames of UDP cannot be shorter: 62 bytes of headers and the checksum in IPv6."""
 FLOWS = 1 << 16
@@ -90,18 +89,10 @@ class _Bench:
         self._nics = {"back": wire.ifindex("balancer", "in0"), "onward": wire.ifindex("balancer", "out0")}
         wire.inside("balancer", lambda: generator.onward.update(0, self._nics["onward"]))
         nics = self._nics.values()
-        wire.inside("balancer", lambda: [plane.maps.tx_ports.update(ifindex, ifindex) for ifindex in nics])
-        self._ports: dict[tuple[str, int, Forward], int] = {}
-        target = Target(plane)
-        for way in WAYS:
-            for version, address in VIPS.items():
-                for forward in (Forward.DR, Forward.IPIP):
-                    port = 80 + target.next_id
-                    self._ports[way, version, forward] = port
-                    key = VipKey(ip_address(address), port, Protocol.UDP)
-                    entry = VipEntry(target.next_id, key, track_always=False, hash_source=False, idle_seconds=900)
-                    target.add(entry, forward, next_hop(version, self._nics[way], mtu=MTU))
-        target.publish()
+        wire.inside("balancer", lambda: _open_ports(plane, nics))
+        services = Services(plane)
+        self._ports = {service: services.port_of(service) for service in self._services()}
+        services.publish()
 
     def cases(self) -> Iterator[_Case]:
         """Yield every case."""
@@ -110,10 +101,15 @@ class _Bench:
             for size in ("64", "1518", "IMIX"):
                 swap = self._generator.programs[swaps[way]]
                 yield _Case(MAC_SWAP, swap, way, size, _frames(4, 9, size))
-                for version in VIPS:
-                    for forward in (Forward.DR, Forward.IPIP):
-                        frames = _frames(version, self._ports[way, version, forward], size)
-                        yield _Case(f"{forward.upper()}, IPv{version}", self._xdplb, way, size, frames)
+                for service in self._services(way):
+                    name = f"{service.forward.upper()}, IPv{service.version}"
+                    yield _Case(name, self._xdplb, way, size, _frames(service.version, self._ports[service], size))
+
+    def _services(self, *ways: str) -> Iterator[Service]:
+        for way in ways or WAYS:
+            for version in VIPS:
+                for forward in (Forward.DR, Forward.IPIP):
+                    yield Service(version=version, forward=forward, mtu=MTU, ifindex=self._nics[way])
 
     def frames_for(self, case: _Case, seconds: float) -> int:
         """Return how many frames a CPU sends in about so many seconds."""
@@ -141,6 +137,11 @@ class _Bench:
             return self._generator.send(length, count)
 
         return self._wire.inside("generator", pinned)
+
+
+def _open_ports(plane: BccPlane, nics: Iterable[int]) -> None:
+    for ifindex in nics:
+        plane.maps.tx_ports.update(ifindex, ifindex)
 
 
 def _frames(version: int, port: int, size: str) -> list[bytes]:

@@ -1,14 +1,15 @@
 /* The bench's own programs: a harness that runs first in every turn of BPF_PROG_TEST_RUN, and the floors.
  *
- * With `repeat` the kernel does not reset the packet between turns, so the harness does: it moves `data` back, writes
- * the first 64 bytes anew from a template, picks the flow and tail-calls the program under test. It notes the time at
- * the first and at the last turn; the kernel's own figure is cut to whole nanoseconds.
+ * With `repeat` the kernel does not reset the packet between turns, so the harness does: it moves `data` and the end back,
+ * writes the headers anew from a template, picks the flow and tail-calls the program under test. It notes the time at the
+ * first and at the last turn; the kernel's own figure is cut to whole nanoseconds.
  */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/if_ether.h>
 #include <uapi/linux/ip.h>
 
-#define FRAME 64
+#include "frame.h"
+
 #define FIXED 0  /* always flow 0 */
 #define RANDOM 1 /* a random one of `flows` */
 #define FRESH 2  /* one never seen before */
@@ -22,7 +23,9 @@ struct bench {
 	__u64 fresh;
 	__u32 flows; /* a power of two */
 	__u32 mode;
-	__u8 frame[FRAME];
+	__s32 cut; /* bytes that the program takes from the frame's end */
+	__u32 unused;
+	struct pattern frame;
 };
 
 BPF_TABLE_PINNED("array", __u32, struct bench, bench, 1, PIN_DIR "/bench");
@@ -34,55 +37,30 @@ static __always_inline __u32 bench_pick_flow(struct bench *b)
 		return 0;
 	if (b->mode == FRESH)
 		return (__u32)b->fresh++;
-	/* xorshift64, G. Marsaglia, Journal of Statistical Software 8(14), 2003 */
-	__u64 x = b->random;
-	x ^= x << 13;
-	x ^= x >> 7;
-	x ^= x << 17;
-	b->random = x;
-	return (__u32)(x >> 32) & (b->flows - 1);
+	b->random = frame_random(b->random);
+	return (__u32)(b->random >> 32) & (b->flows - 1);
 }
 
-#define COPY(type, at) *(volatile type *)(to + at) = *(volatile type *)(from + at)
-
-/* Each field is stored as wide as programs load it: a load that spans two stores waits for both, which no packet that
- * comes from a NIC makes it do. 2^16 flows an address: the source port (at 34) takes the low half of the flow, the
- * client's address (at 26) the high half.
- */
-static __always_inline void bench_write_frame(void *to, const void *from, __u32 flow)
+/* Gives the frame the length back that it had before the last turn. */
+static __always_inline int bench_restore(struct xdp_md *ctx, const struct bench *b)
 {
-	COPY(__u64, 0);
-	COPY(__u32, 8);
-	COPY(__u16, 12);
-	COPY(__u16, 14);
-	COPY(__u16, 16);
-	COPY(__u16, 18);
-	COPY(__u16, 20);
-	COPY(__u16, 22);
-	COPY(__u16, 24);
-	*(volatile __u32 *)(to + 26) = *(volatile __u32 *)(from + 26) ^ (flow >> 16 << 8);
-	COPY(__u32, 30);
-	*(volatile __u32 *)(to + 34) = (*(volatile __u32 *)(from + 34) & 0xffff0000) | (flow & 0xffff);
-	COPY(__u64, 38);
-	COPY(__u64, 46);
-	COPY(__u64, 54);
-	COPY(__u16, 62);
+	int moved = (int)((long)ctx->data_end - (long)ctx->data) - (int)b->frame.length;
+
+	if (!moved)
+		return 0;
+	if (moved + b->cut && bpf_xdp_adjust_head(ctx, moved + b->cut))
+		return -1;
+	return b->cut ? bpf_xdp_adjust_tail(ctx, b->cut) : 0;
 }
 
 int harness(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
 	struct bench *b = bench.lookup(&zero);
-	if (!b)
+	if (!b || bench_restore(ctx, b))
 		return XDP_ABORTED;
-	int moved = (int)((long)ctx->data_end - (long)ctx->data) - FRAME;
-	if (moved && bpf_xdp_adjust_head(ctx, moved))
+	if (!frame_write((void *)(long)ctx->data, (void *)(long)ctx->data_end, &b->frame, bench_pick_flow(b)))
 		return XDP_ABORTED;
-	void *data = (void *)(long)ctx->data;
-	if (data + FRAME > (void *)(long)ctx->data_end)
-		return XDP_ABORTED;
-	__u32 flow = bench_pick_flow(b);
-	bench_write_frame(data, b->frame, flow);
 
 	__u64 turn = b->turn++;
 	if (turn == 0)

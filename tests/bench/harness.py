@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from tests.bench.frames import PATTERN, pattern
+from tests.bench.machine import pinned_cpu
 from xdplb.dataplane.compile import compile_program
-from xdplb.dataplane.libbpf import Fd, obj_get, prog_test_run
+from xdplb.dataplane.libbpf import XDP_TX, Fd, obj_get, prog_test_run
 from xdplb.dataplane.maps import BpfMap, MapType
 from xdplb.dataplane.source import flatten
 
 __all__ = ["FIXED", "FRESH", "RANDOM", "Case", "Harness", "Result"]
 
-FRAME_BYTES = 64
 FIXED, RANDOM, FRESH = range(3)
 BENCH = np.dtype(
     [
@@ -30,8 +30,11 @@ BENCH = np.dtype(
         ("fresh", "<u8"),
         ("flows", "<u4"),
         ("mode", "<u4"),
-        ("frame", "u1", FRAME_BYTES),
-    ]
+        ("cut", "<i4"),
+        ("unused", "<u4"),
+        ("frame", PATTERN),
+    ],
+    align=True,
 )
 FLOORS = ("empty", "mac_swap", "ipip_floor")
 BRACKET_TOLERANCE = 0.05
@@ -40,13 +43,18 @@ PATIENCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A program run on one kind of packet: `flows` is a power of two, `mode` how the flow of a turn is picked."""
+    """A program run on one kind of packet: `flows` is a power of two, `mode` how the flow of a turn is picked.
+
+    `cut` is how many bytes the program takes from the frame's end. `verdict` is what it must return.
+    """
 
     name: str
     program: Fd
     frame: bytes
     mode: int = FIXED
     flows: int = 1
+    cut: int = 0
+    verdict: int = XDP_TX
 
 
 @dataclass(slots=True)
@@ -82,13 +90,15 @@ class Harness:
         state["turns"], state["random"] = turns, 0x9E3779B97F4A7C15
         state["flows"], state["mode"] = case.flows, case.mode
         state["fresh"] = int.from_bytes(os.urandom(4), "little")
-        state["frame"] = np.frombuffer(case.frame[:FRAME_BYTES].ljust(FRAME_BYTES, b"\0"), np.uint8)
+        state["cut"], state["frame"] = case.cut, pattern(case.frame)
         self._bench.update(0, state.tobytes())
         self._target.update(0, self.floors["empty"] if empty else case.program)
-        prog_test_run(self._program, bytes(state["frame"][0]), repeat=turns + 1)
-        after = np.frombuffer(self._bench.lookup(0) or b"", BENCH)[0]
+        last = prog_test_run(self._program, case.frame, repeat=turns + 1).verdict
+        after = np.frombuffer(self._bench.read(0), BENCH)[0]
         if after["turn"] != turns + 1:
             raise RuntimeError(f"{case.name}: {after['turn']} turns where {turns + 1} were asked for")
+        if not empty and last != case.verdict:
+            raise RuntimeError(f"{case.name}: the program returned {last}, not {case.verdict}")
         return float(int(after["end"]) - int(after["start"])) / turns
 
     def measure(self, cases: Sequence[Case], *, trials: int, turns: int) -> list[Result]:
@@ -98,7 +108,7 @@ class Harness:
         four times as many the rest is given up; a result says how many it has.
         """
         rows: dict[str, list[tuple[float, float]]] = {case.name: [] for case in cases}
-        with _pinned_cpu():
+        with pinned_cpu():
             for case in cases:
                 self.run(case, turns)  # fills caches, and the flow table where one is used
             for turn in range(PATIENCE * trials):
@@ -118,13 +128,3 @@ class Harness:
 def _undisturbed(rows: Sequence[tuple[float, float]]) -> list[float]:
     best = min(bracket for bracket, _ in rows)
     return [net for bracket, net in rows if bracket <= best * (1 + BRACKET_TOLERANCE)]
-
-
-@contextmanager
-def _pinned_cpu() -> Iterator[None]:
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)

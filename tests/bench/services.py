@@ -1,0 +1,143 @@
+"""The VIPs of the packet bench: described, and written into a data plane, each with a hundred backends of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import numpy as np
+
+from tests.bench.planes import LOOPBACK, next_hop
+from tests.bench.traffic import CLIENTS, VIPS
+from xdplb.balance.rotation import candidates, rotation
+from xdplb.balance.slots import Owners, pack
+from xdplb.balance.table import WeightedBackend, build
+from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.plane import BackendEntry, VipEntry
+from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.next_hop import NextHop, VlanTag
+from xdplb.model.vip import NO_LIMITS, Forward, Protocol, QuicIds, RateLimits, Scheduler, VipKey
+
+__all__ = ["BACKENDS", "DENIED", "WATCHED", "Service", "Services"]
+
+BACKENDS = 100
+FIRST: dict[int, IPAddress] = {4: IPv4Address("10.1.0.1"), 6: IPv6Address("2001:db8:1::1")}
+FIRST_PORT = 1000
+PORTS_APART = 1000
+
+DENIED, WATCHED = "denied", "watched"
+"""The two access lists: one denies every source of the bench, one by one, the other every second one and 131,072 more.
+
+Together they leave a denied packet the longest search that a list of that many prefixes takes.
+"""
+SCATTERED = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A VIP of TCP and UDP. `ports` is how many, `prefix` takes all; `outer` is the backends' IP version."""
+
+    version: int = 4
+    forward: Forward = Forward.DR
+    outer: int | None = None
+    moving: bool = False
+    tracks: bool = False
+    hash_source: bool = False
+    scheduler: Scheduler = Scheduler.MAGLEV
+    quic: bool = False
+    limits: RateLimits = NO_LIMITS
+    access: str | None = None
+    tags: tuple[VlanTag, ...] = ()
+    keep_tags: bool = False
+    mtu: int = 9000
+    ifindex: int = LOOPBACK
+    ports: int = 1
+    prefix: str | None = None
+
+    @property
+    def hop(self) -> NextHop:
+        """The way to its backends: by the NIC `ifindex`."""
+        return next_hop(self.outer or self.version, self.ifindex, mtu=self.mtu, tags=self.tags)
+
+
+class Services:
+    """Those that a data plane has."""
+
+    def __init__(self, plane: BccPlane) -> None:
+        self._plane = plane
+        self._entries: dict[Service, VipEntry] = {}
+        self._access: dict[int, AccessList] = {}
+
+    def port_of(self, service: Service) -> int:
+        """Return the first port of a service, which is added if it is not there yet."""
+        if service not in self._entries:
+            self._entries[service] = self._add(service, len(self._entries))
+        return self._entries[service].key.port or FIRST_PORT
+
+    def publish(self) -> None:
+        """Let packets see all of them."""
+        if self._access:
+            self._plane.write_access(self._access)
+        self._plane.write_vips(list(self._entries.values()))
+
+    def _add(self, service: Service, vip_id: int) -> VipEntry:
+        backends = [_backend(service, vip_id, number) for number in range(BACKENDS)]
+        configured = [WeightedBackend(str(backend.address), backend.id, 1) for backend in backends]
+        owners = _owners(service, configured)
+        self._plane.write_backends(backends)
+        self._plane.write_table(vip_id, pack(owners, np.roll(owners, 1) if service.moving else np.zeros_like(owners)))
+        if service.access:
+            self._access[vip_id] = _access_list(service.version, service.access)
+        return VipEntry(
+            vip_id,
+            _key(service, vip_id),
+            service.tracks,
+            service.hash_source,
+            900,
+            service.scheduler,
+            candidates(configured, frozenset()) if service.scheduler is Scheduler.WLC else 0,
+            QuicIds(server_id_bytes=2) if service.quic else None,
+            service.limits,
+            service.access is not None,
+        )
+
+
+def _key(service: Service, vip_id: int) -> VipKey:
+    if service.prefix:
+        network = ip_network(service.prefix)
+        return VipKey(network.network_address, 0, Protocol.BOTH, network.prefixlen)
+    port = FIRST_PORT + PORTS_APART * (vip_id % 64)
+    return VipKey(ip_address(VIPS[service.version]), port, Protocol.BOTH, last_port=port + service.ports - 1)
+
+
+def _backend(service: Service, vip_id: int, number: int) -> BackendEntry:
+    return BackendEntry(
+        1 + vip_id * BACKENDS + number,
+        1,
+        vip_id,
+        FIRST[service.hop.source.version] + number,
+        service.forward,
+        usable=True,
+        next_hop=service.hop,
+        inner_version=service.version,
+        keep_tags=service.keep_tags,
+        quic_server_id=number.to_bytes(2, "big") if service.quic else None,
+    )
+
+
+def _owners(service: Service, configured: list[WeightedBackend]) -> Owners:
+    if service.scheduler in {Scheduler.WRR, Scheduler.WLC}:
+        return rotation(configured, frozenset(), weighted=True)
+    return build(configured, frozenset())
+
+
+def _access_list(version: int, name: str) -> AccessList:
+    client = int(ip_address(CLIENTS[version]))
+    hosts = range(0, 1 << 16, 1 if name == DENIED else 2)
+    network = IPv4Network if version == 4 else IPv6Network
+    near: list[IPNetwork] = [network((client + host, 32 if version == 4 else 128)) for host in hosts]
+    if name == DENIED:
+        return AccessList(deny=tuple(near))
+    spread = np.random.default_rng(0).choice(1 << 24, SCATTERED, replace=False).tolist()
+    return AccessList(deny=(*near, *(network((place << 8, 24)) for place in spread if place >> 8 != client >> 16)))
