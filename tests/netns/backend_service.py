@@ -1,4 +1,4 @@
-"""What a backend of the traffic tests runs: `backend_service.py NAME PORT VIP`. An HTTP server and a UDP echo.
+"""What a backend of the traffic tests runs: `backend_service.py NAME PORT VIP...`. An HTTP server and a UDP echo.
 
     /slow?bytes=N&seconds=S    N bytes, evenly over S seconds
     /health                    200
@@ -6,7 +6,7 @@
     anything else              the backend's name and the client's address
 
 Every answer names the backend in X-Backend and ends its connection. The UDP echo answers from the VIP, with the
-backend's name in front.
+backend's name in front. Both speak IPv4 and IPv6.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ STEP_SECONDS = 0.02
 class Service(ThreadingHTTPServer):
     request_queue_size = 1024
     daemon_threads = True
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -35,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
             query = parse_qs(url.query)
             self._slowly(int(query["bytes"][0]), float(query["seconds"][0]))
         else:
-            self._answer(f"{self.name} {self.client_address[0]}\n".encode())
+            self._answer(f"{self.name} {self.client_address[0].removeprefix('::ffff:')}\n".encode())
 
     def do_POST(self) -> None:
         self._answer(f"{len(self.rfile.read(int(self.headers['Content-Length'])))}\n".encode())
@@ -62,7 +67,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def echo(name: str, address: str, port: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as answering:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as answering:
         answering.bind((address, port))
         while True:
             data, client = answering.recvfrom(2048)
@@ -70,9 +76,10 @@ def echo(name: str, address: str, port: int) -> None:
 
 
 def main() -> None:
-    name, port, vip = sys.argv[1:]
+    name, port, *vips = sys.argv[1:]
     Handler.name = name
-    threading.Thread(target=echo, args=(name, vip, int(port)), daemon=True).start()
+    for vip in vips:
+        threading.Thread(target=echo, args=(name, vip, int(port)), daemon=True).start()
     Service(("", int(port)), Handler).serve_forever()
 
 

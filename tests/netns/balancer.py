@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xdplb.model.address import IPAddress
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
 XDPLB = str(Path(sys.executable).parent / "xdplb")
@@ -60,9 +61,10 @@ class Balancer:
         """Run `xdplb decap up` or `down` on a host."""
         self.lab.run(host, [XDPLB, "decap", verb, "eth0", "--pin-dir", str(self.lab.home.bpffs / host)])
 
-    def serve(self, host: str) -> None:
-        """Start a host's service, and return when it answers there."""
-        self.services[host] = self.lab.popen(host, [sys.executable, SERVICE, host, str(PORT), str(VIP)])
+    def serve(self, host: str, *vips: IPAddress) -> None:
+        """Start a host's service, and return when it answers there; datagrams it answers from these VIPs."""
+        addresses = map(str, vips or [VIP])
+        self.services[host] = self.lab.popen(host, [sys.executable, SERVICE, host, str(PORT), *addresses])
         asked = ["curl", "-sf", "-o", "/dev/null", f"http://{ADDRESSES[host]}/health"]
         until(lambda: self.lab.run(host, asked, check=False).returncode == 0)
 
