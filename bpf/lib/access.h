@@ -2,6 +2,7 @@
 #ifndef XDPLB_ACCESS_H
 #define XDPLB_ACCESS_H
 
+#include "less.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -11,12 +12,15 @@
 #define ACCESS4_STEPS 20
 #define ACCESS6_STEPS 18
 
-/* Returns what is denied to an address: which lists; NULL where no lists were ever written. Where the search stands is
- * blurred: the verifier would follow each way that it can take.
+/* The searches know by arithmetic, without a branch, which half is the right one: no CPU predicts that, and the verifier
+ * would follow each way through all of them.
  */
-static __always_inline const struct access_mask *access_find4(const struct packet *packet, __u32 address)
+
+/* Returns what is denied to an address: which lists; NULL where no lists were ever written. */
+static __always_inline const struct access_mask *access_find4(__u32 address)
 {
-	__u32 zero = 0, low, high;
+	__u32 zero = 0;
+	__u64 first, count;
 	const struct access4 *access;
 	void *inner = access4.lookup(&zero);
 
@@ -25,44 +29,45 @@ static __always_inline const struct access_mask *access_find4(const struct packe
 	access = bpf_map_lookup_elem(inner, &zero);
 	if (!access)
 		return NULL;
-	low = access->root[address >> 16];
-	high = access->root[(address >> 16) + 1];
-	for (int i = 0; i < ACCESS4_STEPS && low < high; i++) {
-		__u32 middle = packet_blur(packet, (low + high + 1) / 2) & (ACCESS4_INTERVALS - 1);
+	first = access->root[address >> 16];
+	count = access->root[(address >> 16) + 1] - first + 1;
+	for (int i = 0; i < ACCESS4_STEPS && count > 1; i++) {
+		__u64 half = count / 2;
+		__u64 start = access->starts[(first + half) & (ACCESS4_INTERVALS - 1)];
 
-		if (access->starts[middle] <= address)
-			low = middle;
-		else
-			high = packet_blur(packet, middle - 1);
+		first += half & (less_u64(address, start) - 1);
+		count -= half;
 	}
-	return &access->masks[access->classes[low & (ACCESS4_INTERVALS - 1)] & (ACCESS_CLASSES - 1)];
+	return &access->masks[access->classes[first & (ACCESS4_INTERVALS - 1)] & (ACCESS_CLASSES - 1)];
 }
 
 #ifdef WITH_IPV6
 
-static __always_inline const struct access_mask *access_find6(const struct packet *packet, __u64 upper,
-                                                              __u64 lower)
+static __always_inline const struct access_mask *access_find6(__u64 upper, __u64 lower)
 {
-	__u32 zero = 0, low = 0, high;
+	__u32 zero = 0;
+	__u64 first = 0, count;
 	const struct access6 *access;
 	void *inner = access6.lookup(&zero);
 
 	if (!inner)
 		return NULL;
 	access = bpf_map_lookup_elem(inner, &zero);
-	if (!access || !access->count)
+	if (!access)
 		return NULL;
-	high = access->count - 1;
-	for (int i = 0; i < ACCESS6_STEPS && low < high; i++) {
-		__u32 middle = packet_blur(packet, (low + high + 1) / 2) & (ACCESS6_INTERVALS - 1);
+	count = access->count;
+	for (int i = 0; i < ACCESS6_STEPS && count > 1; i++) {
+		__u64 half = count / 2;
+		__u32 middle = (first + half) & (ACCESS6_INTERVALS - 1);
 		__u64 start = access->starts[middle].high;
+		__u64 is_less = less_u64(upper, start);
 
-		if (start < upper || (start == upper && access->starts[middle].low <= lower))
-			low = middle;
-		else
-			high = packet_blur(packet, middle - 1);
+		if (upper == start)
+			is_less = less_u64(lower, access->starts[middle].low);
+		first += half & (is_less - 1);
+		count -= half;
 	}
-	return &access->masks[access->classes[low & (ACCESS6_INTERVALS - 1)] & (ACCESS_CLASSES - 1)];
+	return &access->masks[access->classes[first & (ACCESS6_INTERVALS - 1)] & (ACCESS_CLASSES - 1)];
 }
 
 #endif
@@ -71,10 +76,10 @@ static __always_inline const struct access_mask *access_find(const struct packet
 {
 #ifdef WITH_IPV6
 	if (packet->version == 6)
-		return access_find6(packet, __builtin_bswap64(packet->source[0]),
+		return access_find6(__builtin_bswap64(packet->source[0]),
 		                    __builtin_bswap64(packet->source[1]));
 #endif
-	return access_find4(packet, __builtin_bswap32(packet->source[0]));
+	return access_find4(__builtin_bswap32(packet->source[0]));
 }
 
 #endif

@@ -30,16 +30,6 @@ static __always_inline int choose_needs_flow(const struct packet *packet, const 
 	return !slot_is_steady(slot) && packet->protocol == IPPROTO_TCP;
 }
 
-/* A flow that nothing is known of. With SCHEDULER_HASH the choice stands at the owner already. */
-static __always_inline void choose_new(const struct vip *vip, const struct vip_table *table, __u64 hash,
-                                       struct choice *choice)
-{
-#ifdef WITH_SCHEDULERS
-	if (vip->scheduler != SCHEDULER_HASH)
-		choice->id = schedule_flow(vip, table, hash);
-#endif
-}
-
 /* Whether the slot's previous owner gets an old connection that has no record. */
 static __always_inline int choose_previous(const struct vip *vip, __u32 slot)
 {
@@ -47,31 +37,30 @@ static __always_inline int choose_previous(const struct vip *vip, __u32 slot)
 	       backend_is_usable(backend_find(SLOT_PREVIOUS(slot)));
 }
 
-/* An old TCP connection without a record that counts. */
-static __always_inline void choose_old(const struct packet *packet, const struct vip *vip,
-                                       const struct vip_table *table, __u32 slot, __u64 hash,
-                                       struct choice *choice)
+/* An old TCP connection without a record that counts. Returns whether the previous owner gets it. */
+static __always_inline int choose_old(const struct packet *packet, const struct vip *vip, __u32 slot,
+                                      struct choice *choice)
 {
 	int always = vip->flags & VIP_TRACK_ALWAYS;
+	int previous = choose_previous(vip, slot);
 
-	if (choose_previous(vip, slot)) {
+	/* A pinned slot records nothing new. */
+	choice->record = always ? FLOW_PROBATION : FLOW_NOWHERE;
+	choice->at_risk = always || !previous;
+	if (previous) {
 		choice->id = SLOT_PREVIOUS(slot);
-		/* Old connections may speak but once in the whole move: the record has to last until they do again. */
-		choice->record = always ? FLOW_PROBATION : FLOW_OPEN;
-		choice->at_risk = always != 0;
-	} else {
-		choose_new(vip, table, hash, choice);
-		/* A pinned slot records nothing new, and neither does a packet that no record could place. */
-		choice->record = always ? FLOW_PROBATION : FLOW_NOWHERE;
-		choice->at_risk = 1;
+		/* It may speak but once in the whole move: the record has to last until it does again. */
+		if (!always)
+			choice->record = FLOW_OPEN;
 	}
 	if (packet->tcp_flags & TCP_RST)
 		choice->record = FLOW_NOWHERE;
+	return previous;
 }
 
-static __always_inline void choose_by_flow(const struct packet *packet, const struct vip *vip,
-                                           const struct vip_table *table, __u32 slot, __u64 hash,
-                                           struct choice *choice)
+/* Returns whether a record or the previous owner has the flow; if not, it is up to the slot or the scheduler. */
+static __always_inline int choose_by_flow(const struct packet *packet, const struct vip *vip, __u32 slot,
+                                          struct choice *choice)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct flow *flow = flow_find(packet, &choice->lies_in);
@@ -80,17 +69,15 @@ static __always_inline void choose_by_flow(const struct packet *packet, const st
 	if (counts && !flow_yields(flow, packet, vip->idle_seconds, now)) {
 		choice->id = flow->backend;
 		flow_use(flow, choice->lies_in, packet, vip, now);
-		return;
+		return 1;
 	}
+	if (packet->protocol == IPPROTO_TCP && !packet_is_syn(packet))
+		return choose_old(packet, vip, slot, choice);
 	if (counts && !(flow->flags & FLOW_ENDED))
 		choice->replaced = flow->backend;
-	if (packet->protocol == IPPROTO_TCP && !packet_is_syn(packet)) {
-		choose_old(packet, vip, table, slot, hash, choice);
-		return;
-	}
-	choose_new(vip, table, hash, choice);
 	if (counts || vip->flags & VIP_TRACK_ALWAYS || slot_is_moving(slot))
 		choice->record = FLOW_PROBATION;
+	return 0;
 }
 
 /* What an ICMP error is about is an old packet of its flow. Nothing is recorded for it. */
@@ -137,6 +124,15 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 	return 0;
 }
 
+static __always_inline void choose_by_scheduler(const struct vip *vip, const struct vip_table *table,
+                                                __u64 hash, struct choice *choice)
+{
+#ifdef WITH_SCHEDULERS
+	if (vip->scheduler != SCHEDULER_HASH)
+		choice->id = schedule_flow(vip, table, hash);
+#endif
+}
+
 /* Fills `choice`, or returns why there is none. */
 static __always_inline enum reason choose_backend(struct xdp_md *ctx, const struct packet *packet,
                                                   const struct vip *vip, __u64 hash, struct choice *choice)
@@ -146,6 +142,7 @@ static __always_inline enum reason choose_backend(struct xdp_md *ctx, const stru
 
 	choice->replaced = NO_BACKEND;
 	choice->record = FLOW_NOWHERE;
+	choice->lies_in = FLOW_NOWHERE;
 	choice->at_risk = 0;
 	choice->new_flow = 0;
 	if (choose_by_quic(ctx, packet, vip, choice))
@@ -158,8 +155,8 @@ static __always_inline enum reason choose_backend(struct xdp_md *ctx, const stru
 
 		return reason == GO_ON ? choose_settle(choice) : reason;
 	}
-	if (choose_needs_flow(packet, vip, slot))
-		choose_by_flow(packet, vip, table, slot, hash, choice);
+	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
+		choose_by_scheduler(vip, table, hash, choice);
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
 	return choose_settle(choice);
 }

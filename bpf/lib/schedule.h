@@ -5,6 +5,7 @@
 #define XDPLB_SCHEDULE_H
 
 #include "backend.h"
+#include "less.h"
 #include "maps.h"
 #include "slot.h"
 
@@ -30,60 +31,74 @@ static __always_inline __u32 schedule_by_rotation(const struct vip_table *table,
 	return turn < TABLE_SIZE ? SLOT_OWNER(table->slots[turn]) : NO_BACKEND;
 }
 
-/* What schedulers by load know of a backend that they may choose. */
+/* What schedulers by load know of a backend that they may choose; the weight of one that may not be sent to is 0. */
 struct candidate {
-	__u32 id;
-	__u32 usable;
+	__u64 id;
 	__u64 flows;
 	__u64 weight;
 };
 
-static __always_inline struct candidate schedule_weigh(__u32 backend_id)
+/* Returns whether there is such a backend: always, in a table that the control plane wrote. */
+static __always_inline int schedule_weigh(__u32 slot, struct candidate *candidate)
 {
-	struct candidate candidate = {.id = backend_id};
-	struct backend_load *load = backend_loads.lookup(&backend_id);
+	__u32 backend_id = SLOT_OWNER(slot);
+	const struct backend_load *load = backend_loads.lookup(&backend_id);
 
-	if (!load || backend_id == NO_BACKEND)
-		return candidate;
-	candidate.usable = backend_is_usable(backend_find(backend_id));
-	candidate.flows = load->flows;
-	candidate.weight = load->weight;
-	return candidate;
-}
-
-static __always_inline int schedule_is_better(const struct candidate *one, const struct candidate *than)
-{
-	if (!one->usable)
+	if (!load)
 		return 0;
-	return !than->usable || one->flows * than->weight < than->flows * one->weight;
+	candidate->id = backend_id;
+	candidate->weight = load->weight;
+	candidate->flows = load->flows | (candidate->weight - 1) >> 63; /* not 0 if the weight is */
+	return 1;
 }
 
-/* Begins at another candidate for each flow, so that equals share what comes. */
+/* Makes `best` the one that has fewer flows for its weight; where both have the same, `other` if `prefer_other` is 1.
+ * Nobody without weight is better than one with it. Returns all ones if it was `other`, else 0.
+ */
+static __always_inline __u64 schedule_compare(struct candidate *best, const struct candidate *other,
+                                              __u64 prefer_other)
+{
+	__u64 is_other = -less_u64(other->flows * best->weight, best->flows * other->weight + prefer_other);
+
+	best->id ^= (best->id ^ other->id) & is_other;
+	best->flows ^= (best->flows ^ other->flows) & is_other;
+	best->weight ^= (best->weight ^ other->weight) & is_other;
+	return is_other;
+}
+
+/* Of equals the first one wins, counted from another place for each flow, so that they share what comes. The places are
+ * gone through from 0 all the same, since the verifier would follow each place to begin at: who is best when the one to
+ * begin at comes loses to its equals.
+ */
 static __always_inline __u32 schedule_by_least(const struct vip_table *table, __u32 candidates, __u64 hash)
 {
-	__u32 first = (hash >> 32) * candidates >> 32;
-	struct candidate best = schedule_weigh(SLOT_OWNER(table->slots[first & (MAX_CANDIDATES - 1)]));
+	__u64 first = (hash >> 32) * candidates >> 32;
+	__u64 is_before = less_u64(0, first); /* whether the best is from a place before the first one */
+	struct candidate best, other;
 
-	for (int i = 1; i < MAX_CANDIDATES; i++) {
-		/* Not counted up from the last one: the verifier would follow each place to begin at. */
-		__u32 place = first + i < candidates ? first + i : first + i - candidates;
-		struct candidate next;
+	if (!candidates || !schedule_weigh(table->slots[0], &best))
+		return NO_BACKEND;
+	for (__u32 place = 1; place < MAX_CANDIDATES; place++) {
+		__u64 comes_before, is_other;
 
-		if (i >= candidates)
+		if (place >= candidates || !schedule_weigh(table->slots[place], &other))
 			break;
-		next = schedule_weigh(SLOT_OWNER(table->slots[place & (MAX_CANDIDATES - 1)]));
-		if (schedule_is_better(&next, &best))
-			best = next;
+		comes_before = less_u64(place, first);
+		is_other = schedule_compare(&best, &other, is_before & ~comes_before);
+		is_before ^= (is_before ^ comes_before) & is_other;
 	}
-	return candidates ? best.id : NO_BACKEND;
+	return best.id;
 }
 
 static __always_inline __u32 schedule_by_two(const struct vip_table *table, __u64 hash)
 {
-	struct candidate one = schedule_weigh(SLOT_OWNER(slot_find(table, hash >> 32)));
-	struct candidate other = schedule_weigh(SLOT_OWNER(slot_find(table, hash)));
+	struct candidate best, other;
 
-	return schedule_is_better(&other, &one) ? other.id : one.id;
+	if (!schedule_weigh(slot_find(table, hash >> 32), &best) ||
+	    !schedule_weigh(slot_find(table, hash), &other))
+		return NO_BACKEND;
+	schedule_compare(&best, &other, 0);
+	return best.id;
 }
 
 /* Returns a backend's id, not always of one that is usable, or NO_BACKEND. */
@@ -96,10 +111,8 @@ static __always_inline __u32 schedule_flow(const struct vip *vip, const struct v
 		return schedule_by_rotation(table, vip->id);
 	case SCHEDULER_LEAST:
 		return schedule_by_least(table, vip->candidates, hash);
-	case SCHEDULER_TWO:
-		return schedule_by_two(table, hash);
 	default:
-		return SLOT_OWNER(slot_find(table, hash >> 32));
+		return schedule_by_two(table, hash);
 	}
 }
 
