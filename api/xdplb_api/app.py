@@ -14,8 +14,11 @@ from .routes import version as version_route
 
 __all__ = ["create_app"]
 
-LARGEST_BODY = 48 << 20
-"""Bytes. The longest access list takes about half of it, the largest set of backends a tenth."""
+LARGEST_BODY = 8 << 20
+"""Bytes. The largest set of backends there is room for takes about half of it."""
+
+LARGEST_ACCESS_LIST = 48 << 20
+"""Bytes. The longest list of IPv6 prefixes takes about half of it."""
 
 
 def create_app(manager: Manager, *, version: str) -> FastAPI:
@@ -30,7 +33,7 @@ def create_app(manager: Manager, *, version: str) -> FastAPI:
         dependencies=[Depends(known_query), Depends(json_only)],
     )
     app.state.manager = manager
-    app.add_middleware(BodyLimit, most=LARGEST_BODY)
+    app.add_middleware(BodyLimit, most=LARGEST_BODY, long_path="/access", long=LARGEST_ACCESS_LIST)
     app.add_middleware(InternalErrors)
     problems.install(app)
     _add_routes(app)

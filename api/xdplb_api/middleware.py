@@ -39,23 +39,27 @@ class InternalErrors:
 
 
 class BodyLimit:
-    """Refuses a body of more than `most` bytes: before it is read where its length is said, while it is read else."""
+    """Refuses a body of more than `most` bytes: before it is read where its length is said, while it is read else.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    Paths that end with `long_path` may have `long` bytes.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, long_path: str, long: int) -> None:
         self.app = app
-        self.most = most
+        self.most, self.long_path, self.long = most, long_path, long
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        most = self.long if scope.get("path", "").endswith(self.long_path) else self.most
         taken, said = 0, int(length) if length.isdecimal() else 0
 
         async def count() -> Message:
             nonlocal taken
-            message = await receive() if said <= self.most else {}
+            message = await receive() if said <= most else {}
             taken += len(message.get("body", b""))
-            if max(taken, said) > self.most:
-                raise HTTPException(413, f"the body has more than {self.most} bytes")
+            if max(taken, said) > most:
+                raise HTTPException(413, f"the body has more than {most} bytes")
             return message
 
         await self.app(scope, count, send)

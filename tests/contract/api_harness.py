@@ -16,9 +16,23 @@ from xdplb.control.manager import Manager
 from xdplb.control.store import Store
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
+from xdplb.model.key import Protocol, VipKey
 from xdplb_api.app import create_app
 
-__all__ = ["BACKEND", "BACKENDS", "CHECK", "DRAIN", "VERSION", "VIP", "WEB", "Api", "problem_of", "running_api"]
+__all__ = [
+    "ACCESS",
+    "BACKEND",
+    "BACKENDS",
+    "CHECK",
+    "DRAIN",
+    "VERSION",
+    "VIP",
+    "WEB",
+    "Api",
+    "path_of",
+    "problem_of",
+    "running_api",
+]
 
 VERSION = "1.2.3"
 VIP = "/v1/vips/203.0.113.10:443:tcp"
@@ -26,6 +40,7 @@ BACKENDS = f"{VIP}/backends"
 BACKEND = f"{BACKENDS}/10.0.0.11"
 DRAIN = f"{BACKEND}/drain"
 CHECK = f"{VIP}/health-check"
+ACCESS = f"{VIP}/access"
 WEB = {"address": "203.0.113.10", "port": 443, "protocol": "tcp", "name": "web"}
 
 
@@ -61,9 +76,14 @@ class Api:
         vips = self.client.get("/v1/vips").json()["vips"]
         below = {}
         for vip in vips:
-            path = f"/v1/vips/{vip['address']}:{vip['port']}:{vip['protocol']}"
-            below[path] = [self.client.get(f"{path}/{noun}").json() for noun in ("backends", "health-check")]
+            path = f"/v1/vips/{path_of(vip)}"
+            below[path] = [self.client.get(f"{path}/{noun}").json() for noun in ("backends", "health-check", "access")]
         return vips, below
+
+
+def path_of(vip: Any) -> str:
+    """Return what stands for a VIP of the API in a path."""
+    return VipKey.of(vip["address"], vip["port"], Protocol(vip["protocol"]), vip["last_port"]).path
 
 
 @contextmanager

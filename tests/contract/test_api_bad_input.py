@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
+from tests.contract.api_harness import ACCESS, BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
 from xdplb.dataplane.plane import Capacity
 
 OTHER = {"address": "203.0.113.20", "port": 80, "protocol": "tcp"}
@@ -37,8 +37,8 @@ class Bad:
         return f"{self.method} {self.path} {self.pointer} {str(self.body)[:60]}"
 
 
-def _vip(pointer: str, says: str = "", **fields: object) -> Bad:
-    return Bad("POST", "/v1/vips", {**OTHER, **fields}, pointer, says=says)
+def _vip(pointer: str, says: str = "", status: int = 422, **fields: object) -> Bad:
+    return Bad("POST", "/v1/vips", {**OTHER, **fields}, pointer, status, says)
 
 
 def _backend(pointer: str, says: str = "", **fields: object) -> Bad:
@@ -50,22 +50,38 @@ def _check(pointer: str, says: str = "", **fields: object) -> Bad:
 
 
 CASES = [
-    _vip("/address", "IPv6", address="2001:db8::1"),
+    _vip("/address", "link-local", address="fe80::1"),
+    _vip("/address", "is not an IP prefix", address="203.0.113.7/24"),
     _vip("/address", "not an IP address", address="example.org"),
     _vip("/address", "string", address=3405803786),
     _vip("/address", "multicast", address="224.0.0.1"),
     _vip("/address", "string", address=None),
     _vip("/port", "65535", port=65536),
-    _vip("/port", "at least 1", port=0),
-    _vip("/port", "at least 1", port=-1),
+    _vip("/port", "at least 0", port=-1),
+    _vip("/last_port", "no range of ports", last_port=79),
+    _vip("/last_port", "no range of ports", port=0, last_port=79),
+    _vip("/last_port", "65535", last_port=65536),
     _vip("/port", "whole number", port="80"),
     _vip("/port", "whole number", port=True),
     _vip("/port", "whole number", port=80.0),
-    _vip("/protocol", "'tcp' or 'udp'", protocol="sctp"),
-    _vip("/protocol", "'tcp' or 'udp'", protocol=6),
-    _vip("/forward", "'dr' or 'ipip'", forward="gue"),
-    _vip("/scheduler", "'maglev'", scheduler="rr"),
+    _vip("/protocol", "'tcp', 'udp' or 'tcp+udp'", protocol="sctp"),
+    _vip("/protocol", "'tcp+udp'", protocol=6),
+    _vip("/forward", "'dr', 'ipip' or 'gue'", forward="gre"),
+    _vip("/scheduler", "'maglev'", scheduler="random"),
     _vip("/tracking", "'auto' or 'always'", tracking="never"),
+    _vip("/tracking", "has to be recorded", scheduler="rr", tracking="auto"),
+    _vip("/hash", "by source", scheduler="sh", hash="5-tuple"),
+    _vip("/vlan", "'next-hop' or 'keep'", vlan="strip"),
+    _vip("/quic", "QUIC runs over UDP", quic={"server_id_bytes": 2}),
+    _vip("/quic/server_id_bytes", "at most 8", quic={"server_id_bytes": 9}),
+    _vip("/quic/server_id_bytes", "missing", quic={}),
+    _vip("/quic/config_id", "at most 6", quic={"server_id_bytes": 2, "config_id": 7}),
+    _vip("/quic/nonce", "not a field", quic={"server_id_bytes": 2, "nonce": 4}),
+    _vip("/quic", "object", quic=2),
+    _vip("/limits/packets", "at least 0", limits={"packets": -1}),
+    _vip("/limits/source_new_flows", "whole number", limits={"source_new_flows": 1.5}),
+    _vip("/limits/bytes", "not a field", limits={"bytes": 1}),
+    _vip("/limits", "object", limits=None),
     _vip("/hash", "'5-tuple' or 'source'", hash="url"),
     _vip("/on_unhealthy", "'reset' or 'keep'", on_unhealthy="drop"),
     _vip("/all_unhealthy", "'fail-open'", all_unhealthy=False),
@@ -78,12 +94,19 @@ CASES = [
     _vip("/generation", "not a field", generation=1),
     _vip("/a~1b~0c", "not a field", **{"a/b~c": 1}),
     _vip("/address", "is a backend", address="10.0.0.11"),
+    _vip("/address", "is a backend", address="10.0.0.0/24"),
+    _vip("/protocol", "would take the same packets", 409, address="203.0.113.10", port=443, protocol="tcp+udp"),
     Bad("POST", "/v1/vips", {"port": 80, "protocol": "tcp"}, "/address", says="missing"),
     Bad("POST", "/v1/vips", [], "", says="object"),
     Bad("POST", "/v1/vips", "web", "", says="object"),
     Bad("PUT", VIP, {"forward": "nat"}, "/forward"),
     Bad("PATCH", VIP, {"idle_timeout_seconds": "900"}, "/idle_timeout_seconds"),
     Bad("PATCH", VIP, {"weight": 1}, "/weight", says="not a field"),
+    Bad("PATCH", VIP, {"quic": {"config_id": 1}}, "/quic/server_id_bytes", says="missing"),
+    Bad("PATCH", VIP, {"quic": {"server_id_bytes": 2}}, "/quic", says="QUIC runs over UDP"),
+    Bad("PATCH", VIP, {"limits": {"packets": 10**10}}, "/limits/packets", says="at most 1000000000"),
+    Bad("PATCH", VIP, {"scheduler": "lc", "tracking": "auto"}, "/tracking", says="has to be recorded"),
+    Bad("PATCH", VIP, {"last_port": 444}, "/last_port", says="cannot be changed"),
     Bad("PATCH", VIP, [{"op": "remove", "path": "/name"}], "", says="object"),
     _backend("/weight", "65535", weight=65536),
     _backend("/weight", "at least 0", weight=-1),
@@ -91,14 +114,19 @@ CASES = [
     _backend("/weight", "whole number", weight=None),
     _backend("/weight", "65535", weight=10**400),
     _backend("/admin_state", "'ready'", admin_state="off"),
-    _backend("/forward", "'dr' or 'ipip'", forward="gre"),
+    _backend("/forward", "'dr', 'ipip' or 'gue'", forward="gre"),
+    _backend("/forward", "cannot be reached by dr", address="2001:db8::11", forward="dr"),
+    _backend("/quic_server_id", "cannot be a quic_server_id", quic_server_id="0g"),
+    _backend("/quic_server_id", "cannot be a quic_server_id", quic_server_id="0A"),
+    _backend("/quic_server_id", "has no quic", quic_server_id="00a7"),
     _backend("/address", "the VIP itself", address="203.0.113.10"),
-    _backend("/address", "IPv6", address="2001:db8::11"),
+    _backend("/address", "is of IPv4", address="2001:db8::11"),
     _backend("/wieght", "not a field", wieght=1),
     Bad("PUT", BACKEND, {"address": "10.0.0.12"}, "/address"),
     Bad("PATCH", BACKEND, {"address": "10.0.0.12"}, "/address"),
     Bad("PATCH", BACKEND, {"weight": "2"}, "/weight"),
-    Bad("PUT", f"{BACKENDS}/2001:db8::1", {}, "/path/address"),
+    Bad("PUT", f"{BACKENDS}/10.0.0.300", {}, "/path/address"),
+    Bad("PUT", f"{BACKENDS}/2001:db8::1", {}, "/address", says="is of IPv4"),
     Bad("PUT", BACKENDS, {"backends": [{"address": "10.0.0.1"}, {"address": "10.0.0.1"}]}, "/backends/1/address"),
     Bad(
         "PUT",
@@ -117,6 +145,12 @@ CASES = [
     Bad("POST", DRAIN, {"quiet_seconds": -1}, "/quiet_seconds"),
     Bad("POST", DRAIN, {"timeout_seconds": 5, "quiet_seconds": 9}, "/quiet_seconds", says="it would time out first"),
     Bad("POST", DRAIN, {"wait": True}, "/wait"),
+    Bad("PUT", ACCESS, {"deny": ["192.0.2.0/24", "192.0.2.7/24"]}, "/deny/1", says="is not an IP prefix"),
+    Bad("PUT", ACCESS, {"allow": ["2001:db8::/32"]}, "/allow/0", says="is of IPv4"),
+    Bad("PUT", ACCESS, {"deny": "192.0.2.0/24"}, "/deny", says="array"),
+    Bad("PUT", ACCESS, {"deny": [7]}, "/deny/0", says="string"),
+    Bad("PUT", ACCESS, {"dney": []}, "/dney", says="not a field"),
+    Bad("PATCH", ACCESS, {"allow": [""]}, "/allow/0", says="is not an IP prefix"),
     _check("/type", "'http' or 'tcp'", type="dns"),
     _check("/target", "'backend'", target="vip"),
     _check("/port", "65535", port=70000),
@@ -155,11 +189,15 @@ def test_the_field_is_named_and_nothing_changes(api: Api, bad: Bad):
     [
         (_vip("/forwrad", forwrad="dr"), "did you mean forward? the fields are name, forward, "),
         (_vip("/zzz", zzz=1), "the fields are name, forward, "),
-        (_vip("/port", port=70000), "give a whole number from 1 to 65535"),
-        (_vip("/port", port="80"), "give a whole number from 1 to 65535"),
-        (_vip("/address", address=7), 'give an IPv4 address in quotes, such as "203.0.113.10"'),
-        (_vip("/protocol", protocol="sctp"), "use tcp or udp"),
-        (_vip("/scheduler", scheduler="rr"), "use maglev"),
+        (_vip("/port", port=70000), "give a whole number from 0 to 65535"),
+        (_vip("/port", port="80"), "give a whole number from 0 to 65535"),
+        (_vip("/address", address=7), 'give an IP address or a prefix in quotes, such as "203.0.113.10"'),
+        (_vip("/protocol", protocol="sctp"), "use tcp or udp or tcp+udp"),
+        (_vip("/scheduler", scheduler="random"), "use maglev or rr or wrr or lc"),
+        (_vip("/address", address="203.0.113.7/24"), "the prefix is 203.0.113.0/24"),
+        (_vip("/quic", quic=7), "send a JSON object with server_id_bytes"),
+        (_vip("/limits", limits={"pakets": 1}), "did you mean packets? "),
+        (_backend("/quic_server_id", quic_server_id="xy"), "1 to 8 bytes as lower-case hex"),
         (_vip("/name", name="a" * 64), "1 to 63 of a-z, 0-9 and -"),
         (_vip("/name", name="Web"), "1 to 63 of a-z, 0-9 and -"),
         (_check("/path", path="healthz"), "a path starts with / and has no spaces"),
@@ -173,7 +211,7 @@ def test_the_field_is_named_and_nothing_changes(api: Api, bad: Bad):
         (Bad("POST", DRAIN, {"timeout_seconds": 0}, ""), "give a number more than 0 and at most 604800"),
         (Bad("POST", DRAIN, {"quiet_seconds": "1"}, ""), "give a number from 0 to 86400"),
         (Bad("PUT", BACKENDS, {"backends": [{"wieght": 1, "address": "10.0.0.1"}]}, ""), "did you mean weight? "),
-        (Bad("PUT", BACKENDS, {"backends": [{}]}, ""), "give an IPv4 address"),
+        (Bad("PUT", BACKENDS, {"backends": [{}]}, ""), "give an IP address"),
         (Bad("PATCH", BACKEND, {"weight": "2"}, ""), "give a whole number from 0 to 65535"),
         (Bad("PUT", CHECK, {}, ""), "use http or tcp"),
         (Bad("POST", "/v1/vips", [], ""), "send a JSON object with address, port, protocol"),

@@ -65,6 +65,7 @@ def rows(told: str) -> list[list[str]]:
         (["backend", "show", "web", "10.0.0.1"], "/v1/vips/web/backends/10.0.0.1"),
         (["health", "show", "web"], "/v1/vips/web/health-check"),
         (["health", "ls", "web"], "/v1/vips/web/health-check"),
+        (["vip", "access", "show", "web"], "/v1/vips/web/access"),
         (["stats"], "/v1/stats"),
         (["stats", "web"], "/v1/vips/web/stats"),
         (["status"], "/v1/status"),
@@ -251,9 +252,20 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
     ("words", "code", "said"),
     [
         (["vip", "add", "203.0.113.10/tcp"], 2, "write it like 203.0.113.10:443/tcp"),
-        (["vip", "add", "203.0.113.10:443/sctp"], 2, "use tcp or udp"),
+        (["vip", "add", "203.0.113.10:443/sctp"], 2, "use tcp, udp or tcp+udp"),
         (["vip", "add", "203.0.113.10:70000/tcp"], 2, "no port"),
-        (["vip", "add", "[2001:db8::1]:443/tcp"], 2, "IPv6"),
+        (["vip", "add", "2001:db8::1:443/tcp"], 2, "[2001:db8::10]:443/tcp"),
+        (["vip", "add", "203.0.113.9/24:443/tcp"], 2, "the prefix is 203.0.113.0/24"),
+        (["vip", "add", "203.0.113.10:443/tcp+udp"], 4, "VIP 203.0.113.10:443/tcp"),
+        (["vip", "add", "203.0.113.20:0/tcp", "--check", "tcp"], 2, "give --check-port"),
+        (["vip", "add", "203.0.113.20:443/tcp", "--quic-server-id-bytes", "2"], 2, "QUIC runs over UDP"),
+        (["vip", "add", "203.0.113.20:443/tcp", "--limit-packets", "-1"], 2, "--limit-packets"),
+        (["backend", "add", "web", "2001:db8::11"], 2, "ipip or gue"),
+        (["backend", "add", "web", "10.0.0.19", "--quic-server-id", "00a7"], 2, "no quic"),
+        (["vip", "access", "set", "web"], 2, "xdplb vip access clear"),
+        (["vip", "access", "set", "web", "--deny", "192.0.2.7/24"], 2, "the prefix is 192.0.2.0/24"),
+        (["vip", "access", "set", "web", "--deny", "2001:db8::/32"], 2, "prefixes of IPv4"),
+        (["vip", "access", "set", "web", "--deny-file", "/nowhere/at/all"], 2, "cannot be read"),
         (["vip", "add", VIP, "--name", "No Name"], 2, "name"),
         (["vip", "show", "nosuch"], 1, "nosuch"),
         (["backend", "add", "nosuch", "10.0.0.1"], 1, "nosuch"),
@@ -285,7 +297,7 @@ def test_no_room_names_the_option_to_raise(daemon: Daemon):
 
 
 def test_tables_show_what_there_is(web: Daemon):
-    assert rows(web.ok("vip", "ls").stdout)[1][:5] == [VIP, "web", "dr", "ONLINE", "2/2"]
+    assert rows(web.ok("vip", "ls").stdout)[1][:6] == [VIP, "web", "dr", "maglev", "ONLINE", "2/2"]
     listed = rows(web.ok("backend", "ls", "web").stdout)
     assert [row[:5] for row in listed[1:]] == [
         ["10.0.0.1", "3", "ready", "up", "75.0 %"],
@@ -313,8 +325,8 @@ def test_rates_are_per_second_of_the_time_given(web: Daemon):
     began = time.monotonic()
     listed = rows(web.ok("stats", "--rate", "200ms").stdout)
     assert time.monotonic() - began >= 0.2
-    assert listed[0] == ["VIP", "BACKEND", "PACKETS/S", "BYTES/S", "NEW FLOWS/S", "AT RISK/S"]
-    assert listed[1] == [VIP, "all", "0.0", "0.0", "0.0", "0.0"]
+    assert listed[0] == ["VIP", "BACKEND", "PACKETS/S", "BYTES/S", "NEW FLOWS/S", "AT RISK/S", "RECORDS/S"]
+    assert listed[1] == [VIP, "all", "0.0", "0.0", "0.0", "0.0", "0.0"]
     assert web.run("stats", "--rate", "1s", "-o", "json").returncode == 2
 
 

@@ -226,7 +226,10 @@ def test_the_doctor_knows_our_own_program_and_the_backends_out_of_reach(host: Ho
 def test_decap_comes_and_goes(host: Host):
     subprocess.run(["ip", "address", "add", "10.0.0.9/24", "dev", "eth0"], check=True)
     pins = ["--pin-dir", str(host.pins)]
-    assert host.run("decap", "up", "eth0", "--dry-run", *pins).stdout == "would change: IPIP and GUE are unwrapped on eth0\n"
+    assert (
+        host.run("decap", "up", "eth0", "--dry-run", *pins).stdout
+        == "would change: IPIP and GUE are unwrapped on eth0\n"
+    )
     assert link("eth0").xdp is None
     assert host.run("decap", "up", "eth0", *pins).stderr == "IPIP and GUE are unwrapped on eth0 (native mode)\n"
     assert host.run("decap", "up", "eth0", *pins).stderr == "IPIP and GUE are unwrapped on eth0 (native mode) already\n"

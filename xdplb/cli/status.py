@@ -70,7 +70,7 @@ def _print(body: dict[str, Any]) -> None:
             ("ready", "yes" if body["ready"] else "no"),
             ("interfaces", nics or "none"),
             ("generation", f"{body['generation']} (in the data plane: {body['observed_generation']})"),
-            ("flow records", _flows_text(body["flows"])),
+            ("flows", _flows_text(body["flows"])),
         ]
     )
     for reason in body["not_ready"]:

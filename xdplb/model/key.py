@@ -51,7 +51,7 @@ class VipKey:
             object.__setattr__(self, "prefix_length", self.address.max_prefixlen)
         if self.last_port is None:
             object.__setattr__(self, "last_port", self.port)
-        if self.ports == range(1, LAST_PORT + 1):
+        if (self.port, self.last_port) == (1, LAST_PORT):
             object.__setattr__(self, "port", 0)
             object.__setattr__(self, "last_port", 0)
         if not self.ports or (self.port == 0 and self.last_port != 0):

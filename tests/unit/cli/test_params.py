@@ -34,6 +34,20 @@ def test_every_spelling_of_a_vip_is_one_path(vip: str):
     assert vip_path(vip) == "/v1/vips/203.0.113.10:443:tcp"
 
 
+@pytest.mark.parametrize(
+    ("vip", "path"),
+    [
+        ("[2001:db8::10]:443/udp", "%5B2001:db8::10%5D:443:udp"),
+        ("203.0.113.0/24:8000-8999/tcp", "203.0.113.0_24:8000-8999:tcp"),
+        ("[2001:DB8::]:0/tcp", "%5B2001:db8::%5D:0:tcp"),
+        ("203.0.113.10:1-65535/tcp+udp", "203.0.113.10:0:tcp%2Budp"),
+        ("203.0.113.10/32:53-53/udp", "203.0.113.10:53:udp"),
+    ],
+)
+def test_a_vip_of_any_kind_has_a_path(vip: str, path: str):
+    assert vip_path(vip) == f"/v1/vips/{path}"
+
+
 def test_a_vip_goes_by_its_name_too():
     assert backend_path("web", "10.0.0.11", "drain") == "/v1/vips/web/backends/10.0.0.11/drain"
 
@@ -42,7 +56,17 @@ def test_a_name_cannot_climb_out_of_its_path():
     assert vip_path("..%2f x?y#z") == "/v1/vips/..%252f%20x%3Fy%23z"
 
 
-@pytest.mark.parametrize("vip", ["203.0.113.10:0/tcp", "203.0.113.10/tcp", "203.0.113.10:443/icmp", "1.2.3:4/tcp"])
+@pytest.mark.parametrize(
+    "vip",
+    [
+        "203.0.113.10:70000/tcp",
+        "203.0.113.10/tcp",
+        "2001:db8::1:443/tcp",
+        "203.0.113.9/24:80/tcp",
+        "203.0.113.10:443/icmp",
+        "1.2.3:4/tcp",
+    ],
+)
 def test_what_is_no_vip_is_refused_before_anything_is_sent(vip: str):
     with pytest.raises(InvalidError):
         vip_path(vip)
