@@ -15,7 +15,8 @@ import pytest
 
 from tests.fuzz.affinity import on_one_cpu
 from tests.fuzz.comparison import Run, compare
-from tests.fuzz.kernel import PROFILES, Kernel
+from tests.fuzz.kernel import Kernel
+from tests.fuzz.profiles import PROFILES
 from tests.fuzz.seeds import SEEDS
 from xdplb.dataplane.reasons import REASONS
 

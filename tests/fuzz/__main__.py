@@ -17,7 +17,7 @@ from itertools import cycle
 from pathlib import Path
 
 from tests.fuzz.comparison import Run
-from tests.fuzz.kernel import PROFILES
+from tests.fuzz.profiles import PROFILES
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.worker import begin, run_once
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from tests.fuzz.disturb import disturb
 from tests.fuzz.frames import Frames
-from tests.fuzz.kernel import INGRESS, Kernel
+from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
+from tests.fuzz.profiles import INGRESS
 from tests.fuzz.report import describe, tell_entries, tell_outcome
 from tests.fuzz.worlds import random_config
 from xdplb.reference.process import Outcome, Reference

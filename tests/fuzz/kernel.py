@@ -9,32 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz.profiles import CAPACITY, INGRESS, OTHER_NIC
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.libbpf import call
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.pinned_maps import Maps
-from xdplb.dataplane.plane import Capacity
 from xdplb.reference.config import Config
 
-__all__ = ["CAPACITY", "INGRESS", "OTHER_NIC", "PROFILES", "Kernel"]
+__all__ = ["Kernel"]
 
-CAPACITY = Capacity(vips=64, backends=255, flows=65536)
-INGRESS = 1
-"""What a test run comes in by, the loopback device; frames for it leave by XDP_TX."""
-OTHER_NIC = 2
-"""An ifindex that frames may be redirected to. It stands for the loopback device, too: no test run sends anything."""
 ROOM = 4096
-
-PROFILES: dict[str, Features] = {
-    "everything": frozenset(Feature) - {Feature.CAPTURE},
-    "nothing": frozenset(),
-    "families": frozenset({Feature.IPV6, Feature.OUTER_IPV6, Feature.VLAN}),
-    "choosing": frozenset({Feature.SCHEDULERS, Feature.QUIC, Feature.GUE}),
-    "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
-}
-"""What the program is compiled for, by a name."""
 
 STATE_MAPS = ("flows", "flows6", "probation", "probation6", "fragments", "source_buckets")
 COUNTERS = ("vip_stats", "backend_stats", "reason_stats", "vip_buckets", "answer_budget")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.fuzz.affinity import bind
 from tests.fuzz.comparison import Difference, Run, compare
-from tests.fuzz.kernel import PROFILES, Kernel
+from tests.fuzz.kernel import Kernel
+from tests.fuzz.profiles import PROFILES
 
 __all__ = ["begin", "run_once"]
 

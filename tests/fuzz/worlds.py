@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 import numpy as np
 
-from tests.fuzz.kernel import CAPACITY, INGRESS, OTHER_NIC
+from tests.fuzz.profiles import CAPACITY, INGRESS, OTHER_NIC
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.plane import BackendEntry, Slots, VipEntry

@@ -1,0 +1,25 @@
+"""What the program is compiled for, how much its maps hold, and the NICs it sees."""
+
+from __future__ import annotations
+
+from xdplb.dataplane.features import Feature, Features
+from xdplb.dataplane.plane import Capacity
+
+__all__ = ["CAPACITY", "INGRESS", "OTHER_NIC", "PROFILES"]
+
+CAPACITY = Capacity(vips=64, backends=255, flows=65536)
+
+INGRESS = 1
+"""What a test run comes in by, the loopback device; frames for it leave by XDP_TX."""
+
+OTHER_NIC = 2
+"""An ifindex that frames may be redirected to. It stands for the loopback device, too: no test run sends anything."""
+
+PROFILES: dict[str, Features] = {
+    "everything": frozenset(Feature) - {Feature.CAPTURE},
+    "nothing": frozenset(),
+    "families": frozenset({Feature.IPV6, Feature.OUTER_IPV6, Feature.VLAN}),
+    "choosing": frozenset({Feature.SCHEDULERS, Feature.QUIC, Feature.GUE}),
+    "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
+}
+"""What the program is compiled for, by a name."""

@@ -1,0 +1,201 @@
+"""What must hold of the reference model whatever comes in: laws that nobody has to work out packet by packet."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+
+from tests.fixtures.config import CONFIG, SERVICES
+from tests.fuzz.frames import Frames
+from tests.fuzz.profiles import INGRESS, PROFILES
+from tests.fuzz.scapy_frames import frames
+from tests.fuzz.worlds import random_config
+from xdplb.balance.hashing import flow_hash, flow_hash6, slot_of
+from xdplb.model.vip import Forward
+from xdplb.reference import checksum
+from xdplb.reference.echo import answer_echo
+from xdplb.reference.flow_hash import hash_flow, slot_number
+from xdplb.reference.packet import Packet
+from xdplb.reference.parse import parse_frame
+from xdplb.reference.process import Outcome, Reference
+from xdplb.reference.reasons import BadPacket, Reason, Stop, Verdict
+from xdplb.reference.state import State
+
+NOW = 10**13
+MILLISECOND = 10**6
+OVERHEAD = {(Forward.IPIP, 4): 20, (Forward.IPIP, 6): 40, (Forward.GUE, 4): 28, (Forward.GUE, 6): 48}
+NAMED = [
+    (service.key.split("]")[0].strip("[").split(":80")[0].split("/")[0], 80)
+    for service in SERVICES
+    if ":80/" in service.key
+]
+
+worlds = st.tuples(st.integers(0, 2**32), st.sampled_from(sorted(PROFILES)))
+slow = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+
+
+def a_journey(world: tuple[int, str]) -> list[tuple[bytes, Outcome, Reference]]:
+    """Return what becomes of some packets, one after the other, in a world made from a seed and a profile."""
+    seed, profile = world
+    chance = random.Random(seed)
+    config = random_config(chance, PROFILES[profile])
+    reference, source = Reference(config, State()), Frames(chance, config)
+    journey = []
+    for number in range(60):
+        frame = source.make()
+        outcome = reference.process(frame, INGRESS, NOW + number * MILLISECOND)
+        journey.append((frame, outcome, reference))
+        reference.state.apply(outcome.changes, 0)
+    return journey
+
+
+@slow
+@given(worlds)
+def test_what_is_not_ours_passes_as_it_came_and_changes_nothing(world: tuple[int, str]) -> None:
+    for frame, outcome, _ in a_journey(world):
+        if outcome.verdict is Verdict.PASS:
+            assert outcome.frame == frame
+            assert set(outcome.changes.counts) == {("reason", outcome.reason, "packets")}
+            assert not outcome.changes.flows
+            assert not outcome.changes.source_buckets
+
+
+@slow
+@given(worlds)
+def test_what_is_sent_on_holds_the_packet_and_fits(world: tuple[int, str]) -> None:
+    for frame, outcome, reference in a_journey(world):
+        if outcome.reason is not None:
+            continue
+        packet = parse_frame(frame, reference.config.features)
+        backend = reference.config.backends[outcome.backend_id or 0]
+        hop = backend.next_hop
+        assert hop is not None
+        overhead = OVERHEAD.get((backend.forward, backend.address.version), 0)
+        assert outcome.frame.endswith(frame[len(packet.link) :])
+        assert len(packet.ip) + overhead <= hop.mtu
+        assert outcome.frame[:12] == hop.destination_mac + hop.source_mac
+        assert outcome.verdict is (Verdict.TX if hop.ifindex == INGRESS else Verdict.REDIRECT)
+        outer = outcome.frame[len(outcome.frame) - len(frame) + len(packet.link) - overhead :]
+        if overhead and backend.address.version == 4:
+            assert checksum.is_right(outer[:20])
+            assert int.from_bytes(outer[2:4], "big") == len(packet.ip) + overhead
+
+
+@slow
+@given(worlds)
+def test_every_packet_is_counted_once(world: tuple[int, str]) -> None:
+    for frame, outcome, _ in a_journey(world):
+        counts = outcome.changes.counts
+        stopped = sum(value for (kind, _, _), value in counts.items() if kind == "reason")
+        sent = {kind: value for (kind, _, name), value in counts.items() if name == "packets" and kind != "reason"}
+        assert stopped == (outcome.reason is not None)
+        assert sent == ({} if stopped else {"vip": 1, "backend": 1})
+        assert stopped or counts["vip", outcome.vip_id or 0, "bytes"] == len(frame)
+
+
+@slow
+@given(worlds)
+def test_a_flow_has_one_record_and_a_load_is_never_negative(world: tuple[int, str]) -> None:
+    *_, (_, _, reference) = a_journey(world)
+    assert not reference.state.flows.keys() & reference.state.probation.keys()
+    assert all(load >= 0 for load in reference.state.loads.values())
+
+
+@slow
+@given(worlds)
+def test_answers_go_back_to_whom_they_are_for(world: tuple[int, str]) -> None:
+    for frame, outcome, reference in a_journey(world):
+        if outcome.reason in {Reason.ANSWER_ECHO, Reason.ANSWER_TOO_BIG}:
+            asked = parse_frame(frame, reference.config.features)
+            answer = parse_frame(outcome.frame, reference.config.features)
+            assert answer.link == asked.link[6:12] + asked.link[:6] + asked.link[12:]
+            assert (answer.source, answer.destination) == (asked.destination, asked.source)
+            assert answer.hop_limit == 64
+            assert answer.version == 6 or checksum.is_right(answer.ip[:20])
+        if outcome.reason is Reason.ANSWER_TOO_BIG:
+            assert len(answer.ip) == {4: 576, 6: 1280}[answer.version]
+            assert _has_right_checksum(answer)
+
+
+@slow
+@given(st.lists(frames(NAMED), min_size=1, max_size=6))
+def test_any_bytes_have_an_outcome(sequence: list[bytes]) -> None:
+    reference = Reference(CONFIG, State())
+    for number, frame in enumerate(sequence):
+        outcome = reference.process(frame, INGRESS, NOW + number)
+        if outcome.verdict in {Verdict.PASS, Verdict.DROP} and outcome.reason is not Reason.DROP_INTERNAL:
+            assert outcome.frame == frame
+        reference.state.apply(outcome.changes, 0)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.binary(max_size=200), st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x81\x00", b""]))
+def test_even_noise_does(noise: bytes, kind: bytes) -> None:
+    assert Reference(CONFIG, State()).process(bytes(12) + kind + noise, INGRESS, NOW).verdict
+
+
+@slow
+@given(worlds)
+def test_the_hash_is_that_of_the_control_plane(world: tuple[int, str]) -> None:
+    for frame, outcome, reference in a_journey(world):
+        try:
+            packet = parse_frame(frame, reference.config.features)
+        except (Stop, BadPacket):
+            continue
+        ports = packet.source_port, packet.destination_port
+        for by_source in (False, True):
+            if packet.version == 4:
+                expected = flow_hash(int(packet.source), *ports, hash_source=by_source)
+            else:
+                halves = np.array([[int(packet.source) >> 64, int(packet.source) & 2**64 - 1]], np.uint64)
+                expected = flow_hash6(halves, *ports, hash_source=by_source)
+            hashed = hash_flow(packet, by_source)
+            assert hashed == int(expected[0])
+            assert slot_number(hashed) == int(slot_of(expected)[0])
+        assert outcome is not None
+
+
+@pytest.mark.parametrize("length", [40, 41, 1000, 3001])
+@pytest.mark.parametrize("vip", ["203.0.113.10", "203.0.113.20"])
+def test_fragments_in_order_arrive_where_the_first_one_went(vip: str, length: int) -> None:
+    whole = IP(src="192.0.2.7", dst=vip, id=5) / TCP(sport=40000, dport=80, flags="A") / Raw(bytes(length))
+    reference = Reference(CONFIG, State())
+    backends = []
+    for part in whole.fragment(fragsize=24):
+        outcome = reference.process(bytes(Ether() / part), INGRESS, NOW)
+        backends.append(outcome.backend_id)
+        reference.state.apply(outcome.changes, 0)
+    assert len(backends) >= 2
+    assert set(backends) == {1 if vip.endswith("10") else 2}
+
+
+def test_an_answer_to_a_ping_has_the_right_checksum_for_all_values_of_the_requests() -> None:
+    request = bytes(Ether() / IP(src="192.0.2.7", dst="203.0.113.10") / ICMP(type=8) / Raw(b"1234"))
+    packet = parse_frame(request, CONFIG.features)
+    seen = set()
+    for identifier in range(65536):
+        message = packet.payload[:2] + bytes(2) + identifier.to_bytes(2, "big") + packet.payload[6:]
+        found = checksum.internet_checksum(message)
+        seen.add(found)
+        asked = replace(packet, payload=message[:2] + found.to_bytes(2, "big") + message[4:])
+        answer = answer_echo(CONFIG, asked).frame
+        assert answer is not None
+        assert checksum.is_right(answer[34:])
+    assert len(seen) == 65535, "a right checksum is never 0: the message is not all zeros"
+
+
+def _has_right_checksum(answer: Packet) -> bool:
+    """Whether an ICMP message's own checksum is right; ICMPv6's covers a pseudo-header (RFC 8200, section 8.1)."""
+    covered = answer.payload
+    if answer.version == 6:
+        length = len(answer.payload).to_bytes(4, "big")
+        covered = answer.source.packed + answer.destination.packed + length + bytes([0, 0, 0, 58]) + answer.payload
+    return checksum.is_right(covered)
