@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -96,12 +97,17 @@ def fresh(families: Balancer) -> Iterator[Balancer]:
 def add(balancer: Balancer, way: Way, protocol: str = "tcp") -> None:
     """Add the way's VIP with its one backend, and wait until that serves."""
     balancer.cli("vip", "add", way.key(protocol), "--forward", way.forward)
-    balancer.cli("backend", "add", way.key(protocol), way.backend)
+    join(balancer, way, protocol)
+
+
+def join(balancer: Balancer, way: Way, protocol: str = "tcp") -> None:
+    """Add the way's backend to its VIP, and wait until that serves."""
+    balancer.cli("backend", "add", way.key(protocol), way.backend, "--forward", way.forward)
     until(lambda: status(balancer, way, protocol)["share"] > 0)
 
 
-def status(balancer: Balancer, way: Way, protocol: str = "tcp") -> dict[str, object]:
-    found: dict[str, object] = balancer.ask("backend", "show", way.key(protocol), way.backend)["status"]
+def status(balancer: Balancer, way: Way, protocol: str = "tcp") -> dict[str, Any]:
+    found: dict[str, Any] = balancer.ask("backend", "show", way.key(protocol), way.backend)["status"]
     return found
 
 
@@ -173,9 +179,7 @@ def test_both_vips_and_all_forwards_at_once(fresh: Balancer) -> None:
     for inner in (4, 6):
         way = Way(TUNNELLED, Forward.IPIP, inner, inner)
         add(fresh, way)
-        dr = Way("dr1", Forward.DR, inner, inner)
-        fresh.cli("backend", "add", dr.key(), dr.backend, "--forward", "dr")
-        until(lambda dr=dr: status(fresh, dr)["share"] > 0)
+        join(fresh, Way("dr1", Forward.DR, inner, inner))
         answers = {fetch(fresh, way).split()[0] for _ in range(30)}
         assert answers == {"dr1", TUNNELLED}
 
