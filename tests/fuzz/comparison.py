@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
-import time
 from dataclasses import dataclass
 
+from tests.fuzz.clock import now
 from tests.fuzz.disturb import disturb
 from tests.fuzz.frames import Frames
 from tests.fuzz.kernel import Kernel
@@ -19,7 +18,6 @@ from xdplb.reference.state import State
 
 __all__ = ["Difference", "Run", "World", "compare"]
 
-COARSE_MONOTONIC = 6  # the clock of bpf_ktime_get_coarse_ns
 BATCH = 400
 """Packets between two looks at all maps."""
 
@@ -60,37 +58,36 @@ class World:
 
     def __init__(self, kernel: Kernel, chance: random.Random) -> None:
         self._kernel, self._chance = kernel, chance
-        (self._cpu,) = os.sched_getaffinity(0)
         self._config = random_config(chance, kernel.features)
         self._frames = Frames(chance, self._config)
         self.reference = Reference(self._config, State())
-        self._mirror = Mirror(kernel, self.reference.state, self._cpu)
+        self._mirror = Mirror(kernel, self.reference.state, kernel.cpu)
         self.frame = b""
         kernel.install(self._config)
 
     def step(self) -> None:
         """Change something behind the packets' back, now and then; then send one."""
         if self._chance.random() < 0.25:
-            disturb(self._chance, self._config, self._mirror, self._frames.recent, _now())
+            disturb(self._chance, self._config, self._mirror, self._frames.recent, now())
         self.frame = self._frames.make()
-        before = _now()
+        before = now()
         verdict, out = self._kernel.run(self.frame)
-        after = _now()
+        after = now()
         outcome = self.process(before)
         if after != before:
             outcome = self._at_its_time(outcome, self.process(after), (verdict, out))
         if (verdict, out) != (outcome.verdict, outcome.frame):
             counted = self._mirror.new_reasons()
             raise Difference(tell_outcome(outcome, verdict, out, counted))
-        self.reference.state.apply(outcome.changes, self._cpu)
+        self.reference.state.apply(outcome.changes, self._kernel.cpu)
 
     def process(self, at: int) -> Outcome:
         """Return what the model says of the last frame, at this time."""
-        return self.reference.process(self.frame, INGRESS, at, self._cpu)
+        return self.reference.process(self.frame, INGRESS, at, self._kernel.cpu)
 
     def compare_state(self) -> None:
         """All maps hold what the model's state says."""
-        for name, found, expected in self._mirror.everything(_now()):
+        for name, found, expected in self._mirror.everything(now()):
             if found != expected:
                 raise Difference(f"{name}: {tell_entries(found, expected)}")
 
@@ -104,8 +101,3 @@ class World:
         outcome = early if came_out == (early.verdict, early.frame) else late
         self._mirror.adopt(outcome.changes)
         return outcome
-
-
-def _now() -> int:
-    """Return what the program's clock says, in ns."""
-    return time.clock_gettime_ns(COARSE_MONOTONIC)

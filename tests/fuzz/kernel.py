@@ -4,6 +4,7 @@ bytes."""
 from __future__ import annotations
 
 import ctypes
+import os
 from ctypes import c_int, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.fuzz.profiles import CAPACITY, INGRESS, OTHER_NIC
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature, Features
-from xdplb.dataplane.libbpf import call
+from xdplb.dataplane.libbpf import call, prog_test_run
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.pinned_maps import Maps
 from xdplb.reference.config import Config
@@ -23,7 +24,8 @@ __all__ = ["Kernel"]
 ROOM = 4096
 
 STATE_MAPS = ("flows", "flows6", "probation", "probation6", "fragments", "source_buckets")
-COUNTERS = ("vip_stats", "backend_stats", "reason_stats", "vip_buckets", "answer_budget")
+BUCKETS = ("vip_buckets", "answer_budget")
+COUNTERS = ("vip_stats", "backend_stats", "reason_stats")
 
 
 class _TestRunOpts(ctypes.Structure):
@@ -64,8 +66,17 @@ class Kernel:
             repeat=1,
         )
 
-    def run(self, frame: bytes) -> tuple[int, bytes]:
-        """Return the verdict on a frame, and what became of it."""
+    @property
+    def cpu(self) -> int:
+        """The one CPU that this process is bound to."""
+        (cpu,) = os.sched_getaffinity(0)
+        return cpu
+
+    def run(self, frame: bytes, *, metadata: bytes = b"") -> tuple[int, bytes]:
+        """Return the verdict on a frame, and what became of it. Metadata in front of it takes from its headroom."""
+        if metadata:
+            result = prog_test_run(self._program, frame, metadata=metadata)
+            return result.verdict, result.packet
         options = self._options
         ctypes.memmove(self._in, frame, len(frame))
         options.data_size_in = len(frame)
@@ -77,10 +88,7 @@ class Kernel:
         """Make this the configuration, with no state and all counters at zero."""
         plane = self.plane
         plane.write_vips([])
-        for name in STATE_MAPS:
-            if self.has(name):
-                found = self.map(name)
-                found.delete_batch(found.read_all()[0])
+        self.forget()
         plane.clear_backends(sorted(plane.read_backends()))
         plane.write_backends(list(config.backends.values()))
         for vip_id in range(CAPACITY.vips):
@@ -91,11 +99,18 @@ class Kernel:
         if Feature.ACCESS in self.features:
             plane.write_access(config.access)
         plane.write_vips(list(config.vips.values()))
-        plane.write_loads(dict.fromkeys(config.backends, 0))
         for name in COUNTERS:
-            found = self.map(name)
-            keys = np.arange(found.info.max_entries, dtype=np.uint32)
-            found.update_batch(keys, np.zeros((len(keys), found.value_bytes), np.uint8))
+            self._zero(name)
+
+    def forget(self) -> None:
+        """Take away all state; counters stay."""
+        for name in STATE_MAPS:
+            if self.has(name):
+                found = self.map(name)
+                found.delete_batch(found.read_all()[0])
+        for name in BUCKETS:
+            self._zero(name)
+        self.plane.write_loads(dict.fromkeys(self.plane.read_backends(), 0))
 
     def map(self, name: str) -> BpfMap:
         """Return a map that there is with these features."""
@@ -122,3 +137,8 @@ class Kernel:
         """Return how many open flows each backend has, by id, those with none left out."""
         flows = self.map("backend_loads").read_all()[1].view(layout.BACKEND_LOAD)["flows"].reshape(-1)
         return {int(number): int(flows[number]) for number in np.flatnonzero(flows)}
+
+    def _zero(self, name: str) -> None:
+        found = self.map(name)
+        keys = np.arange(found.info.max_entries, dtype=np.uint32)
+        found.update_batch(keys, np.zeros((len(keys), found.value_bytes), np.uint8))

@@ -39,6 +39,20 @@ class Mirror:
 
     # --- writing both
 
+    def put_all(self, state: State) -> None:
+        """Add all of this."""
+        for table, flows in ((FlowTable.OPEN, state.flows), (FlowTable.PROBATION, state.probation)):
+            for key, flow in flows.items():
+                self.put_flow(key, flow, table)
+        for fragment_key, fragment in state.fragments.items():
+            self.put_fragment(fragment_key, fragment)
+        for vip_id, bucket in state.vip_buckets.items():
+            self.put_vip_bucket(vip_id, bucket)
+        for source_key, bucket in state.source_buckets.items():
+            self.put_source_bucket(source_key, bucket)
+        self.put_loads(dict(state.loads))
+        self.put_answer_budget(state.answer_budgets.get(self._cpu, 0))
+
     def put_flow(self, key: FlowKey, flow: Flow | None, table: FlowTable) -> None:
         """Make this the record of a flow, in this table and in no other; None for no record at all."""
         if not self._kernel.has(_table_name(FlowTable.OPEN, key.source.version)):
@@ -82,7 +96,7 @@ class Mirror:
         """Yield what these changes are about: as it is in the maps, and as it should be."""
         for table, flows in ((FlowTable.OPEN, changes.flows), (FlowTable.PROBATION, changes.probation)):
             for key, flow in flows.items():
-                yield f"{table.value} {key}", self._read_flow(table, key), flow
+                yield f"{table.value} {key}", self.read_flow(table, key), flow
         for fragment_key, fragment in changes.fragments.items():
             yield f"{fragment_key}", self._read_fragment(fragment_key), fragment
         for source_key, bucket in changes.source_buckets.items():
@@ -95,7 +109,7 @@ class Mirror:
     def adopt(self, changes: Changes) -> None:
         """Put into `changes` what the maps hold of it."""
         for table, flows in ((FlowTable.OPEN, changes.flows), (FlowTable.PROBATION, changes.probation)):
-            flows.update({key: self._read_flow(table, key) for key in flows})
+            flows.update({key: self.read_flow(table, key) for key in flows})
         for fragment_key in changes.fragments:
             found = self._read_fragment(fragment_key)
             if found is not None:
@@ -174,7 +188,8 @@ class Mirror:
     def _flow_map(self, table: FlowTable, key: FlowKey) -> BpfMap:
         return self._kernel.map(_table_name(table, key.source.version))
 
-    def _read_flow(self, table: FlowTable, key: FlowKey) -> Flow | None:
+    def read_flow(self, table: FlowTable, key: FlowKey) -> Flow | None:
+        """Return a record as the maps hold it."""
         found = self._flow_map(table, key).lookup(codec.encode_flow_key(key))
         return None if found is None else codec.decode_flow(found)
 

@@ -201,10 +201,14 @@ def _with_quic_ids(
 
 
 def _random_table(chance: random.Random, vip: VipEntry, backends: dict[int, BackendEntry]) -> Slots:
-    """Return slots of every state; a few name nobody, or a backend that is not there."""
+    """Return slots of every state; a few name nobody, or a backend that is not there.
+
+    Schedulers take it from the control plane that there is room for each backend in their tables.
+    """
     own = [number for number, entry in backends.items() if entry.inner_version == vip.key.address.version]
     generator = np.random.default_rng(chance.getrandbits(32))
-    owners = np.array([*own, *own, *own, *UNKNOWN_IDS], np.uint32)
+    unknown = UNKNOWN_IDS[:2] if vip.scheduler.is_per_connection else UNKNOWN_IDS
+    owners = np.array([*own, *own, *own, *unknown], np.uint32)
     previous = np.array([*own, *[0] * len(own), *[PINNED] * len(own), *UNKNOWN_IDS[1:]], np.uint32)
     if chance.random() < 0.3:
         previous = np.zeros(1, np.uint32)

@@ -1,0 +1,49 @@
+"""The named packets, through the program; docs/packets.md shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.config import CONFIG
+from tests.fixtures.fixture import Fixture
+from tests.fixtures.state import flow_of, state_before
+from tests.fixtures.table import FIXTURES
+from tests.fuzz.affinity import on_one_cpu
+from tests.fuzz.clock import now
+from tests.fuzz.kernel import Kernel
+from tests.fuzz.mirror import Mirror
+from xdplb.dataplane.reasons import REASONS
+from xdplb.reference.reasons import Reason
+from xdplb.reference.state import FlowTable, State
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def kernel(pin_dir: Path) -> Iterator[Kernel]:
+    """The program with all features, configured as the fixtures want it."""
+    with on_one_cpu():
+        made = Kernel(pin_dir / "fixtures", CONFIG.features)
+        made.install(CONFIG)
+        yield made
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture.name)
+def test_the_program_agrees_with_a_named_packet(kernel: Kernel, fixture: Fixture) -> None:
+    came_in = bytes(fixture.frame)
+    mirror = Mirror(kernel, State(), kernel.cpu)
+    kernel.forget()
+    mirror.put_all(state_before(fixture, now(), kernel.cpu))
+    before = kernel.sums("reason_stats")[:, 0]
+    verdict, out = kernel.run(came_in, metadata=bytes(fixture.before.headroom_taken))
+    counted = [reason.name for reason in REASONS if (kernel.sums("reason_stats")[:, 0] - before)[reason.number]]
+    assert counted == ([fixture.outcome.value] if isinstance(fixture.outcome, Reason) else [])
+    assert verdict == (fixture.outcome.verdict if isinstance(fixture.outcome, Reason) else fixture.outcome)
+    assert out == (came_in if fixture.out is None else bytes(fixture.out))
+    if fixture.remembered is not None:
+        table, backend = fixture.remembered
+        flows = {each: mirror.read_flow(each, flow_of(fixture)) for each in FlowTable}
+        assert {each: flow.backend for each, flow in flows.items() if flow is not None} == {table: backend}
