@@ -7,22 +7,31 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import BaseModel
 
 from tests.contract.test_cli_help import COMMANDS
 from xdplb.dataplane.reasons import DECAP_REASONS, REASONS, Reason
 from xdplb.model import errors
+from xdplb.model.vip import Scheduler
 from xdplb_api.app import create_app
+from xdplb_api.schemas.access import AccessIn, AccessOut
 from xdplb_api.schemas.backend import BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut
 from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut
-from xdplb_api.schemas.vip import SlotsOut, VipIn, VipOut, VipStatusOut
+from xdplb_api.schemas.stats import StatsOut, VipStatsOut
+from xdplb_api.schemas.system import FlowTableOut
+from xdplb_api.schemas.vip import LimitsIn, QuicIn, SlotsOut, VipIn, VipOut, VipStatusOut
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "reference.md").read_text(encoding="utf-8")
 SCHEMAS = {
-    "A VIP": (VipIn, VipOut, VipStatusOut, SlotsOut),
+    "A VIP": (VipIn, VipOut, VipStatusOut, SlotsOut, QuicIn, LimitsIn),
+    "An access list": (AccessIn, AccessOut),
     "A backend": (BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut),
     "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut),
 }
+WITH_OPTIONS_OF_THEIR_OWN = [
+    "up", "down", "status", "doctor", "stats", "backend drain", "decap up", "vip access set", "backend-host setup",
+]  # fmt: skip
 GLOBAL = {"--output", "--help", "--dry-run", "--if-generation"}
 
 
@@ -49,7 +58,7 @@ def test_every_command_is_there(name: str):
     assert re.search(rf"^\| `xdplb {name}[ `]", section("Commands"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["up", "down", "status", "doctor", "stats", "backend drain", "decap up"])
+@pytest.mark.parametrize("name", WITH_OPTIONS_OF_THEIR_OWN)
 def test_every_option_of_a_command_that_is_no_field_is_in_its_row(name: str):
     told = row(section("Commands"), f"| `xdplb {name}")
     options = {option.opts[-1] for option in COMMANDS[name].params if isinstance(option, click.Option)}
@@ -88,11 +97,22 @@ def test_every_field_is_there(heading: str):
 def test_every_default_is_told(heading: str, schema: type[VipIn | BackendIn | HealthCheckIn]):
     told = section(heading)
     for name, field in schema.model_fields.items():
-        if field.is_required() or field.default is None or name == "target":
+        if field.is_required() or field.default is None or name == "target" or isinstance(field.default, BaseModel):
             continue
         values = row(told, f"| `{name}` |").split(" | ")[1]
         default = f"{field.default:g}" if isinstance(field.default, (int, float)) else str(field.default)
         assert default in values.rpartition("(")[2], name
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_every_scheduler_is_explained(scheduler: Scheduler):
+    assert row(section("Schedulers"), f"| `{scheduler}` |")
+
+
+def test_every_counter_is_there():
+    fields = {*StatsOut.model_fields, *VipStatsOut.model_fields} - {"vips", "vip", "backends"}
+    assert not fields - words(section("Counters"))
+    assert not set(FlowTableOut.model_fields) - words(section("Counters"))
 
 
 def test_every_route_is_there():
