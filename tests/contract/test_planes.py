@@ -36,7 +36,7 @@ from xdplb.dataplane.plane import (
 from xdplb.dataplane.reasons import REASONS
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import CapacityError
+from xdplb.model.errors import CapacityError, InvalidError
 from xdplb.model.next_hop import NextHop, VlanTag
 from xdplb.model.vip import Forward, Protocol, QuicIds, RateLimits, Scheduler, VipKey
 
@@ -286,6 +286,8 @@ def test_vips_of_every_kind_read_back_as_written(kit: Kit) -> None:
     assert kit.again().read_vips() == {entry.id: entry for entry in EVERY_KIND}
     kit.plane.write_vips(EVERY_KIND[::2])
     assert kit.again().read_vips() == {entry.id: entry for entry in EVERY_KIND[::2]}
+    kit.plane.write_vips([])
+    assert kit.again().read_vips() == {}
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)
@@ -341,6 +343,22 @@ def test_access_lists_where_they_were_not_required(plain: DataPlane) -> None:
     plain.write_access({})
     with pytest.raises(ValueError, match="require it first"):
         plain.write_access({1: AccessList(deny=(ip_network("198.51.100.0/24"),))})
+
+
+def test_what_is_required_is_there_and_what_was_stays(plain: DataPlane) -> None:
+    assert plain.features == frozenset()
+    plain.write_vips([vip(0, KEY)])
+    plain.require(frozenset({Feature.IPV6, Feature.LIMITS}))
+    plain.require(frozenset({Feature.LIMITS}))
+    assert plain.features == {Feature.IPV6, Feature.LIMITS}
+    plain.write_vips([vip(0, KEY), EVERY_KIND[5]])
+    assert plain.read_vips() == {0: vip(0, KEY), 5: EVERY_KIND[5]}
+
+
+def test_a_frame_that_cannot_be_tried_is_refused(plane: DataPlane) -> None:
+    for frame in (b"", bytes(13), bytes(3521)):
+        with pytest.raises(InvalidError, match="cannot be tried"):
+            plane.explain(frame, 1)
 
 
 def test_what_is_there_already_can_be_required(plane: DataPlane) -> None:

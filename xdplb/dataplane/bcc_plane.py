@@ -13,12 +13,15 @@ from xdplb.model.access import AccessList
 
 from . import flow_records, layout
 from .backend_maps import BackendMaps
-from .features import Features
+from .capture import CaptureReader
+from .explained import Capture, CaptureFilter, KernelDecision
+from .features import Feature, Features
 from .flow_records import RawFlows
 from .inner_maps import read_element, swap_element
-from .libbpf import Fd
-from .limits import check_backends, check_table, check_vips
+from .libbpf import Fd, prog_test_run
+from .limits import check_backends, check_frame, check_table, check_vips
 from .links import attachments
+from .look_codec import decision_of, encode_filter
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of_backend, needs_of_values, needs_of_vip
 from .pinned_maps import Maps
@@ -34,7 +37,7 @@ from .plane import (
     VipEntry,
 )
 from .platform_errors import explained, explaining
-from .programs import current_program
+from .programs import current_program, explaining_program
 from .reasons import REASONS
 from .source import compile_flags
 from .vip_maps import VipMaps
@@ -52,6 +55,7 @@ class BccPlane:
         self._cache_dir = cache_dir
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
+        self._capture: CaptureReader | None = None
 
     @property
     def capacity(self) -> Capacity:
@@ -195,6 +199,41 @@ class BccPlane:
         """Delete these records; no error for those already gone."""
         for table, version, probation in self._flow_tables():
             table.delete_batch(flow_records.flow_keys(records, version, probation=probation))
+
+    @explained("explain a packet")
+    def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
+        """Return what would become of a frame that comes in by this NIC."""
+        check_frame(frame)
+        maps = self._maps
+        flags = compile_flags(maps.pin_dir, maps.capacity, self.features - {Feature.CAPTURE})
+        maps.explain_decision.update(0, np.zeros(1, layout.DECISION))
+        with explaining_program(maps.pin_dir, maps.meta, "xdplb", flags, self._cache_dir) as program:
+            result = prog_test_run(program, frame, ifindex=ifindex)
+        return decision_of(result, maps.explain_decision.read(0))
+
+    @explained("capture packets")
+    def start_capture(self, wanted: CaptureFilter) -> Capture:
+        """Hand out packets until `stop_capture`."""
+        self._close_capture()
+        self._maps.capture_filter.update(0, encode_filter(wanted))
+        self._capture = CaptureReader(self._maps.capture_events, wanted.snap_bytes)
+        try:
+            self.require(frozenset({Feature.CAPTURE}))
+        except BaseException:
+            self._close_capture()
+            raise
+        return self._capture
+
+    def stop_capture(self) -> None:
+        """Hand out no more."""
+        self._close_capture()
+        if Feature.CAPTURE in self.features:
+            self.compile_for(self.features - {Feature.CAPTURE}).close()
+
+    def _close_capture(self) -> None:
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.close()
 
     def _flow_tables(self) -> list[tuple[BpfMap, int, bool]]:
         """Return the flow tables, what version of IP they are for and whether for probation; those first."""

@@ -6,6 +6,7 @@ import functools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -13,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
+from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
 
 from . import backend_codec, flow_records, layout
-from .features import Features
+from .explained import Capture, CapturedFrame, CaptureFilter, KernelDecision
+from .features import Feature, Features
 from .flow_records import RawFlows
-from .limits import check_backends, check_table, check_vips
+from .libbpf import XDP_PASS
+from .limits import check_backends, check_frame, check_table, check_vips
 from .needs import check_access, check_needs, needs_of_backend, needs_of_vip
 from .plane import (
     Attachment,
@@ -33,7 +37,7 @@ from .plane import (
 )
 from .reasons import REASONS
 
-__all__ = ["FakePlane"]
+__all__ = ["FakeCapture", "FakePlane"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +71,21 @@ class _FlowKey(NamedTuple):
     raw: bytes
 
 
+class FakeCapture:
+    """A capture of what a test puts into `frames`."""
+
+    def __init__(self, wanted: CaptureFilter) -> None:
+        self.wanted = wanted
+        self.frames: list[CapturedFrame] = []
+        self.lost = 0
+
+    def poll(self, seconds: float) -> list[CapturedFrame]:
+        """Return and forget `frames`, at once."""
+        del seconds
+        frames, self.frames = self.frames, []
+        return frames
+
+
 class FakePlane:
     """The DataPlane in memory, on one NIC `eth0`.
 
@@ -85,6 +104,8 @@ class FakePlane:
         self.failures: defaultdict[str, list[Exception]] = defaultdict(list)
         self.attached: list[Attachment] = [Attachment("eth0", 2, "native", 1)]
         self._capacity = capacity or Capacity()
+        self.decision = KernelDecision(XDP_PASS, b"", "pass_no_vip")
+        self.capture: FakeCapture | None = None
         self._features = features
         self._clock = clock
         self.access: dict[int, AccessList] = {}
@@ -215,6 +236,27 @@ class FakePlane:
         for version, probation in {(key.version, key.probation) for key in self._flows}:
             for key in flow_records.flow_keys(records, version, probation=probation):
                 self._flows.pop(_FlowKey(version, probation, key.tobytes()), None)
+
+    @_operation
+    def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
+        """Return `decision`, which a test sets, for every frame."""
+        check_frame(frame)
+        if ifindex not in {attachment.ifindex for attachment in self.attached}:
+            raise PlatformError(f"there is no NIC {ifindex}")
+        return replace(self.decision, frame=self.decision.frame or frame)
+
+    @_operation
+    def start_capture(self, wanted: CaptureFilter) -> Capture:
+        """Return a capture that hands out what a test puts into its `frames`."""
+        self.capture = FakeCapture(wanted)
+        self._features |= {Feature.CAPTURE}
+        return self.capture
+
+    @_operation
+    def stop_capture(self) -> None:
+        """Hand out no more."""
+        self.capture = None
+        self._features -= {Feature.CAPTURE}
 
     def fail(self, method: str, error: Exception, *, times: int = 1) -> None:
         """Let the next `times` calls of `method` raise `error` and do nothing."""

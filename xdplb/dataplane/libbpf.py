@@ -28,6 +28,7 @@ __all__ = [
     "ProgramInfo",
     "RunResult",
     "call",
+    "library",
     "link_create_xdp",
     "link_detach",
     "link_info",
@@ -148,7 +149,8 @@ class _LinkInfo(ctypes.Structure):
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """Return libbpf, for functions that return something else than an error's number."""
     try:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
@@ -159,7 +161,7 @@ def _library() -> ctypes.CDLL:
 
 def call(name: str, *arguments: Any) -> int:
     """Call a function of libbpf that returns a negative errno on failure; raise that as OSError."""
-    result: int = getattr(_library(), name)(*arguments)
+    result: int = getattr(library(), name)(*arguments)
     if result < 0:
         raise OSError(-result, f"{name}: {os.strerror(-result)}")
     return result
@@ -266,23 +268,26 @@ def prog_test_run(
     *,
     repeat: int = 1,
     metadata: bytes = b"",
+    ifindex: int = 0,
 ) -> RunResult:
     """Run an XDP program on a packet (BPF_PROG_TEST_RUN), `repeat` times on what it made of it.
 
     `metadata` lies in front of the packet, as another program would leave it there, and takes room from the headroom.
+    `ifindex` is the NIC it comes in by, 0 for the loopback.
     """
     data = metadata + packet
     buffer = ctypes.create_string_buffer(data, len(data))
     out = ctypes.create_string_buffer(len(data) + ROOM_TO_GROW)
-    context = _XdpMd(data=len(metadata), data_end=len(data))
+    context = _XdpMd(data=len(metadata), data_end=len(data), ingress_ifindex=ifindex)
+    has_context = bool(metadata or ifindex)
     options = _TestRunOpts(
         sz=ctypes.sizeof(_TestRunOpts),
         data_in=ctypes.addressof(buffer),
         data_size_in=len(data),
         data_out=ctypes.addressof(out),
         data_size_out=len(out),
-        ctx_in=ctypes.addressof(context) if metadata else None,
-        ctx_size_in=ctypes.sizeof(context) if metadata else 0,
+        ctx_in=ctypes.addressof(context) if has_context else None,
+        ctx_size_in=ctypes.sizeof(context) if has_context else 0,
         repeat=repeat,
     )
     call("bpf_prog_test_run_opts", program.fileno(), ctypes.byref(options))

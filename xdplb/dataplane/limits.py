@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xdplb.model.errors import CapacityError
+from xdplb.model.errors import CapacityError, InvalidError
 
 from . import layout
 from .plane import Capacity, Slots, VipEntry
 
-__all__ = ["MAX_BACKEND_ID", "check_backends", "check_table", "check_vips"]
+__all__ = ["MAX_BACKEND_ID", "check_backends", "check_frame", "check_table", "check_vips"]
 
 MAX_BACKEND_ID = 0xFFFE  # 0xffff marks a pinned slot
 MAX_CANDIDATES = 255
+FRAME_BYTES = range(14, 3521)  # an Ethernet header, to what fits a page with the room in front and behind
 
 
 def check_vips(capacity: Capacity, vips: Sequence[VipEntry]) -> None:
@@ -46,6 +47,16 @@ def check_backends(capacity: Capacity, ids: Sequence[int]) -> None:
     allowed = range(1, min(capacity.backends, MAX_BACKEND_ID) + 1)
     for backend_id in ids:
         _check_id("backend", backend_id, allowed, "--max-backends")
+
+
+def check_frame(frame: bytes) -> None:
+    """Raise InvalidError where the kernel cannot try a frame of this length."""
+    if len(frame) not in FRAME_BYTES:
+        raise InvalidError.field(
+            "/frame",
+            f"a frame of {len(frame)} bytes cannot be tried",
+            hint=f"give one of {FRAME_BYTES[0]} to {FRAME_BYTES[-1]} bytes, with its Ethernet header",
+        )
 
 
 def _check_id(what: str, number: int, allowed: range, option: str) -> None:

@@ -17,7 +17,7 @@ from xdplb.model.errors import CapacityError, InvalidError
 
 from . import bpffs
 from .bcc_plane import BccPlane
-from .features import Features
+from .features import Feature, Features
 from .limits import MAX_BACKEND_ID
 from .links import MODES, Nic, attach_or_keep, find_nic, pinned_links, take_down
 from .map_specs import MAP_NAMES, TX_PORTS
@@ -74,7 +74,8 @@ def load(options: LoadOptions) -> BccPlane:
             maps = _maps(options)
         with explaining("read the maps"):
             plane = BccPlane(maps, options.cache_dir)
-        program = plane.compile_for(options.features)
+        # Whether frames come in tagged is not known yet: a program that can read tags goes on doing so.
+        program = plane.compile_for(options.features | (plane.features & {Feature.VLAN}))
         with explaining("attach the program"):
             for nic in nics:
                 made = attach_or_keep(program, nic, options.mode, options.pin_dir)

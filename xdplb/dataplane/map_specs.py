@@ -20,6 +20,7 @@ TX_PORTS = 64
 REASON_ROOM = 64  # more than there are, so that a new reason does not make the pinned map unusable
 FRAGMENTS = 16384
 SOURCE_BUCKETS = 262144
+CPUS = 8192  # as many as a kernel can be built for
 
 OPTIONAL: dict[str, Features] = {
     "flows6": frozenset({Feature.IPV6}),
@@ -81,7 +82,13 @@ class MapSpec:
 
 def map_specs(capacity: Capacity, features: Features = frozenset()) -> tuple[MapSpec, ...]:
     """Return the maps there are with these features; the names are the pins' names."""
-    specs = (*_vip_specs(capacity), *_backend_specs(capacity), *_flow_specs(capacity), *_guard_specs(capacity))
+    specs = (
+        *_vip_specs(capacity),
+        *_backend_specs(capacity),
+        *_flow_specs(capacity),
+        *_guard_specs(capacity),
+        *_look_specs(),
+    )
     return tuple(spec for spec in specs if OPTIONAL.get(spec.name, frozenset()) <= features)
 
 
@@ -134,6 +141,14 @@ def _guard_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         _swapped("access4", _element("access4", layout.ACCESS4)),
         _swapped("access6", _element("access6", layout.ACCESS6)),
         MapSpec("answer_budget", MapType.PERCPU_ARRAY, 4, 8, 1),
+    )
+
+
+def _look_specs() -> tuple[MapSpec, ...]:
+    return (
+        _element("explain_decision", layout.DECISION),
+        _element("capture_filter", layout.CAPTURE_FILTER),
+        MapSpec("capture_events", MapType.PERF_EVENT_ARRAY, 4, 4, CPUS),
     )
 
 

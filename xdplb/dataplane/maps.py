@@ -28,6 +28,7 @@ class MapType(IntEnum):
     HASH = 1
     ARRAY = 2
     PROG_ARRAY = 3
+    PERF_EVENT_ARRAY = 4
     PERCPU_ARRAY = 6
     LRU_HASH = 9
     LPM_TRIE = 11

@@ -40,6 +40,9 @@ class Maps:
     vip_buckets: BpfMap
     reason_stats: BpfMap
     answer_budget: BpfMap
+    explain_decision: BpfMap
+    capture_filter: BpfMap
+    capture_events: BpfMap
     backends: BpfMap
     backend_stats: BpfMap
     backend_loads: BpfMap

@@ -19,6 +19,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
 from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Vip, VipKey
 
+from .explained import Capture, CaptureFilter, KernelDecision
 from .features import Features
 
 __all__ = [
@@ -268,4 +269,20 @@ class DataPlane(Protocol):
 
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records; no error for those already gone."""
+        ...
+
+    def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
+        """Return what would become of a frame, with Ethernet, that comes in by this NIC; nothing is changed or counted.
+
+        Seconds the first time, since the program that says so is compiled. InvalidError for a frame of a length that
+        cannot be tried, PlatformError where there is no such NIC or the kernel refuses.
+        """
+        ...
+
+    def start_capture(self, wanted: CaptureFilter) -> Capture:
+        """Hand out packets until `stop_capture`; seconds, since another program is compiled. One at a time."""
+        ...
+
+    def stop_capture(self) -> None:
+        """Hand out no more, and put a program without captures back; no error where there is none."""
         ...

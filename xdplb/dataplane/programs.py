@@ -14,7 +14,7 @@ from .links import pinned_links
 from .pins import META, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
 from .source import flatten, source_dir, source_hash
 
-__all__ = ["current_program", "remove_if_unused", "remove_pins"]
+__all__ = ["current_program", "explaining_program", "remove_if_unused", "remove_pins"]
 
 
 def current_program(
@@ -47,6 +47,18 @@ def current_program(
         undo.pop_all()
     meta.set_program(wanted, features)
     return program
+
+
+def explaining_program(folder: Path, meta: Meta, name: str, flags: list[str], cache_dir: Path | None = None) -> Fd:
+    """Return the program that decides as `name` does with these flags and only says so; it is on no NIC."""
+    text, flags = flatten(source_dir() / f"{name}.c"), [*flags, "-DWITH_EXPLAIN=1"]
+    wanted = source_hash(text, flags)
+    pin = folder / PROGRAM_EXPLAIN
+    if not pin.exists() or meta.explain_hash != wanted:
+        pin.unlink(missing_ok=True)
+        compile_program(text, flags, {name: pin}, cache_dir=cache_dir)
+        meta.set_explain_hash(wanted)
+    return libbpf.obj_get(pin)
 
 
 def _begin_swap(meta: Meta, undo: ExitStack) -> None:

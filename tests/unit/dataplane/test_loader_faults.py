@@ -115,7 +115,9 @@ def test_64_nics_and_not_one_more(pin_dir: Path) -> None:
 
 def test_the_largest_capacity_works_and_one_more_is_refused(pin_dir: Path) -> None:
     plane = up(pin_dir, capacity=Capacity(vips=8192, backends=65534, flows=4096))
-    vips = [replace(VIP, id=number, key=replace(VIP.key, port=number + 1, last_port=number + 1)) for number in range(8192)]
+    vips = [
+        replace(VIP, id=number, key=replace(VIP.key, port=number + 1, last_port=number + 1)) for number in range(8192)
+    ]
     plane.write_vips(vips)
     assert plane.read_vips() == dict(enumerate(vips))
     last = replace(backend(9), id=65534)

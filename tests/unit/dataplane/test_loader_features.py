@@ -23,6 +23,7 @@ pytestmark = pytest.mark.root
 
 IPV6: Features = frozenset({Feature.IPV6})
 VLAN: Features = frozenset({Feature.VLAN})
+GUE: Features = frozenset({Feature.GUE})
 MAPS6 = {"flows6", "probation6", "vip_index6"}
 VIP6 = VipEntry(4, VipKey.parse("[2001:db8::10]:443/tcp"), track_always=False, hash_source=False, idle_seconds=60)
 
@@ -69,12 +70,19 @@ def test_a_restart_with_the_same_features_compiles_nothing(pin_dir: Path, monkey
 
 
 def test_a_start_shrinks_to_what_is_needed(pin_dir: Path) -> None:
-    plane = up(pin_dir, features=IPV6 | VLAN)
+    plane = up(pin_dir, features=IPV6 | GUE)
     plane.write_vips([VIP6])
     assert up(pin_dir).features == IPV6, "a VIP that packets find is not taken from them"
     plane.write_vips([])
     assert up(pin_dir).features == frozenset()
     assert not MAPS6 & names(pin_dir)
+
+
+def test_tags_are_read_on_where_they_were_read(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start does not know yet whether frames come in tagged."""
+    up(pin_dir, features=VLAN)
+    forbid_compiling(monkeypatch)
+    assert up(pin_dir).features == VLAN
 
 
 def fail_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:

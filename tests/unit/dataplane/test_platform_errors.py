@@ -42,7 +42,7 @@ def test_without_libbpf(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise OSError("libbpf.so.1: cannot open shared object file")
 
-    libbpf._library.cache_clear()
+    libbpf.library.cache_clear()
     monkeypatch.setattr(ctypes, "CDLL", missing)
     with pytest.raises(PlatformError, match="libbpf is missing") as refused:
         libbpf.call("libbpf_num_possible_cpus")

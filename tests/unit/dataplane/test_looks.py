@@ -1,0 +1,180 @@
+"""Explaining one packet and capturing many: how the plane gets what such programs say, here ones that always do."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from pathlib import Path
+
+import pytest
+
+from tests.unit.dataplane.loading import forbid_compiling, left, program_on, up
+from xdplb.dataplane import layout, libbpf, programs
+from xdplb.dataplane.explained import CaptureFilter, Chosen, KernelDecision
+from xdplb.dataplane.features import Feature
+from xdplb.dataplane.loader import unload
+from xdplb.dataplane.look_codec import encode_filter
+from xdplb.dataplane.reasons import REASONS
+from xdplb.dataplane.source import flatten, source_dir
+from xdplb.model.errors import InvalidError, PlatformError
+
+FRAME = bytes(range(100))
+
+PROGRAM = """
+#ifdef WITH_EXPLAIN
+BPF_TABLE_PINNED("array", __u32, struct decision, explain_decision, 1, PIN_DIR "/explain_decision");
+#endif
+#ifdef WITH_CAPTURE
+struct capture_events_table {
+	int key;
+	__u32 leaf;
+	int (*perf_submit)(void *, void *, __u32);
+	int (*perf_submit_skb)(void *, __u32, void *, __u32);
+	__u32 max_entries;
+};
+__attribute__((section("maps/perf_output:" PIN_DIR "/capture_events"))) struct capture_events_table capture_events = {};
+#endif
+int xdplb(struct xdp_md *ctx)
+{
+#ifdef WITH_EXPLAIN
+	__u32 zero = 0;
+	struct decision *decision = explain_decision.lookup(&zero);
+
+	if (decision)
+		*decision = (struct decision){
+			.hash = ctx->ingress_ifindex,
+			.slot = 0xffff0007,
+			.slot_number = 65536,
+			.reason = 2,
+			.vip = 5,
+			.backend = 7,
+			.chosen = CHOSEN_RECORD,
+			.flags = DECISION_VIP | DECISION_SLOT | DECISION_NEW,
+		};
+	return XDP_TX;
+#endif
+#ifdef WITH_CAPTURE
+	struct capture_event event = {
+		.time = 1,
+		.ifindex = 2,
+		.frame_bytes = ctx->data_end - ctx->data,
+		.vip = CAPTURE_ANY,
+		.reason = 60000,
+		.verdict = XDP_TX,
+	};
+	__u32 length = ctx->data_end - ctx->data;
+
+	if (length > 64)
+		length = 64;
+	capture_events.perf_submit_skb(ctx, length, &event, sizeof(event)); /* bcc takes no other than a plain word */
+#endif
+	return XDP_PASS;
+}
+"""
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a program be compiled that says what this file expects."""
+    text = flatten(source_dir() / "lib" / "layout.h") + PROGRAM
+    monkeypatch.setattr(programs, "flatten", lambda _: text)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("program")
+def test_a_decision_is_what_the_program_left(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = up(pin_dir)
+    ifindex = socket.if_nametoindex("eth0")
+    before = program_on("eth0")
+    expected = KernelDecision(
+        verdict=libbpf.XDP_TX,
+        frame=FRAME,
+        reason=REASONS[2].name,
+        chosen=Chosen.RECORD,
+        vip_id=5,
+        backend_id=7,
+        hash=ifindex,
+        slot=65536,
+        owner=7,
+        previous=layout.SLOT_PINNED,
+        is_new=True,
+    )
+    assert plane.explain(FRAME, ifindex) == expected
+    assert program_on("eth0") == before
+    forbid_compiling(monkeypatch)
+    assert up(pin_dir).explain(FRAME, ifindex) == expected
+    unload(pin_dir)
+    assert left(pin_dir.parent) == []
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("program")
+def test_what_cannot_be_explained_is_told(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    for frame in (b"", bytes(13), bytes(3521)):
+        with pytest.raises(InvalidError, match="cannot be tried"):
+            plane.explain(frame, socket.if_nametoindex("eth0"))
+    assert plane.explain(bytes(3520), socket.if_nametoindex("eth0")).frame == bytes(3520)
+    with pytest.raises(PlatformError, match="explain a packet"):
+        plane.explain(FRAME, 4321)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("program")
+def test_a_capture_hands_out_frames_until_it_is_stopped(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    before = program_on("eth0")
+    capture = plane.start_capture(CaptureFilter(snap_bytes=64))
+    assert plane.features == {Feature.CAPTURE}
+    assert program_on("eth0") != before
+    with libbpf.obj_get(pin_dir / "program") as running:
+        for length in (100, 20, 21):
+            libbpf.prog_test_run(running, FRAME[:length])
+    frames = capture.poll(1)
+    assert [(frame.whole_bytes, frame.frame) for frame in frames] == [
+        (100, FRAME[:64]),
+        (20, FRAME[:20]),
+        (21, FRAME[:21]),
+    ]
+    first = frames[0]
+    assert (first.time, first.ifindex, first.verdict) == (1, 2, libbpf.XDP_TX)
+    assert (first.reason, first.vip_id, first.backend_id) == (None, None, None)
+    assert (capture.lost, capture.poll(0)) == (0, [])
+    plane.stop_capture()
+    plane.stop_capture()
+    assert plane.features == frozenset()
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("program")
+def test_a_capture_cut_short_ends_with_the_next_start(pin_dir: Path) -> None:
+    up(pin_dir).start_capture(CaptureFilter())
+    assert up(pin_dir).features == frozenset()
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("program")
+def test_frames_nobody_reads_are_counted(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    capture = plane.start_capture(CaptureFilter(snap_bytes=64))
+    with libbpf.obj_get(pin_dir / "program") as running:
+        libbpf.prog_test_run(running, FRAME, repeat=5000)
+        got = len(capture.poll(0.1))
+        libbpf.prog_test_run(running, FRAME)
+        capture.poll(0.1)
+    assert 0 < got < 5000
+    assert capture.lost == 5000 - got
+
+
+def test_a_filter_lies_in_its_map_as_packets_have_it() -> None:
+    wanted = CaptureFilter(source=ip_network("198.51.100.0/24"), vip_id=3, reason="drop_ttl", snap_bytes=96)
+    value = encode_filter(wanted)
+    assert value["source"].tobytes() == IPv4Address("198.51.100.0").packed + bytes(12)
+    assert value["source_mask"].tobytes() == IPv4Address("255.255.255.0").packed + bytes(12)
+    assert not value["destination_mask"].any()
+    assert value[["vip", "backend", "snap_bytes"]].tolist() == [(3, layout.CAPTURE_ANY, 96)]
+    assert REASONS[int(value["reason"][0])].name == "drop_ttl"
+    assert encode_filter(CaptureFilter(reason="sent"))["reason"] == [len(REASONS)]
+    six = encode_filter(CaptureFilter(destination=ip_network("2001:db8::/33")))
+    assert six["destination"].tobytes() == IPv6Address("2001:db8::").packed
+    assert six["destination_mask"].tobytes() == IPv6Address("ffff:ffff:8000::").packed

@@ -1,0 +1,91 @@
+"""What the packet path decides for one packet, and what it hands out of many, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from xdplb.model.address import IPNetwork
+
+__all__ = ["Capture", "CaptureFilter", "CapturedFrame", "Chosen", "KernelDecision"]
+
+SNAP_BYTES = 256
+
+
+class Chosen(StrEnum):
+    """How the backend was found; in the order of CHOSEN_* of layout."""
+
+    NOBODY = "nobody"
+    OWNER = "owner"
+    PREVIOUS = "previous"
+    RECORD = "record"
+    SCHEDULER = "scheduler"
+    QUIC = "quic"
+    FRAGMENT = "fragment"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDecision:
+    """What would become of a packet: XDP's `verdict` (XDP_* of libbpf), and the `frame` as it would leave or be passed.
+
+    `reason` is the name of one of REASONS, None where it is sent on. `vip_id` is None where no VIP was found, `slot`
+    and what follows from it where no slot was asked; `owner` and `previous` are the two halves of that slot.
+    """
+
+    verdict: int
+    frame: bytes
+    reason: str | None
+    chosen: Chosen = Chosen.NOBODY
+    vip_id: int | None = None
+    backend_id: int | None = None
+    hash: int | None = None
+    slot: int | None = None
+    owner: int | None = None
+    previous: int | None = None
+    has_record: bool = False
+    is_new: bool = False
+    is_at_risk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureFilter:
+    """Which packets are captured: all that are None or not said. `reason` is a name of REASONS, or `sent` for none.
+
+    Of a frame, the first `snap_bytes` are captured. Prefixes are of one family, or one of them is None.
+    """
+
+    source: IPNetwork | None = None
+    destination: IPNetwork | None = None
+    vip_id: int | None = None
+    backend_id: int | None = None
+    reason: str | None = None
+    snap_bytes: int = SNAP_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedFrame:
+    """A frame that was captured: `time` is ns of CLOCK_MONOTONIC, `whole_bytes` its length, the rest as decided."""
+
+    time: int
+    ifindex: int
+    whole_bytes: int
+    verdict: int
+    reason: str | None
+    vip_id: int | None
+    backend_id: int | None
+    frame: bytes
+
+
+class Capture(Protocol):
+    """A capture that runs."""
+
+    @property
+    def lost(self) -> int:
+        """How many frames could not be handed out, since nobody had read those before them."""
+        ...
+
+    def poll(self, seconds: float) -> Sequence[CapturedFrame]:
+        """Return the frames captured since the last time, after this long at most."""
+        ...
