@@ -116,7 +116,8 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
                                           const struct vip *vip, struct choice *choice)
 {
 #ifdef WITH_QUIC
-	if (vip->quic && packet->protocol == IPPROTO_UDP && !packet->icmp_error) {
+	if (vip->quic && packet_blur(packet, packet->protocol) == IPPROTO_UDP &&
+	    !packet_blur(packet, packet->icmp_error)) {
 		choice->id = quic_find_backend(ctx, packet, vip);
 		return choose_settle(choice) == GO_ON;
 	}
@@ -124,12 +125,25 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 	return 0;
 }
 
-static __always_inline void choose_by_scheduler(const struct vip *vip, const struct vip_table *table,
-                                                __u64 hash, struct choice *choice)
+/* However it came to this choice: the rest is the same for the verifier. */
+static __always_inline void choose_blur(const struct packet *packet, struct choice *choice)
+{
+	choice->replaced = packet_blur(packet, choice->replaced);
+	choice->record = packet_blur(packet, choice->record);
+	choice->lies_in = packet_blur(packet, choice->lies_in);
+	choice->at_risk = packet_blur(packet, choice->at_risk);
+	choice->new_flow = packet_blur(packet, choice->new_flow);
+}
+
+static __always_inline void choose_by_scheduler(const struct packet *packet, const struct vip *vip,
+                                                const struct vip_table *table, __u64 hash,
+                                                struct choice *choice)
 {
 #ifdef WITH_SCHEDULERS
-	if (vip->scheduler != SCHEDULER_HASH)
+	if (vip->scheduler != SCHEDULER_HASH) {
+		choose_blur(packet, choice);
 		choice->id = schedule_flow(vip, table, hash);
+	}
 #endif
 }
 
@@ -156,7 +170,7 @@ static __always_inline enum reason choose_backend(struct xdp_md *ctx, const stru
 		return reason == GO_ON ? choose_settle(choice) : reason;
 	}
 	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
-		choose_by_scheduler(vip, table, hash, choice);
+		choose_by_scheduler(packet, vip, table, hash, choice);
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
 	return choose_settle(choice);
 }

@@ -25,6 +25,17 @@
 #define QUIC_MAX_ETHERNET 0x3f
 #define QUIC_MAX_TRANSPORT 0x3fff
 
+/* Returns where the transport's header begins, counted from the IP header. What a pointer is moved by, the verifier keeps
+ * in mind back to where it came from, and follows each way in which the headers before it can be; a helper makes it
+ * forget. The sum of one number is the number.
+ */
+static __always_inline __u32 quic_transport(const struct packet *packet)
+{
+	__u32 transport = packet->transport;
+
+	return bpf_csum_diff(NULL, 0, &transport, sizeof(transport), 0) & QUIC_MAX_TRANSPORT;
+}
+
 /* Returns where the destination connection ID begins, with QUIC_ID_READ bytes of the packet behind that; NULL where it is
  * shorter than `bytes`, or no QUIC.
  */
@@ -32,7 +43,7 @@ static __always_inline const __u8 *quic_find_id(struct xdp_md *ctx, const struct
 {
 	const void *end = (void *)(long)ctx->data_end;
 	const __u8 *payload = (void *)(long)ctx->data + (packet->ethernet & QUIC_MAX_ETHERNET) +
-	                      (packet->transport & QUIC_MAX_TRANSPORT) + UDP_HEADER;
+	                      quic_transport(packet) + UDP_HEADER;
 	__u32 length = packet->ip_length - packet->transport - UDP_HEADER;
 
 	if (length < QUIC_SHORT_NEEDS || (void *)payload + QUIC_SHORT_NEEDS > end)
