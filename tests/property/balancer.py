@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.fakes import next_hop
 from tests.property.packets import Flow, PacketPath
+from xdplb.balance.rotation import rotation
 from xdplb.balance.slots import SlotCounts, unpack
 from xdplb.balance.table import WeightedBackend, build
 from xdplb.control.applier import Applier
@@ -21,12 +22,14 @@ from xdplb.control.drain import open_flows
 from xdplb.control.eligibility import Observed, Use, judge
 from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.control.settle import Scan
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import Tracking, Vip, VipKey
+from xdplb.model.vip import Forward, Scheduler, Tracking, Vip, VipKey
 
 IDLE_SECONDS = 60
 KEY = VipKey.parse("203.0.113.10:80/tcp")
+KEY6 = VipKey.parse("[2001:db8::10]:80/tcp")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -41,12 +44,12 @@ class Balancer:
     """Backends are numbered from 0; what happens to them are the methods a test calls in any order."""
 
     def __init__(self, vip: Vip, clients: int) -> None:
-        self.path = PacketPath(KEY)
+        self.path = PacketPath(vip.key)
         self.path.between_steps = self._everybody_speaks
         self.applier = Applier(self.path, lambda: self.path.now)
-        self.record = VipRecord(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS), 1)
+        self.record = VipRecord(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS, forward=Forward.IPIP), 1)
         self.health: dict[int, KnownHealth] = {}
-        self.lost_next_hops: set[IPv4Address] = set()
+        self.lost_next_hops: set[IPAddress] = set()
         self.connections: dict[Flow, Connection] = {}
         self._ports = count(20000)
         self._flows = [self._new_flow() for _ in range(clients)]
@@ -97,7 +100,17 @@ class Balancer:
         self._apply()
 
     def track(self, tracking: Tracking) -> None:
-        self.record = replace(self.record, vip=replace(self.record.vip, tracking=tracking))
+        if tracking is Tracking.ALWAYS or not self.record.vip.scheduler.is_per_connection:
+            self.record = replace(self.record, vip=replace(self.record.vip, tracking=tracking))
+            self._apply()
+
+    def schedule(self, scheduler: Scheduler) -> None:
+        """Choose otherwise from now on; connections that are not recorded may go elsewhere by this."""
+        if scheduler.is_per_connection and not self.record.vip.tracks_always:
+            self.track(Tracking.ALWAYS)
+            self.connections.clear()
+            self._flows = [self._new_flow() for _ in self._flows]
+        self.record = replace(self.record, vip=replace(self.record.vip, scheduler=scheduler))
         self._apply()
 
     def restart(self) -> None:
@@ -154,6 +167,9 @@ class Balancer:
             WeightedBackend(str(r.backend.address), r.id, r.backend.weight) for r in self.record.backends.values()
         ]
         out = {backend_id for backend_id, verdict in verdicts.items() if verdict.use is not Use.SERVING}
+        if self.record.vip.scheduler in {Scheduler.RR, Scheduler.WRR, Scheduler.LC, Scheduler.WLC}:
+            wanted = rotation(backends, out, weighted=self.record.vip.scheduler is Scheduler.WRR)
+            return np.array_equal(self.path.tables[0], wanted)
         return np.array_equal(unpack(self.path.tables[0])[0], build(backends, out))
 
     # --- how
@@ -175,7 +191,7 @@ class Balancer:
             # Its record may live on, and then a SYN on the same port is taken for one sent again.
             self._flows[self._flows.index(flow)] = self._new_flow()
         self.applier.bring(self._state(), self._observed())
-        assert self.applier.preview(self._state(), self._observed()) == (), "planning again is not empty"
+        assert self.applier.preview(self._state(), self._state(), self._observed()) == (), "planning again is not empty"
 
     def _everybody_speaks(self) -> None:
         for connection in self.connections.values():
@@ -188,10 +204,11 @@ class Balancer:
         connection.last_spoke = self.path.now
 
     def _new_flow(self) -> Flow:
-        return Flow.of("198.51.100.7", next(self._ports), KEY.port)
+        client = "198.51.100.7" if self.record.vip.key.address.version == 4 else "2001:db8:7::7"
+        return Flow(client, next(self._ports))
 
     def _state(self) -> State:
-        return State(1, {KEY: self.record}, dict(self._epochs))
+        return State(1, {self.record.vip.key: self.record}, dict(self._epochs))
 
     def _observed(self) -> Observed:
         addresses = self.record.backends.keys() - self.lost_next_hops

@@ -1,109 +1,95 @@
-"""The packet path as a reference: the cases of bpf/lib/choose.h in Python, over maps that are dicts.
+"""The packet path as the reference model has it, driven by the real control plane over maps that are dicts.
 
-It is a DataPlane, so that the real control plane drives it, and after each of its steps `between_steps` is called: a
-packet may come at any moment.
+After each step of the control plane `between_steps` is called: a packet may come at any moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import numpy as np
 
-from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import NOBODY, PINNED, STEADY
-from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN
+from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, BackendEntry, Capacity, Counters, FlowRecords, Slots, VipEntry
+from xdplb.model.access import AccessList
 from xdplb.model.vip import VipKey
+from xdplb.reference.choose import choose, sendable
+from xdplb.reference.config import Config
+from xdplb.reference.flow_hash import hash_flow
+from xdplb.reference.flows import record
+from xdplb.reference.journey import Journey
+from xdplb.reference.packet import Packet, TcpFlag
+from xdplb.reference.reasons import Stop
+from xdplb.reference.state import Flow as FlowRecord
+from xdplb.reference.state import FlowKey, State
 
-TOUCH_AFTER_SECONDS = 1.0
+SECOND = 1_000_000_000
+TCP = 6
 
 
 @dataclass(frozen=True)
 class Flow:
-    """A client's address and port, and the slot it falls into."""
+    """A client's address and port."""
 
-    source: int
+    source: str
     source_port: int
-    slot: int
-
-    @classmethod
-    def of(cls, source: str, source_port: int, port: int) -> Flow:
-        address = int(IPv4Address(source))
-        return cls(address, source_port, int(slot_of(flow_hash(address, source_port, port))[0]))
-
-
-@dataclass
-class Record:
-    backend: int
-    epoch: int
-    flags: int
-    last_seen: float
 
 
 class PacketPath:
-    """The flows are of one TCP VIP, `key`, with id 0; times are `now`, which a test moves."""
+    """The flows are of one TCP VIP, `key`, with id 0; times are `now` in seconds, which a test moves."""
 
     def __init__(self, key: VipKey) -> None:
         self.key = key
         self.capacity = Capacity(vips=4, backends=64, flows=4096)
+        self.features: Features = frozenset()
         self.now = 1000.0
         self.vips: dict[int, VipEntry] = {}
         self.tables: dict[int, Slots] = {}
         self.entries: dict[int, BackendEntry] = {}
-        self.flows: dict[Flow, Record] = {}
+        self.state = State()
         self.between_steps: Callable[[], None] = lambda: None
 
     # --- packets
 
     def syn(self, flow: Flow) -> tuple[int, int] | None:
         """Return id and epoch of the backend that gets the first packet of a connection, None if it is dropped."""
-        return self._packet(flow, syn=True, flags=0)
+        return self._packet(flow, TcpFlag.SYN)
 
     def ack(self, flow: Flow) -> tuple[int, int] | None:
-        return self._packet(flow, syn=False, flags=FLOW_ESTABLISHED)
+        return self._packet(flow, TcpFlag.ACK)
 
     def fin(self, flow: Flow) -> tuple[int, int] | None:
-        return self._packet(flow, syn=False, flags=FLOW_ESTABLISHED | FLOW_FIN)
+        return self._packet(flow, TcpFlag.ACK | TcpFlag.FIN)
 
-    def _packet(self, flow: Flow, *, syn: bool, flags: int) -> tuple[int, int] | None:
+    def records(self) -> dict[FlowKey, FlowRecord]:
+        """Return all records, those on probation too."""
+        return {**self.state.flows, **self.state.probation}
+
+    def _packet(self, flow: Flow, tcp_flags: int) -> tuple[int, int] | None:
+        config = Config(self.vips, self.tables, self.entries, self.features)
+        journey = Journey(config, self.state, ifindex=2, now=round(self.now * SECOND), cpu=0, headroom=256)
+        packet = Packet(
+            frame=b"", link=b"", version=self.key.address.version, ip=b"", payload=b"",
+            source=ip_address(flow.source), destination=self.key.address, protocol=TCP, traffic_class=0, hop_limit=64,
+            source_port=flow.source_port, destination_port=self.key.port, tcp_flags=tcp_flags,
+        )  # fmt: skip
         vip = self.vips[0]
-        owner, previous = int(self.tables[0][flow.slot]) & 0xFFFF, int(self.tables[0][flow.slot]) >> 16
-        chosen, record = owner, False
-        if vip.track_always or previous != STEADY:
-            known = self._known(flow)
-            if known is None:
-                moving = previous not in {STEADY, PINNED}
-                lost = not syn and previous != STEADY and not (moving and self._usable(previous))
-                if not syn and moving and not lost:
-                    chosen = previous
-                record = vip.track_always or (moving and not lost)
-            elif syn and (known.flags & FLOW_FIN or self.now > known.last_seen + vip.idle_seconds):
-                record = True
-            else:
-                chosen = known.backend
-                known.flags |= flags
-                if self.now >= known.last_seen + TOUCH_AFTER_SECONDS:
-                    known.last_seen = self.now
-        if not self._usable(chosen):
+        try:
+            choice = choose(journey, packet, vip, hash_flow(packet, vip.hash_source))
+            backend = sendable(journey, choice)
+        except Stop:
             return None
-        epoch = self.entries[chosen].epoch
-        if record:
-            self.flows[flow] = Record(chosen, epoch, flags, self.now)
-        return chosen, epoch
-
-    def _known(self, flow: Flow) -> Record | None:
-        record = self.flows.get(flow)
-        if record is None or not self._usable(record.backend) or self.entries[record.backend].epoch != record.epoch:
-            return None
-        return record
-
-    def _usable(self, backend: int) -> bool:
-        return backend in self.entries and self.entries[backend].usable
+        record(journey, packet, vip, choice)
+        self.state.apply(journey.changes, cpu=0)
+        return backend.id, backend.epoch
 
     # --- what the control plane asks of it
+
+    def require(self, features: Features) -> None:
+        self.features |= features
 
     def attachments(self) -> Sequence[Attachment]:
         return ()
@@ -140,6 +126,12 @@ class PacketPath:
             self.entries.pop(backend_id, None)
         self._stepped()
 
+    def write_access(self, lists: Mapping[int, AccessList]) -> None:
+        self._stepped()
+
+    def write_loads(self, flows: Mapping[int, int]) -> None:
+        self.state.loads.update(flows)
+
     def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
         self._stepped()
 
@@ -147,26 +139,31 @@ class PacketPath:
         return Counters({}, {}, {})
 
     def scan_flows(self) -> FlowRecords:
-        flows, records = list(self.flows), list(self.flows.values())
+        keys, records = list(self.records()), list(self.records().values())
         return FlowRecords(
-            key=np.array([(flow.source, flow.source_port, 0, 0) for flow in flows], "<u4").reshape(-1, 4).view("u1"),
-            source=np.array([flow.source for flow in flows], np.uint32),
-            source_port=np.array([flow.source_port for flow in flows], np.uint16),
-            destination=np.full(len(flows), int(self.key.address), np.uint32),
-            destination_port=np.full(len(flows), self.key.port, np.uint16),
-            protocol=np.full(len(flows), self.key.protocol.number, np.uint8),
+            key=np.zeros((len(keys), 40), np.uint8),
+            version=np.array([key.source.version for key in keys], np.uint8),
+            source=_halves([int(key.source) for key in keys]),
+            source_port=np.array([key.source_port for key in keys], np.uint16),
+            destination=_halves([int(key.destination) for key in keys]),
+            destination_port=np.array([key.destination_port for key in keys], np.uint16),
+            protocol=np.array([key.protocol for key in keys], np.uint8),
+            vip=np.array([record.vip for record in records], np.uint16),
             backend=np.array([record.backend for record in records], np.uint16),
             epoch=np.array([record.epoch for record in records], np.uint16),
-            flags=np.array([record.flags for record in records], np.uint32),
-            age=np.array([self.now - record.last_seen for record in records], np.float64),
+            flags=np.array([record.flags for record in records], np.uint16),
+            age=np.array([self.now - record.last_seen / SECOND for record in records], np.float64),
+            probation=np.array([key in self.state.probation for key in keys], np.bool_),
         )
 
     def flow_count(self) -> int:
-        return len(self.flows)
+        return len(self.state.flows)
 
     def delete_flows(self, records: FlowRecords) -> None:
-        gone = set(zip(records.source.tolist(), records.source_port.tolist(), strict=True))
-        self.flows = {flow: r for flow, r in self.flows.items() if (flow.source, flow.source_port) not in gone}
+        gone = set(zip(map(tuple, records.source.tolist()), records.source_port.tolist(), strict=True))
+        for key in [key for key in self.records() if (divmod(int(key.source), 1 << 64), key.source_port) in gone]:
+            self.state.flows.pop(key, None)
+            self.state.probation.pop(key, None)
         self._stepped()
 
     def _stepped(self) -> None:
@@ -181,3 +178,11 @@ class PacketPath:
                 owner, previous = word & 0xFFFF, word >> 16
                 assert owner == NOBODY or self._usable(owner), f"the table names {owner}, which cannot be sent to"
                 assert previous in {STEADY, PINNED} or self._usable(previous), f"the table names {previous}"
+
+    def _usable(self, backend: int) -> bool:
+        return backend in self.entries and self.entries[backend].usable
+
+
+def _halves(addresses: list[int]) -> np.ndarray:
+    """Return addresses as the upper and the lower 64 bits of each, shape (n, 2)."""
+    return np.array([divmod(address, 1 << 64) for address in addresses], np.uint64).reshape(-1, 2)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.property.balancer import IDLE_SECONDS, KEY, Balancer
+from tests.property.balancer import IDLE_SECONDS, KEY, KEY6, Balancer
 from xdplb.model.backend import AdminState, Health
-from xdplb.model.vip import AllUnhealthy, OnUnhealthy, Tracking, Vip
+from xdplb.model.vip import AllUnhealthy, OnUnhealthy, Scheduler, Tracking, Vip
 
 CLIENTS = 160
 NUMBERS = st.integers(0, 4)
@@ -26,6 +26,7 @@ HARSH_CHANGES = st.one_of(
     st.tuples(st.just(Balancer.find), NUMBERS, st.sampled_from(Health)),
     st.tuples(st.just(Balancer.lose_next_hop), NUMBERS),
     st.tuples(st.just(Balancer.track), st.sampled_from(Tracking)),
+    st.tuples(st.just(Balancer.schedule), st.sampled_from(sorted(set(Scheduler) - {Scheduler.SH}))),
     st.tuples(st.just(Balancer.restart)),
 )
 TIME_AND_CLIENTS = st.one_of(
@@ -36,20 +37,25 @@ TIME_AND_CLIENTS = st.one_of(
 )
 
 
-@pytest.mark.parametrize("tracking", Tracking)
+@pytest.mark.parametrize("key", [KEY, KEY6], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("scheduler", [None, *Scheduler], ids=lambda scheduler: scheduler or "tracking")
 @settings(
-    max_examples=60,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # making a failure smaller takes minutes
 )
 @given(
+    tracking=st.sampled_from(Tracking),
     on_unhealthy=st.sampled_from(OnUnhealthy),
     all_unhealthy=st.sampled_from(AllUnhealthy),
     happenings=st.lists(GENTLE_CHANGES | HARSH_CHANGES | TIME_AND_CLIENTS, min_size=5, max_size=25),
 )
-def test_no_connection_of_a_surviving_backend_changes_backend(tracking, on_unhealthy, all_unhealthy, happenings):
-    vip = Vip(KEY, tracking=tracking, on_unhealthy=on_unhealthy, all_unhealthy=all_unhealthy)
+def test_no_connection_of_a_surviving_backend_changes_backend(
+    key, scheduler, tracking, *, on_unhealthy, all_unhealthy, happenings
+):
+    chosen = {"tracking": tracking} if scheduler is None else {"scheduler": scheduler}
+    vip = Vip(key, **chosen, on_unhealthy=on_unhealthy, all_unhealthy=all_unhealthy)
     balancer = Balancer(vip, CLIENTS)
     for number in range(3):
         balancer.add(number, 1)
@@ -68,8 +74,7 @@ def _everything_settles(balancer: Balancer) -> None:
     for _ in range(3):
         balancer.wait(IDLE_SECONDS + 2.0)
     assert (balancer.counts().moving, balancer.counts().pinned) == (0, 0)
-    recorded = balancer.record.vip.tracking is Tracking.ALWAYS
-    assert recorded or not balancer.path.flows, "records are left in steady slots"
+    assert balancer.record.vip.tracks_always or not balancer.path.records(), "records are left in steady slots"
 
 
 def test_changes_within_one_settling_time_keep_the_connections_from_before_the_first():

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import next_hop
-from xdplb.balance.slots import PINNED, STEADY, named, unpack
+from xdplb.balance.slots import NOBODY, PINNED, STEADY, named, unpack
 from xdplb.control.eligibility import Observed
 from xdplb.control.plan import plan
-from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.records import NO_ACCESS_LIST, BackendRecord, KnownHealth, State, VipRecord
 from xdplb.control.steps import Held
+from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import Forward, OnUnhealthy, Protocol, Tracking, Vip, VipKey
+from xdplb.model.vip import Forward, OnUnhealthy, Protocol, Scheduler, Tracking, Vip, VipKey
 
-KEYS = [VipKey(IPv4Address("203.0.113.10"), 80 + n, protocol) for n in range(2) for protocol in Protocol]
+KEYS = [
+    *(VipKey(IPv4Address("203.0.113.10"), 80 + n, protocol) for n in range(2) for protocol in Protocol),
+    VipKey.parse("203.0.113.0/24:0/tcp"),
+    VipKey.parse("[2001:db8::10]:80-90/tcp+udp"),
+]
+ACCESS = [NO_ACCESS_LIST, AccessList(deny=(ip_network("192.0.2.0/24"),)), AccessList(allow=(ip_network("0.0.0.0/0"),))]
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 BACKENDS = st.lists(
@@ -36,8 +43,12 @@ BACKENDS = st.lists(
     max_size=4,
     unique_by=lambda backend: backend[0],
 )
+ASKED = st.one_of(
+    st.builds(lambda tracking: {"tracking": tracking}, st.sampled_from(Tracking)),
+    st.builds(lambda scheduler: {"scheduler": scheduler}, st.sampled_from(Scheduler)),
+)
 VIPS = st.lists(
-    st.tuples(st.sampled_from(KEYS), st.sampled_from(Tracking), st.sampled_from(OnUnhealthy), BACKENDS),
+    st.tuples(st.sampled_from(KEYS), ASKED, st.sampled_from(OnUnhealthy), BACKENDS, st.sampled_from(ACCESS)),
     max_size=2,
     unique_by=lambda vip: vip[0],
 )
@@ -48,14 +59,14 @@ LOST = st.sets(st.integers(1, 6), max_size=1)
 def state_of(vips) -> State:
     """Ids are given by position, so that they change hands between states."""
     records, next_id = {}, 1
-    for vip_id, (key, tracking, on_unhealthy, backends) in enumerate(vips):
+    for vip_id, (key, asked_of_vip, on_unhealthy, backends, access) in enumerate(vips):
         by_address = {}
         for last_byte, epoch, asked in backends:
             backend = Backend(IPv4Address(f"10.0.0.{last_byte}"), **asked)
             by_address[backend.address] = BackendRecord(next_id, epoch, backend, 1)
             next_id += 1
-        vip = Vip(key, tracking=tracking, on_unhealthy=on_unhealthy)
-        records[key] = VipRecord(vip_id, vip, 1, None, by_address)
+        vip = Vip(key, **asked_of_vip, on_unhealthy=on_unhealthy)
+        records[key] = VipRecord(vip_id, vip, 1, None, by_address, access)
     return State(1, records)
 
 
@@ -72,12 +83,16 @@ def check(held: Held) -> None:
             entry = held.backends[backend_id]
             assert entry.usable
             assert entry.vip_id == vip.id
+        assert not vip.has_access_list or held.access[vip.id]
+        chosen = unpack(held.tables[vip.id][: vip.candidates])[0].tolist()
+        assert NOBODY not in chosen
 
 
 def same(one: Held, other: Held) -> bool:
     return (
         one.vips == other.vips
         and one.backends == other.backends
+        and one.access == other.access
         and one.tables.keys() == other.tables.keys()
         and all(np.array_equal(one.tables[vip_id], other.tables[vip_id]) for vip_id in one.tables)
     )
@@ -98,7 +113,7 @@ def test_every_step_is_safe_and_planning_again_is_empty(happenings):
         held = planned.after(start)
         assert same(held, again.after(start))
         assert plan(wanted, seen, held).steps == ()
-        assert plan(wanted, seen, Held(held.vips, held.tables, held.backends)).steps == ()
+        assert plan(wanted, seen, Held(held.vips, held.tables, held.backends, held.access)).steps == ()
         assert held.backends.keys() == {record.id for _, record in wanted.backends()}
 
 
@@ -116,5 +131,20 @@ def test_health_moves_no_slot_of_a_backend_that_is_not_concerned(vips, health, o
         assert np.array_equal(unpack(restored.tables[vip_id])[0], before), "not back bit for bit"
         previous = unpack(slots)[1]
         cut = (before != owners) & np.isin(before, list(serving)) & np.isin(previous, [STEADY, PINNED])
-        udp = first.vips[vip_id].key.protocol is Protocol.UDP
-        assert udp or not cut.any(), "a slot of a backend that stays usable moved without it as previous owner"
+        vip = first.vips[vip_id]
+        moves_alone = vip.key.protocol is Protocol.UDP or vip.scheduler.is_per_connection
+        assert moves_alone or not cut.any(), "a slot of a backend that stays usable moved without it as previous owner"
+
+
+@settings(max_examples=30, deadline=None)
+@given(VIPS, HEALTH, HEALTH)
+def test_a_plan_of_one_vip_is_the_part_of_it_of_the_plan_of_all(vips, health, other):
+    wanted = state_of(vips)
+    first = plan(wanted, observed_of(health, ()), Held()).after(Held())
+    whole = plan(wanted, observed_of(other, ()), first).after(first)
+    held = first
+    for key, vip in wanted.vips.items():
+        others = {vip_id: entry for vip_id, entry in held.vips.items() if vip_id != vip.id}
+        part = replace(wanted, vips={key: vip})
+        held = plan(part, observed_of(other, ()), held.part({vip.id}), others).after(held)
+    assert same(held, whole)
