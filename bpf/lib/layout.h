@@ -179,7 +179,8 @@ struct backend {
 struct backend_load {
 	__u64 flows;
 	__u32 weight;
-	__u32 server_id_bytes; /* for the control plane alone: of its key in quic_servers, 0 for none */
+	__u16 usable; /* 1 if it has BACKEND_USABLE, else 0: who compares many reads them here alone */
+	__u16 server_id_bytes; /* for the control plane alone: of its key in quic_servers, 0 for none */
 };
 
 /* A backend by the server ID in a QUIC connection ID; the value is the backend's id. */

@@ -47,7 +47,7 @@ static __always_inline int schedule_weigh(__u32 slot, struct candidate *candidat
 	if (!load)
 		return 0;
 	candidate->id = backend_id;
-	candidate->weight = load->weight;
+	candidate->weight = (__u64)load->weight * load->usable;
 	candidate->flows = load->flows | (candidate->weight - 1) >> 63; /* not 0 if the weight is */
 	return 1;
 }

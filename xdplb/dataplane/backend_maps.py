@@ -54,7 +54,7 @@ class BackendMaps:
         held = self.values()[ids]
         is_fresh = (held["epoch"] != values["epoch"]) | (held["forward"] == 0)
         _zero(self._maps.backend_stats, ids[is_fresh])
-        self._write_loads(ids, backends, is_fresh)
+        self._write_loads(ids, backends, values["flags"] & layout.BACKEND_USABLE, is_fresh)
         self._maps.backends.update_batch(ids, values)
         self._write_servers(backends)
         self.ids = sorted({*self.ids, *ids.tolist()})
@@ -75,13 +75,18 @@ class BackendMaps:
         self._maps.backend_loads.update_batch(ids, loads)
 
     def _write_loads(
-        self, ids: NDArray[np.uint32], backends: Sequence[BackendEntry], is_fresh: NDArray[np.bool_]
+        self,
+        ids: NDArray[np.uint32],
+        backends: Sequence[BackendEntry],
+        usable: NDArray[np.uint8],
+        is_fresh: NDArray[np.bool_],
     ) -> None:
         """Write the loads that differ. The packets count flows meanwhile: only what has to be written is."""
         held = self._loads()[ids]
         loads = held.copy()
         loads["flows"][is_fresh] = 0
         loads["weight"] = [backend.weight for backend in backends]
+        loads["usable"] = usable
         loads["server_id_bytes"] = [len(backend.quic_server_id or b"") for backend in backends]
         changed = loads != held
         self._maps.backend_loads.update_batch(ids[changed], loads[changed])

@@ -228,7 +228,7 @@ BACKEND = np.dtype([*_BACKEND, ("checksum", "<u4"), ("v4", _OUTER4)])
 
 BACKEND6 = np.dtype([*_BACKEND, ("source_mask", ">u4"), ("v6", _OUTER6)])
 
-BACKEND_LOAD = np.dtype([("flows", "<u8"), ("weight", "<u4"), ("server_id_bytes", "<u4")])
+BACKEND_LOAD = np.dtype([("flows", "<u8"), ("weight", "<u4"), ("usable", "<u2"), ("server_id_bytes", "<u2")])
 
 QUIC_KEY = np.dtype([("server_id", "<u8"), ("vip", "<u4"), ("unused", "<u4")])
 
