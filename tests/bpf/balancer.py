@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.next_hop import NextHop
 from xdplb.model.vip import Forward, Protocol, VipKey
 
-__all__ = ["EPOCH", "IDLE_SECONDS", "VIP_IDS", "Balancer", "Record", "backend", "slot"]
+__all__ = ["EPOCH", "IDLE_SECONDS", "VIP6_IDS", "VIP_IDS", "Balancer", "Record", "backend", "slot"]
 
 EPOCH = 7
 IDLE_SECONDS = 60
 VIP_IDS = {Protocol.TCP: 1, Protocol.UDP: 2}
+VIP6_IDS = {Protocol.TCP: 3, Protocol.UDP: 4}
+ALL_IDS = (*VIP_IDS.values(), *VIP6_IDS.values())
 NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17}
 LOOPBACK = 1
 """What a test run comes in by: a backend with this ifindex is sent to by XDP_TX."""
@@ -75,7 +77,7 @@ def backend(
 
 
 class Balancer:
-    """One VIP address with TCP and UDP on one port, whose slots are all alike."""
+    """One VIP address of each family with TCP and UDP on one port, whose slots are all alike."""
 
     def __init__(self, plane: BccPlane, program: Fd) -> None:
         self.plane = plane
@@ -85,34 +87,37 @@ class Balancer:
         """Take away what the last test left."""
         self.plane.write_vips([])
         self.plane.delete_flows(self.plane.scan_flows())
-        for vip_id in VIP_IDS.values():
+        for vip_id in ALL_IDS:
             self.plane.delete_table(vip_id)
         self.plane.clear_backends(sorted(self.plane.read_backends()))
-        self.plane.reset_vip_counters(list(VIP_IDS.values()))
-        reasons = self.plane.maps.reason_stats
-        for number in range(reasons.info.max_entries):
-            reasons.update(number, bytes(reasons.value_bytes))
+        self.plane.reset_vip_counters(list(ALL_IDS))
+        for key, _ in list(self.plane.maps.fragments.items()):
+            self.plane.maps.fragments.delete(key)
+        for counters in (self.plane.maps.reason_stats, self.plane.maps.answer_budget):
+            for number in range(counters.info.max_entries):
+                counters.update(number, bytes(counters.value_bytes))
 
     def write_vips(self, *, track_always: bool = False, hash_source: bool = False) -> None:
-        """Set both VIPs, without tables."""
+        """Set all VIPs, without tables."""
         self.plane.write_vips(
             [
                 VipEntry(
                     vip_id,
-                    VipKey(IPv4Address(packets.VIP), packets.VIP_PORT, protocol),
+                    VipKey(ip_address(address), packets.VIP_PORT, protocol),
                     track_always=track_always,
                     hash_source=hash_source,
                     idle_seconds=IDLE_SECONDS,
                 )
-                for protocol, vip_id in VIP_IDS.items()
+                for address, ids in ((packets.VIP, VIP_IDS), (packets.VIP6, VIP6_IDS))
+                for protocol, vip_id in ids.items()
             ]
         )
 
     def write_slots(self, value: int | np.ndarray) -> None:
-        """Give both VIPs a table: one value for all slots, or all of them."""
+        """Give all VIPs a table: one value for all slots, or all of them."""
         slots = np.empty(layout.TABLE_SIZE, np.uint32)
         slots[:] = value
-        for vip_id in VIP_IDS.values():
+        for vip_id in ALL_IDS:
             self.plane.write_table(vip_id, slots)
 
     def set_up(
@@ -136,7 +141,7 @@ class Balancer:
         """Put the record of the tests' one flow (packets.CLIENT to packets.VIP) into the flow table."""
         value = np.zeros(1, layout.FLOW)
         last_seen = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - int(record.age * 1e9)
-        value[0] = (record.backend, record.epoch, record.flags, last_seen)
+        value[0] = (record.backend, record.epoch, record.flags, VIP_IDS[protocol], last_seen)
         self.plane.maps.flows.update(_flow_key(protocol), value)
 
     def record(self, protocol: Protocol) -> Record | None:

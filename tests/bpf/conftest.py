@@ -12,11 +12,12 @@ from tests.bpf.balancer import Balancer
 from tests.bpf.decapsulator import Decapsulator
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.compile import compile_program
+from xdplb.dataplane.features import Feature
 from xdplb.dataplane.pinned_maps import Maps
 from xdplb.dataplane.plane import Capacity
-from xdplb.dataplane.programs import current_program
 from xdplb.dataplane.source import compile_flags, flatten, source_dir
 
+FEATURES = frozenset(Feature) - {Feature.CAPTURE}
 CAPACITY = Capacity(vips=64, backends=256, flows=4096)
 
 
@@ -33,10 +34,9 @@ def pin_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def loaded_balancer(pin_dir: Path) -> Balancer:
-    """The balancer's program with maps of its own, on no NIC."""
-    maps = Maps.create(pin_dir, CAPACITY)
-    program = current_program(pin_dir, maps.meta, "xdplb", compile_flags(pin_dir, CAPACITY), None)
-    return Balancer(BccPlane(maps), program)
+    """The balancer's program for all there is to do, with maps of its own, on no NIC."""
+    plane = BccPlane(Maps.create(pin_dir, CAPACITY, FEATURES))
+    return Balancer(plane, plane.compile_for(FEATURES))
 
 
 @pytest.fixture

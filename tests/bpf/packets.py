@@ -10,10 +10,12 @@ from scapy.packet import Packet, Raw
 __all__ = [
     "BALANCER_MAC",
     "CLIENT",
+    "CLIENT6",
     "CLIENT_PORT",
     "IPIP_SOURCE",
     "ROUTER_MAC",
     "VIP",
+    "VIP6",
     "VIP_PORT",
     "arp",
     "backend_address",
@@ -36,6 +38,7 @@ __all__ = [
 
 CLIENT, CLIENT_PORT = "192.0.2.7", 40000
 VIP, VIP_PORT = "203.0.113.10", 80
+CLIENT6, VIP6 = "2001:db8:c::7", "2001:db8:f::10"
 ROUTER_MAC, BALANCER_MAC = "02:00:00:00:01:01", "02:00:00:00:01:02"
 IPIP_SOURCE = "10.0.0.1"
 PAYLOAD = b"every byte counts"
@@ -132,8 +135,8 @@ def with_ip(frame: bytes, **fields: object) -> bytes:
 
 def through_dr(frame: bytes, backend_id: int) -> bytes:
     """Return what DR makes of a frame: both MACs changed, nothing else."""
-    addresses = Ether(dst=backend_mac(backend_id), src=BALANCER_MAC, type=0x0800)
-    return bytes(addresses) + frame[14:]
+    addresses = Ether(dst=backend_mac(backend_id), src=BALANCER_MAC)
+    return bytes(addresses)[:12] + frame[12:]
 
 
 def through_ipip(frame: bytes, backend_id: int, source: str = IPIP_SOURCE) -> bytes:

@@ -45,16 +45,14 @@ class Row:
 
 
 ROWS = [
-    *(
-        Row(shows, version, fields, reason)
-        for version in VERSIONS
-        for shows, fields, reason in [
-            ("TTL 0", {"ttl": 0}, "drop_ttl"),
-            ("TTL 1", {"ttl": 1}, "drop_ttl"),
-            ("from the VIP", {"src": VIP[version]}, "drop_land"),
-            ("from the VIP with TTL 1", {"src": VIP[version], "ttl": 1}, "drop_ttl"),
-        ]
-    ),
+    Row("TTL 0", 4, {"ttl": 0}, "drop_ttl"),
+    Row("TTL 1", 4, {"ttl": 1}, "drop_ttl"),
+    Row("from the VIP", 4, {"src": VIP[4]}, "drop_land"),
+    Row("from the VIP with TTL 1", 4, {"src": VIP[4], "ttl": 1}, "drop_ttl"),
+    Row("hop limit 0", 6, {"ttl": 0}, "drop_ttl"),
+    Row("hop limit 1", 6, {"ttl": 1}, "drop_ttl"),
+    Row("from the VIP", 6, {"src": VIP[6]}, "drop_land"),
+    Row("from the VIP with hop limit 1", 6, {"src": VIP[6], "ttl": 1}, "drop_ttl"),
     Row("wrong checksum", 4, {"chksum": 0x1234}, "drop_bad_checksum"),
     Row("checksum 0", 4, {"chksum": 0}, "drop_bad_checksum"),
     Row("wrong checksum and TTL 1", 4, {"chksum": 0x1234, "ttl": 1}, "drop_bad_checksum"),

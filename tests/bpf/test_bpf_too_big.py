@@ -34,8 +34,7 @@ def one_cpu() -> Iterator[None]:
 
 
 def set_up(balancer: Balancer, forward: Forward = Forward.IPIP, mtu: int = MTU) -> None:
-    """Send everything to one backend behind a NIC of this MTU; no answer was made yet."""
-    balancer.plane.maps.answer_budget.update(0, bytes(balancer.plane.maps.answer_budget.value_bytes))
+    """Send everything to one backend behind a NIC of this MTU."""
     balancer.set_up(slot(1), [backend(1, forward=forward, mtu=mtu)])
 
 
