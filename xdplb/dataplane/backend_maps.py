@@ -78,7 +78,7 @@ class BackendMaps:
         self,
         ids: NDArray[np.uint32],
         backends: Sequence[BackendEntry],
-        usable: NDArray[np.uint8],
+        usable: NDArray[np.integer],
         is_fresh: NDArray[np.bool_],
     ) -> None:
         """Write the loads that differ. The packets count flows meanwhile: only what has to be written is."""
