@@ -14,7 +14,15 @@ from xdplb.reference.state import Bucket, Flow, FlowKey, FlowTable, Fragment, So
 __all__ = ["disturb"]
 
 SECOND = 10**9
-AGES = (0, 0, 0, 30, 120, 3600)
+MILLISECOND = 10**6
+AGES = tuple(int(seconds * SECOND) for seconds in (0, 0, 0, 0.9, 1.1, 30, 59, 61, 3600))
+"""Of records, in ns: around what is touched (1 s), and what has been silent for too long (60 s)."""
+
+FRAGMENT_AGES = tuple(seconds * SECOND for seconds in (0, 0, 0, 29, 31, 70))
+AHEAD = tuple(int(seconds * SECOND) for seconds in (-1, 0, 0.5, 0.9, 3))
+"""Of buckets, in ns: what fills one is a second."""
+
+ANSWERS_AHEAD = tuple(number * MILLISECOND for number in (-1, 0, 50, 97, 99, 100, 250, 5000))
 FLAGS = (0, 1, 1, 1, 3, 5, 2, 7)
 
 
@@ -30,7 +38,7 @@ def disturb(chance: random.Random, config: Config, mirror: Mirror, recent: Seque
     elif kind < 0.95 and recent:
         _change_buckets(chance, config, mirror, chance.choice(recent), moment)
     else:
-        mirror.put_answer_budget(chance.choice([0, moment + 5 * SECOND]))
+        mirror.put_answer_budget(moment + chance.choice(ANSWERS_AHEAD))
 
 
 def _change_record(chance: random.Random, config: Config, mirror: Mirror, key: FlowKey, moment: int) -> None:
@@ -40,7 +48,7 @@ def _change_record(chance: random.Random, config: Config, mirror: Mirror, key: F
         epoch=_some_epoch(chance),
         flags=chance.choice(FLAGS),
         vip=chance.choice(list(config.vips)),
-        last_seen=max(1, moment - chance.choice(AGES) * SECOND),
+        last_seen=max(1, moment - chance.choice(AGES)),
     )
     mirror.put_flow(key, flow if chance.random() < 0.8 else None, chance.choice(list(FlowTable)))
 
@@ -48,10 +56,9 @@ def _change_record(chance: random.Random, config: Config, mirror: Mirror, key: F
 def _change_fragment(chance: random.Random, config: Config, mirror: Mirror, moment: int) -> None:
     """Let the first fragment of a packet be longer ago, or have gone elsewhere."""
     key = chance.choice(list(mirror.state.fragments))
-    age = chance.choice([0, 0, 0, 20, 40]) * SECOND
     backend = _some_backend(chance, config, key.source.version)
     vip = chance.choice(list(config.vips))
-    mirror.put_fragment(key, Fragment(backend, _some_epoch(chance), vip, max(1, moment - age)))
+    mirror.put_fragment(key, Fragment(backend, _some_epoch(chance), vip, max(1, moment - chance.choice(FRAGMENT_AGES))))
 
 
 def _change_buckets(chance: random.Random, config: Config, mirror: Mirror, key: FlowKey, moment: int) -> None:
@@ -59,7 +66,7 @@ def _change_buckets(chance: random.Random, config: Config, mirror: Mirror, key: 
     limited = [vip.id for vip in config.vips.values() if vip.limits != NO_LIMITS]
     if limited:
         vip_id = chance.choice(limited)
-        ahead = [moment + chance.choice([-SECOND, 0, SECOND // 2, 3 * SECOND]) for _ in range(2)]
+        ahead = [moment + chance.choice(AHEAD) for _ in range(2)]
         mirror.put_vip_bucket(vip_id, Bucket(*ahead))
         mirror.put_source_bucket(SourceKey(key.source, vip_id), Bucket(*ahead))
 

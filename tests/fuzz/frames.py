@@ -76,7 +76,7 @@ class Frames:
         destination, port, protocol = self._service(family)
         source = chance.choice(CLIENTS[family])
         if chance.random() < 0.02:
-            source = destination
+            source = chance.choice([destination, destination, _neighbour(destination)])
         elif chance.random() < 0.02:
             source = type(destination)(chance.choice(ODD_SOURCES[family]))
         talk = _Talk(source, chance.choice(CLIENT_PORTS), destination, port, protocol)
@@ -239,3 +239,7 @@ class Frames:
         for _ in range(self._chance.choice([1, 1, 2, 5])):
             changed[self._chance.randrange(12, min(len(changed), 100))] ^= 1 << self._chance.randrange(8)
         return bytes(changed)
+
+
+def _neighbour(address: IPAddress) -> IPAddress:
+    return type(address)(int(address) ^ 1)
