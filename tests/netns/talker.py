@@ -1,0 +1,120 @@
+"""Long-lived connections for the traffic tests.
+
+    talker.py serve NAME PORT...             greets each connection with NAME and answers every line with it
+    talker.py talk ADDRESS PORT COUNT        holds COUNT connections, each says something now and then
+
+`talk` writes a line of JSON for each connection that ended by itself: which backend had it, when it was opened and
+when it broke (CLOCK_MONOTONIC), and why. It opens another in its place. On SIGTERM it says how many are open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+import time
+
+MOST_SILENT_SECONDS = 2.5
+ANSWER_SECONDS = 20
+
+
+async def serve(name: str, ports: list[int]) -> None:
+    greeting = f"{name}\n".encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        try:
+            while await reader.readline():
+                writer.write(greeting)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    servers = [await asyncio.start_server(answer, "", port, backlog=1024) for port in ports]
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+class Talk:
+    def __init__(self, address: str, port: int) -> None:
+        self._address, self._port = address, port
+        self._open: dict[int, str] = {}
+        self._said = 0
+        self._opened = 0
+        self._attempts_failed = 0
+
+    async def hold(self, number: int) -> None:
+        """Keep one connection open for as long as it lasts, and then the next."""
+        while True:
+            opened = time.monotonic()
+            try:
+                reader, writer = await asyncio.open_connection(self._address, self._port)
+                name = await self._line(reader)
+            except (OSError, TimeoutError):
+                self._attempts_failed += 1
+                await asyncio.sleep(0.1)
+                continue
+            self._open[number] = name
+            self._opened += 1
+            why = await self._talk(name, reader, writer)
+            del self._open[number]
+            broken = {"backend": name, "opened": opened, "broken": time.monotonic(), "why": why}
+            print(json.dumps(broken), flush=True)
+            writer.close()
+
+    async def _talk(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+        """Talk until something goes wrong, and return what."""
+        while True:
+            await asyncio.sleep(random.uniform(0.02, MOST_SILENT_SECONDS))
+            try:
+                writer.write(b"?\n")
+                answer = await self._line(reader)
+            except (OSError, TimeoutError) as error:
+                return repr(error)
+            if answer != name:
+                return f"{answer!r} answered"
+            self._said += 1
+
+    async def _line(self, reader: asyncio.StreamReader) -> str:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            line = await reader.readline()
+        if not line:
+            raise ConnectionError("closed")
+        return line.decode().strip()
+
+    def summary(self) -> dict[str, object]:
+        there = list(self._open.values())
+        return {
+            "open": {name: there.count(name) for name in set(there)},
+            "opened": self._opened,
+            "said": self._said,
+            "attempts_failed": self._attempts_failed,
+        }
+
+
+async def talk(address: str, port: int, count: int) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    talk = Talk(address, port)
+    tasks = [asyncio.create_task(talk.hold(number)) for number in range(count)]
+    await stop.wait()
+    print(json.dumps(talk.summary()), flush=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def main() -> None:
+    what, *arguments = sys.argv[1:]
+    if what == "serve":
+        name, *ports = arguments
+        asyncio.run(serve(name, [int(port) for port in ports]))
+    else:
+        address, port, count = arguments
+        asyncio.run(talk(address, int(port), int(count)))
+
+
+if __name__ == "__main__":
+    main()
