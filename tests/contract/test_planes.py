@@ -53,8 +53,8 @@ V6_UDP = VipKey.parse("[2001:db8::10]:443/udp")
 class FakeKit:
     """The fake plane, and how a test makes the packets' side of it."""
 
-    def __init__(self, features: Features) -> None:
-        self.plane = FakePlane(CAPACITY, features=features)
+    def __init__(self, features: Features, capacity: Capacity) -> None:
+        self.plane = FakePlane(capacity, features=features)
         self.add_flow = self.plane.add_flow
         self.count_vip = self.plane.count_vip
         self.count_backend = self.plane.count_backend
@@ -134,12 +134,12 @@ Kit = FakeKit | KernelKit
 
 
 @contextmanager
-def make_kit(kind: str, features: Features) -> Iterator[Kit]:
+def make_kit(kind: str, features: Features, capacity: Capacity = CAPACITY) -> Iterator[Kit]:
     if kind == "fake":
-        yield FakeKit(features)
+        yield FakeKit(features, capacity)
         return
     with tempfile.TemporaryDirectory() as folder, private_host(Path(folder)) as bpffs:
-        yield KernelKit(Maps.create(bpffs, CAPACITY, features))
+        yield KernelKit(Maps.create(bpffs, capacity, features))
 
 
 KINDS = ["fake", pytest.param("kernel", marks=pytest.mark.root)]
@@ -272,7 +272,7 @@ EVERY_KIND = [
     vip(0, KEY),
     vip(1, UDP, track_always=True, hash_source=True, idle_seconds=65535),
     vip(2, VipKey.parse("203.0.113.11:53/tcp+udp")),
-    vip(3, V6, scheduler=Scheduler.LC, track_always=True, candidates=255),
+    vip(3, V6, scheduler=Scheduler.LC, track_always=True, candidates=128),
     vip(4, V6_UDP, quic=QuicIds(8, 6), has_access_list=True),
     vip(5, VipKey.parse("[2001:db8::11]:53/tcp+udp"), limits=RateLimits(1, 30_001, 999_999_999, 1_000_000_000)),
     vip(6, VipKey.parse("203.0.113.0/24:0/tcp+udp")),
@@ -317,8 +317,8 @@ def test_vips_around_and_beside_one_another_read_back(kit: Kit) -> None:
 
 
 def test_more_candidates_than_fit_are_refused(plane: DataPlane) -> None:
-    with pytest.raises(CapacityError, match="256 backends"):
-        plane.write_vips([vip(1, KEY, scheduler=Scheduler.LC, candidates=256)])
+    with pytest.raises(CapacityError, match="129 backends"):
+        plane.write_vips([vip(1, KEY, scheduler=Scheduler.LC, candidates=129)])
 
 
 @pytest.mark.parametrize("entry", EVERY_KIND[3:], ids=lambda entry: str(entry.key))
@@ -592,6 +592,31 @@ def test_each_vip_has_its_own_access_list(kit: Kit) -> None:
     ]
     kit.plane.write_access({6: deny})
     assert kit.is_denied(6, "198.51.100.7")
+
+
+WIDE = Capacity(vips=300, backends=8, flows=64)
+
+
+@pytest.fixture(params=KINDS)
+def wide(request: pytest.FixtureRequest) -> Iterator[DataPlane]:
+    """A plane with all features and room for more VIPs than some things take."""
+    with make_kit(request.param, ALL_FEATURES, WIDE) as made:
+        yield made.plane
+
+
+def test_more_access_lists_than_fit_are_refused(wide: DataPlane) -> None:
+    lists = {number: AccessList(deny=(ip_network("198.51.100.0/24"),)) for number in range(257)}
+    wide.write_access({number: lists[number] for number in range(256)})
+    with pytest.raises(CapacityError, match="257 VIPs have access lists; 256 can"):
+        wide.write_access(lists)
+
+
+def test_more_vips_around_one_another_than_fit_are_refused(wide: DataPlane) -> None:
+    entries = [vip(number, VipKey.parse(f"203.0.0.0/16:{100 + number}/tcp")) for number in range(33)]
+    wide.write_vips(entries[:32])
+    with pytest.raises(CapacityError, match="33 VIPs"):
+        wide.write_vips(entries)
+    assert len(wide.read_vips()) == 32
 
 
 def test_a_vip_keeps_its_list_when_another_daemon_takes_over(kit: Kit) -> None:

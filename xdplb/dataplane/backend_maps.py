@@ -54,8 +54,11 @@ class BackendMaps:
         held = self.values()[ids]
         is_fresh = (held["epoch"] != values["epoch"]) | (held["forward"] == 0)
         _zero(self._maps.backend_stats, ids[is_fresh])
-        self._write_loads(ids, backends, values["flags"] & layout.BACKEND_USABLE, is_fresh)
+        # A scheduler must not choose what may not be sent to: what comes up says so last here, what goes down first.
+        usable = values["flags"] & layout.BACKEND_USABLE
+        self._write_loads(ids, backends, usable & held["flags"], is_fresh)
         self._maps.backends.update_batch(ids, values)
+        self._write_loads(ids, backends, usable, np.zeros_like(is_fresh))
         self._write_servers(backends)
         self.ids = sorted({*self.ids, *ids.tolist()})
 

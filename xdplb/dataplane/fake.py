@@ -8,19 +8,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
 
-from . import backend_codec, flow_records, layout
-from .explained import Capture, CapturedFrame, CaptureFilter, KernelDecision
+from . import access_index, backend_codec, flow_records, layout
+from .explained import Capture, CaptureFilter, KernelDecision
+from .fake_parts import FakeCapture, FakeFlows
 from .features import Feature, Features
-from .flow_records import RawFlows
 from .libbpf import XDP_PASS
 from .limits import check_backends, check_frame, check_table, check_vips
 from .needs import check_access, check_needs, needs_of_backend, needs_of_vip
@@ -36,8 +35,9 @@ from .plane import (
     VipEntry,
 )
 from .reasons import REASONS
+from .vip_maps import assign_lists, build_part, parted
 
-__all__ = ["FakeCapture", "FakePlane"]
+__all__ = ["FakePlane"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,34 +63,11 @@ def _operation(function: Callable[Concatenate[FakePlane, P], R]) -> Callable[Con
     return inner
 
 
-class _FlowKey(NamedTuple):
-    """The table a record lies in, and its key there."""
-
-    version: int
-    probation: bool
-    raw: bytes
-
-
-class FakeCapture:
-    """A capture of what a test puts into `frames`."""
-
-    def __init__(self, wanted: CaptureFilter) -> None:
-        self.wanted = wanted
-        self.frames: list[CapturedFrame] = []
-        self.lost = 0
-
-    def poll(self, seconds: float) -> list[CapturedFrame]:
-        """Return and forget `frames`, at once."""
-        del seconds
-        frames, self.frames = self.frames, []
-        return frames
-
-
 class FakePlane:
     """The DataPlane in memory, on one NIC `eth0`.
 
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
-    of the backends by id. `clock` is ns of a monotonic clock.
+    of the backends by id; `explain` returns `decision`. `clock` is ns of a monotonic clock.
     """
 
     def __init__(
@@ -103,17 +80,17 @@ class FakePlane:
         self.calls: list[str] = []
         self.failures: defaultdict[str, list[Exception]] = defaultdict(list)
         self.attached: list[Attachment] = [Attachment("eth0", 2, "native", 1)]
-        self._capacity = capacity or Capacity()
-        self.decision = KernelDecision(XDP_PASS, b"", "pass_no_vip")
-        self.capture: FakeCapture | None = None
-        self._features = features
-        self._clock = clock
         self.access: dict[int, AccessList] = {}
         self.loads: dict[int, int] = {}
+        self.decision = KernelDecision(XDP_PASS, b"", "pass_no_vip")
+        self.capture: FakeCapture | None = None
+        self._capacity = capacity or Capacity()
+        self._features = features
+        self._clock = clock
         self._vips: dict[int, VipEntry] = {}
         self._tables: dict[int, Slots] = {}
         self._backends: dict[int, BackendEntry] = {}
-        self._flows: dict[_FlowKey, bytes] = {}
+        self._flows = FakeFlows(self._capacity.flows)
         self._vip_counters: dict[int, VipCounters] = {}
         self._backend_counters: dict[int, BackendCounters] = {}
         self._reasons: Counter[str] = Counter()
@@ -148,6 +125,8 @@ class FakePlane:
         """Replace all VIPs."""
         check_vips(self._capacity, vips)
         check_needs(self._features, map(needs_of_vip, vips))
+        for part, found in parted(vips).items():
+            build_part(self._capacity, part, found)
         self._vips = {vip.id: vip for vip in vips}
 
     @_operation
@@ -196,6 +175,8 @@ class FakePlane:
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
         """Replace the access lists."""
         check_access(self._features, lists)
+        for build in (access_index.build4, access_index.build6):
+            build({number: lists[vip_id] for vip_id, number in assign_lists({}, lists).items()})
         self.access = dict(lists)
 
     @_operation
@@ -222,20 +203,17 @@ class FakePlane:
     @_operation
     def scan_flows(self) -> FlowRecords:
         """Return the flow records that tests have added."""
-        tables = [self._table(version, probation) for version in (4, 6) for probation in (True, False)]
-        return flow_records.from_raw(tables, self._clock())
+        return self._flows.scan(self._clock())
 
     @_operation
     def flow_count(self) -> int:
         """Return how many flow records there are but on probation."""
-        return sum(not key.probation for key in self._flows)
+        return self._flows.count()
 
     @_operation
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records."""
-        for version, probation in {(key.version, key.probation) for key in self._flows}:
-            for key in flow_records.flow_keys(records, version, probation=probation):
-                self._flows.pop(_FlowKey(version, probation, key.tobytes()), None)
+        self._flows.delete(records)
 
     @_operation
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
@@ -281,18 +259,10 @@ class FakePlane:
         """
         if vip_id is None:
             vip_id = next((entry.id for entry in self._vips.values() if entry.key == vip), 0)
-        version = vip.address.version
-        key = _FlowKey(
-            version,
-            probation,
-            flow_records.raw_key(ip_address(source), source_port, vip.address, vip.port, vip.protocol.numbers[0]),
-        )
+        key = flow_records.raw_key(ip_address(source), source_port, vip.address, vip.port, vip.protocol.numbers[0])
         value = np.zeros(1, layout.FLOW)
         value[0] = (backend, epoch, flags, vip_id, self._clock() - round(age * 1e9))
-        self._flows.pop(key, None)
-        if len(self._flows) >= self._capacity.flows:
-            del self._flows[next(iter(self._flows))]
-        self._flows[key] = value.tobytes()
+        self._flows.add(vip.address.version, key, value.tobytes(), probation=probation)
 
     def count_vip(self, vip_id: int, counters: VipCounters) -> None:
         """Set a VIP's counters."""
@@ -308,18 +278,6 @@ class FakePlane:
 
     def _ids(self) -> list[int]:
         return sorted(self._backends)
-
-    def _table(self, version: int, probation: bool) -> RawFlows:
-        found = {
-            key.raw: value for key, value in self._flows.items() if (key.version, key.probation) == (version, probation)
-        }
-        size = (layout.FLOW6_KEY if version == 6 else layout.FLOW_KEY).itemsize
-        values = _rows(b"".join(found.values()), layout.FLOW.itemsize)
-        return RawFlows(_rows(b"".join(found), size), values, version, probation)
-
-
-def _rows(data: bytes, size: int) -> NDArray[np.uint8]:
-    return np.frombuffer(data, np.uint8).reshape(-1, size)
 
 
 def _read_back(backend: BackendEntry) -> BackendEntry:

@@ -14,7 +14,7 @@ from .plane import Capacity, Slots, VipEntry
 __all__ = ["MAX_BACKEND_ID", "check_backends", "check_frame", "check_table", "check_vips"]
 
 MAX_BACKEND_ID = 0xFFFE  # 0xffff marks a pinned slot
-MAX_CANDIDATES = 255
+MAX_CANDIDATES = 128  # as many as bpf/lib/schedule.h compares
 FRAME_BYTES = range(14, 3521)  # an Ethernet header, to what fits a page with the room in front and behind
 
 

@@ -18,10 +18,10 @@ from .inner_maps import read_element, read_trie, swap_element, swap_trie
 from .map_specs import map_specs
 from .maps import BpfMap
 from .pinned_maps import Maps
-from .plane import VipEntry
+from .plane import Capacity, VipEntry
 from .source import vip_groups, vip_groups6
 
-__all__ = ["VipMaps", "assign_lists"]
+__all__ = ["VipMaps", "assign_lists", "build_part", "parted"]
 
 FAMILIES = {4: vip_index.IPV4, 6: vip_index.IPV6}
 
@@ -36,7 +36,7 @@ class VipMaps:
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
         self._guards = maps.vip_guards.read_all()[1].view(layout.VIP_GUARD).reshape(-1).copy()
-        self._held = {(version, exact): self._read(version, exact) for version in (4, 6) for exact in (True, False)}
+        self._held = {part: self._read(part) for part in parted([])}
         self._lists = {
             vip.id: int(self._guards["access_list"][vip.id]) for vip in self.read().values() if vip.has_access_list
         }
@@ -48,12 +48,8 @@ class VipMaps:
 
     def write(self, vips: Sequence[VipEntry]) -> None:
         """Swap what is different, after the guards, which the new VIPs may need at once."""
-        wanted: dict[Part, Vips] = {part: {} for part in self._held}
-        single = {vip.key for vip in vips}
-        for vip in vips:
-            wanted[vip.key.address.version, vip.key.is_exact and not _is_hidden(vip.key, single)][vip.id] = vip
-        writes = [(part, found) for part, found in wanted.items() if found != self._held[part]]
-        ready = [(part, found, self._build(part, list(found.values()))) for part, found in writes]
+        writes = [(part, found) for part, found in parted(vips).items() if found != self._held[part]]
+        ready = [(part, found, build_part(self._maps.capacity, part, found)) for part, found in writes]
         self._write_limits(vips)
         for part, found, built in ready:
             self._swap(part, built)
@@ -82,20 +78,18 @@ class VipMaps:
         self._write_guards(guards)
         self._lists = numbers
 
-    def _read(self, version: int, exact: bool) -> Vips:
-        outer = self._outer((version, exact))
+    def _read(self, part: Part) -> Vips:
+        outer = self._outer(part)
+        version, exact = part
         if outer is None:
             found: Vips = {}
         elif exact:
             family = FAMILIES[version]
-            found = family.parse(np.frombuffer(read_element(outer, 0) or b"", family.index(self._groups(version))))
+            groups = _groups(self._maps.capacity, version)
+            found = family.parse(np.frombuffer(read_element(outer, 0) or b"", family.index(groups)))
         else:
             found = vip_prefixes.parse(read_trie(outer))
         return {number: replace(vip, limits=vip_codec.limits_of(self._guards[number])) for number, vip in found.items()}
-
-    def _build(self, part: Part, vips: Sequence[VipEntry]) -> NDArray[np.void] | vip_prefixes.Rules:
-        version, exact = part
-        return FAMILIES[version].build(vips, self._groups(version)) if exact else vip_prefixes.build(vips)
 
     def _swap(self, part: Part, built: NDArray[np.void] | vip_prefixes.Rules) -> None:
         outer = self._outer(part)
@@ -113,9 +107,6 @@ class VipMaps:
         if part[0] == 4:
             return maps.vip_index if part[1] else maps.vip_prefixes
         return maps.vip_index6 if part[1] else maps.vip_prefixes6
-
-    def _groups(self, version: int) -> int:
-        return vip_groups(self._maps.capacity) if version == 4 else vip_groups6(self._maps.capacity)
 
     def _write_limits(self, vips: Sequence[VipEntry]) -> None:
         guards = self._guards.copy()
@@ -138,6 +129,26 @@ def _is_hidden(key: VipKey, keys: AbstractSet[VipKey]) -> bool:
 
 def _rows(guards: NDArray[np.void]) -> NDArray[np.uint8]:
     return guards.view(np.uint8).reshape(len(guards), -1)
+
+
+def parted(vips: Sequence[VipEntry]) -> dict[Part, Vips]:
+    """Return the VIPs by where they lie."""
+    parts: dict[Part, Vips] = {(version, exact): {} for version in (4, 6) for exact in (True, False)}
+    keys = {vip.key for vip in vips}
+    for vip in vips:
+        parts[vip.key.address.version, vip.key.is_exact and not _is_hidden(vip.key, keys)][vip.id] = vip
+    return parts
+
+
+def build_part(capacity: Capacity, part: Part, vips: Vips) -> NDArray[np.void] | vip_prefixes.Rules:
+    """Return the index or the rules that hold these VIPs; CapacityError where they do not fit."""
+    version, exact = part
+    found = list(vips.values())
+    return FAMILIES[version].build(found, _groups(capacity, version)) if exact else vip_prefixes.build(found)
+
+
+def _groups(capacity: Capacity, version: int) -> int:
+    return vip_groups(capacity) if version == 4 else vip_groups6(capacity)
 
 
 def assign_lists(held: Mapping[int, int], wanted: Mapping[int, AccessList]) -> dict[int, int]:

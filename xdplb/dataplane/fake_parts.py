@@ -1,0 +1,79 @@
+"""The flow tables and the capture of the data plane in memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import flow_records, layout
+from .explained import CapturedFrame, CaptureFilter
+from .flow_records import RawFlows
+from .plane import FlowRecords
+
+__all__ = ["FakeCapture", "FakeFlows"]
+
+
+class _Key(NamedTuple):
+    """The table a record lies in, and its key there."""
+
+    version: int
+    probation: bool
+    raw: bytes
+
+
+class FakeFlows:
+    """All flow tables, with room for `most` records together: the oldest goes where they are full."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._records: dict[_Key, bytes] = {}
+
+    def add(self, version: int, key: bytes, value: bytes, *, probation: bool) -> None:
+        """Add a record, in place of one with this key."""
+        where = _Key(version, probation, key)
+        self._records.pop(where, None)
+        if len(self._records) >= self._most:
+            del self._records[next(iter(self._records))]
+        self._records[where] = value
+
+    def scan(self, now: int) -> FlowRecords:
+        """Return all; `now` is ns."""
+        tables = [self._table(version, probation) for version in (4, 6) for probation in (True, False)]
+        return flow_records.from_raw(tables, now)
+
+    def count(self) -> int:
+        """Return how many there are but on probation."""
+        return sum(not key.probation for key in self._records)
+
+    def delete(self, records: FlowRecords) -> None:
+        """Delete these."""
+        for version, probation in {(key.version, key.probation) for key in self._records}:
+            for key in flow_records.flow_keys(records, version, probation=probation):
+                self._records.pop(_Key(version, probation, key.tobytes()), None)
+
+    def _table(self, version: int, probation: bool) -> RawFlows:
+        found = {key.raw: value for key, value in self._records.items() if key[:2] == (version, probation)}
+        size = (layout.FLOW6_KEY if version == 6 else layout.FLOW_KEY).itemsize
+        values = _rows(b"".join(found.values()), layout.FLOW.itemsize)
+        return RawFlows(_rows(b"".join(found), size), values, version, probation)
+
+
+class FakeCapture:
+    """A capture of what a test puts into `frames`."""
+
+    def __init__(self, wanted: CaptureFilter) -> None:
+        self.wanted = wanted
+        self.frames: list[CapturedFrame] = []
+        self.lost = 0
+
+    def poll(self, seconds: float) -> list[CapturedFrame]:
+        """Return and forget `frames`, at once."""
+        del seconds
+        frames, self.frames = self.frames, []
+        return frames
+
+
+def _rows(data: bytes, size: int) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8).reshape(-1, size)
