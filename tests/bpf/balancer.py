@@ -13,6 +13,7 @@ from tests.bpf import packets
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.libbpf import Fd, RunResult, prog_test_run
+from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.next_hop import NextHop
 from xdplb.model.vip import Forward, Protocol, VipKey
@@ -31,12 +32,13 @@ LOOPBACK = 1
 
 @dataclass(frozen=True)
 class Record:
-    """What the flow table says of the one flow of a test: whose it is, FLOW_* flags, seconds since its last packet."""
+    """What the flow tables say of the one flow of a test: whose it is, FLOW_* flags, seconds since its last packet."""
 
     backend: int
     flags: int = 0
     age: float = 0.0
     epoch: int = EPOCH
+    probation: bool = False
 
 
 def slot(owner: int, previous: int = layout.NO_BACKEND) -> int:
@@ -138,20 +140,28 @@ class Balancer:
         return prog_test_run(self._program, frame, metadata=metadata)
 
     def write_record(self, protocol: Protocol, record: Record) -> None:
-        """Put the record of the tests' one flow (packets.CLIENT to packets.VIP) into the flow table."""
+        """Put the record of the tests' one flow (packets.CLIENT to packets.VIP) into its flow table."""
         value = np.zeros(1, layout.FLOW)
         last_seen = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - int(record.age * 1e9)
         value[0] = (record.backend, record.epoch, record.flags, VIP_IDS[protocol], last_seen)
-        self.plane.maps.flows.update(_flow_key(protocol), value)
+        self._flow_tables()[record.probation].update(_flow_key(protocol), value)
 
     def record(self, protocol: Protocol) -> Record | None:
         """Return the record of the tests' one flow; its age in tens of seconds, so that a slow host changes nothing."""
-        found = self.plane.maps.flows.lookup(_flow_key(protocol))
-        if found is None:
-            return None
-        value = np.frombuffer(found, layout.FLOW)[0]
-        age = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - int(value["last_seen"])) / 1e9
-        return Record(int(value["backend"]), int(value["flags"]), float(age // 10 * 10), int(value["epoch"]))
+        found = [(table.lookup(_flow_key(protocol)), probation) for probation, table in self._flow_tables().items()]
+        records = [_record(value, probation) for value, probation in found if value is not None]
+        assert len(records) < 2, "a flow has a record in both tables"
+        return records[0] if records else None
+
+    def _flow_tables(self) -> dict[bool, BpfMap]:
+        """Return the tables by whether what is in them is on probation."""
+        return {False: self.plane.maps.flows, True: self.plane.maps.probation}
+
+
+def _record(raw: bytes, probation: bool) -> Record:
+    value = np.frombuffer(raw, layout.FLOW)[0]
+    age = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - int(value["last_seen"])) / 1e9
+    return Record(int(value["backend"]), int(value["flags"]), float(age // 10 * 10), int(value["epoch"]), probation)
 
 
 def _flow_key(protocol: Protocol) -> np.ndarray:

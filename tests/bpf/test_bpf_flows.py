@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -28,6 +28,9 @@ EST, FIN, RST = FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 STEADY, MOVING, PINNED = slot(NEW), slot(NEW, OLD), slot(NEW, SLOT_PINNED)
 SILENT = IDLE_SECONDS + 5.0
 UDP = "udp"
+FRESH = Record(OLD, probation=True)
+RESET = Record(OLD, EST | RST, probation=True)
+OLD_UDP, NEW_UDP = Record(OLD, EST, probation=True), Record(NEW, EST, probation=True)
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,15 @@ ROWS = [
     Row("a steady slot without an owner", slot(NO_BACKEND), "S", "drop_no_backend"),
     Row("a steady slot whose owner is down", STEADY, "A", "drop_backend_down", down=NEW),
     # Moving, no record: new connections to the owner, old ones to the previous owner, both recorded.
-    Row("a SYN in a moving slot is the owner's", MOVING, "S", NEW, after=Record(NEW)),
+    Row("a SYN in a moving slot is the owner's", MOVING, "S", NEW, after=Record(NEW, probation=True)),
     Row("a packet of an unrecorded connection is the previous owner's", MOVING, "A", OLD, after=Record(OLD, EST)),
     Row("a FIN as well, and it is noted", MOVING, "FA", OLD, after=Record(OLD, EST | FIN)),
     Row("a RST as well, but there is nothing left to record", MOVING, "R", OLD),
     Row("a SYN with ACK is no new connection", MOVING, "SA", OLD, after=Record(OLD, EST)),
     Row("the previous owner is down: the owner, at risk", MOVING, "A", NEW, down=OLD, at_risk=True),
-    Row("the previous owner is down: a SYN does not care", MOVING, "S", NEW, down=OLD, after=Record(NEW)),
+    Row(
+        "the previous owner is down: a SYN does not care", MOVING, "S", NEW, down=OLD, after=Record(NEW, probation=True)
+    ),
     Row("the owner is down: a SYN is dropped, not recorded", MOVING, "S", "drop_backend_down", down=NEW),
     Row("the owner is down: the old connections live", MOVING, "A", OLD, down=NEW, after=Record(OLD, EST)),
     Row("nobody takes new connections", slot(NO_BACKEND, OLD), "S", "drop_no_backend"),
@@ -155,13 +160,59 @@ ROWS = [
     Row("UDP in a moving slot is the owner's", MOVING, UDP, NEW),
     Row("UDP in a pinned slot is the owner's", PINNED, UDP, NEW),
     Row("UDP does not look at records", MOVING, UDP, NEW, before=Record(OLD, EST), after=Record(OLD, EST)),
+    # On probation: where a record is until the flow has sent another packet than a SYN.
+    Row("a retransmitted SYN stays on probation", MOVING, "S", OLD, before=FRESH, after=FRESH),
+    Row("a RST as well: a flood's borrowed hosts send them", MOVING, "R", OLD, before=FRESH, after=RESET),
+    Row("what follows the SYN ends probation", MOVING, "A", OLD, before=FRESH, after=Record(OLD, EST)),
+    Row("... in a pinned slot too", PINNED, "A", OLD, before=FRESH, after=Record(OLD, EST)),
+    Row("... a FIN as well, and it is noted", MOVING, "FA", OLD, before=FRESH, after=Record(OLD, EST | FIN)),
+    Row(
+        "a SYN after a RST begins another probation", MOVING, "S", NEW, before=RESET, after=Record(NEW, probation=True)
+    ),
+    Row(
+        "a SYN after a long silence begins another probation",
+        MOVING,
+        "S",
+        NEW,
+        before=replace(FRESH, age=SILENT),
+        after=Record(NEW, probation=True),
+    ),
+    Row(
+        "on probation for a backend that is down: a SYN begins another",
+        MOVING,
+        "S",
+        NEW,
+        down=OTHER,
+        before=replace(FRESH, backend=OTHER),
+        after=Record(NEW, probation=True),
+    ),
+    Row(
+        "on probation for a backend that is down: an old connection is recorded among the open ones",
+        MOVING,
+        "A",
+        OLD,
+        down=OTHER,
+        before=replace(FRESH, backend=OTHER),
+        after=Record(OLD, EST),
+    ),
     # Tracking always: every flow has a record.
-    Row("always: a SYN is recorded", STEADY, "S", NEW, always=True, after=Record(NEW)),
-    Row("always: and any other packet", STEADY, "A", NEW, always=True, after=Record(NEW, EST)),
-    Row("always: but a RST", STEADY, "R", NEW, always=True),
+    Row("always: a SYN is recorded", STEADY, "S", NEW, always=True, after=Record(NEW, probation=True)),
+    Row("always: ... and what follows it", STEADY, "A", OLD, always=True, before=FRESH, after=Record(OLD, EST)),
+    Row(
+        "always: an old connection", STEADY, "A", NEW, always=True, at_risk=True, after=Record(NEW, EST, probation=True)
+    ),
+    Row("always: a RST without a record", STEADY, "R", NEW, always=True, at_risk=True),
     Row("always: a record wins", STEADY, "A", OLD, always=True, before=Record(OLD, EST), after=Record(OLD, EST)),
     Row("always: port reuse", STEADY, "S", NEW, always=True, before=Record(OLD, EST | FIN), after=Record(NEW)),
-    Row("always: previous in a moving slot", MOVING, "A", OLD, always=True, after=Record(OLD, EST)),
+    Row(
+        "always: previous in a moving slot",
+        MOVING,
+        "A",
+        OLD,
+        always=True,
+        at_risk=True,
+        after=Record(OLD, EST, probation=True),
+    ),
     Row(
         "always: the previous owner is down",
         MOVING,
@@ -170,23 +221,33 @@ ROWS = [
         down=OLD,
         always=True,
         at_risk=True,
-        after=Record(NEW, EST),
+        after=Record(NEW, EST, probation=True),
     ),
-    Row("always: a SYN in a pinned slot is recorded", PINNED, "S", NEW, always=True, after=Record(NEW)),
-    Row("always: a miss in a pinned slot", PINNED, "A", NEW, always=True, at_risk=True, after=Record(NEW, EST)),
-    Row("always: UDP is recorded", STEADY, UDP, NEW, always=True, after=Record(NEW, EST), new_flow=True),
+    Row("always: a SYN in a pinned slot", PINNED, "S", NEW, always=True, after=Record(NEW, probation=True)),
+    Row(
+        "always: a miss in a pinned slot",
+        PINNED,
+        "A",
+        NEW,
+        always=True,
+        at_risk=True,
+        after=Record(NEW, EST, probation=True),
+    ),
+    Row("always: UDP is recorded", STEADY, UDP, NEW, always=True, after=NEW_UDP, new_flow=True),
+    Row("always: ... and what follows", STEADY, UDP, OLD, always=True, before=OLD_UDP, after=Record(OLD, EST)),
     Row("always: UDP sticks", STEADY, UDP, OLD, always=True, before=Record(OLD, EST), after=Record(OLD, EST)),
     Row(
-        "always: UDP sticks after silence",
+        "always: UDP is another flow after a long silence",
         STEADY,
         UDP,
-        OLD,
+        NEW,
         always=True,
         before=Record(OLD, EST, age=SILENT),
-        after=Record(OLD, EST),
+        after=Record(NEW, EST),
+        new_flow=True,
     ),
-    Row("always: UDP new in a moving slot", MOVING, UDP, NEW, always=True, after=Record(NEW, EST), new_flow=True),
-    Row("always: UDP new in a pinned slot", PINNED, UDP, NEW, always=True, after=Record(NEW, EST), new_flow=True),
+    Row("always: UDP new in a moving slot", MOVING, UDP, NEW, always=True, after=NEW_UDP, new_flow=True),
+    Row("always: UDP new in a pinned slot", PINNED, UDP, NEW, always=True, after=NEW_UDP, new_flow=True),
 ]
 
 
@@ -218,9 +279,15 @@ def _check_counters(balancer: Balancer, row: Row, vip_id: int, length: int) -> N
         assert set(counters.backends.values()) == {BackendCounters()}
     else:
         assert not stopped
-        assert counters.vips[vip_id] == VipCounters(1, length, new_flows, int(row.at_risk))
+        assert counters.vips[vip_id] == VipCounters(1, length, new_flows, int(row.at_risk), int(_is_added(row)))
         used = {number: count for number, count in counters.backends.items() if count.packets}
         assert used == {row.to: BackendCounters(1, length, new_flows)}
+
+
+def _is_added(row: Row) -> bool:
+    """Whether the packet adds a record to those of open flows."""
+    was_there = row.before is not None and not row.before.probation
+    return row.after is not None and not row.after.probation and not was_there
 
 
 def test_connection_survives_the_whole_life_of_a_move(balancer: Balancer) -> None:
