@@ -22,10 +22,12 @@ struct way {
 static __always_inline void blur_packet(struct packet *packet)
 {
 	packet->protocol = packet_blur(packet, packet->protocol);
-	packet->transport = packet_blur(packet, packet->transport);
 	packet->tcp_flags = packet_blur(packet, packet->tcp_flags);
 	packet->fragment = packet_blur(packet, packet->fragment);
 	packet->icmp_error = packet_blur(packet, packet->icmp_error);
+#ifdef WITH_QUIC
+	packet->transport = packet_blur(packet, packet->transport);
+#endif
 #ifdef WITH_VLAN
 	packet->ethernet = packet_blur(packet, packet->ethernet) & VLAN_ETHERNET_BITS;
 #endif
@@ -108,10 +110,10 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 {
 	struct packet packet = {
 		.version = version,
-		.ethernet = cursor.at - (void *)(long)ctx->data,
+		.ethernet = parse_ethernet_length(ctx, &cursor),
 		.frame_length = ctx->data_end - ctx->data,
 	};
-	struct way way;
+	struct way way = {};
 	enum reason reason;
 	int verdict;
 

@@ -48,7 +48,7 @@ static __always_inline int check_header_sum(struct xdp_md *ctx, const struct pac
 	sum = (__u64)load_u32(header) + load_u32(header + 4) + load_u32(header + 8) + packet->source[0] +
 	      packet->destination[0];
 	if (packet->transport != IPV4_HEADER)
-		sum += check_sum_options(header, end, packet->transport);
+		sum += check_sum_options(header, end, packet_blur(packet, packet->transport));
 	return check_is_multiple(sum);
 }
 

@@ -70,7 +70,9 @@ static __always_inline __u32 packet_network(const struct packet *packet)
  */
 static __always_inline __u64 packet_blur(const struct packet *packet, __u64 value)
 {
-	return value ^ packet->frame_length >> 16;
+	value ^= packet->frame_length >> 16;
+	asm volatile("" : "+r"(value)); /* here and now, not where it is used */
+	return value;
 }
 
 static __always_inline int packet_is_syn(const struct packet *packet)

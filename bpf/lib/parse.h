@@ -38,6 +38,16 @@ static __always_inline __be16 parse_ethernet(struct cursor *cursor)
 	return type;
 }
 
+/* Returns the bytes of Ethernet's header and tags; the cursor stands behind them. */
+static __always_inline __u16 parse_ethernet_length(struct xdp_md *ctx, const struct cursor *cursor)
+{
+#ifdef WITH_VLAN
+	return cursor->at - (void *)(long)ctx->data;
+#else
+	return ETH_HLEN;
+#endif
+}
+
 /* The protocol decides only after the lengths: a packet that contradicts itself is none of any protocol. */
 static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct packet *packet)
 {

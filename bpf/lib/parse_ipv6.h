@@ -87,6 +87,8 @@ static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct pack
 	packet->ttl = ip->hop_limit;
 	packet->protocol = ip->nexthdr;
 	packet->transport = sizeof(*ip);
+	packet->fragment_protocol = 0;
+	packet->fragment_id = 0;
 	if (packet->ip_length > cursor->end - cursor->at)
 		return DROP_BAD_LENGTH;
 	cursor->at = ip + 1;
