@@ -1,4 +1,4 @@
-"""The named packets, through the program; docs/packets.md shows them."""
+"""The named packets, through the program; docs/packets.md shows them. And what scapy makes for the same VIPs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.fixtures.config import CONFIG
+from tests.fixtures.config import CONFIG, NAMED_SERVICES
 from tests.fixtures.fixture import Fixture
 from tests.fixtures.state import flow_of, state_before
 from tests.fixtures.table import FIXTURES
 from tests.fuzz.affinity import on_one_cpu
+from tests.fuzz.both import Both
 from tests.fuzz.clock import now
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
+from tests.fuzz.scapy_frames import frames
 from xdplb.dataplane.reasons import REASONS
 from xdplb.reference.reasons import Reason
 from xdplb.reference.state import FlowTable, State
@@ -47,3 +51,14 @@ def test_the_program_agrees_with_a_named_packet(kernel: Kernel, fixture: Fixture
         table, backend = fixture.remembered
         flows = {each: mirror.read_flow(each, flow_of(fixture)) for each in FlowTable}
         assert {each: flow.backend for each, flow in flows.items() if flow is not None} == {table: backend}
+
+
+@settings(deadline=None, max_examples=400)
+@given(sequence=st.lists(frames(NAMED_SERVICES), min_size=1, max_size=8))
+def test_the_program_agrees_with_the_model_on_what_scapy_makes(kernel: Kernel, sequence: list[bytes]) -> None:
+    kernel.forget()
+    kernel.zero_counters()
+    both = Both(kernel, CONFIG)
+    for frame in sequence:
+        both.send(frame)
+    both.compare_state()

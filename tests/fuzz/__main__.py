@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
@@ -30,11 +31,9 @@ def main() -> int:
     arguments = _parse()
     runs = _runs(arguments.packets, arguments.seed, arguments.profile or list(PROFILES))
     with _bpffs() as folder:
-        differences = _run_all(runs, folder, arguments.processes, arguments.packets)
-    for text in differences:
-        print(text)
-    print(f"scripts/fuzz: {arguments.packets:,} packets, {len(differences)} runs differed")
-    return 1 if differences else 0
+        tally = _run_all(runs, folder, arguments.processes)
+    print(f"scripts/fuzz: {tally.packets:,} packets in {tally.runs} runs, {tally.differences} of which differed")
+    return 1 if tally.differences else 0
 
 
 def _parse() -> argparse.Namespace:
@@ -54,32 +53,45 @@ def _runs(packets: int, seed: int | None, profiles: list[str]) -> Iterator[Run]:
         yield Run(profile, first + number, min(RUN_PACKETS, packets - number * RUN_PACKETS))
 
 
-def _run_all(runs: Iterator[Run], folder: Path, processes: int, packets: int) -> list[str]:
-    """Return what differed, a text a run."""
+@dataclass
+class _Tally:
+    """What is done."""
+
+    runs: int = 0
+    packets: int = 0
+    differences: int = 0
+
+    def add(self, run: Run, difference: str | None) -> None:
+        """Count a run, and tell what differed in it."""
+        self.runs += 1
+        self.packets += run.packets
+        if difference is not None:
+            self.differences += 1
+            print(difference, flush=True)
+
+
+def _run_all(runs: Iterator[Run], folder: Path, processes: int) -> _Tally:
+    """Run them, telling what differs, and now and then how far it is."""
     context = multiprocessing.get_context("spawn")
-    number = context.Value("i", 0)
-    differences: list[str] = []
-    done, told = 0, time.monotonic()
-    with ProcessPoolExecutor(processes, context, begin, (number, folder)) as pool:
+    tally, told = _Tally(), time.monotonic()
+    with ProcessPoolExecutor(processes, context, begin, (context.Value("i", 0), folder)) as pool:
         waiting: dict[Future[str | None], Run] = {}
         for run in runs:
             waiting[pool.submit(run_once, run)] = run
-            if len(waiting) < 2 * processes:
-                continue
-            done += _collect(waiting, differences)
+            if len(waiting) >= 2 * processes:
+                _collect(waiting, tally)
             if time.monotonic() - told > REPORT_SECONDS:
                 told = time.monotonic()
-                print(f"{done:,} of {packets:,} packets, {len(differences)} runs differed", file=sys.stderr)
+                print(f"{tally.packets:,} packets, {tally.differences} runs differed", file=sys.stderr)
         while waiting:
-            done += _collect(waiting, differences)
-    return differences
+            _collect(waiting, tally)
+    return tally
 
 
-def _collect(waiting: dict[Future[str | None], Run], differences: list[str]) -> int:
-    """Take what is finished out of `waiting`; return how many packets that were."""
-    finished = wait(waiting, return_when=FIRST_COMPLETED).done
-    differences += [text for future in finished if (text := future.result()) is not None]
-    return sum(waiting.pop(future).packets for future in finished)
+def _collect(waiting: dict[Future[str | None], Run], tally: _Tally) -> None:
+    """Take what is finished out of `waiting`."""
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        tally.add(waiting.pop(future), future.result())
 
 
 @contextmanager

@@ -1,25 +1,26 @@
-"""The program against the reference model: the same configuration, the same packets, and whatever differs."""
+"""A run: a random configuration, random packets for it, and whatever differs between the program and the model."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
+from tests.fuzz.both import Both, Difference
 from tests.fuzz.clock import now
 from tests.fuzz.disturb import disturb
 from tests.fuzz.frames import Frames
 from tests.fuzz.kernel import Kernel
-from tests.fuzz.mirror import Mirror
-from tests.fuzz.profiles import INGRESS
-from tests.fuzz.report import describe, tell_entries, tell_outcome
+from tests.fuzz.report import describe
 from tests.fuzz.worlds import random_config
-from xdplb.reference.process import Outcome, Reference
 from xdplb.reference.state import State
 
-__all__ = ["Difference", "Run", "World", "compare"]
+__all__ = ["Run", "compare"]
 
 BATCH = 400
 """Packets between two looks at all maps."""
+
+DISTURBED = 0.25
+"""How often something changes behind the packets' back."""
 
 
 @dataclass(frozen=True)
@@ -31,73 +32,26 @@ class Run:
     packets: int
 
 
-class Difference(AssertionError):  # noqa: N818 - the difference is what is looked for
-    """The program and the model do not agree; the text says about what."""
-
-
 def compare(kernel: Kernel, run: Run, *, closely: bool = False) -> State:
     """Send the packets of a run through both; raise Difference, or return the model's state in the end.
 
     `closely` looks at all maps after each packet, to find the one that is behind a difference.
     """
-    world = World(kernel, random.Random(run.seed))
+    chance = random.Random(run.seed)
+    config = random_config(chance, kernel.features)
+    frames = Frames(chance, config)
+    kernel.install(config)
+    both = Both(kernel, config)
     batch = 1 if closely else BATCH
     for number in range(run.packets):
+        if chance.random() < DISTURBED:
+            disturb(chance, config, both.mirror, frames.recent, now())
+        frame = frames.make()
         try:
-            world.step()
+            both.send(frame)
             if number % batch == batch - 1 or number == run.packets - 1:
-                world.compare_state()
+                both.compare_state()
         except Difference as difference:
-            difference.add_note(f"{run}, packet {number}; the last frame: {describe(world.frame)}")
+            difference.add_note(f"{run}, packet {number}; the last frame: {describe(frame)}")
             raise
-    return world.reference.state
-
-
-class World:
-    """The program and the model, set up alike. The process must be bound to one CPU."""
-
-    def __init__(self, kernel: Kernel, chance: random.Random) -> None:
-        self._kernel, self._chance = kernel, chance
-        self._config = random_config(chance, kernel.features)
-        self._frames = Frames(chance, self._config)
-        self.reference = Reference(self._config, State())
-        self._mirror = Mirror(kernel, self.reference.state, kernel.cpu)
-        self.frame = b""
-        kernel.install(self._config)
-
-    def step(self) -> None:
-        """Change something behind the packets' back, now and then; then send one."""
-        if self._chance.random() < 0.25:
-            disturb(self._chance, self._config, self._mirror, self._frames.recent, now())
-        self.frame = self._frames.make()
-        before = now()
-        verdict, out = self._kernel.run(self.frame)
-        after = now()
-        outcome = self.process(before)
-        if after != before:
-            outcome = self._at_its_time(outcome, self.process(after), (verdict, out))
-        if (verdict, out) != (outcome.verdict, outcome.frame):
-            counted = self._mirror.new_reasons()
-            raise Difference(tell_outcome(outcome, verdict, out, counted))
-        self.reference.state.apply(outcome.changes, self._kernel.cpu)
-
-    def process(self, at: int) -> Outcome:
-        """Return what the model says of the last frame, at this time."""
-        return self.reference.process(self.frame, INGRESS, at, self._kernel.cpu)
-
-    def compare_state(self) -> None:
-        """All maps hold what the model's state says."""
-        for name, found, expected in self._mirror.everything(now()):
-            if found != expected:
-                raise Difference(f"{name}: {tell_entries(found, expected)}")
-
-    def _at_its_time(self, early: Outcome, late: Outcome, came_out: tuple[int, bytes]) -> Outcome:
-        """Return the outcome at the time that the program read; the clock went on before or after that."""
-        for outcome in (early, late):
-            happened = all(found == expected for _, found, expected in self._mirror.changed(outcome.changes))
-            if came_out == (outcome.verdict, outcome.frame) and happened:
-                return outcome
-        # The clock went on more than once: what the maps say is taken, where the rest agrees.
-        outcome = early if came_out == (early.verdict, early.frame) else late
-        self._mirror.adopt(outcome.changes)
-        return outcome
+    return both.state

@@ -99,8 +99,7 @@ class Kernel:
         if Feature.ACCESS in self.features:
             plane.write_access(config.access)
         plane.write_vips(list(config.vips.values()))
-        for name in COUNTERS:
-            self._zero(name)
+        self.zero_counters()
 
     def forget(self) -> None:
         """Take away all state; counters stay."""
@@ -111,6 +110,11 @@ class Kernel:
         for name in BUCKETS:
             self._zero(name)
         self.plane.write_loads(dict.fromkeys(self.plane.read_backends(), 0))
+
+    def zero_counters(self) -> None:
+        """Start all counters at zero."""
+        for name in COUNTERS:
+            self._zero(name)
 
     def map(self, name: str) -> BpfMap:
         """Return a map that there is with these features."""

@@ -6,7 +6,8 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 from tests.fuzz.affinity import bind
-from tests.fuzz.comparison import Difference, Run, compare
+from tests.fuzz.both import Difference
+from tests.fuzz.comparison import Run, compare
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.profiles import PROFILES
 

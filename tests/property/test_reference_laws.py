@@ -13,7 +13,7 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from tests.fixtures.config import CONFIG, SERVICES
+from tests.fixtures.config import CONFIG, NAMED_SERVICES
 from tests.fuzz.frames import Frames
 from tests.fuzz.profiles import INGRESS, PROFILES
 from tests.fuzz.scapy_frames import frames
@@ -32,11 +32,7 @@ from xdplb.reference.state import State
 NOW = 10**13
 MILLISECOND = 10**6
 OVERHEAD = {(Forward.IPIP, 4): 20, (Forward.IPIP, 6): 40, (Forward.GUE, 4): 28, (Forward.GUE, 6): 48}
-NAMED = [
-    (service.key.split("]")[0].strip("[").split(":80")[0].split("/")[0], 80)
-    for service in SERVICES
-    if ":80/" in service.key
-]
+
 
 worlds = st.tuples(st.integers(0, 2**32), st.sampled_from(sorted(PROFILES)))
 slow = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -126,7 +122,7 @@ def test_answers_go_back_to_whom_they_are_for(world: tuple[int, str]) -> None:
 
 
 @slow
-@given(st.lists(frames(NAMED), min_size=1, max_size=6))
+@given(st.lists(frames(NAMED_SERVICES), min_size=1, max_size=6))
 def test_any_bytes_have_an_outcome(sequence: list[bytes]) -> None:
     reference = Reference(CONFIG, State())
     for number, frame in enumerate(sequence):

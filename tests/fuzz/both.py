@@ -1,0 +1,64 @@
+"""The program and the reference model, set up alike: each frame goes through both, and nothing may differ."""
+
+from __future__ import annotations
+
+from tests.fuzz.clock import now
+from tests.fuzz.kernel import Kernel
+from tests.fuzz.mirror import Mirror
+from tests.fuzz.profiles import INGRESS
+from tests.fuzz.report import tell_entries, tell_outcome
+from xdplb.reference.config import Config
+from xdplb.reference.process import Outcome, Reference
+from xdplb.reference.state import State
+
+__all__ = ["Both", "Difference"]
+
+
+class Difference(AssertionError):  # noqa: N818 - the difference is what is looked for
+    """The program and the model do not agree; the text says about what."""
+
+
+class Both:
+    """A kernel that has this configuration installed, and the model. The process must be bound to one CPU."""
+
+    def __init__(self, kernel: Kernel, config: Config) -> None:
+        self._kernel = kernel
+        self._reference = Reference(config, State())
+        self.mirror = Mirror(kernel, self._reference.state, kernel.cpu)
+
+    @property
+    def state(self) -> State:
+        """The model's state."""
+        return self._reference.state
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame through both; Difference where the verdict or a byte differs."""
+        before = now()
+        came_out = self._kernel.run(frame)
+        after = now()
+        outcome = self._process(frame, before)
+        if after != before:
+            outcome = self._at_its_time(outcome, self._process(frame, after), came_out)
+        if came_out != (outcome.verdict, outcome.frame):
+            raise Difference(tell_outcome(outcome, *came_out, self.mirror.new_reasons()))
+        self.state.apply(outcome.changes, self._kernel.cpu)
+
+    def compare_state(self) -> None:
+        """Look at all maps; Difference where one does not hold what the model's state says."""
+        for name, found, expected in self.mirror.everything(now()):
+            if found != expected:
+                raise Difference(f"{name}: {tell_entries(found, expected)}")
+
+    def _process(self, frame: bytes, at: int) -> Outcome:
+        return self._reference.process(frame, INGRESS, at, self._kernel.cpu)
+
+    def _at_its_time(self, early: Outcome, late: Outcome, came_out: tuple[int, bytes]) -> Outcome:
+        """Return the outcome at the time that the program read; the clock went on before or after that."""
+        for outcome in (early, late):
+            happened = all(found == expected for _, found, expected in self.mirror.changed(outcome.changes))
+            if came_out == (outcome.verdict, outcome.frame) and happened:
+                return outcome
+        # The clock went on more than once: what the maps say is taken, where the rest agrees.
+        outcome = early if came_out == (early.verdict, early.frame) else late
+        self.mirror.adopt(outcome.changes)
+        return outcome
