@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from itertools import count
+from typing import cast
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from xdplb.control.drain import open_flows
 from xdplb.control.eligibility import Observed, Use, judge
 from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.control.settle import Scan
+from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution
@@ -46,7 +48,7 @@ class Balancer:
     def __init__(self, vip: Vip, clients: int) -> None:
         self.path = PacketPath(vip.key)
         self.path.between_steps = self._everybody_speaks
-        self.applier = Applier(self.path, lambda: self.path.now)
+        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now)
         self.record = VipRecord(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS, forward=Forward.IPIP), 1)
         self.health: dict[int, KnownHealth] = {}
         self.lost_next_hops: set[IPAddress] = set()
@@ -115,7 +117,7 @@ class Balancer:
 
     def restart(self) -> None:
         """Kill the control plane and start another that knows only what the maps and the state say."""
-        self.applier = Applier(self.path, lambda: self.path.now)
+        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now)
         self._apply()
 
     # --- what time and clients do

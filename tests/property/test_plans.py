@@ -83,7 +83,7 @@ def check(held: Held) -> None:
             entry = held.backends[backend_id]
             assert entry.usable
             assert entry.vip_id == vip.id
-        assert not vip.has_access_list or held.access[vip.id]
+        assert not vip.has_access_list or (held.access or {})[vip.id]
         chosen = unpack(held.tables[vip.id][: vip.candidates])[0].tolist()
         assert NOBODY not in chosen
 

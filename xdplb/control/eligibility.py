@@ -9,10 +9,10 @@ from enum import StrEnum
 from xdplb.control.records import BackendRecord, KnownHealth, VipRecord
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health
-from xdplb.model.next_hop import Resolution
+from xdplb.model.next_hop import NextHop, Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
-__all__ = ["DRAINING", "Observed", "Use", "Verdict", "judge"]
+__all__ = ["DRAINING", "Observed", "Use", "Verdict", "can_be_tagged", "judge"]
 
 
 class Use(StrEnum):
@@ -59,6 +59,11 @@ _CUSTOMER_TAG = 0x8100
 
 _SERVES = Verdict(Use.SERVING)
 _FAIL_OPEN = Verdict(Use.SERVING, "its check failed, but no other can serve (fail-open)")
+
+
+def can_be_tagged(hop: NextHop) -> bool:
+    """Return whether frames can be given the VLAN tags of this next hop."""
+    return len(hop.tags) <= _MOST_TAGS and all(tag.type == _CUSTOMER_TAG for tag in hop.tags[1:])
 
 
 def judge(vip: VipRecord, observed: Observed) -> dict[int, Verdict]:
@@ -118,7 +123,7 @@ def _obstacle(vip: VipRecord, record: BackendRecord, observed: Observed) -> str:
     hop = resolution.next_hop
     if observed.ifindexes and hop.ifindex not in observed.ifindexes:
         return f"its route leaves by {hop.interface}, which xdplb is not on: name that NIC in `xdplb up` too"
-    if len(hop.tags) > _MOST_TAGS or any(tag.type != _CUSTOMER_TAG for tag in hop.tags[1:]):
+    if not can_be_tagged(hop):
         return f"its route leaves {hop.interface} with VLAN tags that xdplb cannot write: one, or two of QinQ"
     gateway = hop.gateway
     if gateway is not None and vip.forward_of(record.backend) is Forward.DR:

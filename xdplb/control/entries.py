@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdplb.control.eligibility import Observed, Use, Verdict
+from xdplb.control.eligibility import Observed, Use, Verdict, can_be_tagged
 from xdplb.control.records import BackendRecord, VipRecord
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
@@ -23,8 +23,7 @@ _BY_WEIGHT = frozenset({Scheduler.WLC, Scheduler.P2C})
 def backend_entry(vip: VipRecord, record: BackendRecord, verdict: Verdict, observed: Observed) -> BackendEntry:
     """Return the entry of a backend, exactly as it would be read back from the maps."""
     backend, forward = record.backend, vip.forward_of(record.backend)
-    resolution = observed.next_hops.get(backend.address)
-    next_hop = None if resolution is None or resolution.next_hop is None else _as_held(resolution.next_hop)
+    next_hop = _next_hop(observed, backend.address)
     network = observed.tunnel_source(backend.address.version)
     source: IPAddress | None = None
     mask = 0
@@ -49,6 +48,10 @@ def backend_entry(vip: VipRecord, record: BackendRecord, verdict: Verdict, obser
     )
 
 
-def _as_held(next_hop: NextHop) -> NextHop:
-    """Return the next hop without what the maps do not hold."""
+def _next_hop(observed: Observed, address: IPAddress) -> NextHop | None:
+    """Return the next hop without what the maps do not hold, None where there is none that they can."""
+    resolution = observed.next_hops.get(address)
+    if resolution is None or resolution.next_hop is None or not can_be_tagged(resolution.next_hop):
+        return None
+    next_hop = resolution.next_hop
     return replace(next_hop, interface="", gateway=None, mtu=min(next_hop.mtu, _LARGEST_MTU))

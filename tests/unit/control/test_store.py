@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -19,14 +19,16 @@ import pytest
 from xdplb.control.edits import backends as backend_edits
 from xdplb.control.edits import vips as vip_edits
 from xdplb.control.edits.context import Context
-from xdplb.control.records import BackendRecord, KnownHealth, State
+from xdplb.control.records import NO_ACCESS_LIST, BackendRecord, KnownHealth, State, VipRecord
 from xdplb.control.schema import SCHEMA_VERSION
 from xdplb.control.store import Store
 from xdplb.dataplane.plane import Capacity
+from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.health import CheckType, HealthCheck
-from xdplb.model.vip import Forward, Tracking, Vip, VipKey
+from xdplb.model.vip import Forward, HashKind, QuicIds, RateLimits, Scheduler, Tracking, Vip, VipKey, VlanTags
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 CONTEXT = Context(Capacity(), NOW)
@@ -133,7 +135,7 @@ def test_a_full_disk_changes_nothing_and_is_forgotten_when_there_is_room(tmp_pat
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
     web = state.vips[WEB.key]
-    many = {
+    many: dict[IPAddress, BackendRecord] = {
         address: BackendRecord(number, 9, Backend(address), 99)
         for number, address in ((n, IPv4Address("10.9.0.0") + n) for n in range(1000, 3000))
     }
@@ -234,3 +236,67 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         assert {record.backend.weight for record in records} == {wanted}
         assert len(records) == (count if state.generation == generation else wanted % 7 + 1)
         assert all(record.backend.admin_state is AdminState.READY for record in records)
+
+
+VERSION_1 = """
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE vip (
+    id INTEGER PRIMARY KEY, address TEXT NOT NULL, port INTEGER NOT NULL, protocol TEXT NOT NULL,
+    generation INTEGER NOT NULL, spec TEXT NOT NULL, health_check TEXT,
+    UNIQUE (address, port, protocol)) STRICT;
+CREATE TABLE backend (
+    id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, vip INTEGER NOT NULL REFERENCES vip ON DELETE CASCADE,
+    address TEXT NOT NULL, generation INTEGER NOT NULL, spec TEXT NOT NULL,
+    drain_started REAL, drain_timeout_seconds REAL, drain_quiet_seconds REAL,
+    UNIQUE (vip, address)) STRICT;
+CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;
+CREATE TABLE health (
+    backend INTEGER PRIMARY KEY REFERENCES backend ON DELETE CASCADE,
+    health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT;
+INSERT INTO counter VALUES ('generation', 7);
+INSERT INTO vip VALUES (3, '203.0.113.10', 443, 'tcp', 7,
+    '{"name": "web", "forward": "ipip", "scheduler": "maglev", "tracking": "always", "hash": "source",
+      "on_unhealthy": "keep", "all_unhealthy": "fail-closed", "idle_timeout_seconds": 60}', NULL);
+INSERT INTO backend VALUES (5, 2, 3, '10.0.0.1', 6, '{"weight": 3, "forward": null, "admin_state": "ready"}',
+    NULL, NULL, NULL);
+INSERT INTO epoch VALUES (5, 2);
+INSERT INTO health VALUES (5, 'up', '', 0);
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.executescript(VERSION_1)
+    connection.close()
+    state, health = reopened(tmp_path)
+    record = state.vips[WEB.key]
+    assert (state.generation, record.id, record.generation, dict(state.epochs)) == (7, 3, 7, {5: 2})
+    assert (record.vip.name, record.vip.forward, record.vip.tracking) == ("web", Forward.IPIP, Tracking.ALWAYS)
+    assert (record.vip.hash, record.vip.idle_timeout_seconds, record.vip.quic) == (HashKind.SOURCE, 60, None)
+    assert [(r.id, r.epoch, r.backend.weight) for r in record.backends.values()] == [(5, 2, 3)]
+    assert health[5].health is Health.UP
+    saved(tmp_path, State())
+    assert reopened(tmp_path)[0].vips == {}
+
+
+def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
+    access = AccessList((ip_network("2001:db8::/32"), ip_network("10.0.0.0/8")), (ip_network("192.0.2.7"),))
+    texts = ["203.0.113.0/24:80/tcp", "203.0.113.0/25:80/tcp", "203.0.113.0/24:80-90/tcp", "[2001:db8::10]:0/tcp+udp"]
+    keys = [VipKey.parse(text) for text in texts]
+    asked = Vip(
+        VipKey.parse("[2001:db8::10]:443/udp"), scheduler=Scheduler.P2C, vlan=VlanTags.KEEP, quic=QuicIds(3, 5),
+        limits=RateLimits(1, 2, 3, 4),
+    )  # fmt: skip
+    backend = Backend(ip_address("2001:db8:1::1"), quic_server_id="00a7b1")
+    records = {key: VipRecord(number, Vip(key), 1, access=access) for number, key in enumerate(keys)}
+    records[asked.key] = VipRecord(9, asked, 1, None, {backend.address: BackendRecord(1, 0, backend, 1)})
+    state = State(4, records)
+    saved(tmp_path, state)
+    assert reopened(tmp_path)[0] == state
+    store = Store(tmp_path)
+    held, _ = store.open()
+    without = {**held.vips, keys[0]: replace(held.vips[keys[0]], access=NO_ACCESS_LIST)}
+    store.save(held, replace(held, vips=without), {})
+    store.close()
+    assert reopened(tmp_path)[0].vips == without

@@ -22,7 +22,15 @@ from xdplb.model.backend import Backend
 from xdplb.model.vip import Vip, VipKey
 
 WEB = Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web", idle_timeout_seconds=60)
-WRITES = {"write_vips", "write_table", "delete_table", "write_backends", "clear_backends", "reset_vip_counters"}
+WRITES = {
+    "write_vips",
+    "write_table",
+    "delete_table",
+    "write_backends",
+    "clear_backends",
+    "reset_vip_counters",
+    "write_access",
+}
 
 
 class World:
