@@ -70,11 +70,13 @@ static __always_inline int vip_has_address(const struct packet *packet)
 {
 	if (!(packet->destination[0] | packet->destination[1]))
 		return 0;
+	if (vip_in_index(packet, 0))
+		return 1;
 #ifdef WITH_WILDCARD
 	if (vip_rules_of(packet))
 		return 1;
 #endif
-	return vip_in_index(packet, 0) != NULL;
+	return 0;
 }
 
 #endif
