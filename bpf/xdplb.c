@@ -3,6 +3,8 @@
 #include "lib/check.h"
 #include "lib/choose.h"
 #include "lib/counters.h"
+#include "lib/decision.h"
+#include "lib/explain.h"
 #include "lib/forward.h"
 #include "lib/fragment.h"
 #include "lib/hash.h"
@@ -10,13 +12,7 @@
 #include "lib/parse.h"
 #include "lib/too_big.h"
 #include "lib/vip.h"
-
-/* Where a packet goes. */
-struct way {
-	struct vip vip; /* of a later fragment, its id alone */
-	struct choice choice;
-	__u64 hash;
-};
+#include "lib/way.h"
 
 /* However the packet was parsed, and the way found: the rest is the same for the verifier. */
 static __always_inline void blur_packet(struct packet *packet)
@@ -68,6 +64,7 @@ static __always_inline enum reason find_way(struct xdp_md *ctx, const struct pac
 
 	if (reason != GO_ON)
 		return packet->icmp_error ? PASS_NOT_TCP_UDP : reason;
+	DECISION_FLAG(&way->choice, DECISION_VIP);
 	if (!packet->icmp_error) {
 		reason = admit(ctx, packet, &way->vip);
 		if (reason != GO_ON)
@@ -92,6 +89,7 @@ static __always_inline enum reason follow_way(struct xdp_md *ctx, const struct p
 	reason = fragment_find(packet, &way->choice, &vip_id);
 	if (reason != GO_ON)
 		return reason;
+	DECISION_FLAG(&way->choice, DECISION_VIP);
 	way->vip = (struct vip){.id = vip_id};
 	way->hash = hash_flow(packet, 0);
 	return GO_ON;
@@ -103,6 +101,13 @@ static __always_inline void remember(const struct packet *packet, const struct w
 	choose_record(packet, &way->vip, &way->choice);
 	if (packet->fragment == FRAGMENT_FIRST)
 		fragment_record(packet, &way->choice, way->vip.id);
+}
+
+/* The way of a packet ends here, for a reason that is counted. */
+static __always_inline int stop(const struct way *way, enum reason reason)
+{
+	explain_way(way, reason);
+	return count_stop(reason);
 }
 
 /* Made twice by the compiler, once for each version, without what the other one needs. */
@@ -119,13 +124,13 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 
 	reason = parse_packet(ctx, &cursor, &packet);
 	if (reason != GO_ON)
-		return count_stop(unparsed(&packet, reason));
+		return stop(&way, unparsed(&packet, reason));
 	blur_packet(&packet);
 
 	reason = packet.fragment == FRAGMENT_LATER ? follow_way(ctx, &packet, &way)
 	                                           : find_way(ctx, &packet, &way);
 	if (reason != GO_ON)
-		return count_stop(reason);
+		return stop(&way, reason);
 	blur_choice(&packet, &way.choice);
 
 	reason = forward_packet(ctx, &packet, way.choice.backend, way.hash);
@@ -133,14 +138,15 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 		reason = too_big_answer(ctx, &packet,
 		                        way.choice.backend->mtu - forward_overhead(way.choice.backend));
 	if (reason != GO_ON)
-		return count_stop(reason);
+		return stop(&way, reason);
 
 	verdict = forward_out(ctx, way.choice.backend);
 	if (verdict == XDP_ABORTED)
-		return count_stop(DROP_INTERNAL);
+		return stop(&way, DROP_INTERNAL);
 
 	remember(&packet, &way);
 	count_sent(&packet, way.vip.id, &way.choice);
+	explain_way(&way, GO_ON);
 	return verdict;
 }
 

@@ -5,6 +5,7 @@
 #define XDPLB_CHOOSE_H
 
 #include "backend.h"
+#include "decision.h"
 #include "flow.h"
 #include "maps.h"
 #include "packet.h"
@@ -20,6 +21,9 @@ struct choice {
 	__u8 lies_in;   /* enum flow_table: where the flow's key is now */
 	__u8 at_risk;   /* an old connection that nothing could place */
 	__u8 new_flow;  /* counts as one */
+#ifdef WITH_DECISION
+	struct decision decision;
+#endif
 };
 
 /* UDP has no SYN to tell a new flow from an old one: it moves with its slot, unless the VIP records all flows. */
@@ -49,6 +53,7 @@ static __always_inline int choose_old(const struct packet *packet, const struct 
 	choice->at_risk = always || !previous;
 	if (previous) {
 		choice->id = SLOT_PREVIOUS(slot);
+		DECISION_NOTE(choice, chosen, CHOSEN_PREVIOUS);
 		/* It may speak but once in the whole move: the record has to last until it does again. */
 		if (!always)
 			choice->record = FLOW_OPEN;
@@ -66,8 +71,11 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 	struct flow *flow = flow_find(packet, &choice->lies_in);
 	int counts = flow_counts(flow);
 
+	if (counts)
+		DECISION_FLAG(choice, DECISION_RECORD);
 	if (counts && !flow_yields(flow, packet, vip->idle_seconds, now)) {
 		choice->id = flow->backend;
+		DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
 		flow_use(flow, choice->lies_in, packet, vip, now);
 		return 1;
 	}
@@ -90,13 +98,17 @@ static __always_inline enum reason choose_for_error(const struct packet *packet,
 
 		if (flow_counts(flow)) {
 			choice->id = flow->backend;
+			DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
+			DECISION_FLAG(choice, DECISION_RECORD);
 			return GO_ON;
 		}
 	}
 	if (vip->scheduler != SCHEDULER_HASH)
 		return PASS_NOT_TCP_UDP;
-	if (packet->protocol == IPPROTO_TCP && choose_previous(vip, slot))
+	if (packet->protocol == IPPROTO_TCP && choose_previous(vip, slot)) {
 		choice->id = SLOT_PREVIOUS(slot);
+		DECISION_NOTE(choice, chosen, CHOSEN_PREVIOUS);
+	}
 	return GO_ON;
 }
 
@@ -119,6 +131,7 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 	if (vip->quic && packet_blur(packet, packet->protocol) == IPPROTO_UDP &&
 	    !packet_blur(packet, packet->icmp_error)) {
 		choice->id = quic_find_backend(ctx, packet, vip);
+		DECISION_NOTE(choice, chosen, CHOSEN_QUIC);
 		return choose_settle(choice) == GO_ON;
 	}
 #endif
@@ -143,6 +156,7 @@ static __always_inline void choose_by_scheduler(const struct packet *packet, con
 	if (vip->scheduler != SCHEDULER_HASH) {
 		choose_blur(packet, choice);
 		choice->id = schedule_flow(vip, table, hash);
+		DECISION_NOTE(choice, chosen, CHOSEN_SCHEDULER);
 	}
 #endif
 }
@@ -164,6 +178,10 @@ static __always_inline enum reason choose_backend(struct xdp_md *ctx, const stru
 	table = slot_table(vip->id);
 	slot = slot_find(table, hash >> 32);
 	choice->id = SLOT_OWNER(slot);
+	DECISION_NOTE(choice, slot_number, (hash >> 32) * TABLE_SIZE >> 32);
+	DECISION_NOTE(choice, slot, slot);
+	DECISION_NOTE(choice, chosen, choice->id ? CHOSEN_OWNER : CHOSEN_NOBODY);
+	DECISION_FLAG(choice, DECISION_SLOT);
 	if (packet->icmp_error) {
 		enum reason reason = choose_for_error(packet, vip, slot, choice);
 
@@ -179,7 +197,7 @@ static __always_inline enum reason choose_backend(struct xdp_md *ctx, const stru
 static __always_inline void choose_record(const struct packet *packet, const struct vip *vip,
                                           const struct choice *choice)
 {
-	if (choice->record == FLOW_NOWHERE)
+	if (choice->record == FLOW_NOWHERE || !CHANGES_MAPS)
 		return;
 	if (choice->replaced != NO_BACKEND)
 		load_remove(vip, choice->replaced);

@@ -3,6 +3,7 @@
 #define XDPLB_COUNTERS_H
 
 #include "choose.h"
+#include "decision.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -12,7 +13,7 @@ static __always_inline int count_stop(enum reason reason)
 	__u32 key = reason;
 	__u64 *packets = reason_stats.lookup(&key);
 
-	if (packets)
+	if (packets && CHANGES_MAPS)
 		*packets += 1;
 	if (reason < DROP_FRAGMENT)
 		return XDP_PASS;
@@ -25,7 +26,7 @@ static __always_inline void count_sent(const struct packet *packet, __u32 vip_id
 	struct backend_counters *backend = backend_stats.lookup(&backend_id);
 	struct vip_counters *vip = vip_stats.lookup(&vip_id);
 
-	if (!backend || !vip)
+	if (!backend || !vip || !CHANGES_MAPS)
 		return;
 	backend->packets += 1;
 	backend->bytes += packet->frame_length;

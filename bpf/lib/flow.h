@@ -7,6 +7,7 @@
 #define XDPLB_FLOW_H
 
 #include "backend.h"
+#include "decision.h"
 #include "load.h"
 #include "maps.h"
 #include "packet.h"
@@ -179,6 +180,8 @@ static __always_inline void flow_use(struct flow *flow, __u8 table, const struct
 {
 	__u32 flags = flow->flags | flow_flags_of(packet);
 
+	if (!CHANGES_MAPS)
+		return;
 	if (flags & FLOW_ENDED && !(flow->flags & FLOW_ENDED))
 		load_remove(vip, flow->backend);
 	/* A RST may be all that a host has to say whose address a flood has borrowed. */

@@ -6,6 +6,7 @@
 
 #include "backend.h"
 #include "choose.h"
+#include "decision.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -36,6 +37,7 @@ static __always_inline enum reason fragment_find(const struct packet *packet, st
 	if (!backend_is_usable(backend) || backend->epoch != first->epoch)
 		return DROP_FRAGMENT;
 	*choice = (struct choice){.backend = backend, .id = first->backend};
+	DECISION_NOTE(choice, chosen, CHOSEN_FRAGMENT);
 	*vip_id = first->vip;
 	return GO_ON;
 }
@@ -52,7 +54,8 @@ static __always_inline void fragment_record(const struct packet *packet, const s
 		.last_seen = bpf_ktime_get_coarse_ns(),
 	};
 
-	fragments.update(&key, &first);
+	if (CHANGES_MAPS)
+		fragments.update(&key, &first);
 }
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef XDPLB_LIMITS_H
 #define XDPLB_LIMITS_H
 
+#include "decision.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -18,11 +19,13 @@ static __always_inline int limits_charge(__u64 *empty_at, __u64 cost, __u64 now)
 		return 1;
 	if (at < now) {
 		at = now;
-		*empty_at = now;
+		if (CHANGES_MAPS)
+			*empty_at = now;
 	}
 	if (at + cost > now + BUCKET_NS)
 		return 0;
-	__sync_fetch_and_add(empty_at, cost);
+	if (CHANGES_MAPS)
+		__sync_fetch_and_add(empty_at, cost);
 	return 1;
 }
 
@@ -47,7 +50,8 @@ static __always_inline int limits_allow_source(const struct packet *packet, cons
 			.flows = packet_is_syn(packet) ? now + guard->source_flow_cost : now,
 		};
 
-		source_buckets.insert(&key, &first);
+		if (CHANGES_MAPS)
+			source_buckets.insert(&key, &first);
 		return 1;
 	}
 	return limits_allow(bucket, guard->source_packet_cost, guard->source_flow_cost, packet, now);

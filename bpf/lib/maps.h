@@ -58,8 +58,7 @@ BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, flows6, MAX_FLOWS, P
  */
 BPF_TABLE_PINNED("lru_hash", struct flow_key, struct flow, probation, MAX_FLOWS / 4, PIN_DIR "/probation");
 #ifdef WITH_IPV6
-BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, probation6, MAX_FLOWS / 4,
-                 PIN_DIR "/probation6");
+BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, probation6, MAX_FLOWS / 4, PIN_DIR "/probation6");
 #endif
 
 /* Fragmented packets under way, of both families. */
@@ -94,5 +93,10 @@ BPF_TABLE_PINNED("percpu_array", __u32, __u64, reason_stats, REASONS, PIN_DIR "/
  * that the loader has pinned is what is used.
  */
 BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/tx_ports", __u32, tx_ports, 64);
+
+#ifdef WITH_EXPLAIN
+/* What was decided on the one packet that a program which explains has just seen. */
+BPF_TABLE_PINNED("array", __u32, struct decision, explain_decision, 1, PIN_DIR "/explain_decision");
+#endif
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "checksum.h"
+#include "decision.h"
 #include "echo.h"
 #include "maps.h"
 #include "packet.h"
@@ -47,7 +48,8 @@ static __always_inline int too_big_is_affordable(void)
 	next = (*bucket > now ? *bucket : now) + ANSWER_COST;
 	if (next > now + ANSWER_AHEAD)
 		return 0;
-	*bucket = next;
+	if (CHANGES_MAPS)
+		*bucket = next;
 	return 1;
 }
 

@@ -1,0 +1,30 @@
+/* What was decided on a packet's way, and how: for programs that say so. Nothing of this is in any other.
+ *
+ * A program compiled WITH_EXPLAIN decides as the one on the NICs does, leaves the decision in a map, and changes nothing
+ * else: whatever writes to a map asks CHANGES_MAPS first, a constant.
+ */
+#ifndef XDPLB_DECISION_H
+#define XDPLB_DECISION_H
+
+#include "maps.h"
+
+#ifdef WITH_EXPLAIN
+#define CHANGES_MAPS 0
+#else
+#define CHANGES_MAPS 1
+#endif
+
+#if defined(WITH_EXPLAIN) || defined(WITH_CAPTURE)
+#define WITH_DECISION
+#endif
+
+/* `choice` notes how it came about, where somebody is to hear of it. */
+#ifdef WITH_DECISION
+#define DECISION_NOTE(choice, member, value) ((choice)->decision.member = (value))
+#define DECISION_FLAG(choice, flag) ((choice)->decision.flags |= (flag))
+#else
+#define DECISION_NOTE(choice, member, value)
+#define DECISION_FLAG(choice, flag)
+#endif
+
+#endif
