@@ -63,7 +63,8 @@ def _change_fragment(chance: random.Random, config: Config, mirror: Mirror, mome
 
 def _change_buckets(chance: random.Random, config: Config, mirror: Mirror, key: FlowKey, moment: int) -> None:
     """Let much, or nothing, have come in for a VIP, and from a source."""
-    limited = [vip.id for vip in config.vips.values() if vip.limits != NO_LIMITS]
+    own = [vip for vip in config.vips.values() if vip.key.address.version == key.source.version]
+    limited = [vip.id for vip in own if vip.limits != NO_LIMITS]
     if limited:
         vip_id = chance.choice(limited)
         ahead = [moment + chance.choice(AHEAD) for _ in range(2)]
