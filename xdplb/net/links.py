@@ -36,7 +36,10 @@ class XdpAttachment:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface. `up` says that it is up and has carrier; `mtu` is in bytes without the Ethernet header."""
+    """An interface. `up` says that it is up and has carrier; `mtu` is in bytes without the Ethernet header.
+
+    `master` is the bond or bridge it is part of, `master_kind` says which; `vlan_of` is the NIC below a VLAN device.
+    """
 
     name: str
     ifindex: int
@@ -46,15 +49,18 @@ class Link:
     ethernet: bool
     xdp: XdpAttachment | None
     driver: str | None
+    master: str | None = None
+    master_kind: str = ""
+    vlan_of: str | None = None
 
 
 def link(name: str) -> Link:
     """Return the interface called `name`. Raises NotFoundError that names those there are."""
     with _requests() as requests:
-        links = {entry.name: entry for entry in requests.links()}
-    found = links.get(name)
+        links = {entry.ifindex: entry for entry in requests.links()}
+    found = next((entry for entry in links.values() if entry.name == name), None)
     if found is None:
-        there = ", ".join(sorted(links.keys() - {"lo"})) or "none but lo"
+        there = ", ".join(sorted({entry.name for entry in links.values()} - {"lo"})) or "none but lo"
         raise NotFoundError(f"there is no interface called {name!r}", hint=f"interfaces here: {there}")
     return Link(
         name=found.name,
@@ -65,6 +71,9 @@ def link(name: str) -> Link:
         ethernet=found.ethernet,
         xdp=XdpAttachment(found.xdp_id, found.xdp_mode or "") if found.xdp_mode else None,
         driver=ethtool.driver(name),
+        master=links[found.master].name if found.master in links else None,
+        master_kind=found.master_kind,
+        vlan_of=_nic_below(found, links),
     )
 
 

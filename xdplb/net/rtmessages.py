@@ -66,7 +66,8 @@ class LinkInfo:
     """An interface: `up` is what was asked, `carrier` what is so; `xdp_id` 0 means no XDP program.
 
     `vlan` is set for a VLAN device: the tag of its frames, and in `lower` the index of the interface they leave by, 0
-    where that is in another namespace.
+    where that is in another namespace. `master` is the index of the bond or bridge it is part of, 0 for none, and
+    `master_kind` says which of them.
     """
 
     ifindex: int
@@ -80,6 +81,8 @@ class LinkInfo:
     xdp_mode: str | None = None
     vlan: VlanTag | None = None
     lower: int = 0
+    master: int = 0
+    master_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +180,21 @@ def parse_link(message: Any) -> LinkInfo:
         xdp_mode=XDP_MODES.get(attached, attached) if attached else None,
         vlan=vlan,
         lower=lower,
+        master=message.get_attr("IFLA_MASTER") or 0,
+        master_kind=_info(message, "IFLA_INFO_SLAVE_KIND") or "",
     )
+
+
+def _info(message: Any, name: str) -> Any:
+    info = message.get_attr("IFLA_LINKINFO")
+    return info.get_attr(name) if info is not None else None
 
 
 def _vlan(message: Any) -> tuple[VlanTag | None, int]:
     """Return the tag of a VLAN device and the interface below it; None and 0 for any other interface."""
-    info = message.get_attr("IFLA_LINKINFO")
-    if info is None or info.get_attr("IFLA_INFO_KIND") != "vlan":
+    if _info(message, "IFLA_INFO_KIND") != "vlan":
         return None, 0
-    data = info.get_attr("IFLA_INFO_DATA")
+    data = _info(message, "IFLA_INFO_DATA")
     tag = VlanTag(data.get_attr("IFLA_VLAN_ID"), data.get_attr("IFLA_VLAN_PROTOCOL"))
     is_here = message.get_attr("IFLA_LINK_NETNSID") is None
     return tag, (message.get_attr("IFLA_LINK") or 0) if is_here else 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,27 @@ def test_offloads_are_judged(flags: int, levels: list[Level]):
     assert [found.level for found in nic.offloads("eth0", flags)] == levels
 
 
+def test_tags_that_the_nic_takes_off_are_missed_where_there_are_vlan_devices():
+    (found,) = nic.offloads("eth0", 1 << 8, ["eth0.7", "eth0.8"])
+    assert (found.level, found.fix) == (Level.WARN, "ethtool -K eth0 rxvlan off")
+    assert "eth0.7, eth0.8" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("where", "level", "fix"),
+    [
+        ({"vlan_of": "eth1"}, Level.FAIL, "xdplb up eth1"),
+        ({"master": "bond0", "master_kind": "bond"}, Level.FAIL, "xdplb up bond0"),
+        ({"master": "br0", "master_kind": "bridge"}, Level.WARN, "outside of br0"),
+    ],
+)
+def test_a_nic_that_routes_do_not_leave_by_is_told(where: dict[str, Any], level: Level, fix: str):
+    (found,) = nic.place(dataclasses.replace(interface("ixgbe"), **where))
+    assert found.level is level
+    assert fix in found.fix
+    assert list(nic.place(interface("ixgbe"))) == []
+
+
 def test_a_nic_that_is_not_there_is_a_failure(tmp_path: Path):
     (found,) = nic.examine_nic("nosuch0", tmp_path)
     assert found.level is Level.FAIL
@@ -165,7 +188,7 @@ def test_a_nic_that_is_not_there_is_a_failure(tmp_path: Path):
 
 @pytest.mark.parametrize(("mtu", "level"), [(1500, Level.WARN), (1519, Level.WARN), (1520, Level.OK), (9000, Level.OK)])
 def test_the_mtu_is_judged_for_ipip(mtu: int, level: Level):
-    assert running.ipip_room("eth0", mtu).level is level
+    assert running.tunnel_room("eth0", mtu, 20).level is level
 
 
 def backend(address: str, mac: str | None, *, forward: str = "dr", reason: str = "") -> dict[str, object]:
@@ -192,3 +215,12 @@ def test_the_mtu_matters_only_where_packets_are_encapsulated():
     tunnelled = list(running.examine_backends("v", [backend("10.0.0.1", reached, forward="ipip")]))
     assert ["MTU" in found.check for found in plain] == [False]
     assert ["MTU" in found.check for found in tunnelled] == [False, True]
+
+
+def test_the_longest_outer_headers_are_what_the_mtu_must_have_room_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(running, "link", lambda name: dataclasses.replace(interface("ixgbe"), name=name))
+    reached = "02:00:00:00:00:01"
+    wrapped = [backend("10.0.0.1", reached, forward="ipip"), backend("2001:db8::1", reached, forward="gue")]
+    *_, found = running.examine_backends("v", wrapped)
+    assert "1452 bytes" in found.detail
+    assert "mtu 1548" in found.fix

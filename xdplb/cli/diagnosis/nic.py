@@ -6,13 +6,13 @@ import array
 import fcntl
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xdplb.dataplane.libbpf import obj_get, program_by_id, program_info
 from xdplb.dataplane.pins import PROGRAM
 from xdplb.model.errors import NotFoundError
-from xdplb.net.links import Link, link
+from xdplb.net.links import Link, link, vlan_devices
 
 from .finding import Finding, fail, ok, warn
 
@@ -46,9 +46,32 @@ def examine_nic(name: str, pin_dir: Path) -> Iterator[Finding]:
         yield ok(name, f"up, MTU {found.mtu}, driver {found.driver or 'unknown'}")
     else:
         yield fail(name, "it is down or has no carrier", f"ip link set {name} up, and look at the cable")
+    yield from place(found)
     yield native_xdp(found)
     yield other_program(found, pin_dir)
-    yield from offloads(name, _flags(name))
+    yield from offloads(name, _flags(name), vlan_devices([name]))
+
+
+def place(nic: Link) -> Iterator[Finding]:
+    """Judge whether routes leave by the NIC itself: else backends are found behind another, and not sent to."""
+    if nic.vlan_of is not None:
+        yield fail(
+            f"{nic.name} is a VLAN device",
+            f"backends of this VLAN are reached by {nic.vlan_of}, with its tag",
+            f"balance on the NIC below it, which takes the frames of all its VLANs: xdplb up {nic.vlan_of}",
+        )
+    elif nic.master_kind == "bond":
+        yield fail(
+            f"{nic.name} is part of a bond",
+            f"routes leave by {nic.master}",
+            f"balance on the bond, whose NICs all run the program then: xdplb up {nic.master}",
+        )
+    elif nic.master is not None:
+        yield warn(
+            f"{nic.name} is part of {nic.master}",
+            f"where routes leave by {nic.master}, which is no NIC, their backends are not sent to",
+            f"have the addresses and routes on {nic.name}, outside of {nic.master}",
+        )
 
 
 def native_xdp(nic: Link) -> Finding:
@@ -102,15 +125,21 @@ def _program_names(program_id: int, pin_dir: Path) -> tuple[int | None, str]:
     return ours, name
 
 
-def offloads(name: str, flags: int) -> Iterator[Finding]:
-    """Judge the offloads that do not go with XDP; `flags` are those of ETHTOOL_GFLAGS."""
+def offloads(name: str, flags: int, vlans: Sequence[str] = ()) -> Iterator[Finding]:
+    """Judge the offloads that do not go with XDP; `flags` are those of ETHTOOL_GFLAGS, `vlans` its VLAN devices."""
     if flags & _FLAG_LRO:
         yield warn(
             f"{name} LRO",
             "on: received packets are merged, which native XDP does not go with",
             f"ethtool -K {name} lro off",
         )
-    if flags & _FLAG_RX_VLAN:
+    if flags & _FLAG_RX_VLAN and vlans:
+        yield warn(
+            f"{name} rx-vlan-offload",
+            f"on: XDP does not see the tags of frames for {', '.join(vlans)}, and sends them on without",
+            f"ethtool -K {name} rxvlan off",
+        )
+    elif flags & _FLAG_RX_VLAN:
         yield ok(f"{name} rx-vlan-offload", "on: of tagged frames XDP does not see the tag; matters on trunks only")
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 
-from xdplb.cli.client import Client
+from xdplb.cli.client import Client, vip_path
 from xdplb.cli.failures import DaemonDownError
+from xdplb.cli.vip import vip_text
 from xdplb.model.errors import XdplbError
 from xdplb.net.links import link
 
 from .finding import Finding, Level, fail, ok, warn
 
-__all__ = ["attached_interfaces", "examine_backends", "examine_daemon", "ipip_room"]
+__all__ = ["attached_interfaces", "examine_backends", "examine_daemon", "tunnel_room"]
 
-IPIP_BYTES = 20
+OUTER_BYTES = {4: 20, 6: 40}
+UDP_BYTES = 8
 FULL_SIZE = 1500
 
 
@@ -33,9 +36,8 @@ def examine_daemon(client: Client) -> Iterator[Finding]:
     for reason in status["not_ready"]:
         yield fail("daemon", reason, "xdplb status, and its log, say more")
     for vip in status["vips"]:
-        key = f"{vip['address']}:{vip['port']}"
-        backends = client.get(f"/v1/vips/{key}:{vip['protocol']}/backends").json()["backends"]
-        yield from examine_backends(f"{key}/{vip['protocol']}", backends)
+        key = vip_text(vip)
+        yield from examine_backends(key, client.get(vip_path(key, "backends")).json()["backends"])
 
 
 def attached_interfaces(client: Client) -> list[str]:
@@ -47,7 +49,7 @@ def attached_interfaces(client: Client) -> list[str]:
 
 
 def examine_backends(vip: str, backends: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Yield a finding for each backend whose next hop is unknown, and for each NIC too small for IPIP."""
+    """Yield a finding for each backend whose next hop is unknown, and for each NIC too small for what is wrapped."""
     unknown = [backend for backend in backends if backend["status"]["mac"] is None]
     for backend in unknown:
         yield fail(
@@ -57,19 +59,31 @@ def examine_backends(vip: str, backends: list[dict[str, Any]]) -> Iterator[Findi
         )
     if backends and not unknown:
         yield ok(f"backends of {vip}", f"the next hops of all {len(backends)} are known")
-    tunnelled = {backend["status"]["interface"] for backend in backends if backend["forward"] == "ipip"} - {None}
-    for interface in sorted(tunnelled):
-        yield ipip_room(interface, link(interface).mtu)
+    longest: dict[str, int] = {}
+    for backend in backends:
+        interface, overhead = backend["status"]["interface"], _overhead(backend)
+        if interface is not None and overhead:
+            longest[interface] = max(overhead, longest.get(interface, 0))
+    for interface, overhead in sorted(longest.items()):
+        yield tunnel_room(interface, link(interface).mtu, overhead)
 
 
-def ipip_room(interface: str, mtu: int) -> Finding:
-    """Judge whether a full-size packet of a client fits a NIC once the outer header is on it."""
-    check = f"{interface} MTU for IPIP"
-    if mtu >= FULL_SIZE + IPIP_BYTES:
-        return ok(check, f"{mtu}: full-size packets fit with their outer header")
+def _overhead(backend: dict[str, Any]) -> int:
+    """Return how many bytes longer packets for a backend are on their way to it."""
+    if backend["forward"] == "dr":
+        return 0
+    outer = OUTER_BYTES[ip_address(backend["address"]).version]
+    return outer + UDP_BYTES if backend["forward"] == "gue" else outer
+
+
+def tunnel_room(interface: str, mtu: int, overhead: int) -> Finding:
+    """Judge whether a full-size packet of a client fits a NIC once it is wrapped, which takes `overhead` bytes."""
+    check = f"{interface} MTU for tunnels"
+    if mtu >= FULL_SIZE + overhead:
+        return ok(check, f"{mtu}: full-size packets fit with their outer headers")
     return warn(
         check,
-        f"{mtu}: packets over {mtu - IPIP_BYTES} bytes do not fit with their outer header and are dropped (too_big)",
-        f"ip link set {interface} mtu {FULL_SIZE + IPIP_BYTES} and the same on the way to the backends, or have the "
-        f"backends ask clients for less: ip route change default via GATEWAY advmss {mtu - IPIP_BYTES - 40}",
+        f"{mtu}: packets over {mtu - overhead} bytes do not fit with their outer headers; senders are told so, by ICMP",
+        f"ip link set {interface} mtu {FULL_SIZE + overhead} and the same on the way to the backends, or have the "
+        "backends ask clients for less: xdplb backend-host setup does",
     )
