@@ -1,0 +1,134 @@
+"""Rate limits: what comes within a second passes, what is over is dropped, and nobody else loses anything by it.
+
+A limit of 2 lets the third packet pass half a second after the first: longer than a slow host takes for three.
+"""
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_address
+
+import numpy as np
+import pytest
+
+from tests.bpf import icmp_packets, packets
+from tests.bpf.balancer import IDLE_SECONDS, VIP6_IDS, VIP_IDS, Balancer, backend, slot
+from xdplb.dataplane import layout
+from xdplb.dataplane.libbpf import XDP_DROP, XDP_TX
+from xdplb.dataplane.plane import VipEntry
+from xdplb.model.vip import NO_LIMITS, Protocol, RateLimits, VipKey
+
+pytestmark = pytest.mark.root
+
+OWNER = 1
+IDS = {4: VIP_IDS[Protocol.TCP], 6: VIP6_IDS[Protocol.TCP]}
+ADDRESSES = {4: (packets.VIP, packets.CLIENT, "192.0.2.8"), 6: (packets.VIP6, packets.CLIENT6, "2001:db8:c::8")}
+LIMIT = 2
+VERSIONS = pytest.mark.parametrize("version", [4, 6])
+
+
+def set_up(balancer: Balancer, limits: RateLimits, *, limits6: RateLimits | None = None) -> None:
+    """Limit the TCP VIPs of both families, with all buckets empty."""
+    maps = balancer.plane.maps
+    assert maps.source_buckets is not None
+    maps.source_buckets.delete_batch(maps.source_buckets.read_all()[0])
+    maps.vip_buckets.update_batch(np.array(list(IDS.values()), np.uint32), np.zeros(len(IDS), layout.BUCKET))
+    balancer.set_up(slot(OWNER), [backend(OWNER)])
+    balancer.plane.write_vips(
+        [
+            VipEntry(
+                IDS[version],
+                VipKey(ip_address(vip), packets.VIP_PORT, Protocol.TCP),
+                track_always=False,
+                hash_source=False,
+                idle_seconds=IDLE_SECONDS,
+                limits=limits if version == 4 or limits6 is None else limits6,
+            )
+            for version, (vip, _, _) in ADDRESSES.items()
+        ]
+    )
+
+
+def send(balancer: Balancer, version: int, flags: str = "A", *, other: bool = False) -> str:
+    """Return `sent`, or the reason why a segment from one source, or from another one, was dropped."""
+    vip, *sources = ADDRESSES[version]
+    layer = icmp_packets.internet_layer(version, src=sources[other], dst=vip)
+    transport = icmp_packets.transport_layer("tcp", packets.CLIENT_PORT, packets.VIP_PORT)
+    transport.flags = flags
+    before = balancer.plane.counters().reasons
+    result = balancer.send(packets.in_frame(layer / transport))
+    after = balancer.plane.counters().reasons
+    reasons = [reason for reason, count in after.items() if count > before[reason]]
+    assert (result.verdict, len(reasons)) in {(XDP_TX, 0), (XDP_DROP, 1)}
+    return reasons[0] if reasons else "sent"
+
+
+@VERSIONS
+def test_a_source_over_its_limit_takes_nothing_from_another(balancer: Balancer, version: int) -> None:
+    set_up(balancer, RateLimits(source_packets=LIMIT))
+    assert [send(balancer, version) for _ in range(4)] == ["sent"] * 2 + ["drop_source_rate"] * 2
+    assert send(balancer, version, other=True) == "sent"
+    assert send(balancer, 10 - version) == "sent"
+
+
+@VERSIONS
+def test_a_vip_over_its_limit_drops_whoever_comes(balancer: Balancer, version: int) -> None:
+    set_up(balancer, RateLimits(packets=LIMIT))
+    assert [send(balancer, version), send(balancer, version, other=True)] == ["sent"] * 2
+    assert [send(balancer, version), send(balancer, version, other=True)] == ["drop_vip_rate"] * 2
+    assert send(balancer, 10 - version) == "sent"
+
+
+def test_limits_of_new_flows_are_of_syns(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(source_new_flows=LIMIT))
+    assert [send(balancer, 4, "S") for _ in range(3)] == ["sent", "sent", "drop_source_rate"]
+    assert [send(balancer, 4, flags) for flags in ("A", "SA", "PA", "F")] == ["sent"] * 4
+    assert send(balancer, 4, "S", other=True) == "sent"
+    set_up(balancer, RateLimits(new_flows=LIMIT))
+    assert [send(balancer, 4, "S", other=other) for other in (False, True, False)] == ["sent", "sent", "drop_vip_rate"]
+    assert send(balancer, 4) == "sent"
+
+
+def test_what_a_source_is_refused_costs_the_vip_nothing(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(source_packets=1, packets=LIMIT))
+    assert [send(balancer, 4) for _ in range(5)] == ["sent"] + ["drop_source_rate"] * 4
+    assert [send(balancer, 4, other=True) for _ in range(2)] == ["sent", "drop_source_rate"]
+
+
+def test_what_the_vip_refuses_is_charged_to_the_source(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(source_packets=LIMIT, packets=1))
+    assert [send(balancer, 4) for _ in range(3)] == ["sent", "drop_vip_rate", "drop_source_rate"]
+
+
+def test_a_syn_over_the_limit_of_new_flows_is_charged_as_a_packet(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(source_packets=LIMIT, source_new_flows=1))
+    assert [send(balancer, 4, flags) for flags in "SSA"] == ["sent"] + ["drop_source_rate"] * 2
+
+
+def test_time_empties_a_bucket(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(packets=LIMIT))
+    buckets = balancer.plane.maps.vip_buckets
+    value = np.zeros(1, layout.BUCKET)
+    for behind, passing in ((0.1, 2), (0.7, 2), (-0.7, 0), (-0.3, 1)):
+        value["packets"] = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - int(behind * 1e9)
+        buckets.update(IDS[4], value)
+        assert [send(balancer, 4) for _ in range(3)] == ["sent"] * passing + ["drop_vip_rate"] * (3 - passing)
+
+
+def test_a_vip_without_limits_of_sources_keeps_no_buckets_of_them(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(packets=1000))
+    buckets = balancer.plane.maps.source_buckets
+    assert buckets is not None
+    assert send(balancer, 4) == "sent"
+    assert len(buckets.read_all()[0]) == 0
+
+
+def test_a_limit_of_one_vip_is_none_of_another(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(source_packets=1), limits6=NO_LIMITS)
+    assert [send(balancer, 6) for _ in range(5)] == ["sent"] * 5
+    assert [send(balancer, 4) for _ in range(2)] == ["sent", "drop_source_rate"]
+
+
+def test_the_highest_limit_lets_all_pass(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(1_000_000_000, 1_000_000_000, 1_000_000_000, 1_000_000_000))
+    assert [send(balancer, 4, "S") for _ in range(20)] == ["sent"] * 20
