@@ -51,6 +51,11 @@ def test_what_once_differed_agrees(kernels: Kernels, run: Run) -> None:
     compare(kernels(run.profile), run)
 
 
+@pytest.mark.parametrize("profile", ["everything", "nothing"])
+def test_what_is_explained_is_what_the_model_says(kernels: Kernels, profile: str) -> None:
+    compare(kernels(profile), Run(profile, 1000, 3000), explained=0.1)
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_agrees_with_the_reference(kernels: Kernels, profile: str) -> None:
     reached = set()

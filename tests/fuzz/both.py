@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz.clock import now
+from tests.fuzz.explaining import disagreements
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
@@ -42,6 +43,17 @@ class Both:
         if came_out != (outcome.verdict, outcome.frame):
             raise Difference(tell_outcome(outcome, *came_out, self.mirror.new_reasons()))
         self.state.apply(outcome.changes, self._kernel.cpu)
+
+    def explain(self, frame: bytes) -> None:
+        """Ask the program that explains about a frame; Difference where it does not say what the model says.
+
+        It changes nothing: what it might is seen when the maps are compared.
+        """
+        before = now()
+        decision = self._kernel.plane.explain(frame, INGRESS)
+        told = [disagreements(decision, self._process(frame, at)) for at in (before, now())]
+        if all(told):
+            raise Difference(f"explained otherwise (model, program): {told[0]}")
 
     def compare_state(self) -> None:
         """Look at all maps; Difference where one does not hold what the model's state says."""

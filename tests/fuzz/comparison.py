@@ -32,10 +32,11 @@ class Run:
     packets: int
 
 
-def compare(kernel: Kernel, run: Run, *, closely: bool = False) -> State:
+def compare(kernel: Kernel, run: Run, *, closely: bool = False, explained: float = 0.0) -> State:
     """Send the packets of a run through both; raise Difference, or return the model's state in the end.
 
-    `closely` looks at all maps after each packet, to find the one that is behind a difference.
+    `closely` looks at all maps after each packet, to find the one that is behind a difference. Of the packets, the part
+    `explained`, 0 to 1, is explained before it is sent.
     """
     chance = random.Random(run.seed)
     config = random_config(chance, kernel.features)
@@ -48,6 +49,8 @@ def compare(kernel: Kernel, run: Run, *, closely: bool = False) -> State:
             disturb(chance, config, both.mirror, frames.recent, now())
         frame = frames.make()
         try:
+            if explained and number % round(1 / explained) == 0:
+                both.explain(frame)
             both.send(frame)
             if number % batch == batch - 1 or number == run.packets - 1:
                 both.compare_state()

@@ -27,15 +27,23 @@ def choose(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choi
         return Choice(named, Placement.QUIC)
     slot = _look_at_slot(journey, vip, hashed)
     if not is_looked_up(vip, slot, packet):
-        return Choice(slot.owner, Placement.OWNER, is_new_flow=packet.is_syn)
+        return Choice(*_owner_of(slot), is_new_flow=packet.is_syn)
     found = find(journey.state, packet.flow)
     if found is None or not counts(journey, found):
         return _choose_unrecorded(journey, packet, vip, hashed, slot=slot, found=found)
     if begins_anew(found.flow, packet, vip.idle_seconds, journey.now):
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
-        return Choice(backend_id, placement, found, found.flow, FlowTable.PROBATION, is_new_flow=True)
+        return Choice(
+            backend_id,
+            placement,
+            found,
+            has_record=True,
+            replaced=found.flow,
+            record_in=FlowTable.PROBATION,
+            is_new_flow=True,
+        )
     use(journey, found, packet, vip)
-    return Choice(found.flow.backend, Placement.RECORD, found, is_new_flow=packet.is_syn)
+    return Choice(found.flow.backend, Placement.RECORD, found, has_record=True, is_new_flow=packet.is_syn)
 
 
 def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
@@ -44,12 +52,12 @@ def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: in
     if is_looked_up(vip, slot, packet):
         found = find(journey.state, packet.flow)
         if found is not None and counts(journey, found):
-            return Choice(found.flow.backend, Placement.RECORD, found)
+            return Choice(found.flow.backend, Placement.RECORD, found, has_record=True)
     if vip.scheduler not in HASHING:
         raise Stop(Reason.PASS_NOT_TCP_UDP)
     if _belongs_to_previous(journey, packet, slot):
         return Choice(slot.previous, Placement.PREVIOUS)
-    return Choice(slot.owner, Placement.OWNER)
+    return Choice(*_owner_of(slot))
 
 
 def sendable(journey: Journey, choice: Choice) -> BackendEntry:
@@ -102,8 +110,12 @@ def _choose_unrecorded(
 
 def _choose_for_new_flow(journey: Journey, vip: VipEntry, slot: Slot, hashed: int) -> tuple[int, Placement]:
     if vip.scheduler in HASHING:
-        return slot.owner, Placement.OWNER
+        return _owner_of(slot)
     return schedule(journey, vip, hashed), Placement.SCHEDULER
+
+
+def _owner_of(slot: Slot) -> tuple[int, Placement]:
+    return slot.owner, Placement.NOBODY if slot.owner == NO_BACKEND else Placement.OWNER
 
 
 def _belongs_to_previous(journey: Journey, packet: Packet, slot: Slot) -> bool:

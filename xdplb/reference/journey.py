@@ -16,6 +16,7 @@ __all__ = ["Choice", "Journey", "Placement"]
 class Placement(StrEnum):
     """What named the backend."""
 
+    NOBODY = "nobody"  # nothing did, or the slot has no owner
     OWNER = "owner"  # the slot's owner
     PREVIOUS = "previous"  # its previous owner: an old connection of a moving slot
     RECORD = "record"  # the flow's record
@@ -28,14 +29,15 @@ class Placement(StrEnum):
 class Choice:
     """The backend chosen, 0 for nobody, and what follows once the packet is sent on.
 
-    `found` is the flow's record, also one that did not count; `replaced` the same where it did and gives way to a new
-    flow. `record_in` is where a new record is written if there was none, None where none is. `at_risk`: an old
-    connection that nothing could place.
+    `found` is the flow's record, `has_record` whether it counts; `replaced` is the same where it does and gives way to
+    a new flow. `record_in` is where a new record is written if there was none, None where none is written. `at_risk`:
+    an old connection that nothing could place.
     """
 
     backend_id: int
     placement: Placement
     found: Found | None = None
+    has_record: bool = False
     replaced: Flow | None = None
     record_in: FlowTable | None = None
     is_new_flow: bool = False

@@ -35,8 +35,9 @@ class Outcome:
     """What becomes of a packet, why, and what it changes.
 
     `ifindex` is the NIC it leaves by, None where it does not leave. `reason` is None where it was sent on. The rest is
-    what was decided before it was sent or stopped, None where it did not come that far; `record` is the flow's record
-    as it was found.
+    what was decided before it was sent or stopped, None or False where it did not come that far. `slot` is the slot's
+    number, `owner` and `previous` are ids, 0 for nobody. `record` is the flow's record as it was found, `has_record`
+    whether it counted.
     """
 
     verdict: Verdict
@@ -45,11 +46,16 @@ class Outcome:
     reason: Reason | None
     vip_id: int | None
     backend_id: int | None
-    placement: Placement | None
+    placement: Placement
     hash: int | None
     slot: int | None
     slot_state: SlotState | None
+    owner: int | None
+    previous: int | None
     record: Found | None
+    has_record: bool
+    is_new_flow: bool
+    is_at_risk: bool
     changes: Changes
 
 
@@ -157,11 +163,16 @@ def _outcome(journey: Journey, verdict: Verdict, frame: bytes, ifindex: int | No
         ifindex=ifindex,
         reason=reason,
         vip_id=journey.vip_id,
-        backend_id=choice.backend_id if choice else None,
-        placement=choice.placement if choice else None,
+        backend_id=(choice.backend_id or None) if choice else None,
+        placement=choice.placement if choice else Placement.NOBODY,
         hash=journey.hash,
         slot=journey.slot_number,
         slot_state=slot.state if slot else None,
+        owner=slot.owner if slot else None,
+        previous=slot.previous if slot else None,
         record=choice.found if choice else None,
+        has_record=choice is not None and choice.has_record,
+        is_new_flow=choice is not None and choice.is_new_flow,
+        is_at_risk=choice is not None and choice.at_risk,
         changes=journey.changes,
     )
