@@ -11,7 +11,7 @@ from tests.fixtures.fixture import Fixture
 from tests.fixtures.page import PAGE, render
 from tests.fixtures.state import flow_of, state_before
 from tests.fixtures.table import FIXTURES
-from tests.fuzz.kernel import INGRESS
+from tests.fuzz.profiles import INGRESS
 from xdplb.dataplane.reasons import REASONS
 from xdplb.reference.flows import find
 from xdplb.reference.process import HEADROOM, Reference
