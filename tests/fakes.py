@@ -53,8 +53,7 @@ class FakeNextHops:
     def carry_vlans(self, *nics: str) -> None:
         """Let VLAN devices stand on these NICs."""
         self.with_vlans = frozenset(nics)
-        if self._on_change is not None:
-            self._on_change(frozenset())
+        self._tell()
 
     def lookup(self, address: IPAddress) -> Resolution:
         return self._answers.get(address) or Resolution(next_hop(address))
@@ -63,12 +62,17 @@ class FakeNextHops:
         """Make `address` resolve to this from now on (None: on the segment), and tell whoever listens."""
         key = ip_address(address)
         self._answers[key] = resolution or Resolution(next_hop(key))
-        if self._on_change is not None:
-            self._on_change(frozenset({key}))
+        self._tell(key)
 
-    def lose(self, address: str) -> None:
-        """Make `address` unresolvable."""
-        self.set(address, Resolution(None, f"{address} does not answer ARP on eth0"))
+    def lose(self, *addresses: str) -> None:
+        """Make these unresolvable, all at once."""
+        keys = [ip_address(address) for address in addresses]
+        self._answers |= {key: Resolution(None, f"{key} does not answer ARP on eth0") for key in keys}
+        self._tell(*keys)
+
+    def _tell(self, *keys: IPAddress) -> None:
+        if self._on_change is not None:
+            self._on_change(frozenset(keys))
 
 
 class FakeHealth:

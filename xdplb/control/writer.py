@@ -26,7 +26,7 @@ from xdplb.control.records import KnownHealth, State
 from xdplb.control.store import Store
 from xdplb.control.threads import Worker
 from xdplb.control.views import DryRun
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
@@ -160,7 +160,7 @@ class Writer:
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         """Plan anew soon, since the network has changed: these next hops, or, without any, the VLANs on our NICs."""
-        for address in sorted(addresses):
+        for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
             said = f"reason={resolution.reason!r}" if hop is None else f"interface={hop.interface}"

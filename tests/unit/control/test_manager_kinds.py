@@ -98,6 +98,16 @@ def test_more_tags_than_can_be_written_keep_a_backend_out_with_a_reason(tmp_path
     run(tmp_path, scenario)
 
 
+def test_next_hops_of_both_families_may_change_at_once(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, vip=WEB6)
+        await manager.create_backend("web6", Backend(ip_address("2001:db8:1::1")))
+        world.hops.lose("10.0.0.1", "2001:db8:1::1")
+        await until(lambda: all("does not answer" in view.reason for view in manager.backends("web6")))
+
+    run(tmp_path, scenario)
+
+
 # --- schedulers -------------------------------------------------------------------------------------------------------
 
 
