@@ -14,7 +14,7 @@
 #include "lib/vip.h"
 #include "lib/way.h"
 
-/* However the packet was parsed, and the way found: the rest is the same for the verifier. */
+/* However the packet was parsed: the rest is the same for the verifier. */
 static __always_inline void blur_packet(struct packet *packet)
 {
 	packet->protocol = packet_blur(packet, packet->protocol);
@@ -27,15 +27,6 @@ static __always_inline void blur_packet(struct packet *packet)
 #ifdef WITH_VLAN
 	packet->ethernet = packet_blur(packet, packet->ethernet) & VLAN_ETHERNET_BITS;
 #endif
-}
-
-static __always_inline void blur_choice(const struct packet *packet, struct choice *choice)
-{
-	choice->replaced = packet_blur(packet, choice->replaced);
-	choice->record = packet_blur(packet, choice->record);
-	choice->lies_in = packet_blur(packet, choice->lies_in);
-	choice->at_risk = packet_blur(packet, choice->at_risk);
-	choice->new_flow = packet_blur(packet, choice->new_flow);
 }
 
 /* Packets for addresses without VIPs are not ours to drop. */
@@ -131,7 +122,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 	                                           : find_way(ctx, &packet, &way);
 	if (reason != GO_ON)
 		return stop(&way, reason);
-	blur_choice(&packet, &way.choice);
+	choose_blur(&packet, &way.choice);
 
 	reason = forward_packet(ctx, &packet, way.choice.backend, way.hash);
 	if (reason == DROP_TOO_BIG)
