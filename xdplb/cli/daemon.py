@@ -16,7 +16,7 @@ from xdplb.control.eligibility import Observed
 from xdplb.control.features import features_needed
 from xdplb.control.manager import Manager
 from xdplb.control.store import Store
-from xdplb.dataplane.features import Features
+from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.plane import Attachment, Capacity, DataPlane
 from xdplb.model.address import IPNetwork
 from xdplb.net.next_hops import NextHops, NextHopSource
@@ -50,7 +50,10 @@ class DaemonOptions:
 
 def _load(options: DaemonOptions, features: Features) -> DataPlane:
     from xdplb.dataplane.loader import LoadOptions, load
+    from xdplb.net.links import vlan_devices
 
+    if vlan_devices(options.interfaces):
+        features |= {Feature.VLAN}
     return load(
         LoadOptions(
             interfaces=options.interfaces,

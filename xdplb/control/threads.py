@@ -1,13 +1,13 @@
-"""Where blocking work runs: one thread each for the file, the maps and the flow table."""
+"""Where blocking work runs, one thread each for the file, the maps and the flows, and work that is not broken off."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["Worker"]
+__all__ = ["Unbroken", "Worker"]
 
 T = TypeVar("T")
 
@@ -25,3 +25,26 @@ class Worker:
     async def stop(self) -> None:
         """Return when all work is done; nothing is taken on any more."""
         await asyncio.to_thread(self._pool.shutdown)
+
+
+class Unbroken:
+    """Work that goes on to its end when whoever asked for it is cancelled."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` in a task of its own and return what it returns."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def all_done(self) -> None:
+        """Return when nothing runs any more."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # marks it as seen: the caller may be gone

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from xdplb.control.applier import Applier
 from xdplb.control.checks import CheckTarget, HealthSource
@@ -24,7 +24,7 @@ from xdplb.control.knowledge import added, check_targets, health_after, health_a
 from xdplb.control.observe import addresses_of, observe
 from xdplb.control.records import KnownHealth, State
 from xdplb.control.store import Store
-from xdplb.control.threads import Worker
+from xdplb.control.threads import Unbroken, Worker
 from xdplb.control.views import DryRun
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health
@@ -82,7 +82,7 @@ class Writer:
         self._disturbed, self._applied = asyncio.Event(), asyncio.Event()
         self._dirty = Dirty()
         self._unsaved: set[int] = set()
-        self._running: set[asyncio.Task[Any]] = set()
+        self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
         self._index = Index(State())
         self._targets: Mapping[int, CheckTarget] = {}
@@ -99,7 +99,7 @@ class Writer:
 
     async def close(self) -> None:
         """Return when all that was begun is done, and let go of the store."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._to_the_end.all_done()
         if self._unsaved:
             with contextlib.suppress(XdplbError):
                 await self._save_health()
@@ -295,15 +295,3 @@ class Writer:
             self.applier.attachments,
             self._tunnel_sources,
         )
-
-    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in a task of its own, which goes on when the caller is cancelled."""
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # marks it as seen: the caller may be gone

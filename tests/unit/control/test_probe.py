@@ -23,14 +23,14 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[int]:
+async def serving(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[int]:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await handler(reader, writer)
         finally:
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, host, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -179,3 +179,15 @@ def test_answers_before_the_answer_that_never_end_are_a_failure_and_hold_nothing
         assert time.monotonic() - began < 3.0
         thread.join()
     assert (outcome.passed, outcome.reason) == (False, "no answer in the first 64 KiB")
+
+
+def test_a_backend_of_ipv6_is_asked_by_its_address_in_brackets() -> None:
+    heard: list[bytes] = []
+
+    async def scenario() -> None:
+        async with serving(answering(b"HTTP/1.1 200 OK\r\n\r\n", heard), "::1") as port:
+            outcome = await probe(HTTP, "::1", port)
+            assert outcome.passed, outcome.reason
+            assert f"Host: [::1]:{port}\r\n".encode() in heard[0]
+
+    asyncio.run(scenario())
