@@ -15,6 +15,7 @@ pytestmark = pytest.mark.root
 ELSEWHERE = "203.0.113.11"
 TCP_FRAME = packets.tcp("PA")
 UDP_FRAME = packets.udp()
+ELSEWHERE_FRAME = packets.tcp("PA", destination=ELSEWHERE)
 ETHERNET, IP_HEADER = 14, 20
 
 
@@ -28,11 +29,9 @@ class Row:
 
 
 ROWS = [
-    Row("ARP", packets.arp(), "pass_not_ipv4"),
-    Row("IPv6", packets.ipv6(), "pass_not_ipv4"),
-    Row("a VLAN tag", packets.vlan(), "pass_not_ipv4"),
-    Row("nothing but an Ethernet header of another type", packets.arp()[:ETHERNET], "pass_not_ipv4"),
-    Row("ping", packets.icmp(), "pass_not_tcp_udp"),
+    Row("ARP", packets.arp(), "pass_not_ip"),
+    Row("nothing but an Ethernet header of another type", packets.arp()[:ETHERNET], "pass_not_ip"),
+    Row("ping of another address", packets.icmp(ELSEWHERE), "pass_not_tcp_udp"),
     Row("SCTP", packets.other_protocol(132), "pass_not_tcp_udp"),
     Row("IPIP", packets.other_protocol(4), "pass_not_tcp_udp"),
     Row("another address", packets.tcp("S", destination=ELSEWHERE), "pass_no_vip"),
@@ -42,24 +41,22 @@ ROWS = [
     Row("the VIP as the source", packets.tcp("S", source=packets.VIP, destination=ELSEWHERE), "pass_no_vip"),
     Row("broadcast", packets.udp(destination="255.255.255.255"), "pass_no_vip"),
     Row("no address", packets.udp(destination="0.0.0.0", port=0), "pass_no_vip"),
-    *(
-        Row(f"fragment {number} for a VIP", frame, "drop_fragment")
-        for number, frame in enumerate(packets.fragments(), start=1)
-    ),
-    *(
-        Row(f"fragment {number} for another address", frame, "pass_fragment")
-        for number, frame in enumerate(packets.fragments(ELSEWHERE), start=1)
-    ),
+    Row("a later fragment before the first one", packets.fragments()[1], "drop_fragment"),
+    Row("the first fragment for another address", packets.fragments(ELSEWHERE)[0], "pass_no_vip"),
+    Row("a later fragment for another address", packets.fragments(ELSEWHERE)[1], "pass_fragment"),
     Row("a fragment for no address", packets.fragments("0.0.0.0")[1], "pass_fragment"),
     Row("Ethernet alone", TCP_FRAME[:ETHERNET], "pass_malformed"),
     Row("an IP header cut short", TCP_FRAME[: ETHERNET + IP_HEADER - 1], "pass_malformed"),
-    Row("TCP cut short by the frame", TCP_FRAME[: ETHERNET + IP_HEADER + 19], "pass_malformed"),
-    Row("TCP cut short by the IP length", packets.with_ip(TCP_FRAME, len=39), "pass_malformed"),
-    Row("UDP cut short by the IP length", packets.with_ip(UDP_FRAME, len=27), "pass_malformed"),
-    Row("longer than the frame", packets.with_ip(TCP_FRAME, len=len(TCP_FRAME) - ETHERNET + 1), "pass_malformed"),
-    Row("shorter than its header", packets.with_ip(TCP_FRAME, len=19), "pass_malformed"),
-    Row("a header of 16 bytes", packets.with_ip(TCP_FRAME, ihl=4), "pass_malformed"),
-    Row("options behind the end", packets.with_ip(packets.tcp("A", payload=b""), ihl=15), "pass_malformed"),
+    Row("TCP cut short by the frame", TCP_FRAME[: ETHERNET + IP_HEADER + 19], "drop_bad_length"),
+    Row("TCP cut short by the IP length", packets.with_ip(TCP_FRAME, len=39), "drop_bad_length"),
+    Row("UDP cut short by the IP length", packets.with_ip(UDP_FRAME, len=27), "drop_bad_length"),
+    Row("longer than the frame", packets.with_ip(TCP_FRAME, len=len(TCP_FRAME) - ETHERNET + 1), "drop_bad_length"),
+    Row("shorter than its header", packets.with_ip(TCP_FRAME, len=19), "drop_bad_length"),
+    Row("a header of 16 bytes", packets.with_ip(TCP_FRAME, ihl=4), "drop_bad_length"),
+    Row("options behind the end", packets.with_ip(packets.tcp("A", payload=b""), ihl=15), "drop_bad_length"),
+    Row("too long for another address", packets.with_ip(ELSEWHERE_FRAME, len=1000), "pass_malformed"),
+    Row("a header of 16 bytes for another address", packets.with_ip(ELSEWHERE_FRAME, ihl=4), "pass_malformed"),
+    Row("TCP cut short for another address", packets.with_ip(ELSEWHERE_FRAME, len=39), "pass_malformed"),
     Row("IP version 5", packets.with_ip(TCP_FRAME, version=5), "pass_malformed"),
 ]
 
@@ -89,7 +86,7 @@ def test_a_vip_without_a_table_has_no_backend(balancer: Balancer) -> None:
 
 
 def test_without_vips_everything_passes(balancer: Balancer) -> None:
-    for frame, reason in ((TCP_FRAME, "pass_no_vip"), (packets.fragments()[0], "pass_fragment")):
+    for frame, reason in ((TCP_FRAME, "pass_no_vip"), (packets.fragments()[1], "pass_fragment")):
         result = balancer.send(frame)
         assert (result.verdict, result.packet) == (XDP_PASS, frame)
         assert balancer.plane.counters().reasons[reason] == 1
@@ -101,4 +98,5 @@ def test_a_vip_is_one_protocol(balancer: Balancer) -> None:
     balancer.send(TCP_FRAME)
     balancer.send(UDP_FRAME)
     balancer.send(UDP_FRAME)
-    assert {number: vip.packets for number, vip in balancer.plane.counters().vips.items()} == {1: 1, 2: 2}
+    packets_of = {number: vip.packets for number, vip in balancer.plane.counters().vips.items()}
+    assert {number: count for number, count in packets_of.items() if count} == {1: 1, 2: 2}
