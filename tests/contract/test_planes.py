@@ -34,6 +34,7 @@ from xdplb.dataplane.plane import (
     VipEntry,
 )
 from xdplb.dataplane.reasons import REASONS
+from xdplb.dataplane.remembered import Buckets, FlowId, Remembered
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import CapacityError, InvalidError
@@ -68,6 +69,10 @@ class FakeKit:
 
     def load(self, backend_id: int) -> int:
         return self.plane.loads.get(backend_id, 0)
+
+    def fill_buckets(self, source: str, vip_id: int, of_source: Buckets, of_vip: Buckets) -> None:
+        self.plane.source_buckets[ip_address(source), vip_id] = of_source
+        self.plane.vip_buckets[vip_id] = of_vip
 
 
 class KernelKit:
@@ -107,6 +112,13 @@ class KernelKit:
         guard = np.frombuffer(self.maps.vip_guards.read(vip_id), layout.VIP_GUARD)
         index = np.frombuffer(read_element(outer, 0) or b"", dtype)
         return is_denied(index, address, int(guard["access_list"][0]))
+
+    def fill_buckets(self, source: str, vip_id: int, of_source: Buckets, of_vip: Buckets) -> None:
+        address = ip_address(source)
+        key = address.packed.ljust(16, b"\0") + vip_id.to_bytes(8, "little")
+        assert self.maps.source_buckets is not None
+        self.maps.source_buckets.update(key, np.array(of_source, np.uint64))
+        self.maps.vip_buckets.update(vip_id, np.array(of_vip, np.uint64))
 
     def load(self, backend_id: int) -> int:
         return int(np.frombuffer(self.maps.backend_loads.read(backend_id), layout.BACKEND_LOAD)["flows"][0])
@@ -640,6 +652,27 @@ def test_loads_are_set_and_start_at_zero(kit: Kit) -> None:
     assert kit.load(1) == 0
     with pytest.raises(CapacityError):
         kit.plane.write_loads({CAPACITY.backends + 1: 1})
+
+
+@pytest.mark.parametrize("probation", [False, True], ids=["open", "probation"])
+@pytest.mark.parametrize(("source", "key"), [("198.51.100.7", KEY), ("2001:db8:c::7", V6_UDP)], ids=["IPv4", "IPv6"])
+def test_what_packets_have_left_is_recalled(kit: Kit, source: str, key: VipKey, *, probation: bool) -> None:
+    flow = FlowId(ip_address(source), 40000, key.address, key.port, key.protocol.numbers[0])
+    nothing = kit.plane.recall(flow, 3)
+    assert replace(nothing, new_flows=()) == Remembered()
+    assert not any(nothing.new_flows)
+    kit.add_flow(source, 40000, key, backend=5, epoch=9, flags=3, age=7, vip_id=3, probation=probation)
+    kit.fill_buckets(source, 3, Buckets(1, 2**40), Buckets(2**41, 4))
+    kit.count_vip(3, VipCounters(new_flows=11))
+    kit.plane.write_backends([backend(5), backend(6)])
+    kit.plane.write_loads({5: 2, 6: 0})
+    found = kit.plane.recall(flow, 3)
+    assert found.record is not None
+    assert astuple(replace(found.record, last_seen=0)) == (5, 9, 3, 3, 0, probation)
+    assert (found.source_buckets, found.vip_buckets) == (Buckets(1, 2**40), Buckets(2**41, 4))
+    assert (dict(found.loads), sum(found.new_flows)) == ({5: 2}, 11)
+    others = kit.plane.recall(replace(flow, source_port=40001), 2)
+    assert (others.record, others.source_buckets, others.vip_buckets) == (None, None, Buckets())
 
 
 def operations() -> list[Callable[[DataPlane], object]]:

@@ -23,6 +23,7 @@ from .limits import check_backends, check_frame, check_table, check_vips
 from .links import attachments
 from .look_codec import decision_of, encode_filter
 from .maps import BpfMap
+from .memory_maps import recall
 from .needs import check_access, check_needs, needs_of_backend, needs_of_values, needs_of_vip
 from .pinned_maps import Maps
 from .plane import (
@@ -39,6 +40,7 @@ from .plane import (
 from .platform_errors import explained, explaining
 from .programs import current_program, explaining_program
 from .reasons import REASONS
+from .remembered import FlowId, Remembered
 from .source import compile_flags
 from .vip_maps import VipMaps
 
@@ -210,6 +212,11 @@ class BccPlane:
         with explaining_program(maps.pin_dir, maps.meta, "xdplb", flags, self._cache_dir) as program:
             result = prog_test_run(program, frame, ifindex=ifindex)
         return decision_of(result, maps.explain_decision.read(0))
+
+    @explained("read what is known of a flow")
+    def recall(self, flow: FlowId, vip_id: int) -> Remembered:
+        """Return what the maps hold that bears on this flow, for the VIP with this id."""
+        return recall(self._maps, flow, vip_id)
 
     @explained("capture packets")
     def start_capture(self, wanted: CaptureFilter) -> Capture:

@@ -6,13 +6,14 @@ import functools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from ipaddress import ip_address
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
 
@@ -20,7 +21,6 @@ from . import access_index, backend_codec, flow_records, layout
 from .explained import Capture, CaptureFilter, KernelDecision
 from .fake_parts import FakeCapture, FakeFlows
 from .features import Feature, Features
-from .libbpf import XDP_PASS
 from .limits import check_backends, check_frame, check_table, check_vips
 from .needs import check_access, check_needs, needs_of_backend, needs_of_vip
 from .plane import (
@@ -35,6 +35,7 @@ from .plane import (
     VipEntry,
 )
 from .reasons import REASONS
+from .remembered import Buckets, FlowId, Remembered
 from .vip_maps import assign_lists, build_part, parted
 
 __all__ = ["FakePlane"]
@@ -67,7 +68,8 @@ class FakePlane:
     """The DataPlane in memory, on one NIC `eth0`.
 
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
-    of the backends by id; `explain` returns `decision`. `clock` is ns of a monotonic clock.
+    of the backends by id; `explain` returns `decision`, and fails while it is None. `vip_buckets` and
+    `source_buckets` are what rate limits remember. `clock` is ns of a monotonic clock.
     """
 
     def __init__(
@@ -82,7 +84,9 @@ class FakePlane:
         self.attached: list[Attachment] = [Attachment("eth0", 2, "native", 1)]
         self.access: dict[int, AccessList] = {}
         self.loads: dict[int, int] = {}
-        self.decision = KernelDecision(XDP_PASS, b"", "pass_no_vip")
+        self.decision: KernelDecision | None = None
+        self.vip_buckets: dict[int, Buckets] = {}
+        self.source_buckets: dict[tuple[IPAddress, int], Buckets] = {}
         self.capture: FakeCapture | None = None
         self._capacity = capacity or Capacity()
         self._features = features
@@ -221,7 +225,21 @@ class FakePlane:
         check_frame(frame)
         if ifindex not in {attachment.ifindex for attachment in self.attached}:
             raise PlatformError(f"there is no NIC {ifindex}")
+        if self.decision is None:
+            raise PlatformError("a data plane in memory has no program to ask")
         return replace(self.decision, frame=self.decision.frame or frame)
+
+    @_operation
+    def recall(self, flow: FlowId, vip_id: int) -> Remembered:
+        """Return what tests have put here."""
+        key = flow_records.raw_key(*astuple(flow))
+        return Remembered(
+            record=self._flows.find(flow.destination.version, key),
+            source_buckets=self.source_buckets.get((flow.source, vip_id)),
+            vip_buckets=self.vip_buckets.get(vip_id, Buckets()),
+            loads={backend_id: load for backend_id, load in self.loads.items() if load},
+            new_flows=(self._vip_counters.get(vip_id, VipCounters()).new_flows,),
+        )
 
     @_operation
     def start_capture(self, wanted: CaptureFilter) -> Capture:

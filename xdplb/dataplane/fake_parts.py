@@ -11,6 +11,7 @@ from . import flow_records, layout
 from .explained import CapturedFrame, CaptureFilter
 from .flow_records import RawFlows
 from .plane import FlowRecords
+from .remembered import FlowRecord
 
 __all__ = ["FakeCapture", "FakeFlows"]
 
@@ -42,6 +43,14 @@ class FakeFlows:
         """Return all; `now` is ns."""
         tables = [self._table(version, probation) for version in (4, 6) for probation in (True, False)]
         return flow_records.from_raw(tables, now)
+
+    def find(self, version: int, key: bytes) -> FlowRecord | None:
+        """Return the record with this key; those of open flows come first."""
+        for probation in (False, True):
+            value = self._records.get(_Key(version, probation, key))
+            if value is not None:
+                return flow_records.record_of(value, probation=probation)
+        return None
 
     def count(self) -> int:
         """Return how many there are but on probation."""

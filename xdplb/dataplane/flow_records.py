@@ -13,8 +13,9 @@ from xdplb.model.address import IPAddress
 
 from . import layout
 from .plane import FlowRecords
+from .remembered import FlowRecord
 
-__all__ = ["KEY_BYTES", "RawFlows", "flow_keys", "from_raw", "raw_key"]
+__all__ = ["KEY_BYTES", "RawFlows", "flow_keys", "from_raw", "raw_key", "record_of"]
 
 LOW64 = 2**64 - 1
 KEY_BYTES = layout.FLOW6_KEY.itemsize
@@ -49,6 +50,12 @@ def raw_key(source: IPAddress, source_port: int, destination: IPAddress, destina
         key[name] = value if address.version == 4 else (value >> 64, value & LOW64)
     key["source_port"], key["destination_port"], key["protocol"] = source_port, destination_port, protocol
     return key.tobytes()
+
+
+def record_of(value: bytes, *, probation: bool) -> FlowRecord:
+    """Return one record, of the value that a table has."""
+    backend, epoch, flags, vip, last_seen = np.frombuffer(value, layout.FLOW)[0].tolist()
+    return FlowRecord(backend, epoch, flags, vip, last_seen, probation)
 
 
 def flow_keys(records: FlowRecords, version: int, *, probation: bool) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -47,6 +48,7 @@ class Meta:
 
     def __init__(self, found: BpfMap) -> None:
         self._map = found
+        self._writing = Lock()  # the program that explains is made in a thread of its own
 
     @classmethod
     def create(cls, folder: Path, capacity: Capacity, features: Features = frozenset()) -> Self:
@@ -93,15 +95,17 @@ class Meta:
 
     def set_program(self, program_hash: int, features: Features) -> None:
         """Note what the pinned program was made from and for, in one write."""
-        record = self._record()
-        record["program_hash"], record["features"] = program_hash, feature_bits(features)
-        self._map.update(0, record)
+        with self._writing:
+            record = self._record()
+            record["program_hash"], record["features"] = program_hash, feature_bits(features)
+            self._map.update(0, record)
 
     def set_explain_hash(self, value: int) -> None:
         """Note what the program that explains was made from."""
-        record = self._record()
-        record["explain_hash"] = value
-        self._map.update(0, record)
+        with self._writing:
+            record = self._record()
+            record["explain_hash"] = value
+            self._map.update(0, record)
 
     def _record(self) -> NDArray[np.void]:
         record: NDArray[np.void] = np.frombuffer(self._map.read(0), layout.META).copy()

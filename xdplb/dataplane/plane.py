@@ -21,6 +21,7 @@ from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, S
 
 from .explained import Capture, CaptureFilter, KernelDecision
 from .features import Features
+from .remembered import FlowId, Remembered
 
 __all__ = [
     "Attachment",
@@ -274,9 +275,14 @@ class DataPlane(Protocol):
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
         """Return what would become of a frame, with Ethernet, that comes in by this NIC; nothing is changed or counted.
 
-        Seconds the first time, since the program that says so is compiled. InvalidError for a frame of a length that
-        cannot be tried, PlatformError where there is no such NIC or the kernel refuses.
+        Seconds the first time, since the program that says so is compiled; other methods may be called meanwhile.
+        InvalidError for a frame of a length that cannot be tried, PlatformError where there is no such NIC or the
+        kernel refuses.
         """
+        ...
+
+    def recall(self, flow: FlowId, vip_id: int) -> Remembered:
+        """Return what packets have left in the maps that bears on this flow, for the VIP with this id."""
         ...
 
     def start_capture(self, wanted: CaptureFilter) -> Capture:

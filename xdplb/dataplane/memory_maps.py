@@ -1,0 +1,66 @@
+"""The maps that packets write, read by key."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xdplb.model.address import IPAddress
+
+from . import layout
+from .flow_records import raw_key, record_of
+from .pinned_maps import Maps
+from .remembered import Buckets, FlowId, FlowRecord, Remembered
+
+__all__ = ["recall"]
+
+LOW64 = 2**64 - 1
+
+
+def recall(maps: Maps, flow: FlowId, vip_id: int) -> Remembered:
+    """Return what there is of a flow, and of the VIP that it is for."""
+    return Remembered(
+        record=_record(maps, flow),
+        source_buckets=_source_buckets(maps, flow.source, vip_id),
+        vip_buckets=_buckets(maps.vip_buckets.read(vip_id)),
+        loads=_loads(maps),
+        new_flows=_new_flows(maps, vip_id),
+    )
+
+
+def _record(maps: Maps, flow: FlowId) -> FlowRecord | None:
+    """Return the flow's record. It leaves probation after it is among the open ones, so that these are asked last."""
+    is_ipv6 = flow.destination.version == 6
+    tables = (maps.probation6, maps.flows6) if is_ipv6 else (maps.probation, maps.flows)
+    key = raw_key(flow.source, flow.source_port, flow.destination, flow.destination_port, flow.protocol)
+    found = None
+    for table, probation in zip(tables, (True, False), strict=True):
+        value = table.lookup(key) if table is not None else None
+        if value is not None:
+            found = record_of(value, probation=probation)
+    return found
+
+
+def _source_buckets(maps: Maps, source: IPAddress, vip_id: int) -> Buckets | None:
+    if maps.source_buckets is None:
+        return None
+    key = np.zeros(1, layout.SOURCE_KEY)
+    number = int(source)
+    key["source"] = (number << 32, 0) if source.version == 4 else (number >> 64, number & LOW64)
+    key["vip"] = vip_id
+    value = maps.source_buckets.lookup(key)
+    return None if value is None else _buckets(value)
+
+
+def _buckets(value: bytes) -> Buckets:
+    found = np.frombuffer(value, layout.BUCKET)[0]
+    return Buckets(int(found["packets"]), int(found["flows"]))
+
+
+def _loads(maps: Maps) -> dict[int, int]:
+    flows = maps.backend_loads.read_all()[1].view(layout.BACKEND_LOAD)["flows"].reshape(-1)
+    return {int(backend_id): int(flows[backend_id]) for backend_id in np.flatnonzero(flows)}
+
+
+def _new_flows(maps: Maps, vip_id: int) -> tuple[int, ...]:
+    counters = np.frombuffer(maps.vip_stats.read(vip_id), layout.VIP_COUNTERS)
+    return tuple(int(count) for count in counters["new_flows"])
