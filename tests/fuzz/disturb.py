@@ -34,7 +34,7 @@ def disturb(chance: random.Random, config: Config, mirror: Mirror, recent: Seque
     elif kind < 0.8 and mirror.state.fragments:
         _change_fragment(chance, config, mirror, moment)
     elif kind < 0.9:
-        mirror.put_loads({number: chance.choice([0, 0, 1, 2, 3, 1000]) for number in config.backends})
+        mirror.put_loads({number: chance.choice([0, 0, 0, 1, 2, 1000]) for number in config.backends})
     elif kind < 0.95 and recent:
         _change_buckets(chance, config, mirror, chance.choice(recent), moment)
     else:
