@@ -57,5 +57,10 @@ def test_addresses(lab: Lab) -> None:
     assert lab.inside("balancer", lambda: links.holders(ip_address("2001:db8:2::1"))) == ["eth1"]
 
 
+def test_a_port_of_a_bridge_names_the_bridge(lab: Lab) -> None:
+    found = lab.inside("router", lambda: links.link("ipip1"))
+    assert (found.master, found.master_kind, found.vlan_of) == ("tunnels", "bridge", None)
+
+
 def test_without_a_vlan_device_nothing_stands_on_a_nic(lab: Lab) -> None:
     assert lab.inside("balancer", lambda: links.vlan_devices(["eth0", "eth1"])) == []
