@@ -29,6 +29,9 @@ REPORT_SECONDS = 10.0
 def main() -> int:
     """Run what is asked; 1 where something differed."""
     arguments = _parse()
+    if os.geteuid() != 0:
+        print("scripts/fuzz: only root may run programs in the kernel: try sudo", file=sys.stderr)
+        return 1
     runs = _runs(arguments.packets, arguments.seed, arguments.profile or list(PROFILES))
     with _bpffs() as folder:
         tally = _run_all(runs, folder, arguments.processes)
