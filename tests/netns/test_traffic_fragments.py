@@ -74,7 +74,7 @@ def ready(shared: Balancer) -> Iterator[Balancer]:
 @pytest.mark.parametrize("family", BOTH, ids=lambda family: f"IPv{family.version}")
 @pytest.mark.parametrize("hosts", [["dr1", "dr2"], ["ipip1"]], ids=lambda hosts: HOSTS[hosts[0]])
 def test_long_datagrams_arrive_whole(ready: Balancer, family: Family, hosts: list[str]) -> None:
-    """Through a tunnel too, whose path takes less than the first fragments: the client is told, and cuts smaller ones."""
+    """Through a tunnel too, whose path is too narrow for the first ones: the client is told, and cuts smaller ones."""
     add_vip(ready, family, hosts, HOSTS[hosts[0]], key=family.key(protocol="udp"))
     argv = [sys.executable, "-c", SEND, str(family.vip), str(PORT), str(LENGTH), str(DATAGRAMS)]
     before = ready.drops()
