@@ -53,7 +53,7 @@ def test_what_once_differed_agrees(kernels: Kernels, run: Run) -> None:
 
 @pytest.mark.parametrize("profile", ["everything", "nothing"])
 def test_what_is_explained_is_what_the_model_says(kernels: Kernels, profile: str) -> None:
-    compare(kernels(profile), Run(profile, 1000, 3000), explained=0.1)
+    compare(kernels(profile), Run(profile, 1000, 1500), explained=0.1)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
