@@ -22,8 +22,10 @@ def _parser() -> argparse.ArgumentParser:
     benches = parser.add_subparsers(dest="what", required=True)
     for name in ("packet", "parts"):
         bench = benches.add_parser(name)
-        bench.add_argument("--trials", type=int, default=11, help="measurements of each case (default: %(default)s)")
-        bench.add_argument("--turns", type=int, default=1 << 20, help="packets a measurement (default: %(default)s)")
+        bench.add_argument("--trials", type=int, default=15, help="measurements of each case (default: %(default)s)")
+        bench.add_argument(
+            "--turns", type=int, default=1 << 18, help="packets each, of many flows (default: %(default)s)"
+        )
         if name == "packet":
             bench.add_argument("cases", nargs="*", metavar="CASE", help="only those whose name contains one of these")
     bench = benches.add_parser("forward")

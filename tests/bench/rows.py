@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from tests.bench import traffic
 from tests.bench.harness import FIXED, FRESH, RANDOM
-from tests.bench.services import DENIED, WATCHED, Service
+from tests.bench.services import LISTED, MIXED, SINGLE, Service
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_PASS, XDP_TX
 from xdplb.model.next_hop import VlanTag
 from xdplb.model.vip import Forward, RateLimits, Scheduler
@@ -18,6 +19,7 @@ FLOWS_100K, FLOWS_1M = 1 << 17, 1 << 20
 ALL_SOURCES = 1 << 31
 """Flows of 32,768 addresses."""
 
+UNLISTED = "198.19.128.0"
 GENEROUS = 1_000_000_000
 ANSWER_CUT = 14 + 1500 - (14 + 548)
 """Bytes that an answer to a packet of 1500 bytes leaves out of its quote."""
@@ -27,7 +29,8 @@ ANSWER_CUT = 14 + 1500 - (14 + 548)
 class Row:
     """A packet that `make` makes for the VIP's port; the rest is as in Case.
 
-    `is_answering`: on a program whose answers to packets that are too big have no rate limit.
+    `is_answering`: on a program whose answers to packets that are too big have no rate limit. `before` makes the frame
+    that comes before each measurement.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Row:
     cut: int = 0
     verdict: int = XDP_TX
     is_answering: bool = False
+    before: Callable[[int], bytes] | None = None
 
     @property
     def fills_flows(self) -> bool:
@@ -125,14 +129,16 @@ def _choices() -> Iterator[Row]:
 
 
 def _defence() -> Iterator[Row]:
-    denied, watched = Service(access=DENIED), Service(access=WATCHED)
-    denied6 = Service(version=6, access=DENIED)
+    listed, single, mixed = Service(access=LISTED), Service(access=SINGLE), Service(access=MIXED)
+    listed6 = Service(version=6, access=LISTED)
     limited = Service(limits=RateLimits(packets=GENEROUS, new_flows=GENEROUS))
     by_source = Service(limits=RateLimits(source_packets=GENEROUS, source_new_flows=GENEROUS))
-    yield Row("denied: 1 source", denied, traffic.tcp, verdict=XDP_DROP)
-    yield Row("denied: 32 k sources", denied, traffic.tcp, RANDOM, ALL_SOURCES, verdict=XDP_DROP)
-    yield Row("denied: 1 source, IPv6", denied6, _tcp6, verdict=XDP_DROP)
-    yield Row("access list, let through: DR", watched, traffic.tcp)
+    yield Row("denied: 1 source", listed, lambda port: traffic.tcp(port, client=traffic.LISTED[4]), verdict=XDP_DROP)
+    yield Row("denied: 1 source, IPv6", listed6, _listed6, verdict=XDP_DROP)
+    yield Row("denied: 1 source, longest search", single, traffic.tcp, verdict=XDP_DROP)
+    yield Row("denied: 32 k sources, longest search", single, traffic.tcp, RANDOM, ALL_SOURCES, verdict=XDP_DROP)
+    yield Row("access list, let through: DR", listed, lambda port: traffic.tcp(port, client=UNLISTED))
+    yield Row("access list, let through, longest search: DR", mixed, _unlisted)
     yield Row("rate limits of the VIP: DR", limited, traffic.tcp)
     yield Row("rate limits of the VIP: DR, SYN", limited, _syn)
     yield Row("rate limits by source: DR, 1 source", by_source, traffic.tcp)
@@ -149,9 +155,9 @@ def _beside() -> Iterator[Row]:
     yield Row("ICMP error about a connection: DR", _PLAIN, traffic.icmp_error)
     yield Row("ICMP error about a connection: DR, IPv6", _PLAIN6, lambda port: traffic.icmp_error(port, 6))
     yield Row("first fragment: DR", _PLAIN, traffic.first_fragment)
-    yield Row("later fragment: DR", _PLAIN, lambda _: traffic.later_fragment())
-    yield Row("first fragment: DR, IPv6", _PLAIN6, lambda port: traffic.first_fragment(port, 6))
-    yield Row("later fragment: DR, IPv6", _PLAIN6, lambda _: traffic.later_fragment(6))
+    yield Row("later fragment: DR", _PLAIN, lambda _: traffic.later_fragment(), before=traffic.first_fragment)
+    yield Row("first fragment: DR, IPv6", _PLAIN6, _first6)
+    yield Row("later fragment: DR, IPv6", _PLAIN6, lambda _: traffic.later_fragment(6), before=_first6)
     yield Row("too big: held back by the rate limit", small, _long, verdict=XDP_DROP)
     yield Row("too big: answered", small, _long, cut=ANSWER_CUT, is_answering=True)
     yield Row("too big: answered, IPv6", small6, _long6, cut=1500 - 1232, is_answering=True)
@@ -163,6 +169,20 @@ def _tcp6(port: int) -> bytes:
 
 def _syn(port: int) -> bytes:
     return traffic.tcp(port, flags="S")
+
+
+def _listed6(port: int) -> bytes:
+    return traffic.tcp(port, 6, client=traffic.LISTED[6])
+
+
+def _unlisted(port: int) -> bytes:
+    """Return a segment of a client between two that are denied."""
+    first = ip_address(traffic.CLIENTS[4])
+    return traffic.tcp(port, client=str(first + 1))
+
+
+def _first6(port: int) -> bytes:
+    return traffic.first_fragment(port, 6)
 
 
 def _long(port: int) -> bytes:

@@ -7,31 +7,32 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import numpy as np
 
+from tests.bench import traffic
 from tests.bench.planes import LOOPBACK, next_hop
-from tests.bench.traffic import CLIENTS, VIPS
 from xdplb.balance.rotation import candidates, rotation
 from xdplb.balance.slots import Owners, pack
 from xdplb.balance.table import WeightedBackend, build
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.access import AccessList
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop, VlanTag
 from xdplb.model.vip import NO_LIMITS, Forward, Protocol, QuicIds, RateLimits, Scheduler, VipKey
 
-__all__ = ["BACKENDS", "DENIED", "WATCHED", "Service", "Services"]
+__all__ = ["BACKENDS", "LISTED", "MIXED", "SINGLE", "Service", "Services"]
 
 BACKENDS = 100
 FIRST: dict[int, IPAddress] = {4: IPv4Address("10.1.0.1"), 6: IPv6Address("2001:db8:1::1")}
 FIRST_PORT = 1000
 PORTS_APART = 1000
 
-DENIED, WATCHED = "denied", "watched"
-"""The two access lists: one denies every source of the bench, one by one, the other every second one and 131,072 more.
+LISTED, SINGLE, MIXED = "listed", "single", "mixed"
+"""The access lists: LISTED denies 131,072 prefixes of 24 bits (of IPv6 60,000), one of them that of traffic.LISTED.
 
-Together they leave a denied packet the longest search that a list of that many prefixes takes.
+SINGLE denies every address of traffic.CLIENTS, one by one, and MIXED every second one: together they leave a packet of
+these the longest search there is, of 16 steps.
 """
-SCATTERED = 1 << 17
+SCATTERED = {4: 1 << 17, 6: 60_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _key(service: Service, vip_id: int) -> VipKey:
         network = ip_network(service.prefix)
         return VipKey(network.network_address, 0, Protocol.BOTH, network.prefixlen)
     port = FIRST_PORT + PORTS_APART * (vip_id % 64)
-    return VipKey(ip_address(VIPS[service.version]), port, Protocol.BOTH, last_port=port + service.ports - 1)
+    return VipKey(ip_address(traffic.VIPS[service.version]), port, Protocol.BOTH, last_port=port + service.ports - 1)
 
 
 def _backend(service: Service, vip_id: int, number: int) -> BackendEntry:
@@ -133,11 +134,10 @@ def _owners(service: Service, configured: list[WeightedBackend]) -> Owners:
 
 
 def _access_list(version: int, name: str) -> AccessList:
-    client = int(ip_address(CLIENTS[version]))
-    hosts = range(0, 1 << 16, 1 if name == DENIED else 2)
-    network = IPv4Network if version == 4 else IPv6Network
-    near: list[IPNetwork] = [network((client + host, 32 if version == 4 else 128)) for host in hosts]
-    if name == DENIED:
-        return AccessList(deny=tuple(near))
-    spread = np.random.default_rng(0).choice(1 << 24, SCATTERED, replace=False).tolist()
-    return AccessList(deny=(*near, *(network((place << 8, 24)) for place in spread if place >> 8 != client >> 16)))
+    network, bits = (IPv4Network, 32) if version == 4 else (IPv6Network, 128)
+    if name == LISTED:
+        places = np.random.default_rng(0).choice(1 << 24, SCATTERED[version] - 1, replace=False).tolist()
+        mine = int(ip_address(traffic.LISTED[version])) >> (bits - 24)
+        return AccessList(deny=tuple(network((place << (bits - 24), 24)) for place in {mine, *places}))
+    client = int(ip_address(traffic.CLIENTS[version]))
+    return AccessList(deny=tuple(network((client + host, bits)) for host in range(0, 1 << 16, 1 + (name == MIXED))))

@@ -19,6 +19,7 @@ from scapy.packet import Packet
 
 __all__ = [
     "CLIENTS",
+    "LISTED",
     "VIPS",
     "echo",
     "extended",
@@ -33,15 +34,25 @@ __all__ = [
 
 VIPS = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
 CLIENTS = {4: "198.18.0.0", 6: "2001:2::"}
+LISTED = {4: "198.19.0.0", 6: "2001:3::"}
+"""A client that an access list denies by a prefix."""
+
 SHORTEST = 64
-PATH_ID = 0xFFFF
+PACKET_ID = 0xFFFF
 
 
 def tcp(
-    port: int, version: int = 4, flags: str = "A", *, to: str | None = None, payload: int = 0, wrong: bool = False
+    port: int,
+    version: int = 4,
+    flags: str = "A",
+    *,
+    to: str | None = None,
+    client: str | None = None,
+    payload: int = 0,
+    wrong: bool = False,
 ) -> bytes:
     """Return a segment; `wrong`: its IPv4 header has a wrong checksum."""
-    ip = _ip(version, to)
+    ip = _ip(version, to, client)
     if wrong:
         ip.chksum = 0xBEEF
     return _frame(ip / TCP(sport=1, dport=port, flags=flags) / (b"\0" * payload))
@@ -83,7 +94,7 @@ def first_fragment(port: int, version: int = 4) -> bytes:
         ip = _ip(4)
         ip.flags = "MF"
         return _frame(ip / whole)
-    return _frame(_ip(6) / IPv6ExtHdrFragment(m=1, id=PATH_ID, nh=17) / whole)
+    return _frame(_ip(6) / IPv6ExtHdrFragment(m=1, id=PACKET_ID, nh=17) / whole)
 
 
 def later_fragment(version: int = 4) -> bytes:
@@ -92,7 +103,7 @@ def later_fragment(version: int = 4) -> bytes:
         ip = _ip(4)
         ip.frag, ip.proto = 126, 17
         return _frame(ip / (b"\0" * 1000))
-    return _frame(_ip(6) / IPv6ExtHdrFragment(offset=126, id=PATH_ID, nh=17) / (b"\0" * 1000))
+    return _frame(_ip(6) / IPv6ExtHdrFragment(offset=126, id=PACKET_ID, nh=17) / (b"\0" * 1000))
 
 
 def tagged(frame: bytes, *, twice: bool = False) -> bytes:
@@ -102,10 +113,10 @@ def tagged(frame: bytes, *, twice: bool = False) -> bytes:
     return frame[:12] + types + tags[: 4 * (1 + twice) - 2] + frame[12:]
 
 
-def _ip(version: int, to: str | None = None) -> Packet:
+def _ip(version: int, to: str | None = None, client: str | None = None) -> Packet:
     if version == 4:
-        return IP(src=CLIENTS[4], dst=to or VIPS[4], id=PATH_ID)
-    return IPv6(src=CLIENTS[6], dst=to or VIPS[6])
+        return IP(src=client or CLIENTS[4], dst=to or VIPS[4], id=PACKET_ID)
+    return IPv6(src=client or CLIENTS[6], dst=to or VIPS[6])
 
 
 def _frame(packet: Packet) -> bytes:
