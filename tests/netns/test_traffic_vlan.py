@@ -50,6 +50,7 @@ def vlans() -> Iterator[Balancer]:
         for host, number in (("balancer", 2), ("dr2", 12)):
             add_vlan(lab, host, "eth0", OUTER)
             add_vlan(lab, host, f"eth0.{OUTER}", INNER, f"10.8.0.{number}/24", f"2001:db8:8::{number}/64")
+            lab.configure(host, f"link set eth0.{OUTER}.{INNER} mtu 1496")  # a veth has room for one tag beyond its MTU
         balancer = Balancer(lab)
         for host in ("dr1", "dr2"):
             for vip in (VIP, VIP6):
