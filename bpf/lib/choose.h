@@ -48,18 +48,14 @@ static __always_inline int choose_old(const struct packet *packet, const struct 
 	int always = vip->flags & VIP_TRACK_ALWAYS;
 	int previous = choose_previous(vip, slot);
 
-	/* A pinned slot records nothing new. */
-	choice->record = always ? FLOW_PROBATION : FLOW_NOWHERE;
-	choice->at_risk = always || !previous;
 	if (previous) {
 		choice->id = SLOT_PREVIOUS(slot);
 		DECISION_NOTE(choice, chosen, CHOSEN_PREVIOUS);
-		/* It may speak but once in the whole move: the record has to last until it does again. */
-		if (!always)
-			choice->record = FLOW_OPEN;
 	}
-	if (packet->tcp_flags & TCP_RST)
-		choice->record = FLOW_NOWHERE;
+	choice->at_risk = always || !previous;
+	/* A pinned slot records nothing new. */
+	if ((always || previous) && !(packet->tcp_flags & TCP_RST))
+		choice->record = FLOW_OPEN;
 	return previous;
 }
 
@@ -84,7 +80,7 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 	if (counts && !(flow->flags & FLOW_ENDED))
 		choice->replaced = flow->backend;
 	if (counts || vip->flags & VIP_TRACK_ALWAYS || slot_is_moving(slot))
-		choice->record = FLOW_PROBATION;
+		choice->record = packet->protocol == IPPROTO_TCP ? FLOW_PROBATION : FLOW_OPEN;
 	return 0;
 }
 

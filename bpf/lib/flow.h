@@ -1,7 +1,9 @@
 /* Records of flows: which backend has a connection that its slot alone does not tell.
  *
- * A record lies in one of two tables of its family: on probation until the flow has sent another packet than a SYN after
- * the one it was made for, then among the open ones. A flood of first packets evicts only records on probation.
+ * A record lies in one of two tables of its family: one that a SYN has made on probation until the connection sends
+ * another packet, then among the open ones. So a flood of SYNs evicts only its like. What else makes a record, a datagram
+ * or a segment of an old connection, may be all that is sent for long, such as a keepalive: it is among the open ones at
+ * once.
  */
 #ifndef XDPLB_FLOW_H
 #define XDPLB_FLOW_H

@@ -192,8 +192,8 @@ struct quic_key {
 
 /* --- flows -----------------------------------------------------------------------------------------------------
  *
- * A record lies in `probation` (or probation6) until its flow has sent another packet than a SYN after it was made, then
- * in `flows` (or flows6); never in both. What only sends first packets thus evicts nothing but its like.
+ * A record that a SYN has made lies in `probation` (or probation6) until the connection sends another packet, then in
+ * `flows` (or flows6), as any other from the first; never in both. What only sends SYNs thus evicts nothing but its like.
  */
 struct flow_key {
 	__be32 source;

@@ -30,7 +30,6 @@ SILENT = IDLE_SECONDS + 5.0
 UDP = "udp"
 FRESH = Record(OLD, probation=True)
 RESET = Record(OLD, EST | RST, probation=True)
-OLD_UDP, NEW_UDP = Record(OLD, EST, probation=True), Record(NEW, EST, probation=True)
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ ROWS = [
     Row("always: a SYN is recorded", STEADY, "S", NEW, always=True, after=Record(NEW, probation=True)),
     Row("always: ... and what follows it", STEADY, "A", OLD, always=True, before=FRESH, after=Record(OLD, EST)),
     Row(
-        "always: an old connection", STEADY, "A", NEW, always=True, at_risk=True, after=Record(NEW, EST, probation=True)
+        "always: an old connection", STEADY, "A", NEW, always=True, at_risk=True, after=Record(NEW, EST)
     ),
     Row("always: a RST without a record", STEADY, "R", NEW, always=True, at_risk=True),
     Row("always: a record wins", STEADY, "A", OLD, always=True, before=Record(OLD, EST), after=Record(OLD, EST)),
@@ -211,7 +210,7 @@ ROWS = [
         OLD,
         always=True,
         at_risk=True,
-        after=Record(OLD, EST, probation=True),
+        after=Record(OLD, EST),
     ),
     Row(
         "always: the previous owner is down",
@@ -221,7 +220,7 @@ ROWS = [
         down=OLD,
         always=True,
         at_risk=True,
-        after=Record(NEW, EST, probation=True),
+        after=Record(NEW, EST),
     ),
     Row("always: a SYN in a pinned slot", PINNED, "S", NEW, always=True, after=Record(NEW, probation=True)),
     Row(
@@ -231,10 +230,9 @@ ROWS = [
         NEW,
         always=True,
         at_risk=True,
-        after=Record(NEW, EST, probation=True),
+        after=Record(NEW, EST),
     ),
-    Row("always: UDP is recorded", STEADY, UDP, NEW, always=True, after=NEW_UDP, new_flow=True),
-    Row("always: ... and what follows", STEADY, UDP, OLD, always=True, before=OLD_UDP, after=Record(OLD, EST)),
+    Row("always: UDP is recorded", STEADY, UDP, NEW, always=True, after=Record(NEW, EST), new_flow=True),
     Row("always: UDP sticks", STEADY, UDP, OLD, always=True, before=Record(OLD, EST), after=Record(OLD, EST)),
     Row(
         "always: UDP is another flow after a long silence",
@@ -246,8 +244,8 @@ ROWS = [
         after=Record(NEW, EST),
         new_flow=True,
     ),
-    Row("always: UDP new in a moving slot", MOVING, UDP, NEW, always=True, after=NEW_UDP, new_flow=True),
-    Row("always: UDP new in a pinned slot", PINNED, UDP, NEW, always=True, after=NEW_UDP, new_flow=True),
+    Row("always: UDP new in a moving slot", MOVING, UDP, NEW, always=True, after=Record(NEW, EST), new_flow=True),
+    Row("always: UDP new in a pinned slot", PINNED, UDP, NEW, always=True, after=Record(NEW, EST), new_flow=True),
 ]
 
 

@@ -124,7 +124,7 @@ def test_a_connection_stays_whoever_comes_next(balancer: Balancer, scheduler: Sc
 def test_an_old_connection_without_a_record_is_at_risk_and_recorded(balancer: Balancer) -> None:
     vip = Scheduled(balancer, Scheduler.RR, [1, 1, 1])
     to = vip.send("A", packets.CLIENT_PORT)
-    assert balancer.record(Protocol.TCP) == Record(to, layout.FLOW_ESTABLISHED, probation=True)
+    assert balancer.record(Protocol.TCP) == Record(to, layout.FLOW_ESTABLISHED)
     assert [vip.send("A", packets.CLIENT_PORT) for _ in range(3)] == [to] * 3
     counters = balancer.plane.counters().vips[VIP_ID]
     assert (counters.at_risk, counters.new_flows, counters.records) == (1, 0, 1)

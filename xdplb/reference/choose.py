@@ -39,7 +39,7 @@ def choose(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choi
             found,
             has_record=True,
             replaced=found.flow,
-            record_in=FlowTable.PROBATION,
+            record_in=_table_for(packet),
             is_new_flow=True,
         )
     use(journey, found, packet, vip)
@@ -85,19 +85,15 @@ def _choose_unrecorded(
 
     An old TCP connection in a moving slot is the previous owner's. One that not even this places, or that should have
     been recorded from its first packet, is at risk of being with the wrong backend. What is placed is recorded, but for
-    a RST, which ends what it belongs to; on probation, but for the old connections of a moving slot, which may speak
-    only once while it moves.
+    a RST, which ends what it belongs to.
     """
-    table = FlowTable.PROBATION
     if _belongs_to_previous(journey, packet, slot) and vip.scheduler in HASHING:
         backend_id, placement, is_placed = slot.previous, Placement.PREVIOUS, True
-        if not vip.track_always:
-            table = FlowTable.OPEN
     else:
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
         is_placed = not packet.is_old_tcp
     is_recorded = vip.track_always or (slot.state is SlotState.MOVING and is_placed)
-    record_in = table if is_recorded and not packet.tcp_flags & TcpFlag.RST else None
+    record_in = _table_for(packet) if is_recorded and not packet.tcp_flags & TcpFlag.RST else None
     return Choice(
         backend_id,
         placement,
@@ -106,6 +102,11 @@ def _choose_unrecorded(
         is_new_flow=packet.is_syn or (record_in is not None and packet.protocol == UDP),
         at_risk=packet.is_old_tcp and (vip.track_always or not is_placed),
     )
+
+
+def _table_for(packet: Packet) -> FlowTable:
+    """Return where the record lies that a packet makes: a SYN may be all that comes of a connection."""
+    return FlowTable.PROBATION if packet.is_syn else FlowTable.OPEN
 
 
 def _choose_for_new_flow(journey: Journey, vip: VipEntry, slot: Slot, hashed: int) -> tuple[int, Placement]:

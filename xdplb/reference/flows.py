@@ -58,7 +58,7 @@ def begins_anew(flow: Flow, packet: Packet, idle_seconds: int, now: int) -> bool
 def use(journey: Journey, found: Found, packet: Packet, vip: VipEntry) -> None:
     """Note in the record that places a packet what the packet adds to it. A flow that ends is a load no more.
 
-    A packet that follows up on a first one ends the record's probation. A SYN does not, being a first packet itself,
+    A packet that follows up on a SYN ends the record's probation. A SYN does not, being a first packet itself,
     nor does a RST, which may be all that a host has to say whose address a flood has borrowed.
     """
     flow = found.flow

@@ -54,9 +54,9 @@ class Flow:
 
 
 class FlowTable(Enum):
-    """Where a record lies: on probation until its flow has sent more than a first packet, then among the open ones.
+    """Where a record lies: one that a SYN has made on probation until more is sent, all others among the open ones.
 
-    Both are LRU tables. What only sends first packets, such as a flood of random sources, evicts nothing but its like.
+    Both are LRU tables. What only sends SYNs, such as a flood of random sources, evicts nothing but its like.
     """
 
     PROBATION = "probation"
