@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Path, Query, Request
+from fastapi.dependencies.models import Dependant
 
 from xdplb.control.manager import Manager
 from xdplb.model.errors import FieldProblem, InvalidError, PreconditionError
@@ -15,7 +17,6 @@ __all__ = ["AddressRef", "Change", "ChangeOptions", "DryRunFlag", "ManagerOf", "
 
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 _GENERATION = re.compile(r"[0-9]{1,18}")
-_READING = {"GET", "HEAD"}
 
 
 async def _manager(request: Request) -> Manager:
@@ -77,12 +78,20 @@ def _generation(if_match: str) -> int:
 
 async def known_query(request: Request) -> None:
     """Refuse a query parameter that is not known: a `dry_rum=true` that is ignored would do what was not asked."""
-    known = set() if request.method in _READING else {"dry_run"}
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    known = set() if dependant is None else set(_query_names(dependant))
     for name in request.query_params:
         if name not in known:
             raise InvalidError.field(
                 f"/query/{name}", f"{name!r} is not a parameter of this request", hint="see /openapi.json"
             )
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    """Yield the query parameters that a route takes, its dependencies' too."""
+    yield from (field.alias for field in dependant.query_params)
+    for dependency in dependant.dependencies:
+        yield from _query_names(dependency)
 
 
 async def json_only(request: Request) -> None:

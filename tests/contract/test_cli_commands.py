@@ -408,3 +408,26 @@ def test_a_client_command_loads_nothing_that_only_the_daemon_needs(web: Daemon, 
     assert code == "0", told.stderr
     assert "xdplb.cli.main" in modules
     assert HEAVY & set(modules) == set()
+
+
+def test_a_packet_is_explained(web: Daemon):
+    fields = web.ok("explain", "192.0.2.7:40000", "web", "--established").stdout.partition("\n\n")[0]
+    told = dict(re.findall(r"^(\S.*?) {2,}(.*)$", fields, re.MULTILINE))
+    assert told["packet"] == "tcp established 192.0.2.7:40000 > 203.0.113.10:443, in by eth0"
+    assert (told["vip"], told["action"], told["record"], told["program"]) == (VIP, "send", "-", "not asked")
+    assert told["backend"] in {"10.0.0.1", "10.0.0.2"}
+    ran = web.ok("explain", "192.0.2.7:40000", "web", "--if-down", told["backend"], "-o", "json")
+    body = json.loads(ran.stdout)
+    assert body["backend"] not in {None, told["backend"]}
+    assert (body["if_down"], body["agree"]) == (told["backend"], None)
+    assert body["why"]
+
+
+def test_explaining_says_why_the_program_was_not_asked_and_what_stops_a_packet(web: Daemon):
+    ran = web.ok("explain", "[2001:db8::9]:4000", "[2001:db8::10]:443/udp")
+    assert "action   pass: " in ran.stdout
+    assert "- no VIP takes packets for [2001:db8::10]:443/udp" in ran.stdout
+    assert "no program to ask" in ran.stderr
+    refused = web.run("explain", "192.0.2.7", "web")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "hint: write it like 192.0.2.7:40000" in refused.stderr

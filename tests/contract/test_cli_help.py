@@ -14,8 +14,8 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Capacity
 
 INTERFACE = [
-    "up", "down", "status", "doctor", "stats", "version", "vip add", "vip set", "vip rm", "vip ls", "vip show",
-    "vip access show", "vip access set", "vip access clear",
+    "up", "down", "status", "doctor", "stats", "explain", "version",
+    "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health ls", "health rm", "health show", "decap up", "decap down",
     "backend-host setup", "backend-host show", "backend-host undo",

@@ -16,6 +16,16 @@ from xdplb.model.vip import Scheduler
 from xdplb_api.app import create_app
 from xdplb_api.schemas.access import AccessIn, AccessOut
 from xdplb_api.schemas.backend import BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut
+from xdplb_api.schemas.explain import (
+    DifferenceOut,
+    ExplainOut,
+    FlowRecordOut,
+    NextHopOut,
+    OuterOut,
+    PacketOut,
+    SentOut,
+    SlotOut,
+)
 from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut
 from xdplb_api.schemas.stats import StatsOut, VipStatsOut
 from xdplb_api.schemas.system import FlowTableOut
@@ -27,10 +37,21 @@ SCHEMAS = {
     "A VIP": (VipIn, VipOut, VipStatusOut, SlotsOut, QuicIn, LimitsIn),
     "An access list": (AccessIn, AccessOut),
     "A backend": (BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut),
+    "Explaining a packet": (
+        ExplainOut,
+        PacketOut,
+        SlotOut,
+        FlowRecordOut,
+        SentOut,
+        OuterOut,
+        NextHopOut,
+        DifferenceOut,
+    ),
     "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut),
 }
 WITH_OPTIONS_OF_THEIR_OWN = [
-    "up", "down", "status", "doctor", "stats", "backend drain", "decap up", "vip access set", "backend-host setup",
+    "up", "down", "status", "doctor", "stats", "explain", "backend drain", "decap up", "vip access set",
+    "backend-host setup",
 ]  # fmt: skip
 GLOBAL = {"--output", "--help", "--dry-run", "--if-generation"}
 

@@ -26,6 +26,7 @@ _COMMANDS = {
     "backend": "backend",
     "health": "health",
     "stats": "stats",
+    "explain": "explain",
     "decap": "decap",
     "backend-host": "backend_host",
     "version": "version",

@@ -40,8 +40,11 @@ class Connection:
     url: str | None = None
     token_file: str | None = None
 
-    def client(self) -> Client:
-        """Return a client for it; raises XdplbError where the token file cannot be read."""
+    def client(self, *, timeout: float = 60) -> Client:
+        """Return a client for it, whose answers may take `timeout` seconds.
+
+        XdplbError where the token file cannot be read.
+        """
         token = None
         if self.token_file:
             try:
@@ -51,7 +54,7 @@ class Connection:
                 raise XdplbError(
                     f"cannot read the token file {self.token_file}: {reason}", hint="check --token-file"
                 ) from None
-        return Client(socket_path=self.socket_path, url=self.url, token=token)
+        return Client(socket_path=self.socket_path, url=self.url, token=token, timeout=timeout)
 
 
 def duration(text: str) -> float:

@@ -13,6 +13,9 @@ from xdplb.control.checks import HealthSource
 from xdplb.control.edits import access as access_edits
 from xdplb.control.edits import backends as backend_edits
 from xdplb.control.edits import vips as vip_edits
+from xdplb.control.explain.explainer import Explainer
+from xdplb.control.explain.question import PacketKind
+from xdplb.control.explain.views import ExplainView
 from xdplb.control.flows import FlowWatch
 from xdplb.control.records import State
 from xdplb.control.store import Store
@@ -59,6 +62,7 @@ class Manager(Changer):
         writer = Writer(Applier(plane, clock), store, next_hops, checker, tunnel_sources=tunnel_sources, now=now)
         super().__init__(plane, writer, FlowWatch(plane, writer, now, scan_seconds), checker, now)
         self._next_hops = next_hops
+        self._explainer = Explainer(plane, writer, next_hops, tunnel_sources, now)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -90,7 +94,24 @@ class Manager(Changer):
             await self._checker.stop()
         await self._next_hops.stop()
         await self._flows.stop()
+        await self._explainer.stop()
         await self._writer.close()
+
+    async def explain(
+        self,
+        client: str,
+        vip: str,
+        *,
+        packet: PacketKind | None = None,
+        if_down: str | None = None,
+        interface: str | None = None,
+    ) -> ExplainView:
+        """Return what would become of a packet from `client` to `vip`, and why; nothing is changed by it.
+
+        `vip` may also be any address, port and protocol. `if_down` is a backend to take for down, `interface` the NIC
+        that the packet comes in by. Seconds the first time, since a program is compiled for it.
+        """
+        return await self._explainer.explain(client, vip, packet, if_down, interface)
 
     async def create_vip(self, vip: Vip, *, dry_run: bool = False) -> tuple[VipView, bool] | DryRun:
         """Add a VIP, and say whether it is new; ConflictError when a different one is there."""

@@ -1,0 +1,125 @@
+"""`xdplb explain`: what would become of a packet, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from .output import Column, note, print_fields, print_json, table
+from .params import Connection, output_option, vip_argument
+
+__all__ = ["command"]
+
+_PATIENCE_SECONDS = 240
+"""The first question has a program compiled, which may take minutes on a slow host."""
+
+
+@click.command(
+    name="explain",
+    short_help="Say where a packet would go, and why.",
+    epilog="""\b
+Examples:
+  xdplb explain 192.0.2.7:40000 203.0.113.10:443/tcp
+  xdplb explain 192.0.2.7:40000 web --established
+  xdplb explain 192.0.2.7:40000 web --if-down 10.0.0.11
+  xdplb explain [2001:db8::9]:40000 [2001:db8::10]:443/udp -o json""",
+)
+@click.argument("client", metavar="CLIENT:PORT")
+@vip_argument
+@click.option("--syn", "packet", flag_value="syn", default=None, help="Ask about a SYN (TCP; the default).")
+@click.option("--established", "packet", flag_value="established", help="Ask about a packet of an open connection.")
+@click.option("--if-down", metavar="ADDRESS", help="Take this backend of the VIP for down.")
+@click.option("--interface", metavar="IFACE", help="The NIC the packet comes in by [the first that xdplb is on].")
+@output_option
+@click.pass_obj
+def command(connection: Connection, /, *, client: str, vip: str, as_json: bool, **given: str | None) -> int:
+    """Say what would become of a packet of CLIENT to VIP; nothing is sent, counted or recorded.
+
+    VIP has one address and port, or is any destination written so. The reference model and the program in the kernel
+    are both asked; exit 1 where they differ, which is a bug. The first question takes seconds.
+    """
+    query = {"client": client, "vip": vip, **{name: value for name, value in given.items() if value is not None}}
+    answer = connection.client(timeout=_PATIENCE_SECONDS).get(f"/v1/explain?{urlencode(query)}")
+    body = answer.json()
+    if as_json:
+        print_json(answer.body)
+    else:
+        _print(body)
+    return 1 if body["agree"] is False else 0
+
+
+def _print(body: dict[str, Any]) -> None:
+    print_fields(
+        [
+            ("packet", _packet(body["packet"])),
+            *([("if down", body["if_down"])] if body["if_down"] else []),
+            ("vip", body["vip"]),
+            ("action", _action(body)),
+            ("backend", body["backend"]),
+            ("slot", _slot(body["slot"])),
+            ("record", _record(body["record"])),
+            *_sent(body["sent"]),
+            ("program", {True: "says the same", False: "says otherwise", None: "not asked"}[body["agree"]]),
+        ]
+    )
+    click.echo()
+    for sentence in body["why"]:
+        click.echo(f"- {sentence}")
+    if body["note"]:
+        note(body["note"])
+    if body["agree"] is False:
+        click.echo()
+        _print_differences(body["differences"])
+
+
+def _print_differences(differences: list[dict[str, str]]) -> None:
+    table(
+        [Column("DIFFERS"), Column("MODEL"), Column("PROGRAM")],
+        [(each["what"], each["model"], each["program"]) for each in differences],
+    )
+    note("the program decides otherwise than the reference model: this is a bug, please report it with all of this")
+
+
+def _packet(packet: dict[str, Any]) -> str:
+    source, destination = (
+        f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        for address, port in ((packet["client"], packet["client_port"]), (packet["address"], packet["port"]))
+    )
+    return f"{packet['protocol']} {packet['kind']} {source} > {destination}, in by {packet['interface']}"
+
+
+def _action(body: dict[str, Any]) -> str:
+    return body["action"] if body["reason"] is None else f"{body['action']}: {body['reason']}"
+
+
+def _slot(slot: dict[str, Any] | None) -> str | None:
+    if slot is None:
+        return None
+    previous = f" from {slot['previous']}" if slot["previous"] else ""
+    return f"{slot['number']}, {slot['state']}{previous}, of {slot['owner'] or 'nobody'}"
+
+
+def _record(record: dict[str, Any] | None) -> str | None:
+    if record is None:
+        return None
+    more = [*record["flags"], *(["on probation"] if record["probation"] else [])]
+    counts = "" if record["counts"] else ", does not count"
+    told = f" ({', '.join(more)})" if more else ""
+    return f"{record['backend'] or 'a backend that is gone'}, {record['age_seconds']:.1f} s old{told}{counts}"
+
+
+def _sent(sent: dict[str, Any] | None) -> list[tuple[str, object]]:
+    if sent is None:
+        return []
+    hop, outer = sent["next_hop"], sent["outer"]
+    way = f"{hop['mac']} by {hop['interface']}, MTU {hop['mtu']}"
+    way += f", by the gateway {hop['gateway']}" if hop["gateway"] else ""
+    way += f", VLAN {' in '.join(map(str, reversed(hop['vlans'])))}" if hop["vlans"] else ""
+    return [("forward", sent["forward"] if outer is None else _outer(sent["forward"], outer)), ("next hop", way)]
+
+
+def _outer(forward: str, outer: dict[str, Any]) -> str:
+    ports = "" if outer["source_port"] is None else f", ports {outer['source_port']} > {outer['destination_port']}"
+    return f"{forward}, outer {outer['source']} > {outer['destination']}{ports}"

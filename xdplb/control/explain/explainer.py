@@ -1,0 +1,186 @@
+"""Explaining: what would become of a packet now, or if a backend were down. Nothing is changed by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from xdplb.control.eligibility import Verdict
+from xdplb.control.explain.foresight import if_down
+from xdplb.control.explain.leaving import sent_view
+from xdplb.control.explain.look import Asker, Look
+from xdplb.control.explain.model import config_of, matching
+from xdplb.control.explain.question import PacketKind, Question, question
+from xdplb.control.explain.sentences import Story, reasons
+from xdplb.control.explain.views import ExplainView, RecordView, SentView, SlotView
+from xdplb.control.observe import observe
+from xdplb.control.records import VipRecord
+from xdplb.control.steps import Held
+from xdplb.control.threads import Worker
+from xdplb.control.writer import Writer
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
+from xdplb.dataplane.plane import Attachment, DataPlane
+from xdplb.model.address import IPAddress, IPNetwork, parse_address
+from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
+from xdplb.net.next_hops import NextHopSource
+from xdplb.reference.config import Config
+
+__all__ = ["Explainer"]
+
+LOOKS = 3
+"""How often it is looked again where the answers differ: the maps may have changed in between."""
+
+FLAGS = {FLOW_ESTABLISHED: "established", FLOW_FIN: "fin", FLOW_RST: "rst"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What is looked at: what the maps hold or would hold, and what backends are used for then, by id."""
+
+    config: Config
+    verdicts: Mapping[int, Verdict]
+    vip: VipRecord | None
+    down: IPAddress | None
+
+
+class Explainer:
+    """Answers in a thread of its own, so that a program that is compiled for it keeps nobody else from the maps."""
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        writer: Writer,
+        next_hops: NextHopSource,
+        tunnel_sources: tuple[IPNetwork, ...],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._plane, self._writer, self._next_hops, self._now = plane, writer, next_hops, now
+        self._tunnel_sources = tunnel_sources
+        self._thread = Worker("xdplb-explain")
+
+    async def explain(
+        self, client: str, vip: str, packet: PacketKind | None, down: str | None, interface: str | None
+    ) -> ExplainView:
+        """Return what would become of a packet; see Manager.explain."""
+        asked = question(self._writer.state, client, vip, packet)
+        nic = self._nic(interface)
+        for _ in range(LOOKS):
+            held = await self._writer.read_maps(self._writer.applier.read)
+            scene = self._scene(held, asked, down)
+            asker = Asker(self._plane, scene.config, asked, nic.ifindex)
+            look = await self._thread(asker.ask_both if down is None else asker.ask_model)
+            if look.agree is not False:
+                break
+        return self._view(look, asked, scene, nic)
+
+    async def stop(self) -> None:
+        """Return when nothing is asked any more."""
+        await self._thread.stop()
+
+    def _nic(self, interface: str | None) -> Attachment:
+        nics = self._writer.applier.attachments
+        if not nics:
+            raise PlatformError("xdplb is on no NIC, so that no packet comes in", hint="xdplb up IFACE")
+        if interface is None:
+            return nics[0]
+        found = next((nic for nic in nics if nic.interface == interface), None)
+        if found is None:
+            names = ", ".join(nic.interface for nic in nics)
+            raise InvalidError.field("/query/interface", f"xdplb is not on {interface!r}", hint=f"it is on {names}")
+        return found
+
+    def _scene(self, held: Held, asked: Question, down: str | None) -> _Scene:
+        config = config_of(held, self._plane, self._writer.applier.attachments)
+        vips = matching(config, asked.flow)
+        vip = self._writer.state.vips.get(vips[0].key) if vips else None
+        if down is None:
+            return _Scene(config, self._writer.applier.verdicts, vip, None)
+        if vip is None:
+            raise NotFoundError.field(
+                "/query/if_down", f"no VIP takes packets for {asked.destination}", hint="xdplb vip ls lists them"
+            )
+        backend = vip.backends.get(parse_address(down, "/query/if_down"))
+        if backend is None:
+            raise NotFoundError.field(
+                "/query/if_down",
+                f"VIP {vip.vip.key} has no backend {down}",
+                hint=f"xdplb backend ls {vip.vip.key} lists them",
+            )
+        foreseen = if_down(
+            vip,
+            backend,
+            observe(
+                list(vip.backends.values()),
+                self._writer.health,
+                self._next_hops,
+                self._writer.applier.attachments,
+                self._tunnel_sources,
+            ),
+            held,
+            self._now(),
+        )
+        after = config_of(foreseen.held, self._plane, self._writer.applier.attachments)
+        return _Scene(after, foreseen.verdicts, vip, backend.backend.address)
+
+    def _view(self, look: Look, asked: Question, scene: _Scene, nic: Attachment) -> ExplainView:
+        outcome = look.answer.outcome
+        action, reason = "send", None
+        if outcome.reason is not None:
+            action, _, reason = outcome.reason.value.partition("_")
+        entry = scene.config.vips.get(outcome.vip_id) if outcome.vip_id is not None else None
+        return ExplainView(
+            question=asked,
+            interface=nic.interface,
+            if_down=scene.down,
+            vip=None if entry is None else str(entry.key),
+            action=action,
+            reason=reason,
+            slot=_slot(look, scene.config),
+            record=_record(look, scene.config),
+            backend=_address(scene.config, outcome.backend_id),
+            chosen_by=outcome.placement.value,
+            sent=self._sent(look, scene.config) if outcome.reason is None else None,
+            why=tuple(reasons(Story(asked, look, scene.config, scene.vip, scene.verdicts))),
+            agree=look.agree,
+            differences=look.differences,
+            note=look.note,
+        )
+
+    def _sent(self, look: Look, config: Config) -> SentView:
+        outcome = look.answer.outcome
+        assert outcome.backend_id is not None, "it was sent"
+        backend = config.backends[outcome.backend_id]
+        known = self._writer.resolution(backend.address).next_hop
+        nics = {nic.ifindex: nic.interface for nic in self._writer.applier.attachments}
+        return sent_view(outcome.frame, backend, nics, None if known is None else known.gateway)
+
+
+def _address(config: Config, backend_id: int | None) -> IPAddress | None:
+    entry = config.backends.get(backend_id or 0)
+    return None if entry is None else entry.address
+
+
+def _slot(look: Look, config: Config) -> SlotView | None:
+    outcome = look.answer.outcome
+    if outcome.slot is None or outcome.slot_state is None:
+        return None
+    return SlotView(
+        outcome.slot,
+        outcome.slot_state.value,
+        _address(config, outcome.owner),
+        _address(config, outcome.previous),
+    )
+
+
+def _record(look: Look, config: Config) -> RecordView | None:
+    found = look.answer.remembered.record
+    if found is None:
+        return None
+    return RecordView(
+        backend=_address(config, found.backend),
+        counts=config.is_current(found.backend, found.epoch),
+        age_seconds=max(0.0, (look.answer.at - found.last_seen) / 1e9),
+        flags=tuple(name for bit, name in FLAGS.items() if found.flags & bit),
+        probation=found.probation,
+    )

@@ -1,0 +1,79 @@
+"""The reference model on what the maps hold: the configuration as it was written, and what packets have left there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from xdplb.control.steps import Held
+from xdplb.dataplane.features import Feature
+from xdplb.dataplane.plane import Attachment, DataPlane, VipEntry
+from xdplb.dataplane.remembered import FlowId, FlowRecord, Remembered
+from xdplb.reference.config import Config
+from xdplb.reference.state import Bucket, Flow, FlowKey, SourceKey, State
+
+__all__ = ["config_of", "matching", "now", "on_one_cpu", "state_of"]
+
+COARSE_MONOTONIC = 6
+"""CLOCK_MONOTONIC_COARSE, the clock that the program reads."""
+
+
+def now() -> int:
+    """Return what the program's clock says, in ns."""
+    return time.clock_gettime_ns(COARSE_MONOTONIC)
+
+
+def config_of(held: Held, plane: DataPlane, attachments: Collection[Attachment]) -> Config:
+    """Return what the maps hold, as the model takes it."""
+    return Config(
+        vips=held.vips,
+        tables=held.tables,
+        backends=held.backends,
+        features=plane.features - {Feature.CAPTURE},
+        access=held.access or {},
+        interfaces=frozenset(attachment.ifindex for attachment in attachments),
+        max_backends=plane.capacity.backends,
+    )
+
+
+def matching(config: Config, flow: FlowId) -> list[VipEntry]:
+    """Return the VIPs that take this packet's destination, the one that gets it first."""
+    found = [
+        vip
+        for vip in config.vips.values()
+        if flow.destination in vip.key.network
+        and flow.destination_port in vip.key.ports
+        and flow.protocol in vip.key.protocol.numbers
+    ]
+    return sorted(found, key=lambda vip: vip.key.rank, reverse=True)
+
+
+def state_of(flow: FlowId, vip_id: int, found: Remembered, cpu: int) -> State:
+    """Return what bears on a packet of this flow that comes in on this CPU."""
+    state = State(loads=dict(found.loads), vip_buckets={vip_id: Bucket(*found.vip_buckets)})
+    if found.record is not None:
+        key = FlowKey(flow.source, flow.source_port, flow.destination, flow.destination_port, flow.protocol)
+        (state.probation if found.record.probation else state.flows)[key] = _flow(found.record)
+    if found.source_buckets is not None:
+        state.source_buckets[SourceKey(flow.source, vip_id)] = Bucket(*found.source_buckets)
+    if cpu < len(found.new_flows):
+        state.new_flows[vip_id, cpu] = found.new_flows[cpu]
+    return state
+
+
+def _flow(record: FlowRecord) -> Flow:
+    return Flow(record.backend, record.epoch, record.flags, record.vip, record.last_seen)
+
+
+@contextmanager
+def on_one_cpu() -> Iterator[int]:
+    """Keep this thread on one of its CPUs for as long as this lasts, and give its number: each takes its own turns."""
+    before = os.sched_getaffinity(0)
+    cpu = min(before)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield cpu
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,131 @@
+"""The packet that is asked about: from what a user writes to the frame."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from xdplb.control.edits.find import find_vip
+from xdplb.control.records import State
+from xdplb.dataplane.remembered import FlowId
+from xdplb.model.address import IPAddress, parse_address, parse_port
+from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.key import VipKey
+from xdplb.reference.checksum import internet_checksum
+
+__all__ = ["PacketKind", "Question", "frame_of", "question"]
+
+CLIENT = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):(\d+)")
+
+TCP = 6
+SYN, ACK = 0x02, 0x10
+TTL = 64
+IPV4_DF = b"\x40\x00"
+MACS = bytes.fromhex("020000000002 020000000001")
+
+
+class PacketKind(StrEnum):
+    """Which packet of its flow it is."""
+
+    SYN = "syn"  # asks for a connection
+    ESTABLISHED = "established"  # of an open connection: an ACK
+    DATAGRAM = "datagram"  # UDP has no more than that
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The packet: its flow, and which one of it."""
+
+    flow: FlowId
+    kind: PacketKind
+
+    @property
+    def destination(self) -> VipKey:
+        """Where it goes, as a VIP of one address and port would be written."""
+        protocol = "tcp" if self.flow.protocol == TCP else "udp"
+        address = f"[{self.flow.destination}]" if self.flow.destination.version == 6 else str(self.flow.destination)
+        return VipKey.parse(f"{address}:{self.flow.destination_port}/{protocol}")
+
+
+def question(state: State, client: str, vip: str, packet: PacketKind | None) -> Question:
+    """Return the packet from `client`, an address and a port, to `vip`: a VIP of one address and port, or any such.
+
+    InvalidError names what is wrong with either; NotFoundError where `vip` is neither a VIP nor a place.
+    """
+    source, port = _client(client)
+    to = _destination(state, vip)
+    if source.version != to.address.version:
+        raise InvalidError.field(
+            "/query/client",
+            f"the client is of IPv{source.version}, and {to} of IPv{to.address.version}",
+            hint="give a client of the VIP's family",
+        )
+    protocol = to.protocol.numbers[0]
+    kind = packet or (PacketKind.SYN if protocol == TCP else PacketKind.DATAGRAM)
+    if (kind is PacketKind.DATAGRAM) is (protocol == TCP):
+        raise InvalidError.field("/query/packet", f"no packet to {to} is a {kind}", hint="leave it away")
+    return Question(FlowId(source, port, to.address, to.port, protocol), kind)
+
+
+def frame_of(question: Question) -> bytes:
+    """Return the packet in an untagged frame. Nobody looks at the transport's checksum on the way: it is 0."""
+    flow = question.flow
+    ports = flow.source_port.to_bytes(2, "big") + flow.destination_port.to_bytes(2, "big")
+    if flow.protocol == TCP:
+        flags = SYN if question.kind is PacketKind.SYN else ACK
+        transport = ports + bytes(8) + bytes([5 << 4, flags]) + b"\xff\xff" + bytes(4)
+    else:
+        transport = ports + (8).to_bytes(2, "big") + bytes(2)
+    addresses = flow.source.packed + flow.destination.packed
+    if flow.source.version == 6:
+        length = len(transport).to_bytes(2, "big")
+        return MACS + b"\x86\xdd\x60\0\0\0" + length + bytes([flow.protocol, TTL]) + addresses + transport
+    total = (20 + len(transport)).to_bytes(2, "big")
+    header = b"\x45\0" + total + bytes(2) + IPV4_DF + bytes([TTL, flow.protocol, 0, 0]) + addresses
+    header = header[:10] + internet_checksum(header).to_bytes(2, "big") + header[12:]
+    return MACS + b"\x08\0" + header + transport
+
+
+def _client(text: str) -> tuple[IPAddress, int]:
+    match = CLIENT.fullmatch(text)
+    if match is None:
+        raise InvalidError.field(
+            "/query/client",
+            f"{text!r} is no client's address and port",
+            hint="write it like 192.0.2.7:40000 or [2001:db8::9]:40000",
+        )
+    port = parse_port(match[3], "/query/client")
+    if port == 0:
+        raise InvalidError.field("/query/client", "no client has port 0", hint="give one from 1 to 65535")
+    return parse_address(match[1] or match[2], "/query/client"), port
+
+
+def _destination(state: State, ref: str) -> VipKey:
+    """Return where the packet goes: a VIP's only address and port (of TCP, if it takes both), or what `ref` spells."""
+    named = next((record.vip.key for record in state.vips.values() if record.vip.name == ref), None)
+    try:
+        key = named or VipKey.parse(ref)
+    except InvalidError:
+        raise _unknown(state, ref) from None
+    if not key.is_exact:
+        raise InvalidError.field(
+            "/query/vip",
+            f"{key} has several addresses or ports, and a packet goes to one",
+            hint=f"name one, such as {_one_of(key)}",
+        )
+    return key
+
+
+def _unknown(state: State, ref: str) -> NotFoundError:
+    try:
+        find_vip(state, ref)  # knows what may have been meant
+    except NotFoundError as error:
+        return NotFoundError.field("/query/vip", error.detail, hint=error.hint)
+    raise AssertionError("it was looked for by name and is no key")
+
+
+def _one_of(key: VipKey) -> str:
+    address = key.address if key.is_one_address else next(iter(key.network.hosts()), key.address)
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return f"{host}:{key.ports[0]}/{'udp' if key.protocol == 'udp' else 'tcp'}"
