@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tests.fuzz.clock import now
-from tests.fuzz.explaining import disagreements
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
 from tests.fuzz.report import tell_entries, tell_outcome
+from xdplb.control.explain.compare import differences
 from xdplb.reference.config import Config
 from xdplb.reference.process import Outcome, Reference
 from xdplb.reference.state import State
@@ -51,9 +51,9 @@ class Both:
         """
         before = now()
         decision = self._kernel.plane.explain(frame, INGRESS)
-        told = [disagreements(decision, self._process(frame, at)) for at in (before, now())]
+        told = [differences(self._process(frame, at), decision) for at in (before, now())]
         if all(told):
-            raise Difference(f"explained otherwise (model, program): {told[0]}")
+            raise Difference(f"explained otherwise: {told[0]}")
 
     def compare_state(self) -> None:
         """Look at all maps; Difference where one does not hold what the model's state says."""
