@@ -37,7 +37,7 @@ BENCH = np.dtype(
     align=True,
 )
 FLOORS = ("empty", "mac_swap", "ipip_floor")
-BRACKET_TOLERANCE = 0.05
+TOLERATED = 1.05
 PATIENCE = 4
 ONE_FLOW_PART = 8
 MOST_WARM_UP = 1 << 21
@@ -72,6 +72,14 @@ class Result:
     def ns(self) -> float:
         """The median of the trials kept."""
         return median(self.trials) if self.trials else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """The dearer of two runs of the empty program, and what the program between them took net of their mean."""
+
+    bracket: float
+    net: float
 
 
 class Harness:
@@ -111,25 +119,37 @@ class Harness:
         """Run all cases interleaved, each between two empty ones, until `trials` of each are kept.
 
         `turns` are for cases of many flows, which have to be touched; a part of that is enough for one flow.
-        A trial whose brackets are over 5 % off that case's best is thrown away: the machine was busy elsewhere. After
-        four times as many the rest is given up; a result says how many it has.
+        A trial whose brackets are over 5 % off the best of all cases on such packets is thrown away: the machine was
+        busy elsewhere. After four times as many the rest is given up; a result says how many it has.
         """
-        rows: dict[str, list[tuple[float, float]]] = {case.name: [] for case in cases}
+        trials_of: dict[str, list[_Trial]] = {case.name: [] for case in cases}
+        best = dict.fromkeys(map(_kind, cases), float("inf"))
+
+        def kept(case: Case) -> list[float]:
+            return [trial.net for trial in trials_of[case.name] if trial.bracket <= best[_kind(case)] * TOLERATED]
+
         with pinned_cpu():
             for case in cases:
                 self.run(case, _warm_up(case, turns))
             for turn in range(PATIENCE * trials):
-                short = [case for case in cases if turn < trials or len(_undisturbed(rows[case.name])) < trials]
+                short = [case for case in cases if turn < trials or len(kept(case)) < trials]
                 for case in short:
-                    rows[case.name].append(self._trial(case, _turns(case, turns)))
-        return [Result(case, _undisturbed(rows[case.name])) for case in cases]
+                    trial = self._trial(case, _turns(case, turns))
+                    trials_of[case.name].append(trial)
+                    best[_kind(case)] = min(best[_kind(case)], trial.bracket)
+        return [Result(case, kept(case)) for case in cases]
 
-    def _trial(self, case: Case, turns: int) -> tuple[float, float]:
-        """Return the dearer of the two brackets and the ns net of the mean of both."""
+    def _trial(self, case: Case, turns: int) -> _Trial:
         before = self.run(case, turns, empty=True)
         gross = self.run(case, turns)
         after = self.run(case, turns, empty=True)
-        return max(before, after), gross - (before + after) / 2
+        return _Trial(max(before, after), gross - (before + after) / 2)
+
+
+def _kind(case: Case) -> tuple[int, ...]:
+    """Return what the harness itself takes the same time for."""
+    frame = pattern(case.frame)[0]
+    return case.mode, case.flows, int(frame["version"]), int(frame["network"])
 
 
 def _turns(case: Case, turns: int) -> int:
@@ -140,8 +160,3 @@ def _turns(case: Case, turns: int) -> int:
 def _warm_up(case: Case, turns: int) -> int:
     """Return how many turns fill the caches, and the flow table with nearly all flows where one is used."""
     return min(2 * case.flows, MOST_WARM_UP) if case.mode == RANDOM else _turns(case, turns)
-
-
-def _undisturbed(rows: Sequence[tuple[float, float]]) -> list[float]:
-    best = min(bracket for bracket, _ in rows)
-    return [net for bracket, net in rows if bracket <= best * (1 + BRACKET_TOLERANCE)]

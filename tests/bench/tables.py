@@ -1,4 +1,4 @@
-"""Tables on a terminal."""
+"""Tables on a terminal, in Markdown: what is printed can be put into docs/ as it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["print_table"]
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print `rows` under `head`: the first column left, figures right."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    rule = ["-" * width for width in widths]
+    widths = [max(3, *(len(row[column]) for row in (head, *rows))) for column in range(len(head))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     for row in (head, rule, *rows):
         first, *rest = zip(row, widths, strict=True)
-        print("  ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in rest)]))
+        print("| " + " | ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in rest)]) + " |")
     print()
