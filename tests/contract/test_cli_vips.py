@@ -110,10 +110,16 @@ def test_an_access_list_is_set_shown_and_cleared(daemon: Daemon, tmp_path: Path)
 
 def test_a_line_that_is_no_prefix_is_named(daemon: Daemon, tmp_path: Path):
     file = tmp_path / "blocked.txt"
-    file.write_text("192.0.2.0/24\n192.0.2.0/33\n")
-    told = daemon.run("vip", "access", "set", "web", "--deny-file", str(file))
+    file.write_text("192.0.2.0/24\n# and\n192.0.2.0/33\n")
+    daemon.ok("vip", "add", "203.0.113.10:80/tcp", "--name", "web")
+    told = daemon.run("vip", "access", "set", "web", "--deny", "10.0.0.0/8", "--deny-file", str(file))
     assert told.returncode == 2
-    assert f"{file}:2: '192.0.2.0/33' is not an IP prefix" in told.stderr
+    assert f"{file}:3: '192.0.2.0/33' is not an IP prefix" in told.stderr
+    file.write_text("2001:db8::/32\n")
+    told = daemon.run("vip", "access", "set", "web", "--allow-file", str(file))
+    assert told.returncode == 2
+    assert f"{file}:1: no packet to this VIP comes from 2001:db8::/32" in told.stderr
+    assert shown(daemon, "vip", "show", "web")["access"] == "everybody"
 
 
 def test_the_more_specific_vip_stands_beside_the_wider_one(daemon: Daemon):

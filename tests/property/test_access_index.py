@@ -12,7 +12,9 @@ from xdplb.dataplane import access_index
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, IPNetwork
 
-FAMILIES = {4: (IPv4Address, IPv4Network, 32), 6: (IPv6Address, IPv6Network, 128)}
+ADDRESS: dict[int, type[IPAddress]] = {4: IPv4Address, 6: IPv6Address}
+NETWORK: dict[int, type[IPNetwork]] = {4: IPv4Network, 6: IPv6Network}
+BITS = {4: 32, 6: 128}
 BUILD = {4: access_index.build4, 6: access_index.build6}
 NUMBERS = (0, 1, 63, 64, 255)
 
@@ -25,12 +27,12 @@ def addresses(bits: int) -> st.SearchStrategy[int]:
 
 
 def networks(version: int) -> st.SearchStrategy[IPNetwork]:
-    address, network, bits = FAMILIES[version]
-    return st.builds(
-        lambda value, length: network((address(value >> (bits - length) << (bits - length)), length)),
-        addresses(bits),
-        st.integers(0, bits),
-    )
+    network, bits = NETWORK[version], BITS[version]
+
+    def holding(value: int, length: int) -> IPNetwork:
+        return network((value >> (bits - length) << (bits - length), length))
+
+    return st.builds(holding, addresses(bits), st.integers(0, bits))
 
 
 def access_lists(version: int) -> st.SearchStrategy[AccessList]:
@@ -47,7 +49,7 @@ def denies(access_list: AccessList, address: IPAddress) -> bool:
 
 def interesting(version: int, lists: list[AccessList]) -> list[IPAddress]:
     """The addresses at which and beside which an answer may change."""
-    address, _, bits = FAMILIES[version]
+    address, bits = ADDRESS[version], BITS[version]
     values = {0, (1 << bits) - 1}
     for network in (network for one in lists for network in (*one.allow, *one.deny)):
         first, last = int(network.network_address), int(network.broadcast_address)
@@ -61,7 +63,7 @@ def interesting(version: int, lists: list[AccessList]) -> list[IPAddress]:
 def test_the_longest_prefix_decides(version: int, data: st.DataObject):
     lists = data.draw(st.dictionaries(st.sampled_from(NUMBERS), access_lists(version), max_size=4))
     index = BUILD[version](lists)
-    address, _, bits = FAMILIES[version]
+    address, bits = ADDRESS[version], BITS[version]
     asked = [
         *interesting(version, list(lists.values())),
         *map(address, data.draw(st.lists(addresses(bits), max_size=5))),

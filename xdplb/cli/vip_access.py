@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from xdplb.model.address import parse_network
 from xdplb.model.errors import InvalidError
 
 from .changes import Change, changing
@@ -20,6 +19,14 @@ from .params import Connection, output_option, vip_argument
 __all__ = ["access"]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+class _Prefix(NamedTuple):
+    """A prefix as it was given, and where it stands if in a file."""
+
+    text: str
+    line: int = 0
+    file: Path | None = None
 
 
 @click.group(cls=Group, name="access", short_help="Which sources a VIP takes packets from.")
@@ -74,10 +81,14 @@ Examples:
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, **given: Any) -> None:
     """Set the access list of a VIP, whole: what is not given is not in it."""
-    body = {action: _prefixes(action, given[action], given[f"{action}_file"]) for action in ("allow", "deny")}
-    if not any(body.values()):
+    prefixes = {action: list(_prefixes(given[action], given[f"{action}_file"])) for action in ("allow", "deny")}
+    if not any(prefixes.values()):
         raise click.UsageError("no prefix is given; xdplb vip access clear takes the list away")
-    _update(change, "PUT", vip, body, "set")
+    body = {action: [prefix.text for prefix in found] for action, found in prefixes.items()}
+    try:
+        _update(change, "PUT", vip, body, "set")
+    except InvalidError as error:
+        raise _with_place(error, prefixes) from None
 
 
 @access.command(short_help="Take the access list away.", epilog="\b\nExamples:\n  xdplb vip access clear web")
@@ -99,23 +110,24 @@ def _update(change: Change, method: str, vip: str, body: dict[str, list[str]] | 
     )
 
 
-def _prefixes(action: str, given: tuple[str, ...], file: Path | None) -> list[str]:
-    """Return the prefixes given and those in the file; InvalidError names the line that has none."""
-    found = [str(parse_network(text, f"/{action}")) for text in given]
-    if file is None:
-        return found
-    for number, line in enumerate(_lines(file), 1):
+def _prefixes(given: tuple[str, ...], file: Path | None) -> Iterator[_Prefix]:
+    """Yield the prefixes given and those in the file, as they are written: the daemon says whether they are any."""
+    for text in given:
+        yield _Prefix(text)
+    for number, line in enumerate(_lines(file) if file is not None else (), 1):
         text = line.partition("#")[0].strip()
         if text:
-            found.append(_prefix_of(text, f"{file}:{number}"))
-    return found
+            yield _Prefix(text, number, file)
 
 
-def _prefix_of(text: str, where: str) -> str:
-    try:
-        return str(parse_network(text))
-    except InvalidError as error:
-        raise InvalidError(f"{where}: {error.detail}", hint=error.hint) from None
+def _with_place(error: InvalidError, prefixes: Mapping[str, Sequence[_Prefix]]) -> InvalidError:
+    """Return the error with the line of the file that the prefix stands in which the daemon does not take."""
+    for problem in error.problems:
+        _, action, place = [*problem.pointer.split("/"), "", ""][:3]
+        found = prefixes[action][int(place)] if action in prefixes and place.isdecimal() else _Prefix("")
+        if found.file is not None:
+            return InvalidError(f"{found.file}:{found.line}: {error.detail}", hint=error.hint)
+    return error
 
 
 def _lines(file: Path) -> list[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from xdplb.model.access import AccessList
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import (
     AllUnhealthy,
     Forward,
@@ -36,9 +36,6 @@ __all__ = [
     "encode_check",
     "encode_vip",
 ]
-
-_ADDRESS_BYTES = {4: 4, 6: 16}
-_NETWORKS: dict[int, type[IPNetwork]] = {4: IPv4Network, 6: IPv6Network}
 
 
 def encode_vip(vip: Vip) -> str:
@@ -138,31 +135,11 @@ def decode_check(text: str) -> HealthCheck:
 
 def encode_access(access: AccessList) -> tuple[bytes, bytes, bytes, bytes]:
     """Return what is allowed of IPv4 and of IPv6, then what is denied: for each prefix its address and its length."""
-    return (
-        _prefixes(access.allow, 4),
-        _prefixes(access.allow, 6),
-        _prefixes(access.deny, 4),
-        _prefixes(access.deny, 6),
-    )
+    allow, deny = access.allow.pack(), access.deny.pack()
+    return (allow, b"", deny, b"") if access.version == 4 else (b"", allow, b"", deny)
 
 
 def decode_access(allow4: bytes, allow6: bytes, deny4: bytes, deny6: bytes) -> AccessList:
     """Return the access list."""
-    return AccessList(
-        (*_networks(allow4, 4), *_networks(allow6, 6)),
-        (*_networks(deny4, 4), *_networks(deny6, 6)),
-    )
-
-
-def _prefixes(networks: Iterable[IPNetwork], version: int) -> bytes:
-    return b"".join(
-        network.network_address.packed + bytes([network.prefixlen])
-        for network in networks
-        if network.version == version
-    )
-
-
-def _networks(data: bytes, version: int) -> Iterator[IPNetwork]:
-    size = _ADDRESS_BYTES[version]
-    for at in range(0, len(data), size + 1):
-        yield _NETWORKS[version]((data[at : at + size], data[at + size]))
+    version, allow, deny = (6, allow6, deny6) if allow6 or deny6 else (4, allow4, deny4)
+    return AccessList(Prefixes.unpack(version, allow), Prefixes.unpack(version, deny))

@@ -10,7 +10,7 @@ An address is a column of one number (IPv4) or two (IPv6, the upper half first),
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import CapacityError
 
 from . import layout
@@ -121,7 +121,9 @@ def _join(lists: Mapping[int, AccessList], version: int) -> _Intervals:
                 f"{len(lists)} VIPs have access lists; {layout.ACCESS_LISTS} can",
                 hint="take the lists of some VIPs away, and filter for those elsewhere",
             )
-        changes = _changes(access_list, version)
+        if not access_list or access_list.version != version:
+            continue
+        changes = _changes(access_list)
         places.append(changes)
         words.append(np.full(changes.shape[1], number // 64))
         bits.append(np.full(changes.shape[1], np.uint64(1 << number % 64)))
@@ -132,16 +134,15 @@ def _join(lists: Mapping[int, AccessList], version: int) -> _Intervals:
     return _Intervals(starts, np.bitwise_xor.accumulate(masks, axis=0))
 
 
-def _changes(access_list: AccessList, version: int) -> Addresses:
+def _changes(access_list: AccessList) -> Addresses:
     """Return the addresses at which a list goes from letting in to denying or back; before address 0 it lets in."""
-    allowed = _select(access_list.allow, version)
-    denied = _select(access_list.deny, version)
-    lengths = np.array([network.prefixlen for network in (*allowed, *denied)], np.uint64)
-    denies = np.arange(len(lengths)) >= len(allowed)
-    firsts = _addresses([int(network.network_address) for network in (*allowed, *denied)], version)
+    halves = [half for half in (access_list.allow, access_list.deny) if half]
+    lengths = np.concatenate([half.lengths for half in halves]).astype(np.uint64)
+    denies = np.arange(len(lengths)) >= len(access_list.allow)
+    firsts = np.concatenate([half.starts for half in halves], axis=1)
     behind, is_last = _behind(firsts, lengths)
     count = len(lengths)
-    starts, which = _unique(np.concatenate([_origin(version), firsts, behind], axis=1))
+    starts, which = _unique(np.concatenate([_origin(access_list.version), firsts, behind], axis=1))
     begins, ends = which[1 : count + 1], which[count + 1 :]
     ends = np.where(is_last, starts.shape[1], ends)
     pieces = np.full(starts.shape[1], bool(access_list.allow))
@@ -166,16 +167,6 @@ def _paint(
 def _origin(version: int) -> Addresses:
     """Return address 0."""
     return np.zeros((1 if version == 4 else 2, 1), np.uint64)
-
-
-def _select(networks: Sequence[IPNetwork], version: int) -> list[IPNetwork]:
-    return [network for network in networks if network.version == version]
-
-
-def _addresses(values: Sequence[int], version: int) -> Addresses:
-    if version == 4:
-        return np.array([values], np.uint64)
-    return np.array([[value >> 64 for value in values], [value & _LOWER for value in values]], np.uint64)
 
 
 def _behind(firsts: Addresses, lengths: NDArray[np.uint64]) -> tuple[Addresses, NDArray[np.bool_]]:

@@ -44,6 +44,4 @@ class AccessOut(ResponseBody):
     @classmethod
     def of(cls, view: AccessView) -> AccessOut:
         """Return the body for the manager's view."""
-        return cls(
-            allow=[str(prefix) for prefix in view.access.allow], deny=[str(prefix) for prefix in view.access.deny]
-        )
+        return cls(allow=view.access.allow.texts(), deny=view.access.deny.texts())

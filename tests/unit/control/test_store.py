@@ -281,7 +281,10 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
 
 
 def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
-    access = AccessList((ip_network("2001:db8::/32"), ip_network("10.0.0.0/8")), (ip_network("192.0.2.7"),))
+    lists = {
+        4: AccessList((ip_network("10.0.0.0/8"),), (ip_network("192.0.2.7"),)),
+        6: AccessList((), (ip_network("2001:db8::/32"), ip_network("2001:db8::/33"))),
+    }
     texts = ["203.0.113.0/24:80/tcp", "203.0.113.0/25:80/tcp", "203.0.113.0/24:80-90/tcp", "[2001:db8::10]:0/tcp+udp"]
     keys = [VipKey.parse(text) for text in texts]
     asked = Vip(
@@ -289,7 +292,9 @@ def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
         limits=RateLimits(1, 2, 3, 4),
     )  # fmt: skip
     backend = Backend(ip_address("2001:db8:1::1"), quic_server_id="00a7b1")
-    records = {key: VipRecord(number, Vip(key), 1, access=access) for number, key in enumerate(keys)}
+    records = {
+        key: VipRecord(number, Vip(key), 1, access=lists[key.address.version]) for number, key in enumerate(keys)
+    }
     records[asked.key] = VipRecord(9, asked, 1, None, {backend.address: BackendRecord(1, 0, backend, 1)})
     state = State(4, records)
     saved(tmp_path, state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from xdplb.control.edits.find import check_match, find_vip
@@ -25,15 +25,15 @@ def patch_access(
     state: State,
     ref: str,
     *,
-    allow: Sequence[IPNetwork] | None,
-    deny: Sequence[IPNetwork] | None,
+    allow: Iterable[IPNetwork] | None,
+    deny: Iterable[IPNetwork] | None,
     if_match: int | None = None,
 ) -> State:
     """Replace one half of the access list, or both; None leaves a half as it is."""
     present = find_vip(state, ref)
     check_match(f"VIP {present.vip.key}", present.generation, if_match)
-    half = present.access.allow if allow is None else tuple(allow)
-    other = present.access.deny if deny is None else tuple(deny)
+    half = present.access.allow if allow is None else allow
+    other = present.access.deny if deny is None else deny
     return _with_access(state, present, AccessList(half, other))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from xdplb.balance.hashing import TABLE_SIZE
@@ -11,7 +11,6 @@ from xdplb.control.explain.look import Look
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.control.records import VipRecord
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.vip import Scheduler
 from xdplb.reference.config import Config, SlotState
 from xdplb.reference.journey import Placement
@@ -161,12 +160,8 @@ def _backend_down(story: Story) -> str:
 def _denied(story: Story) -> str:
     source = story.question.flow.source
     access = story.config.access.get(story.outcome.vip_id or 0)
-    prefix = _longest(source, access.deny) if access is not None else None
+    prefix = access.deny.longest(source) if access is not None else None
     return f"the VIP's access list keeps {source} out" + (f" by {prefix}" if prefix else ": it lets in only others")
-
-
-def _longest(source: IPAddress, prefixes: Iterable[IPNetwork]) -> IPNetwork | None:
-    return max((prefix for prefix in prefixes if source in prefix), key=lambda prefix: prefix.prefixlen, default=None)
 
 
 def _too_big(story: Story) -> str:
