@@ -1,10 +1,11 @@
 /* The balancer. A packet's way: parse, vip, check, choose, forward, out; or it stops, for a reason that is counted. */
 #include "lib/access.h"
+#include "lib/capture_out.h"
 #include "lib/check.h"
 #include "lib/choose.h"
 #include "lib/counters.h"
 #include "lib/decision.h"
-#include "lib/explain.h"
+#include "lib/decision_end.h"
 #include "lib/forward.h"
 #include "lib/fragment.h"
 #include "lib/hash.h"
@@ -95,14 +96,19 @@ static __always_inline void remember(const struct packet *packet, const struct w
 }
 
 /* The way of a packet ends here, for a reason that is counted. */
-static __always_inline int stop(const struct way *way, enum reason reason)
+static __always_inline int stop(struct xdp_md *ctx, const struct packet *packet, const struct way *way,
+                                enum reason reason)
 {
-	explain_way(way, reason);
-	return count_stop(reason);
+	int verdict = count_stop(reason);
+
+	decision_end(way, reason);
+	capture_out(ctx, packet, way, verdict);
+	return verdict;
 }
 
 /* Made twice by the compiler, once for each version, without what the other one needs. */
-static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u8 version)
+static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u8 version,
+                                   struct decision *decision)
 {
 	struct packet packet = {
 		.version = version,
@@ -113,15 +119,16 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 	enum reason reason;
 	int verdict;
 
+	DECISION_AT(&way.choice, decision);
 	reason = parse_packet(ctx, &cursor, &packet);
 	if (reason != GO_ON)
-		return stop(&way, unparsed(&packet, reason));
+		return stop(ctx, &packet, &way, unparsed(&packet, reason));
 	blur_packet(&packet);
 
 	reason = packet.fragment == FRAGMENT_LATER ? follow_way(ctx, &packet, &way)
 	                                           : find_way(ctx, &packet, &way);
 	if (reason != GO_ON)
-		return stop(&way, reason);
+		return stop(ctx, &packet, &way, reason);
 	choose_blur(&packet, &way.choice);
 
 	reason = forward_packet(ctx, &packet, way.choice.backend, way.hash);
@@ -129,15 +136,16 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 		reason = too_big_answer(ctx, &packet,
 		                        way.choice.backend->mtu - forward_overhead(way.choice.backend));
 	if (reason != GO_ON)
-		return stop(&way, reason);
+		return stop(ctx, &packet, &way, reason);
 
 	verdict = forward_out(ctx, way.choice.backend);
 	if (verdict == XDP_ABORTED)
-		return stop(&way, DROP_INTERNAL);
+		return stop(ctx, &packet, &way, DROP_INTERNAL);
 
 	remember(&packet, &way);
 	count_sent(&packet, way.vip.id, &way.choice);
-	explain_way(&way, GO_ON);
+	decision_end(&way, GO_ON);
+	capture_out(ctx, &packet, &way, verdict);
 	return verdict;
 }
 
@@ -145,12 +153,20 @@ int xdplb(struct xdp_md *ctx)
 {
 	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
 	__be16 type = parse_ethernet(&cursor);
+	struct decision *decision = decision_begin();
+	int verdict;
 
+	if (NOTES_DECISIONS && !decision)
+		return count_stop(DROP_INTERNAL);
 	if (type == NET16(ETH_P_IP))
-		return balance(ctx, cursor, 4);
+		return balance(ctx, cursor, 4, decision);
 #ifdef WITH_IPV6
-	if (type == NET16(ETH_P_IPV6))
-		return balance(ctx, cursor, 6);
+	if (type == NET16(ETH_P_IPV6)) {
+		verdict = balance(ctx, cursor, 6, decision);
+		/* Only here, or the compiler might make one call of the two, with a version that is no constant. */
+		asm volatile("" : "+r"(verdict));
+		return verdict;
+	}
 #endif
 	return count_stop(PASS_NOT_IP);
 }

@@ -22,7 +22,7 @@ struct choice {
 	__u8 at_risk;   /* an old connection that nothing could place */
 	__u8 new_flow;  /* counts as one */
 #ifdef WITH_DECISION
-	struct decision decision;
+	struct decision *decision;
 #endif
 };
 

@@ -16,15 +16,38 @@
 
 #if defined(WITH_EXPLAIN) || defined(WITH_CAPTURE)
 #define WITH_DECISION
+#define NOTES_DECISIONS 1
+#else
+#define NOTES_DECISIONS 0
 #endif
 
 /* `choice` notes how it came about, where somebody is to hear of it. */
 #ifdef WITH_DECISION
-#define DECISION_NOTE(choice, member, value) ((choice)->decision.member = (value))
-#define DECISION_FLAG(choice, flag) ((choice)->decision.flags |= (flag))
+#define DECISION_AT(choice, where) ((choice)->decision = (where))
+#define DECISION_NOTE(choice, member, value) ((choice)->decision->member = (value))
+#define DECISION_FLAG(choice, flag) ((choice)->decision->flags |= (flag))
 #else
+#define DECISION_AT(choice, where)
 #define DECISION_NOTE(choice, member, value)
 #define DECISION_FLAG(choice, flag)
 #endif
+
+/* Returns where the decision on this packet is noted: in a map, since the verifier would follow each note on the stack
+ * through all that comes after it. NULL where nothing is noted, or there is no such map.
+ */
+static __always_inline struct decision *decision_begin(void)
+{
+	struct decision *decision = NULL;
+	__u32 zero = 0;
+
+#if defined(WITH_EXPLAIN)
+	decision = explain_decision.lookup(&zero);
+#elif defined(WITH_CAPTURE)
+	decision = capture_decision.lookup(&zero);
+#endif
+	if (decision)
+		*decision = (struct decision){};
+	return decision;
+}
 
 #endif

@@ -84,7 +84,8 @@ static __always_inline enum reason echo_answer(struct xdp_md *ctx, const struct 
 		return DROP_LAND;
 	if (!answer_has_target(packet))
 		return PASS_NOT_TCP_UDP;
-	if (ip + header + ICMP_HEADER > (void *)(long)ctx->data_end)
+	if (frame + ETH_HLEN > (void *)(long)ctx->data_end ||
+	    ip + header + ICMP_HEADER > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
 	answer_write_macs(frame, answer_macs_of(frame));
 	if (packet->version == 6)

@@ -36,7 +36,8 @@ static __always_inline enum reason fragment_find(const struct packet *packet, st
 	backend = backend_find(first->backend);
 	if (!backend_is_usable(backend) || backend->epoch != first->epoch)
 		return DROP_FRAGMENT;
-	*choice = (struct choice){.backend = backend, .id = first->backend};
+	choice->backend = backend;
+	choice->id = first->backend;
 	DECISION_NOTE(choice, chosen, CHOSEN_FRAGMENT);
 	*vip_id = first->vip;
 	return GO_ON;

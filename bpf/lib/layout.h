@@ -342,35 +342,45 @@ struct decision {
 	__u32 slot;
 	__u16 reason; /* enum reason; REASONS where the packet is sent on */
 	__u16 vip;
-	__u16 backend; /* 0 for none */
-	__u8 chosen;   /* CHOSEN_* */
-	__u8 flags;    /* DECISION_* */
+	__u16 backend;    /* 0 for none */
+	__u8 chosen;      /* CHOSEN_* */
+	__u8 flags;       /* DECISION_* */
+	__u64 capture_id; /* of a packet that a capture hands out, else 0 */
 };
 
-/* Which packets a program compiled WITH_CAPTURE hands out, and what it hands out before the frame's bytes. */
-#define CAPTURE_ANY 0xffff
-
+/* Which packets a program compiled WITH_CAPTURE hands out: by their addresses, whatever becomes of them. */
 struct capture_filter {
 	__u64 source[2]; /* packets whose source, where the mask has bits, is this */
 	__u64 source_mask[2];
 	__u64 destination[2];
 	__u64 destination_mask[2];
 	__u32 snap_bytes; /* of a frame at most */
-	__u16 vip;        /* CAPTURE_ANY, or that VIP's alone */
-	__u16 backend;    /* CAPTURE_ANY, or those sent to that backend alone */
-	__u16 reason;     /* CAPTURE_ANY, or those that stopped for that one alone; REASONS: those sent on */
-	__u16 unused[3];
+	__u32 one_in;     /* this many, by chance */
+	__u8 version;     /* 4, 6 or 0 for both */
+	__u8 unused[7];
 };
 
+/* What it hands out of each, with the frame's bytes behind: when it came in, and when all was decided. */
+#define CAPTURE_IN 0
+#define CAPTURE_OUT 1 /* the frame as it leaves, none of it where it does not */
+
 struct capture_event {
-	__u64 time; /* ns, CLOCK_MONOTONIC */
-	__u32 ifindex;
-	__u32 frame_bytes; /* of the whole frame as it came in */
-	__u16 reason;      /* as in struct decision */
-	__u16 vip;         /* CAPTURE_ANY where none was found */
-	__u16 backend;     /* 0 for none */
-	__u8 verdict;      /* XDP_* */
-	__u8 unused[9];
+	__u64 time;         /* ns, CLOCK_MONOTONIC */
+	__u64 id;           /* the same of one packet's two */
+	__u32 ifindex;      /* it came in by, or leaves by; 0 where it does not leave */
+	__u32 frame_bytes;  /* of the whole frame */
+	__be16 source_port; /* this and what follows only with CAPTURE_OUT */
+	__be16 destination_port;
+	__u32 slot_number;
+	__u32 slot;
+	__u16 reason; /* the rest as in struct decision */
+	__u16 vip;
+	__u16 backend;
+	__u8 verdict; /* XDP_* */
+	__u8 chosen;
+	__u8 flags;
+	__u8 direction; /* CAPTURE_* */
+	__u8 unused[2];
 };
 
 /* --- meta --------------------------------------------------------------------------------------------------------

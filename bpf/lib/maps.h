@@ -99,4 +99,21 @@ BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/tx_ports", __u32, tx_ports, 64);
 BPF_TABLE_PINNED("array", __u32, struct decision, explain_decision, 1, PIN_DIR "/explain_decision");
 #endif
 
+#ifdef WITH_CAPTURE
+/* Of the packet that this CPU is at. */
+BPF_TABLE_PINNED("percpu_array", __u32, struct decision, capture_decision, 1, PIN_DIR "/capture_decision");
+BPF_TABLE_PINNED("array", __u32, struct capture_filter, capture_filter, 1, PIN_DIR "/capture_filter");
+
+/* A ring for each CPU, which one process reads. What bcc's BPF_PERF_OUTPUT makes, but pinned. */
+struct capture_events_table {
+	int key;
+	__u32 leaf;
+	int (*perf_submit)(void *, void *, __u32);
+	int (*perf_submit_skb)(void *, __u32, void *, __u32);
+	__u32 max_entries;
+};
+__attribute__((section("maps/perf_output:" PIN_DIR
+                       "/capture_events"))) struct capture_events_table capture_events = {};
+#endif
+
 #endif

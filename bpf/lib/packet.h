@@ -52,7 +52,6 @@ struct packet {
 	__u8 tcp_flags;  /* 0 for UDP */
 	__u8 fragment;   /* FRAGMENT_* */
 	__u8 icmp_error; /* addresses, ports and protocol are those of the quoted packet, turned round */
-	__u8 bad;        /* why it is dropped if the address has VIPs: enum reason, GO_ON where it is sound */
 };
 
 /* Returns where in the frame the IP header begins, in bounds that the verifier sees. */

@@ -8,6 +8,7 @@
 #ifndef XDPLB_PARSE_H
 #define XDPLB_PARSE_H
 
+#include "capture.h"
 #include "icmp.h"
 #include "packet.h"
 #include "vip.h"
@@ -147,6 +148,8 @@ static __always_inline enum reason parse_packet(struct xdp_md *ctx, struct curso
 	packet->fragment = FRAGMENT_NONE;
 	packet->icmp_error = 0;
 	reason = parse_ip(cursor, packet);
+	if (reason != PASS_MALFORMED)
+		capture_in(ctx, packet);
 	if (reason != GO_ON)
 		return reason;
 	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)

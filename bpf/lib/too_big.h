@@ -156,25 +156,37 @@ static __always_inline int too_big_move(struct xdp_md *ctx, __u32 ethernet, __u3
 	return bpf_xdp_adjust_tail(ctx, (int)(ethernet + quote) - length) ? -1 : 0;
 }
 
+/* Makes room for `headers` in front of the first `quote` bytes of the packet. Returns where the answer's IP header begins,
+ * NULL where the frame could not be moved; all that will be written and quoted is then inside it.
+ */
+static __always_inline void *too_big_room(struct xdp_md *ctx, const struct packet *packet, __u32 headers,
+                                          __u32 quote)
+{
+	void *ip;
+
+	if (too_big_move(ctx, packet_network(packet), headers, quote))
+		return NULL;
+	ip = (void *)(long)ctx->data + packet_network(packet);
+	return ip + headers + quote > (void *)(long)ctx->data_end ? NULL : ip;
+}
+
 /* Turns the frame into an answer that says how long its packet may be, or returns that it is dropped. */
 static __always_inline enum reason too_big_answer(struct xdp_md *ctx, const struct packet *packet, __u32 mtu)
 {
-	__u32 headers = (packet->version == 6 ? IPV6_HEADER : IPV4_HEADER) + ICMP_HEADER;
-	__u32 quote = packet->version == 6 ? TOO_BIG6_QUOTE : TOO_BIG4_QUOTE;
 	void *ip;
 
 	if (!too_big_is_told(packet) || !too_big_is_affordable())
 		return DROP_TOO_BIG;
-	if (too_big_move(ctx, packet_network(packet), headers, quote))
-		return DROP_TOO_BIG;
-	ip = (void *)(long)ctx->data + packet_network(packet);
-	if (ip + headers + quote > (void *)(long)ctx->data_end)
-		return DROP_INTERNAL;
-	if (packet->version == 6)
-		too_big_write6(ip, packet, mtu);
-	else
-		too_big_write4(ip, packet, mtu);
-	return ANSWER_TOO_BIG;
+	if (packet->version == 6) {
+		ip = too_big_room(ctx, packet, IPV6_HEADER + ICMP_HEADER, TOO_BIG6_QUOTE);
+		if (ip)
+			too_big_write6(ip, packet, mtu);
+	} else {
+		ip = too_big_room(ctx, packet, IPV4_HEADER + ICMP_HEADER, TOO_BIG4_QUOTE);
+		if (ip)
+			too_big_write4(ip, packet, mtu);
+	}
+	return ip ? ANSWER_TOO_BIG : DROP_TOO_BIG;
 }
 
 #endif

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from xdplb.model.address import IPNetwork
 
-__all__ = ["Capture", "CaptureFilter", "CapturedFrame", "Chosen", "KernelDecision"]
+__all__ = ["Capture", "CaptureFilter", "CapturedFrame", "CapturedPacket", "Chosen", "KernelDecision"]
 
 SNAP_BYTES = 256
 
@@ -51,31 +51,39 @@ class KernelDecision:
 
 @dataclass(frozen=True, slots=True)
 class CaptureFilter:
-    """Which packets are captured: all that are None or not said. `reason` is a name of REASONS, or `sent` for none.
+    """Which packets are captured: all whose addresses are in these prefixes, or one in `one_in` of them, by chance.
 
     Of a frame, the first `snap_bytes` are captured. Prefixes are of one family, or one of them is None.
     """
 
     source: IPNetwork | None = None
     destination: IPNetwork | None = None
-    vip_id: int | None = None
-    backend_id: int | None = None
-    reason: str | None = None
+    one_in: int = 1
     snap_bytes: int = SNAP_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedFrame:
-    """A frame that was captured: `time` is ns of CLOCK_MONOTONIC, `whole_bytes` its length, the rest as decided."""
+    """A frame: `time` is ns of CLOCK_MONOTONIC, `whole_bytes` its length, `data` what was captured of it."""
 
     time: int
     ifindex: int
     whole_bytes: int
-    verdict: int
-    reason: str | None
-    vip_id: int | None
-    backend_id: int | None
-    frame: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedPacket:
+    """A packet as it came in, as it left (None where it did not leave), and what was decided on it.
+
+    `decision.frame` is empty. The ports are those of the client and of the VIP, 0 where there are none.
+    """
+
+    came: CapturedFrame
+    left: CapturedFrame | None
+    source_port: int
+    destination_port: int
+    decision: KernelDecision
 
 
 class Capture(Protocol):
@@ -86,6 +94,6 @@ class Capture(Protocol):
         """How many frames could not be handed out, since nobody had read those before them."""
         ...
 
-    def poll(self, seconds: float) -> Sequence[CapturedFrame]:
-        """Return the frames captured since the last time, after this long at most."""
+    def poll(self, seconds: float) -> Sequence[CapturedPacket]:
+        """Return the packets captured since the last time, after this long at most."""
         ...

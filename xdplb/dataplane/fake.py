@@ -243,7 +243,7 @@ class FakePlane:
 
     @_operation
     def start_capture(self, wanted: CaptureFilter) -> Capture:
-        """Return a capture that hands out what a test puts into its `frames`."""
+        """Return a capture that hands out what a test puts into its `packets`."""
         self.capture = FakeCapture(wanted)
         self._features |= {Feature.CAPTURE}
         return self.capture

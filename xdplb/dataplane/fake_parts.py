@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import flow_records, layout
-from .explained import CapturedFrame, CaptureFilter
+from .explained import CapturedPacket, CaptureFilter
 from .flow_records import RawFlows
 from .plane import FlowRecords
 from .remembered import FlowRecord
@@ -70,18 +70,18 @@ class FakeFlows:
 
 
 class FakeCapture:
-    """A capture of what a test puts into `frames`."""
+    """A capture of what a test puts into `packets`."""
 
     def __init__(self, wanted: CaptureFilter) -> None:
         self.wanted = wanted
-        self.frames: list[CapturedFrame] = []
+        self.packets: list[CapturedPacket] = []
         self.lost = 0
 
-    def poll(self, seconds: float) -> list[CapturedFrame]:
-        """Return and forget `frames`, at once."""
+    def poll(self, seconds: float) -> list[CapturedPacket]:
+        """Return and forget `packets`, at once."""
         del seconds
-        frames, self.frames = self.frames, []
-        return frames
+        packets, self.packets = self.packets, []
+        return packets
 
 
 def _rows(data: bytes, size: int) -> NDArray[np.uint8]:

@@ -29,9 +29,10 @@ __all__ = [
     "BACKEND_VLAN_KEEP",
     "BUCKET",
     "BUCKET_NS",
-    "CAPTURE_ANY",
     "CAPTURE_EVENT",
     "CAPTURE_FILTER",
+    "CAPTURE_IN",
+    "CAPTURE_OUT",
     "CHOSEN_FRAGMENT",
     "CHOSEN_NOBODY",
     "CHOSEN_OWNER",
@@ -110,7 +111,8 @@ CHOSEN_SCHEDULER = 4
 CHOSEN_QUIC = 5
 CHOSEN_FRAGMENT = 6
 
-CAPTURE_ANY = 0xFFFF
+CAPTURE_IN = 0
+CAPTURE_OUT = 1
 
 VIP_GROUP_SIZE = 4
 VIP_TRACK_ALWAYS = 0x01
@@ -311,6 +313,7 @@ DECISION = np.dtype(
         ("backend", "<u2"),
         ("chosen", "u1"),
         ("flags", "u1"),
+        ("capture_id", "<u8"),
     ]
 )
 
@@ -321,23 +324,30 @@ CAPTURE_FILTER = np.dtype(
         ("destination", ">u8", (2,)),
         ("destination_mask", ">u8", (2,)),
         ("snap_bytes", "<u4"),
-        ("vip", "<u2"),
-        ("backend", "<u2"),
-        ("reason", "<u2"),
-        ("unused", "<u2", (3,)),
+        ("one_in", "<u4"),
+        ("version", "u1"),
+        ("unused", "u1", (7,)),
     ]
 )
 
 CAPTURE_EVENT = np.dtype(
     [
         ("time", "<u8"),
+        ("id", "<u8"),
         ("ifindex", "<u4"),
         ("frame_bytes", "<u4"),
+        ("source_port", ">u2"),
+        ("destination_port", ">u2"),
+        ("slot_number", "<u4"),
+        ("slot", "<u4"),
         ("reason", "<u2"),
         ("vip", "<u2"),
         ("backend", "<u2"),
         ("verdict", "u1"),
-        ("unused", "u1", (9,)),
+        ("chosen", "u1"),
+        ("flags", "u1"),
+        ("direction", "u1"),
+        ("unused", "u1", (2,)),
     ]
 )
 

@@ -8,52 +8,66 @@ from numpy.typing import NDArray
 from xdplb.model.address import IPNetwork
 
 from . import layout
-from .explained import CapturedFrame, CaptureFilter, Chosen, KernelDecision
+from .explained import CapturedFrame, CapturedPacket, CaptureFilter, Chosen, KernelDecision
 from .libbpf import RunResult
 from .reasons import REASONS
 
-__all__ = ["decision_of", "encode_filter", "frame_of", "reason_of"]
+__all__ = ["decision_of", "encode_filter", "event_of", "frame_of", "packet_of", "reason_of"]
 
 LOW64 = 2**64 - 1
 
 
 def decision_of(result: RunResult, value: bytes) -> KernelDecision:
     """Return the decision that a program which explains left in its map, with what became of the frame."""
-    decision = np.frombuffer(value, layout.DECISION)[0]
-    flags = int(decision["flags"])
+    return _decision(np.frombuffer(value, layout.DECISION)[0], result.verdict, result.packet)
+
+
+def event_of(sample: bytes) -> np.void:
+    """Return what a program that captures handed out in front of a frame's bytes."""
+    event: np.void = np.frombuffer(sample[: layout.CAPTURE_EVENT.itemsize], layout.CAPTURE_EVENT)[0]
+    return event
+
+
+def frame_of(event: np.void, sample: bytes, snap_bytes: int) -> CapturedFrame:
+    """Return the frame behind an event. The kernel pads samples: `snap_bytes` says where it ends."""
+    size, whole = layout.CAPTURE_EVENT.itemsize, int(event["frame_bytes"])
+    return CapturedFrame(
+        time=int(event["time"]),
+        ifindex=int(event["ifindex"]),
+        whole_bytes=whole,
+        data=sample[size : size + min(snap_bytes, whole)],
+    )
+
+
+def packet_of(came: CapturedFrame, event: np.void, sample: bytes, snap_bytes: int) -> CapturedPacket:
+    """Return the packet that came in so, from the event and sample of what became of it."""
+    return CapturedPacket(
+        came=came,
+        left=frame_of(event, sample, snap_bytes) if event["ifindex"] else None,
+        source_port=int(event["source_port"]),
+        destination_port=int(event["destination_port"]),
+        decision=_decision(event, int(event["verdict"]), b""),
+    )
+
+
+def _decision(noted: np.void, verdict: int, frame: bytes) -> KernelDecision:
+    flags = int(noted["flags"])
     has_slot = bool(flags & layout.DECISION_SLOT)
-    slot = int(decision["slot"])
+    slot = int(noted["slot"])
     return KernelDecision(
-        verdict=result.verdict,
-        frame=result.packet,
-        reason=reason_of(int(decision["reason"])),
-        chosen=list(Chosen)[int(decision["chosen"])],
-        vip_id=int(decision["vip"]) if flags & layout.DECISION_VIP else None,
-        backend_id=int(decision["backend"]) or None,
-        hash=int(decision["hash"]) or None,
-        slot=int(decision["slot_number"]) if has_slot else None,
+        verdict=verdict,
+        frame=frame,
+        reason=reason_of(int(noted["reason"])),
+        chosen=list(Chosen)[int(noted["chosen"])],
+        vip_id=int(noted["vip"]) if flags & layout.DECISION_VIP else None,
+        backend_id=int(noted["backend"]) or None,
+        hash=(int(noted["hash"]) or None) if "hash" in (noted.dtype.names or ()) else None,
+        slot=int(noted["slot_number"]) if has_slot else None,
         owner=slot & 0xFFFF if has_slot else None,
         previous=slot >> 16 if has_slot else None,
         has_record=bool(flags & layout.DECISION_RECORD),
         is_new=bool(flags & layout.DECISION_NEW),
         is_at_risk=bool(flags & layout.DECISION_AT_RISK),
-    )
-
-
-def frame_of(sample: bytes, snap_bytes: int) -> CapturedFrame:
-    """Return what a program that captures handed out. The kernel pads samples: `snap_bytes` says where it ends."""
-    size = layout.CAPTURE_EVENT.itemsize
-    event = np.frombuffer(sample[:size], layout.CAPTURE_EVENT)[0]
-    whole, vip = int(event["frame_bytes"]), int(event["vip"])
-    return CapturedFrame(
-        time=int(event["time"]),
-        ifindex=int(event["ifindex"]),
-        whole_bytes=whole,
-        verdict=int(event["verdict"]),
-        reason=reason_of(int(event["reason"])),
-        vip_id=None if vip == layout.CAPTURE_ANY else vip,
-        backend_id=int(event["backend"]) or None,
-        frame=sample[size : size + min(snap_bytes, whole)],
     )
 
 
@@ -69,10 +83,9 @@ def encode_filter(wanted: CaptureFilter) -> NDArray[np.void]:
         if network is not None:
             value[name] = _words(network, int(network.network_address))
             value[f"{name}_mask"] = _words(network, int(network.netmask))
+            value["version"] = network.version
     value["snap_bytes"] = wanted.snap_bytes
-    value["vip"] = layout.CAPTURE_ANY if wanted.vip_id is None else wanted.vip_id
-    value["backend"] = layout.CAPTURE_ANY if wanted.backend_id is None else wanted.backend_id
-    value["reason"] = _reason(wanted.reason)
+    value["one_in"] = wanted.one_in
     return value
 
 
@@ -81,9 +94,3 @@ def _words(network: IPNetwork, number: int) -> NDArray[np.uint64]:
     if network.version == 4:
         return np.array([number << 32, 0], np.uint64)
     return np.array([number >> 64, number & LOW64], np.uint64)
-
-
-def _reason(name: str | None) -> int:
-    if name is None:
-        return layout.CAPTURE_ANY
-    return next((reason.number for reason in REASONS if reason.name == name), len(REASONS))

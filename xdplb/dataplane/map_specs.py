@@ -147,6 +147,7 @@ def _guard_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
 def _look_specs() -> tuple[MapSpec, ...]:
     return (
         _element("explain_decision", layout.DECISION),
+        _array("capture_decision", layout.DECISION, 1, MapType.PERCPU_ARRAY),
         _element("capture_filter", layout.CAPTURE_FILTER),
         MapSpec("capture_events", MapType.PERF_EVENT_ARRAY, 4, 4, CPUS),
     )

@@ -41,6 +41,7 @@ class Maps:
     reason_stats: BpfMap
     answer_budget: BpfMap
     explain_decision: BpfMap
+    capture_decision: BpfMap
     capture_filter: BpfMap
     capture_events: BpfMap
     backends: BpfMap

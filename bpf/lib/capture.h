@@ -1,0 +1,67 @@
+/* Handing out packets, while a capture runs: each as it came in, before anything is written to it, and as it leaves with
+ * what was decided. tcpdump cannot see what XDP sends.
+ */
+#ifndef XDPLB_CAPTURE_H
+#define XDPLB_CAPTURE_H
+
+#include "maps.h"
+#include "memory.h"
+#include "packet.h"
+
+#ifdef WITH_CAPTURE
+
+static __always_inline int capture_wants(const struct capture_filter *filter, const struct packet *packet)
+{
+	if (filter->version && filter->version != packet->version)
+		return 0;
+	if ((packet->source[0] & filter->source_mask[0]) != filter->source[0] ||
+	    (packet->source[1] & filter->source_mask[1]) != filter->source[1] ||
+	    (packet->destination[0] & filter->destination_mask[0]) != filter->destination[0] ||
+	    (packet->destination[1] & filter->destination_mask[1]) != filter->destination[1])
+		return 0;
+	return filter->one_in <= 1 || bpf_get_prandom_u32() % filter->one_in == 0;
+}
+
+/* The verifier takes loads from the context only at constant offsets of it: the compiler must not share the address of this
+ * field with others' loads of it.
+ */
+static __always_inline __u32 capture_ifindex(struct xdp_md *ctx)
+{
+	return load_u32(&ctx->ingress_ifindex);
+}
+
+/* Hands out the event, and of the frame as it is now what the filter asks for. */
+static __always_inline void capture_submit(struct xdp_md *ctx, struct capture_event *event, __u32 length)
+{
+	__u32 zero = 0;
+	const struct capture_filter *filter = capture_filter.lookup(&zero);
+
+	if (!filter)
+		return;
+	event->frame_bytes = length;
+	if (length > filter->snap_bytes)
+		length = filter->snap_bytes;
+	capture_events.perf_submit_skb(ctx, length, event, sizeof(*event));
+}
+
+#endif
+
+/* A packet whose addresses are known has come in. */
+static __always_inline void capture_in(struct xdp_md *ctx, const struct packet *packet)
+{
+#ifdef WITH_CAPTURE
+	__u32 zero = 0;
+	const struct capture_filter *filter = capture_filter.lookup(&zero);
+	struct decision *decision = capture_decision.lookup(&zero);
+	struct capture_event event = {.ifindex = capture_ifindex(ctx), .direction = CAPTURE_IN};
+
+	if (!filter || !decision || !capture_wants(filter, packet))
+		return;
+	event.time = bpf_ktime_get_ns();
+	event.id = event.time;
+	decision->capture_id = event.id;
+	capture_submit(ctx, &event, packet->frame_length);
+#endif
+}
+
+#endif

@@ -1,0 +1,40 @@
+/* The second half of capture.h, which needs to know of choices. */
+#ifndef XDPLB_CAPTURE_OUT_H
+#define XDPLB_CAPTURE_OUT_H
+
+#include "capture.h"
+#include "way.h"
+
+/* All is decided on a packet, and it will leave, or not, with this verdict. */
+static __always_inline void capture_out(struct xdp_md *ctx, const struct packet *packet,
+                                        const struct way *way, int verdict)
+{
+#ifdef WITH_CAPTURE
+	const struct decision *decision = way->choice.decision;
+	struct capture_event event = {
+		.time = bpf_ktime_get_ns(),
+		.id = decision->capture_id,
+		.source_port = packet->ports,
+		.destination_port = packet->ports >> 16,
+		.slot_number = decision->slot_number,
+		.slot = decision->slot,
+		.reason = decision->reason,
+		.vip = decision->vip,
+		.backend = decision->backend,
+		.verdict = verdict,
+		.chosen = decision->chosen,
+		.flags = decision->flags,
+		.direction = CAPTURE_OUT,
+	};
+
+	if (!event.id)
+		return;
+	if (verdict == XDP_TX)
+		event.ifindex = capture_ifindex(ctx);
+	else if (verdict == XDP_REDIRECT && way->choice.backend)
+		event.ifindex = way->choice.backend->ifindex;
+	capture_submit(ctx, &event, event.ifindex ? ctx->data_end - ctx->data : 0);
+#endif
+}
+
+#endif
