@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,10 @@ from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.libbpf import Fd, RunResult, prog_test_run
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.plane import BackendEntry, VipEntry
-from xdplb.model.next_hop import NextHop
+from xdplb.model.next_hop import NextHop, VlanTag
 from xdplb.model.vip import Forward, Protocol, VipKey
 
-__all__ = ["EPOCH", "IDLE_SECONDS", "VIP6_IDS", "VIP_IDS", "Balancer", "Record", "backend", "slot"]
+__all__ = ["EPOCH", "IDLE_SECONDS", "VIP6_IDS", "VIP_IDS", "Balancer", "Record", "backend", "slot", "vip_entry"]
 
 EPOCH = 7
 IDLE_SECONDS = 60
@@ -50,32 +51,48 @@ def backend(
     backend_id: int,
     *,
     forward: Forward = Forward.DR,
+    version: int = 4,
+    inner_version: int = 4,
     usable: bool = True,
     ifindex: int = LOOPBACK,
     mtu: int = 1500,
-    source: str = packets.IPIP_SOURCE,
+    source: str | None = None,
     source_mask: int = 0,
+    tags: Sequence[VlanTag] = (),
+    keep_tags: bool = False,
 ) -> BackendEntry:
-    """Return a backend whose addresses follow from its id."""
+    """Return a backend whose addresses, of this version, follow from its id."""
+    addresses = {4: packets.backend_address(backend_id), 6: packets.backend_address6(backend_id)}
+    sources = {4: packets.IPIP_SOURCE, 6: packets.IPIP_SOURCE6}
+    outer_source = ip_address(source or sources[version])
     hop = NextHop(
         destination_mac=bytes.fromhex(packets.backend_mac(backend_id).replace(":", "")),
         source_mac=bytes.fromhex(packets.BALANCER_MAC.replace(":", "")),
         interface="",
         ifindex=ifindex,
         mtu=mtu,
-        source=IPv4Address(source),
+        source=outer_source,
+        tags=tuple(tags),
     )
     return BackendEntry(
         id=backend_id,
         epoch=EPOCH,
         vip_id=VIP_IDS[Protocol.TCP],
-        address=IPv4Address(packets.backend_address(backend_id)),
+        address=ip_address(addresses[version]),
         forward=forward,
         usable=usable,
         next_hop=hop,
-        source=IPv4Address(source) if source_mask else None,
+        source=outer_source if source_mask else None,
         source_mask=source_mask,
+        inner_version=inner_version,
+        keep_tags=keep_tags,
     )
+
+
+def vip_entry(vip_id: int, key: str, **fields: Any) -> VipEntry:
+    """Return the entry of a VIP as it is written on the command line, `203.0.113.0/24:80-89/tcp`."""
+    options: dict[str, Any] = {"track_always": False, "hash_source": False, "idle_seconds": IDLE_SECONDS, **fields}
+    return VipEntry(vip_id, VipKey.parse(key), **options)
 
 
 class Balancer:
@@ -87,12 +104,13 @@ class Balancer:
 
     def clear(self) -> None:
         """Take away what the last test left."""
+        vip_ids = sorted({*ALL_IDS, *self.plane.read_vips()})
         self.plane.write_vips([])
         self.plane.delete_flows(self.plane.scan_flows())
-        for vip_id in ALL_IDS:
+        for vip_id in vip_ids:
             self.plane.delete_table(vip_id)
         self.plane.clear_backends(sorted(self.plane.read_backends()))
-        self.plane.reset_vip_counters(list(ALL_IDS))
+        self.plane.reset_vip_counters(vip_ids)
         for key, _ in list(self.plane.maps.fragments.items()):
             self.plane.maps.fragments.delete(key)
         for counters in (self.plane.maps.reason_stats, self.plane.maps.answer_budget):
@@ -117,10 +135,14 @@ class Balancer:
 
     def write_slots(self, value: int | np.ndarray) -> None:
         """Give all VIPs a table: one value for all slots, or all of them."""
+        for vip_id in ALL_IDS:
+            self.plane.write_table(vip_id, self.slots(value))
+
+    def slots(self, value: int | np.ndarray) -> np.ndarray:
+        """Return a whole table: one value for all slots, or all of them."""
         slots = np.empty(layout.TABLE_SIZE, np.uint32)
         slots[:] = value
-        for vip_id in ALL_IDS:
-            self.plane.write_table(vip_id, slots)
+        return slots
 
     def set_up(
         self,

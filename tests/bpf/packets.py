@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption, IPOption_NOP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
@@ -13,12 +15,14 @@ __all__ = [
     "CLIENT6",
     "CLIENT_PORT",
     "IPIP_SOURCE",
+    "IPIP_SOURCE6",
     "ROUTER_MAC",
     "VIP",
     "VIP6",
     "VIP_PORT",
     "arp",
     "backend_address",
+    "backend_address6",
     "backend_mac",
     "fragments",
     "icmp",
@@ -28,9 +32,11 @@ __all__ = [
     "ipv6",
     "other_protocol",
     "tcp",
+    "tcp6",
     "through_dr",
     "through_ipip",
     "udp",
+    "udp6",
     "vlan",
     "with_inner",
     "with_ip",
@@ -40,7 +46,7 @@ CLIENT, CLIENT_PORT = "192.0.2.7", 40000
 VIP, VIP_PORT = "203.0.113.10", 80
 CLIENT6, VIP6 = "2001:db8:c::7", "2001:db8:f::10"
 ROUTER_MAC, BALANCER_MAC = "02:00:00:00:01:01", "02:00:00:00:01:02"
-IPIP_SOURCE = "10.0.0.1"
+IPIP_SOURCE, IPIP_SOURCE6 = "10.0.0.1", "2001:db8:a::1"
 PAYLOAD = b"every byte counts"
 
 
@@ -52,6 +58,11 @@ def backend_mac(backend_id: int) -> str:
 def backend_address(backend_id: int) -> str:
     """Return the address of a backend."""
     return f"10.0.1.{backend_id}"
+
+
+def backend_address6(backend_id: int) -> str:
+    """Return the address of a backend behind a tunnel in IPv6."""
+    return f"2001:db8:b::{backend_id:x}"
 
 
 def in_frame(packet: Packet) -> bytes:
@@ -86,6 +97,43 @@ def udp(
 ) -> bytes:
     """Return a UDP datagram; `ip` are fields of the IP header."""
     return in_frame(IP(src=source, dst=destination, **ip) / UDP(sport=source_port, dport=port) / Raw(payload))
+
+
+def tcp6(
+    flags: str = "A",
+    *,
+    source: str = CLIENT6,
+    source_port: int = CLIENT_PORT,
+    destination: str = VIP6,
+    port: int = VIP_PORT,
+    payload: bytes = PAYLOAD,
+    extensions: Sequence[Packet] = (),
+    **ip: object,
+) -> bytes:
+    """Return a TCP segment over IPv6, behind these extension headers; `ip` are fields of the IP header."""
+    segment = TCP(sport=source_port, dport=port, flags=flags) / Raw(payload)
+    return in_frame(_behind(IPv6(src=source, dst=destination, **ip), extensions, segment))
+
+
+def udp6(
+    *,
+    source: str = CLIENT6,
+    source_port: int = CLIENT_PORT,
+    destination: str = VIP6,
+    port: int = VIP_PORT,
+    payload: bytes = PAYLOAD,
+    extensions: Sequence[Packet] = (),
+    **ip: object,
+) -> bytes:
+    """Return a UDP datagram over IPv6, behind these extension headers; `ip` are fields of the IP header."""
+    datagram = UDP(sport=source_port, dport=port) / Raw(payload)
+    return in_frame(_behind(IPv6(src=source, dst=destination, **ip), extensions, datagram))
+
+
+def _behind(packet: Packet, extensions: Sequence[Packet], last: Packet) -> Packet:
+    for extension in extensions:
+        packet = packet / extension
+    return packet / last
 
 
 def ip_options(count: int) -> list[IPOption]:
