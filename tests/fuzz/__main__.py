@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ def main() -> int:
     if os.geteuid() != 0:
         print("scripts/fuzz: only root may run programs in the kernel: try sudo", file=sys.stderr)
         return 1
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell starts what runs in the background with SIGINT ignored
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     runs = _runs(arguments.packets, arguments.seed, arguments.profile or list(PROFILES))
     with _bpffs() as folder:
         tally = _run_all(runs, folder, arguments.processes)
@@ -77,7 +80,7 @@ def _run_all(runs: Iterator[Run], folder: Path, processes: int) -> _Tally:
     """Run them, telling what differs, and now and then how far it is."""
     context = multiprocessing.get_context("spawn")
     tally, told = _Tally(), time.monotonic()
-    with ProcessPoolExecutor(processes, context, begin, (context.Value("i", 0), folder)) as pool:
+    with _pool(ProcessPoolExecutor(processes, context, begin, (context.Value("i", 0), folder))) as pool:
         waiting: dict[Future[str | None], Run] = {}
         for run in runs:
             waiting[pool.submit(run_once, run)] = run
@@ -89,6 +92,15 @@ def _run_all(runs: Iterator[Run], folder: Path, processes: int) -> _Tally:
         while waiting:
             _collect(waiting, tally)
     return tally
+
+
+@contextmanager
+def _pool(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """Let what is running come to its end, and no more."""
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _collect(waiting: dict[Future[str | None], Run], tally: _Tally) -> None:
