@@ -1,0 +1,120 @@
+"""The model's answer beside the program's: what agrees, what differs, what changed too fast to tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from tests.fixtures.config import CONFIG, EPOCH
+from tests.fuzz.profiles import INGRESS
+from xdplb.control.explain.look import Asker, Look
+from xdplb.control.explain.question import PacketKind, Question
+from xdplb.dataplane.explained import Chosen, KernelDecision
+from xdplb.dataplane.fake import FakePlane
+from xdplb.dataplane.layout import SLOT_PINNED
+from xdplb.dataplane.plane import Attachment
+from xdplb.dataplane.remembered import FlowId
+from xdplb.model.errors import PlatformError
+from xdplb.model.vip import VipKey
+
+MOVING = VipKey.parse("203.0.113.40:80/tcp")
+PINNED = VipKey.parse("203.0.113.41:80/tcp")
+
+
+def asker(plane: FakePlane, key: VipKey = MOVING) -> Asker:
+    """Return who asks about an old packet of a flow to this VIP."""
+    flow = FlowId(ip_address("192.0.2.7"), 40000, key.address, key.port, 6)
+    return Asker(plane, CONFIG, Question(flow, PacketKind.ESTABLISHED), INGRESS)
+
+
+@pytest.fixture
+def plane() -> FakePlane:
+    """A plane on the NIC that packets come in by."""
+    made = FakePlane()
+    made.attached = [Attachment("lo", INGRESS, "skb", 1)]
+    return made
+
+
+def as_program(look: Look) -> KernelDecision:
+    """Return what a program says that agrees with the model."""
+    outcome = look.answer.outcome
+    return KernelDecision(
+        verdict=outcome.verdict.value,
+        frame=outcome.frame,
+        reason=None if outcome.reason is None else outcome.reason.value,
+        chosen=Chosen(outcome.placement.value),
+        vip_id=outcome.vip_id,
+        backend_id=outcome.backend_id,
+        hash=outcome.hash,
+        slot=outcome.slot,
+        owner=outcome.owner,
+        previous=outcome.previous,
+        has_record=outcome.has_record,
+        is_new=outcome.is_new_flow,
+        is_at_risk=outcome.is_at_risk,
+    )
+
+
+def test_a_program_that_says_the_same_agrees(plane: FakePlane) -> None:
+    plane.decision = as_program(asker(plane).ask_model())
+    look = asker(plane).ask_both()
+    assert (look.agree, look.differences, look.note) == (True, (), "")
+
+
+def test_a_pinned_slot_has_no_previous_owner_in_either(plane: FakePlane) -> None:
+    plane.decision = replace(as_program(asker(plane, PINNED).ask_model()), previous=SLOT_PINNED)
+    assert asker(plane, PINNED).ask_both().agree
+
+
+def test_every_difference_is_named(plane: FakePlane) -> None:
+    right = as_program(asker(plane).ask_model())
+    plane.decision = replace(right, backend_id=9, chosen=Chosen.OWNER, frame=b"\xff" + right.frame[1:])
+    look = asker(plane).ask_both()
+    assert look.agree is False
+    assert [each.what for each in look.differences] == ["frame", "backend", "chosen by"]
+    assert (look.differences[1].model, look.differences[1].program) == ("2", "9")
+    assert look.differences[2].model == "previous"
+    assert look.differences[0].program.startswith("ff")
+
+
+def test_how_a_packet_is_chosen_for_matters_not_where_it_is_the_host_s(plane: FakePlane) -> None:
+    elsewhere = VipKey.parse("203.0.113.99:80/tcp")
+    plane.decision = replace(as_program(asker(plane, elsewhere).ask_model()), hash=7)
+    assert asker(plane, elsewhere).ask_both().agree
+
+
+def test_a_program_that_cannot_be_asked_leaves_the_model_s_answer(plane: FakePlane) -> None:
+    plane.fail("explain", PlatformError("the kernel refused the program", hint="report it"))
+    look = asker(plane).ask_both()
+    assert look.agree is None
+    assert look.note == "the program could not be asked: the kernel refused the program (report it)"
+    assert look.answer.outcome.backend_id == 2
+
+
+class Restless(FakePlane):
+    """A plane in which the flow is recorded while the program is asked."""
+
+    def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
+        """Return the decision, and record the flow."""
+        decision = super().explain(frame, ifindex)
+        self.add_flow("192.0.2.7", 40000, MOVING, backend=1, epoch=EPOCH)
+        return decision
+
+
+def test_packets_that_change_the_maps_meanwhile_make_no_bug() -> None:
+    plane = Restless()
+    plane.attached = [Attachment("lo", INGRESS, "skb", 1)]
+    early = as_program(asker(plane).ask_model())
+    plane.decision = early
+    assert asker(plane).ask_both().agree
+    late = asker(plane).ask_model()
+    assert late.answer.outcome.backend_id == 1
+    plane.decision = as_program(late)
+    assert asker(plane).ask_both().agree
+    again = Restless()
+    again.attached, again.decision = plane.attached, replace(early, backend_id=9)
+    look = asker(again).ask_both()
+    assert (look.agree, look.differences) == (None, ())
+    assert "changes too fast" in look.note
