@@ -11,15 +11,15 @@ from itertools import cycle
 import pytest
 
 from tests.bpf import packets
-from tests.bpf.balancer import Balancer, backend, slot
+from tests.bpf.balancer import Balancer, backend, slot, vip_entry
 from xdplb.dataplane.libbpf import XDP_TX, obj_get, prog_test_run
 
 pytestmark = pytest.mark.root
 
 SECONDS = 1.0
 TURNS = 2000  # of the program in one test run: DR makes of its own result the same once more
-FRAME = packets.tcp("PA")
-BOTH = [packets.through_dr(FRAME, 1), packets.through_dr(FRAME, 2)]
+FRAMES = {4: packets.tcp("PA"), 6: packets.tcp6("PA")}
+PREFIXES = ["203.0.113.0/24:80-89/tcp", "[2001:db8:f::/48]:80-89/tcp"]
 
 
 @contextmanager
@@ -44,13 +44,28 @@ def meanwhile(*changes: Callable[[], None]) -> Iterator[list[int]]:
         thread.join()
 
 
-@pytest.mark.parametrize("what", ["table", "index", "backends", "moving table"])
-def test_no_packet_falls_between_two_states(balancer: Balancer, what: str) -> None:
+def write_prefixes(balancer: Balancer, *, hash_source: bool) -> None:
+    """Make the packets' addresses and ports part of prefixes and ranges, instead of VIPs of their own."""
+    balancer.plane.write_vips(
+        [vip_entry(number, key, hash_source=hash_source) for number, key in enumerate(PREFIXES, start=1)]
+    )
+
+
+@pytest.mark.parametrize("version", FRAMES)
+@pytest.mark.parametrize("what", ["table", "index", "prefixes", "backends", "moving table"])
+def test_no_packet_falls_between_two_states(balancer: Balancer, what: str, version: int) -> None:
+    frame = FRAMES[version]
     balancer.set_up(slot(1), [backend(1), backend(2)])
+    if what == "prefixes":
+        write_prefixes(balancer, hash_source=False)
     plane = balancer.plane
     changes: dict[str, list[Callable[[], None]]] = {
         "table": [lambda: balancer.write_slots(slot(2)), lambda: balancer.write_slots(slot(1))],
         "index": [balancer.write_vips, lambda: balancer.write_vips(hash_source=True)],
+        "prefixes": [
+            lambda: write_prefixes(balancer, hash_source=True),
+            lambda: write_prefixes(balancer, hash_source=False),
+        ],
         "backends": [lambda: plane.write_backends([backend(1), backend(2)])],
         "moving table": [lambda: balancer.write_slots(slot(2, 1)), lambda: balancer.write_slots(slot(1))],
     }
@@ -58,10 +73,10 @@ def test_no_packet_falls_between_two_states(balancer: Balancer, what: str) -> No
     with obj_get(plane.maps.pin_dir / "program") as program, meanwhile(*changes[what]) as done:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            result = prog_test_run(program, FRAME, repeat=TURNS)
+            result = prog_test_run(program, frame, repeat=TURNS)
             turns += TURNS
             assert result.verdict == XDP_TX
-            assert result.packet in BOTH
+            assert result.packet in [packets.through_dr(frame, 1), packets.through_dr(frame, 2)]
     counters = plane.counters()
     assert not any(counters.reasons.values())
     assert sum(one.packets for one in counters.backends.values()) == turns
