@@ -53,7 +53,7 @@ def test_the_program_agrees_with_a_named_packet(kernel: Kernel, fixture: Fixture
         assert {each: flow.backend for each, flow in flows.items() if flow is not None} == {table: backend}
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(sequence=st.lists(frames(NAMED_SERVICES), min_size=1, max_size=8))
 def test_the_program_agrees_with_the_model_on_what_scapy_makes(kernel: Kernel, sequence: list[bytes]) -> None:
     kernel.forget()

@@ -21,5 +21,6 @@ PROFILES: dict[str, Features] = {
     "families": frozenset({Feature.IPV6, Feature.OUTER_IPV6, Feature.VLAN}),
     "choosing": frozenset({Feature.SCHEDULERS, Feature.QUIC, Feature.GUE}),
     "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
+    "capturing": frozenset(Feature),
 }
 """What the program is compiled for, by a name."""
