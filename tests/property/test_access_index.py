@@ -64,9 +64,9 @@ def test_the_longest_prefix_decides(version: int, data: st.DataObject):
     lists = data.draw(st.dictionaries(st.sampled_from(NUMBERS), access_lists(version), max_size=4))
     index = BUILD[version](lists)
     address, bits = ADDRESS[version], BITS[version]
-    asked = [
+    asked: list[IPAddress] = [
         *interesting(version, list(lists.values())),
-        *map(address, data.draw(st.lists(addresses(bits), max_size=5))),
+        *(address(value) for value in data.draw(st.lists(addresses(bits), max_size=5))),
     ]
     for number in NUMBERS:
         of = lists.get(number, AccessList())

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import random
 import resource
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -159,14 +158,15 @@ class Checker:
     async def _run(self, backend_id: int, target: CheckTarget) -> None:
         """Check for ever. Times are kept from the plan, not from when a try ended, so that they do not drift."""
         check = target.check
+        clock = asyncio.get_running_loop().time
         # Spreading load needs no cryptographic randomness.
-        due = time.monotonic() + random.uniform(0, min(check.interval_seconds, _FIRST_WITHIN_SECONDS))  # noqa: S311
+        due = clock() + random.uniform(0, min(check.interval_seconds, _FIRST_WITHIN_SECONDS))  # noqa: S311
         while True:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await asyncio.sleep(max(0.0, due - clock()))
             outcome = await self._try(target)
             self._note(backend_id, check, outcome)
             due += check.interval_seconds * (1 + random.uniform(-check.jitter, check.jitter))  # noqa: S311
-            due = max(due, time.monotonic())
+            due = max(due, clock())
 
     async def _try(self, target: CheckTarget) -> Outcome:
         """Try once. What nobody expected says nothing of the backend, and must not end its checks."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 
-from tests.fakes import until
+from tests.fakes import run_in_simulated_time, until
 from xdplb.control.checks import Checker, CheckRecord, CheckTarget, judge
 from xdplb.control.probe import Outcome
 from xdplb.model.backend import Health
@@ -50,7 +55,7 @@ class Host:
         self.tries: list[float] = []
 
     async def probe(self, check: HealthCheck, host: str, port: int) -> Outcome:
-        self.tries.append(time.monotonic())
+        self.tries.append(asyncio.get_running_loop().time())
         return PASS if self.passing else FAIL
 
 
@@ -73,7 +78,7 @@ def test_flips_are_reported_with_the_reason() -> None:
         await asyncio.sleep(0.2)
         assert len(host.tries) == tries
 
-    asyncio.run(run())
+    run_in_simulated_time(run())
 
 
 def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
@@ -92,7 +97,7 @@ def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.L
         await until(lambda: checker.record(7).health is U)  # type: ignore[union-attr]
         await checker.stop()
 
-    asyncio.run(run())
+    run_in_simulated_time(run())
     assert "nobody thought of this" in caplog.text
 
 
@@ -112,7 +117,7 @@ def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() 
         assert checker.record(7) is None
         await checker.stop()
 
-    asyncio.run(run())
+    run_in_simulated_time(run())
 
 
 def test_a_slow_backend_does_not_shift_the_clock() -> None:
@@ -127,43 +132,84 @@ def test_a_slow_backend_does_not_shift_the_clock() -> None:
         checker = Checker(host.probe)
         await checker.start(lambda *_: None)
         checker.watch({7: target(jitter=0.0)}, {})
-        await until(lambda: len(host.tries) == 21, 4.0)
+        await until(lambda: len(host.tries) == 1001, 100)
         await checker.stop()
-        assert host.tries[20] - host.tries[0] == pytest.approx(20 * 0.05, rel=0.15)
+        assert host.tries[1000] - host.tries[0] == pytest.approx(1000 * 0.05)
 
-    asyncio.run(run())
+    run_in_simulated_time(run())
 
 
-def test_a_thousand_checks_a_second_keep_time_and_leave_the_loop_free() -> None:
-    count, seconds = 1000, 4.0
+def test_a_thousand_checks_a_second_keep_time() -> None:
+    count, seconds = 1000, 20
+
+    async def run() -> None:
+        host = Host()
+        checker = Checker(host.probe)
+        await checker.start(lambda *_: None)
+        checker.watch({i: target(interval_seconds=1.0) for i in range(count)}, {})
+        await asyncio.sleep(seconds)
+        records = [checker.record(i) for i in range(count)]
+        await checker.stop()
+        assert all(record is not None and abs(record.passes - seconds) <= 2 for record in records)
+        by_tenth = Counter(int(at * 10) for at in host.tries)
+        assert max(by_tenth.values()) < 2 * count / 10, "they come all at once"
+
+    run_in_simulated_time(run())
+
+
+def test_a_thousand_real_checks_cost_little_and_leave_the_loop_free() -> None:
+    count = 1000
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async def run() -> tuple[int, float, int]:
+    async def run() -> tuple[int, float]:
         server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=4096)
         port = server.sockets[0].getsockname()[1]
-        check = HealthCheck(type=CheckType.TCP, port=port, interval_seconds=1.0, timeout_seconds=1.0)
-        flips: list[Health] = []
+        # A machine with other things to do as well may take long: what counts is what we take of it.
+        check = HealthCheck(type=CheckType.TCP, port=port, interval_seconds=1.0, timeout_seconds=30.0)
         checker = Checker()
-        await checker.start(lambda _id, health, _reason: flips.append(health))
+        await checker.start(lambda *_: None)
         checker.watch({i: CheckTarget(0, IPv4Address("127.0.0.1"), port, check) for i in range(count)}, {})
-        lags, end = [], time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
+
+        def records() -> list[CheckRecord]:
+            return [record for i in range(count) if (record := checker.record(i)) is not None]
+
+        lags, end = [], time.monotonic() + 60
+        while any(record.passes < 2 for record in records()) and time.monotonic() < end:
+            before = time.monotonic()
             await asyncio.sleep(0.01)
-            lags.append(time.monotonic() - now - 0.01)
-        records = [checker.record(i) for i in range(count)]
+            lags.append(time.monotonic() - before - 0.01)
+        found = records()
         await checker.stop()
         server.close()
         await server.wait_closed()
-        ran = sum(record.passes + record.failures for record in records if record is not None)
-        return ran, sorted(lags)[int(len(lags) * 0.95)], flips.count(U)
+        assert all(record.health is U and record.passes >= 2 and record.failures == 0 for record in found)
+        return sum(record.passes for record in found), sorted(lags)[int(len(lags) * 0.95)]
 
     cpu = time.process_time()
-    ran, lag, up = asyncio.run(run())
+    with machine_lag() as others:
+        ran, lag = asyncio.run(run())
     cpu = time.process_time() - cpu
-    assert up == count
-    assert ran >= count * (seconds - 2)
     # On an idle machine a check takes 0.2 ms, the side that answers included, and the lag is 1 ms.
     assert cpu / ran < 0.001
-    assert lag < 0.5
+    assert lag < 0.5 + 10 * sorted(others or [0.0])[int(len(others) * 0.95)]
+
+
+@contextmanager
+def machine_lag() -> Iterator[list[float]]:
+    """Give how much too late this machine wakes a process that only sleeps: what is not the loop's own lag."""
+    program = (
+        "import time\n"
+        "while True:\n"
+        "    before = time.monotonic()\n"
+        "    time.sleep(0.01)\n"
+        "    print(time.monotonic() - before - 0.01, flush=True)\n"
+    )
+    lags: list[float] = []
+    sleeper = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        yield lags
+    finally:
+        sleeper.terminate()
+        lags += map(float, sleeper.communicate()[0].split())
