@@ -46,7 +46,7 @@ static __always_inline const struct access_mask *access_find4(__u32 address)
 static __always_inline const struct access_mask *access_find6(__u64 upper, __u64 lower)
 {
 	__u32 zero = 0;
-	__u64 first = 0, count;
+	__u64 block = 0, first, count;
 	const struct access6 *access;
 	void *inner = access6.lookup(&zero);
 
@@ -55,7 +55,12 @@ static __always_inline const struct access_mask *access_find6(__u64 upper, __u64
 	access = bpf_map_lookup_elem(inner, &zero);
 	if (!access)
 		return NULL;
-	count = access->count;
+	if (upper >= access->base) {
+		block = (upper - access->base) >> (access->shift & 63);
+		block = block < ACCESS6_BLOCKS ? block + 1 : ACCESS6_BLOCKS;
+	}
+	first = access->root[block];
+	count = access->root[block + 1] - first + 1;
 	for (int i = 0; i < ACCESS6_STEPS && count > 1; i++) {
 		__u64 half = count / 2;
 		__u32 middle = (first + half) & (ACCESS6_INTERVALS - 1);

@@ -272,9 +272,14 @@ struct source_key {
 
 /* Access lists of all VIPs in one: the address space cut into intervals, in each of which the same lists deny. Interval i
  * begins at starts[i] and ends before starts[i + 1]; masks[classes[i]] has a bit for each list that denies it. `root` has,
- * for the upper 16 bits of an address, the interval that holds its first one: what is searched by halves lies between
- * that and the next one's. Everything in host order.
+ * for each block of addresses, the interval that holds its first one: what is searched by halves lies between that and
+ * the next one's. Everything in host order.
+ *
+ * IPv4's blocks are those of the upper 16 bits. IPv6's are cut to the lists, since all addresses in use have much the same
+ * upper bits: block 0 is what is before `base`, then come blocks of `1 << shift` in the upper half, the last one without
+ * an end.
  */
+#define ACCESS6_BLOCKS 65536
 #define ACCESS_LISTS 256
 #define ACCESS_CLASSES 4096
 #define ACCESS4_INTERVALS 524288
@@ -293,7 +298,9 @@ struct access4 {
 };
 
 struct access6 {
-	__u64 count; /* of intervals */
+	__u64 base;
+	__u64 shift;
+	__u32 root[1 + ACCESS6_BLOCKS + 1];
 	struct {
 		__u64 high;
 		__u64 low;

@@ -30,6 +30,7 @@ Masks = NDArray[np.uint64]
 """Shape (n, ACCESS_LISTS / 64): for each interval or class, a bit for each list that denies it."""
 
 _LOWER = (1 << 64) - 1
+_BLOCK_BITS = layout.ACCESS6_BLOCKS.bit_length() - 1
 _MIXERS = np.random.default_rng(0).integers(0, 1 << 64, layout.ACCESS_LISTS // 64, np.uint64) | np.uint64(1)
 _HINT = "join neighbouring prefixes into shorter ones, or leave out what a shorter prefix says already"
 
@@ -62,8 +63,13 @@ def build6(lists: Mapping[int, AccessList]) -> NDArray[np.void]:
     intervals = _join(lists, version=6)
     count = len(intervals.masks)
     index = _fill(intervals, layout.ACCESS6, layout.ACCESS6_INTERVALS)
-    index["starts"]["high"][0, :count], index["starts"]["low"][0, :count] = intervals.starts
-    index["count"] = count
+    upper, lower = intervals.starts
+    index["starts"]["high"][0, :count], index["starts"]["low"][0, :count] = upper, lower
+    if count > 1:
+        index["base"] = upper[1]
+        index["shift"] = max(int(upper[-1] - upper[1]).bit_length() - _BLOCK_BITS, 0)
+    index["root"][0, 1:-1] = _holding(intervals.starts, *_block_starts(int(index["base"][0]), int(index["shift"][0])))
+    index["root"][0, -1] = count - 1
     return index
 
 
@@ -74,15 +80,35 @@ def is_denied(index: NDArray[np.void], address: IPAddress, number: int) -> bool:
         low, high = (int(index["root"][0, (value >> 16) + step]) for step in (0, 1))
         interval = low + int(np.searchsorted(index["starts"][0, low : high + 1], value, "right")) - 1
     else:
-        interval = _search6(index["starts"][0, : int(index["count"][0])], value)
+        interval = _search6(index, value >> 64, value & _LOWER)
     denied = index["masks"]["denied"][0, index["classes"][0, interval], number // 64]
     return bool(int(denied) >> number % 64 & 1)
 
 
-def _search6(starts: NDArray[np.void], value: int) -> int:
-    upper, lower = value >> 64, value & _LOWER
+def _block_starts(base: int, shift: int) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Return the upper half of the address where each block of IPv6 begins, and whether it is in the address space."""
+    steps = np.arange(layout.ACCESS6_BLOCKS, dtype=np.uint64) << np.uint64(shift)
+    upper = np.uint64(base) + steps
+    return upper, upper >= np.uint64(base)
+
+
+def _holding(starts: Addresses, upper: NDArray[np.uint64], exists: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the interval that holds each of these addresses, whose lower half is 0; the last one for no address."""
+    found = np.searchsorted(starts[0], upper, "right") - 1
+    # Several intervals may begin with the same upper half: all but the first of them behind the address.
+    first = np.searchsorted(starts[0], upper, "left")
+    begins = (first <= found) & (starts[1][np.minimum(first, len(starts[1]) - 1)] == 0)
+    holding = np.where(first <= found, np.where(begins, first, first - 1), found)
+    return np.where(exists, holding, starts.shape[1] - 1)
+
+
+def _search6(index: NDArray[np.void], upper: int, lower: int) -> int:
+    base, shift = int(index["base"][0]), int(index["shift"][0])
+    block = 0 if upper < base else min((upper - base) >> shift, layout.ACCESS6_BLOCKS - 1) + 1
+    low, high = (int(index["root"][0, block + step]) for step in (0, 1))
+    starts = index["starts"][0, low : high + 1]
     first, behind = (int(np.searchsorted(starts["high"], np.uint64(upper), side)) for side in ("left", "right"))
-    return first + int(np.searchsorted(starts["low"][first:behind], np.uint64(lower), "right")) - 1
+    return low + first + int(np.searchsorted(starts["low"][first:behind], np.uint64(lower), "right")) - 1
 
 
 def _fill(intervals: _Intervals, dtype: np.dtype[np.void], room: int) -> NDArray[np.void]:

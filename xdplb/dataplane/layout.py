@@ -12,6 +12,7 @@ __all__ = [
     "ACCESS4",
     "ACCESS4_INTERVALS",
     "ACCESS6",
+    "ACCESS6_BLOCKS",
     "ACCESS6_INTERVALS",
     "ACCESS_CLASSES",
     "ACCESS_LISTS",
@@ -159,6 +160,7 @@ ACCESS_LISTS = 256
 ACCESS_CLASSES = 4096
 ACCESS4_INTERVALS = 524288
 ACCESS6_INTERVALS = 131072
+ACCESS6_BLOCKS = 65536
 
 VIP = np.dtype(
     [
@@ -290,7 +292,9 @@ ACCESS4 = np.dtype(
 
 ACCESS6 = np.dtype(
     [
-        ("count", "<u8"),
+        ("base", "<u8"),
+        ("shift", "<u8"),
+        ("root", "<u4", (1 + ACCESS6_BLOCKS + 1,)),
         ("starts", [("high", "<u8"), ("low", "<u8")], (ACCESS6_INTERVALS,)),
         ("classes", "<u2", (ACCESS6_INTERVALS,)),
         ("masks", ACCESS_MASK, (ACCESS_CLASSES,)),
