@@ -54,7 +54,7 @@ def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, c
     if answer is None:
         raise PlatformError("the compiler process ended without an answer" + log, hint="look for it in `dmesg`")
     if "error" in answer:
-        detail, hint = _explain(answer)
+        detail, hint = _explain(answer, flags)
         raise PlatformError(detail + (log if answer["error"] in {"compile", "load"} else ""), hint=hint)
 
 
@@ -85,7 +85,7 @@ def _run_child(request: CompileRequest, environment: dict[str, str]) -> tuple[di
         return None, f" (exit status {child.returncode}):\n{log}"
 
 
-def _explain(answer: dict[str, Any]) -> tuple[str, str]:
+def _explain(answer: dict[str, Any], flags: list[str]) -> tuple[str, str]:
     """Return the sentence and the hint for a failure the child reports."""
     detail = str(answer.get("detail", ""))
     debian = "apt-get install python3-bpfcc, and a venv made by /usr/bin/python3 -m venv --system-site-packages"
@@ -98,10 +98,22 @@ def _explain(answer: dict[str, Any]) -> tuple[str, str]:
             return "this process may not load a BPF program", "run it as root (CAP_SYS_ADMIN and CAP_NET_ADMIN)"
         case "compile":
             return "bcc could not compile the packet path", "check the kernel headers with `xdplb doctor`"
+        case "load" if answer.get("gave_up"):
+            features = ", ".join(_features(flags)) or "nothing but IPv4"
+            return (
+                f"this kernel's verifier gives up on a program for all of this at once: {features}",
+                "newer kernels take more; else use fewer of these on one host, see docs/kernels.md",
+            )
         case "load":
             return f"the kernel refused the program: {detail}", "please report it with the log and `uname -r`"
         case _:
             return f"the program could not be pinned: {detail}", "mount -t bpf bpf /sys/fs/bpf, or set --pin-dir"
+
+
+def _features(flags: list[str]) -> list[str]:
+    """Return what the flags compile in, in the words of features.py."""
+    prefix = "-DWITH_"
+    return [flag.removeprefix(prefix).partition("=")[0].lower() for flag in flags if flag.startswith(prefix)]
 
 
 def _child(request: CompileRequest) -> dict[str, Any]:
@@ -120,7 +132,8 @@ def _child(request: CompileRequest) -> dict[str, Any]:
         try:
             function = module.load_func(name, bcc.BPF.XDP)
         except Exception as error:
-            return {"error": "load", "detail": str(error), "permission": _lacks_rights()}
+            gave_up = os.strerror(errno.E2BIG) in str(error)
+            return {"error": "load", "detail": str(error), "permission": _lacks_rights(), "gave_up": gave_up}
         try:
             obj_pin(Fd(os.dup(function.fd)), Path(path))
         except OSError as error:

@@ -15,6 +15,18 @@ from xdplb.dataplane.compile import compile_program
 from xdplb.dataplane.libbpf import XDP_PASS, obj_get, prog_test_run
 from xdplb.model.errors import PlatformError
 
+ENDLESS = """
+int endless(struct xdp_md *ctx)
+{
+	__u32 sum = 0;
+
+	for (int i = 0; i < 500000; i++)
+		sum += bpf_get_prandom_u32();
+	return sum & 1;
+}
+"""
+"""More than the verifier follows, on every kernel."""
+
 PASS = "int pass(struct xdp_md *ctx)\n{\n\treturn VERDICT;\n}\n"
 
 
@@ -99,3 +111,10 @@ def test_what_the_verifier_refuses_is_told_with_its_log(bpffs: Path) -> None:
 def test_where_it_cannot_be_pinned(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match="could not be pinned"):
         compile_program(PASS, ["-DVERDICT=XDP_PASS"], {"pass": tmp_path / "pass"})
+
+
+@pytest.mark.root
+def test_a_program_that_is_too_much_for_the_verifier_names_what_it_does(bpffs: Path) -> None:
+    with pytest.raises(PlatformError, match="gives up on a program for all of this at once: ipv6, vlan") as refused:
+        compile_program(ENDLESS, ["-DWITH_IPV6=1", "-DWITH_VLAN=1"], {"endless": bpffs / "endless"})
+    assert "docs/kernels.md" in refused.value.hint
