@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from tests.fixtures.config import CONFIG, EPOCH
 from tests.fuzz.profiles import INGRESS
 from xdplb.control.explain.look import Asker, Look
+from xdplb.control.explain.model import concerning
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.dataplane.explained import Chosen, KernelDecision
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.layout import SLOT_PINNED
 from xdplb.dataplane.plane import Attachment
 from xdplb.dataplane.remembered import FlowId
+from xdplb.model.access import AccessList
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
 
@@ -94,12 +96,13 @@ def test_a_program_that_cannot_be_asked_leaves_the_model_s_answer(plane: FakePla
 
 
 class Restless(FakePlane):
-    """A plane in which the flow is recorded while the program is asked."""
+    """A plane in which the flow is recorded while the program is asked, once it is compiled for the first look."""
 
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
-        """Return the decision, and record the flow."""
+        """Return the decision, and record the flow the second time."""
         decision = super().explain(frame, ifindex)
-        self.add_flow("192.0.2.7", 40000, MOVING, backend=1, epoch=EPOCH)
+        if self.calls.count("explain") == 2:
+            self.add_flow("192.0.2.7", 40000, MOVING, backend=1, epoch=EPOCH)
         return decision
 
 
@@ -118,3 +121,10 @@ def test_packets_that_change_the_maps_meanwhile_make_no_bug() -> None:
     look = asker(again).ask_both()
     assert (look.agree, look.differences) == (None, ())
     assert "changes too fast" in look.note
+
+
+def test_of_an_access_list_no_more_is_kept_than_decides() -> None:
+    wide, narrow, other = (ip_network(text) for text in ("192.0.2.0/24", "192.0.2.0/29", "198.51.100.0/24"))
+    full = {1: AccessList([wide, narrow, other], [wide]), 2: AccessList([other], []), 3: AccessList([], [other])}
+    kept = concerning(full, ip_address("192.0.2.7"))
+    assert kept == {1: AccessList([narrow], [wide]), 2: AccessList([other], []), 3: AccessList()}

@@ -67,7 +67,7 @@ class Explainer:
         nic = self._nic(interface)
         for _ in range(LOOKS):
             held = await self._writer.read_maps(self._writer.applier.read)
-            scene = self._scene(held, asked, down)
+            scene = await self._scene(held, asked, down)
             asker = Asker(self._plane, scene.config, asked, nic.ifindex)
             look = await self._thread(asker.ask_both if down is None else asker.ask_model)
             if look.agree is not False:
@@ -90,8 +90,8 @@ class Explainer:
             raise InvalidError.field("/query/interface", f"xdplb is not on {interface!r}", hint=f"it is on {names}")
         return found
 
-    def _scene(self, held: Held, asked: Question, down: str | None) -> _Scene:
-        config = config_of(held, self._plane, self._writer.applier.attachments)
+    async def _scene(self, held: Held, asked: Question, down: str | None) -> _Scene:
+        config = config_of(held, self._plane, self._writer.applier.attachments, asked.flow.source)
         vips = matching(config, asked.flow)
         vip = self._writer.state.vips.get(vips[0].key) if vips else None
         if down is None:
@@ -107,20 +107,15 @@ class Explainer:
                 f"VIP {vip.vip.key} has no backend {down}",
                 hint=f"xdplb backend ls {vip.vip.key} lists them",
             )
-        foreseen = if_down(
-            vip,
-            backend,
-            observe(
-                list(vip.backends.values()),
-                self._writer.health,
-                self._next_hops,
-                self._writer.applier.attachments,
-                self._tunnel_sources,
-            ),
-            held,
-            self._now(),
+        observed = observe(
+            list(vip.backends.values()),
+            self._writer.health,
+            self._next_hops,
+            self._writer.applier.attachments,
+            self._tunnel_sources,
         )
-        after = config_of(foreseen.held, self._plane, self._writer.applier.attachments)
+        foreseen = await self._thread(lambda: if_down(vip, backend, observed, held, self._now()))
+        after = config_of(foreseen.held, self._plane, self._writer.applier.attachments, asked.flow.source)
         return _Scene(after, foreseen.verdicts, vip, backend.backend.address)
 
     def _view(self, look: Look, asked: Question, scene: _Scene, nic: Attachment) -> ExplainView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xdplb.control.explain.compare import differences
 from xdplb.control.explain.model import matching, now, on_one_cpu, state_of
@@ -62,14 +62,16 @@ class Asker:
 
     def ask_both(self) -> Look:
         """Return both answers, compared. Packets go on meanwhile: the program may have seen what either look saw."""
-        with on_one_cpu() as cpu:
-            early = self._model(cpu)
-            try:
-                decision = self.plane.explain(frame_of(self.question), self.ifindex)
-            except PlatformError as error:
-                return Look(early, self._vips(), None, note=f"the program could not be asked: {error}")
-            late = self._model(cpu)
+        try:
+            self._program()  # has the program compiled where it is not yet: on whatever CPU is free, and not in between
+            with on_one_cpu() as cpu:
+                early, decision, late = self._model(cpu), self._program(), self._model(cpu)
+        except PlatformError as error:
+            return replace(self.ask_model(), note=f"the program could not be asked: {error}")
         return self._compared(early, late, decision)
+
+    def _program(self) -> KernelDecision:
+        return self.plane.explain(frame_of(self.question), self.ifindex)
 
     def _compared(self, early: Answer, late: Answer, decision: KernelDecision) -> Look:
         vips = self._vips()

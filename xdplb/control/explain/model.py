@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 
 from xdplb.control.steps import Held
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.plane import Attachment, DataPlane, VipEntry
 from xdplb.dataplane.remembered import FlowId, FlowRecord, Remembered
+from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress
 from xdplb.reference.config import Config
 from xdplb.reference.state import Bucket, Flow, FlowKey, SourceKey, State
 
-__all__ = ["config_of", "matching", "now", "on_one_cpu", "state_of"]
+__all__ = ["concerning", "config_of", "matching", "now", "on_one_cpu", "state_of"]
 
 COARSE_MONOTONIC = 6
 """CLOCK_MONOTONIC_COARSE, the clock that the program reads."""
@@ -25,17 +28,28 @@ def now() -> int:
     return time.clock_gettime_ns(COARSE_MONOTONIC)
 
 
-def config_of(held: Held, plane: DataPlane, attachments: Collection[Attachment]) -> Config:
-    """Return what the maps hold, as the model takes it."""
+def config_of(held: Held, plane: DataPlane, attachments: Collection[Attachment], source: IPAddress) -> Config:
+    """Return what the maps hold that concerns packets of this source, as the model takes it."""
     return Config(
         vips=held.vips,
         tables=held.tables,
         backends=held.backends,
         features=plane.features - {Feature.CAPTURE},
-        access=held.access or {},
+        access=concerning(held.access or {}, source),
         interfaces=frozenset(attachment.ifindex for attachment in attachments),
         max_backends=plane.capacity.backends,
     )
+
+
+def concerning(access: Mapping[int, AccessList], source: IPAddress) -> dict[int, AccessList]:
+    """Return what access lists say of this source alone: the model goes through all of a list for a packet."""
+    return {vip_id: _concerning(one, source) for vip_id, one in access.items()}
+
+
+def _concerning(access: AccessList, source: IPAddress) -> AccessList:
+    """Return the prefix that decides on either side. That anybody is allowed keeps all others out: one stays for it."""
+    allow, deny = access.allow.longest(source), access.deny.longest(source)
+    return AccessList(islice(access.allow, 1) if allow is None else [allow], [] if deny is None else [deny])
 
 
 def matching(config: Config, flow: FlowId) -> list[VipEntry]:
