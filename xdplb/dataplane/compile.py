@@ -98,16 +98,20 @@ def _explain(answer: dict[str, Any], flags: list[str]) -> tuple[str, str]:
             return "this process may not load a BPF program", "run it as root (CAP_SYS_ADMIN and CAP_NET_ADMIN)"
         case "compile":
             return "bcc could not compile the packet path", "check the kernel headers with `xdplb doctor`"
-        case "load" if answer.get("gave_up"):
-            features = ", ".join(_features(flags)) or "nothing but IPv4"
-            return (
-                f"this kernel's verifier gives up on a program for all of this at once: {features}",
-                "newer kernels take more; else use fewer of these on one host, see docs/kernels.md",
-            )
         case "load":
-            return f"the kernel refused the program: {detail}", "please report it with the log and `uname -r`"
+            return _explain_load(answer, flags)
         case _:
             return f"the program could not be pinned: {detail}", "mount -t bpf bpf /sys/fs/bpf, or set --pin-dir"
+
+
+def _explain_load(answer: dict[str, Any], flags: list[str]) -> tuple[str, str]:
+    if not answer["gave_up"]:
+        return f"the kernel refused the program: {answer['detail']}", "please report it with the log and `uname -r`"
+    features = ", ".join(_features(flags)) or "nothing but IPv4"
+    return (
+        f"this kernel's verifier gives up on a program for all of this at once: {features}",
+        "newer kernels take more; else use fewer of these on one host, see docs/kernels.md",
+    )
 
 
 def _features(flags: list[str]) -> list[str]:
