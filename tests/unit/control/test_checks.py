@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -175,11 +172,11 @@ def test_a_thousand_real_checks_cost_little_and_leave_the_loop_free() -> None:
         def records() -> list[CheckRecord]:
             return [record for i in range(count) if (record := checker.record(i)) is not None]
 
-        lags, end = [], time.monotonic() + 60
+        lags, end = [0.0], time.monotonic() + 60
         while any(record.passes < 2 for record in records()) and time.monotonic() < end:
-            before = time.monotonic()
+            before = time.monotonic() - waited_for_a_cpu()
             await asyncio.sleep(0.01)
-            lags.append(time.monotonic() - before - 0.01)
+            lags.append(time.monotonic() - waited_for_a_cpu() - before - 0.01)
         found = records()
         await checker.stop()
         server.close()
@@ -188,28 +185,13 @@ def test_a_thousand_real_checks_cost_little_and_leave_the_loop_free() -> None:
         return sum(record.passes for record in found), sorted(lags)[int(len(lags) * 0.95)]
 
     cpu = time.process_time()
-    with machine_lag() as others:
-        ran, lag = asyncio.run(run())
+    ran, lag = asyncio.run(run())
     cpu = time.process_time() - cpu
     # On an idle machine a check takes 0.2 ms, the side that answers included, and the lag is 1 ms.
     assert cpu / ran < 0.001
-    assert lag < 0.5 + 10 * sorted(others or [0.0])[int(len(others) * 0.95)]
+    assert lag < 0.5
 
 
-@contextmanager
-def machine_lag() -> Iterator[list[float]]:
-    """Give how much too late this machine wakes a process that only sleeps: what is not the loop's own lag."""
-    program = (
-        "import time\n"
-        "while True:\n"
-        "    before = time.monotonic()\n"
-        "    time.sleep(0.01)\n"
-        "    print(time.monotonic() - before - 0.01, flush=True)\n"
-    )
-    lags: list[float] = []
-    sleeper = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    try:
-        yield lags
-    finally:
-        sleeper.terminate()
-        lags += map(float, sleeper.communicate()[0].split())
+def waited_for_a_cpu() -> float:
+    """Return the seconds that this thread could have run in and did not, since others did (see proc(5), schedstat)."""
+    return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
