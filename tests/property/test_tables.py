@@ -1,4 +1,4 @@
-"""The table for any backends, weights and failures."""
+"""The table, and the order of turns, for any backends, weights and failures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from xdplb.balance import table
 from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.rotation import candidates, rotation
 from xdplb.balance.table import WeightedBackend, build
 
 WEIGHTS = st.lists(st.integers(0, 5) | st.integers(0, 65535), max_size=12)
@@ -71,3 +72,34 @@ def test_walking_a_permutation_and_asking_for_its_first_free_slot_agree(case, fe
     finally:
         table._FEW = usual
         table._base.cache_clear()
+
+
+@settings(max_examples=40, deadline=None)
+@given(CASES)
+def test_the_first_slots_name_each_backend_that_may_be_chosen_once(case):
+    backends, out = case
+    owners, count = rotation(backends, out, weighted=False), candidates(backends, out)
+    eligible = {backend.id for backend in backends if backend.weight and backend.id not in out}
+    assert sorted(owners[:count].tolist()) == sorted(eligible)
+    assert set(owners.tolist()) == (eligible or {0})
+    assert np.array_equal(owners[count:], owners[: TABLE_SIZE - count])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 300))
+def test_turns_by_weight_are_never_far_from_the_weights(weights, turns):
+    backends = [WeightedBackend(f"192.0.2.{number}", number, weight) for number, weight in enumerate(weights, 1)]
+    owners, total = rotation(backends, frozenset(), weighted=True), sum(weights)
+    for backend in backends:
+        assert owned(owners[:total], backend) == backend.weight
+        assert abs(owned(owners[:turns], backend) - turns * backend.weight / total) < len(weights)
+
+
+@settings(max_examples=25, deadline=None)
+@given(CASES, st.booleans(), st.randoms(use_true_random=False))
+def test_the_order_of_turns_depends_on_keys_and_weights_alone(case, weighted, rng: random.Random):
+    backends, out = case
+    new_ids = dict(zip(range(1, 13), rng.sample(range(1, 60000), 12), strict=True))
+    shuffled = rng.sample([WeightedBackend(b.key, new_ids[b.id], b.weight) for b in backends], len(backends))
+    renamed = np.array([0, *new_ids.values()], np.uint16)[rotation(backends, out, weighted=weighted)]
+    assert np.array_equal(rotation(shuffled, {new_ids[number] for number in out}, weighted=weighted), renamed)
