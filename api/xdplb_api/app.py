@@ -9,7 +9,7 @@ from xdplb.control.manager import Manager
 from . import openapi, problems
 from .deps import json_only, known_query
 from .middleware import BodyLimit, InternalErrors
-from .routes import access, backends, dataplane, drain, explain, health, health_check, stats, vips
+from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, stats, vips
 from .routes import version as version_route
 
 __all__ = ["create_app"]
@@ -51,6 +51,7 @@ def _add_routes(app: FastAPI) -> None:
         access.router,
         stats.router,
         explain.router,
+        capture.router,
         vips.router,
         dataplane.router,
         version_route.router,

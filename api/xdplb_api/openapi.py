@@ -31,6 +31,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "access", "description": "Which sources a VIP takes packets from."},
     {"name": "stats", "description": "Counters. They only grow while what they count is there."},
     {"name": "explain", "description": "What would become of a packet, and why."},
+    {"name": "capture", "description": "Packets as XDP saw and sent them."},
     {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the whole."},
     {"name": "health", "description": "For whatever supervises the daemon."},
     {"name": "version", "description": "What runs here."},

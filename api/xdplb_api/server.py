@@ -40,11 +40,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: ASGIApp, where: str | Listener, *, on_started: Callable[[], None] | None = None) -> None:
+async def serve(
+    app: ASGIApp,
+    where: str | Listener,
+    *,
+    on_started: Callable[[], None] | None = None,
+    on_stopping: Callable[[], None] | None = None,
+) -> None:
     """Serve `app` on `where` until SIGTERM or SIGINT, then let requests finish for up to 5 s and return.
 
     `where` is `unix:PATH`, `HOST:PORT` or what `listen` returned; it is closed at the end. `on_started` is called
-    when requests are answered. A second signal ends it without waiting. Cancelling the task stops it as a signal does.
+    when requests are answered, `on_stopping` at the signal, to end answers that would go on. A second signal ends it
+    without waiting. Cancelling the task stops it as a signal does.
     """
     listener = where if isinstance(where, Listener) else listen(where)
     if listener.path is None:
@@ -63,20 +70,22 @@ async def serve(app: ASGIApp, where: str | Listener, *, on_started: Callable[[],
     )
     server = _Server(config, on_started)
     try:
-        with _stopped_by_signals(server):
+        with _stopped_by_signals(server, on_stopping):
             await server.serve(sockets=[listener.socket])
     finally:
         listener.close()
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+def _stopped_by_signals(server: uvicorn.Server, on_stopping: Callable[[], None] | None) -> Iterator[None]:
     """Have SIGTERM and SIGINT stop `server` while the block runs."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         server.force_exit = server.should_exit
         server.should_exit = True
+        if on_stopping is not None:
+            on_stopping()
 
     with contextlib.ExitStack() as handlers:
         for number in STOP_SIGNALS:

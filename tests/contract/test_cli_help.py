@@ -14,14 +14,14 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Capacity
 
 INTERFACE = [
-    "up", "down", "status", "doctor", "stats", "explain", "version",
+    "up", "down", "status", "doctor", "stats", "explain", "capture", "version",
     "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health ls", "health rm", "health show", "decap up", "decap down",
     "backend-host setup", "backend-host show", "backend-host undo",
 ]  # fmt: skip
 CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo")
-WITHOUT_OUTPUT = {"up"}
+WITHOUT_OUTPUT = {"up", "capture"}
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -36,6 +36,7 @@ OPERATIONS = {
     "GET /v1/vips/{vip}/stats": "getVipStats",
     "GET /v1/stats": "getStats",
     "GET /v1/explain": "explain",
+    "GET /v1/capture": "capture",
     "GET /v1/dataplane": "getDataplane",
     "GET /v1/status": "getStatus",
     "GET /v1/version": "getVersion",

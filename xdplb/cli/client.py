@@ -6,7 +6,8 @@ import errno
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .failures import DaemonDownError, from_problem
 __all__ = ["DEFAULT_SOCKET", "Answer", "Client", "backend_path", "vip_path"]
 
 DEFAULT_SOCKET = "/run/xdplb/api.sock"
+_CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,46 @@ class Client:
         tag = (answer_headers.get("ETag") or "").removeprefix("W/").strip('"')
         return Answer(status, content, int(tag) if tag.isdigit() else None)
 
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        """GET `path`, whose answer has no end that could be waited for, and give its body as it comes.
+
+        Raises as `request` does; of the body, DaemonDownError where it breaks off.
+        """
+        connection, response = self._ask("GET", path, None, {"Accept": "*/*"})
+        try:
+            if response.status != 200:
+                raise from_problem(response.status, response.read())
+            assert connection.sock is not None, "it was answered"
+            connection.sock.settimeout(None)  # there may be nothing to say for long
+            yield self._chunks(response)
+        finally:
+            connection.close()
+
+    def _chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        try:
+            while chunk := response.read1(_CHUNK_BYTES):
+                yield chunk
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+
     def _exchange(
         self, method: str, path: str, body: object, headers: dict[str, str]
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        headers |= {"Accept": "application/json"}
+        connection, response = self._ask(method, path, body, headers | {"Accept": "application/json"})
+        try:
+            return response.status, response.headers, response.read()
+        except TimeoutError:
+            raise self._too_slow() from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+        finally:
+            connection.close()
+
+    def _ask(
+        self, method: str, path: str, body: object, headers: dict[str, str]
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """Send a request and return the connection, which the caller closes, and the answer, its body not yet read."""
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         content = None
@@ -87,17 +125,20 @@ class Client:
         connection, prefix = self._connection()
         try:
             connection.request(method, prefix + path, content, headers)
-            response = connection.getresponse()
-            return response.status, response.headers, response.read()
-        except TimeoutError:
-            raise XdplbError(
-                f"the daemon at {self._where()} did not answer within {self._timeout:g} s",
-                hint="look at its log: journalctl -u xdplb",
-            ) from None
-        except (OSError, http.client.HTTPException) as error:
-            raise self._unreachable(error) from None
-        finally:
+            return connection, connection.getresponse()
+        except BaseException as error:
             connection.close()
+            if isinstance(error, TimeoutError):
+                raise self._too_slow() from None
+            if isinstance(error, (OSError, http.client.HTTPException)):
+                raise self._unreachable(error) from None
+            raise
+
+    def _too_slow(self) -> XdplbError:
+        return XdplbError(
+            f"the daemon at {self._where()} did not answer within {self._timeout:g} s",
+            hint="look at its log: journalctl -u xdplb",
+        )
 
     def _connection(self) -> tuple[http.client.HTTPConnection, str]:
         if self._url is None:

@@ -116,7 +116,8 @@ async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, liste
 
     await manager.start()
     try:
-        await serve(create_app(manager, version=xdplb.__version__), listener, on_started=started)
+        app = create_app(manager, version=xdplb.__version__)
+        await serve(app, listener, on_started=started, on_stopping=manager.capturer.end)
     finally:
         notify("STOPPING=1")
         await manager.stop()

@@ -27,6 +27,7 @@ _COMMANDS = {
     "health": "health",
     "stats": "stats",
     "explain": "explain",
+    "capture": "capture",
     "decap": "decap",
     "backend-host": "backend_host",
     "version": "version",

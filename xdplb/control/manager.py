@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from xdplb.control.applier import Applier
+from xdplb.control.capture.capturer import Capturer
 from xdplb.control.changer import Changer
 from xdplb.control.checks import HealthSource
 from xdplb.control.edits import access as access_edits
@@ -63,6 +64,7 @@ class Manager(Changer):
         super().__init__(plane, writer, FlowWatch(plane, writer, now, scan_seconds), checker, now)
         self._next_hops = next_hops
         self._explainer = Explainer(plane, writer, next_hops, tunnel_sources, now)
+        self.capturer = Capturer(plane, writer)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -95,6 +97,7 @@ class Manager(Changer):
         await self._next_hops.stop()
         await self._flows.stop()
         await self._explainer.stop()
+        await self.capturer.stop()
         await self._writer.close()
 
     async def explain(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 from ctypes import CFUNCTYPE, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from types import TracebackType
 from typing import Self
@@ -41,7 +42,8 @@ class CaptureReader:
 
     def poll(self, seconds: float) -> list[CapturedPacket]:
         """Return the packets captured since the last time, after this long at most."""
-        call("perf_buffer__poll", c_void_p(self._buffer), c_int(round(seconds * 1000)))
+        with suppress(InterruptedError):  # by a signal to the process: there is a next time
+            call("perf_buffer__poll", c_void_p(self._buffer), c_int(round(seconds * 1000)))
         packets, self._packets = self._packets, []
         return packets
 

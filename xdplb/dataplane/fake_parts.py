@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -78,8 +79,9 @@ class FakeCapture:
         self.lost = 0
 
     def poll(self, seconds: float) -> list[CapturedPacket]:
-        """Return and forget `packets`, at once."""
-        del seconds
+        """Return and forget `packets`; while there are none, that takes a moment."""
+        if not self.packets:
+            time.sleep(min(seconds, 0.01))
         packets, self.packets = self.packets, []
         return packets
 

@@ -1,0 +1,112 @@
+"""`xdplb capture`: packets as XDP saw and sent them, in a file for Wireshark or tcpdump."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlencode
+
+import click
+
+from xdplb.model.errors import XdplbError
+
+from .output import note
+from .params import Connection
+from .pcapng_blocks import PcapngBlocks
+
+__all__ = ["command"]
+
+_PATIENCE_SECONDS = 240
+"""Until the first byte: a program is compiled, which may take minutes on a slow host."""
+
+_CLIENT_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:/]+):[0-9]+")
+
+
+@click.command(
+    name="capture",
+    short_help="Write packets to a file, with what was decided on each.",
+    epilog="""\b
+Examples:
+  sudo xdplb capture -w all.pcapng --seconds 10
+  sudo xdplb capture web -w web.pcapng --sample 100
+  sudo xdplb capture 203.0.113.10:443/tcp 192.0.2.0/24 -w some.pcapng --packets 1000
+  sudo xdplb capture 192.0.2.7:40000 -w -""",
+)
+@click.argument("what", metavar="[VIP|CLIENT]...", nargs=-1)
+@click.option("-w", "--write", "path", metavar="FILE|-", required=True, help="Where to write it; - is stdout.")
+@click.option("--packets", type=click.IntRange(1), metavar="N", help="End after this many packets.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="End after this time.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="One in N packets, by chance.  [1]")
+@click.option("--snaplen", type=click.IntRange(14, 16384), metavar="B", help="How much of each frame.  [256]")
+@click.pass_obj
+def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **limits: float | None) -> None:
+    """Write packets as XDP saw and as it sent them (which tcpdump cannot see) to a pcapng file.
+
+    Each has the decision as a comment: sent where, how and why, or why not. VIP is a name or key, CLIENT an address, a
+    prefix or ADDRESS:PORT; with neither, all packets that VIPs have to do with. Ends at Ctrl-C. One capture at a time;
+    it costs nothing while there is none. It begins after seconds, in which a program is compiled for it.
+    """
+    query = _named(what) | {name: str(value) for name, value in limits.items() if value is not None}
+    if path == "-" and sys.stdout.isatty():
+        raise click.UsageError("a pcapng file is nothing for a terminal: name a file, or pipe it to one that reads it")
+    client = connection.client(timeout=_PATIENCE_SECONDS)
+    with client.stream(f"/v1/capture?{urlencode(query)}") as chunks, _opened(path) as file:
+        note("capturing; Ctrl-C ends it")
+        _write(chunks, file, path)
+
+
+def _write(chunks: Iterator[bytes], file: BinaryIO, path: str) -> None:
+    """Write whole blocks as they come: whatever ends this, the file can be read."""
+    blocks = PcapngBlocks()
+    try:
+        for chunk in chunks:
+            file.write(blocks.feed(chunk))
+            file.flush()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        where = "stdout" if path == "-" else path
+        note(f"{blocks.packets} packets ({blocks.frames} frames) in {where}, {blocks.lost} frames lost")
+
+
+def _named(what: tuple[str, ...]) -> dict[str, str]:
+    """Return `vip` and `client` of the query."""
+    query: dict[str, str] = {}
+    for text in what:
+        name = "client" if _is_client(text) else "vip"
+        if name in query:
+            kind = "a client" if name == "client" else "a VIP"
+            raise click.UsageError(f"{query[name]} and {text} are both {kind}: name one of each")
+        query[name] = text
+    return query
+
+
+def _is_client(text: str) -> bool:
+    """Return whether it is an address, a prefix or an address and port: a VIP has a protocol, or is a name."""
+    if _CLIENT_PORT.fullmatch(text):
+        return True
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """Open what is to be written to, once there is something to write: a refusal leaves what was there."""
+    try:
+        if path == "-":
+            yield sys.stdout.buffer
+        else:
+            with Path(path).open("wb") as file:
+                yield file
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise XdplbError(f"cannot write {path}: {error.strerror}", hint="name another file with -w") from None

@@ -1,0 +1,159 @@
+"""Capturing: one capture at a time, which is in the program as long as somebody reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from xdplb.control.capture.recorder import Recorder
+from xdplb.control.capture.wanted import CaptureRequest, Wanted, wanted
+from xdplb.control.capture.words import Names, names_of
+from xdplb.control.records import State
+from xdplb.control.threads import Unbroken, Worker
+from xdplb.control.writer import Writer
+from xdplb.dataplane.explained import Capture
+from xdplb.dataplane.plane import DataPlane
+from xdplb.model.errors import ConflictError, XdplbError
+
+__all__ = ["Capturer", "RunningCapture"]
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+"""How long it may take until it is seen that a capture shall end."""
+
+
+class RunningCapture:
+    """A capture, from when the program hands packets out until `close`. Its packets are read in a thread of its own."""
+
+    def __init__(self, capturer: Capturer, request: CaptureRequest, which: Wanted) -> None:
+        self._capturer, self._request, self._wanted = capturer, request, which
+        self._thread = Worker("xdplb-capture")
+        self._recorder = Recorder(request.snap_bytes)
+        self._capture: Capture | None = None
+        self._named: tuple[State, Names] | None = None
+        self._is_ended = False
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """Yield a pcapng file, whole blocks at a time, until as much was captured as was asked for, or `end`."""
+        begun = time.monotonic()
+        yield self._recorder.begin(self._names())
+        while not self._is_ended:
+            left = POLL_SECONDS
+            if self._request.seconds is not None:
+                left = min(left, begun + self._request.seconds - time.monotonic())
+            if left <= 0 or self._recorder.packets == self._request.packets:
+                return
+            made = await self._thread(lambda seconds=left: self._turn(seconds))  # type: ignore[misc]
+            if made:
+                yield made
+
+    def end(self) -> None:
+        """Let the file come to its end."""
+        self._is_ended = True
+
+    async def close(self) -> None:
+        """Put the program back to what it was, also where whoever calls is cancelled; again is no error."""
+        await self._capturer.finish(self)
+
+    def open(self, plane: DataPlane) -> None:
+        """Begin, in the thread of the maps; seconds, since a program is compiled."""
+        self._capture = plane.start_capture(self._wanted.filter(self._request.sample, self._request.snap_bytes))
+
+    async def stop_reading(self) -> None:
+        """Return when the thread reads no more."""
+        self.end()
+        await self._thread.stop()
+
+    def _turn(self, seconds: float) -> bytes:
+        """Return the blocks of what comes within this time at most."""
+        assert self._capture is not None, "it was begun"
+        names = self._names()
+        vip_id = self._vip_id()
+        taken = [packet for packet in self._capture.poll(seconds) if self._wanted.takes(packet, vip_id)]
+        if self._request.packets is not None:
+            taken = taken[: self._request.packets - self._recorder.packets]
+        return self._recorder.blocks(taken, self._capture.lost, names)
+
+    def _names(self) -> Names:
+        """Return what ids stand for now; changes are rare, and packets are not."""
+        state = self._capturer.writer.state
+        if self._named is None or self._named[0] is not state:
+            self._named = state, names_of(state, self._capturer.writer.applier.attachments)
+        return self._named[1]
+
+    def _vip_id(self) -> int | None:
+        record = None if self._wanted.vip is None else self._capturer.writer.state.vips.get(self._wanted.vip)
+        return None if record is None else record.id
+
+
+class Capturer:
+    """Begins and ends captures, in the thread of the maps."""
+
+    def __init__(self, plane: DataPlane, writer: Writer) -> None:
+        self.writer = writer
+        self._plane = plane
+        self._running: RunningCapture | None = None
+        self._to_the_end = Unbroken()
+        self._finishing = asyncio.Lock()
+
+    async def start(self, request: CaptureRequest) -> RunningCapture:
+        """Begin a capture, which whoever asked for it must `close`; seconds, since a program is compiled for it.
+
+        Raises ConflictError where one runs, InvalidError and NotFoundError for what was asked, PlatformError where the
+        program cannot be loaded.
+        """
+        which = wanted(self.writer.state, request)
+        if self._running is not None:
+            raise ConflictError(
+                "a capture runs already, and there is one at a time", hint="end that one, or wait until it has ended"
+            )
+        running = self._running = RunningCapture(self, request, which)
+        try:
+            await self.writer.with_maps(lambda: self._open(running))
+        except BaseException:
+            await self.finish(running)
+            raise
+        log.info("capture begun: vip=%s client=%s", request.vip or "any", request.client or "any")
+        return running
+
+    async def finish(self, running: RunningCapture) -> None:
+        """End a capture and put the program back to what it was."""
+        if self._running is running:
+            await self._to_the_end(self._finish(running))
+
+    def end(self) -> None:
+        """Let the capture that runs come to the end of its file, if there is one."""
+        if self._running is not None:
+            self._running.end()
+
+    async def stop(self) -> None:
+        """End the capture that runs, and return when the program is what it was."""
+        if self._running is not None:
+            await self.finish(self._running)
+        await self._to_the_end.all_done()
+
+    async def _finish(self, running: RunningCapture) -> None:
+        async with self._finishing:
+            if self._running is not running:  # somebody else has done so meanwhile
+                return
+            try:
+                await running.stop_reading()
+                await self.writer.with_maps(self._close)
+                log.info("capture ended")
+            except XdplbError as error:
+                log.error("capture ended, but the program goes on handing packets out: error=%r", str(error))
+            finally:
+                self._running = None
+
+    def _open(self, running: RunningCapture) -> None:
+        running.open(self._plane)
+        self.writer.applier.features = self._plane.features
+
+    def _close(self) -> None:
+        try:
+            self._plane.stop_capture()
+        finally:
+            self.writer.applier.features = self._plane.features

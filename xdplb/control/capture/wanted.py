@@ -1,0 +1,128 @@
+"""Which packets a capture is to have: from what a user writes to what the program and the control plane look at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from xdplb.control.edits.find import find_vip
+from xdplb.control.records import State
+from xdplb.dataplane.explained import SNAP_BYTES, CapturedPacket, CaptureFilter
+from xdplb.model.address import IPNetwork, parse_address, parse_network, parse_port
+from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.vip import VipKey
+
+__all__ = ["MOST_SNAP_BYTES", "CaptureRequest", "Wanted", "wanted"]
+
+MOST_SNAP_BYTES = 16384
+"""More than a frame has that XDP sees; the kernel hands out less than 64 KB at once."""
+
+WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:/]+)):([^:/]*)")
+HINT = "write it like 192.0.2.7, 192.0.2.0/24, 192.0.2.7:40000 or [2001:db8::9]:40000"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRequest:
+    """A capture as asked for: packets to a VIP (name or key), from a client (address, prefix or address and port).
+
+    It ends after this many packets or seconds, None: when whoever asked goes away. One in `sample` packets is captured,
+    by chance, and `snap_bytes` of each frame.
+    """
+
+    vip: str | None = None
+    client: str | None = None
+    packets: int | None = None
+    seconds: float | None = None
+    sample: int = 1
+    snap_bytes: int = SNAP_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which packets: to this VIP, from these addresses, from this port; None for any.
+
+    Where neither a VIP nor a client is named: those that a VIP, or its address, has to do with.
+    """
+
+    vip: VipKey | None = None
+    client: IPNetwork | None = None
+    client_port: int | None = None
+
+    def filter(self, sample: int, snap_bytes: int) -> CaptureFilter:
+        """Return what the program looks at, which knows addresses alone."""
+        vip = None if self.vip is None else self.vip.network
+        return CaptureFilter(source=self.client, destination=vip, one_in=sample, snap_bytes=snap_bytes)
+
+    def takes(self, packet: CapturedPacket, vip_id: int | None) -> bool:
+        """Return whether a packet that came through that filter is one of these; `vip_id` is the VIP's now."""
+        if self.client_port is not None and packet.source_port != self.client_port:
+            return False
+        if self.vip is not None:
+            return self._is_of_vip(packet, self.vip, vip_id)
+        return self.client is not None or packet.decision.vip_id is not None or not _is_passed(packet)
+
+    @staticmethod
+    def _is_of_vip(packet: CapturedPacket, vip: VipKey, vip_id: int | None) -> bool:
+        found = packet.decision.vip_id
+        if found is not None:
+            return found == vip_id
+        # An echo request, a fragment of nobody or a bad length is the address's; it may have no port.
+        return not _is_passed(packet) and (packet.destination_port == 0 or packet.destination_port in vip.ports)
+
+
+def wanted(state: State, request: CaptureRequest) -> Wanted:
+    """Return which packets are asked for. InvalidError and NotFoundError name what is wrong."""
+    vip = None if request.vip is None else _vip(state, request.vip)
+    if request.client is None:
+        return Wanted(vip)
+    client, port = _client(request.client)
+    if vip is not None and vip.address.version != client.version:
+        raise InvalidError.field(
+            "/query/client",
+            f"the client is of IPv{client.version}, and {vip} of IPv{vip.address.version}",
+            hint="give a client of the VIP's family",
+        )
+    _refuse_vip_as_client(state, client, port)
+    return Wanted(vip, client, port)
+
+
+def _vip(state: State, ref: str) -> VipKey:
+    try:
+        return find_vip(state, ref).vip.key
+    except NotFoundError as error:
+        raise NotFoundError.field("/query/vip", error.detail, hint=error.hint) from None
+
+
+def _client(text: str) -> tuple[IPNetwork, int | None]:
+    pointer = "/query/client"
+    match = WITH_PORT.fullmatch(text)
+    if match is not None:
+        port = parse_port(match[3], pointer)
+        if port == 0:
+            raise InvalidError.field(pointer, "no client has port 0", hint="leave the port away for all of them")
+        return ip_network(parse_address(match[1] or match[2], pointer)), port
+    try:
+        return parse_network(text, pointer), None
+    except InvalidError as error:
+        hint = error.hint if error.hint.startswith("the prefix is") else HINT
+        raise InvalidError.field(pointer, f"{text!r} is no client", hint=hint) from None
+
+
+def _refuse_vip_as_client(state: State, client: IPNetwork, port: int | None) -> None:
+    """Raise InvalidError for a VIP written without its protocol: nothing comes from there."""
+    if client.num_addresses > 1:
+        return
+    for key in state.vips:
+        is_there = key.address.version == client.version and client.network_address in key.network
+        if is_there and (port is None or port in key.ports):
+            raise InvalidError.field(
+                "/query/client",
+                f"{client.network_address} is an address of VIP {key}, no client's",
+                hint=f"name the VIP: {key}",
+            )
+
+
+def _is_passed(packet: CapturedPacket) -> bool:
+    reason = packet.decision.reason
+    return reason is not None and reason.startswith("pass_")

@@ -1,0 +1,99 @@
+"""What was decided on a captured packet, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from xdplb.control.records import State
+from xdplb.dataplane.explained import CapturedPacket, Chosen, KernelDecision
+from xdplb.dataplane.layout import NO_BACKEND, SLOT_PINNED
+from xdplb.dataplane.plane import Attachment
+from xdplb.dataplane.reasons import REASONS
+
+__all__ = ["Names", "decision_text", "names_of"]
+
+WHEN = {reason.name: reason.text for reason in REASONS}
+DONE = {"pass": "left to the host", "drop": "dropped", "answer": "answered"}
+CHOSEN = {
+    Chosen.PREVIOUS: "chosen as its slot's previous owner",
+    Chosen.RECORD: "chosen by its flow's record",
+    Chosen.SCHEDULER: "chosen by the scheduler",
+    Chosen.QUIC: "chosen by its QUIC connection ID",
+    Chosen.FRAGMENT: "chosen as for its first fragment",
+}
+"""How a backend was found that is not simply the owner of the slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What ids stand for: VIPs, backends with how they are reached (`10.0.0.11 by ipip`), and NICs by ifindex."""
+
+    vips: Mapping[int, str]
+    backends: Mapping[int, tuple[str, str]]
+    nics: Mapping[int, str]
+
+    def backend(self, backend_id: int | None) -> str:
+        """Return a backend's address, or what there is to say in its place."""
+        found = self.backends.get(backend_id or 0)
+        return found[0] if found is not None else "a backend that is gone" if backend_id else "nobody"
+
+    def nic(self, ifindex: int) -> str:
+        """Return a NIC's name."""
+        return self.nics.get(ifindex, f"NIC {ifindex}")
+
+
+def names_of(state: State, attachments: Sequence[Attachment]) -> Names:
+    """Return what ids stand for now."""
+    return Names(
+        vips={record.id: str(record.vip.key) for record in state.vips.values()},
+        backends={
+            record.id: (str(record.backend.address), vip.forward_of(record.backend).value)
+            for vip, record in state.backends()
+        },
+        nics={nic.ifindex: nic.interface for nic in attachments},
+    )
+
+
+def decision_text(packet: CapturedPacket, names: Names) -> str:
+    """Return the decision: `sent to 10.0.0.11 by ipip, slot 4711 steady, out of eth0, for 203.0.113.10:443/tcp`."""
+    return ", ".join(_parts(packet, names))
+
+
+def _parts(packet: CapturedPacket, names: Names) -> Iterator[str]:
+    decision = packet.decision
+    if decision.reason is None:
+        yield _sent(decision, names)
+        if decision.chosen in CHOSEN:
+            yield CHOSEN[decision.chosen]
+    else:
+        yield _stopped(decision.reason)
+    if decision.slot is not None and decision.chosen is not Chosen.SCHEDULER:
+        yield f"slot {decision.slot} {_slot_state(decision, names)}"
+    if decision.is_new:
+        yield "a new flow"
+    if decision.is_at_risk:
+        yield "at risk: nothing says whose connection it belongs to"
+    if packet.left is not None:
+        yield f"out of {names.nic(packet.left.ifindex)}"
+    if decision.vip_id is not None:
+        yield f"for {names.vips.get(decision.vip_id, 'a VIP that is gone')}"
+
+
+def _sent(decision: KernelDecision, names: Names) -> str:
+    found = names.backends.get(decision.backend_id or 0)
+    return f"sent to {names.backend(decision.backend_id)}" + (f" by {found[1]}" if found else "")
+
+
+def _stopped(reason: str) -> str:
+    action, _, name = reason.partition("_")
+    return f"{DONE[action]} ({name}): {WHEN[reason]}"
+
+
+def _slot_state(decision: KernelDecision, names: Names) -> str:
+    if decision.previous == NO_BACKEND:
+        return "steady" if decision.owner else "of nobody"
+    owner = names.backend(decision.owner)
+    if decision.previous == SLOT_PINNED:
+        return f"pinned to {owner}"
+    return f"moving from {names.backend(decision.previous)} to {owner}"
