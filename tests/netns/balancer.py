@@ -80,8 +80,11 @@ class Balancer:
     def start(self, *options: str, nics: Sequence[str] = ("eth0",)) -> None:
         """Run `xdplb up` and wait until it is ready."""
         self.daemon = self.spawn(*options, nics=nics)
-        waited = self.cli("status", "--wait", "--timeout", f"{READY_SECONDS:.0f}s", check=False)
-        assert waited.returncode == 0, f"not ready: {waited.stdout}{waited.stderr}\n{self._log.read_text()}"
+        end = time.monotonic() + READY_SECONDS
+        while (waited := self.cli("status", "--wait", "--timeout", "10s", check=False)).returncode:
+            told = f"not ready: {waited.stdout}{waited.stderr}\n{self._log.read_text()}"
+            assert self.daemon.poll() is None, told
+            assert time.monotonic() < end, told
 
     def spawn(self, *options: str, nics: Sequence[str] = ("eth0",)) -> subprocess.Popen[Any]:
         """Run `xdplb up` and return at once."""
