@@ -16,8 +16,13 @@ from .undo_record import VipHost
 
 __all__ = ["Need", "Way", "load_tunnels", "needs"]
 
-_TUNNELS = {(4, 4): ("tunl0", "ipip"), (6, 4): ("sit0", "sit"), (4, 6): ("ip6tnl0", "ip6_tunnel")}
-_TUNNELS[6, 6] = _TUNNELS[4, 6]
+_TUNNELS = {
+    (4, 4): ("tunl0", "ipip"),
+    (6, 4): ("sit0", "sit"),
+    (4, 6): ("ip6tnl0", "ip6_tunnel"),
+    (6, 6): ("ip6tnl0", "ip6_tunnel"),
+}
+"""The kernel's device and module for packets of one version in another."""
 _GUE_MODULES = {4: "fou", 6: "fou6"}
 _OUTER_BYTES = {4: 20, 6: 40}
 _UDP_BYTES = 8
