@@ -22,13 +22,11 @@ static __always_inline void frame_write_macs(void *frame, const struct backend *
 	store_u32(frame + 8, source >> 16);
 }
 
-/* Gives the frame an Ethernet header for the backend and, between it and the IP packet, `outer` bytes for an outer header,
- * at `at`. `type` is what then follows Ethernet. The frame is untouched where there is no headroom.
- */
 #ifdef WITH_VLAN
-static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct packet *packet,
-                                              const struct backend *backend, int outer, __be16 type,
-                                              void **at)
+/* As frame_open, for a frame that comes or leaves with tags. */
+static __always_inline enum reason frame_open_tagged(struct xdp_md *ctx, const struct packet *packet,
+                                                     const struct backend *backend, int outer, __be16 type,
+                                                     void **at)
 {
 	void *frame = (void *)(long)ctx->data;
 	struct vlan vlan;
@@ -42,7 +40,9 @@ static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct p
 		return DROP_NO_HEADROOM;
 	frame = (void *)(long)ctx->data;
 	*at = frame + ETH_HLEN + vlan.length;
-	asm volatile("" : "+r"(*at)); /* made once: the verifier knows how far it may go only of what was compared */
+	asm volatile(
+		""
+		: "+r"(*at)); /* made once: the verifier knows how far it may go only of what was compared */
 	if (frame + VLAN_HEADER_MOST > (void *)(long)ctx->data_end ||
 	    *at + outer > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
@@ -50,24 +50,31 @@ static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct p
 	vlan_write(frame, vlan, type);
 	return GO_ON;
 }
-#else
+#endif
+
+/* Gives the frame an Ethernet header for the backend and, between it and the IP packet, `outer` bytes for an outer header,
+ * at `at`. `type` is what then follows Ethernet. The frame is untouched where there is no headroom.
+ */
 static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct packet *packet,
                                               const struct backend *backend, int outer, __be16 type,
                                               void **at)
 {
-	struct ethhdr *ethernet;
+	void *frame;
 
+#ifdef WITH_VLAN
+	if (vlan_is_at_work(packet, backend))
+		return frame_open_tagged(ctx, packet, backend, outer, type, at);
+#endif
 	if (outer && bpf_xdp_adjust_head(ctx, -outer))
 		return DROP_NO_HEADROOM;
-	ethernet = (void *)(long)ctx->data;
-	*at = ethernet + 1;
+	frame = (void *)(long)ctx->data;
+	*at = frame + ETH_HLEN;
 	if (*at + outer > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
-	frame_write_macs(ethernet, backend);
+	frame_write_macs(frame, backend);
 	if (outer)
-		ethernet->h_proto = type;
+		store_u16(*at - sizeof(type), type);
 	return GO_ON;
 }
-#endif
 
 #endif

@@ -39,6 +39,12 @@ static __always_inline __be16 vlan_parse(struct cursor *cursor)
 	return vlan_is_tag(type) ? 0 : type;
 }
 
+/* Whether a frame comes or leaves with tags. */
+static __always_inline int vlan_is_at_work(const struct packet *packet, const struct backend *backend)
+{
+	return packet->ethernet != ETH_HLEN || backend->flags & BACKEND_VLAN;
+}
+
 /* Returns the tags that a frame leaves with; `frame` has 20 bytes at least. */
 static __always_inline struct vlan vlan_of(const void *frame, const struct packet *packet,
                                            const struct backend *backend)
