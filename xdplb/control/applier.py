@@ -1,7 +1,7 @@
 """What the maps hold and how they are brought to what they should: the blocking side of the writer.
 
-Everything here runs in the thread of the maps, but for the properties, which are replaced whole and so can be read
-from anywhere.
+Everything here runs in the thread of the maps, but for `require`, and for the properties, which are replaced whole and
+so can be read from anywhere.
 """
 
 from __future__ import annotations
@@ -113,19 +113,23 @@ class Applier:
                 self._sweep(after)
             self.verdicts = planned.verdicts if only is None else {**self.verdicts, **planned.verdicts}
 
-    def prepare(self, before: State, after: State, observed: Observed) -> None:
-        """Make sure that the data plane can take `after`: PlatformError or CapacityError where it cannot.
-
-        The program is compiled anew where it lacks a feature, which takes seconds; the maps are not touched.
-        """
+    def check(self, before: State, after: State, observed: Observed) -> Features:
+        """Return the features that the program lacks for `after`; CapacityError where the maps have no room for it."""
         check_room(before, after)
-        self._plane.require(features_needed(after, observed))
+        return features_needed(after, observed) - self._plane.features
+
+    def require(self, features: Features) -> None:
+        """Have the program compiled with these features too, in any thread; PlatformError where that is refused.
+
+        Seconds, in which the maps may be written.
+        """
+        self._plane.require(features)
         self.features = self._plane.features
 
     def preview(
         self, before: State, after: State, observed: Observed, only: AbstractSet[int] | None = None
     ) -> tuple[str, ...]:
-        """Return what `prepare` and `bring` would do, in sentences; CapacityError where there is no room."""
+        """Return what `require` and `bring` would do, in sentences; CapacityError where there is no room."""
         check_room(before, after)
         lacking = features_needed(_part(after, only), observed) - self._plane.features
         planned = _plan(after, observed, self.read(), only).describe()

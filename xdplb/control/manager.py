@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from xdplb.control.applier import Applier
 from xdplb.control.capture.capturer import Capturer
+from xdplb.control.change import Change
 from xdplb.control.changer import Changer
 from xdplb.control.checks import HealthSource
 from xdplb.control.edits import access as access_edits
@@ -21,7 +22,7 @@ from xdplb.control.flows import FlowWatch
 from xdplb.control.records import State
 from xdplb.control.store import Store
 from xdplb.control.views import AccessView, BackendView, DryRun, VipView
-from xdplb.control.writer import Change, Writer
+from xdplb.control.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPNetwork

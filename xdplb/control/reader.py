@@ -7,6 +7,7 @@ from datetime import datetime
 
 from xdplb import __version__
 from xdplb.control import render
+from xdplb.control.change import Change
 from xdplb.control.checks import HealthSource
 from xdplb.control.edits.find import find_backend, find_vip
 from xdplb.control.flow_memory import flow_table_bytes
@@ -24,7 +25,7 @@ from xdplb.control.views import (
     VipStatsView,
     VipView,
 )
-from xdplb.control.writer import Change, Writer
+from xdplb.control.writer import Writer
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane

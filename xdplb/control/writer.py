@@ -2,6 +2,7 @@
 
 A change is checked, saved, planned and applied, in this order, and only then answered. What was saved is kept even if
 the data plane cannot take it: the reconcile loop tries again. A caller that goes away does not stop a change midway.
+Only a program that a change needs is compiled beside all else: that takes seconds, in which backends may fail.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from xdplb.control.applier import Applier
+from xdplb.control.change import Change, Edit
 from xdplb.control.checks import CheckTarget, HealthSource
 from xdplb.control.dirty import Dirty, Index
 from xdplb.control.edits.describe import describe_edit
@@ -26,34 +27,24 @@ from xdplb.control.records import KnownHealth, State
 from xdplb.control.store import Store
 from xdplb.control.threads import Unbroken, Worker
 from xdplb.control.views import DryRun
+from xdplb.dataplane.features import Features
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
 
-__all__ = ["Change", "Edit", "Writer"]
+__all__ = ["Writer"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Edit = Callable[[State], State]
-"""A change to the state: see xdplb.control.edits."""
 
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
 _NEW_NEXT_HOP_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The state before a change and after it, the same one when nothing was to be changed, and the health then."""
-
-    before: State
-    after: State
-    health: Mapping[int, KnownHealth]
 
 
 class Writer:
@@ -78,7 +69,7 @@ class Writer:
         self._store, self._next_hops, self._checker, self._now = store, next_hops, checker, now
         self._tunnel_sources = tunnel_sources
         self._lock = asyncio.Lock()
-        self._disk, self._maps = Worker("xdplb-state"), Worker("xdplb-maps")
+        self._disk, self._maps, self._compiler = (Worker(f"xdplb-{name}") for name in ("state", "maps", "compiler"))
         self._disturbed, self._applied = asyncio.Event(), asyncio.Event()
         self._dirty = Dirty()
         self._unsaved: set[int] = set()
@@ -106,6 +97,7 @@ class Writer:
         await self._disk(self._store.close)
         await self._disk.stop()
         await self._maps.stop()
+        await self._compiler.stop()
 
     async def change(self, edit: Edit) -> Change:
         """Make a change: the maps hold it when this returns, the next hops of new backends too if they are quick.
@@ -217,13 +209,23 @@ class Writer:
                 log.exception("reconcile failed: retry_seconds=%g", self._retry_seconds)
 
     async def _change(self, edit: Edit) -> Change:
+        while not isinstance(done := await self._change_now(edit), Change):
+            await self._compile(done)
+        return done
+
+    async def _compile(self, features: Features) -> None:
+        await self._compiler(lambda: self.applier.require(features))
+
+    async def _change_now(self, edit: Edit) -> Change | Features:
+        """Make a change, or return what the program must be compiled for first, with nothing changed."""
         async with self._lock:
             before = self.state
             after = edit(before)
             if after is before:
                 return Change(before, before, dict(self.health))
             health = health_after(before, after, self.health, self._now())
-            await self._prepare(before, after, health)
+            if lacking := await self._check(before, after, health):
+                return lacking
             await self._disk(lambda: self._store.save(before, after, health))
             self._take(before, after, health)
             try:
@@ -235,12 +237,12 @@ class Writer:
                 ) from error
             return Change(before, after, dict(self.health))
 
-    async def _prepare(self, before: State, after: State, health: Mapping[int, KnownHealth]) -> None:
-        """Make sure that the data plane can take a change, before it is saved. Raises with nothing changed."""
+    async def _check(self, before: State, after: State, health: Mapping[int, KnownHealth]) -> Features:
+        """Return the features that the program lacks for a change; CapacityError where the maps have no room for it."""
         dirty = Dirty(everything=False)
         dirty.note(before, after)
         observed = self._observe(after, {**self.health, **health}, dirty.only)
-        await self._maps(lambda: self.applier.prepare(before, after, observed))
+        return await self._maps(lambda: self.applier.check(before, after, observed))
 
     def _take(self, before: State, after: State, health: dict[int, KnownHealth]) -> None:
         for backend_id in reissued(before, after):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -58,6 +59,7 @@ class BccPlane:
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._capture: CaptureReader | None = None
+        self._compiling = Lock()  # one program after the other, whichever thread asks
 
     @property
     def capacity(self) -> Capacity:
@@ -76,8 +78,11 @@ class BccPlane:
 
     def require(self, features: Features) -> None:
         """Make sure that the program has at least these; the old one goes on where that fails."""
-        if not features <= self.features:
-            self.compile_for(self.features | features).close()
+        if features <= self.features:  # also while another thread compiles
+            return
+        with self._compiling:
+            if not features <= self.features:
+                self.compile_for(self.features | features).close()
 
     def compile_for(self, features: Features) -> Fd:
         """Return the program for exactly these features and what the maps hold: the pinned one, or a new one.
@@ -234,8 +239,9 @@ class BccPlane:
     def stop_capture(self) -> None:
         """Hand out no more."""
         self._close_capture()
-        if Feature.CAPTURE in self.features:
-            self.compile_for(self.features - {Feature.CAPTURE}).close()
+        with self._compiling:
+            if Feature.CAPTURE in self.features:
+                self.compile_for(self.features - {Feature.CAPTURE}).close()
 
     def _close_capture(self) -> None:
         capture, self._capture = self._capture, None
