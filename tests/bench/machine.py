@@ -8,7 +8,7 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["describe", "pinned_cpu", "private_bpffs"]
@@ -38,12 +38,15 @@ def private_bpffs() -> Iterator[Path]:
 
 @contextmanager
 def pinned_cpu() -> Iterator[None]:
-    """Stay on one CPU, the last of those allowed."""
-    allowed = os.sched_getaffinity(0)
+    """Stay on one CPU, the last of those allowed, and let no ordinary process interrupt."""
+    allowed, policy, priority = os.sched_getaffinity(0), os.sched_getscheduler(0), os.sched_getparam(0)
     os.sched_setaffinity(0, {max(allowed)})
+    with suppress(OSError):  # a container may not allow it
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     try:
         yield
     finally:
+        os.sched_setscheduler(0, policy, priority)
         os.sched_setaffinity(0, allowed)
 
 
