@@ -1,0 +1,115 @@
+"""What every DataPlane promises of backends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import pytest
+
+from xdplb.dataplane.plane import BackendEntry, DataPlane
+from xdplb.model.errors import CapacityError
+from xdplb.model.next_hop import VlanTag
+from xdplb.model.vip import Forward
+
+from .planes import CAPACITY, HOP, HOP6, Kit, backend
+
+OUTER6: dict[str, Any] = {"address": IPv6Address("2001:db8:2::9"), "next_hop": HOP6}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"forward": Forward.GUE}, {"keep_tags": True}, {"next_hop": replace(HOP, tags=(VlanTag(5),))}],
+    ids=["gue", "tags kept", "tagged"],
+)
+def test_a_backend_for_what_was_not_required(plain: DataPlane, changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="require it first"):
+        plain.write_backends([backend(1, **changes)])
+    assert plain.read_backends() == {}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        backend(1),
+        backend(31, epoch=65535, forward=Forward.DR),
+        backend(2, usable=False),
+        backend(2, usable=False, next_hop=None),
+        backend(3, source=IPv4Address("10.200.0.0"), source_mask=0xFFFF),
+        backend(4, inner_version=6),
+        backend(5, forward=Forward.GUE, weight=65535),
+        backend(6, **OUTER6),
+        backend(7, **OUTER6, forward=Forward.GUE, inner_version=6),
+        backend(8, **OUTER6, forward=Forward.DR, inner_version=6),
+        backend(9, **OUTER6, source=IPv6Address("2001:db8:3::"), source_mask=0xFFFFFFFF),
+        backend(10, next_hop=replace(HOP, tags=(VlanTag(4094),))),
+        backend(11, next_hop=replace(HOP, tags=(VlanTag(7, 0x88A8), VlanTag(8))), keep_tags=True),
+        backend(12, quic_server_id=b"\0\0"),
+        backend(13, quic_server_id=bytes(range(8)), weight=0),
+        backend(14, usable=False, next_hop=None, source=IPv4Address("10.200.0.0"), source_mask=0xFFFF),
+    ],
+    ids=lambda entry: f"backend {entry.id}",
+)
+def test_a_backend_reads_back_as_written(kit: Kit, entry: BackendEntry) -> None:
+    kit.plane.write_backends([entry])
+    expected = entry
+    if entry.source is not None and entry.next_hop is not None:
+        expected = replace(entry, next_hop=replace(entry.next_hop, source=entry.source))
+    assert kit.plane.read_backends() == {entry.id: expected}
+    assert kit.again().read_backends() == {entry.id: expected}
+
+
+def test_tags_that_no_frame_can_have(plane: DataPlane) -> None:
+    for tags in ((VlanTag(1),) * 3, (VlanTag(1), VlanTag(2, 0x88A8))):
+        with pytest.raises(ValueError, match="two VLAN tags"):
+            plane.write_backends([backend(1, next_hop=replace(HOP, tags=tags))])
+
+
+def test_a_server_id_goes_from_one_backend_to_another(kit: Kit) -> None:
+    kit.plane.write_backends([backend(1, quic_server_id=b"\1"), backend(2, quic_server_id=b"\2")])
+    kit.plane.write_backends([backend(3, quic_server_id=b"\1"), backend(2, quic_server_id=b"\3")])
+    kit.plane.clear_backends([1])
+    held = {number: found.quic_server_id for number, found in kit.again().read_backends().items()}
+    assert held == {2: b"\3", 3: b"\1"}
+
+
+def test_without_a_next_hop_a_backend_is_not_usable(plane: DataPlane) -> None:
+    plane.write_backends([backend(1, next_hop=None)])
+    assert not plane.read_backends()[1].usable
+
+
+def test_writes_and_clears_only_the_backends_named(plane: DataPlane) -> None:
+    plane.write_backends([backend(1), backend(2), backend(3)])
+    plane.write_backends([backend(2, usable=False)])
+    plane.clear_backends([3])
+    plane.clear_backends([])
+    plane.write_backends([])
+    assert plane.read_backends() == {1: backend(1), 2: backend(2, usable=False)}
+
+
+def test_takes_as_many_backends_as_its_capacity(plane: DataPlane) -> None:
+    entries = {number: backend(number) for number in range(1, CAPACITY.backends + 1)}
+    plane.write_backends(list(entries.values()))
+    assert plane.read_backends() == entries
+
+
+@pytest.mark.parametrize("number", [0, CAPACITY.backends + 1])
+def test_refuses_a_backend_beyond_its_capacity_and_writes_none(plane: DataPlane, number: int) -> None:
+    with pytest.raises(CapacityError) as refused:
+        plane.write_backends([backend(1), replace(backend(2), id=number)])
+    assert "--max-backends" in refused.value.hint
+    assert plane.read_backends() == {}
+
+
+def test_loads_are_set_and_start_at_zero(kit: Kit) -> None:
+    kit.plane.write_backends([backend(1, weight=3), backend(2), backend(3)])
+    kit.plane.write_loads({1: 7, 2: 2**33, 3: 1})
+    kit.plane.write_loads({})
+    kit.plane.write_backends([backend(1, weight=4), backend(2, epoch=1)])
+    assert [kit.load(number) for number in (1, 2, 3)] == [7, 0, 1]
+    kit.plane.clear_backends([1])
+    kit.plane.write_backends([backend(1)])
+    assert kit.load(1) == 0
+    with pytest.raises(CapacityError):
+        kit.plane.write_loads({CAPACITY.backends + 1: 1})
