@@ -66,6 +66,11 @@ class Kernel:
             repeat=1,
         )
 
+    def reload(self) -> None:
+        """Run the program that the plane has now."""
+        self._program.close()
+        self._program = self.plane.compile_for(self.plane.features)
+
     @property
     def cpu(self) -> int:
         """The one CPU that this process is bound to."""

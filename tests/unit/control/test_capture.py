@@ -212,7 +212,10 @@ def test_there_is_one_at_a_time_and_the_program_goes_back_to_what_it_was(tmp_pat
         again = await manager.capturer.start(ALL)
         await running.close()
         assert world.plane.capture is not None, "the first one's end is not the second one's"
-        await again.close()
+        ending = asyncio.create_task(again.close())
+        await asyncio.sleep(0)
+        await (await manager.capturer.start(ALL)).close()
+        await ending
 
     run(tmp_path, scenario)
 

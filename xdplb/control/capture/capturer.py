@@ -34,13 +34,13 @@ class RunningCapture:
         self._recorder = Recorder(request.snap_bytes)
         self._capture: Capture | None = None
         self._named: tuple[State, Names] | None = None
-        self._is_ended = False
+        self.is_ended = False
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield a pcapng file, whole blocks at a time, until as much was captured as was asked for, or `end`."""
         begun = time.monotonic()
         yield self._recorder.begin(self._names())
-        while not self._is_ended:
+        while not self.is_ended:
             left = POLL_SECONDS
             if self._request.seconds is not None:
                 left = min(left, begun + self._request.seconds - time.monotonic())
@@ -52,7 +52,7 @@ class RunningCapture:
 
     def end(self) -> None:
         """Let the file come to its end."""
-        self._is_ended = True
+        self.is_ended = True
 
     async def close(self) -> None:
         """Put the program back to what it was, also where whoever calls is cancelled; again is no error."""
@@ -64,7 +64,6 @@ class RunningCapture:
 
     async def stop_reading(self) -> None:
         """Return when the thread reads no more."""
-        self.end()
         await self._thread.stop()
 
     def _turn(self, seconds: float) -> bytes:
@@ -102,10 +101,13 @@ class Capturer:
     async def start(self, request: CaptureRequest) -> RunningCapture:
         """Begin a capture, which whoever asked for it must `close`; seconds, since a program is compiled for it.
 
+        One that is about to end is waited for.
         Raises ConflictError where one runs, InvalidError and NotFoundError for what was asked, PlatformError where the
         program cannot be loaded.
         """
         which = wanted(self.writer.state, request)
+        if self._running is not None and self._running.is_ended:
+            await self.finish(self._running)
         if self._running is not None:
             raise ConflictError(
                 "a capture runs already, and there is one at a time", hint="end that one, or wait until it has ended"
@@ -121,6 +123,7 @@ class Capturer:
 
     async def finish(self, running: RunningCapture) -> None:
         """End a capture and put the program back to what it was."""
+        running.end()
         if self._running is running:
             await self._to_the_end(self._finish(running))
 

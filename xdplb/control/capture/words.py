@@ -70,9 +70,9 @@ def _parts(packet: CapturedPacket, names: Names) -> Iterator[str]:
         yield _stopped(decision.reason)
     if decision.slot is not None and decision.chosen is not Chosen.SCHEDULER:
         yield f"slot {decision.slot} {_slot_state(decision, names)}"
-    if decision.is_new:
+    if decision.is_new and decision.reason is None:
         yield "a new flow"
-    if decision.is_at_risk:
+    if decision.is_at_risk and decision.reason is None:
         yield "at risk: nothing says whose connection it belongs to"
     if packet.left is not None:
         yield f"out of {names.nic(packet.left.ifindex)}"
