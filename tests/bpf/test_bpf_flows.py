@@ -197,9 +197,7 @@ ROWS = [
     # Tracking always: every flow has a record.
     Row("always: a SYN is recorded", STEADY, "S", NEW, always=True, after=Record(NEW, probation=True)),
     Row("always: ... and what follows it", STEADY, "A", OLD, always=True, before=FRESH, after=Record(OLD, EST)),
-    Row(
-        "always: an old connection", STEADY, "A", NEW, always=True, at_risk=True, after=Record(NEW, EST)
-    ),
+    Row("always: an old connection", STEADY, "A", NEW, always=True, at_risk=True, after=Record(NEW, EST)),
     Row("always: a RST without a record", STEADY, "R", NEW, always=True, at_risk=True),
     Row("always: a record wins", STEADY, "A", OLD, always=True, before=Record(OLD, EST), after=Record(OLD, EST)),
     Row("always: port reuse", STEADY, "S", NEW, always=True, before=Record(OLD, EST | FIN), after=Record(NEW)),
