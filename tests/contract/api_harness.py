@@ -72,13 +72,20 @@ class Api:
         return int(self.client.get("/v1/status").json()["generation"])
 
     def everything(self) -> Any:
-        """Return all that was asked for, to compare before and after."""
+        """Return all that was asked for, to compare before and after; not the status, which time changes too."""
         vips = self.client.get("/v1/vips").json()["vips"]
         below = {}
         for vip in vips:
             path = f"/v1/vips/{path_of(vip)}"
             below[path] = [self.client.get(f"{path}/{noun}").json() for noun in ("backends", "health-check", "access")]
-        return vips, below
+        return _without_status([vips, below])
+
+
+def _without_status(body: Any) -> Any:
+    """Return a body without what is so, at any depth."""
+    if isinstance(body, dict):
+        return {name: _without_status(value) for name, value in body.items() if name != "status"}
+    return [_without_status(item) for item in body] if isinstance(body, list) else body
 
 
 def path_of(vip: Any) -> str:

@@ -15,9 +15,12 @@ from pathlib import Path
 
 from xdplb.cli.main import run
 
-__all__ = ["REPOSITORY", "Daemon", "Told", "running_daemon", "xdplb"]
+__all__ = ["REPOSITORY", "WEB", "Daemon", "Told", "running_daemon", "shown", "xdplb"]
 
 REPOSITORY = Path(__file__).parents[2]
+WEB = "203.0.113.10:443/tcp"
+"""The VIP called web."""
+
 START_SECONDS = 30
 
 Told = subprocess.CompletedProcess[str]
@@ -73,6 +76,13 @@ class Daemon:
         self.process.terminate()
         _, log = self.process.communicate(timeout=START_SECONDS)
         return log
+
+
+def shown(daemon: Daemon, *words: str) -> dict[str, str]:
+    """Return the fields that a show command prints."""
+    lines = daemon.ok(*words).stdout.splitlines()
+    width = max(line.index("  ") for line in lines)
+    return {line[:width].strip(): line[width:].strip() for line in lines}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Data planes of both kinds."""
+"""Data planes of both kinds, and a daemon to ask."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from xdplb.dataplane.plane import Capacity, DataPlane
 
+from .cli_harness import WEB, Daemon, running_daemon
 from .planes import ALL_FEATURES, KINDS, Kit, make_kit
 
 WIDE = Capacity(vips=300, backends=8, flows=64)
@@ -37,3 +38,27 @@ def wide(request: pytest.FixtureRequest) -> Iterator[DataPlane]:
     """A plane with all features and room for more VIPs than some things take."""
     with make_kit(request.param, ALL_FEATURES, WIDE) as made:
         yield made.plane
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon for the tests of a file."""
+    with running_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(shared: Daemon) -> Iterator[Daemon]:
+    """A daemon without VIPs."""
+    yield shared
+    for line in shared.ok("vip", "ls").stdout.splitlines()[1:]:
+        shared.ok("vip", "rm", line.split()[0])
+
+
+@pytest.fixture
+def web(daemon: Daemon) -> Daemon:
+    """A daemon with a VIP called web and two backends."""
+    daemon.ok("vip", "add", WEB, "--name", "web")
+    daemon.ok("backend", "add", "web", "10.0.0.1", "--weight", "3")
+    daemon.ok("backend", "add", "web", "10.0.0.2")
+    return daemon

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.contract.cli_harness import Daemon, running_daemon
+from .cli_harness import Daemon, shown
 
 VIP6 = "[2001:db8::10]:443/udp"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with running_daemon(tmp_path_factory.mktemp("vips")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def daemon(shared: Daemon) -> Iterator[Daemon]:
-    yield shared
-    for line in shared.ok("vip", "ls").stdout.splitlines()[1:]:
-        shared.ok("vip", "rm", line.split()[0])
-
-
-def shown(daemon: Daemon, *words: str) -> dict[str, str]:
-    """Return what a command shows, by field."""
-    lines = (line.split("  ", 1) for line in daemon.ok(*words).stdout.splitlines())
-    return {name: value.strip() for name, value in lines}
 
 
 @pytest.mark.parametrize(
