@@ -67,10 +67,16 @@ class Both:
     def _at_its_time(self, early: Outcome, late: Outcome, came_out: tuple[int, bytes]) -> Outcome:
         """Return the outcome at the time that the program read; the clock went on before or after that."""
         for outcome in (early, late):
-            happened = all(found == expected for _, found, expected in self.mirror.changed(outcome.changes))
-            if came_out == (outcome.verdict, outcome.frame) and happened:
+            if came_out == (outcome.verdict, outcome.frame) and self._has_happened(outcome):
                 return outcome
         # The clock went on more than once: what the maps say is taken, where the rest agrees.
         outcome = early if came_out == (early.verdict, early.frame) else late
         self.mirror.adopt(outcome.changes)
         return outcome
+
+    def _has_happened(self, outcome: Outcome) -> bool:
+        """Whether the maps hold what this outcome changes, and the program counted its reason."""
+        reasons = [] if outcome.reason is None else [outcome.reason.value]
+        if self.mirror.new_reasons() != reasons:
+            return False
+        return all(found == expected for _, found, expected in self.mirror.changed(outcome.changes))
