@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -10,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.control.world import WEB, World, backend, viewed, with_backends
+from tests.unit.control.world import WEB, World, backend, run_in, viewed, with_backends
 from xdplb.control.manager import Manager
-from xdplb.control.views import DryRun, OperatingStatus
-from xdplb.dataplane.plane import BackendCounters, Capacity, VipCounters
-from xdplb.model.backend import AdminState
+from xdplb.control.views import DryRun
+from xdplb.dataplane.plane import Capacity
 from xdplb.model.errors import (
     CapacityError,
     ConflictError,
@@ -24,18 +22,10 @@ from xdplb.model.errors import (
     XdplbError,
 )
 from xdplb.model.health import HealthCheck
-from xdplb.model.vip import Forward, Protocol, Scheduler, Tracking, Vip, VipKey
+from xdplb.model.vip import Forward, Vip, VipKey
 
 DNS = Vip(VipKey.parse("203.0.113.10:53/udp"), name="dns")
 Attempt = Callable[[Manager], Awaitable[object]]
-
-
-def run(world: World, scenario: Callable[[Manager], Awaitable[None]]) -> None:
-    async def inner() -> None:
-        async with world.running() as manager:
-            await scenario(manager)
-
-    asyncio.run(inner())
 
 
 REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
@@ -206,7 +196,7 @@ def test_refused_and_nothing_changed(
         assert (manager.status(), manager.backends("web")) == before
         assert world.writes() == writes
 
-    run(world, scenario)
+    run_in(world, scenario)
 
 
 def test_a_wrong_name_gets_the_nearest_right_one(tmp_path: Path) -> None:
@@ -219,7 +209,7 @@ def test_a_wrong_name_gets_the_nearest_right_one(tmp_path: Path) -> None:
             manager.vip("203.0.113.10:444/tcp")
         assert raised.value.hint == "did you mean 203.0.113.10:443/tcp?"
 
-    run(World(tmp_path), scenario)
+    run_in(World(tmp_path), scenario)
 
 
 def test_a_vip_answers_to_its_name_and_both_spellings(tmp_path: Path) -> None:
@@ -227,7 +217,7 @@ def test_a_vip_answers_to_its_name_and_both_spellings(tmp_path: Path) -> None:
         view = await with_backends(manager, 1)
         assert manager.vip("web") == manager.vip("203.0.113.10:443:tcp") == manager.vip("203.0.113.10:443/tcp") == view
 
-    run(World(tmp_path), scenario)
+    run_in(World(tmp_path), scenario)
 
 
 def test_what_is_so_already_takes_no_generation(tmp_path: Path) -> None:
@@ -252,7 +242,7 @@ def test_what_is_so_already_takes_no_generation(tmp_path: Path) -> None:
         await manager.put_health_check("web", HealthCheck())
         assert manager.status().generation == generation
 
-    run(World(tmp_path), scenario)
+    run_in(World(tmp_path), scenario)
 
 
 def test_generations_say_what_was_touched(tmp_path: Path) -> None:
@@ -268,7 +258,7 @@ def test_generations_say_what_was_touched(tmp_path: Path) -> None:
         await manager.put_health_check("web", HealthCheck(), if_match=6)
         assert manager.vip("web").generation == 7
 
-    run(World(tmp_path), scenario)
+    run_in(World(tmp_path), scenario)
 
 
 def test_null_in_a_patch_is_the_default(tmp_path: Path) -> None:
@@ -280,7 +270,7 @@ def test_null_in_a_patch_is_the_default(tmp_path: Path) -> None:
         view = await manager.patch_backend(str(WEB.key), "10.0.0.1", {"weight": None, "forward": None})
         assert viewed(view).backend == backend(1)
 
-    run(World(tmp_path), scenario)
+    run_in(World(tmp_path), scenario)
 
 
 DRY: list[tuple[Attempt, str]] = [
@@ -333,85 +323,4 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(tmp_path: Path, at
         assert (manager.status(), manager.backends("web"), world.writes()) == (*before, writes)
         assert await manager.create_vip(WEB, dry_run=True) == DryRun(would_change=False)
 
-    run(world, scenario)
-
-
-def test_replacing_keeps_the_ids_of_those_that_stay_and_gives_new_epochs(tmp_path: Path) -> None:
-    world = World(tmp_path, Capacity(backends=3))
-
-    async def scenario(manager: Manager) -> None:
-        await with_backends(manager, 1, 2, 3)
-        views = await manager.replace_backends("web", [backend(2), backend(8), backend(9)])
-        assert isinstance(views, list)
-        assert [str(view.backend.address) for view in views] == ["10.0.0.2", "10.0.0.8", "10.0.0.9"]
-        held = {entry.id: (str(entry.address), entry.epoch) for entry in world.plane.read_backends().values()}
-        assert held == {2: ("10.0.0.2", 0), 1: ("10.0.0.8", 1), 3: ("10.0.0.9", 1)}
-        assert sum(view.share for view in manager.backends("web")) == 1.0
-
-    run(world, scenario)
-
-
-def test_removing_a_vip_leaves_nothing_in_the_maps(tmp_path: Path) -> None:
-    world = World(tmp_path)
-
-    async def scenario(manager: Manager) -> None:
-        await with_backends(manager, 1, 2)
-        await manager.delete_vip("web")
-        plane = world.plane
-        assert (plane.read_vips(), plane.read_backends(), plane.read_table(0)) == ({}, {}, None)
-        assert manager.vips() == []
-        assert manager.dataplane().vips.used == manager.dataplane().backends.used == 0
-
-    run(world, scenario)
-
-
-def test_status_tells_how_many_of_those_asked_for_serve(tmp_path: Path) -> None:
-    async def scenario(manager: Manager) -> None:
-        await manager.create_vip(WEB)
-        seen = [manager.vip("web").operating_status]
-        for last in (1, 2, 3):
-            await manager.create_backend("web", backend(last))
-        seen.append(manager.vip("web").operating_status)
-        await manager.patch_backend("web", "10.0.0.3", {"admin_state": "maint"})
-        seen.append(manager.vip("web").operating_status)
-        await manager.replace_backends("web", [backend(3, admin_state=AdminState.MAINT)])
-        seen.append(manager.vip("web").operating_status)
-        status = OperatingStatus
-        assert seen == [status.NO_BACKEND, status.ONLINE, status.ONLINE, status.OFFLINE]
-
-    run(World(tmp_path), scenario)
-
-
-def test_counters_are_told_by_vip_backend_and_reason(tmp_path: Path) -> None:
-    world = World(tmp_path)
-
-    async def scenario(manager: Manager) -> None:
-        await with_backends(manager, 1)
-        world.plane.count_vip(0, VipCounters(packets=10, bytes=1000, new_flows=3, at_risk=1))
-        world.plane.count_backend(1, BackendCounters(packets=9, bytes=900, new_flows=3))
-        world.plane.count_reason("drop_no_backend", 4)
-        world.plane.count_reason("pass_no_vip", 5)
-        stats = await manager.stats()
-        assert stats.vips == (await manager.vip_stats("web"),)
-        vip = stats.vips[0]
-        assert (vip.packets, vip.bytes, vip.new_flows, vip.at_risk) == (10, 1000, 3, 1)
-        assert [(part.backend, part.packets) for part in vip.backends] == [("10.0.0.1", 9)]
-        assert (stats.drops["no_backend"], stats.passes["no_vip"]) == (4, 5)
-
-    run(world, scenario)
-
-
-def test_a_backend_can_have_its_own_forward_and_a_vip_every_option(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    vip = replace(WEB, tracking=Tracking.ALWAYS, forward=Forward.IPIP, scheduler=Scheduler.MAGLEV)
-
-    async def scenario(manager: Manager) -> None:
-        await manager.create_vip(vip)
-        await manager.create_backend("web", backend(1))
-        await manager.create_backend("web", backend(2, forward=Forward.DR))
-        assert [view.forward for view in manager.backends("web")] == [Forward.IPIP, Forward.DR]
-        assert [entry.forward for entry in world.plane.read_backends().values()] == [Forward.IPIP, Forward.DR]
-        assert world.plane.read_vips()[0].track_always
-        assert manager.vip("web").vip.key.protocol is Protocol.TCP
-
-    run(world, scenario)
+    run_in(world, scenario)

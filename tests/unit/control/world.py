@@ -99,6 +99,16 @@ def viewed(done: BackendView | DryRun) -> BackendView:
     return done
 
 
+def run_in(world: World, scenario: Callable[[Manager], Awaitable[None]]) -> None:
+    """Run a scenario with a manager on this world."""
+
+    async def inner() -> None:
+        async with world.running() as manager:
+            await scenario(manager)
+
+    asyncio.run(inner())
+
+
 Scenario = Callable[[World, Manager], Awaitable[None]]
 
 
