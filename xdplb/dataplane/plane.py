@@ -1,7 +1,7 @@
 """The DataPlane protocol: what the control plane may ask of whatever carries the packets.
 
 Two things implement it: `bcc_plane.BccPlane`, over the pinned maps in the kernel, and `fake.FakePlane`, in memory,
-for tests. Both pass the same tests (`tests/contract/test_planes.py`). All methods block (a map-in-map update waits
+for tests. Both pass the same tests (`tests/contract/test_planes*.py`). All methods block (a map-in-map update waits
 for an RCU grace period, milliseconds) and so are called from a worker thread; none is called twice at once.
 """
 
