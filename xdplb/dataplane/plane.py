@@ -195,7 +195,8 @@ class DataPlane(Protocol):
     def require(self, features: Features) -> None:
         """Make sure that the program has at least these, by compiling another and swapping it in; seconds if so.
 
-        Another thread may call what changes the maps meanwhile. PlatformError where it cannot be compiled or loaded: the old one then goes on as it was.
+        Another thread may change the maps meanwhile. PlatformError where it cannot be compiled or loaded: the old one
+        then goes on as it was.
         """
         ...
 
