@@ -153,8 +153,11 @@ def _kind(case: Case) -> tuple[int, ...]:
 
 
 def _turns(case: Case, turns: int) -> int:
-    """Return how many turns a measurement takes: few, so that some are done before anything disturbs them."""
-    return turns if case.mode == RANDOM else turns // ONE_FLOW_PART
+    """Return how many turns a measurement takes: of one flow few, so that some are done before anything disturbs them.
+
+    Many flows touch the whole table, which other cases have turned out of the caches: that must not weigh.
+    """
+    return turns // ONE_FLOW_PART if case.mode == FIXED else turns
 
 
 def _warm_up(case: Case, turns: int) -> int:
