@@ -6,7 +6,9 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from threading import Event
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from scapy.utils import PcapNgReader
@@ -21,9 +23,11 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import SLOT_PINNED
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, PlatformError
+from xdplb.model.vip import Vip, VipKey
 
 TX, DROP, PASS = 3, 1, 2
 ALL = CaptureRequest()
+OTHER = Vip(VipKey.parse("203.0.113.11:443/tcp"))
 
 
 def packet(
@@ -127,6 +131,36 @@ def test_a_decision_is_told(tmp_path: Path, decided: dict[str, Any], said: str) 
         await with_backends(manager, 1, 2)
         for told in comments(await captured(world, manager, ALL, packet(**{**base, **decided}))):
             assert said in told
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("request_", [ALL, CaptureRequest(vip="web")])
+def test_a_packet_that_is_read_late_names_the_vip_it_was_for(tmp_path: Path, request_: CaptureRequest) -> None:
+    """Its VIP came after the reader began to wait, or went before the packet was read."""
+
+    async def scenario(world: World, manager: Manager) -> None:
+        await manager.create_vip(WEB)
+        running = await manager.capturer.start(request_)
+        capture, is_waiting, is_there = world.plane.capture, Event(), Event()
+        assert capture is not None
+
+        def wait_for_it(seconds: float) -> list[CapturedPacket]:
+            is_waiting.set()
+            assert is_there.wait(5)
+            is_there.clear()
+            running.end()
+            return [packet(reason="drop_no_backend", vip_id=vip_id) for vip_id in (0, 1)]
+
+        with patch.object(capture, "poll", wait_for_it):
+            reading = asyncio.create_task(gathered(running))
+            await until(is_waiting.is_set)
+            await manager.create_vip(OTHER)
+            await manager.delete_vip("web")
+            is_there.set()
+            told = comments(await reading)
+        keys = [WEB.key] if request_.vip else [WEB.key, OTHER.key]
+        assert [text.partition(", for ")[2] for text in told] == [str(key) for key in keys]
 
     run(tmp_path, scenario)
 

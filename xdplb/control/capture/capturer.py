@@ -33,13 +33,15 @@ class RunningCapture:
         self._thread = Worker("xdplb-capture")
         self._recorder = Recorder(request.snap_bytes)
         self._capture: Capture | None = None
-        self._named: tuple[State, Names] | None = None
+        self._state: State | None = None
+        self._names = Names({}, {}, {})
+        self._vip_ids: set[int] = set()
         self.is_ended = False
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield a pcapng file, whole blocks at a time, until as much was captured as was asked for, or `end`."""
         begun = time.monotonic()
-        yield self._recorder.begin(self._names())
+        yield self._recorder.begin(self._learned_names())
         while not self.is_ended:
             left = POLL_SECONDS
             if self._request.seconds is not None:
@@ -69,23 +71,30 @@ class RunningCapture:
     def _turn(self, seconds: float) -> bytes:
         """Return the blocks of what comes within this time at most."""
         assert self._capture is not None, "it was begun"
-        names = self._names()
-        vip_id = self._vip_id()
-        taken = [packet for packet in self._capture.poll(seconds) if self._wanted.takes(packet, vip_id)]
+        self._learn()
+        packets = self._capture.poll(seconds)
+        names = self._learned_names()
+        taken = [packet for packet in packets if self._wanted.takes(packet, self._vip_ids)]
         if self._request.packets is not None:
             taken = taken[: self._request.packets - self._recorder.packets]
         return self._recorder.blocks(taken, self._capture.lost, names)
 
-    def _names(self) -> Names:
-        """Return what ids stand for now; changes are rare, and packets are not."""
-        state = self._capturer.writer.state
-        if self._named is None or self._named[0] is not state:
-            self._named = state, names_of(state, self._capturer.writer.applier.attachments)
-        return self._named[1]
+    def _learned_names(self) -> Names:
+        self._learn()
+        return self._names
 
-    def _vip_id(self) -> int | None:
-        record = None if self._wanted.vip is None else self._capturer.writer.state.vips.get(self._wanted.vip)
-        return None if record is None else record.id
+    def _learn(self) -> None:
+        """Learn what ids stand for now, next to what they stood for: a packet may be read when its VIP is gone."""
+        state = self._capturer.writer.state
+        if self._state is state:
+            return
+        self._state = state
+        self._names = names_of(state, self._capturer.writer.applier.attachments).after(self._names)
+        for key, record in state.vips.items():
+            if key == self._wanted.vip:
+                self._vip_ids.add(record.id)
+            else:
+                self._vip_ids.discard(record.id)  # ids are used again
 
 
 class Capturer:

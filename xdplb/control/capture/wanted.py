@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -54,19 +55,19 @@ class Wanted:
         vip = None if self.vip is None else self.vip.network
         return CaptureFilter(source=self.client, destination=vip, one_in=sample, snap_bytes=snap_bytes)
 
-    def takes(self, packet: CapturedPacket, vip_id: int | None) -> bool:
-        """Return whether a packet that came through that filter is one of these; `vip_id` is the VIP's now."""
+    def takes(self, packet: CapturedPacket, vip_ids: AbstractSet[int]) -> bool:
+        """Return whether a packet that came through that filter is one of these; `vip_ids` are those of the VIP."""
         if self.client_port is not None and packet.source_port != self.client_port:
             return False
         if self.vip is not None:
-            return self._is_of_vip(packet, self.vip, vip_id)
+            return self._is_of_vip(packet, self.vip, vip_ids)
         return self.client is not None or packet.decision.vip_id is not None or not _is_passed(packet)
 
     @staticmethod
-    def _is_of_vip(packet: CapturedPacket, vip: VipKey, vip_id: int | None) -> bool:
+    def _is_of_vip(packet: CapturedPacket, vip: VipKey, vip_ids: AbstractSet[int]) -> bool:
         found = packet.decision.vip_id
         if found is not None:
-            return found == vip_id
+            return found in vip_ids
         # An echo request, a fragment of nobody or a bad length is the address's; it may have no port.
         return not _is_passed(packet) and (packet.destination_port == 0 or packet.destination_port in vip.ports)
 

@@ -42,6 +42,10 @@ class Names:
         """Return a NIC's name."""
         return self.nics.get(ifindex, f"NIC {ifindex}")
 
+    def after(self, older: Names) -> Names:
+        """Return these and, for ids that stand for nothing any more, what they stood for before."""
+        return Names({**older.vips, **self.vips}, {**older.backends, **self.backends}, {**older.nics, **self.nics})
+
 
 def names_of(state: State, attachments: Sequence[Attachment]) -> Names:
     """Return what ids stand for now."""
