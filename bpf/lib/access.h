@@ -57,7 +57,10 @@ static __always_inline const struct access_mask *access_find6(__u64 upper, __u64
 		return NULL;
 	if (upper >= access->base) {
 		block = (upper - access->base) >> (access->shift & 63);
-		block = block < ACCESS6_BLOCKS ? block + 1 : ACCESS6_BLOCKS;
+		block = block < ACCESS6_BLOCKS ? block : ACCESS6_BLOCKS - 1;
+		/* Or the compiler adds first and compares what it was: older kernels do not see the bound then. */
+		asm volatile("" : "+r"(block));
+		block++;
 	}
 	first = access->root[block];
 	count = access->root[block + 1] - first + 1;

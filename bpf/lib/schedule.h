@@ -81,6 +81,8 @@ static __always_inline __u32 schedule_by_least(const struct vip_table *table, __
 	for (__u32 place = 1; place < MAX_CANDIDATES; place++) {
 		__u64 comes_before, is_other;
 
+		/* Or the compiler counts down from `candidates`, and older kernels do not see that this ends. */
+		asm volatile("" : "+r"(place));
 		if (place >= candidates || !schedule_weigh(table->slots[place], &other))
 			break;
 		comes_before = less_u64(place, first);
