@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import median
 
@@ -76,10 +77,25 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """The dearer of two runs of the empty program, and what the program between them took net of their mean."""
+    """Gross ns per packet: of a program, and of the empty one before and after it."""
 
-    bracket: float
-    net: float
+    before: float
+    gross: float
+    after: float
+
+    @property
+    def empty(self) -> float:
+        """What the empty program took meanwhile."""
+        return (self.before + self.after) / 2
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the machine was as fast after the program as before it."""
+        return max(self.before, self.after) <= min(self.before, self.after) * TOLERATED
+
+    def net(self, empty: float) -> float:
+        """Return what the program took net of the empty one, where the empty one takes `empty`."""
+        return (self.gross - self.empty) * empty / self.empty
 
 
 class Harness:
@@ -119,31 +135,31 @@ class Harness:
         """Run all cases interleaved, each between two empty ones, until `trials` of each are kept.
 
         `turns` are for cases of many flows, which have to be touched; a part of that is enough for one flow.
-        A trial whose brackets are over 5 % off the best of all cases on such packets is thrown away: the machine was
-        busy elsewhere. After four times as many the rest is given up; a result says how many it has.
+        A trial whose two brackets are over 5 % apart is thrown away: the machine was disturbed in it. One with a
+        machine slower throughout, because of what others do on the same cores, counts as on a machine as fast as the
+        empty program ever was on such packets. After four times as many trials the rest is given up.
         """
         trials_of: dict[str, list[_Trial]] = {case.name: [] for case in cases}
-        best = dict.fromkeys(map(_kind, cases), float("inf"))
-
-        def kept(case: Case) -> list[float]:
-            return [trial.net for trial in trials_of[case.name] if trial.bracket <= best[_kind(case)] * TOLERATED]
 
         with pinned_cpu():
             for case in cases:
                 self.run(case, _warm_up(case, turns))
-            for turn in range(PATIENCE * trials):
-                short = [case for case in cases if turn < trials or len(kept(case)) < trials]
+            for _ in range(PATIENCE * trials):
+                short = [case for case in cases if len(trials_of[case.name]) < trials]
                 for case in short:
                     trial = self._trial(case, _turns(case, turns))
-                    trials_of[case.name].append(trial)
-                    best[_kind(case)] = min(best[_kind(case)], trial.bracket)
-        return [Result(case, kept(case)) for case in cases]
+                    if trial.is_steady:
+                        trials_of[case.name].append(trial)
+        best: dict[tuple[int, ...], float] = {}
+        for case in cases:
+            fastest = min((trial.empty for trial in trials_of[case.name]), default=inf)
+            best[_kind(case)] = min(best.get(_kind(case), inf), fastest)
+        return [Result(case, [trial.net(best[_kind(case)]) for trial in trials_of[case.name]]) for case in cases]
 
     def _trial(self, case: Case, turns: int) -> _Trial:
         before = self.run(case, turns, empty=True)
         gross = self.run(case, turns)
-        after = self.run(case, turns, empty=True)
-        return _Trial(max(before, after), gross - (before + after) / 2)
+        return _Trial(before, gross, self.run(case, turns, empty=True))
 
 
 def _kind(case: Case) -> tuple[int, ...]:
