@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.fuzz.clock import now
+from collections.abc import Sequence
+
+from tests.fuzz.clock import between, now
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
@@ -39,7 +41,7 @@ class Both:
         after = now()
         outcome = self._process(frame, before)
         if after != before:
-            outcome = self._at_its_time(outcome, self._process(frame, after), came_out)
+            outcome = self._at_its_time([self._process(frame, at) for at in between(before, after)], came_out)
         if came_out != (outcome.verdict, outcome.frame):
             raise Difference(tell_outcome(outcome, *came_out, self.mirror.new_reasons()))
         self.state.apply(outcome.changes, self._kernel.cpu)
@@ -64,19 +66,18 @@ class Both:
     def _process(self, frame: bytes, at: int) -> Outcome:
         return self._reference.process(frame, INGRESS, at, self._kernel.cpu)
 
-    def _at_its_time(self, early: Outcome, late: Outcome, came_out: tuple[int, bytes]) -> Outcome:
-        """Return the outcome at the time that the program read; the clock went on before or after that."""
-        for outcome in (early, late):
-            if came_out == (outcome.verdict, outcome.frame) and self._has_happened(outcome):
+    def _at_its_time(self, outcomes: Sequence[Outcome], came_out: tuple[int, bytes]) -> Outcome:
+        """Return the outcome at the time that the program read, while the clock went on."""
+        alike = [outcome for outcome in outcomes if self._came_out_as(outcome, came_out)]
+        for outcome in alike:
+            if all(found == expected for _, found, expected in self.mirror.changed(outcome.changes)):
                 return outcome
-        # The clock went on more than once: what the maps say is taken, where the rest agrees.
-        outcome = early if came_out == (early.verdict, early.frame) else late
+        # It read a time that is not known to the nanosecond: what the maps say is taken, where the rest agrees.
+        outcome = (alike or outcomes)[0]
         self.mirror.adopt(outcome.changes)
         return outcome
 
-    def _has_happened(self, outcome: Outcome) -> bool:
-        """Whether the maps hold what this outcome changes, and the program counted its reason."""
+    def _came_out_as(self, outcome: Outcome, came_out: tuple[int, bytes]) -> bool:
+        """Whether the program returned this, and counted its reason."""
         reasons = [] if outcome.reason is None else [outcome.reason.value]
-        if self.mirror.new_reasons() != reasons:
-            return False
-        return all(found == expected for _, found, expected in self.mirror.changed(outcome.changes))
+        return came_out == (outcome.verdict, outcome.frame) and self.mirror.new_reasons() == reasons
