@@ -20,7 +20,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     benches = parser.add_subparsers(dest="what", required=True)
-    for name in ("packet", "parts"):
+    for name in ("packet", "parts", "flows"):
         bench = benches.add_parser(name)
         bench.add_argument("--trials", type=int, default=15, help="measurements of each case (default: %(default)s)")
         bench.add_argument(
@@ -54,6 +54,13 @@ def _parts(arguments: argparse.Namespace) -> None:
 
     with private_bpffs() as pin_dir:
         measure_parts(pin_dir, trials=arguments.trials, turns=arguments.turns)
+
+
+def _flows(arguments: argparse.Namespace) -> None:
+    from tests.bench.flow_tables import measure_flow_tables
+
+    with private_bpffs() as pin_dir:
+        measure_flow_tables(pin_dir, trials=arguments.trials, turns=arguments.turns)
 
 
 def _forward(arguments: argparse.Namespace) -> None:
