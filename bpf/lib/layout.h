@@ -265,7 +265,7 @@ struct bucket {
 };
 
 struct source_key {
-	__u64 source[2];
+	__u64 source[2]; /* the second half is 0: of IPv6, a source is a /64 */
 	__u32 vip;
 	__u32 unused;
 };

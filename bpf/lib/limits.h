@@ -37,11 +37,13 @@ static __always_inline int limits_allow(struct bucket *bucket, __u64 packet_cost
 	return !packet_is_syn(packet) || limits_charge(&bucket->flows, flow_cost, now);
 }
 
-/* No cost is above what a bucket holds, so that a source's first packet always passes. */
+/* No cost is above what a bucket holds, so that a source's first packet always passes. Of IPv6 a source is a /64, the upper
+ * half of an address: a host has as many addresses of one as it likes, and would fill as many buckets.
+ */
 static __always_inline int limits_allow_source(const struct packet *packet, const struct vip *vip,
                                                const struct vip_guard *guard, __u64 now)
 {
-	struct source_key key = {.source = {packet->source[0], packet->source[1]}, .vip = vip->id};
+	struct source_key key = {.source = {packet->source[0]}, .vip = vip->id};
 	struct bucket *bucket = source_buckets.lookup(&key);
 
 	if (!bucket) {

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.root
 
 OWNER = 1
 IDS = {4: VIP_IDS[Protocol.TCP], 6: VIP6_IDS[Protocol.TCP]}
-ADDRESSES = {4: (packets.VIP, packets.CLIENT, "192.0.2.8"), 6: (packets.VIP6, packets.CLIENT6, "2001:db8:c::8")}
+ADDRESSES = {4: (packets.VIP, packets.CLIENT, "192.0.2.8"), 6: (packets.VIP6, packets.CLIENT6, "2001:db8:d::8")}
 LIMIT = 2
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
 
@@ -51,8 +51,13 @@ def set_up(balancer: Balancer, limits: RateLimits, *, limits6: RateLimits | None
 
 def send(balancer: Balancer, version: int, flags: str = "A", *, other: bool = False) -> str:
     """Return `sent`, or the reason why a segment from one source, or from another one, was dropped."""
-    vip, *sources = ADDRESSES[version]
-    layer = icmp_packets.internet_layer(version, src=sources[other], dst=vip)
+    return send_from(balancer, ADDRESSES[version][2 if other else 1], flags)
+
+
+def send_from(balancer: Balancer, source: str, flags: str = "A") -> str:
+    """Return the same for a segment from `source`."""
+    version = ip_address(source).version
+    layer = icmp_packets.internet_layer(version, src=source, dst=ADDRESSES[version][0])
     transport = icmp_packets.transport_layer("tcp", packets.CLIENT_PORT, packets.VIP_PORT)
     transport.flags = flags
     before = balancer.plane.counters().reasons
@@ -69,6 +74,14 @@ def test_a_source_over_its_limit_takes_nothing_from_another(balancer: Balancer, 
     assert [send(balancer, version) for _ in range(4)] == ["sent"] * 2 + ["drop_source_rate"] * 2
     assert send(balancer, version, other=True) == "sent"
     assert send(balancer, 10 - version) == "sent"
+
+
+def test_a_source_of_ipv6_is_a_prefix_of_64_bits(balancer: Balancer) -> None:
+    """A host that takes another address of its prefix for each packet gets no more than one that does not."""
+    set_up(balancer, RateLimits(source_packets=LIMIT))
+    hosts = [f"2001:db8:c::{number:x}:1" for number in range(4)]
+    assert [send_from(balancer, host) for host in hosts] == ["sent"] * 2 + ["drop_source_rate"] * 2
+    assert send_from(balancer, "2001:db8:c:1::1") == "sent"
 
 
 @VERSIONS

@@ -105,7 +105,7 @@ class KernelKit:
 
     def fill_buckets(self, source: str, vip_id: int, of_source: Buckets, of_vip: Buckets) -> None:
         address = ip_address(source)
-        key = address.packed.ljust(16, b"\0") + vip_id.to_bytes(8, "little")
+        key = address.packed[:8].ljust(16, b"\0") + vip_id.to_bytes(8, "little")
         assert self.maps.source_buckets is not None
         self.maps.source_buckets.update(key, np.array(of_source, np.uint64))
         self.maps.vip_buckets.update(vip_id, np.array(of_vip, np.uint64))

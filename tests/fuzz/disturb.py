@@ -69,7 +69,7 @@ def _change_buckets(chance: random.Random, config: Config, mirror: Mirror, key: 
         vip_id = chance.choice(limited)
         ahead = [moment + chance.choice(AHEAD) for _ in range(2)]
         mirror.put_vip_bucket(vip_id, Bucket(*ahead))
-        mirror.put_source_bucket(SourceKey(key.source, vip_id), Bucket(*ahead))
+        mirror.put_source_bucket(SourceKey.of(key.source, vip_id), Bucket(*ahead))
 
 
 def _some_epoch(chance: random.Random) -> int:

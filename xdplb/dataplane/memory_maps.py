@@ -13,8 +13,6 @@ from .remembered import Buckets, FlowId, FlowRecord, Remembered
 
 __all__ = ["recall"]
 
-LOW64 = 2**64 - 1
-
 
 def recall(maps: Maps, flow: FlowId, vip_id: int) -> Remembered:
     """Return what there is of a flow, and of the VIP that it is for."""
@@ -45,7 +43,7 @@ def _source_buckets(maps: Maps, source: IPAddress, vip_id: int) -> Buckets | Non
         return None
     key = np.zeros(1, layout.SOURCE_KEY)
     number = int(source)
-    key["source"] = (number << 32, 0) if source.version == 4 else (number >> 64, number & LOW64)
+    key["source"] = (number << 32 if source.version == 4 else number >> 64, 0)
     key["vip"] = vip_id
     value = maps.source_buckets.lookup(key)
     return None if value is None else _buckets(value)

@@ -30,7 +30,7 @@ def check_limits(vip: VipEntry, state: State, packet: Packet, now: int, changes:
     if limits == NO_LIMITS:
         return
     if limits.source_packets or limits.source_new_flows:
-        key = SourceKey(packet.source, vip.id)
+        key = SourceKey.of(packet.source, vip.id)
         found = state.source_buckets.get(key, Bucket())
         bucket, passes = _charge_both(found, packet, limits.source_packets, limits.source_new_flows, now)
         changes.source_buckets[key] = bucket

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import IPv6Address
+from typing import Self
 
 from xdplb.model.address import IPAddress
 
@@ -101,10 +103,15 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class SourceKey:
-    """A source, as one VIP sees it."""
+    """A source, as one VIP sees it: of IPv6 the first address of its /64, of which a host has as many as it likes."""
 
     source: IPAddress
     vip: int
+
+    @classmethod
+    def of(cls, source: IPAddress, vip: int) -> Self:
+        """Return the key of what a packet comes from."""
+        return cls(IPv6Address(int(source) >> 64 << 64) if source.version == 6 else source, vip)
 
 
 @dataclass(slots=True)

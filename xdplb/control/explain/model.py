@@ -71,7 +71,7 @@ def state_of(flow: FlowId, vip_id: int, found: Remembered, cpu: int) -> State:
         key = FlowKey(flow.source, flow.source_port, flow.destination, flow.destination_port, flow.protocol)
         (state.probation if found.record.probation else state.flows)[key] = _flow(found.record)
     if found.source_buckets is not None:
-        state.source_buckets[SourceKey(flow.source, vip_id)] = Bucket(*found.source_buckets)
+        state.source_buckets[SourceKey.of(flow.source, vip_id)] = Bucket(*found.source_buckets)
     if cpu < len(found.new_flows):
         state.new_flows[vip_id, cpu] = found.new_flows[cpu]
     return state
