@@ -79,7 +79,8 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 		return choose_old(packet, vip, slot, choice);
 	if (counts && !(flow->flags & FLOW_ENDED))
 		choice->replaced = flow->backend;
-	if (counts || vip->flags & VIP_TRACK_ALWAYS || slot_is_moving(slot))
+	/* A record that does not count may do so again once its backend is back: this flow is not that one's. */
+	if (choice->lies_in != FLOW_NOWHERE || vip->flags & VIP_TRACK_ALWAYS || slot_is_moving(slot))
 		choice->record = packet->protocol == IPPROTO_TCP ? FLOW_PROBATION : FLOW_OPEN;
 	return 0;
 }

@@ -85,14 +85,16 @@ def _choose_unrecorded(
 
     An old TCP connection in a moving slot is the previous owner's. One that not even this places, or that should have
     been recorded from its first packet, is at risk of being with the wrong backend. What is placed is recorded, but for
-    a RST, which ends what it belongs to.
+    a RST, which ends what it belongs to. So is a new connection where a record lies that does not count: it would, for
+    this one too, once its backend can be used again.
     """
     if _belongs_to_previous(journey, packet, slot) and vip.scheduler in HASHING:
         backend_id, placement, is_placed = slot.previous, Placement.PREVIOUS, True
     else:
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
         is_placed = not packet.is_old_tcp
-    is_recorded = vip.track_always or (slot.state is SlotState.MOVING and is_placed)
+    is_in_the_way = found is not None and not packet.is_old_tcp
+    is_recorded = vip.track_always or is_in_the_way or (slot.state is SlotState.MOVING and is_placed)
     record_in = _table_for(packet) if is_recorded and not packet.tcp_flags & TcpFlag.RST else None
     return Choice(
         backend_id,
