@@ -24,7 +24,9 @@ static __always_inline void load_add(const struct vip *vip, __u32 backend_id)
 		__sync_fetch_and_add(&load->flows, 1);
 }
 
-/* Never below 0: a correction may have counted the flow as gone already. */
+/* Not below 0: a correction may have counted the flow as gone already. Two CPUs at once may still get there, so that below
+ * 0 is none, too, and not a great many.
+ */
 static __always_inline void load_remove(const struct vip *vip, __u32 backend_id)
 {
 	struct backend_load *load;
@@ -32,7 +34,7 @@ static __always_inline void load_remove(const struct vip *vip, __u32 backend_id)
 	if (!load_is_kept(vip))
 		return;
 	load = backend_loads.lookup(&backend_id);
-	if (load && load->flows)
+	if (load && (__s64)load->flows > 0)
 		__sync_fetch_and_add(&load->flows, -1);
 }
 
