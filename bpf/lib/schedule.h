@@ -31,7 +31,10 @@ static __always_inline __u32 schedule_by_rotation(const struct vip_table *table,
 	return turn < TABLE_SIZE ? SLOT_OWNER(table->slots[turn]) : NO_BACKEND;
 }
 
-/* What schedulers by load know of a backend that they may choose; the weight of one that may not be sent to is 0. */
+/* What schedulers by load know of a backend that they may choose. `flows` counts the new one too: of idle backends the
+ * weightiest is to have it, as after it each has least to do for its weight. The weight of one that may not be sent to
+ * is 0.
+ */
 struct candidate {
 	__u64 id;
 	__u64 flows;
@@ -48,7 +51,7 @@ static __always_inline int schedule_weigh(__u32 slot, struct candidate *candidat
 		return 0;
 	candidate->id = backend_id;
 	candidate->weight = (__u64)load->weight * load->usable;
-	candidate->flows = load->flows | (candidate->weight - 1) >> 63; /* not 0 if the weight is */
+	candidate->flows = (__u64)load->flows + 1;
 	return 1;
 }
 

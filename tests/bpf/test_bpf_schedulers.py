@@ -152,6 +152,20 @@ def test_weighted_least_connections_divides_by_the_weight(balancer: Balancer) ->
     assert vip.open(1) == [2]
 
 
+def test_first_connections_are_shared_by_weight(balancer: Balancer) -> None:
+    vip = Scheduled(balancer, Scheduler.WLC, [1, 3])
+    assert Counter(vip.open(4)) == {1: 1, 2: 3}
+    assert Counter(vip.open(20)) == {1: 5, 2: 15}
+
+
+def test_of_idle_backends_the_heaviest_gets_what_comes(balancer: Balancer) -> None:
+    vip, taken = Scheduled(balancer, Scheduler.WLC, [1, 3, 2]), set[int]()
+    for port in range(40):
+        vip.set_loads(0, 0, 0)
+        taken.add(vip.send("S", FIRST_PORT + port))
+    assert taken == {2}
+
+
 @pytest.mark.parametrize("scheduler", [Scheduler.LC, Scheduler.WLC, Scheduler.P2C])
 def test_equals_share_what_comes(balancer: Balancer, scheduler: Scheduler) -> None:
     vip, taken = Scheduled(balancer, scheduler, [1] * 4), Counter[int]()

@@ -32,7 +32,7 @@ def _next_in_rotation(journey: Journey, vip: VipEntry) -> int:
 
 
 def _least_loaded(journey: Journey, vip: VipEntry, hashed: int) -> int:
-    """Return the usable candidate with the fewest flows for its weight.
+    """Return the usable candidate that would have the fewest flows for its weight with the new one.
 
     The first slots of the table name each candidate once. Of equal ones the first wins, counted from a place that
     depends on the flow, so that a row of new flows does not all go to one.
@@ -55,7 +55,7 @@ def _better_of_two(journey: Journey, vip: VipEntry, hashed: int) -> int:
 
 
 def _better(journey: Journey, one: int, other: int) -> int:
-    """Return the usable one with fewer flows for its weight; `one` where that leaves both.
+    """Return the usable one that would have fewer flows for its weight with the new one; `one` where that leaves both.
 
     Flows for weight are fractions, compared without dividing.
     """
@@ -64,7 +64,7 @@ def _better(journey: Journey, one: int, other: int) -> int:
         return one
     if not config.is_usable(one):
         return other
-    flows_one, flows_other = loads.get(one, 0), loads.get(other, 0)
+    flows_one, flows_other = loads.get(one, 0) + 1, loads.get(other, 0) + 1
     return other if flows_other * _weight(config, one) < flows_one * _weight(config, other) else one
 
 
