@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
@@ -168,6 +169,21 @@ def test_those_that_nobody_reads_are_counted_as_lost_and_the_rest_is_right(kerne
     packets += capture.poll(POLL_SECONDS)
     assert len(packets) * 2 + capture.lost >= 800
     assert capture.lost > 0
+
+
+def test_few_packets_wake_nobody_and_are_read_in_time_and_many_are_read_at_once(kernel: Kernel) -> None:
+    capture = kernel.plane.start_capture(WHOLE)
+    kernel.run(FRAMES["client"])
+    begun = time.monotonic()
+    assert len(capture.poll(0.2)) == 1
+    assert time.monotonic() - begun > 0.19
+
+    frame = bytes(from_router(segment(DR, "A", LONG)))
+    for _ in range(40):
+        kernel.run(frame)
+    begun = time.monotonic()
+    assert len(capture.poll(30)) == 40
+    assert time.monotonic() - begun < 10
 
 
 def test_features_grow_while_it_runs_and_it_ends_with_the_program_it_began_with(pin_dir: Path) -> None:
