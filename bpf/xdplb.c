@@ -50,12 +50,22 @@ static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet
 	return reason;
 }
 
+/* A packet for none of the VIPs is the host's. So are the fragments behind it: where the address has VIPs, on other ports,
+ * nothing else tells.
+ */
+static __always_inline enum reason leave(const struct packet *packet, enum reason reason)
+{
+	if (packet->fragment == FRAGMENT_FIRST && vip_has_address(packet))
+		fragment_record(packet, NO_BACKEND, 0, 0);
+	return reason;
+}
+
 static __always_inline enum reason find_way(struct xdp_md *ctx, const struct packet *packet, struct way *way)
 {
 	enum reason reason = vip_of_packet(packet, &way->vip);
 
 	if (reason != GO_ON)
-		return packet->icmp_error ? PASS_NOT_TCP_UDP : reason;
+		return packet->icmp_error ? PASS_NOT_TCP_UDP : leave(packet, reason);
 	DECISION_FLAG(&way->choice, DECISION_VIP);
 	if (!packet->icmp_error) {
 		reason = admit(ctx, packet, &way->vip);
@@ -66,7 +76,7 @@ static __always_inline enum reason find_way(struct xdp_md *ctx, const struct pac
 	return choose_backend(ctx, packet, &way->vip, way->hash, &way->choice);
 }
 
-/* A later fragment follows the first one. */
+/* A later fragment follows the first one, within the VIP's limits: or one would let any number of others through. */
 static __always_inline enum reason follow_way(struct xdp_md *ctx, const struct packet *packet,
                                               struct way *way)
 {
@@ -82,9 +92,10 @@ static __always_inline enum reason follow_way(struct xdp_md *ctx, const struct p
 	if (reason != GO_ON)
 		return reason;
 	DECISION_FLAG(&way->choice, DECISION_VIP);
-	way->vip = (struct vip){.id = vip_id};
+	/* Where the VIP has no limits, all costs are 0. */
+	way->vip = (struct vip){.id = vip_id, .flags = VIP_LIMITED};
 	way->hash = hash_flow(packet, 0);
-	return GO_ON;
+	return limits_check(packet, &way->vip);
 }
 
 /* What later packets need to know of one that was sent on. */
@@ -92,7 +103,7 @@ static __always_inline void remember(const struct packet *packet, const struct w
 {
 	choose_record(packet, &way->vip, &way->choice);
 	if (packet->fragment == FRAGMENT_FIRST)
-		fragment_record(packet, &way->choice, way->vip.id);
+		fragment_record(packet, way->choice.id, way->choice.backend->epoch, way->vip.id);
 }
 
 /* The way of a packet ends here, for a reason that is counted. */

@@ -33,6 +33,8 @@ static __always_inline enum reason fragment_find(const struct packet *packet, st
 
 	if (!first || first->last_seen + FRAGMENT_NS < bpf_ktime_get_coarse_ns())
 		return DROP_FRAGMENT;
+	if (first->backend == NO_BACKEND)
+		return PASS_FRAGMENT;
 	backend = backend_find(first->backend);
 	if (!backend_is_usable(backend) || backend->epoch != first->epoch)
 		return DROP_FRAGMENT;
@@ -43,14 +45,14 @@ static __always_inline enum reason fragment_find(const struct packet *packet, st
 	return GO_ON;
 }
 
-/* Remembers where the first fragment of a packet was sent. */
-static __always_inline void fragment_record(const struct packet *packet, const struct choice *choice,
+/* Remembers where the first fragment of a packet was sent; NO_BACKEND: it was left to the host. */
+static __always_inline void fragment_record(const struct packet *packet, __u16 backend_id, __u16 epoch,
                                             __u32 vip_id)
 {
 	struct fragment_key key = fragment_key_of(packet);
 	struct fragment first = {
-		.backend = choice->id,
-		.epoch = choice->backend->epoch,
+		.backend = backend_id,
+		.epoch = epoch,
 		.vip = vip_id,
 		.last_seen = bpf_ktime_get_coarse_ns(),
 	};

@@ -6,6 +6,7 @@
 
 #include "echo.h"
 #include "packet.h"
+#include "parse_ipv6.h"
 
 #define ICMP4_UNREACHABLE 3
 #define ICMP4_TIME_EXCEEDED 11
@@ -36,8 +37,12 @@ static __always_inline __u32 icmp_read_quote4(const struct iphdr *ip, struct pac
 	return ip->ihl * 4;
 }
 
-static __always_inline __u32 icmp_read_quote6(const void *ip, struct packet *packet)
+/* The same of an IPv6 header, of which 40 bytes are there. A datagram that its sender had to cut has a fragment header
+ * behind it; the first one of them has the ports.
+ */
+static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, struct packet *packet)
 {
+	const struct fragment_header *fragment = ip + IPV6_HEADER;
 	const __u8 *bytes = ip;
 
 	if (bytes[0] >> 4 != 6 || load_u64(ip + 8) != packet->destination[0] ||
@@ -46,7 +51,12 @@ static __always_inline __u32 icmp_read_quote6(const void *ip, struct packet *pac
 	packet->protocol = bytes[6];
 	packet->source[0] = load_u64(ip + 24);
 	packet->source[1] = load_u64(ip + 32);
-	return IPV6_HEADER;
+	if (packet->protocol != IPPROTO_FRAGMENT)
+		return IPV6_HEADER;
+	if ((void *)(fragment + 1) > end || fragment->offset & IPV6_FRAGMENT_OFFSET)
+		return 0;
+	packet->protocol = fragment->next;
+	return IPV6_HEADER + sizeof(*fragment);
 }
 
 /* `cursor` stands at the quoted IP header, `length` is that of the quote. The quoted packet is one that a VIP has sent:
@@ -60,7 +70,8 @@ static __always_inline enum reason icmp_parse_quote(const struct cursor *cursor,
 
 	if (ip + header > cursor->end)
 		return PASS_NOT_TCP_UDP;
-	header = packet->version == 6 ? icmp_read_quote6(ip, packet) : icmp_read_quote4(ip, packet);
+	header = packet->version == 6 ? icmp_read_quote6(ip, cursor->end, packet)
+	                              : icmp_read_quote4(ip, packet);
 	transport = ip + header;
 	if (!header || header + QUOTED_TRANSPORT > length || transport + QUOTED_TRANSPORT > cursor->end)
 		return PASS_NOT_TCP_UDP;

@@ -235,7 +235,7 @@ struct fragment_key {
 };
 
 struct fragment {
-	__u16 backend;
+	__u16 backend; /* NO_BACKEND: it was for no VIP, and the host has it */
 	__u16 epoch;
 	__u32 vip;
 	__u64 last_seen; /* ns, as in struct flow */

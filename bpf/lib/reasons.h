@@ -12,7 +12,7 @@ enum reason {
 	PASS_NOT_TCP_UDP, /* other protocols, and ICMP that is not about one of our connections */
 	PASS_NO_VIP,      /* no VIP has this address, port and protocol */
 	PASS_MALFORMED,   /* cut short or lengths that contradict each other, for no VIP: the stack decides */
-	PASS_FRAGMENT,    /* a fragment for an address without VIPs */
+	PASS_FRAGMENT, /* a later fragment for an address without VIPs, or whose first one was for no VIP */
 	DROP_FRAGMENT, /* a later fragment for an address with VIPs, whose first one was not seen before it */
 	DROP_NO_BACKEND,   /* the slot has no owner: no backend is usable */
 	DROP_BACKEND_DOWN, /* the backend chosen may not be sent to: its next hop is unknown or it failed */

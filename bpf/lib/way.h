@@ -6,7 +6,7 @@
 #include "layout.h"
 
 struct way {
-	struct vip vip; /* of a later fragment, its id alone */
+	struct vip vip; /* of a later fragment, its id, and VIP_LIMITED */
 	struct choice choice;
 	__u64 hash;
 };

@@ -123,8 +123,8 @@ def test_for_other_addresses_they_pass(balancer: Balancer, version: int) -> None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_of_another_port_they_do_not_follow(balancer: Balancer, version: int) -> None:
-    """The address has VIPs, but the first fragment was for none of them: it passed, and the rest is lost."""
+def test_of_another_port_all_are_the_hosts(balancer: Balancer, version: int) -> None:
+    """The address has VIPs, but the first fragment was for none of them: it passed, and so do those that follow it."""
     set_up(balancer)
     client, vip = icmp_packets.addresses(version)
     transport = icmp_packets.transport_layer("udp", 4000, 81) / Raw(bytes(1000))
@@ -134,8 +134,18 @@ def test_of_another_port_they_do_not_follow(balancer: Balancer, version: int) ->
     else:
         parts = whole.fragment(fragsize=400)
     verdicts = [balancer.send(packets.in_frame(part)).verdict for part in parts]
-    assert verdicts == [XDP_PASS, *[XDP_DROP] * (len(parts) - 1)]
-    assert stopped(balancer) == {"pass_no_vip": 1, "drop_fragment": len(parts) - 1}
+    assert verdicts == [XDP_PASS] * len(parts)
+    assert stopped(balancer) == {"pass_no_vip": 1, "pass_fragment": len(parts) - 1}
+    age_records(balancer, FRAGMENT_SECONDS + 1)
+    assert balancer.send(packets.in_frame(parts[1])).verdict == XDP_DROP
+
+
+def test_for_other_addresses_nothing_is_remembered(balancer: Balancer) -> None:
+    """What the host has to do with others pushes nothing out."""
+    set_up(balancer)
+    for version in VERSIONS:
+        balancer.send(fragments(version, dst=ELSEWHERE[version])[0])
+    assert list(balancer.plane.maps.fragments.items()) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)

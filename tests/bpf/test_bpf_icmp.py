@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scapy.layers.inet import ICMP
-from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6Unknown
+from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6Unknown, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
 from tests.bpf import icmp_packets, packets
@@ -68,6 +68,27 @@ def test_goes_where_its_flow_goes(
         assert (result.verdict, result.packet) == (XDP_TX, macs + frame[12:])
         seen.add(macs)
     assert len(seen) > 30
+
+
+def cut(offset: int, length: int = 8) -> bytes:
+    """Return what a router quotes of a datagram that its sender has cut: `length` bytes behind the fragment header."""
+    client, vip = icmp_packets.addresses(6)
+    header = icmp_packets.internet_layer(6, src=vip, dst=client) / IPv6ExtHdrFragment(offset=offset, m=1, id=7)
+    transport = icmp_packets.transport_layer("udp", packets.VIP_PORT, packets.CLIENT_PORT)
+    return bytes(header / transport / Raw(bytes(100)))[: 48 + length]
+
+
+def test_about_a_datagram_that_was_cut_goes_where_its_flow_goes(balancer: Balancer) -> None:
+    """IPv6 is cut by its sender alone, who must hear that the pieces still are too big. The first one has the ports."""
+    spread(balancer)
+    too_big = icmp_packets.ERRORS[6]["packet too big"]
+    macs = balancer.send(client_packet(6, "udp", packets.CLIENT_PORT)).packet[:12]
+    frame = icmp_packets.error(6, too_big, cut(offset=0))
+    assert balancer.send(frame).packet == macs + frame[12:]
+    for quote in (cut(offset=1), cut(offset=0, length=7), cut(offset=0, length=-1)):
+        frame = icmp_packets.error(6, too_big, quote)
+        assert balancer.send(frame).verdict == XDP_PASS
+    assert stopped(balancer) == {"pass_not_tcp_udp": 3}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -10,6 +10,8 @@ from ipaddress import ip_address
 
 import numpy as np
 import pytest
+from scapy.layers.inet6 import IPv6ExtHdrFragment, fragment6
+from scapy.packet import Raw
 
 from tests.bpf import icmp_packets, packets
 from tests.bpf.balancer import IDLE_SECONDS, VIP6_IDS, VIP_IDS, Balancer, backend, slot
@@ -90,6 +92,34 @@ def test_a_vip_over_its_limit_drops_whoever_comes(balancer: Balancer, version: i
     assert [send(balancer, version), send(balancer, version, other=True)] == ["sent"] * 2
     assert [send(balancer, version), send(balancer, version, other=True)] == ["drop_vip_rate"] * 2
     assert send(balancer, 10 - version) == "sent"
+
+
+@VERSIONS
+@pytest.mark.parametrize(("limits", "reason"), [("packets", "drop_vip_rate"), ("source_packets", "drop_source_rate")])
+def test_fragments_are_charged_like_whole_packets(balancer: Balancer, version: int, limits: str, reason: str) -> None:
+    """Or one first fragment would let any number of others through for half a minute."""
+    set_up(balancer, RateLimits(**{limits: LIMIT}))
+    first, second = fragments(version)[:2]
+    assert balancer.send(first).verdict == XDP_TX
+    assert [balancer.send(second).verdict for _ in range(3)] == [XDP_TX, XDP_DROP, XDP_DROP]
+    assert balancer.plane.counters().reasons[reason] == 2
+
+
+def test_fragments_of_a_vip_without_limits_are_not_charged(balancer: Balancer) -> None:
+    set_up(balancer, RateLimits(packets=LIMIT), limits6=NO_LIMITS)
+    first, second = fragments(6)[:2]
+    assert [balancer.send(frame).verdict for frame in [first, *[second] * 8]] == [XDP_TX] * 9
+
+
+def fragments(version: int) -> list[bytes]:
+    """Return the fragments of a long segment for the VIP."""
+    transport = icmp_packets.transport_layer("tcp", packets.CLIENT_PORT, packets.VIP_PORT) / Raw(bytes(1000))
+    if version == 4:
+        return [packets.in_frame(part) for part in (icmp_packets.internet_layer(4) / transport).fragment(fragsize=400)]
+    return [
+        packets.in_frame(part)
+        for part in fragment6(icmp_packets.internet_layer(6) / IPv6ExtHdrFragment() / transport, 440)
+    ]
 
 
 def test_limits_of_new_flows_are_of_syns(balancer: Balancer) -> None:

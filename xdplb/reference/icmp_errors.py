@@ -70,7 +70,16 @@ def _quoted_ipv4(quote: bytes) -> _Quoted | None:
 
 
 def _quoted_ipv6(quote: bytes) -> _Quoted | None:
-    """Return the quoted packet; with extension headers it is none of ours, since backends send none."""
+    """Return the quoted packet. Of extension headers it may have one for fragments, all that backends put there.
+
+    A datagram longer than the path's MTU is cut by who sends it (RFC 8200, section 5), and "packet too big" may be
+    about that. The first fragment has the ports.
+    """
     if len(quote) < ipv6.HEADER or quote[0] >> 4 != 6:
         return None
-    return _Quoted(IPv6Address(quote[8:24]), IPv6Address(quote[24:40]), quote[6], quote[ipv6.HEADER :])
+    protocol, transport = quote[6], quote[ipv6.HEADER :]
+    if protocol == ipv6.FRAGMENT:
+        if len(transport) < ipv6.FRAGMENT_HEADER or int.from_bytes(transport[2:4], "big") & ipv6.OFFSET:
+            return None
+        protocol, transport = transport[0], transport[ipv6.FRAGMENT_HEADER :]
+    return _Quoted(IPv6Address(quote[8:24]), IPv6Address(quote[24:40]), protocol, transport)

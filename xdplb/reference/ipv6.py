@@ -9,13 +9,15 @@ from .packet import ICMPV6, TCP, UDP, Fragmented, Packet
 from .reasons import BadPacket, Reason, Stop
 from .transport import with_ports
 
-__all__ = ["EXTENSIONS", "HEADER", "parse_ipv6"]
+__all__ = ["EXTENSIONS", "FRAGMENT", "FRAGMENT_HEADER", "HEADER", "OFFSET", "parse_ipv6"]
 
 HEADER = 40
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
 EXTENSIONS = {HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION}
 MAX_EXTENSIONS = 6
 SMALLEST_EXTENSION = 8
+FRAGMENT_HEADER = 8
+OFFSET = 0xFFF8
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
 def _extension_length(kind: int, length_field: int) -> int:
     """Return the bytes of an extension header; AH alone counts in words of 4 (RFC 4302, section 2.2)."""
     if kind == FRAGMENT:
-        return SMALLEST_EXTENSION
+        return FRAGMENT_HEADER
     return (length_field + 2) * 4 if kind == AUTHENTICATION else (length_field + 1) * 8
 
 
@@ -104,7 +106,7 @@ def _fragmented(offset_and_more: int) -> Fragmented:
     RFC 6946, section 4: a packet with offset 0 and no more fragments ("atomic fragment") has nothing to do with any
     other: it is whole.
     """
-    if offset_and_more & 0xFFF8:
+    if offset_and_more & OFFSET:
         return Fragmented.LATER
     return Fragmented.FIRST if offset_and_more & 1 else Fragmented.WHOLE
 

@@ -9,7 +9,7 @@ from xdplb.dataplane.plane import VipEntry
 from .access import check_access
 from .checks import check_ip, check_tcp_flags
 from .choose import choose, choose_for_error, sendable
-from .config import Config, SlotState
+from .config import NO_BACKEND, Config, SlotState
 from .echo import answer_echo, is_echo_request
 from .flow_hash import hash_flow
 from .flows import record
@@ -113,6 +113,8 @@ def _send_icmp(journey: Journey, packet: Packet) -> tuple[bytes, int]:
 def _vip_of(journey: Journey, packet: Packet, otherwise: Reason) -> VipEntry:
     vip = find_vip(journey.config, packet)
     if vip is None:
+        if packet.fragmented is Fragmented.FIRST and has_vips(journey.config, packet.destination):
+            remember(journey, packet, NO_BACKEND)  # other ports of an address of ours are the host's, all of the packet
         raise Stop(otherwise)
     journey.vip, journey.vip_id = vip, vip.id
     return vip
@@ -133,7 +135,7 @@ def _send(journey: Journey, packet: Packet, choice: Choice) -> tuple[bytes, int]
     if journey.vip is not None:
         record(journey, packet, journey.vip, choice)
     if packet.fragmented is Fragmented.FIRST:
-        remember(journey, packet, journey.vip_id, backend)
+        remember(journey, packet, backend.id, backend.epoch, journey.vip_id)
     _count_sent(journey, packet, choice)
     return sent
 

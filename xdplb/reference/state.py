@@ -85,7 +85,7 @@ class FragmentKey:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Where the first fragment of a packet went; `last_seen` is in ns."""
+    """Where the first fragment of a packet went, backend 0 where the host has it; `last_seen` is in ns."""
 
     backend: int
     epoch: int
