@@ -105,7 +105,8 @@ def other_program(nic: Link, pin_dir: Path) -> Finding:
     return fail(
         check,
         f"another program is attached: {name}, id {nic.xdp.program_id}, {nic.xdp.mode} mode",
-        f"end what attached it, or: ip link set dev {nic.name} xdp off; if it is xdplb's, give its --pin-dir",
+        "if it is an xdplb's: give its --pin-dir; else end what attached it (see bpftool link), or where it has no "
+        f"link: ip link set dev {nic.name} xdp off",
     )
 
 
