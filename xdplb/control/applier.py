@@ -27,7 +27,7 @@ from xdplb.control.room import check_room
 from xdplb.control.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.steps import Held
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import Attachment, BackendEntry, DataPlane, FlowRecords, VipEntry
+from xdplb.dataplane.plane import Attachment, DataPlane, FlowRecords, VipEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import Scheduler
 
@@ -54,7 +54,8 @@ class Applier:
         self._plane, self._clock = plane, clock
         self._held: Held | None = None
         self._tables: Mapping[int, Slots] = {}
-        self._entries: Mapping[int, BackendEntry] = {}
+        self.known = Held()
+        """What the maps held when that was last known."""
         self._times = MoveTimes()
         self._swept = False
         self._looked_at = 0
@@ -85,7 +86,7 @@ class Applier:
 
     def has_next_hops(self, backend_ids: Collection[int]) -> bool:
         """Return whether the maps hold a next hop for each of these backends."""
-        entries = self._entries
+        entries = self.known.backends
         return all((entry := entries.get(key)) is not None and entry.next_hop is not None for key in backend_ids)
 
     def bring(self, state: State, observed: Observed, only: AbstractSet[int] | None = None) -> None:
@@ -232,7 +233,7 @@ class Applier:
             if before is not slots:
                 self._times.published(vip_id, before, slots, self._clock())
                 facts[vip_id] = TableFacts(counts(slots), shares(slots))
-        self._held, self._tables, self._entries = held, held.tables, held.backends
+        self._held, self._tables, self.known = held, held.tables, held
         self.facts = facts
         self.used = (len(held.vips), len(held.backends))
 
@@ -254,8 +255,12 @@ def _plan(state: State, observed: Observed, held: Held, only: AbstractSet[int] |
     """Plan as if there were these VIPs alone: a plan of thousands of backends takes long, and one flip is one VIP."""
     if only is None:
         return plan(state, observed, held)
+    part = _part(state, only)
     others = {vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in only}
-    return plan(_part(state, only), observed, held.part(only), others)
+    # Lists are written all at once: those of these VIPs alone would take the others' away. They have not changed, also
+    # where what is held was read from the maps, which do not tell them.
+    lists = {vip.id: vip.access for vip in part.vips.values() if vip.access}
+    return plan(part, observed, replace(held.part(only), access=lists), others)
 
 
 def _part(state: State, only: AbstractSet[int] | None) -> State:

@@ -19,7 +19,7 @@ from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN
 from xdplb.dataplane.plane import VipCounters
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend
-from xdplb.model.errors import CapacityError, ConflictError, InvalidError, XdplbError
+from xdplb.model.errors import CapacityError, ConflictError, InvalidError, PlatformError, XdplbError
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, QuicIds, Scheduler, Vip, VipKey
 
@@ -125,6 +125,26 @@ def test_a_list_is_there_before_its_vip_and_goes_after_it(tmp_path: Path) -> Non
         world.plane.calls.clear()
         await manager.put_access("web", [], [])
         assert [call for call in world.plane.calls if call.startswith("write_")] == ["write_vips", "write_access"]
+
+    run(tmp_path, scenario)
+
+
+def test_lists_of_all_vips_outlive_slots_that_could_not_be_settled(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        other = Vip(VipKey.parse("203.0.113.20:443/tcp"), name="other")
+        await with_backends(manager, 1, 2)
+        await with_backends(manager, 3, vip=other)
+        for name in ("web", "other"):
+            await manager.put_access(name, [], BLOCKED)
+        lists = dict(world.plane.access)
+        await manager.drain("web", "10.0.0.1")
+        world.plane.fail("write_table", PlatformError("no memory"))
+        world.clock.advance(70)
+        await until(lambda: not world.plane.failures["write_table"])
+        world.hops.lose("10.0.0.1")
+        await until(lambda: not world.plane.read_backends()[1].usable)
+        assert world.plane.access == lists
+        assert len(lists) == 2
 
     run(tmp_path, scenario)
 
