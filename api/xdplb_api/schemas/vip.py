@@ -97,8 +97,10 @@ class LimitsIn(RequestBody):
 
     packets: Rate = Field(default=0, description="Packets of all sources.", examples=[1000000])
     new_flows: Rate = Field(default=0, description="New connections (SYNs) of all sources.")
-    source_packets: Rate = Field(default=0, description="Packets of one source address.")
-    source_new_flows: Rate = Field(default=0, description="New connections (SYNs) of one source address.")
+    source_packets: Rate = Field(default=0, description="Packets of one source: an address, of IPv6 a /64.")
+    source_new_flows: Rate = Field(
+        default=0, description="New connections (SYNs) of one source: an address, of IPv6 a /64."
+    )
 
 
 class LimitsPatch(RequestBody):
@@ -106,8 +108,10 @@ class LimitsPatch(RequestBody):
 
     packets: Rate | None = Field(default=None, description="Packets of all sources.")
     new_flows: Rate | None = Field(default=None, description="New connections (SYNs) of all sources.")
-    source_packets: Rate | None = Field(default=None, description="Packets of one source address.")
-    source_new_flows: Rate | None = Field(default=None, description="New connections (SYNs) of one source address.")
+    source_packets: Rate | None = Field(default=None, description="Packets of one source: an address, of IPv6 a /64.")
+    source_new_flows: Rate | None = Field(
+        default=None, description="New connections (SYNs) of one source: an address, of IPv6 a /64."
+    )
 
 
 class VipSettings(RequestBody):
@@ -208,8 +212,8 @@ class LimitsOut(ResponseBody):
 
     packets: int = Field(description="Packets of all sources.")
     new_flows: int = Field(description="New connections (SYNs) of all sources.")
-    source_packets: int = Field(description="Packets of one source address.")
-    source_new_flows: int = Field(description="New connections (SYNs) of one source address.")
+    source_packets: int = Field(description="Packets of one source: an address, of IPv6 a /64.")
+    source_new_flows: int = Field(description="New connections (SYNs) of one source: an address, of IPv6 a /64.")
 
 
 class VipStatusOut(ResponseBody):
