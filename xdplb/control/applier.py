@@ -137,8 +137,13 @@ class Applier:
         return (*describe_features(lacking), *planned)
 
     def verify(self) -> bool:
-        """Return whether the maps hold what they are thought to: all entries, and some tables at each call."""
+        """Return whether the maps hold what they are thought to: all entries, and some tables at each call.
+
+        After a change that failed nobody knows what they hold of access lists, which cannot be read.
+        """
         held = self.read()
+        if held.access is None:
+            return False
         self.attachments = tuple(self._plane.attachments())
         ids = sorted(held.tables)
         some = list(islice(ids[self._looked_at :] + ids[: self._looked_at], min(_TABLES_A_LOOK, len(ids))))

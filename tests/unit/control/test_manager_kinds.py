@@ -13,6 +13,7 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.world import WEB, World, backend, run, with_backends
 from xdplb.balance.slots import counts, unpack
+from xdplb.control import writer
 from xdplb.control.manager import Manager
 from xdplb.control.views import AccessView
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN
@@ -146,6 +147,25 @@ def test_lists_of_all_vips_outlive_slots_that_could_not_be_settled(tmp_path: Pat
         assert world.plane.access == lists
         assert len(lists) == 2
 
+    run(tmp_path, scenario)
+
+
+def test_lists_are_written_anew_once_nobody_knows_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(world: World, manager: Manager) -> None:
+        await with_backends(manager, 1, 2)
+        await manager.put_access("web", [], BLOCKED)
+        lists = dict(world.plane.access)
+        world.plane.access.clear()
+        await manager.drain("web", "10.0.0.1")
+        await asyncio.sleep(0.1)
+        assert world.plane.access == {}  # they cannot be read
+        world.plane.fail("write_table", PlatformError("no memory"))
+        world.clock.advance(70)
+        await until(lambda: world.plane.access == lists)
+
+    monkeypatch.setattr(writer, "_HEARTBEAT_SECONDS", 0.02)
     run(tmp_path, scenario)
 
 
