@@ -103,6 +103,7 @@ CASES = [
     Bad("PATCH", VIP, {"idle_timeout_seconds": "900"}, "/idle_timeout_seconds"),
     Bad("PATCH", VIP, {"weight": 1}, "/weight", says="not a field"),
     Bad("PATCH", VIP, {"quic": {"config_id": 1}}, "/quic/server_id_bytes", says="missing"),
+    Bad("PATCH", VIP, {"quic": {"server_id_bytes": None}}, "/quic/server_id_bytes", says="missing"),
     Bad("PATCH", VIP, {"quic": {"server_id_bytes": 2}}, "/quic", says="QUIC runs over UDP"),
     Bad("PATCH", VIP, {"limits": {"packets": 10**10}}, "/limits/packets", says="at most 1000000000"),
     Bad("PATCH", VIP, {"scheduler": "lc", "tracking": "auto"}, "/tracking", says="has to be recorded"),

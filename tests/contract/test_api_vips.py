@@ -168,6 +168,24 @@ def test_delete_removes_it_once(api: Api):
 
 
 @pytest.mark.parametrize(
+    ("path", "ports"),
+    [
+        ("/v1/vips/203.0.113.0_24:1-65535:tcp", {"port": 1, "last_port": 65535}),
+        ("/v1/vips/203.0.113.0_24:0:tcp", {"port": 0, "last_port": None}),
+        ("/v1/vips/203.0.113.0_24:443:tcp", {"port": 443, "last_port": 443}),
+        ("/v1/vips/203.0.113.0_24:8000-8999:tcp", {"port": 8000, "last_port": 8999}),
+    ],
+)
+def test_a_body_may_name_the_ports_in_any_spelling_of_the_path_s(api: Api, path: str, ports: dict[str, int | None]):
+    assert api.ask("PUT", path, ports).status_code == 201
+    again = api.ask("PUT", path, ports)
+    assert (again.status_code, again.headers["ETag"]) == (200, '"1"')
+    assert api.ask("PATCH", path, {**ports, "name": "all"}).json()["name"] == "all"
+    assert api.ask("PATCH", path, {"name": "web"}).json()["name"] == "web"
+    problem_of(api.ask("PATCH", path, {**ports, "last_port": 9000}), 422)
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body"),
     [
         ("POST", "/v1/vips", {**WEB, "address": "203.0.113.99", "name": "other"}),

@@ -12,9 +12,10 @@ from typing import Self
 from .address import IPAddress, IPNetwork, parse_address, parse_network, parse_port
 from .errors import InvalidError
 
-__all__ = ["Protocol", "VipKey"]
+__all__ = ["ALL_PORTS", "Protocol", "VipKey"]
 
 LAST_PORT = 65535
+ALL_PORTS = range(1, LAST_PORT + 1)
 HINT = "write it like 203.0.113.10:443/tcp, [2001:db8::10]:443/tcp, 203.0.113.0/24:8000-8999/tcp+udp"
 PATTERN = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):([^:/]*)[:/]([^:/]+)")
 
@@ -92,7 +93,7 @@ class VipKey:
     @property
     def ports(self) -> range:
         """The ports, in order."""
-        return range(1, LAST_PORT + 1) if self.port == 0 else range(self.port, (self.last_port or 0) + 1)
+        return ALL_PORTS if self.port == 0 else range(self.port, (self.last_port or 0) + 1)
 
     @property
     def network(self) -> IPNetwork:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from xdplb.control.manager import Manager
 from xdplb.control.views import DryRun, VipView
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError
+from xdplb.model.key import ALL_PORTS
 from xdplb.model.vip import Vip, VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import Change, DryRunFlag, ManagerOf, VipRef
@@ -124,8 +125,10 @@ def _agreed(key: VipKey, body: VipPut) -> VipKey:
         "last_port": key.last_port,
         "protocol": key.protocol,
     }
+    all_ports = (body.port, body.last_port) == (ALL_PORTS[0], ALL_PORTS[-1])
+    said = {"port": 0, "last_port": 0} if all_ports else {}
     for field, value in known.items():
-        sent = getattr(body, field)
+        sent = said.get(field, getattr(body, field))
         if sent is not None and sent != value:
             raise InvalidError.field(
                 f"/{field}",

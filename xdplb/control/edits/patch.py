@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import InvalidError
+from xdplb.model.key import ALL_PORTS
 from xdplb.model.vip import (
     SERVER_ID_BYTES_RANGE,
     AllUnhealthy,
@@ -22,6 +23,7 @@ from xdplb.model.vip import (
     Scheduler,
     Tracking,
     Vip,
+    VipKey,
     VlanTags,
 )
 
@@ -45,13 +47,23 @@ def patched_vip(vip: Vip, changes: Mapping[str, object]) -> Vip:
         "last_port": None if key.port == key.last_port else key.last_port,
         "protocol": key.protocol.value,
     }
-    values = _values(changes, _VIP_FIELDS, fixed, vip, Vip(key))
+    values = _values(_with_ports_as_shown(changes, key), _VIP_FIELDS, fixed, vip, Vip(key))
     scheduler = values.get("scheduler", vip.scheduler)
     if scheduler.is_per_connection:
         values.setdefault("tracking", Tracking.ALWAYS)
     if scheduler is Scheduler.SH:
         values.setdefault("hash", HashKind.SOURCE)
     return replace(vip, **values)
+
+
+def _with_ports_as_shown(changes: Mapping[str, object], key: VipKey) -> Mapping[str, object]:
+    """Return `changes` with the VIP's ports as it is shown with, where they are there in another spelling."""
+    first, last = changes.get("port", key.port), changes.get("last_port")
+    if (first, last) == (ALL_PORTS[0], ALL_PORTS[-1]) and key.port == 0:
+        return {**changes, "port": 0, "last_port": None}
+    if first == last == key.port == key.last_port:
+        return {**changes, "last_port": None}
+    return changes
 
 
 def patched_backend(backend: Backend, changes: Mapping[str, object]) -> Backend:
@@ -113,11 +125,11 @@ def _text(pointer: str, value: object, _: Any) -> str:
 def _quic(pointer: str, value: object, present: QuicIds | None) -> QuicIds:
     """Return the QUIC settings with what is given of them; without any so far, the length has to be."""
     given = _members(pointer, value, QuicIds)
-    if present is None and "server_id_bytes" not in given:
+    if given.get("server_id_bytes", present) is None:
         raise InvalidError.field(
             f"{pointer}/server_id_bytes", "server_id_bytes is missing", hint="say how many bytes a server ID has"
         )
-    start = present or QuicIds(given["server_id_bytes"] or SERVER_ID_BYTES_RANGE[0])
+    start = present or QuicIds(SERVER_ID_BYTES_RANGE[0])
     return replace(start, **{name: 0 if number is None else number for name, number in given.items()})
 
 
