@@ -68,7 +68,7 @@ def test_a_scheduler_brings_what_it_needs_and_a_dry_run_says_what_that_costs(dae
 def test_an_access_list_is_set_shown_and_cleared(daemon: Daemon, tmp_path: Path):
     daemon.ok("vip", "add", "203.0.113.10:80/tcp", "--name", "web")
     file = tmp_path / "blocked.txt"
-    file.write_text("# by mail of Monday\n192.0.2.0/24\n\n198.51.100.7 # scans\n")
+    file.write_text("\ufeff192.0.2.0/24\n# by mail of Monday\n\n198.51.100.7 # scans\n")  # as Windows writes it
     assert shown(daemon, "vip", "show", "web")["access"] == "everybody"
 
     told = daemon.ok("vip", "access", "set", "web", "--deny-file", str(file), "--allow", "0.0.0.0/0", "--dry-run")

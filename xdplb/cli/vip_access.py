@@ -132,7 +132,7 @@ def _with_place(error: InvalidError, prefixes: Mapping[str, Sequence[_Prefix]]) 
 
 def _lines(file: Path) -> list[str]:
     try:
-        with click.open_file(str(file), encoding="utf-8") as opened:
+        with click.open_file(str(file), encoding="utf-8-sig") as opened:
             return str(opened.read()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
