@@ -103,6 +103,9 @@ class FakeHealth:
     def record(self, backend_id: int) -> CheckRecord | None:
         return self._records.get(backend_id) if backend_id in self.targets else None
 
+    def records(self) -> Mapping[int, CheckRecord]:
+        return {backend_id: self._records[backend_id] for backend_id in self.targets}
+
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""
         for backend_id, target in self.targets.items():

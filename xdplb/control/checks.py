@@ -75,6 +75,10 @@ class HealthSource(Protocol):
         """Return what the checks of this backend say, None when it is not watched."""
         ...
 
+    def records(self) -> Mapping[int, CheckRecord]:
+        """Return what all checks say at this moment, by backend id."""
+        ...
+
 
 def judge(check: HealthCheck, record: CheckRecord, outcome: Outcome) -> CheckRecord:
     """Return the record after one more result. A try that this host could not make changes no count."""
@@ -145,6 +149,10 @@ class Checker:
     def record(self, backend_id: int) -> CheckRecord | None:
         """Return what the checks of this backend say, None when it is not watched."""
         return self._records.get(backend_id)
+
+    def records(self) -> Mapping[int, CheckRecord]:
+        """Return what all checks say at this moment, by backend id."""
+        return dict(self._records)
 
     def _begin(self, backend_id: int) -> None:
         self._tasks[backend_id] = asyncio.create_task(self._run(backend_id, self._targets[backend_id]))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from xdplb import __version__
 from xdplb.control import render
 from xdplb.control.change import Change
 from xdplb.control.checks import HealthSource
+from xdplb.control.counted import Counted
 from xdplb.control.edits.find import find_backend, find_vip
 from xdplb.control.flow_memory import flow_table_bytes
 from xdplb.control.flows import FlowWatch
+from xdplb.control.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.records import BackendRecord, State, VipRecord
 from xdplb.control.views import (
     AccessView,
@@ -89,14 +93,30 @@ class Reader:
 
     async def stats(self) -> StatsView:
         """Read all counters."""
-        counters = await self._writer.read_maps(self._plane.counters)
-        return render.stats_view(self._state, counters, self._flow_table())
+        counted = await self._counted()
+        return render.stats_view(self._state, counted, self._flow_table())
 
     async def vip_stats(self, ref: str) -> VipStatsView:
         """Read the counters of a VIP and its backends."""
         find_vip(self._state, ref)
-        counters = await self._writer.read_maps(self._plane.counters)
-        return render.vip_stats_view(find_vip(self._state, ref), counters)
+        counted = await self._counted()
+        return render.vip_stats_view(find_vip(self._state, ref), counted)
+
+    async def metrics(self) -> MetricsView:
+        """Return all that is measured; the counters are read once, and the view is made beside the event loop."""
+        counted = await self._counted()
+        facts, applier = self._facts(), self._writer.applier
+        moment = Moment(
+            state=self._state,
+            counted=counted,
+            facts=replace(facts, health=dict(facts.health)),
+            checks={} if self._checker is None else self._checker.records(),
+            flow_table=self._flow_table(),
+            flow_counts=self._flows.counts,
+            attachments=applier.attachments,
+            now=self._now(),
+        )
+        return await asyncio.to_thread(metrics_view, moment)
 
     def dataplane(self) -> DataplaneView:
         """Return the data plane as loaded. NICs and flow records are as of their latest count, seconds ago."""
@@ -134,6 +154,10 @@ class Reader:
         if self._writer.last_error:
             reasons.append(f"the data plane does not hold what was asked: {self._writer.last_error}")
         return reasons
+
+    async def _counted(self) -> Counted:
+        applier = self._writer.applier
+        return await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
 
     def _flow_table(self) -> FlowTableView:
         capacity, applier = self._plane.capacity.flows, self._writer.applier

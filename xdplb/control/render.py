@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from xdplb.balance.slots import SlotCounts
 from xdplb.control.applier import TableFacts
 from xdplb.control.checks import CheckRecord
+from xdplb.control.counted import Counted
 from xdplb.control.eligibility import DRAINING, Use, Verdict
 from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.control.views import (
@@ -23,7 +24,7 @@ from xdplb.control.views import (
     VipStatsView,
     VipView,
 )
-from xdplb.dataplane.plane import BackendCounters, Counters, VipCounters
+from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.next_hop import NextHop
 
@@ -116,26 +117,26 @@ def check_view(vip: VipRecord, record: BackendRecord, known: KnownHealth, result
     )
 
 
-def vip_stats_view(record: VipRecord, counters: Counters) -> VipStatsView:
+def vip_stats_view(record: VipRecord, counted: Counted) -> VipStatsView:
     """Return the counters of a VIP and its backends."""
-    total = counters.vips.get(record.id, VipCounters())
+    total = counted.of_vip(record)
     backends = tuple(
         BackendStatsView(str(address), part.packets, part.bytes, part.new_flows)
         for address, backend in record.backends.items()
-        for part in (counters.backends.get(backend.id, BackendCounters()),)
+        for part in (counted.of_backend(backend),)
     )
     return VipStatsView(
         *(str(record.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records), backends
     )
 
 
-def stats_view(state: State, counters: Counters, flow_table: FlowTableView) -> StatsView:
+def stats_view(state: State, counted: Counted, flow_table: FlowTableView) -> StatsView:
     """Return all counters."""
     return StatsView(
-        vips=tuple(vip_stats_view(record, counters) for record in state.vips.values()),
-        drops=_reasons(counters, "drop_"),
-        passes=_reasons(counters, "pass_"),
-        answers=_reasons(counters, "answer_"),
+        vips=tuple(vip_stats_view(record, counted) for record in state.vips.values()),
+        drops=_reasons(counted.counters, "drop_"),
+        passes=_reasons(counted.counters, "pass_"),
+        answers=_reasons(counted.counters, "answer_"),
         flow_table=flow_table,
     )
 

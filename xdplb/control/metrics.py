@@ -1,0 +1,126 @@
+"""All that is measured, at one moment: for whatever collects it. Pure functions, which may run in any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from xdplb import __version__
+from xdplb.control import render
+from xdplb.control.checks import CheckRecord
+from xdplb.control.counted import Counted
+from xdplb.control.drain import FlowCounts, drain_view
+from xdplb.control.eligibility import Use, Verdict
+from xdplb.control.records import BackendRecord, State, VipRecord
+from xdplb.control.views import FlowTableView, StatsView, VipView
+from xdplb.dataplane.plane import Attachment
+from xdplb.model.backend import AdminState, Health
+
+__all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
+
+
+class BackendState(StrEnum):
+    """How a backend is, in one word: the first of these that is so.
+
+    `unreachable`: no frame can be sent to it, whatever its check says. `unknown`: its check has not passed yet.
+    """
+
+    MAINT = "maint"
+    DOWN = "down"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+    DRAIN = "drain"
+    UP = "up"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendMetrics:
+    """What is measured of a backend besides its counters.
+
+    `draining_flows` is None where it is not draining or nobody has counted yet; `check` where it is not checked.
+    """
+
+    state: BackendState
+    weight: int
+    draining_flows: int | None
+    check: CheckRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class VipMetrics:
+    """What is measured of a VIP besides its counters; `backends` are in the order of its counters."""
+
+    view: VipView
+    backends: tuple[BackendMetrics, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsView:
+    """All that is measured; `vips` are in the order of those in `stats`."""
+
+    version: str
+    generation: int
+    observed_generation: int
+    attachments: tuple[Attachment, ...]
+    stats: StatsView
+    vips: tuple[VipMetrics, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is known at one moment, for a view of it. Nothing in it changes any more."""
+
+    state: State
+    counted: Counted
+    facts: render.Facts
+    checks: Mapping[int, CheckRecord]
+    flow_table: FlowTableView
+    flow_counts: FlowCounts | None
+    attachments: tuple[Attachment, ...]
+    now: datetime
+
+
+def metrics_view(moment: Moment) -> MetricsView:
+    """Return the view of a moment. Tenths of a second where there are tens of thousands of backends."""
+    return MetricsView(
+        version=__version__,
+        generation=moment.state.generation,
+        observed_generation=moment.facts.observed.generation,
+        attachments=moment.attachments,
+        stats=render.stats_view(moment.state, moment.counted, moment.flow_table),
+        vips=tuple(_vip_metrics(record, moment) for record in moment.state.vips.values()),
+    )
+
+
+def _vip_metrics(vip: VipRecord, moment: Moment) -> VipMetrics:
+    backends = tuple(_backend_metrics(vip, record, moment) for record in vip.backends.values())
+    return VipMetrics(render.vip_view(vip, moment.facts), backends)
+
+
+def _backend_metrics(vip: VipRecord, record: BackendRecord, moment: Moment) -> BackendMetrics:
+    return BackendMetrics(
+        state=_state(record, moment.facts.health[record.id].health, moment.facts.verdicts.get(record.id)),
+        weight=record.backend.weight,
+        draining_flows=_draining_flows(record, moment),
+        check=None if vip.check is None else moment.checks.get(record.id),
+    )
+
+
+def _state(record: BackendRecord, health: Health, verdict: Verdict | None) -> BackendState:
+    if record.backend.admin_state is AdminState.MAINT:
+        return BackendState.MAINT
+    if health is Health.DOWN:
+        return BackendState.DOWN
+    if verdict is not None and verdict.use is Use.OUT:
+        return BackendState.UNREACHABLE
+    if health is Health.UNKNOWN:
+        return BackendState.UNKNOWN
+    return BackendState.DRAIN if record.backend.admin_state is AdminState.DRAIN else BackendState.UP
+
+
+def _draining_flows(record: BackendRecord, moment: Moment) -> int | None:
+    if record.drain is None:
+        return None
+    return drain_view(record, record.drain, moment.flow_counts, moment.now).flows
