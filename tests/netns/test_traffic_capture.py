@@ -216,6 +216,7 @@ def test_a_daemon_that_is_killed_while_it_captures_leaves_nothing_to_the_next(ba
     running = Capturing(balancer, KEY)
     assert balancer.get(3)
     assert program(balancer) != before
+    until(lambda: len(read(running.file)) > 10)  # they are read a moment after they came
     balancer.kill()
     assert running.process.wait(COMMAND_SECONDS) == 3
     assert "went away" in running.said.read_text()
