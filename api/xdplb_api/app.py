@@ -9,7 +9,7 @@ from xdplb.control.manager import Manager
 from . import openapi, problems
 from .deps import json_only, known_query
 from .middleware import BodyLimit, InternalErrors
-from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, stats, vips
+from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, metrics, stats, vips
 from .routes import version as version_route
 
 __all__ = ["create_app"]
@@ -59,3 +59,4 @@ def _add_routes(app: FastAPI) -> None:
         v1.include_router(router)
     app.include_router(v1)
     app.include_router(health.router)
+    app.include_router(metrics.router)

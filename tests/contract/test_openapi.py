@@ -42,6 +42,7 @@ OPERATIONS = {
     "GET /v1/version": "getVersion",
     "GET /healthz": "getHealthz",
     "GET /readyz": "getReadyz",
+    "GET /metrics": "getMetrics",
 }
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 

@@ -1,0 +1,54 @@
+"""Writing metrics in Prometheus' text format.
+
+The library's own encoder takes eight microseconds a sample: seconds, where there are tens of thousands of backends, in
+which health checks would wait their turn. Here labels are written once for all samples that share them, and samples
+are gone as soon as they are written: hundreds of thousands kept would have the garbage collector stop everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import cast
+
+from prometheus_client.core import Metric
+from prometheus_client.samples import Sample
+
+__all__ = ["MEDIA_TYPE", "Family", "Labels", "encode"]
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SAMPLES_AT_ONCE = 2000
+_IN_VALUES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_IN_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+
+
+class Labels(dict[str, str]):
+    """The labels of samples, which never change; `text` is how they are written."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, **labels: str) -> None:
+        super().__init__(labels)
+        pairs = ",".join([f'{name}="{value.translate(_IN_VALUES)}"' for name, value in labels.items()])
+        self.text = f"{{{pairs}}}" if pairs else ""
+
+
+class Family(Metric):
+    """A metric whose samples are made as they are read, once. `name` is as it is written, `_total` included."""
+
+    def __init__(self, name: str, kind: str, documentation: str, samples: Iterable[tuple[Labels, float]]) -> None:
+        super().__init__(name.removesuffix("_total"), documentation, kind)
+        self.full_name = name
+        self.samples = (Sample(name, labels, value) for labels, value in samples)  # type: ignore[assignment]
+
+
+def encode(families: Iterable[Family]) -> Iterator[str]:
+    """Yield the text of these metrics, piece by piece."""
+    for family in families:
+        name = family.full_name
+        yield f"# HELP {name} {family.documentation.translate(_IN_HELP)}\n# TYPE {name} {family.type}\n"
+        # A counter is written as the whole number that it is, which a float, as the library has it, would round.
+        lines = (f"{name}{cast('Labels', each.labels).text} {each.value}\n" for each in family.samples)
+        while piece := "".join(islice(lines, _SAMPLES_AT_ONCE)):
+            yield piece

@@ -1,0 +1,169 @@
+"""The metrics: their names, types, labels and what they say, filled from one view of the manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from xdplb.control.metrics import BackendMetrics, MetricsView, VipMetrics
+from xdplb.control.views import BackendStatsView, VipStatsView
+
+from .exposition import Family, Labels
+
+__all__ = ["collect"]
+
+_Samples = Iterable[tuple[Labels, float]]
+_NONE = Labels()
+
+
+@dataclass(frozen=True, slots=True)
+class _Vip:
+    """A VIP's labels and numbers, and the labels of its backends."""
+
+    labels: Labels
+    stats: VipStatsView
+    metrics: VipMetrics
+    backends: Sequence[Labels]
+
+    @classmethod
+    def of(cls, stats: VipStatsView, metrics: VipMetrics) -> _Vip:
+        """Make the labels."""
+        backends = [Labels(vip=stats.vip, backend=backend.backend) for backend in stats.backends]
+        return cls(Labels(vip=stats.vip), stats, metrics, backends)
+
+
+def collect(view: MetricsView) -> Iterator[Family]:
+    """Yield every metric there is, also those that have no sample now; one is made when it is asked for."""
+    yield from _of_host(view)
+    yield from _of_flow_table(view)
+    vips = [_Vip.of(stats, metrics) for stats, metrics in zip(view.stats.vips, view.vips, strict=True)]
+    yield from _counters_of_vips(vips)
+    yield from _gauges_of_vips(vips)
+    yield from _counters_of_backends(vips)
+    yield from _gauges_of_backends(vips)
+    yield from _of_checks(vips)
+
+
+def _of_host(view: MetricsView) -> Iterator[Family]:
+    yield _gauge("xdplb_build_info", "The version of the daemon; always 1.", [(Labels(version=view.version), 1)])
+    yield _gauge("xdplb_generation", "The number of the latest accepted change.", [(_NONE, view.generation)])
+    yield _gauge(
+        "xdplb_observed_generation", "The generation the data plane has in full.", [(_NONE, view.observed_generation)]
+    )
+    yield _gauge(
+        "xdplb_interface_attached",
+        "A NIC with the program on it, and how XDP runs there; always 1.",
+        [(Labels(iface=one.interface, mode=one.mode), 1) for one in view.attachments],
+    )
+    for name, words, packets in (
+        ("xdplb_drops_total", "Packets dropped.", view.stats.drops),
+        ("xdplb_passes_total", "Packets left to the host's own stack.", view.stats.passes),
+        ("xdplb_answers_total", "Packets answered in their place.", view.stats.answers),
+    ):
+        yield _counter(name, words, [(Labels(reason=reason), count) for reason, count in packets.items()])
+
+
+def _of_flow_table(view: MetricsView) -> Iterator[Family]:
+    table = view.stats.flow_table
+    yield _gauge("xdplb_flow_entries", "Records of open flows, as of the latest count.", [(_NONE, table.used)])
+    yield _gauge("xdplb_flow_capacity", "Records there is room for.", [(_NONE, table.capacity)])
+    yield _counter(
+        "xdplb_flow_evictions_total",
+        "Records thrown out since the daemon started because the flow table was full.",
+        [(_NONE, table.evicted)],
+    )
+
+
+def _counters_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
+    def counter(name: str, words: str, value: Callable[[VipStatsView], int]) -> Family:
+        return _counter(name, words, ((vip.labels, value(vip.stats)) for vip in vips))
+
+    yield counter("xdplb_vip_packets_total", "Packets forwarded.", lambda stats: stats.packets)
+    yield counter("xdplb_vip_bytes_total", "Bytes of those packets as they came in.", lambda stats: stats.bytes)
+    yield counter("xdplb_vip_new_flows_total", "New connections.", lambda stats: stats.new_flows)
+    yield counter("xdplb_vip_records_total", "Flows added to the flow table.", lambda stats: stats.records)
+    yield counter(
+        "xdplb_connections_at_risk_total",
+        "Packets of old connections that no record could place.",
+        lambda stats: stats.at_risk,
+    )
+
+
+def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
+    yield _gauge("xdplb_vip_backends", "Backends.", ((vip.labels, vip.metrics.view.backends) for vip in vips))
+    yield _gauge(
+        "xdplb_vip_backends_serving",
+        "Backends that are well and take new connections.",
+        ((vip.labels, vip.metrics.view.backends_serving) for vip in vips),
+    )
+    yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
+
+
+def _slots(vips: Iterable[_Vip]) -> _Samples:
+    for vip in vips:
+        slots = vip.metrics.view.slots
+        for state, number in (("steady", slots.steady), ("moving", slots.moving), ("pinned", slots.pinned)):
+            yield _and(vip.labels, state=state), number
+
+
+def _counters_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
+    def counter(name: str, words: str, value: Callable[[BackendStatsView], int]) -> Family:
+        return _counter(name, words, ((labels, value(stats)) for labels, stats, _ in _backends(vips)))
+
+    yield counter("xdplb_backend_packets_total", "Packets forwarded to it.", lambda stats: stats.packets)
+    yield counter("xdplb_backend_bytes_total", "Bytes of those packets as they came in.", lambda stats: stats.bytes)
+    yield counter("xdplb_backend_new_flows_total", "New connections.", lambda stats: stats.new_flows)
+
+
+def _gauges_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
+    yield _gauge(
+        "xdplb_backend_state",
+        "The state it is in; always 1. There is no sample for states that it is not in.",
+        ((_and(labels, state=each.state.value), 1) for labels, _, each in _backends(vips)),
+    )
+    yield _gauge(
+        "xdplb_backend_weight", "The weight asked for.", ((labels, each.weight) for labels, _, each in _backends(vips))
+    )
+    yield _gauge(
+        "xdplb_backend_draining_flows",
+        "Open connections that a drain waits for, as of the latest scan.",
+        ((labels, each.draining_flows) for labels, _, each in _backends(vips) if each.draining_flows is not None),
+    )
+
+
+def _of_checks(vips: Sequence[_Vip]) -> Iterator[Family]:
+    yield _counter(
+        "xdplb_health_checks_total", "Results since the daemon started or the check was changed.", _results(vips)
+    )
+    yield _gauge("xdplb_health_check_duration_seconds", "How long the latest check took.", _durations(vips))
+
+
+def _results(vips: Iterable[_Vip]) -> _Samples:
+    for labels, _, each in _backends(vips):
+        if each.check is not None:
+            yield _and(labels, result="passed"), each.check.passes
+            yield _and(labels, result="failed"), each.check.failures
+
+
+def _durations(vips: Iterable[_Vip]) -> _Samples:
+    for labels, _, each in _backends(vips):
+        latest = None if each.check is None else each.check.last
+        if latest is not None and latest.passed is not None:  # None: it could not be run
+            yield labels, latest.seconds
+
+
+def _backends(vips: Iterable[_Vip]) -> Iterator[tuple[Labels, BackendStatsView, BackendMetrics]]:
+    for vip in vips:
+        yield from zip(vip.backends, vip.stats.backends, vip.metrics.backends, strict=True)
+
+
+def _and(labels: Labels, **more: str) -> Labels:
+    return Labels(**labels, **more)
+
+
+def _counter(name: str, words: str, samples: _Samples) -> Family:
+    return Family(name, "counter", words, samples)
+
+
+def _gauge(name: str, words: str, samples: _Samples) -> Family:
+    return Family(name, "gauge", words, samples)

@@ -1,0 +1,237 @@
+"""What Prometheus is given: the text, the numbers in it, and that the docs name all of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
+from xdplb import __version__
+from xdplb.dataplane.plane import BackendCounters, VipCounters
+from xdplb.model.backend import Health
+from xdplb.model.errors import PlatformError
+from xdplb.model.vip import VipKey
+from xdplb_api.exposition import Family, Labels, encode
+from xdplb_api.metrics import collect
+
+KEY = "203.0.113.10:443/tcp"
+FIRST = {"vip": KEY, "backend": "10.0.0.11"}
+SECOND = {"vip": KEY, "backend": "10.0.0.12"}
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
+
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    """A VIP with two backends, and counters of all three."""
+    with running_api() as api:
+        api.add("/v1/vips", WEB)
+        for address in ("10.0.0.11", "10.0.0.12"):
+            api.add(BACKENDS, {"address": address})
+        api.plane.count_vip(0, VipCounters(packets=7, bytes=2**53 + 1, new_flows=3, at_risk=2, records=5))
+        api.plane.count_backend(1, BackendCounters(packets=4, bytes=400, new_flows=2))
+        yield api
+
+
+def scrape(api: Api) -> dict[Sample, float]:
+    """Return all samples, by name and labels."""
+    response = api.ask("GET", "/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = list(text_string_to_metric_families(response.text))
+    samples = [sample for family in families for sample in family.samples]
+    found = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+    assert len(found) == len(samples)
+    assert len({family.name for family in families}) == len(families)
+    return found
+
+
+def value(samples: dict[Sample, float], name: str, **labels: str) -> float | None:
+    return samples.get((name, frozenset(labels.items())))
+
+
+def only(samples: dict[Sample, float], name: str) -> list[dict[str, str]]:
+    """Return the labels of every sample of a metric."""
+    return [dict(labels) for found, labels in samples if found == name]
+
+
+def test_counters_of_vips_and_backends(api: Api):
+    found = scrape(api)
+
+    counted = {name: value(found, f"xdplb_vip_{name}_total", vip=KEY) for name in ("packets", "new_flows", "records")}
+    assert counted == {"packets": 7, "new_flows": 3, "records": 5}
+    assert value(found, "xdplb_connections_at_risk_total", vip=KEY) == 2
+    for backend, packets, size, flows in ((FIRST, 4, 400, 2), (SECOND, 0, 0, 0)):
+        assert value(found, "xdplb_backend_packets_total", **backend) == packets
+        assert value(found, "xdplb_backend_bytes_total", **backend) == size
+        assert value(found, "xdplb_backend_new_flows_total", **backend) == flows
+    assert f'xdplb_vip_bytes_total{{vip="{KEY}"}} {2**53 + 1}\n' in api.ask("GET", "/metrics").text
+
+
+def test_the_host_and_the_flow_table(api: Api):
+    api.plane.count_reason("drop_no_backend", 3)
+    api.plane.count_reason("pass_no_vip", 5)
+    found = scrape(api)
+
+    assert value(found, "xdplb_build_info", version=__version__) == 1
+    generation = value(found, "xdplb_generation")
+    assert generation == value(found, "xdplb_observed_generation") == api.generation()
+    assert value(found, "xdplb_interface_attached", iface="eth0", mode="native") == 1
+    assert value(found, "xdplb_drops_total", reason="no_backend") == 3
+    assert value(found, "xdplb_drops_total", reason="ttl") == 0
+    assert value(found, "xdplb_passes_total", reason="no_vip") == 5
+    assert value(found, "xdplb_answers_total", reason="echo") == 0
+    table = api.ask("GET", "/v1/dataplane").json()["flows"]
+    names = {"used": "xdplb_flow_entries", "capacity": "xdplb_flow_capacity", "evicted": "xdplb_flow_evictions_total"}
+    assert {field: value(found, name) for field, name in names.items()} == {field: table[field] for field in names}
+
+
+def test_slots_and_backends_of_a_vip(api: Api):
+    api.ask("PATCH", BACKEND, {"weight": 0})  # its slots move
+    found = scrape(api)
+
+    slots = api.ask("GET", VIP).json()["status"]["slots"]
+    assert slots["moving"] > 0
+    assert {state: value(found, "xdplb_slots", vip=KEY, state=state) for state in slots} == slots
+    assert (value(found, "xdplb_vip_backends", vip=KEY), value(found, "xdplb_vip_backends_serving", vip=KEY)) == (2, 1)
+    assert value(found, "xdplb_backend_weight", **FIRST) == 0
+    assert value(found, "xdplb_backend_weight", **SECOND) == 1
+
+
+def test_a_backend_is_in_one_state(api: Api):
+    def states() -> list[str]:
+        found = [labels for labels in only(scrape(api), "xdplb_backend_state") if labels["backend"] == "10.0.0.11"]
+        return [labels["state"] for labels in found]
+
+    assert states() == ["up"]
+    api.ask("POST", DRAIN)
+    assert states() == ["drain"]
+    api.ask("PATCH", BACKEND, {"admin_state": "maint"})
+    assert states() == ["maint"]
+
+
+def test_checks_and_what_they_find(api: Api):
+    assert not only(scrape(api), "xdplb_health_checks_total")
+    api.ask("PUT", CHECK, {"type": "tcp"})
+    api.add(BACKENDS, {"address": "10.0.0.13"})
+    assert api.client.portal is not None
+    api.client.portal.call(api.health.flip, "10.0.0.11", Health.DOWN)
+    found = scrape(api)
+
+    assert value(found, "xdplb_backend_state", **FIRST, state="down") == 1
+    assert value(found, "xdplb_backend_state", vip=KEY, backend="10.0.0.13", state="unknown") == 1
+    results = {labels["result"] for labels in only(found, "xdplb_health_checks_total")}
+    assert results == {"passed", "failed"}
+    assert only(found, "xdplb_health_check_duration_seconds") == [FIRST]
+    assert value(found, "xdplb_health_check_duration_seconds", **FIRST) == 0.001
+
+
+def test_connections_that_a_drain_waits_for(api: Api):
+    api.plane.add_flow("198.51.100.7", 40000, VipKey.parse(KEY), backend=1)
+    assert not only(scrape(api), "xdplb_backend_draining_flows")
+    api.ask("POST", DRAIN)
+
+    end = time.monotonic() + 10
+    while value(scrape(api), "xdplb_backend_draining_flows", **FIRST) != 1:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_scrape_reads_the_counters_once_and_no_flows(api: Api):
+    end = time.monotonic() + 10
+    while "counters" not in api.plane.calls:  # the daemon's own first count
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    api.plane.calls.clear()
+    scrape(api)
+
+    assert api.plane.calls.count("counters") == 1
+    assert set(api.plane.calls) == {"counters"}
+
+
+def test_nothing_there_is_nothing_counted():
+    with running_api() as api:
+        found = scrape(api)
+        assert not [name for name, _ in found if name.startswith(("xdplb_vip", "xdplb_backend", "xdplb_slots"))]
+        assert value(found, "xdplb_generation") == 0
+
+
+def test_counters_that_cannot_be_read_are_a_problem(api: Api):
+    api.plane.fail("counters", PlatformError("the maps are gone"))
+    problem = problem_of(api.ask("GET", "/metrics"), 503)
+    assert problem["detail"] == "the maps are gone"
+    problem_of(api.ask("GET", "/metrics?vip=web"), 422)
+    problem_of(api.ask("POST", "/metrics"), 405)
+
+
+class Families:
+    """What the library collects from."""
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Family]:
+        """Return them."""
+        return self._families
+
+
+def parsed(text: str) -> list[object]:
+    return list(text_string_to_metric_families(text))
+
+
+def test_the_library_would_write_the_same(api: Api):
+    assert api.client.portal is not None
+    api.ask("PUT", CHECK, {"type": "tcp"})
+    api.plane.count_vip(0, VipCounters(packets=12345678))
+    view = api.client.portal.call(api.manager.metrics)
+    theirs = generate_latest(Families(list(collect(view)))).decode()
+    assert parsed("".join(encode(collect(view)))) == parsed(theirs)
+
+
+def test_label_values_and_help_are_escaped():
+    def family() -> Family:
+        return Family("odd_total", "counter", 'a \\ and a\nline and "', [(Labels(iface='a"b\\c\nd', mode="x"), 1)])
+
+    assert parsed("".join(encode([family()]))) == parsed(generate_latest(Families([family()])).decode())
+
+
+def test_many_samples_are_all_there():
+    samples = [(Labels(vip=str(number)), float(number)) for number in range(5001)]
+    pieces = list(encode([Family("many", "gauge", "Many.", samples)]))
+    (family,) = text_string_to_metric_families("".join(pieces))
+    assert [(each.labels, each.value) for each in family.samples] == samples
+    assert len(pieces) > 2
+
+
+def documented() -> dict[str, tuple[str, frozenset[str]]]:
+    """Return type and labels of each metric in the table of the docs."""
+    page = REFERENCE.read_text(encoding="utf-8")
+    section = page.partition("\n### Metrics\n")[2].partition("\n### ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `xdplb_")]
+    return {
+        name: (kind, frozenset(re.findall(r"`(\w+)`", labels)))
+        for names, kind, labels, *_ in (row if len(row) > 3 else [*row[:2], "", *row[2:]] for row in rows)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+
+
+def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
+    api.ask("PUT", CHECK, {"type": "tcp"})
+    api.ask("POST", DRAIN)
+    assert api.client.portal is not None
+    api.client.portal.call(api.health.flip, "10.0.0.11", Health.UP)
+    end = time.monotonic() + 10
+    while not only(scrape(api), "xdplb_backend_draining_flows"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    families = re.findall(r"^# TYPE (\w+) (\w+)$", api.ask("GET", "/metrics").text, re.MULTILINE)
+    labels = {name: frozenset(name for name, _ in found) for name, found in scrape(api)}
+
+    assert {name: (kind, labels[name]) for name, kind in families} == documented()
