@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from xdplb.model.address import IPAddress
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
@@ -143,6 +145,12 @@ class Balancer:
         asked = ["curl", "-sf", "--unix-socket", str(self.socket), "http://localhost/v1/dataplane"]
         mode: str = json.loads(self.lab.run("balancer", asked).stdout)["attachments"][0]["mode"]
         return mode
+
+    def metric(self, name: str) -> list[float]:
+        """Return the samples of a metric, as Prometheus would get them."""
+        asked = ["curl", "-sf", "--unix-socket", str(self.socket), "http://localhost/metrics"]
+        families = text_string_to_metric_families(self.lab.run("balancer", asked).stdout)
+        return [sample.value for family in families for sample in family.samples if sample.name == name]
 
     def drops(self) -> dict[str, int]:
         """Return how many packets were dropped, by reason."""

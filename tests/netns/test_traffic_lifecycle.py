@@ -24,10 +24,13 @@ def test_packets_flow_on_through_kill_9_and_the_next_daemon_takes_over(balancer:
     program, shares = program_on(balancer), [balancer.status(host)["share"] for host in ("dr1", "ipip1")]
     assert program is not None
     stream, download = Stream(balancer), Download(balancer, size=4_000_000, seconds=12)
+    (counted,) = balancer.metric("xdplb_vip_new_flows_total")
     balancer.kill()
     assert balancer.get(200).keys() == {"dr1", "ipip1"}
     assert program_on(balancer) == program
     balancer.start()
+    assert balancer.metric("xdplb_vip_new_flows_total")[0] >= counted + 200
+    assert sum(balancer.metric("xdplb_backend_new_flows_total")) >= counted + 200
     assert program_on(balancer) == program
     assert [balancer.status(host)["share"] for host in ("dr1", "ipip1")] == shares
     assert balancer.get(200).keys() == {"dr1", "ipip1"}
