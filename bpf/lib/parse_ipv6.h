@@ -7,7 +7,8 @@
 #include "packet.h"
 
 #define EXTENSIONS_MOST 6
-#define EXTENSION_LEAST 8 /* bytes of the shortest one */
+#define EXTENSION_LEAST 8      /* bytes of the shortest one */
+#define EXTENSIONS_BITS 0x3fff /* IPv6's header and as many of the longest ones, 2048 bytes, are less */
 #define IPV6_MORE_FRAGMENTS NET16(0x0001)
 #define IPV6_FRAGMENT_OFFSET NET16(0xfff8)
 
@@ -72,9 +73,22 @@ static __always_inline enum reason parse_extensions(struct cursor *cursor, struc
 	return extension_is_known(packet->protocol) ? DROP_EXTENSION : GO_ON;
 }
 
+/* Whichever extension headers there were: the rest is the same for the verifier. `network` is where the IP header begins. */
+static __always_inline void parse_blur_extensions(void *network, struct cursor *cursor, struct packet *packet)
+{
+	packet->transport = packet_blur(packet, packet->transport) & EXTENSIONS_BITS;
+	packet->protocol = packet_blur(packet, packet->protocol);
+	packet->fragment = packet_blur(packet, packet->fragment);
+	packet->fragment_id = packet_blur(packet, packet->fragment_id);
+	packet->fragment_protocol = packet_blur(packet, packet->fragment_protocol);
+	packet->ip_length = packet_blur(packet, packet->ip_length);
+	cursor->at = network + packet->transport;
+}
+
 static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct packet *packet)
 {
 	struct ipv6hdr *ip = cursor->at;
+	enum reason reason;
 
 	if ((void *)(ip + 1) > cursor->end || ip->version != 6)
 		return PASS_MALFORMED;
@@ -94,7 +108,10 @@ static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct pack
 	cursor->at = ip + 1;
 	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
 		return GO_ON;
-	return parse_extensions(cursor, packet);
+	reason = parse_extensions(cursor, packet);
+	if (reason == GO_ON)
+		parse_blur_extensions(ip, cursor, packet);
+	return reason;
 }
 
 #endif

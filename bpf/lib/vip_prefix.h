@@ -5,6 +5,12 @@
 #include "maps.h"
 #include "packet.h"
 
+/* RULE_TCP or RULE_UDP, without a branch, which the verifier would follow both ways: TCP's number is even, UDP's odd. */
+static __always_inline __u8 rule_of_protocol(__u8 protocol)
+{
+	return RULE_TCP + (protocol & 1);
+}
+
 static __always_inline const struct vip_rules *vip_rules4(const struct packet *packet)
 {
 	struct prefix4 key = {.length = 32, .address = packet->destination[0]};
@@ -41,7 +47,7 @@ static __always_inline const struct vip_rules *vip_rules_of(const struct packet 
 static __always_inline const struct vip *vip_by_prefix(const struct packet *packet)
 {
 	const struct vip_rules *rules = vip_rules_of(packet);
-	__u8 protocol = packet->protocol == IPPROTO_TCP ? RULE_TCP : RULE_UDP;
+	__u8 protocol = rule_of_protocol(packet->protocol);
 	__u16 port = NET16(packet->ports >> 16);
 
 	if (!rules)

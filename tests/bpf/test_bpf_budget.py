@@ -23,22 +23,18 @@ pytestmark = pytest.mark.root
 EVERYTHING = frozenset(Feature)
 PLAIN: Features = frozenset()
 
-INSTRUCTIONS: dict[Features, int] = {
+CEILINGS: dict[Features, int] = {
     PLAIN: 10_000,
-    frozenset({Feature.IPV6}): 80_000,
-    frozenset({Feature.OUTER_IPV6}): 10_000,
-    frozenset({Feature.GUE}): 10_000,
-    frozenset({Feature.VLAN}): 15_000,
-    frozenset({Feature.WILDCARD}): 15_000,
-    frozenset({Feature.SCHEDULERS}): 50_000,
-    frozenset({Feature.QUIC}): 10_000,
-    frozenset({Feature.ACCESS}): 12_000,
-    frozenset({Feature.LIMITS}): 12_000,
-    frozenset({Feature.CAPTURE}): 25_000,
-    EVERYTHING - {Feature.CAPTURE}: 300_000,
-    EVERYTHING: 600_000,
+    frozenset({Feature.IPV6}): 40_000,
+    EVERYTHING - {Feature.CAPTURE}: 200_000,
+    **{EVERYTHING - {feature}: 400_000 for feature in Feature if feature is not Feature.CAPTURE},
+    EVERYTHING: 400_000,
 }
-"""What the verifier may go through, of the million that it allows: a good half more than when this was written."""
+"""What the verifier may go through, of the million that it allows: about twice as much as when this was written.
+
+Less to do can be more to verify, where what is left out would have made ways through the program the same: all sets
+that lack one feature are here.
+"""
 
 STACK_CEILING = 448
 """Of the 512 bytes that there are."""
@@ -71,7 +67,8 @@ def name_of(features: Features) -> str:
     """Return how a configuration is called in a test's name."""
     if len(features) < 2:
         return next(iter(features), "plain")
-    return "everything" if features == EVERYTHING else "everything but a capture"
+    missing = EVERYTHING - features
+    return "everything" if not missing else f"everything but {next(iter(missing))}"
 
 
 def info(program: Fd, request: bytes = b"") -> bytes:
@@ -118,18 +115,18 @@ def stack_bytes(program: Fd) -> int:
     return depth
 
 
-@pytest.mark.parametrize("features", INSTRUCTIONS, ids=name_of)
+@pytest.mark.parametrize("features", CEILINGS, ids=name_of)
 def test_the_verifier_has_little_to_do(program_for: Callable[[Features], Fd], features: Features) -> None:
     (verified,) = struct.unpack_from("=I", info(program_for(features)), VERIFIED_AT)
-    assert 0 < verified < INSTRUCTIONS[features]
+    assert 0 < verified < CEILINGS[features]
 
 
-@pytest.mark.parametrize("features", INSTRUCTIONS, ids=name_of)
+@pytest.mark.parametrize("features", CEILINGS, ids=name_of)
 def test_the_stack_is_not_full(program_for: Callable[[Features], Fd], features: Features) -> None:
     assert 0 < stack_bytes(program_for(features)) <= STACK_CEILING
 
 
-@pytest.mark.parametrize("features", INSTRUCTIONS, ids=name_of)
+@pytest.mark.parametrize("features", CEILINGS, ids=name_of)
 def test_every_map_call_knows_its_map(program_for: Callable[[Features], Fd], features: Features) -> None:
     """A lookup that could reach two maps stays a call through a pointer, which costs many times an inlined one."""
     functions = list(called(program_for(features)))
