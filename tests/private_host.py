@@ -45,10 +45,12 @@ def ip(command: str) -> None:
 
 
 def add_nic(name: str) -> None:
-    """Make a veth called `name`, up, whose other end is `peer-NAME`."""
+    """Make a veth called `name`, up, whose other end is `peer-NAME`; no frames but a test's own pass through it."""
     ip(f"link add {name} type veth peer name peer-{name}")
-    ip(f"link set {name} up")
-    ip(f"link set peer-{name} up")
+    for end in (name, f"peer-{name}"):
+        # A link-local address would be looked for and announced with frames of its own, at a time of its own.
+        ip(f"link set {end} addrgenmode none")
+        ip(f"link set {end} up")
 
 
 def remove_nic(name: str) -> None:
