@@ -181,5 +181,5 @@ def _plot(results: Sequence[_Result]) -> str:
     heights = {(r.case.name, r.case.way, r.case.size): median(r.mpps) for r in results}
     bars = [Bars(name, [heights[name, way, size] for way, size in groups]) for name in names]
     labels = [f"{size}, {way}" for way, size in groups]
-    title = "Frames forwarded on one core, with the generator and the sink on it, by size and way"
+    title = "Frames forwarded on one core that also sends and counts them"
     return bar_chart(title, "Mpps", labels, bars)

@@ -132,4 +132,4 @@ def _round_up(value: float) -> float:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.3g}"
