@@ -117,6 +117,16 @@ static __always_inline int stop(struct xdp_md *ctx, const struct packet *packet,
 	return verdict;
 }
 
+/* A frame without a packet that we look at. */
+static __always_inline int leave_frame(struct decision *decision, enum reason reason)
+{
+	struct way way = {};
+
+	DECISION_AT(&way.choice, decision);
+	decision_end(&way, reason);
+	return count_stop(reason);
+}
+
 /* Made twice by the compiler, once for each version, without what the other one needs. */
 static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u8 version,
                                    struct decision *decision)
@@ -163,14 +173,17 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 int xdplb(struct xdp_md *ctx)
 {
 	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
+	const __u8 *frame = cursor.at;
 	__be16 type = parse_ethernet(&cursor);
 	struct decision *decision = decision_begin();
 	int verdict;
 
 	if (NOTES_DECISIONS && !decision)
 		return count_stop(DROP_INTERNAL);
-	if (type == NET16(ETH_P_IP))
-		return balance(ctx, cursor, 4, decision);
+	if (!parse_is_ip(type))
+		return leave_frame(decision, PASS_NOT_IP);
+	if (*frame & MAC_GROUP)
+		return leave_frame(decision, PASS_NOT_UNICAST);
 #ifdef WITH_IPV6
 	if (type == NET16(ETH_P_IPV6)) {
 		verdict = balance(ctx, cursor, 6, decision);
@@ -179,5 +192,5 @@ int xdplb(struct xdp_md *ctx)
 		return verdict;
 	}
 #endif
-	return count_stop(PASS_NOT_IP);
+	return balance(ctx, cursor, 4, decision);
 }

@@ -10,7 +10,7 @@
 #ifndef XDPLB_LAYOUT_H
 #define XDPLB_LAYOUT_H
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 /* --- VIPs ------------------------------------------------------------------------------------------------------
  *

@@ -20,6 +20,7 @@
 #include "vlan.h"
 #endif
 
+#define MAC_GROUP 0x01 /* of a MAC's first byte: broadcast and multicast (IEEE 802, 8.2) */
 #define IP_MORE_FRAGMENTS NET16(0x2000)
 #define IP_FRAGMENT_OFFSET NET16(0x1fff)
 
@@ -37,6 +38,15 @@ static __always_inline __be16 parse_ethernet(struct cursor *cursor)
 		return vlan_parse(cursor);
 #endif
 	return type;
+}
+
+static __always_inline int parse_is_ip(__be16 type)
+{
+#ifdef WITH_IPV6
+	if (type == NET16(ETH_P_IPV6))
+		return 1;
+#endif
+	return type == NET16(ETH_P_IP);
 }
 
 /* Returns the bytes of Ethernet's header and tags; the cursor stands behind them. */

@@ -8,7 +8,8 @@
 #define XDPLB_REASONS_H
 
 enum reason {
-	PASS_NOT_IP,      /* ARP and whatever else is no IP; IPv6 and VLAN where nothing needs them */
+	PASS_NOT_IP, /* ARP and whatever else is no IP; IPv6 and VLAN where nothing needs them */
+	PASS_NOT_UNICAST, /* IP in a frame to a broadcast or multicast MAC: each of its receivers would send it on */
 	PASS_NOT_TCP_UDP, /* other protocols, and ICMP that is not about one of our connections */
 	PASS_NO_VIP,      /* no VIP has this address, port and protocol */
 	PASS_MALFORMED,   /* cut short or lengths that contradict each other, for no VIP: the stack decides */

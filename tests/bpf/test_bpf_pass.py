@@ -16,7 +16,8 @@ ELSEWHERE = "203.0.113.11"
 TCP_FRAME = packets.tcp("PA")
 UDP_FRAME = packets.udp()
 ELSEWHERE_FRAME = packets.tcp("PA", destination=ELSEWHERE)
-ETHERNET, IP_HEADER = 14, 20
+ETHERNET, IP_HEADER, MAC = 14, 20, 6
+BROADCAST = b"\xff" * MAC
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Row:
 ROWS = [
     Row("ARP", packets.arp(), "pass_not_ip"),
     Row("nothing but an Ethernet header of another type", packets.arp()[:ETHERNET], "pass_not_ip"),
+    Row("to all of the segment", BROADCAST + TCP_FRAME[MAC:], "pass_not_unicast"),
+    Row("to a group", b"\x01\x00\x5e\x00\x00\x05" + UDP_FRAME[MAC:], "pass_not_unicast"),
+    Row("a ping to all of the segment", BROADCAST + packets.icmp(packets.VIP)[MAC:], "pass_not_unicast"),
+    Row("to all of the segment, with a tag", BROADCAST + packets.vlan()[MAC:], "pass_not_unicast"),
+    Row("... for another address", BROADCAST + ELSEWHERE_FRAME[MAC:], "pass_not_unicast"),
+    Row("... cut short", BROADCAST + TCP_FRAME[MAC:ETHERNET], "pass_not_unicast"),
     Row("ping of another address", packets.icmp(ELSEWHERE), "pass_not_tcp_udp"),
     Row("SCTP", packets.other_protocol(132), "pass_not_tcp_udp"),
     Row("IPIP", packets.other_protocol(4), "pass_not_tcp_udp"),

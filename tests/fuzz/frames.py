@@ -18,6 +18,8 @@ __all__ = ["Frames"]
 MOST = 3300
 """Bytes of a frame: one page less what the kernel wants in front of it and behind it."""
 
+MAC = b"\x02\0\0\0\1\2"
+GROUP_MACS = (b"\xff" * 6, b"\x01\0\x5e\0\0\5", b"\x33\x33\0\0\0\1")
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 EXTENSIONS = (0, 43, 60, 51, 44)
 FLAGS = (0x02, 0x02, 0x02, 0x10, 0x10, 0x18, 0x12, 0x11, 0x04, 0x14, 0x06, 0x03, 0x00, 0xC2, 0xFF, 0xC0, 0x29)
@@ -231,7 +233,8 @@ class Frames:
         kind = b"\x08\x00" if family == 4 else b"\x86\xdd"
         if chance.random() < 0.01:
             kind = chance.choice([b"\x08\x06", b"\x86\xdd", b"\x08\x00", b"\x81\x00", b"\x00\x08", b"\x88\x47"])
-        return b"\x02\0\0\0\1\2\x02\0\0\0\1\1" + tags + kind
+        to = MAC if chance.random() < 0.98 else chance.choice(GROUP_MACS)
+        return to + b"\x02\0\0\0\1\1" + tags + kind
 
     def _flipped(self, frame: bytes) -> bytes:
         """Return the frame with some bits of its headers changed."""

@@ -115,7 +115,9 @@ def _fragment_of(draw: Any, packet: Packet) -> Packet:
 
 @st.composite
 def _link(draw: Any) -> Packet:
-    link = Ether(src="02:00:00:00:01:01", dst="02:00:00:00:01:02")
+    mine = "02:00:00:00:01:02"
+    to = draw(st.sampled_from([*[mine] * 9, "33:33:00:00:00:01"]))
+    link = Ether(src="02:00:00:00:01:01", dst=to)
     for tag in draw(st.lists(st.sampled_from([Dot1Q, Dot1AD]), max_size=3)):
         link /= tag(vlan=draw(st.integers(1, 4094)), prio=draw(st.integers(0, 7)))
     return link

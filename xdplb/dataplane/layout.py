@@ -96,7 +96,7 @@ __all__ = [
     "vip_index",
 ]
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 DECISION_VIP = 0x01
 DECISION_SLOT = 0x02

@@ -12,6 +12,7 @@ from .reasons import Reason, Stop
 __all__ = ["parse_frame"]
 
 MACS = 12
+MAC_GROUP = 0x01  # of the destination's first byte: broadcast or multicast (IEEE 802, 8.2)
 IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
 TAG_TYPES = {b"\x81\x00", b"\x88\xa8"}  # IEEE 802.1Q: customer tag, service tag
 TAG = 4
@@ -22,11 +23,11 @@ def parse_frame(frame: bytes, features: Features) -> Packet:
     """Return the packet in a frame; Stop where it is not for us to look at, BadPacket where it contradicts itself."""
     link = _link_header(frame, features)
     ethertype, rest = link[-2:], frame[len(link) :]
-    if ethertype == IPV4:
-        return parse_ipv4(frame, link, rest)
-    if ethertype == IPV6 and Feature.IPV6 in features:
-        return parse_ipv6(frame, link, rest)
-    raise Stop(Reason.PASS_NOT_IP)
+    if ethertype not in ({IPV4, IPV6} if Feature.IPV6 in features else {IPV4}):
+        raise Stop(Reason.PASS_NOT_IP)
+    if link[0] & MAC_GROUP:
+        raise Stop(Reason.PASS_NOT_UNICAST)
+    return parse_ipv4(frame, link, rest) if ethertype == IPV4 else parse_ipv6(frame, link, rest)
 
 
 def _link_header(frame: bytes, features: Features) -> bytes:

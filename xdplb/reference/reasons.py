@@ -22,6 +22,7 @@ class Reason(StrEnum):
     """Why a packet was not sent on: the names of bpf/lib/reasons.h, which says what each is for."""
 
     PASS_NOT_IP = auto()
+    PASS_NOT_UNICAST = auto()
     PASS_NOT_TCP_UDP = auto()
     PASS_NO_VIP = auto()
     PASS_MALFORMED = auto()

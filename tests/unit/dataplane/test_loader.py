@@ -90,7 +90,7 @@ def test_maps_that_no_nic_uses_are_made_anew(pin_dir: Path) -> None:
 def test_maps_of_another_layout_are_not_taken_up(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     up(pin_dir)
     monkeypatch.setattr("xdplb.dataplane.layout.LAYOUT_VERSION", 99)
-    with pytest.raises(ConflictError, match="layout is version 2, this xdplb has 99"):
+    with pytest.raises(ConflictError, match="layout is version 3, this xdplb has 99"):
         up(pin_dir)
 
 
