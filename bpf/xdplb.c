@@ -38,12 +38,13 @@ static __always_inline enum reason unparsed(const struct packet *packet, enum re
 	return vip_has_address(packet) ? reason : PASS_MALFORMED;
 }
 
+/* Access lists are of clients, and ICMP errors come from routers anywhere. */
 static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet *packet,
                                          const struct vip *vip)
 {
 	enum reason reason = check_packet(ctx, packet);
 
-	if (reason == GO_ON)
+	if (reason == GO_ON && !packet->icmp_error)
 		reason = access_check(packet, vip);
 	if (reason == GO_ON)
 		reason = limits_check(packet, vip);
@@ -67,11 +68,9 @@ static __always_inline enum reason find_way(struct xdp_md *ctx, const struct pac
 	if (reason != GO_ON)
 		return packet->icmp_error ? PASS_NOT_TCP_UDP : leave(packet, reason);
 	DECISION_FLAG(&way->choice, DECISION_VIP);
-	if (!packet->icmp_error) {
-		reason = admit(ctx, packet, &way->vip);
-		if (reason != GO_ON)
-			return reason;
-	}
+	reason = admit(ctx, packet, &way->vip);
+	if (reason != GO_ON)
+		return reason;
 	way->hash = hash_flow(packet, way->vip.flags);
 	return choose_backend(ctx, packet, &way->vip, way->hash, &way->choice);
 }

@@ -34,7 +34,7 @@ static __always_inline int check_is_multiple(__u64 sum)
 	return sum * CHECK_INVERSE <= CHECK_MOST;
 }
 
-/* Whether the IPv4 header's checksum is right. The sum of its 32-bit words leaves the same remainder by 65535 as that of
+/* Whether the checksum of the frame's IPv4 header is right. The sum of its 32-bit words leaves the same remainder by 65535 as that of
  * its 16-bit words, whose sum in ones' complement must be 0.
  */
 static __always_inline int check_header_sum(struct xdp_md *ctx, const struct packet *packet)
@@ -45,8 +45,8 @@ static __always_inline int check_header_sum(struct xdp_md *ctx, const struct pac
 
 	if (header + IPV4_HEADER > end)
 		return 0;
-	sum = (__u64)load_u32(header) + load_u32(header + 4) + load_u32(header + 8) + packet->source[0] +
-	      packet->destination[0];
+	sum = (__u64)load_u32(header) + load_u32(header + 4) + load_u32(header + 8) + load_u32(header + 12) +
+	      load_u32(header + 16);
 	if (packet->transport != IPV4_HEADER)
 		sum += check_sum_options(header, end, packet_blur(packet, packet->transport));
 	return check_is_multiple(sum);
@@ -67,7 +67,9 @@ static __always_inline int check_flags_are_forged(__u8 flags)
 	return !(flags & TCP_FLAG_BITS);
 }
 
-/* Returns GO_ON, or why a packet for a VIP is dropped whatever the VIP is. A later fragment has no TCP flags. */
+/* Returns GO_ON, or why a packet for a VIP is dropped whatever the VIP is. Later fragments and ICMP errors have no TCP
+ * flags.
+ */
 static __always_inline enum reason check_packet(struct xdp_md *ctx, const struct packet *packet)
 {
 	if (packet->version == 4 && !check_header_sum(ctx, packet))
@@ -76,7 +78,7 @@ static __always_inline enum reason check_packet(struct xdp_md *ctx, const struct
 		return DROP_TTL;
 	if (check_is_land(packet))
 		return DROP_LAND;
-	if (packet->protocol == IPPROTO_TCP && packet->fragment != FRAGMENT_LATER &&
+	if (packet->protocol == IPPROTO_TCP && packet->fragment != FRAGMENT_LATER && !packet->icmp_error &&
 	    check_flags_are_forged(packet->tcp_flags))
 		return DROP_TCP_FLAGS;
 	return GO_ON;

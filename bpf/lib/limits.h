@@ -8,36 +8,37 @@
 
 #ifdef WITH_LIMITS
 
-/* Returns whether one more passes, and charges it then. `empty_at` is when the bucket would be empty. CPUs that charge at
- * once may let through one more each, but what they charged is not lost.
- */
-static __always_inline int limits_charge(__u64 *empty_at, __u64 cost, __u64 now)
+/* Whether one more passes. `empty_at` is when the bucket would be empty, no cost is above what it holds. */
+static __always_inline int limits_has_room(__u64 empty_at, __u64 cost, __u64 now)
 {
-	__u64 at = *empty_at;
-
-	if (!cost)
-		return 1;
-	if (at < now) {
-		at = now;
-		if (CHANGES_MAPS)
-			*empty_at = now;
-	}
-	if (at + cost > now + BUCKET_NS)
-		return 0;
-	if (CHANGES_MAPS)
-		__sync_fetch_and_add(empty_at, cost);
-	return 1;
+	return !cost || empty_at < now || empty_at + cost <= now + BUCKET_NS;
 }
 
+/* CPUs that charge at once may let through one more each, but what they charged is not lost. */
+static __always_inline void limits_charge(__u64 *empty_at, __u64 cost, __u64 now)
+{
+	if (!cost || !CHANGES_MAPS)
+		return;
+	if (*empty_at < now)
+		*empty_at = now;
+	__sync_fetch_and_add(empty_at, cost);
+}
+
+/* What is refused costs nothing: SYNs beyond the limit of new flows would take the packets of open connections. */
 static __always_inline int limits_allow(struct bucket *bucket, __u64 packet_cost, __u64 flow_cost,
                                         const struct packet *packet, __u64 now)
 {
-	if (!limits_charge(&bucket->packets, packet_cost, now))
+	if (!packet_is_syn(packet))
+		flow_cost = 0;
+	if (!limits_has_room(bucket->packets, packet_cost, now) ||
+	    !limits_has_room(bucket->flows, flow_cost, now))
 		return 0;
-	return !packet_is_syn(packet) || limits_charge(&bucket->flows, flow_cost, now);
+	limits_charge(&bucket->packets, packet_cost, now);
+	limits_charge(&bucket->flows, flow_cost, now);
+	return 1;
 }
 
-/* No cost is above what a bucket holds, so that a source's first packet always passes. Of IPv6 a source is a /64, the upper
+/* A source's first packet always passes. Of IPv6 a source is a /64, the upper
  * half of an address: a host has as many addresses of one as it likes, and would fill as many buckets.
  */
 static __always_inline int limits_allow_source(const struct packet *packet, const struct vip *vip,
@@ -59,6 +60,7 @@ static __always_inline int limits_allow_source(const struct packet *packet, cons
 	return limits_allow(bucket, guard->source_packet_cost, guard->source_flow_cost, packet, now);
 }
 
+/* An ICMP error counts for the VIP alone: whom it tells of has not sent it, and its own source is any router. */
 static __always_inline enum reason limits_check_vip(const struct packet *packet, const struct vip *vip)
 {
 	__u32 vip_id = vip->id;
@@ -68,7 +70,7 @@ static __always_inline enum reason limits_check_vip(const struct packet *packet,
 
 	if (!guard || !bucket)
 		return DROP_INTERNAL;
-	if (guard->source_packet_cost | guard->source_flow_cost &&
+	if (!packet->icmp_error && guard->source_packet_cost | guard->source_flow_cost &&
 	    !limits_allow_source(packet, vip, guard, now))
 		return DROP_SOURCE_RATE;
 	return limits_allow(bucket, guard->packet_cost, guard->flow_cost, packet, now) ? GO_ON

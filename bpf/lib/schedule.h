@@ -18,17 +18,24 @@
  */
 #define TURNS_APART 8191
 
-static __always_inline __u32 schedule_by_rotation(const struct vip_table *table, __u32 vip_id)
+static __always_inline __u32 schedule_by_rotation(const struct vip_table *table, __u32 vip_id, __u64 hash)
 {
 	struct vip_counters *counters = vip_stats.lookup(&vip_id);
 	__u64 turn = bpf_get_smp_processor_id() * TURNS_APART;
+	__u32 backend_id;
 
 	if (counters)
 		turn += counters->new_flows;
 	turn %= TABLE_SIZE;
 	/* The verifier of older kernels does not know what a remainder is below, and the compiler does. */
 	asm volatile("" : "+r"(turn));
-	return turn < TABLE_SIZE ? SLOT_OWNER(table->slots[turn]) : NO_BACKEND;
+	if (turn >= TABLE_SIZE)
+		return NO_BACKEND;
+	backend_id = SLOT_OWNER(table->slots[turn]);
+	if (backend_is_usable(backend_find(backend_id)))
+		return backend_id;
+	/* Only a flow that is sent on ends a turn: without this, all that come would wait for this backend. */
+	return SLOT_OWNER(slot_find(table, hash >> 32));
 }
 
 /* What schedulers by load know of a backend that they may choose. `flows` counts the new one too: of idle backends the
@@ -113,7 +120,7 @@ static __always_inline __u32 schedule_flow(const struct vip *vip, const struct v
 		return NO_BACKEND;
 	switch (vip->scheduler) {
 	case SCHEDULER_ROTATION:
-		return schedule_by_rotation(table, vip->id);
+		return schedule_by_rotation(table, vip->id, hash);
 	case SCHEDULER_LEAST:
 		return schedule_by_least(table, vip->candidates, hash);
 	default:

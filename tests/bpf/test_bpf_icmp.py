@@ -15,12 +15,13 @@ from tests.bpf import icmp_packets, packets
 from tests.bpf.balancer import Balancer, Record, backend, slot
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, SLOT_PINNED
-from xdplb.dataplane.libbpf import XDP_PASS, XDP_TX
+from xdplb.dataplane.libbpf import XDP_DROP, XDP_PASS, XDP_TX
 from xdplb.model.vip import Forward, Protocol
 
 pytestmark = pytest.mark.root
 
 VERSIONS = [4, 6]
+ETHERNET, TOS, TTL, SOURCE, OPTIONS = 14, 1, 8, 12, 20
 BACKENDS = 200
 OWNER, PREVIOUS = 1, 2
 ELSEWHERE = {4: "203.0.113.11", 6: "2001:db8:ffff::11"}
@@ -154,6 +155,27 @@ def test_a_backend_that_is_down_is_not_sent_to(balancer: Balancer, version: int)
     balancer.set_up(slot(OWNER), [backend(OWNER, usable=False)])
     balancer.send(error(version))
     assert stopped(balancer) == {"drop_backend_down": 1}
+
+
+@pytest.mark.parametrize(("version", "field"), [(4, "ttl"), (6, "hlim")])
+def test_an_error_must_be_fit_to_be_sent_on(balancer: Balancer, version: int, field: str) -> None:
+    balancer.set_up(slot(OWNER), [backend(OWNER)])
+    for hops, verdict in ((0, XDP_DROP), (1, XDP_DROP), (2, XDP_TX)):
+        assert balancer.send(about(version, icmp_packets.quoted(version), **{field: hops})).verdict == verdict
+    assert stopped(balancer) == {"drop_ttl": 2}
+
+
+@pytest.mark.parametrize("count", [0, 8, 40])
+def test_an_error_whose_header_was_damaged(balancer: Balancer, count: int) -> None:
+    balancer.set_up(slot(OWNER), [backend(OWNER)])
+    right = about(4, icmp_packets.quoted(4), options=packets.ip_options(count))
+    assert balancer.send(right).verdict == XDP_TX
+    places = [TOS, TTL, SOURCE, *([OPTIONS] if count else [])]
+    for at in places:
+        damaged = bytearray(right)
+        damaged[ETHERNET + at] ^= 0x10
+        assert balancer.send(bytes(damaged)).verdict == XDP_DROP
+    assert stopped(balancer) == {"drop_bad_checksum": len(places)}
 
 
 @pytest.mark.parametrize("tags", [[5], [5, 6]])

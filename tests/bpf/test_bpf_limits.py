@@ -143,9 +143,39 @@ def test_what_the_vip_refuses_is_charged_to_the_source(balancer: Balancer) -> No
     assert [send(balancer, 4) for _ in range(3)] == ["sent", "drop_vip_rate", "drop_source_rate"]
 
 
-def test_a_syn_over_the_limit_of_new_flows_is_charged_as_a_packet(balancer: Balancer) -> None:
-    set_up(balancer, RateLimits(source_packets=LIMIT, source_new_flows=1))
-    assert [send(balancer, 4, flags) for flags in "SSA"] == ["sent"] + ["drop_source_rate"] * 2
+@pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (RateLimits(packets=LIMIT, new_flows=1), "drop_vip_rate"),
+        (RateLimits(source_packets=LIMIT, source_new_flows=1), "drop_source_rate"),
+    ],
+)
+def test_a_syn_over_the_limit_of_new_flows_takes_no_packet_from_open_connections(
+    balancer: Balancer, limits: RateLimits, reason: str, other: bool
+) -> None:
+    set_up(balancer, limits)
+    assert [send(balancer, 4, "S") for _ in range(5)] == ["sent"] + [reason] * 4
+    assert send(balancer, 4, "A", other=other) == "sent"
+
+
+@VERSIONS
+def test_icmp_errors_are_charged_to_the_vip_and_not_to_the_client_they_tell_of(
+    balancer: Balancer, version: int
+) -> None:
+    frame = error(version)
+    set_up(balancer, RateLimits(packets=LIMIT))
+    assert [balancer.send(frame).verdict for _ in range(3)] == [XDP_TX, XDP_TX, XDP_DROP]
+    assert balancer.plane.counters().reasons["drop_vip_rate"] == 1
+    set_up(balancer, RateLimits(source_packets=1, source_new_flows=1))
+    assert [balancer.send(frame).verdict for _ in range(5)] == [XDP_TX] * 5
+    assert [send(balancer, version) for _ in range(2)] == ["sent", "drop_source_rate"]
+
+
+def error(version: int) -> bytes:
+    """Return an ICMP error about a segment that the VIP has sent."""
+    message = next(iter(icmp_packets.ERRORS[version].values()))
+    return icmp_packets.error(version, message, icmp_packets.quoted(version))
 
 
 def test_time_empties_a_bucket(balancer: Balancer) -> None:

@@ -110,6 +110,17 @@ def test_weighted_round_robin_takes_turns_by_weight_without_bursts(balancer: Bal
     assert _is_turn_of(taken, vip.owners)
 
 
+@pytest.mark.parametrize("scheduler", [Scheduler.RR, Scheduler.WRR])
+def test_turns_do_not_wait_for_a_backend_that_is_down(balancer: Balancer, scheduler: Scheduler) -> None:
+    """Before the control plane has taken it out of the table."""
+    vip = Scheduled(balancer, scheduler, [1, 1, 1])
+    vip.take_down(2)
+    frames = [packets.tcp("S", source_port=FIRST_PORT + number) for number in range(90)]
+    sent = Counter(balancer.send(frame).packet[MAC].hex(":") for frame in frames)
+    assert {sent[packets.backend_mac(number)] > 20 for number in (1, 3)} == {True}
+    assert sent[packets.backend_mac(2)] == 0
+
+
 @pytest.mark.parametrize("scheduler", [each for each in Scheduler if each.is_per_connection])
 def test_a_connection_stays_whoever_comes_next(balancer: Balancer, scheduler: Scheduler) -> None:
     vip = Scheduled(balancer, scheduler, [1, 1, 1, 1])

@@ -24,12 +24,13 @@ SECOND = 10**9
 def check_limits(vip: VipEntry, state: State, packet: Packet, now: int, changes: Changes) -> None:
     """Charge the packet to its source's bucket, then to the VIP's; Stop where one has no room.
 
-    What the source was charged stays charged when the VIP refuses.
+    What the source was charged stays charged when the VIP refuses. An ICMP error is charged to the VIP alone: the
+    client it tells of has not sent it.
     """
     limits = vip.limits
     if limits == NO_LIMITS:
         return
-    if limits.source_packets or limits.source_new_flows:
+    if (limits.source_packets or limits.source_new_flows) and not packet.is_icmp_error:
         key = SourceKey.of(packet.source, vip.id)
         found = state.source_buckets.get(key, Bucket())
         bucket, passes = _charge_both(found, packet, limits.source_packets, limits.source_new_flows, now)
@@ -51,18 +52,19 @@ def charge(empty_at: int, cost: int, now: int, most: int = SECOND) -> int | None
 
 
 def _charge_both(bucket: Bucket, packet: Packet, packets: int, new_flows: int, now: int) -> tuple[Bucket, bool]:
-    """Charge a packet, and for a SYN a new flow. The packet stays charged where the new flow is refused."""
+    """Charge a packet, and for a SYN a new flow; neither where one of them is refused."""
+    charged = bucket
     if packets:
-        charged = charge(bucket.packets, _cost(packets), now)
-        if charged is None:
+        at = charge(bucket.packets, _cost(packets), now)
+        if at is None:
             return bucket, False
-        bucket = replace(bucket, packets=charged)
+        charged = replace(charged, packets=at)
     if new_flows and packet.is_syn:
-        charged = charge(bucket.flows, _cost(new_flows), now)
-        if charged is None:
+        at = charge(bucket.flows, _cost(new_flows), now)
+        if at is None:
             return bucket, False
-        bucket = replace(bucket, flows=charged)
-    return bucket, True
+        charged = replace(charged, flows=at)
+    return charged, True
 
 
 def _cost(rate: int) -> int:

@@ -106,6 +106,8 @@ def _send_icmp(journey: Journey, packet: Packet) -> tuple[bytes, int]:
     if error is None:
         raise Stop(Reason.PASS_NOT_TCP_UDP)
     vip = _vip_of(journey, error, Reason.PASS_NOT_TCP_UDP)
+    check_ip(error)
+    check_limits(vip, journey.state, error, journey.now, journey.changes)
     choice = choose_for_error(journey, error, vip, _hash(journey, error, vip))
     return _send(journey, error, choice)
 

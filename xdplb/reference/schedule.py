@@ -19,16 +19,21 @@ STRIDE = 8191
 def schedule(journey: Journey, vip: VipEntry, hashed: int) -> int:
     """Return the id of the backend whose turn it is, or that has the least to do; 0 where there is none."""
     if vip.scheduler in {Scheduler.RR, Scheduler.WRR}:
-        return _next_in_rotation(journey, vip)
+        return _next_in_rotation(journey, vip, hashed)
     if vip.scheduler in {Scheduler.LC, Scheduler.WLC}:
         return _least_loaded(journey, vip, hashed)
     return _better_of_two(journey, vip, hashed)
 
 
-def _next_in_rotation(journey: Journey, vip: VipEntry) -> int:
-    """Return the owner of the next slot: those of a rotation's table are in the order of their turns."""
+def _next_in_rotation(journey: Journey, vip: VipEntry, hashed: int) -> int:
+    """Return the owner of the next slot: those of a rotation's table are in the order of their turns.
+
+    Where it may not be sent to, the owner of the flow's slot: the turn ends only with a flow that is sent on, and the
+    control plane may be about to take that backend out of the table.
+    """
     turn = journey.state.new_flows.get((vip.id, journey.cpu), 0) + journey.cpu * STRIDE
-    return journey.config.slot(vip.id, turn % TABLE_SIZE).owner
+    owner = journey.config.slot(vip.id, turn % TABLE_SIZE).owner
+    return owner if journey.config.is_usable(owner) else journey.config.slot(vip.id, slot_number(hashed)).owner
 
 
 def _least_loaded(journey: Journey, vip: VipEntry, hashed: int) -> int:
