@@ -131,8 +131,8 @@ Examples:
     "--quiet",
     type=duration,
     metavar="TIME",
-    help="The least time to watch before it counts as drained: an idle connection is seen when it speaks. Default: "
-    "10s, or the timeout if that is less.",
+    help="The least time to watch before it counts as drained: an idle connection is seen when it speaks. Of QUIC, how "
+    "long no packet must have come. Default: 10s, or the timeout if that is less.",
 )
 @changing()
 def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: float, quiet: float | None) -> None:
@@ -256,6 +256,6 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
 def _drain_text(drain_status: dict[str, Any] | None) -> str | None:
     if drain_status is None:
         return None
-    left = "not counted yet" if drain_status["flows"] is None else f"{drain_status['flows']} seen open"
+    left = "not counted" if drain_status["flows"] is None else f"{drain_status['flows']} seen open"
     quiet = duration_text(drain_status["quiet_seconds"])
     return f"{drain_status['state']}, {left}; began {moment(drain_status['started'])}, watches at least {quiet}"

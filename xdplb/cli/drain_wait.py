@@ -75,7 +75,7 @@ def _drain_of(answer: Answer, address: str) -> dict[str, Any]:
 
 def _left(flows: int | None) -> str:
     if flows is None:
-        return "its connections are not counted yet"
+        return "its connections are not counted"
     return f"{flows} connection{'' if flows == 1 else 's'} left"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -35,11 +35,15 @@ _NO_EPOCH = -1
 
 @dataclass(frozen=True, slots=True)
 class FlowCounts:
-    """Open connections by backend id, as a scan begun at `at` (UTC) saw them; `epochs` are those of the backends."""
+    """Open connections by backend id, as a scan begun at `at` (UTC) saw them; `epochs` are those of the backends.
+
+    `heard` is when those were last sent a packet that drain though not all of their connections have records.
+    """
 
     at: datetime
     by_backend: NDArray[np.int64]
     epochs: Mapping[int, int]
+    heard: Mapping[int, datetime] = field(default_factory=dict)
 
     def of(self, record: BackendRecord) -> int | None:
         """Return how many connections of this backend were open, None when the backend was not there yet."""
@@ -63,7 +67,9 @@ def open_flows(flows: FlowRecords, state: State) -> NDArray[np.bool_]:
     return still_open
 
 
-def count_flows(flows: FlowRecords, live: NDArray[np.bool_], state: State, at: datetime) -> FlowCounts:
+def count_flows(
+    flows: FlowRecords, live: NDArray[np.bool_], state: State, at: datetime, heard: Mapping[int, datetime]
+) -> FlowCounts:
     """Count the open connections of each backend; `live` are the records of such, in a scan begun at `at`.
 
     Neither a connection that the client closed and that is silent since is counted, nor a handshake that came to
@@ -72,7 +78,7 @@ def count_flows(flows: FlowRecords, live: NDArray[np.bool_], state: State, at: d
     closed = ((flows.flags & FLOW_FIN) != 0) & (flows.age >= FIN_QUIET_SECONDS)
     begun = ((flows.flags & FLOW_ESTABLISHED) != 0) | (flows.age < HANDSHAKE_SECONDS)
     epochs = {backend.id: backend.epoch for _, backend in state.backends()}
-    return FlowCounts(at, np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS), epochs)
+    return FlowCounts(at, np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS), epochs, heard)
 
 
 def load_of(flows: FlowRecords, live: NDArray[np.bool_], state: State, vips: AbstractSet[int]) -> dict[int, int]:
@@ -85,14 +91,18 @@ def drain_view(record: BackendRecord, drain: DrainRecord, counts: FlowCounts | N
     """Return where a drain is.
 
     It is drained when a scan made at least `quiet_seconds` after its start saw no connection: one that is idle
-    cannot be seen before it speaks.
+    cannot be seen before it speaks. Where connections have no records, the backend must have been silent for as long,
+    and how many there are is not known.
     """
-    flows = None
-    if counts is not None and counts.at >= drain.started:
-        flows = counts.of(record)
+    if counts is not None and counts.at < drain.started:
+        counts = None
+    flows = None if counts is None else counts.of(record)
+    heard = None if counts is None else counts.heard.get(record.id)
+    quiet_from = drain.started if heard is None else max(drain.started, heard)
     state = DrainState.DRAINING
-    if counts is not None and flows == 0 and counts.at >= drain.started + timedelta(seconds=drain.quiet_seconds):
+    if counts is not None and flows == 0 and counts.at >= quiet_from + timedelta(seconds=drain.quiet_seconds):
         state = DrainState.DRAINED
     elif now >= drain.deadline:
         state = DrainState.TIMED_OUT
-    return DrainView(state, drain.started, drain.deadline, drain.quiet_seconds, flows)
+    known = flows if heard is None or state is DrainState.DRAINED else None
+    return DrainView(state, drain.started, drain.deadline, drain.quiet_seconds, known)

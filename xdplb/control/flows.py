@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
 
 from xdplb.control.drain import FlowCounts, count_flows, drain_view, load_of, open_flows
-from xdplb.control.records import BackendRecord
+from xdplb.control.heard import LastHeard, drains_unrecorded
+from xdplb.control.records import BackendRecord, State
 from xdplb.control.settle import Scan
 from xdplb.control.threads import Worker
 from xdplb.control.views import DrainState, DrainView
@@ -43,6 +44,7 @@ class FlowWatch:
         self._counted_at: datetime | None = None
         self._took = 0.0
         self._drains: dict[int, DrainState] = {}
+        self._last_heard = LastHeard()
         self.counts: FlowCounts | None = None
         """The latest scan."""
         self.records = 0
@@ -88,16 +90,24 @@ class FlowWatch:
 
     async def _scan(self) -> Scan:
         state, tables, at = self._writer.state, self._writer.applier.tables, self._now()
+        heard = await self._note_heard(state, at)
 
         def work() -> tuple[Scan, FlowCounts]:
             flows = self._plane.scan_flows()
             live = open_flows(flows, state)
-            return Scan(tables, flows, live), count_flows(flows, live, state, at)
+            return Scan(tables, flows, live), count_flows(flows, live, state, at, heard)
 
         await self._note_made()
         scan, self.counts = await self._timed(work)
         await self._note_present(int(np.count_nonzero(~scan.flows.probation)), at)
         return scan
+
+    async def _note_heard(self, state: State, at: datetime) -> Mapping[int, datetime]:
+        drains = drains_unrecorded(state)
+        if not drains:
+            return {}
+        counters = await self._writer.read_maps(self._plane.counters)
+        return self._last_heard.note(drains, counters.backends, at)
 
     async def _count_at_times(self) -> None:
         now = self._now()

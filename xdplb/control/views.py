@@ -99,7 +99,10 @@ class AccessView:
 
 @dataclass(frozen=True, slots=True)
 class DrainView:
-    """A drain; `flows` are the open connections seen, None before the first count."""
+    """A drain; `flows` are the open connections seen, None before the first count.
+
+    It is None too where connections have no records: of QUIC, until the backend is drained.
+    """
 
     state: DrainState
     started: datetime

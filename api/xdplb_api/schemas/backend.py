@@ -107,7 +107,8 @@ class DrainIn(RequestBody):
         default=None,
         ge=0,
         le=86400,
-        description="Seconds it lasts at least, since idle connections are not seen before they speak; null: 10.",
+        description="Seconds it lasts at least, since idle connections are not seen before they speak; of QUIC, "
+        "seconds without a packet for the backend. null: 10.",
     )
 
     def quiet(self) -> float:
@@ -122,7 +123,9 @@ class DrainOut(ResponseBody):
     started: datetime = Field(description="When it began, UTC.")
     deadline: datetime = Field(description="When it is `timed_out`, UTC.")
     quiet_seconds: float = Field(description="Seconds it lasts at least.")
-    flows: int | None = Field(description="Open connections seen; null before the first count.")
+    flows: int | None = Field(
+        description="Open connections seen; null before the first count, and of QUIC until it is drained."
+    )
 
     @classmethod
     def of(cls, view: DrainView) -> DrainOut:

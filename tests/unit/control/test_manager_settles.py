@@ -18,8 +18,9 @@ from xdplb.balance.slots import Owners, unpack
 from xdplb.control.manager import Manager
 from xdplb.control.views import DrainState
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
+from xdplb.dataplane.plane import BackendCounters
 from xdplb.model.errors import ConflictError
-from xdplb.model.vip import Tracking, Vip, VipKey
+from xdplb.model.vip import QuicIds, Tracking, Vip, VipKey
 
 # --- drains ----------------------------------------------------------------------------------------------------------
 
@@ -66,6 +67,33 @@ def test_a_drain_is_not_over_before_idle_connections_had_time_to_speak(tmp_path:
         assert drain_of(manager) == (DrainState.DRAINING, 0)
         world.clock.advance(2)
         await until(lambda: drain_of(manager) == (DrainState.DRAINED, 0))
+
+    run(tmp_path, scenario)
+
+
+def test_a_drain_of_quic_is_over_when_no_packet_comes_any_more(tmp_path: Path) -> None:
+    """Connections that go by their ID have no records: the backend's packets are all there is to see of them."""
+
+    async def scenario(world: World, manager: Manager) -> None:
+        quic = Vip(VipKey.parse("203.0.113.10:443/udp"), name="web", quic=QuicIds(2))
+        await with_backends(manager, 1, 2, vip=quic)
+        await manager.drain("web", "10.0.0.1", quiet_seconds=10)
+        for packets in (5, 6, 7):
+            world.plane.count_backend(1, BackendCounters(packets=packets))
+            world.clock.advance(9)
+            await asyncio.sleep(0.05)
+            assert drain_of(manager) == (DrainState.DRAINING, None)
+        world.clock.advance(11)
+        await until(lambda: drain_of(manager) == (DrainState.DRAINED, 0))
+        world.plane.count_backend(1, BackendCounters(packets=8))
+        await manager.undrain("web", "10.0.0.1")
+        await manager.drain("web", "10.0.0.1", quiet_seconds=10, timeout_seconds=15)
+        world.clock.advance(9)
+        await asyncio.sleep(0.05)
+        world.plane.count_backend(1, BackendCounters(packets=9))
+        await asyncio.sleep(0.05)
+        world.clock.advance(7)
+        await until(lambda: drain_of(manager) == (DrainState.TIMED_OUT, None))
 
     run(tmp_path, scenario)
 
