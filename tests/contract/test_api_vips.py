@@ -123,6 +123,21 @@ def test_patch_changes_what_it_names_and_null_is_the_default(api: Api, media_typ
     assert (body["forward"], body["tracking"], body["name"]) == ("dr", "always", "web")
 
 
+@pytest.mark.parametrize(("protocol", "status"), [("udp", 422), ("tcp+udp", 200)])
+def test_new_flows_are_limited_only_where_a_vip_takes_tcp(api: Api, protocol: str, status: int):
+    api.add("/v1/vips", {**WEB, "protocol": protocol, "limits": {"source_packets": 7}})
+    before = api.everything()
+
+    response = api.ask("PATCH", "/v1/vips/web", {"limits": {"source_new_flows": 5}})
+
+    assert response.status_code == status
+    if status == 422:
+        problem = problem_of(response, 422)
+        assert [error["pointer"] for error in problem["errors"]] == ["/limits/source_new_flows"]
+        assert problem["hint"].startswith("limit source_packets instead")
+        assert api.everything() == before
+
+
 def test_patch_refuses_another_key_and_takes_the_same(api: Api):
     api.add("/v1/vips", WEB)
 

@@ -224,6 +224,7 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
         (["vip", "add", "203.0.113.20:0/tcp", "--check", "tcp"], 2, "give --check-port"),
         (["vip", "add", "203.0.113.20:443/tcp", "--quic-server-id-bytes", "2"], 2, "QUIC runs over UDP"),
         (["vip", "add", "203.0.113.20:443/tcp", "--limit-packets", "-1"], 2, "--limit-packets"),
+        (["vip", "add", "203.0.113.20:443/udp", "--limit-source-new-flows", "9"], 2, "limit source_packets instead"),
         (["backend", "add", "web", "2001:db8::11"], 2, "ipip or gue"),
         (["backend", "add", "web", "10.0.0.19", "--quic-server-id", "00a7"], 2, "no quic"),
         (["vip", "access", "set", "web"], 2, "xdplb vip access clear"),

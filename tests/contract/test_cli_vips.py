@@ -29,13 +29,12 @@ def test_a_vip_of_any_kind_is_added_shown_changed_and_removed(daemon: Daemon, vi
 def test_the_options_of_a_vip_are_what_it_shows(daemon: Daemon):
     daemon.ok(
         "vip", "add", VIP6, "--scheduler", "wlc", "--vlan", "keep", "--quic-server-id-bytes", "2", "--quic-config-id",
-        "3", "--limit-packets", "1000000", "--limit-new-flows", "5000", "--limit-source-packets", "1000",
-        "--limit-source-new-flows", "50", "--forward", "gue",
+        "3", "--limit-packets", "1000000", "--limit-source-packets", "1000", "--forward", "gue",
     )  # fmt: skip
     fields = shown(daemon, "vip", "show", VIP6)
     assert [fields[name] for name in ("scheduler", "tracking", "vlan", "forward")] == ["wlc", "always", "keep", "gue"]
     assert fields["quic"] == "server IDs of 2 bytes, config ID 3"
-    assert fields["limits"] == "packets 1000000/s, new-flows 5000/s, source-packets 1000/s, source-new-flows 50/s"
+    assert fields["limits"] == "packets 1000000/s, source-packets 1000/s"
     daemon.ok("backend", "add", VIP6, "2001:db8:1::11", "--quic-server-id", "00a7")
     assert shown(daemon, "backend", "show", VIP6, "2001:db8:1::11")["quic-server-id"] == "00a7"
 
@@ -55,6 +54,9 @@ def test_one_limit_is_set_without_the_others(daemon: Daemon):
     daemon.ok("vip", "add", VIP6, "--limit-packets", "9")
     daemon.ok("vip", "set", VIP6, "--limit-source-packets", "3")
     assert shown(daemon, "vip", "show", VIP6)["limits"] == "packets 9/s, source-packets 3/s"
+    daemon.ok("vip", "add", "203.0.113.10:80/tcp", "--limit-new-flows", "5000")
+    daemon.ok("vip", "set", "203.0.113.10:80/tcp", "--limit-source-new-flows", "50")
+    assert shown(daemon, "vip", "show", "203.0.113.10:80/tcp")["limits"] == "new-flows 5000/s, source-new-flows 50/s"
 
 
 def test_a_scheduler_brings_what_it_needs_and_a_dry_run_says_what_that_costs(daemon: Daemon):

@@ -63,9 +63,9 @@ def _options() -> list[Callable[[_Command], _Command]]:
             help="The upper 3 bits of the first byte of such connection IDs.  [0]",
         ),
         _limit("packets", "packets"),
-        _limit("new-flows", "new connections"),
+        _limit("new-flows", "new TCP connections"),
         _limit("source-packets", "packets of one source"),
-        _limit("source-new-flows", "new connections of one source"),
+        _limit("source-new-flows", "new TCP connections of one source"),
     ]
 
 

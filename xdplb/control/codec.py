@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from xdplb.model.access import AccessList
@@ -17,6 +17,7 @@ from xdplb.model.vip import (
     Forward,
     HashKind,
     OnUnhealthy,
+    Protocol,
     QuicIds,
     RateLimits,
     Scheduler,
@@ -68,7 +69,7 @@ def decode_vip(key: VipKey, text: str) -> Vip:
         "all_unhealthy": AllUnhealthy,
         "vlan": VlanTags,
         "quic": _decode_quic,
-        "limits": _decode_limits,
+        "limits": lambda limits: _decode_limits(key, limits),
     }
     fields: dict[str, Any] = json.loads(text)
     fields.update({name: kind(fields[name]) for name, kind in kinds.items() if name in fields})
@@ -79,8 +80,11 @@ def _decode_quic(fields: dict[str, int] | None) -> QuicIds | None:
     return None if fields is None else QuicIds(**fields)
 
 
-def _decode_limits(fields: dict[str, int]) -> RateLimits:
-    return RateLimits(**fields)
+def _decode_limits(key: VipKey, fields: dict[str, int]) -> RateLimits:
+    limits = RateLimits(**fields)
+    if key.protocol is Protocol.UDP:  # earlier versions took these and did nothing with them
+        limits = replace(limits, new_flows=0, source_new_flows=0)
+    return limits
 
 
 def encode_backend(backend: Backend) -> str:

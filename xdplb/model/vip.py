@@ -125,7 +125,10 @@ class QuicIds:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """How much a VIP takes, per second; 0 is no limit. A bucket holds what comes in one second."""
+    """How much a VIP takes, per second; 0 is no limit. A bucket holds what comes in one second.
+
+    New flows are TCP's, told by their SYNs.
+    """
 
     packets: int = 0
     new_flows: int = 0
@@ -172,6 +175,7 @@ class Vip:
         self._settle_hash()
         if self.quic is not None and self.key.protocol is not Protocol.UDP:
             raise InvalidError.field("/quic", "QUIC runs over UDP", hint="leave quic away, or make it a VIP of udp")
+        self._check_limits()
 
     @property
     def tracks_always(self) -> bool:
@@ -197,3 +201,14 @@ class Vip:
             raise InvalidError.field(
                 "/hash", "sh is by source", hint="leave hash away or set it to source, or choose maglev"
             )
+
+    def _check_limits(self) -> None:
+        if self.key.protocol is not Protocol.UDP:
+            return
+        for name, instead in (("new_flows", "packets"), ("source_new_flows", "source_packets")):
+            if getattr(self.limits, name):
+                raise InvalidError.field(
+                    f"/limits/{name}",
+                    f"{name} limits TCP connections, by their SYNs; this VIP takes only UDP",
+                    hint=f"limit {instead} instead, and leave {name} away",
+                )

@@ -74,6 +74,11 @@ QUIC = "Where QUIC connection IDs name the backend; null: they are not looked at
 SERVER_ID_BYTES = "How many bytes a server ID in a connection ID has."
 CONFIG_ID = "What the upper 3 bits of a connection ID's first byte are where it has a server ID."
 LIMITS = "How much it takes a second, of one source and of all; 0: no limit."
+NEW_FLOWS = "New TCP connections (SYNs) of all sources. Not where the VIP takes only UDP: limit `packets` there."
+SOURCE_NEW_FLOWS = (
+    "New TCP connections (SYNs) of one source: an address, of IPv6 a /64. Not where the VIP takes only UDP: limit"
+    " `source_packets` there."
+)
 
 _SETTINGS = tuple(field.name for field in fields(Vip) if field.name != "key")
 
@@ -96,22 +101,18 @@ class LimitsIn(RequestBody):
     """Rates per second; 0 is no limit. What one second brings may come at once."""
 
     packets: Rate = Field(default=0, description="Packets of all sources.", examples=[1000000])
-    new_flows: Rate = Field(default=0, description="New connections (SYNs) of all sources.")
+    new_flows: Rate = Field(default=0, description=NEW_FLOWS)
     source_packets: Rate = Field(default=0, description="Packets of one source: an address, of IPv6 a /64.")
-    source_new_flows: Rate = Field(
-        default=0, description="New connections (SYNs) of one source: an address, of IPv6 a /64."
-    )
+    source_new_flows: Rate = Field(default=0, description=SOURCE_NEW_FLOWS)
 
 
 class LimitsPatch(RequestBody):
     """The same as a merge patch."""
 
     packets: Rate | None = Field(default=None, description="Packets of all sources.")
-    new_flows: Rate | None = Field(default=None, description="New connections (SYNs) of all sources.")
+    new_flows: Rate | None = Field(default=None, description=NEW_FLOWS)
     source_packets: Rate | None = Field(default=None, description="Packets of one source: an address, of IPv6 a /64.")
-    source_new_flows: Rate | None = Field(
-        default=None, description="New connections (SYNs) of one source: an address, of IPv6 a /64."
-    )
+    source_new_flows: Rate | None = Field(default=None, description=SOURCE_NEW_FLOWS)
 
 
 class VipSettings(RequestBody):
@@ -211,9 +212,9 @@ class LimitsOut(ResponseBody):
     """Rates per second; 0 is no limit."""
 
     packets: int = Field(description="Packets of all sources.")
-    new_flows: int = Field(description="New connections (SYNs) of all sources.")
+    new_flows: int = Field(description=NEW_FLOWS)
     source_packets: int = Field(description="Packets of one source: an address, of IPv6 a /64.")
-    source_new_flows: int = Field(description="New connections (SYNs) of one source: an address, of IPv6 a /64.")
+    source_new_flows: int = Field(description=SOURCE_NEW_FLOWS)
 
 
 class VipStatusOut(ResponseBody):

@@ -280,6 +280,15 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
     assert reopened(tmp_path)[0].vips == {}
 
 
+def test_limits_of_new_flows_that_a_vip_of_udp_was_once_given_are_left_out(tmp_path: Path) -> None:
+    key = VipKey.parse("203.0.113.10:53/udp")
+    saved(tmp_path, State(4, {key: VipRecord(1, Vip(key, limits=RateLimits(packets=5, source_packets=7)), 1)}))
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("UPDATE vip SET spec = replace(spec, 'new_flows\": 0', 'new_flows\": 9')")
+    connection.close()
+    assert reopened(tmp_path)[0].vips[key].vip.limits == RateLimits(packets=5, source_packets=7)
+
+
 def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
     lists = {
         4: AccessList((ip_network("10.0.0.0/8"),), (ip_network("192.0.2.7"),)),
@@ -289,11 +298,12 @@ def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
     keys = [VipKey.parse(text) for text in texts]
     asked = Vip(
         VipKey.parse("[2001:db8::10]:443/udp"), scheduler=Scheduler.P2C, vlan=VlanTags.KEEP, quic=QuicIds(3, 5),
-        limits=RateLimits(1, 2, 3, 4),
+        limits=RateLimits(1, 0, 3, 0),
     )  # fmt: skip
     backend = Backend(ip_address("2001:db8:1::1"), quic_server_id="00a7b1")
     records = {
-        key: VipRecord(number, Vip(key), 1, access=lists[key.address.version]) for number, key in enumerate(keys)
+        key: VipRecord(number, Vip(key, limits=RateLimits(1, 2, 3, 4)), 1, access=lists[key.address.version])
+        for number, key in enumerate(keys)
     }
     records[asked.key] = VipRecord(9, asked, 1, None, {backend.address: BackendRecord(1, 0, backend, 1)})
     state = State(4, records)
