@@ -39,7 +39,7 @@ from .plane import (
     VipEntry,
 )
 from .platform_errors import explained, explaining
-from .programs import current_program, explaining_program
+from .programs import current_program, explaining_program, refuse_to_replace
 from .reasons import REASONS
 from .remembered import FlowId, Remembered
 from .source import compile_flags
@@ -47,6 +47,7 @@ from .vip_maps import VipMaps
 
 __all__ = ["BccPlane"]
 
+PROGRAM_NAME = "xdplb"
 FEW = 16  # up to one key in this many is read by itself, above that a batch of all is faster
 
 
@@ -96,7 +97,9 @@ class BccPlane:
                 maps.grow(features, undo)
             flags = compile_flags(maps.pin_dir, maps.capacity, features)
             with explaining("replace the program"):
-                program = current_program(maps.pin_dir, maps.meta, "xdplb", flags, self._cache_dir, features=features)
+                program = current_program(
+                    maps.pin_dir, maps.meta, PROGRAM_NAME, flags, self._cache_dir, features=features
+                )
             undo.pop_all()
         maps.shrink()
         return program
@@ -214,7 +217,7 @@ class BccPlane:
         maps = self._maps
         flags = compile_flags(maps.pin_dir, maps.capacity, self.features - {Feature.CAPTURE})
         maps.explain_decision.update(0, np.zeros(1, layout.DECISION))
-        with explaining_program(maps.pin_dir, maps.meta, "xdplb", flags, self._cache_dir) as program:
+        with explaining_program(maps.pin_dir, maps.meta, PROGRAM_NAME, flags, self._cache_dir) as program:
             result = prog_test_run(program, frame, ifindex=ifindex)
         return decision_of(result, maps.explain_decision.read(0))
 
@@ -225,8 +228,9 @@ class BccPlane:
 
     @explained("capture packets")
     def start_capture(self, wanted: CaptureFilter) -> Capture:
-        """Hand out packets until `stop_capture`."""
+        """Hand out packets until `stop_capture`; ConflictError where another's program is in front of ours."""
         self._close_capture()
+        refuse_to_replace(self._maps.pin_dir, PROGRAM_NAME, "a capture")
         self._maps.capture_filter.update(0, encode_filter(wanted))
         self._capture = CaptureReader(self._maps.capture_events, wanted.snap_bytes)
         try:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
+
+from xdplb.model.errors import ConflictError
 
 from . import bpffs, libbpf
 from .compile import compile_program
 from .features import Features
 from .libbpf import Fd
-from .links import pinned_links
+from .links import PinnedLink, pinned_links
 from .pins import META, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
 from .source import flatten, source_dir, source_hash
 
-__all__ = ["current_program", "explaining_program", "remove_if_unused", "remove_pins"]
+__all__ = ["current_program", "explaining_program", "refuse_to_replace", "remove_if_unused", "remove_pins"]
+
+log = logging.getLogger(__name__)
 
 
 def current_program(
@@ -29,7 +34,8 @@ def current_program(
     """Return the program `name` (of `name`.c) pinned in `folder`, made from the present source with these flags.
 
     All NICs that have it get the new one, each by one atomic swap; `features` are those that `flags` compile in, for
-    `meta`. After an error all have the old one as before.
+    `meta`. Another's program, put into a link in front of ours, is replaced too, with a warning in the log. After an
+    error all have the old one as before.
     """
     text = flatten(source_dir() / f"{name}.c")
     wanted = source_hash(text, flags)
@@ -42,7 +48,7 @@ def current_program(
     with ExitStack() as undo:
         undo.callback(pin_next.unlink)
         _begin_swap(meta, undo)
-        _swap(folder, program, undo)
+        _swap(folder, name, program, undo)
         pin_next.replace(pin)
         undo.pop_all()
     meta.set_program(wanted, features)
@@ -61,19 +67,45 @@ def explaining_program(folder: Path, meta: Meta, name: str, flags: list[str], ca
     return libbpf.obj_get(pin)
 
 
+def refuse_to_replace(folder: Path, name: str, what: str) -> None:
+    """Raise ConflictError where a NIC has another's program in a link of `folder`, which `what` would replace."""
+    for link in pinned_links(folder):
+        other = _another_in(link, name)
+        if other is not None:
+            raise ConflictError(
+                f"{link.nic} has the XDP program {other!r} in xdplb's link, and {what} would replace it",
+                hint=f"put the program pinned as {folder / PROGRAM} into {link.path} before, and yours back afterwards",
+            )
+
+
+def _another_in(link: PinnedLink, name: str) -> str | None:
+    """Return the name of the program in a link if it was not loaded as `name`.
+
+    Not by its id: a swap cut short may have left a program of ours that is pinned no more.
+    """
+    if link.is_dead:
+        return None
+    with libbpf.program_by_id(link.program_id) as program:
+        found = libbpf.program_info(program).name
+    return None if found == name else found
+
+
 def _begin_swap(meta: Meta, undo: ExitStack) -> None:
     """Let `meta` know no program, so that a swap cut short by the process's end is done again the next time."""
     undo.callback(meta.set_program, meta.program_hash, meta.features)
     meta.set_program(0, meta.features)
 
 
-def _swap(folder: Path, program: Fd, undo: ExitStack) -> None:
+def _swap(folder: Path, name: str, program: Fd, undo: ExitStack) -> None:
     for link in pinned_links(folder):
         if not link.is_dead:
+            other = _another_in(link, name)
             before = libbpf.program_by_id(link.program_id)
             with link.open() as opened:
                 libbpf.link_update(opened, program)
             undo.callback(_put_back, link.path, before)
+            if other is not None:
+                log.warning("program of another replaced: interface=%s program=%r; put it back", link.nic, other)
 
 
 def _put_back(pin: Path, program: Fd) -> None:

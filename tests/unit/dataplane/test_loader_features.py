@@ -12,11 +12,12 @@ from tests.private_host import add_nic, remove_nic
 from tests.unit.dataplane.loading import VIP, forbid_compiling, in_child, left, program_on, up
 from xdplb.dataplane import libbpf, pins, programs
 from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.explained import CaptureFilter
 from xdplb.dataplane.features import Feature, Features
-from xdplb.dataplane.loader import unload
+from xdplb.dataplane.loader import pass_program, unload
 from xdplb.dataplane.pinned_maps import Maps
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.errors import PlatformError
+from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import VipKey
 
 pytestmark = pytest.mark.root
@@ -148,6 +149,38 @@ def test_killed_while_it_grows_the_next_start_goes_on(
     plane.write_vips([VIP, VIP6])
     assert "program_next" not in names(pin_dir)
     assert up(pin_dir, features=IPV6).read_vips() == {VIP.id: VIP, VIP6.id: VIP6}
+
+
+def test_a_capture_does_not_replace_a_program_that_was_put_in_front(pin_dir: Path) -> None:
+    add_nic("eth1")
+    plane = up(pin_dir, "eth0", "eth1")
+    ours = program_on("eth0")
+    with pass_program() as front, libbpf.obj_get(pin_dir / "link_eth1") as link:
+        libbpf.link_update(link, front)
+        with pytest.raises(ConflictError, match="eth1 has the XDP program 'pass' in xdplb's link") as raised:
+            plane.start_capture(CaptureFilter())
+        assert str(pin_dir / "program") in raised.value.hint
+        assert (program_on("eth0"), program_on("eth1")) == (ours, libbpf.program_info(front).id)
+        assert plane.features == frozenset()
+        with libbpf.obj_get(pin_dir / "program") as program:
+            libbpf.link_update(link, program)
+    plane.start_capture(CaptureFilter())
+    assert plane.features == {Feature.CAPTURE}
+    plane.stop_capture()
+    assert program_on("eth0") == program_on("eth1") > 0
+
+
+def test_what_replaces_a_program_that_was_put_in_front_says_so(pin_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plane = up(pin_dir)
+    plane.require(VLAN)
+    assert not caplog.records
+    with pass_program() as front, libbpf.obj_get(pin_dir / "link_eth0") as link:
+        libbpf.link_update(link, front)
+        plane.require(IPV6)
+    with libbpf.obj_get(pin_dir / "program") as program:
+        assert program_on("eth0") == libbpf.program_info(program).id
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "interface=eth0 program='pass'" in caplog.text
 
 
 def test_down_takes_the_maps_of_all_features(bpffs: Path, pin_dir: Path) -> None:
