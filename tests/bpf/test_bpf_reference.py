@@ -27,7 +27,7 @@ RUNS = {"everything": 8, "nothing": 2, "families": 3, "choosing": 3, "guarding":
 """Worlds of PACKETS packets for each profile: together over 100,000."""
 
 NOT_REACHED = {"drop_no_headroom"}
-"""A test run has room in front of every frame: tests/bpf/fixtures.py takes it away."""
+"""A test run has room in front of every frame: the fixture `no-headroom` takes it away."""
 
 
 class Kernels(Protocol):
