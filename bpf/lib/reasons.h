@@ -17,7 +17,7 @@ enum reason {
 	DROP_FRAGMENT, /* a later fragment for an address with VIPs, whose first one was not seen before it */
 	DROP_NO_BACKEND,   /* the slot has no owner: no backend is usable */
 	DROP_BACKEND_DOWN, /* the backend chosen may not be sent to: its next hop is unknown or it failed */
-	DROP_TOO_BIG, /* does not fit on its way, and the answer that says so is held back by its rate limit */
+	DROP_TOO_BIG, /* does not fit on its way, and the sender is not told: for the rate limit, or it is no packet to answer */
 	DROP_NO_HEADROOM,  /* the driver left no room in front of the frame for the outer header */
 	DROP_DENIED,       /* the VIP's access list denies the source */
 	DROP_SOURCE_RATE,  /* the source is over the VIP's limit for one source */
