@@ -34,8 +34,8 @@ static __always_inline int check_is_multiple(__u64 sum)
 	return sum * CHECK_INVERSE <= CHECK_MOST;
 }
 
-/* Whether the checksum of the frame's IPv4 header is right. The sum of its 32-bit words leaves the same remainder by 65535 as that of
- * its 16-bit words, whose sum in ones' complement must be 0.
+/* Whether the checksum of the frame's IPv4 header is right. The sum of its 32-bit words leaves the same remainder by 65535
+ * as that of its 16-bit words, whose sum in ones' complement must be 0.
  */
 static __always_inline int check_header_sum(struct xdp_md *ctx, const struct packet *packet)
 {

@@ -38,8 +38,8 @@ static __always_inline int limits_allow(struct bucket *bucket, __u64 packet_cost
 	return 1;
 }
 
-/* A source's first packet always passes. Of IPv6 a source is a /64, the upper
- * half of an address: a host has as many addresses of one as it likes, and would fill as many buckets.
+/* A source's first packet always passes. Of IPv6 a source is a /64, the upper half of an address: a host has as many
+ * addresses of one as it likes, and would fill as many buckets.
  */
 static __always_inline int limits_allow_source(const struct packet *packet, const struct vip *vip,
                                                const struct vip_guard *guard, __u64 now)

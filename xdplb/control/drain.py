@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -43,7 +43,7 @@ class FlowCounts:
     at: datetime
     by_backend: NDArray[np.int64]
     epochs: Mapping[int, int]
-    heard: Mapping[int, datetime] = field(default_factory=dict)
+    heard: Mapping[int, datetime]
 
     def of(self, record: BackendRecord) -> int | None:
         """Return how many connections of this backend were open, None when the backend was not there yet."""
@@ -94,15 +94,18 @@ def drain_view(record: BackendRecord, drain: DrainRecord, counts: FlowCounts | N
     cannot be seen before it speaks. Where connections have no records, the backend must have been silent for as long,
     and how many there are is not known.
     """
-    if counts is not None and counts.at < drain.started:
-        counts = None
-    flows = None if counts is None else counts.of(record)
-    heard = None if counts is None else counts.heard.get(record.id)
-    quiet_from = drain.started if heard is None else max(drain.started, heard)
-    state = DrainState.DRAINING
-    if counts is not None and flows == 0 and counts.at >= quiet_from + timedelta(seconds=drain.quiet_seconds):
-        state = DrainState.DRAINED
-    elif now >= drain.deadline:
+    state, flows = DrainState.DRAINING, None
+    if counts is not None and counts.at >= drain.started:
+        state, flows = _seen(record, drain, counts)
+    if state is DrainState.DRAINING and now >= drain.deadline:
         state = DrainState.TIMED_OUT
-    known = flows if heard is None or state is DrainState.DRAINED else None
-    return DrainView(state, drain.started, drain.deadline, drain.quiet_seconds, known)
+    return DrainView(state, drain.started, drain.deadline, drain.quiet_seconds, flows)
+
+
+def _seen(record: BackendRecord, drain: DrainRecord, counts: FlowCounts) -> tuple[DrainState, int | None]:
+    """Return what a scan made since its start says of a drain."""
+    flows, heard = counts.of(record), counts.heard.get(record.id)
+    quiet_from = drain.started if heard is None else max(drain.started, heard)
+    if flows == 0 and counts.at >= quiet_from + timedelta(seconds=drain.quiet_seconds):
+        return DrainState.DRAINED, 0
+    return DrainState.DRAINING, flows if heard is None else None

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
 
 from xdplb.control.drain import FlowCounts, count_flows, drain_view, load_of, open_flows
-from xdplb.control.heard import LastHeard, drains_unrecorded
-from xdplb.control.records import BackendRecord, State
+from xdplb.control.heard import LastHeard
+from xdplb.control.records import BackendRecord
 from xdplb.control.settle import Scan
 from xdplb.control.threads import Worker
 from xdplb.control.views import DrainState, DrainView
 from xdplb.control.writer import Writer
-from xdplb.dataplane.plane import DataPlane
+from xdplb.dataplane.plane import Counters, DataPlane
 from xdplb.model.errors import XdplbError
 
 __all__ = ["FlowWatch"]
@@ -90,24 +90,17 @@ class FlowWatch:
 
     async def _scan(self) -> Scan:
         state, tables, at = self._writer.state, self._writer.applier.tables, self._now()
-        heard = await self._note_heard(state, at)
+        counters = await self._note_made()
+        heard = self._last_heard.note(state, counters.backends, at)
 
         def work() -> tuple[Scan, FlowCounts]:
             flows = self._plane.scan_flows()
             live = open_flows(flows, state)
             return Scan(tables, flows, live), count_flows(flows, live, state, at, heard)
 
-        await self._note_made()
         scan, self.counts = await self._timed(work)
         await self._note_present(int(np.count_nonzero(~scan.flows.probation)), at)
         return scan
-
-    async def _note_heard(self, state: State, at: datetime) -> Mapping[int, datetime]:
-        drains = drains_unrecorded(state)
-        if not drains:
-            return {}
-        counters = await self._writer.read_maps(self._plane.counters)
-        return self._last_heard.note(drains, counters.backends, at)
 
     async def _count_at_times(self) -> None:
         now = self._now()
@@ -115,10 +108,13 @@ class FlowWatch:
             await self._note_made()
             await self._note_present(await self._timed(self._plane.flow_count), now)
 
-    async def _note_made(self) -> None:
-        evictions = self._writer.applier.evictions
-        if evictions.has_begun:
-            await self._writer.read_maps(lambda: evictions.made(self._plane.counters().vips))
+    async def _note_made(self) -> Counters:
+        def work() -> Counters:
+            counters = self._plane.counters()
+            self._writer.applier.evictions.made(counters.vips)
+            return counters
+
+        return await self._writer.read_maps(work)
 
     async def _note_present(self, records: int, at: datetime) -> None:
         self.records, self._counted_at = records, at

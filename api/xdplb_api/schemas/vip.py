@@ -74,6 +74,8 @@ QUIC = "Where QUIC connection IDs name the backend; null: they are not looked at
 SERVER_ID_BYTES = "How many bytes a server ID in a connection ID has."
 CONFIG_ID = "What the upper 3 bits of a connection ID's first byte are where it has a server ID."
 LIMITS = "How much it takes a second, of one source and of all; 0: no limit."
+PACKETS = "Packets of all sources."
+SOURCE_PACKETS = "Packets of one source: an address, of IPv6 a /64."
 NEW_FLOWS = "New TCP connections (SYNs) of all sources. Not where the VIP takes only UDP: limit `packets` there."
 SOURCE_NEW_FLOWS = (
     "New TCP connections (SYNs) of one source: an address, of IPv6 a /64. Not where the VIP takes only UDP: limit"
@@ -100,18 +102,18 @@ class QuicPatch(RequestBody):
 class LimitsIn(RequestBody):
     """Rates per second; 0 is no limit. What one second brings may come at once."""
 
-    packets: Rate = Field(default=0, description="Packets of all sources.", examples=[1000000])
+    packets: Rate = Field(default=0, description=PACKETS, examples=[1000000])
     new_flows: Rate = Field(default=0, description=NEW_FLOWS)
-    source_packets: Rate = Field(default=0, description="Packets of one source: an address, of IPv6 a /64.")
+    source_packets: Rate = Field(default=0, description=SOURCE_PACKETS)
     source_new_flows: Rate = Field(default=0, description=SOURCE_NEW_FLOWS)
 
 
 class LimitsPatch(RequestBody):
     """The same as a merge patch."""
 
-    packets: Rate | None = Field(default=None, description="Packets of all sources.")
+    packets: Rate | None = Field(default=None, description=PACKETS)
     new_flows: Rate | None = Field(default=None, description=NEW_FLOWS)
-    source_packets: Rate | None = Field(default=None, description="Packets of one source: an address, of IPv6 a /64.")
+    source_packets: Rate | None = Field(default=None, description=SOURCE_PACKETS)
     source_new_flows: Rate | None = Field(default=None, description=SOURCE_NEW_FLOWS)
 
 
@@ -211,9 +213,9 @@ class QuicOut(ResponseBody):
 class LimitsOut(ResponseBody):
     """Rates per second; 0 is no limit."""
 
-    packets: int = Field(description="Packets of all sources.")
+    packets: int = Field(description=PACKETS)
     new_flows: int = Field(description=NEW_FLOWS)
-    source_packets: int = Field(description="Packets of one source: an address, of IPv6 a /64.")
+    source_packets: int = Field(description=SOURCE_PACKETS)
     source_new_flows: int = Field(description=SOURCE_NEW_FLOWS)
 
 
