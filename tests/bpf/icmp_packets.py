@@ -25,6 +25,7 @@ __all__ = [
     "ERRORS",
     "QUOTED",
     "SHORTEST_TOLD",
+    "about",
     "addresses",
     "echo_reply",
     "echo_request",
@@ -174,3 +175,8 @@ def quoted_of_client(version: int) -> bytes:
 def error(version: int, kind: Packet, quote: bytes, **ip: Any) -> bytes:
     """Return the frame of a router's ICMP error about the packet that `quote` begins with."""
     return packets.in_frame(internet_layer(version, **{"src": ROUTER[version], **ip}) / kind / Raw(quote))
+
+
+def about(version: int, quote: bytes, **ip: Any) -> bytes:
+    """Return the frame of an error of whatever kind that quotes these bytes."""
+    return error(version, next(iter(ERRORS[version].values())), quote, **ip)

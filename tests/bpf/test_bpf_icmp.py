@@ -13,6 +13,7 @@ from scapy.packet import Raw
 
 from tests.bpf import icmp_packets, packets
 from tests.bpf.balancer import Balancer, Record, backend, slot
+from tests.bpf.icmp_packets import about
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, SLOT_PINNED
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_PASS, XDP_TX
@@ -30,8 +31,7 @@ KINDS = [(version, name) for version in VERSIONS for name in icmp_packets.ERRORS
 
 def error(version: int, **quoted: Any) -> bytes:
     """Return an error about a packet of the tests' flow, but for the fields given."""
-    kind = next(iter(icmp_packets.ERRORS[version].values()))
-    return icmp_packets.error(version, kind, icmp_packets.quoted(version, **quoted))
+    return about(version, icmp_packets.quoted(version, **quoted))
 
 
 def stopped(balancer: Balancer) -> dict[str, int]:
@@ -205,11 +205,6 @@ class Row:
 
     shows: str
     frame: bytes
-
-
-def about(version: int, quote: bytes, **ip: Any) -> bytes:
-    """Return an error that quotes these bytes."""
-    return icmp_packets.error(version, next(iter(icmp_packets.ERRORS[version].values())), quote, **ip)
 
 
 def rows_of(version: int) -> list[Row]:

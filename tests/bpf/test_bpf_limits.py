@@ -163,19 +163,13 @@ def test_a_syn_over_the_limit_of_new_flows_takes_no_packet_from_open_connections
 def test_icmp_errors_are_charged_to_the_vip_and_not_to_the_client_they_tell_of(
     balancer: Balancer, version: int
 ) -> None:
-    frame = error(version)
+    frame = icmp_packets.about(version, icmp_packets.quoted(version))
     set_up(balancer, RateLimits(packets=LIMIT))
     assert [balancer.send(frame).verdict for _ in range(3)] == [XDP_TX, XDP_TX, XDP_DROP]
     assert balancer.plane.counters().reasons["drop_vip_rate"] == 1
     set_up(balancer, RateLimits(source_packets=1, source_new_flows=1))
     assert [balancer.send(frame).verdict for _ in range(5)] == [XDP_TX] * 5
     assert [send(balancer, version) for _ in range(2)] == ["sent", "drop_source_rate"]
-
-
-def error(version: int) -> bytes:
-    """Return an ICMP error about a segment that the VIP has sent."""
-    message = next(iter(icmp_packets.ERRORS[version].values()))
-    return icmp_packets.error(version, message, icmp_packets.quoted(version))
 
 
 def test_time_empties_a_bucket(balancer: Balancer) -> None:

@@ -135,6 +135,11 @@ class Balancer:
         options = ["--weight", str(weight), "--forward", FORWARDS[host]]
         self.cli("backend", "add", key, str(ADDRESSES[host]), *options)
 
+    def drain(self, host: str, *options: str, key: str = KEY) -> subprocess.Popen[Any]:
+        """Start a `drain --wait`."""
+        command = [XDPLB, "--socket", str(self.socket), "backend", "drain", key, str(ADDRESSES[host]), "--wait"]
+        return self.lab.popen("balancer", [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
     def status(self, host: str, *, key: str = KEY) -> dict[str, Any]:
         """Return a backend's status."""
         status: dict[str, Any] = self.ask("backend", "show", key, str(ADDRESSES[host]))["status"]

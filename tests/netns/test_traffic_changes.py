@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from xdplb.net.lab import ADDRESSES
 
-from .balancer import CHECK, KEY, XDPLB, Balancer, Download, Stream, until
+from .balancer import CHECK, KEY, Balancer, Download, Stream, until
 
 HOSTS = ("dr1", "dr2", "ipip1", "ipip2")
-
-
-def drain(balancer: Balancer, host: str, *options: str) -> subprocess.Popen[str]:
-    """Start a `drain --wait`."""
-    command = [XDPLB, "--socket", str(balancer.socket), "backend", "drain", KEY, str(ADDRESSES[host]), "--wait"]
-    process: subprocess.Popen[str] = balancer.lab.popen(
-        "balancer", [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    return process
 
 
 def test_a_drain_waits_for_a_download_and_sends_new_connections_elsewhere(ready: Balancer) -> None:
     ready.add(*HOSTS)
     download = Download(ready, size=4_000_000, seconds=6)
-    waiting = drain(ready, download.backend, "--quiet", "1s", "--timeout", "60s")
+    waiting = ready.drain(download.backend, "--quiet", "1s", "--timeout", "60s")
     until(lambda: ready.status(download.backend)["share"] == 0)
     assert ready.get(200).keys() == set(HOSTS) - {download.backend}
     until(lambda: ready.status(download.backend)["flows"] == 1)
@@ -38,7 +27,7 @@ def test_a_drain_waits_for_a_download_and_sends_new_connections_elsewhere(ready:
 def test_a_drain_that_times_out_cuts_nothing(ready: Balancer) -> None:
     ready.add(*HOSTS)
     download = Download(ready, size=4_000_000, seconds=6)
-    assert drain(ready, download.backend, "--quiet", "1s", "--timeout", "2s").wait(30) == 5
+    assert ready.drain(download.backend, "--quiet", "1s", "--timeout", "2s").wait(30) == 5
     assert download.running
     download.finish()
 

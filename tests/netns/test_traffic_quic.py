@@ -8,7 +8,7 @@ from collections import Counter
 
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import FORWARDS, PORT, UDP_KEY, XDPLB, Balancer, until
+from .balancer import FORWARDS, PORT, UDP_KEY, Balancer, until
 
 HOSTS = ("dr1", "ipip1", "side")
 IDS = {"dr1": "0001", "ipip1": "0002", "side": "0003"}
@@ -62,9 +62,7 @@ def test_a_drain_waits_until_no_packet_comes_any_more(ready: Balancer) -> None:
     talking = ready.lab.popen("client", argv(IDS["dr1"], 40, 0.2), stdout=subprocess.PIPE, text=True)
     assert talking.stdout is not None
     assert talking.stdout.readline() == "dr1\n"
-    command = [XDPLB, "--socket", str(ready.socket), "backend", "drain", UDP_KEY, str(ADDRESSES["dr1"])]
-    command += ["--wait", "--quiet", "3s", "--timeout", "60s"]
-    waiting = ready.lab.popen("balancer", command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waiting = ready.drain("dr1", "--quiet", "3s", "--timeout", "60s", key=UDP_KEY)
     until(lambda: ready.status("dr1", key=UDP_KEY)["share"] == 0)
     assert "dr1" not in answers(ready, NOBODYS, 60)
     rest = talking.stdout.read().split()
