@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
-from xdplb.control.checks import CheckRecord, CheckTarget, OnFlip
-from xdplb.control.probe import Outcome
+from xdplb.control.health.checks import CheckRecord, CheckTarget, OnFlip
+from xdplb.control.health.probe import Outcome
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.next_hop import NextHop, Resolution

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from xdplb.control.views import DryRun
+from xdplb.control.answers.views import DryRun
 
 from .problems import MEDIA_TYPE
 from .schemas.base import DryRunOut

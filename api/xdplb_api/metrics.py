@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from xdplb.control.metrics import BackendMetrics, MetricsView, VipMetrics
-from xdplb.control.views import BackendStatsView, VipStatsView
+from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetrics
+from xdplb.control.answers.views import BackendStatsView, VipStatsView
 
 from .exposition import Family, Labels
 

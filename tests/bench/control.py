@@ -15,11 +15,11 @@ import numpy as np
 
 from tests.bench.tables import print_table
 from xdplb.balance import table
-from xdplb.control.drain import FlowCounts, count_flows, open_flows
-from xdplb.control.eligibility import Observed
-from xdplb.control.plan import plan
-from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
-from xdplb.control.steps import Held
+from xdplb.control.flows.drain import FlowCounts, count_flows, open_flows
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.plan import plan
+from xdplb.control.plan.steps import Held
+from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.libbpf import call

@@ -22,7 +22,7 @@ from tests.fuzz.clock import now
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
-from xdplb.control.explain.compare import differences
+from xdplb.control.explain.differences import differences
 from xdplb.dataplane.explained import CapturedPacket, CaptureFilter
 from xdplb.dataplane.features import Feature
 from xdplb.reference.process import Reference

@@ -16,7 +16,7 @@ from tests.fuzz.clock import now
 from tests.fuzz.kernel import BUCKETS, COUNTERS, STATE_MAPS, Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
-from xdplb.control.explain.compare import differences
+from xdplb.control.explain.differences import differences
 from xdplb.reference.process import Reference
 from xdplb.reference.state import State
 

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.fakes import FakeHealth, FakeNextHops
 from xdplb.control.manager import Manager
-from xdplb.control.store import Store
+from xdplb.control.state.sqlite import Store
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.key import Protocol, VipKey

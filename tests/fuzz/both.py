@@ -9,7 +9,7 @@ from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
 from tests.fuzz.report import tell_entries, tell_outcome
-from xdplb.control.explain.compare import differences
+from xdplb.control.explain.differences import differences
 from xdplb.reference.config import Config
 from xdplb.reference.process import Outcome, Reference
 from xdplb.reference.state import State

@@ -18,11 +18,11 @@ from tests.property.packets import Flow, PacketPath
 from xdplb.balance.rotation import rotation
 from xdplb.balance.slots import SlotCounts, unpack
 from xdplb.balance.table import WeightedBackend, build
-from xdplb.control.applier import Applier
-from xdplb.control.drain import open_flows
-from xdplb.control.eligibility import Observed, Use, judge
-from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
-from xdplb.control.settle import Scan
+from xdplb.control.flows.drain import open_flows
+from xdplb.control.flows.settle import Scan
+from xdplb.control.plan.eligibility import Observed, Use, judge
+from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.writing.applier import Applier
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend, Health

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests.fakes import next_hop
 from xdplb.balance.slots import NOBODY, PINNED, STEADY, named, unpack
-from xdplb.control.eligibility import Observed
-from xdplb.control.plan import plan
-from xdplb.control.records import NO_ACCESS_LIST, BackendRecord, KnownHealth, State, VipRecord
-from xdplb.control.steps import Held
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.plan import plan
+from xdplb.control.plan.steps import Held
+from xdplb.control.state.snapshot import NO_ACCESS_LIST, BackendRecord, KnownHealth, State, VipRecord
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import xdplb
-from xdplb.control.checks import Checker, HealthSource
-from xdplb.control.eligibility import Observed
-from xdplb.control.features import features_needed
+from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
-from xdplb.control.store import Store
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.needs import features_needed
+from xdplb.control.state.sqlite import Store
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.plane import Attachment, Capacity, DataPlane
 from xdplb.model.address import IPNetwork

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from xdplb.control import render
-from xdplb.control.change import Change, Edit
+from xdplb.control.answers import render
+from xdplb.control.answers.reader import Reader
+from xdplb.control.answers.views import AccessView, BackendView, DryRun, VipView
 from xdplb.control.edits.context import Context
 from xdplb.control.edits.find import find_backend, find_vip
-from xdplb.control.reader import Reader
-from xdplb.control.views import AccessView, BackendView, DryRun, VipView
+from xdplb.control.writing.change import Change, Edit
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 

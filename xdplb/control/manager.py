@@ -7,22 +7,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from xdplb.control.applier import Applier
+from xdplb.control.answers.views import AccessView, BackendView, DryRun, VipView
 from xdplb.control.capture.capturer import Capturer
-from xdplb.control.change import Change
 from xdplb.control.changer import Changer
-from xdplb.control.checks import HealthSource
 from xdplb.control.edits import access as access_edits
 from xdplb.control.edits import backends as backend_edits
 from xdplb.control.edits import vips as vip_edits
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
-from xdplb.control.flows import FlowWatch
-from xdplb.control.records import State
-from xdplb.control.store import Store
-from xdplb.control.views import AccessView, BackendView, DryRun, VipView
-from xdplb.control.writer import Writer
+from xdplb.control.health.checks import HealthSource
+from xdplb.control.state.snapshot import State
+from xdplb.control.state.sqlite import Store
+from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.change import Change
+from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPNetwork

@@ -6,7 +6,7 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.views import AccessView, DryRun
+from xdplb.control.answers.views import AccessView, DryRun
 from xdplb_api.answers import DELETED, deleted, problems, tag
 from xdplb_api.deps import Change, ManagerOf, VipRef
 from xdplb_api.paths import ACCESS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.views import BackendView, DryRun
+from xdplb.control.answers.views import BackendView, DryRun
 from xdplb.model.address import parse_address
 from xdplb.model.backend import Backend
 from xdplb.model.errors import InvalidError

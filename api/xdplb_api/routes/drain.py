@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.views import DryRun
+from xdplb.control.answers.views import DryRun
 from xdplb_api.answers import problems, tag, would_change
 from xdplb_api.deps import AddressRef, Change, ManagerOf, VipRef
 from xdplb_api.paths import DRAIN

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from xdplb.control.answers.views import DryRun
 from xdplb.control.manager import Manager
-from xdplb.control.views import DryRun
 from xdplb.model.errors import NotFoundError
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import Change, ManagerOf, VipRef

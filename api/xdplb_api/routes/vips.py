@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from xdplb.control.answers.views import DryRun, VipView
 from xdplb.control.manager import Manager
-from xdplb.control.views import DryRun, VipView
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError
 from xdplb.model.key import ALL_PORTS
 from xdplb.model.vip import Vip, VipKey

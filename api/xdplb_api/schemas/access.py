@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from xdplb.control.views import AccessView
+from xdplb.control.answers.views import AccessView
 
 from .base import RequestBody, ResponseBody
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from xdplb.control.views import DryRun
+from xdplb.control.answers.views import DryRun
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import Forward, Protocol, VipKey

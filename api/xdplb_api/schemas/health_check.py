@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from xdplb.control.views import CheckView
+from xdplb.control.answers.views import CheckView
 from xdplb.model.address import address_order
 from xdplb.model.backend import Health
 from xdplb.model.health import PATH_PATTERN, CheckType, HealthCheck

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from xdplb.control.views import StatsView, VipStatsView
+from xdplb.control.answers.views import StatsView, VipStatsView
 
 from .base import ResponseBody
 

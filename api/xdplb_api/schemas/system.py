@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from xdplb.control.views import DataplaneView, FlowTableView, StatusView, UseView
+from xdplb.control.answers.views import DataplaneView, FlowTableView, StatusView, UseView
 from xdplb.dataplane.plane import Attachment
 
 from .base import ResponseBody

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from xdplb.control.views import OperatingStatus, VipView
+from xdplb.control.answers.views import OperatingStatus, VipView
 from xdplb.model.vip import (
     CONFIG_ID_RANGE,
     IDLE_TIMEOUT_RANGE,

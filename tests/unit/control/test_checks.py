@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import run_in_simulated_time, until
-from xdplb.control.checks import Checker, CheckRecord, CheckTarget, judge
-from xdplb.control.probe import Outcome
+from xdplb.control.health.checks import Checker, CheckRecord, CheckTarget, judge
+from xdplb.control.health.probe import Outcome
 from xdplb.model.backend import Health
 from xdplb.model.health import CheckType, HealthCheck
 

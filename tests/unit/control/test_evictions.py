@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdplb.control.evictions import Evictions
+from xdplb.control.flows.evictions import Evictions
 from xdplb.dataplane.plane import VipCounters
 
 

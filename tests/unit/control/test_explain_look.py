@@ -9,8 +9,8 @@ import pytest
 
 from tests.fixtures.config import CONFIG, EPOCH
 from tests.fuzz.profiles import INGRESS
-from xdplb.control.explain.look import Asker, Look
-from xdplb.control.explain.model import concerning
+from xdplb.control.explain.comparison import Asker, Look
+from xdplb.control.explain.maps_as_model import concerning
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.dataplane.explained import Chosen, KernelDecision
 from xdplb.dataplane.fake import FakePlane

@@ -8,9 +8,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.fakes import next_hop
-from xdplb.control.eligibility import Observed
-from xdplb.control.features import features_needed
-from xdplb.control.records import BackendRecord, State, VipRecord
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.needs import features_needed
+from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
 from xdplb.dataplane.features import Feature
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend

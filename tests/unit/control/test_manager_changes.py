@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.control.world import WEB, World, backend, run_in, viewed, with_backends
+from xdplb.control.answers.views import DryRun
 from xdplb.control.manager import Manager
-from xdplb.control.views import DryRun
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.errors import (
     CapacityError,

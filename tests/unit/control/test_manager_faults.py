@@ -13,9 +13,9 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.world import WEB, World, backend, with_backends
 from xdplb.balance.slots import unpack
-from xdplb.control import writer
-from xdplb.control.records import KnownHealth
-from xdplb.control.store import Store
+from xdplb.control.state.snapshot import KnownHealth
+from xdplb.control.state.sqlite import Store
+from xdplb.control.writing import writer
 from xdplb.model.backend import Health
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.health import HealthCheck

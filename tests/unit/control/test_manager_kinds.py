@@ -13,9 +13,9 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.world import WEB, World, backend, run, with_backends
 from xdplb.balance.slots import counts, unpack
-from xdplb.control import writer
+from xdplb.control.answers.views import AccessView
 from xdplb.control.manager import Manager
-from xdplb.control.views import AccessView
+from xdplb.control.writing import writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN
 from xdplb.dataplane.plane import VipCounters
 from xdplb.model.access import AccessList

@@ -13,8 +13,8 @@ import pytest
 from tests.fakes import next_hop, until
 from tests.unit.control.world import WEB, World, backend, run, slots_of, with_backends
 from xdplb.balance.slots import unpack
+from xdplb.control.answers.views import OperatingStatus
 from xdplb.control.manager import Manager
-from xdplb.control.views import OperatingStatus
 from xdplb.dataplane.fake import FakePlane
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck

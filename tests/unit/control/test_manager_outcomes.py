@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.unit.control.world import WEB, World, backend, run_in, with_backends
+from xdplb.control.answers.views import OperatingStatus
 from xdplb.control.manager import Manager
-from xdplb.control.views import OperatingStatus
 from xdplb.dataplane.plane import BackendCounters, Capacity, VipCounters
 from xdplb.model.backend import AdminState
 from xdplb.model.vip import Forward, Protocol, Scheduler, Tracking

@@ -13,8 +13,8 @@ import pytest
 from tests.fakes import next_hop, until
 from tests.unit.control.world import World, run, with_backends
 from xdplb.balance.slots import unpack
+from xdplb.control.answers.views import DryRun
 from xdplb.control.manager import Manager
-from xdplb.control.views import DryRun
 from xdplb.dataplane.features import Feature, Features
 from xdplb.model.backend import Backend, Health
 from xdplb.model.errors import ConflictError, PlatformError

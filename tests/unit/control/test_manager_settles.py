@@ -15,8 +15,8 @@ from tests.fakes import until
 from tests.unit.control.world import WEB, World, backend, run, slots_of, viewed, with_backends
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Owners, unpack
+from xdplb.control.answers.views import DrainState
 from xdplb.control.manager import Manager
-from xdplb.control.views import DrainState
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import BackendCounters
 from xdplb.model.errors import ConflictError

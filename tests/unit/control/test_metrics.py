@@ -9,9 +9,9 @@ import pytest
 
 from tests.fakes import until
 from tests.unit.control.world import World, backend, run, with_backends
+from xdplb.control.answers.metrics import BackendState, MetricsView
+from xdplb.control.answers.views import BackendStatsView
 from xdplb.control.manager import Manager
-from xdplb.control.metrics import BackendState, MetricsView
-from xdplb.control.views import BackendStatsView
 from xdplb.dataplane.plane import BackendCounters, VipCounters
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Vip, VipKey

@@ -13,10 +13,9 @@ import pytest
 from tests.fakes import next_hop
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.slots import counts, pack, unpack
-from xdplb.control.eligibility import Observed, Use, judge
-from xdplb.control.plan import Plan, plan
-from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
-from xdplb.control.steps import (
+from xdplb.control.plan.eligibility import Observed, Use, judge
+from xdplb.control.plan.plan import Plan, plan
+from xdplb.control.plan.steps import (
     ClearBackends,
     DeleteTable,
     Held,
@@ -25,6 +24,7 @@ from xdplb.control.steps import (
     WriteTable,
     WriteVips,
 )
+from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution

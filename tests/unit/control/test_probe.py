@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from xdplb.control.probe import probe
+from xdplb.control.health.probe import probe
 from xdplb.model.health import CheckType, HealthCheck
 
 HTTP = HealthCheck(type=CheckType.HTTP, path="/ready", timeout_seconds=0.5)

@@ -19,9 +19,9 @@ import pytest
 from xdplb.control.edits import backends as backend_edits
 from xdplb.control.edits import vips as vip_edits
 from xdplb.control.edits.context import Context
-from xdplb.control.records import NO_ACCESS_LIST, BackendRecord, KnownHealth, State, VipRecord
-from xdplb.control.schema import SCHEMA_VERSION
-from xdplb.control.store import Store
+from xdplb.control.state.schema import SCHEMA_VERSION
+from xdplb.control.state.snapshot import NO_ACCESS_LIST, BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.state.sqlite import Store
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
@@ -199,7 +199,7 @@ from pathlib import Path
 from datetime import UTC, datetime
 from xdplb.control.edits import backends, vips
 from xdplb.control.edits.context import Context
-from xdplb.control.store import Store
+from xdplb.control.state.sqlite import Store
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
 from xdplb.model.vip import Vip, VipKey

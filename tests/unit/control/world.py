@@ -13,9 +13,9 @@ import numpy as np
 from tests.fakes import FakeClock, FakeHealth, FakeNextHops
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Slots, unpack
+from xdplb.control.answers.views import BackendView, DryRun, VipView
 from xdplb.control.manager import Manager
-from xdplb.control.store import Store
-from xdplb.control.views import BackendView, DryRun, VipView
+from xdplb.control.state.sqlite import Store
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend

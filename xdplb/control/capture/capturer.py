@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from xdplb.control.capture.recorder import Recorder
 from xdplb.control.capture.wanted import CaptureRequest, Wanted, wanted
 from xdplb.control.capture.words import Names, names_of
-from xdplb.control.records import State
-from xdplb.control.threads import Unbroken, Worker
-from xdplb.control.writer import Writer
+from xdplb.control.state.snapshot import State
+from xdplb.control.writing.threads import Unbroken, Worker
+from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.explained import Capture
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.errors import ConflictError, XdplbError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from xdplb.control.records import State
+from xdplb.control.state.snapshot import State
 from xdplb.dataplane.explained import CapturedPacket, Chosen, KernelDecision
 from xdplb.dataplane.layout import NO_BACKEND, SLOT_PINNED
 from xdplb.dataplane.plane import Attachment

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from xdplb.control.edits.find import check_match, find_vip
 from xdplb.control.edits.vips import with_record
-from xdplb.control.records import NO_ACCESS_LIST, State, VipRecord
+from xdplb.control.state.snapshot import NO_ACCESS_LIST, State, VipRecord
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPNetwork
 

@@ -14,7 +14,7 @@ from xdplb.control.edits.overlap import check_no_vips
 from xdplb.control.edits.patch import patched_backend
 from xdplb.control.edits.rules import check_backends
 from xdplb.control.edits.vips import differences, with_record
-from xdplb.control.records import BackendRecord, DrainRecord, State, VipRecord
+from xdplb.control.state.snapshot import BackendRecord, DrainRecord, State, VipRecord
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import ConflictError, InvalidError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from xdplb.control.records import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
 
 __all__ = ["describe_edit"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from xdplb.control.records import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
 from xdplb.model.address import parse_address
 from xdplb.model.errors import InvalidError, NotFoundError, PreconditionError
 from xdplb.model.vip import VipKey

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from itertools import islice
 
-from xdplb.control.records import State
+from xdplb.control.state.snapshot import State
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.errors import CapacityError
 

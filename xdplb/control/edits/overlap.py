@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from xdplb.control.records import State
+from xdplb.control.state.snapshot import State
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError, InvalidError
 from xdplb.model.vip import VipKey

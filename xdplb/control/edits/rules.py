@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xdplb.balance.rotation import MAX_CANDIDATES
-from xdplb.control.records import VipRecord
+from xdplb.control.state.snapshot import VipRecord
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.errors import CapacityError, InvalidError

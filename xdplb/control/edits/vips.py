@@ -11,7 +11,7 @@ from xdplb.control.edits.ids import vip_id
 from xdplb.control.edits.overlap import check_new_vip
 from xdplb.control.edits.patch import patched_vip
 from xdplb.control.edits.rules import check_settings
-from xdplb.control.records import State, VipRecord
+from xdplb.control.state.snapshot import State, VipRecord
 from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip

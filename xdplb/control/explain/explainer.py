@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from xdplb.control.eligibility import Verdict
+from xdplb.control.explain.comparison import Asker, Look
+from xdplb.control.explain.egress import sent_view
 from xdplb.control.explain.foresight import if_down
-from xdplb.control.explain.leaving import sent_view
-from xdplb.control.explain.look import Asker, Look
-from xdplb.control.explain.model import config_of, matching
+from xdplb.control.explain.maps_as_model import config_of, matching
 from xdplb.control.explain.question import PacketKind, Question, question
 from xdplb.control.explain.sentences import Story, reasons
 from xdplb.control.explain.views import ExplainView, RecordView, SentView, SlotView
-from xdplb.control.observe import observe
-from xdplb.control.records import VipRecord
-from xdplb.control.steps import Held
-from xdplb.control.threads import Worker
-from xdplb.control.writer import Writer
+from xdplb.control.plan.eligibility import Verdict
+from xdplb.control.plan.observe import observe
+from xdplb.control.plan.steps import Held
+from xdplb.control.state.snapshot import VipRecord
+from xdplb.control.writing.threads import Worker
+from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import Attachment, DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, parse_address

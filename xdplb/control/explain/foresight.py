@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from xdplb.control.eligibility import Observed, Verdict
-from xdplb.control.plan import plan
-from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
-from xdplb.control.steps import Held
+from xdplb.control.plan.eligibility import Observed, Verdict
+from xdplb.control.plan.plan import plan
+from xdplb.control.plan.steps import Held
+from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.model.backend import Health
 
 __all__ = ["Foreseen", "if_down"]

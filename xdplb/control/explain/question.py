@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from xdplb.control.edits.find import find_vip
-from xdplb.control.records import State
+from xdplb.control.state.snapshot import State
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.address import IPAddress, parse_address, parse_port
 from xdplb.model.errors import InvalidError, NotFoundError

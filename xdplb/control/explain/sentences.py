@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from xdplb.balance.hashing import TABLE_SIZE
-from xdplb.control.eligibility import Verdict
-from xdplb.control.explain.look import Look
+from xdplb.control.explain.comparison import Look
 from xdplb.control.explain.question import PacketKind, Question
-from xdplb.control.records import VipRecord
+from xdplb.control.plan.eligibility import Verdict
+from xdplb.control.state.snapshot import VipRecord
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Scheduler
 from xdplb.reference.config import Config, SlotState

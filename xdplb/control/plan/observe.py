@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from xdplb.control.eligibility import Observed
-from xdplb.control.records import BackendRecord, KnownHealth, State
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.net.next_hops import NextHopSource

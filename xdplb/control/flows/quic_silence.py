@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from xdplb.control.records import State
+from xdplb.control.state.snapshot import State
 from xdplb.dataplane.plane import BackendCounters
 
 __all__ = ["LastHeard"]

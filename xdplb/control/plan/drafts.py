@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
-from xdplb.control.eligibility import Observed, Use, Verdict
-from xdplb.control.entries import backend_entry
-from xdplb.control.records import BackendRecord, VipRecord
+from xdplb.control.plan.backend_entries import backend_entry
+from xdplb.control.plan.eligibility import Observed, Use, Verdict
+from xdplb.control.state.snapshot import BackendRecord, VipRecord
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPNetwork
 from xdplb.model.next_hop import Resolution

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from xdplb.control.describe_steps import describe_steps
-from xdplb.control.drafts import VipDraft, draft
-from xdplb.control.eligibility import Observed, Verdict, judge
-from xdplb.control.records import BackendRecord, State, VipRecord
-from xdplb.control.steps import (
+from xdplb.control.plan.describe_steps import describe_steps
+from xdplb.control.plan.drafts import VipDraft, draft
+from xdplb.control.plan.eligibility import Observed, Verdict, judge
+from xdplb.control.plan.steps import (
     ClearBackends,
     DeleteTable,
     Held,
@@ -26,7 +25,8 @@ from xdplb.control.steps import (
     WriteTable,
     WriteVips,
 )
-from xdplb.control.tables import table_step
+from xdplb.control.plan.tables import table_step
+from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
 from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
 
 __all__ = ["Plan", "plan"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from xdplb.control.records import KnownHealth, State
+from xdplb.control.state.snapshot import KnownHealth, State
 
 __all__ = ["Change", "Edit"]
 

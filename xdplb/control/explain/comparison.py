@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from xdplb.control.explain.compare import differences
-from xdplb.control.explain.model import matching, now, on_one_cpu, state_of
+from xdplb.control.explain.differences import differences
+from xdplb.control.explain.maps_as_model import matching, now, on_one_cpu, state_of
 from xdplb.control.explain.question import Question, frame_of
 from xdplb.control.explain.views import Difference
 from xdplb.dataplane.explained import KernelDecision

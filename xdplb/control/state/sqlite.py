@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
-from xdplb.control.codec import (
+from xdplb.control.state.codec import (
     decode_access,
     decode_backend,
     decode_check,
@@ -23,8 +23,8 @@ from xdplb.control.codec import (
     encode_check,
     encode_vip,
 )
-from xdplb.control.records import NO_ACCESS_LIST, BackendRecord, DrainRecord, KnownHealth, State, VipRecord
-from xdplb.control.schema import prepare
+from xdplb.control.state.schema import prepare
+from xdplb.control.state.snapshot import NO_ACCESS_LIST, BackendRecord, DrainRecord, KnownHealth, State, VipRecord
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.errors import ConflictError, PlatformError

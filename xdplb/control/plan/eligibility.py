@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xdplb.control.records import BackendRecord, KnownHealth, VipRecord
+from xdplb.control.state.snapshot import BackendRecord, KnownHealth, VipRecord
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.next_hop import NextHop, Resolution

@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from xdplb.control.drain import FlowCounts, count_flows, drain_view, load_of, open_flows
-from xdplb.control.heard import LastHeard
-from xdplb.control.records import BackendRecord
-from xdplb.control.settle import Scan
-from xdplb.control.threads import Worker
-from xdplb.control.views import DrainState, DrainView
-from xdplb.control.writer import Writer
+from xdplb.control.answers.views import DrainState, DrainView
+from xdplb.control.flows.drain import FlowCounts, count_flows, drain_view, load_of, open_flows
+from xdplb.control.flows.quic_silence import LastHeard
+from xdplb.control.flows.settle import Scan
+from xdplb.control.state.snapshot import BackendRecord
+from xdplb.control.writing.threads import Worker
+from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import Counters, DataPlane
 from xdplb.model.errors import XdplbError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdplb.control.eligibility import Observed, Use, Verdict, can_be_tagged
-from xdplb.control.records import BackendRecord, VipRecord
+from xdplb.control.plan.eligibility import Observed, Use, Verdict, can_be_tagged
+from xdplb.control.state.snapshot import BackendRecord, VipRecord
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdplb.control.records import BackendRecord, VipRecord
-from xdplb.control.steps import Held
+from xdplb.control.plan.steps import Held
+from xdplb.control.state.snapshot import BackendRecord, VipRecord
 from xdplb.dataplane.plane import BackendCounters, Counters, VipCounters
 
 __all__ = ["Counted"]

@@ -15,18 +15,18 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import TypeVar
 
-from xdplb.control.applier import Applier
-from xdplb.control.change import Change, Edit
-from xdplb.control.checks import CheckTarget, HealthSource
-from xdplb.control.dirty import Dirty, Index
+from xdplb.control.answers.views import DryRun
 from xdplb.control.edits.describe import describe_edit
-from xdplb.control.eligibility import Observed
-from xdplb.control.knowledge import added, check_targets, health_after, health_at_start, reissued
-from xdplb.control.observe import addresses_of, observe
-from xdplb.control.records import KnownHealth, State
-from xdplb.control.store import Store
-from xdplb.control.threads import Unbroken, Worker
-from xdplb.control.views import DryRun
+from xdplb.control.health.checks import CheckTarget, HealthSource
+from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.observe import addresses_of, observe
+from xdplb.control.state.snapshot import KnownHealth, State
+from xdplb.control.state.sqlite import Store
+from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.change import Change, Edit
+from xdplb.control.writing.dirty import Dirty, Index
+from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.dataplane.features import Features
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health

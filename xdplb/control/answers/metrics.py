@@ -8,13 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb import __version__
-from xdplb.control import render
-from xdplb.control.checks import CheckRecord
-from xdplb.control.counted import Counted
-from xdplb.control.drain import FlowCounts, drain_view
-from xdplb.control.eligibility import Use, Verdict
-from xdplb.control.records import BackendRecord, State, VipRecord
-from xdplb.control.views import FlowTableView, StatsView, VipView
+from xdplb.control.answers import render
+from xdplb.control.answers.views import FlowTableView, StatsView, VipView
+from xdplb.control.flows.counters import Counted
+from xdplb.control.flows.drain import FlowCounts, drain_view
+from xdplb.control.health.checks import CheckRecord
+from xdplb.control.plan.eligibility import Use, Verdict
+from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.backend import AdminState, Health
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xdplb.control.eligibility import Observed
-from xdplb.control.records import State, VipRecord
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.state.snapshot import State, VipRecord
 from xdplb.dataplane.features import Feature, Features
 from xdplb.model.backend import Backend
 from xdplb.model.vip import NO_LIMITS, Forward, VlanTags

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
-from xdplb.control.checks import CheckTarget
-from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.health.checks import CheckTarget
+from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.control.records import BackendRecord, DrainRecord, State
-from xdplb.control.views import DrainState, DrainView
+from xdplb.control.answers.views import DrainState, DrainView
+from xdplb.control.state.snapshot import BackendRecord, DrainRecord, State
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import FlowRecords
 

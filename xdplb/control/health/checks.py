@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from xdplb.control.probe import Outcome, probe
+from xdplb.control.health.probe import Outcome, probe
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck

@@ -8,16 +8,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from xdplb import __version__
-from xdplb.control import render
-from xdplb.control.change import Change
-from xdplb.control.checks import HealthSource
-from xdplb.control.counted import Counted
-from xdplb.control.edits.find import find_backend, find_vip
-from xdplb.control.flow_memory import flow_table_bytes
-from xdplb.control.flows import FlowWatch
-from xdplb.control.metrics import MetricsView, Moment, metrics_view
-from xdplb.control.records import BackendRecord, State, VipRecord
-from xdplb.control.views import (
+from xdplb.control.answers import render
+from xdplb.control.answers.flow_memory import flow_table_bytes
+from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
+from xdplb.control.answers.views import (
     AccessView,
     BackendView,
     CheckView,
@@ -29,7 +23,13 @@ from xdplb.control.views import (
     VipStatsView,
     VipView,
 )
-from xdplb.control.writer import Writer
+from xdplb.control.edits.find import find_backend, find_vip
+from xdplb.control.flows.counters import Counted
+from xdplb.control.health.checks import HealthSource
+from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
+from xdplb.control.writing.change import Change
+from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane

@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xdplb.balance.slots import SlotCounts
-from xdplb.control.applier import TableFacts
-from xdplb.control.checks import CheckRecord
-from xdplb.control.counted import Counted
-from xdplb.control.eligibility import DRAINING, Use, Verdict
-from xdplb.control.records import BackendRecord, KnownHealth, State, VipRecord
-from xdplb.control.views import (
+from xdplb.control.answers.views import (
     BackendStatsView,
     BackendView,
     CheckView,
@@ -24,6 +19,11 @@ from xdplb.control.views import (
     VipStatsView,
     VipView,
 )
+from xdplb.control.flows.counters import Counted
+from xdplb.control.health.checks import CheckRecord
+from xdplb.control.plan.eligibility import DRAINING, Use, Verdict
+from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.writing.applier import TableFacts
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.next_hop import NextHop

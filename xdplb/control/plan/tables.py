@@ -9,8 +9,8 @@ from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.rotation import rotation
 from xdplb.balance.slots import Owners
 from xdplb.balance.table import build
-from xdplb.control.drafts import TableSource, VipDraft
-from xdplb.control.steps import Held, WriteTable
+from xdplb.control.plan.drafts import TableSource, VipDraft
+from xdplb.control.plan.steps import Held, WriteTable
 from xdplb.dataplane.plane import Slots, VipEntry
 from xdplb.model.vip import Protocol, Scheduler, Vip
 

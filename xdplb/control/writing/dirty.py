@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xdplb.control.records import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
 from xdplb.model.address import IPAddress
 
 __all__ = ["Dirty", "Index"]

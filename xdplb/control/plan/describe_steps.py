@@ -8,8 +8,8 @@ import numpy as np
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.slots import counts, unpack
-from xdplb.control.eligibility import Use, Verdict
-from xdplb.control.steps import Step, WriteBackends, WriteTable
+from xdplb.control.plan.eligibility import Use, Verdict
+from xdplb.control.plan.steps import Step, WriteBackends, WriteTable
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import BackendEntry
 

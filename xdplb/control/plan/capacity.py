@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdplb.control.records import State
+from xdplb.control.state.snapshot import State
 from xdplb.dataplane import access_index, layout, vip_prefixes
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.errors import CapacityError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.control.drafts import VipDraft
+from xdplb.control.plan.drafts import VipDraft
 from xdplb.dataplane.plane import BackendEntry, DataPlane, Slots, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.vip import VipKey

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.balance.slots import SlotCounts, Slots, counts, shares
-from xdplb.control.describe_steps import describe_features
-from xdplb.control.eligibility import Observed, Verdict
-from xdplb.control.evictions import Evictions
-from xdplb.control.features import features_needed
-from xdplb.control.plan import Plan, plan
-from xdplb.control.records import State
-from xdplb.control.room import check_room
-from xdplb.control.settle import MoveTimes, Scan, find_release, select, stale_records
-from xdplb.control.steps import Held
+from xdplb.control.flows.evictions import Evictions
+from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
+from xdplb.control.plan.capacity import check_room
+from xdplb.control.plan.describe_steps import describe_features
+from xdplb.control.plan.eligibility import Observed, Verdict
+from xdplb.control.plan.needs import features_needed
+from xdplb.control.plan.plan import Plan, plan
+from xdplb.control.plan.steps import Held
+from xdplb.control.state.snapshot import State
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, DataPlane, FlowRecords, VipEntry
 from xdplb.model.address import IPAddress

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 
-from xdplb.control.steps import Held
+from xdplb.control.plan.steps import Held
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.plane import Attachment, DataPlane, VipEntry
 from xdplb.dataplane.remembered import FlowId, FlowRecord, Remembered

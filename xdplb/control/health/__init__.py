@@ -1,0 +1,1 @@
+"""Health checks, and what is known of the health of each backend."""
