@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
-from xdplb.control.health.checks import CheckRecord, CheckTarget, OnFlip
-from xdplb.control.health.probe import Outcome
+from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip
+from xdplb.control.health.probe import ProbeResult
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.next_hop import NextHop, Resolution
@@ -84,7 +84,7 @@ class FakeHealth:
 
     def __init__(self) -> None:
         self.targets: dict[int, CheckTarget] = {}
-        self._records: dict[int, CheckRecord] = {}
+        self._records: dict[int, CheckTally] = {}
         self._on_flip: OnFlip | None = None
 
     async def start(self, on_flip: OnFlip) -> None:
@@ -97,13 +97,13 @@ class FakeHealth:
         for backend_id, target in targets.items():
             before = self.targets.get(backend_id)
             if before is None or before.epoch != target.epoch:
-                self._records[backend_id] = CheckRecord(last_known.get(backend_id, Health.UNKNOWN))
+                self._records[backend_id] = CheckTally(last_known.get(backend_id, Health.UNKNOWN))
         self.targets = dict(targets)
 
-    def record(self, backend_id: int) -> CheckRecord | None:
+    def record(self, backend_id: int) -> CheckTally | None:
         return self._records.get(backend_id) if backend_id in self.targets else None
 
-    def records(self) -> Mapping[int, CheckRecord]:
+    def records(self) -> Mapping[int, CheckTally]:
         return {backend_id: self._records[backend_id] for backend_id in self.targets}
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
@@ -111,7 +111,7 @@ class FakeHealth:
         for backend_id, target in self.targets.items():
             if str(target.address) == address:
                 passed = health is Health.UP
-                self._records[backend_id] = CheckRecord(health, datetime.now(UTC), Outcome(passed, reason, 0.001))
+                self._records[backend_id] = CheckTally(health, datetime.now(UTC), ProbeResult(passed, reason, 0.001))
                 assert self._on_flip is not None, "not started"
                 self._on_flip(backend_id, health, reason)
 

@@ -19,7 +19,7 @@ from xdplb.control.flows.drain import FlowCounts, count_flows, open_flows
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.libbpf import call
@@ -102,12 +102,12 @@ def _row(what: str, work: Callable[[], object]) -> tuple[str, str, str, str]:
     return what, f"{whole:.1f}", f"{own:.1f}", f"{own / whole:.0%}"
 
 
-def _state() -> State:
+def _state() -> Snapshot:
     key = VipKey(IPv4Address("203.0.113.2"), 80, Protocol.TCP)
-    backends: dict[IPAddress, BackendRecord] = {
-        address: BackendRecord(FIRST_ID + number, 1, Backend(address), 1) for number, address in enumerate(ADDRESSES)
+    backends: dict[IPAddress, BoundBackend] = {
+        address: BoundBackend(FIRST_ID + number, 1, Backend(address), 1) for number, address in enumerate(ADDRESSES)
     }
-    return State(1, {key: VipRecord(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
+    return Snapshot(1, {key: BoundVip(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
 
 
 def _observed() -> Observed:
@@ -117,7 +117,7 @@ def _observed() -> Observed:
     return Observed(health, dict.fromkeys(ADDRESSES, Resolution(hop)))
 
 
-def _count(plane: BccPlane, state: State) -> FlowCounts:
+def _count(plane: BccPlane, state: Snapshot) -> FlowCounts:
     flows = plane.scan_flows()
     return count_flows(flows, open_flows(flows, state), state, datetime.now(UTC), {})
 

@@ -20,8 +20,8 @@ from xdplb.balance.slots import SlotCounts, unpack
 from xdplb.balance.table import WeightedBackend, build
 from xdplb.control.flows.drain import open_flows
 from xdplb.control.flows.settle import Scan
-from xdplb.control.plan.eligibility import Observed, Use, judge
-from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.plan.eligibility import Observed, Use, assess
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
 from xdplb.control.writing.applier import Applier
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
@@ -49,7 +49,7 @@ class Balancer:
         self.path = PacketPath(vip.key)
         self.path.between_steps = self._everybody_speaks
         self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now)
-        self.record = VipRecord(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS, forward=Forward.IPIP), 1)
+        self.record = BoundVip(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS, forward=Forward.IPIP), 1)
         self.health: dict[int, KnownHealth] = {}
         self.lost_next_hops: set[IPAddress] = set()
         self.connections: dict[Flow, Connection] = {}
@@ -67,7 +67,7 @@ class Balancer:
         backend_id = next(candidate for candidate in range(1, 64) if candidate not in used)
         self._epochs[backend_id] = epoch = self._epochs.get(backend_id, -1) + 1
         self.health[backend_id] = KnownHealth(Health.UP, "", LONG_AGO)
-        self._put(BackendRecord(backend_id, epoch, Backend(address, weight), 1))
+        self._put(BoundBackend(backend_id, epoch, Backend(address, weight), 1))
 
     def remove(self, number: int) -> None:
         kept = {address: r for address, r in self.record.backends.items() if address != address_of(number)}
@@ -83,7 +83,7 @@ class Balancer:
         self._epochs[old.id] += 1
         self.record = replace(self.record, backends=kept)
         self.health[old.id] = KnownHealth(Health.UP, "", LONG_AGO)
-        self._put(BackendRecord(old.id, self._epochs[old.id], Backend(address_of(by), 1), 1))
+        self._put(BoundBackend(old.id, self._epochs[old.id], Backend(address_of(by), 1), 1))
 
     def administer(self, number: int, state: AdminState) -> None:
         self._change(number, admin_state=state)
@@ -145,7 +145,9 @@ class Balancer:
         flow = self._flows[client % len(self._flows)]
         if flow in self.connections:
             return
-        serving = {id_ for id_, verdict in judge(self.record, self._observed()).items() if verdict.use is Use.SERVING}
+        serving = {
+            id_ for id_, standing in assess(self.record, self._observed()).items() if standing.use is Use.SERVING
+        }
         backend = self.path.syn(flow)
         if backend is None:
             assert not serving, f"a new connection was dropped, though {serving} serve"
@@ -164,11 +166,11 @@ class Balancer:
 
     def owners_are_the_tables(self) -> bool:
         """Whether the owners are a function of who is configured and who is out alone."""
-        verdicts = judge(self.record, self._observed())
+        eligibility = assess(self.record, self._observed())
         backends = [
             WeightedBackend(str(r.backend.address), r.id, r.backend.weight) for r in self.record.backends.values()
         ]
-        out = {backend_id for backend_id, verdict in verdicts.items() if verdict.use is not Use.SERVING}
+        out = {backend_id for backend_id, standing in eligibility.items() if standing.use is not Use.SERVING}
         if self.record.vip.scheduler in {Scheduler.RR, Scheduler.WRR, Scheduler.LC, Scheduler.WLC}:
             wanted = rotation(backends, out, weighted=self.record.vip.scheduler is Scheduler.WRR)
             return np.array_equal(self.path.tables[0], wanted)
@@ -176,7 +178,7 @@ class Balancer:
 
     # --- how
 
-    def _put(self, record: BackendRecord) -> None:
+    def _put(self, record: BoundBackend) -> None:
         self.record = replace(self.record, backends={**self.record.backends, record.backend.address: record})
         self._apply()
 
@@ -186,8 +188,8 @@ class Balancer:
 
     def _apply(self) -> None:
         """Bring the maps to the state; whoever is out at once by this need not be kept."""
-        verdicts = judge(self.record, self._observed())
-        kept = {(r.id, r.epoch) for r in self.record.backends.values() if verdicts[r.id].use is not Use.OUT}
+        eligibility = assess(self.record, self._observed())
+        kept = {(r.id, r.epoch) for r in self.record.backends.values() if eligibility[r.id].use is not Use.OUT}
         for flow in [flow for flow, connection in self.connections.items() if connection.backend not in kept]:
             del self.connections[flow]
             # Its record may live on, and then a SYN on the same port is taken for one sent again.
@@ -209,8 +211,8 @@ class Balancer:
         client = "198.51.100.7" if self.record.vip.key.address.version == 4 else "2001:db8:7::7"
         return Flow(client, next(self._ports))
 
-    def _state(self) -> State:
-        return State(1, {self.record.vip.key: self.record}, dict(self._epochs))
+    def _state(self) -> Snapshot:
+        return Snapshot(1, {self.record.vip.key: self.record}, dict(self._epochs))
 
     def _observed(self) -> Observed:
         addresses = self.record.backends.keys() - self.lost_next_hops

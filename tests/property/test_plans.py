@@ -15,7 +15,7 @@ from xdplb.balance.slots import NOBODY, PINNED, STEADY, named, unpack
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import NO_ACCESS_LIST, BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.state.snapshot import NO_ACCESS_LIST, BoundBackend, BoundVip, KnownHealth, Snapshot
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution
@@ -56,18 +56,18 @@ HEALTH = st.dictionaries(st.integers(1, 8), st.sampled_from(Health), max_size=8)
 LOST = st.sets(st.integers(1, 6), max_size=1)
 
 
-def state_of(vips) -> State:
+def state_of(vips) -> Snapshot:
     """Ids are given by position, so that they change hands between states."""
     records, next_id = {}, 1
     for vip_id, (key, asked_of_vip, on_unhealthy, backends, access) in enumerate(vips):
         by_address = {}
         for last_byte, epoch, asked in backends:
             backend = Backend(IPv4Address(f"10.0.0.{last_byte}"), **asked)
-            by_address[backend.address] = BackendRecord(next_id, epoch, backend, 1)
+            by_address[backend.address] = BoundBackend(next_id, epoch, backend, 1)
             next_id += 1
         vip = Vip(key, **asked_of_vip, on_unhealthy=on_unhealthy)
-        records[key] = VipRecord(vip_id, vip, 1, None, by_address, access)
-    return State(1, records)
+        records[key] = BoundVip(vip_id, vip, 1, None, by_address, access)
+    return Snapshot(1, records)
 
 
 def observed_of(health, lost) -> Observed:

@@ -17,7 +17,7 @@ from xdplb.control.explain.explainer import Explainer
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
 from xdplb.control.health.checks import HealthSource
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.change import Change
@@ -176,7 +176,7 @@ class Manager(Changer):
         """Change some fields of a backend. `admin_state` drain begins a drain with the usual times, ready ends one."""
         _, ref = self._resolved(ref)
 
-        def edit(state: State) -> State:
+        def edit(state: Snapshot) -> Snapshot:
             return backend_edits.patch_backend(state, ref, address, changes, self._context(), if_match=if_match)
 
         return await self._known_backend_change(ref, address, edit, dry_run)
@@ -217,7 +217,7 @@ class Manager(Changer):
         """Give the backend no new connections and keep its open ones. Nothing is cut at the timeout."""
         _, ref = self._resolved(ref)
 
-        def edit(state: State) -> State:
+        def edit(state: Snapshot) -> Snapshot:
             return backend_edits.drain(
                 state,
                 ref,

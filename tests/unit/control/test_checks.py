@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import run_in_simulated_time, until
-from xdplb.control.health.checks import Checker, CheckRecord, CheckTarget, judge
-from xdplb.control.health.probe import Outcome
+from xdplb.control.health.checks import Checker, CheckTally, CheckTarget, tally
+from xdplb.control.health.probe import ProbeResult
 from xdplb.model.backend import Health
 from xdplb.model.health import CheckType, HealthCheck
 
 CHECK = HealthCheck(rise=2, fall=3)
-PASS = Outcome(passed=True, reason="ok", seconds=0.0)
-FAIL = Outcome(passed=False, reason="no", seconds=0.0)
-NO_RESULT = Outcome(passed=None, reason="?", seconds=0.0)
+PASS = ProbeResult(passed=True, reason="ok", seconds=0.0)
+FAIL = ProbeResult(passed=False, reason="no", seconds=0.0)
+NO_RESULT = ProbeResult(passed=None, reason="?", seconds=0.0)
 U, D, N = Health.UP, Health.DOWN, Health.UNKNOWN
 
 
@@ -36,10 +36,10 @@ U, D, N = Health.UP, Health.DOWN, Health.UNKNOWN
         (N, [NO_RESULT], [N]),
     ],
 )
-def test_rise_and_fall(start: Health, outcomes: list[Outcome], expected: list[Health]) -> None:
-    record, seen = CheckRecord(start), []
-    for outcome in outcomes:
-        record = judge(CHECK, record, outcome)
+def test_rise_and_fall(start: Health, outcomes: list[ProbeResult], expected: list[Health]) -> None:
+    record, seen = CheckTally(start), []
+    for result in outcomes:
+        record = tally(CHECK, record, result)
         seen.append(record.health)
     assert seen == expected
 
@@ -51,7 +51,7 @@ class Host:
         self.passing = passing
         self.tries: list[float] = []
 
-    async def probe(self, check: HealthCheck, host: str, port: int) -> Outcome:
+    async def probe(self, check: HealthCheck, host: str, port: int) -> ProbeResult:
         self.tries.append(asyncio.get_running_loop().time())
         return PASS if self.passing else FAIL
 
@@ -80,7 +80,7 @@ def test_flips_are_reported_with_the_reason() -> None:
 
 def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Host):
-        async def probe(self, check: HealthCheck, host: str, port: int) -> Outcome:
+        async def probe(self, check: HealthCheck, host: str, port: int) -> ProbeResult:
             if not self.tries:
                 self.tries.append(0.0)
                 raise RuntimeError("nobody thought of this")
@@ -104,12 +104,12 @@ def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() 
         checker = Checker(host.probe)
         await checker.start(lambda *_: None)
         checker.watch({7: target()}, {7: D})
-        assert checker.record(7) == CheckRecord(D)
+        assert checker.record(7) == CheckTally(D)
         await until(lambda: checker.record(7).health is U)  # type: ignore[union-attr]
         checker.watch({7: target(fall=9)}, {})
-        assert checker.record(7) == CheckRecord(U)
+        assert checker.record(7) == CheckTally(U)
         checker.watch({7: target(epoch=1)}, {})
-        assert checker.record(7) == CheckRecord(N)
+        assert checker.record(7) == CheckTally(N)
         checker.watch({}, {})
         assert checker.record(7) is None
         await checker.stop()
@@ -119,10 +119,10 @@ def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() 
 
 def test_a_slow_backend_does_not_shift_the_clock() -> None:
     class Slow(Host):
-        async def probe(self, check: HealthCheck, host: str, port: int) -> Outcome:
-            outcome = await super().probe(check, host, port)
+        async def probe(self, check: HealthCheck, host: str, port: int) -> ProbeResult:
+            result = await super().probe(check, host, port)
             await asyncio.sleep(0.04)
-            return outcome
+            return result
 
     async def run() -> None:
         host = Slow()
@@ -169,7 +169,7 @@ def test_a_thousand_real_checks_cost_little_and_leave_the_loop_free() -> None:
         await checker.start(lambda *_: None)
         checker.watch({i: CheckTarget(0, IPv4Address("127.0.0.1"), port, check) for i in range(count)}, {})
 
-        def records() -> list[CheckRecord]:
+        def records() -> list[CheckTally]:
             return [record for i in range(count) if (record := checker.record(i)) is not None]
 
         lags, end = [0.0], time.monotonic() + 60

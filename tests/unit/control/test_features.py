@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import next_hop
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.needs import features_needed
-from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.dataplane.features import Feature
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend
@@ -20,19 +20,19 @@ from xdplb.model.vip import Forward, QuicIds, RateLimits, Scheduler, Vip, VipKey
 IN4, IN6 = "203.0.113.10:443/udp", "[2001:db8::10]:443/udp"
 
 
-def state(text: str, *backends: str, access: AccessList | None = None, **asked: object) -> State:
+def state(text: str, *backends: str, access: AccessList | None = None, **asked: object) -> Snapshot:
     """Return a VIP with these backends."""
     key = VipKey.parse(text)
     records = {
-        ip_address(address): BackendRecord(number, 0, Backend(ip_address(address)), 1)
+        ip_address(address): BoundBackend(number, 0, Backend(ip_address(address)), 1)
         for number, address in enumerate(backends, 1)
     }
-    record = VipRecord(0, Vip(key, **asked), 1, None, records)  # type: ignore[arg-type]
-    return State(1, {key: record if access is None else replace(record, access=access)})
+    record = BoundVip(0, Vip(key, **asked), 1, None, records)  # type: ignore[arg-type]
+    return Snapshot(1, {key: record if access is None else replace(record, access=access)})
 
 
-CASES: dict[str, tuple[State, set[Feature]]] = {
-    "nothing": (State(), set()),
+CASES: dict[str, tuple[Snapshot, set[Feature]]] = {
+    "nothing": (Snapshot(), set()),
     "IPv4 by DR": (state(IN4, "10.0.0.1"), set()),
     "4in4": (state(IN4, "10.0.0.1", forward=Forward.IPIP), set()),
     "4in6": (state(IN4, "2001:db8:1::1", forward=Forward.IPIP), {Feature.OUTER_IPV6}),

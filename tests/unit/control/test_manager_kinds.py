@@ -188,7 +188,7 @@ def test_more_lists_than_fit_change_nothing(tmp_path: Path, monkeypatch: pytest.
         await with_backends(manager, 1)
         await manager.create_vip(QUIC)
         await manager.put_access("web", [], BLOCKED)
-        monkeypatch.setattr("xdplb.control.room.access_index.build4", refuse)
+        monkeypatch.setattr("xdplb.control.plan.capacity.access_index.build4", refuse)
         with pytest.raises(CapacityError, match="2 lists are too many"):
             await manager.put_access("quic", [], BLOCKED)
         assert not manager.access("quic").access

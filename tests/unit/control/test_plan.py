@@ -13,7 +13,7 @@ import pytest
 from tests.fakes import next_hop
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.slots import counts, pack, unpack
-from xdplb.control.plan.eligibility import Observed, Use, judge
+from xdplb.control.plan.eligibility import Observed, Use, assess
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import (
     ClearBackends,
@@ -24,7 +24,7 @@ from xdplb.control.plan.steps import (
     WriteTable,
     WriteVips,
 )
-from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution
@@ -35,17 +35,17 @@ ONE, TWO, THREE = (IPv4Address(f"10.0.0.{number}") for number in (1, 2, 3))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def backend(backend_id: int, address: IPAddress, epoch: int = 0, **asked: object) -> BackendRecord:
-    return BackendRecord(backend_id, epoch, Backend(address, **asked), 1)  # type: ignore[arg-type]
+def backend(backend_id: int, address: IPAddress, epoch: int = 0, **asked: object) -> BoundBackend:
+    return BoundBackend(backend_id, epoch, Backend(address, **asked), 1)  # type: ignore[arg-type]
 
 
-def vip(*backends: BackendRecord, vip_id: int = 0, key: VipKey = KEY, **asked: object) -> VipRecord:
+def vip(*backends: BoundBackend, vip_id: int = 0, key: VipKey = KEY, **asked: object) -> BoundVip:
     by_address = {record.backend.address: record for record in backends}
-    return VipRecord(vip_id, Vip(key, **asked), 1, None, by_address)  # type: ignore[arg-type]
+    return BoundVip(vip_id, Vip(key, **asked), 1, None, by_address)  # type: ignore[arg-type]
 
 
-def state(*vips: VipRecord) -> State:
-    return State(1, {record.vip.key: record for record in vips})
+def state(*vips: BoundVip) -> Snapshot:
+    return Snapshot(1, {record.vip.key: record for record in vips})
 
 
 def observed(
@@ -59,7 +59,7 @@ def observed(
     return Observed({key: KnownHealth(value, "no answer", NOW) for key, value in healths.items()}, hops, tunnel_sources)
 
 
-def after(*vips: VipRecord, seen: Observed | None = None, held: Held | None = None) -> Held:
+def after(*vips: BoundVip, seen: Observed | None = None, held: Held | None = None) -> Held:
     held = held or Held()
     return plan(state(*vips), seen or observed(), held).after(held)
 
@@ -101,7 +101,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("wanted", "seen"), CHANGES.values(), ids=CHANGES)
-def test_a_plan_made_of_the_one_before_is_the_plan_made_anew(wanted: VipRecord, seen: Observed):
+def test_a_plan_made_of_the_one_before_is_the_plan_made_anew(wanted: BoundVip, seen: Observed):
     for first in (vip(*TWO_BACKENDS), vip(*TWO_BACKENDS, forward=Forward.IPIP)):
         held = after(first)
         quick, anew = (plan(state(wanted), seen, start).after(start) for start in (held, replace(held, drafts={})))
@@ -233,8 +233,8 @@ def test_slots_of_udp_are_always_steady():
 # --- who is used
 
 
-def use_of(record: VipRecord, seen: Observed, backend_id: int = 2) -> tuple[Use, str]:
-    verdict = judge(record, seen)[backend_id]
+def use_of(record: BoundVip, seen: Observed, backend_id: int = 2) -> tuple[Use, str]:
+    verdict = assess(record, seen)[backend_id]
     return verdict.use, verdict.reason
 
 
@@ -298,8 +298,8 @@ def test_without_a_healthy_backend_all_unhealthy_decides(all_unhealthy, owners):
 
 def test_fail_open_uses_no_backend_that_never_passed_nor_one_that_was_taken_out():
     wanted = vip(backend(1, ONE), backend(2, TWO), backend(3, THREE, admin_state=AdminState.MAINT))
-    verdicts = judge(wanted, observed({1: Health.DOWN, 2: Health.UNKNOWN, 3: Health.DOWN}))
-    assert [verdicts[number].use for number in (1, 2, 3)] == [Use.SERVING, Use.KEEPING, Use.OUT]
+    eligibility = assess(wanted, observed({1: Health.DOWN, 2: Health.UNKNOWN, 3: Health.DOWN}))
+    assert [eligibility[number].use for number in (1, 2, 3)] == [Use.SERVING, Use.KEEPING, Use.OUT]
 
 
 def test_fail_open_ends_when_one_is_up():

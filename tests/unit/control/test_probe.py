@@ -127,7 +127,7 @@ def test_a_host_out_of_sockets_says_nothing_about_the_backend(monkeypatch: pytes
         raise OSError(24, "Too many open files")
 
     async def run() -> None:
-        monkeypatch.setattr("xdplb.control.probe.socket.socket", no_more)
+        monkeypatch.setattr("xdplb.control.health.probe.socket.socket", no_more)
         outcome = await probe(TCP, "127.0.0.1", 1)
         monkeypatch.undo()
         assert outcome.passed is None

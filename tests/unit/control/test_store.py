@@ -20,7 +20,7 @@ from xdplb.control.edits import backends as backend_edits
 from xdplb.control.edits import vips as vip_edits
 from xdplb.control.edits.context import Context
 from xdplb.control.state.schema import SCHEMA_VERSION
-from xdplb.control.state.snapshot import NO_ACCESS_LIST, BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.state.snapshot import NO_ACCESS_LIST, BoundBackend, BoundVip, KnownHealth, Snapshot
 from xdplb.control.state.sqlite import Store
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
@@ -40,15 +40,15 @@ def backend(last: int, **fields: object) -> Backend:
     return Backend(IPv4Address(f"10.0.0.{last}"), **fields)  # type: ignore[arg-type]
 
 
-def full_state() -> State:
-    state = vip_edits.put_vip(State(), WEB, CONTEXT)
+def full_state() -> Snapshot:
+    state = vip_edits.put_vip(Snapshot(), WEB, CONTEXT)
     state = vip_edits.put_check(state, "web", CHECK)
     for last in (1, 2, 3):
         state = backend_edits.put_backend(state, "web", backend(last, weight=last), CONTEXT)
     return backend_edits.drain(state, "web", "10.0.0.2", CONTEXT, timeout_seconds=60, quiet_seconds=3)
 
 
-def reopened(path: Path) -> tuple[State, dict[int, KnownHealth]]:
+def reopened(path: Path) -> tuple[Snapshot, dict[int, KnownHealth]]:
     store = Store(path)
     try:
         return store.open()
@@ -56,7 +56,7 @@ def reopened(path: Path) -> tuple[State, dict[int, KnownHealth]]:
         store.close()
 
 
-def saved(path: Path, *states: State, health: dict[int, KnownHealth] | None = None) -> None:
+def saved(path: Path, *states: Snapshot, health: dict[int, KnownHealth] | None = None) -> None:
     store = Store(path)
     before, _ = store.open()
     for state in states:
@@ -73,7 +73,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_is_an_empty_state(tmp_path: Path) -> None:
-    assert reopened(tmp_path) == (State(), {})
+    assert reopened(tmp_path) == (Snapshot(), {})
 
 
 def test_only_what_is_left_comes_back(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_only_what_is_left_comes_back(tmp_path: Path) -> None:
 
 def test_an_id_given_to_another_backend_in_the_same_change(tmp_path: Path) -> None:
     full = Context(Capacity(backends=3), NOW)
-    first = vip_edits.put_vip(State(), WEB, full)
+    first = vip_edits.put_vip(Snapshot(), WEB, full)
     first = backend_edits.replace_backends(first, "web", [backend(1), backend(2), backend(3)], full)
     second = backend_edits.replace_backends(first, "web", [backend(4), backend(5), backend(6)], full)
     assert {record.epoch for _, record in second.backends()} == {1}
@@ -103,7 +103,7 @@ def test_health_of_a_backend_that_is_gone_is_not_kept(tmp_path: Path) -> None:
     state = full_state()
     store = Store(tmp_path)
     store.open()
-    store.save(State(), state, {})
+    store.save(Snapshot(), state, {})
     store.save_health({1: KnownHealth(Health.DOWN, "x", NOW), 77: KnownHealth(Health.UP, "", NOW)})
     store.close()
     assert list(reopened(tmp_path)[1]) == [1]
@@ -135,8 +135,8 @@ def test_a_full_disk_changes_nothing_and_is_forgotten_when_there_is_room(tmp_pat
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
     web = state.vips[WEB.key]
-    many: dict[IPAddress, BackendRecord] = {
-        address: BackendRecord(number, 9, Backend(address), 99)
+    many: dict[IPAddress, BoundBackend] = {
+        address: BoundBackend(number, 9, Backend(address), 99)
         for number, address in ((n, IPv4Address("10.9.0.0") + n) for n in range(1000, 3000))
     }
     after = replace(state, generation=99, vips={**state.vips, WEB.key: replace(web, backends={**web.backends, **many})})
@@ -276,13 +276,13 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
     assert (record.vip.hash, record.vip.idle_timeout_seconds, record.vip.quic) == (HashKind.SOURCE, 60, None)
     assert [(r.id, r.epoch, r.backend.weight) for r in record.backends.values()] == [(5, 2, 3)]
     assert health[5].health is Health.UP
-    saved(tmp_path, State())
+    saved(tmp_path, Snapshot())
     assert reopened(tmp_path)[0].vips == {}
 
 
 def test_limits_of_new_flows_that_a_vip_of_udp_was_once_given_are_left_out(tmp_path: Path) -> None:
     key = VipKey.parse("203.0.113.10:53/udp")
-    saved(tmp_path, State(4, {key: VipRecord(1, Vip(key, limits=RateLimits(packets=5, source_packets=7)), 1)}))
+    saved(tmp_path, Snapshot(4, {key: BoundVip(1, Vip(key, limits=RateLimits(packets=5, source_packets=7)), 1)}))
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.execute("UPDATE vip SET spec = replace(spec, 'new_flows\": 0', 'new_flows\": 9')")
     connection.close()
@@ -302,11 +302,11 @@ def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
     )  # fmt: skip
     backend = Backend(ip_address("2001:db8:1::1"), quic_server_id="00a7b1")
     records = {
-        key: VipRecord(number, Vip(key, limits=RateLimits(1, 2, 3, 4)), 1, access=lists[key.address.version])
+        key: BoundVip(number, Vip(key, limits=RateLimits(1, 2, 3, 4)), 1, access=lists[key.address.version])
         for number, key in enumerate(keys)
     }
-    records[asked.key] = VipRecord(9, asked, 1, None, {backend.address: BackendRecord(1, 0, backend, 1)})
-    state = State(4, records)
+    records[asked.key] = BoundVip(9, asked, 1, None, {backend.address: BoundBackend(1, 0, backend, 1)})
+    state = Snapshot(4, records)
     saved(tmp_path, state)
     assert reopened(tmp_path)[0] == state
     store = Store(tmp_path)

@@ -12,9 +12,9 @@ from xdplb.control.answers import render
 from xdplb.control.answers.views import FlowTableView, StatsView, VipView
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
-from xdplb.control.health.checks import CheckRecord
-from xdplb.control.plan.eligibility import Use, Verdict
-from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
+from xdplb.control.health.checks import CheckTally
+from xdplb.control.plan.eligibility import Eligibility, Use
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.backend import AdminState, Health
 
@@ -45,7 +45,7 @@ class BackendMetrics:
     state: BackendState
     weight: int
     draining_flows: int | None
-    check: CheckRecord | None
+    check: CheckTally | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class MetricsView:
 class Moment:
     """What is known at one moment, for a view of it. Nothing in it changes any more."""
 
-    state: State
+    state: Snapshot
     counted: Counted
     facts: render.Facts
-    checks: Mapping[int, CheckRecord]
+    checks: Mapping[int, CheckTally]
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
     attachments: tuple[Attachment, ...]
@@ -94,33 +94,33 @@ def metrics_view(moment: Moment) -> MetricsView:
     )
 
 
-def _vip_metrics(vip: VipRecord, moment: Moment) -> VipMetrics:
+def _vip_metrics(vip: BoundVip, moment: Moment) -> VipMetrics:
     backends = tuple(_backend_metrics(vip, record, moment) for record in vip.backends.values())
     return VipMetrics(render.vip_view(vip, moment.facts), backends)
 
 
-def _backend_metrics(vip: VipRecord, record: BackendRecord, moment: Moment) -> BackendMetrics:
+def _backend_metrics(vip: BoundVip, record: BoundBackend, moment: Moment) -> BackendMetrics:
     return BackendMetrics(
-        state=_state(record, moment.facts.health[record.id].health, moment.facts.verdicts.get(record.id)),
+        state=_state(record, moment.facts.health[record.id].health, moment.facts.eligibility.get(record.id)),
         weight=record.backend.weight,
         draining_flows=_draining_flows(record, moment),
         check=None if vip.check is None else moment.checks.get(record.id),
     )
 
 
-def _state(record: BackendRecord, health: Health, verdict: Verdict | None) -> BackendState:
+def _state(record: BoundBackend, health: Health, standing: Eligibility | None) -> BackendState:
     if record.backend.admin_state is AdminState.MAINT:
         return BackendState.MAINT
     if health is Health.DOWN:
         return BackendState.DOWN
-    if verdict is not None and verdict.use is Use.OUT:
+    if standing is not None and standing.use is Use.OUT:
         return BackendState.UNREACHABLE
     if health is Health.UNKNOWN:
         return BackendState.UNKNOWN
     return BackendState.DRAIN if record.backend.admin_state is AdminState.DRAIN else BackendState.UP
 
 
-def _draining_flows(record: BackendRecord, moment: Moment) -> int | None:
+def _draining_flows(record: BoundBackend, moment: Moment) -> int | None:
     if record.drain is None:
         return None
     return drain_view(record, record.drain, moment.flow_counts, moment.now).flows

@@ -26,7 +26,7 @@ from xdplb.control.answers.views import (
 from xdplb.control.edits.find import find_backend, find_vip
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.checks import HealthSource
-from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.change import Change
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.writer import Writer
@@ -170,7 +170,7 @@ class Reader:
         )
 
     @property
-    def _state(self) -> State:
+    def _state(self) -> Snapshot:
         return self._writer.state
 
     def _facts(self, done: Change | None = None) -> render.Facts:
@@ -178,9 +178,9 @@ class Reader:
         applier, health = self._writer.applier, self._writer.health
         if done is not None:
             health = {**done.health, **health}
-        return render.Facts(self._writer.observed, health, applier.verdicts, applier.facts)
+        return render.Facts(self._writer.observed, health, applier.eligibility, applier.facts)
 
-    def _backend_view(self, vip: VipRecord, record: BackendRecord, facts: render.Facts) -> BackendView:
+    def _backend_view(self, vip: BoundVip, record: BoundBackend, facts: render.Facts) -> BackendView:
         return render.backend_view(
             vip,
             record,
@@ -190,6 +190,6 @@ class Reader:
             drain=self._flows.drain(record),
         )
 
-    def _check_view(self, vip: VipRecord, record: BackendRecord) -> CheckView:
+    def _check_view(self, vip: BoundVip, record: BoundBackend) -> CheckView:
         result = None if self._checker is None else self._checker.record(record.id)
         return render.check_view(vip, record, self._writer.health[record.id], result)

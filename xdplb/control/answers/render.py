@@ -20,9 +20,9 @@ from xdplb.control.answers.views import (
     VipView,
 )
 from xdplb.control.flows.counters import Counted
-from xdplb.control.health.checks import CheckRecord
-from xdplb.control.plan.eligibility import DRAINING, Use, Verdict
-from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.health.checks import CheckTally
+from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
 from xdplb.control.writing.applier import TableFacts
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import AdminState, Health
@@ -31,20 +31,20 @@ from xdplb.model.next_hop import NextHop
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
 
 _NO_TABLE = TableFacts(SlotCounts(0, 0, 0), {})
-_CHECKED_NEVER = CheckRecord(Health.UNKNOWN)
+_CHECKED_NEVER = CheckTally(Health.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known at one moment: what the maps hold in full (`observed`), health, verdicts and tables."""
+    """What is known at one moment: what the maps hold in full (`observed`), health, eligibility and tables."""
 
-    observed: State
+    observed: Snapshot
     health: Mapping[int, KnownHealth]
-    verdicts: Mapping[int, Verdict]
+    eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, TableFacts]
 
 
-def vip_view(record: VipRecord, facts: Facts) -> VipView:
+def vip_view(record: BoundVip, facts: Facts) -> VipView:
     """Return the view of a VIP."""
     seen = facts.observed.vips.get(record.vip.key)
     table = facts.tables.get(record.id, _NO_TABLE).counts
@@ -63,8 +63,8 @@ def vip_view(record: VipRecord, facts: Facts) -> VipView:
 
 
 def backend_view(
-    vip: VipRecord,
-    record: BackendRecord,
+    vip: BoundVip,
+    record: BoundBackend,
     facts: Facts,
     *,
     next_hop: NextHop | None,
@@ -73,14 +73,14 @@ def backend_view(
 ) -> BackendView:
     """Return the view of a backend."""
     known = facts.health[record.id]
-    verdict = facts.verdicts.get(record.id)
+    standing = facts.eligibility.get(record.id)
     return BackendView(
         backend=record.backend,
         forward=vip.forward_of(record.backend),
         generation=record.generation,
         observed_generation=_observed_generation(vip, record, facts),
         health=known.health,
-        reason=_reason(verdict.reason if verdict is not None else known.reason, drain),
+        reason=_reason(standing.reason if standing is not None else known.reason, drain),
         since=known.since,
         share=facts.tables.get(vip.id, _NO_TABLE).shares.get(record.id, 0.0),
         flows=flows,
@@ -99,7 +99,7 @@ def _reason(reason: str, drain: DrainView | None) -> str:
     return f"drain timed out, {'an unknown number' if drain.flows is None else drain.flows or 'none'} left"
 
 
-def check_view(vip: VipRecord, record: BackendRecord, known: KnownHealth, result: CheckRecord | None) -> CheckView:
+def check_view(vip: BoundVip, record: BoundBackend, known: KnownHealth, result: CheckTally | None) -> CheckView:
     """Return the view of a backend's checks, of a VIP that has a check."""
     assert vip.check is not None
     result = result or _CHECKED_NEVER
@@ -117,7 +117,7 @@ def check_view(vip: VipRecord, record: BackendRecord, known: KnownHealth, result
     )
 
 
-def vip_stats_view(record: VipRecord, counted: Counted) -> VipStatsView:
+def vip_stats_view(record: BoundVip, counted: Counted) -> VipStatsView:
     """Return the counters of a VIP and its backends."""
     total = counted.of_vip(record)
     backends = tuple(
@@ -130,7 +130,7 @@ def vip_stats_view(record: VipRecord, counted: Counted) -> VipStatsView:
     )
 
 
-def stats_view(state: State, counted: Counted, flow_table: FlowTableView) -> StatsView:
+def stats_view(state: Snapshot, counted: Counted, flow_table: FlowTableView) -> StatsView:
     """Return all counters."""
     return StatsView(
         vips=tuple(vip_stats_view(record, counted) for record in state.vips.values()),
@@ -145,13 +145,13 @@ def _reasons(counters: Counters, kind: str) -> dict[str, int]:
     return {reason.removeprefix(kind): n for reason, n in counters.reasons.items() if reason.startswith(kind)}
 
 
-def _serves(record: BackendRecord, facts: Facts) -> bool:
+def _serves(record: BoundBackend, facts: Facts) -> bool:
     """Return whether a backend takes new connections because it is well, not because all others failed too."""
-    verdict = facts.verdicts.get(record.id)
-    return verdict is not None and verdict.use is Use.SERVING and facts.health[record.id].health is Health.UP
+    standing = facts.eligibility.get(record.id)
+    return standing is not None and standing.use is Use.SERVING and facts.health[record.id].health is Health.UP
 
 
-def _operating_status(record: VipRecord, serving: int) -> OperatingStatus:
+def _operating_status(record: BoundVip, serving: int) -> OperatingStatus:
     if not record.backends:
         return OperatingStatus.NO_BACKEND
     if not serving:
@@ -164,7 +164,7 @@ def _operating_status(record: VipRecord, serving: int) -> OperatingStatus:
     return OperatingStatus.ONLINE if serving >= asked else OperatingStatus.DEGRADED
 
 
-def _observed_generation(vip: VipRecord, record: BackendRecord, facts: Facts) -> int:
+def _observed_generation(vip: BoundVip, record: BoundBackend, facts: Facts) -> int:
     seen_vip = facts.observed.vips.get(vip.vip.key)
     seen = seen_vip.backends.get(record.backend.address) if seen_vip is not None else None
     return seen.generation if seen is not None and (seen.id, seen.epoch) == (record.id, record.epoch) else 0

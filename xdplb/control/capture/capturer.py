@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from xdplb.control.capture.recorder import Recorder
 from xdplb.control.capture.wanted import CaptureRequest, Wanted, wanted
 from xdplb.control.capture.words import Names, names_of
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.explained import Capture
@@ -33,7 +33,7 @@ class RunningCapture:
         self._thread = Worker("xdplb-capture")
         self._recorder = Recorder(request.snap_bytes)
         self._capture: Capture | None = None
-        self._state: State | None = None
+        self._state: Snapshot | None = None
         self._names = Names({}, {}, {})
         self._vip_ids: set[int] = set()
         self.is_ended = False

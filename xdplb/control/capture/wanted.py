@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from xdplb.control.edits.find import find_vip
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.explained import SNAP_BYTES, CapturedPacket, CaptureFilter
 from xdplb.model.address import IPNetwork, parse_address, parse_network, parse_port
 from xdplb.model.errors import InvalidError, NotFoundError
@@ -72,7 +72,7 @@ class Wanted:
         return not _is_passed(packet) and (packet.destination_port == 0 or packet.destination_port in vip.ports)
 
 
-def wanted(state: State, request: CaptureRequest) -> Wanted:
+def wanted(state: Snapshot, request: CaptureRequest) -> Wanted:
     """Return which packets are asked for. InvalidError and NotFoundError name what is wrong."""
     vip = None if request.vip is None else _vip(state, request.vip)
     if request.client is None:
@@ -88,7 +88,7 @@ def wanted(state: State, request: CaptureRequest) -> Wanted:
     return Wanted(vip, client, port)
 
 
-def _vip(state: State, ref: str) -> VipKey:
+def _vip(state: Snapshot, ref: str) -> VipKey:
     try:
         return find_vip(state, ref).vip.key
     except NotFoundError as error:
@@ -110,7 +110,7 @@ def _client(text: str) -> tuple[IPNetwork, int | None]:
         raise InvalidError.field(pointer, f"{text!r} is no client", hint=hint) from None
 
 
-def _refuse_vip_as_client(state: State, client: IPNetwork, port: int | None) -> None:
+def _refuse_vip_as_client(state: Snapshot, client: IPNetwork, port: int | None) -> None:
     """Raise InvalidError for a VIP written without its protocol: nothing comes from there."""
     if client.num_addresses > 1:
         return

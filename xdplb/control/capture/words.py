@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.explained import CapturedPacket, Chosen, KernelDecision
 from xdplb.dataplane.layout import NO_BACKEND, SLOT_PINNED
 from xdplb.dataplane.plane import Attachment
@@ -47,7 +47,7 @@ class Names:
         return Names({**older.vips, **self.vips}, {**older.backends, **self.backends}, {**older.nics, **self.nics})
 
 
-def names_of(state: State, attachments: Sequence[Attachment]) -> Names:
+def names_of(state: Snapshot, attachments: Sequence[Attachment]) -> Names:
     """Return what ids stand for now."""
     return Names(
         vips={record.id: str(record.vip.key) for record in state.vips.values()},

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from xdplb.control.edits.find import check_match, find_vip
 from xdplb.control.edits.vips import with_record
-from xdplb.control.state.snapshot import NO_ACCESS_LIST, State, VipRecord
+from xdplb.control.state.snapshot import NO_ACCESS_LIST, BoundVip, Snapshot
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPNetwork
 
 __all__ = ["patch_access", "put_access"]
 
 
-def put_access(state: State, ref: str, access: AccessList, *, if_match: int | None = None) -> State:
+def put_access(state: Snapshot, ref: str, access: AccessList, *, if_match: int | None = None) -> Snapshot:
     """Make this the access list; an empty one takes it away."""
     present = find_vip(state, ref)
     check_match(f"VIP {present.vip.key}", present.generation, if_match)
@@ -22,13 +22,13 @@ def put_access(state: State, ref: str, access: AccessList, *, if_match: int | No
 
 
 def patch_access(
-    state: State,
+    state: Snapshot,
     ref: str,
     *,
     allow: Iterable[IPNetwork] | None,
     deny: Iterable[IPNetwork] | None,
     if_match: int | None = None,
-) -> State:
+) -> Snapshot:
     """Replace one half of the access list, or both; None leaves a half as it is."""
     present = find_vip(state, ref)
     check_match(f"VIP {present.vip.key}", present.generation, if_match)
@@ -37,7 +37,7 @@ def patch_access(
     return _with_access(state, present, AccessList(half, other))
 
 
-def _with_access(state: State, present: VipRecord, access: AccessList) -> State:
+def _with_access(state: Snapshot, present: BoundVip, access: AccessList) -> Snapshot:
     if present.access == access:
         return state
     return with_record(state, replace(present, access=access or NO_ACCESS_LIST))

@@ -14,7 +14,7 @@ from xdplb.control.edits.overlap import check_no_vips
 from xdplb.control.edits.patch import patched_backend
 from xdplb.control.edits.rules import check_backends
 from xdplb.control.edits.vips import differences, with_record
-from xdplb.control.state.snapshot import BackendRecord, DrainRecord, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Drain, Snapshot
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import ConflictError, InvalidError
@@ -32,7 +32,7 @@ __all__ = [
 _LONGEST_DRAIN_SECONDS = 7 * 86400.0
 
 
-def create_backend(state: State, ref: str, backend: Backend, context: Context) -> State:
+def create_backend(state: Snapshot, ref: str, backend: Backend, context: Context) -> Snapshot:
     """Add a backend. One that is there and the same is left as it is; a different one is a ConflictError."""
     vip = find_vip(state, ref)
     present = vip.backends.get(backend.address)
@@ -47,7 +47,9 @@ def create_backend(state: State, ref: str, backend: Backend, context: Context) -
     return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
 
 
-def put_backend(state: State, ref: str, backend: Backend, context: Context, *, if_match: int | None = None) -> State:
+def put_backend(
+    state: Snapshot, ref: str, backend: Backend, context: Context, *, if_match: int | None = None
+) -> Snapshot:
     """Add a backend or make it what is given."""
     vip = find_vip(state, ref)
     present = vip.backends.get(backend.address)
@@ -56,14 +58,14 @@ def put_backend(state: State, ref: str, backend: Backend, context: Context, *, i
 
 
 def patch_backend(
-    state: State,
+    state: Snapshot,
     ref: str,
     address: str,
     changes: Mapping[str, object],
     context: Context,
     *,
     if_match: int | None = None,
-) -> State:
+) -> Snapshot:
     """Change some fields of a backend. `admin_state` drain begins a drain with the usual times, ready ends one."""
     vip = find_vip(state, ref)
     present = find_backend(vip, address)
@@ -72,7 +74,9 @@ def patch_backend(
     return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
 
 
-def delete_backend(state: State, ref: str, address: str, context: Context, *, if_match: int | None = None) -> State:
+def delete_backend(
+    state: Snapshot, ref: str, address: str, context: Context, *, if_match: int | None = None
+) -> Snapshot:
     """Remove a backend at once, its connections with it."""
     vip = find_vip(state, ref)
     present = find_backend(vip, address)
@@ -82,8 +86,8 @@ def delete_backend(state: State, ref: str, address: str, context: Context, *, if
 
 
 def replace_backends(
-    state: State, ref: str, backends: Sequence[Backend], context: Context, *, if_match: int | None = None
-) -> State:
+    state: Snapshot, ref: str, backends: Sequence[Backend], context: Context, *, if_match: int | None = None
+) -> Snapshot:
     """Make these the VIP's backends, in one step. Those that are in both sets keep their connections."""
     vip = find_vip(state, ref)
     check_match(f"VIP {vip.vip.key}", vip.generation, if_match)
@@ -101,7 +105,7 @@ def replace_backends(
 
 
 def drain(
-    state: State,
+    state: Snapshot,
     ref: str,
     address: str,
     context: Context,
@@ -109,7 +113,7 @@ def drain(
     timeout_seconds: float,
     quiet_seconds: float,
     if_match: int | None = None,
-) -> State:
+) -> Snapshot:
     """Give the backend no new connections. Of one that drains already, the times are changed, not the start."""
     vip = find_vip(state, ref)
     present = find_backend(vip, address)
@@ -119,12 +123,12 @@ def drain(
     record = replace(
         present,
         backend=replace(present.backend, admin_state=AdminState.DRAIN),
-        drain=DrainRecord(started, float(timeout_seconds), float(quiet_seconds)),
+        drain=Drain(started, float(timeout_seconds), float(quiet_seconds)),
     )
     return state if record == present else _with_records(state, vip, {**vip.backends, present.backend.address: record})
 
 
-def undrain(state: State, ref: str, address: str, context: Context, *, if_match: int | None = None) -> State:
+def undrain(state: Snapshot, ref: str, address: str, context: Context, *, if_match: int | None = None) -> Snapshot:
     """Give the backend new connections again."""
     vip = find_vip(state, ref)
     present = find_backend(vip, address)
@@ -138,17 +142,17 @@ def undrain(state: State, ref: str, address: str, context: Context, *, if_match:
     return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
 
 
-def _asked(vip: VipRecord) -> dict[IPAddress, Backend]:
+def _asked(vip: BoundVip) -> dict[IPAddress, Backend]:
     return {address: record.backend for address, record in vip.backends.items()}
 
 
 def _with_backends(
-    state: State,
-    vip: VipRecord,
+    state: Snapshot,
+    vip: BoundVip,
     asked: Mapping[IPAddress, Backend],
     context: Context,
     pointers: Mapping[IPAddress, str] = MappingProxyType({}),
-) -> State:
+) -> Snapshot:
     """Return the next state, in which the VIP has the backends `asked`: known ones keep id, epoch and drain.
 
     `pointers` says where in the body each stands that is not the body itself.
@@ -159,7 +163,7 @@ def _with_backends(
     given = dict(zip(new, backend_ids(state, context.capacity, len(new), leaving), strict=True))
     records = {}
     for address, backend in asked.items():
-        old = vip.backends.get(address) or BackendRecord(*given[address], backend, 0)
+        old = vip.backends.get(address) or BoundBackend(*given[address], backend, 0)
         records[address] = replace(old, backend=backend, drain=_drain_of(old, backend, context.now))
     if records == vip.backends:
         return state
@@ -168,7 +172,7 @@ def _with_backends(
     return _with_records(replace(state, epochs=epochs), vip, records)
 
 
-def _with_records(state: State, vip: VipRecord, records: Mapping[IPAddress, BackendRecord]) -> State:
+def _with_records(state: Snapshot, vip: BoundVip, records: Mapping[IPAddress, BoundBackend]) -> Snapshot:
     generation = state.generation + 1
     stamped = {
         address: record if vip.backends.get(address) == record else replace(record, generation=generation)
@@ -177,10 +181,10 @@ def _with_records(state: State, vip: VipRecord, records: Mapping[IPAddress, Back
     return with_record(state, replace(vip, backends=stamped))
 
 
-def _drain_of(old: BackendRecord, backend: Backend, now: datetime) -> DrainRecord | None:
+def _drain_of(old: BoundBackend, backend: Backend, now: datetime) -> Drain | None:
     if backend.admin_state is not AdminState.DRAIN:
         return None
-    return old.drain or DrainRecord(now)
+    return old.drain or Drain(now)
 
 
 def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 
 __all__ = ["describe_edit"]
 
 
-def describe_edit(before: State, after: State) -> tuple[str, ...]:
+def describe_edit(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
     """Return a sentence for everything that is asked for differently in `after`."""
     return tuple(_sentences(before, after))
 
 
-def _sentences(before: State, after: State) -> Iterator[str]:
+def _sentences(before: Snapshot, after: Snapshot) -> Iterator[str]:
     for key in before.vips.keys() - after.vips.keys():
         yield f"VIP {key} is removed, and with it its {len(before.vips[key].backends)} backends"
     for key, new in after.vips.items():
@@ -26,7 +26,7 @@ def _sentences(before: State, after: State) -> Iterator[str]:
             yield from _vip_sentences(old, new)
 
 
-def _vip_sentences(old: VipRecord, new: VipRecord) -> Iterator[str]:
+def _vip_sentences(old: BoundVip, new: BoundVip) -> Iterator[str]:
     key = new.vip.key
     if old.vip != new.vip:
         yield f"VIP {key} gets {_new_values(old.vip, new.vip)}"
@@ -48,7 +48,7 @@ def _vip_sentences(old: VipRecord, new: VipRecord) -> Iterator[str]:
             yield _backend_sentence(present, backend, str(key))
 
 
-def _access_sentence(new: VipRecord) -> str:
+def _access_sentence(new: BoundVip) -> str:
     allowed, denied = len(new.access.allow), len(new.access.deny)
     if not new.access:
         return f"VIP {new.vip.key} takes packets of everybody"
@@ -56,7 +56,7 @@ def _access_sentence(new: VipRecord) -> str:
     return f"VIP {new.vip.key} allows {allowed} prefixes and denies {denied}; {rest}"
 
 
-def _check_sentence(old: VipRecord, new: VipRecord) -> str:
+def _check_sentence(old: BoundVip, new: BoundVip) -> str:
     key = new.vip.key
     if new.check is None:
         return f"the backends of {key} are checked no more"
@@ -65,7 +65,7 @@ def _check_sentence(old: VipRecord, new: VipRecord) -> str:
     return f"the health check of {key} gets {_new_values(old.check, new.check)}"
 
 
-def _backend_sentence(old: BackendRecord, new: BackendRecord, key: str) -> str:
+def _backend_sentence(old: BoundBackend, new: BoundBackend, key: str) -> str:
     backend = f"backend {new.backend.address} of {key}"
     if old.backend != new.backend:
         return f"{backend} gets {_new_values(old.backend, new.backend)}"

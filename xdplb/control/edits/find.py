@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import parse_address
 from xdplb.model.errors import InvalidError, NotFoundError, PreconditionError
 from xdplb.model.vip import VipKey
@@ -12,7 +12,7 @@ from xdplb.model.vip import VipKey
 __all__ = ["check_match", "find_backend", "find_vip"]
 
 
-def find_vip(state: State, ref: str) -> VipRecord:
+def find_vip(state: Snapshot, ref: str) -> BoundVip:
     """Return the VIP with this name or key, in either spelling; NotFoundError suggests the nearest there is."""
     for record in state.vips.values():
         if record.vip.name == ref:
@@ -28,7 +28,7 @@ def find_vip(state: State, ref: str) -> VipRecord:
     return state.vips[key]
 
 
-def find_backend(vip: VipRecord, address: str) -> BackendRecord:
+def find_backend(vip: BoundVip, address: str) -> BoundBackend:
     """Return the VIP's backend with this address."""
     record = vip.backends.get(parse_address(address))
     if record is None:
@@ -54,7 +54,7 @@ def check_match(what: str, generation: int | None, if_match: int | None) -> None
     )
 
 
-def _nearest(state: State, ref: str) -> str:
+def _nearest(state: Snapshot, ref: str) -> str:
     known = [str(key) for key in state.vips] + [record.vip.name for record in state.vips.values() if record.vip.name]
     close = difflib.get_close_matches(ref, known, n=1)
     return f"did you mean {close[0]}?" if close else ""

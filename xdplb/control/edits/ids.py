@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from itertools import islice
 
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.errors import CapacityError
 
@@ -15,7 +15,7 @@ _EPOCHS = 1 << 16
 _LAST_ID = 0xFFFE
 
 
-def vip_id(state: State, capacity: Capacity) -> int:
+def vip_id(state: Snapshot, capacity: Capacity) -> int:
     """Return the lowest VIP id that is free."""
     used = {record.id for record in state.vips.values()}
     for candidate in range(capacity.vips):
@@ -28,7 +28,7 @@ def vip_id(state: State, capacity: Capacity) -> int:
 
 
 def backend_ids(
-    state: State, capacity: Capacity, count: int, leaving: Collection[int] = ()
+    state: Snapshot, capacity: Capacity, count: int, leaving: Collection[int] = ()
 ) -> Iterator[tuple[int, int]]:
     """Return `count` free backend ids, each with the epoch of its new holder.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError, InvalidError
 from xdplb.model.vip import VipKey
@@ -12,7 +12,7 @@ from xdplb.model.vip import VipKey
 __all__ = ["check_new_vip", "check_no_vips"]
 
 
-def check_new_vip(state: State, key: VipKey) -> None:
+def check_new_vip(state: Snapshot, key: VipKey) -> None:
     """Refuse a VIP that takes packets of another one of equal rank, or one at the address of a backend."""
     for other in state.vips:
         if _is_ambiguous(key, other):
@@ -31,7 +31,7 @@ def check_new_vip(state: State, key: VipKey) -> None:
             )
 
 
-def check_no_vips(state: State, own: VipKey, pointers: Mapping[IPAddress, str]) -> None:
+def check_no_vips(state: Snapshot, own: VipKey, pointers: Mapping[IPAddress, str]) -> None:
     """Refuse backends of VIP `own` at the address of a VIP; `pointers` says where in the body each address stands."""
     addresses = _Addresses(state.vips)
     for address, pointer in pointers.items():

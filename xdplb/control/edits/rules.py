@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xdplb.balance.rotation import MAX_CANDIDATES
-from xdplb.control.state.snapshot import VipRecord
+from xdplb.control.state.snapshot import BoundVip
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.errors import CapacityError, InvalidError
@@ -14,7 +14,7 @@ from xdplb.model.vip import Forward, Scheduler, Vip
 __all__ = ["check_backends", "check_settings"]
 
 
-def check_backends(vip: VipRecord, pointers: Mapping[IPAddress, str]) -> None:
+def check_backends(vip: BoundVip, pointers: Mapping[IPAddress, str]) -> None:
     """Raise the error of the first backend that its VIP cannot have; `pointers` says where in the body each stands."""
     _check_number(vip)
     server_ids: dict[str, IPAddress] = {}
@@ -32,7 +32,7 @@ def check_backends(vip: VipRecord, pointers: Mapping[IPAddress, str]) -> None:
                 )
 
 
-def check_settings(vip: VipRecord) -> None:
+def check_settings(vip: BoundVip) -> None:
     """Raise the error of the setting of a VIP that its backends do not allow."""
     _check_number(vip)
     for record in vip.backends.values():
@@ -41,7 +41,7 @@ def check_settings(vip: VipRecord) -> None:
             _check_quic(vip.vip, record.backend, "/quic")
 
 
-def _check_number(vip: VipRecord) -> None:
+def _check_number(vip: BoundVip) -> None:
     if vip.vip.scheduler in {Scheduler.LC, Scheduler.WLC} and len(vip.backends) > MAX_CANDIDATES:
         raise CapacityError(
             f"{vip.vip.scheduler} compares all backends for each new connection, {MAX_CANDIDATES} at most,"
@@ -50,7 +50,7 @@ def _check_number(vip: VipRecord) -> None:
         )
 
 
-def _check_family(vip: VipRecord, backend: Backend, pointer: str) -> None:
+def _check_family(vip: BoundVip, backend: Backend, pointer: str) -> None:
     family = vip.vip.key.address.version
     if vip.forward_of(backend) is Forward.DR and backend.address.version != family:
         raise InvalidError.field(

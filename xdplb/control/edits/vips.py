@@ -11,7 +11,7 @@ from xdplb.control.edits.ids import vip_id
 from xdplb.control.edits.overlap import check_new_vip
 from xdplb.control.edits.patch import patched_vip
 from xdplb.control.edits.rules import check_settings
-from xdplb.control.state.snapshot import State, VipRecord
+from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def create_vip(state: State, vip: Vip, context: Context) -> State:
+def create_vip(state: Snapshot, vip: Vip, context: Context) -> Snapshot:
     """Add a VIP. One that is there and the same is left as it is; a different one is a ConflictError."""
     present = state.vips.get(vip.key)
     if present is not None and present.vip != vip:
@@ -41,7 +41,7 @@ def create_vip(state: State, vip: Vip, context: Context) -> State:
     return put_vip(state, vip, context)
 
 
-def put_vip(state: State, vip: Vip, context: Context, *, if_match: int | None = None) -> State:
+def put_vip(state: Snapshot, vip: Vip, context: Context, *, if_match: int | None = None) -> Snapshot:
     """Add a VIP or make it what is given; its backends and check stay."""
     present = state.vips.get(vip.key)
     check_match(f"VIP {vip.key}", None if present is None else present.generation, if_match)
@@ -53,19 +53,19 @@ def put_vip(state: State, vip: Vip, context: Context, *, if_match: int | None = 
         check_settings(changed)
         return with_record(state, changed)
     check_new_vip(state, vip.key)
-    return with_record(state, VipRecord(vip_id(state, context.capacity), vip, 0))
+    return with_record(state, BoundVip(vip_id(state, context.capacity), vip, 0))
 
 
 def patch_vip(
-    state: State, ref: str, changes: Mapping[str, object], context: Context, *, if_match: int | None = None
-) -> State:
+    state: Snapshot, ref: str, changes: Mapping[str, object], context: Context, *, if_match: int | None = None
+) -> Snapshot:
     """Change some fields of a VIP."""
     present = find_vip(state, ref)
     check_match(f"VIP {present.vip.key}", present.generation, if_match)
     return put_vip(state, patched_vip(present.vip, changes), context)
 
 
-def delete_vip(state: State, ref: str, *, if_match: int | None = None) -> State:
+def delete_vip(state: Snapshot, ref: str, *, if_match: int | None = None) -> Snapshot:
     """Remove a VIP with its backends and check."""
     present = find_vip(state, ref)
     check_match(f"VIP {present.vip.key}", present.generation, if_match)
@@ -73,7 +73,7 @@ def delete_vip(state: State, ref: str, *, if_match: int | None = None) -> State:
     return replace(state, generation=state.generation + 1, vips=vips)
 
 
-def put_check(state: State, ref: str, check: HealthCheck, *, if_match: int | None = None) -> State:
+def put_check(state: Snapshot, ref: str, check: HealthCheck, *, if_match: int | None = None) -> Snapshot:
     """Check the VIP's backends as given. Those that serve without a check go on until it has failed `fall` times."""
     present = find_vip(state, ref)
     check_match(f"VIP {present.vip.key}", present.generation, if_match)
@@ -84,7 +84,7 @@ def put_check(state: State, ref: str, check: HealthCheck, *, if_match: int | Non
     return state if present.check == check else with_record(state, replace(present, check=check))
 
 
-def delete_check(state: State, ref: str, *, if_match: int | None = None) -> State:
+def delete_check(state: Snapshot, ref: str, *, if_match: int | None = None) -> Snapshot:
     """Check the VIP's backends no more: all are up."""
     present = find_vip(state, ref)
     check_match(f"VIP {present.vip.key}", present.generation, if_match)
@@ -93,7 +93,7 @@ def delete_check(state: State, ref: str, *, if_match: int | None = None) -> Stat
     return with_record(state, replace(present, check=None))
 
 
-def with_record(state: State, record: VipRecord) -> State:
+def with_record(state: Snapshot, record: BoundVip) -> Snapshot:
     """Return the next state, in which `record` is what was changed."""
     generation = state.generation + 1
     vips = {**state.vips, record.vip.key: replace(record, generation=generation)}
@@ -113,7 +113,7 @@ def _show(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _check_name(state: State, vip: Vip) -> None:
+def _check_name(state: Snapshot, vip: Vip) -> None:
     for key, record in state.vips.items():
         if vip.name is not None and record.vip.name == vip.name and key != vip.key:
             raise ConflictError.field(

@@ -13,10 +13,10 @@ from xdplb.control.explain.maps_as_model import config_of, matching
 from xdplb.control.explain.question import PacketKind, Question, question
 from xdplb.control.explain.sentences import Story, reasons
 from xdplb.control.explain.views import ExplainView, RecordView, SentView, SlotView
-from xdplb.control.plan.eligibility import Verdict
+from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.plan.observe import observe
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import VipRecord
+from xdplb.control.state.snapshot import BoundVip
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
@@ -39,8 +39,8 @@ class _Scene:
     """What is looked at: what the maps hold or would hold, and what backends are used for then, by id."""
 
     config: Config
-    verdicts: Mapping[int, Verdict]
-    vip: VipRecord | None
+    eligibility: Mapping[int, Eligibility]
+    vip: BoundVip | None
     down: IPAddress | None
 
 
@@ -95,7 +95,7 @@ class Explainer:
         vips = matching(config, asked.flow)
         vip = self._writer.state.vips.get(vips[0].key) if vips else None
         if down is None:
-            return _Scene(config, self._writer.applier.verdicts, vip, None)
+            return _Scene(config, self._writer.applier.eligibility, vip, None)
         if vip is None:
             raise NotFoundError.field(
                 "/query/if_down", f"no VIP takes packets for {asked.destination}", hint="xdplb vip ls lists them"
@@ -116,7 +116,7 @@ class Explainer:
         )
         foreseen = await self._thread(lambda: if_down(vip, backend, observed, held, self._now()))
         after = config_of(foreseen.held, self._plane, self._writer.applier.attachments, asked.flow.source)
-        return _Scene(after, foreseen.verdicts, vip, backend.backend.address)
+        return _Scene(after, foreseen.eligibility, vip, backend.backend.address)
 
     def _view(self, look: Look, asked: Question, scene: _Scene, nic: Attachment) -> ExplainView:
         outcome = look.answer.outcome
@@ -136,7 +136,7 @@ class Explainer:
             backend=_address(scene.config, outcome.backend_id),
             chosen_by=outcome.placement.value,
             sent=self._sent(look, scene.config) if outcome.reason is None else None,
-            why=tuple(reasons(Story(asked, look, scene.config, scene.vip, scene.verdicts))),
+            why=tuple(reasons(Story(asked, look, scene.config, scene.vip, scene.eligibility))),
             agree=look.agree,
             differences=look.differences,
             note=look.note,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from xdplb.control.edits.find import find_vip
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.address import IPAddress, parse_address, parse_port
 from xdplb.model.errors import InvalidError, NotFoundError
@@ -48,7 +48,7 @@ class Question:
         return VipKey.parse(f"{address}:{self.flow.destination_port}/{protocol}")
 
 
-def question(state: State, client: str, vip: str, packet: PacketKind | None) -> Question:
+def question(state: Snapshot, client: str, vip: str, packet: PacketKind | None) -> Question:
     """Return the packet from `client`, an address and a port, to `vip`: a VIP of one address and port, or any such.
 
     InvalidError names what is wrong with either; NotFoundError where `vip` is neither a VIP nor a place.
@@ -101,7 +101,7 @@ def _client(text: str) -> tuple[IPAddress, int]:
     return parse_address(match[1] or match[2], "/query/client"), port
 
 
-def _destination(state: State, ref: str) -> VipKey:
+def _destination(state: Snapshot, ref: str) -> VipKey:
     """Return where the packet goes: a VIP's only address and port (of TCP, if it takes both), or what `ref` spells."""
     named = next((record.vip.key for record in state.vips.values() if record.vip.name == ref), None)
     try:
@@ -117,7 +117,7 @@ def _destination(state: State, ref: str) -> VipKey:
     return key
 
 
-def _unknown(state: State, ref: str) -> NotFoundError:
+def _unknown(state: Snapshot, ref: str) -> NotFoundError:
     try:
         find_vip(state, ref)  # knows what may have been meant
     except NotFoundError as error:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.explain.comparison import Look
 from xdplb.control.explain.question import PacketKind, Question
-from xdplb.control.plan.eligibility import Verdict
-from xdplb.control.state.snapshot import VipRecord
+from xdplb.control.plan.eligibility import Eligibility
+from xdplb.control.state.snapshot import BoundVip
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Scheduler
 from xdplb.reference.config import Config, SlotState
@@ -32,8 +32,8 @@ class Story:
     question: Question
     look: Look
     config: Config
-    vip: VipRecord | None
-    verdicts: Mapping[int, Verdict]
+    vip: BoundVip | None
+    eligibility: Mapping[int, Eligibility]
 
     @property
     def outcome(self) -> Outcome:
@@ -126,9 +126,9 @@ def _of_choice(story: Story) -> Iterator[str]:
         yield f"its connection began before the slot did to move, and stays with {backend}"
     elif outcome.placement is Placement.SCHEDULER:
         yield _scheduler_text(story, story.look.vips[0], backend)
-    verdict = story.verdicts.get(outcome.backend_id or 0)
-    if verdict is not None and verdict.reason:
-        yield f"{backend}: {verdict.reason}"
+    standing = story.eligibility.get(outcome.backend_id or 0)
+    if standing is not None and standing.reason:
+        yield f"{backend}: {standing.reason}"
 
 
 def _scheduler_text(story: Story, vip: VipEntry, backend: str) -> str:
@@ -143,12 +143,14 @@ def _scheduler_text(story: Story, vip: VipEntry, backend: str) -> str:
 
 
 def _no_backend(story: Story) -> str:
-    known = [story.verdicts.get(record.id) for record in story.vip.backends.values()] if story.vip is not None else []
+    known = (
+        [story.eligibility.get(record.id) for record in story.vip.backends.values()] if story.vip is not None else []
+    )
     records = list(story.vip.backends.values()) if story.vip is not None else []
     told = [
-        f"{record.backend.address}: {verdict.reason}"
-        for record, verdict in zip(records, known, strict=True)
-        if verdict is not None and verdict.reason
+        f"{record.backend.address}: {standing.reason}"
+        for record, standing in zip(records, known, strict=True)
+        if standing is not None and standing.reason
     ]
     return "no backend of the VIP may be used" + (f" ({'; '.join(told[:SHOWN])})" if told else "")
 

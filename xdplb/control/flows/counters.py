@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import BackendRecord, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendCounters, Counters, VipCounters
 
 __all__ = ["Counted"]
@@ -22,13 +22,13 @@ class Counted:
     counters: Counters
     held: Held
 
-    def of_vip(self, record: VipRecord) -> VipCounters:
+    def of_vip(self, record: BoundVip) -> VipCounters:
         """Return what was counted for a VIP."""
         entry = self.held.vips.get(record.id)
         counted = self.counters.vips.get(record.id)
         return counted if counted and entry and entry.key == record.vip.key else VipCounters()
 
-    def of_backend(self, record: BackendRecord) -> BackendCounters:
+    def of_backend(self, record: BoundBackend) -> BackendCounters:
         """Return what was counted for a backend."""
         entry = self.held.backends.get(record.id)
         counted = self.counters.backends.get(record.id)

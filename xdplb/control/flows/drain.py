@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.control.answers.views import DrainState, DrainView
-from xdplb.control.state.snapshot import BackendRecord, DrainRecord, State
+from xdplb.control.state.snapshot import BoundBackend, Drain, Snapshot
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import FlowRecords
 
@@ -45,12 +45,12 @@ class FlowCounts:
     epochs: Mapping[int, int]
     heard: Mapping[int, datetime]
 
-    def of(self, record: BackendRecord) -> int | None:
+    def of(self, record: BoundBackend) -> int | None:
         """Return how many connections of this backend were open, None when the backend was not there yet."""
         return int(self.by_backend[record.id]) if self.epochs.get(record.id) == record.epoch else None
 
 
-def open_flows(flows: FlowRecords, state: State) -> NDArray[np.bool_]:
+def open_flows(flows: FlowRecords, state: Snapshot) -> NDArray[np.bool_]:
     """Return which records are of an open connection of a backend that is still there.
 
     Ended are those reset, and those silent for longer than their VIP bridges. A FIN alone ends nothing: a client that
@@ -68,7 +68,7 @@ def open_flows(flows: FlowRecords, state: State) -> NDArray[np.bool_]:
 
 
 def count_flows(
-    flows: FlowRecords, live: NDArray[np.bool_], state: State, at: datetime, heard: Mapping[int, datetime]
+    flows: FlowRecords, live: NDArray[np.bool_], state: Snapshot, at: datetime, heard: Mapping[int, datetime]
 ) -> FlowCounts:
     """Count the open connections of each backend; `live` are the records of such, in a scan begun at `at`.
 
@@ -81,13 +81,13 @@ def count_flows(
     return FlowCounts(at, np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS), epochs, heard)
 
 
-def load_of(flows: FlowRecords, live: NDArray[np.bool_], state: State, vips: AbstractSet[int]) -> dict[int, int]:
+def load_of(flows: FlowRecords, live: NDArray[np.bool_], state: Snapshot, vips: AbstractSet[int]) -> dict[int, int]:
     """Return how many flows each backend of these VIPs has that no client began to end, as the program counts them."""
     loads = np.bincount(flows.backend[live & ((flows.flags & (FLOW_FIN | FLOW_RST)) == 0)], minlength=_IDS)
     return {backend.id: int(loads[backend.id]) for vip, backend in state.backends() if vip.id in vips}
 
 
-def drain_view(record: BackendRecord, drain: DrainRecord, counts: FlowCounts | None, now: datetime) -> DrainView:
+def drain_view(record: BoundBackend, drain: Drain, counts: FlowCounts | None, now: datetime) -> DrainView:
     """Return where a drain is.
 
     It is drained when a scan made at least `quiet_seconds` after its start saw no connection: one that is idle
@@ -102,7 +102,7 @@ def drain_view(record: BackendRecord, drain: DrainRecord, counts: FlowCounts | N
     return DrainView(state, drain.started, drain.deadline, drain.quiet_seconds, flows)
 
 
-def _seen(record: BackendRecord, drain: DrainRecord, counts: FlowCounts) -> tuple[DrainState, int | None]:
+def _seen(record: BoundBackend, drain: Drain, counts: FlowCounts) -> tuple[DrainState, int | None]:
     """Return what a scan made since its start says of a drain."""
     flows, heard = counts.of(record), counts.heard.get(record.id)
     quiet_from = drain.started if heard is None else max(drain.started, heard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.plane import BackendCounters
 
 __all__ = ["LastHeard"]
@@ -17,7 +17,7 @@ class LastHeard:
     def __init__(self) -> None:
         self._seen: dict[tuple[int, int], tuple[int, datetime]] = {}
 
-    def note(self, state: State, counters: Mapping[int, BackendCounters], at: datetime) -> Mapping[int, datetime]:
+    def note(self, state: Snapshot, counters: Mapping[int, BackendCounters], at: datetime) -> Mapping[int, datetime]:
         """Return for the id of each such backend the reading that found more packets than the one before.
 
         That is this one, of `counters` by backend id at `at` (UTC), for a backend that was not in the one before.

@@ -17,19 +17,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from xdplb.control.health.probe import Outcome, probe
+from xdplb.control.health.probe import ProbeResult, probe
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 
-__all__ = ["CheckRecord", "CheckTarget", "Checker", "HealthSource", "OnFlip", "Probe", "judge"]
+__all__ = ["CheckTally", "CheckTarget", "Checker", "HealthSource", "OnFlip", "Probe", "tally"]
 
 log = logging.getLogger(__name__)
 
 OnFlip = Callable[[int, Health, str], None]
 """Called in the event loop with the target's id, its new health and the reason as a sentence."""
 
-Probe = Callable[[HealthCheck, str, int], Awaitable[Outcome]]
+Probe = Callable[[HealthCheck, str, int], Awaitable[ProbeResult]]
 
 _FIRST_WITHIN_SECONDS = 1.0
 
@@ -45,12 +45,12 @@ class CheckTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckRecord:
+class CheckTally:
     """What the checks of one target say: its health, the latest result, and how many of its kind in a row."""
 
     health: Health
     last_run: datetime | None = None
-    last: Outcome | None = None
+    last: ProbeResult | None = None
     streak: int = 0
     passes: int = 0
     failures: int = 0
@@ -71,22 +71,22 @@ class HealthSource(Protocol):
         """Replace the set of targets, by backend id; a target that is new starts from its last known health."""
         ...
 
-    def record(self, backend_id: int) -> CheckRecord | None:
+    def record(self, backend_id: int) -> CheckTally | None:
         """Return what the checks of this backend say, None when it is not watched."""
         ...
 
-    def records(self) -> Mapping[int, CheckRecord]:
+    def records(self) -> Mapping[int, CheckTally]:
         """Return what all checks say at this moment, by backend id."""
         ...
 
 
-def judge(check: HealthCheck, record: CheckRecord, outcome: Outcome) -> CheckRecord:
+def tally(check: HealthCheck, record: CheckTally, result: ProbeResult) -> CheckTally:
     """Return the record after one more result. A try that this host could not make changes no count."""
-    record = replace(record, last_run=datetime.now(UTC), last=outcome)
-    if outcome.passed is None:
+    record = replace(record, last_run=datetime.now(UTC), last=result)
+    if result.passed is None:
         return record
-    same = record.streak > 0 if outcome.passed else record.streak < 0
-    step = 1 if outcome.passed else -1
+    same = record.streak > 0 if result.passed else record.streak < 0
+    step = 1 if result.passed else -1
     streak = record.streak + step if same else step
     health = record.health
     if streak >= (1 if health is Health.UNKNOWN else check.rise):
@@ -97,8 +97,8 @@ def judge(check: HealthCheck, record: CheckRecord, outcome: Outcome) -> CheckRec
         record,
         health=health,
         streak=streak,
-        passes=record.passes + (1 if outcome.passed else 0),
-        failures=record.failures + (0 if outcome.passed else 1),
+        passes=record.passes + (1 if result.passed else 0),
+        failures=record.failures + (0 if result.passed else 1),
     )
 
 
@@ -109,7 +109,7 @@ class Checker:
         self._probe = probe
         self._on_flip: OnFlip | None = None
         self._targets: dict[int, CheckTarget] = {}
-        self._records: dict[int, CheckRecord] = {}
+        self._records: dict[int, CheckTally] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def start(self, on_flip: OnFlip) -> None:
@@ -142,15 +142,15 @@ class Checker:
                     health = self._records[backend_id].health
                 self._end(backend_id)
             self._targets[backend_id] = target
-            self._records[backend_id] = CheckRecord(health)
+            self._records[backend_id] = CheckTally(health)
             if self._on_flip is not None:
                 self._begin(backend_id)
 
-    def record(self, backend_id: int) -> CheckRecord | None:
+    def record(self, backend_id: int) -> CheckTally | None:
         """Return what the checks of this backend say, None when it is not watched."""
         return self._records.get(backend_id)
 
-    def records(self) -> Mapping[int, CheckRecord]:
+    def records(self) -> Mapping[int, CheckTally]:
         """Return what all checks say at this moment, by backend id."""
         return dict(self._records)
 
@@ -171,25 +171,25 @@ class Checker:
         due = clock() + random.uniform(0, min(check.interval_seconds, _FIRST_WITHIN_SECONDS))  # noqa: S311
         while True:
             await asyncio.sleep(max(0.0, due - clock()))
-            outcome = await self._try(target)
-            self._note(backend_id, check, outcome)
+            result = await self._try(target)
+            self._note(backend_id, check, result)
             due += check.interval_seconds * (1 + random.uniform(-check.jitter, check.jitter))  # noqa: S311
             due = max(due, clock())
 
-    async def _try(self, target: CheckTarget) -> Outcome:
+    async def _try(self, target: CheckTarget) -> ProbeResult:
         """Try once. What nobody expected says nothing of the backend, and must not end its checks."""
         try:
             return await self._probe(target.check, str(target.address), target.port)
         except Exception as error:
             log.exception("check failed to run: backend=%s port=%d", target.address, target.port)
-            return Outcome(None, f"this host could not run the check: {error!r}", 0.0)
+            return ProbeResult(None, f"this host could not run the check: {error!r}", 0.0)
 
-    def _note(self, backend_id: int, check: HealthCheck, outcome: Outcome) -> None:
+    def _note(self, backend_id: int, check: HealthCheck, result: ProbeResult) -> None:
         before = self._records[backend_id]
-        after = judge(check, before, outcome)
+        after = tally(check, before, result)
         self._records[backend_id] = after
         if after.health is not before.health and self._on_flip is not None:
-            self._on_flip(backend_id, after.health, outcome.reason)
+            self._on_flip(backend_id, after.health, result.reason)
 
 
 def _allow_many_sockets() -> None:

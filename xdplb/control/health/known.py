@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from xdplb.control.health.checks import CheckTarget
-from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 
@@ -17,7 +17,7 @@ WAITING = "no pass yet"
 
 
 def health_after(
-    before: State, after: State, known: Mapping[int, KnownHealth], now: datetime
+    before: Snapshot, after: Snapshot, known: Mapping[int, KnownHealth], now: datetime
 ) -> dict[int, KnownHealth]:
     """Return the healths that an edit sets; those not in it stay as they are.
 
@@ -37,7 +37,7 @@ def health_after(
 
 
 def health_at_start(
-    state: State, known: Mapping[int, KnownHealth], held: AbstractSet[int], now: datetime
+    state: Snapshot, known: Mapping[int, KnownHealth], held: AbstractSet[int], now: datetime
 ) -> dict[int, KnownHealth]:
     """Return the healths that differ from those last known when a daemon starts on maps with the VIPs `held`, by id.
 
@@ -52,17 +52,17 @@ def health_at_start(
     return changed
 
 
-def reissued(before: State, after: State) -> frozenset[int]:
+def reissued(before: Snapshot, after: Snapshot) -> frozenset[int]:
     """Return the ids whose holder in `before`, if any, is not their holder in `after`."""
     return frozenset(backend_id for backend_id, _ in _changed_holders(before, after) ^ _changed_holders(after, before))
 
 
-def added(before: State, after: State) -> frozenset[int]:
+def added(before: Snapshot, after: Snapshot) -> frozenset[int]:
     """Return the ids of backends that are in `after` alone."""
     return frozenset(backend_id for backend_id, _ in _changed_holders(after, before) - _changed_holders(before, after))
 
 
-def _changed_holders(state: State, other: State) -> set[tuple[int, int]]:
+def _changed_holders(state: Snapshot, other: Snapshot) -> set[tuple[int, int]]:
     """Return id and epoch of the backends in the VIPs of `state` that are not the same in `other`."""
     return {
         (backend.id, backend.epoch)
@@ -72,7 +72,7 @@ def _changed_holders(state: State, other: State) -> set[tuple[int, int]]:
     }
 
 
-def check_targets(state: State, before: Mapping[int, CheckTarget]) -> dict[int, CheckTarget]:
+def check_targets(state: Snapshot, before: Mapping[int, CheckTarget]) -> dict[int, CheckTarget]:
     """Return what is to be checked, by backend id. Where that is what it was `before`, it is the same object."""
     targets: dict[int, CheckTarget] = {}
     for vip in state.vips.values():
@@ -83,7 +83,7 @@ def check_targets(state: State, before: Mapping[int, CheckTarget]) -> dict[int, 
     return targets
 
 
-def _target(backend: BackendRecord, port: int, check: HealthCheck, before: CheckTarget | None) -> CheckTarget:
+def _target(backend: BoundBackend, port: int, check: HealthCheck, before: CheckTarget | None) -> CheckTarget:
     address = backend.backend.address
     if (
         before is not None
@@ -95,7 +95,7 @@ def _target(backend: BackendRecord, port: int, check: HealthCheck, before: Check
     return CheckTarget(backend.epoch, address, port, check)
 
 
-def _health(vip: VipRecord, present: KnownHealth | None, now: datetime) -> KnownHealth:
+def _health(vip: BoundVip, present: KnownHealth | None, now: datetime) -> KnownHealth:
     if vip.check is not None:
         return present or KnownHealth(Health.UNKNOWN, WAITING, now)
     if present is not None and present.health is Health.UP:

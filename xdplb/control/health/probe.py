@@ -19,7 +19,7 @@ import h11
 
 from xdplb.model.health import CheckType, HealthCheck
 
-__all__ = ["Outcome", "probe"]
+__all__ = ["ProbeResult", "probe"]
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _READ_BYTES = 16384
@@ -43,7 +43,7 @@ _SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProbeResult:
     """What a try found.
 
     `passed` None: this host had no sockets to try or no CPU to look, which says nothing of the backend.
@@ -54,7 +54,7 @@ class Outcome:
     seconds: float
 
 
-async def probe(check: HealthCheck, host: str, port: int) -> Outcome:
+async def probe(check: HealthCheck, host: str, port: int) -> ProbeResult:
     """Try `port` of `host`, an address of either family, once as `check` says, within its timeout."""
     started = time.monotonic()
     passed: bool | None
@@ -62,20 +62,20 @@ async def probe(check: HealthCheck, host: str, port: int) -> Outcome:
         async with asyncio.timeout(check.timeout_seconds):
             passed, reason = await _try(check, host, port)
     except TimeoutError:
-        passed, reason = _judge_silence(check, time.monotonic() - started)
+        passed, reason = _after_silence(check, time.monotonic() - started)
     except OSError as error:
-        passed, reason = _judge(error)
-    return Outcome(passed, reason, time.monotonic() - started)
+        passed, reason = _of_error(error)
+    return ProbeResult(passed, reason, time.monotonic() - started)
 
 
-def _judge_silence(check: HealthCheck, seconds: float) -> tuple[bool | None, str]:
+def _after_silence(check: HealthCheck, seconds: float) -> tuple[bool | None, str]:
     """Return no result for a timeout that came much too late: this process did not run, and the answer may be there."""
     if seconds > (1 + _LATE) * check.timeout_seconds:
         return None, f"this host is too busy: it looked for the answer after {seconds:.1f} s"
     return False, f"no answer in {check.timeout_seconds:g} s"
 
 
-def _judge(error: OSError) -> tuple[bool | None, str]:
+def _of_error(error: OSError) -> tuple[bool | None, str]:
     code = error.errno or 0
     words = _SENTENCES.get(code) or (os.strerror(code) if code else str(error))
     if code in _OUR_FAULT:

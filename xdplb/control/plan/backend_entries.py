@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdplb.control.plan.eligibility import Observed, Use, Verdict, can_be_tagged
-from xdplb.control.state.snapshot import BackendRecord, VipRecord
+from xdplb.control.plan.eligibility import Eligibility, Observed, Use, can_be_tagged
+from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
@@ -20,7 +20,7 @@ _BY_WEIGHT = frozenset({Scheduler.WLC, Scheduler.P2C})
 """The schedulers that divide a backend's load by its weight."""
 
 
-def backend_entry(vip: VipRecord, record: BackendRecord, verdict: Verdict, observed: Observed) -> BackendEntry:
+def backend_entry(vip: BoundVip, record: BoundBackend, standing: Eligibility, observed: Observed) -> BackendEntry:
     """Return the entry of a backend, exactly as it would be read back from the maps."""
     backend, forward = record.backend, vip.forward_of(record.backend)
     next_hop = _next_hop(observed, backend.address)
@@ -37,7 +37,7 @@ def backend_entry(vip: VipRecord, record: BackendRecord, verdict: Verdict, obser
         vip_id=vip.id,
         address=backend.address,
         forward=forward,
-        usable=verdict.use is not Use.OUT,
+        usable=standing.use is not Use.OUT,
         next_hop=next_hop,
         source=source,
         source_mask=mask,

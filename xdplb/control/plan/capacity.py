@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane import access_index, layout, vip_prefixes
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.errors import CapacityError
@@ -10,7 +10,7 @@ from xdplb.model.errors import CapacityError
 __all__ = ["check_room"]
 
 
-def check_room(before: State, after: State) -> None:
+def check_room(before: Snapshot, after: Snapshot) -> None:
     """Raise CapacityError where the maps cannot hold what is new in `after`. Seconds for very long access lists."""
     if before.vips.keys() != after.vips.keys():
         _check_prefixes(after)
@@ -18,13 +18,13 @@ def check_room(before: State, after: State) -> None:
         _check_access(after)
 
 
-def _check_prefixes(state: State) -> None:
+def _check_prefixes(state: Snapshot) -> None:
     entries = [VipEntry.of(vip.id, vip.vip) for vip in state.vips.values() if not vip.vip.key.is_exact]
     for family in (4, 6):
         vip_prefixes.build([entry for entry in entries if entry.key.address.version == family])
 
 
-def _check_access(state: State) -> None:
+def _check_access(state: Snapshot) -> None:
     lists = [vip.access for vip in state.vips.values() if vip.access]
     if len(lists) > layout.ACCESS_LISTS:
         raise CapacityError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.slots import counts, unpack
-from xdplb.control.plan.eligibility import Use, Verdict
+from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.plan.steps import Step, WriteBackends, WriteTable
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import BackendEntry
@@ -30,22 +30,22 @@ def describe_features(lacking: Features) -> tuple[str, ...]:
     return (f"the program is compiled anew, with {names}, and swapped in; packets flow on meanwhile",)
 
 
-def describe_steps(steps: Sequence[Step], verdicts: Mapping[int, Verdict]) -> tuple[str, ...]:
+def describe_steps(steps: Sequence[Step], eligibility: Mapping[int, Eligibility]) -> tuple[str, ...]:
     """Return a sentence for each table that changes and each backend that is written."""
-    return tuple(_sentences(steps, verdicts))
+    return tuple(_sentences(steps, eligibility))
 
 
-def _sentences(steps: Sequence[Step], verdicts: Mapping[int, Verdict]) -> Iterator[str]:
+def _sentences(steps: Sequence[Step], eligibility: Mapping[int, Eligibility]) -> Iterator[str]:
     for step in steps:
         if isinstance(step, WriteBackends):
-            yield from (_backend_sentence(entry, verdicts[entry.id]) for entry in step.backends)
+            yield from (_backend_sentence(entry, eligibility[entry.id]) for entry in step.backends)
         elif isinstance(step, WriteTable):
             yield _table_sentence(step)
 
 
-def _backend_sentence(entry: BackendEntry, verdict: Verdict) -> str:
-    why = f": {verdict.reason}" if verdict.reason else ""
-    return f"backend {entry.address} ({entry.forward}) {_USES[verdict.use]}{why}"
+def _backend_sentence(entry: BackendEntry, standing: Eligibility) -> str:
+    why = f": {standing.reason}" if standing.reason else ""
+    return f"backend {entry.address} ({entry.forward}) {_USES[standing.use]}{why}"
 
 
 def _table_sentence(step: WriteTable) -> str:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.plan.backend_entries import backend_entry
-from xdplb.control.plan.eligibility import Observed, Use, Verdict
-from xdplb.control.state.snapshot import BackendRecord, VipRecord
+from xdplb.control.plan.eligibility import Eligibility, Observed, Use
+from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPNetwork
 from xdplb.model.next_hop import Resolution
@@ -46,7 +46,7 @@ class TableSource:
 class BackendDraft:
     """A backend as the maps and the table should have it, made from `record` and `resolution`."""
 
-    record: BackendRecord
+    record: BoundBackend
     resolution: Resolution | None
     entry: BackendEntry
     weighted: WeightedBackend
@@ -56,7 +56,7 @@ class BackendDraft:
 class VipDraft:
     """A VIP's backends, by id, and what its table is to be made from."""
 
-    vip: VipRecord
+    vip: BoundVip
     tunnel_sources: tuple[IPNetwork, ...]
     backends: Mapping[int, BackendDraft]
     table: TableSource
@@ -70,8 +70,8 @@ class VipDraft:
 
 
 def draft(
-    vip: VipRecord,
-    verdicts: Mapping[int, Verdict],
+    vip: BoundVip,
+    eligibility: Mapping[int, Eligibility],
     observed: Observed,
     held: Mapping[int, BackendEntry],
     before: VipDraft | None,
@@ -82,19 +82,19 @@ def draft(
         known = before.backends
     backends: dict[int, BackendDraft] = {}
     for record in vip.backends.values():
-        verdict, present = verdicts[record.id], known.get(record.id)
-        if present is None or not _is_right(present, record, verdict, observed):
-            entry = backend_entry(vip, record, verdict, observed)
+        standing, present = eligibility[record.id], known.get(record.id)
+        if present is None or not _is_right(present, record, standing, observed):
+            entry = backend_entry(vip, record, standing, observed)
             present = _backend(record, observed, entry, held.get(record.id))
         backends[record.id] = present
     configured = tuple(backends[backend_id].weighted for backend_id in sorted(backends))
-    out = frozenset([key for key in backends if verdicts[key].use is not Use.SERVING])
-    kept = frozenset([key for key in backends if verdicts[key].use is not Use.OUT])
+    out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
+    kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
     table = TableSource(vip.vip.scheduler, configured, out, kept)
     return VipDraft(vip, observed.tunnel_sources, backends, table)
 
 
-def _has_entries_alike(before: VipDraft, vip: VipRecord, observed: Observed) -> bool:
+def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
     """Return whether the same backend has the same entry in both: what else an entry depends on has not changed."""
     old, new = before.vip.vip, vip.vip
     return (before.vip.id, old.forward, old.scheduler, old.vlan, before.tunnel_sources) == (
@@ -103,15 +103,15 @@ def _has_entries_alike(before: VipDraft, vip: VipRecord, observed: Observed) -> 
     )
 
 
-def _is_right(present: BackendDraft, record: BackendRecord, verdict: Verdict, observed: Observed) -> bool:
+def _is_right(present: BackendDraft, record: BoundBackend, standing: Eligibility, observed: Observed) -> bool:
     return (
         present.record is record
         and present.resolution is observed.next_hops.get(record.backend.address)
-        and present.entry.usable is (verdict.use is not Use.OUT)
+        and present.entry.usable is (standing.use is not Use.OUT)
     )
 
 
-def _backend(record: BackendRecord, observed: Observed, entry: BackendEntry, held: BackendEntry | None) -> BackendDraft:
+def _backend(record: BoundBackend, observed: Observed, entry: BackendEntry, held: BackendEntry | None) -> BackendDraft:
     backend = record.backend
     return BackendDraft(
         record,

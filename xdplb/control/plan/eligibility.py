@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xdplb.control.state.snapshot import BackendRecord, KnownHealth, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.next_hop import NextHop, Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
-__all__ = ["DRAINING", "Observed", "Use", "Verdict", "can_be_tagged", "judge"]
+__all__ = ["DRAINING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
 
 
 class Use(StrEnum):
@@ -24,7 +24,7 @@ class Use(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Eligibility:
     """The use of a backend, and a sentence why it does not serve (or serves all the same); empty if all is well."""
 
     use: Use
@@ -57,8 +57,8 @@ DRAINING = "draining"
 _MOST_TAGS = 2
 _CUSTOMER_TAG = 0x8100
 
-_SERVES = Verdict(Use.SERVING)
-_FAIL_OPEN = Verdict(Use.SERVING, "its check failed, but no other can serve (fail-open)")
+_SERVES = Eligibility(Use.SERVING)
+_FAIL_OPEN = Eligibility(Use.SERVING, "its check failed, but no other can serve (fail-open)")
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -66,42 +66,42 @@ def can_be_tagged(hop: NextHop) -> bool:
     return len(hop.tags) <= _MOST_TAGS and all(tag.type == _CUSTOMER_TAG for tag in hop.tags[1:])
 
 
-def judge(vip: VipRecord, observed: Observed) -> dict[int, Verdict]:
+def assess(vip: BoundVip, observed: Observed) -> dict[int, Eligibility]:
     """Return what each backend of `vip` is used for, by id.
 
     When none would serve and the VIP fails open, failed checks are not believed. That is no way in for a backend
     whose check never passed, nor for one the operator took out.
     """
-    verdicts = {record.id: _verdict(vip, record, observed) for record in vip.backends.values()}
-    if vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN and not _any_serves(verdicts):
-        verdicts |= {
-            record.id: _verdict(vip, record, observed, fail_open=True)
+    eligibility = {record.id: _standing(vip, record, observed) for record in vip.backends.values()}
+    if vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN and not _any_serves(eligibility):
+        eligibility |= {
+            record.id: _standing(vip, record, observed, fail_open=True)
             for record in vip.backends.values()
             if _health(record, observed) is Health.DOWN
         }
-    return verdicts
+    return eligibility
 
 
-def _any_serves(verdicts: Mapping[int, Verdict]) -> bool:
-    return any(verdict.use is Use.SERVING for verdict in verdicts.values())
+def _any_serves(eligibility: Mapping[int, Eligibility]) -> bool:
+    return any(standing.use is Use.SERVING for standing in eligibility.values())
 
 
-def _verdict(vip: VipRecord, record: BackendRecord, observed: Observed, *, fail_open: bool = False) -> Verdict:
+def _standing(vip: BoundVip, record: BoundBackend, observed: Observed, *, fail_open: bool = False) -> Eligibility:
     backend = record.backend
     if backend.admin_state is AdminState.MAINT:
-        return Verdict(Use.OUT, "in maintenance")
+        return Eligibility(Use.OUT, "in maintenance")
     if obstacle := _obstacle(vip, record, observed):
-        return Verdict(Use.OUT, obstacle)
+        return Eligibility(Use.OUT, obstacle)
     health = _health(record, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
-        return Verdict(use, f"its check failed: {observed.health[record.id].reason}")
+        return Eligibility(use, f"its check failed: {observed.health[record.id].reason}")
     if why := _why_nothing_new(record, health):
-        return Verdict(Use.KEEPING, why)
+        return Eligibility(Use.KEEPING, why)
     return _FAIL_OPEN if fail_open else _SERVES
 
 
-def _why_nothing_new(record: BackendRecord, health: Health) -> str:
+def _why_nothing_new(record: BoundBackend, health: Health) -> str:
     """Return why a backend takes no new connections though it can keep those it has, or an empty string."""
     if record.backend.admin_state is AdminState.DRAIN:
         return DRAINING
@@ -110,12 +110,12 @@ def _why_nothing_new(record: BackendRecord, health: Health) -> str:
     return "" if record.backend.weight else "its weight is 0"
 
 
-def _health(record: BackendRecord, observed: Observed) -> Health:
+def _health(record: BoundBackend, observed: Observed) -> Health:
     known = observed.health.get(record.id)
     return Health.UNKNOWN if known is None else known.health
 
 
-def _obstacle(vip: VipRecord, record: BackendRecord, observed: Observed) -> str:
+def _obstacle(vip: BoundVip, record: BoundBackend, observed: Observed) -> str:
     """Return why no frame can reach the backend, or an empty string."""
     resolution = observed.next_hops.get(record.backend.address)
     if resolution is None or resolution.next_hop is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.state.snapshot import State, VipRecord
+from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.dataplane.features import Feature, Features
 from xdplb.model.backend import Backend
 from xdplb.model.vip import NO_LIMITS, Forward, VlanTags
@@ -13,7 +13,7 @@ from xdplb.model.vip import NO_LIMITS, Forward, VlanTags
 __all__ = ["features_needed"]
 
 
-def features_needed(state: State, observed: Observed) -> Features:
+def features_needed(state: Snapshot, observed: Observed) -> Features:
     """Return the features without which some packet of these VIPs would not go where it should."""
     needed = {feature for vip in state.vips.values() for feature in _of_vip(vip)}
     hops = (resolution.next_hop for resolution in observed.next_hops.values())
@@ -22,7 +22,7 @@ def features_needed(state: State, observed: Observed) -> Features:
     return frozenset(needed)
 
 
-def _of_vip(record: VipRecord) -> Iterator[Feature]:
+def _of_vip(record: BoundVip) -> Iterator[Feature]:
     vip = record.vip
     needs = {
         Feature.IPV6: vip.key.address.version == 6,
@@ -38,7 +38,7 @@ def _of_vip(record: VipRecord) -> Iterator[Feature]:
         yield from _of_backend(record, backend.backend)
 
 
-def _of_backend(record: VipRecord, backend: Backend) -> Iterator[Feature]:
+def _of_backend(record: BoundVip, backend: Backend) -> Iterator[Feature]:
     forward = record.forward_of(backend)
     if forward is Forward.GUE:
         yield Feature.GUE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.state.snapshot import BackendRecord, KnownHealth, State
+from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.net.next_hops import NextHopSource
@@ -14,7 +14,7 @@ __all__ = ["addresses_of", "observe"]
 
 
 def observe(
-    backends: Sequence[BackendRecord],
+    backends: Sequence[BoundBackend],
     health: Mapping[int, KnownHealth],
     next_hops: NextHopSource,
     attachments: Iterable[Attachment],
@@ -31,6 +31,6 @@ def observe(
     )
 
 
-def addresses_of(state: State) -> frozenset[IPAddress]:
+def addresses_of(state: Snapshot) -> frozenset[IPAddress]:
     """Return the addresses of all backends."""
     return frozenset(record.backend.address for _, record in state.backends())

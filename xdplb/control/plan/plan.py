@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from xdplb.control.plan.describe_steps import describe_steps
 from xdplb.control.plan.drafts import VipDraft, draft
-from xdplb.control.plan.eligibility import Observed, Verdict, judge
+from xdplb.control.plan.eligibility import Eligibility, Observed, assess
 from xdplb.control.plan.steps import (
     ClearBackends,
     DeleteTable,
@@ -26,7 +26,7 @@ from xdplb.control.plan.steps import (
     WriteVips,
 )
 from xdplb.control.plan.tables import table_step
-from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
 
 __all__ = ["Plan", "plan"]
@@ -37,7 +37,7 @@ class Plan:
     """Steps for the data plane, in order; what each backend is used for once they are done, by id; drafts of VIPs."""
 
     steps: tuple[Step, ...]
-    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
+    eligibility: Mapping[int, Eligibility] = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
 
     @property
@@ -58,20 +58,22 @@ class Plan:
 
     def describe(self) -> tuple[str, ...]:
         """Return what the steps do to traffic, a sentence each."""
-        return describe_steps(self.steps, self.verdicts)
+        return describe_steps(self.steps, self.eligibility)
 
 
-def plan(state: State, observed: Observed, held: Held, others: Mapping[int, VipEntry] = MappingProxyType({})) -> Plan:
+def plan(
+    state: Snapshot, observed: Observed, held: Held, others: Mapping[int, VipEntry] = MappingProxyType({})
+) -> Plan:
     """Return the steps from what the maps hold to what `state` asks for, as far as what was seen allows.
 
     The same arguments give the same plan; once it is done, the next plan has no steps. `others` are VIPs that are
     right as they are, and in neither `state` nor `held`.
     """
-    verdicts: dict[int, Verdict] = {}
+    eligibility: dict[int, Eligibility] = {}
     drafts: dict[int, VipDraft] = {}
     for vip in state.vips.values():
-        judged = judge(vip, observed)
-        verdicts |= judged
+        judged = assess(vip, observed)
+        eligibility |= judged
         drafts[vip.id] = draft(vip, judged, observed, held.backends, held.drafts.get(vip.id))
     first: tuple[Step, ...] = ()
     vacated = _without_reused_ids(drafts, held)
@@ -79,7 +81,7 @@ def plan(state: State, observed: Observed, held: Held, others: Mapping[int, VipE
         first = _steps(vacated, held, others)
         held = Plan(first, drafts=vacated).after(held)
         held = replace(held, vips={vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in others})
-    return Plan(first + _steps(drafts, held, others), verdicts, drafts)
+    return Plan(first + _steps(drafts, held, others), eligibility, drafts)
 
 
 def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int, VipDraft] | None:
@@ -104,7 +106,7 @@ def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int,
     return None if unchanged else vacated
 
 
-def _is_holder(vip: VipRecord, record: BackendRecord, entry: BackendEntry) -> bool:
+def _is_holder(vip: BoundVip, record: BoundBackend, entry: BackendEntry) -> bool:
     return (entry.vip_id, entry.epoch, entry.address) == (vip.id, record.epoch, record.backend.address)
 
 

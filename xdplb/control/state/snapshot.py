@@ -1,6 +1,6 @@
 """What the control plane remembers: the desired state with its ids and generations, and the last known health.
 
-Values only. `State` is replaced whole at every change, so that a reader never sees half of one.
+Values only. `Snapshot` is replaced whole at every change, so that a reader never sees half of one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, Vip, VipKey
 
-__all__ = ["NO_ACCESS_LIST", "BackendRecord", "DrainRecord", "KnownHealth", "State", "VipRecord"]
+__all__ = ["NO_ACCESS_LIST", "BoundBackend", "BoundVip", "Drain", "KnownHealth", "Snapshot"]
 
 
 NO_ACCESS_LIST = AccessList()
@@ -23,7 +23,7 @@ NO_ACCESS_LIST = AccessList()
 
 
 @dataclass(frozen=True, slots=True)
-class DrainRecord:
+class Drain:
     """A drain as asked for. `started` is UTC, so that the deadline outlives a restart."""
 
     started: datetime
@@ -37,25 +37,25 @@ class DrainRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class BackendRecord:
+class BoundBackend:
     """A backend with its id in the maps; `generation` is the last change that touched it."""
 
     id: int
     epoch: int
     backend: Backend
     generation: int
-    drain: DrainRecord | None = None
+    drain: Drain | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class VipRecord:
+class BoundVip:
     """A VIP with its id in the maps, and all that is its own; `generation` is the last change to any of it."""
 
     id: int
     vip: Vip
     generation: int
     check: HealthCheck | None = None
-    backends: Mapping[IPAddress, BackendRecord] = field(default_factory=dict)
+    backends: Mapping[IPAddress, BoundBackend] = field(default_factory=dict)
     access: AccessList = NO_ACCESS_LIST
 
     def forward_of(self, backend: Backend) -> Forward:
@@ -64,14 +64,14 @@ class VipRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Snapshot:
     """Everything asked for. `epochs` has the latest epoch of every backend id ever given out."""
 
     generation: int = 0
-    vips: Mapping[VipKey, VipRecord] = field(default_factory=dict)
+    vips: Mapping[VipKey, BoundVip] = field(default_factory=dict)
     epochs: Mapping[int, int] = field(default_factory=dict)
 
-    def backends(self) -> Iterator[tuple[VipRecord, BackendRecord]]:
+    def backends(self) -> Iterator[tuple[BoundVip, BoundBackend]]:
         """Yield every backend with its VIP."""
         for vip in self.vips.values():
             for backend in vip.backends.values():

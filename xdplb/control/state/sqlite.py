@@ -24,7 +24,7 @@ from xdplb.control.state.codec import (
     encode_vip,
 )
 from xdplb.control.state.schema import prepare
-from xdplb.control.state.snapshot import NO_ACCESS_LIST, BackendRecord, DrainRecord, KnownHealth, State, VipRecord
+from xdplb.control.state.snapshot import NO_ACCESS_LIST, BoundBackend, BoundVip, Drain, KnownHealth, Snapshot
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.errors import ConflictError, PlatformError
@@ -40,7 +40,7 @@ class Store:
         self.path = directory / "state.db"
         self._connection: sqlite3.Connection | None = None
 
-    def open(self) -> tuple[State, dict[int, KnownHealth]]:
+    def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
         """Open or create the file and return what it holds: the state, and last known health by backend id."""
         with self._explained("cannot be opened"):
             self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class Store:
             self._connection.close()
             self._connection = None
 
-    def save(self, before: State, after: State, health: Mapping[int, KnownHealth]) -> None:
+    def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> None:
         """Write what differs between two states, and these healths: on disk when this returns, or nothing at all."""
         with self._transaction() as connection:
             _delete_gone(connection, before, after)
@@ -119,18 +119,18 @@ class Store:
             ) from error
 
 
-def _read_state(connection: sqlite3.Connection) -> State:
-    backends: dict[int, dict[IPAddress, BackendRecord]] = {}
+def _read_state(connection: sqlite3.Connection) -> Snapshot:
+    backends: dict[int, dict[IPAddress, BoundBackend]] = {}
     for row in connection.execute(
         "SELECT vip, id, epoch, address, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
         " FROM backend ORDER BY id"
     ):
         vip, backend_id, epoch, text, generation, spec, started, timeout, quiet = row
         address = ip_address(text)
-        drain = None if started is None else DrainRecord(_utc(started), timeout, quiet)
-        record = BackendRecord(backend_id, epoch, decode_backend(address, spec), generation, drain)
+        drain = None if started is None else Drain(_utc(started), timeout, quiet)
+        record = BoundBackend(backend_id, epoch, decode_backend(address, spec), generation, drain)
         backends.setdefault(vip, {})[address] = record
-    vips: dict[VipKey, VipRecord] = {}
+    vips: dict[VipKey, BoundVip] = {}
     access = {row[0]: decode_access(*row[1:]) for row in connection.execute("SELECT * FROM access")}
     for vip_id, text, port, protocol, prefix_length, last_port, generation, spec, check in connection.execute(
         "SELECT id, address, port, protocol, prefix_length, last_port, generation, spec, health_check"
@@ -139,10 +139,10 @@ def _read_state(connection: sqlite3.Connection) -> State:
         key = VipKey(ip_address(text), port, Protocol(protocol), prefix_length, last_port)
         decoded, mine = None if check is None else decode_check(check), backends.get(vip_id, {})
         allowed = access.get(vip_id, NO_ACCESS_LIST)
-        vips[key] = VipRecord(vip_id, decode_vip(key, spec), generation, decoded, mine, allowed)
+        vips[key] = BoundVip(vip_id, decode_vip(key, spec), generation, decoded, mine, allowed)
     counters = dict(connection.execute("SELECT name, value FROM counter"))
     epochs = dict(connection.execute("SELECT backend, epoch FROM epoch"))
-    return State(counters.get("generation", 0), vips, epochs)
+    return Snapshot(counters.get("generation", 0), vips, epochs)
 
 
 def _read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
@@ -150,7 +150,7 @@ def _read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
     return {backend: KnownHealth(Health(health), reason, _utc(since)) for backend, health, reason, since in rows}
 
 
-def _delete_gone(connection: sqlite3.Connection, before: State, after: State) -> None:
+def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapshot) -> None:
     """Delete what is gone first, since its id or address may be in use again in what comes."""
     gone_backends: list[tuple[int]] = []
     for key, old in before.vips.items():
@@ -163,7 +163,7 @@ def _delete_gone(connection: sqlite3.Connection, before: State, after: State) ->
     connection.executemany("DELETE FROM backend WHERE id = ?", gone_backends)
 
 
-def _write_vip(connection: sqlite3.Connection, old: VipRecord | None, new: VipRecord) -> None:
+def _write_vip(connection: sqlite3.Connection, old: BoundVip | None, new: BoundVip) -> None:
     key = new.vip.key
     check = None if new.check is None else encode_check(new.check)
     connection.execute(
@@ -183,7 +183,7 @@ def _write_vip(connection: sqlite3.Connection, old: VipRecord | None, new: VipRe
     _write_backends(connection, new.id, changed)
 
 
-def _write_access(connection: sqlite3.Connection, record: VipRecord) -> None:
+def _write_access(connection: sqlite3.Connection, record: BoundVip) -> None:
     if record.access:
         connection.execute(
             "INSERT OR REPLACE INTO access VALUES (?, ?, ?, ?, ?)", (record.id, *encode_access(record.access))
@@ -192,7 +192,7 @@ def _write_access(connection: sqlite3.Connection, record: VipRecord) -> None:
         connection.execute("DELETE FROM access WHERE vip = ?", (record.id,))
 
 
-def _write_backends(connection: sqlite3.Connection, vip_id: int, records: Iterable[BackendRecord]) -> None:
+def _write_backends(connection: sqlite3.Connection, vip_id: int, records: Iterable[BoundBackend]) -> None:
     connection.executemany(
         "INSERT INTO backend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
         " generation = excluded.generation, spec = excluded.spec, drain_started = excluded.drain_started,"
@@ -204,7 +204,7 @@ def _write_backends(connection: sqlite3.Connection, vip_id: int, records: Iterab
     )
 
 
-def _drain(drain: DrainRecord | None) -> tuple[float | None, float | None, float | None]:
+def _drain(drain: Drain | None) -> tuple[float | None, float | None, float | None]:
     if drain is None:
         return None, None, None
     return drain.started.timestamp(), drain.timeout_seconds, drain.quiet_seconds

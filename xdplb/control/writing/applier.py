@@ -21,11 +21,11 @@ from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.plan.capacity import check_room
 from xdplb.control.plan.describe_steps import describe_features
-from xdplb.control.plan.eligibility import Observed, Verdict
+from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.needs import features_needed
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import State
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, DataPlane, FlowRecords, VipEntry
 from xdplb.model.address import IPAddress
@@ -60,7 +60,7 @@ class Applier:
         self._swept = False
         self._looked_at = 0
         self.facts: Mapping[int, TableFacts] = {}
-        self.verdicts: Mapping[int, Verdict] = {}
+        self.eligibility: Mapping[int, Eligibility] = {}
         self.attachments: tuple[Attachment, ...] = ()
         self.features: Features = frozenset()
         self.evictions = Evictions()
@@ -89,7 +89,7 @@ class Applier:
         entries = self.known.backends
         return all((entry := entries.get(key)) is not None and entry.next_hop is not None for key in backend_ids)
 
-    def bring(self, state: State, observed: Observed, only: AbstractSet[int] | None = None) -> None:
+    def bring(self, state: Snapshot, observed: Observed, only: AbstractSet[int] | None = None) -> None:
         """Bring the maps to `state`. Raises PlatformError; what they hold is then read anew the next time.
 
         With `only`, the ids of VIPs, the others are known to be right and left out: `observed` needs no more than
@@ -112,9 +112,9 @@ class Applier:
             self._hold(after)
             if not self._swept:
                 self._sweep(after)
-            self.verdicts = planned.verdicts if only is None else {**self.verdicts, **planned.verdicts}
+            self.eligibility = planned.eligibility if only is None else {**self.eligibility, **planned.eligibility}
 
-    def check(self, before: State, after: State, observed: Observed) -> Features:
+    def check(self, before: Snapshot, after: Snapshot, observed: Observed) -> Features:
         """Return the features that the program lacks for `after`; CapacityError where the maps have no room for it."""
         check_room(before, after)
         return features_needed(after, observed) - self._plane.features
@@ -128,7 +128,7 @@ class Applier:
         self.features = self._plane.features
 
     def preview(
-        self, before: State, after: State, observed: Observed, only: AbstractSet[int] | None = None
+        self, before: Snapshot, after: Snapshot, observed: Observed, only: AbstractSet[int] | None = None
     ) -> tuple[str, ...]:
         """Return what `require` and `bring` would do, in sentences; CapacityError where there is no room."""
         check_room(before, after)
@@ -256,7 +256,7 @@ def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, Vip
     )
 
 
-def _plan(state: State, observed: Observed, held: Held, only: AbstractSet[int] | None) -> Plan:
+def _plan(state: Snapshot, observed: Observed, held: Held, only: AbstractSet[int] | None) -> Plan:
     """Plan as if there were these VIPs alone: a plan of thousands of backends takes long, and one flip is one VIP."""
     if only is None:
         return plan(state, observed, held)
@@ -268,7 +268,7 @@ def _plan(state: State, observed: Observed, held: Held, only: AbstractSet[int] |
     return plan(part, observed, replace(held.part(only), access=lists), others)
 
 
-def _part(state: State, only: AbstractSet[int] | None) -> State:
+def _part(state: Snapshot, only: AbstractSet[int] | None) -> Snapshot:
     """Return the state with these VIPs alone, by id; None for all."""
     if only is None:
         return state

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from xdplb.control.state.snapshot import KnownHealth, State
+from xdplb.control.state.snapshot import KnownHealth, Snapshot
 
 __all__ = ["Change", "Edit"]
 
-Edit = Callable[[State], State]
+Edit = Callable[[Snapshot], Snapshot]
 """A change to the state: see xdplb.control.edits. It may be asked for its outcome more than once."""
 
 
@@ -17,6 +17,6 @@ Edit = Callable[[State], State]
 class Change:
     """The state before a change and after it, the same one when nothing was to be changed, and the health then."""
 
-    before: State
-    after: State
+    before: Snapshot
+    after: Snapshot
     health: Mapping[int, KnownHealth]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xdplb.control.state.snapshot import BackendRecord, State, VipRecord
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress
 
 __all__ = ["Dirty", "Index"]
@@ -23,7 +23,7 @@ class Dirty:
         """The ids of the VIPs to plan, None for everything."""
         return None if self.everything else frozenset(self.vips)
 
-    def note(self, before: State, after: State) -> None:
+    def note(self, before: Snapshot, after: Snapshot) -> None:
         """Add what an edit changed. One that changes VIPs themselves, and not backends alone, concerns everything."""
         if before.vips.keys() != after.vips.keys():
             self.everything = True
@@ -38,8 +38,8 @@ class Dirty:
 class Index:
     """A state by backend id and by address."""
 
-    def __init__(self, state: State) -> None:
-        self.backends: Mapping[int, tuple[VipRecord, BackendRecord]] = {
+    def __init__(self, state: Snapshot) -> None:
+        self.backends: Mapping[int, tuple[BoundVip, BoundBackend]] = {
             record.id: (vip, record) for vip, record in state.backends()
         }
         self._state = state

@@ -15,7 +15,7 @@ from xdplb.control.answers.views import DrainState, DrainView
 from xdplb.control.flows.drain import FlowCounts, count_flows, drain_view, load_of, open_flows
 from xdplb.control.flows.quic_silence import LastHeard
 from xdplb.control.flows.settle import Scan
-from xdplb.control.state.snapshot import BackendRecord
+from xdplb.control.state.snapshot import BoundBackend
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import Counters, DataPlane
@@ -78,11 +78,11 @@ class FlowWatch:
         """Return when no scan runs any more."""
         await self._thread.stop()
 
-    def drain(self, record: BackendRecord) -> DrainView | None:
+    def drain(self, record: BoundBackend) -> DrainView | None:
         """Return where the drain of a backend is, None when it is not draining."""
         return None if record.drain is None else drain_view(record, record.drain, self.counts, self._now())
 
-    def of(self, record: BackendRecord) -> int | None:
+    def of(self, record: BoundBackend) -> int | None:
         """Return how many open connections of a backend the latest scan saw, None without a recent one."""
         if self.counts is None or (self._now() - self.counts.at).total_seconds() > _STALE_SECONDS:
             return None

@@ -21,7 +21,7 @@ from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.observe import addresses_of, observe
-from xdplb.control.state.snapshot import KnownHealth, State
+from xdplb.control.state.snapshot import KnownHealth, Snapshot
 from xdplb.control.state.sqlite import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.change import Change, Edit
@@ -60,8 +60,8 @@ class Writer:
         tunnel_sources: tuple[IPNetwork, ...],
         now: Callable[[], datetime],
     ) -> None:
-        self.state = State()
-        self.observed = State()
+        self.state = Snapshot()
+        self.observed = Snapshot()
         """The latest state that the maps hold in full."""
         self.health: dict[int, KnownHealth] = {}
         self.last_error = ""
@@ -75,7 +75,7 @@ class Writer:
         self._unsaved: set[int] = set()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
-        self._index = Index(State())
+        self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
 
     async def open(self) -> None:
@@ -237,14 +237,14 @@ class Writer:
                 ) from error
             return Change(before, after, dict(self.health))
 
-    async def _check(self, before: State, after: State, health: Mapping[int, KnownHealth]) -> Features:
+    async def _check(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> Features:
         """Return the features that the program lacks for a change; CapacityError where the maps have no room for it."""
         dirty = Dirty(everything=False)
         dirty.note(before, after)
         observed = self._observe(after, {**self.health, **health}, dirty.only)
         return await self._maps(lambda: self.applier.check(before, after, observed))
 
-    def _take(self, before: State, after: State, health: dict[int, KnownHealth]) -> None:
+    def _take(self, before: Snapshot, after: Snapshot, health: dict[int, KnownHealth]) -> None:
         for backend_id in reissued(before, after):
             self.health.pop(backend_id, None)
         self.health.update(health)
@@ -289,7 +289,7 @@ class Writer:
         async with self._lock:
             return await self._maps(work)
 
-    def _observe(self, state: State, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None) -> Observed:
+    def _observe(self, state: Snapshot, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None) -> Observed:
         return observe(
             [record for vip, record in state.backends() if only is None or vip.id in only],
             health,
