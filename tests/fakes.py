@@ -9,8 +9,10 @@ from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
+from xdplb.control.events import Events
 from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip
 from xdplb.control.health.probe import ProbeResult
+from xdplb.control.state.snapshot import KnownHealth
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.next_hop import NextHop, Resolution
@@ -84,34 +86,34 @@ class FakeHealth:
 
     def __init__(self) -> None:
         self.targets: dict[int, CheckTarget] = {}
-        self._records: dict[int, CheckTally] = {}
+        self._tallies: dict[int, CheckTally] = {}
         self._on_flip: OnFlip | None = None
 
-    async def start(self, on_flip: OnFlip) -> None:
+    async def start(self, on_flip: OnFlip, events: Events) -> None:
         self._on_flip = on_flip
 
     async def stop(self) -> None:
         self._on_flip = None
 
-    def watch(self, targets: Mapping[int, CheckTarget], last_known: Mapping[int, Health]) -> None:
+    def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
         for backend_id, target in targets.items():
             before = self.targets.get(backend_id)
             if before is None or before.epoch != target.epoch:
-                self._records[backend_id] = CheckTally(last_known.get(backend_id, Health.UNKNOWN))
+                self._tallies[backend_id] = CheckTally()
         self.targets = dict(targets)
 
-    def record(self, backend_id: int) -> CheckTally | None:
-        return self._records.get(backend_id) if backend_id in self.targets else None
+    def tally(self, backend_id: int) -> CheckTally | None:
+        return self._tallies.get(backend_id) if backend_id in self.targets else None
 
-    def records(self) -> Mapping[int, CheckTally]:
-        return {backend_id: self._records[backend_id] for backend_id in self.targets}
+    def tallies(self) -> Mapping[int, CheckTally]:
+        return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""
         for backend_id, target in self.targets.items():
             if str(target.address) == address:
                 passed = health is Health.UP
-                self._records[backend_id] = CheckTally(health, datetime.now(UTC), ProbeResult(passed, reason, 0.001))
+                self._tallies[backend_id] = CheckTally(datetime.now(UTC), ProbeResult(passed, reason, 0.001))
                 assert self._on_flip is not None, "not started"
                 self._on_flip(backend_id, health, reason)
 

@@ -7,8 +7,10 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from xdplb.control.answers.views import DryRun
+from xdplb.control.edits.edit import Edit
+from xdplb.control.writing.request import Outcome
 
+from .deps import Changer
 from .problems import MEDIA_TYPE
 from .schemas.base import DryRunOut
 
@@ -50,11 +52,12 @@ def created_or_not(response: Response, generation: int, *, created: bool, locati
         response.headers["Location"] = location
 
 
-def would_change(outcome: DryRun) -> Response:
+def would_change(outcome: Outcome) -> Response:
     """Return the answer to a dry run, 200 whatever the status of the change itself."""
     return JSONResponse(DryRunOut.of(outcome).model_dump(mode="json"))
 
 
-def deleted(outcome: DryRun | None) -> Response:
-    """Return the answer to a DELETE: 204 and nothing, or what it would do."""
-    return Response(status_code=204) if outcome is None else would_change(outcome)
+async def deleted(change: Changer, edit: Edit) -> Response:
+    """Make a change that takes something away, and return the answer: 204 and nothing, or what it would do."""
+    outcome = await change.make(edit)
+    return would_change(outcome) if change.dry_run else Response(status_code=204)

@@ -1,4 +1,4 @@
-"""What routes need besides their body: the manager, and what a change is asked under."""
+"""What routes need besides their body: the manager and its answers, and a way to make a change."""
 
 from __future__ import annotations
 
@@ -10,10 +10,27 @@ from typing import Annotated
 from fastapi import Depends, Header, HTTPException, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 
+from xdplb.control.answers.answers import Answers
+from xdplb.control.edits.edit import Edit
+from xdplb.control.events import Actor
 from xdplb.control.manager import Manager
+from xdplb.control.writing.request import Outcome
+from xdplb.control.writing.request import Request as ChangeRequest
 from xdplb.model.errors import FieldProblem, InvalidError, PreconditionError
 
-__all__ = ["AddressRef", "Change", "ChangeOptions", "DryRunFlag", "ManagerOf", "VipRef", "json_only", "known_query"]
+from .peer import actor_of
+
+__all__ = [
+    "AddressRef",
+    "AnswersOf",
+    "Change",
+    "Changer",
+    "ManagerOf",
+    "NewChange",
+    "VipRef",
+    "json_only",
+    "known_query",
+]
 
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 _GENERATION = re.compile(r"[0-9]{1,18}")
@@ -24,7 +41,13 @@ async def _manager(request: Request) -> Manager:
     return manager
 
 
+async def _answers(request: Request) -> Answers:
+    manager: Manager = request.app.state.manager
+    return manager.answers
+
+
 ManagerOf = Annotated[Manager, Depends(_manager)]
+AnswersOf = Annotated[Answers, Depends(_answers)]
 
 VipRef = Annotated[
     str,
@@ -39,24 +62,40 @@ DryRunFlag = Annotated[bool, Query(description="Only say what would change (200)
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeOptions:
-    """Under what a change is asked: `if_match` is the generation it must still be, None for any."""
+class Changer:
+    """Makes changes under what a request says of them: who asks, for real or not, and what must not have changed."""
 
+    manager: Manager
+    actor: Actor
     if_match: int | None
     dry_run: bool
 
+    async def make(self, edit: Edit) -> Outcome:
+        """Ask the manager for a change, and return what came of it; see Manager.change for what it raises."""
+        request = ChangeRequest(edit=edit, actor=self.actor, if_match=self.if_match, dry_run=self.dry_run)
+        return await self.manager.change(request)
+
+
+async def _new_change(request: Request, manager: ManagerOf, dry_run: DryRunFlag = False) -> Changer:
+    return Changer(manager, actor_of(request), None, dry_run)
+
 
 async def _change(
+    request: Request,
+    manager: ManagerOf,
     if_match: Annotated[
         str | None,
         Header(description="The `ETag` it must still have; 412 when it was changed since.", examples=['"7"']),
     ] = None,
     dry_run: DryRunFlag = False,
-) -> ChangeOptions:
-    return ChangeOptions(None if if_match is None else _generation(if_match), dry_run)
+) -> Changer:
+    return Changer(manager, actor_of(request), None if if_match is None else _generation(if_match), dry_run)
 
 
-Change = Annotated[ChangeOptions, Depends(_change)]
+NewChange = Annotated[Changer, Depends(_new_change)]
+"""A change that adds something: there is nothing yet that could match."""
+
+Change = Annotated[Changer, Depends(_change)]
 
 
 def _generation(if_match: str) -> int:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from .listener import Listener, listen
 from .middleware import LoopbackOnly
+from .peer import PeerProtocol
 
 __all__ = ["serve"]
 
@@ -59,7 +60,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=PeerProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

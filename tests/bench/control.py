@@ -14,12 +14,13 @@ from unittest.mock import patch
 import numpy as np
 
 from tests.bench.tables import print_table
+from tests.bound import bound_backend, bound_vip, snapshot
 from xdplb.balance import table
 from xdplb.control.flows.drain import FlowCounts, count_flows, open_flows
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.libbpf import call
@@ -105,9 +106,9 @@ def _row(what: str, work: Callable[[], object]) -> tuple[str, str, str, str]:
 def _state() -> Snapshot:
     key = VipKey(IPv4Address("203.0.113.2"), 80, Protocol.TCP)
     backends: dict[IPAddress, BoundBackend] = {
-        address: BoundBackend(FIRST_ID + number, 1, Backend(address), 1) for number, address in enumerate(ADDRESSES)
+        address: bound_backend(FIRST_ID + number, 1, Backend(address), 1) for number, address in enumerate(ADDRESSES)
     }
-    return Snapshot(1, {key: BoundVip(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
+    return snapshot(1, {key: bound_vip(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
 
 
 def _observed() -> Observed:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.fakes import FakeHealth, FakeNextHops
 from xdplb.control.manager import Manager
-from xdplb.control.state.sqlite import Store
+from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.key import Protocol, VipKey
@@ -99,7 +99,7 @@ def running_api(*, capacity: Capacity | None = None, raise_errors: bool = True) 
     plane = FakePlane(capacity or Capacity(vips=16, backends=64, flows=1024))
     health = FakeHealth()
     with tempfile.TemporaryDirectory(prefix="xdplb-api-") as directory:
-        manager = Manager(plane, Store(Path(directory)), FakeNextHops(), health)
+        manager = Manager(plane, SqliteStore(Path(directory)), FakeNextHops(), health)
         app = create_app(manager, version=VERSION)
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_errors) as client:
             assert client.portal is not None

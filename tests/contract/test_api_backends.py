@@ -167,7 +167,7 @@ def test_it_is_alive_and_says_why_it_is_not_ready(api: Api, monkeypatch: pytest.
     assert api.ask("GET", "/healthz").json() == {"status": "ok"}
     assert api.ask("GET", "/readyz").json() == {"ready": True}
 
-    monkeypatch.setattr(type(api.manager), "not_ready", lambda _: ["no NIC is attached"])
+    monkeypatch.setattr(type(api.manager.answers), "not_ready", lambda _: ["no NIC is attached"])
     problem = problem_of(api.ask("GET", "/readyz"), 503)
     assert problem["reasons"] == ["no NIC is attached"]
     assert "no NIC is attached" in problem["detail"]

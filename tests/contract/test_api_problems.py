@@ -52,7 +52,7 @@ def test_what_the_kernel_refuses_is_said(api: Api, monkeypatch: pytest.MonkeyPat
     def refuse(_: object) -> object:
         raise PlatformError("the kernel refused the map", hint="see dmesg")
 
-    monkeypatch.setattr(type(api.manager), "dataplane", refuse)
+    monkeypatch.setattr(type(api.manager.answers), "dataplane", refuse)
 
     problem = problem_of(api.ask("GET", "/v1/dataplane"), 503)
     assert (problem["detail"], problem["hint"]) == ("the kernel refused the map", "see dmesg")
@@ -64,7 +64,7 @@ def test_what_nobody_expected_is_logged_and_not_shown(
     def fail(_: object) -> object:
         raise RuntimeError("the secret inside")
 
-    monkeypatch.setattr(type(api.manager), "dataplane", fail)
+    monkeypatch.setattr(type(api.manager.answers), "dataplane", fail)
     with caplog.at_level(logging.ERROR):
         response = api.ask("GET", "/v1/dataplane")
 

@@ -190,7 +190,7 @@ def test_the_library_would_write_the_same(api: Api):
     assert api.client.portal is not None
     api.ask("PUT", CHECK, {"type": "tcp"})
     api.plane.count_vip(0, VipCounters(packets=12345678))
-    view = api.client.portal.call(api.manager.metrics)
+    view = api.client.portal.call(api.manager.answers.metrics)
     theirs = generate_latest(Families(list(collect(view)))).decode()
     assert parsed("".join(encode(collect(view)))) == parsed(theirs)
 

@@ -13,15 +13,18 @@ from typing import cast
 
 import numpy as np
 
+from tests.bound import bound_backend, bound_vip, snapshot, with_backend, with_vip
 from tests.fakes import next_hop
 from tests.property.packets import Flow, PacketPath
 from xdplb.balance.rotation import rotation
 from xdplb.balance.slots import SlotCounts, unpack
 from xdplb.balance.table import WeightedBackend, build
+from xdplb.control.events import Events
 from xdplb.control.flows.drain import open_flows
 from xdplb.control.flows.settle import Scan
 from xdplb.control.plan.eligibility import Observed, Use, assess
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
+from xdplb.control.plan.plan import plan
+from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
 from xdplb.control.writing.applier import Applier
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
@@ -48,8 +51,8 @@ class Balancer:
     def __init__(self, vip: Vip, clients: int) -> None:
         self.path = PacketPath(vip.key)
         self.path.between_steps = self._everybody_speaks
-        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now)
-        self.record = BoundVip(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS, forward=Forward.IPIP), 1)
+        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now, Events())
+        self.vip = bound_vip(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS, forward=Forward.IPIP), 1)
         self.health: dict[int, KnownHealth] = {}
         self.lost_next_hops: set[IPAddress] = set()
         self.connections: dict[Flow, Connection] = {}
@@ -61,29 +64,29 @@ class Balancer:
 
     def add(self, number: int, weight: int) -> None:
         address = address_of(number)
-        if address in self.record.backends:
+        if address in self.vip.backends:
             return
-        used = {record.id for record in self.record.backends.values()}
+        used = {bound.id for bound in self.vip.backends.values()}
         backend_id = next(candidate for candidate in range(1, 64) if candidate not in used)
         self._epochs[backend_id] = epoch = self._epochs.get(backend_id, -1) + 1
         self.health[backend_id] = KnownHealth(Health.UP, "", LONG_AGO)
-        self._put(BoundBackend(backend_id, epoch, Backend(address, weight), 1))
+        self._put(bound_backend(backend_id, epoch, Backend(address, weight), 1))
 
     def remove(self, number: int) -> None:
-        kept = {address: r for address, r in self.record.backends.items() if address != address_of(number)}
-        self.record = replace(self.record, backends=kept)
+        kept = {address: r for address, r in self.vip.backends.items() if address != address_of(number)}
+        self.vip = bound_vip(0, self.vip.vip, 1, backends=kept)
         self._apply()
 
     def replace(self, number: int, by: int) -> None:
         """Take one away and add another in the same change, under the id that becomes free."""
-        old = self.record.backends.get(address_of(number))
-        if old is None or address_of(by) in self.record.backends:
+        old = self.vip.backends.get(address_of(number))
+        if old is None or address_of(by) in self.vip.backends:
             return
-        kept = {address: r for address, r in self.record.backends.items() if r is not old}
+        kept = {address: r for address, r in self.vip.backends.items() if r is not old}
         self._epochs[old.id] += 1
-        self.record = replace(self.record, backends=kept)
+        self.vip = bound_vip(0, self.vip.vip, 1, backends=kept)
         self.health[old.id] = KnownHealth(Health.UP, "", LONG_AGO)
-        self._put(BoundBackend(old.id, self._epochs[old.id], Backend(address_of(by), 1), 1))
+        self._put(bound_backend(old.id, self._epochs[old.id], Backend(address_of(by), 1), 1))
 
     def administer(self, number: int, state: AdminState) -> None:
         self._change(number, admin_state=state)
@@ -93,8 +96,8 @@ class Balancer:
 
     def find(self, number: int, health: Health) -> None:
         """Let the checks of a backend find this."""
-        if record := self.record.backends.get(address_of(number)):
-            self.health[record.id] = KnownHealth(health, "so says the test", LONG_AGO)
+        if bound := self.vip.backends.get(address_of(number)):
+            self.health[bound.id] = KnownHealth(health, "so says the test", LONG_AGO)
             self._apply()
 
     def lose_next_hop(self, number: int) -> None:
@@ -102,22 +105,22 @@ class Balancer:
         self._apply()
 
     def track(self, tracking: Tracking) -> None:
-        if tracking is Tracking.ALWAYS or not self.record.vip.scheduler.is_per_connection:
-            self.record = replace(self.record, vip=replace(self.record.vip, tracking=tracking))
+        if tracking is Tracking.ALWAYS or not self.vip.vip.scheduler.is_per_connection:
+            self.vip = with_vip(self.vip, replace(self.vip.vip, tracking=tracking))
             self._apply()
 
     def schedule(self, scheduler: Scheduler) -> None:
         """Choose otherwise from now on; connections that are not recorded may go elsewhere by this."""
-        if scheduler.is_per_connection and not self.record.vip.tracks_always:
+        if scheduler.is_per_connection and not self.vip.vip.tracks_always:
             self.track(Tracking.ALWAYS)
             self.connections.clear()
             self._flows = [self._new_flow() for _ in self._flows]
-        self.record = replace(self.record, vip=replace(self.record.vip, scheduler=scheduler))
+        self.vip = with_vip(self.vip, replace(self.vip.vip, scheduler=scheduler))
         self._apply()
 
     def restart(self) -> None:
         """Kill the control plane and start another that knows only what the maps and the state say."""
-        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now)
+        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now, Events())
         self._apply()
 
     # --- what time and clients do
@@ -145,9 +148,7 @@ class Balancer:
         flow = self._flows[client % len(self._flows)]
         if flow in self.connections:
             return
-        serving = {
-            id_ for id_, standing in assess(self.record, self._observed()).items() if standing.use is Use.SERVING
-        }
+        serving = {id_ for id_, standing in assess(self.vip, self._observed()).items() if standing.use is Use.SERVING}
         backend = self.path.syn(flow)
         if backend is None:
             assert not serving, f"a new connection was dropped, though {serving} serve"
@@ -166,36 +167,35 @@ class Balancer:
 
     def owners_are_the_tables(self) -> bool:
         """Whether the owners are a function of who is configured and who is out alone."""
-        eligibility = assess(self.record, self._observed())
-        backends = [
-            WeightedBackend(str(r.backend.address), r.id, r.backend.weight) for r in self.record.backends.values()
-        ]
+        eligibility = assess(self.vip, self._observed())
+        backends = [WeightedBackend(str(r.backend.address), r.id, r.backend.weight) for r in self.vip.backends.values()]
         out = {backend_id for backend_id, standing in eligibility.items() if standing.use is not Use.SERVING}
-        if self.record.vip.scheduler in {Scheduler.RR, Scheduler.WRR, Scheduler.LC, Scheduler.WLC}:
-            wanted = rotation(backends, out, weighted=self.record.vip.scheduler is Scheduler.WRR)
+        if self.vip.vip.scheduler.is_per_connection and self.vip.vip.scheduler is not Scheduler.P2C:
+            wanted = rotation(backends, out, weighted=self.vip.vip.scheduler is Scheduler.WRR)
             return np.array_equal(self.path.tables[0], wanted)
         return np.array_equal(unpack(self.path.tables[0])[0], build(backends, out))
 
     # --- how
 
-    def _put(self, record: BoundBackend) -> None:
-        self.record = replace(self.record, backends={**self.record.backends, record.backend.address: record})
+    def _put(self, backend: BoundBackend) -> None:
+        self.vip = with_backend(self.vip, backend)
         self._apply()
 
     def _change(self, number: int, **changes: object) -> None:
-        if old := self.record.backends.get(address_of(number)):
-            self._put(replace(old, backend=replace(old.backend, **changes)))  # type: ignore[arg-type]
+        if old := self.vip.backends.get(address_of(number)):
+            self._put(bound_backend(old.id, old.epoch, replace(old.backend, **changes), 1))  # type: ignore[arg-type]
 
     def _apply(self) -> None:
         """Bring the maps to the state; whoever is out at once by this need not be kept."""
-        eligibility = assess(self.record, self._observed())
-        kept = {(r.id, r.epoch) for r in self.record.backends.values() if eligibility[r.id].use is not Use.OUT}
+        eligibility = assess(self.vip, self._observed())
+        kept = {(r.id, r.epoch) for r in self.vip.backends.values() if eligibility[r.id].use is not Use.OUT}
         for flow in [flow for flow, connection in self.connections.items() if connection.backend not in kept]:
             del self.connections[flow]
             # Its record may live on, and then a SYN on the same port is taken for one sent again.
             self._flows[self._flows.index(flow)] = self._new_flow()
         self.applier.bring(self._state(), self._observed())
-        assert self.applier.preview(self._state(), self._state(), self._observed()) == (), "planning again is not empty"
+        again = plan(self._state(), self._observed(), self.applier.read())
+        assert again.steps == (), "planning again is not empty"
 
     def _everybody_speaks(self) -> None:
         for connection in self.connections.values():
@@ -208,14 +208,14 @@ class Balancer:
         connection.last_spoke = self.path.now
 
     def _new_flow(self) -> Flow:
-        client = "198.51.100.7" if self.record.vip.key.address.version == 4 else "2001:db8:7::7"
+        client = "198.51.100.7" if self.vip.vip.key.address.version == 4 else "2001:db8:7::7"
         return Flow(client, next(self._ports))
 
     def _state(self) -> Snapshot:
-        return Snapshot(1, {self.record.vip.key: self.record}, dict(self._epochs))
+        return snapshot(1, {self.vip.vip.key: self.vip}, self._epochs)
 
     def _observed(self) -> Observed:
-        addresses = self.record.backends.keys() - self.lost_next_hops
+        addresses = self.vip.backends.keys() - self.lost_next_hops
         return Observed(self.health, {address: Resolution(next_hop(address)) for address in addresses})
 
 

@@ -74,7 +74,7 @@ def _everything_settles(balancer: Balancer) -> None:
     for _ in range(3):
         balancer.wait(IDLE_SECONDS + 2.0)
     assert (balancer.counts().moving, balancer.counts().pinned) == (0, 0)
-    assert balancer.record.vip.tracks_always or not balancer.path.records(), "records are left in steady slots"
+    assert balancer.vip.vip.tracks_always or not balancer.path.records(), "records are left in steady slots"
 
 
 def test_changes_within_one_settling_time_keep_the_connections_from_before_the_first():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, ip_network
 
@@ -10,12 +9,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.bound import bound_backend, bound_vip, snapshot
 from tests.fakes import next_hop
 from xdplb.balance.slots import NOBODY, PINNED, STEADY, named, unpack
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import NO_ACCESS_LIST, BoundBackend, BoundVip, KnownHealth, Snapshot
+from xdplb.control.state.desired import NO_ACCESS_LIST
+from xdplb.control.state.snapshot import KnownHealth, Snapshot
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.next_hop import Resolution
@@ -58,16 +59,16 @@ LOST = st.sets(st.integers(1, 6), max_size=1)
 
 def state_of(vips) -> Snapshot:
     """Ids are given by position, so that they change hands between states."""
-    records, next_id = {}, 1
+    bound, next_id = {}, 1
     for vip_id, (key, asked_of_vip, on_unhealthy, backends, access) in enumerate(vips):
         by_address = {}
         for last_byte, epoch, asked in backends:
             backend = Backend(IPv4Address(f"10.0.0.{last_byte}"), **asked)
-            by_address[backend.address] = BoundBackend(next_id, epoch, backend, 1)
+            by_address[backend.address] = bound_backend(next_id, epoch, backend, 1)
             next_id += 1
         vip = Vip(key, **asked_of_vip, on_unhealthy=on_unhealthy)
-        records[key] = BoundVip(vip_id, vip, 1, None, by_address, access)
-    return Snapshot(1, records)
+        bound[key] = bound_vip(vip_id, vip, 1, None, by_address, access=access)
+    return snapshot(1, bound)
 
 
 def observed_of(health, lost) -> Observed:
@@ -108,7 +109,7 @@ def test_every_step_is_safe_and_planning_again_is_empty(happenings):
         again = plan(wanted, seen, held)
         start = held
         for step in planned.steps:
-            held = step.record(held)
+            held = step.applied_to(held)
             check(held)
         held = planned.after(start)
         assert same(held, again.after(start))
@@ -143,8 +144,6 @@ def test_a_plan_of_one_vip_is_the_part_of_it_of_the_plan_of_all(vips, health, ot
     first = plan(wanted, observed_of(health, ()), Held()).after(Held())
     whole = plan(wanted, observed_of(other, ()), first).after(first)
     held = first
-    for key, vip in wanted.vips.items():
-        others = {vip_id: entry for vip_id, entry in held.vips.items() if vip_id != vip.id}
-        part = replace(wanted, vips={key: vip})
-        held = plan(part, observed_of(other, ()), held.part({vip.id}), others).after(held)
+    for vip in wanted.vips.values():
+        held = plan(wanted, observed_of(other, ()), held, {vip.id}).after(held)
     assert same(held, whole)

@@ -14,8 +14,8 @@ import xdplb
 from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.plan.needs import features_needed
-from xdplb.control.state.sqlite import Store
+from xdplb.control.plan.needs import features_needed_at_start
+from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.plane import Attachment, Capacity, DataPlane
 from xdplb.model.address import IPNetwork
@@ -98,15 +98,15 @@ def _features_of_state(state_dir: Path) -> Features:
 
     Raises the error that the manager would meet later, with the program already on the NIC.
     """
-    store = Store(state_dir)
+    store = SqliteStore(state_dir)
     state, _ = store.open()
     store.close()
-    return features_needed(state, Observed())
+    return features_needed_at_start(state, Observed())
 
 
 async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener) -> None:
     manager = Manager(
-        plane, Store(options.state_dir), parts.next_hops(), parts.checker(), tunnel_sources=options.tunnel_sources
+        plane, SqliteStore(options.state_dir), parts.next_hops(), parts.checker(), tunnel_sources=options.tunnel_sources
     )
     attached = [_described(attachment) for attachment in plane.attachments()]
 

@@ -62,6 +62,31 @@ class Scheduler(StrEnum):
         """Whether the choice does not follow from the packet, so that every flow is recorded."""
         return self not in {Scheduler.MAGLEV, Scheduler.SH}
 
+    @property
+    def is_by_load(self) -> bool:
+        """Whether it compares the open connections of backends."""
+        return self in {Scheduler.LC, Scheduler.WLC, Scheduler.P2C}
+
+    @property
+    def compares_all(self) -> bool:
+        """Whether it compares all backends for each new connection, so that there can only be so many."""
+        return self in {Scheduler.LC, Scheduler.WLC}
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether new connections go to the backends in turn."""
+        return self in {Scheduler.RR, Scheduler.WRR}
+
+    @property
+    def weighs_turns(self) -> bool:
+        """Whether backends come up as often as their weights say when they take turns."""
+        return self is Scheduler.WRR
+
+    @property
+    def weighs_load(self) -> bool:
+        """Whether a backend's load is divided by its weight before it is compared."""
+        return self in {Scheduler.WLC, Scheduler.P2C}
+
 
 class Tracking(StrEnum):
     """Which flows are recorded: those in slots that change (`auto`) or every one (`always`)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.vip import Scheduler
 
 from .config import Slot, SlotState
 from .journey import Choice, Journey
@@ -128,4 +127,4 @@ def _load(journey: Journey, backend_id: int) -> int:
 
 
 def _keeps_loads(vip: VipEntry) -> bool:
-    return vip.scheduler in {Scheduler.LC, Scheduler.WLC, Scheduler.P2C}
+    return vip.scheduler.is_by_load

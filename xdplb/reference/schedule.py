@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.vip import Scheduler
 
 from .config import NO_BACKEND, Config
 from .flow_hash import other_slot_number, slot_number
@@ -18,9 +17,9 @@ STRIDE = 8191
 
 def schedule(journey: Journey, vip: VipEntry, hashed: int) -> int:
     """Return the id of the backend whose turn it is, or that has the least to do; 0 where there is none."""
-    if vip.scheduler in {Scheduler.RR, Scheduler.WRR}:
+    if vip.scheduler.takes_turns:
         return _next_in_rotation(journey, vip, hashed)
-    if vip.scheduler in {Scheduler.LC, Scheduler.WLC}:
+    if vip.scheduler.compares_all:
         return _least_loaded(journey, vip, hashed)
     return _better_of_two(journey, vip, hashed)
 

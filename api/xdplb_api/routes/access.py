@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.answers.views import AccessView, DryRun
+from xdplb.control.answers.views import AccessView
+from xdplb.control.edits.edit import PatchAccess, PutAccess
+from xdplb.control.state.desired import NO_ACCESS_LIST
+from xdplb.model.access import AccessList
 from xdplb_api.answers import DELETED, deleted, problems, tag
-from xdplb_api.deps import Change, ManagerOf, VipRef
+from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.paths import ACCESS
 from xdplb_api.schemas.access import AccessIn, AccessOut, AccessPatch
 from xdplb_api.schemas.base import DryRunOut
@@ -19,9 +23,9 @@ router = APIRouter(tags=["access"])
 
 
 @router.get(ACCESS, operation_id="getAccess", summary="Show a VIP's access list", responses=problems(404, 422))
-async def get_access(vip: VipRef, manager: ManagerOf, response: Response) -> AccessOut:
-    """Show whom a VIP takes packets from. The ETag is that of the VIP."""
-    return await _shown(manager.access(vip), response)
+async def get_access(vip: VipRef, answers: AnswersOf, response: Response) -> AccessOut:
+    """Show which sources a VIP accepts packets from. The ETag is that of the VIP."""
+    return await _shown(answers.access(vip), response)
 
 
 @router.put(
@@ -31,11 +35,12 @@ async def get_access(vip: VipRef, manager: ManagerOf, response: Response) -> Acc
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def put_access(
-    vip: VipRef, body: AccessIn, change: Change, manager: ManagerOf, response: Response
+    vip: VipRef, body: AccessIn, change: Change, answers: AnswersOf, response: Response
 ) -> AccessOut | DryRunOut:
     """Make the access list be as the body says, whole. What it denies is dropped and counted as `denied`."""
-    outcome = await manager.put_access(vip, body.allow, body.deny, if_match=change.if_match, dry_run=change.dry_run)
-    return DryRunOut.of(outcome) if isinstance(outcome, DryRun) else await _shown(outcome, response)
+    key = answers.key(vip)
+    outcome = await change.make(PutAccess(key, await _parsed(body.allow, body.deny, key.address.version)))
+    return DryRunOut.of(outcome) if change.dry_run else await _shown(answers.access_after(outcome, key), response)
 
 
 @router.patch(
@@ -45,25 +50,33 @@ async def put_access(
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def patch_access(
-    vip: VipRef, body: AccessPatch, change: Change, manager: ManagerOf, response: Response
+    vip: VipRef, body: AccessPatch, change: Change, answers: AnswersOf, response: Response
 ) -> AccessOut | DryRunOut:
     """Replace what the body names (JSON merge patch): the whole of `allow`, of `deny` or of both."""
-    outcome = await manager.patch_access(vip, body.changes(), if_match=change.if_match, dry_run=change.dry_run)
-    return DryRunOut.of(outcome) if isinstance(outcome, DryRun) else await _shown(outcome, response)
+    key, changes = answers.key(vip), body.changes()
+    access = await _parsed(changes.get("allow") or (), changes.get("deny") or (), key.address.version)
+    allow = access.allow if "allow" in changes else None
+    deny = access.deny if "deny" in changes else None
+    outcome = await change.make(PatchAccess(key, allow, deny))
+    return DryRunOut.of(outcome) if change.dry_run else await _shown(answers.access_after(outcome, key), response)
 
 
 @router.delete(
     ACCESS,
     operation_id="deleteAccess",
-    summary="Take a VIP's access list away",
+    summary="Remove a VIP's access list",
     status_code=204,
     response_class=Response,
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
-async def delete_access(vip: VipRef, change: Change, manager: ManagerOf) -> Response:
-    """Take packets of everybody, also where there is no list."""
-    outcome = await manager.put_access(vip, (), (), if_match=change.if_match, dry_run=change.dry_run)
-    return deleted(outcome if isinstance(outcome, DryRun) else None)
+async def delete_access(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
+    """Accept packets from any source. No error where there is no list."""
+    return await deleted(change, PutAccess(answers.key(vip), NO_ACCESS_LIST))
+
+
+async def _parsed(allow: Sequence[str], deny: Sequence[str], family: int) -> AccessList:
+    # Hundreds of thousands of prefixes take seconds, in which others are to be answered.
+    return await asyncio.to_thread(AccessList.parse, allow, deny, family)
 
 
 async def _shown(view: AccessView, response: Response) -> AccessOut:

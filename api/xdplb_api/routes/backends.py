@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.answers.views import BackendView, DryRun
-from xdplb.model.address import parse_address
+from xdplb.control.answers.answers import Answers
+from xdplb.control.edits.edit import CreateBackend, DeleteBackend, PatchBackend, PutBackend, ReplaceBackends
+from xdplb.control.writing.request import Outcome
+from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.backend import Backend
 from xdplb.model.errors import InvalidError
+from xdplb.model.vip import VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
-from xdplb_api.deps import AddressRef, Change, DryRunFlag, ManagerOf, VipRef
+from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
 from xdplb_api.paths import BACKEND, BACKENDS
 from xdplb_api.schemas.backend import BackendIn, BackendListOut, BackendOut, BackendPatch, BackendPut, BackendsPut
 from xdplb_api.schemas.base import DryRunOut
@@ -20,10 +23,9 @@ router = APIRouter(tags=["backends"])
 
 
 @router.get(BACKENDS, operation_id="listBackends", summary="List the backends of a VIP", responses=problems(404, 422))
-async def list_backends(vip: VipRef, manager: ManagerOf, response: Response) -> BackendListOut:
+async def list_backends(vip: VipRef, answers: AnswersOf, response: Response) -> BackendListOut:
     """Show the backends of a VIP, by address. The ETag is that of the VIP, for a PUT of the set."""
-    tag(response, manager.vip(vip).generation)
-    return BackendListOut.of(manager.backends(vip))
+    return _set_of(vip, answers, response)
 
 
 @router.post(
@@ -37,15 +39,12 @@ async def list_backends(vip: VipRef, manager: ManagerOf, response: Response) -> 
     },
 )
 async def create_backend(
-    vip: VipRef,
-    body: BackendIn,
-    manager: ManagerOf,
-    response: Response,
-    dry_run: DryRunFlag = False,
+    vip: VipRef, *, body: BackendIn, change: NewChange, answers: AnswersOf, response: Response
 ) -> BackendOut | DryRunOut:
     """Add a backend. With a health check it takes no connection before the first pass."""
-    outcome = await manager.create_backend(vip, body.backend(), dry_run=dry_run)
-    return _answer(outcome, response, manager, vip)
+    key, wanted = answers.key(vip), body.backend()
+    outcome = await change.make(CreateBackend(key, wanted))
+    return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, wanted.address, answers, response)
 
 
 @router.put(
@@ -55,21 +54,17 @@ async def create_backend(
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def replace_backends(
-    vip: VipRef, body: BackendsPut, change: Change, manager: ManagerOf, response: Response
+    vip: VipRef, *, body: BackendsPut, change: Change, answers: AnswersOf, response: Response
 ) -> BackendListOut | DryRunOut:
     """Put this set in place of the one there is, in one step. Backends in both keep their connections."""
-    outcome = await manager.replace_backends(vip, body.wanted(), if_match=change.if_match, dry_run=change.dry_run)
-    if isinstance(outcome, DryRun):
-        return DryRunOut.of(outcome)
-    # Both as they are now: an ETag that is newer than the body would let the next PUT undo what nobody has seen.
-    tag(response, manager.vip(vip).generation)
-    return BackendListOut.of(manager.backends(vip))
+    outcome = await change.make(ReplaceBackends(answers.key(vip), tuple(body.wanted())))
+    return DryRunOut.of(outcome) if change.dry_run else _set_of(vip, answers, response)
 
 
 @router.get(BACKEND, operation_id="getBackend", summary="Show a backend", responses=problems(404, 422))
-async def get_backend(vip: VipRef, address: AddressRef, manager: ManagerOf, response: Response) -> BackendOut:
+async def get_backend(vip: VipRef, address: AddressRef, answers: AnswersOf, response: Response) -> BackendOut:
     """Show a backend: what was asked for, and how it is."""
-    view = manager.backend(vip, address)
+    view = answers.backend(vip, address)
     tag(response, view.generation)
     return BackendOut.of(view)
 
@@ -85,12 +80,12 @@ async def get_backend(vip: VipRef, address: AddressRef, manager: ManagerOf, resp
     },
 )
 async def put_backend(
-    vip: VipRef, address: AddressRef, *, body: BackendPut, change: Change, manager: ManagerOf, response: Response
+    vip: VipRef, address: AddressRef, *, body: BackendPut, change: Change, answers: AnswersOf, response: Response
 ) -> BackendOut | DryRunOut:
     """Make a backend be as the body says, whole."""
-    wanted = _wanted(address, body)
-    outcome = await manager.put_backend(vip, wanted, if_match=change.if_match, dry_run=change.dry_run)
-    return _answer(outcome, response, manager, vip)
+    key, wanted = answers.key(vip), _wanted(address, body)
+    outcome = await change.make(PutBackend(key, wanted))
+    return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, wanted.address, answers, response)
 
 
 @router.patch(
@@ -100,13 +95,12 @@ async def put_backend(
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def patch_backend(
-    vip: VipRef, address: AddressRef, *, body: BackendPatch, change: Change, manager: ManagerOf, response: Response
+    vip: VipRef, address: AddressRef, *, body: BackendPatch, change: Change, answers: AnswersOf, response: Response
 ) -> BackendOut | DryRunOut:
     """Change what the body names (JSON merge patch): its weight, how packets reach it, what is asked of it."""
-    outcome = await manager.patch_backend(
-        vip, address, body.changes(), if_match=change.if_match, dry_run=change.dry_run
-    )
-    return _answer(outcome if isinstance(outcome, DryRun) else (outcome, False), response, manager, vip)
+    key, known = answers.place(vip, address)
+    outcome = await change.make(PatchBackend(key, known, body.changes()))
+    return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, known, answers, response)
 
 
 @router.delete(
@@ -117,9 +111,9 @@ async def patch_backend(
     response_class=Response,
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
-async def delete_backend(vip: VipRef, address: AddressRef, change: Change, manager: ManagerOf) -> Response:
+async def delete_backend(vip: VipRef, address: AddressRef, change: Change, answers: AnswersOf) -> Response:
     """Remove a backend at once, with its connections. Drain it first to keep them."""
-    return deleted(await manager.delete_backend(vip, address, if_match=change.if_match, dry_run=change.dry_run))
+    return await deleted(change, DeleteBackend(*answers.place(vip, address)))
 
 
 def _wanted(address: str, body: BackendPut) -> Backend:
@@ -134,12 +128,18 @@ def _wanted(address: str, body: BackendPut) -> Backend:
     return body.at(parsed)
 
 
-def _answer(
-    outcome: DryRun | tuple[BackendView, bool], response: Response, manager: ManagerOf, vip: str
-) -> BackendOut | DryRunOut:
-    if isinstance(outcome, DryRun):
-        return DryRunOut.of(outcome)
-    view, created = outcome
-    location = f"/v1/vips/{manager.vip(vip).vip.key.path}/backends/{view.backend.address}"
-    created_or_not(response, view.generation, created=created, location=location)
+def _made(outcome: Outcome, key: VipKey, address: IPAddress, answers: Answers, response: Response) -> BackendOut:
+    view = answers.backend_after(outcome, key, address)
+    is_new = address not in outcome.before.vips[key].backends
+    location = f"/v1/vips/{key.path}/backends/{address}"
+    created_or_not(response, view.generation, created=is_new, location=location)
     return BackendOut.of(view)
+
+
+def _set_of(vip: str, answers: Answers, response: Response) -> BackendListOut:
+    """Return the backends of a VIP and their ETag, both as they are now.
+
+    An ETag that is newer than the body would let the next PUT undo what nobody has seen.
+    """
+    tag(response, answers.vip(vip).generation)
+    return BackendListOut.of(answers.backends(vip))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb_api.answers import problems, tag
-from xdplb_api.deps import ManagerOf
+from xdplb_api.deps import AnswersOf
 from xdplb_api.schemas.system import DataplaneOut, StatusOut
 
 __all__ = ["router"]
@@ -14,14 +14,14 @@ router = APIRouter(tags=["dataplane"])
 
 
 @router.get("/dataplane", operation_id="getDataplane", summary="Show the data plane", responses=problems(422, 503))
-async def get_dataplane(manager: ManagerOf) -> DataplaneOut:
+async def get_dataplane(answers: AnswersOf) -> DataplaneOut:
     """Show what is loaded and attached, and how full its maps are."""
-    return DataplaneOut.of(manager.dataplane())
+    return DataplaneOut.of(answers.dataplane())
 
 
 @router.get("/status", operation_id="getStatus", summary="Show the status of the balancer", responses=problems(422))
-async def get_status(manager: ManagerOf, response: Response) -> StatusOut:
+async def get_status(answers: AnswersOf, response: Response) -> StatusOut:
     """Show the balancer on one page: whether it is ready, its NICs, its VIPs."""
-    view = manager.status()
+    view = answers.status()
     tag(response, view.generation)
-    return StatusOut.of(view, manager.not_ready())
+    return StatusOut.of(view, answers.not_ready())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.answers.views import DryRun
+from xdplb.control.edits.edit import DrainBackend, UndrainBackend
 from xdplb_api.answers import problems, tag, would_change
-from xdplb_api.deps import AddressRef, Change, ManagerOf, VipRef
+from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
 from xdplb_api.paths import DRAIN
 from xdplb_api.schemas.backend import BackendOut, DrainIn
 from xdplb_api.schemas.base import DryRunOut
@@ -32,25 +32,20 @@ async def drain_backend(
     vip: VipRef,
     address: AddressRef,
     *,
-    manager: ManagerOf,
+    answers: AnswersOf,
     response: Response,
     change: Change,
     body: DrainIn | None = None,
 ) -> BackendOut | Response:
     """Take a backend out for new connections and keep its open ones. Nothing is cut at the timeout."""
     times = body or DrainIn()
-    outcome = await manager.drain(
-        vip,
-        address,
-        timeout_seconds=times.timeout_seconds,
-        quiet_seconds=times.quiet(),
-        if_match=change.if_match,
-        dry_run=change.dry_run,
-    )
-    if isinstance(outcome, DryRun):
+    key, known = answers.place(vip, address)
+    outcome = await change.make(DrainBackend(key, known, times.timeout_seconds, times.quiet()))
+    if change.dry_run:
         return would_change(outcome)
-    tag(response, outcome.generation)
-    return BackendOut.of(outcome)
+    view = answers.backend_after(outcome, key, known)
+    tag(response, view.generation)
+    return BackendOut.of(view)
 
 
 @router.delete(
@@ -64,12 +59,14 @@ async def undrain_backend(
     address: AddressRef,
     *,
     change: Change,
-    manager: ManagerOf,
+    answers: AnswersOf,
     response: Response,
 ) -> BackendOut | DryRunOut:
     """Let a drained or draining backend take new connections again."""
-    outcome = await manager.undrain(vip, address, if_match=change.if_match, dry_run=change.dry_run)
-    if isinstance(outcome, DryRun):
+    key, known = answers.place(vip, address)
+    outcome = await change.make(UndrainBackend(key, known))
+    if change.dry_run:
         return DryRunOut.of(outcome)
-    tag(response, outcome.generation)
-    return BackendOut.of(outcome)
+    view = answers.backend_after(outcome, key, known)
+    tag(response, view.generation)
+    return BackendOut.of(view)

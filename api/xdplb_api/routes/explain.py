@@ -55,4 +55,4 @@ async def explain(
 
     Nothing is sent, counted or recorded. The first question takes seconds: a program is compiled for it.
     """
-    return ExplainOut.of(await manager.explain(client, vip, packet=packet, if_down=if_down, interface=interface))
+    return ExplainOut.of(await manager.explainer.explain(client, vip, packet, if_down, interface))

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from xdplb_api.answers import problems
-from xdplb_api.deps import ManagerOf
+from xdplb_api.deps import AnswersOf
 from xdplb_api.problems import ProblemResponse
 from xdplb_api.schemas.system import HealthzOut, ReadyzOut
 
@@ -30,9 +30,9 @@ async def get_healthz() -> HealthzOut:
     response_model=ReadyzOut,
     responses=problems(422, 503),
 )
-async def get_readyz(manager: ManagerOf) -> Any:
+async def get_readyz(answers: AnswersOf) -> Any:
     """Answer 200 when the data plane has what was asked; otherwise 503, with the sentences why in `reasons`."""
-    reasons = manager.not_ready()
+    reasons = answers.not_ready()
     return _not_ready(reasons) if reasons else ReadyzOut()
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.answers.views import DryRun
-from xdplb.control.manager import Manager
+from xdplb.control.answers.answers import Answers
+from xdplb.control.edits.edit import DeleteCheck, PutCheck
 from xdplb.model.errors import NotFoundError
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
-from xdplb_api.deps import Change, ManagerOf, VipRef
+from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.paths import HEALTH_CHECK
 from xdplb_api.schemas.base import DryRunOut
 from xdplb_api.schemas.health_check import HealthCheckIn, HealthCheckOut
@@ -21,10 +21,10 @@ router = APIRouter(tags=["health checks"])
 @router.get(
     HEALTH_CHECK, operation_id="getHealthCheck", summary="Show a VIP's health check", responses=problems(404, 422)
 )
-async def get_health_check(vip: VipRef, manager: ManagerOf, response: Response) -> HealthCheckOut:
+async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) -> HealthCheckOut:
     """Show the check and what it found, backend by backend. The ETag is that of the VIP."""
-    tag(response, manager.vip(vip).generation)
-    return _shown(manager, vip)
+    tag(response, answers.vip(vip).generation)
+    return _shown(answers, vip)
 
 
 @router.put(
@@ -38,17 +38,17 @@ async def get_health_check(vip: VipRef, manager: ManagerOf, response: Response) 
     },
 )
 async def put_health_check(
-    vip: VipRef, body: HealthCheckIn, change: Change, manager: ManagerOf, response: Response
+    vip: VipRef, *, body: HealthCheckIn, change: Change, answers: AnswersOf, response: Response
 ) -> HealthCheckOut | DryRunOut:
     """Make the check be as the body says, whole."""
-    is_new = manager.health_check(vip) is None
-    outcome = await manager.put_health_check(vip, body.check(), if_match=change.if_match, dry_run=change.dry_run)
-    if isinstance(outcome, DryRun):
+    key = answers.key(vip)
+    outcome = await change.make(PutCheck(key, body.check()))
+    if change.dry_run:
         return DryRunOut.of(outcome)
-    view = manager.vip(vip)
-    location = f"/v1/vips/{view.vip.key.path}/health-check"
-    created_or_not(response, view.generation, created=is_new, location=location)
-    return _shown(manager, vip)
+    is_new = outcome.before.vips[key].check is None
+    generation = outcome.after.vips[key].generation
+    created_or_not(response, generation, created=is_new, location=f"/v1/vips/{key.path}/health-check")
+    return _shown(answers, str(key))
 
 
 @router.delete(
@@ -59,13 +59,13 @@ async def put_health_check(
     response_class=Response,
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
-async def delete_health_check(vip: VipRef, change: Change, manager: ManagerOf) -> Response:
-    """Check no more. Every backend of the VIP is `up` from then on."""
-    return deleted(await manager.delete_health_check(vip, if_match=change.if_match, dry_run=change.dry_run))
+async def delete_health_check(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
+    """Stop checking. Every backend of the VIP is `up` from then on."""
+    return await deleted(change, DeleteCheck(answers.key(vip)))
 
 
-def _shown(manager: Manager, vip: str) -> HealthCheckOut:
-    check = manager.health_check(vip)
+def _shown(answers: Answers, vip: str) -> HealthCheckOut:
+    check = answers.health_check(vip)
     if check is None:
         raise NotFoundError(f"VIP {vip} has no health check", hint="PUT one here; without one its backends are up")
-    return HealthCheckOut.of(check, manager.checks(vip))
+    return HealthCheckOut.of(check, answers.checks(vip))

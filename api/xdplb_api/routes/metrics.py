@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from xdplb_api.answers import problems
-from xdplb_api.deps import ManagerOf
+from xdplb_api.deps import AnswersOf
 from xdplb_api.exposition import MEDIA_TYPE, encode
 from xdplb_api.metrics import collect
 
@@ -35,6 +35,6 @@ class MetricsResponse(StreamingResponse):
         **problems(422, 503),
     },
 )
-async def get_metrics(manager: ManagerOf) -> MetricsResponse:
+async def get_metrics(answers: AnswersOf) -> MetricsResponse:
     """Show all counters, and how NICs, VIPs, backends, checks and the flow table are, all as of one moment."""
-    return MetricsResponse(encode(collect(await manager.metrics())))
+    return MetricsResponse(encode(collect(await answers.metrics())))

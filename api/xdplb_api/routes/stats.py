@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from xdplb_api.answers import problems
-from xdplb_api.deps import ManagerOf, VipRef
+from xdplb_api.deps import AnswersOf, VipRef
 from xdplb_api.paths import VIP_STATS
 from xdplb_api.schemas.stats import StatsOut, VipStatsOut
 
@@ -15,9 +15,9 @@ router = APIRouter(tags=["stats"])
 
 
 @router.get("/stats", operation_id="getStats", summary="Show all counters", responses=problems(422, 503))
-async def get_stats(manager: ManagerOf) -> StatsOut:
+async def get_stats(answers: AnswersOf) -> StatsOut:
     """Show the counters of every VIP and backend, and of drops and passes by reason."""
-    return StatsOut.of(await manager.stats())
+    return StatsOut.of(await answers.stats())
 
 
 @router.get(
@@ -26,6 +26,6 @@ async def get_stats(manager: ManagerOf) -> StatsOut:
     summary="Show the counters of a VIP",
     responses=problems(404, 422, 503),
 )
-async def get_vip_stats(vip: VipRef, manager: ManagerOf) -> VipStatsOut:
+async def get_vip_stats(vip: VipRef, answers: AnswersOf) -> VipStatsOut:
     """Show the counters of one VIP and its backends."""
-    return VipStatsOut.of(await manager.vip_stats(vip))
+    return VipStatsOut.of(await answers.vip_stats(vip))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.answers.views import DryRun, VipView
-from xdplb.control.manager import Manager
+from xdplb.control.answers.answers import Answers
+from xdplb.control.edits.edit import CreateVip, DeleteVip, PatchVip, PutVip
+from xdplb.control.writing.request import Outcome
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError
 from xdplb.model.key import ALL_PORTS
 from xdplb.model.vip import Vip, VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
-from xdplb_api.deps import Change, DryRunFlag, ManagerOf, VipRef
+from xdplb_api.deps import AnswersOf, Change, Changer, NewChange, VipRef
 from xdplb_api.paths import VIP, VIPS
 from xdplb_api.schemas.base import DryRunOut
 from xdplb_api.schemas.vip import VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
@@ -21,9 +22,9 @@ router = APIRouter(tags=["vips"])
 
 
 @router.get(VIPS, operation_id="listVips", summary="List the VIPs", responses=problems(422))
-async def list_vips(manager: ManagerOf, response: Response) -> VipListOut:
+async def list_vips(answers: AnswersOf, response: Response) -> VipListOut:
     """Show all VIPs, by address, port and protocol."""
-    status = manager.status()
+    status = answers.status()
     tag(response, status.generation)
     return VipListOut(vips=vips_out(status.vips))
 
@@ -38,20 +39,16 @@ async def list_vips(manager: ManagerOf, response: Response) -> VipListOut:
         **problems(400, 409, 413, 415, 422, 503),
     },
 )
-async def create_vip(
-    body: VipIn,
-    manager: ManagerOf,
-    response: Response,
-    dry_run: DryRunFlag = False,
-) -> VipOut | DryRunOut:
+async def create_vip(body: VipIn, change: NewChange, answers: AnswersOf, response: Response) -> VipOut | DryRunOut:
     """Add a VIP. Its packets are dropped, and counted, until it has a backend."""
-    return _answer(await manager.create_vip(body.vip(), dry_run=dry_run), response)
+    vip = body.vip()
+    return _answer(await change.make(CreateVip(vip)), vip.key, change, answers, response)
 
 
 @router.get(VIP, operation_id="getVip", summary="Show a VIP", responses=problems(404, 422))
-async def get_vip(vip: VipRef, manager: ManagerOf, response: Response) -> VipOut:
+async def get_vip(vip: VipRef, answers: AnswersOf, response: Response) -> VipOut:
     """Show a VIP: what was asked for, and how it is."""
-    view = manager.vip(vip)
+    view = answers.vip(vip)
     tag(response, view.generation)
     return VipOut.of(view)
 
@@ -67,11 +64,11 @@ async def get_vip(vip: VipRef, manager: ManagerOf, response: Response) -> VipOut
     },
 )
 async def put_vip(
-    vip: VipRef, body: VipPut, change: Change, manager: ManagerOf, response: Response
+    vip: VipRef, *, body: VipPut, change: Change, answers: AnswersOf, response: Response
 ) -> VipOut | DryRunOut:
     """Make a VIP be as the body says, whole. Its backends and its check stay."""
-    wanted = _wanted(vip, body, manager)
-    return _answer(await manager.put_vip(wanted, if_match=change.if_match, dry_run=change.dry_run), response)
+    wanted = _wanted(vip, body, answers)
+    return _answer(await change.make(PutVip(wanted)), wanted.key, change, answers, response)
 
 
 @router.patch(
@@ -81,11 +78,11 @@ async def put_vip(
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def patch_vip(
-    vip: VipRef, body: VipPatch, change: Change, manager: ManagerOf, response: Response
+    vip: VipRef, *, body: VipPatch, change: Change, answers: AnswersOf, response: Response
 ) -> VipOut | DryRunOut:
     """Change what the body names (JSON merge patch); the address, port and protocol of a VIP never change."""
-    outcome = await manager.patch_vip(vip, body.changes(), if_match=change.if_match, dry_run=change.dry_run)
-    return _answer(outcome if isinstance(outcome, DryRun) else (outcome, False), response)
+    key = answers.key(vip)
+    return _answer(await change.make(PatchVip(key, body.changes())), key, change, answers, response)
 
 
 @router.delete(
@@ -96,12 +93,12 @@ async def patch_vip(
     response_class=Response,
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
-async def delete_vip(vip: VipRef, change: Change, manager: ManagerOf) -> Response:
+async def delete_vip(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
     """Remove a VIP with its backends and its check. Its packets are passed to the host from then on."""
-    return deleted(await manager.delete_vip(vip, if_match=change.if_match, dry_run=change.dry_run))
+    return await deleted(change, DeleteVip(answers.key(vip)))
 
 
-def _wanted(ref: str, body: VipPut, manager: Manager) -> Vip:
+def _wanted(ref: str, body: VipPut, answers: Answers) -> Vip:
     """Return the VIP that `body`, sent to the path of `ref`, asks for."""
     settings = body.settings()
     if ":" in ref:
@@ -111,7 +108,7 @@ def _wanted(ref: str, body: VipPut, manager: Manager) -> Vip:
             "/name", f"the body names it {body.name}, the path {ref}", hint="PATCH changes a name; PUT does not"
         )
     try:
-        key = _agreed(manager.vip(ref).vip.key, body)
+        key = _agreed(answers.key(ref), body)
     except NotFoundError:
         key = _key(body)
     return Vip(key=key, **{**settings, "name": ref})
@@ -150,9 +147,10 @@ def _key(body: VipPut) -> VipKey:
     return VipKey.of(body.address, body.port, body.protocol, body.last_port)
 
 
-def _answer(outcome: DryRun | tuple[VipView, bool], response: Response) -> VipOut | DryRunOut:
-    if isinstance(outcome, DryRun):
+def _answer(outcome: Outcome, key: VipKey, change: Changer, answers: Answers, response: Response) -> VipOut | DryRunOut:
+    if change.dry_run:
         return DryRunOut.of(outcome)
-    view, created = outcome
-    created_or_not(response, view.generation, created=created, location=f"/v1/vips/{view.vip.key.path}")
+    view = answers.vip_after(outcome, key)
+    is_new = key not in outcome.before.vips
+    created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}")
     return VipOut.of(view)

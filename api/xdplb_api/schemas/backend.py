@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from xdplb.control.answers.views import BackendView, DrainState, DrainView
+from xdplb.control.answers.views import BackendView
+from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, Health
 from xdplb.model.vip import Forward

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from xdplb.control.answers.views import DryRun
+from xdplb.control.plan.sentences import sentences
+from xdplb.control.writing.request import Outcome
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import Forward, Protocol, VipKey
@@ -90,6 +91,6 @@ class DryRunOut(ResponseBody):
     )
 
     @classmethod
-    def of(cls, outcome: DryRun) -> DryRunOut:
-        """Return the body for what the manager answered."""
-        return cls(would_change=outcome.would_change, changes=list(outcome.changes))
+    def of(cls, outcome: Outcome) -> DryRunOut:
+        """Return the body for what would come of a change."""
+        return cls(would_change=outcome.is_change, changes=list(sentences(outcome.impact)))

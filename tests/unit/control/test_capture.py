@@ -14,10 +14,10 @@ import pytest
 from scapy.utils import PcapNgReader
 
 from tests.fakes import until
+from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, with_backends
 from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import CaptureRequest
-from xdplb.control.manager import Manager
 from xdplb.dataplane.explained import CapturedFrame, CapturedPacket, Chosen, KernelDecision
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import SLOT_PINNED
@@ -57,7 +57,7 @@ async def gathered(running: RunningCapture) -> bytes:
 
 
 async def captured(
-    world: World, manager: Manager, request: CaptureRequest, *packets: CapturedPacket, lost: int = 0
+    world: World, manager: Door, request: CaptureRequest, *packets: CapturedPacket, lost: int = 0
 ) -> bytes:
     """Return the file of a capture that saw these packets."""
     running = await manager.capturer.start(request)
@@ -80,7 +80,7 @@ def comments(file: bytes) -> list[str]:
 
 
 def test_a_file_has_each_packet_as_it_came_and_as_it_left_with_the_decision(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         frames = read(await captured(world, manager, ALL, sent(1), DENIED))
         assert [bytes(each) for each in frames] == [b"\xaa" * 61, b"\xbb" * 81, b"\xaa" * 61]
@@ -97,7 +97,7 @@ def test_a_file_has_each_packet_as_it_came_and_as_it_left_with_the_decision(tmp_
 
 
 def test_a_capture_without_packets_is_a_file_that_names_the_nics(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         world.plane.attached.append(Attachment("eth1", 3, "native", 1))
         file = await captured(world, manager, ALL)
         assert read(file) == []
@@ -127,7 +127,7 @@ def test_a_capture_without_packets_is_a_file_that_names_the_nics(tmp_path: Path)
 def test_a_decision_is_told(tmp_path: Path, decided: dict[str, Any], said: str) -> None:
     base: dict[str, Any] = {"vip_id": 0, "backend_id": 1, "slot": 4711, "owner": 1, "previous": 0, "left": 2}
 
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         for told in comments(await captured(world, manager, ALL, packet(**{**base, **decided}))):
             assert said in told
@@ -139,7 +139,7 @@ def test_a_decision_is_told(tmp_path: Path, decided: dict[str, Any], said: str) 
 def test_a_packet_that_is_read_late_names_the_vip_it_was_for(tmp_path: Path, request_: CaptureRequest) -> None:
     """Its VIP came after the reader began to wait, or went before the packet was read."""
 
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)
         running = await manager.capturer.start(request_)
         capture, is_waiting, is_there = world.plane.capture, Event(), Event()
@@ -184,7 +184,7 @@ def test_what_a_capture_takes(tmp_path: Path, request_: CaptureRequest, taken: s
         "e": ECHO,
     }
 
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         file = await captured(world, manager, request_, *packets.values())
         expected = [each for name, each in packets.items() if name in taken]
@@ -194,7 +194,7 @@ def test_what_a_capture_takes(tmp_path: Path, request_: CaptureRequest, taken: s
 
 
 def test_what_the_program_is_asked_for(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)
         running = await manager.capturer.start(
             CaptureRequest(vip="web", client="192.0.2.7:40000", sample=10, snap_bytes=64)
@@ -224,7 +224,7 @@ def test_what_the_program_is_asked_for(tmp_path: Path) -> None:
 def test_what_cannot_be_captured_is_refused_with_nothing_begun(
     tmp_path: Path, request_: CaptureRequest, kind: type[Exception], told: str
 ) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)
         with pytest.raises(kind, match=told):
             await manager.capturer.start(request_)
@@ -235,7 +235,7 @@ def test_what_cannot_be_captured_is_refused_with_nothing_begun(
 
 
 def test_there_is_one_at_a_time_and_the_program_goes_back_to_what_it_was(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         before = world.plane.features
         running = await manager.capturer.start(ALL)
         assert manager.dataplane().features == before | {Feature.CAPTURE}
@@ -255,7 +255,7 @@ def test_there_is_one_at_a_time_and_the_program_goes_back_to_what_it_was(tmp_pat
 
 
 def test_a_capture_ends_after_so_many_packets_or_seconds(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         running = await manager.capturer.start(CaptureRequest(packets=2))
         assert world.plane.capture is not None
@@ -268,7 +268,7 @@ def test_a_capture_ends_after_so_many_packets_or_seconds(tmp_path: Path) -> None
 
 
 def test_lost_frames_are_told(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         file = await captured(world, manager, ALL, sent(1), lost=77)
         assert len(read(file)) == 2
@@ -278,7 +278,7 @@ def test_lost_frames_are_told(tmp_path: Path) -> None:
 
 
 def test_changes_go_on_meanwhile_and_a_new_vip_s_packets_have_its_name(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         running = await manager.capturer.start(ALL)
         blocks: AsyncIterator[bytes] = running.blocks()
         file = await anext(blocks)
@@ -294,7 +294,7 @@ def test_changes_go_on_meanwhile_and_a_new_vip_s_packets_have_its_name(tmp_path:
 
 
 def test_a_capture_ends_with_whoever_asked_and_with_the_daemon(tmp_path: Path) -> None:
-    async def cut(world: World, manager: Manager) -> None:
+    async def cut(world: World, manager: Door) -> None:
         running = await manager.capturer.start(ALL)
         reading = asyncio.create_task(gathered(running))
         await asyncio.sleep(0.05)
@@ -302,10 +302,10 @@ def test_a_capture_ends_with_whoever_asked_and_with_the_daemon(tmp_path: Path) -
         await asyncio.gather(reading, return_exceptions=True)
         await until(lambda: world.plane.capture is None)
 
-    async def left_open(world: World, manager: Manager) -> None:
+    async def left_open(world: World, manager: Door) -> None:
         await manager.capturer.start(ALL)
 
-    async def asked_while_it_begins(world: World, manager: Manager) -> None:
+    async def asked_while_it_begins(world: World, manager: Door) -> None:
         assert world.plane.capture is None, "the manager before this one has ended its capture"
         asking = asyncio.create_task(manager.capturer.start(ALL))
         await asyncio.sleep(0)
@@ -318,7 +318,7 @@ def test_a_capture_ends_with_whoever_asked_and_with_the_daemon(tmp_path: Path) -
 
 
 def test_a_program_that_cannot_be_loaded_is_a_refusal_and_one_that_cannot_go_back_does_no_harm(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         world.plane.fail("start_capture", PlatformError("the verifier refuses it"))
         with pytest.raises(PlatformError, match="verifier"):
             await manager.capturer.start(ALL)

@@ -6,14 +6,18 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import run_in_simulated_time, until
-from xdplb.control.health.checks import Checker, CheckTally, CheckTarget, tally
+from xdplb.control.events import Events
+from xdplb.control.health.book import HealthBook
+from xdplb.control.health.checks import Checker, CheckTally, CheckTarget, health_of, tallied
 from xdplb.control.health.probe import ProbeResult
+from xdplb.control.state.snapshot import KnownHealth
 from xdplb.model.backend import Health
 from xdplb.model.health import CheckType, HealthCheck
 
@@ -21,11 +25,12 @@ CHECK = HealthCheck(rise=2, fall=3)
 PASS = ProbeResult(passed=True, reason="ok", seconds=0.0)
 FAIL = ProbeResult(passed=False, reason="no", seconds=0.0)
 NO_RESULT = ProbeResult(passed=None, reason="?", seconds=0.0)
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 U, D, N = Health.UP, Health.DOWN, Health.UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("start", "outcomes", "expected"),
+    ("start", "results", "expected"),
     [
         (N, [PASS], [U]),
         (N, [FAIL, FAIL, FAIL], [N, N, D]),
@@ -36,11 +41,12 @@ U, D, N = Health.UP, Health.DOWN, Health.UNKNOWN
         (N, [NO_RESULT], [N]),
     ],
 )
-def test_rise_and_fall(start: Health, outcomes: list[ProbeResult], expected: list[Health]) -> None:
-    record, seen = CheckTally(start), []
-    for result in outcomes:
-        record = tally(CHECK, record, result)
-        seen.append(record.health)
+def test_rise_and_fall(start: Health, results: list[ProbeResult], expected: list[Health]) -> None:
+    tally, health, seen = CheckTally(), start, []
+    for result in results:
+        tally = tallied(tally, result)
+        health = health_of(CHECK, health, tally)
+        seen.append(health)
     assert seen == expected
 
 
@@ -65,7 +71,7 @@ def test_flips_are_reported_with_the_reason() -> None:
     async def run() -> None:
         host, flips = Host(), []
         checker = Checker(host.probe)
-        await checker.start(lambda *flip: flips.append(flip))
+        await checker.start(lambda *flip: flips.append(flip), Events())
         checker.watch({7: target()}, {})
         await until(lambda: flips == [(7, U, "ok")])
         host.passing = False
@@ -88,10 +94,10 @@ def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.L
 
     async def run() -> None:
         host = Broken()
-        checker = Checker(host.probe)
-        await checker.start(lambda *_: None)
-        checker.watch({7: target()}, {})
-        await until(lambda: checker.record(7).health is U)  # type: ignore[union-attr]
+        checker, book = Checker(host.probe), HealthBook(lambda: NOW)
+        await checker.start(book.flip, Events())
+        checker.watch({7: target()}, book.known)
+        await until(lambda: 7 in book.known and book.known[7].health is U)
         await checker.stop()
 
     run_in_simulated_time(run())
@@ -101,17 +107,19 @@ def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.L
 def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() -> None:
     async def run() -> None:
         host = Host()
-        checker = Checker(host.probe)
-        await checker.start(lambda *_: None)
-        checker.watch({7: target()}, {7: D})
-        assert checker.record(7) == CheckTally(D)
-        await until(lambda: checker.record(7).health is U)  # type: ignore[union-attr]
-        checker.watch({7: target(fall=9)}, {})
-        assert checker.record(7) == CheckTally(U)
-        checker.watch({7: target(epoch=1)}, {})
-        assert checker.record(7) == CheckTally(N)
-        checker.watch({}, {})
-        assert checker.record(7) is None
+        checker, book = Checker(host.probe), HealthBook(lambda: NOW)
+        book.load({7: KnownHealth(D, "", NOW)})
+        await checker.start(book.flip, Events())
+        checker.watch({7: target()}, book.known)
+        await until(lambda: book.known[7].health is U)
+        assert checker.tally(7) != CheckTally()
+        checker.watch({7: target(fall=9)}, book.known)
+        assert (checker.tally(7), book.known[7].health) == (CheckTally(), U)
+        book.set({7: KnownHealth(N, "", NOW)}, gone={7})
+        checker.watch({7: target(epoch=1)}, book.known)
+        assert (checker.tally(7), book.known[7].health) == (CheckTally(), N)
+        checker.watch({}, book.known)
+        assert checker.tally(7) is None
         await checker.stop()
 
     run_in_simulated_time(run())
@@ -127,7 +135,7 @@ def test_a_slow_backend_does_not_shift_the_clock() -> None:
     async def run() -> None:
         host = Slow()
         checker = Checker(host.probe)
-        await checker.start(lambda *_: None)
+        await checker.start(lambda *_: None, Events())
         checker.watch({7: target(jitter=0.0)}, {})
         await until(lambda: len(host.tries) == 1001, 100)
         await checker.stop()
@@ -142,12 +150,12 @@ def test_a_thousand_checks_a_second_keep_time() -> None:
     async def run() -> None:
         host = Host()
         checker = Checker(host.probe)
-        await checker.start(lambda *_: None)
+        await checker.start(lambda *_: None, Events())
         checker.watch({i: target(interval_seconds=1.0) for i in range(count)}, {})
         await asyncio.sleep(seconds)
-        records = [checker.record(i) for i in range(count)]
+        tallies = [checker.tally(i) for i in range(count)]
         await checker.stop()
-        assert all(record is not None and abs(record.passes - seconds) <= 2 for record in records)
+        assert all(tally is not None and abs(tally.passes - seconds) <= 2 for tally in tallies)
         by_tenth = Counter(int(at * 10) for at in host.tries)
         assert max(by_tenth.values()) < 2 * count / 10, "they come all at once"
 
@@ -165,24 +173,25 @@ def test_a_thousand_real_checks_cost_little_and_leave_the_loop_free() -> None:
         port = server.sockets[0].getsockname()[1]
         # A machine with other things to do as well may take long: what counts is what we take of it.
         check = HealthCheck(type=CheckType.TCP, port=port, interval_seconds=1.0, timeout_seconds=30.0)
-        checker = Checker()
-        await checker.start(lambda *_: None)
-        checker.watch({i: CheckTarget(0, IPv4Address("127.0.0.1"), port, check) for i in range(count)}, {})
+        checker, book = Checker(), HealthBook(lambda: NOW)
+        await checker.start(book.flip, Events())
+        checker.watch({i: CheckTarget(0, IPv4Address("127.0.0.1"), port, check) for i in range(count)}, book.known)
 
-        def records() -> list[CheckTally]:
-            return [record for i in range(count) if (record := checker.record(i)) is not None]
+        def tallies() -> list[CheckTally]:
+            return [tally for i in range(count) if (tally := checker.tally(i)) is not None]
 
         lags, end = [0.0], time.monotonic() + 60
-        while any(record.passes < 2 for record in records()) and time.monotonic() < end:
+        while any(tally.passes < 2 for tally in tallies()) and time.monotonic() < end:
             before = time.monotonic() - waited_for_a_cpu()
             await asyncio.sleep(0.01)
             lags.append(time.monotonic() - waited_for_a_cpu() - before - 0.01)
-        found = records()
+        found = tallies()
         await checker.stop()
         server.close()
         await server.wait_closed()
-        assert all(record.health is U and record.passes >= 2 and record.failures == 0 for record in found)
-        return sum(record.passes for record in found), sorted(lags)[int(len(lags) * 0.95)]
+        assert all(tally.passes >= 2 and tally.failures == 0 for tally in found)
+        assert [known.health for known in book.known.values()] == [U] * count
+        return sum(tally.passes for tally in found), sorted(lags)[int(len(lags) * 0.95)]
 
     cpu = time.process_time()
     ran, lag = asyncio.run(run())

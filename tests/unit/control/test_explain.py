@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import next_hop, until
+from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, with_backends
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import OuterView
-from xdplb.control.manager import Manager
 from xdplb.dataplane.plane import VipCounters
 from xdplb.dataplane.remembered import Buckets
 from xdplb.model.backend import AdminState, Backend
@@ -33,7 +33,7 @@ def told(why: tuple[str, ...], *parts: str) -> bool:
 
 
 def test_a_steady_slot_s_owner_gets_the_packet_and_nothing_is_written(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         writes = world.writes()
         del world.plane.calls[:]
@@ -56,7 +56,7 @@ def test_a_steady_slot_s_owner_gets_the_packet_and_nothing_is_written(tmp_path: 
 
 
 def test_an_old_connection_stays_with_the_previous_owner_of_a_moving_slot(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         client = "{}:{}".format(*world.flow_to(2))
         syn, old = await manager.explain(client, "web"), await manager.explain(client, "web", packet=ESTABLISHED)
@@ -71,7 +71,7 @@ def test_an_old_connection_stays_with_the_previous_owner_of_a_moving_slot(tmp_pa
 
 @pytest.mark.parametrize("probation", [False, True])
 def test_a_record_says_whose_it_is_while_it_counts(tmp_path: Path, *, probation: bool) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2, vip=replace(WEB, tracking=Tracking.ALWAYS))
         source, port = world.flow_to(2)
         world.plane.add_flow(source, port, WEB.key, backend=1, probation=probation)
@@ -91,7 +91,7 @@ def test_a_record_says_whose_it_is_while_it_counts(tmp_path: Path, *, probation:
 
 
 def test_a_record_that_is_not_looked_up_is_told(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         world.plane.add_flow("198.51.100.7", 40000, WEB.key, backend=1)
         view = await manager.explain(CLIENT, "web")
@@ -102,7 +102,7 @@ def test_a_record_that_is_not_looked_up_is_told(tmp_path: Path) -> None:
 
 
 def test_what_would_be_if_a_backend_were_down_changes_nothing(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         before, table = manager.backends("web"), world.table()
         client = "{}:{}".format(*world.flow_to(2))
@@ -121,7 +121,7 @@ def test_what_would_be_if_a_backend_were_down_changes_nothing(tmp_path: Path) ->
 
 
 def test_a_vip_without_a_usable_backend_says_why_of_each(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)
         await manager.create_backend("web", backend(1, admin_state=AdminState.MAINT))
         view = await manager.explain(CLIENT, "web")
@@ -132,7 +132,7 @@ def test_a_vip_without_a_usable_backend_says_why_of_each(tmp_path: Path) -> None
 
 
 def test_access_lists_and_limits_stop_packets_and_say_so(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, vip=replace(WEB, limits=RateLimits(packets=10, source_packets=5)))
         passes = await manager.explain(CLIENT, "web")
         assert passes.action == "send"
@@ -163,7 +163,7 @@ def test_access_lists_and_limits_stop_packets_and_say_so(tmp_path: Path) -> None
     ],
 )
 def test_a_scheduler_s_choice_is_told(tmp_path: Path, scheduler: Scheduler, sentence: str) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2, vip=replace(WEB, scheduler=scheduler, tracking=None, hash=None))
         for number, count in ((1, 7), (2, 3)):
             for port in range(count):
@@ -179,7 +179,7 @@ def test_a_scheduler_s_choice_is_told(tmp_path: Path, scheduler: Scheduler, sent
 
 
 def test_tunnels_gateways_and_tags_are_told(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         address = ip_address("10.0.0.1")
         await with_backends(manager, 1, vip=replace(WEB, forward=Forward.GUE))
         hop = replace(next_hop(address, gateway="192.0.2.1"), tags=(VlanTag(10, 0x88A8), VlanTag(20)))
@@ -198,7 +198,7 @@ def test_tunnels_gateways_and_tags_are_told(tmp_path: Path) -> None:
 
 
 def test_of_several_vips_it_is_said_which_one_wins_and_why(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         for key in ("203.0.113.0/24:0/tcp", "203.0.113.10:400-500/tcp"):
             await manager.create_vip(Vip(VipKey.parse(key), name=f"v{len(key)}"))
         await with_backends(manager, 1)
@@ -214,7 +214,7 @@ def test_of_several_vips_it_is_said_which_one_wins_and_why(tmp_path: Path) -> No
 
 
 def test_both_families_and_both_protocols_can_be_asked_about(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(Vip(VipKey.parse("[2001:db8::10]:53/tcp+udp"), name="dns"))
         await manager.create_backend("dns", Backend(ip_address("2001:db8::11")))
         tcp = await manager.explain("[2001:db8:c::7]:4000", "dns")
@@ -246,7 +246,7 @@ def test_both_families_and_both_protocols_can_be_asked_about(tmp_path: Path) -> 
 def test_what_cannot_be_asked_is_refused_with_a_remedy(
     tmp_path: Path, client: str, vip: str, more: dict[str, str], *, error: type[XdplbError], pointer: str
 ) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         with pytest.raises(error) as refused:
             await manager.explain(client, vip, **more)  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy(
 
 
 def test_without_a_nic_no_packet_comes_in(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         with pytest.raises(PlatformError, match="on no NIC"):
             await manager.explain(CLIENT, "203.0.113.10:443/tcp")
 

@@ -7,10 +7,11 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from tests.bound import bound_backend, bound_vip, snapshot, with_access
 from tests.fakes import next_hop
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.plan.needs import features_needed
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.plan.needs import features_needed_at_start
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.features import Feature
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend
@@ -23,12 +24,12 @@ IN4, IN6 = "203.0.113.10:443/udp", "[2001:db8::10]:443/udp"
 def state(text: str, *backends: str, access: AccessList | None = None, **asked: object) -> Snapshot:
     """Return a VIP with these backends."""
     key = VipKey.parse(text)
-    records = {
-        ip_address(address): BoundBackend(number, 0, Backend(ip_address(address)), 1)
+    bound = {
+        ip_address(address): bound_backend(number, 0, Backend(ip_address(address)), 1)
         for number, address in enumerate(backends, 1)
     }
-    record = BoundVip(0, Vip(key, **asked), 1, None, records)  # type: ignore[arg-type]
-    return Snapshot(1, {key: record if access is None else replace(record, access=access)})
+    vip = bound_vip(0, Vip(key, **asked), 1, None, bound)  # type: ignore[arg-type]
+    return snapshot(1, {key: vip if access is None else with_access(vip, access)})
 
 
 CASES: dict[str, tuple[Snapshot, set[Feature]]] = {
@@ -57,12 +58,12 @@ CASES: dict[str, tuple[Snapshot, set[Feature]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_asked_needs(name: str):
     asked, needed = CASES[name]
-    assert features_needed(asked, Observed()) == needed
+    assert features_needed_at_start(asked, Observed()) == needed
 
 
 def test_tags_on_the_way_to_a_backend_or_on_our_nics_need_vlan():
     asked, address = state(IN4, "10.0.0.1"), ip_address("10.0.0.1")
     tagged = replace(next_hop(address), tags=(VlanTag(7),))
-    assert features_needed(asked, Observed(next_hops={address: Resolution(tagged)})) == {Feature.VLAN}
-    assert features_needed(asked, Observed(vlan=True)) == {Feature.VLAN}
-    assert features_needed(asked, Observed(next_hops={address: Resolution(None, "no route")})) == set()
+    assert features_needed_at_start(asked, Observed(next_hops={address: Resolution(tagged)})) == {Feature.VLAN}
+    assert features_needed_at_start(asked, Observed(vlan=True)) == {Feature.VLAN}
+    assert features_needed_at_start(asked, Observed(next_hops={address: Resolution(None, "no route")})) == set()

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.control.door import Door, DryRun
 from tests.unit.control.world import WEB, World, backend, run_in, viewed, with_backends
-from xdplb.control.answers.views import DryRun
-from xdplb.control.manager import Manager
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.errors import (
     CapacityError,
@@ -25,7 +24,7 @@ from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, Vip, VipKey
 
 DNS = Vip(VipKey.parse("203.0.113.10:53/udp"), name="dns")
-Attempt = Callable[[Manager], Awaitable[object]]
+Attempt = Callable[[Door], Awaitable[object]]
 
 
 REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
@@ -172,7 +171,7 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
     ("no check", lambda m: m.delete_health_check("web"), NotFoundError, "", "has no health check"),
     ("stale check", lambda m: m.put_health_check("web", HealthCheck(), if_match=1), PreconditionError, "", "not 1"),
     ("vips full", lambda m: m.create_vip(DNS), CapacityError, "", "2 VIPs"),
-    ("backends full", lambda m: m.create_backend("web", backend(3)), CapacityError, "", "2 backends, and would need 3"),
+    ("backends full", lambda m: m.create_backend("web", backend(3)), CapacityError, "", "full: 2 of 2 backends"),
 ]
 
 
@@ -184,7 +183,7 @@ def test_refused_and_nothing_changed(
 ) -> None:
     world = World(tmp_path, Capacity(vips=2, backends=2))
 
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await with_backends(manager, 1, 2)
         await manager.create_vip(Vip(VipKey.parse("203.0.113.11:80/tcp")))
         before, writes = (manager.status(), manager.backends("web")), world.writes()
@@ -200,7 +199,7 @@ def test_refused_and_nothing_changed(
 
 
 def test_a_wrong_name_gets_the_nearest_right_one(tmp_path: Path) -> None:
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await with_backends(manager, 1)
         with pytest.raises(NotFoundError) as raised:
             manager.vip("wep")
@@ -213,7 +212,7 @@ def test_a_wrong_name_gets_the_nearest_right_one(tmp_path: Path) -> None:
 
 
 def test_a_vip_answers_to_its_name_and_both_spellings(tmp_path: Path) -> None:
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         view = await with_backends(manager, 1)
         assert manager.vip("web") == manager.vip("203.0.113.10:443:tcp") == manager.vip("203.0.113.10:443/tcp") == view
 
@@ -221,7 +220,7 @@ def test_a_vip_answers_to_its_name_and_both_spellings(tmp_path: Path) -> None:
 
 
 def test_what_is_so_already_takes_no_generation(tmp_path: Path) -> None:
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await with_backends(manager, 1, 2)
         await manager.put_health_check("web", HealthCheck())
         await manager.drain("web", "10.0.0.2", timeout_seconds=60, quiet_seconds=1)
@@ -246,7 +245,7 @@ def test_what_is_so_already_takes_no_generation(tmp_path: Path) -> None:
 
 
 def test_generations_say_what_was_touched(tmp_path: Path) -> None:
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await with_backends(manager, 1, 2)
         await manager.create_vip(DNS)
         await manager.patch_backend("web", "10.0.0.1", {"weight": 7})
@@ -262,7 +261,7 @@ def test_generations_say_what_was_touched(tmp_path: Path) -> None:
 
 
 def test_null_in_a_patch_is_the_default(tmp_path: Path) -> None:
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await manager.create_vip(replace(WEB, forward=Forward.IPIP))
         await manager.create_backend("web", backend(1, weight=9, forward=Forward.DR))
         await manager.patch_vip("web", {"name": None, "forward": None, "idle_timeout_seconds": None})
@@ -313,7 +312,7 @@ DRY: list[tuple[Attempt, str]] = [
 def test_a_dry_run_says_what_would_change_and_changes_nothing(tmp_path: Path, attempt: Attempt, words: str) -> None:
     world = World(tmp_path)
 
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await with_backends(manager, 1, 2)
         before, writes = (manager.status(), manager.backends("web")), world.writes()
         done = await attempt(manager)

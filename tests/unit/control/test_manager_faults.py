@@ -14,7 +14,7 @@ from tests.fakes import until
 from tests.unit.control.world import WEB, World, backend, with_backends
 from xdplb.balance.slots import unpack
 from xdplb.control.state.snapshot import KnownHealth
-from xdplb.control.state.sqlite import Store
+from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.writing import writer
 from xdplb.model.backend import Health
 from xdplb.model.errors import NotFoundError, PlatformError
@@ -56,7 +56,7 @@ def test_what_cannot_be_saved_changes_nothing(tmp_path: Path, monkeypatch: pytes
             await with_backends(manager, 1)
             before, writes = manager.status(), world.writes()
             with monkeypatch.context() as patch:
-                patch.setattr(Store, "save", refuse)
+                patch.setattr(SqliteStore, "save", refuse)
                 with pytest.raises(PlatformError, match="disk full"):
                     await manager.create_backend("web", backend(2))
             assert (manager.status(), world.writes()) == (before, writes)
@@ -179,16 +179,16 @@ def test_health_that_could_not_be_saved_is_saved_later(tmp_path: Path, monkeypat
             await manager.put_health_check("web", HealthCheck())
             await manager.create_backend("web", backend(1))
             saved: list[Health] = []
-            save = Store.save_health
+            save = SqliteStore.save_health
 
-            def once_full(self: Store, health: Mapping[int, KnownHealth]) -> None:
+            def once_full(self: SqliteStore, health: Mapping[int, KnownHealth]) -> None:
                 if not saved:
                     saved.append(Health.UNKNOWN)
                     raise PlatformError("the state cannot be written: disk full", hint="make room")
                 save(self, health)
                 saved.append(health[1].health)
 
-            monkeypatch.setattr(Store, "save_health", once_full)
+            monkeypatch.setattr(SqliteStore, "save_health", once_full)
             world.health.flip("10.0.0.1", Health.UP)
             await until(lambda: saved[1:] == [Health.UP])
 

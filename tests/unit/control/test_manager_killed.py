@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from tests.fakes import until
+from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, WRITES, World, backend
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import unpack
-from xdplb.control.manager import Manager
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.layout import FLOW_RST
 from xdplb.model.backend import Health
@@ -65,7 +65,7 @@ class Mortal:
         return lambda *args: self._fuse.around(lambda: target(*args))
 
 
-CHANGES: list[Callable[[Manager], Awaitable[object]]] = [
+CHANGES: list[Callable[[Door], Awaitable[object]]] = [
     lambda m: m.create_vip(WEB),
     lambda m: m.replace_backends("web", [backend(1), backend(2), backend(3)]),
     lambda m: m.create_vip(Vip(VipKey.parse("203.0.113.11:53/udp"), name="dns")),

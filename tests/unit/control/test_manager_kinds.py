@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import until
+from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, with_backends
 from xdplb.balance.slots import counts, unpack
 from xdplb.control.answers.views import AccessView
-from xdplb.control.manager import Manager
 from xdplb.control.writing import writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN
 from xdplb.dataplane.plane import VipCounters
@@ -33,7 +33,7 @@ BLOCKED = ["192.0.2.0/24", "198.51.100.7"]
 
 
 def test_turns_change_with_who_serves_and_no_slot_moves(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(Vip(WEB.key, name="web", scheduler=Scheduler.RR))
         for last in (1, 2, 3):
             await manager.create_backend("web", backend(last, weight=last))
@@ -46,7 +46,7 @@ def test_turns_change_with_who_serves_and_no_slot_moves(tmp_path: Path) -> None:
 
 
 def test_the_least_loaded_is_found_among_those_that_serve(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB6)
         await manager.create_vip(Vip(WEB.key, name="web", scheduler=Scheduler.WLC))
         for last in (1, 2, 3):
@@ -62,7 +62,7 @@ def test_the_least_loaded_is_found_among_those_that_serve(tmp_path: Path) -> Non
 
 
 def test_loads_are_the_open_connections_that_a_scan_sees(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(Vip(WEB.key, name="web", scheduler=Scheduler.LC, idle_timeout_seconds=60))
         for last in (1, 2):
             await manager.create_backend("web", backend(last))
@@ -76,7 +76,7 @@ def test_loads_are_the_open_connections_that_a_scan_sees(tmp_path: Path) -> None
 
 
 def test_from_turns_to_maglev_records_go_before_slots(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2, vip=Vip(WEB.key, name="web", scheduler=Scheduler.RR))
         world.plane.add_flow("198.51.100.7", 1, WEB.key, backend=1)
         await manager.patch_vip("web", {"scheduler": "maglev", "tracking": "auto"})
@@ -92,7 +92,7 @@ def test_from_turns_to_maglev_records_go_before_slots(tmp_path: Path) -> None:
 def test_an_access_list_is_in_the_maps_and_survives_a_restart(tmp_path: Path) -> None:
     wanted = AccessList(deny=tuple(ip_network(prefix) for prefix in BLOCKED))
 
-    async def set_it(world: World, manager: Manager) -> None:
+    async def set_it(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         view = await manager.put_access("web", [], BLOCKED)
         assert view == AccessView(wanted, manager.status().generation)
@@ -100,7 +100,7 @@ def test_an_access_list_is_in_the_maps_and_survives_a_restart(tmp_path: Path) ->
         assert world.plane.read_vips()[0].has_access_list
         assert (manager.vip("web").allowed, manager.vip("web").denied) == (0, 2)
 
-    async def find_it(world: World, manager: Manager) -> None:
+    async def find_it(world: World, manager: Door) -> None:
         assert manager.access("web").access == wanted
         assert world.plane.access == {0: wanted}
         await manager.patch_access("web", {"allow": ["0.0.0.0/0"]})
@@ -115,7 +115,7 @@ def test_an_access_list_is_in_the_maps_and_survives_a_restart(tmp_path: Path) ->
 
 
 def test_a_list_is_there_before_its_vip_and_goes_after_it(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         world.plane.calls.clear()
         await manager.put_access("web", [], BLOCKED)
@@ -131,7 +131,7 @@ def test_a_list_is_there_before_its_vip_and_goes_after_it(tmp_path: Path) -> Non
 
 
 def test_lists_of_all_vips_outlive_slots_that_could_not_be_settled(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         other = Vip(VipKey.parse("203.0.113.20:443/tcp"), name="other")
         await with_backends(manager, 1, 2)
         await with_backends(manager, 3, vip=other)
@@ -153,7 +153,7 @@ def test_lists_of_all_vips_outlive_slots_that_could_not_be_settled(tmp_path: Pat
 def test_lists_are_written_anew_once_nobody_knows_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         await manager.put_access("web", [], BLOCKED)
         lists = dict(world.plane.access)
@@ -170,7 +170,7 @@ def test_lists_are_written_anew_once_nobody_knows_what_is_there(
 
 
 def test_what_is_allowed_already_changes_nothing(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         await manager.put_access("web", ["10.0.0.0/8"], BLOCKED)
         generation, world.plane.calls[:] = manager.status().generation, []
@@ -184,11 +184,11 @@ def test_more_lists_than_fit_change_nothing(tmp_path: Path, monkeypatch: pytest.
     def refuse(lists: object) -> None:
         raise CapacityError(f"{len(lists)} lists are too many", hint="take some away")  # type: ignore[arg-type]
 
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         await manager.create_vip(QUIC)
         await manager.put_access("web", [], BLOCKED)
-        monkeypatch.setattr("xdplb.control.plan.capacity.access_index.build4", refuse)
+        monkeypatch.setattr("xdplb.control.plan.forecast.access_index.build4", refuse)
         with pytest.raises(CapacityError, match="2 lists are too many"):
             await manager.put_access("quic", [], BLOCKED)
         assert not manager.access("quic").access
@@ -198,7 +198,7 @@ def test_more_lists_than_fit_change_nothing(tmp_path: Path, monkeypatch: pytest.
 
 # --- what is refused --------------------------------------------------------------------------------------------------
 
-Attempt = Callable[[Manager], Awaitable[object]]
+Attempt = Callable[[Door], Awaitable[object]]
 
 
 def _vip(text: str, **asked: object) -> Vip:
@@ -285,7 +285,7 @@ REFUSED: dict[str, tuple[Attempt, type[XdplbError], str, str]] = {
 def test_what_does_not_go_together_is_refused_and_changes_nothing(tmp_path: Path, what: str) -> None:
     attempt, kind, pointer, said = REFUSED[what]
 
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         await manager.create_vip(WEB6)
         await manager.create_backend("web6", backend(9))
@@ -304,7 +304,7 @@ def test_what_does_not_go_together_is_refused_and_changes_nothing(tmp_path: Path
 
 
 def test_least_connections_compare_so_many_backends_and_no_more(tmp_path: Path) -> None:
-    async def scenario(_: World, manager: Manager) -> None:
+    async def scenario(_: World, manager: Door) -> None:
         await manager.create_vip(Vip(WEB.key, name="web", scheduler=Scheduler.LC))
         addresses = [Backend(ip_address("10.1.0.0") + number) for number in range(1, 130)]
         with pytest.raises(CapacityError, match="128 at most") as raised:
@@ -320,7 +320,7 @@ def test_least_connections_compare_so_many_backends_and_no_more(tmp_path: Path) 
 
 
 def test_more_vips_around_one_address_than_fit_change_nothing(tmp_path: Path) -> None:
-    async def scenario(_: World, manager: Manager) -> None:
+    async def scenario(_: World, manager: Door) -> None:
         for port in range(1, 33):
             await manager.create_vip(_vip(f"203.0.113.10:{port * 100}-{port * 100 + 9}/tcp"))
         before = manager.status()
@@ -336,9 +336,9 @@ def test_more_vips_around_one_address_than_fit_change_nothing(tmp_path: Path) ->
 
 
 def test_what_the_full_flow_table_threw_out_is_counted(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, vip=Vip(WEB.key, name="web", scheduler=Scheduler.P2C))
-        await until(lambda: manager._writer.applier.evictions.has_begun)
+        await until(lambda: manager.manager._writer.applier.evictions.has_begun)
         world.plane.add_flow("198.51.100.7", 1, WEB.key, backend=1)
         world.plane.count_vip(0, VipCounters(records=4))
         await until(lambda: manager.dataplane().flows.evicted == 3)
@@ -351,7 +351,7 @@ def test_what_the_full_flow_table_threw_out_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_record_of_an_address_that_another_vip_has_now_is_nobodys(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         world.plane.add_flow("198.51.100.7", 1, WEB.key, backend=1)
         await manager.delete_vip("web")

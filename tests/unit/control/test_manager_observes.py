@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.fakes import next_hop, until
+from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, slots_of, with_backends
 from xdplb.balance.slots import unpack
 from xdplb.control.answers.views import OperatingStatus
-from xdplb.control.manager import Manager
 from xdplb.dataplane.fake import FakePlane
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
@@ -22,11 +22,11 @@ from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
 
-def share(manager: Manager, last: int) -> float:
+def share(manager: Door, last: int) -> float:
     return manager.backend("web", f"10.0.0.{last}").share
 
 
-async def checked(manager: Manager, world: World, *lasts: int) -> None:
+async def checked(manager: Door, world: World, *lasts: int) -> None:
     """Add a checked VIP whose backends have all passed."""
     await manager.create_vip(WEB)
     await manager.put_health_check("web", HealthCheck())
@@ -40,7 +40,7 @@ async def checked(manager: Manager, world: World, *lasts: int) -> None:
 
 
 def test_no_traffic_before_the_first_pass(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)
         await manager.put_health_check("web", HealthCheck(port=8080))
         await manager.create_backend("web", backend(1))
@@ -60,7 +60,7 @@ def test_no_traffic_before_the_first_pass(tmp_path: Path) -> None:
 
 
 def test_a_failed_backend_leaves_at_once_and_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await checked(manager, world, 1, 2, 3)
         owners_before, _ = unpack(world.table())
         world.health.flip("10.0.0.2", Health.DOWN, "connection refused")
@@ -81,7 +81,7 @@ def test_a_failed_backend_leaves_at_once_and_comes_back_bit_for_bit(tmp_path: Pa
 
 
 def test_keep_leaves_a_failed_backend_its_connections(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await checked(manager, world, 1, 2)
         world.clock.advance(61)
         await until(lambda: slots_of(manager) == (65537, 0, 0))
@@ -96,7 +96,7 @@ def test_keep_leaves_a_failed_backend_its_connections(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("choice", "left"), [(AllUnhealthy.FAIL_OPEN, 1.0), (AllUnhealthy.FAIL_CLOSED, 0.0)])
 def test_without_a_healthy_backend_the_vip_decides(tmp_path: Path, choice: AllUnhealthy, left: float) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await checked(manager, world, 1, 2)
         await manager.patch_vip("web", {"all_unhealthy": choice})
         for last in (1, 2):
@@ -109,7 +109,7 @@ def test_without_a_healthy_backend_the_vip_decides(tmp_path: Path, choice: AllUn
 
 
 def test_a_check_that_comes_later_cuts_nothing_and_one_that_goes_makes_all_up(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         before = world.table()
         await manager.put_health_check("web", HealthCheck())
@@ -125,7 +125,7 @@ def test_a_check_that_comes_later_cuts_nothing_and_one_that_goes_makes_all_up(tm
 
 
 def test_flips_that_come_together_are_one_table(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await checked(manager, world, *range(1, 21))
         world.plane.calls.clear()
         for last in range(1, 11):
@@ -137,13 +137,13 @@ def test_flips_that_come_together_are_one_table(tmp_path: Path) -> None:
 
 
 def test_last_known_health_outlives_a_restart(tmp_path: Path) -> None:
-    async def first(world: World, manager: Manager) -> None:
+    async def first(world: World, manager: Door) -> None:
         await checked(manager, world, 1, 2, 3)
         world.health.flip("10.0.0.3", Health.DOWN, "no answer in 1 s")
         await until(lambda: share(manager, 3) == 0.0)
         world.plane.calls.clear()
 
-    async def second(world: World, manager: Manager) -> None:
+    async def second(world: World, manager: Door) -> None:
         assert "write_table" not in world.plane.calls
         assert [view.health for view in manager.backends("web")] == [Health.UP, Health.UP, Health.DOWN]
         assert manager.backend("web", "10.0.0.3").reason == "its check failed: no answer in 1 s"
@@ -178,7 +178,7 @@ def test_after_a_reboot_a_checked_backend_waits_for_its_first_pass_again(tmp_pat
 
 
 def test_a_backend_without_a_next_hop_is_not_sent_to_and_says_why(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         assert manager.backend("web", "10.0.0.1").mac == "02:00:0a:00:00:01"
         assert world.hops.watched == {IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2")}
@@ -196,7 +196,7 @@ def test_a_backend_without_a_next_hop_is_not_sent_to_and_says_why(tmp_path: Path
 def test_a_backend_behind_a_nic_without_the_program_is_not_sent_to(tmp_path: Path) -> None:
     """Its packets would be dropped, each of them, though its check passes."""
 
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         here = next_hop(IPv4Address("10.0.0.1"))
         world.hops.set("10.0.0.1", Resolution(replace(here, interface="eth1", ifindex=3)))
@@ -207,7 +207,7 @@ def test_a_backend_behind_a_nic_without_the_program_is_not_sent_to(tmp_path: Pat
 
 
 def test_a_new_mac_is_written_without_touching_the_table(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         world.plane.calls.clear()
         moved = replace(next_hop(IPv4Address("10.0.0.1")), destination_mac=b"\x02\x99\x99\x99\x99\x99")
@@ -222,7 +222,7 @@ def test_a_new_mac_is_written_without_touching_the_table(tmp_path: Path) -> None
 
 
 def test_dr_through_a_gateway_cannot_be_and_says_so(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         world.hops.set("10.0.0.1", Resolution(next_hop(IPv4Address("10.0.0.1"), gateway="192.0.2.1")))
         await until(lambda: share(manager, 1) == 0.0)
@@ -234,7 +234,7 @@ def test_dr_through_a_gateway_cannot_be_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_new_backend_is_answered_for_once_its_next_hop_is_in_the_maps(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)
         world.hops.lose("10.0.0.1")
         asyncio.get_running_loop().call_later(0.05, world.hops.set, "10.0.0.1", None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run_in, with_backends
 from xdplb.control.answers.views import OperatingStatus
-from xdplb.control.manager import Manager
 from xdplb.dataplane.plane import BackendCounters, Capacity, VipCounters
 from xdplb.model.backend import AdminState
 from xdplb.model.vip import Forward, Protocol, Scheduler, Tracking
@@ -16,7 +16,7 @@ from xdplb.model.vip import Forward, Protocol, Scheduler, Tracking
 def test_replacing_keeps_the_ids_of_those_that_stay_and_gives_new_epochs(tmp_path: Path) -> None:
     world = World(tmp_path, Capacity(backends=3))
 
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await with_backends(manager, 1, 2, 3)
         views = await manager.replace_backends("web", [backend(2), backend(8), backend(9)])
         assert isinstance(views, list)
@@ -31,7 +31,7 @@ def test_replacing_keeps_the_ids_of_those_that_stay_and_gives_new_epochs(tmp_pat
 def test_removing_a_vip_leaves_nothing_in_the_maps(tmp_path: Path) -> None:
     world = World(tmp_path)
 
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await with_backends(manager, 1, 2)
         await manager.delete_vip("web")
         plane = world.plane
@@ -43,7 +43,7 @@ def test_removing_a_vip_leaves_nothing_in_the_maps(tmp_path: Path) -> None:
 
 
 def test_status_tells_how_many_of_those_asked_for_serve(tmp_path: Path) -> None:
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await manager.create_vip(WEB)
         seen = [manager.vip("web").operating_status]
         for last in (1, 2, 3):
@@ -62,7 +62,7 @@ def test_status_tells_how_many_of_those_asked_for_serve(tmp_path: Path) -> None:
 def test_counters_are_told_by_vip_backend_and_reason(tmp_path: Path) -> None:
     world = World(tmp_path)
 
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await with_backends(manager, 1)
         world.plane.count_vip(0, VipCounters(packets=10, bytes=1000, new_flows=3, at_risk=1))
         world.plane.count_backend(1, BackendCounters(packets=9, bytes=900, new_flows=3))
@@ -82,7 +82,7 @@ def test_a_backend_can_have_its_own_forward_and_a_vip_every_option(tmp_path: Pat
     world = World(tmp_path)
     vip = replace(WEB, tracking=Tracking.ALWAYS, forward=Forward.IPIP, scheduler=Scheduler.MAGLEV)
 
-    async def scenario(manager: Manager) -> None:
+    async def scenario(manager: Door) -> None:
         await manager.create_vip(vip)
         await manager.create_backend("web", backend(1))
         await manager.create_backend("web", backend(2, forward=Forward.DR))

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import next_hop, until
+from tests.unit.control.door import Door, DryRun
 from tests.unit.control.world import World, run, with_backends
 from xdplb.balance.slots import unpack
-from xdplb.control.answers.views import DryRun
-from xdplb.control.manager import Manager
 from xdplb.dataplane.features import Feature, Features
 from xdplb.model.backend import Backend, Health
 from xdplb.model.errors import ConflictError, PlatformError
@@ -26,7 +25,7 @@ WEB6 = Vip(VipKey.parse("[2001:db8::10]:443/tcp"), name="web6", forward=Forward.
 
 
 def test_the_program_gets_what_a_change_needs_and_keeps_it(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         assert world.plane.features == frozenset()
         await manager.create_vip(WEB6)
@@ -40,7 +39,7 @@ def test_the_program_gets_what_a_change_needs_and_keeps_it(tmp_path: Path) -> No
 
 
 def test_what_the_program_cannot_be_compiled_for_changes_nothing(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         before, writes = manager.status(), world.writes()
         world.plane.fail("require", PlatformError("the verifier refuses the program", hint="report it"))
@@ -55,7 +54,7 @@ def test_what_the_program_cannot_be_compiled_for_changes_nothing(tmp_path: Path)
 
 
 def test_while_it_is_compiled_all_else_goes_on(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         await manager.put_health_check("web", HealthCheck())
         begun, done = threading.Event(), threading.Event()
@@ -83,7 +82,7 @@ def test_while_it_is_compiled_all_else_goes_on(tmp_path: Path) -> None:
 
 
 def test_what_makes_a_change_impossible_meanwhile_is_seen(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         require = world.plane.require
 
@@ -101,18 +100,18 @@ def test_what_makes_a_change_impossible_meanwhile_is_seen(tmp_path: Path) -> Non
     run(tmp_path, scenario)
 
 
-def test_a_dry_run_says_that_the_program_is_compiled_anew(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+def test_a_dry_run_says_that_the_program_is_recompiled(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         outcome = await manager.create_vip(WEB6, dry_run=True)
         assert isinstance(outcome, DryRun)
-        assert any("compiled anew, with ipv6" in sentence for sentence in outcome.changes)
+        assert any("recompiled with ipv6" in sentence for sentence in outcome.changes)
         assert world.plane.features == frozenset()
 
     run(tmp_path, scenario)
 
 
 def test_vlans_on_our_nics_and_tags_on_the_way_are_noticed(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         world.hops.carry_vlans("eth7")
         world.hops.carry_vlans("eth0")
@@ -128,7 +127,7 @@ def _tagged(*tags: VlanTag) -> NextHop:
 
 
 def test_more_tags_than_can_be_written_keep_a_backend_out_with_a_reason(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         world.hops.set("10.0.0.1", Resolution(_tagged(*[VlanTag(7)] * 3)))
         await until(lambda: "VLAN tags" in manager.backend("web", "10.0.0.1").reason)
@@ -137,7 +136,7 @@ def test_more_tags_than_can_be_written_keep_a_backend_out_with_a_reason(tmp_path
 
 
 def test_next_hops_of_both_families_may_change_at_once(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, vip=WEB6)
         await manager.create_backend("web6", Backend(ip_address("2001:db8:1::1")))
         world.hops.lose("10.0.0.1", "2001:db8:1::1")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from tests.fakes import until
+from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, slots_of, viewed, with_backends
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Owners, unpack
-from xdplb.control.answers.views import DrainState
-from xdplb.control.manager import Manager
+from xdplb.control.flows.drain import DrainState
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import BackendCounters
 from xdplb.model.errors import ConflictError
@@ -25,7 +25,7 @@ from xdplb.model.vip import QuicIds, Tracking, Vip, VipKey
 # --- drains ----------------------------------------------------------------------------------------------------------
 
 
-async def draining(world: World, manager: Manager, **times: Any) -> None:
+async def draining(world: World, manager: Door, **times: Any) -> None:
     """Begin to drain 10.0.0.1 (id 1) of two, with one open connection in a slot of its."""
     await with_backends(manager, 1, 2)
     client, port = world.flow_to(1)
@@ -33,14 +33,14 @@ async def draining(world: World, manager: Manager, **times: Any) -> None:
     world.plane.add_flow(client, port, WEB.key, backend=1)
 
 
-def drain_of(manager: Manager) -> tuple[DrainState, int | None]:
+def drain_of(manager: Door) -> tuple[DrainState, int | None]:
     drain = manager.backend("web", "10.0.0.1").drain
     assert drain is not None
     return drain.state, drain.flows
 
 
 def test_a_drain_takes_nothing_new_and_ends_with_the_last_connection(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await draining(world, manager)
         view = manager.backend("web", "10.0.0.1")
         assert (view.share, view.reason, view.backend.admin_state) == (0.0, "draining", "drain")
@@ -58,7 +58,7 @@ def test_a_drain_takes_nothing_new_and_ends_with_the_last_connection(tmp_path: P
 
 
 def test_a_drain_is_not_over_before_idle_connections_had_time_to_speak(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         await manager.drain("web", "10.0.0.1", quiet_seconds=10)
         await until(lambda: drain_of(manager) == (DrainState.DRAINING, 0))
@@ -74,7 +74,7 @@ def test_a_drain_is_not_over_before_idle_connections_had_time_to_speak(tmp_path:
 def test_a_drain_of_quic_is_over_when_no_packet_comes_any_more(tmp_path: Path) -> None:
     """Connections that go by their ID have no records: the backend's packets are all there is to see of them."""
 
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         quic = Vip(VipKey.parse("203.0.113.10:443/udp"), name="web", quic=QuicIds(2))
         await with_backends(manager, 1, 2, vip=quic)
         await manager.drain("web", "10.0.0.1", quiet_seconds=10)
@@ -112,7 +112,7 @@ def test_a_drain_of_quic_is_over_when_no_packet_comes_any_more(tmp_path: Path) -
     ],
 )
 def test_which_records_are_open_connections(tmp_path: Path, flags: int, age: float, epoch: int, flows: int) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         world.plane.add_flow("198.51.100.1", 1024, WEB.key, backend=1, flags=flags, age=age, epoch=epoch)
         await manager.drain("web", "10.0.0.1")
@@ -123,7 +123,7 @@ def test_which_records_are_open_connections(tmp_path: Path, flags: int, age: flo
 
 
 def test_at_its_timeout_a_drain_cuts_nothing_and_counts_on(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await draining(world, manager, timeout_seconds=30, quiet_seconds=1)
         world.clock.advance(31)
         await until(lambda: drain_of(manager) == (DrainState.TIMED_OUT, 1))
@@ -138,11 +138,11 @@ def test_at_its_timeout_a_drain_cuts_nothing_and_counts_on(tmp_path: Path) -> No
 
 
 def test_a_drain_goes_on_over_a_restart_with_its_deadline(tmp_path: Path) -> None:
-    async def first(world: World, manager: Manager) -> None:
+    async def first(world: World, manager: Door) -> None:
         await draining(world, manager, timeout_seconds=30, quiet_seconds=1)
         world.clock.advance(20)
 
-    async def second(world: World, manager: Manager) -> None:
+    async def second(world: World, manager: Door) -> None:
         await until(lambda: drain_of(manager) == (DrainState.DRAINING, 1))
         world.clock.advance(11)
         await until(lambda: drain_of(manager) == (DrainState.TIMED_OUT, 1))
@@ -151,7 +151,7 @@ def test_a_drain_goes_on_over_a_restart_with_its_deadline(tmp_path: Path) -> Non
 
 
 def test_undrain_gives_the_slots_back(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         owners, _ = unpack(world.table())
         await manager.drain("web", "10.0.0.1")
@@ -167,7 +167,7 @@ def test_undrain_gives_the_slots_back(tmp_path: Path) -> None:
 
 
 def test_a_drain_asked_again_keeps_its_start_and_takes_the_new_times(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         started = world.clock.utc
         await manager.patch_backend("web", "10.0.0.1", {"admin_state": "drain"})
@@ -183,7 +183,7 @@ def test_a_drain_asked_again_keeps_its_start_and_takes_the_new_times(tmp_path: P
 
 
 def test_slots_settle_when_the_idle_timeout_is_over_and_take_ended_records_along(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         moving = slots_of(manager)[1]
         assert moving > 30000
@@ -209,7 +209,7 @@ def moved_flow(before: Owners, after: Owners) -> tuple[str, int]:
 
 
 def test_an_open_connection_elsewhere_holds_its_slot_and_only_that(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         before, _ = unpack(world.table())
         await manager.create_backend("web", backend(2))
@@ -232,7 +232,7 @@ def test_an_open_connection_elsewhere_holds_its_slot_and_only_that(tmp_path: Pat
 
 
 def test_a_client_that_waits_half_closed_keeps_its_backend_and_holds_up_no_drain(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         await until(lambda: slots_of(manager)[1])
         client, port = world.flow_to(1)
@@ -251,7 +251,7 @@ def test_a_client_that_waits_half_closed_keeps_its_backend_and_holds_up_no_drain
 
 
 def test_a_vip_that_records_everything_settles_without_losing_a_record(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(replace(WEB, tracking=Tracking.ALWAYS))
         await manager.create_backend("web", backend(1))
         before, _ = unpack(world.table())
@@ -279,7 +279,7 @@ def test_a_vip_that_records_everything_settles_without_losing_a_record(tmp_path:
 def test_records_that_would_come_back_with_a_later_move_are_deleted(
     tmp_path: Path, vip: Vip, changes: dict[str, object]
 ) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, vip=vip)
         await manager.create_backend("web", backend(2))
         for last in range(1, 41):
@@ -293,12 +293,12 @@ def test_records_that_would_come_back_with_a_later_move_are_deleted(
 
 
 def test_after_a_restart_moving_slots_wait_anew(tmp_path: Path) -> None:
-    async def first(world: World, manager: Manager) -> None:
+    async def first(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         assert slots_of(manager)[1] > 0
         world.clock.advance(50)
 
-    async def second(world: World, manager: Manager) -> None:
+    async def second(world: World, manager: Door) -> None:
         world.clock.advance(50)
         await asyncio.sleep(0.05)
         assert slots_of(manager)[1] > 0
@@ -309,7 +309,7 @@ def test_after_a_restart_moving_slots_wait_anew(tmp_path: Path) -> None:
 
 
 def test_nothing_to_settle_means_no_scan(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         await until(lambda: slots_of(manager) == (65537, 0, 0))
         world.plane.calls.clear()

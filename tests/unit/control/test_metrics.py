@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import until
+from tests.unit.control.door import Door
 from tests.unit.control.world import World, backend, run, with_backends
 from xdplb.control.answers.metrics import BackendState, MetricsView
 from xdplb.control.answers.views import BackendStatsView
-from xdplb.control.manager import Manager
 from xdplb.dataplane.plane import BackendCounters, VipCounters
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Vip, VipKey
@@ -25,12 +25,12 @@ def backend_stats(view: MetricsView) -> list[BackendStatsView]:
 
 
 def test_counters_outlive_a_restart(tmp_path: Path) -> None:
-    async def first(world: World, manager: Manager) -> None:
+    async def first(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
         world.plane.count_vip(0, VipCounters(packets=100))
         world.plane.count_backend(1, COUNTED)
 
-    async def second(world: World, manager: Manager) -> None:
+    async def second(world: World, manager: Door) -> None:
         view = await manager.metrics()
         assert backend_stats(view) == [BackendStatsView("10.0.0.1", 100, 10_000, 10)]
         assert view.stats == await manager.stats()
@@ -74,7 +74,7 @@ def test_a_new_backend_or_vip_never_has_the_counters_of_who_had_its_id(tmp_path:
 
 
 def test_a_backend_that_cannot_be_reached_says_so_before_all_but_what_was_asked_and_its_check(tmp_path: Path) -> None:
-    async def scenario(world: World, manager: Manager) -> None:
+    async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1, 2)
         world.hops.lose("10.0.0.1")
         await until(lambda: manager.backend("web", "10.0.0.1").share == 0)

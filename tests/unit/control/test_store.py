@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from xdplb.control.edits import backends as backend_edits
-from xdplb.control.edits import vips as vip_edits
-from xdplb.control.edits.context import Context
+from tests.bound import bound_backend, bound_vip, snapshot, with_access
+from xdplb.control.edits.apply import apply_edit
+from xdplb.control.edits.edit import DeleteVip, DrainBackend, Edit, PutBackend, PutCheck, PutVip, ReplaceBackends
+from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.control.state.schema import SCHEMA_VERSION
-from xdplb.control.state.snapshot import NO_ACCESS_LIST, BoundBackend, BoundVip, KnownHealth, Snapshot
-from xdplb.control.state.sqlite import Store
+from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
+from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
@@ -30,8 +31,8 @@ from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.vip import Forward, HashKind, QuicIds, RateLimits, Scheduler, Tracking, Vip, VipKey, VlanTags
 
+CAPACITY = Capacity()
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-CONTEXT = Context(Capacity(), NOW)
 WEB = Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web", forward=Forward.IPIP, tracking=Tracking.ALWAYS)
 CHECK = HealthCheck(type=CheckType.HTTP, port=8080, path="/ready", expect_status=(200, 204), interval_seconds=0.5)
 
@@ -40,16 +41,26 @@ def backend(last: int, **fields: object) -> Backend:
     return Backend(IPv4Address(f"10.0.0.{last}"), **fields)  # type: ignore[arg-type]
 
 
+def edited(state: Snapshot, *edits: Edit, capacity: Capacity = CAPACITY) -> Snapshot:
+    """The state after these edits, each a change of its own."""
+    for edit in edits:
+        state = state.then(apply_edit(state.desired, edit, NOW), capacity)
+    return state
+
+
+def replaced(*lasts: int) -> ReplaceBackends:
+    return ReplaceBackends(WEB.key, tuple(backend(last) for last in lasts))
+
+
 def full_state() -> Snapshot:
-    state = vip_edits.put_vip(Snapshot(), WEB, CONTEXT)
-    state = vip_edits.put_check(state, "web", CHECK)
+    state = edited(Snapshot(), PutVip(WEB), PutCheck(WEB.key, CHECK))
     for last in (1, 2, 3):
-        state = backend_edits.put_backend(state, "web", backend(last, weight=last), CONTEXT)
-    return backend_edits.drain(state, "web", "10.0.0.2", CONTEXT, timeout_seconds=60, quiet_seconds=3)
+        state = edited(state, PutBackend(WEB.key, backend(last, weight=last)))
+    return edited(state, DrainBackend(WEB.key, IPv4Address("10.0.0.2"), 60, 3))
 
 
 def reopened(path: Path) -> tuple[Snapshot, dict[int, KnownHealth]]:
-    store = Store(path)
+    store = SqliteStore(path)
     try:
         return store.open()
     finally:
@@ -57,7 +68,7 @@ def reopened(path: Path) -> tuple[Snapshot, dict[int, KnownHealth]]:
 
 
 def saved(path: Path, *states: Snapshot, health: dict[int, KnownHealth] | None = None) -> None:
-    store = Store(path)
+    store = SqliteStore(path)
     before, _ = store.open()
     for state in states:
         store.save(before, state, health or {})
@@ -78,22 +89,21 @@ def test_an_empty_directory_is_an_empty_state(tmp_path: Path) -> None:
 
 def test_only_what_is_left_comes_back(tmp_path: Path) -> None:
     first = full_state()
-    second = backend_edits.replace_backends(first, "web", [backend(9), backend(3)], CONTEXT)
+    second = edited(first, replaced(9, 3))
     saved(tmp_path, first, second)
     assert reopened(tmp_path)[0] == second
-    third = vip_edits.delete_vip(second, "web")
+    third = edited(second, DeleteVip(WEB.key))
     saved(tmp_path, third)
     state, health = reopened(tmp_path)
     assert (state, health) == (third, {})
     assert state.generation == third.generation
-    assert state.epochs == third.epochs
+    assert state.bindings.epochs == third.bindings.epochs
 
 
 def test_an_id_given_to_another_backend_in_the_same_change(tmp_path: Path) -> None:
-    full = Context(Capacity(backends=3), NOW)
-    first = vip_edits.put_vip(Snapshot(), WEB, full)
-    first = backend_edits.replace_backends(first, "web", [backend(1), backend(2), backend(3)], full)
-    second = backend_edits.replace_backends(first, "web", [backend(4), backend(5), backend(6)], full)
+    full = Capacity(backends=3)
+    first = edited(Snapshot(), PutVip(WEB), replaced(1, 2, 3), capacity=full)
+    second = edited(first, replaced(4, 5, 6), capacity=full)
     assert {record.epoch for _, record in second.backends()} == {1}
     saved(tmp_path, first, second)
     assert reopened(tmp_path)[0] == second
@@ -101,7 +111,7 @@ def test_an_id_given_to_another_backend_in_the_same_change(tmp_path: Path) -> No
 
 def test_health_of_a_backend_that_is_gone_is_not_kept(tmp_path: Path) -> None:
     state = full_state()
-    store = Store(tmp_path)
+    store = SqliteStore(tmp_path)
     store.open()
     store.save(Snapshot(), state, {})
     store.save_health({1: KnownHealth(Health.DOWN, "x", NOW), 77: KnownHealth(Health.UP, "", NOW)})
@@ -112,13 +122,14 @@ def test_health_of_a_backend_that_is_gone_is_not_kept(tmp_path: Path) -> None:
 def test_a_save_that_fails_changes_nothing(tmp_path: Path) -> None:
     state = full_state()
     saved(tmp_path, state)
-    store = Store(tmp_path)
+    store = SqliteStore(tmp_path)
     store.open()
-    clash = {**state.vips, VipKey.parse("203.0.113.11:80/tcp"): replace(state.vips[WEB.key], generation=99)}
+    other = replace(WEB, key=VipKey.parse("203.0.113.11:80/tcp"))
+    clash = {**state.vips, other.key: bound_vip(state.vips[WEB.key].id, other, 99)}
     with pytest.raises(PlatformError):
         store.save(
             state,
-            replace(state, generation=99, vips=clash),
+            snapshot(99, clash),
             {1: KnownHealth(Health.UP, "", NOW)} | {999: KnownHealth(Health.UP, "", NOW)},
         )
     store.close()
@@ -128,7 +139,7 @@ def test_a_save_that_fails_changes_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_changes_nothing_and_is_forgotten_when_there_is_room(tmp_path: Path) -> None:
     state = full_state()
     saved(tmp_path, state)
-    store = Store(tmp_path)
+    store = SqliteStore(tmp_path)
     store.open()
     connection = store._connection
     assert connection is not None
@@ -136,15 +147,15 @@ def test_a_full_disk_changes_nothing_and_is_forgotten_when_there_is_room(tmp_pat
     connection.execute(f"PRAGMA max_page_count = {pages}")
     web = state.vips[WEB.key]
     many: dict[IPAddress, BoundBackend] = {
-        address: BoundBackend(number, 9, Backend(address), 99)
+        address: bound_backend(number, 9, Backend(address), 99)
         for number, address in ((n, IPv4Address("10.9.0.0") + n) for n in range(1000, 3000))
     }
-    after = replace(state, generation=99, vips={**state.vips, WEB.key: replace(web, backends={**web.backends, **many})})
+    after = snapshot(99, {WEB.key: bound_vip(web.id, WEB, 99, web.check, {**web.backends, **many})})
     with pytest.raises(PlatformError, match="is full") as raised:
         store.save(state, after, {})
     assert "has room" in raised.value.hint
     connection.execute("PRAGMA max_page_count = 1000000")
-    kept = replace(state, generation=98)
+    kept = snapshot(98, state.vips, state.bindings.epochs)
     store.save(state, kept, {})
     store.close()
     assert reopened(tmp_path)[0] == kept
@@ -152,10 +163,10 @@ def test_a_full_disk_changes_nothing_and_is_forgotten_when_there_is_room(tmp_pat
 
 def test_two_daemons_cannot_share_a_directory(tmp_path: Path) -> None:
     saved(tmp_path, full_state())
-    first = Store(tmp_path)
+    first = SqliteStore(tmp_path)
     first.open()
     with pytest.raises(ConflictError, match="held by another xdplb"):
-        Store(tmp_path).open()
+        SqliteStore(tmp_path).open()
     first.close()
     assert reopened(tmp_path)[0] == full_state()
 
@@ -166,14 +177,14 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
     with pytest.raises(PlatformError, match="newer xdplb"):
-        Store(tmp_path).open()
+        SqliteStore(tmp_path).open()
 
 
 @pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 200, b"\0" * 5000])
 def test_a_damaged_file_is_said_so_and_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.db").write_bytes(content)
     with pytest.raises(PlatformError, match="is damaged"):
-        Store(tmp_path).open()
+        SqliteStore(tmp_path).open()
     assert (tmp_path / "state.db").read_bytes() == content
 
 
@@ -183,13 +194,13 @@ def test_pages_overwritten_in_a_real_file_are_noticed(tmp_path: Path) -> None:
         file.seek(4096)
         file.write(b"\xaa" * 8192)
     with pytest.raises(PlatformError, match="is damaged"):
-        Store(tmp_path).open()
+        SqliteStore(tmp_path).open()
 
 
 def test_a_directory_that_cannot_be_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PlatformError, match="cannot be opened"):
-        Store(tmp_path / "file" / "state").open()
+        SqliteStore(tmp_path / "file" / "state").open()
 
 
 WRITER = """
@@ -197,25 +208,28 @@ import sys, json
 from ipaddress import IPv4Address
 from pathlib import Path
 from datetime import UTC, datetime
-from xdplb.control.edits import backends, vips
-from xdplb.control.edits.context import Context
-from xdplb.control.state.sqlite import Store
+from xdplb.control.edits.apply import apply_edit
+from xdplb.control.edits.edit import PutVip, ReplaceBackends
+from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
 from xdplb.model.vip import Vip, VipKey
-store = Store(Path(sys.argv[1]))
+store = SqliteStore(Path(sys.argv[1]))
 state, _ = store.open()
-context = Context(Capacity(), datetime.now(UTC))
-if not state.vips:
-    new = vips.put_vip(state, Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web"), context)
+key = VipKey.parse("203.0.113.10:443/tcp")
+
+def save(edit):
+    global state
+    new = state.then(apply_edit(state.desired, edit, datetime.now(UTC)), Capacity())
     store.save(state, new, {})
     state = new
+
+if not state.vips:
+    save(PutVip(Vip(key, name="web")))
 while True:
     weight = state.generation % 60000
     asked = [Backend(IPv4Address(f"10.0.{i}.1"), weight) for i in range(weight % 7 + 1)]
-    new = backends.replace_backends(state, "web", asked, context)
-    store.save(state, new, {})
-    state = new
+    save(ReplaceBackends(key, tuple(asked)))
     print(json.dumps([state.generation, weight, len(asked)]), flush=True)
 """
 
@@ -271,7 +285,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
     connection.close()
     state, health = reopened(tmp_path)
     record = state.vips[WEB.key]
-    assert (state.generation, record.id, record.generation, dict(state.epochs)) == (7, 3, 7, {5: 2})
+    assert (state.generation, record.id, record.generation, dict(state.bindings.epochs)) == (7, 3, 7, {5: 2})
     assert (record.vip.name, record.vip.forward, record.vip.tracking) == ("web", Forward.IPIP, Tracking.ALWAYS)
     assert (record.vip.hash, record.vip.idle_timeout_seconds, record.vip.quic) == (HashKind.SOURCE, 60, None)
     assert [(r.id, r.epoch, r.backend.weight) for r in record.backends.values()] == [(5, 2, 3)]
@@ -282,9 +296,9 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
 
 def test_limits_of_new_flows_that_a_vip_of_udp_was_once_given_are_left_out(tmp_path: Path) -> None:
     key = VipKey.parse("203.0.113.10:53/udp")
-    saved(tmp_path, Snapshot(4, {key: BoundVip(1, Vip(key, limits=RateLimits(packets=5, source_packets=7)), 1)}))
+    saved(tmp_path, snapshot(4, {key: bound_vip(1, Vip(key, limits=RateLimits(packets=5, source_packets=7)), 1)}))
     with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("UPDATE vip SET spec = replace(spec, 'new_flows\": 0', 'new_flows\": 9')")
+        connection.execute("UPDATE desired_vip SET spec = replace(spec, 'new_flows\": 0', 'new_flows\": 9')")
     connection.close()
     assert reopened(tmp_path)[0].vips[key].vip.limits == RateLimits(packets=5, source_packets=7)
 
@@ -301,17 +315,17 @@ def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
         limits=RateLimits(1, 0, 3, 0),
     )  # fmt: skip
     backend = Backend(ip_address("2001:db8:1::1"), quic_server_id="00a7b1")
-    records = {
-        key: BoundVip(number, Vip(key, limits=RateLimits(1, 2, 3, 4)), 1, access=lists[key.address.version])
+    bound = {
+        key: bound_vip(number, Vip(key, limits=RateLimits(1, 2, 3, 4)), 1, access=lists[key.address.version])
         for number, key in enumerate(keys)
     }
-    records[asked.key] = BoundVip(9, asked, 1, None, {backend.address: BoundBackend(1, 0, backend, 1)})
-    state = Snapshot(4, records)
+    bound[asked.key] = bound_vip(9, asked, 1, None, {backend.address: bound_backend(1, 0, backend, 1)})
+    state = snapshot(4, bound)
     saved(tmp_path, state)
     assert reopened(tmp_path)[0] == state
-    store = Store(tmp_path)
+    store = SqliteStore(tmp_path)
     held, _ = store.open()
-    without = {**held.vips, keys[0]: replace(held.vips[keys[0]], access=NO_ACCESS_LIST)}
-    store.save(held, replace(held, vips=without), {})
+    without = {**held.vips, keys[0]: with_access(held.vips[keys[0]], NO_ACCESS_LIST)}
+    store.save(held, snapshot(4, without), {})
     store.close()
     assert reopened(tmp_path)[0].vips == without

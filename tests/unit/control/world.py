@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from tests.fakes import FakeClock, FakeHealth, FakeNextHops
+from tests.unit.control.door import Door, DryRun
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Slots, unpack
-from xdplb.control.answers.views import BackendView, DryRun, VipView
+from xdplb.control.answers.views import BackendView, VipView
 from xdplb.control.manager import Manager
-from xdplb.control.state.sqlite import Store
+from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
@@ -44,12 +45,12 @@ class World:
         self.health = FakeHealth()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Manager]:
+    async def running(self) -> AsyncIterator[Door]:
         """Run a manager, new each time, and stop it."""
         self.health.targets = {}
         manager = Manager(
             self.plane,
-            Store(self.path),
+            SqliteStore(self.path),
             self.hops,
             self.health,
             clock=self.clock.monotonic,
@@ -58,7 +59,7 @@ class World:
         )
         await manager.start()
         try:
-            yield manager
+            yield Door(manager)
         finally:
             await manager.stop()
 
@@ -85,7 +86,7 @@ def backend(last: int, **fields: object) -> Backend:
     return Backend(IPv4Address(f"10.0.0.{last}"), **fields)  # type: ignore[arg-type]
 
 
-async def with_backends(manager: Manager, *lasts: int, vip: Vip = WEB) -> VipView:
+async def with_backends(manager: Door, *lasts: int, vip: Vip = WEB) -> VipView:
     """Add a VIP with these backends, and return it."""
     await manager.create_vip(vip)
     for last in lasts:
@@ -99,7 +100,7 @@ def viewed(done: BackendView | DryRun) -> BackendView:
     return done
 
 
-def run_in(world: World, scenario: Callable[[Manager], Awaitable[None]]) -> None:
+def run_in(world: World, scenario: Callable[[Door], Awaitable[None]]) -> None:
     """Run a scenario with a manager on this world."""
 
     async def inner() -> None:
@@ -109,7 +110,7 @@ def run_in(world: World, scenario: Callable[[Manager], Awaitable[None]]) -> None
     asyncio.run(inner())
 
 
-Scenario = Callable[[World, Manager], Awaitable[None]]
+Scenario = Callable[[World, Door], Awaitable[None]]
 
 
 def run(path: Path, *scenarios: Scenario) -> None:
@@ -124,7 +125,7 @@ def run(path: Path, *scenarios: Scenario) -> None:
     asyncio.run(inner())
 
 
-def slots_of(manager: Manager) -> tuple[int, int, int]:
+def slots_of(manager: Door) -> tuple[int, int, int]:
     """Return how many of the slots of `web` are steady, moving and pinned."""
     slots = manager.vip("web").slots
     return slots.steady, slots.moving, slots.pinned

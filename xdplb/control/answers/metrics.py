@@ -87,29 +87,29 @@ def metrics_view(moment: Moment) -> MetricsView:
     return MetricsView(
         version=__version__,
         generation=moment.state.generation,
-        observed_generation=moment.facts.observed.generation,
+        observed_generation=moment.facts.applied.generation,
         attachments=moment.attachments,
         stats=render.stats_view(moment.state, moment.counted, moment.flow_table),
-        vips=tuple(_vip_metrics(record, moment) for record in moment.state.vips.values()),
+        vips=tuple(_vip_metrics(vip, moment) for vip in moment.state.vips.values()),
     )
 
 
 def _vip_metrics(vip: BoundVip, moment: Moment) -> VipMetrics:
-    backends = tuple(_backend_metrics(vip, record, moment) for record in vip.backends.values())
+    backends = tuple(_backend_metrics(vip, backend, moment) for backend in vip.backends.values())
     return VipMetrics(render.vip_view(vip, moment.facts), backends)
 
 
-def _backend_metrics(vip: BoundVip, record: BoundBackend, moment: Moment) -> BackendMetrics:
+def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> BackendMetrics:
     return BackendMetrics(
-        state=_state(record, moment.facts.health[record.id].health, moment.facts.eligibility.get(record.id)),
-        weight=record.backend.weight,
-        draining_flows=_draining_flows(record, moment),
-        check=None if vip.check is None else moment.checks.get(record.id),
+        state=_state(backend, moment.facts.health[backend.id].health, moment.facts.eligibility.get(backend.id)),
+        weight=backend.backend.weight,
+        draining_flows=_draining_flows(backend, moment),
+        check=None if vip.check is None else moment.checks.get(backend.id),
     )
 
 
-def _state(record: BoundBackend, health: Health, standing: Eligibility | None) -> BackendState:
-    if record.backend.admin_state is AdminState.MAINT:
+def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) -> BackendState:
+    if backend.backend.admin_state is AdminState.MAINT:
         return BackendState.MAINT
     if health is Health.DOWN:
         return BackendState.DOWN
@@ -117,10 +117,10 @@ def _state(record: BoundBackend, health: Health, standing: Eligibility | None) -
         return BackendState.UNREACHABLE
     if health is Health.UNKNOWN:
         return BackendState.UNKNOWN
-    return BackendState.DRAIN if record.backend.admin_state is AdminState.DRAIN else BackendState.UP
+    return BackendState.DRAIN if backend.backend.admin_state is AdminState.DRAIN else BackendState.UP
 
 
-def _draining_flows(record: BoundBackend, moment: Moment) -> int | None:
-    if record.drain is None:
+def _draining_flows(backend: BoundBackend, moment: Moment) -> int | None:
+    if backend.drain is None:
         return None
-    return drain_view(record, record.drain, moment.flow_counts, moment.now).flows
+    return drain_view(backend, backend.drain, moment.flow_counts, moment.now).flows

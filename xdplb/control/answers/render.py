@@ -1,4 +1,4 @@
-"""From records and what is known of them to views: pure functions."""
+"""From the snapshot and what is known of what is in it to views: pure functions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from xdplb.control.answers.views import (
     BackendStatsView,
     BackendView,
     CheckView,
-    DrainState,
-    DrainView,
     FlowTableView,
     OperatingStatus,
     SlotsView,
@@ -20,6 +18,7 @@ from xdplb.control.answers.views import (
     VipView,
 )
 from xdplb.control.flows.counters import Counted
+from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.checks import CheckTally
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
@@ -31,40 +30,40 @@ from xdplb.model.next_hop import NextHop
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
 
 _NO_TABLE = TableFacts(SlotCounts(0, 0, 0), {})
-_CHECKED_NEVER = CheckTally(Health.UNKNOWN)
+_CHECKED_NEVER = CheckTally()
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known at one moment: what the maps hold in full (`observed`), health, eligibility and tables."""
+    """What is known at one moment: what the maps hold in full (`applied`), health, eligibility and tables."""
 
-    observed: Snapshot
+    applied: Snapshot
     health: Mapping[int, KnownHealth]
     eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, TableFacts]
 
 
-def vip_view(record: BoundVip, facts: Facts) -> VipView:
+def vip_view(vip: BoundVip, facts: Facts) -> VipView:
     """Return the view of a VIP."""
-    seen = facts.observed.vips.get(record.vip.key)
-    table = facts.tables.get(record.id, _NO_TABLE).counts
-    serving = [backend for backend in record.backends.values() if _serves(backend, facts)]
+    seen = facts.applied.vips.get(vip.vip.key)
+    table = facts.tables.get(vip.id, _NO_TABLE).counts
+    serving = [backend for backend in vip.backends.values() if _serves(backend, facts)]
     return VipView(
-        vip=record.vip,
-        generation=record.generation,
-        observed_generation=seen.generation if seen is not None and seen.id == record.id else 0,
-        operating_status=_operating_status(record, len(serving)),
+        vip=vip.vip,
+        generation=vip.generation,
+        observed_generation=seen.generation if seen is not None and seen.id == vip.id else 0,
+        operating_status=_operating_status(vip, len(serving)),
         slots=SlotsView(table.steady, table.moving, table.pinned),
-        backends=len(record.backends),
+        backends=len(vip.backends),
         backends_serving=len(serving),
-        allowed=len(record.access.allow),
-        denied=len(record.access.deny),
+        allowed=len(vip.access.allow),
+        denied=len(vip.access.deny),
     )
 
 
 def backend_view(
     vip: BoundVip,
-    record: BoundBackend,
+    backend: BoundBackend,
     facts: Facts,
     *,
     next_hop: NextHop | None,
@@ -72,17 +71,17 @@ def backend_view(
     drain: DrainView | None,
 ) -> BackendView:
     """Return the view of a backend."""
-    known = facts.health[record.id]
-    standing = facts.eligibility.get(record.id)
+    known = facts.health[backend.id]
+    standing = facts.eligibility.get(backend.id)
     return BackendView(
-        backend=record.backend,
-        forward=vip.forward_of(record.backend),
-        generation=record.generation,
-        observed_generation=_observed_generation(vip, record, facts),
+        backend=backend.backend,
+        forward=vip.forward_of(backend.backend),
+        generation=backend.generation,
+        observed_generation=_observed_generation(vip, backend, facts),
         health=known.health,
         reason=_reason(standing.reason if standing is not None else known.reason, drain),
         since=known.since,
-        share=facts.tables.get(vip.id, _NO_TABLE).shares.get(record.id, 0.0),
+        share=facts.tables.get(vip.id, _NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
         interface=next_hop.interface if next_hop is not None else None,
@@ -99,41 +98,41 @@ def _reason(reason: str, drain: DrainView | None) -> str:
     return f"drain timed out, {'an unknown number' if drain.flows is None else drain.flows or 'none'} left"
 
 
-def check_view(vip: BoundVip, record: BoundBackend, known: KnownHealth, result: CheckTally | None) -> CheckView:
+def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, tally: CheckTally | None) -> CheckView:
     """Return the view of a backend's checks, of a VIP that has a check."""
     assert vip.check is not None
-    result = result or _CHECKED_NEVER
+    tally = tally or _CHECKED_NEVER
     return CheckView(
-        backend=str(record.backend.address),
+        backend=str(backend.backend.address),
         check=vip.check,
         health=known.health,
-        reason=result.last.reason if result.last is not None else known.reason,
+        reason=tally.last.reason if tally.last is not None else known.reason,
         since=known.since,
-        last_run=result.last_run,
-        last_passed=result.last.passed if result.last is not None else None,
-        last_seconds=result.last.seconds if result.last is not None else None,
-        passes=result.passes,
-        failures=result.failures,
+        last_run=tally.last_run,
+        last_passed=tally.last.passed if tally.last is not None else None,
+        last_seconds=tally.last.seconds if tally.last is not None else None,
+        passes=tally.passes,
+        failures=tally.failures,
     )
 
 
-def vip_stats_view(record: BoundVip, counted: Counted) -> VipStatsView:
+def vip_stats_view(vip: BoundVip, counted: Counted) -> VipStatsView:
     """Return the counters of a VIP and its backends."""
-    total = counted.of_vip(record)
+    total = counted.of_vip(vip)
     backends = tuple(
         BackendStatsView(str(address), part.packets, part.bytes, part.new_flows)
-        for address, backend in record.backends.items()
+        for address, backend in vip.backends.items()
         for part in (counted.of_backend(backend),)
     )
     return VipStatsView(
-        *(str(record.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records), backends
+        *(str(vip.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records), backends
     )
 
 
 def stats_view(state: Snapshot, counted: Counted, flow_table: FlowTableView) -> StatsView:
     """Return all counters."""
     return StatsView(
-        vips=tuple(vip_stats_view(record, counted) for record in state.vips.values()),
+        vips=tuple(vip_stats_view(vip, counted) for vip in state.vips.values()),
         drops=_reasons(counted.counters, "drop_"),
         passes=_reasons(counted.counters, "pass_"),
         answers=_reasons(counted.counters, "answer_"),
@@ -145,26 +144,26 @@ def _reasons(counters: Counters, kind: str) -> dict[str, int]:
     return {reason.removeprefix(kind): n for reason, n in counters.reasons.items() if reason.startswith(kind)}
 
 
-def _serves(record: BoundBackend, facts: Facts) -> bool:
+def _serves(backend: BoundBackend, facts: Facts) -> bool:
     """Return whether a backend takes new connections because it is well, not because all others failed too."""
-    standing = facts.eligibility.get(record.id)
-    return standing is not None and standing.use is Use.SERVING and facts.health[record.id].health is Health.UP
+    standing = facts.eligibility.get(backend.id)
+    return standing is not None and standing.use is Use.SERVING and facts.health[backend.id].health is Health.UP
 
 
-def _operating_status(record: BoundVip, serving: int) -> OperatingStatus:
-    if not record.backends:
+def _operating_status(vip: BoundVip, serving: int) -> OperatingStatus:
+    if not vip.backends:
         return OperatingStatus.NO_BACKEND
     if not serving:
         return OperatingStatus.OFFLINE
     asked = sum(
         1
-        for backend in record.backends.values()
+        for backend in vip.backends.values()
         if backend.backend.admin_state is AdminState.READY and backend.backend.weight
     )
     return OperatingStatus.ONLINE if serving >= asked else OperatingStatus.DEGRADED
 
 
-def _observed_generation(vip: BoundVip, record: BoundBackend, facts: Facts) -> int:
-    seen_vip = facts.observed.vips.get(vip.vip.key)
-    seen = seen_vip.backends.get(record.backend.address) if seen_vip is not None else None
-    return seen.generation if seen is not None and (seen.id, seen.epoch) == (record.id, record.epoch) else 0
+def _observed_generation(vip: BoundVip, backend: BoundBackend, facts: Facts) -> int:
+    seen_vip = facts.applied.vips.get(vip.vip.key)
+    seen = seen_vip.backends.get(backend.backend.address) if seen_vip is not None else None
+    return seen.generation if seen is not None and (seen.id, seen.epoch) == (backend.id, backend.epoch) else 0

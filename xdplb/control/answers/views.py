@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from xdplb.control.flows.drain import DrainView
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.model.access import AccessList
@@ -23,9 +24,6 @@ __all__ = [
     "BackendView",
     "CheckView",
     "DataplaneView",
-    "DrainState",
-    "DrainView",
-    "DryRun",
     "FlowTableView",
     "OperatingStatus",
     "SlotsView",
@@ -44,22 +42,6 @@ class OperatingStatus(StrEnum):
     DEGRADED = "DEGRADED"
     OFFLINE = "OFFLINE"
     NO_BACKEND = "NO_BACKEND"
-
-
-class DrainState(StrEnum):
-    """Where a drain is: connections left, none left, or the time given is over with some left."""
-
-    DRAINING = "draining"
-    DRAINED = "drained"
-    TIMED_OUT = "timed_out"
-
-
-@dataclass(frozen=True, slots=True)
-class DryRun:
-    """What a change would do, a sentence each; nothing was done."""
-
-    would_change: bool
-    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +77,6 @@ class AccessView:
 
     access: AccessList
     generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class DrainView:
-    """A drain; `flows` are the open connections seen, None before the first count.
-
-    It is None too where connections have no records: of QUIC, until the backend is drained.
-    """
-
-    state: DrainState
-    started: datetime
-    deadline: datetime
-    quiet_seconds: float
-    flows: int | None
 
 
 @dataclass(frozen=True, slots=True)

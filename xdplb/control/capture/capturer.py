@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 
 from xdplb.control.capture.recorder import Recorder
 from xdplb.control.capture.wanted import CaptureRequest, Wanted, wanted
 from xdplb.control.capture.words import Names, names_of
+from xdplb.control.events import CaptureBegan, CaptureEnded, CaptureStuck, Events
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.control.writing.writer import Writer
@@ -18,8 +18,6 @@ from xdplb.dataplane.plane import DataPlane
 from xdplb.model.errors import ConflictError, XdplbError
 
 __all__ = ["Capturer", "RunningCapture"]
-
-log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 """How long it may take until it is seen that a capture shall end."""
@@ -33,7 +31,7 @@ class RunningCapture:
         self._thread = Worker("xdplb-capture")
         self._recorder = Recorder(request.snap_bytes)
         self._capture: Capture | None = None
-        self._state: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._names = Names({}, {}, {})
         self._vip_ids: set[int] = set()
         self.is_ended = False
@@ -85,23 +83,23 @@ class RunningCapture:
 
     def _learn(self) -> None:
         """Learn what ids stand for now, next to what they stood for: a packet may be read when its VIP is gone."""
-        state = self._capturer.writer.state
-        if self._state is state:
+        snapshot = self._capturer.writer.snapshot
+        if self._snapshot is snapshot:
             return
-        self._state = state
-        self._names = names_of(state, self._capturer.writer.applier.attachments).after(self._names)
-        for key, record in state.vips.items():
+        self._snapshot = snapshot
+        self._names = names_of(snapshot, self._capturer.writer.applier.attachments).after(self._names)
+        for key, vip in snapshot.vips.items():
             if key == self._wanted.vip:
-                self._vip_ids.add(record.id)
+                self._vip_ids.add(vip.id)
             else:
-                self._vip_ids.discard(record.id)  # ids are used again
+                self._vip_ids.discard(vip.id)  # ids are used again
 
 
 class Capturer:
     """Begins and ends captures, in the thread of the maps."""
 
-    def __init__(self, plane: DataPlane, writer: Writer) -> None:
-        self.writer = writer
+    def __init__(self, plane: DataPlane, writer: Writer, events: Events) -> None:
+        self.writer, self._events = writer, events
         self._plane = plane
         self._running: RunningCapture | None = None
         self._to_the_end = Unbroken()
@@ -114,7 +112,7 @@ class Capturer:
         Raises ConflictError where one runs, InvalidError and NotFoundError for what was asked, PlatformError where the
         program cannot be loaded.
         """
-        which = wanted(self.writer.state, request)
+        which = wanted(self.writer.snapshot, request)
         if self._running is not None and self._running.is_ended:
             await self.finish(self._running)
         if self._running is not None:
@@ -127,7 +125,7 @@ class Capturer:
         except BaseException:
             await self.finish(running)
             raise
-        log.info("capture begun: vip=%s client=%s", request.vip or "any", request.client or "any")
+        self._events.say(CaptureBegan(request.vip or "any", request.client or "any"))
         return running
 
     async def finish(self, running: RunningCapture) -> None:
@@ -154,9 +152,9 @@ class Capturer:
             try:
                 await running.stop_reading()
                 await self.writer.with_maps(self._close)
-                log.info("capture ended")
+                self._events.say(CaptureEnded())
             except XdplbError as error:
-                log.error("capture ended, but the program goes on handing packets out: error=%r", str(error))
+                self._events.say(CaptureStuck(str(error)))
             finally:
                 self._running = None
 

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from xdplb.control.edits.find import find_vip
+from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.explained import SNAP_BYTES, CapturedPacket, CaptureFilter
 from xdplb.model.address import IPNetwork, parse_address, parse_network, parse_port
@@ -72,9 +72,9 @@ class Wanted:
         return not _is_passed(packet) and (packet.destination_port == 0 or packet.destination_port in vip.ports)
 
 
-def wanted(state: Snapshot, request: CaptureRequest) -> Wanted:
+def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
     """Return which packets are asked for. InvalidError and NotFoundError name what is wrong."""
-    vip = None if request.vip is None else _vip(state, request.vip)
+    vip = None if request.vip is None else _vip(snapshot, request.vip)
     if request.client is None:
         return Wanted(vip)
     client, port = _client(request.client)
@@ -84,13 +84,13 @@ def wanted(state: Snapshot, request: CaptureRequest) -> Wanted:
             f"the client is of IPv{client.version}, and {vip} of IPv{vip.address.version}",
             hint="give a client of the VIP's family",
         )
-    _refuse_vip_as_client(state, client, port)
+    _refuse_vip_as_client(snapshot, client, port)
     return Wanted(vip, client, port)
 
 
-def _vip(state: Snapshot, ref: str) -> VipKey:
+def _vip(snapshot: Snapshot, ref: str) -> VipKey:
     try:
-        return find_vip(state, ref).vip.key
+        return find_key(snapshot.vips, ref)
     except NotFoundError as error:
         raise NotFoundError.field("/query/vip", error.detail, hint=error.hint) from None
 
@@ -101,7 +101,7 @@ def _client(text: str) -> tuple[IPNetwork, int | None]:
     if match is not None:
         port = parse_port(match[3], pointer)
         if port == 0:
-            raise InvalidError.field(pointer, "no client has port 0", hint="leave the port away for all of them")
+            raise InvalidError.field(pointer, "no client has port 0", hint="omit the port for all of them")
         return ip_network(parse_address(match[1] or match[2], pointer)), port
     try:
         return parse_network(text, pointer), None
@@ -110,11 +110,11 @@ def _client(text: str) -> tuple[IPNetwork, int | None]:
         raise InvalidError.field(pointer, f"{text!r} is no client", hint=hint) from None
 
 
-def _refuse_vip_as_client(state: Snapshot, client: IPNetwork, port: int | None) -> None:
+def _refuse_vip_as_client(snapshot: Snapshot, client: IPNetwork, port: int | None) -> None:
     """Raise InvalidError for a VIP written without its protocol: nothing comes from there."""
     if client.num_addresses > 1:
         return
-    for key in state.vips:
+    for key in snapshot.vips:
         is_there = key.address.version == client.version and client.network_address in key.network
         if is_there and (port is None or port in key.ports):
             raise InvalidError.field(

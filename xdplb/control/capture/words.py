@@ -47,13 +47,13 @@ class Names:
         return Names({**older.vips, **self.vips}, {**older.backends, **self.backends}, {**older.nics, **self.nics})
 
 
-def names_of(state: Snapshot, attachments: Sequence[Attachment]) -> Names:
+def names_of(snapshot: Snapshot, attachments: Sequence[Attachment]) -> Names:
     """Return what ids stand for now."""
     return Names(
-        vips={record.id: str(record.vip.key) for record in state.vips.values()},
+        vips={vip.id: str(vip.vip.key) for vip in snapshot.vips.values()},
         backends={
-            record.id: (str(record.backend.address), vip.forward_of(record.backend).value)
-            for vip, record in state.backends()
+            backend.id: (str(backend.backend.address), vip.forward_of(backend.backend).value)
+            for vip, backend in snapshot.backends()
         },
         nics={nic.ifindex: nic.interface for nic in attachments},
     )

@@ -1,20 +1,27 @@
-"""Edits of a VIP's backends, drains among them."""
+"""Edits of a VIP's backends, drains among them: what each makes of what is desired."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
-from xdplb.control.edits.context import Context
-from xdplb.control.edits.find import check_match, find_backend, find_vip
-from xdplb.control.edits.ids import backend_ids
+from xdplb.control.edits.edit import (
+    CreateBackend,
+    DeleteBackend,
+    DrainBackend,
+    PatchBackend,
+    PutBackend,
+    ReplaceBackends,
+    UndrainBackend,
+)
+from xdplb.control.edits.find import no_backend, vip_of
 from xdplb.control.edits.overlap import check_no_vips
 from xdplb.control.edits.patch import patched_backend
 from xdplb.control.edits.rules import check_backends
-from xdplb.control.edits.vips import differences, with_record
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, Drain, Snapshot
+from xdplb.control.edits.vips import differences
+from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import ConflictError, InvalidError
@@ -22,169 +29,134 @@ from xdplb.model.errors import ConflictError, InvalidError
 __all__ = [
     "create_backend",
     "delete_backend",
-    "drain",
+    "drain_backend",
     "patch_backend",
     "put_backend",
     "replace_backends",
-    "undrain",
+    "undrain_backend",
 ]
 
 _LONGEST_DRAIN_SECONDS = 7 * 86400.0
 
 
-def create_backend(state: Snapshot, ref: str, backend: Backend, context: Context) -> Snapshot:
-    """Add a backend. One that is there and the same is left as it is; a different one is a ConflictError."""
-    vip = find_vip(state, ref)
+def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desired:
+    """Add a backend; ConflictError if a different one is there."""
+    vip, backend = vip_of(desired.vips, edit.key), edit.backend
     present = vip.backends.get(backend.address)
     if present is not None and present.backend != backend:
         differing = differences(present.backend, backend)
         raise ConflictError(
-            f"VIP {vip.vip.key} has the backend {backend.address} already, and it differs in"
+            f"VIP {edit.key} has the backend {backend.address} already, and it differs in"
             f" {', '.join(field.detail for field in differing)}",
             hint="change it with xdplb backend set, or PUT or PATCH",
             problems=differing,
         )
-    return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
+    return _with_backend(desired, vip, backend, now)
 
 
-def put_backend(
-    state: Snapshot, ref: str, backend: Backend, context: Context, *, if_match: int | None = None
-) -> Snapshot:
+def put_backend(desired: Desired, edit: PutBackend, now: datetime) -> Desired:
     """Add a backend or make it what is given."""
-    vip = find_vip(state, ref)
-    present = vip.backends.get(backend.address)
-    check_match(f"backend {backend.address}", None if present is None else present.generation, if_match)
-    return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
+    return _with_backend(desired, vip_of(desired.vips, edit.key), edit.backend, now)
 
 
-def patch_backend(
-    state: Snapshot,
-    ref: str,
-    address: str,
-    changes: Mapping[str, object],
-    context: Context,
-    *,
-    if_match: int | None = None,
-) -> Snapshot:
-    """Change some fields of a backend. `admin_state` drain begins a drain with the usual times, ready ends one."""
-    vip = find_vip(state, ref)
-    present = find_backend(vip, address)
-    check_match(f"backend {present.backend.address}", present.generation, if_match)
-    backend = patched_backend(present.backend, changes)
-    return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
+def patch_backend(desired: Desired, edit: PatchBackend, now: datetime) -> Desired:
+    """Change some fields of a backend."""
+    vip = vip_of(desired.vips, edit.key)
+    present = _backend_of(vip, edit.address)
+    return _with_backend(desired, vip, patched_backend(present.backend, edit.changes), now)
 
 
-def delete_backend(
-    state: Snapshot, ref: str, address: str, context: Context, *, if_match: int | None = None
-) -> Snapshot:
-    """Remove a backend at once, its connections with it."""
-    vip = find_vip(state, ref)
-    present = find_backend(vip, address)
-    check_match(f"backend {present.backend.address}", present.generation, if_match)
-    left = {key: backend for key, backend in _asked(vip).items() if key != present.backend.address}
-    return _with_backends(state, vip, left, context)
+def delete_backend(desired: Desired, edit: DeleteBackend, now: datetime) -> Desired:
+    """Remove a backend at once."""
+    vip = vip_of(desired.vips, edit.key)
+    _backend_of(vip, edit.address)
+    left = [backend.backend for address, backend in vip.backends.items() if address != edit.address]
+    return _with_backends(desired, vip, left, now)
 
 
-def replace_backends(
-    state: Snapshot, ref: str, backends: Sequence[Backend], context: Context, *, if_match: int | None = None
-) -> Snapshot:
-    """Make these the VIP's backends, in one step. Those that are in both sets keep their connections."""
-    vip = find_vip(state, ref)
-    check_match(f"VIP {vip.vip.key}", vip.generation, if_match)
-    asked: dict[IPAddress, Backend] = {}
-    for index, backend in enumerate(backends):
-        if backend.address in asked:
+def replace_backends(desired: Desired, edit: ReplaceBackends, now: datetime) -> Desired:
+    """Make these the VIP's backends. InvalidError names one by its place, such as `/backends/3/address`."""
+    vip = vip_of(desired.vips, edit.key)
+    pointers: dict[IPAddress, str] = {}
+    for index, backend in enumerate(edit.backends):
+        if backend.address in pointers:
             raise InvalidError.field(
                 f"/backends/{index}/address",
                 f"{backend.address} is given twice",
                 hint="give each backend once, with the sum of the weights",
             )
-        asked[backend.address] = backend
-    pointers = {address: f"/backends/{index}" for index, address in enumerate(asked)}
-    return _with_backends(state, vip, asked, context, pointers)
+        pointers[backend.address] = f"/backends/{index}"
+    return _with_backends(desired, vip, edit.backends, now, pointers)
 
 
-def drain(
-    state: Snapshot,
-    ref: str,
-    address: str,
-    context: Context,
-    *,
-    timeout_seconds: float,
-    quiet_seconds: float,
-    if_match: int | None = None,
-) -> Snapshot:
+def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desired:
     """Give the backend no new connections. Of one that drains already, the times are changed, not the start."""
-    vip = find_vip(state, ref)
-    present = find_backend(vip, address)
-    check_match(f"backend {present.backend.address}", present.generation, if_match)
-    _check_drain_times(timeout_seconds, quiet_seconds)
-    started = context.now if present.drain is None else present.drain.started
-    record = replace(
-        present,
-        backend=replace(present.backend, admin_state=AdminState.DRAIN),
-        drain=Drain(started, float(timeout_seconds), float(quiet_seconds)),
+    vip = vip_of(desired.vips, edit.key)
+    present = _backend_of(vip, edit.address)
+    _check_drain_times(edit.timeout_seconds, edit.quiet_seconds)
+    started = now if present.drain is None else present.drain.started
+    drained = DesiredBackend(
+        replace(present.backend, admin_state=AdminState.DRAIN),
+        Drain(started, float(edit.timeout_seconds), float(edit.quiet_seconds)),
     )
-    return state if record == present else _with_records(state, vip, {**vip.backends, present.backend.address: record})
+    if drained == present:
+        return desired
+    return desired.with_vip(replace(vip, backends={**vip.backends, edit.address: drained}))
 
 
-def undrain(state: Snapshot, ref: str, address: str, context: Context, *, if_match: int | None = None) -> Snapshot:
+def undrain_backend(desired: Desired, edit: UndrainBackend, now: datetime) -> Desired:
     """Give the backend new connections again."""
-    vip = find_vip(state, ref)
-    present = find_backend(vip, address)
-    check_match(f"backend {present.backend.address}", present.generation, if_match)
+    vip = vip_of(desired.vips, edit.key)
+    present = _backend_of(vip, edit.address)
     if present.backend.admin_state is AdminState.MAINT:
         raise ConflictError(
-            f"backend {present.backend.address} is in maintenance, not draining",
-            hint="set its admin_state to ready",
+            f"backend {edit.address} is in maintenance, not draining", hint="set its admin_state to ready"
         )
-    backend = replace(present.backend, admin_state=AdminState.READY)
-    return _with_backends(state, vip, {**_asked(vip), backend.address: backend}, context)
+    return _with_backend(desired, vip, replace(present.backend, admin_state=AdminState.READY), now)
 
 
-def _asked(vip: BoundVip) -> dict[IPAddress, Backend]:
-    return {address: record.backend for address, record in vip.backends.items()}
+def _backend_of(vip: DesiredVip, address: IPAddress) -> DesiredBackend:
+    present = vip.backends.get(address)
+    if present is None:
+        raise no_backend(vip.vip.key, address)
+    return present
+
+
+def _with_backend(desired: Desired, vip: DesiredVip, backend: Backend, now: datetime) -> Desired:
+    """Return the same with a VIP that has this backend, in place of the one with its address if there is one."""
+    asked = {address: present.backend for address, present in vip.backends.items()} | {backend.address: backend}
+    return _with_backends(desired, vip, asked.values(), now)
 
 
 def _with_backends(
-    state: Snapshot,
-    vip: BoundVip,
-    asked: Mapping[IPAddress, Backend],
-    context: Context,
+    desired: Desired,
+    vip: DesiredVip,
+    asked: Iterable[Backend],
+    now: datetime,
     pointers: Mapping[IPAddress, str] = MappingProxyType({}),
-) -> Snapshot:
-    """Return the next state, in which the VIP has the backends `asked`: known ones keep id, epoch and drain.
+) -> Desired:
+    """Return the same with a VIP that has the backends `asked`: known ones keep their drain.
 
     `pointers` says where in the body each stands that is not the body itself.
     """
-    new = [address for address in asked if address not in vip.backends]
-    check_no_vips(state, vip.vip.key, {address: f"{pointers.get(address, '')}/address" for address in new})
-    leaving = [record.id for address, record in vip.backends.items() if address not in asked]
-    given = dict(zip(new, backend_ids(state, context.capacity, len(new), leaving), strict=True))
-    records = {}
-    for address, backend in asked.items():
-        old = vip.backends.get(address) or BoundBackend(*given[address], backend, 0)
-        records[address] = replace(old, backend=backend, drain=_drain_of(old, backend, context.now))
-    if records == vip.backends:
-        return state
-    check_backends(replace(vip, backends=records), pointers)
-    epochs = {**state.epochs, **dict(given.values())}
-    return _with_records(replace(state, epochs=epochs), vip, records)
+    backends: dict[IPAddress, DesiredBackend] = {}
+    for backend in asked:
+        old = vip.backends.get(backend.address)
+        new = DesiredBackend(backend, _drain_of(old, backend, now))
+        backends[backend.address] = old if old is not None and old == new else new
+    if backends == vip.backends:
+        return desired
+    new_ones = [address for address in backends if address not in vip.backends]
+    check_no_vips(desired, vip.vip.key, {address: f"{pointers.get(address, '')}/address" for address in new_ones})
+    changed = replace(vip, backends=backends)
+    check_backends(changed, pointers)
+    return desired.with_vip(changed)
 
 
-def _with_records(state: Snapshot, vip: BoundVip, records: Mapping[IPAddress, BoundBackend]) -> Snapshot:
-    generation = state.generation + 1
-    stamped = {
-        address: record if vip.backends.get(address) == record else replace(record, generation=generation)
-        for address, record in records.items()
-    }
-    return with_record(state, replace(vip, backends=stamped))
-
-
-def _drain_of(old: BoundBackend, backend: Backend, now: datetime) -> Drain | None:
+def _drain_of(old: DesiredBackend | None, backend: Backend, now: datetime) -> Drain | None:
     if backend.admin_state is not AdminState.DRAIN:
         return None
-    return old.drain or Drain(now)
+    return Drain(now) if old is None or old.drain is None else old.drain
 
 
 def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:

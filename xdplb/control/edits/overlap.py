@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.desired import Desired
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError, InvalidError
 from xdplb.model.vip import VipKey
@@ -12,9 +12,9 @@ from xdplb.model.vip import VipKey
 __all__ = ["check_new_vip", "check_no_vips"]
 
 
-def check_new_vip(state: Snapshot, key: VipKey) -> None:
+def check_new_vip(desired: Desired, key: VipKey) -> None:
     """Refuse a VIP that takes packets of another one of equal rank, or one at the address of a backend."""
-    for other in state.vips:
+    for other in desired.vips:
         if _is_ambiguous(key, other):
             raise ConflictError.field(
                 "/port" if key.ports != other.ports else "/protocol",
@@ -22,18 +22,18 @@ def check_new_vip(state: Snapshot, key: VipKey) -> None:
                 hint="of VIPs that overlap, one must have a longer prefix or, with the same prefix, fewer ports",
             )
     addresses = _Addresses([key])
-    for vip, record in state.backends():
-        if record.backend.address in addresses:
+    for vip, other_backend in desired.backends():
+        if other_backend.backend.address in addresses:
             raise InvalidError.field(
                 "/address",
-                f"{record.backend.address} is a backend of VIP {vip.vip.key}",
+                f"{other_backend.backend.address} is a backend of VIP {vip.vip.key}",
                 hint="packets to it would go in circles: a VIP needs addresses of its own",
             )
 
 
-def check_no_vips(state: Snapshot, own: VipKey, pointers: Mapping[IPAddress, str]) -> None:
+def check_no_vips(desired: Desired, own: VipKey, pointers: Mapping[IPAddress, str]) -> None:
     """Refuse backends of VIP `own` at the address of a VIP; `pointers` says where in the body each address stands."""
-    addresses = _Addresses(state.vips)
+    addresses = _Addresses(desired.vips)
     for address, pointer in pointers.items():
         if address in addresses:
             whose = "the VIP itself" if address in _Addresses([own]) else "the address of a VIP"

@@ -5,44 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xdplb.balance.rotation import MAX_CANDIDATES
-from xdplb.control.state.snapshot import BoundVip
+from xdplb.control.state.desired import DesiredVip
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.errors import CapacityError, InvalidError
-from xdplb.model.vip import Forward, Scheduler, Vip
+from xdplb.model.vip import Forward, Vip
 
 __all__ = ["check_backends", "check_settings"]
 
 
-def check_backends(vip: BoundVip, pointers: Mapping[IPAddress, str]) -> None:
+def check_backends(vip: DesiredVip, pointers: Mapping[IPAddress, str]) -> None:
     """Raise the error of the first backend that its VIP cannot have; `pointers` says where in the body each stands."""
     _check_number(vip)
     server_ids: dict[str, IPAddress] = {}
-    for address, record in vip.backends.items():
+    for address, present in vip.backends.items():
         pointer = pointers.get(address, "")
-        _check_family(vip, record.backend, f"{pointer}/{'address' if record.backend.forward is None else 'forward'}")
-        if record.backend.quic_server_id is not None:
-            _check_quic(vip.vip, record.backend, f"{pointer}/quic_server_id")
-            other = server_ids.setdefault(record.backend.quic_server_id, address)
+        _check_family(vip, present.backend, f"{pointer}/{'address' if present.backend.forward is None else 'forward'}")
+        if present.backend.quic_server_id is not None:
+            _check_quic(vip.vip, present.backend, f"{pointer}/quic_server_id")
+            other = server_ids.setdefault(present.backend.quic_server_id, address)
             if other != address:
                 raise InvalidError.field(
                     f"{pointer}/quic_server_id",
-                    f"backend {other} has the server ID {record.backend.quic_server_id} already",
+                    f"backend {other} has the server ID {present.backend.quic_server_id} already",
                     hint="each backend of a VIP needs a server ID of its own",
                 )
 
 
-def check_settings(vip: BoundVip) -> None:
+def check_settings(vip: DesiredVip) -> None:
     """Raise the error of the setting of a VIP that its backends do not allow."""
     _check_number(vip)
-    for record in vip.backends.values():
-        _check_family(vip, record.backend, "/forward")
-        if record.backend.quic_server_id is not None:
-            _check_quic(vip.vip, record.backend, "/quic")
+    for present in vip.backends.values():
+        _check_family(vip, present.backend, "/forward")
+        if present.backend.quic_server_id is not None:
+            _check_quic(vip.vip, present.backend, "/quic")
 
 
-def _check_number(vip: BoundVip) -> None:
-    if vip.vip.scheduler in {Scheduler.LC, Scheduler.WLC} and len(vip.backends) > MAX_CANDIDATES:
+def _check_number(vip: DesiredVip) -> None:
+    if vip.vip.scheduler.compares_all and len(vip.backends) > MAX_CANDIDATES:
         raise CapacityError(
             f"{vip.vip.scheduler} compares all backends for each new connection, {MAX_CANDIDATES} at most,"
             f" and VIP {vip.vip.key} would have {len(vip.backends)}",
@@ -50,7 +50,7 @@ def _check_number(vip: BoundVip) -> None:
         )
 
 
-def _check_family(vip: BoundVip, backend: Backend, pointer: str) -> None:
+def _check_family(vip: DesiredVip, backend: Backend, pointer: str) -> None:
     family = vip.vip.key.address.version
     if vip.forward_of(backend) is Forward.DR and backend.address.version != family:
         raise InvalidError.field(

@@ -1,36 +1,24 @@
-"""Edits of VIPs and their health checks."""
+"""Edits of VIPs and their health checks: what each makes of what is desired."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 
-from xdplb.control.edits.context import Context
-from xdplb.control.edits.find import check_match, find_vip
-from xdplb.control.edits.ids import vip_id
+from xdplb.control.edits.edit import CreateVip, DeleteCheck, DeleteVip, PatchVip, PutCheck, PutVip
+from xdplb.control.edits.find import vip_of
 from xdplb.control.edits.overlap import check_new_vip
 from xdplb.control.edits.patch import patched_vip
 from xdplb.control.edits.rules import check_settings
-from xdplb.control.state.snapshot import BoundVip, Snapshot
+from xdplb.control.state.desired import Desired, DesiredVip
 from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
-from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip
 
-__all__ = [
-    "create_vip",
-    "delete_check",
-    "delete_vip",
-    "differences",
-    "patch_vip",
-    "put_check",
-    "put_vip",
-    "with_record",
-]
+__all__ = ["create_vip", "delete_check", "delete_vip", "differences", "patch_vip", "put_check", "put_vip"]
 
 
-def create_vip(state: Snapshot, vip: Vip, context: Context) -> Snapshot:
-    """Add a VIP. One that is there and the same is left as it is; a different one is a ConflictError."""
-    present = state.vips.get(vip.key)
+def create_vip(desired: Desired, edit: CreateVip) -> Desired:
+    """Add a VIP; ConflictError if a different one is there."""
+    vip, present = edit.vip, desired.vips.get(edit.vip.key)
     if present is not None and present.vip != vip:
         differing = differences(present.vip, vip)
         raise ConflictError(
@@ -38,66 +26,41 @@ def create_vip(state: Snapshot, vip: Vip, context: Context) -> Snapshot:
             hint="change it with xdplb vip set, or PUT or PATCH",
             problems=differing,
         )
-    return put_vip(state, vip, context)
+    return _with_settings(desired, vip)
 
 
-def put_vip(state: Snapshot, vip: Vip, context: Context, *, if_match: int | None = None) -> Snapshot:
-    """Add a VIP or make it what is given; its backends and check stay."""
-    present = state.vips.get(vip.key)
-    check_match(f"VIP {vip.key}", None if present is None else present.generation, if_match)
-    if present is not None and present.vip == vip:
-        return state
-    _check_name(state, vip)
-    if present is not None:
-        changed = replace(present, vip=vip)
-        check_settings(changed)
-        return with_record(state, changed)
-    check_new_vip(state, vip.key)
-    return with_record(state, BoundVip(vip_id(state, context.capacity), vip, 0))
+def put_vip(desired: Desired, edit: PutVip) -> Desired:
+    """Add a VIP or make it what is given."""
+    return _with_settings(desired, edit.vip)
 
 
-def patch_vip(
-    state: Snapshot, ref: str, changes: Mapping[str, object], context: Context, *, if_match: int | None = None
-) -> Snapshot:
+def patch_vip(desired: Desired, edit: PatchVip) -> Desired:
     """Change some fields of a VIP."""
-    present = find_vip(state, ref)
-    check_match(f"VIP {present.vip.key}", present.generation, if_match)
-    return put_vip(state, patched_vip(present.vip, changes), context)
+    return _with_settings(desired, patched_vip(vip_of(desired.vips, edit.key).vip, edit.changes))
 
 
-def delete_vip(state: Snapshot, ref: str, *, if_match: int | None = None) -> Snapshot:
-    """Remove a VIP with its backends and check."""
-    present = find_vip(state, ref)
-    check_match(f"VIP {present.vip.key}", present.generation, if_match)
-    vips = {key: record for key, record in state.vips.items() if key != present.vip.key}
-    return replace(state, generation=state.generation + 1, vips=vips)
+def delete_vip(desired: Desired, edit: DeleteVip) -> Desired:
+    """Remove a VIP with all that is its own."""
+    vip_of(desired.vips, edit.key)
+    return desired.without_vip(edit.key)
 
 
-def put_check(state: Snapshot, ref: str, check: HealthCheck, *, if_match: int | None = None) -> Snapshot:
-    """Check the VIP's backends as given. Those that serve without a check go on until it has failed `fall` times."""
-    present = find_vip(state, ref)
-    check_match(f"VIP {present.vip.key}", present.generation, if_match)
-    if present.vip.key.port == 0 and check.port is None:
+def put_check(desired: Desired, edit: PutCheck) -> Desired:
+    """Check the VIP's backends as given."""
+    present = vip_of(desired.vips, edit.key)
+    if edit.key.port == 0 and edit.check.port is None:
         raise InvalidError.field(
-            "/port", f"VIP {present.vip.key} has all ports: its check needs one", hint="name the port to check"
+            "/port", f"VIP {edit.key} has all ports: its check needs one", hint="name the port to check"
         )
-    return state if present.check == check else with_record(state, replace(present, check=check))
+    return desired if present.check == edit.check else desired.with_vip(replace(present, check=edit.check))
 
 
-def delete_check(state: Snapshot, ref: str, *, if_match: int | None = None) -> Snapshot:
-    """Check the VIP's backends no more: all are up."""
-    present = find_vip(state, ref)
-    check_match(f"VIP {present.vip.key}", present.generation, if_match)
+def delete_check(desired: Desired, edit: DeleteCheck) -> Desired:
+    """Stop checking the VIP's backends."""
+    present = vip_of(desired.vips, edit.key)
     if present.check is None:
-        raise NotFoundError(f"VIP {present.vip.key} has no health check", hint="PUT one to have its backends checked")
-    return with_record(state, replace(present, check=None))
-
-
-def with_record(state: Snapshot, record: BoundVip) -> Snapshot:
-    """Return the next state, in which `record` is what was changed."""
-    generation = state.generation + 1
-    vips = {**state.vips, record.vip.key: replace(record, generation=generation)}
-    return replace(state, generation=generation, vips=vips)
+        raise NotFoundError(f"VIP {edit.key} has no health check", hint="PUT one to have its backends checked")
+    return desired.with_vip(replace(present, check=None))
 
 
 def differences(present: object, asked: object) -> tuple[FieldProblem, ...]:
@@ -109,13 +72,27 @@ def differences(present: object, asked: object) -> tuple[FieldProblem, ...]:
     )
 
 
+def _with_settings(desired: Desired, vip: Vip) -> Desired:
+    """Return the same with a VIP that has these settings."""
+    present = desired.vips.get(vip.key)
+    if present is not None and present.vip == vip:
+        return desired
+    _check_name(desired, vip)
+    if present is None:
+        check_new_vip(desired, vip.key)
+        return desired.with_vip(DesiredVip(vip))
+    changed = replace(present, vip=vip)
+    check_settings(changed)
+    return desired.with_vip(changed)
+
+
 def _show(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _check_name(state: Snapshot, vip: Vip) -> None:
-    for key, record in state.vips.items():
-        if vip.name is not None and record.vip.name == vip.name and key != vip.key:
+def _check_name(desired: Desired, vip: Vip) -> None:
+    for key, other in desired.vips.items():
+        if vip.name is not None and other.vip.name == vip.name and key != vip.key:
             raise ConflictError.field(
                 "/name", f"the name {vip.name!r} is taken by VIP {key}", hint="a name is of one VIP: choose another"
             )

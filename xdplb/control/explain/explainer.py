@@ -8,12 +8,12 @@ from datetime import datetime
 
 from xdplb.control.explain.comparison import Asker, Look
 from xdplb.control.explain.egress import sent_view
-from xdplb.control.explain.foresight import if_down
 from xdplb.control.explain.maps_as_model import config_of, matching
 from xdplb.control.explain.question import PacketKind, Question, question
 from xdplb.control.explain.sentences import Story, reasons
 from xdplb.control.explain.views import ExplainView, RecordView, SentView, SlotView
 from xdplb.control.plan.eligibility import Eligibility
+from xdplb.control.plan.forecast import if_down
 from xdplb.control.plan.observe import observe
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import BoundVip
@@ -63,7 +63,7 @@ class Explainer:
         self, client: str, vip: str, packet: PacketKind | None, down: str | None, interface: str | None
     ) -> ExplainView:
         """Return what would become of a packet; see Manager.explain."""
-        asked = question(self._writer.state, client, vip, packet)
+        asked = question(self._writer.snapshot, client, vip, packet)
         nic = self._nic(interface)
         for _ in range(LOOKS):
             held = await self._writer.read_maps(self._writer.applier.read)
@@ -93,7 +93,7 @@ class Explainer:
     async def _scene(self, held: Held, asked: Question, down: str | None) -> _Scene:
         config = config_of(held, self._plane, self._writer.applier.attachments, asked.flow.source)
         vips = matching(config, asked.flow)
-        vip = self._writer.state.vips.get(vips[0].key) if vips else None
+        vip = self._writer.snapshot.vips.get(vips[0].key) if vips else None
         if down is None:
             return _Scene(config, self._writer.applier.eligibility, vip, None)
         if vip is None:
@@ -109,14 +109,15 @@ class Explainer:
             )
         observed = observe(
             list(vip.backends.values()),
-            self._writer.health,
+            self._writer.health.known,
             self._next_hops,
             self._writer.applier.attachments,
             self._tunnel_sources,
         )
-        foreseen = await self._thread(lambda: if_down(vip, backend, observed, held, self._now()))
-        after = config_of(foreseen.held, self._plane, self._writer.applier.attachments, asked.flow.source)
-        return _Scene(after, foreseen.eligibility, vip, backend.backend.address)
+        snapshot, present = self._writer.snapshot, self._writer.applier.present_of(held)
+        then = await self._thread(lambda: if_down(snapshot, backend, observed, present, only={vip.id}, now=self._now()))
+        after = config_of(then.after, self._plane, self._writer.applier.attachments, asked.flow.source)
+        return _Scene(after, then.plan.eligibility, vip, backend.backend.address)
 
     def _view(self, look: Look, asked: Question, scene: _Scene, nic: Attachment) -> ExplainView:
         outcome = look.answer.outcome

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xdplb.control.edits.find import find_vip
+from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.address import IPAddress, parse_address, parse_port
@@ -48,13 +48,13 @@ class Question:
         return VipKey.parse(f"{address}:{self.flow.destination_port}/{protocol}")
 
 
-def question(state: Snapshot, client: str, vip: str, packet: PacketKind | None) -> Question:
+def question(snapshot: Snapshot, client: str, vip: str, packet: PacketKind | None) -> Question:
     """Return the packet from `client`, an address and a port, to `vip`: a VIP of one address and port, or any such.
 
     InvalidError names what is wrong with either; NotFoundError where `vip` is neither a VIP nor a place.
     """
     source, port = _client(client)
-    to = _destination(state, vip)
+    to = _destination(snapshot, vip)
     if source.version != to.address.version:
         raise InvalidError.field(
             "/query/client",
@@ -64,7 +64,7 @@ def question(state: Snapshot, client: str, vip: str, packet: PacketKind | None) 
     protocol = to.protocol.numbers[0]
     kind = packet or (PacketKind.SYN if protocol == TCP else PacketKind.DATAGRAM)
     if (kind is PacketKind.DATAGRAM) is (protocol == TCP):
-        raise InvalidError.field("/query/packet", f"no packet to {to} is a {kind}", hint="leave it away")
+        raise InvalidError.field("/query/packet", f"no packet to {to} is a {kind}", hint="omit packet")
     return Question(FlowId(source, port, to.address, to.port, protocol), kind)
 
 
@@ -101,13 +101,13 @@ def _client(text: str) -> tuple[IPAddress, int]:
     return parse_address(match[1] or match[2], "/query/client"), port
 
 
-def _destination(state: Snapshot, ref: str) -> VipKey:
+def _destination(snapshot: Snapshot, ref: str) -> VipKey:
     """Return where the packet goes: a VIP's only address and port (of TCP, if it takes both), or what `ref` spells."""
-    named = next((record.vip.key for record in state.vips.values() if record.vip.name == ref), None)
+    named = next((key for key, vip in snapshot.vips.items() if vip.vip.name == ref), None)
     try:
         key = named or VipKey.parse(ref)
     except InvalidError:
-        raise _unknown(state, ref) from None
+        raise _unknown(snapshot, ref) from None
     if not key.is_exact:
         raise InvalidError.field(
             "/query/vip",
@@ -117,9 +117,9 @@ def _destination(state: Snapshot, ref: str) -> VipKey:
     return key
 
 
-def _unknown(state: Snapshot, ref: str) -> NotFoundError:
+def _unknown(snapshot: Snapshot, ref: str) -> NotFoundError:
     try:
-        find_vip(state, ref)  # knows what may have been meant
+        find_key(snapshot.vips, ref)  # knows what may have been meant
     except NotFoundError as error:
         return NotFoundError.field("/query/vip", error.detail, hint=error.hint)
     raise AssertionError("it was looked for by name and is no key")

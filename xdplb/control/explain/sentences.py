@@ -22,8 +22,6 @@ __all__ = ["Story", "reasons"]
 SHOWN = 8
 """How many backends a sentence names at most."""
 
-BY_LOAD = {Scheduler.LC, Scheduler.WLC, Scheduler.P2C}
-
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -132,7 +130,7 @@ def _of_choice(story: Story) -> Iterator[str]:
 
 
 def _scheduler_text(story: Story, vip: VipEntry, backend: str) -> str:
-    if vip.scheduler not in BY_LOAD:
+    if not vip.scheduler.is_by_load:
         return f"{vip.scheduler}: on CPU {story.look.answer.cpu}, the next turn is {backend}'s; each CPU takes its own"
     loads = story.look.answer.remembered.loads
     known = [entry for entry in story.config.backends.values() if entry.vip_id == vip.id]
@@ -143,15 +141,9 @@ def _scheduler_text(story: Story, vip: VipEntry, backend: str) -> str:
 
 
 def _no_backend(story: Story) -> str:
-    known = (
-        [story.eligibility.get(record.id) for record in story.vip.backends.values()] if story.vip is not None else []
-    )
-    records = list(story.vip.backends.values()) if story.vip is not None else []
-    told = [
-        f"{record.backend.address}: {standing.reason}"
-        for record, standing in zip(records, known, strict=True)
-        if standing is not None and standing.reason
-    ]
+    backends = [] if story.vip is None else list(story.vip.backends.values())
+    known = ((backend, story.eligibility.get(backend.id)) for backend in backends)
+    told = [f"{backend.backend.address}: {why.reason}" for backend, why in known if why is not None and why.reason]
     return "no backend of the VIP may be used" + (f" ({'; '.join(told[:SHOWN])})" if told else "")
 
 

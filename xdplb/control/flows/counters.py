@@ -22,14 +22,14 @@ class Counted:
     counters: Counters
     held: Held
 
-    def of_vip(self, record: BoundVip) -> VipCounters:
+    def of_vip(self, vip: BoundVip) -> VipCounters:
         """Return what was counted for a VIP."""
-        entry = self.held.vips.get(record.id)
-        counted = self.counters.vips.get(record.id)
-        return counted if counted and entry and entry.key == record.vip.key else VipCounters()
+        entry = self.held.vips.get(vip.id)
+        counted = self.counters.vips.get(vip.id)
+        return counted if counted and entry and entry.key == vip.vip.key else VipCounters()
 
-    def of_backend(self, record: BoundBackend) -> BackendCounters:
+    def of_backend(self, backend: BoundBackend) -> BackendCounters:
         """Return what was counted for a backend."""
-        entry = self.held.backends.get(record.id)
-        counted = self.counters.backends.get(record.id)
-        return counted if counted and entry and entry.epoch == record.epoch else BackendCounters()
+        entry = self.held.backends.get(backend.id)
+        counted = self.counters.backends.get(backend.id)
+        return counted if counted and entry and entry.epoch == backend.epoch else BackendCounters()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import resource
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,14 +16,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+from xdplb.control.events import CheckBroke, Events
 from xdplb.control.health.probe import ProbeResult, probe
+from xdplb.control.state.snapshot import KnownHealth
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 
-__all__ = ["CheckTally", "CheckTarget", "Checker", "HealthSource", "OnFlip", "Probe", "tally"]
-
-log = logging.getLogger(__name__)
+__all__ = ["CheckTally", "CheckTarget", "Checker", "HealthSource", "OnFlip", "Probe", "health_of", "tallied"]
 
 OnFlip = Callable[[int, Health, str], None]
 """Called in the event loop with the target's id, its new health and the reason as a sentence."""
@@ -46,9 +45,11 @@ class CheckTarget:
 
 @dataclass(frozen=True, slots=True)
 class CheckTally:
-    """What the checks of one target say: its health, the latest result, and how many of its kind in a row."""
+    """What the checks of one target found: the latest result, and how many passed and failed, in all and in a row.
 
-    health: Health
+    `streak` is above 0 for passes in a row, below for failures.
+    """
+
     last_run: datetime | None = None
     last: ProbeResult | None = None
     streak: int = 0
@@ -59,7 +60,7 @@ class CheckTally:
 class HealthSource(Protocol):
     """Where health comes from: `Checker`, or a fake of it in tests."""
 
-    async def start(self, on_flip: OnFlip) -> None:
+    async def start(self, on_flip: OnFlip, events: Events) -> None:
         """Begin to check what is watched."""
         ...
 
@@ -67,39 +68,39 @@ class HealthSource(Protocol):
         """End all checks."""
         ...
 
-    def watch(self, targets: Mapping[int, CheckTarget], last_known: Mapping[int, Health]) -> None:
-        """Replace the set of targets, by backend id; a target that is new starts from its last known health."""
+    def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        """Replace the set of targets, by backend id. `known` is their health, now and as `on_flip` changes it."""
         ...
 
-    def record(self, backend_id: int) -> CheckTally | None:
-        """Return what the checks of this backend say, None when it is not watched."""
+    def tally(self, backend_id: int) -> CheckTally | None:
+        """Return what the checks of this backend found, None when it is not watched."""
         ...
 
-    def records(self) -> Mapping[int, CheckTally]:
-        """Return what all checks say at this moment, by backend id."""
+    def tallies(self) -> Mapping[int, CheckTally]:
+        """Return what all checks found until now, by backend id."""
         ...
 
 
-def tally(check: HealthCheck, record: CheckTally, result: ProbeResult) -> CheckTally:
-    """Return the record after one more result. A try that this host could not make changes no count."""
-    record = replace(record, last_run=datetime.now(UTC), last=result)
+def tallied(tally: CheckTally, result: ProbeResult) -> CheckTally:
+    """Return the tally with one more result. A try that this host could not make changes no count."""
+    tally = replace(tally, last_run=datetime.now(UTC), last=result)
     if result.passed is None:
-        return record
-    same = record.streak > 0 if result.passed else record.streak < 0
+        return tally
+    same = tally.streak > 0 if result.passed else tally.streak < 0
     step = 1 if result.passed else -1
-    streak = record.streak + step if same else step
-    health = record.health
-    if streak >= (1 if health is Health.UNKNOWN else check.rise):
-        health = Health.UP
-    elif -streak >= check.fall:
-        health = Health.DOWN
     return replace(
-        record,
-        health=health,
-        streak=streak,
-        passes=record.passes + (1 if result.passed else 0),
-        failures=record.failures + (0 if result.passed else 1),
+        tally,
+        streak=tally.streak + step if same else step,
+        passes=tally.passes + (1 if result.passed else 0),
+        failures=tally.failures + (0 if result.passed else 1),
     )
+
+
+def health_of(check: HealthCheck, health: Health, tally: CheckTally) -> Health:
+    """Return the health of a backend that had `health`, after the latest result of its checks."""
+    if tally.streak >= (1 if health is Health.UNKNOWN else check.rise):
+        return Health.UP
+    return Health.DOWN if -tally.streak >= check.fall else health
 
 
 class Checker:
@@ -108,14 +109,16 @@ class Checker:
     def __init__(self, probe: Probe = probe) -> None:
         self._probe = probe
         self._on_flip: OnFlip | None = None
+        self._events = Events()
+        self._known: Mapping[int, KnownHealth] = {}
         self._targets: dict[int, CheckTarget] = {}
-        self._records: dict[int, CheckTally] = {}
+        self._tallies: dict[int, CheckTally] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    async def start(self, on_flip: OnFlip) -> None:
+    async def start(self, on_flip: OnFlip, events: Events) -> None:
         """Begin to check what is watched; `on_flip` is called at every change of health."""
         _allow_many_sockets()
-        self._on_flip = on_flip
+        self._on_flip, self._events = on_flip, events
         for backend_id in self._targets:
             self._begin(backend_id)
 
@@ -128,37 +131,35 @@ class Checker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def watch(self, targets: Mapping[int, CheckTarget], last_known: Mapping[int, Health]) -> None:
-        """Replace the set of targets. One that is unchanged goes on as it was; a new check keeps the health."""
+    def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        """Replace the set of targets. One that is unchanged goes on as it was; another check starts a new tally."""
+        self._known = known
         for backend_id in self._targets.keys() - targets.keys():
             self._end(backend_id)
         for backend_id, target in targets.items():
             before = self._targets.get(backend_id)
             if before is target or before == target:
                 continue
-            health = last_known.get(backend_id, Health.UNKNOWN)
             if before is not None:
-                if before.epoch == target.epoch:
-                    health = self._records[backend_id].health
                 self._end(backend_id)
             self._targets[backend_id] = target
-            self._records[backend_id] = CheckTally(health)
+            self._tallies[backend_id] = CheckTally()
             if self._on_flip is not None:
                 self._begin(backend_id)
 
-    def record(self, backend_id: int) -> CheckTally | None:
-        """Return what the checks of this backend say, None when it is not watched."""
-        return self._records.get(backend_id)
+    def tally(self, backend_id: int) -> CheckTally | None:
+        """Return what the checks of this backend found, None when it is not watched."""
+        return self._tallies.get(backend_id)
 
-    def records(self) -> Mapping[int, CheckTally]:
-        """Return what all checks say at this moment, by backend id."""
-        return dict(self._records)
+    def tallies(self) -> Mapping[int, CheckTally]:
+        """Return what all checks found until now, by backend id."""
+        return dict(self._tallies)
 
     def _begin(self, backend_id: int) -> None:
         self._tasks[backend_id] = asyncio.create_task(self._run(backend_id, self._targets[backend_id]))
 
     def _end(self, backend_id: int) -> None:
-        del self._targets[backend_id], self._records[backend_id]
+        del self._targets[backend_id], self._tallies[backend_id]
         task = self._tasks.pop(backend_id, None)
         if task is not None:
             task.cancel()
@@ -181,15 +182,16 @@ class Checker:
         try:
             return await self._probe(target.check, str(target.address), target.port)
         except Exception as error:
-            log.exception("check failed to run: backend=%s port=%d", target.address, target.port)
+            self._events.say(CheckBroke(str(target.address), target.port, repr(error)), trace=error)
             return ProbeResult(None, f"this host could not run the check: {error!r}", 0.0)
 
     def _note(self, backend_id: int, check: HealthCheck, result: ProbeResult) -> None:
-        before = self._records[backend_id]
-        after = tally(check, before, result)
-        self._records[backend_id] = after
-        if after.health is not before.health and self._on_flip is not None:
-            self._on_flip(backend_id, after.health, result.reason)
+        tally = self._tallies[backend_id] = tallied(self._tallies[backend_id], result)
+        known = self._known.get(backend_id)
+        before = Health.UNKNOWN if known is None else known.health
+        after = health_of(check, before, tally)
+        if after is not before and self._on_flip is not None:
+            self._on_flip(backend_id, after, result.reason)
 
 
 def _allow_many_sockets() -> None:

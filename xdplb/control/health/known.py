@@ -1,4 +1,4 @@
-"""Which health each backend starts with, and what is to be checked: pure functions of the state."""
+"""Which health each backend starts with, and what is to be checked: pure functions of the snapshot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def health_after(
 
 
 def health_at_start(
-    state: Snapshot, known: Mapping[int, KnownHealth], held: AbstractSet[int], now: datetime
+    snapshot: Snapshot, known: Mapping[int, KnownHealth], held: AbstractSet[int], now: datetime
 ) -> dict[int, KnownHealth]:
     """Return the healths that differ from those last known when a daemon starts on maps with the VIPs `held`, by id.
 
@@ -45,7 +45,7 @@ def health_at_start(
     is hours old perhaps, and a backend with a check waits for a pass.
     """
     changed: dict[int, KnownHealth] = {}
-    for vip, backend in state.backends():
+    for vip, backend in snapshot.backends():
         present = known.get(backend.id) if vip.check is None or vip.id in held else None
         if (new := _health(vip, present, now)) != present:
             changed[backend.id] = new
@@ -62,20 +62,20 @@ def added(before: Snapshot, after: Snapshot) -> frozenset[int]:
     return frozenset(backend_id for backend_id, _ in _changed_holders(after, before) - _changed_holders(before, after))
 
 
-def _changed_holders(state: Snapshot, other: Snapshot) -> set[tuple[int, int]]:
-    """Return id and epoch of the backends in the VIPs of `state` that are not the same in `other`."""
+def _changed_holders(snapshot: Snapshot, other: Snapshot) -> set[tuple[int, int]]:
+    """Return id and epoch of the backends in the VIPs of `snapshot` that are not the same in `other`."""
     return {
         (backend.id, backend.epoch)
-        for key, vip in state.vips.items()
+        for key, vip in snapshot.vips.items()
         if other.vips.get(key) is not vip
         for backend in vip.backends.values()
     }
 
 
-def check_targets(state: Snapshot, before: Mapping[int, CheckTarget]) -> dict[int, CheckTarget]:
+def check_targets(snapshot: Snapshot, before: Mapping[int, CheckTarget]) -> dict[int, CheckTarget]:
     """Return what is to be checked, by backend id. Where that is what it was `before`, it is the same object."""
     targets: dict[int, CheckTarget] = {}
-    for vip in state.vips.values():
+    for vip in snapshot.vips.values():
         if vip.check is not None:
             port = vip.check.port or vip.vip.key.port
             for backend in vip.backends.values():

@@ -9,20 +9,17 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Forward, Scheduler, VlanTags
+from xdplb.model.vip import Forward, VlanTags
 
 __all__ = ["backend_entry"]
 
 _LARGEST_MTU = 0xFFFF
 _LAST_WORD = 0xFFFFFFFF  # the flow's hash fills no more of an IPv6 source than this
 
-_BY_WEIGHT = frozenset({Scheduler.WLC, Scheduler.P2C})
-"""The schedulers that divide a backend's load by its weight."""
 
-
-def backend_entry(vip: BoundVip, record: BoundBackend, standing: Eligibility, observed: Observed) -> BackendEntry:
+def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, observed: Observed) -> BackendEntry:
     """Return the entry of a backend, exactly as it would be read back from the maps."""
-    backend, forward = record.backend, vip.forward_of(record.backend)
+    backend, forward = bound.backend, vip.forward_of(bound.backend)
     next_hop = _next_hop(observed, backend.address)
     network = observed.tunnel_source(backend.address.version)
     source: IPAddress | None = None
@@ -32,8 +29,8 @@ def backend_entry(vip: BoundVip, record: BoundBackend, standing: Eligibility, ob
         next_hop = replace(next_hop, source=network.network_address)
         source = next_hop.source if mask else None
     return BackendEntry(
-        id=record.id,
-        epoch=record.epoch,
+        id=bound.id,
+        epoch=bound.epoch,
         vip_id=vip.id,
         address=backend.address,
         forward=forward,
@@ -43,7 +40,7 @@ def backend_entry(vip: BoundVip, record: BoundBackend, standing: Eligibility, ob
         source_mask=mask,
         inner_version=vip.vip.key.address.version,
         keep_tags=vip.vip.vlan is VlanTags.KEEP,
-        weight=max(1, backend.weight) if vip.vip.scheduler in _BY_WEIGHT else 1,
+        weight=max(1, backend.weight) if vip.vip.scheduler.weighs_load else 1,
         quic_server_id=None if backend.quic_server_id is None else bytes.fromhex(backend.quic_server_id),
     )
 

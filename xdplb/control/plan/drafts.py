@@ -14,7 +14,9 @@ from xdplb.balance.table import WeightedBackend
 from xdplb.control.plan.backend_entries import backend_entry
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
-from xdplb.dataplane.plane import BackendEntry
+from xdplb.dataplane.features import Features
+from xdplb.dataplane.needs import needs_of_backend
+from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.address import IPNetwork
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import Scheduler
@@ -37,29 +39,39 @@ class TableSource:
     @property
     def candidates(self) -> int:
         """For schedulers that compare all backends: how many there are to compare, 0 for the others."""
-        if self.scheduler not in {Scheduler.LC, Scheduler.WLC}:
+        if not self.scheduler.compares_all:
             return 0
         return candidates(self.configured, self.out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BackendDraft:
-    """A backend as the maps and the table should have it, made from `record` and `resolution`."""
+    """A backend as the maps and the table should have it, made from `bound` and `resolution`.
 
-    record: BoundBackend
+    `needs` are the features that the program must have for it.
+    """
+
+    bound: BoundBackend
     resolution: Resolution | None
     entry: BackendEntry
     weighted: WeightedBackend
+    needs: Features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VipDraft:
-    """A VIP's backends, by id, and what its table is to be made from."""
+    """A VIP's entry, its backends, by id, and what its table is to be made from."""
 
     vip: BoundVip
     tunnel_sources: tuple[IPNetwork, ...]
     backends: Mapping[int, BackendDraft]
     table: TableSource
+
+    @property
+    def entry(self) -> VipEntry:
+        """The VIP as the maps should have it."""
+        vip = self.vip
+        return VipEntry.of(vip.id, vip.vip, candidates=self.table.candidates, has_access_list=bool(vip.access))
 
     def without(self, ids: frozenset[int]) -> VipDraft:
         """Return the same without these backends."""
@@ -81,12 +93,12 @@ def draft(
     if before is not None and _has_entries_alike(before, vip, observed):
         known = before.backends
     backends: dict[int, BackendDraft] = {}
-    for record in vip.backends.values():
-        standing, present = eligibility[record.id], known.get(record.id)
-        if present is None or not _is_right(present, record, standing, observed):
-            entry = backend_entry(vip, record, standing, observed)
-            present = _backend(record, observed, entry, held.get(record.id))
-        backends[record.id] = present
+    for bound in vip.backends.values():
+        standing, present = eligibility[bound.id], known.get(bound.id)
+        if present is None or not _is_right(present, bound, standing, observed):
+            entry = backend_entry(vip, bound, standing, observed)
+            present = _backend(bound, observed, entry, held.get(bound.id))
+        backends[bound.id] = present
     configured = tuple(backends[backend_id].weighted for backend_id in sorted(backends))
     out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
     kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
@@ -103,19 +115,20 @@ def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> b
     )
 
 
-def _is_right(present: BackendDraft, record: BoundBackend, standing: Eligibility, observed: Observed) -> bool:
+def _is_right(present: BackendDraft, bound: BoundBackend, standing: Eligibility, observed: Observed) -> bool:
     return (
-        present.record is record
-        and present.resolution is observed.next_hops.get(record.backend.address)
+        present.bound is bound
+        and present.resolution is observed.next_hops.get(bound.backend.address)
         and present.entry.usable is (standing.use is not Use.OUT)
     )
 
 
-def _backend(record: BoundBackend, observed: Observed, entry: BackendEntry, held: BackendEntry | None) -> BackendDraft:
-    backend = record.backend
+def _backend(bound: BoundBackend, observed: Observed, entry: BackendEntry, held: BackendEntry | None) -> BackendDraft:
+    backend = bound.backend
     return BackendDraft(
-        record,
+        bound,
         observed.next_hops.get(backend.address),
         held if held is not None and held == entry else entry,
-        WeightedBackend(str(backend.address), record.id, backend.weight),
+        WeightedBackend(str(backend.address), bound.id, backend.weight),
+        needs_of_backend(entry),
     )

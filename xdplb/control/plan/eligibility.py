@@ -72,12 +72,12 @@ def assess(vip: BoundVip, observed: Observed) -> dict[int, Eligibility]:
     When none would serve and the VIP fails open, failed checks are not believed. That is no way in for a backend
     whose check never passed, nor for one the operator took out.
     """
-    eligibility = {record.id: _standing(vip, record, observed) for record in vip.backends.values()}
+    eligibility = {bound.id: _standing(vip, bound, observed) for bound in vip.backends.values()}
     if vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN and not _any_serves(eligibility):
         eligibility |= {
-            record.id: _standing(vip, record, observed, fail_open=True)
-            for record in vip.backends.values()
-            if _health(record, observed) is Health.DOWN
+            bound.id: _standing(vip, bound, observed, fail_open=True)
+            for bound in vip.backends.values()
+            if _health(bound, observed) is Health.DOWN
         }
     return eligibility
 
@@ -86,38 +86,38 @@ def _any_serves(eligibility: Mapping[int, Eligibility]) -> bool:
     return any(standing.use is Use.SERVING for standing in eligibility.values())
 
 
-def _standing(vip: BoundVip, record: BoundBackend, observed: Observed, *, fail_open: bool = False) -> Eligibility:
-    backend = record.backend
+def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool = False) -> Eligibility:
+    backend = bound.backend
     if backend.admin_state is AdminState.MAINT:
         return Eligibility(Use.OUT, "in maintenance")
-    if obstacle := _obstacle(vip, record, observed):
+    if obstacle := _obstacle(vip, bound, observed):
         return Eligibility(Use.OUT, obstacle)
-    health = _health(record, observed)
+    health = _health(bound, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
-        return Eligibility(use, f"its check failed: {observed.health[record.id].reason}")
-    if why := _why_nothing_new(record, health):
+        return Eligibility(use, f"its check failed: {observed.health[bound.id].reason}")
+    if why := _why_nothing_new(bound, health):
         return Eligibility(Use.KEEPING, why)
     return _FAIL_OPEN if fail_open else _SERVES
 
 
-def _why_nothing_new(record: BoundBackend, health: Health) -> str:
+def _why_nothing_new(bound: BoundBackend, health: Health) -> str:
     """Return why a backend takes no new connections though it can keep those it has, or an empty string."""
-    if record.backend.admin_state is AdminState.DRAIN:
+    if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
     if health is Health.UNKNOWN:
         return "its check has not passed yet"
-    return "" if record.backend.weight else "its weight is 0"
+    return "" if bound.backend.weight else "its weight is 0"
 
 
-def _health(record: BoundBackend, observed: Observed) -> Health:
-    known = observed.health.get(record.id)
+def _health(bound: BoundBackend, observed: Observed) -> Health:
+    known = observed.health.get(bound.id)
     return Health.UNKNOWN if known is None else known.health
 
 
-def _obstacle(vip: BoundVip, record: BoundBackend, observed: Observed) -> str:
+def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why no frame can reach the backend, or an empty string."""
-    resolution = observed.next_hops.get(record.backend.address)
+    resolution = observed.next_hops.get(bound.backend.address)
     if resolution is None or resolution.next_hop is None:
         return (resolution and resolution.reason) or "its next hop is not known yet"
     hop = resolution.next_hop
@@ -126,6 +126,6 @@ def _obstacle(vip: BoundVip, record: BoundBackend, observed: Observed) -> str:
     if not can_be_tagged(hop):
         return f"its route leaves {hop.interface} with VLAN tags that xdplb cannot write: one, or two of QinQ"
     gateway = hop.gateway
-    if gateway is not None and vip.forward_of(record.backend) is Forward.DR:
+    if gateway is not None and vip.forward_of(bound.backend) is Forward.DR:
         return f"it is behind the gateway {gateway}, and dr needs it on the balancer's own segment: use ipip or gue"
     return ""

@@ -1,46 +1,34 @@
-"""What the packet path must be able to do: a pure function of what was asked and what was seen."""
+"""What the program must be compiled for: the data plane's table of needs, asked of all that is to be in the maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-from xdplb.control.plan.eligibility import Observed
-from xdplb.control.state.snapshot import BoundVip, Snapshot
+from xdplb.control.plan.drafts import VipDraft, draft
+from xdplb.control.plan.eligibility import Observed, assess
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.features import Feature, Features
-from xdplb.model.backend import Backend
-from xdplb.model.vip import NO_LIMITS, Forward, VlanTags
+from xdplb.dataplane.needs import needs_of_vip
+from xdplb.model.vip import VlanTags
 
-__all__ = ["features_needed"]
+__all__ = ["features_needed", "features_needed_at_start"]
 
 
-def features_needed(state: Snapshot, observed: Observed) -> Features:
-    """Return the features without which some packet of these VIPs would not go where it should."""
-    needed = {feature for vip in state.vips.values() for feature in _of_vip(vip)}
-    hops = (resolution.next_hop for resolution in observed.next_hops.values())
-    if observed.vlan or any(hop is not None and hop.tags for hop in hops):
-        needed.add(Feature.VLAN)
+def features_needed(drafts: Iterable[VipDraft], *, vlan: bool) -> Features:
+    """Return the features without which some packet of these VIPs would not go where it should.
+
+    `vlan`: tagged frames may come in.
+    """
+    needed: set[Feature] = {Feature.VLAN} if vlan else set()
+    for one in drafts:
+        needed |= needs_of_vip(one.entry)
+        needed.update(*{backend.needs for backend in one.backends.values()})
+        if one.vip.vip.vlan is VlanTags.KEEP:  # what a VIP's entry does not say: it is in those of its backends
+            needed.add(Feature.VLAN)
     return frozenset(needed)
 
 
-def _of_vip(record: BoundVip) -> Iterator[Feature]:
-    vip = record.vip
-    needs = {
-        Feature.IPV6: vip.key.address.version == 6,
-        Feature.WILDCARD: not vip.key.is_exact,
-        Feature.SCHEDULERS: vip.scheduler.is_per_connection,
-        Feature.QUIC: vip.quic is not None,
-        Feature.ACCESS: bool(record.access),
-        Feature.LIMITS: vip.limits != NO_LIMITS,
-        Feature.VLAN: vip.vlan is VlanTags.KEEP,
-    }
-    yield from (feature for feature, is_needed in needs.items() if is_needed)
-    for backend in record.backends.values():
-        yield from _of_backend(record, backend.backend)
-
-
-def _of_backend(record: BoundVip, backend: Backend) -> Iterator[Feature]:
-    forward = record.forward_of(backend)
-    if forward is Forward.GUE:
-        yield Feature.GUE
-    if forward is not Forward.DR and backend.address.version == 6:
-        yield Feature.OUTER_IPV6
+def features_needed_at_start(snapshot: Snapshot, observed: Observed) -> Features:
+    """Return what is needed as far as it is known before anything was planned."""
+    drafts = (draft(vip, assess(vip, observed), observed, {}, None) for vip in snapshot.vips.values())
+    return features_needed(drafts, vlan=observed.vlan)

@@ -23,8 +23,8 @@ def observe(
     """Return what is seen now of these backends and of the NICs the program is on."""
     nics = {attachment.interface: attachment.ifindex for attachment in attachments}
     return Observed(
-        health={record.id: health[record.id] for record in backends},
-        next_hops={record.backend.address: next_hops.lookup(record.backend.address) for record in backends},
+        health={bound.id: health[bound.id] for bound in backends},
+        next_hops={bound.backend.address: next_hops.lookup(bound.backend.address) for bound in backends},
         tunnel_sources=tunnel_sources,
         ifindexes=frozenset(nics.values()),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
@@ -33,4 +33,4 @@ def observe(
 
 def addresses_of(state: Snapshot) -> frozenset[IPAddress]:
     """Return the addresses of all backends."""
-    return frozenset(record.backend.address for _, record in state.backends())
+    return frozenset(bound.backend.address for _, bound in state.backends())

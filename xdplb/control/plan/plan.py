@@ -8,12 +8,12 @@ and goes after it; an id that changes hands is first taken from its old holder e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
-from xdplb.control.plan.describe_steps import describe_steps
 from xdplb.control.plan.drafts import VipDraft, draft
 from xdplb.control.plan.eligibility import Eligibility, Observed, assess
+from xdplb.control.plan.needs import features_needed
 from xdplb.control.plan.steps import (
     ClearBackends,
     DeleteTable,
@@ -27,6 +27,7 @@ from xdplb.control.plan.steps import (
 )
 from xdplb.control.plan.tables import table_step
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
 
 __all__ = ["Plan", "plan"]
@@ -34,11 +35,15 @@ __all__ = ["Plan", "plan"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps for the data plane, in order; what each backend is used for once they are done, by id; drafts of VIPs."""
+    """Steps for the data plane, in order; what each backend is used for once they are done, by id; drafts of VIPs.
+
+    `features` are those without which some packet of these VIPs would not go where it should.
+    """
 
     steps: tuple[Step, ...]
     eligibility: Mapping[int, Eligibility] = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
+    features: Features = frozenset()
 
     @property
     def tables(self) -> tuple[WriteTable, ...]:
@@ -53,35 +58,40 @@ class Plan:
     def after(self, held: Held) -> Held:
         """Return what the maps hold once all steps are done."""
         for step in self.steps:
-            held = step.record(held)
+            held = step.applied_to(held)
         return replace(held, drafts={**held.drafts, **self.drafts})
 
-    def describe(self) -> tuple[str, ...]:
-        """Return what the steps do to traffic, a sentence each."""
-        return describe_steps(self.steps, self.eligibility)
 
+def plan(snapshot: Snapshot, observed: Observed, held: Held, only: AbstractSet[int] | None = None) -> Plan:
+    """Return the steps from what the maps hold to what was asked for, as far as what was seen allows.
 
-def plan(
-    state: Snapshot, observed: Observed, held: Held, others: Mapping[int, VipEntry] = MappingProxyType({})
-) -> Plan:
-    """Return the steps from what the maps hold to what `state` asks for, as far as what was seen allows.
-
-    The same arguments give the same plan; once it is done, the next plan has no steps. `others` are VIPs that are
-    right as they are, and in neither `state` nor `held`.
+    The same arguments give the same plan; once it is done, the next plan has no steps. With `only`, the ids of VIPs,
+    the others are known to be right and are not looked at: one flip concerns one VIP, and a plan of thousands of
+    backends takes long. `observed` then needs no more than these, and no VIP may have come, gone or changed but for
+    its backends.
     """
+    vips = [vip for vip in snapshot.vips.values() if only is None or vip.id in only]
+    others: Mapping[int, VipEntry] = {}
+    if only is not None:
+        others = {vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in only}
+        # Lists are written all at once: those of these VIPs alone would take the others' away. They have not changed,
+        # also where what is held was read from the maps, which do not tell them.
+        held = replace(held.part(only), access={vip.id: vip.access for vip in vips if vip.access})
     eligibility: dict[int, Eligibility] = {}
     drafts: dict[int, VipDraft] = {}
-    for vip in state.vips.values():
-        judged = assess(vip, observed)
-        eligibility |= judged
-        drafts[vip.id] = draft(vip, judged, observed, held.backends, held.drafts.get(vip.id))
+    for vip in vips:
+        assessed = assess(vip, observed)
+        eligibility |= assessed
+        drafts[vip.id] = draft(vip, assessed, observed, held.backends, held.drafts.get(vip.id))
     first: tuple[Step, ...] = ()
     vacated = _without_reused_ids(drafts, held)
     if vacated is not None:
         first = _steps(vacated, held, others)
         held = Plan(first, drafts=vacated).after(held)
         held = replace(held, vips={vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in others})
-    return Plan(first + _steps(drafts, held, others), eligibility, drafts)
+    return Plan(
+        first + _steps(drafts, held, others), eligibility, drafts, features_needed(drafts.values(), vlan=observed.vlan)
+    )
 
 
 def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int, VipDraft] | None:
@@ -98,7 +108,7 @@ def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int,
                 for backend_id, backend in wanted.backends.items()
                 if (entry := held.backends.get(backend_id)) is not None
                 and entry is not backend.entry
-                and not _is_holder(wanted.vip, backend.record, entry)
+                and not _is_holder(wanted.vip, backend.bound, entry)
             ]
         )
         vacated[vip_id] = wanted.without(reused) if reused else wanted
@@ -106,12 +116,12 @@ def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int,
     return None if unchanged else vacated
 
 
-def _is_holder(vip: BoundVip, record: BoundBackend, entry: BackendEntry) -> bool:
-    return (entry.vip_id, entry.epoch, entry.address) == (vip.id, record.epoch, record.backend.address)
+def _is_holder(vip: BoundVip, bound: BoundBackend, entry: BackendEntry) -> bool:
+    return (entry.vip_id, entry.epoch, entry.address) == (vip.id, bound.epoch, bound.backend.address)
 
 
 def _steps(drafts: Mapping[int, VipDraft], held: Held, others: Mapping[int, VipEntry]) -> tuple[Step, ...]:
-    vips = {vip_id: _entry(wanted) for vip_id, wanted in drafts.items()}
+    vips = {vip_id: wanted.entry for vip_id, wanted in drafts.items()}
     backends = {key: backend.entry for wanted in drafts.values() for key, backend in wanted.backends.items()}
     early, late = _backend_writes(backends, held)
     steps: list[Step] = []
@@ -131,11 +141,6 @@ def _steps(drafts: Mapping[int, VipDraft], held: Held, others: Mapping[int, VipE
     if gone := tuple(sorted(held.backends.keys() - backends.keys())):
         steps.append(ClearBackends(gone))
     return tuple(steps)
-
-
-def _entry(wanted: VipDraft) -> VipEntry:
-    record = wanted.vip
-    return VipEntry.of(record.id, record.vip, candidates=wanted.table.candidates, has_access_list=bool(record.access))
 
 
 def _access_writes(drafts: Mapping[int, VipDraft], held: Held) -> tuple[list[WriteAccess], list[WriteAccess]]:

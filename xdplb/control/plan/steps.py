@@ -80,7 +80,7 @@ class WriteBackends:
         """Write them. Blocks."""
         plane.write_backends(self.backends)
 
-    def record(self, held: Held) -> Held:
+    def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
         return replace(held, backends={**held.backends, **{entry.id: entry for entry in self.backends}})
 
@@ -99,7 +99,7 @@ class WriteTable:
         """Publish it. Blocks."""
         plane.write_table(self.vip_id, self.slots)
 
-    def record(self, held: Held) -> Held:
+    def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
         return held.with_table(self.vip_id, self.slots)
 
@@ -114,7 +114,7 @@ class WriteAccess:
         """Publish them. Blocks, for seconds where there are hundreds of thousands of prefixes."""
         plane.write_access(self.lists)
 
-    def record(self, held: Held) -> Held:
+    def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
         return replace(held, access=self.lists)
 
@@ -129,7 +129,7 @@ class WriteVips:
         """Publish it. Blocks."""
         plane.write_vips(self.vips)
 
-    def record(self, held: Held) -> Held:
+    def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
         return replace(held, vips={entry.id: entry for entry in self.vips})
 
@@ -144,7 +144,7 @@ class ResetVipCounters:
         """Reset them. Blocks."""
         plane.reset_vip_counters(self.vip_ids)
 
-    def record(self, held: Held) -> Held:
+    def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done: the same."""
         return held
 
@@ -159,7 +159,7 @@ class DeleteTable:
         """Delete it. Blocks."""
         plane.delete_table(self.vip_id)
 
-    def record(self, held: Held) -> Held:
+    def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
         tables = {vip_id: slots for vip_id, slots in held.tables.items() if vip_id != self.vip_id}
         drafts = {vip_id: draft for vip_id, draft in held.drafts.items() if vip_id != self.vip_id}
@@ -176,7 +176,7 @@ class ClearBackends:
         """Empty them. Blocks."""
         plane.clear_backends(self.ids)
 
-    def record(self, held: Held) -> Held:
+    def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
         gone = frozenset(self.ids)
         return replace(held, backends={key: entry for key, entry in held.backends.items() if key not in gone})

@@ -1,4 +1,4 @@
-"""The tables of VIPs: whom each slot belongs to, and how it comes to that from what is there."""
+"""The tables of VIPs: who owns each slot, and how a table becomes that from what is there."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ from xdplb.balance.table import build
 from xdplb.control.plan.drafts import TableSource, VipDraft
 from xdplb.control.plan.steps import Held, WriteTable
 from xdplb.dataplane.plane import Slots, VipEntry
-from xdplb.model.vip import Protocol, Scheduler, Vip
+from xdplb.model.vip import Protocol, Vip
 
 __all__ = ["table_step"]
 
 _NOBODYS: Slots = np.zeros(TABLE_SIZE, np.uint32)
 _NOBODYS.flags.writeable = False
-
-_ROTATING = frozenset({Scheduler.RR, Scheduler.WRR, Scheduler.LC, Scheduler.WLC})
-"""The schedulers whose tables name the backends in turn; lc and wlc take the beginning for a list of them."""
 
 
 def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
@@ -56,6 +53,7 @@ def _after(vip: Vip, source: TableSource, before: Slots | None, present: VipEntr
 
 
 def _owners(source: TableSource) -> Owners:
-    if source.scheduler in _ROTATING:
-        return rotation(source.configured, source.out, weighted=source.scheduler is Scheduler.WRR)
+    # lc and wlc take the beginning of a rotation for the list of backends to compare.
+    if source.scheduler.takes_turns or source.scheduler.compares_all:
+        return rotation(source.configured, source.out, weighted=source.scheduler.weighs_turns)
     return build(source.configured, source.out)

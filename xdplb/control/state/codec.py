@@ -1,14 +1,20 @@
-"""Model values as JSON objects, and access lists as bytes, for the store, and back. An absent field has its default."""
+"""What was asked for as JSON, and back: for the store, and in the one canonical form that balancers compare.
+
+An absent field has its default, so that what an earlier version wrote can be read.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 
+from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.model.access import AccessList
-from xdplb.model.address import IPAddress
+from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.prefixes import Prefixes
@@ -28,37 +34,53 @@ from xdplb.model.vip import (
 )
 
 __all__ = [
-    "decode_access",
-    "decode_backend",
-    "decode_check",
-    "decode_vip",
-    "encode_access",
-    "encode_backend",
-    "encode_check",
-    "encode_vip",
+    "access_from_json",
+    "access_to_json",
+    "backend_from_json",
+    "backend_to_json",
+    "canonical",
+    "check_from_json",
+    "check_to_json",
+    "desired_from_json",
+    "pack_access",
+    "unpack_access",
+    "vip_from_json",
+    "vip_to_json",
 ]
 
+Json = dict[str, Any]
 
-def encode_vip(vip: Vip) -> str:
+
+def canonical(desired: Desired) -> str:
+    """Return the one JSON text of what is desired: equal values, whoever made them and in whatever order, give it."""
+    vips = [_desired_vip(desired.vips[key]) for key in sorted(desired.vips)]
+    return json.dumps({"vips": vips}, sort_keys=True, separators=(",", ":"))
+
+
+def desired_from_json(text: str) -> Desired:
+    """Return what `canonical` made `text` of."""
+    vips = [_desired_vip_from(fields) for fields in json.loads(text)["vips"]]
+    return Desired({vip.vip.key: vip for vip in vips})
+
+
+def vip_to_json(vip: Vip) -> Json:
     """Return all of a VIP but its key."""
-    return json.dumps(
-        {
-            "name": vip.name,
-            "forward": vip.forward,
-            "scheduler": vip.scheduler,
-            "tracking": vip.tracking,
-            "hash": vip.hash,
-            "on_unhealthy": vip.on_unhealthy,
-            "all_unhealthy": vip.all_unhealthy,
-            "idle_timeout_seconds": vip.idle_timeout_seconds,
-            "vlan": vip.vlan,
-            "quic": None if vip.quic is None else asdict(vip.quic),
-            "limits": asdict(vip.limits),
-        }
-    )
+    return {
+        "name": vip.name,
+        "forward": vip.forward,
+        "scheduler": vip.scheduler,
+        "tracking": vip.tracking,
+        "hash": vip.hash,
+        "on_unhealthy": vip.on_unhealthy,
+        "all_unhealthy": vip.all_unhealthy,
+        "idle_timeout_seconds": vip.idle_timeout_seconds,
+        "vlan": vip.vlan,
+        "quic": None if vip.quic is None else asdict(vip.quic),
+        "limits": asdict(vip.limits),
+    }
 
 
-def decode_vip(key: VipKey, text: str) -> Vip:
+def vip_from_json(key: VipKey, fields: Mapping[str, Any]) -> Vip:
     """Return the VIP with this key."""
     kinds: dict[str, Callable[[Any], object]] = {
         "forward": Forward,
@@ -68,40 +90,36 @@ def decode_vip(key: VipKey, text: str) -> Vip:
         "on_unhealthy": OnUnhealthy,
         "all_unhealthy": AllUnhealthy,
         "vlan": VlanTags,
-        "quic": _decode_quic,
-        "limits": lambda limits: _decode_limits(key, limits),
+        "quic": _quic_from_json,
+        "limits": lambda limits: _limits_from_json(key, limits),
     }
-    fields: dict[str, Any] = json.loads(text)
-    fields.update({name: kind(fields[name]) for name, kind in kinds.items() if name in fields})
-    return Vip(key, **fields)
+    values = {**fields, **{name: kind(fields[name]) for name, kind in kinds.items() if name in fields}}
+    return Vip(key, **values)
 
 
-def _decode_quic(fields: dict[str, int] | None) -> QuicIds | None:
+def _quic_from_json(fields: dict[str, int] | None) -> QuicIds | None:
     return None if fields is None else QuicIds(**fields)
 
 
-def _decode_limits(key: VipKey, fields: dict[str, int]) -> RateLimits:
+def _limits_from_json(key: VipKey, fields: dict[str, int]) -> RateLimits:
     limits = RateLimits(**fields)
     if key.protocol is Protocol.UDP:  # earlier versions took these and did nothing with them
         limits = replace(limits, new_flows=0, source_new_flows=0)
     return limits
 
 
-def encode_backend(backend: Backend) -> str:
+def backend_to_json(backend: Backend) -> Json:
     """Return all of a backend but its address."""
-    return json.dumps(
-        {
-            "weight": backend.weight,
-            "forward": backend.forward,
-            "admin_state": backend.admin_state,
-            "quic_server_id": backend.quic_server_id,
-        }
-    )
+    return {
+        "weight": backend.weight,
+        "forward": backend.forward,
+        "admin_state": backend.admin_state,
+        "quic_server_id": backend.quic_server_id,
+    }
 
 
-def decode_backend(address: IPAddress, text: str) -> Backend:
+def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
     """Return the backend with this address."""
-    fields: dict[str, Any] = json.loads(text)
     forward = fields["forward"]
     return Backend(
         address,
@@ -112,38 +130,83 @@ def decode_backend(address: IPAddress, text: str) -> Backend:
     )
 
 
-def encode_check(check: HealthCheck) -> str:
+def check_to_json(check: HealthCheck) -> Json:
     """Return a health check."""
-    return json.dumps(
-        {
-            "type": check.type,
-            "port": check.port,
-            "path": check.path,
-            "expect_status": check.expect_status,
-            "interval_seconds": check.interval_seconds,
-            "timeout_seconds": check.timeout_seconds,
-            "rise": check.rise,
-            "fall": check.fall,
-            "jitter": check.jitter,
-        }
-    )
+    return {
+        "type": check.type,
+        "port": check.port,
+        "path": check.path,
+        "expect_status": list(check.expect_status),
+        "interval_seconds": check.interval_seconds,
+        "timeout_seconds": check.timeout_seconds,
+        "rise": check.rise,
+        "fall": check.fall,
+        "jitter": check.jitter,
+    }
 
 
-def decode_check(text: str) -> HealthCheck:
+def check_from_json(fields: Mapping[str, Any]) -> HealthCheck:
     """Return the health check."""
-    fields: dict[str, Any] = json.loads(text)
-    fields["type"] = CheckType(fields["type"])
-    fields["expect_status"] = tuple(fields["expect_status"])
-    return HealthCheck(**fields)
+    kinds = {"type": CheckType(fields["type"]), "expect_status": tuple(fields["expect_status"])}
+    return HealthCheck(**{**fields, **kinds})
 
 
-def encode_access(access: AccessList) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return what is allowed of IPv4 and of IPv6, then what is denied: for each prefix its address and its length."""
+def access_to_json(access: AccessList) -> Json:
+    """Return an access list: its prefixes as text, in order."""
+    return {"allow": [str(prefix) for prefix in access.allow], "deny": [str(prefix) for prefix in access.deny]}
+
+
+def access_from_json(family: int, fields: Mapping[str, Any]) -> AccessList:
+    """Return the access list of a VIP of IPv`family`."""
+    return AccessList.parse(fields["allow"], fields["deny"], family) or NO_ACCESS_LIST
+
+
+def pack_access(access: AccessList) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return what is allowed of IPv4 and of IPv6, then what is denied: for each prefix its address and its length.
+
+    Hundreds of thousands of prefixes are read in milliseconds from this, where text would take seconds.
+    """
     allow, deny = access.allow.pack(), access.deny.pack()
     return (allow, b"", deny, b"") if access.version == 4 else (b"", allow, b"", deny)
 
 
-def decode_access(allow4: bytes, allow6: bytes, deny4: bytes, deny6: bytes) -> AccessList:
-    """Return the access list."""
+def unpack_access(allow4: bytes, allow6: bytes, deny4: bytes, deny6: bytes) -> AccessList:
+    """Return the access list that `pack_access` packed."""
     version, allow, deny = (6, allow6, deny6) if allow6 or deny6 else (4, allow4, deny4)
     return AccessList(Prefixes.unpack(version, allow), Prefixes.unpack(version, deny))
+
+
+def _desired_vip(desired: DesiredVip) -> Json:
+    return {
+        "vip": str(desired.vip.key),
+        **vip_to_json(desired.vip),
+        "check": None if desired.check is None else check_to_json(desired.check),
+        "access": access_to_json(desired.access) if desired.access else None,
+        "backends": [_desired_backend(desired.backends[a]) for a in sorted(desired.backends, key=address_order)],
+    }
+
+
+def _desired_vip_from(fields: Json) -> DesiredVip:
+    key = VipKey.parse(fields.pop("vip"))
+    check, access, backends = (fields.pop(name, None) for name in ("check", "access", "backends"))
+    made = [_desired_backend_from(backend) for backend in backends or ()]
+    return DesiredVip(
+        vip_from_json(key, fields),
+        None if check is None else check_from_json(check),
+        {desired.backend.address: desired for desired in made},
+        NO_ACCESS_LIST if access is None else access_from_json(key.address.version, access),
+    )
+
+
+def _desired_backend(desired: DesiredBackend) -> Json:
+    drain = desired.drain
+    times = None if drain is None else {**asdict(drain), "started": drain.started.isoformat()}
+    return {"address": str(desired.backend.address), **backend_to_json(desired.backend), "drain": times}
+
+
+def _desired_backend_from(fields: Json) -> DesiredBackend:
+    backend, times = backend_from_json(ip_address(fields["address"]), fields), fields.get("drain")
+    if times is None:
+        return DesiredBackend(backend)
+    started = datetime.fromisoformat(times["started"]).astimezone(UTC)
+    return DesiredBackend(backend, Drain(started, times["timeout_seconds"], times["quiet_seconds"]))

@@ -1,52 +1,56 @@
-"""The tables of the state's file, and how a file of an earlier version becomes one of this."""
+"""The tables of the state's file, and how a file of an earlier version becomes one of this.
+
+What was asked for has tables of its own, by VIP key and backend address; this host's ids stand apart from it in others.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
+from xdplb.model.vip import Protocol, VipKey
 
 __all__ = ["SCHEMA_VERSION", "prepare"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-_VIP = """CREATE TABLE {name} (
-        id INTEGER PRIMARY KEY, address TEXT NOT NULL, port INTEGER NOT NULL, protocol TEXT NOT NULL,
-        generation INTEGER NOT NULL, spec TEXT NOT NULL, health_check TEXT,
-        prefix_length INTEGER NOT NULL, last_port INTEGER NOT NULL,
-        UNIQUE (address, prefix_length, port, last_port, protocol)) STRICT"""
+_COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+_EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
 
-_ACCESS = """CREATE TABLE access (
-        vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
-        allow4 BLOB NOT NULL, allow6 BLOB NOT NULL, deny4 BLOB NOT NULL, deny6 BLOB NOT NULL) STRICT"""
-
-_SCHEMA = (
-    "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-    _VIP.format(name="vip"),
-    """CREATE TABLE backend (
-        id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, vip INTEGER NOT NULL REFERENCES vip ON DELETE CASCADE,
-        address TEXT NOT NULL, generation INTEGER NOT NULL, spec TEXT NOT NULL,
+_DESIRED = (
+    """CREATE TABLE desired_vip (
+        vip TEXT PRIMARY KEY, generation INTEGER NOT NULL, spec TEXT NOT NULL, health_check TEXT) STRICT""",
+    """CREATE TABLE desired_backend (
+        vip TEXT NOT NULL REFERENCES desired_vip ON DELETE CASCADE, address TEXT NOT NULL,
+        generation INTEGER NOT NULL, spec TEXT NOT NULL,
         drain_started REAL, drain_timeout_seconds REAL, drain_quiet_seconds REAL,
-        UNIQUE (vip, address)) STRICT""",
-    "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT",
-    """CREATE TABLE health (
-        backend INTEGER PRIMARY KEY REFERENCES backend ON DELETE CASCADE,
-        health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT""",
-    _ACCESS,
+        PRIMARY KEY (vip, address)) STRICT""",
+    """CREATE TABLE desired_access (
+        vip TEXT PRIMARY KEY REFERENCES desired_vip ON DELETE CASCADE,
+        allow4 BLOB NOT NULL, allow6 BLOB NOT NULL, deny4 BLOB NOT NULL, deny6 BLOB NOT NULL) STRICT""",
 )
 
-_MIGRATIONS = {
-    # VIPs had one IPv4 address and one port.
-    1: (
-        _VIP.format(name="vip_new"),
-        "INSERT INTO vip_new SELECT id, address, port, protocol, generation, spec, health_check, 32, port FROM vip",
-        "DROP TABLE vip",
-        "ALTER TABLE vip_new RENAME TO vip",
-        _ACCESS,
-    ),
-}
-"""By version: the statements that make a file of it one of the next."""
+_BINDINGS = (
+    """CREATE TABLE vip_binding (
+        id INTEGER PRIMARY KEY, vip TEXT NOT NULL UNIQUE REFERENCES desired_vip ON DELETE CASCADE) STRICT""",
+    """CREATE TABLE backend_binding (
+        id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, vip TEXT NOT NULL, address TEXT NOT NULL,
+        UNIQUE (vip, address),
+        FOREIGN KEY (vip, address) REFERENCES desired_backend ON DELETE CASCADE) STRICT""",
+)
+
+_HEALTH = """CREATE TABLE {name} (
+        backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
+        health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT"""
+
+_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"))
+
+_ACCESS_2 = """CREATE TABLE access (
+        vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
+        allow4 BLOB NOT NULL, allow6 BLOB NOT NULL, deny4 BLOB NOT NULL, deny6 BLOB NOT NULL) STRICT"""
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -68,15 +72,64 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version < SCHEMA_VERSION:
         connection.execute("PRAGMA foreign_keys = OFF")  # else dropping a table would delete what refers to it
         connection.execute("BEGIN EXCLUSIVE")
-        for statement in _statements(version):
-            connection.execute(statement)
+        _bring_up_to_date(connection, version)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def _statements(version: int) -> tuple[str, ...]:
-    """Return what makes a file of this version, 0 for an empty one, one of SCHEMA_VERSION."""
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Make a file of this version, 0 for an empty one, one of SCHEMA_VERSION."""
     if version == 0:
-        return _SCHEMA
-    return tuple(statement for step in range(version, SCHEMA_VERSION) for statement in _MIGRATIONS[step])
+        for statement in _SCHEMA:
+            connection.execute(statement)
+    else:
+        for step in range(version, SCHEMA_VERSION):
+            _MIGRATIONS[step](connection)
+
+
+def _to_ranges_and_prefixes(connection: sqlite3.Connection) -> None:
+    """VIPs had one IPv4 address and one port, and no access lists."""
+    for statement in (
+        "ALTER TABLE vip ADD COLUMN prefix_length INTEGER NOT NULL DEFAULT 32",
+        "ALTER TABLE vip ADD COLUMN last_port INTEGER NOT NULL DEFAULT 0",
+        "UPDATE vip SET last_port = port",
+        _ACCESS_2,
+    ):
+        connection.execute(statement)
+
+
+def _to_desired_and_bindings(connection: sqlite3.Connection) -> None:
+    """VIPs and backends were known by this host's ids, and what was asked for stood in one table with them."""
+    connection.create_function("vip_key", 5, _key_text, deterministic=True)
+    for statement in (
+        *_DESIRED,
+        *_BINDINGS,
+        _HEALTH.format(name="health_new"),
+        """INSERT INTO vip_binding
+            SELECT id, vip_key(address, port, protocol, prefix_length, last_port) FROM vip""",
+        """INSERT INTO desired_vip
+            SELECT b.vip, generation, spec, health_check FROM vip v JOIN vip_binding b USING (id)""",
+        """INSERT INTO desired_backend
+            SELECT v.vip, address, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds
+            FROM backend b JOIN vip_binding v ON v.id = b.vip""",
+        """INSERT INTO backend_binding
+            SELECT b.id, epoch, v.vip, address FROM backend b JOIN vip_binding v ON v.id = b.vip""",
+        """INSERT INTO desired_access
+            SELECT v.vip, allow4, allow6, deny4, deny6 FROM access a JOIN vip_binding v ON v.id = a.vip""",
+        "INSERT INTO health_new SELECT * FROM health",
+        *(f"DROP TABLE {name}" for name in ("health", "access", "backend", "vip")),
+        "ALTER TABLE health_new RENAME TO health",
+    ):
+        connection.execute(statement)
+
+
+def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
+    return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
+
+
+_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
+    1: _to_ranges_and_prefixes,
+    2: _to_desired_and_bindings,
+}
+"""By version: what makes a file of it one of the next."""

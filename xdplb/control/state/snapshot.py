@@ -1,81 +1,139 @@
-"""What the control plane remembers: the desired state with its ids and generations, and the last known health.
+"""What was asked for together with this host's ids and generations, at one moment: what all but the edits read.
 
-Values only. `Snapshot` is replaced whole at every change, so that a reader never sees half of one.
+A snapshot is replaced whole at every change, so that a reader never sees half of one. What a change leaves as it is
+stays the same object, so that whoever compares two snapshots need not look into it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding, bind
+from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.generations import Generations, VipGenerations, stamp
+from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, Vip, VipKey
 
-__all__ = ["NO_ACCESS_LIST", "BoundBackend", "BoundVip", "Drain", "KnownHealth", "Snapshot"]
-
-
-NO_ACCESS_LIST = AccessList()
-"""What a VIP without an access list has: everybody may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """A drain as asked for. `started` is UTC, so that the deadline outlives a restart."""
-
-    started: datetime
-    timeout_seconds: float = 600.0
-    quiet_seconds: float = 10.0
-
-    @property
-    def deadline(self) -> datetime:
-        """When the drain is over, connections left or not."""
-        return self.started + timedelta(seconds=self.timeout_seconds)
+__all__ = ["BoundBackend", "BoundVip", "KnownHealth", "Snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
 class BoundBackend:
-    """A backend with its id in the maps; `generation` is the last change that touched it."""
+    """A backend with its id and epoch in the maps; `generation` is the last change that touched it."""
 
     id: int
     epoch: int
-    backend: Backend
+    desired: DesiredBackend
     generation: int
-    drain: Drain | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """The backend as it was asked for."""
+        return self.desired.backend
+
+    @property
+    def drain(self) -> Drain | None:
+        """Its drain, if there is one."""
+        return self.desired.drain
 
 
 @dataclass(frozen=True, slots=True)
 class BoundVip:
-    """A VIP with its id in the maps, and all that is its own; `generation` is the last change to any of it."""
+    """A VIP with its id in the maps; `generation` is the last change to it or anything of its own."""
 
     id: int
-    vip: Vip
+    desired: DesiredVip
     generation: int
-    check: HealthCheck | None = None
     backends: Mapping[IPAddress, BoundBackend] = field(default_factory=dict)
-    access: AccessList = NO_ACCESS_LIST
+
+    @property
+    def vip(self) -> Vip:
+        """The VIP as it was asked for."""
+        return self.desired.vip
+
+    @property
+    def check(self) -> HealthCheck | None:
+        """The health check of its backends, None where they are not checked."""
+        return self.desired.check
+
+    @property
+    def access(self) -> AccessList:
+        """Its access list."""
+        return self.desired.access
 
     def forward_of(self, backend: Backend) -> Forward:
         """Return how packets reach `backend`: its own way, else the VIP's."""
-        return backend.forward or self.vip.forward
+        return self.desired.forward_of(backend)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything asked for. `epochs` has the latest epoch of every backend id ever given out."""
+    """What was asked for, the ids and generations that go with it, and the three joined, by VIP."""
 
-    generation: int = 0
+    desired: Desired = field(default_factory=Desired)
+    bindings: Bindings = field(default_factory=Bindings)
+    generations: Generations = field(default_factory=Generations)
     vips: Mapping[VipKey, BoundVip] = field(default_factory=dict)
-    epochs: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, desired: Desired, bindings: Bindings, generations: Generations, before: Snapshot | None = None
+    ) -> Snapshot:
+        """Return the snapshot of these three. What is the same in `before` is taken from there."""
+        known = {} if before is None else before.vips
+        vips = {
+            key: _joined(vip, bindings.vips[key], generations.vips[key], known.get(key))
+            for key, vip in desired.vips.items()
+        }
+        return cls(desired, bindings, generations, vips)
+
+    def then(self, desired: Desired, capacity: Capacity) -> Snapshot:
+        """Return the snapshot after a change to `desired`; CapacityError where there are no ids left for it."""
+        bindings = bind(desired, self.bindings, capacity)
+        return Snapshot.of(desired, bindings, stamp(self.desired, desired, self.generations), self)
+
+    @property
+    def generation(self) -> int:
+        """The number of the last change."""
+        return self.generations.current
 
     def backends(self) -> Iterator[tuple[BoundVip, BoundBackend]]:
         """Yield every backend with its VIP."""
         for vip in self.vips.values():
             for backend in vip.backends.values():
                 yield vip, backend
+
+
+def _joined(vip: DesiredVip, binding: VipBinding, generations: VipGenerations, before: BoundVip | None) -> BoundVip:
+    if (
+        before is not None
+        and before.desired is vip
+        and (before.id, before.generation)
+        == (
+            binding.id,
+            generations.latest,
+        )
+    ):
+        return before
+    known = {} if before is None else before.backends
+    backends = {
+        address: _joined_backend(backend, binding.backends[address], generations.backends[address], known.get(address))
+        for address, backend in vip.backends.items()
+    }
+    return BoundVip(binding.id, vip, generations.latest, backends)
+
+
+def _joined_backend(
+    backend: DesiredBackend, binding: BackendBinding, generation: int, before: BoundBackend | None
+) -> BoundBackend:
+    joined = BoundBackend(*binding, backend, generation)
+    return before if before is not None and before == joined else joined
 
 
 @dataclass(frozen=True, slots=True)

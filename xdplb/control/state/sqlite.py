@@ -1,40 +1,43 @@
 """The state on disk: one SQLite file, one transaction a change, synced before it is acknowledged.
 
-All methods block and must be called from one thread, the same one each time. The file is held exclusively while it
-is open, so that two daemons cannot share a state directory.
+The file is held exclusively while it is open, so that two daemons cannot share a state directory.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
+from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding
 from xdplb.control.state.codec import (
-    decode_access,
-    decode_backend,
-    decode_check,
-    decode_vip,
-    encode_access,
-    encode_backend,
-    encode_check,
-    encode_vip,
+    backend_from_json,
+    backend_to_json,
+    check_from_json,
+    check_to_json,
+    pack_access,
+    unpack_access,
+    vip_from_json,
+    vip_to_json,
 )
+from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.generations import Generations, VipGenerations
 from xdplb.control.state.schema import prepare
-from xdplb.control.state.snapshot import NO_ACCESS_LIST, BoundBackend, BoundVip, Drain, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
 from xdplb.model.errors import ConflictError, PlatformError
-from xdplb.model.vip import Protocol, VipKey
+from xdplb.model.vip import VipKey
 
-__all__ = ["Store"]
+__all__ = ["SqliteStore"]
 
 
-class Store:
-    """The state kept in `directory`, which is made if it is not there."""
+class SqliteStore:
+    """The Store kept in `directory`, which is made if it is not there."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "state.db"
@@ -42,12 +45,12 @@ class Store:
 
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
         """Open or create the file and return what it holds: the state, and last known health by backend id."""
-        with self._explained("cannot be opened"):
+        with self._storage_errors("cannot be opened"):
             self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
         self._connection = connection
         try:
-            with self._explained("cannot be opened"):
+            with self._storage_errors("cannot be opened"):
                 prepare(connection, self.path)
                 return _read_state(connection), _read_health(connection)
         except BaseException:
@@ -65,17 +68,16 @@ class Store:
         with self._transaction() as connection:
             _delete_gone(connection, before, after)
             for key, vip in after.vips.items():
-                if (old := before.vips.get(key)) != vip:
+                if (old := before.vips.get(key)) is not vip:
                     _write_vip(connection, old, vip)
-            epochs = [item for item in after.epochs.items() if before.epochs.get(item[0]) != item[1]]
-            connection.executemany("INSERT OR REPLACE INTO epoch VALUES (?, ?)", epochs)
+            _write_epochs(connection, before.bindings, after.bindings)
             connection.execute("INSERT OR REPLACE INTO counter VALUES ('generation', ?)", (after.generation,))
             _write_health(connection, health)
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths. Those of backends that are gone by now are left out."""
         with self._transaction() as connection:
-            known = {row[0] for row in connection.execute("SELECT id FROM backend")}
+            known = {row[0] for row in connection.execute("SELECT id FROM backend_binding")}
             _write_health(connection, {key: value for key, value in health.items() if key in known})
 
     @contextmanager
@@ -83,7 +85,7 @@ class Store:
         connection = self._connection
         if connection is None:
             raise PlatformError(f"the state in {self.path} is closed", hint="the daemon is stopping: start it again")
-        with self._explained("cannot be written"):
+        with self._storage_errors("cannot be written"):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -94,7 +96,7 @@ class Store:
                 raise
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _storage_errors(self, what: str) -> Iterator[None]:
         """Turn what SQLite and the file system say into a sentence."""
         try:
             yield
@@ -120,29 +122,51 @@ class Store:
 
 
 def _read_state(connection: sqlite3.Connection) -> Snapshot:
-    backends: dict[int, dict[IPAddress, BoundBackend]] = {}
-    for row in connection.execute(
-        "SELECT vip, id, epoch, address, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
-        " FROM backend ORDER BY id"
+    desired: dict[VipKey, DesiredVip] = {}
+    bindings: dict[VipKey, VipBinding] = {}
+    generations: dict[VipKey, VipGenerations] = {}
+    backends, backend_bindings, backend_generations = _read_backends(connection)
+    access = {row[0]: unpack_access(*row[1:]) for row in connection.execute("SELECT * FROM desired_access")}
+    for text, vip_id, generation, spec, check in connection.execute(
+        "SELECT vip, id, generation, spec, health_check FROM desired_vip JOIN vip_binding USING (vip) ORDER BY id"
     ):
-        vip, backend_id, epoch, text, generation, spec, started, timeout, quiet = row
-        address = ip_address(text)
-        drain = None if started is None else Drain(_utc(started), timeout, quiet)
-        record = BoundBackend(backend_id, epoch, decode_backend(address, spec), generation, drain)
-        backends.setdefault(vip, {})[address] = record
-    vips: dict[VipKey, BoundVip] = {}
-    access = {row[0]: decode_access(*row[1:]) for row in connection.execute("SELECT * FROM access")}
-    for vip_id, text, port, protocol, prefix_length, last_port, generation, spec, check in connection.execute(
-        "SELECT id, address, port, protocol, prefix_length, last_port, generation, spec, health_check"
-        " FROM vip ORDER BY id"
-    ):
-        key = VipKey(ip_address(text), port, Protocol(protocol), prefix_length, last_port)
-        decoded, mine = None if check is None else decode_check(check), backends.get(vip_id, {})
-        allowed = access.get(vip_id, NO_ACCESS_LIST)
-        vips[key] = BoundVip(vip_id, decode_vip(key, spec), generation, decoded, mine, allowed)
+        key = VipKey.parse(text)
+        desired[key] = DesiredVip(
+            vip_from_json(key, json.loads(spec)),
+            None if check is None else check_from_json(json.loads(check)),
+            backends.get(text, {}),
+            access.get(text, NO_ACCESS_LIST),
+        )
+        bindings[key] = VipBinding(vip_id, backend_bindings.get(text, {}))
+        generations[key] = VipGenerations(generation, backend_generations.get(text, {}))
     counters = dict(connection.execute("SELECT name, value FROM counter"))
     epochs = dict(connection.execute("SELECT backend, epoch FROM epoch"))
-    return Snapshot(counters.get("generation", 0), vips, epochs)
+    return Snapshot.of(
+        Desired(desired), Bindings(bindings, epochs), Generations(counters.get("generation", 0), generations)
+    )
+
+
+def _read_backends(
+    connection: sqlite3.Connection,
+) -> tuple[
+    dict[str, dict[IPAddress, DesiredBackend]],
+    dict[str, dict[IPAddress, BackendBinding]],
+    dict[str, dict[IPAddress, int]],
+]:
+    """Return the backends, their bindings and their generations, each by the text of the VIP's key and by address."""
+    desired: dict[str, dict[IPAddress, DesiredBackend]] = {}
+    bindings: dict[str, dict[IPAddress, BackendBinding]] = {}
+    generations: dict[str, dict[IPAddress, int]] = {}
+    for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet in connection.execute(
+        "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
+        " FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
+    ):
+        address = ip_address(text)
+        drain = None if started is None else Drain(_utc(started), timeout, quiet)
+        desired.setdefault(vip, {})[address] = DesiredBackend(backend_from_json(address, json.loads(spec)), drain)
+        bindings.setdefault(vip, {})[address] = BackendBinding(backend_id, epoch)
+        generations.setdefault(vip, {})[address] = generation
+    return desired, bindings, generations
 
 
 def _read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
@@ -151,63 +175,76 @@ def _read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
 
 
 def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapshot) -> None:
-    """Delete what is gone first, since its id or address may be in use again in what comes."""
-    gone_backends: list[tuple[int]] = []
+    """Delete what is gone first, since its id may be in use again in what comes."""
+    gone: list[tuple[str, str]] = []
     for key, old in before.vips.items():
         new = after.vips.get(key)
         if new is None or new.id != old.id:
-            connection.execute("DELETE FROM vip WHERE id = ?", (old.id,))
+            connection.execute("DELETE FROM desired_vip WHERE vip = ?", (str(key),))
         elif new is not old:
-            kept = {(record.id, record.epoch) for record in new.backends.values()}
-            gone_backends += [(r.id,) for r in old.backends.values() if (r.id, r.epoch) not in kept]
-    connection.executemany("DELETE FROM backend WHERE id = ?", gone_backends)
+            kept = {(backend.id, backend.epoch) for backend in new.backends.values()}
+            gone += [(str(key), str(a)) for a, b in old.backends.items() if (b.id, b.epoch) not in kept]
+    connection.executemany("DELETE FROM desired_backend WHERE vip = ? AND address = ?", gone)
 
 
 def _write_vip(connection: sqlite3.Connection, old: BoundVip | None, new: BoundVip) -> None:
-    key = new.vip.key
-    check = None if new.check is None else encode_check(new.check)
+    key = str(new.vip.key)
+    check = None if new.check is None else json.dumps(check_to_json(new.check))
     connection.execute(
-        "INSERT INTO vip VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        "INSERT INTO desired_vip VALUES (?, ?, ?, ?) ON CONFLICT (vip) DO UPDATE SET"
         " generation = excluded.generation, spec = excluded.spec, health_check = excluded.health_check",
-        (
-            *(new.id, str(key.address), key.port, key.protocol.value, new.generation, encode_vip(new.vip), check),
-            *(key.prefix_length, key.last_port),
-        ),
+        (key, new.generation, json.dumps(vip_to_json(new.vip)), check),
     )
-    if old is not None and old.id != new.id:
+    if old is None or old.id != new.id:
         old = None
+        connection.execute("INSERT INTO vip_binding VALUES (?, ?)", (new.id, key))
     if (NO_ACCESS_LIST if old is None else old.access) is not new.access:
-        _write_access(connection, new)
+        _write_access(connection, key, new)
     known = {} if old is None else old.backends
-    changed = (record for address, record in new.backends.items() if known.get(address) != record)
-    _write_backends(connection, new.id, changed)
+    changed = [(address, b) for address, b in new.backends.items() if known.get(address) != b]
+    _write_backends(connection, key, changed, known)
 
 
-def _write_access(connection: sqlite3.Connection, record: BoundVip) -> None:
-    if record.access:
+def _write_access(connection: sqlite3.Connection, key: str, vip: BoundVip) -> None:
+    if vip.access:
         connection.execute(
-            "INSERT OR REPLACE INTO access VALUES (?, ?, ?, ?, ?)", (record.id, *encode_access(record.access))
+            "INSERT OR REPLACE INTO desired_access VALUES (?, ?, ?, ?, ?)", (key, *pack_access(vip.access))
         )
     else:
-        connection.execute("DELETE FROM access WHERE vip = ?", (record.id,))
+        connection.execute("DELETE FROM desired_access WHERE vip = ?", (key,))
 
 
-def _write_backends(connection: sqlite3.Connection, vip_id: int, records: Iterable[BoundBackend]) -> None:
+def _write_backends(
+    connection: sqlite3.Connection,
+    key: str,
+    changed: list[tuple[IPAddress, BoundBackend]],
+    known: Mapping[IPAddress, BoundBackend],
+) -> None:
     connection.executemany(
-        "INSERT INTO backend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        "INSERT INTO desired_backend VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vip, address) DO UPDATE SET"
         " generation = excluded.generation, spec = excluded.spec, drain_started = excluded.drain_started,"
         " drain_timeout_seconds = excluded.drain_timeout_seconds, drain_quiet_seconds = excluded.drain_quiet_seconds",
         (
-            (r.id, r.epoch, vip_id, str(r.backend.address), r.generation, encode_backend(r.backend), *_drain(r.drain))
-            for r in records
+            (key, str(address), b.generation, json.dumps(backend_to_json(b.backend)), *_drain_columns(b.drain))
+            for address, b in changed
         ),
+    )
+    new = ((a, b) for a, b in changed if (old := known.get(a)) is None or (old.id, old.epoch) != (b.id, b.epoch))
+    connection.executemany(
+        "INSERT INTO backend_binding VALUES (?, ?, ?, ?)", ((b.id, b.epoch, key, str(address)) for address, b in new)
     )
 
 
-def _drain(drain: Drain | None) -> tuple[float | None, float | None, float | None]:
+def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, float | None]:
     if drain is None:
         return None, None, None
     return drain.started.timestamp(), drain.timeout_seconds, drain.quiet_seconds
+
+
+def _write_epochs(connection: sqlite3.Connection, before: Bindings, after: Bindings) -> None:
+    if before.epochs is not after.epochs:
+        changed = [item for item in after.epochs.items() if before.epochs.get(item[0]) != item[1]]
+        connection.executemany("INSERT OR REPLACE INTO epoch VALUES (?, ?)", changed)
 
 
 def _write_health(connection: sqlite3.Connection, health: Mapping[int, KnownHealth]) -> None:

@@ -6,37 +6,31 @@ so can be read from anywhere.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.balance.slots import SlotCounts, Slots, counts, shares
+from xdplb.control.events import Events, MapsRestored, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
-from xdplb.control.plan.capacity import check_room
-from xdplb.control.plan.describe_steps import describe_features
 from xdplb.control.plan.eligibility import Eligibility, Observed
-from xdplb.control.plan.needs import features_needed
+from xdplb.control.plan.forecast import Forecast, Present, forecast
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, DataPlane, FlowRecords, VipEntry
 from xdplb.model.address import IPAddress
-from xdplb.model.vip import Scheduler
 
 __all__ = ["Applier", "TableFacts"]
 
-log = logging.getLogger(__name__)
-
 _TABLES_A_LOOK = 16
-_BY_LOAD = frozenset({Scheduler.LC, Scheduler.WLC, Scheduler.P2C})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +44,8 @@ class TableFacts:
 class Applier:
     """Knows what the data plane holds, and changes it by plans and by settling slots."""
 
-    def __init__(self, plane: DataPlane, clock: Callable[[], float]) -> None:
-        self._plane, self._clock = plane, clock
+    def __init__(self, plane: DataPlane, clock: Callable[[], float], events: Events) -> None:
+        self._plane, self._clock, self._events = plane, clock, events
         self._held: Held | None = None
         self._tables: Mapping[int, Slots] = {}
         self.known = Held()
@@ -89,18 +83,38 @@ class Applier:
         entries = self.known.backends
         return all((entry := entries.get(key)) is not None and entry.next_hop is not None for key in backend_ids)
 
-    def bring(self, state: Snapshot, observed: Observed, only: AbstractSet[int] | None = None) -> None:
-        """Bring the maps to `state`. Raises PlatformError; what they hold is then read anew the next time.
+    def present_of(self, held: Held, flows: NDArray[np.int64] | None = None) -> Present:
+        """Return what is so now, for a forecast: where the maps hold `held`; `flows` are as in Present."""
+        return Present(held, self._plane.features, self.eligibility, flows)
 
-        With `only`, the ids of VIPs, the others are known to be right and left out: `observed` needs no more than
-        these, and no VIP may have come, gone or changed but for its backends.
+    def forecast(
+        self,
+        before: Snapshot,
+        after: Snapshot,
+        observed: Observed,
+        *,
+        only: AbstractSet[int] | None,
+        about: AbstractSet[int] | None,
+        flows: NDArray[np.int64] | None,
+    ) -> Forecast:
+        """Return what it takes to bring the maps to `after`, and what that does; CapacityError if there is no room."""
+        return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, about=about)
+
+    def bring(self, snapshot: Snapshot, observed: Observed, only: AbstractSet[int] | None = None) -> None:
+        """Plan and carry the plan out: what is planned, and with what of it, is as in `plan`.
+
+        Raises PlatformError; what the maps hold is then read again the next time.
         """
-        self._plane.require(features_needed(_part(state, only), observed))
-        self.features = self._plane.features
+        planned = plan(snapshot, observed, self.read(), only)
+        self.require(planned.features)
+        self.carry_out(planned, self.read(), only)
+
+    def carry_out(self, planned: Plan, made_for: Held, only: AbstractSet[int] | None) -> None:
+        """Take the steps of a plan that was made for what the maps hold now."""
         with self._changing() as held:
+            assert held is made_for, "nothing changes the maps between a plan and this"
             if not self._swept:
                 self._sweep(held)
-            planned = _plan(state, observed, held, only)
             after = planned.after(held)
             # Until the records are swept, also should the daemon end in between.
             self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
@@ -108,16 +122,11 @@ class Applier:
                 self.evictions.made(self._plane.counters().vips)
             planned.apply(self._plane)
             for table in planned.tables:
-                log.info("table published: vip=%s moved_slots=%d", table.key, np.count_nonzero(table.moved))
+                self._events.say(TablePublished(str(table.key), int(np.count_nonzero(table.moved))))
             self._hold(after)
             if not self._swept:
                 self._sweep(after)
             self.eligibility = planned.eligibility if only is None else {**self.eligibility, **planned.eligibility}
-
-    def check(self, before: Snapshot, after: Snapshot, observed: Observed) -> Features:
-        """Return the features that the program lacks for `after`; CapacityError where the maps have no room for it."""
-        check_room(before, after)
-        return features_needed(after, observed) - self._plane.features
 
     def require(self, features: Features) -> None:
         """Have the program compiled with these features too, in any thread; PlatformError where that is refused.
@@ -126,15 +135,6 @@ class Applier:
         """
         self._plane.require(features)
         self.features = self._plane.features
-
-    def preview(
-        self, before: Snapshot, after: Snapshot, observed: Observed, only: AbstractSet[int] | None = None
-    ) -> tuple[str, ...]:
-        """Return what `require` and `bring` would do, in sentences; CapacityError where there is no room."""
-        check_room(before, after)
-        lacking = features_needed(_part(after, only), observed) - self._plane.features
-        planned = _plan(after, observed, self.read(), only).describe()
-        return (*describe_features(lacking), *planned)
 
     def verify(self) -> bool:
         """Return whether the maps hold what they are thought to: all entries, and some tables at each call.
@@ -154,7 +154,7 @@ class Applier:
             and all(_equal(self._plane.read_table(vip_id), held.tables[vip_id]) for vip_id in some)
         )
         if not same:
-            log.error("maps changed by somebody else: action=restore")
+            self._events.say(MapsRestored())
             self._held = None
         return same
 
@@ -178,7 +178,7 @@ class Applier:
     def loaded(self) -> frozenset[int]:
         """Return the ids of the VIPs whose scheduler chooses by load."""
         vips = self._held.vips if self._held is not None else {}
-        return frozenset(vip_id for vip_id, vip in vips.items() if vip.scheduler in _BY_LOAD)
+        return frozenset(vip_id for vip_id, vip in vips.items() if vip.scheduler.is_by_load)
 
     def is_settled(self) -> bool:
         """Return whether all slots are steady."""
@@ -190,7 +190,7 @@ class Applier:
             if slots is not None:
                 self._plane.write_table(vip_id, slots)
                 held = held.with_table(vip_id, slots)
-                log.info("slots pinned: vip=%s pinned_slots=%d", held.vips[vip_id].key, counts(slots).pinned)
+                self._events.say(SlotsPinned(str(held.vips[vip_id].key), counts(slots).pinned))
         return held
 
     def _release(self, vip_id: int, scan: Scan | None, held: Held) -> Held:
@@ -203,7 +203,7 @@ class Applier:
         if scan is not None and len(found.stale):
             self._delete(scan.flows, found.stale)
         self._swept = True
-        log.info("slots steady: vip=%s pinned_slots=%d", vip.key, counts(found.slots).pinned)
+        self._events.say(SlotsSteady(str(vip.key), counts(found.slots).pinned))
         return held.with_table(vip_id, found.slots)
 
     def _sweep(self, held: Held) -> None:
@@ -211,7 +211,7 @@ class Applier:
         stale = stale_records(tuple(held.vips.values()), held.tables, flows)
         if len(stale):
             self._delete(flows, stale)
-            log.info("stale flow records deleted: records=%d", len(stale))
+            self._events.say(StaleFlowsDeleted(len(stale)))
         self._swept = True
 
     def _delete(self, flows: FlowRecords, chosen: NDArray[np.intp]) -> None:
@@ -254,25 +254,6 @@ def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, Vip
         for vip_id, new in after.items()
         if (old := before.get(vip_id)) is not None
     )
-
-
-def _plan(state: Snapshot, observed: Observed, held: Held, only: AbstractSet[int] | None) -> Plan:
-    """Plan as if there were these VIPs alone: a plan of thousands of backends takes long, and one flip is one VIP."""
-    if only is None:
-        return plan(state, observed, held)
-    part = _part(state, only)
-    others = {vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in only}
-    # Lists are written all at once: those of these VIPs alone would take the others' away. They have not changed, also
-    # where what is held was read from the maps, which do not tell them.
-    lists = {vip.id: vip.access for vip in part.vips.values() if vip.access}
-    return plan(part, observed, replace(held.part(only), access=lists), others)
-
-
-def _part(state: Snapshot, only: AbstractSet[int] | None) -> Snapshot:
-    """Return the state with these VIPs alone, by id; None for all."""
-    if only is None:
-        return state
-    return replace(state, vips={key: vip for key, vip in state.vips.items() if vip.id in only})
 
 
 def _open_records(flows: FlowRecords, chosen: NDArray[np.intp]) -> int:

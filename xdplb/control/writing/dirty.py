@@ -1,4 +1,4 @@
-"""Which VIPs must be planned anew: a flip among thousands of backends concerns one."""
+"""Which VIPs must be planned again: a flip among thousands of backends concerns one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,17 @@ class Dirty:
         """The ids of the VIPs to plan, None for everything."""
         return None if self.everything else frozenset(self.vips)
 
+    def add(self, other: Dirty) -> None:
+        """Add what another one has."""
+        self.vips |= other.vips
+        self.everything |= other.everything
+
+    def clear(self) -> None:
+        """Note that all maps are up to date."""
+        self.vips, self.everything = set(), False
+
     def note(self, before: Snapshot, after: Snapshot) -> None:
-        """Add what an edit changed. One that changes VIPs themselves, and not backends alone, concerns everything."""
+        """Add what a change touched. One that changes VIPs themselves, and not backends alone, concerns everything."""
         if before.vips.keys() != after.vips.keys():
             self.everything = True
             return
@@ -36,14 +45,14 @@ class Dirty:
 
 
 class Index:
-    """A state by backend id and by address."""
+    """A snapshot by backend id and by address."""
 
-    def __init__(self, state: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         self.backends: Mapping[int, tuple[BoundVip, BoundBackend]] = {
-            record.id: (vip, record) for vip, record in state.backends()
+            backend.id: (vip, backend) for vip, backend in snapshot.backends()
         }
-        self._state = state
+        self._snapshot = snapshot
 
     def vips_of(self, address: IPAddress) -> set[int]:
         """Return the ids of the VIPs that have this backend."""
-        return {vip.id for vip in self._state.vips.values() if address in vip.backends}
+        return {vip.id for vip in self._snapshot.vips.values() if address in vip.backends}

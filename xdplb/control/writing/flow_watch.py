@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -11,9 +10,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from xdplb.control.answers.views import DrainState, DrainView
-from xdplb.control.flows.drain import FlowCounts, count_flows, drain_view, load_of, open_flows
-from xdplb.control.flows.quic_silence import LastHeard
+from xdplb.control.events import DrainMoved, Events, FlowScanFailed
+from xdplb.control.flows.drain import (
+    DrainState,
+    DrainView,
+    FlowCounts,
+    QuicSilence,
+    count_flows,
+    drain_view,
+    load_of,
+    open_flows,
+)
 from xdplb.control.flows.settle import Scan
 from xdplb.control.state.snapshot import BoundBackend
 from xdplb.control.writing.threads import Worker
@@ -23,30 +30,33 @@ from xdplb.model.errors import XdplbError
 
 __all__ = ["FlowWatch"]
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 _SHARE_OF_TIME = 20
 """A scan that takes long comes less often: at most one part in so many of a core goes into it."""
 
 _COUNT_SECONDS = 30.0
-_STALE_SECONDS = 60.0
 
 
 class FlowWatch:
     """Scans in a thread of its own, so that a health flip need not wait for a scan to end."""
 
-    def __init__(self, plane: DataPlane, writer: Writer, now: Callable[[], datetime], period_seconds: float) -> None:
-        self._plane, self._writer, self._now = plane, writer, now
+    def __init__(
+        self,
+        plane: DataPlane,
+        writer: Writer,
+        events: Events,
+        *,
+        now: Callable[[], datetime],
+        period_seconds: float,
+    ) -> None:
+        self._plane, self._writer, self._events, self._now = plane, writer, events, now
         self._period_seconds = period_seconds
         self._thread = Worker("xdplb-flows")
         self._counted_at: datetime | None = None
         self._took = 0.0
         self._drains: dict[int, DrainState] = {}
-        self._last_heard = LastHeard()
-        self.counts: FlowCounts | None = None
-        """The latest scan."""
+        self._silence = QuicSilence()
         self.records = 0
         """How many records the flow table had when it was last counted, without those on probation."""
 
@@ -57,9 +67,9 @@ class FlowWatch:
             try:
                 await self.turn()
             except XdplbError as error:
-                log.error("flow scan failed: error=%r", str(error))
-            except Exception:
-                log.exception("flow scan failed")
+                self._events.say(FlowScanFailed(str(error)))
+            except Exception as error:
+                self._events.say(FlowScanFailed(repr(error)), trace=error)
             await asyncio.sleep(max(self._period_seconds, _SHARE_OF_TIME * self._took))
 
     async def turn(self) -> None:
@@ -78,27 +88,28 @@ class FlowWatch:
         """Return when no scan runs any more."""
         await self._thread.stop()
 
-    def drain(self, record: BoundBackend) -> DrainView | None:
+    def drain(self, backend: BoundBackend) -> DrainView | None:
         """Return where the drain of a backend is, None when it is not draining."""
-        return None if record.drain is None else drain_view(record, record.drain, self.counts, self._now())
-
-    def of(self, record: BoundBackend) -> int | None:
-        """Return how many open connections of a backend the latest scan saw, None without a recent one."""
-        if self.counts is None or (self._now() - self.counts.at).total_seconds() > _STALE_SECONDS:
+        if backend.drain is None:
             return None
-        return self.counts.of(record)
+        return drain_view(backend, backend.drain, self._writer.flow_counts, self._now())
+
+    def of(self, backend: BoundBackend) -> int | None:
+        """Return how many open connections of a backend the latest scan saw, None without a recent one."""
+        counts = self._writer.flow_counts
+        return None if counts is None or counts.recent(self._now()) is None else counts.of(backend)
 
     async def _scan(self) -> Scan:
-        state, tables, at = self._writer.state, self._writer.applier.tables, self._now()
+        snapshot, tables, at = self._writer.snapshot, self._writer.applier.tables, self._now()
         counters = await self._note_made()
-        heard = self._last_heard.note(state, counters.backends, at)
+        heard = self._silence.note(snapshot, counters.backends, at)
 
         def work() -> tuple[Scan, FlowCounts]:
             flows = self._plane.scan_flows()
-            live = open_flows(flows, state)
-            return Scan(tables, flows, live), count_flows(flows, live, state, at, heard)
+            live = open_flows(flows, snapshot)
+            return Scan(tables, flows, live), count_flows(flows, live, snapshot, at, heard)
 
-        scan, self.counts = await self._timed(work)
+        scan, self._writer.flow_counts = await self._timed(work)
         await self._note_present(int(np.count_nonzero(~scan.flows.probation)), at)
         return scan
 
@@ -127,7 +138,7 @@ class FlowWatch:
     async def _tell_loads(self, scan: Scan) -> None:
         """Correct what the program has counted of the load of backends, for VIPs that choose by it."""
         if vips := self._writer.applier.loaded():
-            loads = load_of(scan.flows, scan.live, self._writer.state, vips)
+            loads = load_of(scan.flows, scan.live, self._writer.snapshot, vips)
             await self._writer.with_maps(lambda: self._plane.write_loads(loads))
 
     async def _timed(self, work: Callable[[], T]) -> T:
@@ -138,16 +149,16 @@ class FlowWatch:
             self._took = time.monotonic() - began
 
     def _has_open_drains(self) -> bool:
-        drains = (self.drain(record) for _, record in self._writer.state.backends())
+        drains = (self.drain(backend) for _, backend in self._writer.snapshot.backends())
         return any(drain is not None and drain.state is not DrainState.DRAINED for drain in drains)
 
     def _report_drains(self) -> None:
         drains: dict[int, DrainState] = {}
-        for vip, record in self._writer.state.backends():
-            if (drain := self.drain(record)) is None:
+        for vip, backend in self._writer.snapshot.backends():
+            if (drain := self.drain(backend)) is None:
                 continue
-            drains[record.id] = drain.state
-            if self._drains.get(record.id) is not drain.state:
-                address = record.backend.address
-                log.info("drain: vip=%s backend=%s state=%s flows=%s", vip.vip.key, address, drain.state, drain.flows)
+            drains[backend.id] = drain.state
+            if self._drains.get(backend.id) is not drain.state:
+                address = str(backend.backend.address)
+                self._events.say(DrainMoved(str(vip.vip.key), address, drain.state, drain.flows))
         self._drains = drains

@@ -1,7 +1,7 @@
 """The single writer: everything that changes state or maps goes through here, one thing at a time.
 
-A change is checked, saved, planned and applied, in this order, and only then answered. What was saved is kept even if
-the data plane cannot take it: the reconcile loop tries again. A caller that goes away does not stop a change midway.
+A change is checked, forecast, saved and carried out, in this order, and only then answered. What was saved is kept even
+if the data plane cannot take it: the reconcile loop tries again. A caller that goes away does not stop a change midway.
 Only a program that a change needs is compiled beside all else: that takes seconds, in which backends may fail.
 """
 
@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
-from xdplb.control.answers.views import DryRun
-from xdplb.control.edits.describe import describe_edit
+from xdplb.control.edits.apply import apply_edit
+from xdplb.control.edits.codec import kind_of
+from xdplb.control.edits.edit import vip_of_edit
+from xdplb.control.edits.precondition import check_precondition
+from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChanged, ReconcileFailed
+from xdplb.control.flows.drain import FlowCounts
+from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.observe import addresses_of, observe
 from xdplb.control.state.snapshot import KnownHealth, Snapshot
-from xdplb.control.state.sqlite import Store
+from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
-from xdplb.control.writing.change import Change, Edit
 from xdplb.control.writing.dirty import Dirty, Index
+from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.dataplane.features import Features
+from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError, XdplbError
@@ -35,8 +42,6 @@ from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Writer"]
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -48,7 +53,7 @@ _LAST_RETRY_SECONDS = 10.0
 
 
 class Writer:
-    """Holds the state, the last known health, and the data plane's view of both."""
+    """Holds the desired state, the health of backends, and how far the data plane has come with both."""
 
     def __init__(
         self,
@@ -56,23 +61,27 @@ class Writer:
         store: Store,
         next_hops: NextHopSource,
         checker: HealthSource | None,
+        events: Events,
         *,
+        capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
         now: Callable[[], datetime],
     ) -> None:
-        self.state = Snapshot()
-        self.observed = Snapshot()
-        """The latest state that the maps hold in full."""
-        self.health: dict[int, KnownHealth] = {}
+        self.snapshot = Snapshot()
+        self.applied = Snapshot()
+        """The latest snapshot that the maps hold in full."""
+        self.health = HealthBook(now)
+        self.flow_counts: FlowCounts | None = None
+        """The latest scan of the flow table."""
         self.last_error = ""
         self.applier = applier
+        self._events, self._capacity = events, capacity
         self._store, self._next_hops, self._checker, self._now = store, next_hops, checker, now
         self._tunnel_sources = tunnel_sources
         self._lock = asyncio.Lock()
         self._disk, self._maps, self._compiler = (Worker(f"xdplb-{name}") for name in ("state", "maps", "compiler"))
         self._disturbed, self._applied = asyncio.Event(), asyncio.Event()
         self._dirty = Dirty()
-        self._unsaved: set[int] = set()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
         self._index = Index(Snapshot())
@@ -80,49 +89,39 @@ class Writer:
 
     async def open(self) -> None:
         """Read the store and the maps, which are not changed yet, and find what health to start with."""
-        self.state, self.health = await self._disk(self._store.open)
+        self.snapshot, known = await self._disk(self._store.open)
+        self.health.load(known)
         held = await self._maps(self.applier.read)
-        adopted = {vip.id for key, vip in self.state.vips.items() if held.balances(vip.id, key)}
-        anew = health_at_start(self.state, self.health, adopted, self._now())
-        self.health.update(anew)
-        if anew:
-            await self._disk(lambda: self._store.save_health(anew))
+        adopted = {vip.id for key, vip in self.snapshot.vips.items() if held.balances(vip.id, key)}
+        reset = health_at_start(self.snapshot, known, adopted, self._now())
+        self.health.set(reset)
+        if reset:
+            await self._disk(lambda: self._store.save_health(reset))
 
     async def close(self) -> None:
         """Return when all that was begun is done, and let go of the store."""
         await self._to_the_end.all_done()
-        if self._unsaved:
-            with contextlib.suppress(XdplbError):
-                await self._save_health()
+        with contextlib.suppress(XdplbError):
+            await self._save_health()
         await self._disk(self._store.close)
         await self._disk.stop()
         await self._maps.stop()
         await self._compiler.stop()
 
-    async def change(self, edit: Edit) -> Change:
+    async def change(self, request: Request) -> Outcome:
         """Make a change: the maps hold it when this returns, the next hops of new backends too if they are quick.
 
-        Raises what `edit` raises, CapacityError when the maps have no room for it, PlatformError when the program it
-        needs cannot be loaded or it could not be saved (nothing is changed) or when the data plane has not taken it
-        (it is kept, and tried again).
+        With `dry_run`, only say what it would do. Raises PreconditionError, what the edit raises, CapacityError when
+        the maps have no room for it, PlatformError when the program it needs cannot be loaded or it could not be saved
+        (nothing is changed) or when the data plane has not taken it (it is kept, and tried again).
         """
-        done = await self._to_the_end(self._change(edit))
-        await self._wait_for_next_hops(added(done.before, done.after), _NEW_NEXT_HOP_SECONDS)
+        if request.dry_run:
+            async with self._lock:
+                return (await self._prepare(request, Dirty(everything=False)))[0]
+        done = await self._to_the_end(self._change(request))
+        if done.is_change:
+            await self._wait_for_next_hops(added(done.before, done.after), _NEW_NEXT_HOP_SECONDS)
         return done
-
-    async def preview(self, edit: Edit) -> DryRun:
-        """Say what a change would do."""
-        async with self._lock:
-            before = self.state
-            after = edit(before)
-            if after is before:
-                return DryRun(would_change=False)
-            health = self.health | health_after(before, after, self.health, self._now())
-            dirty = Dirty(everything=False)
-            dirty.note(before, after)
-            observed = self._observe(after, health, dirty.only)
-            planned = await self._maps(lambda: self.applier.preview(before, after, observed, dirty.only))
-        return DryRun(would_change=True, changes=(*describe_edit(before, after), *planned))
 
     async def wait_resolved(self, seconds: float) -> None:
         """Return when the next hop of every backend that the maps send to is known, but after `seconds` at most.
@@ -130,7 +129,7 @@ class Writer:
         Slots of a backend without a next hop move: a restart must not plan before it knows what it knew.
         """
         in_use = await self._maps(self.applier.addresses_in_use)
-        sent_to = in_use & addresses_of(self.state)
+        sent_to = in_use & addresses_of(self.snapshot)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(self._next_hops.lookup(address).next_hop is None for address in sent_to):
@@ -151,33 +150,33 @@ class Writer:
         return await self._maps(work)
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
-        """Plan anew soon, since the network has changed: these next hops, or, without any, the VLANs on our NICs."""
+        """Plan again soon, since the network has changed: these next hops, or, without any, the VLANs on our NICs."""
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
-            said = f"reason={resolution.reason!r}" if hop is None else f"interface={hop.interface}"
-            log.info("next hop changed: backend=%s %s", address, said)
+            self._events.say(
+                NextHopChanged(str(address), None, resolution.reason)
+                if hop is None
+                else NextHopChanged(str(address), hop.interface, None)
+            )
             self._dirty.vips |= self._index.vips_of(address)
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
-        """Note the new health of a backend and plan anew soon."""
-        self.health[backend_id] = KnownHealth(health, reason, self._now())
-        self._unsaved.add(backend_id)
+        """Note the new health of a backend and plan again soon."""
+        self.health.flip(backend_id, health, reason)
         vip, backend = self._index.backends[backend_id]
-        address = backend.backend.address
-        log.warning("health: vip=%s backend=%s health=%s reason=%r", vip.vip.key, address, health, reason)
+        self._events.say(HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason))
         self._dirty.vips.add(vip.id)
         self._disturbed.set()
 
     def watch(self) -> None:
         """Tell next hops and checks what there is to watch now."""
-        self._index = Index(self.state)
-        self._next_hops.watch(addresses_of(self.state))
+        self._index = Index(self.snapshot)
+        self._next_hops.watch(addresses_of(self.snapshot))
         if self._checker is not None:
-            last_known = {backend_id: known.health for backend_id, known in self.health.items()}
-            self._targets = check_targets(self.state, self._targets)
-            self._checker.watch(self._targets, last_known)
+            self._targets = check_targets(self.snapshot, self._targets)
+            self._checker.watch(self._targets, self.health.known)
 
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend as known now."""
@@ -204,67 +203,113 @@ class Writer:
                     await self._apply()
                 await self._save_health()
             except XdplbError as error:
-                log.error("reconcile failed: retry_seconds=%g error=%r", self._retry_seconds, str(error))
-            except Exception:
-                log.exception("reconcile failed: retry_seconds=%g", self._retry_seconds)
+                self._events.say(ReconcileFailed(self._retry_seconds, str(error)))
+            except Exception as error:
+                self._events.say(ReconcileFailed(self._retry_seconds, repr(error)), trace=error)
 
-    async def _change(self, edit: Edit) -> Change:
-        while not isinstance(done := await self._change_now(edit), Change):
+    async def _change(self, request: Request) -> Outcome:
+        while not isinstance(done := await self._change_now(request), Outcome):
             await self._compile(done)
         return done
 
     async def _compile(self, features: Features) -> None:
         await self._compiler(lambda: self.applier.require(features))
 
-    async def _change_now(self, edit: Edit) -> Change | Features:
+    async def _change_now(self, request: Request) -> Outcome | Features:
         """Make a change, or return what the program must be compiled for first, with nothing changed."""
         async with self._lock:
-            before = self.state
-            after = edit(before)
-            if after is before:
-                return Change(before, before, dict(self.health))
-            health = health_after(before, after, self.health, self._now())
-            if lacking := await self._check(before, after, health):
-                return lacking
-            await self._disk(lambda: self._store.save(before, after, health))
-            self._take(before, after, health)
-            try:
-                await self._apply()
-            except XdplbError as error:
-                raise PlatformError(
-                    f"the change is kept, but the data plane has not taken it yet: {error.detail}",
-                    hint=error.hint or "it is tried again until it works; xdplb status says when it has",
-                ) from error
-            return Change(before, after, dict(self.health))
+            # What is dirty already is planned with the change, so that the maps hold all of the snapshot afterwards.
+            with self._planning() as dirty:
+                outcome, prepared = await self._prepare(request, dirty)
+                if prepared is None:
+                    return outcome
+                forecast, health = prepared
+                if forecast.impact.features:
+                    return forecast.impact.features
+                await self._disk(lambda: self._store.save(outcome.before, outcome.after, health))
+                self._take(outcome, health)
+                self._say_change(request)
+                try:
+                    only = dirty.only
+                    await self._bringing(dirty, lambda: self.applier.carry_out(forecast.plan, forecast.held, only))
+                except XdplbError as error:
+                    raise PlatformError(
+                        f"the change is kept, but the data plane has not taken it yet: {error.detail}",
+                        hint=error.hint or "it is tried again until it works; xdplb status says when it has",
+                    ) from error
+            return outcome
 
-    async def _check(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> Features:
-        """Return the features that the program lacks for a change; CapacityError where the maps have no room for it."""
-        dirty = Dirty(everything=False)
-        dirty.note(before, after)
-        observed = self._observe(after, {**self.health, **health}, dirty.only)
-        return await self._maps(lambda: self.applier.check(before, after, observed))
+    async def _prepare(
+        self, request: Request, dirty: Dirty
+    ) -> tuple[Outcome, tuple[Forecast, dict[int, KnownHealth]] | None]:
+        """Return what comes of a change, and with what: its forecast and the healths it sets; None if nothing changes.
 
-    def _take(self, before: Snapshot, after: Snapshot, health: dict[int, KnownHealth]) -> None:
-        for backend_id in reissued(before, after):
-            self.health.pop(backend_id, None)
-        self.health.update(health)
-        self._dirty.note(before, after)
-        self.state = after
+        What is `dirty` is planned with it, and the change is added to that.
+        """
+        before, known = self.snapshot, self.health.known
+        check_precondition(request.edit, before.generations, request.if_match)
+        desired = apply_edit(before.desired, request.edit, self._now())
+        if desired is before.desired or desired == before.desired:
+            return Outcome(before=before, after=before, health=dict(known)), None
+        after = before.then(desired, self._capacity)
+        changed = health_after(before, after, known, self._now())
+        health = {**known, **changed}
+        touched = Dirty(everything=False)
+        touched.note(before, after)
+        dirty.add(touched)
+        only, about = dirty.only, touched.only
+        observed = self._observe(after, health, only)
+        flows = None if self.flow_counts is None else self.flow_counts.recent(self._now())
+        forecast = await self._maps(
+            lambda: self.applier.forecast(before, after, observed, only=only, about=about, flows=flows)
+        )
+        return Outcome(before=before, after=after, health=health, impact=forecast.impact), (forecast, changed)
+
+    def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
+        self.health.set(health, gone=reissued(outcome.before, outcome.after))
+        self.snapshot = outcome.after
         self.watch()
 
-    async def _apply(self) -> None:
-        """Bring the maps to the state. If that fails, it is tried again, ever later."""
-        state, dirty, self._dirty = self.state, self._dirty, Dirty(everything=False)
-        observed = self._observe(state, self.health, dirty.only)
+    def _say_change(self, request: Request) -> None:
+        vip = vip_of_edit(request.edit)
+        self._events.say(
+            ChangeMade(
+                actor=request.actor,
+                generation=self.snapshot.generation,
+                edit=kind_of(request.edit),
+                vip=None if vip is None else str(vip),
+            )
+        )
+
+    @contextmanager
+    def _planning(self) -> Iterator[Dirty]:
+        """Give what is dirty. What of it was not carried out, and so is still there afterwards, stays dirty."""
+        dirty, self._dirty = self._dirty, Dirty(everything=False)
         try:
-            await self._maps(lambda: self.applier.bring(state, observed, dirty.only))
+            yield dirty
+        finally:
+            self._dirty.add(dirty)
+
+    async def _apply(self) -> None:
+        """Bring the maps to the snapshot. If that fails, it is tried again, ever later."""
+        with self._planning() as dirty:
+            only = dirty.only
+            observed = self._observe(self.snapshot, self.health.known, only)
+            await self._bringing(dirty, lambda: self.applier.bring(self.snapshot, observed, only))
+
+    async def _bringing(self, dirty: Dirty, work: Callable[[], None]) -> None:
+        """Run `work`, which brings the maps to the snapshot where they are dirty."""
+        snapshot = self.snapshot
+        try:
+            await self._maps(work)
         except Exception as error:
             self.last_error = str(error)
             self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
             self._dirty.everything = True
             self._disturbed.set()
             raise
-        self.observed, self.last_error, self._retry_seconds = state, "", 0.0
+        dirty.clear()
+        self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
         self._applied.set()
 
     async def _wait_for_next_hops(self, backend_ids: Collection[int], seconds: float) -> None:
@@ -276,22 +321,22 @@ class Writer:
                     await self._applied.wait()
 
     async def _save_health(self) -> None:
-        unsaved, self._unsaved = self._unsaved, set()
-        health = {backend_id: self.health[backend_id] for backend_id in unsaved if backend_id in self.health}
-        if health:
+        if health := self.health.take_unsaved():
             try:
                 await self._disk(lambda: self._store.save_health(health))
             except XdplbError:
-                self._unsaved |= unsaved
+                self.health.put_back(health)
                 raise
 
     async def _with_maps(self, work: Callable[[], T]) -> T:
         async with self._lock:
             return await self._maps(work)
 
-    def _observe(self, state: Snapshot, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None) -> Observed:
+    def _observe(
+        self, snapshot: Snapshot, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None
+    ) -> Observed:
         return observe(
-            [record for vip, record in state.backends() if only is None or vip.id in only],
+            [backend for vip, backend in snapshot.backends() if only is None or vip.id in only],
             health,
             self._next_hops,
             self.applier.attachments,

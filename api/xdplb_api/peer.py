@@ -1,0 +1,44 @@
+"""Who is at the other end of a connection: what a change is logged under."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Any
+
+from starlette.requests import Request
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from xdplb.control.events import Actor
+
+__all__ = ["PeerProtocol", "actor_of"]
+
+_STATE_KEY = "peer"
+_UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+_UNKNOWN = Actor("api")
+
+
+class PeerProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1, except that each request's state says who is at the other end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the peer while it is sure to be there: later its pid may be another process's."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, _STATE_KEY: _peer(transport.get_extra_info("socket"))}
+
+
+def actor_of(request: Request) -> Actor:
+    """Return who sent a request."""
+    state: dict[str, Any] = request.scope.get("state", {})
+    actor: Actor = state.get(_STATE_KEY, _UNKNOWN)
+    return actor
+
+
+def _peer(connection: socket.socket) -> Actor:
+    """Return who is at the other end: on a Unix socket the kernel says it (SO_PEERCRED), on TCP the address does."""
+    if connection.family == socket.AF_UNIX:
+        pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        return Actor("unix", uid=uid, pid=pid)
+    host, port = connection.getpeername()[:2]
+    return Actor(f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}")

@@ -1,0 +1,240 @@
+"""The control plane's answers: views of what was asked for and of what is so. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from xdplb import __version__
+from xdplb.control.answers import render
+from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
+from xdplb.control.answers.views import (
+    AccessView,
+    BackendView,
+    CheckView,
+    DataplaneView,
+    FlowTableView,
+    StatsView,
+    StatusView,
+    UseView,
+    VipStatsView,
+    VipView,
+)
+from xdplb.control.edits.find import find_backend, find_key
+from xdplb.control.flows.counters import Counted
+from xdplb.control.health.checks import HealthSource
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.request import Outcome
+from xdplb.control.writing.writer import Writer
+from xdplb.dataplane.features import Feature
+from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW_KEY, LAYOUT_VERSION
+from xdplb.dataplane.plane import DataPlane
+from xdplb.model.address import IPAddress
+from xdplb.model.health import HealthCheck
+from xdplb.model.vip import VipKey
+
+__all__ = ["Answers"]
+
+_ELEMENT_BYTES = 48  # struct htab_elem, with the node of the LRU list
+_BUCKET_BYTES = 16  # struct bucket; their number is the next power of two
+_PROBATION_PART = 4
+
+
+class Answers:
+    """Answers from the writer's snapshot. What does not say `async` answers from memory, at once.
+
+    A `ref` names a VIP, by its name or its key in either spelling; NotFoundError when there is none.
+    """
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        writer: Writer,
+        flows: FlowWatch,
+        checker: HealthSource | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._plane, self._writer, self._flows, self._checker, self._now = plane, writer, flows, checker, now
+        self._started = now()
+        self.is_running = False
+        """Whether the manager has started and goes on."""
+
+    def key(self, ref: str) -> VipKey:
+        """Return the key of a VIP: by the time a change is made, its name may be another VIP's."""
+        return find_key(self._snapshot.vips, ref)
+
+    def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
+        """Return the key of a VIP and the address of a backend of it; NotFoundError where there is no such backend."""
+        vip = self._vip(ref)
+        return vip.vip.key, find_backend(vip.vip.key, vip.backends, address).backend.address
+
+    def vips(self) -> list[VipView]:
+        """Return all VIPs."""
+        facts = self._facts()
+        return [render.vip_view(vip, facts) for vip in self._snapshot.vips.values()]
+
+    def vip(self, ref: str) -> VipView:
+        """Return a VIP."""
+        return render.vip_view(self._vip(ref), self._facts())
+
+    def backends(self, ref: str) -> list[BackendView]:
+        """Return a VIP's backends."""
+        vip, facts = self._vip(ref), self._facts()
+        return [self._backend_view(vip, backend, facts) for backend in vip.backends.values()]
+
+    def backend(self, ref: str, address: str) -> BackendView:
+        """Return one backend of a VIP; NotFoundError when it has none with this address."""
+        vip = self._vip(ref)
+        return self._backend_view(vip, find_backend(vip.vip.key, vip.backends, address), self._facts())
+
+    def health_check(self, ref: str) -> HealthCheck | None:
+        """Return a VIP's health check, None when its backends are not checked."""
+        return self._vip(ref).check
+
+    def access(self, ref: str) -> AccessView:
+        """Return a VIP's access list, an empty one where packets from any source are accepted."""
+        vip = self._vip(ref)
+        return AccessView(vip.access, vip.generation)
+
+    def checks(self, ref: str) -> list[CheckView]:
+        """Return what the checks of a VIP's backends found; empty when they are not checked."""
+        vip = self._vip(ref)
+        if vip.check is None:
+            return []
+        return [self._check_view(vip, backend) for backend in vip.backends.values()]
+
+    def vip_after(self, outcome: Outcome, key: VipKey) -> VipView:
+        """Return a VIP as it is after a change, also where it is gone again by now."""
+        return render.vip_view(outcome.after.vips[key], self._facts(outcome))
+
+    def backend_after(self, outcome: Outcome, key: VipKey, address: IPAddress) -> BackendView:
+        """Return a backend as it is after a change, also where it is gone again by now."""
+        vip = outcome.after.vips[key]
+        return self._backend_view(vip, vip.backends[address], self._facts(outcome))
+
+    def access_after(self, outcome: Outcome, key: VipKey) -> AccessView:
+        """Return a VIP's access list after a change."""
+        vip = outcome.after.vips[key]
+        return AccessView(vip.access, vip.generation)
+
+    async def stats(self) -> StatsView:
+        """Read all counters."""
+        counted = await self._counted()
+        return render.stats_view(self._snapshot, counted, self._flow_table())
+
+    async def vip_stats(self, ref: str) -> VipStatsView:
+        """Read the counters of a VIP and its backends."""
+        self._vip(ref)
+        counted = await self._counted()
+        return render.vip_stats_view(self._vip(ref), counted)
+
+    async def metrics(self) -> MetricsView:
+        """Return all that is measured; the counters are read once, and the view is made beside the event loop."""
+        counted = await self._counted()
+        facts, applier = self._facts(), self._writer.applier
+        moment = Moment(
+            state=self._snapshot,
+            counted=counted,
+            facts=replace(facts, health=dict(facts.health)),
+            checks={} if self._checker is None else self._checker.tallies(),
+            flow_table=self._flow_table(),
+            flow_counts=self._writer.flow_counts,
+            attachments=applier.attachments,
+            now=self._now(),
+        )
+        return await asyncio.to_thread(metrics_view, moment)
+
+    def dataplane(self) -> DataplaneView:
+        """Return the data plane as loaded. NICs and flow records are as of their latest count, seconds ago."""
+        capacity, (vips, backends) = self._plane.capacity, self._writer.applier.used
+        return DataplaneView(
+            layout=LAYOUT_VERSION,
+            features=self._writer.applier.features,
+            capacity=capacity,
+            attachments=self._writer.applier.attachments,
+            vips=UseView(vips, capacity.vips),
+            backends=UseView(backends, capacity.backends),
+            flows=self._flow_table(),
+        )
+
+    def status(self) -> StatusView:
+        """Return the whole host on one page."""
+        return StatusView(
+            version=__version__,
+            started=self._started,
+            generation=self._snapshot.generation,
+            observed_generation=self._writer.applied.generation,
+            attachments=self._writer.applier.attachments,
+            vips=tuple(self.vips()),
+            flows=self._flow_table(),
+            last_error=self._writer.last_error,
+        )
+
+    def not_ready(self) -> list[str]:
+        """Return why traffic may not be balanced as asked, a sentence each; nothing when all is well."""
+        if not self.is_running:
+            return ["the control plane is not running"]
+        reasons = []
+        if not self._writer.applier.attachments:
+            reasons.append("the program is on no NIC")
+        if self._writer.last_error:
+            reasons.append(f"the data plane does not hold what was asked: {self._writer.last_error}")
+        return reasons
+
+    async def _counted(self) -> Counted:
+        applier = self._writer.applier
+        return await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
+
+    def _flow_table(self) -> FlowTableView:
+        capacity, applier = self._plane.capacity.flows, self._writer.applier
+        with_ipv6 = Feature.IPV6 in applier.features
+        return FlowTableView(
+            used=self._flows.records,
+            capacity=capacity * (2 if with_ipv6 else 1),
+            bytes=_flow_table_bytes(capacity, with_ipv6=with_ipv6),
+            evicted=applier.evictions.evicted,
+        )
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        return self._writer.snapshot
+
+    def _facts(self, outcome: Outcome | None = None) -> render.Facts:
+        """Return what is known now; of backends that are gone since `outcome`, what was known then."""
+        applier, health = self._writer.applier, self._writer.health.known
+        if outcome is not None:
+            health = {**outcome.health, **health}
+        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts)
+
+    def _vip(self, ref: str) -> BoundVip:
+        return self._snapshot.vips[self.key(ref)]
+
+    def _backend_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> BackendView:
+        return render.backend_view(
+            vip,
+            backend,
+            facts,
+            next_hop=self._writer.resolution(backend.backend.address).next_hop,
+            flows=self._flows.of(backend),
+            drain=self._flows.drain(backend),
+        )
+
+    def _check_view(self, vip: BoundVip, backend: BoundBackend) -> CheckView:
+        tally = None if self._checker is None else self._checker.tally(backend.id)
+        return render.check_view(vip, backend, self._writer.health.known[backend.id], tally)
+
+
+def _flow_table_bytes(capacity: int, *, with_ipv6: bool) -> int:
+    """Return the bytes of the tables for `capacity` open flows a family, and for those on probation."""
+    keys = [FLOW_KEY.itemsize, FLOW6_KEY.itemsize] if with_ipv6 else [FLOW_KEY.itemsize]
+    tables = (capacity, max(1, capacity // _PROBATION_PART))
+    return sum(_lru_bytes(entries, key_bytes + FLOW.itemsize) for key_bytes in keys for entries in tables)
+
+
+def _lru_bytes(entries: int, key_and_value_bytes: int) -> int:
+    """Return the memory of an LRU hash map, as the kernel has counted it since 5.15."""
+    buckets = 1 << (entries - 1).bit_length()
+    return entries * (_ELEMENT_BYTES + key_and_value_bytes) + buckets * _BUCKET_BYTES

@@ -1,0 +1,87 @@
+"""From what is desired and an edit to what is desired then. Pure; raises for an edit that cannot be, and why."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+from xdplb.control.edits import access, backends, vips
+from xdplb.control.edits.edit import (
+    Batch,
+    CreateBackend,
+    CreateVip,
+    DeleteBackend,
+    DeleteCheck,
+    DeleteVip,
+    DrainBackend,
+    Edit,
+    PatchAccess,
+    PatchBackend,
+    PatchVip,
+    PutAccess,
+    PutBackend,
+    PutCheck,
+    PutVip,
+    ReplaceBackends,
+    SingleEdit,
+    UndrainBackend,
+)
+from xdplb.control.state.desired import Desired
+from xdplb.model.errors import FieldProblem, XdplbError
+
+__all__ = ["apply_edit"]
+
+
+def apply_edit(desired: Desired, edit: Edit, now: datetime) -> Desired:
+    """Return what is desired after the edit, the same object where it changes nothing; `now` (UTC) starts drains.
+
+    Raises InvalidError, NotFoundError, ConflictError or CapacityError. The fields an error of a batch names have the
+    edit's place in front, such as `/edits/3/weight`.
+    """
+    if not isinstance(edit, Batch):
+        return _apply(desired, edit, now)
+    for place, part in enumerate(edit.edits):
+        try:
+            desired = _apply(desired, part, now)
+        except XdplbError as error:
+            error.problems = tuple(
+                FieldProblem(f"/edits/{place}{problem.pointer}", problem.detail) for problem in error.problems
+            ) or (FieldProblem(f"/edits/{place}", error.detail),)
+            raise
+    return desired
+
+
+def _apply(desired: Desired, edit: SingleEdit, now: datetime) -> Desired:  # noqa: C901, PLR0911, PLR0912 - a table
+    match edit:
+        case CreateVip():
+            return vips.create_vip(desired, edit)
+        case PutVip():
+            return vips.put_vip(desired, edit)
+        case PatchVip():
+            return vips.patch_vip(desired, edit)
+        case DeleteVip():
+            return vips.delete_vip(desired, edit)
+        case PutCheck():
+            return vips.put_check(desired, edit)
+        case DeleteCheck():
+            return vips.delete_check(desired, edit)
+        case PutAccess():
+            return access.put_access(desired, edit)
+        case PatchAccess():
+            return access.patch_access(desired, edit)
+        case CreateBackend():
+            return backends.create_backend(desired, edit, now)
+        case PutBackend():
+            return backends.put_backend(desired, edit, now)
+        case PatchBackend():
+            return backends.patch_backend(desired, edit, now)
+        case DeleteBackend():
+            return backends.delete_backend(desired, edit, now)
+        case ReplaceBackends():
+            return backends.replace_backends(desired, edit, now)
+        case DrainBackend():
+            return backends.drain_backend(desired, edit, now)
+        case UndrainBackend():
+            return backends.undrain_backend(desired, edit, now)
+        case _:
+            assert_never(edit)

@@ -1,0 +1,50 @@
+"""What is known of the health of each backend: the one place that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+
+from xdplb.control.state.snapshot import KnownHealth
+from xdplb.model.backend import Health
+
+__all__ = ["HealthBook"]
+
+
+class HealthBook:
+    """Health by backend id, and which of it is not saved yet. Used in the event loop alone."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._known: dict[int, KnownHealth] = {}
+        self._unsaved: set[int] = set()
+
+    @property
+    def known(self) -> Mapping[int, KnownHealth]:
+        """What is known now; the mapping goes on changing as checks find out more."""
+        return self._known
+
+    def load(self, known: Mapping[int, KnownHealth]) -> None:
+        """Begin with what a store holds."""
+        self._known = dict(known)
+
+    def set(self, changed: Mapping[int, KnownHealth], gone: Collection[int] = ()) -> None:
+        """Set these, which are saved already; first forget what is known of the backends that had the ids `gone`."""
+        for backend_id in gone:
+            self._known.pop(backend_id, None)
+            self._unsaved.discard(backend_id)
+        self._known.update(changed)
+
+    def flip(self, backend_id: int, health: Health, reason: str) -> None:
+        """Note what the checks of a backend have found; it is to be saved."""
+        self._known[backend_id] = KnownHealth(health, reason, self._now())
+        self._unsaved.add(backend_id)
+
+    def take_unsaved(self) -> dict[int, KnownHealth]:
+        """Return what is to be saved, which counts as saved from now on."""
+        unsaved, self._unsaved = self._unsaved, set()
+        return {backend_id: self._known[backend_id] for backend_id in unsaved if backend_id in self._known}
+
+    def put_back(self, backend_ids: Collection[int]) -> None:
+        """Note that these could not be saved after all."""
+        self._unsaved |= set(backend_ids)

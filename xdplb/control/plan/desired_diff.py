@@ -1,0 +1,107 @@
+"""What is asked for differently after a change, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip
+from xdplb.model.address import IPAddress
+from xdplb.model.vip import VipKey
+
+__all__ = ["DesiredChange", "DiffKind", "FieldChange", "diff"]
+
+
+class DiffKind(StrEnum):
+    """What became of a VIP, its access list or its check, or of a backend."""
+
+    VIP_ADDED = "vip_added"
+    VIP_CHANGED = "vip_changed"
+    VIP_REMOVED = "vip_removed"
+    ACCESS_CHANGED = "access_changed"
+    CHECK_ADDED = "check_added"
+    CHECK_CHANGED = "check_changed"
+    CHECK_REMOVED = "check_removed"
+    BACKEND_ADDED = "backend_added"
+    BACKEND_CHANGED = "backend_changed"
+    BACKEND_REMOVED = "backend_removed"
+    DRAIN_CHANGED = "drain_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field with its value before and after."""
+
+    name: str
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredChange:
+    """One thing that is asked for differently; `before` and `after` are None where it was or is not there."""
+
+    kind: DiffKind
+    vip: VipKey
+    before: DesiredVip | DesiredBackend | None
+    after: DesiredVip | DesiredBackend | None
+    backend: IPAddress | None = None
+    fields: tuple[FieldChange, ...] = ()
+
+
+def diff(before: Desired, after: Desired) -> tuple[DesiredChange, ...]:
+    """Return everything that is asked for differently in `after`."""
+    return tuple(_changes(before, after))
+
+
+def _changes(before: Desired, after: Desired) -> Iterator[DesiredChange]:
+    for key, old in before.vips.items():
+        if key not in after.vips:
+            yield DesiredChange(DiffKind.VIP_REMOVED, key, old, None)
+    for key, new in after.vips.items():
+        present = before.vips.get(key)
+        if present is None:
+            yield DesiredChange(DiffKind.VIP_ADDED, key, None, new)
+        elif present is not new:
+            yield from _of_vip(key, present, new)
+
+
+def _of_vip(key: VipKey, old: DesiredVip, new: DesiredVip) -> Iterator[DesiredChange]:
+    if old.vip != new.vip:
+        yield DesiredChange(DiffKind.VIP_CHANGED, key, old, new, fields=_fields(old.vip, new.vip))
+    if old.access is not new.access:
+        yield DesiredChange(DiffKind.ACCESS_CHANGED, key, old, new)
+    yield from _of_check(key, old, new)
+    for address, gone in old.backends.items():
+        if address not in new.backends:
+            yield DesiredChange(DiffKind.BACKEND_REMOVED, key, gone, None, address)
+    for address, backend in new.backends.items():
+        yield from _of_backend(key, address, old.backends.get(address), backend)
+
+
+def _of_check(key: VipKey, old: DesiredVip, new: DesiredVip) -> Iterator[DesiredChange]:
+    if old.check is not None and new.check is not None:
+        if old.check != new.check:
+            yield DesiredChange(DiffKind.CHECK_CHANGED, key, old, new, fields=_fields(old.check, new.check))
+    elif old.check is not new.check:
+        kind = DiffKind.CHECK_ADDED if old.check is None else DiffKind.CHECK_REMOVED
+        yield DesiredChange(kind, key, old, new)
+
+
+def _of_backend(
+    key: VipKey, address: IPAddress, old: DesiredBackend | None, new: DesiredBackend
+) -> Iterator[DesiredChange]:
+    if old is None:
+        yield DesiredChange(DiffKind.BACKEND_ADDED, key, None, new, address)
+    elif old.backend != new.backend:
+        yield DesiredChange(DiffKind.BACKEND_CHANGED, key, old, new, address, _fields(old.backend, new.backend))
+    elif old.drain != new.drain:
+        yield DesiredChange(DiffKind.DRAIN_CHANGED, key, old, new, address)
+
+
+def _fields(old: object, new: object) -> tuple[FieldChange, ...]:
+    """Return the fields in which two values of one dataclass differ."""
+    names = [field.name for field in fields(old)]  # type: ignore[arg-type]
+    pairs = ((name, getattr(old, name), getattr(new, name)) for name in names)
+    return tuple(FieldChange(name, before, after) for name, before, after in pairs if before != after)

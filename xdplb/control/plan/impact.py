@@ -1,0 +1,223 @@
+"""What a change does to traffic, as data: slots that move, backends that lose theirs, what has to be compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xdplb.balance.slots import SlotCounts, counts, unpack
+from xdplb.control.plan.desired_diff import DesiredChange, DiffKind
+from xdplb.control.plan.eligibility import Eligibility, Use
+from xdplb.control.plan.plan import Plan
+from xdplb.control.plan.steps import ClearBackends, Held, WriteBackends, WriteTable
+from xdplb.control.state.desired import DesiredVip
+from xdplb.dataplane.features import Features
+from xdplb.dataplane.plane import BackendEntry
+from xdplb.model.address import IPAddress
+from xdplb.model.vip import Forward, VipKey
+
+__all__ = ["NO_IMPACT", "BackendUse", "Concern", "Impact", "SlotMove", "TableChange", "Warned", "impact_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMove:
+    """So many slots go from one backend to another; None is nobody."""
+
+    source: IPAddress | None
+    target: IPAddress | None
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """What becomes of a VIP's table: which slots move, in how many of them open connections stay, and its slots then.
+
+    `is_first` where the VIP had no table with a backend in it.
+    """
+
+    vip: VipKey
+    is_first: bool
+    moves: tuple[SlotMove, ...]
+    kept: int
+    after: SlotCounts
+
+    @property
+    def moved(self) -> int:
+        """How many slots change hands."""
+        return sum(move.slots for move in self.moves)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendUse:
+    """What a backend is used for from now on, and why not for more; `before` None: nothing was known of it."""
+
+    vip: VipKey
+    backend: IPAddress
+    forward: Forward
+    before: Use | None
+    after: Use
+    reason: str
+
+
+class Concern(StrEnum):
+    """What whoever asks for a change may not have thought of."""
+
+    NO_BACKEND = "no_backend"
+    """No backend of the VIP can take connections: its packets are dropped."""
+    HASH_CHANGES = "hash_changes"
+    """Open connections that are not recorded fall into other slots."""
+    SCHEDULER_CHANGES = "scheduler_changes"
+    """Open connections that are not recorded are not told from new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning: of what, and the VIP it is about."""
+
+    concern: Concern
+    vip: VipKey
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What a change does.
+
+    `features` are what the program has to be compiled for first. `cut_off` are the backends that had traffic and are
+    sent nothing any more, their open connections included; `flows` is how many recorded flows these have as of the
+    latest scan, None where there is no recent one.
+    """
+
+    changes: tuple[DesiredChange, ...] = ()
+    features: Features = frozenset()
+    tables: tuple[TableChange, ...] = ()
+    uses: tuple[BackendUse, ...] = ()
+    cut_off: tuple[tuple[VipKey, IPAddress], ...] = ()
+    flows: int | None = 0
+    warnings: tuple[Warned, ...] = ()
+
+
+NO_IMPACT = Impact()
+"""What a change does that changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A plan, what the maps hold before it and after it, and what backends were used for before, by id."""
+
+    plan: Plan
+    before: Held
+    after: Held
+    eligibility: Mapping[int, Eligibility]
+
+
+def impact_of(
+    changes: tuple[DesiredChange, ...],
+    done: Done,
+    lacking: Features,
+    flows: NDArray[np.int64] | None,
+    about: AbstractSet[int] | None = None,
+) -> Impact:
+    """Return what a plan does to the VIPs with the ids `about`, None for all.
+
+    `changes` are what is asked for differently, `lacking` the features that the program has to be compiled for, `flows`
+    how many recorded flows each backend has, an array by id, None where that is not known.
+    """
+    tables = [step for step in done.plan.tables if about is None or step.vip_id in about]
+    entries = [
+        entry
+        for step in done.plan.steps
+        if isinstance(step, WriteBackends)
+        for entry in step.backends
+        if about is None or entry.vip_id in about
+    ]
+    cut_off = list(_cut_off(done, about))
+    return Impact(
+        changes=changes,
+        features=lacking,
+        tables=tuple(_table_change(step, done) for step in tables),
+        uses=tuple(_uses(entries, done)),
+        cut_off=tuple((done.before.vips[entry.vip_id].key, entry.address) for entry in cut_off),
+        flows=None if flows is None else sum(int(flows[entry.id]) for entry in cut_off),
+        warnings=(*_warnings_of_changes(changes), *_warnings_of_tables(tables)),
+    )
+
+
+def _table_change(step: WriteTable, done: Done) -> TableChange:
+    return TableChange(
+        vip=step.key,
+        is_first=not unpack(step.before)[0].any(),
+        moves=tuple(_moves(step, done.before.backends, done.after.backends)),
+        kept=int(np.count_nonzero(step.moved)),
+        after=counts(step.slots),
+    )
+
+
+def _moves(
+    step: WriteTable, before: Mapping[int, BackendEntry], after: Mapping[int, BackendEntry]
+) -> Iterator[SlotMove]:
+    old, new = unpack(step.before)[0], unpack(step.slots)[0]
+    changed: NDArray[np.intp] = np.flatnonzero(old != new)
+    # Both ids in one number: numpy sorts these many times faster than rows of two.
+    pairs, slots = np.unique(old[changed].astype(np.uint32) << np.uint32(16) | new[changed], return_counts=True)
+    for pair, count in zip(pairs.tolist(), slots.tolist(), strict=True):
+        yield SlotMove(_address(before, pair >> 16), _address(after, pair & 0xFFFF), count)
+
+
+def _address(entries: Mapping[int, BackendEntry], backend_id: int) -> IPAddress | None:
+    entry = entries.get(backend_id)
+    return None if entry is None else entry.address
+
+
+def _uses(entries: Iterable[BackendEntry], done: Done) -> Iterator[BackendUse]:
+    keys = {vip_id: draft.vip.vip.key for vip_id, draft in done.plan.drafts.items()}
+    for entry in entries:
+        now, present = done.plan.eligibility.get(entry.id), done.before.backends.get(entry.id)
+        if now is None or entry.vip_id not in keys:  # it makes room for another holder of its id
+            continue
+        was = done.eligibility.get(entry.id) if present is not None and _is_same(present, entry) else None
+        yield BackendUse(
+            keys[entry.vip_id], entry.address, entry.forward, None if was is None else was.use, now.use, now.reason
+        )
+
+
+def _cut_off(done: Done, about: AbstractSet[int] | None) -> Iterator[BackendEntry]:
+    """Yield the entries of backends that could be sent to and cannot any more."""
+    touched = {entry.id for step in done.plan.steps if isinstance(step, WriteBackends) for entry in step.backends}
+    touched |= {key for step in done.plan.steps if isinstance(step, ClearBackends) for key in step.ids}
+    for backend_id in sorted(touched):
+        before, now = done.before.backends.get(backend_id), done.after.backends.get(backend_id)
+        if before is None or not before.usable or before.vip_id not in done.before.vips:
+            continue
+        if about is not None and before.vip_id not in about:
+            continue
+        if now is None or not now.usable or not _is_same(before, now):
+            yield before
+
+
+def _is_same(one: BackendEntry, other: BackendEntry) -> bool:
+    """Return whether two entries of one id are of the same backend."""
+    return (one.epoch, one.vip_id) == (other.epoch, other.vip_id)
+
+
+def _warnings_of_changes(changes: tuple[DesiredChange, ...]) -> Iterator[Warned]:
+    for change in changes:
+        if change.kind is not DiffKind.VIP_CHANGED:
+            continue
+        assert isinstance(change.before, DesiredVip)
+        assert isinstance(change.after, DesiredVip)
+        old, new = change.before.vip, change.after.vip
+        if old.hash != new.hash:
+            yield Warned(Concern.HASH_CHANGES, change.vip)
+        if not old.scheduler.is_per_connection and new.scheduler.is_per_connection:
+            yield Warned(Concern.SCHEDULER_CHANGES, change.vip)
+
+
+def _warnings_of_tables(tables: Iterable[WriteTable]) -> Iterator[Warned]:
+    for step in tables:
+        if not unpack(step.slots)[0].any():
+            yield Warned(Concern.NO_BACKEND, step.key)

@@ -1,0 +1,124 @@
+"""What a change does, as sentences for people: each reads right behind "would change: "."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.control.plan.desired_diff import DesiredChange, DiffKind, FieldChange
+from xdplb.control.plan.eligibility import Use
+from xdplb.control.plan.impact import BackendUse, Concern, Impact, TableChange, Warned
+from xdplb.control.state.desired import DesiredBackend, DesiredVip
+from xdplb.dataplane.features import Features
+
+__all__ = ["sentences"]
+
+
+def sentences(impact: Impact) -> tuple[str, ...]:
+    """Return a sentence for everything that a change does; none where it changes nothing."""
+    return tuple(_sentences(impact))
+
+
+def _sentences(impact: Impact) -> Iterator[str]:
+    yield from (_CHANGES[change.kind](change) for change in impact.changes)
+    yield from (_warning_sentence(warned) for warned in impact.warnings)
+    if impact.features:
+        yield _features_sentence(impact.features)
+    # In the order in which it happens: a backend may be sent to before a table names it, and is cut off after.
+    yield from (_use_sentence(use) for use in impact.uses if use.after is not Use.OUT)
+    yield from (_table_sentence(table) for table in impact.tables if table.moves)
+    yield from (_use_sentence(use) for use in impact.uses if use.after is Use.OUT)
+    if impact.flows:
+        yield f"{impact.flows} recorded flows lose their backend"
+
+
+def _features_sentence(lacking: Features) -> str:
+    return f"the program is recompiled with {', '.join(sorted(lacking))} and swapped; traffic is not interrupted"
+
+
+def _use_sentence(use: BackendUse) -> str:
+    why = f": {use.reason}" if use.reason else ""
+    return f"backend {use.backend} ({use.forward}) {_USES[use.after]}{why}"
+
+
+def _table_sentence(table: TableChange) -> str:
+    if table.is_first:
+        return f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots are given to backends"
+    return (
+        f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots change hands, and open connections stay where they are"
+        f" in {table.kept} of these; then {table.after.steady} are steady, {table.after.moving} moving and"
+        f" {table.after.pinned} pinned"
+    )
+
+
+def _warning_sentence(warned: Warned) -> str:
+    return _WARNINGS[warned.concern].format(vip=warned.vip)
+
+
+def _vip_removed(change: DesiredChange) -> str:
+    assert isinstance(change.before, DesiredVip)
+    return f"VIP {change.vip} is removed, and with it its {len(change.before.backends)} backends"
+
+
+def _access_changed(change: DesiredChange) -> str:
+    assert isinstance(change.after, DesiredVip)
+    access = change.after.access
+    if not access:
+        return f"VIP {change.vip} accepts packets from any source"
+    rest = "every other source is denied" if access.allow else "every other source is allowed"
+    return f"VIP {change.vip} allows {len(access.allow)} prefixes and denies {len(access.deny)}; {rest}"
+
+
+def _check_added(change: DesiredChange) -> str:
+    assert isinstance(change.after, DesiredVip)
+    assert change.after.check is not None
+    check = change.after.check
+    return f"the backends of {change.vip} are checked by {check.type} every {check.interval_seconds:g} s"
+
+
+def _backend_added(change: DesiredChange) -> str:
+    assert isinstance(change.after, DesiredBackend)
+    return f"backend {change.backend} of {change.vip} is added with weight {change.after.backend.weight}"
+
+
+def _new_values(changed: tuple[FieldChange, ...]) -> str:
+    return ", ".join(f"{field.name} {_show(field.after)} (was {_show(field.before)})" for field in changed)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+_USES = {
+    Use.SERVING: "takes new connections",
+    Use.KEEPING: "takes no new connections and keeps its open ones",
+    Use.OUT: "is sent nothing",
+}
+
+_WARNINGS = {
+    Concern.NO_BACKEND: "packets to {vip} are dropped until a backend can take them",
+    Concern.HASH_CHANGES: "open connections of VIP {vip} that are not recorded go to other backends, since the hash"
+    " changes",
+    Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} that are not recorded go to other backends, since the"
+    " scheduler changes",
+}
+
+_CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {
+    DiffKind.VIP_ADDED: lambda change: f"VIP {change.vip} is added",
+    DiffKind.VIP_CHANGED: lambda change: f"VIP {change.vip} gets {_new_values(change.fields)}",
+    DiffKind.VIP_REMOVED: _vip_removed,
+    DiffKind.ACCESS_CHANGED: _access_changed,
+    DiffKind.CHECK_ADDED: _check_added,
+    DiffKind.CHECK_CHANGED: lambda change: f"the health check of {change.vip} gets {_new_values(change.fields)}",
+    DiffKind.CHECK_REMOVED: lambda change: f"the backends of {change.vip} are no longer checked",
+    DiffKind.BACKEND_ADDED: _backend_added,
+    DiffKind.BACKEND_CHANGED: lambda change: (
+        f"backend {change.backend} of {change.vip} gets {_new_values(change.fields)}"
+    ),
+    DiffKind.BACKEND_REMOVED: lambda change: (
+        f"backend {change.backend} of {change.vip} is removed, and its open connections end"
+    ),
+    DiffKind.DRAIN_CHANGED: lambda change: f"the drain of backend {change.backend} of {change.vip} gets other times",
+}

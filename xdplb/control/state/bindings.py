@@ -1,0 +1,125 @@
+"""The ids under which this host has VIPs and backends in its maps. Another host gives others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+from xdplb.control.state.desired import Desired, DesiredVip
+from xdplb.dataplane.plane import Capacity
+from xdplb.model.address import IPAddress
+from xdplb.model.errors import CapacityError
+from xdplb.model.vip import VipKey
+
+__all__ = ["BackendBinding", "Bindings", "VipBinding", "bind"]
+
+_EPOCHS = 1 << 16
+_LAST_BACKEND_ID = 0xFFFE
+
+
+class BackendBinding(NamedTuple):
+    """A backend's id, and its epoch: which holder of this id it is, counted from 0."""
+
+    id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class VipBinding:
+    """A VIP's id, and those of its backends."""
+
+    id: int
+    backends: Mapping[IPAddress, BackendBinding] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """All ids that are in use; `epochs` has the latest epoch of every backend id that was ever given out."""
+
+    vips: Mapping[VipKey, VipBinding] = field(default_factory=dict)
+    epochs: Mapping[int, int] = field(default_factory=dict)
+
+
+def bind(desired: Desired, bindings: Bindings, capacity: Capacity) -> Bindings:
+    """Return the bindings of what is desired now: what had an id keeps it, what is new gets one that is free.
+
+    CapacityError where the maps have no room for it. An id that becomes free by the same change is given out last,
+    since packets under way may still name it.
+    """
+    if all(_is_bound(vip, bindings.vips.get(key)) for key, vip in desired.vips.items()) and (
+        len(desired.vips) == len(bindings.vips)
+    ):
+        return bindings
+    vip_ids = _vip_ids(desired, bindings, capacity)
+    given = _backend_bindings(desired, bindings, capacity)
+    vips: dict[VipKey, VipBinding] = {}
+    for key, vip in desired.vips.items():
+        present = bindings.vips.get(key)
+        if present is not None and _is_bound(vip, present):
+            vips[key] = present
+            continue
+        known = {} if present is None else present.backends
+        backends = {address: known.get(address) or given[key, address] for address in vip.backends}
+        vips[key] = VipBinding(vip_ids[key] if present is None else present.id, backends)
+    return Bindings(vips, {**bindings.epochs, **dict(given.values())} if given else bindings.epochs)
+
+
+def _is_bound(vip: DesiredVip, present: VipBinding | None) -> bool:
+    """Return whether a VIP has an id, and its backends and no others have one each."""
+    return present is not None and present.backends.keys() == vip.backends.keys()
+
+
+def _vip_ids(desired: Desired, bindings: Bindings, capacity: Capacity) -> dict[VipKey, int]:
+    """Return an id for each VIP that has none: the lowest free ones, in the order of the VIPs."""
+    new = [key for key in desired.vips if key not in bindings.vips]
+    if not new:
+        return {}
+    if len(desired.vips) > capacity.vips:
+        raise CapacityError(
+            f"the data plane is full: {capacity.vips} of {capacity.vips} VIPs",
+            hint="start the daemon with a larger --max-vips",
+        )
+    used = {binding.id for binding in bindings.vips.values()}
+    leaving = [binding.id for key, binding in bindings.vips.items() if key not in desired.vips]
+    return dict(zip(new, _free(range(capacity.vips), used, leaving, len(new)), strict=True))
+
+
+def _backend_bindings(
+    desired: Desired, bindings: Bindings, capacity: Capacity
+) -> dict[tuple[VipKey, IPAddress], BackendBinding]:
+    """Return the binding of each backend that has none."""
+    new: list[tuple[VipKey, IPAddress]] = []
+    leaving: list[int] = []
+    for key, vip in desired.vips.items():
+        present = bindings.vips.get(key)
+        if _is_bound(vip, present):
+            continue
+        known = {} if present is None else present.backends
+        new += [(key, address) for address in vip.backends if address not in known]
+        leaving += [binding.id for address, binding in known.items() if address not in vip.backends]
+    for key, gone in bindings.vips.items():
+        if key not in desired.vips:
+            leaving += [binding.id for binding in gone.backends.values()]
+    if not new:
+        return {}
+    used = {binding.id for vip in bindings.vips.values() for binding in vip.backends.values()}
+    most = min(capacity.backends, _LAST_BACKEND_ID)
+    if (wanted := len(used) - len(leaving) + len(new)) > most:
+        raise CapacityError(
+            f"the data plane is full: {len(used)} of {most} backends, and this would make it {wanted}",
+            hint=f"start the daemon with a larger --max-backends (at most {_LAST_BACKEND_ID})",
+        )
+    ids = _free(range(1, most + 1), used, leaving, len(new))
+    return {
+        place: BackendBinding(number, (bindings.epochs.get(number, -1) + 1) % _EPOCHS)
+        for place, number in zip(new, ids, strict=True)
+    }
+
+
+def _free(ids: range, used: Collection[int], leaving: Collection[int], count: int) -> Iterator[int]:
+    """Yield `count` ids: the lowest that are free, then those of what leaves by the same change."""
+    free = list(islice((candidate for candidate in ids if candidate not in used), count))
+    yield from free
+    yield from sorted(leaving)[: count - len(free)]

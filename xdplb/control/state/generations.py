@@ -1,0 +1,52 @@
+"""Which change touched what last: the number that a client sees as an ETag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xdplb.control.state.desired import Desired, DesiredVip
+from xdplb.model.address import IPAddress
+from xdplb.model.vip import VipKey
+
+__all__ = ["Generations", "VipGenerations", "stamp"]
+
+
+@dataclass(frozen=True, slots=True)
+class VipGenerations:
+    """The last change to a VIP or anything of its own, and the last one to each of its backends."""
+
+    latest: int
+    backends: Mapping[IPAddress, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """The number of the last change of all, and of the last one to each VIP."""
+
+    current: int = 0
+    vips: Mapping[VipKey, VipGenerations] = field(default_factory=dict)
+
+
+def stamp(before: Desired, after: Desired, generations: Generations) -> Generations:
+    """Return the generations after a change, which is one generation however much it changes."""
+    current = generations.current + 1
+    vips = {
+        key: generations.vips[key] if (old := before.vips.get(key)) is vip else _stamped(old, vip, generations, current)
+        for key, vip in after.vips.items()
+    }
+    return Generations(current, vips)
+
+
+def _stamped(old: DesiredVip | None, new: DesiredVip, generations: Generations, current: int) -> VipGenerations:
+    key = new.vip.key
+    if old is None:
+        return VipGenerations(current, dict.fromkeys(new.backends, current))
+    known = generations.vips[key]
+    if old == new:
+        return known
+    backends = {
+        address: known.backends[address] if old.backends.get(address) == backend else current
+        for address, backend in new.backends.items()
+    }
+    return VipGenerations(current, backends)

@@ -1,0 +1,50 @@
+"""A change as it is asked for, and what came of it: values that can be logged, shown and sent on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdplb.control.edits.edit import Edit
+from xdplb.control.events import DAEMON, Actor
+from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.state.snapshot import KnownHealth, Snapshot
+
+__all__ = ["Outcome", "Request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be done (`edit`) and who asks for it (`actor`).
+
+    `if_match` is the generation that the edit's subject must still be at, None for any. With `dry_run` nothing is
+    changed.
+    """
+
+    edit: Edit
+    actor: Actor = DAEMON
+    if_match: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The state before and after, the same object where nothing was to be changed, and what the change does.
+
+    Of a dry run, `after` is what would be. `health` is what was known then, by backend id, of the backends in `after`.
+    """
+
+    before: Snapshot
+    after: Snapshot
+    health: Mapping[int, KnownHealth]
+    impact: Impact = NO_IMPACT
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything is asked for differently after it."""
+        return self.after is not self.before
+
+    @property
+    def generation(self) -> int:
+        """The generation after it."""
+        return self.after.generation
