@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from tests.bound import bound_backend, bound_vip, snapshot, with_access
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.edit import DeleteVip, DrainBackend, Edit, PutBackend, PutCheck, PutVip, ReplaceBackends
-from xdplb.control.state.desired import NO_ACCESS_LIST
+from xdplb.control.state.desired import NO_ACCESS_LIST, DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
 from xdplb.control.state.sqlite import SqliteStore
@@ -29,7 +30,19 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend, Health
 from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.health import CheckType, HealthCheck
-from xdplb.model.vip import Forward, HashKind, QuicIds, RateLimits, Scheduler, Tracking, Vip, VipKey, VlanTags
+from xdplb.model.vip import (
+    AllUnhealthy,
+    Forward,
+    HashKind,
+    OnUnhealthy,
+    QuicIds,
+    RateLimits,
+    Scheduler,
+    Tracking,
+    Vip,
+    VipKey,
+    VlanTags,
+)
 
 CAPACITY = Capacity()
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -213,7 +226,19 @@ from xdplb.control.edits.edit import PutVip, ReplaceBackends
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
-from xdplb.model.vip import Vip, VipKey
+from xdplb.model.vip import (
+    AllUnhealthy,
+    Forward,
+    HashKind,
+    OnUnhealthy,
+    QuicIds,
+    RateLimits,
+    Scheduler,
+    Tracking,
+    Vip,
+    VipKey,
+    VlanTags,
+)
 store = SqliteStore(Path(sys.argv[1]))
 state, _ = store.open()
 key = VipKey.parse("203.0.113.10:443/tcp")
@@ -329,3 +354,63 @@ def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
     store.save(held, snapshot(4, without), {})
     store.close()
     assert reopened(tmp_path)[0].vips == without
+
+
+def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) -> None:
+    """The file was written by commit e30274d, the last one of that schema: every column of every table is checked."""
+    shutil.copy(Path(__file__).with_name("state-schema-2.db"), tmp_path / "state.db")
+    state, health = reopened(tmp_path)
+    web, quic = VipKey.parse("203.0.113.10:443/tcp"), VipKey.parse("[2001:db8::10]:443/udp")
+    some, every = VipKey.parse("203.0.113.0/24:8000-8999/tcp+udp"), VipKey.parse("[2001:db8::20]:0/tcp")
+    then = datetime(2030, 1, 1, tzinfo=UTC)
+    settings = {
+        web: Vip(
+            web, name="web", forward=Forward.IPIP, tracking=Tracking.ALWAYS, on_unhealthy=OnUnhealthy.KEEP,
+            all_unhealthy=AllUnhealthy.FAIL_CLOSED, idle_timeout_seconds=60,
+        ),
+        quic: Vip(
+            quic, name="quic", forward=Forward.GUE, scheduler=Scheduler.P2C, vlan=VlanTags.KEEP, quic=QuicIds(3, 5),
+            limits=RateLimits(packets=1000, source_packets=7),
+        ),
+        some: Vip(some, name="range", scheduler=Scheduler.SH, hash=HashKind.SOURCE),
+        every: Vip(every, name="all"),
+    }  # fmt: skip
+    assert {key: vip.vip for key, vip in state.desired.vips.items()} == settings
+    assert {key: vip.check for key, vip in state.desired.vips.items() if vip.check} == {web: CHECK}
+    assert {key: vip.access for key, vip in state.desired.vips.items() if vip.access} == {
+        some: AccessList((ip_network("10.0.0.0/8"), ip_network("192.0.2.7")), (ip_network("10.1.0.0/16"),)),
+        every: AccessList((), (ip_network("2001:db8:bad::/48"),)),
+    }
+    assert {str(address): desired for address, desired in state.desired.vips[web].backends.items()} == {
+        "10.0.0.4": DesiredBackend(backend(4, forward=Forward.DR)),
+        "10.0.0.2": DesiredBackend(backend(2, weight=2, admin_state=AdminState.DRAIN), Drain(then, 60, 3)),
+        "10.0.0.3": DesiredBackend(backend(3, weight=3)),
+    }
+    assert {str(address): desired.backend for address, desired in state.desired.vips[quic].backends.items()} == {
+        "2001:db8:1::1": Backend(ip_address("2001:db8:1::1"), quic_server_id="00a7b1"),
+        "10.9.0.1": Backend(ip_address("10.9.0.1"), admin_state=AdminState.MAINT),
+    }
+    assert {key: vip.id for key, vip in state.bindings.vips.items()} == {web: 1, quic: 2, some: 3, every: 4}
+    ids = {str(a): tuple(b) for vip in state.bindings.vips.values() for a, b in vip.backends.items()}
+    assert ids == {
+        "10.0.0.4": (1, 1),
+        "10.0.0.2": (2, 0),
+        "10.0.0.3": (3, 0),
+        "2001:db8:1::1": (4, 0),
+        "10.9.0.1": (5, 0),
+    }
+    assert state.bindings.epochs == {1: 1, 2: 0, 3: 0, 4: 0, 5: 0}
+    assert state.generation == 17
+    assert {key: vip.latest for key, vip in state.generations.vips.items()} == {web: 9, quic: 12, some: 14, every: 16}
+    stamps = {str(a): g for vip in state.generations.vips.values() for a, g in vip.backends.items()}
+    assert stamps == {"10.0.0.4": 8, "10.0.0.2": 9, "10.0.0.3": 6, "2001:db8:1::1": 11, "10.9.0.1": 12}
+    assert health == {
+        1: KnownHealth(Health.UNKNOWN, "no pass yet", then),
+        2: KnownHealth(Health.UP, "status 200", then),
+        3: KnownHealth(Health.DOWN, "status 503, wanted 200 or 204", then),
+        4: KnownHealth(Health.UP, "", then),
+        5: KnownHealth(Health.UP, "", then),
+    }
+    assert reopened(tmp_path) == (state, health), "opening it again changes nothing"
+    saved(tmp_path, edited(state, DeleteVip(some), PutBackend(web, backend(9))))
+    assert reopened(tmp_path)[0] == edited(state, DeleteVip(some), PutBackend(web, backend(9)))

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -208,9 +209,11 @@ class Writer:
                 self._events.say(ReconcileFailed(self._retry_seconds, repr(error)), trace=error)
 
     async def _change(self, request: Request) -> Outcome:
+        compiled: Features = frozenset()
         while not isinstance(done := await self._change_now(request), Outcome):
             await self._compile(done)
-        return done
+            compiled |= done
+        return replace(done, impact=replace(done.impact, features=compiled)) if compiled else done
 
     async def _compile(self, features: Features) -> None:
         await self._compiler(lambda: self.applier.require(features))
