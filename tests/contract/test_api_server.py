@@ -21,13 +21,19 @@ from xdplb_api.listener import listen
 
 PROGRAM = """
 import asyncio, os, sys
+from starlette.requests import Request
 from xdplb_api.listener import listen
+from xdplb_api.peer import actor_of
 from xdplb_api.server import serve
 
 async def app(scope, receive, send):
-    await asyncio.sleep(float(scope["path"].strip("/") or 0))
+    body = b"done"
+    if scope["path"] == "/who":
+        body = str(actor_of(Request(scope))).encode()
+    else:
+        await asyncio.sleep(float(scope["path"].strip("/") or 0))
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"done"})
+    await send({"type": "http.response.body", "body": body})
 
 async def main():
     os.umask(int(sys.argv[2], 8))
@@ -96,6 +102,17 @@ def test_at_no_moment_may_others_connect(path: Path, monkeypatch: pytest.MonkeyP
         os.umask(before)
     assert _mode(path) == 0o660
     listener.close()
+
+
+def test_it_knows_which_process_is_at_the_other_end(path: Path):
+    with serving(f"unix:{path}"):
+        mine = f"unix(uid={os.getuid()},pid={os.getpid()})".encode()
+        assert _get(UnixConnection(path), "/who") == (200, mine)
+    with serving("127.0.0.1:0") as (_, told):
+        connection = http.client.HTTPConnection("127.0.0.1", int(told.rpartition(":")[2]), timeout=10)
+        connection.connect()
+        _, port = connection.sock.getsockname()
+        assert _get(connection, "/who") == (200, f"tcp:127.0.0.1:{port}".encode())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another group")
