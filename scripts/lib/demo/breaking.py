@@ -39,7 +39,7 @@ def _expect_out_of_rotation(world: World, screen: Screen, traffic: Traffic, vict
     screen.expect(out, f"out of rotation after {noticed - killed:.1f} s: {reason}")
     time.sleep(3)
     lost = len(failures(traffic.since(killed))) - len(failures(traffic.since(noticed)))
-    screen.say(f"        {lost} requests failed that went to it before then")
+    screen.say(f"        before that, {lost} requests to it failed")
     later = traffic.since(noticed)
     print_spread(world, screen, later)
     expect_none_failed(screen, later, f"none of the {len(later)} requests after that failed")
