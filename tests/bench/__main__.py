@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
             "--turns", type=int, default=1 << 18, help="packets in a measurement of many flows (default: %(default)s)"
         )
         if name == "packet":
-            bench.add_argument("cases", nargs="*", metavar="CASE", help="only cases whose name contains one of these")
+            bench.add_argument("cases", nargs="*", metavar="CASE", help="only those whose name contains one of these")
     bench = benches.add_parser("forward")
     bench.add_argument("--seconds", type=float, default=0.5, help="length of a measurement (default: %(default)s)")
     bench.add_argument("--rounds", type=int, default=5, help="measurements of each case (default: %(default)s)")
