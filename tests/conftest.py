@@ -1,4 +1,4 @@
-"""For every test: those marked `root` run only where root, bcc and XDP are, and say so where they are not."""
+"""For all tests: those marked `root` run only with root, bcc and XDP, and are otherwise skipped with the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEEDS = "needs root and XDP"
 
 
 def _xdp_refusal() -> str:
-    """Load the smallest XDP program there is; return why the kernel refused it, or an empty string."""
+    """Load the smallest possible XDP program; return why the kernel refused it, or an empty string."""
     libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
     fd = libbpf.bpf_prog_load(BPF_PROG_TYPE_XDP, None, b"GPL", XDP_PASS_PROGRAM, len(XDP_PASS_PROGRAM) // 8, None)
     if fd < 0:
@@ -32,7 +32,7 @@ def _xdp_refusal() -> str:
 
 @functools.cache
 def _missing() -> str:
-    """Return what tests marked `root` lack here, or an empty string."""
+    """Return what this machine lacks for tests marked `root`, or an empty string."""
     if os.geteuid() != 0:
         return "not root"
     if importlib.util.find_spec("bcc") is None:
@@ -48,23 +48,23 @@ def _in_ci() -> bool:
 
 
 def pytest_configure() -> None:
-    """Take SIGINT back where a runner in the background has it ignored: the commands under test would inherit that."""
+    """Stop ignoring SIGINT, as a runner in the background does: the commands under test would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked `root` where it cannot run; in CI that is a failure, since nobody reads skips there."""
+    """Skip a test marked `root` if it cannot run; in CI let it fail, since nobody reads about skips there."""
     if item.get_closest_marker("root") is None or not (reason := _missing()):
         return
     if _in_ci():
-        pytest.fail(f"{NEEDS}, which CI must have: {reason}", pytrace=False)
+        pytest.fail(f"{NEEDS}, which CI must provide: {reason}", pytrace=False)
     pytest.skip(f"{NEEDS}: {reason}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly how many tests did not run for want of root and XDP."""
+    """Report prominently how many tests did not run because root or XDP is missing."""
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NEEDS in str(report.longrepr)]
     if skipped:
         terminalreporter.section("NOT EVERYTHING WAS TESTED", sep="!", red=True)
-        terminalreporter.line(f"skipped for want of root and XDP: {len(skipped)} tests ({_missing()})", red=True)
+        terminalreporter.line(f"{len(skipped)} tests skipped, because they need root and XDP ({_missing()})", red=True)

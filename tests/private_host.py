@@ -1,4 +1,4 @@
-"""Namespaces of this process's own, with a bpffs and veths in them. They end with the process, even by kill -9."""
+"""Private namespaces for this process, with a bpffs and veths. They end with the process, even after kill -9."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def private_host(folder: Path) -> Iterator[Path]:
-    """Put this thread into network and mount namespaces of its own; yield a bpffs, mounted at `folder`."""
+    """Put this thread into new network and mount namespaces; yield a bpffs, mounted at `folder`."""
     before = [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
     home = Path.cwd()
     try:
@@ -40,15 +40,15 @@ def _check(result: int) -> None:
 
 
 def ip(command: str) -> None:
-    """Run `ip COMMAND` here."""
+    """Run `ip COMMAND` in the current namespace."""
     subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
 
 
 def add_nic(name: str) -> None:
-    """Make a veth called `name`, up, whose other end is `peer-NAME`; no frames but a test's own pass through it."""
+    """Make a veth `name` with the other end `peer-NAME`, and set both up; only a test's own frames pass through it."""
     ip(f"link add {name} type veth peer name peer-{name}")
     for end in (name, f"peer-{name}"):
-        # A link-local address would be looked for and announced with frames of its own, at a time of its own.
+        # With a link-local address, the kernel would send frames of its own (address detection), at any time.
         ip(f"link set {end} addrgenmode none")
         ip(f"link set {end} up")
 

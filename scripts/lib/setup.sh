@@ -1,27 +1,27 @@
-# Sourced by the scripts beside it: all that xdplb needs on a fresh Debian 12, and nothing twice.
+# Sourced by the scripts in scripts/: installs what xdplb needs on a fresh Debian 12, and skips what is there already.
 #
 #   source "$(dirname "${BASH_SOURCE[0]}")/lib/setup.sh"
-#   setup demo      # what it takes to run
-#   setup dev       # and what it takes to check and test
+#   setup demo      # what is needed to run xdplb
+#   setup dev       # also what is needed to check and test it
 #
-# Afterwards XDPLB_ROOT is the repository, XDPLB_BIN its venv's bin folder and XDPLB_SETUP_SECONDS what it took.
-# When there is nothing to do it takes some tens of milliseconds and needs neither root nor a network.
+# Afterwards XDPLB_ROOT is the repository, XDPLB_BIN the bin folder of its venv, and XDPLB_SETUP_SECONDS the time taken.
+# If there is nothing to do, it takes some tens of milliseconds and needs neither root nor a network.
 
 XDPLB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 XDPLB_BIN=$XDPLB_ROOT/.venv/bin
 export XDPLB_ROOT XDPLB_BIN
 
-# Debian's own Python, whatever `python3` on the PATH is: bcc's bindings are Debian's, and only this one sees them.
+# Debian's own Python, whatever `python3` is on the PATH: Debian packages bcc's bindings for this one only.
 readonly SETUP_PYTHON=/usr/bin/python3
 
-setup_say() { printf 'set-up: %s\n' "$*" >&2; }
+setup_say() { printf 'setup: %s\n' "$*" >&2; }
 
 setup_fail() {
-	printf 'set-up failed: %s\n' "$*" >&2
+	printf 'setup failed: %s\n' "$*" >&2
 	return 1
 }
 
-# The Debian packages for a purpose, one a line.
+# The Debian packages for a purpose (demo or dev), one per line.
 setup_packages() {
 	local architecture
 	architecture=$(dpkg --print-architecture)
@@ -32,7 +32,7 @@ setup_packages() {
 	fi
 }
 
-# Those of the packages named that are not installed, one a line.
+# Those of the given packages that are not installed, one per line.
 setup_missing_packages() {
 	local installed
 	installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null || true)
@@ -44,8 +44,8 @@ setup_missing_packages() {
 
 setup_debian() {
 	if ! command -v dpkg-query >/dev/null || ! grep -Eqs '^ID(_LIKE)?=.*debian' /etc/os-release; then
-		setup_fail "this prepares Debian 12 and its relatives only; elsewhere install bcc's Python bindings," \
-			"libbpf, kernel headers, curl, ethtool and iproute2 by hand, and xdplb as README.md says"
+		setup_fail "only Debian 12 and its derivatives are supported; on other systems install bcc's Python bindings," \
+			"libbpf, kernel headers, curl, ethtool and iproute2 by hand, then xdplb with pip into .venv"
 		return
 	fi
 	local wanted missing
@@ -55,7 +55,7 @@ setup_debian() {
 		return 0
 	fi
 	if ((EUID != 0)); then
-		setup_fail "these Debian packages are missing, and only root can install them: ${missing[*]}" \
+		setup_fail "Debian packages are missing, and only root can install them;" \
 			"try: sudo apt-get install ${missing[*]}"
 		return
 	fi
@@ -71,14 +71,14 @@ setup_apt() {
 		>"$log" 2>&1 </dev/null; then
 		tail -n 15 "$log" >&2
 		rm -f "$log"
-		setup_fail "apt-get could not install $* (its last words are above): is there a network, and are the" \
+		setup_fail "apt-get could not install $* (the end of its output is above): is the network up, and are the" \
 			"sources in /etc/apt those of Debian 12?"
 		return
 	fi
 	rm -f "$log"
 }
 
-# What the venv was made from: when it changes, the venv is brought up to date.
+# A hash of what the venv was made from; if it changes, the venv is updated.
 setup_fingerprint() {
 	{
 		printf '%s\n%s\n' "$XDPLB_ROOT" "$(readlink -f "$SETUP_PYTHON")"
@@ -86,7 +86,7 @@ setup_fingerprint() {
 	} | sha256sum
 }
 
-# Whether the venv has what a purpose takes; a venv for development can run the demo too.
+# Whether the venv has what a purpose needs; a venv for development can also run the demo.
 setup_venv_is_ready() {
 	local fingerprint stamp
 	fingerprint=$(setup_fingerprint)
@@ -102,9 +102,9 @@ setup_make_venv() {
 	if grep -qsx 'home = /usr/bin' "$config" && grep -qsx 'include-system-site-packages = true' "$config"; then
 		return 0
 	fi
-	setup_say "making .venv over $SETUP_PYTHON"
+	setup_say "making .venv with $SETUP_PYTHON"
 	"$SETUP_PYTHON" -m venv --clear --system-site-packages "$XDPLB_ROOT/.venv" ||
-		setup_fail "$SETUP_PYTHON cannot make a venv in $XDPLB_ROOT (its words are above)"
+		setup_fail "$SETUP_PYTHON cannot make a venv in $XDPLB_ROOT (see its error above)"
 }
 
 setup_install() {
@@ -114,8 +114,8 @@ setup_install() {
 	fi
 	setup_say "installing xdplb and the Python packages it needs into .venv"
 	if ! "$XDPLB_BIN/python" -m pip install --quiet --disable-pip-version-check --editable "$target" >&2; then
-		setup_fail "pip could not install xdplb into .venv (its words are above): is there a network (or a PIP_INDEX_URL" \
-			"to set), and may you write to .venv?"
+		setup_fail "pip could not install xdplb into .venv (see its error above): is the network up, does pip need" \
+			"PIP_INDEX_URL, and may you write to .venv?"
 		return
 	fi
 	setup_fingerprint >"$XDPLB_ROOT/.venv/.set-up-$1"
@@ -125,7 +125,7 @@ setup_venv() {
 	if setup_venv_is_ready "$1"; then
 		return 0
 	fi
-	# Two scripts started at once must not both write the venv: the second waits and finds it done.
+	# Two scripts started at once must not both write to the venv: the second waits, then finds nothing left to do.
 	local lock
 	exec {lock}<"$XDPLB_ROOT"
 	flock "$lock"

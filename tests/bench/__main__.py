@@ -1,4 +1,4 @@
-"""What `scripts/bench` runs."""
+"""Benchmarks of the packet path and the control plane; scripts/bench --help explains each of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tests.bench.machine import describe, private_bpffs
 
-SVG_HELP = "write the plot there"
+SVG_HELP = "write the plot to this file"
 
 
 def main() -> None:
-    """Parse the arguments and measure what they name."""
+    """Parse the arguments and run the benchmark that they name."""
     arguments = _parser().parse_args()
     print(f"{describe()}\n")
     globals()[f"_{arguments.what}"](arguments)
@@ -24,20 +24,20 @@ def _parser() -> argparse.ArgumentParser:
         bench = benches.add_parser(name)
         bench.add_argument("--trials", type=int, default=15, help="measurements of each case (default: %(default)s)")
         bench.add_argument(
-            "--turns", type=int, default=1 << 18, help="packets each, of many flows (default: %(default)s)"
+            "--turns", type=int, default=1 << 18, help="packets in a measurement of many flows (default: %(default)s)"
         )
         if name == "packet":
             bench.add_argument("cases", nargs="*", metavar="CASE", help="only those whose name contains one of these")
     bench = benches.add_parser("forward")
-    bench.add_argument("--seconds", type=float, default=0.5, help="of each measurement (default: %(default)s)")
+    bench.add_argument("--seconds", type=float, default=0.5, help="length of a measurement (default: %(default)s)")
     bench.add_argument("--rounds", type=int, default=5, help="measurements of each case (default: %(default)s)")
-    bench.add_argument("--cpus", type=int, default=1, help="that send at once (default: %(default)s)")
+    bench.add_argument("--cpus", type=int, default=1, help="number of CPUs that send (default: %(default)s)")
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
     benches.add_parser("control")
     bench = benches.add_parser("consistency")
-    bench.add_argument("--connections", type=int, default=1_000_000, help="open at a time (default: %(default)s)")
-    bench.add_argument("--changes", type=int, default=60, help="of the backends (default: %(default)s)")
-    bench.add_argument("--seed", type=int, default=1, help="of all that is random (default: %(default)s)")
+    bench.add_argument("--connections", type=int, default=1_000_000, help="open connections (default: %(default)s)")
+    bench.add_argument("--changes", type=int, default=60, help="number of changes (default: %(default)s)")
+    bench.add_argument("--seed", type=int, default=1, help="seed of the random numbers (default: %(default)s)")
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
     return parser
 

@@ -1,7 +1,7 @@
-"""The balancers that the simulation of connections compares, each for all its connections at once.
+"""The balancers that the simulation of connections compares. Each handles many connections per call, as arrays.
 
-All of them hash a connection to a slot and build their tables by `xdplb.balance`. Plain Maglev rebuilds its table at
-each change from the backends that serve; xdplb refills it and moves slots, as its control plane does.
+All of them hash a connection to a slot and build their tables with `xdplb.balance`. Plain Maglev rebuilds its table at
+each change from the backends in service; xdplb refills it and moves slots, as its control plane does.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ PROBATION_PART = 4
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """Connections, as columns: their places in the simulation's arrays and the slots they fall into."""
+    """Connections, as columns: their indexes in the simulation's arrays, and their slots."""
 
     places: Places
     slots: NDArray[np.uint32]
 
 
 class Balancer(Protocol):
-    """What the simulation asks of one."""
+    """What the simulation needs of a balancer."""
 
     @property
     def records(self) -> int:
@@ -47,7 +47,7 @@ class Balancer(Protocol):
     def change(
         self, configured: Sequence[WeightedBackend], out: AbstractSet[int], surviving: AbstractSet[int], now: int
     ) -> None:
-        """Take note of the backends: those `out` take nothing new, those not `surviving` nothing at all."""
+        """Set the backends: those `out` get no new connections, those not `surviving` get nothing at all."""
         ...
 
     def syn(self, flows: Flows, now: int) -> Ids:
@@ -59,11 +59,11 @@ class Balancer(Protocol):
         ...
 
     def forget(self, places: Places) -> None:
-        """Take note that these connections have ended."""
+        """Forget these connections, which have ended."""
         ...
 
     def flood(self, syns: NDArray[np.uint32], now: int) -> None:
-        """Take SYNs that nothing follows, given by the slots they fall into."""
+        """Receive SYNs that nothing follows, given by their slots."""
         ...
 
     def settle(self, now: int) -> None:
@@ -72,7 +72,7 @@ class Balancer(Protocol):
 
 
 class Maglev:
-    """Plain Maglev without a flow table: a packet goes where the table of the moment says."""
+    """Plain Maglev without a flow table: a packet goes where the current table says."""
 
     def __init__(self) -> None:
         self._owners: Ids = np.zeros(TABLE_SIZE, np.uint16)
@@ -82,7 +82,7 @@ class Maglev:
     def change(
         self, configured: Sequence[WeightedBackend], out: AbstractSet[int], surviving: AbstractSet[int], now: int
     ) -> None:
-        """Build the table anew from those that serve."""
+        """Rebuild the table from the backends in service."""
         self._owners = build([backend for backend in configured if backend.id not in out], frozenset())
 
     def syn(self, flows: Flows, now: int) -> Ids:
@@ -91,23 +91,23 @@ class Maglev:
         return owners
 
     def packet(self, flows: Flows, now: int) -> Ids:
-        """Return the owners, for nothing else is known."""
+        """Return the owners: nothing else is known."""
         return self.syn(flows, now)
 
     def forget(self, places: Places) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is recorded."""
 
     def flood(self, syns: NDArray[np.uint32], now: int) -> None:
-        """Nothing is recorded."""
+        """Do nothing: no SYN is recorded."""
 
     def settle(self, now: int) -> None:
-        """Nothing moves."""
+        """Do nothing: slots have no state."""
 
 
 class _Records:
-    """A flow table by place. With more than `capacity` records the least recently used are evicted.
+    """A flow table, by index of the connection. Above `capacity` records, the least recently used are evicted.
 
-    Of records that a flood makes only their number is held, by the tick they were made in.
+    For records made by a flood, only their number is kept, for each tick.
     """
 
     def __init__(self, connections: int, capacity: int) -> None:
@@ -122,12 +122,12 @@ class _Records:
         return int(np.count_nonzero(self.backend)) + sum(self._flood.values())
 
     def use(self, surviving: AbstractSet[int]) -> None:
-        """Let only records of these count."""
+        """Let only records of these backends count."""
         self._usable[:] = False
         self._usable[list(surviving)] = True
 
     def get(self, places: Places, now: int) -> Ids:
-        """Return the backends on record, 0 where there is none that counts, and note that they were asked for."""
+        """Return the recorded backends (0: no record that counts), and mark these records as used."""
         self._seen[places] = now
         found = self.backend[places]
         return np.where(self._usable[found], found, np.uint16(0))
@@ -140,12 +140,12 @@ class _Records:
         self.backend[places] = 0
 
     def flood(self, count: int, now: int) -> None:
-        """Make that many records that nobody asks for again."""
+        """Add this many records that are never looked up again."""
         self._flood[now] = self._flood.get(now, 0) + count
         self._evict()
 
     def _evict(self) -> None:
-        """Evict tick by tick, the oldest first; in the last of these ticks, first what the flood left there."""
+        """Evict tick by tick, the oldest first; in the last of these ticks, the flood's records first."""
         over = self.count - self._capacity
         if over <= 0:
             return
@@ -164,7 +164,7 @@ class _Records:
 
 
 class RecordingMaglev(Maglev):
-    """Plain Maglev that records every connection, as Katran does, in a table that is full at `capacity`."""
+    """Plain Maglev that records every connection, as Katran does, in a table of `capacity` records."""
 
     def __init__(self, connections: int, capacity: int) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class RecordingMaglev(Maglev):
     def change(
         self, configured: Sequence[WeightedBackend], out: AbstractSet[int], surviving: AbstractSet[int], now: int
     ) -> None:
-        """Build the table anew; records of backends that are gone do not count."""
+        """Rebuild the table; records of removed backends no longer count."""
         super().change(configured, out, surviving, now)
         self._records.use(surviving)
 
@@ -189,7 +189,7 @@ class RecordingMaglev(Maglev):
         return owners
 
     def packet(self, flows: Flows, now: int) -> Ids:
-        """Return who is on record, else the owner, who is then recorded."""
+        """Return the recorded backend, else the owner, which is then recorded."""
         recorded = self._records.get(flows.places, now)
         missing = recorded == 0
         recorded[missing] = self._owners[flows.slots[missing]]
@@ -206,9 +206,9 @@ class RecordingMaglev(Maglev):
 
 
 class Xdplb:
-    """xdplb: `always` records every connection, without it only those in slots that move.
+    """xdplb. With `always` it records every connection, otherwise only those in moving slots.
 
-    The records of connections are open ones at once, for a handshake is over within a tick.
+    Records of connections are never on probation here, because a handshake ends within a tick.
     """
 
     def __init__(self, connections: int, capacity: int, idle_ticks: int, *, always: bool) -> None:
@@ -223,13 +223,13 @@ class Xdplb:
 
     @property
     def records(self) -> int:
-        """How many it has, with those on probation."""
+        """How many records it has, including those on probation."""
         return self._records.count + self._on_probation
 
     def change(
         self, configured: Sequence[WeightedBackend], out: AbstractSet[int], surviving: AbstractSet[int], now: int
     ) -> None:
-        """Refill the table and move the slots whose owner is another."""
+        """Refill the table, and move the slots whose owner has changed."""
         self._records.use(surviving)
         owners = build(configured, out)
         present = {int(id_) for id_ in np.unique(np.concatenate(unpack(self._slots)))}
@@ -239,7 +239,7 @@ class Xdplb:
         self._slots = moved
 
     def syn(self, flows: Flows, now: int) -> Ids:
-        """Return the owners; whoever falls into a moving slot is recorded."""
+        """Return the owners; connections in moving slots are recorded."""
         self._slot_of[flows.places] = flows.slots
         slots = self._slots[flows.slots]
         owners, _ = unpack(slots)
@@ -248,7 +248,7 @@ class Xdplb:
         return owners
 
     def packet(self, flows: Flows, now: int) -> Ids:
-        """Return the owner in a steady slot, else who is on record, else in a moving slot the previous owner."""
+        """Return the owner in a steady slot, else the recorded backend, else in a moving slot the previous owner."""
         slots = self._slots[flows.slots]
         backends, previous = unpack(slots)
         moving = is_moving(slots)
@@ -265,12 +265,12 @@ class Xdplb:
         self._records.delete(places)
 
     def flood(self, syns: NDArray[np.uint32], now: int) -> None:
-        """Record those that fall into moving slots: on probation, where they evict only one another."""
+        """Record those in moving slots: on probation, where they evict only each other."""
         recorded = len(syns) if self._always else int(np.count_nonzero(is_moving(self._slots[syns])))
         self._on_probation = min(self._on_probation + recorded, self._probation)
 
     def settle(self, now: int) -> None:
-        """Pin what has moved for long enough; make steady what no record differs from, and delete its records."""
+        """Pin slots that have moved for long enough. Make pinned slots steady once all their records name the owner."""
         self._slots = settle(self._slots, self._moved_at, now, self._idle_ticks)
         held = NONE if self._always else np.flatnonzero(self._records.backend)
         live = np.ones(len(held), np.bool_)

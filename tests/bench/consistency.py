@@ -1,11 +1,11 @@
-"""How many connections changes of the backends break: a simulation of a million of them, without a kernel.
+"""A simulation, without a kernel, of how many of a million connections are broken by changes of the backends.
 
-`sequence` draws what operators and health checks do: backends are added, removed, drained, given other weights, fail
-and recover, some of it at once, some within one settling time, some long after. `simulate` lets the same connections
-run through it on a balancer (`balancers.py`): each speaks at times of its own, never silent for longer than the VIP's
-idle timeout; some end, and new ones begin. A connection is broken when a packet of it reaches another backend than its
-SYN did, and is not counted when its backend failed or was removed. Time is cut into ticks: changes come first in a
-tick, then packets, then what the control plane settles.
+`sequence` draws random changes, as operators and health checks make them: backends are added, removed, drained,
+reweighted, fail and recover. Some changes come at the same time, some within one settling time, some long after.
+`simulate` runs the same connections through them on a balancer (`balancers.py`). Each connection sends packets at its
+own times, and is never silent for longer than the VIP's idle timeout; some end, and new ones begin. A connection is
+broken when one of its packets reaches another backend than its SYN did; it does not count if its backend failed or was
+removed. Time is divided into ticks. In a tick, changes come first, then packets, then the control plane settles slots.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens at a tick, and what the backends are from then on."""
+    """What happens at a tick, and the backends from then on."""
 
     tick: int
     kind: Kind
@@ -66,7 +66,7 @@ class Backends:
 
     @property
     def configured(self) -> list[WeightedBackend]:
-        """All of them as the table takes them."""
+        """All backends, as input for the table."""
         return [WeightedBackend(f"10.0.{id_ >> 8}.{id_ & 255}", id_, weight) for id_, weight in self.weights.items()]
 
     @property
@@ -76,11 +76,11 @@ class Backends:
 
     @property
     def surviving(self) -> frozenset[int]:
-        """Those whose connections are to go on."""
+        """Those whose connections must not break."""
         return frozenset(self.weights) - self.failed
 
     def changed(self, kind: Kind, id_: int, weight: int) -> Backends:
-        """Return what they are once that happened to one of them."""
+        """Return the backends after this has happened to one of them."""
         match kind:
             case Kind.ADD | Kind.REWEIGH:
                 return replace(self, weights={**self.weights, id_: weight})
@@ -99,7 +99,7 @@ class Backends:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a balancer made of a sequence: `broken` has the count so far at the end of each tick."""
+    """The result for a balancer: `broken` has the total at the end of each tick."""
 
     broken: NDArray[np.int64]
     opened: int
@@ -107,7 +107,7 @@ class Outcome:
 
 
 def sequence(count: int, backends: int, rng: np.random.Generator) -> tuple[Backends, list[Change]]:
-    """Return the backends in the beginning and that many random changes. At least half of them always serve."""
+    """Return the first backends, and this many random changes. At least half of the backends are always in service."""
     start = now = Backends(dict.fromkeys(range(1, backends + 1), 1))
     changes: list[Change] = []
     tick = IDLE_TICKS
@@ -127,7 +127,7 @@ def _candidates(kind: Kind, now: Backends, backends: int, unused: int) -> list[i
     serving = sorted(now.weights.keys() - now.out)
     spare = len(serving) > backends // 2
     match kind:
-        case Kind.ADD:  # under a number that was never used: what is left of a removed one must not count
+        case Kind.ADD:  # with an unused id: leftovers of a removed backend must not count
             return [unused] if len(now.weights) < 2 * backends else []
         case Kind.REWEIGH:
             return sorted(now.weights)
@@ -150,9 +150,9 @@ def simulate(
     *,
     flood: int = 0,
 ) -> Outcome:
-    """Let that many connections run through the changes, and on until the last one is settled.
+    """Run this many connections through the changes, and on until the last change has settled.
 
-    `flood` is how many SYNs of random sources come in each tick besides.
+    `flood` is the number of additional SYNs from random sources in each tick.
     """
     clients = _Clients(connections, rng)
     balancer.change(start.configured, start.out, start.surviving, now=0)
@@ -171,7 +171,7 @@ def simulate(
 
 
 class _Clients:
-    """Connections, one a place in the arrays: when one ends, another begins there under a port never used before."""
+    """Connections, one per index: when one ends, another begins at its index with a port never used before."""
 
     def __init__(self, count: int, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -183,7 +183,7 @@ class _Clients:
         self.opened = 0
 
     def open(self, balancer: Balancer, places: NDArray[np.intp], now: int) -> None:
-        """Begin a connection at each of these places."""
+        """Begin a connection at each of these indexes."""
         number = np.arange(self.opened, self.opened + len(places))
         self.opened += len(places)
         self._slot[places] = slot_of(flow_hash(FIRST_CLIENT + (number >> 15), 32768 + (number & 0x7FFF), PORT))
@@ -192,11 +192,11 @@ class _Clients:
         self._wait(places, now)
 
     def lose(self, surviving: frozenset[int]) -> None:
-        """Note which connections have lost their backend: they will begin anew and do not count as broken."""
+        """Mark connections that have lost their backend: they will be replaced, and do not count as broken."""
         self._lost |= ~np.isin(self._backend, list(surviving))
 
     def run(self, balancer: Balancer, now: int) -> None:
-        """Let those speak whose time it is, and some end; whoever is broken, lost or at the end begins anew."""
+        """Send the packets that are due, and end some connections; replace those that are broken, lost or ended."""
         balancer.forget(np.flatnonzero(self._lost))
         speaking = np.flatnonzero((self._speaks <= now) & ~self._lost)
         heard = balancer.packet(Flows(speaking, self._slot[speaking]), now)
@@ -210,5 +210,5 @@ class _Clients:
         self.open(balancer, places, now)
 
     def _wait(self, places: NDArray[np.intp], now: int) -> None:
-        """Draw when each of these speaks next: as often soon as at the last moment."""
+        """Draw when each of these sends its next packet, evenly up to the idle timeout."""
         self._speaks[places] = now + self._rng.integers(1, IDLE_TICKS + 1, len(places))

@@ -1,4 +1,4 @@
-"""`scripts/bench consistency`: what changes of the backends break, on xdplb and on plain Maglev; tables and a plot."""
+"""`scripts/bench consistency`: what changes of backends break with xdplb and with plain Maglev; tables and a plot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ONE = 7
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A balancer, how many SYNs flood it each tick, and whether the plot shows it."""
+    """A balancer, the number of flood SYNs per tick, and whether the plot shows it."""
 
     name: str
     make: Callable[[], Balancer]
@@ -35,7 +35,7 @@ class _Case:
 
 
 def report_consistency(*, connections: int, changes: int, seed: int, svg: Path | None) -> None:
-    """Simulate and print the tables; `svg` is where the plot goes."""
+    """Simulate and print the tables; write the plot to `svg`, if given."""
     print_table(
         ("one change, 100 backends", "of the others", "of the backend itself"),
         [(kind, f"{others:.2%}", own) for kind, others, own in _single_changes(connections)],
@@ -51,9 +51,9 @@ def report_consistency(*, connections: int, changes: int, seed: int, svg: Path |
         for case, outcome in zip(cases, outcomes, strict=True)
     ]
     together = sum(change.tick - before.tick <= IDLE_TICKS for before, change in pairwise(happenings))
-    print(f"{connections:,} connections at a time, {outcomes[0].opened:,} in all; {changes} changes, of which")
+    print(f"{connections:,} open connections, {outcomes[0].opened:,} in total; {changes} changes, of which")
     print(f"{together} came within the settling time of the one before; seed {seed}\n")
-    print_table(("connections of surviving backends", "broken", "of those at a time", "records at most"), rows)
+    print_table(("connections of surviving backends", "broken", "of open ones", "most records"), rows)
     if svg is not None:
         svg.write_text(_plot(cases, outcomes, happenings))
 
@@ -78,7 +78,7 @@ def _cases(connections: int) -> Iterator[_Case]:
 
 
 def _single_changes(connections: int) -> Iterator[tuple[str, float, str]]:
-    """Yield what one change breaks on plain Maglev without a flow table, as parts of the connections it concerns."""
+    """Yield the fraction of connections that one change breaks on plain Maglev without a flow table."""
     number = np.arange(connections)
     slots = slot_of(flow_hash(0x0A000000 + (number >> 15), 32768 + (number & 0x7FFF), PORT))
     plain = Backends(dict.fromkeys(range(1, BACKENDS + 1), 1))

@@ -1,4 +1,4 @@
-"""What the control plane takes: tables built and published, a health flip, a scan of the flow table for a drain."""
+"""How long the control plane takes: to publish a table, to take a backend out, to scan the flow table for a drain."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ADDRESSES = [IPv4Address("10.2.0.0") + number for number in range(1, BACKENDS + 
 
 
 class _Kernel:
-    """The time spent in the kernel: calls of libbpf, with the wait for packets that still see the old table."""
+    """The time spent in the kernel: libbpf calls, including the wait for packets that still see the old table."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -76,9 +76,9 @@ def measure_control(plane: BccPlane) -> None:
 
     rows = [_row(f"table of {BACKENDS} backends built and published", first_table)]
     held = publish(up, Held())
-    rows.append(_row("health flip of 1 of them published", lambda: publish(one_down, held)))
+    rows.append(_row("1 of them down, published", lambda: publish(one_down, held)))
     held_down = publish(one_down, held)
-    rows.append(_row("its recovery published", lambda: publish(up, held_down)))
+    rows.append(_row("the same one up again, published", lambda: publish(up, held_down)))
     publish(up, held_down)
     _fill_flows(plane)
     rows.append(
@@ -87,7 +87,7 @@ def measure_control(plane: BccPlane) -> None:
             lambda: _count(plane, state),
         )
     )
-    print_table(("control plane", "ms", "of it ours", "share"), rows)
+    print_table(("control plane", "ms", "in xdplb", "share"), rows)
 
 
 def _row(what: str, work: Callable[[], object]) -> tuple[str, str, str, str]:

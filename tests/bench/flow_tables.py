@@ -1,7 +1,7 @@
-"""`scripts/bench flows`: what a flow's record costs where all CPUs share one table, and where each has its own.
+"""`scripts/bench flows`: what a flow's record costs if all CPUs share one table, and if each has its own.
 
-A process a CPU sends it packets of its own flows, as a NIC with several queues would: first one CPU alone, then all of
-them at once.
+Each CPU gets packets of its own flows from a process of its own, as from a NIC with several queues: first one CPU
+alone, then all at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KINDS = ("one for all CPUs", "one for all, lists per CPU", "one per CPU")
 
 @dataclass(frozen=True, slots=True)
 class _Packets:
-    """What is sent: TCP with these flags, of so many flows."""
+    """What is sent: TCP with these flags, of this many flows."""
 
     name: str
     flags: str
@@ -64,7 +64,7 @@ class _Load:
     program: Path
 
     def case(self) -> Case:
-        """Return it as the harness takes it."""
+        """Return the case for the harness."""
         packets = self.packets
         frame = traffic.tcp(self.port, flags=packets.flags, client=self.client)
         return Case(packets.name, obj_get(self.program), frame, packets.mode, packets.flows)
@@ -77,7 +77,7 @@ class _Cpu:
         self._pool = ProcessPoolExecutor(1, get_context("fork"), partial(_settle, pin_dir / f"cpu{cpu}", cpu))
 
     def start(self, load: _Load, trials: int, turns: int) -> Future[float]:
-        """Begin to measure; the result is ns per packet."""
+        """Start to measure; the result is ns per packet."""
         return self._pool.submit(_measure, load, trials, turns)
 
 
@@ -126,7 +126,7 @@ def _program(pin_dir: Path, flows: int, flags: int) -> tuple[int, Path]:
 
 
 def _together(workers: Sequence[_Cpu], loads: Sequence[_Load], trials: int, turns: int) -> float:
-    """Return ns per packet, the mean of the CPUs', with all of them at it at once."""
+    """Return ns per packet, the mean over all CPUs, with all of them running at once."""
     running = [worker.start(load, trials, turns) for worker, load in zip(workers, loads, strict=False)]
     return mean(future.result() for future in running)
 

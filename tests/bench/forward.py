@@ -1,4 +1,4 @@
-"""`scripts/bench forward`: real frames in by one NIC of the balancer and out by another, or back by the same."""
+"""`scripts/bench forward`: real frames, in by one NIC of the balancer and out by another or the same one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MAC_SWAP = "MAC swap"
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What runs on the balancer, on what frames, and which way they leave it."""
+    """What runs on the balancer, with which frames, and by which NIC they are sent."""
 
     name: str
     program: Fd
@@ -57,7 +57,7 @@ class _Result:
 
 
 def measure_forwarding(*, seconds: float, rounds: int, cpus: int, svg: Path | None) -> None:
-    """Measure all cases interleaved and print the table; `svg` is where the plot goes."""
+    """Measure all cases interleaved, and print the table; write the plot to `svg`, if given."""
     chosen = sorted(os.sched_getaffinity(0))[-cpus:]
     with new_wire() as wire:
         bench = _Bench(wire, chosen)
@@ -112,13 +112,13 @@ class _Bench:
                     yield Service(version=version, forward=forward, mtu=MTU, ifindex=self._nics[way])
 
     def frames_for(self, case: _Case, seconds: float) -> int:
-        """Return how many frames a CPU sends in about so many seconds."""
+        """Return how many frames a CPU sends in about `seconds`."""
         result = _Result(case)
         self.run(result, WARM_UP)
         return max(WARM_UP, int(result.mpps[0] * 1e6 * seconds / len(self._cpus)))
 
     def run(self, result: _Result, count: int) -> None:
-        """Send that many frames from each CPU and note how many arrived, and how fast."""
+        """Send this many frames from each CPU, and note how many arrived, and how fast."""
         link_update(self._link, result.case.program)
         self._generator.prepare(result.case.frames, count, FLOWS)
         before = self._generator.arrived()
@@ -171,8 +171,8 @@ def _report(results: Sequence[_Result], cpus: int) -> None:
     for size in sizes:
         head += [size if size == "IMIX" else f"{size} bytes", "ratio"]
     print_table([*head, "dropped"], rows)
-    print("Generator, balancer and sink share the core. Ratios are to the MAC swap on frames of that size. Frame sizes")
-    print("are those on the wire, with a checksum of 4 bytes; the least of IPv6 is 66. IMIX: 64, 594, 1518 as 7:4:1.")
+    print("Generator, balancer and sink share the core. Ratios are to the MAC swap at the same frame size. Frame sizes")
+    print("are those on the wire, with the checksum of 4 bytes; IPv6 from 66. IMIX: 64, 594, 1518 as 7:4:1.")
 
 
 def _plot(results: Sequence[_Result]) -> str:

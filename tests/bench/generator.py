@@ -1,4 +1,4 @@
-"""Real frames by BPF_PROG_TEST_RUN (generator.c): what it redirects is sent. Kernel 5.18 or newer."""
+"""Sends real frames: BPF_PROG_TEST_RUN runs generator.c, whose redirects are sent. Kernel 5.18 or newer."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class _LiveRun(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How many frames a CPU has sent, and in what time: from the first one's making to the last one's."""
+    """How many frames a CPU has sent, and the time from making the first one to making the last one."""
 
     frames: int
     seconds: float
 
 
 class Generator:
-    """The programs loaded; `wire` and `onward` are to be filled, each inside the namespace of its NIC."""
+    """The loaded programs; fill `wire` and `onward`, each in the namespace of its NIC."""
 
     def __init__(self, pin_dir: Path) -> None:
         self._state = BpfMap.create(MapType.PERCPU_ARRAY, "generators", value_size=GENERATOR.itemsize)
@@ -90,7 +90,7 @@ class Generator:
         return int(np.frombuffer(self._arrived.read(0), np.uint64).sum())
 
     def prepare(self, frames: Sequence[bytes], count: int, flows: int) -> None:
-        """Make ready to send `count` frames a CPU, these in turn, of so many flows (a power of two)."""
+        """Prepare to send `count` frames per CPU: these frames in turn, of this many flows (a power of two)."""
         state = np.zeros(possible_cpus(), GENERATOR)
         state["turns"], state["flows"] = count, flows
         state["random"] = 0x9E3779B97F4A7C15 + np.arange(possible_cpus(), dtype=np.uint64)
@@ -99,7 +99,7 @@ class Generator:
         self._state.update(0, state.tobytes())
 
     def send(self, length: int, count: int) -> Sent:
-        """Send the frames from the CPU this thread is pinned to; `length` is that of the longest."""
+        """Send the frames from the CPU that this thread is pinned to; `length` is the longest frame's."""
         frame = ctypes.create_string_buffer(length)
         run = _LiveRun(
             sz=ctypes.sizeof(_LiveRun),

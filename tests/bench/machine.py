@@ -1,4 +1,4 @@
-"""What a bench runs on and in: the machine by name, a bpffs of its own, one CPU."""
+"""Where a benchmark runs: the description of the machine, a private bpffs, one CPU."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CLONE_NEWNS = 0x00020000
 
 
 def describe() -> str:
-    """Return CPU, kernel and commit, as they belong above every table."""
+    """Return CPU, kernel and commit, to be printed above every table."""
     return f"{_machine()}; xdplb {_commit()}"
 
 
 @contextmanager
 def private_bpffs() -> Iterator[Path]:
-    """Yield a bpffs that only this process sees and that goes with it, whatever happens."""
+    """Yield a bpffs that only this process sees, and that always ends with it."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS):
         raise SystemExit("scripts/bench: needs root, for BPF and a mount of its own")
@@ -38,7 +38,7 @@ def private_bpffs() -> Iterator[Path]:
 
 @contextmanager
 def pinned_cpu() -> Iterator[None]:
-    """Stay on one CPU, the last of those allowed, and let no ordinary process interrupt."""
+    """Stay on one CPU, the last allowed one, with a priority above ordinary processes."""
     allowed, policy, priority = os.sched_getaffinity(0), os.sched_getscheduler(0), os.sched_getparam(0)
     os.sched_setaffinity(0, {max(allowed)})
     with suppress(OSError):  # a container may not allow it

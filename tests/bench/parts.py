@@ -1,7 +1,7 @@
 """`scripts/bench parts`: what each part of the packet path costs a packet that does not need it.
 
-The same packets run through programs compiled with nothing that can be left out, with each feature alone, with all of
-them, and with all but one. Of what is always in, some parts are taken out of the text to see what they cost.
+The same packets run through programs compiled without any feature, with each feature alone, with all features, and
+with all but one. Some parts that are always compiled in are cut from the source, to see what they cost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIXED_PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class _Variant:
-    """A program: what it is called, what it is compiled for, and which of FIXED_PARTS is taken out."""
+    """A program: its name, its features, and which of FIXED_PARTS is cut from it."""
 
     name: str
     features: Features
@@ -73,7 +73,7 @@ def measure_parts(pin_dir: Path, *, trials: int, turns: int) -> None:
 
 
 def _differences(variant: _Variant, ns: Mapping[str, float]) -> Iterator[str]:
-    """Yield how much more a program takes than the one it is compared with, in DR and in IPIP."""
+    """Yield how much longer a program takes than the one that it is compared with, for DR and for IPIP."""
     base = "nothing" if len(variant.features) < 2 else "everything"
     for forward in (Forward.DR, Forward.IPIP):
         yield f"{ns[f'{variant.name} {forward}'] - ns[f'{base} {forward}']:+.1f}"
@@ -100,7 +100,7 @@ def _compile(pin_dir: Path, number: int, variant: _Variant) -> Fd:
 
 
 def _without(text: str, function: str, value: str) -> str:
-    """Return the C text with a function that does nothing but return."""
+    """Return the C source with the body of a function replaced by a return."""
     changed, count = re.subn(rf"(\b{function}\([^)]*\)\n\{{\n)", rf"\1\treturn {value};\n", text)
     if count != 1:
         raise RuntimeError(f"the C sources have {count} functions {function}: what does that part now?")

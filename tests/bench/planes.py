@@ -1,4 +1,4 @@
-"""The data plane of the benches, on no NIC or on those of a bench's own."""
+"""The data plane of the benchmarks, on no NIC or on a benchmark's own NICs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SOURCE4, SOURCE6 = IPv4Address("10.0.0.1"), IPv6Address("2001:db8::1")
 
 
 def new_plane(pin_dir: Path, features: Features = frozenset()) -> BccPlane:
-    """Return a data plane over maps of its own, without a program."""
+    """Return a data plane with its own maps, without a program."""
     return BccPlane(Maps.create(pin_dir, CAPACITY, features))
 
 
 def next_hop(version: int, ifindex: int = LOOPBACK, *, mtu: int, tags: tuple[VlanTag, ...] = ()) -> NextHop:
-    """Return a way out for backends whose addresses are of that IP version."""
+    """Return a next hop for backends of this IP version."""
     source = SOURCE4 if version == 4 else SOURCE6
     return NextHop(b"\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x01", "", ifindex, mtu, source, None, tags)

@@ -1,4 +1,4 @@
-"""Plots as SVG, written by hand: they lie in docs/, readable as text, and need no package to make."""
+"""Plots as SVG, written by hand: they are in docs/, are readable as text, and need no package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INK, FAINT = "#24292f", "#d0d7de"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line and its name in the legend: `ys` at 0, 1, 2, …."""
+    """A line, with its name in the legend; `ys` are its values at 0, 1, 2, …."""
 
     name: str
     ys: Sequence[float]
@@ -26,14 +26,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """One bar for each group of a bar chart, and the name of all of them in the legend."""
+    """One bar for each group of a bar chart, with their common name in the legend."""
 
     name: str
     heights: Sequence[float]
 
 
 def line_chart(title: str, axes: tuple[str, str], lines: Sequence[Line], *, marks: Sequence[int] = ()) -> str:
-    """Return a chart of lines over the same x; `axes` are the two names, `marks` where something happened along x."""
+    """Return a chart of lines over the same x; `axes` are the names of the axes, `marks` are events along x."""
     last = max(len(line.ys) for line in lines) - 1
     top = _round_up(max(max(line.ys) for line in lines))
     body = _frame(title, axes, top)
@@ -43,13 +43,13 @@ def line_chart(title: str, axes: tuple[str, str], lines: Sequence[Line], *, mark
     ]
     for number, line in enumerate(lines):
         points = " ".join(f"{_x(x / last):.1f},{_y(y / top):.1f}" for x, y in _corners(line.ys))
-        dashes = ' stroke-dasharray="7 5"' if number % 2 else ""  # lines that lie upon each other are still seen
+        dashes = ' stroke-dasharray="7 5"' if number % 2 else ""  # lines on top of each other are still visible
         body.append(f'<polyline points="{points}" fill="none" stroke="{_colour(number)}" stroke-width="2"{dashes}/>')
     return _document([*body, *_legend([line.name for line in lines])], len(lines))
 
 
 def bar_chart(title: str, unit: str, groups: Sequence[str], bars: Sequence[Bars]) -> str:
-    """Return a chart of bars in groups, each with its height written on it."""
+    """Return a chart of bars in groups, with its height on each bar."""
     top = _round_up(max(max(bar.heights) for bar in bars))
     body = _frame(title, ("", unit), top)
     step = 1 / len(groups)
@@ -82,7 +82,7 @@ def _frame(title: str, axes: tuple[str, str], top: float) -> list[str]:
 
 
 def _corners(ys: Sequence[float]) -> list[tuple[int, float]]:
-    """Return the points at which the line bends: neighbours of equal height add nothing."""
+    """Return the points at which the line bends; neighbours of equal height are omitted."""
     ends = {0, len(ys) - 1}
     return [(x, y) for x, y in enumerate(ys) if x in ends or not ys[x - 1] == y == ys[x + 1]]
 

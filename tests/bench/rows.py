@@ -1,4 +1,4 @@
-"""What the packet bench measures: each row a packet, and the VIP it is for."""
+"""What the packet benchmark measures: each row is a packet and the VIP that it is for."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ ANSWER_CUT = 14 + 1500 - (14 + 548)
 class Row:
     """A packet that `make` makes for the VIP's port; the rest is as in Case.
 
-    `is_answering`: on a program whose answers to packets that are too big have no rate limit. `before` makes the frame
-    that comes before each measurement.
+    `is_answering`: measured with a program that has no rate limit on answers to packets that are too big. `before`
+    makes the frame that is sent before each measurement.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def fills_flows(self) -> bool:
-        """Whether it turns the flow tables over: nothing that looks a record up can be measured after it."""
+        """Whether it fills the flow tables; then nothing that looks up a record can be measured after it."""
         return self.mode == FRESH and (self.service.moving or self.service.tracks)
 
 

@@ -1,4 +1,4 @@
-"""The VIPs of the packet bench: described, and written into a data plane, each with a hundred backends of its own."""
+"""The VIPs of the packet benchmark, and how they are written to a data plane. Each has its own hundred backends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCATTERED = {4: 1 << 17, 6: 60_000}
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A VIP of TCP and UDP. `ports` is how many, `prefix` takes all; `outer` is the backends' IP version."""
+    """A VIP for TCP and UDP with `ports` ports, or all with `prefix`; `outer` is the backends' IP version."""
 
     version: int = 4
     forward: Forward = Forward.DR
@@ -58,12 +58,12 @@ class Service:
 
     @property
     def hop(self) -> NextHop:
-        """The way to its backends: by the NIC `ifindex`."""
+        """The next hop to its backends, by the NIC `ifindex`."""
         return next_hop(self.outer or self.version, self.ifindex, mtu=self.mtu, tags=self.tags)
 
 
 class Services:
-    """Those that a data plane has."""
+    """The services that a data plane has."""
 
     def __init__(self, plane: BccPlane) -> None:
         self._plane = plane
@@ -71,13 +71,13 @@ class Services:
         self._access: dict[int, AccessList] = {}
 
     def port_of(self, service: Service) -> int:
-        """Return the first port of a service, which is added if it is not there yet."""
+        """Return the first port of a service; add the service if it is not there yet."""
         if service not in self._entries:
             self._entries[service] = self._add(service, len(self._entries))
         return self._entries[service].key.port or FIRST_PORT
 
     def publish(self) -> None:
-        """Let packets see all of them."""
+        """Publish all services, so that packets see them."""
         if self._access:
             self._plane.write_access(self._access)
         self._plane.write_vips(list(self._entries.values()))

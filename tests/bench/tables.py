@@ -1,4 +1,4 @@
-"""Tables on a terminal, in Markdown: what is printed can be put into docs/ as it is."""
+"""Prints tables in Markdown, so that the output can be pasted into docs/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["print_table"]
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print `rows` under `head`: the first column left, figures right."""
+    """Print `rows` under `head`; the first column is aligned left, figures right."""
     widths = [max(3, *(len(row[column]) for row in (head, *rows))) for column in range(len(head))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     for row in (head, rule, *rows):

@@ -1,6 +1,6 @@
-"""The packets of the packet bench, as frames: what they are is in their names.
+"""The packets of the packet benchmark, as frames.
 
-Sources are such that frame.h can vary the flow: an IPv4 id of 0xffff, and 0 in the low half of the address.
+frame.h varies the flow. For this the frames have an IPv4 id of 0xffff, and 0 in the low half of the source address.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def echo(version: int = 4, *, to: str | None = None) -> bytes:
 
 
 def extended(port: int) -> bytes:
-    """Return a segment of IPv6 behind two extension headers."""
+    """Return an IPv6 segment behind two extension headers."""
     return _frame(_ip(6) / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / TCP(sport=1, dport=port, flags="A"))
 
 
@@ -98,7 +98,7 @@ def first_fragment(port: int, version: int = 4) -> bytes:
 
 
 def later_fragment(version: int = 4) -> bytes:
-    """Return what follows the first fragment."""
+    """Return the fragment that follows the first one."""
     if version == 4:
         ip = _ip(4)
         ip.frag, ip.proto = 126, 17

@@ -1,8 +1,8 @@
-"""Three namespaces in a row, for frames: generator, balancer and sink, with a veth pair between each two.
+"""Three namespaces in a row: generator, balancer and sink, connected by veth pairs.
 
     generator eth0 ── in0 balancer out0 ── eth0 sink
 
-Each NIC has a queue a CPU, so that CPUs that send at once do not share one.
+Each NIC has one queue per CPU, so that CPUs that send at the same time do not share a queue.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Wire:
-    """The namespaces while they are there."""
+    """The namespaces, as long as they exist."""
 
     def __init__(self, home: LabHome) -> None:
         self._prefix = home.prefix()
@@ -41,11 +41,11 @@ class Wire:
         self._pair("out0", "sink")
 
     def inside(self, host: str, function: Callable[[], T]) -> T:
-        """Return what `function` returns when run in a host's namespace, in a thread of its own."""
+        """Run `function` in a host's namespace, in a separate thread, and return its result."""
         return netns.inside(self._prefix + host, function)
 
     def ifindex(self, host: str, interface: str) -> int:
-        """Return the number of a host's interface."""
+        """Return the ifindex of a host's interface."""
         return self.inside(host, lambda: socket.if_nametoindex(interface))
 
     def attach(self, host: str, interface: str, program: Fd) -> Fd:
@@ -61,13 +61,13 @@ class Wire:
 
 
 def _no_ipv6() -> None:
-    """Send nothing that nobody asked for: every frame that arrives is one of the generator's."""
+    """Turn IPv6 off, so that the kernel sends no frames of its own and every frame is the generator's."""
     Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
 
 
 @contextmanager
 def new_wire() -> Iterator[Wire]:
-    """Make the namespaces; they go with the process, however it ends."""
+    """Make the namespaces; they end with the process, however it ends."""
     reap()
     home = LabHome()
     try:

@@ -1,4 +1,4 @@
-"""Data planes of both kinds, and a daemon to ask."""
+"""Data planes of both kinds, and a daemon to run commands against."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
 
 @pytest.fixture(params=KINDS)
 def plain(request: pytest.FixtureRequest) -> Iterator[DataPlane]:
-    """A plane with no feature yet."""
+    """A plane without any feature."""
     with make_kit(request.param, frozenset()) as made:
         yield made.plane
 
@@ -35,7 +35,7 @@ def plane(kit: Kit) -> DataPlane:
 
 @pytest.fixture(params=KINDS)
 def wide(request: pytest.FixtureRequest) -> Iterator[DataPlane]:
-    """A plane with all features and room for more VIPs than some things take."""
+    """A plane with all features, and with more VIPs than some features support."""
     with make_kit(request.param, ALL_FEATURES, WIDE) as made:
         yield made.plane
 

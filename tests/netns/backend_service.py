@@ -1,12 +1,12 @@
-"""What a backend of the traffic tests runs: `backend_service.py NAME PORT VIP...`. An HTTP server and a UDP echo.
+"""What the backends of the traffic tests run: an HTTP server and a UDP echo. `backend_service.py NAME PORT VIP...`.
 
-    /slow?bytes=N&seconds=S    N bytes, evenly over S seconds
+    /slow?bytes=N&seconds=S    N bytes, sent evenly over S seconds
     /health                    200
-    POST                       the number of bytes that came
+    POST                       the number of bytes received
     anything else              the backend's name and the client's address
 
-Every answer names the backend in X-Backend and ends its connection. The UDP echo answers from the VIP, with the
-backend's name in front. Both speak IPv4 and IPv6.
+Every answer names the backend in X-Backend and closes the connection. The UDP echo answers from the VIP's address and
+puts the backend's name in front. Both speak IPv4 and IPv6.
 """
 
 from __future__ import annotations

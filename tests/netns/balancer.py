@@ -1,4 +1,4 @@
-"""A lab with xdplb at work in it: the daemon on the balancer's NIC, services on the backends, curl on the client."""
+"""A lab that runs xdplb: the daemon on the balancer's NIC, services on the backends, curl on the client."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PORT = 80
 KEY = f"{VIP}:{PORT}/tcp"
 UDP_KEY = f"{VIP}:{PORT}/udp"
 URL = f"http://{VIP}/"
-PATIENCE = float(os.environ.get("XDPLB_TEST_PATIENCE", "1"))  # more for an emulated CPU
+PATIENCE = float(os.environ.get("XDPLB_TEST_PATIENCE", "1"))  # set higher for an emulated CPU
 READY_SECONDS = 180 * PATIENCE
 COMMAND_SECONDS = READY_SECONDS + 20
 FORWARDS = {"dr1": "dr", "dr2": "dr", "side": "dr", "ipip1": "ipip", "ipip2": "ipip"}
-# A killed service refuses at once: the long timeout only keeps a busy machine from looking like a dead backend.
+# A killed service refuses connections at once. The long timeout keeps a backend on a busy machine from looking dead.
 CHECK = [
     *("--check", "http", "--check-path", "/health", "--check-interval", "200ms", "--check-timeout", "3s"),
     *("--check-rise", "2", "--check-fall", "2"),
@@ -49,7 +49,7 @@ class Balancer:
     # the backends' side
 
     def prepare(self, *hosts: str) -> None:
-        """Make these hosts backends, and start their services."""
+        """Set these hosts up as backends, and start their services."""
         for host in hosts:
             self.backend_host(host, "setup", str(VIP), "--forward", FORWARDS[host], "--interface", "eth0")
             self.serve(host)
@@ -66,7 +66,7 @@ class Balancer:
         self.lab.run(host, [XDPLB, "decap", verb, "eth0", "--pin-dir", str(self.lab.home.bpffs / host)])
 
     def serve(self, host: str, *vips: IPAddress) -> None:
-        """Start a host's service, and return when it answers there; datagrams it answers from these VIPs."""
+        """Start a host's service, and return when it answers; it answers datagrams from these VIPs."""
         addresses = map(str, vips or [VIP])
         self.services[host] = self.lab.popen(host, [sys.executable, SERVICE, host, str(PORT), *addresses])
         asked = ["curl", "-sf", "-o", "/dev/null", f"http://{ADDRESSES[host]}/health"]
@@ -106,7 +106,7 @@ class Balancer:
         return self.lab.run("balancer", [XDPLB, "down", *(arguments or ["--all"]), "--pin-dir", str(self.lab.pin_dir)])
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command that talks to the daemon; again where that is too slow, since commands are idempotent."""
+        """Run a command that talks to the daemon. If it is too slow, run it again: commands are idempotent."""
         command = [XDPLB, "--socket", str(self.socket), *arguments]
         end = time.monotonic() + COMMAND_SECONDS
         while True:
@@ -118,7 +118,7 @@ class Balancer:
         return told
 
     def ask(self, *arguments: str) -> Any:
-        """Return the API's body that a command shows."""
+        """Return the body of the API's answer that a command shows."""
         return json.loads(self.cli(*arguments, "-o", "json").stdout)
 
     def add(
@@ -152,7 +152,7 @@ class Balancer:
         return mode
 
     def metric(self, name: str) -> list[float]:
-        """Return the samples of a metric, as Prometheus would get them."""
+        """Return the samples of a metric as Prometheus would read them."""
         asked = ["curl", "-sf", "--unix-socket", str(self.socket), "http://localhost/metrics"]
         families = text_string_to_metric_families(self.lab.run("balancer", asked).stdout)
         return [sample.value for family in families for sample in family.samples if sample.name == name]
@@ -165,7 +165,7 @@ class Balancer:
     # the client's side
 
     def get(self, count: int, *, path: str = "", options: Sequence[str] = ()) -> Counter[str]:
-        """Make that many requests, a connection each; return how many each backend answered. All must succeed."""
+        """Make this many requests, one per connection; return how many each backend answered. All must succeed."""
         argv = ["curl", "-s", "--max-time", "5", "-o", "/dev/null", "-w", REPORT, *options]
         answers = self.lab.run("client", [*argv, f"{URL}{path}?[1-{count}]"], check=False, timeout=120).stderr
         return tally(answers)
@@ -176,14 +176,14 @@ class Balancer:
 
 
 class Stream:
-    """Requests without a pause while the block runs; `finish` returns who answered, and all must have succeeded."""
+    """Sends requests without a pause while the block runs; `finish` returns who answered. All must succeed."""
 
     def __init__(self, balancer: Balancer) -> None:
         argv = ["curl", "-s", "--max-time", "5", "-o", "/dev/null", "-w", REPORT, "--rate", "100/s"]
         self._curl = balancer.lab.popen("client", [*argv, f"{URL}?[1-1000000]"], stderr=subprocess.PIPE, text=True)
 
     def finish(self) -> Counter[str]:
-        """End it; the request that this interrupts does not count."""
+        """Stop; the request that this interrupts does not count."""
         assert self._curl.stderr is not None
         self._curl.terminate()
         lines = self._curl.stderr.read()
@@ -193,7 +193,7 @@ class Stream:
 
 
 class Download:
-    """A long answer on its way to the client."""
+    """A long download on its way to the client."""
 
     def __init__(self, balancer: Balancer, *, size: int, seconds: float) -> None:
         self._size = size
@@ -213,13 +213,13 @@ class Download:
         return self._curl.poll() is None
 
     def finish(self) -> None:
-        """Wait until it has ended; it must be whole."""
+        """Wait until it has ended; it must be complete."""
         size, said = self._curl.communicate(timeout=60)
         assert (self._curl.returncode, size, said) == (0, str(self._size), "")
 
 
 def tally(report: str) -> Counter[str]:
-    """Return who answered, from REPORT's lines; a request that failed fails the test."""
+    """Return who answered, from the lines of REPORT; a failed request fails the test."""
     lines = [line.split() for line in report.splitlines()]
     assert lines
     failed = [line for line in lines if line[:2] != ["0", "200"]]
@@ -228,7 +228,7 @@ def tally(report: str) -> Counter[str]:
 
 
 def until(true: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait until it is true; fail when it takes longer than that."""
+    """Wait until the condition is true; fail if it takes longer than `seconds`."""
     end = time.monotonic() + seconds * PATIENCE
     while not true():
         assert time.monotonic() < end, f"not so after {seconds} s"

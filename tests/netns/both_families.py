@@ -1,4 +1,4 @@
-"""A lab with the VIP in both families: what differs between them, and what tests of both do."""
+"""A lab with the VIP in both address families: what differs between them, and helpers for tests of both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVICE = str(Path(__file__).with_name("mirror_service.py"))
 
 @dataclass(frozen=True)
 class Family:
-    """The lab as one version of IP sees it."""
+    """The lab from the point of view of one IP version."""
 
     version: int
     vip: IPv4Address | IPv6Address
@@ -27,7 +27,7 @@ class Family:
 
     @property
     def host(self) -> str:
-        """The VIP's address as it stands in a URL or a VIP's name."""
+        """The VIP's address as it is written in a URL or a VIP's key."""
         return f"[{self.vip}]" if self.version == 6 else str(self.vip)
 
     def key(self, port: int = PORT, protocol: str = "tcp") -> str:
@@ -39,7 +39,7 @@ BOTH = [Family(4, VIP, ADDRESSES), Family(6, VIP6, ADDRESSES6)]
 
 
 def prepare(balancer: Balancer, host: str, forward: str) -> None:
-    """Make a host a backend of the VIPs of both families, and start the service there."""
+    """Set a host up as a backend of the VIPs of both families, and start its service."""
     for family in BOTH:
         balancer.backend_host(host, "setup", str(family.vip), "--forward", forward, "--interface", "eth0")
     balancer.services[host] = balancer.lab.popen(host, [sys.executable, SERVICE, host, str(PORT)])
@@ -59,19 +59,19 @@ def add_vip(balancer: Balancer, family: Family, hosts: Sequence[str], forward: s
 
 
 def remove_vips(balancer: Balancer) -> None:
-    """Take all VIPs away."""
+    """Remove all VIPs."""
     for vip in balancer.ask("stats")["vips"]:
         balancer.cli("vip", "rm", vip["vip"])
 
 
 def answers(balancer: Balancer, reason: str) -> int:
-    """Return how many packets the balancer has answered itself for this reason: `echo`, `too_big`."""
+    """Return how many packets the balancer has answered for this reason: `echo` or `too_big`."""
     count: int = balancer.ask("stats")["answers"][reason]
     return count
 
 
 def fetch(balancer: Balancer, family: Family, path: str, *options: str) -> tuple[str, bytes]:
-    """Have the client ask the VIP; return the backend's name and the body of its answer. Whole, or the test fails."""
+    """Send a request from the client; return the backend's name and the body. An incomplete answer fails the test."""
     folder = balancer.lab.folder
     argv = ["curl", "-sSf", "--max-time", "20", "-H", "Expect:", "-D", str(folder / "head"), "-o", str(folder / "body")]
     balancer.lab.run("client", [*argv, *options, f"http://{family.host}:{PORT}/{path}"], timeout=60)

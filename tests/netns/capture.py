@@ -1,4 +1,4 @@
-"""Frames as they pass an interface of the lab."""
+"""Frames that pass an interface of the lab."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IPPROTO_IPIP = 4
 
 @contextmanager
 def captured(lab: Lab, host: str, interface: str) -> Iterator[list[bytes]]:
-    """Collect the IPv4 packets (without Ethernet) that pass the interface while in the block."""
+    """Collect the IPv4 packets (without Ethernet header) that pass the interface while the block runs."""
     packets: list[bytes] = []
     sniffer = lab.inside(host, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)))
     sniffer.bind((interface, ETH_P_ALL))

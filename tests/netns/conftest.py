@@ -1,4 +1,4 @@
-"""Labs for the tests that need real hosts. Each test has its own, gone with it even if it is killed."""
+"""Labs for tests that need real hosts. Each test has its own, which is removed with it even if the test is killed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def balancer(lab: Lab) -> Balancer:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Balancer]:
-    """A balancer on both its NICs with every host a backend, for tests that only add VIPs and take them away."""
+    """A balancer on both its NICs, with every host as a backend, for tests that only add and remove VIPs."""
     with new_lab() as built:
         balancer = Balancer(built)
         balancer.prepare("dr1", "dr2", "ipip1", "ipip2", "side")

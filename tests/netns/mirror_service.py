@@ -1,9 +1,9 @@
-"""HTTP that shows what the network did to bytes: `mirror_service.py NAME PORT`, for both families on one port.
+"""An HTTP server to show what the network does to bytes: `mirror_service.py NAME PORT`. Both families on one port.
 
-    GET /N    N bytes that look random, always the same
-    POST      what came
+    GET /N    N bytes that look random, but are always the same
+    POST      the bytes that were received
 
-Every answer names the backend in X-Backend and ends its connection.
+Every answer names the backend in X-Backend and closes the connection.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def body(length: int) -> bytes:
-    """Return bytes that look random and are the same each time: what is lost, doubled or swapped of them is seen."""
+    """Return bytes that look random and are the same each time, so that lost, doubled or swapped bytes are noticed."""
     return random.Random(length).randbytes(length)
 
 

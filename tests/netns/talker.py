@@ -1,10 +1,10 @@
 """Long-lived connections for the traffic tests.
 
-    talker.py serve NAME PORT...             greets each connection with NAME and answers every line with it
-    talker.py talk ADDRESS PORT COUNT        holds COUNT connections, each says something now and then
+    talker.py serve NAME PORT...             sends NAME on each new connection, and as the answer to every line
+    talker.py talk ADDRESS PORT COUNT        holds COUNT connections open and sends a line on each now and then
 
-`talk` writes a line of JSON for each connection that ended by itself: which backend had it, when it was opened and
-when it broke (CLOCK_MONOTONIC), and why. It opens another in its place. On SIGTERM it says how many are open.
+`talk` writes a line of JSON for each connection that broke: which backend had it, when it was opened and when it broke
+(CLOCK_MONOTONIC), and why. It then opens another one. On SIGTERM it writes how many are open.
 """
 
 from __future__ import annotations

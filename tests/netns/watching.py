@@ -17,7 +17,7 @@ __all__ = ["Watch", "mac_of", "watching"]
 
 
 class Watch:
-    """NextHops at work on the balancer, and what its callback told."""
+    """NextHops running on the balancer, and what its callback reported."""
 
     def __init__(self, source: NextHops) -> None:
         self.source = source
@@ -32,7 +32,7 @@ class Watch:
         return self.source.lookup(ip_address(address))
 
     def hop(self, address: str) -> NextHop:
-        """Return the next hop; the test fails where there is none."""
+        """Return the next hop; the test fails if there is none."""
         found = self[address].next_hop
         assert found is not None
         return found
@@ -54,7 +54,7 @@ class Watch:
 
 
 def watching(lab: Lab, addresses: list[str], scenario: Callable[[Watch], Awaitable[None]]) -> None:
-    """Run the scenario in the balancer's namespace while it watches these addresses."""
+    """Run the scenario in the balancer's namespace while NextHops watches these addresses."""
 
     async def run() -> None:
         source = NextHops()

@@ -1,1 +1,1 @@
-"""scripts/demo: xdplb at work on real traffic, in network namespaces of its own."""
+"""scripts/demo: xdplb with real traffic, in its own network namespaces."""

@@ -1,4 +1,4 @@
-"""Run the steps in order, whatever happens clean up, and say in the end whether all was as it should be."""
+"""Run the steps in order, always clean up, and say at the end whether everything went as expected."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ STEPS: tuple[Callable[[World, Screen], None], ...] = (
 
 
 def main() -> int:
-    """Return the exit code: 0 if all was as it should be."""
+    """Return the exit code: 0 if everything went as expected."""
     options = _options()
     if options.clean is not None:
         return _clean(options.clean) if options.clean else _clean_all()
     screen = Screen(color=not options.no_color)
     began = time.monotonic()
-    screen.say(f"set-up took {os.environ.get('XDPLB_SETUP_SECONDS', '?')} s")
+    screen.say(f"setup took {os.environ.get('XDPLB_SETUP_SECONDS', '?')} s")
     try:
         with _ended_by_signals():
             lab = _show(screen, keep=options.keep)
         if not options.keep:
             _expect_nothing_left(screen, lab)
     except KeyboardInterrupt:
-        print("\ninterrupted; the lab is gone", file=sys.stderr)
+        print("\ninterrupted; the lab has been removed", file=sys.stderr)
         return 130
     except (DemoError, XdplbError, subprocess.SubprocessError) as error:
         screen.fail(str(error))
-    screen.verdict(time.monotonic() - began)
+    screen.conclude(time.monotonic() - began)
     return 1 if screen.failed else 0
 
 
 def _show(screen: Screen, *, keep: bool) -> Lab:
     with pass_program() as program, Lab(port_program=program.fileno()) as lab:
         world = World(lab, screen, keep=keep)
-        # With --keep the balancer stays up: what takes it down is not shown.
+        # With --keep the balancer stays up, so the last step, which takes it down, is left out.
         for step in STEPS[: -1 if keep else None]:
             step(world, screen)
         if keep:
@@ -72,16 +72,16 @@ def _expect_nothing_left(screen: Screen, lab: Lab) -> None:
     left = [
         str(path) for path in (lab.folder, *(netns.RUN / lab.namespace(host) for host in ADDRESSES)) if path.exists()
     ]
-    screen.expect(not left, "no namespace, mount or file of the lab", ", ".join(left))
+    screen.expect(not left, "the lab left no namespace, mount or file", ", ".join(left))
 
 
 def _clean(lab: str) -> int:
     kept = kept_labs()
     if lab not in kept:
-        print(f"there is no kept lab {lab}; there are: {', '.join(kept) or 'none'}", file=sys.stderr)
+        print(f"there is no lab {lab}; labs left up: {', '.join(kept) or 'none'}", file=sys.stderr)
         return 1
     if lab not in reap(kept=[lab]):
-        print(f"lab {lab} is still being made", file=sys.stderr)
+        print(f"lab {lab} is still being set up", file=sys.stderr)
         return 1
     print(f"removed lab {lab}")
     return 0
@@ -99,7 +99,7 @@ def _clean_all() -> int:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, once: the second must not cut the cleaning up short."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, but only once: a second must not interrupt the clean-up."""
 
     def interrupt(*_: object) -> None:
         for later in signals:
@@ -114,8 +114,8 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo")
-    parser.add_argument("--keep", action="store_true", help="leave the lab up, and say how to play with it")
-    parser.add_argument("--clean", nargs="?", const="", metavar="LAB", help="remove that lab left up, or all")
+    parser.add_argument("--keep", action="store_true", help="leave the lab up, and print commands to try in it")
+    parser.add_argument("--clean", nargs="?", const="", metavar="LAB", help="remove a lab that was left up, or all")
     parser.add_argument("--no-color", action="store_true", help="no colours")
     return parser.parse_args()
 

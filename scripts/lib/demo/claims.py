@@ -1,4 +1,4 @@
-"""Claims that several steps make of requests."""
+"""Checks on requests that several steps share."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from .world import World
 __all__ = ["expect_none_failed", "expect_spread", "print_spread"]
 
 LIMIT = 30.7
-"""Four counts that follow the right shares have a larger chi-squared once in a million times."""
+"""If four counts follow the right shares, chi-squared exceeds this only once in a million times."""
 
 
 def expect_none_failed(screen: Screen, requests: Sequence[Request], claim: str) -> None:
-    """Claim that there were requests and that none failed."""
+    """Check that there were requests and that none failed."""
     failed = failures(requests)
-    seen = f"{len(failed)} of {len(requests)} did, such as: {failed[0].error}" if failed else "no request was made"
+    seen = f"{len(failed)} of {len(requests)} failed, such as: {failed[0].error}" if failed else "no request was made"
     screen.expect(bool(requests) and not failed, claim, seen)
 
 
 def expect_spread(world: World, screen: Screen, requests: Sequence[Request]) -> None:
-    """Claim that connections follow the weights, as far as chance allows."""
+    """Check that connections follow the weights, as far as chance allows."""
     print_spread(world, screen, requests)
     distance = chi_squared(spread(requests), {backend.name: backend.weight for backend in world.backends})
-    claim = f"they follow the weights (chi-squared {distance:.1f}; more than {LIMIT} would be no chance)"
+    claim = f"connections follow the weights (chi-squared {distance:.1f}, limit {LIMIT})"
     screen.expect(bool(requests) and distance <= LIMIT, claim)
 
 
 def print_spread(world: World, screen: Screen, requests: Sequence[Request]) -> None:
-    """Print how many connections each backend got, and how many its share lets one expect."""
+    """Print how many connections each backend got, and how many to expect from its share."""
     counts, states = spread(requests), world.states()
     total = sum(counts.values())
     screen.table(

@@ -1,4 +1,4 @@
-"""A long download through the VIP, every byte of it compared with what was to be sent."""
+"""A long download through the VIP; every byte is compared with what should have been sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Download"]
 
 
 class Download:
-    """One download, under way as soon as it is made; `backend` is who serves it, empty when nobody answered."""
+    """A download that starts at once. `backend` is the backend that serves it, empty if none answered."""
 
     def __init__(self, spawn: Spawn, url: str, *, size: int, seconds: float, folder: Path) -> None:
         self._size = size
@@ -37,23 +37,23 @@ class Download:
         return self._content.stat().st_size if self._content.exists() else 0
 
     def cancel(self) -> None:
-        """End it where it is."""
+        """Stop it."""
         self._curl.terminate()
         self._curl.communicate()
 
     def finish(self, timeout: float) -> str:
-        """Wait for its end and return what is wrong with what arrived: nothing, if every byte is right."""
+        """Wait until it ends. Return what is wrong with the bytes that arrived, or an empty string."""
         try:
             _, message = self._curl.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.cancel()
-            return f"it had not ended after {timeout:g} s"
+            return f"it was still running after {timeout:g} s"
         if self._curl.returncode != 0:
-            return f"curl ended with {self._curl.returncode}: {message.strip()}"
+            return f"curl exited with {self._curl.returncode}: {message.strip()}"
         if self.received != self._size:
-            return f"{self.received} bytes arrived of {self._size}"
+            return f"{self.received} of {self._size} bytes arrived"
         if _digest(self._content.read_bytes()) != _digest(web.download(self._size)):
-            return "the bytes are not those that were sent"
+            return "the bytes that arrived differ from those sent"
         return ""
 
     def _served_by(self) -> str:

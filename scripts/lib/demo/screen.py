@@ -1,4 +1,4 @@
-"""What the demo prints: numbered steps, the commands it runs, small tables, and a verdict on each claim."""
+"""What the demo prints: numbered steps, the commands it runs, small tables, and the result of each check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STYLES = {"bold": "\x1b[1m", "dim": "\x1b[2m", "green": "\x1b[32m", "red": "\x1b
 
 
 class Screen:
-    """Prints to stdout at once and counts what was not as it should be in `failed`."""
+    """Prints to stdout without buffering, and counts the checks that failed in `failed`."""
 
     def __init__(self, *, color: bool) -> None:
         self._color = color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -29,16 +29,16 @@ class Screen:
         self._print(f"\n{self._styled(f'{self._steps}  {title}', 'bold')}")
 
     def say(self, text: str) -> None:
-        """Print a line about what happens now."""
+        """Print a line of text."""
         self._print(f"   {text}")
 
     def command(self, command: Sequence[str], *, where: str = "") -> None:
-        """Print a command that is run, and in whose namespace."""
+        """Print a command that is run, and the host that it runs on."""
         prompt = f"{where}$ " if where else "$ "
         self._print(self._styled(f"   {prompt}{shlex.join(command)}", "dim"))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Print rows under a header; columns whose cells are all numbers are aligned to the right."""
+        """Print rows under a header; columns of numbers are aligned to the right."""
         cells = [[str(cell) for cell in row] for row in rows]
         columns = list(zip(header, *cells, strict=True))
         widths = [max(map(len, column)) for column in columns]
@@ -51,23 +51,23 @@ class Screen:
             self._print("   " + self._styled(line.rstrip(), "dim" if index == 0 else ""))
 
     def expect(self, ok: bool, claim: str, otherwise: str = "") -> None:
-        """Print a claim and whether it holds, with what was seen instead where it does not."""
+        """Print a claim and whether it holds; if not, also `otherwise`, what was seen instead."""
         if ok:
             self._print(f"   {self._styled('ok', 'green')}      {claim}")
         else:
             self.fail(f"{claim}: {otherwise}" if otherwise else claim)
 
     def fail(self, text: str) -> None:
-        """Print what was not as it should be."""
+        """Print and count a failure."""
         self.failed += 1
         self._print(f"   {self._styled('FAILED', 'red')}  {text}")
 
-    def verdict(self, seconds: float) -> None:
+    def conclude(self, seconds: float) -> None:
         """Print the closing line."""
         if self.failed:
-            text = self._styled(f"{self.failed} of what was shown was not as it should be", "red")
+            text = self._styled(f"{self.failed} {'check' if self.failed == 1 else 'checks'} failed", "red")
         else:
-            text = self._styled("all was as it should be", "green")
+            text = self._styled("everything went as expected", "green")
         self._print(f"\n{text} ({seconds:.0f} s)")
 
     def _styled(self, text: str, style: str) -> str:

@@ -1,4 +1,4 @@
-"""Requests through the VIP: curl in the client's namespace, each request a connection of its own."""
+"""Requests through the VIP, by curl in the client's namespace; each request is a new connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
 """Starts a command in the client's namespace; takes the keywords of subprocess.Popen."""
 
 REPORT = "%{stderr}%{exitcode} %{http_code} %{time_total} %header{x-backend}|%{errormsg}\\n"
-"""What curl says of each request, on stderr because that is not buffered."""
+"""What curl prints for each request, on stderr because stderr is not buffered."""
 
 CURLS = 2
 TIMEOUT_SECONDS = 5
@@ -26,7 +26,7 @@ ENDLESS = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that has ended: when it began (time.monotonic), who answered, what went wrong if anything did."""
+    """A finished request: when it began (time.monotonic), which backend answered, and the error, if any."""
 
     began: float
     backend: str
@@ -42,7 +42,7 @@ class Request:
 
 
 class Traffic:
-    """Requests while the block runs, at `per_second` or else as fast as they go."""
+    """Sends requests while the block runs, at `per_second`, or as fast as possible."""
 
     def __init__(self, spawn: Spawn, url: str, *, count: int = ENDLESS, per_second: int | None = None) -> None:
         rate = ["--rate", f"{per_second // CURLS}/s"] if per_second else []
@@ -83,11 +83,11 @@ class Traffic:
     def _read(self, curl: subprocess.Popen[str]) -> None:
         assert curl.stderr is not None
         for line in curl.stderr:
-            self.requests.append(Request.parse(line))  # one by one: `since` must see each at once
+            self.requests.append(Request.parse(line))  # at once, so that `since` sees it
 
 
 def burst(spawn: Spawn, url: str, count: int) -> list[Request]:
-    """Make `count` requests as fast as they go, and return them when all have ended."""
+    """Make `count` requests as fast as possible, and return them when all have ended."""
     with Traffic(spawn, url, count=count) as traffic:
         traffic.wait()
     return traffic.requests
@@ -104,6 +104,6 @@ def spread(requests: Iterable[Request]) -> Counter[str]:
 
 
 def chi_squared(counts: Counter[str], weights: Mapping[str, int]) -> float:
-    """Return how far counts are from the shares that the weights ask for."""
+    """Return how far `counts` are from the shares given by the weights (chi-squared)."""
     one = sum(counts.values()) / sum(weights.values())
     return sum((counts[name] - one * weight) ** 2 / (one * weight) for name, weight in weights.items())

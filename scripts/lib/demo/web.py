@@ -1,9 +1,9 @@
-"""The HTTP server of a backend: `python -m demo.web NAME PORT`. It says its name, and serves slow downloads.
+"""The HTTP server of a backend: `python -m demo.web NAME PORT`. It answers with its name, and serves slow downloads.
 
-    /download?bytes=N&seconds=S    N bytes, evenly over S seconds, the same bytes from every backend
+    /download?bytes=N&seconds=S    N bytes, sent evenly over S seconds; the same bytes on every backend
     anything else                  the name
 
-Every answer has the name in `X-Backend` and ends its connection, so that each request is a connection of its own.
+Every answer has the name in the header `X-Backend` and closes the connection, so each request is a new connection.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CHUNKS_PER_SECOND = 50
 
 
 def download(size: int) -> bytes:
-    """Return the content of a download of that many bytes."""
-    return random.Random(size).randbytes(size)  # noqa: S311  # no secret: the same everywhere
+    """Return the content of a download of `size` bytes."""
+    return random.Random(size).randbytes(size)  # noqa: S311  # not a secret; it must be the same on every backend
 
 
 class Server(ThreadingHTTPServer):
-    """Takes a burst of connections without refusing any."""
+    """Accepts a burst of connections without refusing any."""
 
     request_queue_size = 1024
     daemon_threads = True
@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
 
     name = ""
 
-    def do_GET(self) -> None:  # http.server calls it so
+    def do_GET(self) -> None:  # http.server expects this name
         """Answer by path."""
         url = urlsplit(self.path)
         if url.path == "/download":
@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep quiet: thousands of requests come."""
+        """Log nothing: there are thousands of requests."""
 
 
 def main() -> None:

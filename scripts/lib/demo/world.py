@@ -1,4 +1,4 @@
-"""The demo's world: the lab, the processes in it, the daemon, and the two ways to talk to that."""
+"""What the demo runs: the lab, the processes in it, the daemon, and its CLI and REST clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POLL_SECONDS = 0.05
 
 
 class DemoError(Exception):
-    """Something without which the rest cannot be shown."""
+    """An error after which the demo cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the daemon says of a backend."""
+    """What the daemon says about a backend."""
 
     health: str
     admin_state: str
@@ -59,12 +59,12 @@ class State:
 
     @property
     def word(self) -> str:
-        """Its state in a word."""
+        """Its state in one word."""
         return self.health if self.admin_state == "ready" else self.admin_state
 
 
 class World:
-    """Everything that runs. With `keep` it outlives the demo."""
+    """Everything that runs. With `keep` it keeps running after the demo."""
 
     vip = f"{VIP}:{PORT}/tcp"
     vip_path = f"/v1/vips/{VIP}:{PORT}:tcp"
@@ -84,12 +84,12 @@ class World:
     # --- hosts
 
     def spawn_in_client(self, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
-        """Start a command on the client; it never outlives the demo."""
+        """Start a command on the client; it always ends with the demo."""
         process: subprocess.Popen[str] = self.lab.popen("client", command, **options)
         return process
 
     def prepare(self, backend: Backend) -> None:
-        """Make a backend's host ready for the VIP, and show the command."""
+        """Set a backend's host up for the VIP, and show the command."""
         places = [
             "--state-dir",
             str(self.lab.folder / backend.name),
@@ -100,7 +100,7 @@ class World:
         self._screen.command(["xdplb", *command], where=backend.name)
         done = self.lab.run(backend.name, [XDPLB, *command, *places], check=False)
         if done.returncode != 0:
-            raise DemoError(f"{backend.name} cannot be prepared: {done.stderr.strip()}")
+            raise DemoError(f"{backend.name} cannot be set up: {done.stderr.strip()}")
 
     def start_server(self, backend: Backend) -> None:
         """Start a backend's HTTP server."""
@@ -113,17 +113,17 @@ class World:
         self._servers[backend.name].wait()
 
     def answers(self, backend: Backend) -> bool:
-        """Whether a backend answers the client at its own address, without the balancer."""
+        """Whether a backend answers the client at its own address, not through the balancer."""
         command = ["curl", "--silent", "--max-time", "1", f"http://{backend.address}:{PORT}/"]
         return self.lab.run("client", command, check=False).stdout.strip() == backend.name
 
     def xdp_on_nic(self) -> bool:
-        """Whether an XDP program is on the balancer's NIC, as `ip` says."""
+        """Whether the balancer's NIC has an XDP program, according to `ip`."""
         shown = json.loads(self.lab.run("balancer", ["ip", "-json", "link", "show", NIC]).stdout)
         return "xdp" in shown[0]
 
     def pins(self) -> list[str]:
-        """Return what is pinned for the balancer."""
+        """Return the balancer's pins."""
         return sorted(str(path) for path in self.lab.pin_dir.rglob("*")) if self.lab.pin_dir.exists() else []
 
     # --- the daemon
@@ -136,7 +136,7 @@ class World:
         self._daemon = self._start("balancer", [XDPLB, *command], log="daemon.log")
 
     def daemon_is_ready(self, seconds: float) -> bool:
-        """Wait until the daemon is ready, with a client command; return whether it is, at once if it has ended."""
+        """Wait with a client command until the daemon is ready, and return whether it is; stop waiting if it exits."""
         waiting = self.spawn_cli("status", "--wait", "--timeout", f"{seconds:g}s")
         wait_for(lambda: waiting.poll() is not None or self._running_daemon().poll() is not None, seconds + 1)
         waiting.terminate()
@@ -151,7 +151,7 @@ class World:
         daemon.wait()
 
     def stop_daemon(self) -> int:
-        """Ask the daemon to end, and return its exit code."""
+        """Stop the daemon with SIGTERM, and return its exit code."""
         daemon = self._running_daemon()
         self._screen.command(["kill", str(daemon.pid)])
         daemon.send_signal(signal.SIGTERM)
@@ -166,7 +166,7 @@ class World:
     def daemon_said(self) -> str:
         """Return the last line of the daemon's log."""
         lines = (self.lab.folder / "daemon.log").read_text(encoding="utf-8").splitlines()
-        return lines[-1] if lines else "the daemon said nothing"
+        return lines[-1] if lines else "the daemon logged nothing"
 
     # --- talking to it
 
@@ -175,10 +175,10 @@ class World:
         return subprocess.run(self._client(arguments), capture_output=True, text=True, check=False)
 
     def cli_or_raise(self, *arguments: str) -> None:
-        """Run a client command that must work, and show it."""
+        """Run a client command that must succeed, and show it."""
         done = self.cli(*arguments)
         if done.returncode != 0:
-            raise DemoError(f"xdplb {' '.join(arguments)} exited {done.returncode}: {done.stderr.strip()}")
+            raise DemoError(f"xdplb {' '.join(arguments)} exited with {done.returncode}: {done.stderr.strip()}")
 
     def spawn_cli(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a client command, and show it."""
@@ -188,7 +188,7 @@ class World:
         return process
 
     def rest(self, method: str, path: str, body: object = None) -> Any:
-        """Send a request to the API by curl and return the body; changes are shown."""
+        """Send a request to the API with curl, and return the body. Requests other than GET are shown."""
         command = ["curl", "-X", method, f"http://localhost{path}"]
         if body is not None:
             command += ["--json", json.dumps(body)]
@@ -201,7 +201,7 @@ class World:
         return json.loads(done.stdout) if done.stdout else None
 
     def states(self) -> dict[str, State]:
-        """Return what the daemon says of each backend, by name."""
+        """Return what the daemon says about each backend, by name."""
         listed = {one["address"]: one for one in self.rest("GET", f"{self.vip_path}/backends")["backends"]}
         return {
             backend.name: State(
@@ -220,7 +220,7 @@ class World:
         return {name: state.share for name, state in self.states().items()}
 
     def attachment(self) -> dict[str, Any]:
-        """Return the program on the balancer's NIC: its id, and since when nobody has replaced it."""
+        """Return the attachment on the balancer's NIC: its program's id, and since when that is attached."""
         attachment: dict[str, Any] = self.rest("GET", "/v1/dataplane")["attachments"][0]
         return attachment
 
@@ -229,7 +229,7 @@ class World:
         return [XDPLB, "--socket", str(self.socket), *arguments]
 
     def _start(self, host: str, command: Sequence[str], *, log: str) -> subprocess.Popen[str]:
-        """Start what may outlive the demo; a session of its own keeps it from the terminal's Ctrl-C."""
+        """Start a process that may outlive the demo, in its own session so that the terminal's Ctrl-C misses it."""
         with (self.lab.folder / log).open("a", encoding="utf-8") as file:
             process: subprocess.Popen[str] = self.lab.popen(
                 host,
@@ -249,7 +249,7 @@ class World:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until a condition holds, for at most so many seconds; return whether it does."""
+    """Wait at most `seconds` until a condition holds; return whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
