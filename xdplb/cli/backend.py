@@ -12,7 +12,7 @@ from xdplb.model.vip import Forward
 from .changes import Change, changing
 from .client import Client, backend_path, vip_path
 from .groups import Group
-from .output import Column, moment, percent, print_fields, print_json, state, table
+from .output import Column, coloured, moment, percent, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option, vip_argument
 from .vip import vip_text
 
@@ -26,8 +26,8 @@ _QUIET_SECONDS = 10.0
 _COLUMNS = [
     Column("BACKEND"),
     Column("WEIGHT", right=True),
-    Column("ADMIN", style=state),
-    Column("HEALTH", style=state),
+    Column("ADMIN", style=coloured),
+    Column("HEALTH", style=coloured),
     Column("SHARE", right=True),
     Column("FLOWS", right=True),
     Column("FORWARD"),

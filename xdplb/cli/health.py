@@ -10,14 +10,14 @@ from .changes import Change, changing
 from .check_options import check_body, check_options
 from .client import vip_path
 from .groups import Group
-from .output import Column, moment, print_fields, print_json, state, table
+from .output import Column, coloured, moment, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
 
 __all__ = ["command"]
 
 _COLUMNS = [
     Column("BACKEND"),
-    Column("HEALTH", style=state),
+    Column("HEALTH", style=coloured),
     Column("SINCE"),
     Column("LATEST"),
     Column("TOOK", right=True),

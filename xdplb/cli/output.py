@@ -15,13 +15,13 @@ __all__ = [
     "Column",
     "Table",
     "colour_wanted",
+    "coloured",
     "moment",
     "note",
     "number",
     "percent",
     "print_fields",
     "print_json",
-    "state",
     "table",
 ]
 
@@ -50,7 +50,7 @@ def colour_wanted() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def state(text: str) -> str:
+def coloured(text: str) -> str:
     """Return `text` in the colour of the state it names."""
     return click.style(text, fg=_STATE_COLOURS.get(text.lower()))
 

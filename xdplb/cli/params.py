@@ -24,6 +24,7 @@ __all__ = [
     "mode_option",
     "output_option",
     "pin_dir_option",
+    "state_dir_option",
     "vip_argument",
 ]
 
@@ -142,3 +143,14 @@ def pin_dir_option(command: _Decorated) -> _Decorated:
         type=click.Path(path_type=Path),
         help="Where its program and maps are pinned, on a bpffs.",
     )(command)
+
+
+def state_dir_option(purpose: str) -> Callable[[_Decorated], _Decorated]:
+    """Return what adds --state-dir, whose help is `purpose`."""
+    return click.option(
+        "--state-dir",
+        default="/var/lib/xdplb",
+        show_default=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        help=purpose,
+    )

@@ -13,7 +13,7 @@ from .changes import Change, changing
 from .check_options import check_body, check_options
 from .client import Client, vip_path
 from .groups import Group
-from .output import Column, note, print_fields, print_json, state, table
+from .output import Column, coloured, note, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
 from .vip_options import policy, policy_options
@@ -25,7 +25,7 @@ _COLUMNS = [
     Column("NAME"),
     Column("FORWARD"),
     Column("SCHEDULER"),
-    Column("STATUS", style=state),
+    Column("STATUS", style=coloured),
     Column("SERVING", right=True),
     Column("TRACKING"),
     Column("GENERATION", right=True),

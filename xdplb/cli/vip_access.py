@@ -13,7 +13,7 @@ from xdplb.model.errors import InvalidError
 from .changes import Change, changing
 from .client import vip_path
 from .groups import Group
-from .output import Column, print_json, state, table
+from .output import Column, coloured, print_json, table
 from .params import Connection, output_option, vip_argument
 
 __all__ = ["access"]
@@ -51,7 +51,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
         return
     body = answer.json()
     table(
-        [Column("ACTION", style=state), Column("PREFIX")],
+        [Column("ACTION", style=coloured), Column("PREFIX")],
         [(action, prefix) for action in ("allow", "deny") for prefix in body[action]],
     )
 

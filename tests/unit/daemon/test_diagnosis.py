@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from xdplb.cli.diagnosis import host, nic, running
-from xdplb.cli.diagnosis.finding import Level
-from xdplb.cli.privileges import missing_capabilities, require_privileges
+from xdplb.daemon.diagnosis import host, nic, running
+from xdplb.daemon.diagnosis.finding import Level
+from xdplb.daemon.privileges import missing_capabilities, require_privileges
 from xdplb.model.errors import PlatformError
 from xdplb.net.links import Link, XdpAttachment
 
@@ -39,7 +39,7 @@ def test_capabilities_are_judged(tmp_path: Path, effective: int, missing: list[s
 
 
 def test_what_needs_root_says_so(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("xdplb.cli.privileges.missing_capabilities", lambda: ["CAP_BPF"])
+    monkeypatch.setattr("xdplb.daemon.privileges.missing_capabilities", lambda: ["CAP_BPF"])
     with pytest.raises(PlatformError, match="attaching to a NIC needs root") as refusal:
         require_privileges("attaching to a NIC")
     assert refusal.value.hint == "run it with sudo"
