@@ -185,7 +185,7 @@ def test_a_second_one_is_refused_and_its_file_not_touched(daemon: Daemon, tmp_pa
         (("-w", "/dev/null", "web", "203.0.113.11:80/tcp"), 2, "both a VIP: name one of each"),
         (("-w", "/dev/null", "192.0.2.7", "192.0.2.8:40000"), 2, "both a client: name one of each"),
         (("-w", "/dev/null", "nobody"), 1, "there is no VIP 'nobody'"),
-        (("-w", "/dev/null", "[2001:db8::9]:99999"), 2, "'99999' is no port"),
+        (("-w", "/dev/null", "[2001:db8::9]:99999"), 2, "'99999' is not a port"),
         (("-w", "/dev/null", "203.0.113.10:443"), 2, "name the VIP: 203.0.113.10:443/tcp"),
         (("-w", "/no/such/folder/f"), 1, "cannot write /no/such/folder/f"),
     ],

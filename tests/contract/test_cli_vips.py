@@ -100,7 +100,7 @@ def test_a_line_that_is_no_prefix_is_named(daemon: Daemon, tmp_path: Path):
     file.write_text("2001:db8::/32\n")
     told = daemon.run("vip", "access", "set", "web", "--allow-file", str(file))
     assert told.returncode == 2
-    assert f"{file}:1: no packet to this VIP comes from 2001:db8::/32" in told.stderr
+    assert f"{file}:1: no packet to this VIP can come from 2001:db8::/32" in told.stderr
     assert shown(daemon, "vip", "show", "web")["access"] == "everybody"
 
 

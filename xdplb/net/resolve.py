@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xdplb.model.address import IPAddress
-from xdplb.model.next_hop import NextHop, Resolution, VlanTag
+from xdplb.model.next_hop import MOST_TAGS, NextHop, Resolution, VlanTag
 
 from .rtmessages import AddressInfo, LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
 
@@ -16,8 +16,6 @@ __all__ = ["NeighbourKey", "Tables", "neighbour_key", "resolve", "why_unreachabl
 
 NeighbourKey = tuple[int, IPAddress]
 """The index of the interface, and the address that is asked for there."""
-
-MOST_TAGS = 2
 
 _NO_ROUTE = {
     errno.ENETUNREACH: "there is no route to {0}",

@@ -54,7 +54,10 @@ def test_the_smaller_mtu_counts(route_mtu: int | None, mtu: int) -> None:
     [
         (reason(route=None), "the route to 10.0.1.11 has not been looked up yet"),
         (reason(replace(ROUTE, kind=RouteKind.LOCAL)), "10.0.1.11 is an address of this host itself"),
-        (reason(replace(ROUTE, kind=RouteKind.ANYCAST)), "10.0.1.11 is the anycast address of the routers in this host's network"),
+        (
+            reason(replace(ROUTE, kind=RouteKind.ANYCAST)),
+            "10.0.1.11 is the anycast address of the routers in this host's network",
+        ),
         (reason(replace(ROUTE, source=None)), "eth0 has no IPv4 address to send to 10.0.1.11 from"),
         (reason(link=None), "the interface to 10.0.1.11 (index 2) is gone"),
         (reason(link=replace(LINK, up=False)), "eth0, which leads to 10.0.1.11, is down"),
