@@ -63,7 +63,7 @@ def started(daemon: Daemon, *arguments: str) -> Iterator[subprocess.Popen[bytes]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stderr is not None
-            assert process.stderr.readline() == b"capturing; Ctrl-C ends it\n"
+            assert process.stderr.readline() == b"capturing; Ctrl-C stops it\n"
             assert is_capturing(daemon)
             yield process
         finally:
@@ -162,7 +162,7 @@ def test_a_daemon_that_dies_leaves_a_whole_file_and_exit_3(mortal: Daemon, tmp_p
     with started(mortal, "-w", str(tmp_path / "all.pcapng")) as process:
         until(lambda: (tmp_path / "all.pcapng").stat().st_size > 0)
         mortal.process.kill()
-        assert "went away" in ended(process)
+        assert "closed the connection" in ended(process)
     assert process.returncode == 3
     assert frames(tmp_path / "all.pcapng") == 0
 
@@ -205,7 +205,7 @@ def test_nothing_is_written_to_a_terminal(daemon: Daemon) -> None:
         os.close(controller)
         os.close(terminal)
     assert told.returncode == 2
-    assert "nothing for a terminal" in told.stderr
+    assert "a terminal cannot show a pcapng file" in told.stderr
 
 
 def test_changes_are_answered_meanwhile(daemon: Daemon) -> None:

@@ -53,9 +53,9 @@ class DecapStarted:
 
 
 def start(interface: str, pin_dir: Path, *, addresses: Collection[IPAddress], mode: str) -> DecapStarted:
-    """Unwrap on this NIC what is sent to `addresses`, or to any of this host's NICs where none is given.
+    """Unwrap on this NIC what is sent to `addresses`, or to any address of this host's NICs if none is given.
 
-    Raises PlatformError, and ConflictError where another program is attached.
+    Raises PlatformError, and ConflictError if another program is attached.
     """
     require_privileges("attaching to a NIC")
     already = HostDecap(pin_dir).is_up(interface)

@@ -39,10 +39,10 @@ class Detached:
 
 
 def detach(pin_dir: Path, interfaces: Sequence[str], tell: Callable[[str], None]) -> Detached:
-    """Detach from these NICs, or from all of the pin dir where none is named; `tell` is told of what takes a while.
+    """Detach from these NICs, or from all of the pin dir if none is named. `tell` gets a message before a long wait.
 
-    Raises ConflictError where a daemon serves other NICs too, StillRunningError where it does not stop, and
-    PlatformError without the privileges or a bpffs.
+    Raises ConflictError if the daemon also serves other NICs, StillRunningError if it does not stop, and PlatformError
+    if privileges or a bpffs are missing.
     """
     holder = _holder_to_stop(pin_dir, interfaces)
     bpffs.require(pin_dir)
@@ -68,9 +68,9 @@ def preview_detach(pin_dir: Path, interfaces: Sequence[str]) -> list[str]:
 
 
 def _holder_to_stop(pin_dir: Path, interfaces: Sequence[str]) -> Holder | None:
-    """Return the daemon that must stop first, None where none runs or it serves none of these NICs.
+    """Return the daemon that must stop first, None if none runs or it serves none of these NICs.
 
-    Raises ConflictError where it serves some of them and others too: those must not lose their daemon.
+    Raises ConflictError if it serves some of them and others too: those must not lose their daemon.
     """
     require_privileges("detaching from a NIC")
     holder = find_holder(pin_dir)
