@@ -93,7 +93,7 @@ def _quotas(weights: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _turns(weights: NDArray[np.int64]) -> list[int]:
-    """Return the backends, as indexes, in the order of their turns. The n-th of each is due at n / weight; of equals the first."""
+    """Return the backends, as indexes, in turn: the n-th turn of each is due at n / weight; of equals the first."""
     quotas = _quotas(weights)
     backend = np.repeat(np.arange(len(weights)), quotas)
     nth = np.arange(1, TABLE_SIZE + 1) - np.repeat(np.cumsum(quotas) - quotas, quotas)
