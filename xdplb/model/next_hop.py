@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from .address import IPAddress
 
-__all__ = ["MOST_TAGS", "NextHop", "Resolution", "VlanTag"]
+__all__ = ["MAX_TAGS", "NextHop", "Resolution", "VlanTag"]
 
-MOST_TAGS = 2
-"""Most VLAN tags of a frame: 802.1Q in 802.1ad (QinQ)."""
+MAX_TAGS = 2
+"""The most VLAN tags that a frame is read or sent with."""
 
 
 @dataclass(frozen=True, slots=True)
