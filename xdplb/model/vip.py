@@ -62,6 +62,26 @@ class Scheduler(StrEnum):
         """Whether the choice does not depend on the packet alone, so that every flow must be recorded."""
         return self not in {Scheduler.MAGLEV, Scheduler.SH}
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether a new flow takes the next slot of the table."""
+        return self in {Scheduler.RR, Scheduler.WRR}
+
+    @property
+    def is_by_load(self) -> bool:
+        """Whether the choice compares the loads of backends, so that their open flows must be counted."""
+        return self in {Scheduler.LC, Scheduler.WLC, Scheduler.P2C}
+
+    @property
+    def compares_all(self) -> bool:
+        """Whether each choice compares all backends, which limits how many a VIP may have."""
+        return self in {Scheduler.LC, Scheduler.WLC}
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether weights count, beyond 0 for no new connections."""
+        return self not in {Scheduler.RR, Scheduler.LC}
+
 
 class Tracking(StrEnum):
     """Which flows are recorded: those in slots that change (`auto`) or every one (`always`)."""

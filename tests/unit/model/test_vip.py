@@ -18,7 +18,29 @@ def test_a_scheduler_that_chooses_per_connection_records_every_flow(scheduler: S
     assert Vip(TCP, scheduler=scheduler, tracking=Tracking.ALWAYS).tracks_always
 
 
-def test_what_is_left_away_is_what_the_scheduler_takes():
+@pytest.mark.parametrize(
+    ("scheduler", "traits"),
+    [
+        (Scheduler.MAGLEV, "weighted"),
+        (Scheduler.SH, "weighted"),
+        (Scheduler.RR, "turns"),
+        (Scheduler.WRR, "turns weighted"),
+        (Scheduler.LC, "load all"),
+        (Scheduler.WLC, "load all weighted"),
+        (Scheduler.P2C, "load weighted"),
+    ],
+)
+def test_the_traits_of_a_scheduler(scheduler: Scheduler, traits: str):
+    found = {
+        "turns": scheduler.takes_turns,
+        "load": scheduler.is_by_load,
+        "all": scheduler.compares_all,
+        "weighted": scheduler.is_weighted,
+    }
+    assert [name for name, is_so in found.items() if is_so] == traits.split()
+
+
+def test_what_is_omitted_is_the_scheduler_s_default():
     assert Vip(TCP).hash is HashKind.FIVE_TUPLE
     assert Vip(TCP, scheduler=Scheduler.SH).hash is HashKind.SOURCE
     assert Vip(TCP, hash=HashKind.SOURCE).hash is HashKind.SOURCE
