@@ -125,7 +125,7 @@ def _turns_least_loaded(places: NDArray[np.uint16], weights: NDArray[np.int64]) 
     heap = [(-lack, backend) for backend, lack in enumerate(lacks) if weights[backend]]
     heapq.heapify(heap)
     while True:
-        surplus, backend = heap[0]
+        surplus, backend = heap[0]  # what it owns beyond its share, in the same units; negative if it lacks some
         heapq.heapreplace(heap, (surplus + total, backend))
         yield backend
 
@@ -176,5 +176,6 @@ def _pick(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turn
 def _permutation(key: str) -> _Permutation:
     digest = blake2b(key.encode(), digest_size=16).digest()
     offset = int.from_bytes(digest[:8], "little") % TABLE_SIZE
+    # Never 0. TABLE_SIZE is prime, so every other skip visits all slots and has an inverse.
     skip = int.from_bytes(digest[8:], "little") % (TABLE_SIZE - 1) + 1
     return _Permutation(offset, skip, pow(skip, -1, TABLE_SIZE))

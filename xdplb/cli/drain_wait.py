@@ -56,6 +56,7 @@ def _poll(client: Client, path: str, address: str, deadline: float, progress: _P
             left = "the daemon does not answer"
         else:
             status = _drain_of(answer, address)
+            # At the timeout no connection may be left, but not yet for the quiet time. That is as good as drained.
             if status["state"] == "drained" or (status["state"] == "timed_out" and status["flows"] == 0):
                 return answer
             left = _left(status["flows"])
@@ -95,7 +96,7 @@ class _Progress:
         self._width = 0
 
     def show(self, text: str) -> None:
-        """Replace the line by `text`."""
+        """Replace the line with `text`."""
         if not sys.stderr.isatty():
             return
         line = f"{self._title}: {text}"

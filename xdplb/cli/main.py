@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are printed to stderr, none is raised."""
-    try:
+    try:  # not standalone: click then raises errors, and returns what the command returns
         result = cli.main(
             args=list(arguments) if arguments is not None else None, prog_name="xdplb", standalone_mode=False
         )
@@ -136,5 +136,6 @@ def _close_stdout() -> int:
     """End quietly if the reader of our output has ended (`xdplb vip ls | head`)."""
     import os
 
+    # Otherwise the interpreter flushes stdout at exit, into the closed pipe, and prints that error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -1,4 +1,4 @@
-"""Locks, so that a NIC, a pin dir and a state dir each have one daemon at most.
+"""Locks, so that each NIC, pin dir and state dir has at most one daemon.
 
 A daemon keeps an flock on a file under /run/xdplb for each of them. The kernel releases the lock when the daemon ends,
 however it ends. The file says which daemon it is. What a killed daemon leaves there, the next `up` or `down` removes.
@@ -161,7 +161,7 @@ def _try_lock(descriptor: int, how: int) -> bool:
 
 
 def _read(descriptor: int) -> Holder | None:
-    """Return the daemon that the file names. Retry for a moment: a daemon takes the lock first and writes then."""
+    """Return the daemon that the file names. Retry for a moment: a daemon first takes the lock and then writes."""
     for _ in range(_READ_TRIES):
         try:
             fields = json.loads(os.pread(descriptor, 65536, 0))

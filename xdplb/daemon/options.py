@@ -33,7 +33,7 @@ class DaemonOptions:
 
 
 def capacity(*, vips: int | None, backends: int | None, flows: int | None) -> Capacity | None:
-    """Return the capacity asked for, with defaults for what is None; None where all are."""
+    """Return the capacity asked for, with defaults for what is None; None if all are."""
     given = {"vips": vips, "backends": backends, "flows": flows}
     asked = {name: value for name, value in given.items() if value is not None}
     return Capacity(**asked) if asked else None

@@ -137,7 +137,7 @@ def _columns(data: bytes, version: int) -> tuple[NDArray[np.uint64], NDArray[np.
 
 
 def _in_order(starts: NDArray[np.uint64], lengths: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    order = np.lexsort([lengths, *starts[::-1]])
+    order = np.lexsort([lengths, *starts[::-1]])  # the last key counts most: the upper half of the addresses
     starts, lengths = starts[:, order], lengths[order]
     is_new = np.ones(len(lengths), np.bool_)
     is_new[1:] = (starts[:, 1:] != starts[:, :-1]).any(axis=0) | (lengths[1:] != lengths[:-1])

@@ -39,10 +39,10 @@ class HostView:
         self._links: dict[int, LinkInfo] = {}
         self._neighbours: dict[NeighbourKey, Neighbour] = {}
         self._routes: dict[IPAddress, Route | Unreachable] = {}
-        self._users: dict[NeighbourKey, set[IPAddress]] = {}
-        self._refused: dict[NeighbourKey, int] = {}
-        self._unready: dict[tuple[int, IPAddress], AddressInfo] = {}
-        self._left_by: dict[IPAddress, int] = {}
+        self._users: dict[NeighbourKey, set[IPAddress]] = {}  # the watched addresses that need this neighbour
+        self._refused: dict[NeighbourKey, int] = {}  # the errno of neighbours that the kernel would not solicit
+        self._unready: dict[tuple[int, IPAddress], AddressInfo] = {}  # tentative or duplicate addresses of this host
+        self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
         self._solicitations = SolicitSchedule()
         self.resolutions: dict[IPAddress, Resolution] = {}
 
@@ -64,7 +64,7 @@ class HostView:
         for address in self._routes.keys() - addresses:
             self._set_route(address, None)
             del self._routes[address]
-            self._left_by.pop(address, None)
+            self._last_link.pop(address, None)
             self.resolutions.pop(address, None)
         return self._look_up(list(addresses - self._routes.keys()))
 
@@ -111,6 +111,7 @@ class HostView:
         if isinstance(event, LinkGone):
             return before is not None
         self._links[event.ifindex] = event
+        # No route depends on the XDP program, and attaching ours is such an event.
         return before is None or replace(before, xdp_id=0, xdp_mode=None) != replace(event, xdp_id=0, xdp_mode=None)
 
     def _apply_neighbour(self, event: Neighbour, earlier: Mapping[NeighbourKey, Neighbour]) -> set[IPAddress]:
@@ -146,7 +147,7 @@ class HostView:
         if route is not None:
             self._routes[address] = route
         if isinstance(route, Route):
-            self._left_by[address] = route.ifindex
+            self._last_link[address] = route.ifindex
         if before != after:
             if before is not None:
                 self._users[before].discard(address)
@@ -167,7 +168,7 @@ class HostView:
     def _resolve(self, address: IPAddress) -> Resolution:
         route = self._routes.get(address)
         if isinstance(route, Unreachable):
-            link = self._links.get(self._left_by.get(address, 0))
+            link = self._links.get(self._last_link.get(address, 0))
             return Resolution(None, why_unreachable(address, route, link))
         tables = Tables(self._links, self._neighbours, self._refused, self._unready.values())
         return resolve(address, route, tables)

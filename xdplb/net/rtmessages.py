@@ -63,7 +63,7 @@ class NeighbourState(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """An interface. `up`: it was set up; `carrier`: its link works; `xdp_id` 0: it has no XDP program.
+    """An interface. `up`: it is administratively up; `carrier`: its link works; `xdp_id` 0: it has no XDP program.
 
     For a VLAN device, `vlan` is the tag of its frames and `lower` the index of the interface below it, 0 if that is in
     another namespace. `master` is the index of the bond or bridge it is part of, 0 for none, and `master_kind` says

@@ -175,7 +175,7 @@ class RequestSocket:
             for message in self._receive():
                 header = message["header"]
                 if header["sequence_number"] != sequence:
-                    continue
+                    continue  # a late answer to an earlier request, which timed out
                 if header["type"] == NLMSG_DONE:
                     return
                 if header["type"] == NLMSG_ERROR:

@@ -17,7 +17,7 @@ def diagnose(interface: str | None, pin_dir: Path, ask: AskDaemon) -> Iterator[F
     """Yield a finding for each thing that xdplb needs, as it is found. Changes nothing.
 
     Without `interface` the NICs are those that the daemon is attached to. `ask` returns what the daemon says, None if
-    none runs, and raises XdplbError for an answer that is no use.
+    none runs, and raises XdplbError for an answer that is of no use.
     """
     yield from examine_host(pin_dir)
     running, warning = ask_or_warn(ask)

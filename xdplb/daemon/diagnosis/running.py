@@ -33,7 +33,7 @@ class Running:
 
 
 AskDaemon = Callable[[], Running | None]
-"""Return what the daemon says, None if none runs. Raises XdplbError for an answer that is no use."""
+"""Return what the daemon says, None if none runs. Raises XdplbError for an answer that is of no use."""
 
 
 def ask_or_warn(ask: AskDaemon) -> tuple[Running | None, Finding | None]:
@@ -45,7 +45,7 @@ def ask_or_warn(ask: AskDaemon) -> tuple[Running | None, Finding | None]:
 
 
 def examine_daemon(running: Running | None) -> Iterator[Finding]:
-    """Yield what the daemon says of itself and of its backends. It is no fault if none runs."""
+    """Yield what the daemon says of itself and of its backends. It is not a failure if none runs."""
     if running is None:
         yield ok("daemon", "not running, so backends were not checked")
         return
@@ -58,7 +58,7 @@ def examine_daemon(running: Running | None) -> Iterator[Finding]:
 
 
 def examine_backends(vip: str, backends: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield a finding for each backend whose next hop is unknown, and for each NIC that tunnelled packets leave by."""
+    """Yield a finding for each backend whose next hop is unknown, and for each NIC that sends tunnelled packets."""
     unknown = [backend for backend in backends if backend["status"]["mac"] is None]
     for backend in unknown:
         yield fail(
