@@ -63,24 +63,29 @@ class Scheduler(StrEnum):
         return self not in {Scheduler.MAGLEV, Scheduler.SH}
 
     @property
-    def takes_turns(self) -> bool:
-        """Whether a new flow takes the next slot of the table."""
-        return self in {Scheduler.RR, Scheduler.WRR}
-
-    @property
     def is_by_load(self) -> bool:
-        """Whether the choice compares the loads of backends, so that their open flows must be counted."""
+        """Whether it compares the open connections of backends."""
         return self in {Scheduler.LC, Scheduler.WLC, Scheduler.P2C}
 
     @property
     def compares_all(self) -> bool:
-        """Whether each choice compares all backends, which limits how many a VIP may have."""
+        """Whether it compares all backends for each new connection, so that there can only be so many."""
         return self in {Scheduler.LC, Scheduler.WLC}
 
     @property
-    def is_weighted(self) -> bool:
-        """Whether weights count, beyond 0 for no new connections."""
-        return self not in {Scheduler.RR, Scheduler.LC}
+    def takes_turns(self) -> bool:
+        """Whether new connections go to the backends in turn."""
+        return self in {Scheduler.RR, Scheduler.WRR}
+
+    @property
+    def weighs_turns(self) -> bool:
+        """Whether backends come up as often as their weights say when they take turns."""
+        return self is Scheduler.WRR
+
+    @property
+    def weighs_load(self) -> bool:
+        """Whether a backend's load is divided by its weight before it is compared."""
+        return self in {Scheduler.WLC, Scheduler.P2C}
 
 
 class Tracking(StrEnum):

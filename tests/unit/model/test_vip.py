@@ -21,23 +21,18 @@ def test_a_scheduler_that_chooses_per_connection_records_every_flow(scheduler: S
 @pytest.mark.parametrize(
     ("scheduler", "traits"),
     [
-        (Scheduler.MAGLEV, "weighted"),
-        (Scheduler.SH, "weighted"),
-        (Scheduler.RR, "turns"),
-        (Scheduler.WRR, "turns weighted"),
-        (Scheduler.LC, "load all"),
-        (Scheduler.WLC, "load all weighted"),
-        (Scheduler.P2C, "load weighted"),
+        (Scheduler.MAGLEV, ""),
+        (Scheduler.SH, ""),
+        (Scheduler.RR, "takes_turns"),
+        (Scheduler.WRR, "takes_turns weighs_turns"),
+        (Scheduler.LC, "is_by_load compares_all"),
+        (Scheduler.WLC, "is_by_load compares_all weighs_load"),
+        (Scheduler.P2C, "is_by_load weighs_load"),
     ],
 )
 def test_the_traits_of_a_scheduler(scheduler: Scheduler, traits: str):
-    found = {
-        "turns": scheduler.takes_turns,
-        "load": scheduler.is_by_load,
-        "all": scheduler.compares_all,
-        "weighted": scheduler.is_weighted,
-    }
-    assert [name for name, is_so in found.items() if is_so] == traits.split()
+    names = ["is_by_load", "compares_all", "takes_turns", "weighs_turns", "weighs_load"]
+    assert {name for name in names if getattr(scheduler, name)} == set(traits.split())
 
 
 def test_what_is_omitted_is_the_scheduler_s_default():
