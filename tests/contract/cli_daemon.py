@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from tests.fakes import FakeHealth, FakeNextHops
-from xdplb.cli.daemon import DaemonOptions, Parts, run
+from xdplb.daemon.options import DaemonOptions
+from xdplb.daemon.run import Parts, run
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 
@@ -31,6 +32,7 @@ def options_in(folder: Path) -> DaemonOptions:
 def parts_in(folder: Path) -> Parts:
     """Return the stand-ins."""
     return Parts(
+        require_host=lambda _options: None,
         load=lambda options, _features: FakePlane(options.capacity or Capacity()),
         next_hops=FakeNextHops,
         checker=FakeHealth,

@@ -63,7 +63,7 @@ def started(daemon: Daemon, *arguments: str) -> Iterator[subprocess.Popen[bytes]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stderr is not None
-            assert process.stderr.readline() == b"capturing; Ctrl-C ends it\n"
+            assert process.stderr.readline() == b"capturing; Ctrl-C stops it\n"
             assert is_capturing(daemon)
             yield process
         finally:
@@ -162,7 +162,7 @@ def test_a_daemon_that_dies_leaves_a_whole_file_and_exit_3(mortal: Daemon, tmp_p
     with started(mortal, "-w", str(tmp_path / "all.pcapng")) as process:
         until(lambda: (tmp_path / "all.pcapng").stat().st_size > 0)
         mortal.process.kill()
-        assert "went away" in ended(process)
+        assert "closed the connection" in ended(process)
     assert process.returncode == 3
     assert frames(tmp_path / "all.pcapng") == 0
 
@@ -185,7 +185,7 @@ def test_a_second_one_is_refused_and_its_file_not_touched(daemon: Daemon, tmp_pa
         (("-w", "/dev/null", "web", "203.0.113.11:80/tcp"), 2, "both a VIP: name one of each"),
         (("-w", "/dev/null", "192.0.2.7", "192.0.2.8:40000"), 2, "both a client: name one of each"),
         (("-w", "/dev/null", "nobody"), 1, "there is no VIP 'nobody'"),
-        (("-w", "/dev/null", "[2001:db8::9]:99999"), 2, "'99999' is no port"),
+        (("-w", "/dev/null", "[2001:db8::9]:99999"), 2, "'99999' is not a port"),
         (("-w", "/dev/null", "203.0.113.10:443"), 2, "name the VIP: 203.0.113.10:443/tcp"),
         (("-w", "/no/such/folder/f"), 1, "cannot write /no/such/folder/f"),
     ],
@@ -205,7 +205,7 @@ def test_nothing_is_written_to_a_terminal(daemon: Daemon) -> None:
         os.close(controller)
         os.close(terminal)
     assert told.returncode == 2
-    assert "nothing for a terminal" in told.stderr
+    assert "a terminal cannot show a pcapng file" in told.stderr
 
 
 def test_changes_are_answered_meanwhile(daemon: Daemon) -> None:

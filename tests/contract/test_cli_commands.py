@@ -58,8 +58,8 @@ def test_a_vip_is_added_as_asked(daemon: Daemon):
 
 def test_adding_what_is_there_is_no_error_and_no_change(web: Daemon):
     before = generation(web)
-    assert web.ok("vip", "add", WEB, "--name", "web").stderr == f"VIP {WEB} is already there\n"
-    assert web.ok("backend", "add", "web", "10.0.0.2").stderr == "backend 10.0.0.2 of web is already there\n"
+    assert web.ok("vip", "add", WEB, "--name", "web").stderr == f"VIP {WEB} already exists\n"
+    assert web.ok("backend", "add", "web", "10.0.0.2").stderr == "backend 10.0.0.2 of web already exists\n"
     assert generation(web) == before
 
 
@@ -102,7 +102,7 @@ def test_a_check_is_set_whole_seen_and_removed(web: Daemon):
     set_check = ["health", "set", "web", "--type", "http", "--port", "8080", "--path", "/up"]
     set_check += ["--expect-status", "200", "--expect-status", "204", "--rise", "1", "--fall", "5", "--timeout", "2s"]
     assert web.ok(*set_check).stderr == "health check of web set\n"
-    assert web.ok(*set_check).stderr == "health check of web is as asked already\n"
+    assert web.ok(*set_check).stderr == "health check of web is unchanged\n"
     fields = shown(web, "health", "show", "web")
     assert {name: fields[name] for name in ("port", "expect-status", "rise", "fall", "timeout")} == {
         "port": "8080",
@@ -119,7 +119,7 @@ def test_a_check_is_set_whole_seen_and_removed(web: Daemon):
 
 def test_a_vip_is_changed_and_told_when_it_is_so_already(web: Daemon):
     assert web.ok("vip", "set", "web", "--idle-timeout", "90s").stderr == "VIP web changed\n"
-    assert web.ok("vip", "set", "web", "--idle-timeout", "90s").stderr == "VIP web is as asked already\n"
+    assert web.ok("vip", "set", "web", "--idle-timeout", "90s").stderr == "VIP web is unchanged\n"
     assert shown(web, "vip", "show", "web")["idle-timeout"] == "1m30s"
     web.ok("vip", "set", "web", "--name", "")
     assert shown(web, "vip", "show", WEB)["name"] == "-"
@@ -165,7 +165,7 @@ def test_a_drain_is_waited_for_and_called_off(web: Daemon):
     assert fields["drain"].startswith("drained, 0 seen open")
     assert fields["reason"] == "drained"
     assert rows(web.ok("backend", "ls", "web").stdout)[1][-1] == "drained"
-    assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr == "backend 10.0.0.1 of web drains no more\n"
+    assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr == "backend 10.0.0.1 of web is no longer draining\n"
     assert web.ok("backend", "undrain", "web", "10.0.0.1").stderr.endswith("is not draining\n")
     assert shown(web, "backend", "show", "web", "10.0.0.1")["share"] == "75.0 %"
 
@@ -217,7 +217,7 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
     [
         (["vip", "add", "203.0.113.10/tcp"], 2, "write it like 203.0.113.10:443/tcp"),
         (["vip", "add", "203.0.113.10:443/sctp"], 2, "use tcp, udp or tcp+udp"),
-        (["vip", "add", "203.0.113.10:70000/tcp"], 2, "no port"),
+        (["vip", "add", "203.0.113.10:70000/tcp"], 2, "not a port"),
         (["vip", "add", "2001:db8::1:443/tcp"], 2, "[2001:db8::10]:443/tcp"),
         (["vip", "add", "203.0.113.9/24:443/tcp"], 2, "the prefix is 203.0.113.0/24"),
         (["vip", "add", "203.0.113.10:443/tcp+udp"], 4, "VIP 203.0.113.10:443/tcp"),
@@ -229,7 +229,7 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
         (["backend", "add", "web", "10.0.0.19", "--quic-server-id", "00a7"], 2, "no quic"),
         (["vip", "access", "set", "web"], 2, "xdplb vip access clear"),
         (["vip", "access", "set", "web", "--deny", "192.0.2.7/24"], 2, "the prefix is 192.0.2.0/24"),
-        (["vip", "access", "set", "web", "--deny", "2001:db8::/32"], 2, "prefixes of IPv4"),
+        (["vip", "access", "set", "web", "--deny", "2001:db8::/32"], 2, "IPv4 prefixes"),
         (["vip", "access", "set", "web", "--deny-file", "/nowhere/at/all"], 2, "cannot be read"),
         (["vip", "add", WEB, "--name", "No Name"], 2, "name"),
         (["vip", "show", "nosuch"], 1, "nosuch"),

@@ -41,7 +41,7 @@ def test_a_second_one_on_the_nic_is_refused_by_name_of_the_first(tmp_path: Path)
             "import dataclasses, sys\n"
             "from pathlib import Path\n"
             "from tests.contract.cli_daemon import options_in, parts_in\n"
-            "from xdplb.cli.daemon import run\n"
+            "from xdplb.daemon.run import run\n"
             f"first, second = Path({str(tmp_path)!r}), Path({str(tmp_path / 'second')!r})\n"
             "try:\n"
             "    run(options_in(second), parts_in(first))\n"

@@ -141,7 +141,7 @@ def test_a_second_one_on_a_nic_is_refused_by_name_of_the_first(host: Host, tmp_p
 def test_what_is_no_ethernet_interface_is_refused(host: Host):
     told = host.up_refused("eth0", "lo")
     assert told.returncode == 1
-    assert told.stderr.startswith("xdplb: error: lo is no Ethernet interface\n")
+    assert told.stderr.startswith("xdplb: error: lo is not an Ethernet interface\n")
     assert host.is_clean()
 
 

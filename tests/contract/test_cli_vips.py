@@ -17,7 +17,7 @@ VIP6 = "[2001:db8::10]:443/udp"
 )
 def test_a_vip_of_any_kind_is_added_shown_changed_and_removed(daemon: Daemon, vip: str):
     assert daemon.ok("vip", "add", vip).stderr == f"VIP {vip} added\n"
-    assert daemon.ok("vip", "add", vip).stderr == f"VIP {vip} is already there\n"
+    assert daemon.ok("vip", "add", vip).stderr == f"VIP {vip} already exists\n"
     assert shown(daemon, "vip", "show", vip)["vip"] == vip
     assert daemon.ok("vip", "ls").stdout.splitlines()[1].startswith(f"{vip} ")
     assert daemon.ok("vip", "set", vip, "--name", "it").stderr == f"VIP {vip} changed\n"
@@ -71,14 +71,14 @@ def test_an_access_list_is_set_shown_and_cleared(daemon: Daemon, tmp_path: Path)
     daemon.ok("vip", "add", "203.0.113.10:80/tcp", "--name", "web")
     file = tmp_path / "blocked.txt"
     file.write_text("\ufeff192.0.2.0/24\n# by mail of Monday\n\n198.51.100.7 # scans\n")  # as Windows writes it
-    assert shown(daemon, "vip", "show", "web")["access"] == "everybody"
+    assert shown(daemon, "vip", "show", "web")["access"] == "any source"
 
     told = daemon.ok("vip", "access", "set", "web", "--deny-file", str(file), "--allow", "0.0.0.0/0", "--dry-run")
     assert "allows 1 prefixes and denies 2; everybody else is denied" in told.stdout
-    assert shown(daemon, "vip", "show", "web")["access"] == "everybody"
+    assert shown(daemon, "vip", "show", "web")["access"] == "any source"
     words = ["vip", "access", "set", "web", "--deny-file", str(file), "--allow", "0.0.0.0/0"]
     assert daemon.ok(*words).stderr == "access list of web set\n"
-    assert daemon.ok(*words).stderr == "access list of web is as asked already\n"
+    assert daemon.ok(*words).stderr == "access list of web is unchanged\n"
 
     assert shown(daemon, "vip", "show", "web")["access"] == "1 prefixes allowed, 2 denied"
     assert [line.split() for line in daemon.ok("vip", "access", "show", "web").stdout.splitlines()[1:]] == [
@@ -87,7 +87,7 @@ def test_an_access_list_is_set_shown_and_cleared(daemon: Daemon, tmp_path: Path)
         ["deny", "198.51.100.7/32"],
     ]
     assert daemon.ok("vip", "access", "clear", "web").stderr == "access list of web cleared\n"
-    assert daemon.ok("vip", "access", "clear", "web").stderr == "access list of web is as asked already\n"
+    assert daemon.ok("vip", "access", "clear", "web").stderr == "access list of web is unchanged\n"
 
 
 def test_a_line_that_is_no_prefix_is_named(daemon: Daemon, tmp_path: Path):
@@ -100,8 +100,8 @@ def test_a_line_that_is_no_prefix_is_named(daemon: Daemon, tmp_path: Path):
     file.write_text("2001:db8::/32\n")
     told = daemon.run("vip", "access", "set", "web", "--allow-file", str(file))
     assert told.returncode == 2
-    assert f"{file}:1: no packet to this VIP comes from 2001:db8::/32" in told.stderr
-    assert shown(daemon, "vip", "show", "web")["access"] == "everybody"
+    assert f"{file}:1: no packet to this VIP can come from 2001:db8::/32" in told.stderr
+    assert shown(daemon, "vip", "show", "web")["access"] == "any source"
 
 
 def test_the_more_specific_vip_stands_beside_the_wider_one(daemon: Daemon):

@@ -12,7 +12,7 @@ from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import Forward
 from xdplb.net import backend_host
 from xdplb.net.lab import VIP, VIP6, Lab
-from xdplb.net.undo_record import VipHost
+from xdplb.net.undo_log import VipHost
 
 OTHER = ip_address("203.0.113.11")
 VIPS: list[VipHost] = [VIP, VIP6, ip_network("203.0.113.0/28"), ip_network("2001:db8:f::/64")]
@@ -65,7 +65,7 @@ class Host:
     def foretold(self, vip: VipHost) -> tuple[list[str], list[str]]:
         """Return what an undo would write and what it would leave, as sentences."""
         steps = self._lab.inside(
-            self._name, lambda: backend_host.foretell_undo(vip, decap=self, state_dir=self._state_dir)
+            self._name, lambda: backend_host.preview_undo(vip, decap=self, state_dir=self._state_dir)
         )
         return [step.text for step in steps if step.writes], [step.text for step in steps if not step.writes]
 
@@ -94,7 +94,7 @@ def test_undo_leaves_exactly_what_was_there(host: Host, vip: VipHost, forward: F
 @every_vip_and_forward
 def test_show_is_content_after_setup_and_only_then(host: Host, vip: VipHost, forward: Forward) -> None:
     wrong = host.wrong(vip, forward)
-    assert any(", but should be present, so that this host takes packets for the VIP" in text for text in wrong)
+    assert any(", but should be present, so that this host accepts packets for the VIP" in text for text in wrong)
     host.setup(vip, forward)
     assert host.wrong(vip, forward) == []
     host.undo(vip)
@@ -157,7 +157,7 @@ def test_what_was_right_already_is_not_ours_to_undo(host: Host, lab: Lab) -> Non
 def test_what_somebody_changed_since_is_left(host: Host, lab: Lab) -> None:
     host.setup(VIP, Forward.DR)
     lab.run("dr1", ["sh", "-c", "echo 2 >/proc/sys/net/ipv4/conf/all/arp_ignore"])
-    assert "net.ipv4.conf.all.arp_ignore is 2: changed by somebody since, left as it is" in host.undo(VIP)
+    assert "net.ipv4.conf.all.arp_ignore is 2: somebody has changed it since, so it is not put back" in host.undo(VIP)
 
 
 def test_the_host_answers_for_the_vip_and_no_arp_for_it(host: Host, lab: Lab) -> None:
@@ -237,13 +237,13 @@ def test_rp_filter_is_loosened_where_answers_leave_by_another_nic(lab: Lab, tmp_
 
 def test_a_vip_on_a_nic_is_refused(host: Host, lab: Lab) -> None:
     lab.configure("dr1", f"address add {VIP}/32 dev eth0")
-    with pytest.raises(ConflictError, match=f"{VIP} is on eth0, where it answers ARP"):
+    with pytest.raises(ConflictError, match=f"{VIP} is on eth0, which answers ARP"):
         host.setup(VIP, Forward.DR)
 
 
 def test_an_address_of_ipv6_on_a_nic_is_refused(host: Host, lab: Lab) -> None:
     lab.configure("dr1", f"address add {VIP6}/128 dev eth0")
-    with pytest.raises(ConflictError, match=f"{VIP6} is on eth0, where it answers neighbour discovery"):
+    with pytest.raises(ConflictError, match=f"{VIP6} is on eth0, which answers neighbour discovery"):
         host.setup(VIP6, Forward.DR)
 
 

@@ -42,7 +42,7 @@ def test_a_backend_on_the_segment_and_one_behind_the_router(lab: Lab) -> None:
         ("10.9.1.1", "the route to 10.9.1.1 is of type unreachable"),
         ("10.9.2.1", "the route to 10.9.2.1 is of type prohibit"),
         ("192.0.2.1", "there is no route to 192.0.2.1"),
-        ("10.9.3.1", "10.9.3.1 is reached by lo, which is not an Ethernet interface"),
+        ("10.9.3.1", "10.9.3.1 is reached through lo, which is not an Ethernet interface"),
     ],
 )
 def test_why_an_address_has_no_next_hop(lab: Lab, address: str, reason: str) -> None:
@@ -147,7 +147,7 @@ def test_an_address_no_longer_watched_is_forgotten(lab: Lab) -> None:
         await watch.resolved(DR1)
         watch.source.watch(frozenset({IPv4Address(IPIP1)}))
         await watch.resolved(IPIP1)
-        assert watch[DR1] == Resolution(None, f"the way to {DR1} has not been looked up yet")
+        assert watch[DR1] == Resolution(None, f"the route to {DR1} has not been looked up yet")
 
     watching(lab, [DR1], scenario)
 

@@ -49,7 +49,7 @@ def test_a_route_of_ipv4_through_a_gateway_of_ipv6(lab: Lab) -> None:
         ("2001:db8:9:1::1", "the route to 2001:db8:9:1::1 is of type unreachable"),
         ("2001:db8:9:2::1", "the route to 2001:db8:9:2::1 is of type prohibit"),
         ("2001:db8:a::1", "there is no route to 2001:db8:a::1"),
-        ("2001:db8:9:3::1", "2001:db8:9:3::1 is reached by lo, which is not an Ethernet interface"),
+        ("2001:db8:9:3::1", "2001:db8:9:3::1 is reached through lo, which is not an Ethernet interface"),
     ],
 )
 def test_why_an_address_has_no_next_hop(lab: Lab, address: str, reason: str) -> None:
@@ -77,7 +77,7 @@ def test_a_nic_without_an_address_of_ipv6_is_said_and_an_address_is_taken_at_onc
     lab.configure("balancer", "route add 2001:db8::/64 dev eth0")
 
     async def scenario(watch: Watch) -> None:
-        none = f"eth0 has no IPv6 address but its link-local one to reach {DR1} from"
+        none = f"eth0 has no IPv6 address other than link-local to send to {DR1} from"
         await watch.until(lambda: watch[DR1].reason == none)
         lab.configure("balancer", "address add 2001:db8::2/64 dev eth0")
         await watch.resolved(DR1)
@@ -92,7 +92,7 @@ def test_an_address_that_is_not_sure_yet_is_waited_for(lab: Lab) -> None:
     lab.configure("balancer", "route add 2001:db8::/64 dev eth0", "address add 2001:db8::3/64 dev eth0")
 
     async def scenario(watch: Watch) -> None:
-        tries = "eth0 still tries whether another host has its address 2001:db8::3"
+        tries = "eth0 is still checking whether another host has its address 2001:db8::3"
         await watch.until(lambda: watch[DR1].reason == tries)
         await watch.resolved(DR1)
 
@@ -106,7 +106,7 @@ def test_an_address_that_another_host_has_is_said(lab: Lab) -> None:
     dr2 = "2001:db8::12"
 
     async def scenario(watch: Watch) -> None:
-        said = f"another host has {DR1} of eth0 too: nothing is sent from it to {dr2}"
+        said = f"another host also has {DR1} of eth0: it cannot be used to reach {dr2}"
         await watch.until(lambda: watch[dr2].reason == said)
 
     watching(lab, [dr2], scenario)

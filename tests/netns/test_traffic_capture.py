@@ -219,7 +219,7 @@ def test_a_daemon_that_is_killed_while_it_captures_leaves_nothing_to_the_next(ba
     until(lambda: len(read(running.file)) > 10)  # they are read a moment after they came
     balancer.kill()
     assert running.process.wait(COMMAND_SECONDS) == 3
-    assert "went away" in running.said.read_text()
+    assert "closed the connection" in running.said.read_text()
     assert len(read(running.file)) > 10
     assert balancer.get(3)
     balancer.start()

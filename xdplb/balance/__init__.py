@@ -1,1 +1,1 @@
-"""The Maglev table, its refill and the moves of slots: pure functions over numpy arrays."""
+"""The Maglev table and its refill, rotations, and the moves of slots: pure functions over numpy arrays."""

@@ -1,4 +1,4 @@
-"""The hash of a flow, the twin of bpf/lib/hash.h: which slot a packet falls into, for a million flows at once."""
+"""The hash of a flow and the slot it falls into, as bpf/lib/hash.h computes them, but for many flows at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["HASH6_ODD", "HASH_SEED", "TABLE_SIZE", "flow_hash", "flow_hash6", "slot_of"]
 
 TABLE_SIZE = 65537
-"""Slots of a table: a prime, so that every skip visits all of them."""
+"""Slots of a table. It is prime, so that steps of any size visit all slots."""
 
 HASH_SEED = 0x9E3779B97F4A7C15
-"""The same everywhere: all balancers of a cluster must agree on the slot of a flow."""
+"""The same constant everywhere: all balancers of a cluster must agree on the slot of a flow."""
 
 HASH6_ODD = 0x9FB21C651E98DF25
-"""What the upper half of an IPv6 address is multiplied by before the two halves are mixed."""
+"""The upper half of an IPv6 address is multiplied by this before it is mixed with the lower half."""
 
 
 def flow_hash(
@@ -27,7 +27,7 @@ def flow_hash(
 
     With `hash_source` it depends on the client's address alone.
     """
-    # The program reads the bytes as they lie in the packet, which on a little-endian CPU turns their order round.
+    # The program reads addresses and ports in network order on a little-endian CPU, so it sees their bytes swapped.
     key = np.atleast_1d(np.asarray(source, np.uint32)).byteswap().astype(np.uint64)
     if not hash_source:
         key = key | _ports(source_port, destination_port)
@@ -42,7 +42,7 @@ def flow_hash6(
 ) -> NDArray[np.uint64]:
     """Return the 64-bit hash of each IPv6 flow, as `flow_hash` does.
 
-    An address is two numbers of 64 bits, the upper half first: `source` has shape (2,) or (n, 2).
+    An address is two 64-bit numbers, the upper half first: `source` has shape (2,) or (n, 2).
     """
     halves = np.atleast_2d(np.asarray(source, np.uint64)).byteswap()
     key = halves[:, 0] * np.uint64(HASH6_ODD) ^ halves[:, 1]
@@ -52,13 +52,13 @@ def flow_hash6(
 
 
 def slot_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Return the slot, 0 to TABLE_SIZE - 1, of each hash: its high half, scaled."""
+    """Return the slot of each hash, 0 to TABLE_SIZE - 1: its upper half, scaled."""
     slots: NDArray[np.uint64] = (hashes >> np.uint64(32)) * np.uint64(TABLE_SIZE) >> np.uint64(32)
     return slots.astype(np.uint32)
 
 
 def _ports(source_port: ArrayLike, destination_port: ArrayLike) -> NDArray[np.uint64]:
-    """Return both ports as they lie in the packet, in the upper half of a word."""
+    """Return both ports as the program reads them, in the upper half of a 64-bit word."""
     source = np.asarray(source_port, np.uint16).byteswap().astype(np.uint64)
     destination = np.asarray(destination_port, np.uint16).byteswap().astype(np.uint64)
     ports: NDArray[np.uint64] = (source | destination << np.uint64(16)) << np.uint64(32)

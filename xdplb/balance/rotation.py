@@ -1,8 +1,8 @@
-"""The tables of schedulers that choose per connection: no shares of a hash, but the order in which backends take turns.
+"""The tables of the schedulers that choose per connection. Their slots are an order of turns, not shares of a hash.
 
-A new flow takes the slot after the last one's (rr, wrr), or looks at all candidates, which the first slots name (lc,
-wlc). Every flow is recorded, so that the order may change with every backend that comes or goes. It depends on the
-backends' keys and weights alone.
+For rr and wrr, a new flow takes the slot after that of the flow before. For lc and wlc, it compares all candidates,
+which are the owners of the first slots. Every flow is recorded, so the order may change when a backend is added or
+removed. It depends on the backends' keys and weights alone.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .table import WeightedBackend
 __all__ = ["MAX_CANDIDATES", "candidates", "rotation"]
 
 MAX_CANDIDATES = 128
-"""As many backends as the packet path compares for one new flow: they cost some nanoseconds each."""
+"""How many backends the packet path compares at most for a new flow; each costs some nanoseconds."""
 
 _CACHED_ORDERS = 32  # at most 512 KiB each
 
 
 def rotation(configured: Sequence[WeightedBackend], out: AbstractSet[int], *, weighted: bool) -> Owners:
-    """Return the owner of each slot, NOBODY where no backend may be chosen, such that a walk from slot to slot is fair.
+    """Return the owner of each slot, in an order that is fair to a walk from slot to slot.
 
-    Without weights the first slots name each backend that may be chosen once, and so on round. With them it is the
-    smooth weighted round robin of nginx: a heavy backend's turns lie as far apart as they can. Backends in `out` and
-    those of weight 0 have none.
+    Without weights, each eligible backend owns one of the first slots, and that order repeats. With weights it is the
+    smooth weighted round robin of nginx: the turns of a heavy backend are spread as far apart as possible. Backends in
+    `out` and those of weight 0 own no slot. If no backend is eligible, NOBODY owns all of them.
     """
     eligible = _eligible(configured, out)
     if not eligible:
@@ -47,15 +47,15 @@ def rotation(configured: Sequence[WeightedBackend], out: AbstractSet[int], *, we
 
 
 def candidates(configured: Sequence[WeightedBackend], out: AbstractSet[int]) -> int:
-    """Return how many backends may be chosen: as many slots, from the first, name each of them once.
+    """Return how many backends are eligible: that many of the first slots have each of them as an owner once.
 
-    CapacityError where they are more than the packet path compares.
+    Raises CapacityError if they are more than the packet path compares.
     """
     count = len(_eligible(configured, out))
     if count > MAX_CANDIDATES:
         raise CapacityError(
-            f"a scheduler that compares the load of all backends can have {MAX_CANDIDATES} of them, these are {count}",
-            hint="choose p2c, which compares two at random and comes close with any number",
+            f"too many backends for a scheduler that compares all their loads: {count}, the limit is {MAX_CANDIDATES}",
+            hint="use p2c, which compares two at random, has no limit and balances almost as well",
         )
     return count
 
@@ -67,12 +67,13 @@ def _eligible(configured: Sequence[WeightedBackend], out: AbstractSet[int]) -> l
 
 @lru_cache(_CACHED_ORDERS)
 def _smooth(weights: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return whose turn it is, for one round: as many turns as all weights together, of a longer one TABLE_SIZE.
+    """Return the backends, as indexes, in the order of their turns: one round, or its first TABLE_SIZE turns.
 
-    At each turn everybody gains his weight, and who has most pays what all have gained. Of equals the first.
+    A round has as many turns as the sum of the weights. At each turn each backend gains its weight; the highest is
+    chosen (the first of equals) and pays the total (smooth WRR).
     """
     if max(weights) == 1:
-        return np.arange(len(weights))
+        return np.arange(len(weights))  # equal weights: plain round robin
     total = sum(weights)
     gains, have = np.array(weights, np.int64), np.zeros(len(weights), np.int64)
     turns = np.empty(min(total, TABLE_SIZE), np.intp)

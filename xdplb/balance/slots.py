@@ -1,13 +1,13 @@
-"""What becomes of a VIP's slots when their owners change.
+"""What happens to a VIP's slots when their owners change.
 
-A slot is a number of 32 bits: the owner's id in the low half, in the high half what became of the previous owner.
+A slot is a 32-bit number: the owner's id in the low half, and in the high half the previous owner's id, or a marker.
 
-- *steady*: the owner gets every packet, and no flow is looked up.
-- *moving*: old connections that no record places go to the previous owner; everything seen is recorded.
-- *pinned*: a record wins over the owner; all that was open when the slot moved is recorded or gone.
+- *steady*: the owner gets every packet; no flow is looked up.
+- *moving*: an open connection without a record goes to the previous owner; every flow seen is recorded.
+- *pinned*: a flow's record wins over the owner. Each connection that was open at the move is recorded or has ended.
 
-A slot goes steady -> moving (`move`) -> pinned (`settle`) -> steady (`find_settled`, `release`). Every function
-returns new arrays and leaves those given alone.
+A slot goes steady -> moving (`move`) -> pinned (`settle`) -> steady (`find_settled`, `release`). All functions return
+new arrays and do not change their arguments.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ Slots = NDArray[np.uint32]
 Owners = NDArray[np.uint16]
 
 NOBODY = 0
-"""As owner: no backend."""
+"""As an owner: no backend."""
 STEADY = 0
-"""As previous: the slot is steady."""
+"""As a previous owner: the slot is steady."""
 PINNED = 0xFFFF
-"""As previous: the slot is pinned."""
+"""As a previous owner: the slot is pinned."""
 
 _IDS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class SlotCounts:
-    """How many slots of a table are in each state."""
+    """The number of slots of a table in each state."""
 
     steady: int
     moving: int
@@ -63,13 +63,13 @@ class SlotCounts:
 
 
 def pack(owners: Owners, previous: NDArray[np.uint16]) -> Slots:
-    """Return the slots with these owners and previous owners (STEADY, PINNED or an id)."""
+    """Return the slots with these owners and previous owners (an id, STEADY or PINNED)."""
     slots: Slots = owners.astype(np.uint32) | previous.astype(np.uint32) << np.uint32(16)
     return slots
 
 
 def unpack(slots: Slots) -> tuple[Owners, NDArray[np.uint16]]:
-    """Return owners and previous owners, the reverse of `pack`."""
+    """Return owners and previous owners: the reverse of `pack`."""
     return slots.astype(np.uint16), (slots >> np.uint32(16)).astype(np.uint16)
 
 
@@ -81,15 +81,15 @@ def is_moving(slots: Slots) -> NDArray[np.bool_]:
 
 
 def move(current: Slots, owners: Owners, *, gone: AbstractSet[int] = frozenset()) -> Slots:
-    """Return the slots once `owners` own them, such that open connections stay where they are.
+    """Return the slots with `owners` as their new owners, such that open connections keep their backends.
 
-    `gone` are the ids of backends that are out at once, whose connections are not worth keeping: they become
-    nobody's previous owner, and a slot that was moving away from one is pinned, since records of others may be left.
+    `gone` are the ids of backends that get no packets any more, not even of open connections. None of them becomes a
+    previous owner. A slot that was moving away from one becomes pinned, since it may have records of other backends.
     """
     old_owners, previous = unpack(current)
     is_gone = _members(gone)
     moving = is_moving(current)
-    changed = (owners != old_owners) & ~moving  # what moves again while moving keeps its oldest previous owner
+    changed = (owners != old_owners) & ~moving  # a slot that moves twice keeps its first previous owner
     worth_keeping = ~is_gone[old_owners] & (old_owners != NOBODY)
     previous = np.where(changed & worth_keeping, old_owners, previous)
     previous = np.where(moving & is_gone[previous], np.uint16(PINNED), previous)
@@ -97,7 +97,7 @@ def move(current: Slots, owners: Owners, *, gone: AbstractSet[int] = frozenset()
 
 
 def settle(slots: Slots, moved_at: NDArray[np.float64], now: float, idle_seconds: float) -> Slots:
-    """Pin the moving slots whose last move, at `moved_at` (seconds, on `now`'s clock), is over `idle_seconds` ago."""
+    """Pin the moving slots that last moved more than `idle_seconds` ago; `moved_at` is in seconds, on `now`'s clock."""
     over = is_moving(slots) & (now - moved_at > idle_seconds)
     return np.where(over, _owners(slots) | np.uint32(PINNED << 16), slots)
 
@@ -105,11 +105,11 @@ def settle(slots: Slots, moved_at: NDArray[np.float64], now: float, idle_seconds
 def find_settled(
     slots: Slots, record_slots: NDArray[np.integer], record_backends: NDArray[np.integer], live: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Return the pinned slots that may be steady: none of their live records differs from the owner.
+    """Return the pinned slots that may become steady: those without a live record of another backend than the owner.
 
-    The flow records are columns: the slot each falls into, its backend's id, and whether it counts: its connection
-    has not ended, and the id was not given to another backend since. With `tracking = always` records are looked up
-    in steady slots too, so that none stands in the way: pass empty columns.
+    The flow records are given as columns: the slot, the backend's id, and whether the record is live: its connection
+    has not ended, and the id was not given to another backend since. With `tracking = always`, records are looked up in
+    steady slots too, so no record prevents that: pass empty columns.
     """
     differs = live & (_owners(slots)[record_slots] != record_backends)
     pinned = slots >> np.uint32(16) == PINNED
@@ -118,9 +118,9 @@ def find_settled(
 
 
 def release(slots: Slots, settled: NDArray[np.intp]) -> Slots:
-    """Make these pinned slots steady; those that are not pinned (any more) are left as they are.
+    """Make these pinned slots steady. Slots that are not pinned (any more) stay as they are.
 
-    Records in them must be deleted once this is published: a later move must not find them.
+    Their records must be deleted after the result is published: a later move must not find them.
     """
     released = slots.copy()
     chosen = slots[settled]
@@ -129,15 +129,15 @@ def release(slots: Slots, settled: NDArray[np.intp]) -> Slots:
 
 
 def pin_all(slots: Slots) -> Slots:
-    """Pin the steady slots, for a VIP that recorded every flow until now: records may differ from owners anywhere.
+    """Pin the steady slots of a VIP that recorded every flow until now: any slot may have records of other backends.
 
-    Moving slots keep their previous owner and are looked up anyway.
+    Moving slots keep their previous owner; their flows are looked up anyway.
     """
     return np.where(slots >> np.uint32(16) == STEADY, slots | np.uint32(PINNED << 16), slots)
 
 
 def named(slots: Slots) -> frozenset[int]:
-    """Return the ids of all backends that are an owner or a previous owner."""
+    """Return the ids of all backends that own a slot or are a previous owner."""
     present = np.zeros(_IDS, np.bool_)
     for half in unpack(slots):
         present[half] = True
@@ -153,7 +153,7 @@ def counts(slots: Slots) -> SlotCounts:
 
 
 def shares(slots: Slots) -> dict[int, float]:
-    """Return each owner's part, 0 to 1, of the slots and so of new connections. Slots of nobody are nobody's part."""
+    """Return each owner's share, 0 to 1, of the slots and thus of new connections. NOBODY is left out."""
     owned = np.bincount(_owners(slots), minlength=1)
     owned[NOBODY] = 0
     owners = np.flatnonzero(owned)
@@ -165,7 +165,7 @@ def _owners(slots: Slots) -> Slots:
 
 
 def _members(ids: AbstractSet[int]) -> NDArray[np.bool_]:
-    """Return a table of all ids that says which are in `ids`."""
+    """Return an array with an entry for every id: whether it is in `ids`."""
     table = np.zeros(_IDS, np.bool_)
     table[np.fromiter(ids, np.intp, len(ids))] = True
     return table

@@ -1,13 +1,14 @@
 """The table of a VIP: which backend owns each slot.
 
 Maglev (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4), with
-weights and one change. Each backend has a permutation of all slots; the backends take turns, and each takes the first
-slot of its permutation that is still free. Weights decide how many turns a backend has, and they are spread evenly.
+weights and one difference. Each backend has a permutation of all slots. The backends take turns, and at its turn each
+takes the first slot of its permutation that is still free. A backend's weight decides how many turns it has; they are
+spread evenly.
 
-The change: this *base* table is made from the configured backends, whether they can be used or not. The slots of those
-that are out are then refilled by the others, in their own permutation order. So a backend that fails moves no slot of
-another, and once it is back the base table is back, bit for bit. The result is a function of who is configured (keys
-and weights) and who is out, and of nothing else, so that all balancers of a cluster come to the same one.
+The difference: this *base* table is made from all configured backends, whether they can be used or not. The slots of
+those that are out are then given to the others, in the order of their permutations. So when a backend fails, no slot of
+another one moves, and when it is back, the base table is back, bit for bit. The result depends only on the configured
+backends (keys and weights) and on which are out, so that all balancers of a cluster get the same table.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from .slots import NOBODY, Owners
 __all__ = ["WeightedBackend", "build"]
 
 _FEW = 512
-"""With so few slots free, asking which of them comes first beats walking a permutation until one is met."""
+"""With so few free slots, it is faster to compute which comes first than to walk a permutation until one is met."""
 
 _CACHED_TABLES = 128  # 128 KiB each
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedBackend:
-    """A backend as the table sees it. Its slots follow from `key`, the same on every balancer; `id` only names it."""
+    """A backend of the table. Its slots depend on `key`, the same on every balancer; `id` is only what is stored."""
 
     key: str
     id: int
@@ -45,23 +46,24 @@ class WeightedBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Permutation:
-    """The order in which a backend wants slots: offset, offset + skip, offset + 2 skip, … modulo TABLE_SIZE."""
+    """The order in which a backend takes slots: offset, offset + skip, offset + 2 skip, … modulo TABLE_SIZE."""
 
     offset: int
     skip: int
-    inverse: int  # of skip, modulo TABLE_SIZE: turns a slot into its place in the order
+    inverse: int  # of skip, modulo TABLE_SIZE: it converts a slot to its place in the order
 
 
 def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
-    """Return the id of the owner of each slot, NOBODY where no backend can be used.
+    """Return the id of the owner of each slot, NOBODY if no backend can be used.
 
-    Each backend owns its weight's part of the table to within a slot; weight 0 owns none. `out` are ids whose slots
-    the others take. Neither order nor ids make a difference. Raises ValueError when a key is there twice.
+    Each backend owns its weight's share of the table, exact to one slot; with weight 0 it owns none. `out` are the ids
+    whose slots go to the others. The order of `backends` and their ids make no difference. Raises ValueError if two
+    have the same key.
     """
     ordered = sorted((b for b in backends if b.weight > 0), key=lambda b: b.key)
     configured = tuple((b.key, b.weight) for b in ordered)
     if len({key for key, _ in configured}) != len(configured):
-        raise ValueError("each backend needs a key of its own")
+        raise ValueError("two backends have the same key")
     ids = np.array([NOBODY, *(b.id for b in ordered)], np.uint16)
     missing = [place for place, backend in enumerate(ordered, 1) if backend.id in out]
     places = _base(configured)
@@ -73,7 +75,7 @@ def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
 
 @lru_cache(_CACHED_TABLES)
 def _base(configured: tuple[tuple[str, int], ...]) -> NDArray[np.uint16]:
-    """Return the base table, as places in `configured` counted from 1."""
+    """Return the base table: for each slot the owner's place in `configured`, counted from 1."""
     places = np.zeros(TABLE_SIZE, np.uint16)
     if configured:
         places = _fill(places, configured, _turns(np.array([weight for _, weight in configured], np.int64)))
@@ -82,7 +84,7 @@ def _base(configured: tuple[tuple[str, int], ...]) -> NDArray[np.uint16]:
 
 
 def _quotas(weights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many slots each weight is worth, by largest remainder; of equal remainders the first wins."""
+    """Return how many slots each weight gets, by largest remainder; of equal remainders the first wins."""
     total = int(weights.sum())
     quotas = weights * TABLE_SIZE // total
     left = TABLE_SIZE - int(quotas.sum())
@@ -91,7 +93,7 @@ def _quotas(weights: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _turns(weights: NDArray[np.int64]) -> list[int]:
-    """Return whose turn it is, turn by turn: each has turns at a pace that is its weight. Of equals the first."""
+    """Return the backends, as indexes, in turn: the n-th turn of each is due at n / weight; of equals the first."""
     quotas = _quotas(weights)
     backend = np.repeat(np.arange(len(weights)), quotas)
     nth = np.arange(1, TABLE_SIZE + 1) - np.repeat(np.cumsum(quotas) - quotas, quotas)
@@ -102,7 +104,7 @@ def _turns(weights: NDArray[np.int64]) -> list[int]:
 def _refill(
     base: NDArray[np.uint16], configured: tuple[tuple[str, int], ...], missing: Sequence[int]
 ) -> NDArray[np.uint16]:
-    """Give the slots of those missing to the others."""
+    """Give the slots of the missing backends to the others."""
     is_missing = np.zeros(len(configured) + 1, np.bool_)
     is_missing[missing] = True
     places = np.where(is_missing[base], np.uint16(NOBODY), base)
@@ -114,14 +116,16 @@ def _refill(
 
 
 def _turns_least_loaded(places: NDArray[np.uint16], weights: NDArray[np.int64]) -> Iterator[int]:
-    """Yield whose turn it is: whoever lacks most slots of what its weight is worth; of equals the first."""
+    """Yield the backend whose turn it is: the one that lacks most slots of its share; of equals the first."""
     total = int(weights.sum())
     owned = np.bincount(places, minlength=len(weights) + 1)[1:]
-    lacks = (weights * TABLE_SIZE - owned * total).tolist()  # in parts of a slot, 1/total each: exact
+    lacks = (
+        weights * TABLE_SIZE - owned * total
+    ).tolist()  # in units of 1/total of a slot, so that they are exact integers
     heap = [(-lack, backend) for backend, lack in enumerate(lacks) if weights[backend]]
     heapq.heapify(heap)
     while True:
-        surplus, backend = heap[0]
+        surplus, backend = heap[0]  # what it owns beyond its share, in the same units; negative if it lacks some
         heapq.heapreplace(heap, (surplus + total, backend))
         yield backend
 
@@ -129,7 +133,7 @@ def _turns_least_loaded(places: NDArray[np.uint16], weights: NDArray[np.int64]) 
 def _fill(
     places: NDArray[np.uint16], configured: tuple[tuple[str, int], ...], turns: Iterable[int]
 ) -> NDArray[np.uint16]:
-    """Return `places` with every free slot given, in turn, to the backend that wants it first."""
+    """Return `places` with every free slot filled: at each turn the backend takes the first of its permutation."""
     free = int(np.count_nonzero(places == NOBODY))
     permutations = [_permutation(key) for key, _ in configured]
     remaining = iter(turns)
@@ -139,7 +143,7 @@ def _fill(
 
 
 def _walk(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turns: Iterable[int]) -> NDArray[np.uint16]:
-    """Let each backend walk on in its permutation, turn by turn, to the next free slot."""
+    """Fill slots turn by turn: the backend walks on in its permutation to the next free slot."""
     table = places.tolist()  # a list is several times faster to index than an array
     cursors = [permutation.offset for permutation in permutations]
     skips = [permutation.skip for permutation in permutations]
@@ -155,7 +159,7 @@ def _walk(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turn
 
 
 def _pick(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turns: Iterator[int]) -> NDArray[np.uint16]:
-    """Do the same by asking, for each free slot, where it comes in the backend's permutation."""
+    """Do the same, but compute for each free slot its place in the backend's permutation, and take the lowest."""
     filled = places.copy()
     free = np.flatnonzero(places == NOBODY)
     while len(free):
@@ -172,5 +176,6 @@ def _pick(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turn
 def _permutation(key: str) -> _Permutation:
     digest = blake2b(key.encode(), digest_size=16).digest()
     offset = int.from_bytes(digest[:8], "little") % TABLE_SIZE
+    # Never 0. TABLE_SIZE is prime, so every other skip visits all slots and has an inverse.
     skip = int.from_bytes(digest[8:], "little") % (TABLE_SIZE - 1) + 1
     return _Permutation(offset, skip, pow(skip, -1, TABLE_SIZE))

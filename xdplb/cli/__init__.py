@@ -1,1 +1,1 @@
-"""The command line: one file a noun. Imports are lazy, so that a client command starts quickly."""
+"""The command line, one file per noun. Imports of `xdplb.daemon` are lazy, so that a client command starts quickly."""

@@ -12,7 +12,7 @@ from xdplb.model.vip import Forward
 from .changes import Change, changing
 from .client import Client, backend_path, vip_path
 from .groups import Group
-from .output import Column, moment, percent, print_fields, print_json, state, table
+from .output import Column, coloured, moment, percent, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option, vip_argument
 from .vip import vip_text
 
@@ -21,13 +21,13 @@ __all__ = ["command"]
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 _FORWARDS = [forward.value for forward in Forward]
-_QUIET_SECONDS = 10.0
+_QUIET_SECONDS = 10.0  # the default of the API's quiet_seconds; a shorter --timeout shortens it
 
 _COLUMNS = [
     Column("BACKEND"),
     Column("WEIGHT", right=True),
-    Column("ADMIN", style=state),
-    Column("HEALTH", style=state),
+    Column("ADMIN", style=coloured),
+    Column("HEALTH", style=coloured),
     Column("SHARE", right=True),
     Column("FLOWS", right=True),
     Column("FORWARD"),
@@ -54,23 +54,29 @@ Examples:
   xdplb backend add '[2001:db8::10]:443/udp' 2001:db8:1::11 --forward gue --quic-server-id 00a7"""
 )
 @_backend_arguments
-@click.option("--weight", type=int, default=1, show_default=True, help="Its part of the new connections; 0 takes none.")
 @click.option(
-    "--forward", type=click.Choice(["dr", "ipip", "gue"]), help="How packets reach it, if not as its VIP says."
+    "--weight",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Its share of the new connections, relative to the other weights; 0: none.",
+)
+@click.option(
+    "--forward", type=click.Choice(["dr", "ipip", "gue"]), help="How packets reach it, if different from its VIP."
 )
 @click.option(
     "--admin-state",
     type=click.Choice(["ready", "maint"]),
     default="ready",
     show_default=True,
-    help="maint: add it, but send it nothing yet.",
+    help="maint: add it, but send it no packets yet.",
 )
 @click.option(
-    "--quic-server-id", metavar="HEX", help="The server ID in the QUIC connection IDs it gives out, such as 00a7."
+    "--quic-server-id", metavar="HEX", help="The server ID in the QUIC connection IDs that it issues, such as 00a7."
 )
 @changing()
 def add(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
-    """Add a backend. Where its VIP has a health check, it serves from its first passes on."""
+    """Add a backend. If its VIP has a health check, it gets no packets before its first passed checks."""
     body = {"address": address, **{name: value for name, value in given.items() if value is not None}}
     change.create(vip_path(vip, "backends"), body, f"backend {address} of {vip}")
 
@@ -84,23 +90,23 @@ Examples:
   xdplb backend set web 10.0.0.11 --admin-state ready""",
 )
 @_backend_arguments
-@click.option("--weight", type=int, help="Its part of the new connections; 0 takes none and keeps the open ones.")
+@click.option("--weight", type=int, help="Its share of the new connections; 0: none, and it keeps the open ones.")
 @click.option(
-    "--forward", type=click.Choice(["dr", "ipip", "gue", "vip"]), help="How packets reach it; vip: as its VIP says."
+    "--forward", type=click.Choice(["dr", "ipip", "gue", "vip"]), help="How packets reach it; vip: as set for its VIP."
 )
 @click.option(
     "--admin-state",
     type=click.Choice(["ready", "maint"]),
-    help="maint cuts it off at once, open connections too; ready takes it back. See also: xdplb backend drain.",
+    help="maint: send it no packets, which breaks open connections; ready: use it again. See also backend drain.",
 )
 @click.option(
     "--quic-server-id",
     metavar="HEX|none",
-    help="The server ID in the QUIC connection IDs it gives out; none takes it away.",
+    help="The server ID in the QUIC connection IDs that it issues; none removes it.",
 )
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
-    """Change a backend. A new weight moves new connections only."""
+    """Change a backend. A new weight affects new connections only."""
     body = {name: value for name, value in given.items() if value is not None}
     if not body:
         raise click.UsageError("nothing to change: give an option, such as --weight 2")
@@ -118,27 +124,27 @@ Examples:
   xdplb backend drain web 10.0.0.11 --wait --timeout 10m"""
 )
 @_backend_arguments
-@click.option("--wait", is_flag=True, help="Return when none is left (exit 0) or at the timeout (exit 5).")
+@click.option("--wait", is_flag=True, help="Return when no connection is left (exit 0) or at the timeout (exit 5).")
 @click.option(
     "--timeout",
     type=duration,
     metavar="TIME",
     default="10m",
     show_default=True,
-    help="How long the connections have; nothing is cut then.",
+    help="How long to wait for the connections to end. None is cut at the timeout.",
 )
 @click.option(
     "--quiet",
     type=duration,
     metavar="TIME",
-    help="The least time to watch before it counts as drained: an idle connection is seen when it speaks. Of QUIC, how "
-    "long no packet must have come. Default: 10s, or the timeout if that is less.",
+    help="How long to watch at least before it counts as drained: an idle connection is only seen when it sends. With "
+    "QUIC: how long without any packet. Default: 10s, or the timeout if that is less.",
 )
 @changing()
 def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: float, quiet: float | None) -> None:
-    """Give a backend no new connections and let its open ones end.
+    """Send a backend no new connections and let its open ones end.
 
-    Interrupting --wait leaves the drain going; `xdplb backend undrain` calls it off.
+    Interrupting --wait does not stop the drain; `xdplb backend undrain` cancels it.
     """
     body = {"timeout_seconds": timeout, "quiet_seconds": min(_QUIET_SECONDS, timeout) if quiet is None else quiet}
     answer = change.ask("POST", backend_path(vip, address, "drain"), body)
@@ -156,14 +162,14 @@ def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: flo
 @_backend_arguments
 @changing()
 def undrain(change: Change, /, *, vip: str, address: str) -> None:
-    """Call a drain off: the backend takes new connections again."""
+    """Cancel a drain: the backend gets new connections again."""
     change.update(
         "DELETE",
         backend_path(vip, address, "drain"),
         None,
         f"backend {address} of {vip}",
         of=backend_path(vip, address),
-        done=("drains no more", "is not draining"),
+        done=("is no longer draining", "is not draining"),
     )
 
 
@@ -184,7 +190,7 @@ def rm(change: Change, /, *, vip: str, address: str) -> None:
 @output_option
 @click.pass_obj
 def ls(connection: Connection, vip: str | None, as_json: bool) -> None:
-    """List the backends of a VIP, or of all VIPs, and how they are doing."""
+    """List the backends of a VIP, or of all VIPs, and their status."""
     client = connection.client()
     if vip is None:
         _list_all(client, as_json)
@@ -198,7 +204,7 @@ def ls(connection: Connection, vip: str | None, as_json: bool) -> None:
 
 def _list_all(client: Client, as_json: bool) -> None:
     if as_json:
-        raise click.UsageError("-o json needs a VIP: the API lists the backends of one VIP at a time")
+        raise click.UsageError("-o json needs a VIP: the API lists the backends of one VIP only")
     vips = [vip_text(vip) for vip in client.get("/v1/vips").json()["vips"]]
     table(
         [Column("VIP"), *_COLUMNS],
@@ -227,7 +233,7 @@ def _row(backend: dict[str, Any]) -> tuple[object, ...]:
 @output_option
 @click.pass_obj
 def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
-    """Show one backend: what was asked of it and how it is doing."""
+    """Show one backend: its configuration and its status."""
     answer = connection.client().get(backend_path(vip, address))
     if as_json:
         print_json(answer.body)
@@ -258,4 +264,4 @@ def _drain_text(drain_status: dict[str, Any] | None) -> str | None:
         return None
     left = "not counted" if drain_status["flows"] is None else f"{drain_status['flows']} seen open"
     quiet = duration_text(drain_status["quiet_seconds"])
-    return f"{drain_status['state']}, {left}; began {moment(drain_status['started'])}, watches at least {quiet}"
+    return f"{drain_status['state']}, {left}; started {moment(drain_status['started'])}, watching for at least {quiet}"

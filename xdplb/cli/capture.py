@@ -1,4 +1,4 @@
-"""`xdplb capture`: packets as XDP saw and sent them, in a file for Wireshark or tcpdump."""
+"""`xdplb capture`: packets as XDP received and sent them, in a file for Wireshark or tcpdump."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .pcapng_blocks import PcapngBlocks
 __all__ = ["command"]
 
 _PATIENCE_SECONDS = 240
-"""Until the first byte: a program is compiled, which may take minutes on a slow host."""
+"""Until the first byte: a program is compiled first, which may take minutes on a slow host."""
 
 _CLIENT_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:/]+):[0-9]+")
 
 
 @click.command(
     name="capture",
-    short_help="Write packets to a file, with what was decided on each.",
+    short_help="Write packets to a file, each with xdplb's decision.",
     epilog="""\b
 Examples:
   sudo xdplb capture -w all.pcapng --seconds 10
@@ -38,30 +38,33 @@ Examples:
   sudo xdplb capture 192.0.2.7:40000 -w -""",
 )
 @click.argument("what", metavar="[VIP|CLIENT]...", nargs=-1)
-@click.option("-w", "--write", "path", metavar="FILE|-", required=True, help="Where to write it; - is stdout.")
-@click.option("--packets", type=click.IntRange(1), metavar="N", help="End after this many packets.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="End after this time.")
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="One in N packets, by chance.  [1]")
-@click.option("--snaplen", type=click.IntRange(14, 16384), metavar="B", help="How much of each frame.  [256]")
+@click.option("-w", "--write", "path", metavar="FILE|-", required=True, help="The file to write; - is stdout.")
+@click.option("--packets", type=click.IntRange(1), metavar="N", help="Stop after this many packets.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after this many seconds.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="Capture one in N packets, at random.  [1]")
+@click.option("--snaplen", type=click.IntRange(14, 16384), metavar="B", help="Bytes to keep of each frame.  [256]")
 @click.pass_obj
-def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **limits: float | None) -> None:
-    """Write packets as XDP saw and as it sent them (which tcpdump cannot see) to a pcapng file.
+def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bounds: float | None) -> None:
+    """Write packets to a pcapng file, as XDP received them and as it sent them (which tcpdump cannot see).
 
-    Each has the decision as a comment: sent where, how and why, or why not. VIP is a name or key, CLIENT an address, a
-    prefix or ADDRESS:PORT; with neither, all packets that VIPs have to do with. Ends at Ctrl-C. One capture at a time;
-    it costs nothing while there is none. It begins after seconds, in which a program is compiled for it.
+    Each packet has a comment with the decision: where it was sent, how and why, or why it was not. VIP is a name or a
+    key; CLIENT is an address, a prefix or ADDRESS:PORT. Without them, all packets that concern a VIP are captured.
+    Ctrl-C stops it. There is one capture at a time, and no cost while there is none. It takes seconds to start, since a
+    program is compiled for it.
     """
-    query = _named(what) | {name: str(value) for name, value in limits.items() if value is not None}
+    query = _named(what) | {name: str(value) for name, value in bounds.items() if value is not None}
     if path == "-" and sys.stdout.isatty():
-        raise click.UsageError("a pcapng file is nothing for a terminal: name a file, or pipe it to one that reads it")
+        raise click.UsageError(
+            "a terminal cannot show a pcapng file: name a file, or pipe it to a program that reads pcapng"
+        )
     client = connection.client(timeout=_PATIENCE_SECONDS)
     with client.stream(f"/v1/capture?{urlencode(query)}") as chunks, _opened(path) as file:
-        note("capturing; Ctrl-C ends it")
+        note("capturing; Ctrl-C stops it")
         _write(chunks, file, path)
 
 
 def _write(chunks: Iterator[bytes], file: BinaryIO, path: str) -> None:
-    """Write whole blocks as they come: whatever ends this, the file can be read."""
+    """Write whole blocks as they come, so that the file can be read however the capture ends."""
     blocks = PcapngBlocks()
     try:
         for chunk in chunks:
@@ -75,7 +78,7 @@ def _write(chunks: Iterator[bytes], file: BinaryIO, path: str) -> None:
 
 
 def _named(what: tuple[str, ...]) -> dict[str, str]:
-    """Return `vip` and `client` of the query."""
+    """Return the `vip` and `client` of the query."""
     query: dict[str, str] = {}
     for text in what:
         name = "client" if _is_client(text) else "vip"
@@ -87,7 +90,7 @@ def _named(what: tuple[str, ...]) -> dict[str, str]:
 
 
 def _is_client(text: str) -> bool:
-    """Return whether it is an address, a prefix or an address and port: a VIP has a protocol, or is a name."""
+    """Return whether it is an address, a prefix or an address and port. A VIP has a protocol or is a name."""
     if _CLIENT_PORT.fullmatch(text):
         return True
     try:
@@ -99,7 +102,7 @@ def _is_client(text: str) -> bool:
 
 @contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
-    """Open what is to be written to, once there is something to write: a refusal leaves what was there."""
+    """Open the file to write. It is called after the daemon has accepted, so that a refusal does not erase the file."""
     try:
         if path == "-":
             yield sys.stdout.buffer

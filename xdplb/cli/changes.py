@@ -1,4 +1,4 @@
-"""What every command that changes something shares: its options, asking, and saying what came of it."""
+"""What all commands that change something share: options, the request, and the message about the outcome."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CREATED = 201
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change as it was asked for on the command line: whom to ask, for real or not, and how to tell."""
+    """One change requested on the command line: which daemon to ask, dry run or not, and how to print."""
 
     client: Client
     dry_run: bool
@@ -34,9 +34,9 @@ class Change:
         return self.client.change(method, path, body, dry_run=self.dry_run, if_generation=self.if_generation)
 
     def create(self, path: str, body: dict[str, Any], what: str) -> None:
-        """POST `body`; say that `what` was added, or that just this was there already."""
+        """POST `body`; say that `what` was added, or that the same exists already."""
         answer = self.ask("POST", path, body)
-        self.tell(answer, f"{what} added" if answer.status == _CREATED else f"{what} is already there")
+        self.tell(answer, f"{what} added" if answer.status == _CREATED else f"{what} already exists")
 
     def update(
         self,
@@ -46,9 +46,9 @@ class Change:
         what: str,
         *,
         of: str | None = None,
-        done: tuple[str, str] = ("changed", "is as asked already"),
+        done: tuple[str, str] = ("changed", "is unchanged"),
     ) -> None:
-        """Send a change and say which of `done` it was: a real one raises the generation of `of` (else `path`)."""
+        """Send a change. Say `done[0]` if it changed the generation of `of` (default `path`), else `done[1]`."""
         of = of or path
         before = None if self.dry_run else self.client.get(of).generation
         answer = self.ask(method, path, body)
@@ -56,7 +56,7 @@ class Change:
         self.tell(answer, f"{what} {done[0] if changed else done[1]}")
 
     def remove(self, path: str, what: str) -> None:
-        """DELETE `path`; that it is gone already is as good."""
+        """DELETE `path`. It is no error if it does not exist."""
         try:
             answer = self.ask("DELETE", path)
         except NotFoundError as error:
@@ -65,7 +65,7 @@ class Change:
         self.tell(answer, f"{what} removed")
 
     def tell(self, answer: Answer, message: str) -> None:
-        """Print the answer: its body for programs, a sentence for people, the list of a dry run for both."""
+        """Print the answer: its body as JSON, or `message`, or what a dry run would change."""
         if self.as_json:
             if answer.body:
                 print_json(answer.body)
@@ -77,7 +77,7 @@ class Change:
 
 
 def tell_dry_run(sentences: Sequence[str], *, as_json: bool = False) -> None:
-    """Say what would change, a line each, or as the API's answer to a dry run."""
+    """Print what would change, one line each, or as JSON like the API's answer to a dry run."""
     if as_json:
         print_json({"would_change": bool(sentences), "changes": list(sentences)})
         return
@@ -88,7 +88,7 @@ def tell_dry_run(sentences: Sequence[str], *, as_json: bool = False) -> None:
 
 
 def changing(*, conditional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command --dry-run, -o and, where `conditional`, --if-generation; it gets them as its Change."""
+    """Add --dry-run, -o and, if `conditional`, --if-generation to a command, which gets them as a Change."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)

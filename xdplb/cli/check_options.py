@@ -17,8 +17,8 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 
 _DEFAULTS = HealthCheck()
 _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "port": ("port", {"type": click.IntRange(1, 65535), "help": "The port checked; the VIP's when not given."}),
-    "path": ("path", {"help": f"What an http check asks for.  [{_DEFAULTS.path}]"}),
+    "port": ("port", {"type": click.IntRange(1, 65535), "help": "The port to check.  [the VIP's]"}),
+    "path": ("path", {"help": f"The path that an http check requests.  [{_DEFAULTS.path}]"}),
     "expect-status": (
         "expect_status",
         {
@@ -40,16 +40,16 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "type": duration,
             "metavar": "TIME",
-            "help": f"When a check without answer fails.  [{duration_text(_DEFAULTS.timeout_seconds)}]",
+            "help": f"How long a check waits for an answer.  [{duration_text(_DEFAULTS.timeout_seconds)}]",
         },
     ),
-    "rise": ("rise", {"type": int, "help": f"Passes in a row that make a backend up.  [{_DEFAULTS.rise}]"}),
-    "fall": ("fall", {"type": int, "help": f"Failures in a row that make it down.  [{_DEFAULTS.fall}]"}),
+    "rise": ("rise", {"type": int, "help": f"Passes in a row until a backend is up.  [{_DEFAULTS.rise}]"}),
+    "fall": ("fall", {"type": int, "help": f"Failures in a row until it is down.  [{_DEFAULTS.fall}]"}),
 }
 
 
 def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
-    """Add --type (with a prefix `check-`: --check) and one option for each field of a check."""
+    """Add --type (--check if the prefix is `check-`) and one option for each field of a check."""
 
     def add(command: _Command) -> _Command:
         for name, (field, settings) in reversed(_FIELDS.items()):
@@ -67,10 +67,10 @@ def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
 
 
 def check_body(prefix: str, given: dict[str, Any]) -> dict[str, Any] | None:
-    """Take the options of a check out of `given` and return the API's body, None where none was given.
+    """Remove the options of a check from `given` and return them as the API's body, None if there are none.
 
-    Raises click.UsageError where there are fields of a check but not its type, and InvalidError for a value that
-    cannot be right: nothing of what comes with the check has been asked for then.
+    Raises click.UsageError if there are fields but no type, and InvalidError for a wrong value. That is before anything
+    is sent, so that no VIP is added without its check.
     """
     body: dict[str, Any] = {}
     for field in ("type", *(field for field, _ in _FIELDS.values())):
@@ -81,12 +81,12 @@ def check_body(prefix: str, given: dict[str, Any]) -> dict[str, Any] | None:
         raise click.UsageError("the options of a check need --check http or --check tcp")
     if not body:
         return None
-    _refuse_what_cannot_be_right(body)
+    _validate(body)
     return body
 
 
-def _refuse_what_cannot_be_right(body: dict[str, Any]) -> None:
-    """Raise the InvalidError that the daemon would answer with, before it is asked for anything."""
+def _validate(body: dict[str, Any]) -> None:
+    """Raise the InvalidError that the daemon would answer with."""
     expected = tuple(body.get("expect_status", _DEFAULTS.expect_status))
     HealthCheck(**{**body, "type": CheckType(body["type"]), "expect_status": expected})
 

@@ -1,4 +1,4 @@
-"""The API as the commands see it: HTTP/1.1 over the daemon's Unix socket or a URL, with the standard library only."""
+"""The client of the API: HTTP/1.1 over the daemon's Unix socket or a URL, with the standard library only."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A good answer: its status, its body as it came, and the generation its ETag names (None without one)."""
+    """A 2xx answer: its status, its body as received, and the generation in its ETag (None if it has none)."""
 
     status: int
     body: bytes
     generation: int | None = None
 
     def json(self) -> Any:
-        """Return the body decoded, None for an empty one."""
+        """Return the decoded body, None if it is empty."""
         return json.loads(self.body) if self.body else None
 
 
 class Client:
-    """One daemon. Each request has a connection of its own, so that a daemon restarted in between is no error."""
+    """One daemon. Each request uses a new connection, so that a restart of the daemon in between is no error."""
 
     def __init__(
         self,
@@ -54,21 +54,21 @@ class Client:
         self._timeout = timeout
 
     def get(self, path: str) -> Answer:
-        """GET `path`; raises the error that a problem stands for."""
+        """GET `path`. Raises as `request` does."""
         return self.request("GET", path)
 
     def change(
         self, method: str, path: str, body: object = None, *, dry_run: bool = False, if_generation: int | None = None
     ) -> Answer:
-        """Ask for a change, or with `dry_run` only what it would change."""
+        """Request a change, or with `dry_run` only a report of what it would change."""
         headers = {} if if_generation is None else {"If-Match": f'"{if_generation}"'}
         query = "?" + urlencode({"dry_run": "true"}) if dry_run else ""
         return self.request(method, path + query, body, headers)
 
     def request(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """Send one request and return the 2xx answer to it.
+        """Send one request and return its 2xx answer.
 
-        Raises DaemonDownError where nobody listens, and for any other status the error its problem stands for.
+        Raises DaemonDownError if no daemon listens, and for any other status the error that its problem describes.
         """
         status, answer_headers, content = self._exchange(method, path, body, dict(headers or {}))
         if not 200 <= status < 300:
@@ -78,16 +78,16 @@ class Client:
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
-        """GET `path`, whose answer has no end that could be waited for, and give its body as it comes.
+        """GET `path`, whose answer has no fixed end, and yield its body as it comes.
 
-        Raises as `request` does; of the body, DaemonDownError where it breaks off.
+        Raises as `request` does, and DaemonDownError if the body breaks off.
         """
         connection, response = self._ask("GET", path, None, {"Accept": "*/*"})
         try:
             if response.status != 200:
                 raise from_problem(response.status, response.read())
-            assert connection.sock is not None, "it was answered"
-            connection.sock.settimeout(None)  # there may be nothing to say for long
+            assert connection.sock is not None, "it has answered"
+            connection.sock.settimeout(None)  # there may be no packet for a long time
             yield self._chunks(response)
         finally:
             connection.close()
@@ -115,7 +115,7 @@ class Client:
     def _ask(
         self, method: str, path: str, body: object, headers: dict[str, str]
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        """Send a request and return the connection, which the caller closes, and the answer, its body not yet read."""
+        """Send a request. Return the connection, which the caller closes, and the answer with its body not read yet."""
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         content = None
@@ -146,7 +146,7 @@ class Client:
         try:
             parts = urlsplit(self._url)
             host, port = parts.hostname, parts.port
-        except ValueError:  # a port that is none, half of an IPv6 bracket
+        except ValueError:  # not a port, or an unclosed bracket of IPv6
             host, port = None, None
         if host is None or parts.scheme not in {"http", "https"}:
             raise InvalidError(f"{self._url!r} is not the URL of a daemon", hint="such as --url http://127.0.0.1:8080")
@@ -164,18 +164,19 @@ class Client:
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError, ConnectionResetError)):
             return DaemonDownError(
                 f"the daemon is not running: nothing listens on {self._where()}",
-                hint="start it with: sudo xdplb up IFACE; if it listens elsewhere, name it with --socket or --url",
+                hint="start it with: sudo xdplb up IFACE; if it listens elsewhere, give --socket or --url",
             )
         if isinstance(error, http.client.HTTPException):
             return DaemonDownError(
-                f"the daemon at {self._where()} went away before it answered", hint="is it still up? xdplb status"
+                f"the daemon at {self._where()} closed the connection before the answer was complete",
+                hint="is it still running? xdplb status",
             )
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return DaemonDownError(f"cannot reach the daemon at {self._where()}: {reason}", hint="check --socket or --url")
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """http.client over a Unix socket; the host name is only for the Host header."""
+    """http.client over a Unix socket. The host name is only used for the Host header."""
 
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -191,14 +192,14 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def vip_path(vip: str, *more: str) -> str:
-    """Return the URL path of a VIP given by key (`203.0.113.10:443/tcp`) or name, and of what is under it.
+    """Return the URL path of a VIP, given by key (`203.0.113.10:443/tcp`) or name, followed by the parts `more`.
 
-    Raises InvalidError for what can be neither.
+    Raises InvalidError if `vip` can be neither.
     """
     reference = VipKey.parse(vip).path if ":" in vip or "/" in vip else vip
     return "/".join(["/v1/vips", quote(reference, safe=":"), *more])
 
 
 def backend_path(vip: str, address: str, *more: str) -> str:
-    """Return the URL path of a backend of `vip`, and of what is under it."""
+    """Return the URL path of a backend of `vip`, followed by the parts `more`."""
     return vip_path(vip, "backends", quote(address, safe=":"), *more)

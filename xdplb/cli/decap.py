@@ -7,60 +7,13 @@ from pathlib import Path
 import click
 
 from xdplb.model.address import IPAddress, parse_address
-from xdplb.model.errors import PlatformError
 
 from .changes import tell_dry_run
 from .groups import Group
 from .output import note, print_json
 from .params import dry_run_option, local_output_option, mode_option, pin_dir_option
-from .privileges import require_privileges
 
-__all__ = ["HostDecap", "command"]
-
-
-class HostDecap:
-    """Unwrapping on the NICs of this host, pinned in `pin_dir`: what `xdplb.net.backend_host` is given."""
-
-    def __init__(self, pin_dir: Path) -> None:
-        self._pin_dir = pin_dir
-
-    def require(self) -> None:
-        """Raise PlatformError unless this process may attach, its pins have a place and the host has an address."""
-        from xdplb.dataplane import bpffs
-
-        require_privileges("attaching to a NIC")
-        bpffs.require(self._pin_dir)
-        _host_addresses()
-
-    def up(self, interface: str) -> None:
-        """Unwrap on this NIC what comes to any address of this host's NICs."""
-        from xdplb.dataplane.single import decap_up
-
-        decap_up(interface, self._pin_dir, _host_addresses())
-
-    def down(self, interface: str) -> None:
-        """Unwrap no more; no error where it does not."""
-        from xdplb.dataplane.single import decap_down
-
-        decap_down(interface, self._pin_dir)
-
-    def is_up(self, interface: str) -> bool:
-        """Return whether it unwraps on this NIC."""
-        from xdplb.dataplane.links import attachments
-        from xdplb.dataplane.pins import DECAP
-
-        return any(found.interface == interface for found in attachments(self._pin_dir / DECAP))
-
-
-def _host_addresses() -> frozenset[IPAddress]:
-    """Return the addresses of this host's NICs; those on lo are VIPs, which no outer header names."""
-    from xdplb.net.links import addresses, names
-
-    everything = {address.ip for name in names() if name != "lo" for address in addresses(name)}
-    found = frozenset(address for address in everything if address.version == 4 or not address.is_link_local)
-    if not found:
-        raise PlatformError("this host's NICs have no IP address", hint="ip address add ADDRESS/PREFIX dev IFACE")
-    return found
+__all__ = ["command"]
 
 
 def _address(text: str) -> IPAddress:
@@ -69,7 +22,7 @@ def _address(text: str) -> IPAddress:
 
 @click.group(cls=Group, name="decap", short_help="On a backend: unwrap IPIP and GUE without a kernel module.")
 def command() -> None:
-    """Unwrap IPIP and GUE, of IPv4 and IPv6, on a backend, in XDP, where its kernel has no tunnel modules."""
+    """Unwrap IPIP and GUE, over IPv4 and IPv6, in XDP: for a backend whose kernel has no tunnel modules."""
 
 
 @command.command(
@@ -86,7 +39,7 @@ Examples:
     type=_address,
     metavar="ADDRESS",
     multiple=True,
-    help="Unwrap only what is sent to this one; may be repeated. Default: any address of this host's NICs.",
+    help="Unwrap only packets sent to this address; may be repeated. Default: any address of this host's NICs.",
 )
 @mode_option
 @pin_dir_option
@@ -95,36 +48,33 @@ Examples:
 def up(
     *, interface: str, addresses: tuple[IPAddress, ...], mode: str, pin_dir: Path, dry_run: bool, as_json: bool
 ) -> None:
-    """Attach the decapsulating program to a NIC; it stays until `decap down`."""
-    require_privileges("attaching to a NIC")
-    already = HostDecap(pin_dir).is_up(interface)
+    """Attach the decapsulation program to a NIC. It stays until `decap down`."""
+    from xdplb.daemon import decap
+
     if dry_run:
-        tell_dry_run([] if already else [f"IPIP and GUE are unwrapped on {interface}"], as_json=as_json)
+        tell_dry_run(decap.preview_start(interface, pin_dir), as_json=as_json)
         return
-    from xdplb.dataplane.single import decap_up
-
-    attached = decap_up(interface, pin_dir, frozenset(addresses) or _host_addresses(), mode=mode)
+    started = decap.start(interface, pin_dir, addresses=addresses, mode=mode)
     if as_json:
-        print_json({"interface": interface, "mode": attached.mode})
+        print_json({"interface": interface, "mode": started.mode})
         return
-    note(f"IPIP and GUE are unwrapped on {interface} ({attached.mode} mode)" + (" already" if already else ""))
+    already = " already" if started.already else ""
+    note(f"IPIP and GUE are unwrapped on {interface} ({started.mode} mode){already}")
 
 
-@command.command(short_help="Unwrap them no more.", epilog="\b\nExamples:\n  sudo xdplb decap down eth0")
+@command.command(short_help="Stop unwrapping on a NIC.", epilog="\b\nExamples:\n  sudo xdplb decap down eth0")
 @click.argument("interface", metavar="IFACE")
 @pin_dir_option
 @dry_run_option
 @local_output_option
 def down(*, interface: str, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
-    """Detach the decapsulating program from a NIC; after the last one nothing of it is left."""
-    require_privileges("detaching from a NIC")
-    if dry_run:
-        is_up = HostDecap(pin_dir).is_up(interface)
-        tell_dry_run([f"IPIP and GUE are no longer unwrapped on {interface}"] if is_up else [], as_json=as_json)
-        return
-    from xdplb.dataplane.single import decap_down
+    """Detach the decapsulation program from a NIC. With the last NIC, its pins are removed too."""
+    from xdplb.daemon import decap
 
-    removed = decap_down(interface, pin_dir)
+    if dry_run:
+        tell_dry_run(decap.preview_stop(interface, pin_dir), as_json=as_json)
+        return
+    removed = decap.stop(interface, pin_dir)
     if as_json:
         print_json({"removed": removed})
         return

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .output import colour_wanted, print_json, state
+from .client import Client, vip_path
+from .failures import DaemonDownError
+from .output import colour_wanted, coloured, print_json
 from .params import Connection, local_output_option, pin_dir_option
+from .vip import vip_text
 
 if TYPE_CHECKING:
-    from .diagnosis.finding import Finding
+    from xdplb.daemon.diagnosis import Finding, Running
 
 __all__ = ["command"]
 
@@ -22,7 +24,7 @@ _UNHEALTHY = 1
 
 @click.command(
     name="doctor",
-    short_help="Say what is missing on this host, and how to fix it.",
+    short_help="Check this host and say how to fix what is missing.",
     epilog="""\b
 Examples:
   sudo xdplb doctor
@@ -34,13 +36,16 @@ Examples:
 @local_output_option
 @click.pass_obj
 def command(connection: Connection, interface: str | None, pin_dir: Path, as_json: bool) -> int:
-    """Look at what xdplb needs of this host and, if named, of a NIC; exit 1 when something is missing.
+    """Check what xdplb needs of this host and of a NIC. Exit 1 if something is missing.
 
-    Without IFACE it looks at the NICs the daemon is on. It changes nothing.
+    Without IFACE it checks the NICs that the daemon is attached to. It changes nothing.
     """
+    from xdplb.daemon.diagnosis import diagnose
+
+    client = connection.client()
     healthy = True
     findings = []
-    for finding in _examine(connection, interface, pin_dir):
+    for finding in diagnose(interface, pin_dir, lambda: _ask(client)):
         healthy &= finding.level != "fail"
         if as_json:
             findings.append(asdict(finding))
@@ -51,21 +56,21 @@ def command(connection: Connection, interface: str | None, pin_dir: Path, as_jso
     return 0 if healthy else _UNHEALTHY
 
 
-def _examine(connection: Connection, interface: str | None, pin_dir: Path) -> Iterator[Finding]:
-    from .diagnosis.host import examine_host
-    from .diagnosis.nic import examine_nic
-    from .diagnosis.running import attached_interfaces, examine_daemon
+def _ask(client: Client) -> Running | None:
+    """Return what the daemon says of itself and its backends, None if none runs."""
+    from xdplb.daemon.diagnosis import Running
 
-    client = connection.client()
-    yield from examine_host(pin_dir)
-    for name in [interface] if interface else attached_interfaces(client):
-        yield from examine_nic(name, pin_dir)
-    yield from examine_daemon(client)
+    try:
+        status = client.get("/v1/status").json()
+    except DaemonDownError:
+        return None
+    keys = [vip_text(vip) for vip in status["vips"]]
+    return Running(status, {key: client.get(vip_path(key, "backends")).json()["backends"] for key in keys})
 
 
 def _print(finding: Finding) -> None:
-    """Print a line, and below it what to do."""
-    mark = state(finding.level.value) + " " * (5 - len(finding.level.value))
+    """Print a finding, and below it how to fix it."""
+    mark = coloured(finding.level.value) + " " * (5 - len(finding.level.value))
     click.echo(f"{mark} {finding.check}: {finding.detail}", color=colour_wanted())
     if finding.fix:
         click.echo(f"      fix: {finding.fix}")

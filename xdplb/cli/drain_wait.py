@@ -1,4 +1,4 @@
-"""Waiting for a drain: what `xdplb backend drain --wait` does after it has asked for one."""
+"""Wait for a drain: what `xdplb backend drain --wait` does after it has started one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _POLL_SECONDS = 0.5
 
 
 def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> Answer:
-    """Poll until no connection is left and return the backend's last answer.
+    """Poll until no connection is left; return the last answer about the backend.
 
-    A daemon that restarts meanwhile is waited for: it goes on with the drain. Raises TimedOutError with how many
-    connections are left, and ConflictError where somebody called the drain off. Ctrl-C leaves the drain going.
+    If the daemon restarts, this waits for it: the drain continues then. Raises TimedOutError, which says how many
+    connections are left, and ConflictError if somebody cancels the drain. Ctrl-C does not stop the drain.
     """
     progress = _Progress(f"draining {address}")
     deadline = time.monotonic() + timeout
@@ -33,13 +33,13 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> An
         progress.end()
         raise TimedOutError(
             f"backend {address} of {vip} is not drained after {duration_text(timeout)}: {late.left}",
-            hint="nothing was cut and the drain goes on; wait again, or end them with: "
+            hint="no connection was cut and the drain continues; wait again, or cut them with: "
             f"xdplb backend rm {vip} {address}",
         ) from None
     except KeyboardInterrupt:
         progress.end()
         click.echo(
-            f"the drain of {address} goes on without you; call it off with: xdplb backend undrain {vip} {address}",
+            f"the drain of {address} continues; cancel it with: xdplb backend undrain {vip} {address}",
             err=True,
         )
         raise
@@ -56,20 +56,21 @@ def _poll(client: Client, path: str, address: str, deadline: float, progress: _P
             left = "the daemon does not answer"
         else:
             status = _drain_of(answer, address)
+            # At the timeout no connection may be left, but not yet for the quiet time. That is as good as drained.
             if status["state"] == "drained" or (status["state"] == "timed_out" and status["flows"] == 0):
                 return answer
             left = _left(status["flows"])
         rest = deadline - time.monotonic()
         if rest <= 0:
             raise _DeadlineError(left)
-        progress.show(f"{left}, {duration_text(int(rest))} to go")
+        progress.show(f"{left}, {duration_text(int(rest))} until the timeout")
         time.sleep(min(_POLL_SECONDS, rest))
 
 
 def _drain_of(answer: Answer, address: str) -> dict[str, Any]:
     status: dict[str, Any] | None = answer.json()["status"]["drain"]
     if status is None:
-        raise ConflictError(f"the drain of {address} was called off", hint="somebody ran undrain or maint")
+        raise ConflictError(f"the drain of {address} was cancelled", hint="somebody ran undrain or set it to maint")
     return status
 
 
@@ -80,7 +81,7 @@ def _left(flows: int | None) -> str:
 
 
 class _DeadlineError(Exception):
-    """The time is over; `left` says with what."""
+    """The time is over; `left` says what is left."""
 
     def __init__(self, left: str) -> None:
         super().__init__(left)
@@ -88,14 +89,14 @@ class _DeadlineError(Exception):
 
 
 class _Progress:
-    """One line on stderr that is written over, on a terminal only."""
+    """A progress line on stderr that is overwritten each time. Only on a terminal."""
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._width = 0
 
     def show(self, text: str) -> None:
-        """Write `text` over the line before."""
+        """Replace the line with `text`."""
         if not sys.stderr.isatty():
             return
         line = f"{self._title}: {text}"
@@ -103,7 +104,7 @@ class _Progress:
         self._width = len(line)
 
     def end(self) -> None:
-        """Wipe the line."""
+        """Erase the line."""
         if self._width:
             click.echo("\r" + " " * self._width + "\r", err=True, nl=False)
             self._width = 0

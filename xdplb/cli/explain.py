@@ -1,4 +1,4 @@
-"""`xdplb explain`: what would become of a packet, and why."""
+"""`xdplb explain`: where a packet would go, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .params import Connection, output_option, vip_argument
 __all__ = ["command"]
 
 _PATIENCE_SECONDS = 240
-"""The first question has a program compiled, which may take minutes on a slow host."""
+"""For the first question a program is compiled, which may take minutes on a slow host."""
 
 
 @click.command(
@@ -30,15 +30,17 @@ Examples:
 @vip_argument
 @click.option("--syn", "packet", flag_value="syn", default=None, help="Ask about a SYN (TCP; the default).")
 @click.option("--established", "packet", flag_value="established", help="Ask about a packet of an open connection.")
-@click.option("--if-down", metavar="ADDRESS", help="Take this backend of the VIP for down.")
-@click.option("--interface", metavar="IFACE", help="The NIC the packet comes in by [the first that xdplb is on].")
+@click.option("--if-down", metavar="ADDRESS", help="Answer as if this backend of the VIP were down.")
+@click.option(
+    "--interface", metavar="IFACE", help="The NIC that the packet comes in by [the first that xdplb is attached to]."
+)
 @output_option
 @click.pass_obj
 def command(connection: Connection, /, *, client: str, vip: str, as_json: bool, **given: str | None) -> int:
-    """Say what would become of a packet of CLIENT to VIP; nothing is sent, counted or recorded.
+    """Say where a packet from CLIENT to VIP would go, and why. Nothing is sent, counted or recorded.
 
-    VIP has one address and port, or is any destination written so. The reference model and the program in the kernel
-    are both asked; exit 1 where they differ, which is a bug. The first question takes seconds.
+    VIP is a name, or any address and port in the form of a VIP. Both the reference model and the program in the kernel
+    are asked; exit 1 if they differ, which is a bug. The first question takes seconds.
     """
     query = {"client": client, "vip": vip, **{name: value for name, value in given.items() if value is not None}}
     answer = connection.client(timeout=_PATIENCE_SECONDS).get(f"/v1/explain?{urlencode(query)}")
@@ -61,7 +63,7 @@ def _print(body: dict[str, Any]) -> None:
             ("slot", _slot(body["slot"])),
             ("record", _record(body["record"])),
             *_sent(body["sent"]),
-            ("program", {True: "says the same", False: "says otherwise", None: "not asked"}[body["agree"]]),
+            ("program", {True: "agrees", False: "differs", None: "not asked"}[body["agree"]]),
         ]
     )
     click.echo()
@@ -79,7 +81,7 @@ def _print_differences(differences: list[dict[str, str]]) -> None:
         [Column("DIFFERS"), Column("MODEL"), Column("PROGRAM")],
         [(each["what"], each["model"], each["program"]) for each in differences],
     )
-    note("the program decides otherwise than the reference model: this is a bug, please report it with all of this")
+    note("the program and the reference model decide differently: this is a bug, please report it with this output")
 
 
 def _packet(packet: dict[str, Any]) -> str:
@@ -115,7 +117,7 @@ def _sent(sent: dict[str, Any] | None) -> list[tuple[str, object]]:
         return []
     hop, outer = sent["next_hop"], sent["outer"]
     way = f"{hop['mac']} by {hop['interface']}, MTU {hop['mtu']}"
-    way += f", by the gateway {hop['gateway']}" if hop["gateway"] else ""
+    way += f", through the gateway {hop['gateway']}" if hop["gateway"] else ""
     way += f", VLAN {' in '.join(map(str, reversed(hop['vlans'])))}" if hop["vlans"] else ""
     return [("forward", sent["forward"] if outer is None else _outer(sent["forward"], outer)), ("next hop", way)]
 

@@ -1,4 +1,4 @@
-"""What can go wrong for a command beside the errors of the model, and how an API problem becomes one of them."""
+"""The errors that only commands raise, and how a problem of the API becomes an error."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["DaemonDownError", "TimedOutError", "from_problem"]
 
 
 class DaemonDownError(XdplbError):
-    """Nobody answers where the daemon should listen."""
+    """No daemon answers."""
 
     code = "daemon-down"
     exit_code: ClassVar[int] = 3
 
 
 class TimedOutError(XdplbError):
-    """What was waited for did not happen in time; what was asked goes on."""
+    """What the command waited for did not happen in time. What it started continues."""
 
     code = "timed-out"
     exit_code: ClassVar[int] = 5
@@ -43,9 +43,9 @@ _BY_STATUS: dict[int, type[XdplbError]] = {
 
 
 def from_problem(status: int, body: bytes) -> XdplbError:
-    """Return the error that an answer of `status` with an RFC 9457 `body` stands for.
+    """Return the error that an answer of `status` with an RFC 9457 `body` describes.
 
-    A body that is no problem (a proxy's page, say) still makes a sentence: the status and its first line.
+    A body of another kind, such as a proxy's page, still gives a sentence: the status and the body's first line.
     """
     kind = _BY_STATUS.get(status, XdplbError)
     try:

@@ -1,4 +1,4 @@
-"""Groups of commands that know the nearest right word to a wrong one."""
+"""Groups of commands that suggest the right word for a misspelt one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Group", "UnknownCommandError"]
 
 
 class UnknownCommandError(click.UsageError):
-    """A word that is no command of its group; `hint` says what may have been meant."""
+    """A word that is not a command of its group; `hint` suggests one."""
 
     def __init__(self, word: str, ctx: click.Context, known: list[str]) -> None:
         super().__init__(f"{ctx.command_path} has no command {word!r}", ctx)
@@ -25,7 +25,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that `args` begin with and the arguments left for it."""
+        """Return the command that `args` begin with, and its arguments."""
         word = args[0]
         if not word.startswith("-") and self.get_command(ctx, word) is None and not ctx.resilient_parsing:
             raise UnknownCommandError(word, ctx, self.list_commands(ctx))

@@ -1,4 +1,4 @@
-"""`xdplb health`: the health check of a VIP and what it finds."""
+"""`xdplb health`: the health check of a VIP and its results."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .changes import Change, changing
 from .check_options import check_body, check_options
 from .client import vip_path
 from .groups import Group
-from .output import Column, moment, print_fields, print_json, state, table
+from .output import Column, coloured, moment, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
 
 __all__ = ["command"]
 
 _COLUMNS = [
     Column("BACKEND"),
-    Column("HEALTH", style=state),
+    Column("HEALTH", style=coloured),
     Column("SINCE"),
     Column("LATEST"),
     Column("TOOK", right=True),
@@ -45,14 +45,14 @@ Examples:
 @check_options()
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, **given: Any) -> None:
-    """Set the check of a VIP, whole: what is not given has its default."""
+    """Set the check of a VIP. It replaces the whole check: options that are not given get their defaults."""
     change.update(
         "PUT",
         vip_path(vip, "health-check"),
         check_body("", given),
         f"health check of {vip}",
         of=vip_path(vip),
-        done=("set", "is as asked already"),
+        done=("set", "is unchanged"),
     )
 
 
@@ -60,7 +60,7 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
 @vip_argument
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str) -> None:
-    """Remove the check of a VIP: all its backends count as up from then on."""
+    """Remove the check of a VIP. From then on all its backends count as up."""
     change.remove(vip_path(vip, "health-check"), f"health check of {vip}")
 
 
@@ -69,7 +69,7 @@ def rm(change: Change, /, *, vip: str) -> None:
 @output_option
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
-    """Show what the check of a VIP does."""
+    """Show the check of a VIP."""
     answer = connection.client().get(vip_path(vip, "health-check"))
     if as_json:
         print_json(answer.body)
@@ -95,7 +95,7 @@ def _shown(field: str, value: object) -> object:
 @output_option
 @click.pass_obj
 def ls(connection: Connection, vip: str, as_json: bool) -> None:
-    """List what the checks of each backend of a VIP found."""
+    """List the results of the check for each backend of a VIP."""
     answer = connection.client().get(vip_path(vip, "health-check"))
     if as_json:
         print_json(answer.body)

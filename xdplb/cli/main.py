@@ -1,4 +1,4 @@
-"""`xdplb`: the entry point, the global options, and how an error becomes a sentence and an exit code."""
+"""`xdplb`: the entry point, the global options, and how an error is printed and becomes an exit code."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _INTERRUPTED = 130
 
 
 class LazyGroup(Group):
-    """Commands by the module that holds them, imported when named: a client command pays only for itself."""
+    """The commands. A module is imported when its command is named, so that a command loads only what it needs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order of the help."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return the command of that name, None where there is none."""
+        """Return the command of that name, None if there is none."""
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"xdplb.cli.{_COMMANDS[cmd_name]}")
@@ -74,8 +74,8 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 the daemon is not running,
     envvar="XDPLB_SOCKET",
     help="The daemon's Unix socket.",
 )
-@click.option("--url", metavar="URL", envvar="XDPLB_URL", help="The daemon's URL, where it listens on TCP.")
-@click.option("--token-file", metavar="FILE", envvar="XDPLB_TOKEN_FILE", help="A file with the token for it.")
+@click.option("--url", metavar="URL", envvar="XDPLB_URL", help="The daemon's URL, if it listens on TCP.")
+@click.option("--token-file", metavar="FILE", envvar="XDPLB_TOKEN_FILE", help="A file that contains the token for it.")
 @click.version_option(xdplb.__version__, message="xdplb %(version)s", help="Show the version of this command and exit.")
 @click.pass_context
 def cli(ctx: click.Context, socket_path: str, url: str | None, token_file: str | None) -> None:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are printed to stderr, none is raised."""
-    try:
+    try:  # not standalone: click then raises errors, and returns what the command returns
         result = cli.main(
             args=list(arguments) if arguments is not None else None, prog_name="xdplb", standalone_mode=False
         )
@@ -117,7 +117,7 @@ def _complain(message: str, hint: str) -> None:
 
 
 def _hint(error: XdplbError) -> str:
-    """Return the hint; the field problems the sentence does not already tell come before it."""
+    """Return the hint, after the problems of fields that the error's sentence does not name already."""
     problems = [
         f"{problem.pointer}: {problem.detail}" for problem in error.problems if problem.detail not in error.detail
     ]
@@ -129,12 +129,13 @@ def _usage_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     if hint or context is None:
         return str(hint)
-    return f"{context.command_path} --help shows how it is used"
+    return f"see {context.command_path} --help"
 
 
 def _close_stdout() -> int:
-    """End quietly when the reader of our output has gone (`xdplb vip ls | head`)."""
+    """End quietly if the reader of our output has ended (`xdplb vip ls | head`)."""
     import os
 
+    # Otherwise the interpreter flushes stdout at exit, into the closed pipe, and prints that error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

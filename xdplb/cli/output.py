@@ -1,4 +1,4 @@
-"""What commands print: data on stdout as a table or as the API's own JSON, messages on stderr."""
+"""How commands print: data to stdout as a table or as the API's own JSON, messages to stderr."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = [
     "Column",
     "Table",
     "colour_wanted",
+    "coloured",
     "moment",
     "note",
     "number",
     "percent",
     "print_fields",
     "print_json",
-    "state",
     "table",
 ]
 
@@ -35,7 +35,7 @@ _STATE_COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its heading, where its numbers go, and how a cell is coloured."""
+    """A column: its heading, whether it is aligned to the right, and how its cells are coloured."""
 
     heading: str
     right: bool = False
@@ -46,17 +46,17 @@ Table = Sequence[Sequence[object]]
 
 
 def colour_wanted() -> bool:
-    """Return whether stdout shall have colour: a terminal, and no NO_COLOR (https://no-color.org)."""
+    """Return whether to print colours: stdout is a terminal and NO_COLOR is not set (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def state(text: str) -> str:
-    """Return `text` in the colour of the state it names."""
+def coloured(text: str) -> str:
+    """Return `text`, a state such as `up`, in the colour for it."""
     return click.style(text, fg=_STATE_COLOURS.get(text.lower()))
 
 
 def table(columns: Sequence[Column], rows: Table) -> None:
-    """Print an aligned table with headings; None is shown as a dash. No rows print the headings only."""
+    """Print an aligned table with headings. None is printed as a dash; without rows only the headings are printed."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(column.heading), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
     _line([_aligned(c.heading, _dim, w, right=c.right) for c, w in zip(columns, widths, strict=True)])
@@ -65,34 +65,34 @@ def table(columns: Sequence[Column], rows: Table) -> None:
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
-    """Print one thing as `name  value` lines."""
+    """Print `name  value` lines."""
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
         _line([_aligned(name, _dim, width), _cell(value)])
 
 
 def print_json(body: bytes | object) -> None:
-    """Print the API's body as it came, or a value of ours as JSON."""
+    """Print a body of the API unchanged, or another value as JSON."""
     click.echo(body if isinstance(body, bytes) else json.dumps(body, indent=2, default=str))
 
 
 def note(message: str) -> None:
-    """Print a message about what was done to stderr."""
+    """Print a message to stderr."""
     click.echo(message, err=True)
 
 
 def number(value: Any) -> str:
-    """Return a count with thousands apart, a dash for None."""
+    """Return a count with its thousands separated by spaces, a dash for None."""
     return "-" if value is None else f"{value:,}".replace(",", " ")
 
 
 def moment(text: str | None) -> str | None:
-    """Return an instant of the API, RFC 3339 in UTC, to the second."""
+    """Return a time of the API (RFC 3339, UTC) for people, to the second."""
     return None if text is None else f"{text[:19].replace('T', ' ')} UTC"
 
 
 def percent(share: float | None) -> str:
-    """Return a share of 0 to 1 as percent."""
+    """Return a share, 0 to 1, in percent."""
     return "-" if share is None else f"{share * 100:.1f} %"
 
 
@@ -105,7 +105,7 @@ def _dim(text: str) -> str:
 
 
 def _aligned(text: str, style: Callable[[str], str] | None, width: int, *, right: bool = False) -> str:
-    """Return `text` with its style and, outside of that, the spaces that fill its column."""
+    """Return `text` with its style, padded to its column. The padding has no style and does not count as text."""
     spaces = " " * (width - len(text))
     styled = style(text) if style else text
     return spaces + styled if right else styled + spaces

@@ -1,4 +1,4 @@
-"""What the arguments and options of many commands are made of."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ __all__ = [
     "mode_option",
     "output_option",
     "pin_dir_option",
+    "state_dir_option",
     "vip_argument",
 ]
 
@@ -34,16 +35,16 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Which daemon the global options name."""
+    """The daemon that the global options name."""
 
     socket_path: str = DEFAULT_SOCKET
     url: str | None = None
     token_file: str | None = None
 
     def client(self, *, timeout: float = 60) -> Client:
-        """Return a client for it, whose answers may take `timeout` seconds.
+        """Return a client for it that waits up to `timeout` seconds for an answer.
 
-        XdplbError where the token file cannot be read.
+        Raises XdplbError if the token file cannot be read.
         """
         token = None
         if self.token_file:
@@ -58,16 +59,16 @@ class Connection:
 
 
 def duration(text: str) -> float:
-    """Return the seconds in a length of time such as 500ms, 30s, 10m or 1h30m; a number alone is seconds."""
+    """Return the seconds of a duration such as 500ms, 30s, 10m or 1h30m. A number without a unit is seconds."""
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     if not text or _PART.sub("", text):
-        raise click.BadParameter(f"{text!r} is no length of time; write it like 500ms, 30s, 10m or 1h30m")
+        raise click.BadParameter(f"{text!r} is not a duration; write it like 500ms, 30s, 10m or 1h30m")
     return sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(text))
 
 
 def duration_text(seconds: float) -> str:
-    """Return seconds as people write them: 500ms, 30s, 10m, 1h30m."""
+    """Return a duration as people write it: 500ms, 30s, 10m, 1h30m."""
     if 0 < seconds < 1:
         return f"{seconds * 1000:g}ms"
     if seconds != int(seconds):
@@ -81,23 +82,23 @@ def duration_text(seconds: float) -> str:
 
 
 def mode_option(command: _Decorated) -> _Decorated:
-    """Add --mode, how XDP runs on a NIC."""
+    """Add --mode: how XDP runs on a NIC."""
     return click.option(
         "--mode",
         type=click.Choice(["native", "skb", "auto"]),
         default="auto",
         show_default=True,
-        help="How XDP runs: in the driver, in the stack (slow), or native if it can.",
+        help="Where XDP runs: in the driver (native), in the kernel's stack (skb, slow), or native if possible (auto).",
     )(command)
 
 
 def output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|json, given to the command as `as_json`: for what the API answers."""
-    return _output(command, "How to print the result; json is the API's body, unchanged.")
+    """Add -o table|json for answers of the API. The command gets it as `as_json`."""
+    return _output(command, "How to print the result; json is the API's answer, unchanged.")
 
 
 def local_output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|json, given to the command as `as_json`: for what this host answers."""
+    """Add -o table|json for results of this host. The command gets it as `as_json`."""
     return _output(command, "How to print the result: for people, or as JSON.")
 
 
@@ -115,7 +116,7 @@ def _output(command: _Decorated, text: str) -> _Decorated:
 
 def dry_run_option(command: _Decorated) -> _Decorated:
     """Add --dry-run."""
-    return click.option("--dry-run", is_flag=True, help="Say what would change and change nothing.")(command)
+    return click.option("--dry-run", is_flag=True, help="Say what would change, but change nothing.")(command)
 
 
 def if_generation_option(command: _Decorated) -> _Decorated:
@@ -124,7 +125,7 @@ def if_generation_option(command: _Decorated) -> _Decorated:
         "--if-generation",
         type=click.IntRange(min=0),
         metavar="N",
-        help="Change it only while its generation is N, else exit 4.",
+        help="Change it only if its generation is N, else exit 4.",
     )(command)
 
 
@@ -134,11 +135,22 @@ def vip_argument(command: _Decorated) -> _Decorated:
 
 
 def pin_dir_option(command: _Decorated) -> _Decorated:
-    """Add --pin-dir, where an instance's program and maps are pinned."""
+    """Add --pin-dir: where the program and maps are pinned."""
     return click.option(
         "--pin-dir",
         default="/sys/fs/bpf/xdplb",
         show_default=True,
         type=click.Path(path_type=Path),
-        help="Where its program and maps are pinned, on a bpffs.",
+        help="Where the program and maps are pinned; on a bpffs.",
     )(command)
+
+
+def state_dir_option(purpose: str) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that adds --state-dir with `purpose` as its help."""
+    return click.option(
+        "--state-dir",
+        default="/var/lib/xdplb",
+        show_default=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        help=purpose,
+    )

@@ -1,4 +1,4 @@
-"""A pcapng file as it comes from the daemon: cut into whole blocks, and counted."""
+"""A pcapng stream from the daemon: cut into whole blocks, and counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIRECTION, IN = 3, 1
 
 
 class PcapngBlocks:
-    """What has come: `frames`, which of them are `packets` that came in (the others left), and how many were `lost`."""
+    """Counters of the stream: all `frames`, the `packets` among them (those that came in), and `lost` frames."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -24,7 +24,7 @@ class PcapngBlocks:
         self._rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Take what came next; return the blocks that are whole now."""
+        """Add the next bytes of the stream; return the blocks that are complete now."""
         data, at = self._rest + data, 0
         while len(data) - at >= HEADER:
             kind, length = struct.unpack_from("<II", data, at)

@@ -1,4 +1,4 @@
-"""`xdplb stats`: what was counted, in all or per second."""
+"""`xdplb stats`: the counters, as totals or per second."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _HEADINGS = ("PACKETS", "BYTES", "NEW FLOWS", "AT RISK", "RECORDS")
 _FIELDS = ("packets", "bytes", "new_flows", "at_risk", "records")
 
 _Rows = dict[tuple[str, ...], list[int | None]]
-"""Counters by what they are of: a VIP and a backend (or `all`), an action and a reason."""
+"""Counters by what they count: a VIP and a backend (or `all`), or an action and a reason."""
 
 
 @click.command(
     name="stats",
-    short_help="Show what was counted, in all or per second.",
+    short_help="Show the counters, as totals or per second.",
     epilog="""\b
 Examples:
   xdplb stats
@@ -31,17 +31,22 @@ Examples:
   xdplb stats 203.0.113.10:443/tcp -o json""",
 )
 @click.argument("vip", metavar="[VIP]", required=False)
-@click.option("--rate", type=duration, metavar="TIME", help="Count for so long, such as 1s, and show it per second.")
+@click.option(
+    "--rate", type=duration, metavar="TIME", help="Count for this long, such as 1s, and show rates per second."
+)
 @output_option
 @click.pass_obj
 def command(connection: Connection, vip: str | None, rate: float | None, as_json: bool) -> None:
-    """Show the counters of all VIPs, or of one, since each was added.
+    """Show the counters of all VIPs, or of one VIP, since it was added.
 
-    Bytes are of frames as they came in. AT RISK are packets that no record could place, RECORDS the flows recorded.
-    An evicted flow record is one that the full flow table had no room for any more, since the daemon started.
+    Bytes are those of the frames as they came in. AT RISK counts packets of open TCP connections that have no record
+    although their slot moves or is pinned. RECORDS counts the flows that were recorded. An evicted flow record is one
+    that the full flow table dropped, since the daemon started.
     """
     if rate is not None and (as_json or not rate):
-        raise click.UsageError("--rate needs a time, such as 1s, and has no JSON: that has the counters themselves")
+        raise click.UsageError(
+            "--rate needs a time, such as 1s, and cannot be printed as JSON: -o json prints the counters themselves"
+        )
     client = connection.client()
     path = vip_path(vip, "stats") if vip else "/v1/stats"
     answer = client.get(path)
@@ -82,7 +87,7 @@ def _reasons(body: dict[str, Any]) -> _Rows:
 
 
 def _since(before: _Rows, now: _Rows) -> _Rows:
-    """Return what was counted in between; a VIP or backend made anew meanwhile counts from its own start."""
+    """Return the increase of each counter. One that fell was reset (its VIP was added again) and counts from 0."""
     return {
         key: [_more(*pair) for pair in zip(before.get(key, [0] * len(row)), row, strict=True)]
         for key, row in now.items()

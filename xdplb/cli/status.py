@@ -1,4 +1,4 @@
-"""`xdplb status`: the balancer on one page, and waiting until it is ready."""
+"""`xdplb status`: the balancer's status on one page; wait until it is ready."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.2
 
 @click.command(
     name="status",
-    short_help="Show the balancer on one page; wait until it is ready.",
+    short_help="Show the balancer's status; wait until it is ready.",
     epilog="""\b
 Examples:
   xdplb status
@@ -30,11 +30,13 @@ Examples:
   xdplb status -o json""",
 )
 @click.option("--wait", is_flag=True, help="Return when it is ready (exit 0) or at the timeout (exit 5).")
-@click.option("--timeout", type=duration, metavar="TIME", default="30s", show_default=True, help="For --wait.")
+@click.option(
+    "--timeout", type=duration, metavar="TIME", default="30s", show_default=True, help="How long --wait waits."
+)
 @output_option
 @click.pass_obj
 def command(connection: Connection, wait: bool, timeout: float, as_json: bool) -> int:
-    """Show how the balancer is doing; exit 1 while it is not ready."""
+    """Show the balancer's status. Exit 1 if it is not ready."""
     client = connection.client()
     if wait:
         _wait_until_ready(client, timeout)

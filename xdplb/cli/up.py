@@ -1,32 +1,26 @@
-"""`xdplb up`: attach, serve the API, stay in the foreground."""
+"""`xdplb up`: attach to NICs, serve the API, stay in the foreground."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from xdplb.model.address import IPNetwork
-from xdplb.model.errors import NotFoundError, PlatformError
 
 from .client import DEFAULT_SOCKET
-from .params import mode_option, pin_dir_option
-
-if TYPE_CHECKING:
-    from xdplb.dataplane.plane import Capacity
+from .params import mode_option, pin_dir_option, state_dir_option
 
 __all__ = ["command"]
 
 
-# What the loader takes; it is not asked, since it is not imported for --help.
+# The loader's limits, repeated here: --help must not import the loader.
 _VIPS, _BACKENDS, _FLOWS = (click.IntRange(1, most) for most in (8192, 65534, 1 << 30))
 
 
 def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[IPNetwork, ...]:
-    """Return the prefixes in `texts`, none for `off`; of a family given twice, the last one."""
+    """Return the prefixes in `texts`. `off` removes those before it; of two of one family the last one counts."""
     networks: dict[int, IPNetwork] = {}
     for text in texts:
         if text == "off":
@@ -36,31 +30,10 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
             network = ip_network(text)
         except ValueError:
             raise click.BadParameter(
-                f"{text!r} is no prefix; give one such as 10.200.0.0/16 or 2001:db8:200::/96, or off"
+                f"{text!r} is not a prefix; give one such as 10.200.0.0/16 or 2001:db8:200::/96, or off"
             ) from None
         networks[network.version] = network
     return tuple(networks.values())
-
-
-def _capacity(vips: int | None, backends: int | None, flows: int | None) -> Capacity | None:
-    """Return the capacity asked for, None where nothing was said: then what is pinned already is taken as it is."""
-    from xdplb.dataplane.plane import Capacity
-
-    given = {"vips": vips, "backends": backends, "flows": flows}
-    asked = {name: value for name, value in given.items() if value is not None}
-    return Capacity(**asked) if asked else None
-
-
-def _require_ethernet(interfaces: tuple[str, ...]) -> None:
-    """Raise PlatformError where one of them has other frames than Ethernet's, as lo and tunnels have."""
-    from xdplb.net.links import link
-
-    for name in interfaces:
-        with suppress(NotFoundError):  # loading says so, and which NICs there are
-            if not link(name).ethernet:
-                raise PlatformError(
-                    f"{name} is no Ethernet interface", hint="xdplb works on Ethernet frames: name another NIC"
-                )
 
 
 @click.command(
@@ -79,27 +52,21 @@ Examples:
     default=f"unix:{DEFAULT_SOCKET}",
     show_default=True,
     metavar="unix:PATH|HOST:PORT",
-    help="Where the API is served.",
+    help="Where to serve the API.",
 )
-@click.option(
-    "--state-dir",
-    default="/var/lib/xdplb",
-    show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where what was asked for is kept.",
-)
+@state_dir_option("Where the VIPs, backends and checks are stored.")
 @pin_dir_option
-@click.option("--max-vips", type=_VIPS, metavar="N", help="How many VIPs there is room for.  [1024]")
-@click.option("--max-backends", type=_BACKENDS, metavar="N", help="How many backends, of all VIPs.  [16384]")
-@click.option("--max-flows", type=_FLOWS, metavar="N", help="How many recorded connections.  [1048576]")
+@click.option("--max-vips", type=_VIPS, metavar="N", help="Room for this many VIPs.  [1024]")
+@click.option("--max-backends", type=_BACKENDS, metavar="N", help="Room for this many backends, of all VIPs.  [16384]")
+@click.option("--max-flows", type=_FLOWS, metavar="N", help="Room for this many recorded flows.  [1048576]")
 @click.option(
     "--ipip-source",
     "tunnel_sources",
     multiple=True,
     callback=_networks,
     metavar="off|PREFIX",
-    help="Outer source addresses of ipip and gue: the host's own (off), or one of PREFIX by flow, for RSS on the "
-    "backends. May be given twice, once a family.  [off]",
+    help="Outer source address of ipip and gue packets: the host's own (off), or one of PREFIX, chosen by flow, so "
+    "that RSS spreads them on the backends. May be given twice, once per family.  [off]",
 )
 def command(
     *,
@@ -115,23 +82,20 @@ def command(
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
 
-    What it attached outlives it: packets flow on while it is stopped, killed or upgraded, and `xdplb up` takes over
-    where it was. Only `xdplb down` detaches.
+    The XDP program stays attached when this command is stopped, killed or upgraded, and keeps forwarding. The next
+    `xdplb up` takes over from there. Only `xdplb down` detaches.
     """
-    from .privileges import require_privileges
-
-    require_privileges("attaching to a NIC")
-    _require_ethernet(interfaces)
-    from .daemon import DaemonOptions, run
+    from xdplb.daemon.options import DaemonOptions, capacity
+    from xdplb.daemon.run import run
 
     run(
         DaemonOptions(
-            interfaces=tuple(dict.fromkeys(interfaces)),  # one named twice is meant once
+            interfaces=tuple(dict.fromkeys(interfaces)),  # without repetitions, in order
             mode=mode,
             listen=listen,
             state_dir=state_dir,
             pin_dir=pin_dir,
-            capacity=_capacity(max_vips, max_backends, max_flows),
+            capacity=capacity(vips=max_vips, backends=max_backends, flows=max_flows),
             tunnel_sources=tunnel_sources,
         )
     )

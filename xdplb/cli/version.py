@@ -1,4 +1,4 @@
-"""`xdplb version`: which xdplb this is, and which one the daemon is."""
+"""`xdplb version`: the versions of this command and of the daemon."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["command"]
 @local_output_option
 @click.pass_obj
 def command(connection: Connection, as_json: bool) -> None:
-    """Show the version of this command and of the daemon, if one answers."""
+    """Show the versions of this command and of the daemon, if one answers."""
     daemon, silent = None, ""
     try:
         daemon = connection.client().get("/v1/version").json()["version"]

@@ -13,7 +13,7 @@ from .changes import Change, changing
 from .check_options import check_body, check_options
 from .client import Client, vip_path
 from .groups import Group
-from .output import Column, note, print_fields, print_json, state, table
+from .output import Column, coloured, note, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
 from .vip_options import policy, policy_options
@@ -25,7 +25,7 @@ _COLUMNS = [
     Column("NAME"),
     Column("FORWARD"),
     Column("SCHEDULER"),
-    Column("STATUS", style=state),
+    Column("STATUS", style=coloured),
     Column("SERVING", right=True),
     Column("TRACKING"),
     Column("GENERATION", right=True),
@@ -39,14 +39,14 @@ _COLUMNS = [
     epilog="""\b
 A VIP is given by its name, or written as one of these:
   203.0.113.10:443/tcp             one address and port
-  [2001:db8::10]:443/udp           the same of IPv6
+  [2001:db8::10]:443/udp           the same for IPv6
   203.0.113.10:53/tcp+udp          both protocols
   203.0.113.10:8000-8999/tcp       several ports
   203.0.113.10:0/tcp               all ports
   203.0.113.0/24:80/tcp            all addresses of a prefix""",
 )
 def command() -> None:
-    """Add, change, remove and show VIPs. Of several that match a packet, the most specific one has it."""
+    """Add, change, remove and show VIPs. If several match a packet, the most specific one gets it."""
 
 
 @command.command(
@@ -60,19 +60,19 @@ Examples:
   xdplb vip add 203.0.113.10:80/tcp --check http --check-path /healthz"""
 )
 @vip_argument
-@click.option("--name", help="A name to call it by: a-z, 0-9 and -.")
+@click.option("--name", help="A name for it: a-z, 0-9 and -.")
 @policy_options
 @check_options("check-")
 @changing()
 def add(change: Change, /, *, vip: str, **given: Any) -> None:
-    """Add a VIP. It is dr and has no health check unless said otherwise.
+    """Add a VIP. By default it forwards by dr and has no health check.
 
-    With --check its backends get no traffic before their first passed check.
+    With --check, its backends get no traffic before their first passed checks.
     """
     key = VipKey.parse(vip)
     check = check_body("check-", given)
     if check is not None and key.port == 0 and "port" not in check:
-        raise InvalidError(f"VIP {key} has all ports: its check needs one", hint="give --check-port")
+        raise InvalidError(f"VIP {key} has all ports, so its check needs a port", hint="give --check-port")
     body = {"address": key.addresses_text, "port": key.port, "protocol": key.protocol.value, **policy(given)}
     if key.last_port != key.port:
         body["last_port"] = key.last_port
@@ -80,7 +80,7 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     if check is None:
         return
     if change.dry_run:
-        note(f"its health check ({check['type']}) would be set then")
+        note(f"its health check ({check['type']}) would be set too")
     else:
         change.client.change("PUT", vip_path(vip, "health-check"), check)
 
@@ -93,13 +93,13 @@ Examples:
   xdplb vip set web --idle-timeout 30m""",
 )
 @vip_argument
-@click.option("--name", help="A name to call it by; '' takes the name away.")
+@click.option("--name", help="A name for it; '' removes its name.")
 @policy_options
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, **given: Any) -> None:
-    """Change a VIP. Open connections stay where they are, except with --hash: that gives each another slot.
+    """Change a VIP. Open connections keep their backends, except with --hash, which gives each another slot.
 
-    With another --scheduler only those stay that are recorded: all of them with --tracking always.
+    With another --scheduler only recorded connections keep theirs; with --tracking always these are all of them.
     """
     fields = policy(given)
     if fields.get("name") == "":
@@ -116,7 +116,7 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
 @vip_argument
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str) -> None:
-    """Remove a VIP with its backends: its packets go to the host's own stack from then on."""
+    """Remove a VIP with its backends. From then on its packets are passed to the host's own stack."""
     change.remove(vip_path(vip), f"VIP {vip}")
 
 
@@ -153,7 +153,7 @@ def print_vips(vips: list[dict[str, Any]]) -> None:
 
 
 def vip_text(vip: dict[str, Any]) -> str:
-    """Return a VIP of the API as people write it."""
+    """Return the key of a VIP of the API, as people write it."""
     host = f"[{vip['address']}]" if ":" in vip["address"] else vip["address"]
     ports = vip["port"] if vip["last_port"] is None else f"{vip['port']}-{vip['last_port']}"
     return f"{host}:{ports}/{vip['protocol']}"
@@ -164,7 +164,7 @@ def vip_text(vip: dict[str, Any]) -> str:
 @output_option
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
-    """Show one VIP: what was asked and how it is doing."""
+    """Show one VIP: its configuration and its status."""
     client = connection.client()
     answer = client.get(vip_path(vip))
     if as_json:
@@ -201,13 +201,13 @@ def _quic_text(quic: dict[str, int] | None) -> str | None:
 
 
 def _limits_text(limits: dict[str, int]) -> str | None:
-    """Return the limits that there are, by the names of their options."""
+    """Return the rate limits that are set, by the names of their options."""
     return ", ".join(f"{name.replace('_', '-')} {rate}/s" for name, rate in limits.items() if rate) or None
 
 
 def _access_text(access_list: dict[str, int]) -> str:
     if not any(access_list.values()):
-        return "everybody"
+        return "any source"
     return f"{access_list['allow']} prefixes allowed, {access_list['deny']} denied"
 
 

@@ -1,4 +1,4 @@
-"""`xdplb vip access`: which sources a VIP takes packets from."""
+"""`xdplb vip access`: which sources a VIP accepts packets from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xdplb.model.errors import InvalidError
 from .changes import Change, changing
 from .client import vip_path
 from .groups import Group
-from .output import Column, print_json, state, table
+from .output import Column, coloured, print_json, table
 from .params import Connection, output_option, vip_argument
 
 __all__ = ["access"]
@@ -22,18 +22,19 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
 class _Prefix(NamedTuple):
-    """A prefix as it was given, and where it stands if in a file."""
+    """A prefix as it was given, with its line and file if it is from a file."""
 
     text: str
     line: int = 0
     file: Path | None = None
 
 
-@click.group(cls=Group, name="access", short_help="Which sources a VIP takes packets from.")
+@click.group(cls=Group, name="access", short_help="Which sources a VIP accepts packets from.")
 def access() -> None:
-    """Allow and deny sources. The longest prefix that holds a source decides; of equal ones, deny.
+    """Allow and deny sources. The longest prefix that matches a source decides; of equal ones, deny.
 
-    A source that no prefix holds is denied where any is allowed, else allowed. What is denied is dropped and counted.
+    A source that no prefix matches is denied if the list allows any, else it is allowed. Denied packets are dropped and
+    counted.
     """
 
 
@@ -51,7 +52,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
         return
     body = answer.json()
     table(
-        [Column("ACTION", style=state), Column("PREFIX")],
+        [Column("ACTION", style=coloured), Column("PREFIX")],
         [(action, prefix) for action in ("allow", "deny") for prefix in body[action]],
     )
 
@@ -61,7 +62,7 @@ def _file_option(name: str, what: str) -> Callable[[_Command], _Command]:
         f"--{name}-file",
         type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
         metavar="FILE",
-        help=f"A file of prefixes to {what}, one a line; # begins a comment, - is stdin.",
+        help=f"A file of prefixes to {what}, one per line; # starts a comment, - is stdin.",
     )
 
 
@@ -74,16 +75,21 @@ Examples:
   xdplb vip access set 203.0.113.10:22/tcp --allow 198.51.100.0/24""",
 )
 @vip_argument
-@click.option("--allow", multiple=True, metavar="PREFIX", help="Let these in, and nobody else; may be repeated.")
-@click.option("--deny", multiple=True, metavar="PREFIX", help="Keep these out; may be repeated.")
-@_file_option("allow", "let in")
-@_file_option("deny", "keep out")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="PREFIX",
+    help="Accept packets from this prefix, and from no others; may be repeated.",
+)
+@click.option("--deny", multiple=True, metavar="PREFIX", help="Drop packets from this prefix; may be repeated.")
+@_file_option("allow", "allow")
+@_file_option("deny", "deny")
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, **given: Any) -> None:
-    """Set the access list of a VIP, whole: what is not given is not in it."""
+    """Set the access list of a VIP. It replaces the whole list."""
     prefixes = {action: list(_prefixes(given[action], given[f"{action}_file"])) for action in ("allow", "deny")}
     if not any(prefixes.values()):
-        raise click.UsageError("no prefix is given; xdplb vip access clear takes the list away")
+        raise click.UsageError("no prefix is given; to remove the list, use xdplb vip access clear")
     body = {action: [prefix.text for prefix in found] for action, found in prefixes.items()}
     try:
         _update(change, "PUT", vip, body, "set")
@@ -91,11 +97,11 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
         raise _with_place(error, prefixes) from None
 
 
-@access.command(short_help="Take the access list away.", epilog="\b\nExamples:\n  xdplb vip access clear web")
+@access.command(short_help="Remove the access list.", epilog="\b\nExamples:\n  xdplb vip access clear web")
 @vip_argument
 @changing(conditional=True)
 def clear(change: Change, /, *, vip: str) -> None:
-    """Take the access list of a VIP away: it takes packets of everybody."""
+    """Remove the access list of a VIP: it accepts packets from any source."""
     _update(change, "DELETE", vip, None, "cleared")
 
 
@@ -106,12 +112,12 @@ def _update(change: Change, method: str, vip: str, body: dict[str, list[str]] | 
         body,
         f"access list of {vip}",
         of=vip_path(vip),
-        done=(done, "is as asked already"),
+        done=(done, "is unchanged"),
     )
 
 
 def _prefixes(given: tuple[str, ...], file: Path | None) -> Iterator[_Prefix]:
-    """Yield the prefixes given and those in the file, as they are written: the daemon says whether they are any."""
+    """Yield the prefixes given and those in the file, as they are written; the daemon validates them."""
     for text in given:
         yield _Prefix(text)
     for number, line in enumerate(_lines(file) if file is not None else (), 1):
@@ -121,7 +127,7 @@ def _prefixes(given: tuple[str, ...], file: Path | None) -> Iterator[_Prefix]:
 
 
 def _with_place(error: InvalidError, prefixes: Mapping[str, Sequence[_Prefix]]) -> InvalidError:
-    """Return the error with the line of the file that the prefix stands in which the daemon does not take."""
+    """Return the error with the file and line of the prefix that the daemon refused, if it is from a file."""
     for problem in error.problems:
         _, action, place = [*problem.pointer.split("/"), "", ""][:3]
         found = prefixes[action][int(place)] if action in prefixes and place.isdecimal() else _Prefix("")
@@ -136,4 +142,6 @@ def _lines(file: Path) -> list[str]:
             return str(opened.read()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InvalidError(f"{file} cannot be read: {reason}", hint="give a text file with one prefix a line") from None
+        raise InvalidError(
+            f"{file} cannot be read: {reason}", hint="give a text file with one prefix per line"
+        ) from None

@@ -1,4 +1,4 @@
-"""The options that `xdplb vip add` and `set` share, and what of a VIP's body they say."""
+"""The options that `xdplb vip add` and `set` share, and the fields of a VIP's body that they set."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OFF = "off"
 
 
 def policy_options(command: _Command) -> _Command:
-    """Add the options; None where not given. In brackets is what a new VIP has."""
+    """Add the options. One that is not given is None; the help has a new VIP's default in brackets."""
     for option in reversed(_options()):
         command = option(command)
     return command
@@ -48,24 +48,24 @@ def _options() -> list[Callable[[_Command], _Command]]:
             "--idle-timeout",
             type=duration,
             metavar="TIME",
-            help="The longest silence of a connection that changes bridge.  "
+            help="Changes keep connections that are silent for no longer than this.  "
             f"[{duration_text(_DEFAULTS.idle_timeout_seconds)}]",
         ),
         click.option(
             "--quic-server-id-bytes",
             type=_server_id_bytes,
             metavar="N|off",
-            help="UDP: go by the server ID of so many bytes in QUIC connection IDs.  [off]",
+            help="UDP: route by the server ID in QUIC connection IDs, which has this many bytes.  [off]",
         ),
         click.option(
             "--quic-config-id",
             type=click.IntRange(*CONFIG_ID_RANGE),
-            help="The upper 3 bits of the first byte of such connection IDs.  [0]",
+            help="The upper 3 bits of the first byte of these connection IDs.  [0]",
         ),
         _limit("packets", "packets"),
         _limit("new-flows", "new TCP connections"),
-        _limit("source-packets", "packets of one source"),
-        _limit("source-new-flows", "new TCP connections of one source"),
+        _limit("source-packets", "packets from one source"),
+        _limit("source-new-flows", "new TCP connections from one source"),
     ]
 
 
@@ -79,13 +79,13 @@ def _word_options() -> list[Callable[[_Command], _Command]]:
         click.option(
             "--scheduler",
             type=_words(Scheduler),
-            help="What chooses the backend of a new connection: a hash (maglev, sh), turns (rr, wrr) or the load "
+            help="What chooses the backend of a new connection: a hash (maglev, sh), rotation (rr, wrr) or load "
             f"(lc, wlc, p2c).  [{_DEFAULTS.scheduler}]",
         ),
         click.option(
             "--tracking",
             type=_words(Tracking),
-            help=f"Which flows are recorded.  [{_DEFAULTS.tracking}; always with turns or load]",
+            help=f"Which flows are recorded.  [{_DEFAULTS.tracking}; always with rotation or load]",
         ),
         click.option(
             "--hash",
@@ -96,17 +96,17 @@ def _word_options() -> list[Callable[[_Command], _Command]]:
         click.option(
             "--on-unhealthy",
             type=_words(OnUnhealthy),
-            help=f"What becomes of open connections of a backend that fails.  [{_DEFAULTS.on_unhealthy}]",
+            help=f"What happens to open connections of a backend that fails.  [{_DEFAULTS.on_unhealthy}]",
         ),
         click.option(
             "--all-unhealthy",
             type=_words(AllUnhealthy),
-            help=f"With no healthy backend: use those that failed, or drop.  [{_DEFAULTS.all_unhealthy}]",
+            help=f"If no backend is healthy: use those that failed, or drop.  [{_DEFAULTS.all_unhealthy}]",
         ),
         click.option(
             "--vlan",
             type=_words(VlanTags),
-            help=f"The VLAN tags that frames leave with: of the way, or as they came.  [{_DEFAULTS.vlan}]",
+            help=f"The VLAN tags of forwarded frames: those of the route, or those they came with.  [{_DEFAULTS.vlan}]",
         ),
     ]
 
@@ -128,11 +128,11 @@ def _server_id_bytes(text: str) -> int | str:
     low, high = SERVER_ID_BYTES_RANGE
     if text == _OFF or (text.isdecimal() and low <= int(text) <= high):
         return text if text == _OFF else int(text)
-    raise click.BadParameter(f"{text!r} is neither {low} to {high} nor {_OFF}")
+    raise click.BadParameter(f"{text!r} is neither a number from {low} to {high} nor {_OFF}")
 
 
 def policy(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a VIP's body that options were given for."""
+    """Return the fields of a VIP's body for the options that were given."""
     fields = {"hash" if key == "hash_" else key: value for key, value in given.items() if value is not None}
     if "idle_timeout" in fields:
         fields["idle_timeout_seconds"] = _whole_seconds(fields.pop("idle_timeout"))

@@ -1,4 +1,4 @@
-"""Which sources a VIP takes packets from."""
+"""Which sources a VIP accepts packets from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["AccessList"]
 
 @dataclass(frozen=True, slots=True, init=False)
 class AccessList:
-    """Source prefixes allowed and denied, of one family. The longest that holds a source decides; of equal ones, deny.
+    """The allowed and denied source prefixes, of one family. The longest that matches decides; of equal ones, deny.
 
-    A source that none holds is denied where `allow` has a prefix, else allowed.
+    A source that none of them matches is denied if `allow` has a prefix, else allowed.
     """
 
     allow: Prefixes
@@ -27,12 +27,12 @@ class AccessList:
 
     @classmethod
     def parse(cls, allow: Sequence[str], deny: Sequence[str], family: int) -> AccessList:
-        """Return the list for a VIP of IPv`family`; InvalidError names the prefix by its place, such as `/deny/17`."""
+        """Return the list for a VIP of IP version `family`. InvalidError points to the prefix, such as `/deny/17`."""
         return cls(Prefixes.parse(allow, family, "/allow"), Prefixes.parse(deny, family, "/deny"))
 
     @property
     def version(self) -> int:
-        """The family of its prefixes, which means nothing where it has none."""
+        """The IP version of its prefixes; it has no meaning if there are none."""
         return (self.allow or self.deny).version
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""IP addresses, prefixes and ports as users write them."""
+"""IP addresses, prefixes and ports, parsed from what users write."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _BROADCAST = IPv4Address(0xFFFFFFFF)
 
 
 def address_order(address: IPAddress) -> tuple[int, int]:
-    """Return what addresses of both families are sorted by: IPv4 first."""
+    """Return the key that sorts addresses of both families: IPv4 first."""
     return address.version, int(address)
 
 
 def parse_address(text: str, pointer: str = "/address") -> IPAddress:
-    """Return the unicast address in `text`, or raise InvalidError naming `pointer`."""
+    """Return the unicast address in `text`. Raises InvalidError for the field `pointer`."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -32,8 +32,8 @@ def parse_address(text: str, pointer: str = "/address") -> IPAddress:
 
 
 def parse_network(text: str, pointer: str = "/address") -> IPNetwork:
-    """Return the prefix in `text`, a single address for one of full length, or raise InvalidError naming `pointer`."""
-    kind: type[IPNetwork] = IPv6Network if ":" in text else IPv4Network  # twice as fast as to try both
+    """Return the prefix in `text`; an address is one of full length. Raises InvalidError for the field `pointer`."""
+    kind: type[IPNetwork] = IPv6Network if ":" in text else IPv4Network  # twice as fast as ip_network, which tries both
     try:
         return kind(text)
     except ValueError as error:
@@ -44,12 +44,12 @@ def parse_network(text: str, pointer: str = "/address") -> IPNetwork:
 
 
 def parse_port(value: int | str, pointer: str = "/port") -> int:
-    """Return the port 0 (all ports) to 65535 in `value`, or raise InvalidError naming `pointer`."""
+    """Return the port in `value`, 0 (all ports) to 65535. Raises InvalidError for the field `pointer`."""
     text = str(value)
     port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else -1
     if not 0 <= port <= 65535:
         raise InvalidError.field(
-            pointer, f"{text!r} is no port", hint="a port is a number from 1 to 65535, or 0 for all ports"
+            pointer, f"{text!r} is not a port", hint="a port is a number from 1 to 65535, or 0 for all ports"
         )
     return port
 
@@ -58,12 +58,12 @@ def _check_unicast(address: IPAddress, text: str, pointer: str) -> None:
     if address.is_multicast or address.is_unspecified or address.is_loopback or address == _BROADCAST:
         raise InvalidError.field(
             pointer,
-            f"{text} cannot be a host: it is multicast, broadcast, loopback or unspecified",
+            f"{text} is not the address of a host: it is multicast, broadcast, loopback or unspecified",
             hint="give a unicast address",
         )
     if isinstance(address, IPv6Address) and (address.ipv4_mapped is not None or address.is_link_local):
         raise InvalidError.field(
             pointer,
-            f"{text} cannot be reached through a router: it is link-local or an IPv4 address in IPv6's clothes",
+            f"{text} cannot be reached through a router: it is link-local or an IPv4-mapped IPv6 address",
             hint="give a global or unique local address, or the IPv4 address itself",
         )

@@ -1,4 +1,4 @@
-"""A backend: a host that answers for a VIP. What was asked of it, and what is so."""
+"""A backend: a host that serves a VIP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVER_ID_HINT = "1 to 8 bytes as lower-case hex, such as 00a7"
 
 
 class AdminState(StrEnum):
-    """What the operator asked: serve, finish what is open and take nothing new, or take nothing at all."""
+    """What the operator asked for: serve; keep open connections but accept no new ones; or get no packets at all."""
 
     READY = "ready"
     DRAIN = "drain"
@@ -26,7 +26,7 @@ class AdminState(StrEnum):
 
 
 class Health(StrEnum):
-    """What the checks say: no result yet, usable, or failed."""
+    """What the health checks say: no result yet, passed, or failed."""
 
     UNKNOWN = "unknown"
     UP = "up"
@@ -35,9 +35,10 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A backend of one VIP as asked for. Weight 0 takes no new connections and keeps its open ones.
+    """A backend of one VIP, as configured. With weight 0 it gets no new connections and keeps its open ones.
 
-    `quic_server_id` are the bytes, in hex, that this backend puts into the QUIC connection IDs it gives out.
+    `forward` None is the VIP's. `quic_server_id` is the server ID, in hex, in the QUIC connection IDs that this backend
+    issues.
     """
 
     address: IPAddress
@@ -55,6 +56,6 @@ class Backend:
         if self.quic_server_id is not None and not re.fullmatch(SERVER_ID_PATTERN, self.quic_server_id):
             raise InvalidError.field(
                 "/quic_server_id",
-                f"{self.quic_server_id!r} is no server ID",
+                f"{self.quic_server_id!r} is not a server ID",
                 hint=SERVER_ID_HINT,
             )

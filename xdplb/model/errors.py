@@ -1,6 +1,6 @@
-"""The errors xdplb raises on purpose, each a sentence a person can act on.
+"""The errors that xdplb raises on purpose, each with a sentence that a user can act on.
 
-The CLI turns them into an exit code, the API into an RFC 9457 problem; nothing else needs to know either.
+The CLI turns them into exit codes, the API into RFC 9457 problems. Only those two use `exit_code` and `status`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One field that cannot be accepted: a JSON pointer (RFC 6901) to it and what is wrong with it."""
+    """A field that is not accepted: a JSON pointer (RFC 6901) to it, and what is wrong with it."""
 
     pointer: str
     detail: str
 
 
 class XdplbError(Exception):
-    """What is wrong (`detail`), what to do about it (`hint`) and which fields it concerns (`problems`).
+    """What is wrong (`detail`), how to fix it (`hint`) and which fields are wrong (`problems`).
 
-    `code` is a stable word for programs: it ends the problem type's URI in the API.
+    `code` is a stable word for programs: the last part of the problem type's URI in the API.
     """
 
     code: ClassVar[str] = "error"
@@ -46,7 +46,7 @@ class XdplbError(Exception):
 
     @classmethod
     def field(cls, pointer: str, detail: str, *, hint: str = "") -> Self:
-        """Return the error for one field; `pointer` is its JSON pointer, such as `/weight`."""
+        """Return an error about one field; `pointer` is its JSON pointer, such as `/weight`."""
         return cls(detail, hint=hint, problems=(FieldProblem(pointer, detail),))
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class XdplbError(Exception):
 
 
 class InvalidError(XdplbError):
-    """A value that cannot be right, whatever the state: nothing was changed."""
+    """A value that is wrong whatever the state is. Nothing was changed."""
 
     code = "invalid"
     status = 422
@@ -62,7 +62,7 @@ class InvalidError(XdplbError):
 
 
 class NotFoundError(XdplbError):
-    """The VIP, backend or check named is not there."""
+    """There is no such VIP, backend or check."""
 
     code = "not-found"
     status = 404
@@ -70,7 +70,7 @@ class NotFoundError(XdplbError):
 
 
 class ConflictError(XdplbError):
-    """It is there already and is different, or somebody else holds it."""
+    """It exists already and is different, or another process holds it."""
 
     code = "conflict"
     status = 409
@@ -86,7 +86,7 @@ class PreconditionError(XdplbError):
 
 
 class CapacityError(XdplbError):
-    """The maps have no room for it; they are sized when the data plane is loaded."""
+    """The maps have no room for it. Their size is set when the data plane is loaded."""
 
     code = "capacity"
     status = 409

@@ -1,4 +1,4 @@
-"""A health check as asked for: what is tried, how often, and how many results make a change."""
+"""A health check as configured: what it does, how often, and how many results make a backend up or down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATH_HINT = "a path starts with / and has no spaces"
 
 
 class CheckType(StrEnum):
-    """What a check does: an HTTP GET that must answer with the expected status, or a TCP connect."""
+    """What a check does: an HTTP GET that expects certain status codes, or a TCP connect."""
 
     HTTP = "http"
     TCP = "tcp"
@@ -23,10 +23,10 @@ class CheckType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """Times are in seconds. `rise` passes in a row make a backend up, `fall` failures in a row make it down.
+    """Times are in seconds. After `rise` passes in a row a backend is up, after `fall` failures in a row it is down.
 
-    `port` None is the VIP's port. A check starts at a random moment of its first interval and every wait is
-    off by up to `jitter` of the interval, so that thousands of checks do not come at once.
+    `port` None is the VIP's port. A check starts at a random time within its first interval, and each wait differs from
+    the interval by up to the fraction `jitter`, so that thousands of checks do not run at the same moment.
     """
 
     type: CheckType = CheckType.TCP
@@ -43,10 +43,10 @@ class HealthCheck:
         if self.port is not None:
             parse_port(self.port)
         if not self.path.startswith("/") or any(c.isspace() or not c.isprintable() for c in self.path):
-            raise InvalidError.field("/path", f"{self.path!r} is no path", hint=PATH_HINT)
+            raise InvalidError.field("/path", f"{self.path!r} is not a path", hint=PATH_HINT)
         if not self.expect_status or any(not 100 <= status <= 599 for status in self.expect_status):
             raise InvalidError.field(
-                "/expect_status", "expect_status needs HTTP status codes", hint="such as [200, 204]"
+                "/expect_status", "expect_status must be HTTP status codes", hint="such as [200, 204]"
             )
         for name, value, low, high in (
             ("interval_seconds", self.interval_seconds, 0.05, 3600),

@@ -1,4 +1,4 @@
-"""What tells one VIP from another: its addresses, ports and protocols, and which VIP wins where several match."""
+"""What identifies a VIP: its addresses, ports and protocols. It also decides which VIP wins if several match."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Protocol(StrEnum):
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class VipKey:
-    """One address or all of a prefix, one port, a range or all (port 0), TCP, UDP or both.
+    """One address or a prefix; one port, a range or all ports (port 0); TCP, UDP or both.
 
-    `prefix_length` and `last_port` None mean one address and one port; they are never None afterwards.
+    `prefix_length` and `last_port` may be given as None, for one address and one port. They are never None afterwards.
     """
 
     address: IPAddress
@@ -58,13 +58,13 @@ class VipKey:
         if not self.ports or (self.port == 0 and self.last_port != 0):
             raise InvalidError.field(
                 "/last_port",
-                f"{self.port} to {self.last_port} is no range of ports",
+                f"{self.port} to {self.last_port} is not a range of ports",
                 hint="give the lower port first, or port 0 alone for all",
             )
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a VIP as on the command line (`203.0.113.10:443/tcp`) or as `path` gives it."""
+        """Parse a VIP as on the command line (`203.0.113.10:443/tcp`) or as in a URL (`path`)."""
         match = PATTERN.fullmatch(text.replace("_", "/"))
         if match is None:
             raise InvalidError.field("/vip", f"{text!r} is not a VIP", hint=HINT)
@@ -72,7 +72,7 @@ class VipKey:
         first, dash, last = match[3].partition("-")
         if match[4].lower() not in list(Protocol):
             raise InvalidError.field(
-                "/protocol", f"{match[4]!r} is not a protocol xdplb balances", hint="use tcp, udp or tcp+udp"
+                "/protocol", f"{match[4]!r} is not a protocol that xdplb balances", hint="use tcp, udp or tcp+udp"
             )
         return cls.of(
             address,
@@ -83,7 +83,7 @@ class VipKey:
 
     @classmethod
     def of(cls, address: str, port: int, protocol: Protocol, last_port: int | None = None) -> Self:
-        """Return the key with an address or prefix as users write it; InvalidError names the field."""
+        """Return the key with an address or prefix as users write it. InvalidError points to the field."""
         if "/" not in address:
             return cls(parse_address(address), port, protocol, None, last_port)
         network = parse_network(address)
@@ -92,12 +92,12 @@ class VipKey:
 
     @property
     def ports(self) -> range:
-        """The ports, in order."""
+        """All its ports, in order."""
         return ALL_PORTS if self.port == 0 else range(self.port, (self.last_port or 0) + 1)
 
     @property
     def network(self) -> IPNetwork:
-        """The addresses."""
+        """All its addresses, as a prefix."""
         return ip_network((self.address, self.prefix_length or 0))
 
     @property
@@ -112,17 +112,17 @@ class VipKey:
 
     @property
     def rank(self) -> tuple[int, int, int]:
-        """Of the VIPs that match a packet, the one with the greatest rank wins: longest prefix, then fewest ports."""
+        """The VIP of greatest rank wins a packet that several match: longest prefix, fewest ports, one protocol."""
         return (self.prefix_length or 0, -len(self.ports), -len(self.protocol.numbers))
 
     @property
     def addresses_text(self) -> str:
-        """The address, or the prefix with its length."""
+        """Its address, or its prefix with the length."""
         return str(self.address) if self.is_one_address else str(self.network)
 
     @property
     def path(self) -> str:
-        """The form without a slash, for URLs: `203.0.113.10:443:tcp`, `203.0.113.0_24:443:tcp`."""
+        """The key without slashes, for URLs: `203.0.113.10:443:tcp`, `203.0.113.0_24:443:tcp`."""
         return str(self).replace("/", "_")[: -len(self.protocol) - 1] + f":{self.protocol}"
 
     def __str__(self) -> str:

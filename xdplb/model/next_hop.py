@@ -1,4 +1,4 @@
-"""How frames leave the balancer for a backend, or why they cannot."""
+"""How frames get from the balancer to a backend, or why they cannot."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from .address import IPAddress
 
-__all__ = ["NextHop", "Resolution", "VlanTag"]
+__all__ = ["MAX_TAGS", "NextHop", "Resolution", "VlanTag"]
+
+MAX_TAGS = 2
+"""The most VLAN tags that a frame is read or sent with."""
 
 
 @dataclass(frozen=True, slots=True)
 class VlanTag:
-    """An 802.1Q tag: the VLAN's id, and the tag's type, 0x8100 or 0x88a8."""
+    """A VLAN tag: the VLAN's id, and the tag's type, 0x8100 (802.1Q) or 0x88a8 (802.1ad)."""
 
     id: int
     type: int = 0x8100
@@ -19,11 +22,11 @@ class VlanTag:
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """MACs of 6 bytes, the NIC it leaves by, that NIC's MTU (without Ethernet and tags), and the host's address on it.
+    """The MACs (6 bytes each), the NIC to send by, its MTU (without Ethernet header and tags), and a source address.
 
-    `interface` and `ifindex` are of the NIC itself where the route leaves by a VLAN on it; then `tags` are the VLAN's,
-    the outer one first. `source` is of the family of the backend's address. `gateway` is None where the backend is on
-    the NIC's own segment, which DR needs.
+    If the route uses a VLAN device, `interface` and `ifindex` are those of the NIC below it, and `tags` has its tags,
+    the outer one first. `source` is this host's address, of the same family as the backend's. `gateway` is None if the
+    backend is on the NIC's own segment, which DR needs.
     """
 
     destination_mac: bytes
@@ -38,7 +41,7 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The next hop, or None and the reason as a sentence for the backend's status."""
+    """The next hop, or None with the reason: a sentence for the backend's status."""
 
     next_hop: NextHop | None
     reason: str = ""

@@ -1,4 +1,4 @@
-"""Sets of prefixes as arrays: hundreds of thousands of network objects would take seconds to make and compare."""
+"""Sets of prefixes as arrays: hundreds of thousands of network objects would take seconds to create and compare."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _KINDS: dict[int, type[IPNetwork]] = {4: IPv4Network, 6: IPv6Network}
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _BITS = {4: 32, 6: 128}
 _PACKED = {4: np.dtype([("words", ">u4", 1), ("length", "u1")]), 6: np.dtype([("words", ">u8", 2), ("length", "u1")])}
-"""A prefix as bytes: its address in network order, then its length."""
+"""A prefix as bytes: its address in network byte order, then its length."""
 
 _LENGTHS = {
     version: {"": bytes([bits])} | {f"/{length}": bytes([length]) for length in range(bits + 1)}
     for version, bits in _BITS.items()
 }
-"""What may stand behind an address, as the byte it is packed into."""
+"""What may follow an address, and the byte for it in the packed form."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prefixes:
-    """Prefixes of one family (`version` 4 or 6; it means nothing where there are none), each once.
+    """Prefixes of one family, without duplicates. `version` is 4 or 6; it has no meaning if there are no prefixes.
 
-    They are in order of address, then length. `starts` are their first addresses, of shape (1, n) for IPv4 and (2, n),
-    the upper half first, for IPv6. Iterating makes a network of each.
+    They are sorted by address, then length. `starts` are their first addresses: of shape (1, n) for IPv4, and for IPv6
+    (2, n) with the upper halves first. Iterating gives network objects.
     """
 
     version: int
@@ -42,7 +42,7 @@ class Prefixes:
 
     @classmethod
     def of(cls, networks: Iterable[IPNetwork]) -> Prefixes:
-        """Return the set of these networks, which are all of one family."""
+        """Return the set of these networks, which must be of one family."""
         if isinstance(networks, Prefixes):
             return networks
         given = list(networks)
@@ -51,42 +51,42 @@ class Prefixes:
 
     @classmethod
     def parse(cls, texts: Sequence[str], version: int, pointer: str) -> Prefixes:
-        """Return the set of those in `texts`, all of IPv`version`.
+        """Return the set of the prefixes in `texts`, all of IP version `version`.
 
-        InvalidError names the first that is none by its place, such as `/deny/17` with the pointer `/deny`.
+        InvalidError points to the first that is wrong, such as `/deny/17` with the pointer `/deny`.
         """
         data = b"".join(_pack(text, version, pointer, place) for place, text in enumerate(texts))
         starts, lengths = _columns(data, version)
         if len(beyond := np.flatnonzero((starts & ~_masks(lengths, version)).any(axis=0))):
             place = int(beyond[0])
-            parse_network(texts[place], f"{pointer}/{place}")  # raises: it has bits behind its length
+            parse_network(texts[place], f"{pointer}/{place}")  # raises InvalidError: it has host bits
         return cls(version, *_in_order(starts, lengths))
 
     @classmethod
     def unpack(cls, version: int, data: bytes) -> Prefixes:
-        """Return the set that `pack` made `data` of."""
+        """Return the set that `pack` turned into `data`."""
         return cls(version, *_in_order(*_columns(data, version)))
 
     def pack(self) -> bytes:
-        """Return all as bytes: for each its address in network order and its length."""
+        """Return all prefixes as bytes: for each its address in network byte order and its length."""
         packed = np.empty(len(self), _PACKED[self.version])
         packed["words"], packed["length"] = self.starts.T, self.lengths
         return packed.tobytes()
 
     def texts(self) -> list[str]:
-        """Return each as text, such as `192.0.2.0/24`; much faster than by networks."""
+        """Return each as text, such as `192.0.2.0/24`; much faster than by network objects."""
         data, family, size = self.pack(), _FAMILIES[self.version], _PACKED[self.version].itemsize
         ends = [f"/{length}" for length in range(_BITS[self.version] + 1)]
         name = socket.inet_ntop
         return [name(family, data[at : at + size - 1]) + ends[data[at + size - 1]] for at in range(0, len(data), size)]
 
     def longest(self, address: IPAddress) -> IPNetwork | None:
-        """Return the longest that holds `address`, None where none does."""
+        """Return the longest prefix that contains `address`, None if none does."""
         if address.version != self.version:
             return None
         words, _ = _columns(address.packed + b"\0", self.version)
         holding = np.flatnonzero((self.starts == words & _masks(self.lengths, self.version)).all(axis=0))
-        return self._network(int(holding[-1])) if len(holding) else None  # of those that hold it, in order of length
+        return self._network(int(holding[-1])) if len(holding) else None  # those that contain it are sorted by length
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -116,17 +116,17 @@ class Prefixes:
 
 
 def _pack(text: str, version: int, pointer: str, place: int) -> bytes:
-    """Return the prefix in `text` as it is packed; bits behind its length are left in it."""
+    """Return the prefix in `text` in packed form; host bits are not removed."""
     address, slash, length = text.partition("/")
     try:
         return socket.inet_pton(_FAMILIES[version], address) + _LENGTHS[version][slash + length]
     except (OSError, KeyError, ValueError):
-        prefix = parse_network(text, f"{pointer}/{place}")  # one with a netmask, or none
+        prefix = parse_network(text, f"{pointer}/{place}")  # raises InvalidError, or it is one with a netmask
     if prefix.version != version:
         raise InvalidError.field(
             f"{pointer}/{place}",
-            f"no packet to this VIP comes from {prefix}: the VIP is of IPv{version}",
-            hint=f"give prefixes of IPv{version}",
+            f"no packet to this VIP can come from {prefix}: the VIP is IPv{version}",
+            hint=f"give IPv{version} prefixes",
         )
     return prefix.network_address.packed + bytes([prefix.prefixlen])
 
@@ -137,7 +137,7 @@ def _columns(data: bytes, version: int) -> tuple[NDArray[np.uint64], NDArray[np.
 
 
 def _in_order(starts: NDArray[np.uint64], lengths: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    order = np.lexsort([lengths, *starts[::-1]])
+    order = np.lexsort([lengths, *starts[::-1]])  # the last key counts most: the upper half of the addresses
     starts, lengths = starts[:, order], lengths[order]
     is_new = np.ones(len(lengths), np.bool_)
     is_new[1:] = (starts[:, 1:] != starts[:, :-1]).any(axis=0) | (lengths[1:] != lengths[:-1])
@@ -145,7 +145,7 @@ def _in_order(starts: NDArray[np.uint64], lengths: NDArray[np.uint8]) -> tuple[N
 
 
 def _masks(lengths: NDArray[np.uint8], version: int) -> NDArray[np.uint64]:
-    """Return the netmask of each length, in the shape of starts."""
+    """Return the netmask of each length, in the shape of `starts`."""
     size = 32 if version == 4 else 64
     words = [sum(1 << size - 1 - bit for bit in range(length)) for length in range(size + 1)]
     table = np.array(words, np.uint64)

@@ -1,4 +1,4 @@
-"""A virtual service: the address, port and protocol that clients talk to, and how it is balanced."""
+"""A virtual service (VIP): the address, port and protocol that clients use, and how it is balanced."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-NAME_HINT = "1 to 63 of a-z, 0-9 and -, not first or last a -"
+NAME_HINT = "1 to 63 characters of a-z, 0-9 and -, with no - at the start or the end"
 IDLE_TIMEOUT_RANGE = (1, 65535)
 SERVER_ID_BYTES_RANGE = (1, 8)
 CONFIG_ID_RANGE = (0, 6)
@@ -35,7 +35,7 @@ LARGEST_RATE = 1_000_000_000
 class Forward(StrEnum):
     """How a packet reaches its backend: by MAC rewrite (`dr`), in an outer IP header (`ipip`), in IP and UDP (`gue`).
 
-    The outer header is of the family of the backend's address, whatever the packet's is.
+    The outer header has the family of the backend's address, the packet that of the VIP.
     """
 
     DR = "dr"
@@ -46,7 +46,7 @@ class Forward(StrEnum):
 class Scheduler(StrEnum):
     """What chooses the backend of a new connection: a hash (maglev, sh), rotation (rr, wrr) or the load (lc, wlc, p2c).
 
-    Weights count for all but `rr` and `lc`, where 0 alone does: nothing new.
+    `rr` and `lc` ignore weights, except that weight 0 gets no new connections.
     """
 
     MAGLEV = "maglev"
@@ -59,7 +59,7 @@ class Scheduler(StrEnum):
 
     @property
     def is_per_connection(self) -> bool:
-        """Whether the choice does not follow from the packet, so that every flow is recorded."""
+        """Whether the choice does not depend on the packet alone, so that every flow must be recorded."""
         return self not in {Scheduler.MAGLEV, Scheduler.SH}
 
     @property
@@ -103,21 +103,21 @@ class HashKind(StrEnum):
 
 
 class OnUnhealthy(StrEnum):
-    """What becomes of the connections of a backend that fails: let go (`reset`) or still sent to it (`keep`)."""
+    """What happens to the connections of a backend that fails: given up (`reset`), or still sent to it (`keep`)."""
 
     RESET = "reset"
     KEEP = "keep"
 
 
 class AllUnhealthy(StrEnum):
-    """Without a healthy backend: use those that failed their check (`fail-open`) or drop (`fail-closed`)."""
+    """What to do if no backend is healthy: use those that failed their check (`fail-open`) or drop (`fail-closed`)."""
 
     FAIL_OPEN = "fail-open"
     FAIL_CLOSED = "fail-closed"
 
 
 class VlanTags(StrEnum):
-    """The VLAN tags that frames leave with: those of the way to the backend, or those they came in with."""
+    """The VLAN tags of forwarded frames: those of the route to the backend, or those that the frame came in with."""
 
     NEXT_HOP = "next-hop"
     KEEP = "keep"
@@ -132,9 +132,9 @@ def _check_range(pointer: str, value: int, allowed: tuple[int, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class QuicIds:
-    """How a server ID lies in QUIC connection IDs: plain, behind a first byte whose upper 3 bits are `config_id`.
+    """Where the server ID is in QUIC connection IDs: after a first byte whose upper 3 bits are `config_id`.
 
-    The unencrypted form of draft-ietf-quic-load-balancers; `server_id_bytes` is its length.
+    This is the unencrypted form of draft-ietf-quic-load-balancers. `server_id_bytes` is the length of the server ID.
     """
 
     server_id_bytes: int
@@ -150,9 +150,9 @@ class QuicIds:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """How much a VIP takes, per second; 0 is no limit. A bucket holds what comes in one second.
+    """How much a VIP accepts per second; 0 is no limit. The burst that a token bucket allows is one second's worth.
 
-    New flows are TCP's, told by their SYNs.
+    New flows are TCP connections, counted by their SYNs.
     """
 
     packets: int = 0
@@ -174,9 +174,9 @@ NO_LIMITS = RateLimits()
 
 @dataclass(frozen=True, slots=True)
 class Vip:
-    """A VIP as asked for. `idle_timeout_seconds` is the longest silence of a connection that changes bridge.
+    """A VIP as configured. Changes keep connections that are silent for no longer than `idle_timeout_seconds`.
 
-    `tracking` and `hash` None are what the scheduler takes; they are never None afterwards.
+    `tracking` and `hash` may be given as None, for the scheduler's default. They are never None afterwards.
     """
 
     key: VipKey
@@ -194,12 +194,12 @@ class Vip:
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
-            raise InvalidError.field("/name", f"{self.name!r} cannot be a name", hint=NAME_HINT)
+            raise InvalidError.field("/name", f"{self.name!r} is not a valid name", hint=NAME_HINT)
         _check_range("/idle_timeout_seconds", self.idle_timeout_seconds, IDLE_TIMEOUT_RANGE)
         self._settle_tracking()
         self._settle_hash()
         if self.quic is not None and self.key.protocol is not Protocol.UDP:
-            raise InvalidError.field("/quic", "QUIC runs over UDP", hint="leave quic away, or make it a VIP of udp")
+            raise InvalidError.field("/quic", "QUIC runs over UDP", hint="omit quic, or use a udp VIP")
         self._check_limits()
 
     @property
@@ -214,8 +214,8 @@ class Vip:
         elif needed and self.tracking is Tracking.AUTO:
             raise InvalidError.field(
                 "/tracking",
-                f"{self.scheduler} chooses per connection, so every flow has to be recorded",
-                hint="leave tracking away or set it to always, or choose maglev or sh",
+                f"{self.scheduler} chooses per connection, so every flow must be recorded",
+                hint="omit tracking or set it to always, or use maglev or sh",
             )
 
     def _settle_hash(self) -> None:
@@ -224,7 +224,7 @@ class Vip:
             object.__setattr__(self, "hash", HashKind.SOURCE if by_source else HashKind.FIVE_TUPLE)
         elif self.scheduler is Scheduler.SH and self.hash is not HashKind.SOURCE:
             raise InvalidError.field(
-                "/hash", "sh is by source", hint="leave hash away or set it to source, or choose maglev"
+                "/hash", "sh hashes the source", hint="omit hash or set it to source, or use maglev"
             )
 
     def _check_limits(self) -> None:
@@ -234,6 +234,6 @@ class Vip:
             if getattr(self.limits, name):
                 raise InvalidError.field(
                     f"/limits/{name}",
-                    f"{name} limits TCP connections, by their SYNs; this VIP takes only UDP",
-                    hint=f"limit {instead} instead, and leave {name} away",
+                    f"{name} limits new TCP connections, by their SYNs; this VIP accepts only UDP",
+                    hint=f"limit {instead} instead, and omit {name}",
                 )

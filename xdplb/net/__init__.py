@@ -1,1 +1,1 @@
-"""Links, neighbours, routes and the set-up of hosts. Only here pyroute2 is used."""
+"""Links, neighbours, routes, and the settings of a backend's host. The only package that uses pyroute2."""

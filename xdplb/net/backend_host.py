@@ -1,7 +1,7 @@
-"""Prepare the host of a backend for a VIP, say what is right and wrong with it, and put it back as it was.
+"""Prepare a backend's host for a VIP, report what is missing, and undo it.
 
-However it was forwarded, the packet that arrives in the end is addressed to the VIP, so the host must have that
-address, must not tell the segment about it, and must first unwrap what comes in a tunnel.
+With every kind of forwarding, the packet that finally arrives is addressed to the VIP. So the host must have the VIP's
+address, must not answer ARP for it, and must first unwrap what comes in a tunnel.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from . import links
 from .backend_needs import Need, Way, load_tunnels, needs
 from .host_settings import DefaultRoute, Setting, from_key
 from .tunnel_settings import Decap, DecapSetting
-from .undo_record import Change, UndoRecord, VipHost
+from .undo_log import UndoEntry, UndoLog, VipHost
 
-__all__ = ["Finding", "PutBack", "foretell_undo", "setup", "show", "undo"]
+__all__ = ["Finding", "PutBack", "preview_undo", "setup", "show", "undo"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing a VIP needs of this host: whether it is so, and a sentence."""
+    """One thing that a VIP needs of this host: whether the host has it, and a sentence."""
 
     good: bool
     text: str
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """What undoing does with one setting: whether it is written, and a sentence, empty if there is nothing to say."""
+    """What undo does with one setting: whether it writes it, and a sentence, empty if there is nothing to say."""
 
     setting: Setting
     writes: bool
@@ -52,24 +52,23 @@ def setup(
 ) -> list[str]:
     """Make this host ready for `vip`; return a sentence for each thing changed, none if it was ready.
 
-    `interface` is the NIC the packets come in by, by default that of the default route; `outer` is the version of the
-    address that the balancer knows this host by, by default the VIP's. What was there before is noted under `state_dir`
-    first, so that `undo` works whatever happens in between. What can be known to fail is asked for before anything is
-    changed.
+    `interface` is the NIC that the packets come in by, by default that of the default route. `outer` is the IP version
+    of the address that the balancer sends to, by default the VIP's. Each setting is saved under `state_dir` before it
+    is changed, so that `undo` works after a crash too. What is known to fail is checked before anything is changed.
     """
     _refuse_elsewhere(vip)
     way = _way(vip, forward, interface, outer)
     load_tunnels(way)
-    record = UndoRecord(state_dir)
+    log = UndoLog(state_dir)
     wanted = needs(way, decap)
     _require_decap(wanted, decap)
     changed: list[str] = []
     for need in wanted:
         before = need.setting.read()
         if need.good(before):
-            record.share(vip, need.setting.key)
+            log.share(vip, need.setting.key)
             continue
-        record.note(vip, need.setting.key, before, need.value)
+        log.note(vip, need.setting.key, before, need.value)
         need.setting.write(need.value)
         changed.append(f"{need.setting.sentence(need.value)} now (before: {before}), {need.why}")
     return changed
@@ -78,7 +77,7 @@ def setup(
 def show(
     vip: VipHost, forward: Forward, *, decap: Decap, interface: str | None = None, outer: int | None = None
 ) -> list[Finding]:
-    """Return everything `vip` needs of this host, each with whether it is so. Changes nothing."""
+    """Return everything that `vip` needs of this host, each with whether the host has it. Changes nothing."""
     findings = [Finding(good=False, text=text) for text in _elsewhere(vip)]
     for need in needs(_way(vip, forward, interface, outer), decap):
         value = need.setting.read()
@@ -91,38 +90,38 @@ def show(
 def undo(vip: VipHost, *, decap: Decap, state_dir: Path) -> list[str]:
     """Put back what `setup` changed for `vip` and no other VIP needs; return a sentence for each.
 
-    What somebody else has changed since is left as it is, and said.
+    A setting that somebody else has changed since stays as it is, with a sentence that says so.
     """
-    record = UndoRecord(state_dir)
+    log = UndoLog(state_dir)
     done: list[str] = []
-    for change in record.of(vip):
-        step = _put_back(vip, change, decap)
+    for entry in log.of(vip):
+        step = _put_back(vip, entry, decap)
         if step.writes:
-            step.setting.write(change.before)
-        record.forget(vip, change)
+            step.setting.write(entry.before)
+        log.forget(vip, entry)
         done.append(step.text)
     return [text for text in done if text]
 
 
-def foretell_undo(vip: VipHost, *, decap: Decap, state_dir: Path) -> list[PutBack]:
+def preview_undo(vip: VipHost, *, decap: Decap, state_dir: Path) -> list[PutBack]:
     """Return what `undo` would do and say. Changes nothing."""
-    steps = [_put_back(vip, change, decap) for change in UndoRecord(state_dir).of(vip)]
+    steps = [_put_back(vip, entry, decap) for entry in UndoLog(state_dir).of(vip)]
     return [step for step in steps if step.text]
 
 
-def _put_back(vip: VipHost, change: Change, decap: Decap) -> PutBack:
-    setting = from_key(change.key, decap)
-    others = [other for other in change.vips if other != str(vip)]
+def _put_back(vip: VipHost, entry: UndoEntry, decap: Decap) -> PutBack:
+    setting = from_key(entry.key, decap)
+    others = [other for other in entry.vips if other != str(vip)]
     now = _read_or_none(setting)
     text = ""
     if others:
-        text = f"{setting.sentence(change.after)} still, since {', '.join(others)} needs it"
+        text = f"{setting.sentence(entry.after)} still, since {', '.join(others)} needs it"
     elif now is None:
-        text = f"{change.key} is gone, so there is nothing to put back"
-    elif now == change.after:
-        return PutBack(setting, writes=True, text=f"{setting.sentence(change.before)} again")
-    elif now != change.before:
-        text = f"{setting.sentence(now)}: changed by somebody since, left as it is"
+        text = f"{entry.key} no longer exists, so there is nothing to put back"
+    elif now == entry.after:
+        return PutBack(setting, writes=True, text=f"{setting.sentence(entry.before)} again")
+    elif now != entry.before:
+        text = f"{setting.sentence(now)}: somebody has changed it since, so it is not put back"
     return PutBack(setting, writes=False, text=text)
 
 
@@ -138,21 +137,21 @@ def _way(vip: VipHost, forward: Forward, interface: str | None, outer: int | Non
 
 
 def _default_interface(version: int) -> str:
-    """Return the NIC of this family's default route, else of the other's."""
+    """Return the NIC of this family's default route, or of the other family's if this one has none."""
     for family in (version, 10 - version):
         found = re.search(r" dev (\S+)", DefaultRoute(family).read())
         if found:
             return found[1]
-    raise PlatformError("this host has no default route, so its NIC is not known", hint="name the NIC with --interface")
+    raise PlatformError("this host has no default route, so its NIC is unknown", hint="name the NIC with --interface")
 
 
 def _elsewhere(vip: VipHost) -> list[str]:
+    """Return a sentence for each NIC but lo that has the VIP's address."""
     if not isinstance(vip, IPv4Address | IPv6Address):
         return []
     protocol = "ARP" if vip.version == 4 else "neighbour discovery"
     return [
-        f"{vip} is on {name}, where it answers {protocol} for the VIP: take it away with "
-        f"`ip address del {vip} dev {name}`"
+        f"{vip} is on {name}, which answers {protocol} for the VIP: remove it with `ip address del {vip} dev {name}`"
         for name in links.holders(vip)
         if name != "lo"
     ]

@@ -1,4 +1,4 @@
-"""The two things asked of a NIC's driver, by ioctl: it follows the thread's network namespace, /sys does not."""
+"""What is asked of a NIC's driver, by ioctl: unlike /sys, it follows the network namespace of the calling thread."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ import fcntl
 import socket
 import struct
 
-__all__ = ["driver", "finish_checksums"]
+__all__ = ["LRO", "RX_VLAN", "driver", "finish_checksums", "flags"]
+
+RX_VLAN = 1 << 8
+"""In `flags`: the NIC strips VLAN tags of received frames."""
+LRO = 1 << 15
+"""In `flags`: the NIC merges received packets."""
 
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GDRVINFO = 0x03
 _ETHTOOL_STXCSUM = 0x17
+_ETHTOOL_GFLAGS = 0x25
 _DRVINFO_BYTES = 196
 _IFREQ_BYTES = 40
 
 
 def driver(name: str) -> str | None:
-    """Return the name of the interface's driver, None where it has none."""
+    """Return the name of the interface's driver, None if it has none."""
     try:
         answer = _ask(name, struct.pack("I", _ETHTOOL_GDRVINFO).ljust(_DRVINFO_BYTES, b"\0"))
     except OSError:
@@ -25,16 +31,28 @@ def driver(name: str) -> str | None:
     return answer[4:36].split(b"\0")[0].decode() or None
 
 
-def finish_checksums(name: str) -> None:
-    """Have the kernel finish the checksums of what `name` sends. Raises OSError.
+def flags(name: str) -> int:
+    """Return the interface's offloads as bits of ETHTOOL_GFLAGS, 0 if it does not say."""
+    try:
+        answer = _ask(name, struct.pack("II", _ETHTOOL_GFLAGS, 0))
+    except OSError:
+        return 0
+    found: int = struct.unpack("II", answer)[1]
+    return found
 
-    A veth leaves them to a device that is not there, and XDP forwards the frame as it is.
+
+def finish_checksums(name: str) -> None:
+    """Have the kernel compute the checksums of what `name` sends. Raises OSError.
+
+    A veth leaves them to the device at the other end. XDP forwards the frame before any device completes them.
     """
     _ask(name, struct.pack("II", _ETHTOOL_STXCSUM, 0))
 
 
 def _ask(name: str, command: bytes) -> bytes:
+    """Return `command` as the driver filled it in. Raises OSError."""
     buffer = array.array("B", command)
+    # struct ifreq: the name, then a pointer to the buffer that the kernel reads and writes.
     request = struct.pack("16sP", name.encode(), buffer.buffer_info()[0]).ljust(_IFREQ_BYTES, b"\0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCETHTOOL, request)

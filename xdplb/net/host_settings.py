@@ -1,6 +1,6 @@
-"""The settings of a backend's host that a VIP needs: each can be read, written, and named in a record for undoing.
+"""The settings of a backend's host that a VIP needs. Each can be read and written, and has a key for the undo log.
 
-A setting's value is text; `key` is enough to make the same setting again (`from_key`).
+A setting's value is text. `from_key` makes the setting again from its `key`.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ _CONF = Path("/proc/sys/net/ipv4/conf")
 
 
 class Setting(Protocol):
-    """Something of the host that has a value."""
+    """Something on the host that has a value."""
 
     @property
     def key(self) -> str:
-        """What tells it from other settings, in a record too."""
+        """What identifies it, also in the undo log."""
         ...
 
     def read(self) -> str:
-        """Return the value it has."""
+        """Return its value."""
         ...
 
     def write(self, value: str) -> None:
-        """Give it a value. Raises PlatformError."""
+        """Set its value. Raises PlatformError."""
         ...
 
     def sentence(self, value: str) -> str:
-        """Say that it has this value."""
+        """Return a sentence that says it has this value."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """One of net.ipv4.conf.<interface>.<name>, of this network namespace."""
+    """The sysctl net.ipv4.conf.<interface>.<name> of this network namespace."""
 
     interface: str
     name: str
@@ -72,7 +72,7 @@ class Sysctl:
             raise PlatformError(f"{self._path} cannot be written: {error.strerror}", hint="this needs root") from error
 
     def sentence(self, value: str) -> str:
-        """Name it as sysctl does."""
+        """Name it and its value as sysctl does."""
         return f"net.ipv4.conf.{self.interface}.{self.name} is {value}"
 
     @property
@@ -82,9 +82,9 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Loopback:
-    """Whether a VIP's address is on lo, alone.
+    """Whether a VIP's address is on lo.
 
-    One of IPv6 is deprecated from the start: it answers, and no connection of this host's own begins with it.
+    An IPv6 address is added as deprecated: it answers, but this host does not use it for connections of its own.
     """
 
     address: IPAddress
@@ -99,13 +99,13 @@ class Loopback:
         return PRESENT if "lo" in links.holders(self.address) else ABSENT
 
     def write(self, value: str) -> None:
-        """Add it or take it away."""
+        """Add it or remove it."""
         lifetime = ["preferred_lft", "0"] if value == PRESENT and self.address.version == 6 else []
         verb = "add" if value == PRESENT else "del"
         ip("address", verb, self._text, "dev", "lo", *lifetime, version=self.address.version)
 
     def sentence(self, value: str) -> str:
-        """Say whether it is there."""
+        """Say whether it is on lo."""
         return f"{self._text} is {'' if value == PRESENT else 'not '}on lo"
 
     @property
@@ -115,7 +115,7 @@ class Loopback:
 
 @dataclass(frozen=True, slots=True)
 class LocalPrefix:
-    """Whether all addresses of a prefix are this host's, by a route of type local."""
+    """Whether all addresses of a prefix belong to this host, by a route of type local."""
 
     network: IPNetwork
 
@@ -130,11 +130,11 @@ class LocalPrefix:
         return PRESENT if found.split()[:2] == ["local", str(self.network)] else ABSENT
 
     def write(self, value: str) -> None:
-        """Add it or take it away."""
+        """Add it or remove it."""
         self._ip("add" if value == PRESENT else "del", "local", str(self.network), "dev", "lo", "table", "local")
 
     def sentence(self, value: str) -> str:
-        """Say whether they are."""
+        """Say whether they belong to it."""
         return f"the addresses of {self.network} are {'' if value == PRESENT else 'not '}this host's"
 
     def _ip(self, *arguments: str) -> str:
@@ -143,12 +143,12 @@ class LocalPrefix:
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
-    """The default route of a family's main table, in iproute2's words, which it takes back as they are."""
+    """The default route in a family's main table, as iproute2 prints it; `ip` accepts the same words."""
 
     version: int = 4
 
     def read(self) -> str:
-        """Return the preferred one, with `advmss` last, wherever the kernel shows it; empty where there is none."""
+        """Return the preferred one, empty if there is none. `advmss` is moved to the end, to compare two values."""
         shown = ip("-oneline", "route", "show", "default", version=self.version)
         words = next(iter(shown.splitlines()), "").split()
         if "advmss" in words:
@@ -158,7 +158,7 @@ class DefaultRoute:
 
     @property
     def key(self) -> str:
-        """There is one for each family."""
+        """One for each family."""
         return "default-route" if self.version == 4 else "default-route6"
 
     def write(self, value: str) -> None:
@@ -166,7 +166,7 @@ class DefaultRoute:
         ip("route", "change", *value.split(), version=self.version)
 
     def sentence(self, value: str) -> str:
-        """Show it."""
+        """Quote it."""
         return f"the default route{' of IPv6' if self.version == 6 else ''} is `{value}`"
 
 
@@ -188,5 +188,5 @@ def from_key(key: str, decap: Decap) -> Setting:
     if kind == "decap":
         return DecapSetting(words[0], decap)
     if kind not in _MAKERS:
-        raise PlatformError(f"the record names a setting that this version does not know: {key}")
+        raise PlatformError(f"the undo log names a setting that this version does not know: {key}")
     return _MAKERS[kind](*words)

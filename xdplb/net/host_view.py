@@ -1,4 +1,4 @@
-"""What one namespace's kernel says about the way to a set of addresses, kept up to date by its events.
+"""What the kernel of one network namespace knows about how to reach a set of addresses, kept current by its events.
 
 Used by one thread. Every method that may change a resolution returns the addresses whose resolution did change.
 """
@@ -13,7 +13,6 @@ from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import Resolution
 
 from .links import nics_below_vlans
-from .probing import ProbeSchedule
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
 from .rtmessages import (
     AddressInfo,
@@ -27,27 +26,28 @@ from .rtmessages import (
     Unreachable,
 )
 from .rtnetlink import RequestSocket
+from .solicit import SolicitSchedule
 
 __all__ = ["HostView"]
 
 
 class HostView:
-    """Links, neighbours and, for the watched addresses, routes; and the resolutions that follow from them."""
+    """Links, neighbours, the routes of the watched addresses, and the resolutions that follow from them."""
 
     def __init__(self, requests: RequestSocket) -> None:
         self._requests = requests
         self._links: dict[int, LinkInfo] = {}
         self._neighbours: dict[NeighbourKey, Neighbour] = {}
         self._routes: dict[IPAddress, Route | Unreachable] = {}
-        self._users: dict[NeighbourKey, set[IPAddress]] = {}
-        self._refused: dict[NeighbourKey, int] = {}
-        self._unready: dict[tuple[int, IPAddress], AddressInfo] = {}
-        self._left_by: dict[IPAddress, int] = {}
-        self._probes = ProbeSchedule()
+        self._users: dict[NeighbourKey, set[IPAddress]] = {}  # the watched addresses that need this neighbour
+        self._refused: dict[NeighbourKey, int] = {}  # the errno of neighbours that the kernel would not solicit
+        self._unready: dict[tuple[int, IPAddress], AddressInfo] = {}  # tentative or duplicate addresses of this host
+        self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
+        self._solicitations = SolicitSchedule()
         self.resolutions: dict[IPAddress, Resolution] = {}
 
     def resync(self) -> set[IPAddress]:
-        """Read everything again: at the start, and after the kernel had to drop events."""
+        """Read all tables again: at the start, and after the kernel had to drop events."""
         self._links = {link.ifindex: link for link in self._requests.links()}
         self._unready.clear()
         for address in self._requests.addresses():
@@ -60,19 +60,19 @@ class HostView:
         return self._look_up(list(self._routes))
 
     def watch(self, addresses: frozenset[IPAddress]) -> set[IPAddress]:
-        """Watch these addresses and no others."""
+        """Watch these addresses, and no others any more."""
         for address in self._routes.keys() - addresses:
             self._set_route(address, None)
             del self._routes[address]
-            self._left_by.pop(address, None)
+            self._last_link.pop(address, None)
             self.resolutions.pop(address, None)
         return self._look_up(list(addresses - self._routes.keys()))
 
     def apply(self, events: Sequence[Event]) -> set[IPAddress]:
-        """Take in events of the kernel, in their order."""
+        """Apply events of the kernel, in their order."""
         stale_routes: set[IPAddress] = set()
         touched: set[IPAddress] = set()
-        earlier = dict(self._neighbours)
+        earlier = dict(self._neighbours)  # before the batch: see `_apply_neighbour`
         for event in events:
             if isinstance(event, Neighbour):
                 touched |= self._apply_neighbour(event, earlier)
@@ -83,14 +83,14 @@ class HostView:
         return self._look_up(list(stale_routes)) | self._refresh(touched)
 
     def vlan_nics(self) -> frozenset[str]:
-        """Return the names of the NICs that VLAN devices stand on."""
+        """Return the names of the NICs that have VLAN devices."""
         return nics_below_vlans(self._links.values())
 
-    def probe(self, now: float) -> tuple[set[IPAddress], float]:
-        """Have the kernel ask for MACs that are due; return what changed and when to call again (as `now`)."""
-        probes, wake = self._probes.due(now, self._users, self._neighbours)
+    def solicit(self, now: float) -> tuple[set[IPAddress], float]:
+        """Have the kernel ask for the MACs that are due; return what changed and when to call again (as `now`)."""
+        due, wake = self._solicitations.due(now, self._users, self._neighbours)
         before, self._refused = self._refused, {key: e for key, e in self._refused.items() if key in self._users}
-        for key, error in zip(probes, self._requests.probe(probes), strict=True):
+        for key, error in zip(due, self._requests.solicit(due), strict=True):
             self._refused.pop(key, None)
             if error:
                 self._refused[key] = error
@@ -98,7 +98,7 @@ class HostView:
         return self._refresh({address for key in changed for address in self._users[key]}), wake
 
     def _apply_address(self, event: AddressInfo) -> bool:
-        """Note an address that may not be used yet, for the reasons' sake; return whether routes may have changed."""
+        """Keep an address that is not usable yet, to name it as a reason; return whether routes may have changed."""
         key = (event.ifindex, event.address.ip)
         self._unready.pop(key, None)
         if (event.tentative or event.duplicate) and not event.gone:
@@ -106,17 +106,19 @@ class HostView:
         return True
 
     def _apply_link(self, event: LinkInfo | LinkGone) -> bool:
-        """Return whether routes may have changed: the kernel does not announce those that go with a link."""
+        """Return whether routes may have changed: the kernel does not announce those that it removes with a link."""
         before = self._links.pop(event.ifindex, None)
         if isinstance(event, LinkGone):
             return before is not None
         self._links[event.ifindex] = event
+        # No route depends on the XDP program, and attaching ours is such an event.
         return before is None or replace(before, xdp_id=0, xdp_mode=None) != replace(event, xdp_id=0, xdp_mode=None)
 
     def _apply_neighbour(self, event: Neighbour, earlier: Mapping[NeighbourKey, Neighbour]) -> set[IPAddress]:
-        """Keep the last MAC of an entry that the kernel collected or asks for again, until it fails.
+        """Keep the last MAC of an entry that the kernel deletes or asks for again, until that fails.
 
-        `earlier` is the table before this batch of events: an entry deleted by hand is announced as failed just before.
+        `earlier` is the table before this batch of events. A deleted entry gets its MAC from there: the kernel
+        announces it as FAILED just before it announces the deletion, and that must not lose the MAC.
         """
         key = (event.ifindex, event.address)
         before = earlier.get(key) if event.state == NeighbourState.NONE else self._neighbours.get(key)
@@ -140,12 +142,12 @@ class HostView:
         return self._refresh(addresses)
 
     def _set_route(self, address: IPAddress, route: Route | Unreachable | None) -> None:
-        """Set the route to `address` and note whose neighbour entry it uses now."""
+        """Set the route to `address` and note which neighbour entry it uses now."""
         before, after = neighbour_key(address, self._routes.get(address)), neighbour_key(address, route)
         if route is not None:
             self._routes[address] = route
         if isinstance(route, Route):
-            self._left_by[address] = route.ifindex
+            self._last_link[address] = route.ifindex
         if before != after:
             if before is not None:
                 self._users[before].discard(address)
@@ -166,7 +168,7 @@ class HostView:
     def _resolve(self, address: IPAddress) -> Resolution:
         route = self._routes.get(address)
         if isinstance(route, Unreachable):
-            link = self._links.get(self._left_by.get(address, 0))
+            link = self._links.get(self._last_link.get(address, 0))
             return Resolution(None, why_unreachable(address, route, link))
         tables = Tables(self._links, self._neighbours, self._refused, self._unready.values())
         return resolve(address, route, tables)

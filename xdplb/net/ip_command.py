@@ -1,4 +1,4 @@
-"""iproute2's `ip`, for what is set up once and shown to people in its words."""
+"""Run iproute2's `ip`, for what is set up once and is shown to people in its words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ip", "succeeds"]
 
 
 def ip(*arguments: str, version: int = 4) -> str:
-    """Return what `ip -4` or `ip -6` prints. Raises PlatformError with its own words."""
+    """Return what `ip -4` or `ip -6` prints. Raises PlatformError with ip's error message."""
     result = _run(arguments, version)
     if result.returncode:
         raise PlatformError(f"`{' '.join(result.args)}` failed: {result.stderr.strip()}", hint="this needs root")
@@ -18,7 +18,7 @@ def ip(*arguments: str, version: int = 4) -> str:
 
 
 def succeeds(*arguments: str, version: int = 4) -> bool:
-    """Return whether the command does what it is asked. Raises PlatformError where there is no `ip`."""
+    """Return whether the command succeeds. Raises PlatformError if `ip` is not installed."""
     return not _run(arguments, version).returncode
 
 
@@ -27,4 +27,4 @@ def _run(arguments: tuple[str, ...], version: int) -> subprocess.CompletedProces
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise PlatformError("there is no `ip` command", hint="apt-get install iproute2") from None
+        raise PlatformError("the command `ip` is not installed", hint="apt-get install iproute2") from None

@@ -6,8 +6,8 @@
                        ├── ipip1  10.0.1.11
                        └── ipip2  10.0.1.12
 
-Every host's NIC is called eth0. The VIPs (203.0.113.0/24) are routed to the balancer, which is 10.0.0.2. Each host has
-an address of IPv6 too: 10.0.1.11 is 2001:db8:1::11, the VIPs are in 2001:db8:f::/64. The router is fe80::1 on its NICs.
+Every host's NIC is called eth0. The VIPs (203.0.113.0/24) are routed to the balancer, which is 10.0.0.2. Each host also
+has an IPv6 address: 10.0.1.11 is 2001:db8:1::11, the VIPs are in 2001:db8:f::/64. The router is fe80::1 on its NICs.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ _BRIDGE = "type bridge forward_delay 0 mcast_snooping 0"
 
 
 class Lab:
-    """The topology above, made on entering and gone on leaving with all that runs in it, killed or not.
+    """The topology above. It is created on entering the block and removed on leaving it, with all that runs in it.
 
-    `port_program` is the descriptor of an XDP program that passes everything: a veth takes what XDP sends to it only
-    with a program on its other end. Without one the lab is fine for everything but XDP.
+    `port_program` is the descriptor of an XDP program that passes everything. A veth accepts frames from XDP only if
+    its other end has a program. Without one the lab works for everything but XDP.
     """
 
     def __init__(self, *, port_program: int | None = None) -> None:
@@ -99,7 +99,7 @@ class Lab:
 
     @property
     def home(self) -> LabHome:
-        """Where the lab's files are; only while it is up."""
+        """The lab's folder; only while it is up."""
         if self._home is None:
             raise RuntimeError("the lab is not up")
         return self._home
@@ -111,11 +111,11 @@ class Lab:
 
     @property
     def pin_dir(self) -> Path:
-        """A place for pins, in a bpffs of the lab's own."""
+        """A folder for pins, in the lab's own bpffs."""
         return self.home.bpffs / "xdplb"
 
     def keep(self) -> None:
-        """Leave the lab up, with what was started to outlive its owner; a `reap` that names it removes it."""
+        """Leave the lab up, with the processes started to outlive its owner. A `reap` that names it removes it."""
         self._kept = True
         self.home.keep()
 
@@ -135,7 +135,7 @@ class Lab:
     ) -> subprocess.Popen[Any]:
         """Start a command on a host; it is stopped with the lab. Options are those of subprocess.Popen.
 
-        With `dies_with_parent` it is killed when the thread that started it ends, however that ends.
+        With `dies_with_parent` it is also killed when the thread that started it ends.
         """
         line = netns.command(self.namespace(host), argv, dies_with_parent=dies_with_parent)
         process = subprocess.Popen(line, **options)
@@ -143,11 +143,11 @@ class Lab:
         return process
 
     def inside(self, host: str, function: Callable[[], T]) -> T:
-        """Return what `function` returns when run in a host's network namespace, in a thread of its own."""
+        """Run `function` in a host's network namespace, in its own thread, and return its result."""
         return netns.inside(self.namespace(host), function)
 
     def configure(self, host: str, *lines: str) -> None:
-        """Give lines to `ip -batch` on a host, such as `link set eth0 down`."""
+        """Run lines with `ip -batch` on a host, such as `link set eth0 down`."""
         netns.configure(self.namespace(host), lines)
 
     def attach(self, host: str, interface: str) -> None:
@@ -160,7 +160,7 @@ class Lab:
     def _build(self) -> None:
         for host in (*ADDRESSES, "switch"):
             netns.create(self.namespace(host))
-            self.inside(host, _no_surprises)
+            self.inside(host, _fixed_addresses)
         self._wire("router", {"client": "client", "segment": "switch", "ipip1": "ipip1", "ipip2": "ipip2"})
         self._wire("switch", {"balancer": "balancer", "dr1": "dr1", "dr2": "dr2"})
         self.configure("balancer", f"link add eth1 {self._veth('side', 'eth0')}")
@@ -178,7 +178,7 @@ class Lab:
         return _VETH.format(peer=peer, netns=self.namespace(host))
 
     def _wire(self, centre: str, ports: dict[str, str]) -> None:
-        """Connect ports of `centre` with hosts' eth0; the switch calls its end by the name of the other side."""
+        """Connect ports of `centre` with hosts' eth0; a port to the switch ends there in one named after `centre`."""
         peers = {port: centre if host == "switch" else "eth0" for port, host in ports.items()}
         self.configure(centre, *(f"link add {port} {self._veth(host, peers[port])}" for port, host in ports.items()))
 
@@ -202,12 +202,12 @@ class Lab:
         gateways = {"client": "client", "balancer": "segment", "dr1": "segment", "dr2": "segment"}
         gateways |= {"ipip1": "tunnels", "ipip2": "tunnels", "side": "side"}
         for host, nic in gateways.items():
-            leaves_by = "eth1" if host == "side" else "eth0"
+            egress = "eth1" if host == "side" else "eth0"
             self.configure(host, f"route add default via {router[nic]}")
-            self.configure(host, f"route add ::/0 via fe80::1 dev {leaves_by}")
+            self.configure(host, f"route add ::/0 via fe80::1 dev {egress}")
 
     def _join(self, host: str, nic: str, *addresses: str) -> None:
-        """Set a NIC up with an address of IPv4 and one of IPv6."""
+        """Set a NIC up with an IPv4 and an IPv6 address."""
         lines = [f"address add {address}/{64 if ':' in address else 24} dev {nic}" for address in addresses]
         self.configure(host, f"link set {nic} up", *lines)
 
@@ -225,8 +225,8 @@ class Lab:
                     stream.close()
 
 
-def _no_surprises() -> None:
-    """Have the addresses of IPv6 that are given, at once, and none that routers propose."""
+def _fixed_addresses() -> None:
+    """Have only the IPv6 addresses that are configured, without waiting for DAD, and none from router announcements."""
     for scope in ("all", "default"):
         for setting in ("accept_dad", "accept_ra"):
             Path(f"/proc/sys/net/ipv6/conf/{scope}/{setting}").write_text("0")

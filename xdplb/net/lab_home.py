@@ -1,4 +1,4 @@
-"""A lab's place on disk, which says whose it is: a lock that ends with its owner, however that ends."""
+"""A lab's folder on disk, with a lock that shows whether its owner is alive: it ends with the owner's process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path("/run/xdplb-lab")
 
 
 class LabHome:
-    """A folder of a lab with a bpffs in it. While its owner lives, `reap` leaves it alone."""
+    """The folder of a lab, with a bpffs in it. `reap` does not touch it while its owner lives."""
 
     def __init__(self) -> None:
         with _registry():
@@ -39,11 +39,11 @@ class LabHome:
             raise
 
     def prefix(self) -> str:
-        """Return what the names of all namespaces of the lab begin with."""
+        """Return the prefix of the names of all namespaces of the lab."""
         return f"xdplb-{self.id}-"
 
     def keep(self) -> None:
-        """Let the lab outlive its owner: only a `reap` that names it takes it away."""
+        """Let the lab outlive its owner: then only a `reap` that names it removes it."""
         (self.folder / "kept").touch()
 
     def remove(self) -> None:
@@ -54,7 +54,7 @@ class LabHome:
 
 
 def reap(*, kept: Collection[str] = ()) -> list[str]:
-    """Remove the labs whose owner is gone, those kept on purpose only if `kept` has their id; return the ids."""
+    """Remove the labs whose owner has ended; return their ids. Those kept on purpose only if `kept` has their id."""
     removed: list[str] = []
     with _registry():
         for folder in _folders():
@@ -104,18 +104,18 @@ def _remove(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _registry() -> Iterator[None]:
-    """Hold off other labs' making and reaping: a folder must not be seen before its lock is held."""
+    """Keep other processes from making and reaping labs: a folder must not be seen before its lock is held."""
     descriptor = _lock_root()
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            ROOT.rmdir()  # the last lab leaves nothing behind; where there are others, this fails
+            ROOT.rmdir()  # after the last lab; it fails if there are others
         os.close(descriptor)
 
 
 def _lock_root() -> int:
-    """Return a descriptor of the root folder, locked; made anew where its last lab took it away meanwhile."""
+    """Return a locked descriptor of the root folder. Create it again if the last lab has removed it meanwhile."""
     while True:
         ROOT.mkdir(mode=0o755, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):

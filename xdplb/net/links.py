@@ -1,4 +1,4 @@
-"""What an interface of this host is: MAC, MTU, driver, XDP program, addresses. Read once, when asked."""
+"""The interfaces of this host: MAC, MTU, driver, XDP program, addresses. Read from the kernel at each call."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class XdpAttachment:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface. `up` says that it is up and has carrier; `mtu` is in bytes without the Ethernet header.
+    """An interface. `up`: it is up and has a carrier. `mtu` is in bytes without the Ethernet header.
 
     `master` is the bond or bridge it is part of, `master_kind` says which; `vlan_of` is the NIC below a VLAN device.
     """
@@ -55,13 +55,13 @@ class Link:
 
 
 def link(name: str) -> Link:
-    """Return the interface called `name`. Raises NotFoundError that names those there are."""
+    """Return the interface called `name`. Raises NotFoundError, whose hint lists the interfaces of this host."""
     with _requests() as requests:
         links = {entry.ifindex: entry for entry in requests.links()}
     found = next((entry for entry in links.values() if entry.name == name), None)
     if found is None:
-        there = ", ".join(sorted({entry.name for entry in links.values()} - {"lo"})) or "none but lo"
-        raise NotFoundError(f"there is no interface called {name!r}", hint=f"interfaces here: {there}")
+        existing = ", ".join(sorted({entry.name for entry in links.values()} - {"lo"})) or "only lo"
+        raise NotFoundError(f"there is no interface called {name!r}", hint=f"interfaces of this host: {existing}")
     return Link(
         name=found.name,
         ifindex=found.ifindex,
@@ -84,28 +84,28 @@ def names() -> list[str]:
 
 
 def vlan_devices(interfaces: Collection[str]) -> list[str]:
-    """Return the names of the VLAN devices that stand on these interfaces, directly or on one another."""
+    """Return the names of the VLAN devices on these interfaces, also those on other VLAN devices (QinQ)."""
     with _requests() as requests:
-        there = {entry.ifindex: entry for entry in requests.links()}
-    return [entry.name for entry in there.values() if _nic_below(entry, there) in interfaces]
+        links = {entry.ifindex: entry for entry in requests.links()}
+    return [entry.name for entry in links.values() if _nic_below(entry, links) in interfaces]
 
 
-def nics_below_vlans(there: Collection[LinkInfo]) -> frozenset[str]:
-    """Return the names of the interfaces that VLAN devices stand on in the end: tagged frames may come in by them."""
-    by_index = {entry.ifindex: entry for entry in there}
-    return frozenset(name for entry in there if (name := _nic_below(entry, by_index)) is not None)
+def nics_below_vlans(links: Collection[LinkInfo]) -> frozenset[str]:
+    """Return the names of the NICs that have VLAN devices, directly or through others: they may get tagged frames."""
+    by_index = {entry.ifindex: entry for entry in links}
+    return frozenset(name for entry in links if (name := _nic_below(entry, by_index)) is not None)
 
 
-def _nic_below(entry: LinkInfo, there: Mapping[int, LinkInfo]) -> str | None:
-    """Return the interface below a VLAN device and those it stands on; None for any other, or where it is not here."""
+def _nic_below(entry: LinkInfo, links: Mapping[int, LinkInfo]) -> str | None:
+    """Return the NIC below a VLAN device; None for other interfaces, or if the NIC is in another namespace."""
     below: LinkInfo | None = entry
     while below is not None and below.vlan is not None:
-        below = there.get(below.lower)
+        below = links.get(below.lower)
     return None if below is None or below is entry else below.name
 
 
 def addresses(ifname: str) -> list[IPInterface]:
-    """Return the addresses of one interface, those of IPv4 first. Raises NotFoundError."""
+    """Return the addresses of one interface, IPv4 first. Raises NotFoundError."""
     ifindex = link(ifname).ifindex
     with _requests() as requests:
         return [found.address for found in requests.addresses() if found.ifindex == ifindex]
@@ -119,7 +119,7 @@ def holders(address: IPAddress) -> list[str]:
 
 
 def host_addresses() -> frozenset[IPAddress]:
-    """Return every address of this host (of this network namespace), loopback's too."""
+    """Return every address of this host (of this network namespace), including those on lo."""
     with _requests() as requests:
         return frozenset(found.address.ip for found in requests.addresses())
 

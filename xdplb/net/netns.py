@@ -1,4 +1,4 @@
-"""Network namespaces by name: making and removing them, and running a function or a command inside one."""
+"""Network namespaces by name: create and remove them, and run a function or a command inside one."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ T = TypeVar("T")
 
 
 def create(name: str) -> None:
-    """Make a namespace called `name`, with loopback up. Raises PlatformError."""
+    """Create a namespace called `name`, with loopback up. Raises PlatformError."""
     try:
         netns.create(name)
     except OSError as error:
-        raise PlatformError(f"the network namespace {name} cannot be made: {error.strerror}") from error
+        raise PlatformError(f"the network namespace {name} cannot be created: {error.strerror}") from error
     configure(name, ["link set lo up"])
 
 
 def remove(name: str) -> None:
-    """Remove the namespace called `name`, if it is there; what runs in it keeps it alive unnamed."""
+    """Remove the name of a namespace, if it exists. Processes in it keep the namespace itself alive."""
     if (RUN / name).exists():
         netns.remove(name)
 
@@ -42,11 +42,12 @@ def names() -> list[str]:
     return sorted(path.name for path in RUN.iterdir()) if RUN.is_dir() else []
 
 
-def kill_inside(there: Sequence[str]) -> None:
-    """Kill the processes in the namespaces called so, whoever started them."""
-    inodes = {(RUN / name).stat().st_ino for name in there}
+def kill_inside(namespaces: Sequence[str]) -> None:
+    """Kill all processes in these namespaces, whoever started them."""
+    inodes = {(RUN / name).stat().st_ino for name in namespaces}
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended by itself
+        with contextlib.suppress(OSError):  # it has ended by itself
+            # The pidfd is opened before the check, so that a pid that is reused in between is not killed.
             handle = os.pidfd_open(int(process.name))
             try:
                 if (process / "ns/net").stat().st_ino in inodes:
@@ -56,7 +57,7 @@ def kill_inside(there: Sequence[str]) -> None:
 
 
 def configure(name: str, lines: Sequence[str]) -> None:
-    """Give these lines to `ip -batch` in the namespace. Raises PlatformError with ip's own words."""
+    """Run these lines with `ip -batch` in the namespace. Raises PlatformError with ip's error message."""
     result = subprocess.run(
         ["ip", "-n", name, "-batch", "-"],  # noqa: S607  # ip lives in /sbin or /usr/sbin
         input="\n".join(lines) + "\n",
@@ -71,14 +72,14 @@ def configure(name: str, lines: Sequence[str]) -> None:
 def command(name: str, argv: Sequence[str], *, dies_with_parent: bool) -> list[str]:
     """Return the command line that runs `argv` in the namespace.
 
-    Only the network namespace is entered: `ip netns exec` would mount a /sys of its own, without bpffs.
+    Only the network namespace is entered. `ip netns exec` would also mount a new /sys, without bpffs.
     """
     enter = ["nsenter", f"--net={RUN / name}", "--", *argv]
     return ["setpriv", "--pdeathsig", "KILL", "--", *enter] if dies_with_parent else enter
 
 
 def inside(name: str, function: Callable[[], T]) -> T:
-    """Return what `function` returns (or raise what it raises) when run inside the namespace, in its own thread."""
+    """Run `function` inside the namespace, in its own thread; return what it returns, or raise what it raises."""
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -86,7 +87,7 @@ def inside(name: str, function: Callable[[], T]) -> T:
         try:
             netns.setns(name)
             results.append(function())
-        except BaseException as error:  # handed over to the caller's thread
+        except BaseException as error:  # raised again in the caller's thread
             errors.append(error)
 
     thread = threading.Thread(target=enter, name=f"in {name}")

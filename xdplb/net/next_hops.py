@@ -1,4 +1,4 @@
-"""Next hops of backends, kept right by the kernel's events: a reader thread does the netlink, nobody waits for it."""
+"""Next hops of backends, kept current by the kernel's events. A thread does the netlink; nobody waits for it."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ from .rtnetlink import EventSocket, RequestSocket
 __all__ = ["NextHopSource", "NextHops", "OnChange"]
 
 OnChange = Callable[[frozenset[IPAddress]], None]
-"""Called in the event loop with the addresses whose resolution changed; none where only `vlan_nics` did."""
+"""Called in the event loop with the addresses whose resolution changed; with none if only `vlan_nics` changed."""
 
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
-_GATHER_SECONDS = 0.001  # changes come in groups: a deleted entry, for one, is announced as failed and then as gone
+_GATHER_SECONDS = 0.001  # events come in groups: a deleted neighbour is announced as FAILED and then as deleted
 
 log = logging.getLogger(__name__)
 
 
 class NextHopSource(Protocol):
-    """Who knows the next hops of addresses."""
+    """What knows the next hops of addresses."""
 
     async def start(self, on_change: OnChange) -> None:
-        """Begin to watch; raises PlatformError when the kernel cannot be asked."""
+        """Start watching. Raises PlatformError if the kernel cannot be asked."""
         ...
 
     async def stop(self) -> None:
-        """End; no call of `on_change` after this returns."""
+        """Stop watching; `on_change` is not called after this returns."""
         ...
 
     def watch(self, addresses: frozenset[IPAddress]) -> None:
-        """Watch these addresses instead of those before; what is found comes through `on_change`."""
+        """Watch these addresses instead of the earlier ones; results are announced by `on_change`."""
         ...
 
     def lookup(self, address: IPAddress) -> Resolution:
-        """Return what is known now, without blocking."""
+        """Return what is known at present, without blocking."""
         ...
 
     def vlan_nics(self) -> frozenset[str]:
-        """Return the names of the NICs that VLAN devices stand on, so that tagged frames may come in by them."""
+        """Return the names of the NICs that have VLAN devices: they may get tagged frames."""
         ...
 
 
 class NextHops:
-    """A NextHopSource over rtnetlink, for the network namespace of the thread that calls `start`."""
+    """The NextHopSource that uses rtnetlink, for the network namespace of the thread that calls `start`."""
 
     def __init__(self) -> None:
         self._wanted: frozenset[IPAddress] = frozenset()
         self._reader: _Reader | None = None
 
     async def start(self, on_change: OnChange) -> None:
-        """Open the sockets, read the kernel's tables, and watch. Raises PlatformError."""
+        """Open the sockets, read the kernel's tables, and start watching. Raises PlatformError."""
         try:
             reader = _Reader(asyncio.get_running_loop(), on_change)
         except OSError as error:
@@ -73,29 +73,33 @@ class NextHops:
         await asyncio.to_thread(reader.start)
 
     async def stop(self) -> None:
-        """End the thread and close its sockets."""
+        """Stop the thread and close its sockets."""
         if self._reader is not None:
             reader, self._reader = self._reader, None
             await asyncio.to_thread(reader.stop)
 
     def watch(self, addresses: frozenset[IPAddress]) -> None:
-        """Watch these addresses instead of those before. The first answers come within milliseconds."""
+        """Watch these addresses instead of the earlier ones. The first results come within milliseconds."""
         self._wanted = addresses
         if self._reader is not None:
             self._reader.watch(addresses)
 
     def lookup(self, address: IPAddress) -> Resolution:
-        """Return what is known now, without blocking."""
+        """Return what is known at present, without blocking."""
         known = self._reader.resolutions.get(address) if self._reader is not None else None
-        return known or Resolution(None, f"the way to {address} has not been looked up yet")
+        return known or Resolution(None, f"the route to {address} has not been looked up yet")
 
     def vlan_nics(self) -> frozenset[str]:
-        """Return the names of the NICs that VLAN devices stand on; none before `start`."""
+        """Return the names of the NICs that have VLAN devices; none before `start`."""
         return self._reader.vlan_nics if self._reader is not None else frozenset()
 
 
 class _Reader:
-    """The thread that reads events and asks the kernel; what it finds is handed over whole."""
+    """The thread that reads events and asks the kernel.
+
+    It replaces `resolutions` and `vlan_nics` as a whole and never changes them in place, so that other threads may read
+    them without a lock.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange) -> None:
         self._loop, self._on_change = loop, on_change
@@ -111,7 +115,7 @@ class _Reader:
         self.vlan_nics: frozenset[str] = frozenset()
 
     def start(self) -> None:
-        """Read all once, and go on in the thread. Blocks for the first reading; raises PlatformError if that fails."""
+        """Read all tables once, which blocks, then go on in the thread. Raises PlatformError if the reading fails."""
         try:
             self._turn(time.monotonic())
         except OSError as error:
@@ -119,12 +123,12 @@ class _Reader:
         self._thread.start()
 
     def watch(self, addresses: frozenset[IPAddress]) -> None:
-        """Set what to watch; may be called from any thread."""
+        """Set the addresses to watch. May be called from any thread."""
         self._wanted = addresses
         os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
-        """End, wait for the end, and close what is open."""
+        """Stop the thread, wait for its end, and close the sockets."""
         self._stopping = True
         os.eventfd_write(self._wake_fd, 1)
         if self._thread.is_alive():
@@ -145,17 +149,17 @@ class _Reader:
                 os.eventfd_read(self._wake_fd)
 
     def _turn_safely(self) -> float:
-        """Turn; an error of the kernel means reading everything again a little later."""
+        """Do one turn. After an error of the kernel, read all tables again a little later."""
         try:
             return self._turn(time.monotonic())
         except (OSError, XdplbError) as error:
-            log.warning("reading next hops from the kernel: %s; trying again in %g s", error, _RETRY_SECONDS)
+            log.warning("cannot read next hops from the kernel: %s; trying again in %g s", error, _RETRY_SECONDS)
             self._resync_at = 0.0
             time.sleep(_RETRY_SECONDS)
             return 0.0
 
     def _turn(self, now: float) -> float:
-        """Do all there is to do now; return when to come back unless woken (seconds, monotonic)."""
+        """Do what is due now; return when to call again unless woken before (seconds, monotonic)."""
         events = self._events.drain()
         if events is None or now >= self._resync_at:
             changed = self._view.resync()
@@ -163,12 +167,12 @@ class _Reader:
         else:
             changed = self._view.apply(events)
         if self._wanted is not self._watched:
-            wanted = self._wanted
+            wanted = self._wanted  # read once: another thread may replace it at any time
             changed |= self._view.watch(wanted)
             self._watched = wanted
         self._publish(changed)
-        probed, wake = self._view.probe(now)
-        self._publish(probed)
+        solicited, wake = self._view.solicit(now)
+        self._publish(solicited)
         return min(wake, self._resync_at)
 
     def _publish(self, changed: set[IPAddress]) -> None:

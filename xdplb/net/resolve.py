@@ -1,4 +1,4 @@
-"""From what the kernel knows to a next hop, or to the sentence that says why there is none. Pure."""
+"""From the kernel's tables to a next hop, or to the sentence that says why there is none. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xdplb.model.address import IPAddress
-from xdplb.model.next_hop import NextHop, Resolution, VlanTag
+from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution, VlanTag
 
 from .rtmessages import AddressInfo, LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
 
 __all__ = ["NeighbourKey", "Tables", "neighbour_key", "resolve", "why_unreachable"]
 
 NeighbourKey = tuple[int, IPAddress]
-"""The interface's index and the address asked for on it."""
-
-MOST_TAGS = 2
+"""The index of the interface, and the address that is asked for there."""
 
 _NO_ROUTE = {
     errno.ENETUNREACH: "there is no route to {0}",
@@ -29,9 +27,9 @@ _NO_ROUTE = {
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the kernel knows: links by index, neighbours, and addresses that are tentative or duplicates.
+    """The kernel's tables: links by index, neighbours, and the addresses that are tentative or duplicates (`unready`).
 
-    `refused` has the errno of neighbours that the kernel would not ask for.
+    `refused` has the errno for each neighbour that the kernel would not solicit.
     """
 
     links: Mapping[int, LinkInfo]
@@ -41,7 +39,7 @@ class Tables:
 
 
 def neighbour_key(address: IPAddress, route: Route | Unreachable | None) -> NeighbourKey | None:
-    """Return the neighbour whose MAC frames to `address` need, None where no neighbour is involved."""
+    """Return the neighbour whose MAC frames to `address` need, None if they need none."""
     if not isinstance(route, Route) or route.kind != RouteKind.UNICAST:
         return None
     return route.ifindex, route.gateway or address
@@ -78,17 +76,17 @@ def resolve(address: IPAddress, route: Route | None, tables: Tables) -> Resoluti
 
 
 def why_unreachable(address: IPAddress, route: Unreachable, last_link: LinkInfo | None) -> str:
-    """Return the sentence for an address without a route; `last_link` is the interface its last route had."""
+    """Return the reason for an address without a route; `last_link` is the interface of its last route."""
     reason = _NO_ROUTE.get(route.error, "the kernel has no route to {0}").format(address)
     if last_link is not None and not (last_link.up and last_link.carrier):
-        reason += f", since {last_link.name} {_state(last_link)}"
+        reason += f", since {last_link.name} {_trouble(last_link)}"
     return reason
 
 
 def _stack(links: Mapping[int, LinkInfo], ifindex: int) -> list[LinkInfo]:
-    """Return the interface and, as long as they are VLAN devices, those below it; the last may be missing."""
+    """Return the interface and, for a VLAN device, those below it down to the NIC, which may be missing."""
     stack: list[LinkInfo] = []
-    while (link := links.get(ifindex)) is not None and len(stack) <= MOST_TAGS + 1:
+    while (link := links.get(ifindex)) is not None and len(stack) <= MAX_TAGS + 1:
         stack.append(link)
         if link.vlan is None:
             break
@@ -97,11 +95,11 @@ def _stack(links: Mapping[int, LinkInfo], ifindex: int) -> list[LinkInfo]:
 
 
 def _tags(stack: list[LinkInfo]) -> tuple[VlanTag, ...]:
-    """Return the tags, the outer one first: that of the VLAN device next to the NIC."""
+    """Return the tags, the outer one first, which is that of the VLAN device next to the NIC."""
     return tuple(link.vlan for link in reversed(stack) if link.vlan is not None)
 
 
-def _state(link: LinkInfo) -> str:
+def _trouble(link: LinkInfo) -> str:
     return "has no carrier" if link.up else "is down"
 
 
@@ -111,20 +109,20 @@ def _why_no_neighbour(address: IPAddress, route: Route | None) -> str:
     if route.kind == RouteKind.LOCAL:
         return f"{address} is an address of this host itself"
     if route.kind == RouteKind.ANYCAST:
-        return f"{address} is an anycast address of this host's network, which stands for its routers"
+        return f"{address} is the anycast address of the routers in this host's network"
     return f"{address} is a broadcast or multicast address here"
 
 
 def _why_not_stack(address: IPAddress, stack: list[LinkInfo], ifindex: int) -> str:
-    """Return what is wrong with the interface and those below it; empty where nothing is."""
+    """Return what is wrong with the interface or those below it; empty if nothing is."""
     if not stack:
         return f"the interface to {address} (index {ifindex}) is gone"
     for link in stack:
         if not link.ethernet:
-            return f"{address} is reached by {link.name}, which is not an Ethernet interface"
+            return f"{address} is reached through {link.name}, which is not an Ethernet interface"
         if not (link.up and link.carrier):
-            return f"{link.name}, which leads to {address}, {_state(link)}"
-    if len(_tags(stack)) > MOST_TAGS:
+            return f"{link.name}, which leads to {address}, {_trouble(link)}"
+    if len(_tags(stack)) > MAX_TAGS:
         return f"{stack[0].name}, which leads to {address}, is a VLAN in more than one other VLAN"
     if stack[-1].vlan is not None:
         return f"{stack[-1].name}, which leads to {address}, is a VLAN on a NIC of another network namespace"
@@ -136,11 +134,11 @@ def _why_no_source(address: IPAddress, link: LinkInfo, unready: Collection[Addre
     for found in unready:
         if found.ifindex == link.ifindex and found.address.version == address.version:
             if found.duplicate:
-                return f"another host has {found.address.ip} of {link.name} too: nothing is sent from it to {address}"
+                return f"another host also has {found.address.ip} of {link.name}: it cannot be used to reach {address}"
             if not found.address.is_link_local:
-                return f"{link.name} still tries whether another host has its address {found.address.ip}"
-    only = " but its link-local one" if address.version == 6 else ""
-    return f"{link.name} has no {family} address{only} to reach {address} from"
+                return f"{link.name} is still checking whether another host has its address {found.address.ip}"
+    other = " other than link-local" if address.version == 6 else ""
+    return f"{link.name} has no {family} address{other} to send to {address} from"
 
 
 def _why_not_neighbour(
@@ -150,9 +148,9 @@ def _why_not_neighbour(
     who = f"{address}" if asked == address else f"the gateway {asked} to {address}"
     table, protocol = ("ipv4", "ARP") if asked.version == 4 else ("ipv6", "neighbour discovery")
     if refused == errno.ENOBUFS:
-        return f"the kernel's neighbour table has no room for {who}: raise net.{table}.neigh.default.gc_thresh3"
+        return f"the kernel's neighbour table is full, no room for {who}: raise net.{table}.neigh.default.gc_thresh3"
     if refused == errno.EINVAL and asked.version == 6:
-        return f"{link.name} has IPv6 switched off (net.ipv6.conf.{link.name}.disable_ipv6), which {who} needs"
+        return f"{who} needs IPv6, which is disabled on {link.name} (net.ipv6.conf.{link.name}.disable_ipv6)"
     if refused:
         return f"the kernel refuses to ask for {who} by {protocol} on {link.name}: {os.strerror(refused)}"
     if neighbour is not None and neighbour.state & NeighbourState.FAILED:

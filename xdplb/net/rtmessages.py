@@ -1,6 +1,6 @@
-"""What rtnetlink's messages say, as values: links, neighbours, routes and changes of them.
+"""The contents of rtnetlink's messages as values: links, neighbours, addresses, routes, and events of them.
 
-Nothing outside this file looks into pyroute2's messages.
+No other file reads fields of pyroute2's messages.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ IFA_F_DADFAILED = 0x08
 IFA_F_TENTATIVE = 0x40
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 XDP_MODES = {"xdp": "native", "xdpgeneric": "skb", "xdpoffload": "offload", "xdpmulti": "multi"}
-"""pyroute2's words for how a program is attached, and ours."""
+"""pyroute2's words for how a program is attached, and ours for the same."""
 
 
 class NeighbourState(IntFlag):
-    """The kernel's NUD_* states; NONE stands for an entry that is not there."""
+    """The kernel's NUD_* states; NONE stands for an entry that does not exist."""
 
     NONE = 0
     INCOMPLETE = 0x01
@@ -63,11 +63,11 @@ class NeighbourState(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """An interface: `up` is what was asked, `carrier` what is so; `xdp_id` 0 means no XDP program.
+    """An interface. `up`: it is administratively up; `carrier`: its link works; `xdp_id` 0: it has no XDP program.
 
-    `vlan` is set for a VLAN device: the tag of its frames, and in `lower` the index of the interface they leave by, 0
-    where that is in another namespace. `master` is the index of the bond or bridge it is part of, 0 for none, and
-    `master_kind` says which of them.
+    For a VLAN device, `vlan` is the tag of its frames and `lower` the index of the interface below it, 0 if that is in
+    another namespace. `master` is the index of the bond or bridge it is part of, 0 for none, and `master_kind` says
+    which of the two.
     """
 
     ifindex: int
@@ -94,7 +94,7 @@ class LinkGone:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An entry of the neighbour table; `mac` is None unless the kernel holds one."""
+    """An entry of the neighbour table; `mac` is None if the kernel has none."""
 
     ifindex: int
     address: IPAddress
@@ -104,10 +104,10 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class AddressInfo:
-    """An address of an interface, or one that left it (`gone`).
+    """An address of an interface, or one that was removed from it (`gone`).
 
-    One of IPv6 is `tentative` until no other host turned out to have it (duplicate address detection), for good if one
-    did.
+    An IPv6 address is `tentative` while duplicate address detection runs, and stays so if another host has it, which
+    makes it a `duplicate`.
     """
 
     ifindex: int
@@ -119,7 +119,7 @@ class AddressInfo:
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """Routes to `network` may have changed; None says any route may have."""
+    """Routes to `network` may have changed; None: any route may have."""
 
     network: IPNetwork | None
 
@@ -128,7 +128,7 @@ Event = LinkInfo | LinkGone | Neighbour | AddressInfo | RouteChange
 
 
 class RouteKind(IntFlag):
-    """The kernel's RTN_* types that a lookup can answer with."""
+    """The RTN_* types that a lookup of the kernel can return."""
 
     UNICAST = 1
     LOCAL = 2
@@ -139,9 +139,9 @@ class RouteKind(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the kernel would send a packet; `gateway` None means on link, `mtu` None the link's.
+    """Where the kernel would send a packet; `gateway` None means on link, `mtu` None means the link's MTU.
 
-    The gateway of a route of IPv4 may be of IPv6 (RFC 5549).
+    An IPv4 route may have an IPv6 gateway (RFC 5549).
     """
 
     kind: int
@@ -153,7 +153,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """The kernel has no way there; `error` is the errno of its lookup."""
+    """The kernel has no route; `error` is the errno of its lookup."""
 
     error: int
 
@@ -201,7 +201,7 @@ def _vlan(message: Any) -> tuple[VlanTag | None, int]:
 
 
 def parse_neighbour(message: Any) -> Neighbour | None:
-    """Return the entry that an RTM_NEWNEIGH or RTM_DELNEIGH is about, None where it is not one of IP."""
+    """Return the entry that an RTM_NEWNEIGH or RTM_DELNEIGH is about, None if it is not of IP."""
     destination = message.get_attr("NDA_DST")
     if message["family"] not in FAMILIES or destination is None:
         return None
@@ -213,7 +213,7 @@ def parse_neighbour(message: Any) -> Neighbour | None:
 
 
 def parse_address(message: Any) -> AddressInfo | None:
-    """Return the address that an RTM_NEWADDR or RTM_DELADDR is about, None where it is not one of IP."""
+    """Return the address that an RTM_NEWADDR or RTM_DELADDR is about, None if it is not of IP."""
     local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     if message["family"] not in FAMILIES or local is None:
         return None
@@ -240,7 +240,7 @@ def parse_route(message: Any) -> Route:
 
 
 def _gateway(message: Any) -> IPAddress | None:
-    """Return the gateway; the kernel tells one of the other family by another attribute."""
+    """Return the gateway; the kernel has another attribute for one of the other family."""
     via = message.get_attr("RTA_VIA")
     text = message.get_attr("RTA_GATEWAY") or (via["addr"] if via is not None else None)
     return ip_address(text) if text else None
@@ -256,7 +256,7 @@ def _route_change(message: Any) -> RouteChange | None:
 
 
 def parse_event(message: Any) -> Event | None:
-    """Return the change that a message of the event groups tells of, None where it is of no interest."""
+    """Return the event that a message of the event groups is about, None if it is of no interest."""
     kind = message["header"]["type"]
     if kind == rtnl.RTM_NEWLINK:
         return parse_link(message) if message["family"] == socket.AF_UNSPEC else None
@@ -268,4 +268,4 @@ def parse_event(message: Any) -> Event | None:
         return parse_address(message)
     if kind in {rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE}:
         return _route_change(message)
-    return RouteChange(None)
+    return RouteChange(None)  # rules and nexthop objects may concern any route

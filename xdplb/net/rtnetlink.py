@@ -1,6 +1,6 @@
-"""Sockets that talk to the kernel's rtnetlink: one that hears of changes, and one for questions.
+"""Sockets for the kernel's rtnetlink: one that receives events, and one for requests.
 
-pyroute2 speaks the protocol. Sockets belong to the network namespace of the thread that makes them.
+pyroute2 encodes and decodes the messages. A socket belongs to the network namespace of the thread that creates it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ EVENT_GROUPS = (
 
 
 class EventSocket:
-    """A non-blocking socket that hears every change of links, addresses, neighbours, routes and rules."""
+    """A non-blocking socket that receives every event of links, addresses, neighbours, routes and rules."""
 
     def __init__(self) -> None:
         self._socket = IPRSocket()
@@ -71,7 +71,7 @@ class EventSocket:
         raw.settimeout(0)
         for group in (RTNLGRP_NEXTHOP, RTNLGRP_IPV6_RULE):
             raw.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
-        try:
+        try:  # beyond net.core.rmem_max, which only root may do
             raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, EVENT_BUFFER_BYTES)
         except PermissionError:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, EVENT_BUFFER_BYTES)
@@ -81,7 +81,7 @@ class EventSocket:
         return int(self._socket.fileno())
 
     def drain(self) -> list[Event] | None:
-        """Return the events waiting, without blocking; None when the kernel had to drop some: read all again."""
+        """Return the pending events, without blocking; None if the kernel had to drop some: read all tables then."""
         events: list[Event] = []
         while True:
             try:
@@ -100,7 +100,7 @@ class EventSocket:
 
 
 class RequestSocket:
-    """A blocking socket for questions and changes; not to be shared between threads."""
+    """A blocking socket for requests. It must not be shared between threads."""
 
     def __init__(self) -> None:
         self._socket = IPRSocket()
@@ -117,7 +117,7 @@ class RequestSocket:
         return [parse_link(message) for message in self._dump(ifinfmsg(), rtnl.RTM_GETLINK)]
 
     def addresses(self) -> list[AddressInfo]:
-        """Return every address of the namespace, those of IPv4 first."""
+        """Return every address of the namespace, IPv4 first."""
         return [found for message in self._dump(ifaddrmsg(), rtnl.RTM_GETADDR) if (found := parse_address(message))]
 
     def neighbours(self) -> list[Neighbour]:
@@ -125,7 +125,7 @@ class RequestSocket:
         return [found for message in self._dump(ndmsg(), rtnl.RTM_GETNEIGH) if (found := parse_neighbour(message))]
 
     def routes(self, addresses: Sequence[IPAddress]) -> list[Route | Unreachable]:
-        """Return where the kernel would send a packet to each address now, in the same order."""
+        """Return the route that the kernel uses now for each address, in the same order."""
         found: list[Route | Unreachable] = []
         for first in range(0, len(addresses), REQUEST_BATCH):
             requests = [self._route_request(address) for address in addresses[first : first + REQUEST_BATCH]]
@@ -135,11 +135,11 @@ class RequestSocket:
             ]
         return found
 
-    def probe(self, neighbours: Sequence[tuple[int, IPAddress]]) -> list[int]:
-        """Have the kernel ask for the MACs of these (ifindex, address); return one errno each, 0 where it will."""
+    def solicit(self, neighbours: Sequence[tuple[int, IPAddress]]) -> list[int]:
+        """Have the kernel ask for the MAC of each (ifindex, address); return an errno for each, 0 if it will."""
         errors: list[int] = []
         for first in range(0, len(neighbours), REQUEST_BATCH):
-            requests = [self._probe_request(*entry) for entry in neighbours[first : first + REQUEST_BATCH]]
+            requests = [self._solicit_request(*entry) for entry in neighbours[first : first + REQUEST_BATCH]]
             flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK
             errors += [-message["error"] for message in self._exchange(requests, rtnl.RTM_NEWNEIGH, flags)]
         return errors
@@ -152,14 +152,14 @@ class RequestSocket:
         return request
 
     @staticmethod
-    def _probe_request(ifindex: int, address: IPAddress) -> Any:
+    def _solicit_request(ifindex: int, address: IPAddress) -> Any:
         request = ndmsg()
         request["family"], request["ifindex"], request["flags"] = _family(address), ifindex, NTF_USE
         request["attrs"] = [("NDA_DST", str(address))]
         return request
 
     def _exchange(self, requests: Sequence[Any], kind: int, flags: int) -> list[Any]:
-        """Send requests that get one answer each; return the answers in order."""
+        """Send requests that get one answer each; return the answers in the order of the requests."""
         sequences = [next(self._sequence) for _ in requests]
         for request, sequence in zip(requests, sequences, strict=True):
             self._socket.put(request, kind, flags, msg_seq=sequence)
@@ -175,7 +175,7 @@ class RequestSocket:
             for message in self._receive():
                 header = message["header"]
                 if header["sequence_number"] != sequence:
-                    continue
+                    continue  # a late answer to an earlier request, which timed out
                 if header["type"] == NLMSG_DONE:
                     return
                 if header["type"] == NLMSG_ERROR:

@@ -1,4 +1,4 @@
-"""Settings of a backend's host that unwrap packets: the kernel's tunnel devices, its GUE, or xdplb's own program."""
+"""What unwraps packets on a backend's host: the kernel's tunnel devices, its GUE port, or xdplb's own program."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ GUE_PORT = 6080
 
 
 class Decap(Protocol):
-    """Whatever unwraps on a NIC where the kernel has no tunnel for it."""
+    """What unwraps on a NIC if the kernel has no tunnel for it."""
 
     def require(self) -> None:
-        """Raise PlatformError, with what to do, where this host lacks what `up` needs."""
+        """Raise PlatformError, with a hint, if this host lacks what `up` needs."""
         ...
 
     def up(self, interface: str) -> None:
-        """Start to unwrap on this NIC; no error where it does already."""
+        """Start unwrapping on this NIC; no error if it does already."""
         ...
 
     def down(self, interface: str) -> None:
-        """Stop; no error where it does not."""
+        """Stop unwrapping on this NIC; no error if it does not."""
         ...
 
     def is_up(self, interface: str) -> bool:
@@ -65,7 +65,7 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class TunnelMode:
-    """What a tunnel over IPv6 takes inside: `ip6ip6` (IPv6), `ipip6` (IPv4) or `any`."""
+    """What an IPv6 tunnel accepts inside: `ip6ip6` (IPv6), `ipip6` (IPv4) or `any`."""
 
     name: str
 
@@ -75,22 +75,22 @@ class TunnelMode:
         return f"tunnel-mode {self.name}"
 
     def read(self) -> str:
-        """Return the mode, in iproute2's words."""
+        """Return the mode, as iproute2 calls it."""
         shown = json.loads(ip("-json", "-details", "link", "show", "dev", self.name))
         return str(shown[0]["linkinfo"]["info_data"]["proto"])
 
     def write(self, value: str) -> None:
-        """Change it in place; of `ip6tnl0` only this command can."""
+        """Change it in place; for `ip6tnl0` only this command can."""
         ip("tunnel", "change", self.name, "mode", value, version=6)
 
     def sentence(self, value: str) -> str:
-        """Say what it takes."""
-        return f"{self.name} is of mode {value}"
+        """Say which mode it has."""
+        return f"{self.name} has mode {value}"
 
 
 @dataclass(frozen=True, slots=True)
 class GuePort:
-    """Whether the kernel unwraps GUE that comes over IPv4 or IPv6 (`version`)."""
+    """Whether the kernel unwraps GUE over IP version `version`."""
 
     version: int
 
@@ -101,22 +101,22 @@ class GuePort:
 
     def read(self) -> str:
         """Return UP or DOWN."""
-        there = ip("fou", "show", version=self.version).splitlines()
+        shown = ip("fou", "show", version=self.version).splitlines()
         wanted = [f"port {GUE_PORT} gue", *(["-6"] if self.version == 6 else [])]
-        return UP if any(line.split() == " ".join(wanted).split() for line in there) else DOWN
+        return UP if any(line.split() == " ".join(wanted).split() for line in shown) else DOWN
 
     def write(self, value: str) -> None:
-        """Open the port or close it."""
+        """Open or close the port."""
         verb = ("add", "port", str(GUE_PORT), "gue") if value == UP else ("del", "port", str(GUE_PORT))
         ip("fou", *verb, version=self.version)
 
     def sentence(self, value: str) -> str:
-        """Say whether it does."""
+        """Say whether it unwraps."""
         return f"the kernel {'unwraps' if value == UP else 'does not unwrap'} GUE over IPv{self.version}"
 
     @property
     def is_possible(self) -> bool:
-        """Whether this kernel has what it takes."""
+        """Whether this kernel supports it."""
         module = Path("/sys/module/fou" if self.version == 4 else "/sys/module/fou6")
         return module.exists() or (self.version == 4 and succeeds("fou", "show"))
 
@@ -145,12 +145,12 @@ class DecapSetting:
             self.decap.down(self.interface)
 
     def sentence(self, value: str) -> str:
-        """Say whether it does."""
+        """Say whether it unwraps."""
         return f"xdplb {'unwraps' if value == UP else 'does not unwrap'} IPIP and GUE on {self.interface}"
 
 
 def load_modules(names: Iterable[str]) -> None:
-    """Ask for kernel modules; without them, or without modprobe, xdplb's own program is used."""
+    """Try to load kernel modules. No error without them or without modprobe: then xdplb's own program is used."""
     for name in names:
         try:
             subprocess.run(["modprobe", "--quiet", name], capture_output=True, check=False)  # noqa: S607

@@ -102,7 +102,7 @@ def test_a_backend_added_takes_little_more_than_its_part():
 
 
 def test_keys_are_unique():
-    with pytest.raises(ValueError, match="key of its own"):
+    with pytest.raises(ValueError, match="same key"):
         build([WeightedBackend("10.0.0.1", 1, 1), WeightedBackend("10.0.0.1", 2, 1)], frozenset())
 
 

@@ -44,7 +44,7 @@ def test_a_program_that_says_otherwise_is_a_bug_and_exit_1(script: Script):
     assert "7, moving from 10.0.0.2, of 10.0.0.1" in told.stdout
     assert "10.0.0.2, 3.2 s old (established, fin, on probation)" in told.stdout
     assert "gue, outer 10.0.0.9 > 10.0.0.2, ports 50000 > 6080" in told.stdout
-    assert "by eth0, MTU 1500, by the gateway 10.0.0.254, VLAN 20 in 10" in told.stdout
+    assert "by eth0, MTU 1500, through the gateway 10.0.0.254, VLAN 20 in 10" in told.stdout
     assert "- the record of its flow names 10.0.0.2" in told.stdout
     assert told.stdout.splitlines()[-1].split() == ["backend", "2", "1"]
     assert "this is a bug" in told.stderr
@@ -62,4 +62,4 @@ def test_a_program_that_agrees_is_exit_0(script: Script):
     told = script.run("explain", "[2001:db8::9]:4000", "web", "--established")
     assert (told.returncode, told.stderr) == (0, "")
     assert "drop: denied" in told.stdout
-    assert "says the same" in told.stdout
+    assert "agrees" in told.stdout

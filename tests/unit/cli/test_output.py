@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from xdplb.cli.output import Column, colour_wanted, print_fields, print_json, state, table
+from xdplb.cli.output import Column, colour_wanted, coloured, print_fields, print_json, table
 
 
 def test_a_table_is_aligned_and_has_no_colour_in_a_pipe(capsys: pytest.CaptureFixture[str]):
     table(
-        [Column("BACKEND"), Column("WEIGHT", right=True), Column("HEALTH", style=state)],
+        [Column("BACKEND"), Column("WEIGHT", right=True), Column("HEALTH", style=coloured)],
         [("10.0.0.1", 1, "up"), ("10.0.0.111", 100, "down"), ("10.0.0.2", 0, None)],
     )
     assert capsys.readouterr().out.splitlines() == [
@@ -53,5 +53,5 @@ def test_a_terminal_has_colour_unless_it_is_declined(
     if no_colour is not None:
         monkeypatch.setenv("NO_COLOR", no_colour)
     assert colour_wanted() is wanted
-    table([Column("HEALTH", style=state)], [("up",)])
+    table([Column("HEALTH", style=coloured)], [("up",)])
     assert ("\x1b[32mup" in terminal.getvalue()) is wanted

@@ -216,7 +216,7 @@ def test_what_the_program_is_asked_for(tmp_path: Path) -> None:
         (CaptureRequest(client="192.0.2.7/24"), InvalidError, "the prefix is 192.0.2.0/24"),
         (CaptureRequest(client="192.0.2.7:0"), InvalidError, "port 0"),
         (CaptureRequest(client="192.0.2.7:70000"), InvalidError, "70000"),
-        (CaptureRequest(client="[2001:db8::9]:x"), InvalidError, "'x' is no port"),
+        (CaptureRequest(client="[2001:db8::9]:x"), InvalidError, "'x' is not a port"),
         (CaptureRequest(vip="web", client="2001:db8::9"), InvalidError, "IPv6"),
         (CaptureRequest(client="203.0.113.10:443"), InvalidError, "name the VIP: 203.0.113.10:443/tcp"),
     ],

@@ -18,8 +18,8 @@ import pytest
 from tests.bpf import packets
 from tests.private_host import add_nic, ip, private_host, remove_nic
 from tests.unit.dataplane.loading import CAPACITY, VIP, change_source, forbid_compiling, is_gone, left, program_on, up
-from xdplb.cli.diagnosis import host
-from xdplb.cli.diagnosis.finding import Level
+from xdplb.daemon.diagnosis import host
+from xdplb.daemon.diagnosis.finding import Level
 from xdplb.dataplane import libbpf
 from xdplb.dataplane.loader import LoadOptions, decap_down, decap_up, load, pass_program, unload
 from xdplb.dataplane.map_specs import map_specs

@@ -18,7 +18,24 @@ def test_a_scheduler_that_chooses_per_connection_records_every_flow(scheduler: S
     assert Vip(TCP, scheduler=scheduler, tracking=Tracking.ALWAYS).tracks_always
 
 
-def test_what_is_left_away_is_what_the_scheduler_takes():
+@pytest.mark.parametrize(
+    ("scheduler", "traits"),
+    [
+        (Scheduler.MAGLEV, ""),
+        (Scheduler.SH, ""),
+        (Scheduler.RR, "takes_turns"),
+        (Scheduler.WRR, "takes_turns weighs_turns"),
+        (Scheduler.LC, "is_by_load compares_all"),
+        (Scheduler.WLC, "is_by_load compares_all weighs_load"),
+        (Scheduler.P2C, "is_by_load weighs_load"),
+    ],
+)
+def test_the_traits_of_a_scheduler(scheduler: Scheduler, traits: str):
+    names = ["is_by_load", "compares_all", "takes_turns", "weighs_turns", "weighs_load"]
+    assert {name for name in names if getattr(scheduler, name)} == set(traits.split())
+
+
+def test_what_is_omitted_is_the_scheduler_s_default():
     assert Vip(TCP).hash is HashKind.FIVE_TUPLE
     assert Vip(TCP, scheduler=Scheduler.SH).hash is HashKind.SOURCE
     assert Vip(TCP, hash=HashKind.SOURCE).hash is HashKind.SOURCE

@@ -54,12 +54,15 @@ def test_the_smaller_mtu_counts(route_mtu: int | None, mtu: int) -> None:
     [
         (reason(route=None), "the route to 10.0.1.11 has not been looked up yet"),
         (reason(replace(ROUTE, kind=RouteKind.LOCAL)), "10.0.1.11 is an address of this host itself"),
-        (reason(replace(ROUTE, kind=RouteKind.ANYCAST)), "10.0.1.11 is an anycast address of this host's network"),
-        (reason(replace(ROUTE, source=None)), "eth0 has no IPv4 address to reach 10.0.1.11 from"),
+        (
+            reason(replace(ROUTE, kind=RouteKind.ANYCAST)),
+            "10.0.1.11 is the anycast address of the routers in this host's network",
+        ),
+        (reason(replace(ROUTE, source=None)), "eth0 has no IPv4 address to send to 10.0.1.11 from"),
         (reason(link=None), "the interface to 10.0.1.11 (index 2) is gone"),
         (reason(link=replace(LINK, up=False)), "eth0, which leads to 10.0.1.11, is down"),
         (reason(link=replace(LINK, carrier=False)), "eth0, which leads to 10.0.1.11, has no carrier"),
-        (reason(link=replace(LINK, ethernet=False)), "reached by eth0, which is not an Ethernet interface"),
+        (reason(link=replace(LINK, ethernet=False)), "reached through eth0, which is not an Ethernet interface"),
         (reason(neighbour=None), "waiting for an ARP answer from the gateway 10.0.0.1 to 10.0.1.11 on eth0"),
         (
             reason(neighbour=replace(NEIGHBOUR, state=NeighbourState.FAILED, mac=None)),

@@ -85,16 +85,16 @@ NO_SOURCE = replace(ROUTE, source=None)
             "eth0.7, which leads to 2001:db8:1::11, is a VLAN on a NIC of another network namespace",
         ),
         (reason(replace(ROUTE, ifindex=3), VLAN, replace(NIC, carrier=False)), "eth0, which leads to"),
-        (reason(NO_SOURCE), "eth0 has no IPv6 address but its link-local one to reach"),
-        (reason(replace(ROUTE, source=ip_address("fe80::2"))), "has no IPv6 address but its link-local one"),
+        (reason(NO_SOURCE), "eth0 has no IPv6 address other than link-local to send to"),
+        (reason(replace(ROUTE, source=ip_address("fe80::2"))), "has no IPv6 address other than link-local"),
         (
             reason(NO_SOURCE, unready=[unready("2001:db8::2/64", tentative=True)]),
-            "eth0 still tries whether another host has its address 2001:db8::2",
+            "eth0 is still checking whether another host has its address 2001:db8::2",
         ),
         (reason(NO_SOURCE, unready=[unready("fe80::2/64", tentative=True)]), "has no IPv6 address"),
         (
             reason(NO_SOURCE, unready=[unready("2001:db8::2/64", tentative=True, duplicate=True)]),
-            "another host has 2001:db8::2 of eth0 too",
+            "another host also has 2001:db8::2 of eth0",
         ),
         (
             reason(neighbour=None),
@@ -106,7 +106,7 @@ NO_SOURCE = replace(ROUTE, source=None)
         ),
         (reason(neighbour=None, refused=errno.ENOBUFS), "raise net.ipv6.neigh.default.gc_thresh3"),
         (reason(neighbour=None, refused=errno.EPERM), "to 2001:db8:1::11 by neighbour discovery on eth0"),
-        (reason(neighbour=None, refused=errno.EINVAL), "eth0 has IPv6 switched off"),
+        (reason(neighbour=None, refused=errno.EINVAL), "needs IPv6, which is disabled on eth0"),
     ],
 )
 def test_every_obstacle_has_its_sentence(said: str, expected: str) -> None:

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from xdplb.net.probing import ProbeSchedule
 from xdplb.net.resolve import NeighbourKey
 from xdplb.net.rtmessages import Neighbour, NeighbourState
+from xdplb.net.solicit import SolicitSchedule
 
 KEY: NeighbourKey = (2, IPv4Address("10.0.0.11"))
 
@@ -18,12 +18,12 @@ class Kernel:
     """A schedule driven to whenever it wants to be woken, with the neighbour in a state of the test's choice."""
 
     def __init__(self) -> None:
-        self.schedule = ProbeSchedule()
+        self.schedule = SolicitSchedule()
         self.now = 1000.0
         self.state = NeighbourState.NONE
 
-    def probes(self, seconds: float) -> list[float]:
-        """Return the times of the probes within the next seconds."""
+    def solicitations(self, seconds: float) -> list[float]:
+        """Return the times of the solicitations within the next seconds."""
         times: list[float] = []
         start = self.now
         while self.now <= start + seconds:
@@ -36,7 +36,7 @@ class Kernel:
 
 
 def test_an_unknown_neighbour_is_asked_for_at_once_and_then_ever_slower() -> None:
-    times = Kernel().probes(120)
+    times = Kernel().solicitations(120)
     pauses = [after - before for before, after in pairwise(times)]
     assert times[0] == 0
     assert pauses[:3] == [0.25, 0.5, 1.0]
@@ -48,21 +48,21 @@ def test_an_unknown_neighbour_is_asked_for_at_once_and_then_ever_slower() -> Non
 def test_a_sure_neighbour_is_not_asked_for(state: NeighbourState) -> None:
     kernel = Kernel()
     kernel.state = state
-    assert kernel.probes(120) == []
+    assert kernel.solicitations(120) == []
 
 
 def test_a_stale_neighbour_is_asked_for_now_and_then() -> None:
     kernel = Kernel()
     kernel.state = NeighbourState.STALE
-    assert kernel.probes(50) == [0, 15, 30, 45]
+    assert kernel.solicitations(50) == [0, 15, 30, 45]
 
 
 def test_one_that_was_just_found_is_left_alone_and_one_just_lost_is_asked_for_at_once() -> None:
     kernel = Kernel()
-    kernel.probes(60)
+    kernel.solicitations(60)
     kernel.state = NeighbourState.STALE
     found = kernel.now
-    assert kernel.probes(14) == []
+    assert kernel.solicitations(14) == []
     kernel.now = found + 14.5
     kernel.state = NeighbourState.FAILED
-    assert kernel.probes(0.3) == [0, 0.25]
+    assert kernel.solicitations(0.3) == [0, 0.25]

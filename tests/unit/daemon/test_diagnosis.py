@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from xdplb.cli.diagnosis import host, nic, running
-from xdplb.cli.diagnosis.finding import Level
-from xdplb.cli.privileges import missing_capabilities, require_privileges
-from xdplb.model.errors import PlatformError
+from xdplb.daemon import diagnosis
+from xdplb.daemon.diagnosis import host, nic, running
+from xdplb.daemon.diagnosis.finding import Level
+from xdplb.daemon.diagnosis.running import AskDaemon
+from xdplb.daemon.privileges import missing_capabilities, require_privileges
+from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.net.links import Link, XdpAttachment
 
 
@@ -39,7 +41,7 @@ def test_capabilities_are_judged(tmp_path: Path, effective: int, missing: list[s
 
 
 def test_what_needs_root_says_so(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("xdplb.cli.privileges.missing_capabilities", lambda: ["CAP_BPF"])
+    monkeypatch.setattr("xdplb.daemon.privileges.missing_capabilities", lambda: ["CAP_BPF"])
     with pytest.raises(PlatformError, match="attaching to a NIC needs root") as refusal:
         require_privileges("attaching to a NIC")
     assert refusal.value.hint == "run it with sudo"
@@ -224,3 +226,36 @@ def test_the_longest_outer_headers_are_what_the_mtu_must_have_room_for(monkeypat
     *_, found = running.examine_backends("v", wrapped)
     assert "1452 bytes" in found.detail
     assert "mtu 1548" in found.fix
+
+
+STATUS = {"ready": True, "generation": 7, "not_ready": [], "attachments": [{"interface": "nosuch0"}]}
+
+
+def findings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: AskDaemon) -> list[tuple[Level, str, str]]:
+    """Return what the doctor finds beside the host."""
+    monkeypatch.setattr(diagnosis, "examine_host", lambda _pin_dir: iter(()))
+    return [(each.level, each.check, each.detail) for each in diagnosis.diagnose(None, tmp_path, ask)]
+
+
+def test_no_daemon_is_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (found,) = findings(monkeypatch, tmp_path, lambda: None)
+    assert found == (Level.OK, "daemon", "not running, so backends were not checked")
+
+
+def test_a_daemon_that_gives_no_useful_answer_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def ask() -> None:
+        raise XdplbError("you may not open the socket", hint="use sudo")
+
+    (found,) = findings(monkeypatch, tmp_path, ask)
+    assert found == (Level.WARN, "daemon", "you may not open the socket")
+
+
+def test_the_nics_of_a_running_daemon_and_what_it_says_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    said = running.Running({**STATUS, "not_ready": ["a rollout failed"]}, {"v": [backend("10.0.0.1", None)]})
+    found = findings(monkeypatch, tmp_path, lambda: said)
+    assert [(level, check) for level, check, _ in found] == [
+        (Level.FAIL, "nosuch0"),
+        (Level.OK, "daemon"),
+        (Level.FAIL, "daemon"),
+        (Level.FAIL, "backend 10.0.0.1 of v"),
+    ]

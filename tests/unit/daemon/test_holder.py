@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from xdplb.cli.holder import Holder, find_holder, hold, remove_stale
+from xdplb.daemon.holder import Holder, find_holder, hold, remove_stale
 from xdplb.model.errors import ConflictError
 
 
@@ -85,7 +85,7 @@ def held_elsewhere(tmp_path: Path, run_dir: Path) -> Iterator[subprocess.Popen[s
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from xdplb.cli.holder import Holder, hold\n"
+        "from xdplb.daemon.holder import Holder, hold\n"
         f"mine = Holder(os.getpid(), ('eth0',), {str(tmp_path / 'pins')!r}, {str(tmp_path / 'state')!r})\n"
         f"with hold(mine, Path({str(run_dir)!r})):\n"
         "    print('held', flush=True)\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xdplb.cli.systemd import notify
+from xdplb.daemon.systemd import notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -1,4 +1,4 @@
-"""What xdplb needs of the host: rights, kernel, compiler, headers, bpffs."""
+"""What xdplb needs of the host: privileges, kernel, compiler, headers, bpffs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from xdplb.cli.privileges import missing_capabilities
+from xdplb.daemon.privileges import missing_capabilities
 from xdplb.dataplane import kernel_headers
 from xdplb.dataplane.bpffs import require
 from xdplb.dataplane.single import decap_counters
@@ -22,12 +22,12 @@ from .finding import Finding, fail, ok, warn
 __all__ = ["bcc", "bpffs", "decap", "examine_host", "headers", "jit", "kernel", "libbpf", "privileges"]
 
 OLDEST_KERNEL = (5, 15)
-_BCC_PROBE = "import bcc; print(bcc.__file__, getattr(bcc, '__version__', '?') if hasattr(bcc, 'BPF') else '')"
+_BCC_SCRIPT = "import bcc; print(bcc.__file__, getattr(bcc, '__version__', '?') if hasattr(bcc, 'BPF') else '')"
 _BCC_FIX = "apt-get install python3-bpfcc, and a venv made by: /usr/bin/python3 -m venv --system-site-packages"
 
 
 def examine_host(pin_dir: Path) -> Iterator[Finding]:
-    """Yield a finding for each thing needed of the host; `pin_dir` is where things shall be pinned."""
+    """Yield a finding for each thing that xdplb needs of the host; `pin_dir` is where it will pin its maps."""
     yield privileges(missing_capabilities())
     yield kernel(platform.release())
     yield libbpf()
@@ -39,36 +39,36 @@ def examine_host(pin_dir: Path) -> Iterator[Finding]:
 
 
 def decap(pin_dir: Path) -> Iterator[Finding]:
-    """Tell what the decapsulation of this host has done, if it is up."""
+    """Yield the counters of this host's decapsulation, if it is up."""
     try:
         counts = {name: count for name, count in decap_counters(pin_dir).items() if count}
     except (PlatformError, OSError):
-        return  # who may not read it is told so above
+        return  # without the privileges to read them; `privileges` reports that
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     if any(name.startswith("drop_") for name in counts):
-        yield warn("decap", told, "docs/operations.md says what each means, under Who may use the tunnel")
+        yield warn("decap", told, "what each of them means: docs/operations.md, Who may use the tunnel")
     elif counts:
         yield ok("decap", told)
 
 
 def privileges(missing: list[str]) -> Finding:
-    """Judge the capabilities this process lacks."""
+    """Report the capabilities this process lacks."""
     if missing:
         return fail("privileges", f"this process lacks {', '.join(missing)}", "run it with sudo")
     return ok("privileges", "may load and attach XDP programs")
 
 
 def kernel(release: str) -> Finding:
-    """Judge a kernel release such as 6.1.0-18-amd64."""
+    """Check a kernel release such as 6.1.0-18-amd64."""
     match = re.match(r"(\d+)\.(\d+)", release)
     oldest = ".".join(map(str, OLDEST_KERNEL))
     if match is None or (int(match[1]), int(match[2])) < OLDEST_KERNEL:
-        return fail("kernel", f"this is Linux {release}; xdplb needs {oldest} or later", "run a later kernel")
+        return fail("kernel", f"this is Linux {release}; xdplb needs {oldest} or later", "install a newer kernel")
     return ok("kernel", f"Linux {release}")
 
 
 def libbpf(name: str = "libbpf.so.1") -> Finding:
-    """Look for libbpf."""
+    """Check whether libbpf can be loaded."""
     try:
         ctypes.CDLL(name)
     except OSError as error:
@@ -77,8 +77,8 @@ def libbpf(name: str = "libbpf.so.1") -> Finding:
 
 
 def bcc(python: str) -> Finding:
-    """Look for bcc in a child, as the compiler process does: LLVM is not to be loaded into this one."""
-    child = subprocess.run([python, "-P", "-c", _BCC_PROBE], capture_output=True, text=True, check=False, timeout=60)
+    """Check in a child whether bcc can be imported, as the compiler process does: this one must not load LLVM."""
+    child = subprocess.run([python, "-P", "-c", _BCC_SCRIPT], capture_output=True, text=True, check=False, timeout=60)
     if child.returncode != 0:
         reason = child.stderr.strip().rpartition("\n")[2] or "it cannot be imported"
         return fail("bcc", f"{python} has no bcc: {reason}", _BCC_FIX)
@@ -89,7 +89,7 @@ def bcc(python: str) -> Finding:
 
 
 def headers(find: Callable[[], Path | None]) -> Finding:
-    """Look for kernel headers as the compiler does."""
+    """Look for kernel headers where the compiler does."""
     try:
         folder = find()
     except PlatformError as error:
@@ -98,20 +98,20 @@ def headers(find: Callable[[], Path | None]) -> Finding:
 
 
 def jit(setting: Path) -> Finding:
-    """Judge whether BPF programs are compiled to machine code; only root may read that."""
+    """Check whether BPF programs are compiled to machine code; only root may read that."""
     try:
         enabled = setting.read_text(encoding="ascii").strip() != "0"
     except FileNotFoundError:
-        return ok("BPF JIT", "no switch for it here: it is always on, or this is a network namespace")
+        return ok("BPF JIT", "there is no setting for it: it is always on, or this is a network namespace")
     except OSError:
-        return warn("BPF JIT", "it cannot be told whether it is on", "run doctor as root")
+        return warn("BPF JIT", "unknown: the setting cannot be read", "run doctor as root")
     if enabled:
         return ok("BPF JIT", "on")
     return warn("BPF JIT", "off: each packet costs several times as much", "sysctl -w net.core.bpf_jit_enable=1")
 
 
 def bpffs(pin_dir: Path) -> Finding:
-    """Judge whether things can be pinned in `pin_dir`, or in the folder above it that is there already."""
+    """Check whether `pin_dir`, or the nearest folder above it that exists, can hold pins."""
     try:
         require(pin_dir)
     except PlatformError as error:

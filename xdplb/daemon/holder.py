@@ -1,7 +1,7 @@
-"""Who holds what: one daemon for a NIC, for a pin dir and for a state dir.
+"""Locks, so that each NIC, pin dir and state dir has at most one daemon.
 
-A holder keeps an flock on a file under /run/xdplb for each of them, so that the kernel lets go when it dies, however
-it dies. The file says who it is. What a killed one leaves of it, the next `up` or `down` removes.
+A daemon keeps an flock on a file under /run/xdplb for each of them. The kernel releases the lock when the daemon ends,
+however it ends. The file says which daemon it is. What a killed daemon leaves there, the next `up` or `down` removes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOCK_TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A daemon: its process, the NICs it serves and the folders that are its own."""
+    """A daemon: its process, the NICs it serves and the folders that only it uses."""
 
     pid: int
     interfaces: tuple[str, ...]
@@ -42,7 +42,7 @@ class Holder:
 def hold(holder: Holder, run_dir: Path = RUN_DIR) -> Iterator[None]:
     """Hold the NICs and folders of `holder` while in the block.
 
-    Raises ConflictError, which names who holds it, where one of them is held already.
+    Raises ConflictError, which names the other daemon, if one of them is held already.
     """
     remove_stale(run_dir)
     with ExitStack() as stack:
@@ -56,9 +56,9 @@ def hold(holder: Holder, run_dir: Path = RUN_DIR) -> Iterator[None]:
 
 
 def find_holder(pin_dir: Path, run_dir: Path = RUN_DIR) -> Holder | None:
-    """Return the living daemon of this pin dir, None where there is none.
+    """Return the running daemon of this pin dir, None if there is none.
 
-    Raises ConflictError where there is one that does not say who it is.
+    Raises ConflictError if a process holds it that does not say who it is.
     """
     path = _folder_file("pins", str(pin_dir), run_dir)
     try:
@@ -72,30 +72,34 @@ def find_holder(pin_dir: Path, run_dir: Path = RUN_DIR) -> Holder | None:
     finally:
         os.close(descriptor)
     if holder is None:
-        raise ConflictError(f"{pin_dir} is held by a process that does not say who it is", hint=f"fuser {path} tells")
+        raise ConflictError(
+            f"{pin_dir} is held by a process that does not say who it is", hint=f"find it with: fuser {path}"
+        )
     return holder
 
 
 def remove_stale(run_dir: Path = RUN_DIR) -> None:
-    """Remove the files that nobody holds, of daemons that were killed; those this process may not remove stay."""
+    """Remove the files of daemons that were killed. Files that are held or may not be removed stay."""
     for path in run_dir.glob("*.lock"):
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_at(path, descriptor):
-                    path.unlink()  # whoever has opened it meanwhile finds, once it is theirs, that it is not there
+                    # A daemon that starts now may have opened this file before it is unlinked. It then gets the lock
+                    # of a file that has no path any more, sees that (`_is_at`), and opens again: see `_acquire`.
+                    path.unlink()
             finally:
                 os.close(descriptor)
 
 
 def _interface_file(interface: str, run_dir: Path) -> Path:
-    """Return the file of a NIC; NICs of two network namespaces may have one name."""
+    """Return the file of a NIC. It has the network namespace in its name: NICs of two may be called the same."""
     return run_dir / f"{Path('/proc/thread-self/ns/net').stat().st_ino}-{interface}.lock"
 
 
 def _folder_file(kind: str, folder: str, run_dir: Path) -> Path:
-    """Return the file of a folder; two mount namespaces may have other filesystems at one path."""
+    """Return the file of a folder. It has the filesystem in its name: two mount namespaces may differ at one path."""
     path = Path(folder).resolve()
     present = next(parent for parent in (path, *path.parents) if parent.exists())
     name = hashlib.sha256(f"{present.stat().st_dev}:{path}".encode()).hexdigest()[:16]
@@ -108,25 +112,25 @@ def _lock(path: Path, what: str, holder: Holder) -> Iterator[None]:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor = _acquire(path, what)
     except OSError as error:
-        raise XdplbError(f"cannot hold {what}: {path}: {error.strerror}", hint="run it as root") from None
+        raise XdplbError(f"cannot lock {what}: {path}: {error.strerror}", hint="run it as root") from None
     try:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is locked, so that it is ours
+        path.unlink(missing_ok=True)  # before the lock is released: after it the file may be another daemon's
         os.close(descriptor)
 
 
 def _acquire(path: Path, what: str) -> int:
-    """Return a locked descriptor of the file that is at `path` now: the holder before may just have unlinked it."""
+    """Return a locked descriptor of the file that is at `path` now; its last holder may just have unlinked it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             if not _try_lock(descriptor, fcntl.LOCK_EX):
                 raise ConflictError(
-                    f"{what} is held by another xdplb ({_read(descriptor) or 'it does not say who'})",
-                    hint="stop it first, or give this one a NIC, --pin-dir and --state-dir of its own",
+                    f"{what} is held by another xdplb ({_read(descriptor) or 'it does not say who it is'})",
+                    hint="stop it first, or give this one its own NIC, --pin-dir and --state-dir",
                 )
             if _is_at(path, descriptor):
                 return descriptor
@@ -137,7 +141,7 @@ def _acquire(path: Path, what: str) -> int:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Return whether the open file is the one at `path` now."""
+    """Return whether the open file is the one that `path` names now."""
     try:
         return path.stat().st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
@@ -145,7 +149,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _try_lock(descriptor: int, how: int) -> bool:
-    """Lock it, False where a holder has it: others that look at it have it for a moment only."""
+    """Lock it; return False if a daemon holds it. Others (`find_holder`, `remove_stale`) lock it for a moment only."""
     for _ in range(_LOCK_TRIES):
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
@@ -157,7 +161,7 @@ def _try_lock(descriptor: int, how: int) -> bool:
 
 
 def _read(descriptor: int) -> Holder | None:
-    """Return who wrote the file; it may be about to: the lock comes first."""
+    """Return the daemon that the file names. Retry for a moment: a daemon first takes the lock and then writes."""
     for _ in range(_READ_TRIES):
         try:
             fields = json.loads(os.pread(descriptor, 65536, 0))

@@ -1,4 +1,4 @@
-"""What one look found."""
+"""The result of one check of the doctor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Finding", "Level", "fail", "ok", "warn"]
 
 
 class Level(StrEnum):
-    """Whether xdplb works with it: yes, yes but, no."""
+    """Whether xdplb works with it: yes, yes with a limitation, no."""
 
     OK = "ok"
     WARN = "warn"
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, what is so, and what to do about it (empty when nothing is to do)."""
+    """What was checked, what was found, and how to fix it (empty if there is nothing to fix)."""
 
     level: Level
     check: str
@@ -32,7 +32,7 @@ def ok(check: str, detail: str) -> Finding:
 
 
 def warn(check: str, detail: str, fix: str) -> Finding:
-    """Return the finding that it works, with a limit that one should know."""
+    """Return the finding that it works, but with a limitation."""
     return Finding(Level.WARN, check, detail, fix)
 
 

@@ -1,4 +1,4 @@
-"""The daemon that `xdplb up` is: the parts of a balancer put together, served, and taken down in order."""
+"""The daemon that `xdplb up` runs: it puts the parts of a balancer together, serves the API, and stops in order."""
 
 from __future__ import annotations
 
@@ -17,41 +17,24 @@ from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.needs import features_needed_at_start
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.features import Feature, Features
-from xdplb.dataplane.plane import Attachment, Capacity, DataPlane
-from xdplb.model.address import IPNetwork
+from xdplb.dataplane.loader import LoadOptions, load
+from xdplb.dataplane.plane import Attachment, DataPlane
+from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
 from xdplb_api.server import serve
 
 from .holder import RUN_DIR, Holder, hold
+from .options import DaemonOptions, require_host
 from .systemd import notify
 
-__all__ = ["DaemonOptions", "Parts", "run"]
+__all__ = ["Parts", "run"]
 
 _log = logging.getLogger("xdplb")
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonOptions:
-    """What `xdplb up` was asked for; `capacity` None takes what is pinned already.
-
-    `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
-    """
-
-    interfaces: tuple[str, ...]
-    mode: str
-    listen: str
-    state_dir: Path
-    pin_dir: Path
-    capacity: Capacity | None = None
-    tunnel_sources: tuple[IPNetwork, ...] = ()
-
-
 def _load(options: DaemonOptions, features: Features) -> DataPlane:
-    from xdplb.dataplane.loader import LoadOptions, load
-    from xdplb.net.links import vlan_devices
-
     if vlan_devices(options.interfaces):
         features |= {Feature.VLAN}
     return load(
@@ -67,8 +50,9 @@ def _load(options: DaemonOptions, features: Features) -> DataPlane:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """How the parts that reach into the host are made; tests make others."""
+    """The functions that make the parts which touch the host. Tests pass others."""
 
+    require_host: Callable[[DaemonOptions], None] = require_host
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[], HealthSource] = Checker
@@ -76,12 +60,13 @@ class Parts:
 
 
 def run(options: DaemonOptions, parts: Parts | None = None) -> None:
-    """Balance until SIGTERM or SIGINT; what is attached stays attached.
+    """Balance until SIGTERM or SIGINT. What is attached stays attached.
 
-    Everything that can be refused is asked for before the NIC is touched: the locks, the listening socket, the state.
-    Raises ConflictError where somebody else holds them, and PlatformError for what the host refuses.
+    Everything that can be refused is checked before the NIC is touched: the host, the locks, the listening socket, the
+    state. Raises ConflictError where another process holds one of them, and PlatformError for what the host refuses.
     """
     parts = parts or Parts()
+    parts.require_host(options)
     _log_to_stderr()
     holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
     with hold(holder, parts.run_dir):
@@ -94,9 +79,9 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
 
 
 def _features_of_state(state_dir: Path) -> Features:
-    """Return what the program has to be compiled for, so that it is compiled once.
+    """Return the features that the stored state needs, so that the program is compiled only once.
 
-    Raises the error that the manager would meet later, with the program already on the NIC.
+    Raises the error that the manager would raise later, when the program would already be on the NIC.
     """
     store = SqliteStore(state_dir)
     state, _ = store.open()
@@ -122,7 +107,7 @@ async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, liste
         notify("STOPPING=1")
         await manager.stop()
     names = " ".join(options.interfaces)
-    _log.info("stopped; the program stays on %s and goes on forwarding: xdplb down %s detaches it", names, names)
+    _log.info("stopped; the program stays on %s and keeps forwarding: xdplb down %s detaches it", names, names)
 
 
 def _described(attachment: Attachment) -> str:
@@ -130,8 +115,8 @@ def _described(attachment: Attachment) -> str:
 
 
 def _log_to_stderr() -> None:
-    """Log to stderr; the journal, where it reads it, has the time and the name itself."""
+    """Log to stderr. The journal adds the time and the name of the service itself."""
     in_journal = "JOURNAL_STREAM" in os.environ
     layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=layout)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we say ourselves when it serves and stops
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we log the start and the stop ourselves

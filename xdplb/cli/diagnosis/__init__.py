@@ -1,1 +1,0 @@
-"""What `xdplb doctor` looks at: the host, its NICs, and the daemon that runs on it."""

@@ -1,0 +1,62 @@
+"""Prepare a backend's host for a VIP, as `xdplb.net.backend_host` does, with xdplb's own decapsulation at hand.
+
+`interface` is the NIC that the VIP's packets come in by, None for that of the default route. `outer` is the IP version
+of the address that the balancer sends to, None for the VIP's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xdplb.model.vip import Forward
+from xdplb.net import backend_host
+from xdplb.net.backend_host import Finding, PutBack
+from xdplb.net.links import link
+from xdplb.net.undo_log import VipHost
+
+from .decap import HostDecap
+from .privileges import require_privileges
+
+__all__ = ["Finding", "PutBack", "preview_setup", "preview_undo", "setup", "show", "undo"]
+
+
+def setup(
+    vip: VipHost, forward: Forward, *, interface: str | None, outer: int | None, state_dir: Path, pin_dir: Path
+) -> list[str]:
+    """Make this host ready for `vip`; return a sentence for each thing changed, none if it was ready."""
+    require_privileges("changing this host's network settings")
+    _require_interface(interface)
+    return backend_host.setup(
+        vip, forward, decap=HostDecap(pin_dir), state_dir=state_dir, interface=interface, outer=outer
+    )
+
+
+def preview_setup(
+    vip: VipHost, forward: Forward, *, interface: str | None, outer: int | None, pin_dir: Path
+) -> list[str]:
+    """Return what is not ready for `vip` yet, a sentence each."""
+    findings = backend_host.show(vip, forward, decap=HostDecap(pin_dir), interface=interface, outer=outer)
+    return [finding.text for finding in findings if not finding.good]
+
+
+def show(vip: VipHost, forward: Forward, *, interface: str | None, outer: int | None, pin_dir: Path) -> list[Finding]:
+    """Return everything that `vip` needs of this host, each with whether the host has it."""
+    _require_interface(interface)
+    return backend_host.show(vip, forward, decap=HostDecap(pin_dir), interface=interface, outer=outer)
+
+
+def undo(vip: VipHost, *, state_dir: Path, pin_dir: Path) -> list[str]:
+    """Put back what `setup` changed for `vip` and no other VIP needs; return a sentence for each."""
+    require_privileges("changing this host's network settings")
+    return backend_host.undo(vip, decap=HostDecap(pin_dir), state_dir=state_dir)
+
+
+def preview_undo(vip: VipHost, *, state_dir: Path, pin_dir: Path) -> list[PutBack]:
+    """Return what `undo` would do, and what would stay and why."""
+    return backend_host.preview_undo(vip, decap=HostDecap(pin_dir), state_dir=state_dir)
+
+
+def _require_interface(interface: str | None) -> None:
+    """Raise NotFoundError, which names the NICs there are, if there is no NIC of that name."""
+    if interface is not None:
+        link(interface)

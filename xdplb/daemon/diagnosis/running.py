@@ -1,0 +1,98 @@
+"""What a running daemon says: is it ready, are its backends reachable, do encapsulated packets fit the NICs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from xdplb.model.errors import XdplbError
+from xdplb.net.links import link
+
+from .finding import Finding, Level, fail, ok, warn
+
+__all__ = ["AskDaemon", "Running", "ask_or_warn", "examine_backends", "examine_daemon", "tunnel_room"]
+
+OUTER_BYTES = {4: 20, 6: 40}
+UDP_BYTES = 8
+FULL_SIZE = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Answers of the API: the status, and the backends of each VIP by its key."""
+
+    status: Mapping[str, Any]
+    backends: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @property
+    def interfaces(self) -> list[str]:
+        """The NICs the daemon is attached to."""
+        return [nic["interface"] for nic in self.status["attachments"]]
+
+
+AskDaemon = Callable[[], Running | None]
+"""Return what the daemon says, None if none runs. Raises XdplbError for an answer that is of no use."""
+
+
+def ask_or_warn(ask: AskDaemon) -> tuple[Running | None, Finding | None]:
+    """Return what the daemon says, or the warning that it gave no useful answer."""
+    try:
+        return ask(), None
+    except XdplbError as error:
+        return None, Finding(Level.WARN, "daemon", error.detail, error.hint)
+
+
+def examine_daemon(running: Running | None) -> Iterator[Finding]:
+    """Yield what the daemon says of itself and of its backends. It is not a failure if none runs."""
+    if running is None:
+        yield ok("daemon", "not running, so backends were not checked")
+        return
+    if running.status["ready"]:
+        yield ok("daemon", f"ready, generation {running.status['generation']}")
+    for reason in running.status["not_ready"]:
+        yield fail("daemon", reason, "for more, run xdplb status and read the daemon's log")
+    for key, backends in running.backends.items():
+        yield from examine_backends(key, backends)
+
+
+def examine_backends(vip: str, backends: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield a finding for each backend whose next hop is unknown, and for each NIC that sends tunnelled packets."""
+    unknown = [backend for backend in backends if backend["status"]["mac"] is None]
+    for backend in unknown:
+        yield fail(
+            f"backend {backend['address']} of {vip}",
+            backend["status"]["reason"] or "its next hop is not known",
+            f"is the host up, and is there a route to it? ip route get {backend['address']}",
+        )
+    if backends and not unknown:
+        yield ok(f"backends of {vip}", f"the next hops of all {len(backends)} are known")
+    longest: dict[str, int] = {}
+    for backend in backends:
+        interface, overhead = backend["status"]["interface"], _overhead(backend)
+        if interface is not None and overhead:
+            longest[interface] = max(overhead, longest.get(interface, 0))
+    for interface, overhead in sorted(longest.items()):
+        yield tunnel_room(interface, link(interface).mtu, overhead)
+
+
+def _overhead(backend: Mapping[str, Any]) -> int:
+    """Return how many bytes the outer headers add to packets for a backend."""
+    if backend["forward"] == "dr":
+        return 0
+    outer = OUTER_BYTES[ip_address(backend["address"]).version]
+    return outer + UDP_BYTES if backend["forward"] == "gue" else outer
+
+
+def tunnel_room(interface: str, mtu: int, overhead: int) -> Finding:
+    """Check whether a full-size packet of a client still fits a NIC with `overhead` bytes of outer headers."""
+    check = f"{interface} MTU for tunnels"
+    if mtu >= FULL_SIZE + overhead:
+        return ok(check, f"{mtu}: full-size packets fit with their outer headers")
+    return warn(
+        check,
+        f"{mtu}: packets over {mtu - overhead} bytes do not fit with their outer headers; senders are told by ICMP",
+        f"ip link set {interface} mtu {FULL_SIZE + overhead}, and the same on all links to the backends; or have the "
+        "backends ask clients for smaller segments: xdplb backend-host setup does that",
+    )
