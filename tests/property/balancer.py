@@ -43,6 +43,8 @@ class Connection:
     flow: Flow
     backend: tuple[int, int]
     last_spoke: float
+    is_recorded: bool
+    """Whether it spoke while every flow was recorded."""
 
 
 class Balancer:
@@ -111,10 +113,10 @@ class Balancer:
 
     def schedule(self, scheduler: Scheduler) -> None:
         """Choose otherwise from now on; connections that are not recorded may go elsewhere by this."""
-        if scheduler.is_per_connection and not self.vip.vip.tracks_always:
+        if scheduler.is_per_connection:
             self.track(Tracking.ALWAYS)
-            self.connections.clear()
-            self._flows = [self._new_flow() for _ in self._flows]
+            for flow in [flow for flow, connection in self.connections.items() if not connection.is_recorded]:
+                self._forget(flow)
         self.vip = with_vip(self.vip, replace(self.vip.vip, scheduler=scheduler))
         self._apply()
 
@@ -154,7 +156,7 @@ class Balancer:
             assert not serving, f"a new connection was dropped, though {serving} serve"
             return
         assert backend[0] in serving, f"a new connection went to {backend}, and only {serving} serve"
-        self.connections[flow] = Connection(flow, backend, self.path.now)
+        self.connections[flow] = Connection(flow, backend, self.path.now, self.vip.vip.tracks_always)
 
     def close(self, client: int) -> None:
         if connection := self.connections.pop(self._flows[client % len(self._flows)], None):
@@ -190,12 +192,15 @@ class Balancer:
         eligibility = assess(self.vip, self._observed())
         kept = {(r.id, r.epoch) for r in self.vip.backends.values() if eligibility[r.id].use is not Use.OUT}
         for flow in [flow for flow, connection in self.connections.items() if connection.backend not in kept]:
-            del self.connections[flow]
-            # Its record may live on, and then a SYN on the same port is taken for one sent again.
-            self._flows[self._flows.index(flow)] = self._new_flow()
+            self._forget(flow)
         self.applier.bring(self._state(), self._observed())
         again = plan(self._state(), self._observed(), self.applier.read())
         assert again.steps == (), "planning again is not empty"
+
+    def _forget(self, flow: Flow) -> None:
+        """Go on with another port: a record that lives on would make a SYN on the same one look like a retry."""
+        del self.connections[flow]
+        self._flows[self._flows.index(flow)] = self._new_flow()
 
     def _everybody_speaks(self) -> None:
         for connection in self.connections.values():
@@ -206,6 +211,7 @@ class Balancer:
         heard = self.path.ack(connection.flow)
         assert heard == connection.backend, f"a connection of {connection.backend} went to {heard}"
         connection.last_spoke = self.path.now
+        connection.is_recorded |= self.vip.vip.tracks_always
 
     def _new_flow(self) -> Flow:
         client = "198.51.100.7" if self.vip.vip.key.address.version == 4 else "2001:db8:7::7"
