@@ -33,6 +33,9 @@
 	2 /* lc, wlc: of the owners of the first `candidates` slots, the one with the least load */
 #define SCHEDULER_TWO 3 /* p2c: of the owners of two slots, the one with the less load */
 
+#define MAX_CANDIDATES                                                                                       \
+	128 /* as many as SCHEDULER_LEAST compares for a new flow: each costs some nanoseconds */
+
 /* What a packet for a VIP is done with. */
 struct vip {
 	__u16 id;           /* index into vip_tables, vip_stats and vip_guards */

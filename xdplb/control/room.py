@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from xdplb.control.records import State
-from xdplb.dataplane import access_index, layout, vip_prefixes
+from xdplb.dataplane import access_index, vip_prefixes
+from xdplb.dataplane.capacity import check_access_lists
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.errors import CapacityError
 
 __all__ = ["check_room"]
 
@@ -26,11 +26,7 @@ def _check_prefixes(state: State) -> None:
 
 def _check_access(state: State) -> None:
     lists = [vip.access for vip in state.vips.values() if vip.access]
-    if len(lists) > layout.ACCESS_LISTS:
-        raise CapacityError(
-            f"{len(lists)} VIPs have access lists; {layout.ACCESS_LISTS} can",
-            hint="take the lists of some VIPs away, and filter for those elsewhere",
-        )
+    check_access_lists(len(lists))
     if lists:
         access_index.build4(dict(enumerate(lists)))
         access_index.build6(dict(enumerate(lists)))

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.rotation import MAX_CANDIDATES
+
 __all__ = [
     "ACCESS4",
     "ACCESS4_INTERVALS",
@@ -62,6 +65,7 @@ __all__ = [
     "FRAGMENT_KEY",
     "FRAGMENT_SECONDS",
     "LAYOUT_VERSION",
+    "MAX_CANDIDATES",
     "META",
     "NO_BACKEND",
     "PREFIX4",
@@ -132,7 +136,6 @@ VIP_RULES = 32
 RULE_TCP = 0x01
 RULE_UDP = 0x02
 
-TABLE_SIZE = 65537
 NO_BACKEND = 0
 SLOT_PINNED = 0xFFFF
 

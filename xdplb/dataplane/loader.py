@@ -17,15 +17,15 @@ from xdplb.model.errors import CapacityError, InvalidError
 
 from . import bpffs
 from .bcc_plane import BccPlane
+from .capacity import MAX_BACKEND_ID
 from .features import Feature, Features
-from .limits import MAX_BACKEND_ID
 from .links import MODES, Nic, attach_or_keep, find_nic, pinned_links, take_down
 from .map_specs import MAP_NAMES, TX_PORTS
 from .maps import BpfMap
 from .pinned_maps import Maps
 from .pins import META
 from .plane import Capacity
-from .platform_errors import explained, explaining
+from .platform_errors import kernel_errors, kernel_errors_in
 from .programs import remove_if_unused, remove_pins
 from .single import decap_down, decap_up, pass_program
 
@@ -70,13 +70,13 @@ def load(options: LoadOptions) -> BccPlane:
     bpffs.prepare(options.pin_dir)
     with ExitStack() as undo:
         undo.callback(remove_if_unused, options.pin_dir, MAP_NAMES)
-        with explaining("create the maps"):
+        with kernel_errors_in("create the maps"):
             maps = _maps(options)
-        with explaining("read the maps"):
+        with kernel_errors_in("read the maps"):
             plane = BccPlane(maps, options.cache_dir)
         # Whether frames come in tagged is not known yet: a program that can read tags goes on doing so.
         program = plane.compile_for(options.features | (plane.features & {Feature.VLAN}))
-        with explaining("attach the program"):
+        with kernel_errors_in("attach the program"):
             for nic in nics:
                 made = attach_or_keep(program, nic, options.mode, options.pin_dir)
                 if made is not None:
@@ -117,7 +117,7 @@ def _redirect_to(maps: Maps, nic: Nic) -> None:
         ) from error
 
 
-@explained("remove what is pinned")
+@kernel_errors("remove what is pinned")
 def unload(pin_dir: Path, interfaces: Collection[str] | None = None) -> list[str]:
     """Detach from these NICs, None for all, and with the last one remove everything; return what was removed.
 

@@ -21,7 +21,7 @@ from .map_specs import MapSpec
 from .maps import BpfMap, MapType
 from .pins import DECAP, META, Meta
 from .plane import Attachment, Capacity
-from .platform_errors import explained, explaining
+from .platform_errors import kernel_errors, kernel_errors_in
 from .programs import current_program, remove_if_unused, remove_pins
 from .reasons import DECAP_REASONS
 from .source import compile_flags
@@ -59,11 +59,11 @@ def decap_up(
     bpffs.prepare(folder)
     with ExitStack() as undo:
         undo.callback(remove_if_unused, folder, DECAP_MAPS)
-        with explaining("create the maps"):
+        with kernel_errors_in("create the maps"):
             meta = _meta(folder)
-        with explaining("replace the program"):
+        with kernel_errors_in("replace the program"):
             program = current_program(folder, meta, DECAP, compile_flags(folder), cache_dir)
-        with explaining("attach the program"):
+        with kernel_errors_in("attach the program"):
             _set_addresses(BpfMap.open(folder / ADDRESSES.name), addresses)
             attach_or_keep(program, nic, mode, folder)
             attachment = next(found for found in attachments(folder) if found.ifindex == nic.ifindex)
@@ -104,7 +104,7 @@ def address_key(address: IPAddress) -> bytes:
     return MAPPED + address.packed if address.version == 4 else address.packed
 
 
-@explained("remove what is pinned")
+@kernel_errors("remove what is pinned")
 def decap_down(interface: str | None, pin_dir: Path) -> list[str]:
     """Unwrap no more on this NIC, None for all; return what was removed, nothing where it is gone already."""
     folder = pin_dir / DECAP
@@ -114,7 +114,7 @@ def decap_down(interface: str | None, pin_dir: Path) -> list[str]:
     return removed
 
 
-@explained("read the counters")
+@kernel_errors("read the counters")
 def decap_counters(pin_dir: Path) -> dict[str, int]:
     """Return how many frames were unwrapped, passed and dropped, by reason; empty where decap is not up."""
     pin = pin_dir / DECAP / STATS.name
@@ -125,7 +125,7 @@ def decap_counters(pin_dir: Path) -> dict[str, int]:
     return {name: sum(struct.unpack(f"={len(value) // 8}Q", value)) for name, value in values.items()}
 
 
-@explained("load a program")
+@kernel_errors("load a program")
 def pass_program() -> Fd:
     """Load a program that passes every frame; a veth takes what XDP sends to it only with one on its other end."""
     return load_xdp("pass", PASS_ALL)

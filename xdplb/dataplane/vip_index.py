@@ -20,6 +20,7 @@ from xdplb.model.errors import CapacityError
 from xdplb.model.key import VipKey
 
 from . import layout, vip_codec
+from .capacity import growth_hint
 from .plane import VipEntry
 
 __all__ = ["IPV4", "IPV6", "Family"]
@@ -96,7 +97,7 @@ class Family:
         raise CapacityError(
             f"the VIP index of {groups} groups has no room for these {len(entries)} entries (one for each VIP and "
             "protocol, and one for each address)",
-            hint="put more of the VIPs on one address, or `xdplb down --all`, then `xdplb up` with a larger --max-vips",
+            hint=f"put more of the VIPs on one address, or {growth_hint('VIPs')}",
         )
 
 

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from .address import IPAddress
 
-__all__ = ["NextHop", "Resolution", "VlanTag"]
+__all__ = ["MAX_TAGS", "NextHop", "Resolution", "VlanTag"]
+
+MAX_TAGS = 2
+"""The most VLAN tags that a frame is read or sent with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xdplb.model.address import IPAddress
-from xdplb.model.next_hop import NextHop, Resolution, VlanTag
+from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution, VlanTag
 
 from .rtmessages import AddressInfo, LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
 
@@ -16,8 +16,6 @@ __all__ = ["NeighbourKey", "Tables", "neighbour_key", "resolve", "why_unreachabl
 
 NeighbourKey = tuple[int, IPAddress]
 """The interface's index and the address asked for on it."""
-
-MOST_TAGS = 2
 
 _NO_ROUTE = {
     errno.ENETUNREACH: "there is no route to {0}",
@@ -88,7 +86,7 @@ def why_unreachable(address: IPAddress, route: Unreachable, last_link: LinkInfo 
 def _stack(links: Mapping[int, LinkInfo], ifindex: int) -> list[LinkInfo]:
     """Return the interface and, as long as they are VLAN devices, those below it; the last may be missing."""
     stack: list[LinkInfo] = []
-    while (link := links.get(ifindex)) is not None and len(stack) <= MOST_TAGS + 1:
+    while (link := links.get(ifindex)) is not None and len(stack) <= MAX_TAGS + 1:
         stack.append(link)
         if link.vlan is None:
             break
@@ -124,7 +122,7 @@ def _why_not_stack(address: IPAddress, stack: list[LinkInfo], ifindex: int) -> s
             return f"{address} is reached by {link.name}, which is not an Ethernet interface"
         if not (link.up and link.carrier):
             return f"{link.name}, which leads to {address}, {_state(link)}"
-    if len(_tags(stack)) > MOST_TAGS:
+    if len(_tags(stack)) > MAX_TAGS:
         return f"{stack[0].name}, which leads to {address}, is a VLAN in more than one other VLAN"
     if stack[-1].vlan is not None:
         return f"{stack[-1].name}, which leads to {address}, is a VLAN on a NIC of another network namespace"

@@ -172,7 +172,7 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
     ("no check", lambda m: m.delete_health_check("web"), NotFoundError, "", "has no health check"),
     ("stale check", lambda m: m.put_health_check("web", HealthCheck(), if_match=1), PreconditionError, "", "not 1"),
     ("vips full", lambda m: m.create_vip(DNS), CapacityError, "", "2 VIPs"),
-    ("backends full", lambda m: m.create_backend("web", backend(3)), CapacityError, "", "2 backends, and would need 3"),
+    ("backends full", lambda m: m.create_backend("web", backend(3)), CapacityError, "", "full: 2 of 2 backends"),
 ]
 
 

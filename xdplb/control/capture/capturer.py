@@ -13,7 +13,7 @@ from xdplb.control.capture.words import Names, names_of
 from xdplb.control.records import State
 from xdplb.control.threads import Unbroken, Worker
 from xdplb.control.writer import Writer
-from xdplb.dataplane.explained import Capture
+from xdplb.dataplane.decisions import Capture
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.errors import ConflictError, XdplbError
 

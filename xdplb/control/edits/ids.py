@@ -6,13 +6,12 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 
 from xdplb.control.records import State
+from xdplb.dataplane.capacity import MAX_BACKEND_ID, full
 from xdplb.dataplane.plane import Capacity
-from xdplb.model.errors import CapacityError
 
 __all__ = ["backend_ids", "vip_id"]
 
 _EPOCHS = 1 << 16
-_LAST_ID = 0xFFFE
 
 
 def vip_id(state: State, capacity: Capacity) -> int:
@@ -21,10 +20,7 @@ def vip_id(state: State, capacity: Capacity) -> int:
     for candidate in range(capacity.vips):
         if candidate not in used:
             return candidate
-    raise CapacityError(
-        f"the data plane holds {capacity.vips} VIPs, and has as many",
-        hint="load it with a larger --max-vips: xdplb down, then xdplb up",
-    )
+    raise full("VIPs", len(used), capacity.vips)
 
 
 def backend_ids(
@@ -34,13 +30,10 @@ def backend_ids(
 
     Ids of backends that are `leaving` in the same change are given out last: packets may still name them.
     """
-    last = min(capacity.backends, _LAST_ID)
+    last = min(capacity.backends, MAX_BACKEND_ID)
     used = {record.id for _, record in state.backends()}
     if len(used) - len(leaving) + count > last:
-        raise CapacityError(
-            f"the data plane holds {last} backends, and would need {len(used) - len(leaving) + count}",
-            hint="load it with a larger --max-backends (at most 65534): xdplb down, then xdplb up",
-        )
+        raise full("backends", len(used), last)
     free = list(islice((candidate for candidate in range(1, last + 1) if candidate not in used), count))
     free += sorted(leaving)[: count - len(free)]
     return ((candidate, (state.epochs.get(candidate, -1) + 1) % _EPOCHS) for candidate in free)

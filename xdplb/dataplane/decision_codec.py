@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from xdplb.model.address import IPNetwork
 
 from . import layout
-from .explained import CapturedFrame, CapturedPacket, CaptureFilter, Chosen, KernelDecision
+from .decisions import CapturedFrame, CapturedPacket, CaptureFilter, Chosen, KernelDecision
 from .libbpf import RunResult
 from .reasons import REASONS
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.unit.dataplane.loading import forbid_compiling, left, program_on, up
 from xdplb.dataplane import layout, libbpf, programs
-from xdplb.dataplane.explained import CapturedFrame, CaptureFilter, Chosen, KernelDecision
+from xdplb.dataplane.decision_codec import encode_filter
+from xdplb.dataplane.decisions import CapturedFrame, CaptureFilter, Chosen, KernelDecision
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.loader import unload
-from xdplb.dataplane.look_codec import encode_filter
 from xdplb.dataplane.reasons import REASONS
 from xdplb.dataplane.source import flatten, source_dir
 from xdplb.model.errors import InvalidError, PlatformError
