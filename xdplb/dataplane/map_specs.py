@@ -17,7 +17,7 @@ __all__ = ["BPF_F_NO_PREALLOC", "MAP_NAMES", "OPTIONAL", "TX_PORTS", "MapSpec", 
 
 BPF_F_NO_PREALLOC = 1
 TX_PORTS = 64
-REASON_ROOM = 64  # more than there are, so that a new reason does not make the pinned map unusable
+REASON_ROOM = 128  # REASONS of reasons.h
 FRAGMENTS = 16384
 SOURCE_BUCKETS = 262144
 CPUS = 8192  # as many as a kernel can be built for
