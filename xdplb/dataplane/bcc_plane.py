@@ -45,7 +45,7 @@ from .remembered import FlowId, Remembered
 from .source import compile_flags
 from .vip_maps import VipMaps
 
-__all__ = ["BccPlane"]
+__all__ = ["PROGRAM_NAME", "BccPlane"]
 
 PROGRAM_NAME = "xdplb"
 FEW = 16  # up to one key in this many is read by itself, above that a batch of all is faster
@@ -188,7 +188,7 @@ class BccPlane:
         backends = _sums(self._maps.backend_stats, self._backends.ids)
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
-            vips={vip_id: VipCounters(*fields) for vip_id, fields in vips.items()},
+            vips={vip_id: VipCounters(*fields[:5]) for vip_id, fields in vips.items()},
             backends={backend_id: BackendCounters(*fields[:3]) for backend_id, fields in backends.items()},
             reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
         )

@@ -20,6 +20,7 @@ __all__ = [
     "check_vips",
     "full",
     "growth_hint",
+    "too_low",
     "too_many",
 ]
 
@@ -35,6 +36,13 @@ def full(what: str, used: int, capacity: int) -> CapacityError:
 def growth_hint(what: str) -> str:
     """Return how to make room for more of `what` (`VIPs`, `backends` or `flows`)."""
     return f"restart xdplb up with a larger --max-{what.lower()}: traffic is not interrupted"
+
+
+def too_low(what: str, asked: int, used: str, least: int) -> CapacityError:
+    """Return the error for room for fewer of `what` (`vips`, `backends` or `flows`) than are in use."""
+    return CapacityError(
+        f"--max-{what} {asked} is too low: {used}", hint=f"give {least} or more, or remove what is not needed first"
+    )
 
 
 def too_many(what: str, count: int, limit: int, *, hint: str) -> CapacityError:

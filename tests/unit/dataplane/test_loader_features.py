@@ -135,7 +135,7 @@ def test_killed_while_it_grows_the_next_start_goes_on(
     up(pin_dir).write_vips([VIP])
 
     def dies() -> int:
-        plane = BccPlane(Maps.adopt(pin_dir, None))
+        plane = BccPlane(Maps.adopt(pin_dir))
         monkeypatch.setattr(owner, where, lambda *_, **__: os._exit(9))
         plane.require(IPV6)
         return 0
