@@ -60,7 +60,7 @@ def send(address: str, port: int, flows: int, rate: int) -> None:
     waiting = selectors.DefaultSelector()
     for each in sockets:
         each.connect((address, port))
-        each.setblocking(False)
+        each.settimeout(0)
         waiting.register(each, selectors.EVENT_READ)
     sent: Counter[int] = Counter()
     answered: defaultdict[int, Counter[int]] = defaultdict(Counter)

@@ -22,7 +22,9 @@ from typing import Any
 
 import pytest
 
+from xdplb.dataplane.layout import LAYOUT_VERSION
 from xdplb.dataplane.map_specs import map_layouts
+from xdplb.dataplane.pins import Meta
 from xdplb.dataplane.plane import Capacity
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
@@ -42,7 +44,7 @@ ROOM = ("--max-vips", "64", "--max-backends", "256", "--max-flows", "16384")
 
 @dataclass
 class Version:
-    """A version of xdplb to run, in a folder of its own: this one where `folder` is the clone."""
+    """A version of xdplb to run, in a folder: this one is in the clone."""
 
     folder: Path
 
@@ -116,7 +118,6 @@ class Traffic:
 
     def finish(self) -> None:
         """End it, and fail where anything was lost."""
-        lost = []
         for port, talk in self._talks.items():
             talk.terminate()
             *broken, summary = map(json.loads, talk.communicate(timeout=30)[0].splitlines())
@@ -189,7 +190,7 @@ def grown(tmp_path: Path) -> Version:
     for struct, dtype in GROWN.items():
         change(header, rf"(?ms)^(struct {struct} {{.*?)^}};", r"\1\t__u64 extra;\n};")
         if dtype is not None:
-            change(mirror, rf"(?ms)^({dtype} = np\.dtype\(\s*\[.*?)\]\s*\)\n", r'\1, ("extra", "<u8")])\n')
+            change(mirror, rf"(?ms)^({dtype} = np\.dtype\(\s*\[.*?),?\s*\]\s*\)\n", r'\1, ("extra", "<u8")])\n')
     change(mirror, r"(?s)(VIP6?_ENTRY, \(groups \* VIP_GROUP_SIZE,\)\))", r'\1, ("extra", "<u8")', count=2)
     change(header, r"__u32 unused\[5\];", "__u32 unused[4];\n\t\t\t__u32 extra;")
     change(mirror, r'\("unused", "<u4", \(5,\)\)', '("unused", "<u4", (4,)), ("extra", "<u4")')
@@ -248,6 +249,7 @@ def test_from_the_layout_before(balancer: Versioned, before: Version) -> None:
     traffic.prepare()
     traffic.start()
     take_over(balancer, Version(ROOT))
+    assert Meta.open(balancer.lab.pin_dir).layout_version == LAYOUT_VERSION
     time.sleep(3)
     traffic.finish()
 
@@ -258,6 +260,7 @@ def test_to_a_layout_with_a_field_more_in_every_map(balancer: Versioned, grown: 
     traffic.prepare()
     traffic.start()
     take_over(balancer, grown)
+    assert "extra" in (Meta.open(balancer.lab.pin_dir).layouts["flows"].value.names or ())
     time.sleep(3)
     traffic.finish()
 
@@ -268,6 +271,7 @@ def test_to_more_room(balancer: Versioned) -> None:
     traffic.prepare()
     traffic.start()
     take_over(balancer, Version(ROOT), "--max-vips", "128", "--max-backends", "512", "--max-flows", "32768")
+    assert Meta.open(balancer.lab.pin_dir).capacity == Capacity(128, 512, 32768)
     time.sleep(3)
     traffic.finish()
 

@@ -15,7 +15,8 @@ written to the old one first and to the new one then. What each kind of map need
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,31 @@ INDEXES = {"vip_index": vip_index.IPV4, "vip_index6": vip_index.IPV6}
 TRIES = {"vip_prefixes", "vip_prefixes6"}
 ENOTSUPP = 524  # of the kernel alone
 
-Rows = dict[bytes, bytes]
+_CLOCK_LAG_NS = 1_000_000_000  # the coarse clock of records lags by some milliseconds
+_MIXERS = np.random.default_rng(0).integers(0, 1 << 64, 64, np.uint64) | np.uint64(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Keys and values of a table as they were read, each of shape (n, bytes)."""
+
+    keys: NDArray[np.uint8]
+    values: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Rows:
+        return Rows(self.keys[chosen], self.values[chosen])
+
+    def not_in(self, others: Rows) -> Rows:
+        """Return those whose key or value is another in `others`."""
+        mine, theirs = (_fingerprints(np.hstack([rows.keys, rows.values])) for rows in (self, others))
+        return self[~np.isin(mine, theirs)]
+
+    def without_key_in(self, others: Rows) -> Rows:
+        """Return those whose key is not in `others`."""
+        return self[~np.isin(_fingerprints(self.keys), _fingerprints(others.keys))]
 
 
 @dataclass(slots=True)
@@ -52,7 +77,9 @@ class Pair:
     new: BpfMap
     before: MapLayout
     after: MapLayout
-    _copied: Rows = field(default_factory=dict)
+    _filled: Rows | None = None
+    _filled_keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    _read_at: int = 0
 
     def fill(self, spec: MapSpec) -> None:
         """Copy into the new map, of this spec, what the old one has; no packet uses the new one yet."""
@@ -62,7 +89,7 @@ class Pair:
             self._rebuild_index()
         elif self.name in TRIES:
             assert spec.inner is not None
-            swap_trie(self.new, spec.inner, self._converted(dict(read_trie(self.old))))
+            swap_trie(self.new, spec.inner, self._converted_trie())
         elif self.new.info.type == MapType.ARRAY_OF_MAPS:
             self._copy_inner_maps(spec)
         elif self.new.info.type in {MapType.ARRAY, MapType.PERCPU_ARRAY}:
@@ -71,9 +98,16 @@ class Pair:
             self._copy_table()
 
     def catch_up(self) -> None:
-        """Copy what came into a table that evicts since it was copied, or again if it was not."""
-        if self.new.info.type == MapType.LRU_HASH:
-            self._add(self._rows().items() - self._copied.items())
+        """Add the records that came since the table was copied: quickly, since a connection may depend on it."""
+        if self._filled is None or "last_seen" not in (self.before.value.names or ()):
+            return
+        rows = self._rows()
+        last_seen = np.ascontiguousarray(rows.values).reshape(-1).view(self.before.value)["last_seen"]
+        recent = rows[last_seen + np.uint64(_CLOCK_LAG_NS) >= self._read_at]
+        fingerprints = _fingerprints(recent.keys)
+        places = np.searchsorted(self._filled_keys, fingerprints)
+        is_known = np.take(self._filled_keys, places, mode="clip") == fingerprints if len(self._filled_keys) else False
+        self._add(recent[np.broadcast_to(~np.asarray(is_known), len(recent))])
 
     def finish(self, markers: Path) -> None:
         """Copy the rest: no packet uses the old map any more, and they do use the new one.
@@ -84,9 +118,10 @@ class Pair:
         if self.name in COUNTERS:
             self._move_counters(markers / f"moved_{self.name}")
         elif self.new.info.type == MapType.LRU_HASH:
-            rows = self._rows()
-            self._add(rows.items() - self._copied.items())
-            self._delete(self._copied.keys() - rows.keys())
+            rows, filled = self._rows(), self._filled
+            self._add(rows if filled is None else rows.not_in(filled))
+            if filled is not None:
+                self._delete(filled.without_key_in(rows))
 
     # what only the control plane writes
 
@@ -98,6 +133,14 @@ class Pair:
         found = np.frombuffer(raw, self.before.value)
         entries = family.entries_of(convert(found, family.index(_groups(self.before))))
         swap_element(self.new, 0, self.name, family.place(entries, _groups(self.after)))
+
+    def _converted_trie(self) -> dict[bytes, NDArray[Any]]:
+        return {
+            convert(np.frombuffer(key, self.before.key), self.after.key).tobytes(): convert(
+                np.frombuffer(value, self.before.value), self.after.value
+            )
+            for key, value in read_trie(self.old)
+        }
 
     def _copy_inner_maps(self, spec: MapSpec) -> None:
         """Put the old inner maps into the new one, or others in their place where their layout is another."""
@@ -126,57 +169,48 @@ class Pair:
         self.new.update_batch(np.arange(count, dtype=np.uint32), values)
 
     def _copy_table(self) -> None:
-        self._copied = self._rows()
-        rows = self._converted(self._copied)
-        if not rows:
-            return
+        self._read_at = time.monotonic_ns()
+        self._filled = self._rows()
+        self._filled_keys = np.sort(_fingerprints(self._filled.keys))
+        keys, values = self._converted(self._filled)
         if self.new.info.type == MapType.DEVMAP_HASH:
-            for key, value in rows.items():
+            for key, value in zip(keys, values, strict=True):
                 self.new.update(key, value)
-            return
-        keys, values = (
-            np.frombuffer(b"".join(part), np.uint8) for part in (rows.keys(), (v.tobytes() for v in rows.values()))
-        )
-        self.new.update_batch(keys.reshape(len(rows), -1), values.reshape(len(rows), -1))
+        elif len(keys):
+            self.new.update_batch(keys, _raw(values))
 
     def _rows(self) -> Rows:
         if self.old.info.type == MapType.DEVMAP_HASH:
-            return dict(self.old.items())
-        keys, values = self.old.read_all()
-        return dict(zip(_lines(keys), _lines(values), strict=True))
+            pairs = list(self.old.items())
+            sizes = (self.old.info.key_size, self.old.info.value_size)
+            columns = (np.frombuffer(b"".join(part), np.uint8) for part in zip(*pairs, strict=True))
+            found = [column.reshape(len(pairs), size) for column, size in zip(columns, sizes, strict=False)]
+            return Rows(*(found or [np.empty((0, size), np.uint8) for size in sizes]))
+        return Rows(*self.old.read_all())
 
-    def _add(self, rows: Collection[tuple[bytes, bytes]]) -> None:
+    def _add(self, rows: Rows) -> None:
         """Add records that the old table got or changed since; what the new one knows better stays."""
-        for old_key, old_value in rows:
-            ((key, value),) = self._converted({old_key: old_value}).items()
+        for key, value in zip(*self._converted(rows), strict=True):
             held = self.new.lookup(key)
             if held is None:
                 with suppress(FileExistsError):
                     self.new.update(key, value, flags=BPF_NOEXIST)
-            elif self._is_as_copied(old_key, held) or _is_newer(value, np.frombuffer(held, self.after.value)):
-                self.new.update(key, value)
-            self._copied[old_key] = old_value
+            elif (merged := _merged(value, np.frombuffer(held, self.after.value)[0])) is not None:
+                self.new.update(key, merged)
 
-    def _delete(self, old_keys: Collection[bytes]) -> None:
+    def _delete(self, rows: Rows) -> None:
         """Delete what the old table does not have any more, such as a record that has left probation."""
-        for old_key in old_keys:
-            (key,) = self._converted({old_key: self._copied[old_key]})
+        for key, value in zip(*self._converted(rows), strict=True):
             held = self.new.lookup(key)
-            if held is not None and self._is_as_copied(old_key, held):
+            if held is not None and held == value.tobytes():  # else a packet has used it since
                 self.new.delete(key)
 
-    def _is_as_copied(self, old_key: bytes, held: bytes) -> bool:
-        copied = self._copied.get(old_key)
-        return copied is not None and self._converted({old_key: copied}).popitem()[1].tobytes() == held
-
-    def _converted(self, rows: Mapping[bytes, bytes]) -> dict[bytes, NDArray[Any]]:
-        """Return keys, and values of shape (1,), in the new map's layout."""
-        if not rows:
-            return {}
-        keys = convert(np.frombuffer(b"".join(rows), self.before.key.base), self.after.key.base)
-        values = convert(np.frombuffer(b"".join(rows.values()), self.before.value), self.after.value)
-        raw = keys.view(np.uint8).reshape(len(rows), -1)
-        return {key: values[number : number + 1] for number, key in enumerate(_lines(raw))}
+    def _converted(self, rows: Rows) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Return keys as bytes, shape (n, bytes), and values, shape (n,), in the new map's layout."""
+        old_keys = np.ascontiguousarray(rows.keys).reshape(-1).view(self.before.key.base)
+        keys = convert(old_keys, self.after.key.base).view(np.uint8).reshape(len(rows), self.after.key.itemsize)
+        values = convert(np.ascontiguousarray(rows.values).reshape(-1).view(self.before.value), self.after.value)
+        return keys, values
 
     # counters
 
@@ -244,16 +278,27 @@ def _raw(elements: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(elements).view(np.uint8).reshape(len(elements), -1)
 
 
-def _lines(rows: NDArray[np.uint8]) -> list[bytes]:
-    """Return each row as bytes."""
-    size, raw = rows.shape[1], rows.tobytes()
-    return [raw[start : start + size] for start in range(0, len(raw), size)]
+def _fingerprints(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return 64 bits for each row, which differ where the rows do."""
+    padded = np.zeros((len(rows), -(-rows.shape[1] // 8) * 8), np.uint8)
+    padded[:, : rows.shape[1]] = rows
+    words = padded.view(np.uint64)
+    fingerprints: NDArray[np.uint64] = (words * _MIXERS[: words.shape[1]]).sum(axis=1, dtype=np.uint64)
+    return fingerprints
 
 
-def _is_newer(value: NDArray[Any], held: NDArray[Any]) -> bool:
-    """Whether one record was used after another; what has no time is not."""
+def _merged(value: np.void, held: np.void) -> NDArray[Any] | None:
+    """Return what is known of a key of which the old table has `value` and the new one `held`, None if that is `held`.
+
+    The later one counts, with the flags of both where it is the same connection. What has no time stays as it is.
+    """
     names = value.dtype.names or ()
-    return "last_seen" in names and bool(value["last_seen"][0] > held["last_seen"][0])
+    if "last_seen" not in names or value["last_seen"] < held["last_seen"]:
+        return None
+    merged = np.array([value])
+    if "flags" in names and value["backend"] == held["backend"] and value["epoch"] == held["epoch"]:
+        merged["flags"] |= held["flags"]
+    return merged
 
 
 def _marker(path: Path, entries: int) -> BpfMap:

@@ -15,7 +15,7 @@ import pytest
 from tests.contract.planes import HOP, KEY, V6, KernelKit, backend, table, vip
 from tests.private_host import add_nic
 from tests.unit.dataplane.loading import CAPACITY, change_source, forbid_compiling, in_child, left, program_on, up
-from xdplb.dataplane import carry, layout, libbpf, pins, takeover, versions
+from xdplb.dataplane import carry, counter_mover, layout, libbpf, maps, pins, programs, takeover, versions
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.loader import unload
@@ -104,6 +104,11 @@ def filled(pin_dir: Path) -> dict[str, Any]:
 
 def start(pin_dir: Path, capacity: Capacity | None = LARGER) -> BccPlane:
     return up(pin_dir, "eth0", "eth1", capacity=capacity, features=FEATURES)
+
+
+def start_and_end(pin_dir: Path) -> int:
+    start(pin_dir)
+    return 0
 
 
 def test_more_room_is_taken_over_into(pin_dir: Path, filled: dict[str, Any]) -> None:
@@ -203,7 +208,7 @@ def test_what_packets_wrote_after_the_copy_is_carried_too(
 ) -> None:
     """As old programs do until the last link is swapped, and the new one from the first on."""
     old = KernelKit(Maps.adopt(pin_dir))
-    original = takeover.swap_links
+    original = programs.swap_links
 
     def swap(*arguments: Any) -> None:
         original(*arguments)
@@ -244,18 +249,18 @@ class Dies:
 
 
 STEPS: list[tuple[str, object, str, int]] = [
-    ("the first pin", carry.BpfMap, "pin", 1),
-    ("a later pin", carry.BpfMap, "pin", 9),
+    ("the first pin", maps.BpfMap, "pin", 1),
+    ("a later pin", maps.BpfMap, "pin", 9),
     ("the program", takeover, "stage_program", 1),
-    ("filling", takeover.Pair, "fill", 4),
-    ("catching up", takeover.Pair, "catch_up", 2),
+    ("filling", carry.Pair, "fill", 4),
+    ("catching up", carry.Pair, "catch_up", 2),
     ("being ready", pins.Meta, "create", 1),
     ("the first link", libbpf, "link_update", 1),
     ("the second link", libbpf, "link_update", 2),
     ("carrying", takeover, "_carry", 1),
-    ("the counters", takeover.Pair, "finish", 3),
-    ("the first counter", carry.CounterMover, "add", 1),
-    ("a later counter", carry.CounterMover, "add", 2),
+    ("the counters", carry.Pair, "finish", 3),
+    ("the first counter", counter_mover.CounterMover, "add", 1),
+    ("a later counter", counter_mover.CounterMover, "add", 2),
     ("having carried", pins.Meta, "set_state", 1),
     ("the first move", Path, "replace", 1),
     ("a later move", Path, "replace", 7),
@@ -263,18 +268,17 @@ STEPS: list[tuple[str, object, str, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "name", "number"), [step[1:] for step in STEPS], ids=[step[0] for step in STEPS])
+@pytest.mark.parametrize("step", [step[1:] for step in STEPS], ids=[step[0] for step in STEPS])
 def test_killed_in_a_step_the_next_start_has_it_all(
     pin_dir: Path,
     filled: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-    owner: object,
-    name: str,
-    number: int,
+    step: tuple[object, str, int],
 ) -> None:
+    owner, name, number = step
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, Dies(getattr(owner, name), number).method())
-        assert in_child(lambda: start(pin_dir) and 0) == 9
+        assert in_child(lambda: start_and_end(pin_dir)) == 9
     assert program_on("eth0") > 0
     assert program_on("eth1") > 0
     plane = start(pin_dir)
@@ -291,7 +295,7 @@ def test_killed_half_way_down_leaves_nothing(
     del filled
     with monkeypatch.context() as patched:
         patched.setattr(takeover, "_carry", lambda *_: os._exit(9))
-        assert in_child(lambda: start(pin_dir) and 0) == 9
+        assert in_child(lambda: start_and_end(pin_dir)) == 9
     assert unload(pin_dir)
     assert left(bpffs) == []
 
