@@ -6,12 +6,20 @@ is in neither table; a name that is retired moves to RETIRED, with its number.
 
 from __future__ import annotations
 
+from pathlib import Path
+from zlib import crc32
+
 import pytest
 
-from xdplb.dataplane import layout
+from xdplb.dataplane import layout, older_layouts
 from xdplb.dataplane.decision_codec import CHOSEN
 from xdplb.dataplane.features import BITS, Feature
+from xdplb.dataplane.map_layout import dump_layouts
+from xdplb.dataplane.map_specs import map_layouts
+from xdplb.dataplane.plane import Capacity
 from xdplb.dataplane.reasons import DECAP_REASONS, REASONS, Reason
+from xdplb.dataplane.single import DECAP_SPECS
+from xdplb.dataplane.versions import VERSIONS
 from xdplb.reference import reasons as reference
 
 GIVEN: dict[str, dict[str, int]] = {
@@ -133,3 +141,49 @@ def test_a_reason_s_number_says_what_becomes_of_the_packet(reason: Reason) -> No
     assert reason.number in RANGES[reason.name.partition("_")[0]]
     verdict = reference.Reason(reason.name).verdict.name
     assert {"PASS": "pass", "DROP": "drop", "TX": "answer"}[verdict] == reason.name.partition("_")[0]
+
+
+LAYOUTS: dict[str, dict[int, int]] = {
+    "vip_index": {1: 1629550709},
+    "vip_index6": {1: 2393087411},
+    "vip_prefixes": {1: 2262822627},
+    "vip_prefixes6": {1: 2943250437},
+    "vip_tables": {1: 3827611993},
+    "vip_stats": {1: 274566186},
+    "reason_stats": {2: 3065438575},
+    "backends": {1: 3187877111},
+    "backend_stats": {1: 1122633702},
+    "backend_loads": {1: 1042380605},
+    "quic_servers": {1: 1514847233},
+    "tx_ports": {1: 320501658},
+    "flows": {1: 3076272096},
+    "flows6": {1: 2261903432},
+    "probation": {1: 1685708886},
+    "probation6": {1: 2759491384},
+    "fragments": {1: 1922578320},
+    "vip_guards": {1: 723621004},
+    "vip_buckets": {1: 3847499996},
+    "source_buckets": {1: 1497699981},
+    "access4": {1: 2242809839},
+    "access6": {1: 503083872},
+    "answer_budget": {1: 3497104019},
+    "explain_decision": {1: 3062096465},
+    "capture_decision": {1: 1115236496},
+    "capture_filter": {1: 256590315},
+    "capture_events": {1: 3077933894},
+    "decap_addresses": {1: 853910306},
+    "decap_stats": {1: 3228726540},
+}
+"""What each version of a map's layout is, as a checksum. A map that changes gets a new version here."""
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_a_layout_that_changes_has_a_new_version(name: str) -> None:
+    layouts = map_layouts(Capacity()) | {spec.name: spec.layout for spec in DECAP_SPECS}
+    found = crc32(dump_layouts({name: layouts[name]}))
+    assert LAYOUTS[name][VERSIONS[name]] == found, f"{name} changed: give it a new version, here {found}"
+    assert max(LAYOUTS[name]) == VERSIONS[name]
+
+
+def test_the_layouts_before_meta_described_them_stay_as_they_were() -> None:
+    assert crc32((Path(older_layouts.__file__).parent / "layouts_v3.json").read_bytes()) == 3755753434

@@ -15,16 +15,29 @@ import pytest
 from tests.contract.planes import HOP, KEY, V6, KernelKit, backend, table, vip
 from tests.private_host import add_nic
 from tests.unit.dataplane.loading import CAPACITY, change_source, forbid_compiling, in_child, left, program_on, up
-from xdplb.dataplane import carry, counter_mover, layout, libbpf, maps, pins, programs, takeover, versions
+from xdplb.dataplane import (
+    carry,
+    counter_mover,
+    layout,
+    libbpf,
+    maps,
+    older_layouts,
+    pins,
+    programs,
+    takeover,
+    versions,
+)
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.loader import unload
 from xdplb.dataplane.map_layout import MapLayout, convert, dump_layouts, load_layouts
 from xdplb.dataplane.map_specs import map_layouts
+from xdplb.dataplane.maps import BpfMap, MapType
 from xdplb.dataplane.pinned_maps import Maps
 from xdplb.dataplane.pins import Meta
 from xdplb.dataplane.plane import BackendCounters, Capacity, VipCounters
 from xdplb.dataplane.remembered import Buckets, FlowId
+from xdplb.dataplane.single import decap_counters, decap_down, decap_up
 from xdplb.model.access import AccessList
 from xdplb.model.errors import CapacityError, ConflictError
 from xdplb.model.vip import QuicIds, RateLimits, Scheduler, VipKey
@@ -370,3 +383,40 @@ def test_layouts_are_read_as_they_were_written_and_have_room_in_meta() -> None:
     layouts = map_layouts(Capacity(vips=8192))
     assert load_layouts(dump_layouts(layouts)) == layouts
     assert len(dump_layouts(layouts)) < layout.LAYOUTS_ROOM // 2
+
+
+def make_old(folder: Path) -> None:
+    """Make the pins of a folder look as those of layout 3, which has no description of its maps."""
+    value = BpfMap.open(folder / "meta").read(0)[:40]
+    (folder / "meta").unlink()
+    old = BpfMap.create(MapType.ARRAY, "meta", value_size=40)
+    old.update(0, (3).to_bytes(4, "little") + value[4:])
+    old.pin(folder / "meta")
+
+
+def test_layout_3_is_taken_over_with_its_reasons_renumbered(pin_dir: Path, filled: dict[str, Any]) -> None:
+    (pin_dir / "reason_stats").unlink()
+    with BpfMap.create(MapType.PERCPU_ARRAY, "reason_stats", value_size=8, max_entries=64) as stats:
+        for number in range(23):
+            stats.update(number, np.full(stats.value_bytes // 8, number, np.uint64))
+        stats.pin(pin_dir / "reason_stats")
+    make_old(pin_dir)
+    plane = start(pin_dir, None)
+    cpus = libbpf.possible_cpus()
+    counted = [plane.counters().reasons[name] for name in older_layouts.REASONS_OF_V3]
+    assert counted == [number * cpus for number in range(23)]
+    assert held(plane) | {"counters": None} == filled | {"counters": None}
+    assert Meta.open(pin_dir).layout_version == layout.LAYOUT_VERSION
+
+
+def test_decap_of_layout_3_goes_on_counting(pin_dir: Path) -> None:
+    decap_up("eth0", pin_dir, [KEY.address])
+    folder, before = pin_dir / "decap", program_on("eth0")
+    with BpfMap.open(folder / "decap_stats") as stats:
+        stats.update(4, np.full(stats.value_bytes // 8, 3, np.uint64))
+    make_old(folder)
+    decap_up("eth0", pin_dir, [KEY.address])
+    assert decap_counters(pin_dir)["drop_ecn"] == 3 * libbpf.possible_cpus()
+    assert program_on("eth0") not in {0, before}
+    assert decap_down(None, pin_dir)
+    assert not pin_dir.exists()
