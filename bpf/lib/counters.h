@@ -6,6 +6,7 @@
 #include "decision.h"
 #include "maps.h"
 #include "packet.h"
+#include "verdict.h"
 
 /* Counts why this packet stops here and returns what becomes of it. */
 static __always_inline int count_stop(enum reason reason)
@@ -15,9 +16,7 @@ static __always_inline int count_stop(enum reason reason)
 
 	if (packets && CHANGES_MAPS)
 		*packets += 1;
-	if (reason < DROP_FRAGMENT)
-		return XDP_PASS;
-	return reason < ANSWER_ECHO ? XDP_DROP : XDP_TX;
+	return reason_verdict(reason);
 }
 
 static __always_inline void count_sent(const struct packet *packet, __u32 vip_id, const struct choice *choice)

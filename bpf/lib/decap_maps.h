@@ -26,7 +26,7 @@ static __always_inline int decap_count(enum decap_reason reason)
 
 	if (packets)
 		*packets += 1;
-	return reason < DECAP_DROP_ECN ? XDP_PASS : XDP_DROP;
+	return DECAP_DROPS >> reason & 1 ? XDP_DROP : XDP_PASS;
 }
 
 #endif

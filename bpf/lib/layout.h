@@ -1,7 +1,8 @@
 /* What the maps hold. Mirrored, field by field, in xdplb/dataplane/layout.py (a test compares the two).
  *
- * A change to anything in this file changes LAYOUT_VERSION: a daemon that finds maps of another version pinned
- * refuses to adopt them.
+ * A change to a struct goes with a new version of the maps that hold it, in xdplb/dataplane/versions.py; docs/upgrades.md
+ * says how, and what a running data plane takes over. Codes and flags keep their numbers for good
+ * (tests/unit/dataplane/test_numbers.py).
  *
  * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is
  * loaded, and for what it has to do: what only some configurations need stands behind WITH_*
@@ -10,7 +11,7 @@
 #ifndef XDPLB_LAYOUT_H
 #define XDPLB_LAYOUT_H
 
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4 /* of struct meta, which has the versions of all other maps */
 
 /* --- VIPs ------------------------------------------------------------------------------------------------------
  *
@@ -32,6 +33,9 @@
 #define SCHEDULER_LEAST                                                                                      \
 	2 /* lc, wlc: of the owners of the first `candidates` slots, the one with the least load */
 #define SCHEDULER_TWO 3 /* p2c: of the owners of two slots, the one with the less load */
+
+#define MAX_CANDIDATES                                                                                       \
+	128 /* as many as SCHEDULER_LEAST compares for a new flow: each costs some nanoseconds */
 
 /* What a packet for a VIP is done with. */
 struct vip {
@@ -395,6 +399,10 @@ struct capture_event {
  * One element, for the loader alone: what the pinned maps and the pinned program were made for. Pinned last, so that
  * maps without it are what a loader left that did not come to its end.
  */
+#define META_READY 1 /* of maps that are to take the place of others: filled, and packets may be using them */
+#define META_CARRIED 2 /* they have all that the others had: only the pins are to be moved */
+#define LAYOUTS_ROOM 16256
+
 struct meta {
 	__u32 layout_version;
 	__u32 vips;
@@ -402,7 +410,11 @@ struct meta {
 	__u32 flows;
 	__u64 program_hash; /* of the source and its flags, see source.py */
 	__u64 explain_hash; /* the same of the program that explains */
-	__u64 features;     /* of the program and its maps: a bit each, in the order of features.py */
+	__u64 features;     /* of the program and its maps: a bit each, see features.py */
+	__u32 state;        /* META_* */
+	__u32 layouts_bytes;
+	__u64 unused[10];
+	__u8 layouts[LAYOUTS_ROOM]; /* of all maps, as JSON, see map_layout.py */
 };
 
 #endif

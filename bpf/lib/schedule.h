@@ -11,8 +11,6 @@
 
 #ifdef WITH_SCHEDULERS
 
-#define MAX_CANDIDATES 128
-
 /* CPUs take turns of their own, each from another place in the table: one count for all would be a cache line that every
  * new flow takes from another CPU. Any stretch of the table is as evenly mixed as all of it.
  */

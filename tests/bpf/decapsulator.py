@@ -29,11 +29,12 @@ class Decapsulator:
         for address in (ADDRESS, ADDRESS6):
             addresses.update(address_key(ip_address(address)), 1)
         text = (source_dir() / "lib" / "decap_reasons.h").read_text()
-        self._reasons = re.findall(r"^\t(DECAP_\w+),", text, re.MULTILINE)
+        found = re.findall(r"^\t(DECAP_\w+) = (\d+),", text, re.MULTILINE)
+        self._reasons = {name: int(number) for name, number in found}
 
     def clear(self) -> None:
         """Set all counters to zero."""
-        for number in range(len(self._reasons)):
+        for number in self._reasons.values():
             self._stats.update(number, bytes(self._stats.value_bytes))
 
     def send(self, frame: bytes) -> RunResult:
@@ -44,6 +45,6 @@ class Decapsulator:
         """Return what was counted, without zeros."""
         totals = {
             name: int(np.frombuffer(self._stats.lookup(number) or b"", np.uint64).sum())
-            for number, name in enumerate(self._reasons)
+            for name, number in self._reasons.items()
         }
         return {name: total for name, total in totals.items() if total}

@@ -23,7 +23,7 @@ from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
 from xdplb.control.explain.differences import differences
-from xdplb.dataplane.explained import CapturedPacket, CaptureFilter
+from xdplb.dataplane.decisions import CapturedPacket, CaptureFilter
 from xdplb.dataplane.features import Feature
 from xdplb.reference.process import Reference
 from xdplb.reference.reasons import Reason, Verdict

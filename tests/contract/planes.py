@@ -73,7 +73,7 @@ class KernelKit:
         self.plane = BccPlane(maps)
 
     def again(self) -> DataPlane:
-        return BccPlane(Maps.adopt(self.maps.pin_dir, None))
+        return BccPlane(Maps.adopt(self.maps.pin_dir))
 
     def add_flow(
         self,

@@ -70,7 +70,7 @@ def test_what_was_acknowledged_survives_kill_9_and_the_maps_agree(host: Host) ->
             with closing(_Connection(host.socket)) as connection:
                 _, answer = connection.ask("GET", "/v1/vips")
             there = {vip["port"] for vip in answer["vips"]}
-            held = BccPlane(Maps.adopt(host.pins, None)).read_vips()
+            held = BccPlane(Maps.adopt(host.pins)).read_vips()
             assert acknowledged <= there
             assert {entry.key.port for entry in held.values()} == there
             daemon.terminate()

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import CapacityError
 
 from . import layout
+from .capacity import check_access_lists, too_many
 
 __all__ = ["build4", "build6", "is_denied"]
 
@@ -115,12 +115,14 @@ def _fill(intervals: _Intervals, dtype: np.dtype[np.void], room: int) -> NDArray
     """Return the struct with classes and masks."""
     count = len(intervals.masks)
     if count > room:
-        raise CapacityError(f"the access lists cut the address space into {count} parts; {room} fit", hint=_HINT)
+        raise too_many("intervals of addresses in the access lists", count, room, hint=_HINT)
     classes, masks = _classify(intervals.masks)
     if len(masks) > layout.ACCESS_CLASSES:
-        raise CapacityError(
-            f"there are {len(masks)} different sets of VIPs that deny some source; {layout.ACCESS_CLASSES} fit",
-            hint="give VIPs that let in nearly the same sources the same list",
+        raise too_many(
+            "different sets of VIPs that deny some source",
+            len(masks),
+            layout.ACCESS_CLASSES,
+            hint="give VIPs that admit nearly the same sources the same list",
         )
     index = np.zeros(1, dtype)
     index["classes"][0, :count] = classes
@@ -140,13 +142,9 @@ def _classify(masks: Masks) -> tuple[NDArray[np.intp], Masks]:
 
 def _join(lists: Mapping[int, AccessList], version: int) -> _Intervals:
     """Return all lists in one."""
+    check_access_lists(len(lists))
     places, words, bits = [_origin(version)], [np.zeros(1, np.intp)], [np.zeros(1, np.uint64)]
     for number, access_list in lists.items():
-        if not 0 <= number < layout.ACCESS_LISTS:
-            raise CapacityError(
-                f"{len(lists)} VIPs have access lists; {layout.ACCESS_LISTS} can",
-                hint="take the lists of some VIPs away, and filter for those elsewhere",
-            )
         if not access_list or access_list.version != version:
             continue
         changes = _changes(access_list)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.address import IPAddress
-from xdplb.model.next_hop import NextHop, VlanTag
+from xdplb.model.next_hop import MAX_TAGS, NextHop, VlanTag
 from xdplb.model.vip import Forward
 
 from . import layout
@@ -32,7 +32,6 @@ FORWARDS = {number: forward for (forward, _), number in FORWARD_NUMBERS.items()}
 OUTER_TTL = 64
 PROTOCOL_IPV4, PROTOCOL_UDP, PROTOCOL_IPV6 = 4, 17, 41
 TAG_CUSTOMER, TAG_SERVICE = 0x8100, 0x88A8
-MAX_TAGS = 2
 LOW64 = 2**64 - 1
 
 

@@ -14,18 +14,17 @@ from xdplb.model.access import AccessList
 
 from . import flow_records, layout
 from .backend_maps import BackendMaps
+from .capacity import check_backends, check_frame, check_table, check_vips
 from .capture import CaptureReader
-from .explained import Capture, CaptureFilter, KernelDecision
+from .decision_codec import decision_of, encode_filter
+from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Feature, Features
 from .flow_records import RawFlows
 from .inner_maps import read_element, swap_element
 from .libbpf import Fd, prog_test_run
-from .limits import check_backends, check_frame, check_table, check_vips
 from .links import attachments
-from .look_codec import decision_of, encode_filter
 from .maps import BpfMap
-from .memory_maps import recall
-from .needs import check_access, check_needs, needs_of_backend, needs_of_values, needs_of_vip
+from .needs import check_access, check_needs, needs_of, needs_of_values
 from .pinned_maps import Maps
 from .plane import (
     Attachment,
@@ -38,14 +37,15 @@ from .plane import (
     VipCounters,
     VipEntry,
 )
-from .platform_errors import explained, explaining
+from .platform_errors import kernel_errors, kernel_errors_in
 from .programs import current_program, explaining_program, refuse_to_replace
 from .reasons import REASONS
+from .recall import recall
 from .remembered import FlowId, Remembered
 from .source import compile_flags
 from .vip_maps import VipMaps
 
-__all__ = ["BccPlane"]
+__all__ = ["PROGRAM_NAME", "BccPlane"]
 
 PROGRAM_NAME = "xdplb"
 FEW = 16  # up to one key in this many is read by itself, above that a batch of all is faster
@@ -90,13 +90,13 @@ class BccPlane:
 
         Maps that it needs more are made first, those it needs no more go last. After an error all is as before.
         """
-        features |= needs_of_values(self._backends.values()).union(*map(needs_of_vip, self._vips.read().values()))
+        features |= needs_of(self._vips.read().values()) | needs_of_values(self._backends.values())
         maps = self._maps
         with ExitStack() as undo:
-            with explaining("create the maps"):
+            with kernel_errors_in("create the maps"):
                 maps.grow(features, undo)
             flags = compile_flags(maps.pin_dir, maps.capacity, features)
-            with explaining("replace the program"):
+            with kernel_errors_in("replace the program"):
                 program = current_program(
                     maps.pin_dir, maps.meta, PROGRAM_NAME, flags, self._cache_dir, features=features
                 )
@@ -104,30 +104,30 @@ class BccPlane:
         maps.shrink()
         return program
 
-    @explained("look at the NICs")
+    @kernel_errors("look at the NICs")
     def attachments(self) -> Sequence[Attachment]:
         """Return the NICs the program is on now."""
         return attachments(self._maps.pin_dir)
 
-    @explained("read the VIPs")
+    @kernel_errors("read the VIPs")
     def read_vips(self) -> Mapping[int, VipEntry]:
         """Return the VIPs the packets see, by id."""
         return self._vips.read()
 
-    @explained("write the VIPs")
+    @kernel_errors("write the VIPs")
     def write_vips(self, vips: Sequence[VipEntry]) -> None:
         """Swap the indexes and tries that are different."""
         check_vips(self.capacity, vips)
-        check_needs(self.features, map(needs_of_vip, vips))
+        check_needs(self.features, needs_of(vips))
         self._vips.write(vips)
 
-    @explained("write the access lists")
+    @kernel_errors("write the access lists")
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
         """Swap the access lists."""
         check_access(self.features, lists)
         self._vips.write_access(lists)
 
-    @explained("read a VIP's table")
+    @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
         value = read_element(self._maps.vip_tables, vip_id)
@@ -136,7 +136,7 @@ class BccPlane:
         slots: Slots = np.frombuffer(value, np.uint32, count=layout.TABLE_SIZE).copy()
         return slots
 
-    @explained("write a VIP's table")
+    @kernel_errors("write a VIP's table")
     def write_table(self, vip_id: int, slots: Slots) -> None:
         """Swap a VIP's whole table."""
         check_table(self.capacity, vip_id, slots)
@@ -144,73 +144,73 @@ class BccPlane:
         table["slots"][0] = slots
         swap_element(self._maps.vip_tables, vip_id, "vip_table", table)
 
-    @explained("delete a VIP's table")
+    @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
         """Take a VIP's table away; no error where it has none."""
         self._maps.vip_tables.delete(vip_id)
 
-    @explained("read the backends")
+    @kernel_errors("read the backends")
     def read_backends(self) -> Mapping[int, BackendEntry]:
         """Return the backends in the maps, by id; those never written are left out."""
         return self._backends.read()
 
-    @explained("write the backends")
+    @kernel_errors("write the backends")
     def write_backends(self, backends: Sequence[BackendEntry]) -> None:
         """Write these entries. Counters of a new (id, epoch) are zeroed first."""
         check_backends(self.capacity, [backend.id for backend in backends])
-        check_needs(self.features, map(needs_of_backend, backends))
+        check_needs(self.features, needs_of(backends=backends))
         if backends:
             self._backends.write(backends)
 
-    @explained("clear backends")
+    @kernel_errors("clear backends")
     def clear_backends(self, ids: Sequence[int]) -> None:
         """Empty these entries."""
         check_backends(self.capacity, ids)
         self._backends.clear(ids)
 
-    @explained("write the backends' loads")
+    @kernel_errors("write the backends' loads")
     def write_loads(self, flows: Mapping[int, int]) -> None:
         """Set how many open flows each of these backends has."""
         check_backends(self.capacity, list(flows))
         if flows:
             self._backends.write_loads(flows)
 
-    @explained("reset counters")
+    @kernel_errors("reset counters")
     def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
         """Start the counters of these VIP ids at zero."""
         counters = self._maps.vip_stats
         counters.update_batch(np.array(vip_ids, np.uint32), np.zeros((len(vip_ids), counters.value_bytes), np.uint8))
 
-    @explained("read the counters")
+    @kernel_errors("read the counters")
     def counters(self) -> Counters:
         """Read the counters of the VIPs and backends that there are, and of all reasons."""
         vips = _sums(self._maps.vip_stats, list(self._vips.read()))
         backends = _sums(self._maps.backend_stats, self._backends.ids)
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
-            vips={vip_id: VipCounters(*fields) for vip_id, fields in vips.items()},
+            vips={vip_id: VipCounters(*fields[:5]) for vip_id, fields in vips.items()},
             backends={backend_id: BackendCounters(*fields[:3]) for backend_id, fields in backends.items()},
             reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
         )
 
-    @explained("read the flow table")
+    @kernel_errors("read the flow table")
     def scan_flows(self) -> FlowRecords:
         """Read all flow tables. A record that leaves its probation meanwhile is seen twice, but never missed."""
         tables = [RawFlows(*table.read_all(), version, probation) for table, version, probation in self._flow_tables()]
         return flow_records.from_raw(tables, time.monotonic_ns())
 
-    @explained("count the flow table")
+    @kernel_errors("count the flow table")
     def flow_count(self) -> int:
         """Return how many records there are but on probation: the kernel keeps no count, so they are read."""
         return sum(len(table.read_all()[0]) for table, _, probation in self._flow_tables() if not probation)
 
-    @explained("delete flow records")
+    @kernel_errors("delete flow records")
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records; no error for those already gone."""
         for table, version, probation in self._flow_tables():
             table.delete_batch(flow_records.flow_keys(records, version, probation=probation))
 
-    @explained("explain a packet")
+    @kernel_errors("explain a packet")
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
         """Return what would become of a frame that comes in by this NIC."""
         check_frame(frame)
@@ -221,12 +221,12 @@ class BccPlane:
             result = prog_test_run(program, frame, ifindex=ifindex)
         return decision_of(result, maps.explain_decision.read(0))
 
-    @explained("read what is known of a flow")
+    @kernel_errors("read what is known of a flow")
     def recall(self, flow: FlowId, vip_id: int) -> Remembered:
         """Return what the maps hold that bears on this flow, for the VIP with this id."""
         return recall(self._maps, flow, vip_id)
 
-    @explained("capture packets")
+    @kernel_errors("capture packets")
     def start_capture(self, wanted: CaptureFilter) -> Capture:
         """Hand out packets until `stop_capture`; ConflictError where another's program is in front of ours."""
         self._close_capture()

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from . import layout
-from .explained import CapturedFrame, CapturedPacket
+from .decision_codec import event_of, frame_of, packet_of
+from .decisions import CapturedFrame, CapturedPacket
 from .libbpf import call, library
-from .look_codec import event_of, frame_of, packet_of
 from .maps import BpfMap
 
 __all__ = ["CaptureReader"]

@@ -18,11 +18,11 @@ from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
 
 from . import access_index, backend_codec, flow_records, layout
-from .explained import Capture, CaptureFilter, KernelDecision
+from .capacity import check_backends, check_frame, check_table, check_vips
+from .decisions import Capture, CaptureFilter, KernelDecision
 from .fake_parts import FakeCapture, FakeFlows
 from .features import Feature, Features
-from .limits import check_backends, check_frame, check_table, check_vips
-from .needs import check_access, check_needs, needs_of_backend, needs_of_vip
+from .needs import check_access, check_needs, needs_of
 from .plane import (
     Attachment,
     BackendCounters,
@@ -128,7 +128,7 @@ class FakePlane:
     def write_vips(self, vips: Sequence[VipEntry]) -> None:
         """Replace all VIPs."""
         check_vips(self._capacity, vips)
-        check_needs(self._features, map(needs_of_vip, vips))
+        check_needs(self._features, needs_of(vips))
         for part, found in parted(vips).items():
             build_part(self._capacity, part, found)
         self._vips = {vip.id: vip for vip in vips}
@@ -159,7 +159,7 @@ class FakePlane:
     def write_backends(self, backends: Sequence[BackendEntry]) -> None:
         """Write these entries; counters and load of a new (id, epoch) start at zero."""
         check_backends(self._capacity, [backend.id for backend in backends])
-        check_needs(self._features, map(needs_of_backend, backends))
+        check_needs(self._features, needs_of(backends=backends))
         for backend in backends:
             held = self._backends.get(backend.id)
             if held is None or held.epoch != backend.epoch:

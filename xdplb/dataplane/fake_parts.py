@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import flow_records, layout
-from .explained import CapturedPacket, CaptureFilter
+from .decisions import CapturedPacket, CaptureFilter
 from .flow_records import RawFlows
 from .plane import FlowRecords
 from .remembered import FlowRecord

@@ -54,8 +54,9 @@ def raw_key(source: IPAddress, source_port: int, destination: IPAddress, destina
 
 def record_of(value: bytes, *, probation: bool) -> FlowRecord:
     """Return one record, of the value that a table has."""
-    backend, epoch, flags, vip, last_seen = np.frombuffer(value, layout.FLOW)[0].tolist()
-    return FlowRecord(backend, epoch, flags, vip, last_seen, probation)
+    found = np.frombuffer(value, layout.FLOW)[0]
+    backend, epoch, flags, vip = (int(found[name]) for name in ("backend", "epoch", "flags", "vip"))
+    return FlowRecord(backend, epoch, flags, vip, int(found["last_seen"]), probation)
 
 
 def flow_keys(records: FlowRecords, version: int, *, probation: bool) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from .map_specs import MapSpec
+from .map_specs import U32, MapSpec
 from .maps import BpfMap, MapType
 
 __all__ = ["read_element", "read_trie", "swap_element", "swap_trie"]
@@ -33,7 +33,7 @@ def read_trie(outer: BpfMap) -> list[tuple[bytes, bytes]]:
 
 def swap_element(outer: BpfMap, key: int, name: str, value: NDArray[np.void]) -> None:
     """Put a new array of one element at `key`. The kernel waits until no packet uses the old one, then frees it."""
-    with MapSpec(name, MapType.ARRAY, 4, value.nbytes, 1).create() as inner:
+    with MapSpec(name, MapType.ARRAY, U32, value.dtype, 1).create() as inner:
         inner.update(0, value)
         outer.update(key, inner.fd)
 

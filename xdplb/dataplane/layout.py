@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.rotation import MAX_CANDIDATES
+
 __all__ = [
     "ACCESS4",
     "ACCESS4_INTERVALS",
@@ -61,8 +64,12 @@ __all__ = [
     "FRAGMENT",
     "FRAGMENT_KEY",
     "FRAGMENT_SECONDS",
+    "LAYOUTS_ROOM",
     "LAYOUT_VERSION",
+    "MAX_CANDIDATES",
     "META",
+    "META_CARRIED",
+    "META_READY",
     "NO_BACKEND",
     "PREFIX4",
     "PREFIX6",
@@ -96,7 +103,8 @@ __all__ = [
     "vip_index",
 ]
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
+"""Of `meta`, which has the version and the layout of every other map."""
 
 DECISION_VIP = 0x01
 DECISION_SLOT = 0x02
@@ -132,7 +140,6 @@ VIP_RULES = 32
 RULE_TCP = 0x01
 RULE_UDP = 0x02
 
-TABLE_SIZE = 65537
 NO_BACKEND = 0
 SLOT_PINNED = 0xFFFF
 
@@ -155,6 +162,10 @@ FLOW_RST = 0x04
 
 FRAGMENT_SECONDS = 30
 BUCKET_NS = 1_000_000_000
+
+META_READY = 1
+META_CARRIED = 2
+LAYOUTS_ROOM = 16256
 
 ACCESS_LISTS = 256
 ACCESS_CLASSES = 4096
@@ -364,6 +375,10 @@ META = np.dtype(
         ("program_hash", "<u8"),
         ("explain_hash", "<u8"),
         ("features", "<u8"),
+        ("state", "<u4"),
+        ("layouts_bytes", "<u4"),
+        ("unused", "<u8", (10,)),
+        ("layouts", "u1", (LAYOUTS_ROOM,)),
     ]
 )
 

@@ -16,18 +16,20 @@ from pathlib import Path
 from xdplb.model.errors import CapacityError, InvalidError
 
 from . import bpffs
-from .bcc_plane import BccPlane
+from .bcc_plane import PROGRAM_NAME, BccPlane
+from .capacity import MAX_BACKEND_ID
 from .features import Feature, Features
-from .limits import MAX_BACKEND_ID
 from .links import MODES, Nic, attach_or_keep, find_nic, pinned_links, take_down
-from .map_specs import MAP_NAMES, TX_PORTS
+from .map_specs import MAP_NAMES, TX_PORTS, map_layouts, map_specs
 from .maps import BpfMap
-from .pinned_maps import Maps
-from .pins import META
+from .pinned_maps import Maps, make_map
+from .pins import META, Meta
 from .plane import Capacity
-from .platform_errors import explained, explaining
+from .platform_errors import kernel_errors, kernel_errors_in
 from .programs import remove_if_unused, remove_pins
 from .single import decap_down, decap_up, pass_program
+from .source import compile_flags
+from .takeover import Wanted, finish_or_discard, take_over
 
 __all__ = ["LoadOptions", "decap_down", "decap_up", "load", "pass_program", "unload"]
 
@@ -70,13 +72,13 @@ def load(options: LoadOptions) -> BccPlane:
     bpffs.prepare(options.pin_dir)
     with ExitStack() as undo:
         undo.callback(remove_if_unused, options.pin_dir, MAP_NAMES)
-        with explaining("create the maps"):
+        with kernel_errors_in("create or take over the maps"):
             maps = _maps(options)
-        with explaining("read the maps"):
+        with kernel_errors_in("read the maps"):
             plane = BccPlane(maps, options.cache_dir)
         # Whether frames come in tagged is not known yet: a program that can read tags goes on doing so.
         program = plane.compile_for(options.features | (plane.features & {Feature.VLAN}))
-        with explaining("attach the program"):
+        with kernel_errors_in("attach the program"):
             for nic in nics:
                 made = attach_or_keep(program, nic, options.mode, options.pin_dir)
                 if made is not None:
@@ -100,9 +102,29 @@ def _check(options: LoadOptions) -> None:
 
 def _maps(options: LoadOptions) -> Maps:
     if (options.pin_dir / META).exists() and pinned_links(options.pin_dir):
-        return Maps.adopt(options.pin_dir, options.capacity)
+        finish_or_discard(options.pin_dir, PROGRAM_NAME)
+        take_over(_wanted(options))
+        return Maps.adopt(options.pin_dir)
     remove_pins(options.pin_dir, MAP_NAMES)
     return Maps.create(options.pin_dir, options.capacity or Capacity(), options.features)
+
+
+def _wanted(options: LoadOptions) -> Wanted:
+    """Return what the maps are to be: with room for what is asked, else for what they have room for."""
+    meta = Meta.open(options.pin_dir)
+    capacity = options.capacity or meta.capacity
+    features = options.features | (meta.features - {Feature.CAPTURE})
+    return Wanted(
+        options.pin_dir,
+        PROGRAM_NAME,
+        capacity,
+        features,
+        map_specs(capacity, features),
+        map_layouts(capacity),
+        flags=lambda folder: compile_flags(folder, capacity, features),
+        make=make_map,
+        cache_dir=options.cache_dir,
+    )
 
 
 def _redirect_to(maps: Maps, nic: Nic) -> None:
@@ -117,7 +139,7 @@ def _redirect_to(maps: Maps, nic: Nic) -> None:
         ) from error
 
 
-@explained("remove what is pinned")
+@kernel_errors("remove what is pinned")
 def unload(pin_dir: Path, interfaces: Collection[str] | None = None) -> list[str]:
     """Detach from these NICs, None for all, and with the last one remove everything; return what was removed.
 

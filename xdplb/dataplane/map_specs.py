@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from . import layout
 from .features import Feature, Features
+from .map_layout import MapLayout
 from .maps import BpfMap, MapType
 from .plane import Capacity
 from .source import backend_slots, vip_groups, vip_groups6
+from .versions import VERSIONS
 
-__all__ = ["BPF_F_NO_PREALLOC", "MAP_NAMES", "OPTIONAL", "TX_PORTS", "MapSpec", "map_specs"]
+__all__ = [
+    "BPF_F_NO_PREALLOC",
+    "MAP_NAMES",
+    "OPTIONAL",
+    "TX_PORTS",
+    "U32",
+    "U64",
+    "MapSpec",
+    "map_layouts",
+    "map_specs",
+]
 
 BPF_F_NO_PREALLOC = 1
+U32, U64 = np.dtype("<u4"), np.dtype("<u8")
 TX_PORTS = 64
-REASON_ROOM = 64  # more than there are, so that a new reason does not make the pinned map unusable
+REASON_ROOM = 128  # REASONS of reasons.h
 FRAGMENTS = 16384
 SOURCE_BUCKETS = 262144
 CPUS = 8192  # as many as a kernel can be built for
@@ -35,12 +49,12 @@ OPTIONAL: dict[str, Features] = {
 
 @dataclass(frozen=True, slots=True)
 class MapSpec:
-    """A map to create; sizes in bytes. A map of maps says in `inner` what it holds; `filled`: made with one at 0."""
+    """A map to create. A map of maps says in `inner` what it holds; `filled`: made with one at 0."""
 
     name: str
     kind: MapType
-    key_size: int
-    value_size: int
+    key: np.dtype[Any]
+    value: np.dtype[Any]
     max_entries: int
     flags: int = 0
     inner: MapSpec | None = None
@@ -52,8 +66,8 @@ class MapSpec:
         made = BpfMap.create(
             self.kind,
             self.name,
-            key_size=self.key_size,
-            value_size=self.value_size,
+            key_size=self.key.itemsize,
+            value_size=self.value.itemsize,
             max_entries=self.max_entries,
             flags=self.flags,
             inner=inner,
@@ -74,10 +88,21 @@ class MapSpec:
         info = found.info
         return (info.type, info.key_size, info.value_size, info.max_entries) == (
             self.kind,
-            self.key_size,
-            self.value_size,
+            self.key.itemsize,
+            self.value.itemsize,
             self.max_entries,
         )
+
+    @property
+    def needs(self) -> Features:
+        """The features without which the map is not there."""
+        return OPTIONAL.get(self.name, frozenset())
+
+    @property
+    def layout(self) -> MapLayout:
+        """How keys and values are laid out: of a map of maps, those of the inner maps."""
+        held = self.inner or self
+        return MapLayout(VERSIONS[self.name], held.key, held.value)
 
 
 def map_specs(capacity: Capacity, features: Features = frozenset()) -> tuple[MapSpec, ...]:
@@ -89,7 +114,12 @@ def map_specs(capacity: Capacity, features: Features = frozenset()) -> tuple[Map
         *_guard_specs(capacity),
         *_look_specs(),
     )
-    return tuple(spec for spec in specs if OPTIONAL.get(spec.name, frozenset()) <= features)
+    return tuple(spec for spec in specs if spec.needs <= features)
+
+
+def map_layouts(capacity: Capacity) -> dict[str, MapLayout]:
+    """Return the layouts of all maps that there can be, by name."""
+    return {spec.name: spec.layout for spec in map_specs(capacity, frozenset(Feature))}
 
 
 def _vip_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
@@ -101,13 +131,13 @@ def _vip_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         MapSpec(
             "vip_tables",
             MapType.ARRAY_OF_MAPS,
-            4,
-            4,
+            U32,
+            U32,
             capacity.vips,
             inner=_element("vip_table", layout.VIP_TABLE),
         ),
         _array("vip_stats", layout.VIP_COUNTERS, capacity.vips, MapType.PERCPU_ARRAY),
-        MapSpec("reason_stats", MapType.PERCPU_ARRAY, 4, 8, REASON_ROOM),
+        MapSpec("reason_stats", MapType.PERCPU_ARRAY, U32, U64, REASON_ROOM),
     )
 
 
@@ -117,8 +147,8 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         _array("backends", layout.BACKEND, ids),
         _array("backend_stats", layout.BACKEND_COUNTERS, ids, MapType.PERCPU_ARRAY),
         _array("backend_loads", layout.BACKEND_LOAD, ids),
-        MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY.itemsize, 4, ids, BPF_F_NO_PREALLOC),
-        MapSpec("tx_ports", MapType.DEVMAP_HASH, 4, 4, TX_PORTS),
+        MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY, U32, ids, BPF_F_NO_PREALLOC),
+        MapSpec("tx_ports", MapType.DEVMAP_HASH, U32, U32, TX_PORTS),
     )
 
 
@@ -140,7 +170,7 @@ def _guard_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         _lru("source_buckets", layout.SOURCE_KEY, layout.BUCKET, SOURCE_BUCKETS),
         _swapped("access4", _element("access4", layout.ACCESS4)),
         _swapped("access6", _element("access6", layout.ACCESS6)),
-        MapSpec("answer_budget", MapType.PERCPU_ARRAY, 4, 8, 1),
+        MapSpec("answer_budget", MapType.PERCPU_ARRAY, U32, U64, 1),
     )
 
 
@@ -149,30 +179,29 @@ def _look_specs() -> tuple[MapSpec, ...]:
         _element("explain_decision", layout.DECISION),
         _array("capture_decision", layout.DECISION, 1, MapType.PERCPU_ARRAY),
         _element("capture_filter", layout.CAPTURE_FILTER),
-        MapSpec("capture_events", MapType.PERF_EVENT_ARRAY, 4, 4, CPUS),
+        MapSpec("capture_events", MapType.PERF_EVENT_ARRAY, U32, U32, CPUS),
     )
 
 
 def _array(name: str, value: np.dtype[np.void], entries: int, kind: MapType = MapType.ARRAY) -> MapSpec:
-    return MapSpec(name, kind, 4, value.itemsize, entries)
+    return MapSpec(name, kind, U32, value, entries)
 
 
 def _lru(name: str, key: np.dtype[np.void], value: np.dtype[np.void], entries: int) -> MapSpec:
-    return MapSpec(name, MapType.LRU_HASH, key.itemsize, value.itemsize, entries)
+    return MapSpec(name, MapType.LRU_HASH, key, value, entries)
 
 
 def _element(name: str, value: np.dtype[np.void]) -> MapSpec:
-    return MapSpec(name, MapType.ARRAY, 4, value.itemsize, 1)
+    return MapSpec(name, MapType.ARRAY, U32, value, 1)
 
 
 def _trie(name: str, key: np.dtype[np.void], capacity: Capacity) -> MapSpec:
     """Return a trie with room for a prefix of each VIP. The kernel makes none with preallocated elements."""
-    size = layout.VIP_RULES_VALUE.itemsize
-    return MapSpec(name, MapType.LPM_TRIE, key.itemsize, size, capacity.vips, BPF_F_NO_PREALLOC)
+    return MapSpec(name, MapType.LPM_TRIE, key, layout.VIP_RULES_VALUE, capacity.vips, BPF_F_NO_PREALLOC)
 
 
 def _swapped(name: str, inner: MapSpec) -> MapSpec:
-    return MapSpec(name, MapType.ARRAY_OF_MAPS, 4, 4, 1, inner=inner, filled=True)
+    return MapSpec(name, MapType.ARRAY_OF_MAPS, U32, U32, 1, inner=inner, filled=True)
 
 
 MAP_NAMES = tuple(spec.name for spec in map_specs(Capacity(), frozenset(Feature)))

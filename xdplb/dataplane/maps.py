@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .libbpf import NAME_BYTES, Fd, call, obj_get, obj_pin, possible_cpus
 
-__all__ = ["BpfMap", "MapInfo", "MapType"]
+__all__ = ["BPF_NOEXIST", "BpfMap", "MapInfo", "MapType"]
 
 Array = NDArray[Any]
 
@@ -36,6 +36,7 @@ class MapType(IntEnum):
     DEVMAP_HASH = 25
 
 
+BPF_NOEXIST = 1
 PER_CPU = {MapType.PERCPU_ARRAY}
 MIN_BATCH = 1024  # a batch must be able to hold the fullest bucket of a hash table
 
@@ -150,12 +151,12 @@ class BpfMap:
             raise
         return value.raw
 
-    def update(self, key: int | Array | bytes, value: int | Array | bytes | Fd) -> None:
-        """Set one value; a descriptor for a map of maps or of programs."""
+    def update(self, key: int | Array | bytes, value: int | Array | bytes | Fd, *, flags: int = 0) -> None:
+        """Set one value; a descriptor for a map of maps or of programs. With BPF_NOEXIST, FileExistsError if one is."""
         if isinstance(value, Fd):
             value = value.fileno()
         data = _as_bytes(value, self.value_bytes)
-        call("bpf_map_update_elem", self.fd.fileno(), self._key(key), data, c_uint64(0))
+        call("bpf_map_update_elem", self.fd.fileno(), self._key(key), data, c_uint64(flags))
 
     def delete(self, key: int | Array | bytes) -> bool:
         """Delete one entry; False where there was none."""

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from xdplb.model.errors import ConflictError
-
-from . import access_index, layout
+from . import access_index
 from .features import Features
 from .inner_maps import swap_element
-from .map_specs import OPTIONAL, MapSpec, map_specs
+from .map_specs import OPTIONAL, MapSpec, map_layouts, map_specs
 from .maps import BpfMap
 from .pins import Meta
 from .plane import Capacity
 
-__all__ = ["Maps"]
+__all__ = ["Maps", "make_map"]
 
 _EMPTY = {"access4": access_index.build4, "access6": access_index.build6}
 """How to build what is empty but not all zeros."""
@@ -62,30 +60,17 @@ class Maps:
     @classmethod
     def create(cls, pin_dir: Path, capacity: Capacity, features: Features = frozenset()) -> Self:
         """Create and pin all maps, with no VIPs in them; `meta` last, so that it says that all are there."""
-        maps = {spec.name: _make(pin_dir, spec) for spec in map_specs(capacity, features)}
-        meta = Meta.create(pin_dir, capacity, features)
+        maps = {spec.name: make_map(spec) for spec in map_specs(capacity, features)}
+        for name, made in maps.items():
+            made.pin(pin_dir / name)
+        meta = Meta.create(pin_dir, capacity, features, map_layouts(capacity))
         return cls(pin_dir, capacity, meta, **maps)
 
     @classmethod
-    def adopt(cls, pin_dir: Path, wanted: Capacity | None) -> Self:
-        """Open the maps found pinned. ConflictError, naming what differs, if they are not of this layout and size."""
+    def adopt(cls, pin_dir: Path) -> Self:
+        """Open the maps found pinned, of the present layout: see takeover.py for others."""
         meta = Meta.open(pin_dir)
-        differences = _differences(meta, wanted)
-        maps: dict[str, BpfMap] = {}
-        if not differences:
-            for spec in map_specs(meta.capacity, meta.features):
-                found = spec.open_in(pin_dir)
-                if found is None:
-                    differences.append(f"the map {spec.name} is gone")
-                elif not spec.fits(found):
-                    differences.append(f"the map {spec.name} is of another kind or size")
-                else:
-                    maps[spec.name] = found
-        if differences:
-            raise ConflictError(
-                f"the maps pinned in {pin_dir} cannot be adopted: {', '.join(differences)}",
-                hint="`xdplb down --all` first, which ends what they carry, or start with the capacities they have",
-            )
+        maps = {spec.name: BpfMap.open(pin_dir / spec.name) for spec in map_specs(meta.capacity, meta.features)}
         return cls(pin_dir, meta.capacity, meta, **maps)
 
     def grow(self, features: Features, undo: ExitStack) -> None:
@@ -96,7 +81,9 @@ class Maps:
         for spec in map_specs(self.capacity, features):
             if getattr(self, spec.name) is None:
                 (self.pin_dir / spec.name).unlink(missing_ok=True)
-                setattr(self, spec.name, _make(self.pin_dir, spec))
+                made = make_map(spec)
+                made.pin(self.pin_dir / spec.name)
+                setattr(self, spec.name, made)
                 undo.callback(self._drop, spec.name)
 
     def shrink(self) -> None:
@@ -113,24 +100,9 @@ class Maps:
         (self.pin_dir / name).unlink(missing_ok=True)
 
 
-def _make(pin_dir: Path, spec: MapSpec) -> BpfMap:
-    """Create and pin a map; what is pinned is ready for use."""
+def make_map(spec: MapSpec) -> BpfMap:
+    """Create a map that is ready for use: empty, which for some is not all zeros."""
     made = spec.create()
     if spec.name in _EMPTY:
         swap_element(made, 0, spec.name, _EMPTY[spec.name]({}))
-    made.pin(pin_dir / spec.name)
     return made
-
-
-def _differences(meta: Meta, wanted: Capacity | None) -> list[str]:
-    if meta.layout_version != layout.LAYOUT_VERSION:
-        return [f"their layout is version {meta.layout_version}, this xdplb has {layout.LAYOUT_VERSION}"]
-    if wanted is None:
-        return []
-    found = meta.capacity
-    pairs = (
-        ("VIPs", found.vips, wanted.vips),
-        ("backends", found.backends, wanted.backends),
-        ("flows", found.flows, wanted.flows),
-    )
-    return [f"they hold {there} {what}, {asked} were asked for" for what, there, asked in pairs if there != asked]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -9,14 +10,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import layout
+from xdplb.model.errors import ConflictError
+
+from . import layout, older_layouts
 from .features import Features, feature_bits, features_of_bits
+from .map_layout import MapLayout, dump_layouts, load_layouts
 from .maps import BpfMap, MapType
 from .plane import Capacity
 
 __all__ = [
     "DECAP",
     "META",
+    "NEXT",
     "PROGRAM",
     "PROGRAM_EXPLAIN",
     "PROGRAM_NEXT",
@@ -26,6 +31,7 @@ __all__ = [
 ]
 
 DECAP = "decap"  # the folder, and the program, of the backends' side
+NEXT = "next"  # the folder of maps that are to take the place of those beside it, see takeover.py
 PROGRAM = "program"
 PROGRAM_NEXT = "program_next"  # compiled and not yet on every NIC
 PROGRAM_EXPLAIN = "program_explain"  # says what the program would do
@@ -44,21 +50,33 @@ def linked_interface(name: str) -> str | None:
 
 
 class Meta:
-    """The pinned map that says what the other pins of a folder were made for."""
+    """The pinned map that says what the other pins of a folder were made for. One of an older layout is only read."""
 
     def __init__(self, found: BpfMap) -> None:
         self._map = found
         self._writing = Lock()  # the program that explains is made in a thread of its own
 
     @classmethod
-    def create(cls, folder: Path, capacity: Capacity, features: Features = frozenset()) -> Self:
-        """Pin a new one, for no program yet."""
+    def create(
+        cls,
+        folder: Path,
+        capacity: Capacity,
+        features: Features,
+        layouts: Mapping[str, MapLayout],
+        *,
+        program_hash: int = 0,
+        state: int = 0,
+    ) -> Self:
+        """Pin a new one."""
+        described = dump_layouts(layouts)
         made = BpfMap.create(MapType.ARRAY, META, value_size=layout.META.itemsize)
-        record = np.zeros(1, layout.META)
-        record["layout_version"] = layout.LAYOUT_VERSION
-        record["vips"], record["backends"], record["flows"] = capacity.vips, capacity.backends, capacity.flows
-        record["features"] = feature_bits(features)
-        made.update(0, record)
+        value = np.zeros(1, layout.META)
+        value["layout_version"] = layout.LAYOUT_VERSION
+        value["vips"], value["backends"], value["flows"] = capacity.vips, capacity.backends, capacity.flows
+        value["features"], value["program_hash"], value["state"] = feature_bits(features), program_hash, state
+        value["layouts_bytes"] = len(described)
+        value["layouts"][0, : len(described)] = np.frombuffer(described, np.uint8)
+        made.update(0, value)
         made.pin(folder / META)
         return cls(made)
 
@@ -69,44 +87,71 @@ class Meta:
 
     @property
     def layout_version(self) -> int:
-        """The version of layout.h that the maps follow; of a meta of another one, only this can be read."""
-        return int.from_bytes(self._map.read(0)[:4], "little")
+        """The version of the layout of `meta` itself."""
+        return int(self._value()["layout_version"][0])
 
     @property
     def capacity(self) -> Capacity:
         """How much the maps hold."""
-        record = self._record()
-        return Capacity(int(record["vips"][0]), int(record["backends"][0]), int(record["flows"][0]))
+        value = self._value()
+        return Capacity(int(value["vips"][0]), int(value["backends"][0]), int(value["flows"][0]))
 
     @property
     def features(self) -> Features:
         """What the pinned program is compiled for, and its maps are there for."""
-        return features_of_bits(int(self._record()["features"][0]))
+        return features_of_bits(int(self._value()["features"][0]))
 
     @property
     def program_hash(self) -> int:
         """The hash of the source of the pinned program, 0 where none was loaded yet."""
-        return int(self._record()["program_hash"][0])
+        return int(self._value()["program_hash"][0])
 
     @property
     def explain_hash(self) -> int:
         """The same of the program that explains."""
-        return int(self._record()["explain_hash"][0])
+        return int(self._value()["explain_hash"][0])
+
+    @property
+    def state(self) -> int:
+        """How far these pins are with taking the place of others: META_* of layout, 0 where they do not."""
+        return int(self._value()["state"][0])
+
+    @property
+    def layouts(self) -> dict[str, MapLayout]:
+        """The layout of every map. ConflictError where it is of a version that this xdplb does not know."""
+        version = self.layout_version
+        if version == layout.LAYOUT_VERSION:
+            value = self._value()
+            return load_layouts(value["layouts"][0, : int(value["layouts_bytes"][0])].tobytes())
+        if version == older_layouts.V3:
+            return older_layouts.layouts_of_v3(self.capacity)
+        known = f"{older_layouts.V3} to {layout.LAYOUT_VERSION}"
+        raise ConflictError(
+            f"the pinned maps have layout {version}, this xdplb knows {known}",
+            hint="run the xdplb that made them, or `xdplb down --all` first: connections that only a record places end",
+        )
 
     def set_program(self, program_hash: int, features: Features) -> None:
         """Note what the pinned program was made from and for, in one write."""
-        with self._writing:
-            record = self._record()
-            record["program_hash"], record["features"] = program_hash, feature_bits(features)
-            self._map.update(0, record)
+        self._set(program_hash=program_hash, features=feature_bits(features))
 
     def set_explain_hash(self, value: int) -> None:
         """Note what the program that explains was made from."""
-        with self._writing:
-            record = self._record()
-            record["explain_hash"] = value
-            self._map.update(0, record)
+        self._set(explain_hash=value)
 
-    def _record(self) -> NDArray[np.void]:
-        record: NDArray[np.void] = np.frombuffer(self._map.read(0), layout.META).copy()
-        return record
+    def set_state(self, state: int) -> None:
+        """Note how far these pins are with taking the place of others."""
+        self._set(state=state)
+
+    def _set(self, **fields: int) -> None:
+        with self._writing:
+            value = self._value()
+            for name, number in fields.items():
+                value[name] = number
+            self._map.update(0, value)
+
+    def _value(self) -> NDArray[np.void]:
+        """Return the value. Older layouts have the first fields of it."""
+        raw = self._map.read(0)[: layout.META.itemsize].ljust(layout.META.itemsize, b"\0")
+        value: NDArray[np.void] = np.frombuffer(raw, layout.META).copy()
+        return value

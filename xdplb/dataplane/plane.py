@@ -19,7 +19,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
 from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Vip, VipKey
 
-from .explained import Capture, CaptureFilter, KernelDecision
+from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Features
 from .remembered import FlowId, Remembered
 

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from xdplb.model.errors import PlatformError
 
-__all__ = ["explained", "explaining"]
+__all__ = ["kernel_errors", "kernel_errors_in"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,7 +26,7 @@ REMEDIES = {
 
 
 @contextmanager
-def explaining(task: str) -> Iterator[None]:
+def kernel_errors_in(task: str) -> Iterator[None]:
     """Turn an OSError of the kernel into a PlatformError: `task` is what was tried, such as `load the program`."""
     try:
         yield
@@ -35,13 +35,13 @@ def explaining(task: str) -> Iterator[None]:
         raise PlatformError(f"{sentence} {task}: {error.strerror}", hint=hint) from error
 
 
-def explained(task: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function with `explaining`."""
+def kernel_errors(task: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function with `kernel_errors_in`."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-            with explaining(task):
+            with kernel_errors_in(task):
                 return function(*args, **kwargs)
 
         return inner

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from xdplb.model.errors import ConflictError
@@ -14,10 +14,19 @@ from .compile import compile_program
 from .features import Features
 from .libbpf import Fd
 from .links import PinnedLink, pinned_links
-from .pins import META, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
+from .pins import META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
 from .source import flatten, source_dir, source_hash
 
-__all__ = ["current_program", "explaining_program", "refuse_to_replace", "remove_if_unused", "remove_pins"]
+__all__ = [
+    "current_program",
+    "discard_staged",
+    "explaining_program",
+    "refuse_to_replace",
+    "remove_if_unused",
+    "remove_pins",
+    "stage_program",
+    "swap_links",
+]
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +57,7 @@ def current_program(
     with ExitStack() as undo:
         undo.callback(pin_next.unlink)
         _begin_swap(meta, undo)
-        _swap(folder, name, program, undo)
+        swap_links(folder, name, program, undo)
         pin_next.replace(pin)
         undo.pop_all()
     meta.set_program(wanted, features)
@@ -96,7 +105,33 @@ def _begin_swap(meta: Meta, undo: ExitStack) -> None:
     meta.set_program(0, meta.features)
 
 
-def _swap(folder: Path, name: str, program: Fd, undo: ExitStack) -> None:
+def stage_program(
+    folder: Path, name: str, flags: Callable[[Path], list[str]], cache_dir: Path | None = None
+) -> tuple[Fd, int]:
+    """Compile the program for the maps in the folder `next` and pin it there; return it and its hash for `meta`.
+
+    `flags` returns the compiler's for maps in a folder. The hash is of those that it has once it is in its place.
+    """
+    staging = folder / NEXT
+    text = flatten(source_dir() / f"{name}.c")
+    compile_program(text, flags(staging), {name: staging / PROGRAM}, cache_dir=cache_dir)
+    return libbpf.obj_get(staging / PROGRAM), source_hash(text, flags(folder))
+
+
+def discard_staged(folder: Path) -> None:
+    """Throw away the folder `next` with what is in it."""
+    staging = folder / NEXT
+    if staging.is_dir():
+        for path in sorted(staging.iterdir(), key=lambda path: path.name != META):  # meta first: it is not ready now
+            path.unlink()
+        staging.rmdir()
+
+
+def swap_links(folder: Path, name: str, program: Fd, undo: ExitStack) -> None:
+    """Put the program into all links pinned in `folder`; `undo` gets what puts back those that were there.
+
+    Another's program (not loaded as `name`) is replaced too, with a warning in the log.
+    """
     for link in pinned_links(folder):
         if not link.is_dead:
             other = _another_in(link, name)
@@ -118,11 +153,19 @@ def remove_pins(folder: Path, maps: Collection[str]) -> int:
 
     `meta` goes first, so that what is left of a removal cut short is not taken up again.
     """
-    names = (META, PROGRAM_NEXT, PROGRAM_EXPLAIN, PROGRAM, *maps)
+    discard_staged(folder)
+    names = (META, PROGRAM_NEXT, PROGRAM_EXPLAIN, PROGRAM, *{*maps, *_described_maps(folder)})
     there = [folder / name for name in names if (folder / name).exists()]
     for path in there:
         path.unlink()
     return len(there)
+
+
+def _described_maps(folder: Path) -> Collection[str]:
+    """Return the names of the maps that `meta` describes, some of which may be of another version of xdplb."""
+    with suppress(OSError, ConflictError):
+        return Meta.open(folder).layouts
+    return ()
 
 
 def remove_if_unused(folder: Path, maps: Collection[str]) -> list[str]:

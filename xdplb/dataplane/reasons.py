@@ -10,12 +10,14 @@ from .source import source_dir
 
 __all__ = ["DECAP_REASONS", "REASONS", "Reason", "parse"]
 
-ENTRY = re.compile(r"^\s*(?:DECAP_)?(UNWRAPPED|(?:PASS|DROP|ANSWER)_[A-Z0-9_]+),\s*/\*\s*(.*?)\s*\*/", re.MULTILINE)
+ENTRY = re.compile(
+    r"^\s*(?:DECAP_)?(UNWRAPPED|(?:PASS|DROP|ANSWER)_[A-Z0-9_]+) = (\d+),\s*/\*\s*(.*?)\s*\*/", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`number` is its index in the counters, `name` lower case such as `drop_no_backend`, `text` says when."""
+    """`number` is its index in the counters, for good; `name` is such as `drop_no_backend`; `text` says when."""
 
     number: int
     name: str
@@ -28,9 +30,9 @@ class Reason:
 
 
 def parse(header: Path) -> tuple[Reason, ...]:
-    """Return the reasons of the enum in `header`, in order."""
+    """Return the reasons of the enum in `header`, in its order."""
     found = ENTRY.findall(header.read_text())
-    return tuple(Reason(number, name.lower(), text) for number, (name, text) in enumerate(found))
+    return tuple(Reason(int(number), name.lower(), text) for name, number, text in found)
 
 
 REASONS = parse(source_dir() / "lib" / "reasons.h")

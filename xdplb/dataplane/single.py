@@ -11,28 +11,33 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
-from xdplb.model.address import IPAddress
-from xdplb.model.errors import CapacityError, ConflictError
+import numpy as np
 
-from . import bpffs, layout
+from xdplb.model.address import IPAddress
+from xdplb.model.errors import CapacityError
+
+from . import bpffs
 from .libbpf import XDP_PASS, Fd, load_xdp
-from .links import attach_or_keep, attachments, find_nic, take_down
-from .map_specs import MapSpec
+from .links import attach_or_keep, attachments, find_nic, pinned_links, take_down
+from .map_specs import U32, U64, MapSpec
 from .maps import BpfMap, MapType
 from .pins import DECAP, META, Meta
 from .plane import Attachment, Capacity
-from .platform_errors import explained, explaining
+from .platform_errors import kernel_errors, kernel_errors_in
 from .programs import current_program, remove_if_unused, remove_pins
 from .reasons import DECAP_REASONS
 from .source import compile_flags
+from .takeover import Wanted, finish_or_discard, take_over
 
 __all__ = ["address_key", "decap_counters", "decap_down", "decap_up", "pass_program"]
 
 MOST_ADDRESSES = 64
 MAPPED = bytes(10) + b"\xff\xff"  # in front of an IPv4 address: ::ffff:a.b.c.d
-ADDRESSES = MapSpec("decap_addresses", MapType.HASH, 16, 4, MOST_ADDRESSES)
-STATS = MapSpec("decap_stats", MapType.PERCPU_ARRAY, 4, 8, 16)
+ADDRESSES = MapSpec("decap_addresses", MapType.HASH, np.dtype(("<u8", (2,))), U32, MOST_ADDRESSES)
+STATS = MapSpec("decap_stats", MapType.PERCPU_ARRAY, U32, U64, 16)
+DECAP_SPECS = (ADDRESSES, STATS)
 DECAP_MAPS = (ADDRESSES.name, STATS.name)
+NO_ROOM = Capacity(0, 0, 0)
 
 PASS_ALL = struct.pack("<BBhiBBhi", 0xB7, 0, 0, XDP_PASS, 0x95, 0, 0, 0)  # r0 = XDP_PASS; exit
 
@@ -59,11 +64,11 @@ def decap_up(
     bpffs.prepare(folder)
     with ExitStack() as undo:
         undo.callback(remove_if_unused, folder, DECAP_MAPS)
-        with explaining("create the maps"):
-            meta = _meta(folder)
-        with explaining("replace the program"):
+        with kernel_errors_in("create the maps"):
+            meta = _meta(folder, cache_dir)
+        with kernel_errors_in("replace the program"):
             program = current_program(folder, meta, DECAP, compile_flags(folder), cache_dir)
-        with explaining("attach the program"):
+        with kernel_errors_in("attach the program"):
             _set_addresses(BpfMap.open(folder / ADDRESSES.name), addresses)
             attach_or_keep(program, nic, mode, folder)
             attachment = next(found for found in attachments(folder) if found.ifindex == nic.ifindex)
@@ -71,23 +76,16 @@ def decap_up(
     return attachment
 
 
-def _meta(folder: Path) -> Meta:
-    if (folder / META).exists():
-        return _same_layout(Meta.open(folder), folder)
+def _meta(folder: Path, cache_dir: Path | None) -> Meta:
+    layouts = {spec.name: spec.layout for spec in DECAP_SPECS}
+    if (folder / META).exists() and pinned_links(folder):
+        finish_or_discard(folder, DECAP)
+        take_over(Wanted(folder, DECAP, NO_ROOM, frozenset(), DECAP_SPECS, layouts, compile_flags, cache_dir=cache_dir))
+        return Meta.open(folder)
     remove_pins(folder, DECAP_MAPS)
-    for spec in (ADDRESSES, STATS):
+    for spec in DECAP_SPECS:
         spec.create().pin(folder / spec.name)
-    return Meta.create(folder, Capacity(0, 0, 0))
-
-
-def _same_layout(meta: Meta, folder: Path) -> Meta:
-    if meta.layout_version != layout.LAYOUT_VERSION:
-        raise ConflictError(
-            f"{folder} has the maps of another version of xdplb (layout {meta.layout_version}, "
-            f"this one has {layout.LAYOUT_VERSION})",
-            hint="xdplb decap down takes them away, for each NIC that has it",
-        )
-    return meta
+    return Meta.create(folder, NO_ROOM, frozenset(), layouts)
 
 
 def _set_addresses(found: BpfMap, addresses: Collection[IPAddress]) -> None:
@@ -104,7 +102,7 @@ def address_key(address: IPAddress) -> bytes:
     return MAPPED + address.packed if address.version == 4 else address.packed
 
 
-@explained("remove what is pinned")
+@kernel_errors("remove what is pinned")
 def decap_down(interface: str | None, pin_dir: Path) -> list[str]:
     """Unwrap no more on this NIC, None for all; return what was removed, nothing where it is gone already."""
     folder = pin_dir / DECAP
@@ -114,7 +112,7 @@ def decap_down(interface: str | None, pin_dir: Path) -> list[str]:
     return removed
 
 
-@explained("read the counters")
+@kernel_errors("read the counters")
 def decap_counters(pin_dir: Path) -> dict[str, int]:
     """Return how many frames were unwrapped, passed and dropped, by reason; empty where decap is not up."""
     pin = pin_dir / DECAP / STATS.name
@@ -125,7 +123,7 @@ def decap_counters(pin_dir: Path) -> dict[str, int]:
     return {name: sum(struct.unpack(f"={len(value) // 8}Q", value)) for name, value in values.items()}
 
 
-@explained("load a program")
+@kernel_errors("load a program")
 def pass_program() -> Fd:
     """Load a program that passes every frame; a veth takes what XDP sends to it only with one on its other end."""
     return load_xdp("pass", PASS_ALL)

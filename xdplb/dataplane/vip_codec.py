@@ -38,7 +38,7 @@ COSTS = ("packet_cost", "flow_cost", "source_packet_cost", "source_flow_cost")
 def encode(vips: Sequence[VipEntry]) -> NDArray[np.void]:
     """Return a `struct vip` for each."""
     values = np.zeros(len(vips), layout.VIP)
-    for number, vip in enumerate(vips):
+    for value, vip in zip(values, vips, strict=True):
         scheduler, is_alias = SCHEDULERS[vip.scheduler]
         flags = (
             layout.VIP_TRACK_ALWAYS * vip.track_always
@@ -49,7 +49,8 @@ def encode(vips: Sequence[VipEntry]) -> NDArray[np.void]:
             | layout.VIP_BOTH * (vip.key.protocol is Protocol.BOTH)
         )
         quic = vip.quic.server_id_bytes | vip.quic.config_id << 4 if vip.quic else 0
-        values[number] = (vip.id, vip.idle_seconds, flags, scheduler, quic, vip.candidates)
+        value["id"], value["idle_seconds"], value["flags"] = vip.id, vip.idle_seconds, flags
+        value["scheduler"], value["quic"], value["candidates"] = scheduler, quic, vip.candidates
     return values
 
 
@@ -60,15 +61,15 @@ def protocol_of(value: np.void, number: int) -> Protocol:
 
 def decode(value: np.void, key: VipKey) -> VipEntry:
     """Return the VIP in a `struct vip`, without its limits."""
-    vip_id, idle_seconds, flags, scheduler, quic, candidates = value.item()
+    flags, scheduler, quic = int(value["flags"]), int(value["scheduler"]), int(value["quic"])
     return VipEntry(
-        id=vip_id,
+        id=int(value["id"]),
         key=key,
         track_always=bool(flags & layout.VIP_TRACK_ALWAYS),
         hash_source=bool(flags & layout.VIP_HASH_SOURCE),
-        idle_seconds=idle_seconds,
+        idle_seconds=int(value["idle_seconds"]),
         scheduler=NAMES[scheduler, bool(flags & layout.VIP_ALIAS)],
-        candidates=candidates,
+        candidates=int(value["candidates"]),
         quic=QuicIds(quic & 0xF, quic >> 4) if quic else None,
         has_access_list=bool(flags & layout.VIP_ACCESS),
     )

@@ -20,6 +20,7 @@ from xdplb.model.errors import CapacityError
 from xdplb.model.key import VipKey
 
 from . import layout, vip_codec
+from .capacity import growth_hint
 from .plane import VipEntry
 
 __all__ = ["IPV4", "IPV6", "Family"]
@@ -47,8 +48,11 @@ class Family:
         Each address with VIPs gets an entry of port 0 and protocol 0 more, by which fragments are known. CapacityError
         where no seed places all.
         """
+        return self.place(self._entries(vips), groups)
+
+    def place(self, entries: NDArray[np.void], groups: int) -> NDArray[np.void]:
+        """Return the index that holds these entries, such as another index had, shape (1,)."""
         index = np.zeros(1, self.index(groups))
-        entries = self._entries(vips)
         if len(entries):
             seeds, group = self._find_seeds(entries, groups)
             order = np.argsort(group, kind="stable")
@@ -57,6 +61,13 @@ class Family:
             index["entries"][0][ordered * layout.VIP_GROUP_SIZE + rank] = entries[order]
             index[self.seeds] = seeds if len(seeds) > 1 else seeds[0]
         return index
+
+    def entries_of(self, index: NDArray[np.void]) -> NDArray[np.void]:
+        """Return the entries in an index, also those that only say that an address has VIPs."""
+        entries = index["entries"][0]
+        is_used = entries["address"] != 0
+        used: NDArray[np.void] = entries[is_used if is_used.ndim == 1 else is_used.any(axis=1)]
+        return used
 
     def parse(self, index: NDArray[np.void]) -> dict[int, VipEntry]:
         """Return the VIPs in an index, by id, without their limits."""
@@ -96,7 +107,7 @@ class Family:
         raise CapacityError(
             f"the VIP index of {groups} groups has no room for these {len(entries)} entries (one for each VIP and "
             "protocol, and one for each address)",
-            hint="put more of the VIPs on one address, or `xdplb down --all`, then `xdplb up` with a larger --max-vips",
+            hint=f"put more of the VIPs on one address, or {growth_hint('VIPs')}",
         )
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
-from xdplb.model.errors import CapacityError
 from xdplb.model.key import Protocol, VipKey
 
 from . import access_index, layout, vip_codec, vip_index, vip_prefixes
+from .capacity import check_access_lists
 from .inner_maps import read_element, read_trie, swap_element, swap_trie
 from .map_specs import map_specs
 from .maps import BpfMap
@@ -154,11 +154,7 @@ def _groups(capacity: Capacity, version: int) -> int:
 def assign_lists(held: Mapping[int, int], wanted: Mapping[int, AccessList]) -> dict[int, int]:
     """Return the number of each VIP's list: what it `held`, else one that nobody held, else one that is free now."""
     numbers = {vip_id: held[vip_id] for vip_id in wanted if vip_id in held}
-    if len(wanted) > layout.ACCESS_LISTS:
-        raise CapacityError(
-            f"{len(wanted)} VIPs have access lists; {layout.ACCESS_LISTS} can",
-            hint="take the lists of some VIPs away, and filter for those elsewhere",
-        )
+    check_access_lists(len(wanted))
     fresh = sorted(set(range(layout.ACCESS_LISTS)) - set(held.values()))
     freed = sorted(set(held.values()) - set(numbers.values()))
     free = iter([*fresh, *freed])

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.address import IPNetwork
-from xdplb.model.errors import CapacityError
 from xdplb.model.key import VipKey
 
 from . import layout, vip_codec
+from .capacity import too_many
 from .plane import VipEntry
 
 __all__ = ["build", "parse"]
@@ -59,8 +59,10 @@ def _key(network: IPNetwork) -> bytes:
 
 def _value(network: IPNetwork, rules: NDArray[np.void]) -> NDArray[np.void]:
     if len(rules) > layout.VIP_RULES:
-        raise CapacityError(
-            f"{len(rules)} VIPs of several ports or addresses hold for {network}, {layout.VIP_RULES} can",
+        raise too_many(
+            f"VIPs of several ports or addresses for {network}",
+            len(rules),
+            layout.VIP_RULES,
             hint="make fewer VIPs of more ports, or give VIPs one address and one port each: these have no limit",
         )
     value = np.zeros(1, layout.VIP_RULES_VALUE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xdplb.dataplane.features import Feature, Features
+from xdplb.model.next_hop import MAX_TAGS
 
 from .ipv4 import parse_ipv4
 from .ipv6 import parse_ipv6
@@ -16,7 +17,6 @@ MAC_GROUP = 0x01  # of the destination's first byte: broadcast or multicast (IEE
 IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
 TAG_TYPES = {b"\x81\x00", b"\x88\xa8"}  # IEEE 802.1Q: customer tag, service tag
 TAG = 4
-MAX_TAGS = 2
 
 
 def parse_frame(frame: bytes, features: Features) -> Packet:

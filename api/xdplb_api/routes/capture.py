@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import MOST_SNAP_BYTES, CaptureRequest
-from xdplb.dataplane.explained import SNAP_BYTES
+from xdplb.dataplane.decisions import SNAP_BYTES
 from xdplb_api.answers import problems
 from xdplb_api.deps import ManagerOf
 

@@ -18,7 +18,7 @@ from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, with_backends
 from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import CaptureRequest
-from xdplb.dataplane.explained import CapturedFrame, CapturedPacket, Chosen, KernelDecision
+from xdplb.dataplane.decisions import CapturedFrame, CapturedPacket, Chosen, KernelDecision
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import SLOT_PINNED
 from xdplb.dataplane.plane import Attachment

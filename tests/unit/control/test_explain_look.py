@@ -12,7 +12,7 @@ from tests.fuzz.profiles import INGRESS
 from xdplb.control.explain.comparison import Asker, Look
 from xdplb.control.explain.maps_as_model import concerning
 from xdplb.control.explain.question import PacketKind, Question
-from xdplb.dataplane.explained import Chosen, KernelDecision
+from xdplb.dataplane.decisions import Chosen, KernelDecision
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.layout import SLOT_PINNED
 from xdplb.dataplane.plane import Attachment

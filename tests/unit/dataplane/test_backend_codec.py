@@ -13,9 +13,9 @@ from scapy.layers.inet import IP
 
 from xdplb.dataplane import layout
 from xdplb.dataplane.backend_codec import checksum_base, decode, encode
+from xdplb.dataplane.capacity import check_backends
 from xdplb.dataplane.features import Feature, feature_bits, features_of_bits
-from xdplb.dataplane.limits import check_backends
-from xdplb.dataplane.needs import needs_of_backend, needs_of_values
+from xdplb.dataplane.needs import needs_of, needs_of_values
 from xdplb.dataplane.plane import BackendEntry, Capacity
 from xdplb.model.errors import CapacityError
 from xdplb.model.next_hop import NextHop, VlanTag
@@ -138,7 +138,7 @@ def test_what_a_backend_needs_is_seen_in_the_entry_and_in_the_map(
     changes: dict[str, Any], needed: set[Feature]
 ) -> None:
     asked = entry(**changes)
-    assert needs_of_backend(asked) == needed
+    assert needs_of(backends=[asked]) == needed
     assert needs_of_values(encode([entry(), asked])) == needed
 
 

@@ -73,25 +73,10 @@ def test_a_newer_program_is_swapped_under_the_link(pin_dir: Path, monkeypatch: p
     assert not (pin_dir / "program_next").exists()
 
 
-def test_maps_of_another_size_are_not_taken_up(pin_dir: Path) -> None:
-    up(pin_dir)
-    with pytest.raises(ConflictError, match="they hold 64 backends, 65 were asked for") as refused:
-        up(pin_dir, capacity=Capacity(16, 65, 4096))
-    assert "xdplb down --all" in refused.value.hint
-    assert program_on("eth0") > 0
-
-
 def test_maps_that_no_nic_uses_are_made_anew(pin_dir: Path) -> None:
     pin_dir.mkdir()
     Maps.create(pin_dir, Capacity(4, 8, 100))
     assert up(pin_dir).capacity == CAPACITY
-
-
-def test_maps_of_another_layout_are_not_taken_up(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    up(pin_dir)
-    monkeypatch.setattr("xdplb.dataplane.layout.LAYOUT_VERSION", 99)
-    with pytest.raises(ConflictError, match="layout is version 3, this xdplb has 99"):
-        up(pin_dir)
 
 
 def test_a_second_nic_is_added(pin_dir: Path) -> None:

@@ -12,7 +12,7 @@ from tests.private_host import add_nic, remove_nic
 from tests.unit.dataplane.loading import VIP, forbid_compiling, in_child, left, program_on, up
 from xdplb.dataplane import libbpf, pins, programs
 from xdplb.dataplane.bcc_plane import BccPlane
-from xdplb.dataplane.explained import CaptureFilter
+from xdplb.dataplane.decisions import CaptureFilter
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import pass_program, unload
 from xdplb.dataplane.pinned_maps import Maps
@@ -135,7 +135,7 @@ def test_killed_while_it_grows_the_next_start_goes_on(
     up(pin_dir).write_vips([VIP])
 
     def dies() -> int:
-        plane = BccPlane(Maps.adopt(pin_dir, None))
+        plane = BccPlane(Maps.adopt(pin_dir))
         monkeypatch.setattr(owner, where, lambda *_, **__: os._exit(9))
         plane.require(IPV6)
         return 0

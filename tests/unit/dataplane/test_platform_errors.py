@@ -9,7 +9,7 @@ import os
 import pytest
 
 from xdplb.dataplane import libbpf
-from xdplb.dataplane.platform_errors import explained, explaining
+from xdplb.dataplane.platform_errors import kernel_errors, kernel_errors_in
 from xdplb.model.errors import ConflictError, PlatformError
 
 
@@ -23,14 +23,14 @@ from xdplb.model.errors import ConflictError, PlatformError
     ],
 )
 def test_an_errno_is_a_sentence_with_a_remedy(number: int, sentence: str, remedy: str) -> None:
-    with pytest.raises(PlatformError, match=sentence) as refused, explaining("create the maps"):
+    with pytest.raises(PlatformError, match=sentence) as refused, kernel_errors_in("create the maps"):
         raise OSError(number, os.strerror(number))
     assert os.strerror(number) in refused.value.detail
     assert remedy in refused.value.hint
 
 
 def test_what_is_a_sentence_already_stays() -> None:
-    @explained("do it")
+    @kernel_errors("do it")
     def refuse() -> None:
         raise ConflictError("it is there")
 

@@ -81,10 +81,9 @@ def test_the_indexes_have_eight_groups_for_each_vip_as_far_as_they_fit(vips: int
 
 def test_the_reasons_are_those_of_the_enum() -> None:
     header = (source_dir() / "lib" / "reasons.h").read_text()
-    body = header[header.index("enum reason {") : header.index("REASONS\n")]
-    names = re.findall(r"[A-Z]+_[A-Z0-9_]+(?=,)", body)
+    body = header[header.index("enum reason {") : header.index("\tREASONS")]
+    names = re.findall(r"[A-Z]+_[A-Z0-9_]+(?= = )", body)
     assert [reason.name.upper() for reason in REASONS] == names
-    assert [reason.number for reason in REASONS] == list(range(len(names)))
     assert all(reason.text for reason in REASONS)
     assert {reason.is_drop for reason in REASONS if reason.name == "drop_no_backend"} == {True}
     assert {reason.is_drop for reason in REASONS if reason.name == "pass_no_vip"} == {False}

@@ -13,7 +13,7 @@ from xdplb.control.events import CaptureBegan, CaptureEnded, CaptureStuck, Event
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.control.writing.writer import Writer
-from xdplb.dataplane.explained import Capture
+from xdplb.dataplane.decisions import Capture
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.errors import ConflictError, XdplbError
 

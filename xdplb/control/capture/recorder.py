@@ -16,7 +16,7 @@ from xdplb.control.capture.pcapng import (
     section_block,
 )
 from xdplb.control.capture.words import Names, decision_text
-from xdplb.dataplane.explained import CapturedFrame, CapturedPacket
+from xdplb.dataplane.decisions import CapturedFrame, CapturedPacket
 
 __all__ = ["Recorder"]
 

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 
 from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
-from xdplb.dataplane.explained import SNAP_BYTES, CapturedPacket, CaptureFilter
+from xdplb.dataplane.decisions import SNAP_BYTES, CapturedPacket, CaptureFilter
 from xdplb.model.address import IPNetwork, parse_address, parse_network, parse_port
 from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.vip import VipKey

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdplb.control.state.snapshot import Snapshot
-from xdplb.dataplane.explained import CapturedPacket, Chosen, KernelDecision
+from xdplb.dataplane.decisions import CapturedPacket, Chosen, KernelDecision
 from xdplb.dataplane.layout import NO_BACKEND, SLOT_PINNED
 from xdplb.dataplane.plane import Attachment
 from xdplb.dataplane.reasons import REASONS

@@ -9,7 +9,7 @@ from xdplb.control.explain.differences import differences
 from xdplb.control.explain.maps_as_model import matching, now, on_one_cpu, state_of
 from xdplb.control.explain.question import Question, frame_of
 from xdplb.control.explain.views import Difference
-from xdplb.dataplane.explained import KernelDecision
+from xdplb.dataplane.decisions import KernelDecision
 from xdplb.dataplane.plane import DataPlane, VipEntry
 from xdplb.dataplane.remembered import Remembered
 from xdplb.model.errors import PlatformError

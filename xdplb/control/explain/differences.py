@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xdplb.control.explain.views import Difference
-from xdplb.dataplane.explained import KernelDecision
+from xdplb.dataplane.decisions import KernelDecision
 from xdplb.dataplane.layout import SLOT_PINNED
 from xdplb.reference.process import Outcome
 from xdplb.reference.reasons import Verdict

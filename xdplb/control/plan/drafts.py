@@ -15,7 +15,7 @@ from xdplb.control.plan.backend_entries import backend_entry
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.needs import needs_of_backend
+from xdplb.dataplane.needs import needs_of
 from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.address import IPNetwork
 from xdplb.model.next_hop import Resolution
@@ -130,5 +130,5 @@ def _backend(bound: BoundBackend, observed: Observed, entry: BackendEntry, held:
         observed.next_hops.get(backend.address),
         held if held is not None and held == entry else entry,
         WeightedBackend(str(backend.address), bound.id, backend.weight),
-        needs_of_backend(entry),
+        needs_of(backends=(entry,)),
     )

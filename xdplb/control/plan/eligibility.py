@@ -9,7 +9,7 @@ from enum import StrEnum
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health
-from xdplb.model.next_hop import NextHop, Resolution
+from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
 __all__ = ["DRAINING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
@@ -54,7 +54,6 @@ class Observed:
 DRAINING = "draining"
 """The reason of a backend that drains, as far as can be said without counting connections."""
 
-_MOST_TAGS = 2
 _CUSTOMER_TAG = 0x8100
 
 _SERVES = Eligibility(Use.SERVING)
@@ -63,7 +62,7 @@ _FAIL_OPEN = Eligibility(Use.SERVING, "its check failed, but no other can serve 
 
 def can_be_tagged(hop: NextHop) -> bool:
     """Return whether frames can be given the VLAN tags of this next hop."""
-    return len(hop.tags) <= _MOST_TAGS and all(tag.type == _CUSTOMER_TAG for tag in hop.tags[1:])
+    return len(hop.tags) <= MAX_TAGS and all(tag.type == _CUSTOMER_TAG for tag in hop.tags[1:])
 
 
 def assess(vip: BoundVip, observed: Observed) -> dict[int, Eligibility]:

@@ -20,11 +20,11 @@ from xdplb.control.plan.impact import Done, Impact, impact_of
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
-from xdplb.dataplane import access_index, layout, vip_prefixes
+from xdplb.dataplane import access_index, vip_prefixes
+from xdplb.dataplane.capacity import check_access_lists
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.backend import Health
-from xdplb.model.errors import CapacityError
 
 __all__ = ["Forecast", "Present", "forecast", "if_down"]
 
@@ -107,11 +107,7 @@ def _check_prefixes(snapshot: Snapshot) -> None:
 
 def _check_access(snapshot: Snapshot) -> None:
     lists = [vip.access for vip in snapshot.vips.values() if vip.access]
-    if len(lists) > layout.ACCESS_LISTS:
-        raise CapacityError(
-            f"too many access lists: {len(lists)}, the limit is {layout.ACCESS_LISTS}",
-            hint="remove the lists of some VIPs, and filter for those elsewhere",
-        )
+    check_access_lists(len(lists))
     if lists:
         access_index.build4(dict(enumerate(lists)))
         access_index.build6(dict(enumerate(lists)))

@@ -8,7 +8,7 @@ from xdplb.control.plan.drafts import VipDraft, draft
 from xdplb.control.plan.eligibility import Observed, assess
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.features import Feature, Features
-from xdplb.dataplane.needs import needs_of_vip
+from xdplb.dataplane.needs import needs_of
 from xdplb.model.vip import VlanTags
 
 __all__ = ["features_needed", "features_needed_at_start"]
@@ -21,7 +21,7 @@ def features_needed(drafts: Iterable[VipDraft], *, vlan: bool) -> Features:
     """
     needed: set[Feature] = {Feature.VLAN} if vlan else set()
     for one in drafts:
-        needed |= needs_of_vip(one.entry)
+        needed |= needs_of((one.entry,))
         needed.update(*{backend.needs for backend in one.backends.values()})
         if one.vip.vip.vlan is VlanTags.KEEP:  # what a VIP's entry does not say: it is in those of its backends
             needed.add(Feature.VLAN)

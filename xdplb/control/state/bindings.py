@@ -8,15 +8,14 @@ from itertools import islice
 from typing import NamedTuple
 
 from xdplb.control.state.desired import Desired, DesiredVip
+from xdplb.dataplane.capacity import MAX_BACKEND_ID, full
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import CapacityError
 from xdplb.model.vip import VipKey
 
 __all__ = ["BackendBinding", "Bindings", "VipBinding", "bind"]
 
 _EPOCHS = 1 << 16
-_LAST_BACKEND_ID = 0xFFFE
 
 
 class BackendBinding(NamedTuple):
@@ -77,10 +76,7 @@ def _vip_ids(desired: Desired, bindings: Bindings, capacity: Capacity) -> dict[V
     if not new:
         return {}
     if len(desired.vips) > capacity.vips:
-        raise CapacityError(
-            f"the data plane is full: {capacity.vips} of {capacity.vips} VIPs",
-            hint="start the daemon with a larger --max-vips",
-        )
+        raise full("VIPs", len(bindings.vips), capacity.vips)
     used = {binding.id for binding in bindings.vips.values()}
     leaving = [binding.id for key, binding in bindings.vips.items() if key not in desired.vips]
     return dict(zip(new, _free(range(capacity.vips), used, leaving, len(new)), strict=True))
@@ -105,12 +101,9 @@ def _backend_bindings(
     if not new:
         return {}
     used = {binding.id for vip in bindings.vips.values() for binding in vip.backends.values()}
-    most = min(capacity.backends, _LAST_BACKEND_ID)
-    if (wanted := len(used) - len(leaving) + len(new)) > most:
-        raise CapacityError(
-            f"the data plane is full: {len(used)} of {most} backends, and this would make it {wanted}",
-            hint=f"start the daemon with a larger --max-backends (at most {_LAST_BACKEND_ID})",
-        )
+    most = min(capacity.backends, MAX_BACKEND_ID)
+    if len(used) - len(leaving) + len(new) > most:
+        raise full("backends", len(used), most)
     ids = _free(range(1, most + 1), used, leaving, len(new))
     return {
         place: BackendBinding(number, (bindings.epochs.get(number, -1) + 1) % _EPOCHS)

@@ -15,7 +15,7 @@ SNAP_BYTES = 256
 
 
 class Chosen(StrEnum):
-    """How the backend was found; in the order of CHOSEN_* of layout."""
+    """How the backend was found: CHOSEN_* of layout."""
 
     NOBODY = "nobody"
     OWNER = "owner"

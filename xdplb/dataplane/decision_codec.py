@@ -8,13 +8,25 @@ from numpy.typing import NDArray
 from xdplb.model.address import IPNetwork
 
 from . import layout
-from .explained import CapturedFrame, CapturedPacket, CaptureFilter, Chosen, KernelDecision
+from .decisions import CapturedFrame, CapturedPacket, CaptureFilter, Chosen, KernelDecision
 from .libbpf import RunResult
 from .reasons import REASONS
 
 __all__ = ["decision_of", "encode_filter", "event_of", "frame_of", "packet_of", "reason_of"]
 
 LOW64 = 2**64 - 1
+
+CHOSEN = {
+    layout.CHOSEN_NOBODY: Chosen.NOBODY,
+    layout.CHOSEN_OWNER: Chosen.OWNER,
+    layout.CHOSEN_PREVIOUS: Chosen.PREVIOUS,
+    layout.CHOSEN_RECORD: Chosen.RECORD,
+    layout.CHOSEN_SCHEDULER: Chosen.SCHEDULER,
+    layout.CHOSEN_QUIC: Chosen.QUIC,
+    layout.CHOSEN_FRAGMENT: Chosen.FRAGMENT,
+}
+
+REASON_NAMES = {reason.number: reason.name for reason in REASONS}
 
 
 def decision_of(result: RunResult, value: bytes) -> KernelDecision:
@@ -58,7 +70,7 @@ def _decision(noted: np.void, verdict: int, frame: bytes) -> KernelDecision:
         verdict=verdict,
         frame=frame,
         reason=reason_of(int(noted["reason"])),
-        chosen=list(Chosen)[int(noted["chosen"])],
+        chosen=CHOSEN[int(noted["chosen"])],
         vip_id=int(noted["vip"]) if flags & layout.DECISION_VIP else None,
         backend_id=int(noted["backend"]) or None,
         hash=(int(noted["hash"]) or None) if "hash" in (noted.dtype.names or ()) else None,
@@ -72,8 +84,8 @@ def _decision(noted: np.void, verdict: int, frame: bytes) -> KernelDecision:
 
 
 def reason_of(number: int) -> str | None:
-    """Return the name of a reason, None for the number behind the last one: the packet was sent on."""
-    return REASONS[number].name if number < len(REASONS) else None
+    """Return the name of a reason, None for a number that is none: the packet was sent on."""
+    return REASON_NAMES.get(number)
 
 
 def encode_filter(wanted: CaptureFilter) -> NDArray[np.void]:

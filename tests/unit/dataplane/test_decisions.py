@@ -10,11 +10,10 @@ import pytest
 
 from tests.unit.dataplane.loading import forbid_compiling, left, program_on, up
 from xdplb.dataplane import layout, libbpf, programs
-from xdplb.dataplane.explained import CapturedFrame, CaptureFilter, Chosen, KernelDecision
+from xdplb.dataplane.decision_codec import encode_filter
+from xdplb.dataplane.decisions import CapturedFrame, CaptureFilter, Chosen, KernelDecision
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.loader import unload
-from xdplb.dataplane.look_codec import encode_filter
-from xdplb.dataplane.reasons import REASONS
 from xdplb.dataplane.source import flatten, source_dir
 from xdplb.model.errors import InvalidError, PlatformError
 
@@ -46,7 +45,7 @@ int xdplb(struct xdp_md *ctx)
 			.hash = ctx->ingress_ifindex,
 			.slot = 0xffff0007,
 			.slot_number = 65536,
-			.reason = 2,
+			.reason = PASS_NOT_UNICAST,
 			.vip = 5,
 			.backend = 7,
 			.chosen = CHOSEN_RECORD,
@@ -83,7 +82,7 @@ int xdplb(struct xdp_md *ctx)
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a program be compiled that says what this file expects."""
-    text = flatten(source_dir() / "lib" / "layout.h") + PROGRAM
+    text = "".join(flatten(source_dir() / "lib" / name) for name in ("layout.h", "reasons.h")) + PROGRAM
     monkeypatch.setattr(programs, "flatten", lambda _: text)
 
 
@@ -96,7 +95,7 @@ def test_a_decision_is_what_the_program_left(pin_dir: Path, monkeypatch: pytest.
     expected = KernelDecision(
         verdict=libbpf.XDP_TX,
         frame=FRAME,
-        reason=REASONS[2].name,
+        reason="pass_not_unicast",
         chosen=Chosen.RECORD,
         vip_id=5,
         backend_id=7,

@@ -1,0 +1,109 @@
+"""What a data plane refuses before it touches a map, and the sentences that say what is full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xdplb.model.errors import CapacityError, InvalidError
+
+from . import layout
+from .plane import Capacity, Slots, VipEntry
+
+__all__ = [
+    "MAX_BACKEND_ID",
+    "check_access_lists",
+    "check_backends",
+    "check_frame",
+    "check_table",
+    "check_vips",
+    "full",
+    "growth_hint",
+    "too_low",
+    "too_many",
+]
+
+MAX_BACKEND_ID = 0xFFFE  # 0xffff marks a pinned slot
+FRAME_BYTES = range(14, 3521)  # an Ethernet header, to what fits a page with the room in front and behind
+
+
+def full(what: str, used: int, capacity: int) -> CapacityError:
+    """Return the error for one more of `what` (`VIPs`, `backends` or `flows`) than there is room for."""
+    return CapacityError(f"the data plane is full: {used} of {capacity} {what}", hint=growth_hint(what))
+
+
+def growth_hint(what: str) -> str:
+    """Return how to make room for more of `what` (`VIPs`, `backends` or `flows`)."""
+    return f"restart xdplb up with a larger --max-{what.lower()}: traffic is not interrupted"
+
+
+def too_low(what: str, asked: int, used: str, least: int) -> CapacityError:
+    """Return the error for room for fewer of `what` (`vips`, `backends` or `flows`) than are in use."""
+    return CapacityError(
+        f"--max-{what} {asked} is too low: {used}", hint=f"give {least} or more, or remove what is not needed first"
+    )
+
+
+def too_many(what: str, count: int, limit: int, *, hint: str) -> CapacityError:
+    """Return the error for a number that no restart raises, such as that of access lists."""
+    return CapacityError(f"too many {what}: {count}, the limit is {limit}", hint=hint)
+
+
+def check_vips(capacity: Capacity, vips: Sequence[VipEntry]) -> None:
+    """Raise CapacityError where there are more VIPs, or a larger id, than the maps hold."""
+    if len({vip.key for vip in vips}) < len(vips) or len({vip.id for vip in vips}) < len(vips):
+        raise ValueError("a VIP or its id is there twice")
+    if len(vips) > capacity.vips:
+        raise too_many("VIPs", len(vips), capacity.vips, hint=growth_hint("VIPs"))
+    for vip in vips:
+        _check_id("VIP", vip.id, range(capacity.vips))
+        if vip.candidates > layout.MAX_CANDIDATES:
+            raise too_many(
+                f"backends of {vip.key} for {vip.scheduler}",
+                vip.candidates,
+                layout.MAX_CANDIDATES,
+                hint="choose p2c, which compares two of any number",
+            )
+
+
+def check_access_lists(count: int) -> None:
+    """Raise CapacityError where there are more access lists than the maps hold."""
+    if count > layout.ACCESS_LISTS:
+        raise too_many(
+            "access lists",
+            count,
+            layout.ACCESS_LISTS,
+            hint="remove the lists of some VIPs, and filter for those elsewhere",
+        )
+
+
+def check_table(capacity: Capacity, vip_id: int, slots: Slots) -> None:
+    """Raise CapacityError for an id the maps have no room for, ValueError for slots of another shape."""
+    _check_id("VIP", vip_id, range(capacity.vips))
+    if slots.shape != (layout.TABLE_SIZE,) or slots.dtype != np.uint32:
+        raise ValueError(f"a table is {layout.TABLE_SIZE} slots of uint32, this is {slots.shape} of {slots.dtype}")
+
+
+def check_backends(capacity: Capacity, ids: Sequence[int]) -> None:
+    """Raise CapacityError where a backend's id is beyond what the maps hold."""
+    allowed = range(1, min(capacity.backends, MAX_BACKEND_ID) + 1)
+    for backend_id in ids:
+        _check_id("backend", backend_id, allowed)
+
+
+def check_frame(frame: bytes) -> None:
+    """Raise InvalidError where the kernel cannot try a frame of this length."""
+    if len(frame) not in FRAME_BYTES:
+        raise InvalidError.field(
+            "/frame",
+            f"a frame of {len(frame)} bytes cannot be tried",
+            hint=f"give one of {FRAME_BYTES[0]} to {FRAME_BYTES[-1]} bytes, with its Ethernet header",
+        )
+
+
+def _check_id(what: str, number: int, allowed: range) -> None:
+    if number not in allowed:
+        raise CapacityError(
+            f"{what} id {number} is beyond the {len(allowed)} that the maps hold", hint=growth_hint(f"{what}s")
+        )

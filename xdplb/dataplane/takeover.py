@@ -1,0 +1,227 @@
+"""Other maps in the place of those that are pinned, under traffic: for a newer layout, or for more room.
+
+The new maps are made in the folder `next` beside the old ones. A map that stays as it is is pinned there too: the new
+program goes on with the same one. The steps, and what a process leaves that dies in one:
+
+1. `next` gets the maps, those that differ still empty, and the program compiled for them. It has no `meta`, so that the
+   next start throws it away. Packets use the old program and the old maps.
+2. What the old maps have is copied, and `meta` is pinned in `next`: it is ready. Packets still use the old ones, no NIC
+   has the program of `next`, and so the next start throws it away.
+3. Each NIC's link gets the new program, by one atomic swap: a packet sees the old program with the old maps or the new
+   one with the new maps. From the first link on, the next start goes on here: the other links, then what follows.
+4. When no packet uses the old maps any more, what they got after they were copied is carried over: see carry.py. Each
+   part can be done again, and counters, which must not be added twice, note for each key that it is done.
+5. `meta` says that all is carried. From here on the next start only moves pins.
+6. The pins of `next` take the places of the old ones, each by one rename, `meta` last; before it go the pins that
+   nothing needs any more. What is left of `next` without `meta` is thrown away as in step 1.
+
+An older xdplb that is started over what a dead one left swaps its own program in and goes on with the old maps; no NIC
+then has the program of `next`, which is thrown away by the next start of a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdplb.model.errors import ConflictError
+
+from . import bpffs, layout, libbpf
+from .capacity import too_low
+from .carry import Pair, backend_ids, filling_order, vip_ids
+from .features import Features
+from .libbpf import Fd
+from .links import pinned_links
+from .map_layout import MapLayout
+from .map_specs import U32, MapSpec
+from .maps import BpfMap, MapType
+from .pins import META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
+from .plane import Capacity
+from .programs import discard_staged, stage_program, swap_links
+from .versions import check_readable
+
+__all__ = ["Wanted", "finish_or_discard", "take_over"]
+
+Layouts = Mapping[str, MapLayout]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a folder's pins are to be.
+
+    `name` is the program's; `specs` are the maps with these features, `layouts` those of all maps that there can be;
+    `flags` returns the compiler's for maps in a folder; `make` makes a map that is ready for use.
+    """
+
+    folder: Path
+    name: str
+    capacity: Capacity
+    features: Features
+    specs: tuple[MapSpec, ...]
+    layouts: Layouts
+    flags: Callable[[Path], list[str]]
+    make: Callable[[MapSpec], BpfMap] = MapSpec.create
+    cache_dir: Path | None = None
+
+
+def take_over(wanted: Wanted) -> None:
+    """Put what is wanted in the place of what is pinned; nothing is done where the maps are the same.
+
+    ConflictError where what is there cannot be carried over, CapacityError where it does not fit, PlatformError where
+    the kernel refuses; then all is as before.
+    """
+    folder, staging = wanted.folder, wanted.folder / NEXT
+    meta = Meta.open(folder)
+    before, old = meta.layouts, _open(wanted)
+    check_readable(before)
+    _check_all_there(wanted, before, meta.features, old)
+    kept = {
+        spec.name
+        for spec in wanted.specs
+        if spec.name in old and spec.fits(old[spec.name]) and before.get(spec.name) == spec.layout
+    }
+    if _is_same(wanted, meta, kept):
+        return
+    _check_use(wanted, before, meta.capacity, old)
+    with ExitStack() as undo:
+        bpffs.prepare(staging)
+        undo.callback(discard_staged, folder)
+        new = {spec.name: old[spec.name] if spec.name in kept else wanted.make(spec) for spec in wanted.specs}
+        for name, found in new.items():
+            found.pin(staging / name)
+        program, program_hash = stage_program(folder, wanted.name, wanted.flags, wanted.cache_dir)
+        pairs = [
+            (spec, Pair(spec.name, old[spec.name], new[spec.name], before[spec.name], spec.layout))
+            for spec in sorted(wanted.specs, key=filling_order)
+            if spec.name in before and spec.name in old and spec.name not in kept
+        ]
+        for spec, pair in pairs:
+            pair.fill(spec)
+        for _, pair in pairs:
+            pair.catch_up()
+        Meta.create(
+            staging,
+            wanted.capacity,
+            wanted.features,
+            wanted.layouts,
+            program_hash=program_hash,
+            state=layout.META_READY,
+        )
+        swap_links(folder, wanted.name, program, undo)
+        _carry([pair for _, pair in pairs], staging)
+        undo.pop_all()
+    _move_pins(folder)
+
+
+def finish_or_discard(folder: Path, name: str) -> None:
+    """Go on with what a process left that died while it put other maps in place, or throw it away."""
+    staging = folder / NEXT
+    if not (staging / META).exists():
+        discard_staged(folder)
+        return
+    if Meta.open(staging).state != layout.META_CARRIED:
+        with libbpf.obj_get(staging / PROGRAM) as program:
+            if not _is_on_a_nic(folder, program):
+                discard_staged(folder)
+                return
+            with ExitStack() as undo:
+                swap_links(folder, name, program, undo)
+                undo.pop_all()
+        _carry(_pairs_left(folder), staging)
+    _move_pins(folder)
+
+
+def _is_on_a_nic(folder: Path, program: Fd) -> bool:
+    program_id = libbpf.program_info(program).id
+    return any(link.program_id == program_id for link in pinned_links(folder) if not link.is_dead)
+
+
+def _open(wanted: Wanted) -> dict[str, BpfMap]:
+    return {spec.name: found for spec in wanted.specs if (found := spec.open_in(wanted.folder)) is not None}
+
+
+def _is_same(wanted: Wanted, meta: Meta, kept: Collection[str]) -> bool:
+    """Whether the pinned maps are those that are wanted; those that only more features need are made in place."""
+    return (
+        meta.layout_version == layout.LAYOUT_VERSION
+        and meta.capacity == wanted.capacity
+        and meta.layouts == wanted.layouts
+        and all(spec.name in kept for spec in wanted.specs if spec.needs <= meta.features)
+    )
+
+
+def _check_all_there(wanted: Wanted, before: Layouts, features: Features, old: Collection[str]) -> None:
+    """Raise ConflictError where a map is gone that the pinned program uses."""
+    for spec in wanted.specs:
+        if spec.name in before and spec.name not in old and spec.needs <= features:
+            raise ConflictError(
+                f"the maps pinned in {wanted.folder} cannot be taken over: the map {spec.name} is gone",
+                hint="`xdplb down --all`, then `xdplb up`: connections that only a record places then end",
+            )
+
+
+def _check_use(wanted: Wanted, before: Layouts, there: Capacity, old: Mapping[str, BpfMap]) -> None:
+    """Raise CapacityError where what is in use does not fit any more."""
+    asked = wanted.capacity
+    known = {name: found for name, found in old.items() if name in before}
+    if asked.vips < there.vips:
+        ids = set[int]().union(*(vip_ids(name, found, before[name]) for name, found in known.items()))
+        if max(ids, default=0) >= asked.vips:
+            raise too_low("vips", asked.vips, f"VIP id {max(ids)} is in use", max(ids) + 1)
+    if asked.backends < there.backends:
+        highest = max(backend_ids(old["backends"], before["backends"]), default=0)
+        if highest > asked.backends:
+            raise too_low("backends", asked.backends, f"backend id {highest} is in use", highest)
+    if asked.flows < there.flows:
+        rooms = {"flows": 1, "flows6": 1, "probation": 4, "probation6": 4}
+        records = max((len(old[name].read_all()[0]) * share for name, share in rooms.items() if name in old), default=0)
+        if records > asked.flows:
+            raise too_low("flows", asked.flows, "the flow table has more records than fit", records)
+
+
+def _pairs_left(folder: Path) -> list[Pair]:
+    """Return the maps that another process has begun to carry over."""
+    staging = folder / NEXT
+    before, after = Meta.open(folder).layouts, Meta.open(staging).layouts
+    pairs = []
+    for name in before.keys() & after.keys():
+        if (folder / name).exists() and (staging / name).exists():
+            old, new = BpfMap.open(folder / name), BpfMap.open(staging / name)
+            if old.info.id != new.info.id:
+                pairs.append(Pair(name, old, new, before[name], after[name]))
+    return pairs
+
+
+def _carry(pairs: Collection[Pair], staging: Path) -> None:
+    for pair in pairs:
+        pair.catch_up()  # soon: a connection that has just begun may depend on it
+    _wait_for_packets()
+    for pair in pairs:
+        pair.finish(staging)
+    Meta.open(staging).set_state(layout.META_CARRIED)
+
+
+def _wait_for_packets() -> None:
+    """Return when every packet that was under way in a program has left it.
+
+    A change of a map of maps promises that (the kernel waits for an RCU grace period).
+    """
+    with MapSpec(
+        "wait", MapType.ARRAY_OF_MAPS, U32, U32, 1, inner=MapSpec("inner", MapType.ARRAY, U32, U32, 1), filled=True
+    ).create():
+        pass
+
+
+def _move_pins(folder: Path) -> None:
+    """Put the pins of `next` in their places, `meta` last, and remove those that nothing needs any more."""
+    staging = folder / NEXT
+    before, after = Meta.open(folder).layouts, Meta.open(staging).layouts
+    for name in (PROGRAM, *after):
+        if (staging / name).exists():
+            (staging / name).replace(folder / name)
+    for name in (PROGRAM_EXPLAIN, PROGRAM_NEXT, *(before.keys() - after.keys())):
+        (folder / name).unlink(missing_ok=True)
+    (staging / META).replace(folder / META)
+    discard_staged(folder)

@@ -1,0 +1,68 @@
+"""The version of each map's layout, and which older ones cannot be carried over.
+
+A version goes up with every change to a map's key or value. What was added is carried over by itself (see takeover.py);
+what cannot be, since the same fields now mean something else, is said in UNREADABLE. docs/upgrades.md says what to do,
+step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xdplb.model.errors import ConflictError
+
+from .map_layout import MapLayout
+
+__all__ = ["UNREADABLE", "VERSIONS", "check_readable"]
+
+VERSIONS: dict[str, int] = {
+    "vip_index": 1,
+    "vip_index6": 1,
+    "vip_prefixes": 1,
+    "vip_prefixes6": 1,
+    "vip_tables": 1,
+    "vip_stats": 1,
+    "reason_stats": 2,
+    "backends": 1,
+    "backend_stats": 1,
+    "backend_loads": 1,
+    "quic_servers": 1,
+    "tx_ports": 1,
+    "flows": 1,
+    "flows6": 1,
+    "probation": 1,
+    "probation6": 1,
+    "fragments": 1,
+    "vip_guards": 1,
+    "vip_buckets": 1,
+    "source_buckets": 1,
+    "access4": 1,
+    "access6": 1,
+    "answer_budget": 1,
+    "explain_decision": 1,
+    "capture_decision": 1,
+    "capture_filter": 1,
+    "capture_events": 1,
+    "decap_addresses": 1,
+    "decap_stats": 1,
+}
+
+UNREADABLE: dict[str, tuple[int, str]] = {}
+"""By map: the first version that can be carried over, and why those before it cannot, as the end of a sentence."""
+
+
+def check_readable(found: Mapping[str, MapLayout]) -> None:
+    """Raise ConflictError, saying why, where maps of these layouts cannot be carried over to the present ones."""
+    for name, layout in found.items():
+        if layout.version > VERSIONS.get(name, layout.version):
+            raise ConflictError(
+                f"the pinned maps were made by a newer xdplb: {name} has layout {layout.version}, "
+                f"this xdplb knows up to {VERSIONS[name]}",
+                hint="run the newer xdplb, or `xdplb down --all` first: connections that only a record places then end",
+            )
+        oldest, why = UNREADABLE.get(name, (0, ""))
+        if layout.version < oldest:
+            raise ConflictError(
+                f"the map {name} cannot be carried over from layout {layout.version} to {VERSIONS[name]}: {why}",
+                hint="`xdplb down --all`, then `xdplb up`: connections that only a record places then end",
+            )
