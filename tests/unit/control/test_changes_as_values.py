@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run_in, with_backends
 from xdplb.balance.hashing import TABLE_SIZE
-from xdplb.control.edits.edit import Batch, DeleteBackend, Edit, PatchVip, PutBackend, PutCheck, PutVip
+from xdplb.control.edits.edit import Batch, DeleteBackend, DrainBackend, Edit, PatchVip, PutBackend, PutCheck, PutVip
 from xdplb.control.events import DAEMON, Actor, ChangeMade, Event, HealthChanged
 from xdplb.control.plan.impact import NO_IMPACT, Concern, Warned
 from xdplb.control.plan.sentences import sentences
+from xdplb.control.state.codec import canonical
+from xdplb.control.state.desired import Drain
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.dataplane.features import Feature
 from xdplb.model.backend import AdminState, Health
@@ -180,3 +183,21 @@ def test_an_event_is_said_once_and_its_log_line_is_made_from_it(
         assert "\n" not in said[0].line(), "what comes from outside cannot begin a line"
 
     run_in(world, scenario)
+
+
+def test_two_balancers_asked_for_the_same_drain_desire_the_same(tmp_path: Path) -> None:
+    asked_at = datetime(2029, 12, 31, 23, 59, 30, tzinfo=UTC)
+    desired = []
+
+    async def scenario(door: Door) -> None:
+        await with_backends(door, 1)
+        done = await asked(door, DrainBackend(WEB.key, ONE), at=asked_at)
+        desired.append(done.after.desired)
+
+    for number, name in enumerate(("one", "other")):
+        world = World(tmp_path / name)
+        world.clock.advance(number * 7)
+        run_in(world, scenario)
+    assert desired[0] == desired[1]
+    assert canonical(desired[0]) == canonical(desired[1])
+    assert desired[0].vips[WEB.key].backends[ONE].drain == Drain(asked_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from xdplb.control.edits.edit import Edit
 from xdplb.control.events import DAEMON, Actor
@@ -18,13 +19,14 @@ class Request:
     """What is to be done (`edit`) and who asks for it (`actor`).
 
     `if_match` is the generation that the edit's subject must still be at, None for any. With `dry_run` nothing is
-    changed.
+    changed. `at` (UTC) is when it was asked, None for now: a drain begins then, on every balancer that is asked.
     """
 
     edit: Edit
     actor: Actor = DAEMON
     if_match: int | None = None
     dry_run: bool = False
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

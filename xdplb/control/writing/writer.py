@@ -251,7 +251,7 @@ class Writer:
         """
         before, known = self.snapshot, self.health.known
         check_precondition(request.edit, before.generations, request.if_match)
-        desired = apply_edit(before.desired, request.edit, self._now())
+        desired = apply_edit(before.desired, request.edit, request.at or self._now())
         if desired is before.desired or desired == before.desired:
             return Outcome(before=before, after=before, health=dict(known)), None
         after = before.then(desired, self._capacity)
