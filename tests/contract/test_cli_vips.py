@@ -109,4 +109,4 @@ def test_the_more_specific_vip_stands_beside_the_wider_one(daemon: Daemon):
         daemon.ok("vip", "add", vip)
     told = daemon.run("vip", "add", "203.0.113.10:90-100/tcp")
     assert told.returncode == 4
-    assert "VIP 203.0.113.10:90-100/tcp and VIP 203.0.113.10:80-90/tcp would take the same packets" in told.stderr
+    assert "VIP 203.0.113.10:90-100/tcp and VIP 203.0.113.10:80-90/tcp match the same packets" in told.stderr
