@@ -81,8 +81,8 @@ def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
     if vip is not None and vip.address.version != client.version:
         raise InvalidError.field(
             "/query/client",
-            f"the client is of IPv{client.version}, and {vip} of IPv{vip.address.version}",
-            hint="give a client of the VIP's family",
+            f"the client is IPv{client.version}, but {vip} is IPv{vip.address.version}",
+            hint="use a client address of the VIP's family",
         )
     _refuse_vip_as_client(snapshot, client, port)
     return Wanted(vip, client, port)
