@@ -282,17 +282,17 @@ DRY: list[tuple[Attempt, str]] = [
     (lambda m: m.create_vip(DNS, dry_run=True), "VIP 203.0.113.10:53/udp is added"),
     (
         lambda m: m.put_vip(replace(WEB, forward=Forward.IPIP), dry_run=True),
-        "VIP 203.0.113.10:443/tcp gets forward ipip (was dr)",
+        "VIP 203.0.113.10:443/tcp changes to forward ipip (was dr)",
     ),
     (lambda m: m.patch_vip("web", {"hash": "source"}, dry_run=True), "go to other backends, since the hash changes"),
-    (lambda m: m.delete_vip("web", dry_run=True), "VIP 203.0.113.10:443/tcp is removed, and with it its 2 backends"),
+    (lambda m: m.delete_vip("web", dry_run=True), "VIP 203.0.113.10:443/tcp is removed, with its 2 backends"),
     (
         lambda m: m.create_backend("web", backend(3), dry_run=True),
         "backend 10.0.0.3 of 203.0.113.10:443/tcp is added with weight 1",
     ),
     (
         lambda m: m.put_backend("web", backend(1, weight=4), dry_run=True),
-        "backend 10.0.0.1 of 203.0.113.10:443/tcp gets weight 4 (was 1)",
+        "backend 10.0.0.1 of 203.0.113.10:443/tcp changes to weight 4 (was 1)",
     ),
     (
         lambda m: m.delete_backend("web", "10.0.0.1", dry_run=True),
@@ -302,10 +302,10 @@ DRY: list[tuple[Attempt, str]] = [
         lambda m: m.replace_backends("web", [backend(1)], dry_run=True),
         "backend 10.0.0.2 of 203.0.113.10:443/tcp is removed",
     ),
-    (lambda m: m.drain("web", "10.0.0.1", dry_run=True), "gets admin_state drain (was ready)"),
+    (lambda m: m.drain("web", "10.0.0.1", dry_run=True), "changes to admin_state drain (was ready)"),
     (
         lambda m: m.patch_backend("web", "10.0.0.1", {"admin_state": "maint"}, dry_run=True),
-        "gets admin_state maint (was ready)",
+        "changes to admin_state maint (was ready)",
     ),
     (
         lambda m: m.put_health_check("web", HealthCheck(), dry_run=True),
