@@ -31,7 +31,7 @@ def test_what_the_plane_refuses_is_kept_told_and_tried_again(tmp_path: Path) -> 
         async with world.running() as manager:
             await with_backends(manager, 1)
             world.plane.fail("write_table", REFUSAL, times=3)
-            with pytest.raises(PlatformError, match="the change is kept") as raised:
+            with pytest.raises(PlatformError, match="the change is saved") as raised:
                 await manager.create_backend("web", backend(2))
             assert "no memory for a table" in raised.value.detail
             view = manager.backend("web", "10.0.0.2")
