@@ -1,1 +1,1 @@
-"""The REST API: a FastAPI application over the control plane. Only here FastAPI is used."""
+"""The REST API: a FastAPI application over the control plane. FastAPI is used only here."""

@@ -1,4 +1,4 @@
-"""The parts of an answer that are the same for every noun."""
+"""The parts of an answer that all resources share."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["DELETED", "DRY_RUN", "created_or_not", "deleted", "problems", "tag",
 
 _PROBLEMS = {
     400: "The body is not JSON.",
-    404: "What the path names is not there.",
-    409: "It is there already and is different, or there is no room for it.",
-    412: "It was changed since the generation named by `If-Match`.",
+    404: "What the path names does not exist.",
+    409: "It exists with other settings, or the data plane is full.",
+    412: "It has changed since the generation in `If-Match`.",
     413: "The body is too large.",
-    415: "The body does not say that it is JSON.",
-    422: "A value that cannot be right; `errors` names the fields.",
+    415: "The content type is not JSON.",
+    422: "A value is wrong; `errors` names the fields.",
     503: "The kernel or the host refused.",
 }
 
 DRY_RUN: dict[int | str, dict[str, Any]] = {
     200: {"model": DryRunOut, "description": "With `dry_run`: what would change."}
 }
-DELETED: dict[int | str, dict[str, Any]] = {**DRY_RUN, 204: {"description": "It is gone."}}
+DELETED: dict[int | str, dict[str, Any]] = {**DRY_RUN, 204: {"description": "It was removed."}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -45,7 +45,7 @@ def tag(response: Response, generation: int) -> None:
 
 
 def created_or_not(response: Response, generation: int, *, created: bool, location: str) -> None:
-    """Finish the answer to a POST or PUT: 201 and where it is when it is new, its ETag in any case."""
+    """Finish the answer to a POST or PUT: 201 and `Location` if it is new, and always its ETag."""
     tag(response, generation)
     if created:
         response.status_code = 201
@@ -53,11 +53,11 @@ def created_or_not(response: Response, generation: int, *, created: bool, locati
 
 
 def would_change(outcome: Outcome) -> Response:
-    """Return the answer to a dry run, 200 whatever the status of the change itself."""
+    """Return the answer to a dry run: 200, whatever the status of the change itself would be."""
     return JSONResponse(DryRunOut.of(outcome).model_dump(mode="json"))
 
 
 async def deleted(change: Changer, edit: Edit) -> Response:
-    """Make a change that takes something away, and return the answer: 204 and nothing, or what it would do."""
+    """Make a change that removes something, and return the answer: an empty 204, or 200 for a dry run."""
     outcome = await change.make(edit)
     return would_change(outcome) if change.dry_run else Response(status_code=204)

@@ -1,4 +1,4 @@
-"""The application: routes, problems and documentation put together."""
+"""The application, composed of routes, error handlers and documentation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .routes import version as version_route
 __all__ = ["create_app"]
 
 LARGEST_BODY = 8 << 20
-"""Bytes. The largest set of backends there is room for takes about half of it."""
+"""In bytes. The largest possible set of backends takes about half of it."""
 
 LARGEST_ACCESS_LIST = 48 << 20
-"""Bytes. The longest list of IPv6 prefixes takes about half of it."""
+"""In bytes. The longest possible list of IPv6 prefixes takes about half of it."""
 
 
 def create_app(manager: Manager, *, version: str) -> FastAPI:
@@ -43,7 +43,7 @@ def create_app(manager: Manager, *, version: str) -> FastAPI:
 
 def _add_routes(app: FastAPI) -> None:
     v1 = APIRouter(prefix="/v1")
-    # A VIP in a path may hold a slash, so what is below a VIP comes before the VIP itself.
+    # A VIP in a path may contain a slash, so the routes below a VIP must match before that of the VIP itself.
     for router in (
         drain.router,
         backends.router,

@@ -1,4 +1,4 @@
-"""What routes need besides their body: the manager and its answers, and a way to make a change."""
+"""The dependencies of routes: the manager and its answers, and a way to make a change."""
 
 from __future__ import annotations
 
@@ -52,18 +52,20 @@ AnswersOf = Annotated[Answers, Depends(_answers)]
 VipRef = Annotated[
     str,
     Path(
-        description="The VIP: `ADDRESS:PORT:PROTOCOL` or its name. An IPv6 address stands in brackets, a prefix is "
-        "written `203.0.113.0_24`, a range of ports `8000-8999`, all ports `0`.",
+        description="The VIP: `ADDRESS:PORT:PROTOCOL` or its name. An IPv6 address is written in brackets, a "
+        "prefix as `203.0.113.0_24`, a range of ports `8000-8999`, all ports `0`.",
         examples=["203.0.113.10:443:tcp"],
     ),
 ]
 AddressRef = Annotated[str, Path(description="The backend's address.", examples=["10.0.0.11"])]
-DryRunFlag = Annotated[bool, Query(description="Only say what would change (200), after all checks. Changes nothing.")]
+DryRunFlag = Annotated[
+    bool, Query(description="Only return what would change (200), after all checks. Changes nothing.")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Changer:
-    """Makes changes under what a request says of them: who asks, for real or not, and what must not have changed."""
+    """Makes changes with the parameters of a request: who asks, the expected generation, and `dry_run`."""
 
     manager: Manager
     actor: Actor
@@ -71,7 +73,7 @@ class Changer:
     dry_run: bool
 
     async def make(self, edit: Edit) -> Outcome:
-        """Ask the manager for a change, and return what came of it; see Manager.change for what it raises."""
+        """Make a change and return its outcome; raises what Manager.change raises."""
         request = ChangeRequest(edit=edit, actor=self.actor, if_match=self.if_match, dry_run=self.dry_run)
         return await self.manager.change(request)
 
@@ -85,7 +87,7 @@ async def _change(
     manager: ManagerOf,
     if_match: Annotated[
         str | None,
-        Header(description="The `ETag` it must still have; 412 when it was changed since.", examples=['"7"']),
+        Header(description="The `ETag` it must still have; 412 if it has changed since.", examples=['"7"']),
     ] = None,
     dry_run: DryRunFlag = False,
 ) -> Changer:
@@ -93,13 +95,13 @@ async def _change(
 
 
 NewChange = Annotated[Changer, Depends(_new_change)]
-"""A change that adds something: there is nothing yet that could match."""
+"""A change that adds something, and so has no `If-Match`: there is nothing yet to match."""
 
 Change = Annotated[Changer, Depends(_change)]
 
 
 def _generation(if_match: str) -> int:
-    """Return the generation an If-Match header names; one that no ETag of ours can be raises PreconditionError."""
+    """Return the generation in an If-Match header; PreconditionError if it cannot be an ETag of this API."""
     tag = _ENTITY_TAG.fullmatch(if_match.strip())
     if tag is None:
         raise InvalidError.field(
@@ -108,7 +110,7 @@ def _generation(if_match: str) -> int:
     weak, generation = tag.groups()
     if weak or not _GENERATION.fullmatch(generation):
         raise PreconditionError(
-            f"If-Match {if_match} is no ETag of this API",
+            f"If-Match {if_match} is not an ETag of this API",
             hint="read it again and send the ETag of that answer",
             problems=(FieldProblem("/header/If-Match", "it matches no generation"),),
         )
@@ -116,7 +118,7 @@ def _generation(if_match: str) -> int:
 
 
 async def known_query(request: Request) -> None:
-    """Refuse a query parameter that is not known: a `dry_rum=true` that is ignored would do what was not asked."""
+    """Refuse unknown query parameters: ignoring a misspelled `dry_rum=true` would make the change for real."""
     dependant = getattr(request.scope.get("route"), "dependant", None)
     known = set() if dependant is None else set(_query_names(dependant))
     for name in request.query_params:
@@ -127,14 +129,14 @@ async def known_query(request: Request) -> None:
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:
-    """Yield the query parameters that a route takes, its dependencies' too."""
+    """Yield the query parameters of a route and of its dependencies."""
     yield from (field.alias for field in dependant.query_params)
     for dependency in dependant.dependencies:
         yield from _query_names(dependency)
 
 
 async def json_only(request: Request) -> None:
-    """Refuse a body that does not say it is JSON; that also keeps out what a web page can send unasked."""
+    """Refuse a body whose content type is not JSON. This also stops the requests that any web page can send."""
     if not await request.body():
         return
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,8 +1,8 @@
 """Writing metrics in Prometheus' text format.
 
-The library's own encoder takes eight microseconds a sample: seconds, where there are tens of thousands of backends, in
-which health checks would wait their turn. Here labels are written once for all samples that share them, and samples
-are gone as soon as they are written: hundreds of thousands kept would have the garbage collector stop everything.
+The library's own encoder takes 8 us per sample: seconds with tens of thousands of backends, during which health checks
+would be late. Here labels are encoded once for all samples that share them, and samples are dropped as soon as they are
+written: keeping hundreds of thousands would cause long pauses of the garbage collector.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _IN_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 class Labels(dict[str, str]):
-    """The labels of samples, which never change; `text` is how they are written."""
+    """The labels of samples, which never change; `text` is their encoded form."""
 
     __slots__ = ("text",)
 
@@ -35,7 +35,7 @@ class Labels(dict[str, str]):
 
 
 class Family(Metric):
-    """A metric whose samples are made as they are read, once. `name` is as it is written, `_total` included."""
+    """A metric whose samples are generated while they are read, and only once. `name` includes `_total`."""
 
     def __init__(self, name: str, kind: str, documentation: str, samples: Iterable[tuple[Labels, float]]) -> None:
         super().__init__(name.removesuffix("_total"), documentation, kind)
@@ -44,11 +44,11 @@ class Family(Metric):
 
 
 def encode(families: Iterable[Family]) -> Iterator[str]:
-    """Yield the text of these metrics, piece by piece."""
+    """Yield the text of these metrics, in pieces."""
     for family in families:
         name = family.full_name
         yield f"# HELP {name} {family.documentation.translate(_IN_HELP)}\n# TYPE {name} {family.type}\n"
-        # A counter is written as the whole number that it is, which a float, as the library has it, would round.
+        # Counters are written as integers: as floats, which the library uses, large ones would be rounded.
         lines = (f"{name}{cast('Labels', each.labels).text} {each.value}\n" for each in family.samples)
         while piece := "".join(islice(lines, _SAMPLES_AT_ONCE)):
             yield piece

@@ -1,4 +1,4 @@
-"""What to try where a request breaks a rule, from the schema that the rule is in."""
+"""Hints for requests that break a rule, made from the schema of the body."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Schema", "body_schema", "hint_for"]
 Schema = Mapping[str, Any]
 
 _NOTHING: Schema = {}
-_SEE_ALL = "see /openapi.json for what it takes"
+_SEE_ALL = "see /openapi.json"
 _PATTERNS = {NAME_PATTERN: NAME_HINT, PATH_PATTERN: PATH_HINT, SERVER_ID_PATTERN: SERVER_ID_HINT}
 
 
 def body_schema(request: Request) -> Schema:
-    """Return the JSON schema of the body that this request's route takes, an empty one where it takes none."""
+    """Return the JSON schema of the body of this request's route, an empty one if it has no body."""
     field = getattr(request.scope.get("route"), "body_field", None)
     return _NOTHING if field is None else _schema_of(field.field_info.annotation)
 
@@ -36,7 +36,7 @@ def _schema_of(kind: Any) -> Schema:
 
 
 def hint_for(error: Mapping[str, Any], schema: Schema) -> str:
-    """Return what to try about an error of pydantic in a body of this schema; never empty."""
+    """Return a hint for an error of pydantic in a body of this schema; never empty."""
     if given := error.get("ctx", {}).get("hint"):
         return str(given)
     place, *steps = error["loc"] or ("body",)
@@ -48,7 +48,7 @@ def hint_for(error: Mapping[str, Any], schema: Schema) -> str:
 
 
 def _at(schema: Schema, steps: Sequence[str | int], root: Schema) -> Schema:
-    """Return the schema of what is at `steps`, an empty one where there is none."""
+    """Return the schema at the path `steps`, an empty one if there is none."""
     schema = _plain(schema, root)
     if not steps:
         return schema
@@ -58,7 +58,7 @@ def _at(schema: Schema, steps: Sequence[str | int], root: Schema) -> Schema:
 
 
 def _plain(schema: Schema, root: Schema) -> Schema:
-    """Return what a reference stands for, and of a value that may be null what it is otherwise."""
+    """Return a schema with its reference resolved; of a nullable value, the schema that is not null."""
     for option in schema.get("anyOf", ()):
         if option.get("type") != "null":
             return _plain({**schema, "anyOf": (), **option}, root)
@@ -101,7 +101,7 @@ def _value_hint(schema: Schema, root: Schema) -> str:
 def _range(schema: Schema) -> str:
     least, most = schema.get("minimum"), schema.get("maximum")
     if "exclusiveMinimum" in schema:
-        return f" more than {schema['exclusiveMinimum']} and at most {most}"
+        return f" above {schema['exclusiveMinimum']} and at most {most}"
     return "" if least is None or most is None else f" from {least} to {most}"
 
 

@@ -1,4 +1,4 @@
-"""The socket the API is served on: a Unix socket that only its group may use, or a loopback port."""
+"""The socket of the API: a Unix socket that only root and its group may use, or a TCP port on loopback."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["SOCKET_GROUP", "SOCKET_MODE", "Listener", "listen"]
 
 SOCKET_MODE = 0o660
 SOCKET_GROUP = "xdplb"
-"""Who of this group, where the host has it, may use the socket besides root."""
+"""Members of this group, if the host has it, may use the socket besides root."""
 
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 @dataclass(slots=True)
 class Listener:
-    """A socket that is bound and takes connections. `path` and `inode` are those of a Unix socket."""
+    """A listening socket. `path` and `inode` are those of a Unix socket."""
 
     socket: socket.socket
     path: Path | None = None
@@ -38,7 +38,7 @@ class Listener:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def close(self) -> None:
-        """Close the socket and remove its file, unless somebody else's is there by now. Twice does no harm."""
+        """Close the socket and remove its file, unless the file is another process's by now. May be called twice."""
         self.socket.close()
         if self.path is not None and _inode(self.path) == self.inode:
             self.path.unlink(missing_ok=True)
@@ -47,8 +47,8 @@ class Listener:
 def listen(where: str, *, group: str = SOCKET_GROUP) -> Listener:
     """Bind `where`, `unix:PATH` or `HOST:PORT`, and return the socket.
 
-    ConflictError: somebody else serves there. InvalidError: it cannot be served there at all. `group` is given the
-    Unix socket where the host has such a group.
+    The Unix socket is given to `group` if the host has that group. Raises ConflictError if another process serves
+    there, InvalidError if `where` is not an allowed address, PlatformError if it cannot be bound.
     """
     if where.startswith("unix:"):
         return _listen_unix(_socket_path(where.removeprefix("unix:")), group)
@@ -58,7 +58,7 @@ def listen(where: str, *, group: str = SOCKET_GROUP) -> Listener:
 def _socket_path(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute():
-        wrong = f"{text!r} is no absolute path" if text else "unix: is without a path"
+        wrong = f"{text!r} is not an absolute path" if text else "unix: has no path"
         raise InvalidError.field("/listen", wrong, hint="write it like unix:/run/xdplb/api.sock")
     return path
 
@@ -68,7 +68,7 @@ def _listen_unix(path: Path, group: str) -> Listener:
     try:
         _make_folder(path.parent)
         _remove_stale(path)
-        # Linux gives the file the mode of the unbound socket: at no moment may others connect.
+        # Linux gives the file the mode of the unbound socket, so that others cannot connect at any moment.
         os.fchmod(bound.fileno(), SOCKET_MODE)
         bound.bind(str(path))
         _hand_to_group(path, group)
@@ -84,24 +84,24 @@ def _listen_unix(path: Path, group: str) -> Listener:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make it, such as /run/xdplb after a boot, but not what it is to be in: that would be a misspelled path."""
+    """Make the folder, such as /run/xdplb after a boot. Without a parent folder, the path is misspelled."""
     try:
         folder.mkdir(mode=0o755, exist_ok=True)
     except FileNotFoundError:
         raise PlatformError(
-            f"{folder} cannot be made for the socket: there is no folder {folder.parent}",
-            hint=f"mkdir -p {folder}, or give another place to --listen",
+            f"cannot make {folder} for the socket: the folder {folder.parent} does not exist",
+            hint=f"mkdir -p {folder}, or use another --listen",
         ) from None
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket a dead daemon left. ConflictError where a living one serves or it is no socket."""
+    """Remove the socket of a dead daemon. ConflictError if a running one serves it, or if it is not a socket."""
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
         return
     if not is_socket:
-        raise ConflictError(f"{path} is there and is not a socket", hint="remove it or give another path to --listen")
+        raise ConflictError(f"{path} exists and is not a socket", hint="remove it or use another --listen")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
@@ -114,7 +114,7 @@ def _remove_stale(path: Path) -> None:
         else:
             pid, _, _ = _PEER.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
             holder = f"process {pid}"
-    raise ConflictError(f"{path} is served by {holder}", hint="stop that daemon, or give another path to --listen")
+    raise ConflictError(f"{path} is served by {holder}", hint="stop that daemon, or use another --listen")
 
 
 def _hand_to_group(path: Path, group: str) -> None:
@@ -138,7 +138,7 @@ def _listen_tcp(where: str) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # So that a restart does not wait for connections in TIME_WAIT; a living daemon is refused all the same.
+        # A restart need not wait for connections in TIME_WAIT; the port of a running daemon is still refused.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen()
@@ -149,12 +149,12 @@ def _listen_tcp(where: str) -> Listener:
 
 
 def _loopback(where: str) -> tuple[str, int]:
-    """Return address and port of `where`; InvalidError when it is none or not on loopback. Port 0: any free one."""
+    """Return address and port of `where`; InvalidError if malformed or not on loopback. Port 0: any free port."""
     host, colon, port = where.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise InvalidError.field(
             "/listen",
-            f"{where!r} is no place to listen",
+            f"{where!r} is not an address to listen on",
             hint="write unix:/run/xdplb/api.sock or 127.0.0.1:8780",
         )
     name = host.removeprefix("[").removesuffix("]")
@@ -167,14 +167,14 @@ def _loopback(where: str) -> tuple[str, int]:
         raise InvalidError.field(
             "/listen",
             f"the API is not served on {host}: it has no authentication yet, so over TCP only loopback is allowed",
-            hint="use 127.0.0.1 or the Unix socket, and ssh to reach it from afar",
+            hint="use 127.0.0.1 or the Unix socket, and ssh to reach it from another host",
         )
     return name, int(port)
 
 
 def _cannot_bind(where: str, error: OSError) -> Exception:
     if error.errno == errno.EADDRINUSE:
-        return ConflictError(f"{where} is in use by another process", hint="give another place to --listen")
+        return ConflictError(f"{where} is in use by another process", hint="use another --listen")
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return PlatformError(f"cannot listen on {where}: {error.strerror}", hint="run it as root")
-    return PlatformError(f"cannot listen on {where}: {error.strerror or error}", hint="give another place to --listen")
+    return PlatformError(f"cannot listen on {where}: {error.strerror or error}", hint="use another --listen")

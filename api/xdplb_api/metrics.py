@@ -1,4 +1,4 @@
-"""The metrics: their names, types, labels and what they say, filled from one view of the manager."""
+"""The metrics: their names, types, labels and help texts, with samples from one view of the manager."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NONE = Labels()
 
 @dataclass(frozen=True, slots=True)
 class _Vip:
-    """A VIP's labels and numbers, and the labels of its backends."""
+    """A VIP with its numbers, and the labels of it and of its backends."""
 
     labels: Labels
     stats: VipStatsView
@@ -27,13 +27,13 @@ class _Vip:
 
     @classmethod
     def of(cls, stats: VipStatsView, metrics: VipMetrics) -> _Vip:
-        """Make the labels."""
+        """Return a VIP with its labels."""
         backends = [Labels(vip=stats.vip, backend=backend.backend) for backend in stats.backends]
         return cls(Labels(vip=stats.vip), stats, metrics, backends)
 
 
 def collect(view: MetricsView) -> Iterator[Family]:
-    """Yield every metric there is, also those that have no sample now; one is made when it is asked for."""
+    """Yield all metrics, including those without samples now. Each is made when it is requested."""
     yield from _of_host(view)
     yield from _of_flow_table(view)
     vips = [_Vip.of(stats, metrics) for stats, metrics in zip(view.stats.vips, view.vips, strict=True)]
@@ -46,30 +46,32 @@ def collect(view: MetricsView) -> Iterator[Family]:
 
 def _of_host(view: MetricsView) -> Iterator[Family]:
     yield _gauge("xdplb_build_info", "The version of the daemon; always 1.", [(Labels(version=view.version), 1)])
-    yield _gauge("xdplb_generation", "The number of the latest accepted change.", [(_NONE, view.generation)])
+    yield _gauge("xdplb_generation", "The number of the last accepted change.", [(_NONE, view.generation)])
     yield _gauge(
-        "xdplb_observed_generation", "The generation the data plane has in full.", [(_NONE, view.observed_generation)]
+        "xdplb_observed_generation",
+        "The last generation that the data plane has completely.",
+        [(_NONE, view.observed_generation)],
     )
     yield _gauge(
         "xdplb_interface_attached",
-        "A NIC with the program on it, and how XDP runs there; always 1.",
+        "A NIC that the program is attached to, and its XDP mode; always 1.",
         [(Labels(iface=one.interface, mode=one.mode), 1) for one in view.attachments],
     )
     for name, words, packets in (
         ("xdplb_drops_total", "Packets dropped.", view.stats.drops),
-        ("xdplb_passes_total", "Packets left to the host's own stack.", view.stats.passes),
-        ("xdplb_answers_total", "Packets answered in their place.", view.stats.answers),
+        ("xdplb_passes_total", "Packets passed to the host's own stack.", view.stats.passes),
+        ("xdplb_answers_total", "Packets answered by the balancer.", view.stats.answers),
     ):
         yield _counter(name, words, [(Labels(reason=reason), count) for reason, count in packets.items()])
 
 
 def _of_flow_table(view: MetricsView) -> Iterator[Family]:
     table = view.stats.flow_table
-    yield _gauge("xdplb_flow_entries", "Records of open flows, as of the latest count.", [(_NONE, table.used)])
-    yield _gauge("xdplb_flow_capacity", "Records there is room for.", [(_NONE, table.capacity)])
+    yield _gauge("xdplb_flow_entries", "Records of open flows, as of the last count.", [(_NONE, table.used)])
+    yield _gauge("xdplb_flow_capacity", "Capacity of the flow table, in records.", [(_NONE, table.capacity)])
     yield _counter(
         "xdplb_flow_evictions_total",
-        "Records thrown out since the daemon started because the flow table was full.",
+        "Records evicted since the daemon started because the flow table was full.",
         [(_NONE, table.evicted)],
     )
 
@@ -79,12 +81,12 @@ def _counters_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
         return _counter(name, words, ((vip.labels, value(vip.stats)) for vip in vips))
 
     yield counter("xdplb_vip_packets_total", "Packets forwarded.", lambda stats: stats.packets)
-    yield counter("xdplb_vip_bytes_total", "Bytes of those packets as they came in.", lambda stats: stats.bytes)
+    yield counter("xdplb_vip_bytes_total", "Bytes of those packets, as received.", lambda stats: stats.bytes)
     yield counter("xdplb_vip_new_flows_total", "New connections.", lambda stats: stats.new_flows)
     yield counter("xdplb_vip_records_total", "Flows added to the flow table.", lambda stats: stats.records)
     yield counter(
         "xdplb_connections_at_risk_total",
-        "Packets of old connections that no record could place.",
+        "Packets of old connections without a record.",
         lambda stats: stats.at_risk,
     )
 
@@ -93,7 +95,7 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
     yield _gauge("xdplb_vip_backends", "Backends.", ((vip.labels, vip.metrics.view.backends) for vip in vips))
     yield _gauge(
         "xdplb_vip_backends_serving",
-        "Backends that are well and take new connections.",
+        "Healthy backends that take new connections.",
         ((vip.labels, vip.metrics.view.backends_serving) for vip in vips),
     )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
@@ -110,32 +112,32 @@ def _counters_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
     def counter(name: str, words: str, value: Callable[[BackendStatsView], int]) -> Family:
         return _counter(name, words, ((labels, value(stats)) for labels, stats, _ in _backends(vips)))
 
-    yield counter("xdplb_backend_packets_total", "Packets forwarded to it.", lambda stats: stats.packets)
-    yield counter("xdplb_backend_bytes_total", "Bytes of those packets as they came in.", lambda stats: stats.bytes)
+    yield counter("xdplb_backend_packets_total", "Packets forwarded to the backend.", lambda stats: stats.packets)
+    yield counter("xdplb_backend_bytes_total", "Bytes of those packets, as received.", lambda stats: stats.bytes)
     yield counter("xdplb_backend_new_flows_total", "New connections.", lambda stats: stats.new_flows)
 
 
 def _gauges_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
     yield _gauge(
         "xdplb_backend_state",
-        "The state it is in; always 1. There is no sample for states that it is not in.",
+        "The state of the backend; always 1. There are no samples for its other states.",
         ((_and(labels, state=each.state.value), 1) for labels, _, each in _backends(vips)),
     )
     yield _gauge(
-        "xdplb_backend_weight", "The weight asked for.", ((labels, each.weight) for labels, _, each in _backends(vips))
+        "xdplb_backend_weight", "The configured weight.", ((labels, each.weight) for labels, _, each in _backends(vips))
     )
     yield _gauge(
         "xdplb_backend_draining_flows",
-        "Open connections that a drain waits for, as of the latest scan.",
+        "Open connections that a drain waits for, as of the last scan.",
         ((labels, each.draining_flows) for labels, _, each in _backends(vips) if each.draining_flows is not None),
     )
 
 
 def _of_checks(vips: Sequence[_Vip]) -> Iterator[Family]:
     yield _counter(
-        "xdplb_health_checks_total", "Results since the daemon started or the check was changed.", _results(vips)
+        "xdplb_health_checks_total", "Results of checks since the daemon started or the check changed.", _results(vips)
     )
-    yield _gauge("xdplb_health_check_duration_seconds", "How long the latest check took.", _durations(vips))
+    yield _gauge("xdplb_health_check_duration_seconds", "Duration of the last check.", _durations(vips))
 
 
 def _results(vips: Iterable[_Vip]) -> _Samples:

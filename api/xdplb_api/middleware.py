@@ -1,4 +1,4 @@
-"""What stands before the application: the last catch of errors, how much may be sent, and who may ask over TCP."""
+"""Middleware: a catch-all for errors, a limit on the size of bodies, and a guard for requests over TCP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["BodyLimit", "InternalErrors", "LoopbackOnly"]
 
 
 class InternalErrors:
-    """Answers an error nobody expected with a problem that says nothing of its inside, and logs it."""
+    """Logs an unexpected error and answers it with a problem that reveals no internals."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -39,7 +39,7 @@ class InternalErrors:
 
 
 class BodyLimit:
-    """Refuses a body of more than `most` bytes: before it is read where its length is said, while it is read else.
+    """Refuses a body of more than `most` bytes: before reading it if it has a Content-Length, otherwise while reading.
 
     Paths that end with `long_path` may have `long` bytes.
     """
@@ -68,7 +68,7 @@ class BodyLimit:
 class LoopbackOnly:
     """Refuses requests that a web page can make a browser on this host send.
 
-    A name of the page's own that resolves to 127.0.0.1 (DNS rebinding) shows in Host, another page in Origin.
+    A page whose own name resolves to 127.0.0.1 (DNS rebinding) is seen in Host, any other page in Origin.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -84,7 +84,7 @@ class LoopbackOnly:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not _is_loopback(host):
             return ProblemResponse(
-                421, "wrong-host", f"this API is not served for host {host!r}", hint="ask for localhost or 127.0.0.1"
+                421, "wrong-host", f"this API is not served for host {host!r}", hint="use localhost or 127.0.0.1"
             )
         if origin is not None and origin != f"http://{host}":
             return ProblemResponse(403, "wrong-origin", f"requests from {origin!r} are not accepted")
@@ -92,7 +92,7 @@ class LoopbackOnly:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether `host`, a Host header, names this host's loopback."""
+    """Return whether `host`, a Host header, is a loopback name or address."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ip_address(name).is_loopback

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI says of the routes, and what it cannot know."""
+"""The OpenAPI document: what FastAPI derives from the routes, and what it cannot know."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .problems import Problem
 __all__ = ["DESCRIPTION", "TAGS", "install"]
 
 DESCRIPTION = """\
-xdplb balances TCP and UDP over backends in XDP. This is how it is told what to do and asked how it is.
+xdplb balances TCP and UDP over backends in XDP. This API configures it and reports its status.
 
-- What was asked (`weight`, `admin_state`, …) and what is so (`status`) are two things. A change is answered when the
+- The configuration (`weight`, `admin_state`, …) and the status (`status`) are separate. A change is answered when the
   data plane has it: `observed_generation` equals `generation`.
-- Every change can be sent with `dry_run=true`, and with the `ETag` it was decided upon as `If-Match`.
-- Every error is an `application/problem+json` (RFC 9457); it names the fields, and after one nothing has changed.
-- It is served on a Unix socket: `curl --unix-socket /run/xdplb/api.sock http://localhost/v1/vips`.
+- Every change can be sent with `dry_run=true`, and with `If-Match`: the `ETag` that it is based on.
+- Every error is an `application/problem+json` (RFC 9457) that names the fields. After an error nothing has changed.
+- The API is served on a Unix socket: `curl --unix-socket /run/xdplb/api.sock http://localhost/v1/vips`.
 
 The page at `/docs` loads its scripts from a public CDN; without access to it, read `/openapi.json`.
 """
@@ -27,21 +27,21 @@ TAGS: list[dict[str, Any]] = [
     {"name": "vips", "description": "The virtual services: address, port and protocol that clients talk to."},
     {"name": "backends", "description": "The hosts that answer for a VIP."},
     {"name": "drain", "description": "Taking a backend out without cutting a connection."},
-    {"name": "health checks", "description": "What decides which backends are used."},
-    {"name": "access", "description": "Which sources a VIP takes packets from."},
-    {"name": "stats", "description": "Counters. They only grow while what they count is there."},
-    {"name": "explain", "description": "What would become of a packet, and why."},
+    {"name": "health checks", "description": "Checks that decide which backends are used."},
+    {"name": "access", "description": "The sources that a VIP accepts packets from."},
+    {"name": "stats", "description": "Counters. They only grow while the VIP or backend exists."},
+    {"name": "explain", "description": "What would happen to a packet, and why."},
     {"name": "capture", "description": "Packets as XDP saw and sent them."},
-    {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the whole."},
-    {"name": "health", "description": "For whatever supervises the daemon."},
-    {"name": "version", "description": "What runs here."},
+    {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the balancer."},
+    {"name": "health", "description": "Liveness and readiness, for a supervisor of the daemon."},
+    {"name": "version", "description": "The version of the daemon."},
 ]
 
 MERGE_PATCH = "application/merge-patch+json"
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer `/openapi.json` with the whole document, made once."""
+    """Serve the whole document, made once, as `/openapi.json` of `app`."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,4 +1,4 @@
-"""The paths of VIPs and what is below them."""
+"""The paths of VIPs and of the resources below them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["ACCESS", "BACKEND", "BACKENDS", "DRAIN", "HEALTH_CHECK", "VIP", "VIP
 
 
 class _VipConvertor(Convertor[str]):
-    """A name or `ADDRESS:PORT:PROTOCOL`; with slashes in prefix and protocol as well, since %2F is decoded first."""
+    """A name or `ADDRESS:PORT:PROTOCOL`. Slashes are accepted in prefix and protocol, since %2F is decoded first."""
 
     regex = r"[^/]+(?:/[0-9]+\]?)?:[0-9-]*[:/][^/]+|[^/]+"
 

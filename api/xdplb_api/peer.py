@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection: what a change is logged under."""
+"""The peer of a connection: the actor that a change is logged with."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _UNKNOWN = Actor("api")
 
 
 class PeerProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, except that each request's state says who is at the other end."""
+    """uvicorn's HTTP/1.1 protocol, with the peer in the state of each request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Note the peer while it is sure to be there: later its pid may be another process's."""
+        """Note the peer at once: later its pid may belong to another process."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, _STATE_KEY: _peer(transport.get_extra_info("socket"))}
 
@@ -36,7 +36,7 @@ def actor_of(request: Request) -> Actor:
 
 
 def _peer(connection: socket.socket) -> Actor:
-    """Return who is at the other end: on a Unix socket the kernel says it (SO_PEERCRED), on TCP the address does."""
+    """Return the peer: on a Unix socket from the kernel (SO_PEERCRED), on TCP its address."""
     if connection.family == socket.AF_UNIX:
         pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         return Actor("unix", uid=uid, pid=pid)

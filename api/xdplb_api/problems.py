@@ -1,4 +1,4 @@
-"""Every error as a problem of RFC 9457: what is wrong, which fields it concerns, what to try."""
+"""Errors as problems of RFC 9457: what is wrong, in which fields, and what to try."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TYPE_PREFIX = "urn:xdplb:problem:"
 _log = logging.getLogger(__name__)
 
 _BEFORE_ROUTES = {
-    404: ("no-such-path", "see /openapi.json for what there is"),
+    404: ("no-such-path", "see /openapi.json for the paths"),
     405: ("method-not-allowed", "the Allow header lists the methods of this path"),
     413: ("too-large", "send less in one request"),
     415: ("unsupported-media-type", "send it as application/json, such as with curl --json"),
 }
-"""What is refused before a route has it, by status: its code, and what to try."""
+"""Errors found before a request reaches its route, by status: the code and a hint."""
 
 _RULES = {
     "bool_parsing": "should be true or false",
@@ -40,7 +40,7 @@ _RULES = {
     "dict_type": "should be an object",
     "finite_number": "should be a number",
     "float_type": "should be a number",
-    "greater_than": "should be more than {gt}",
+    "greater_than": "should be above {gt}",
     "greater_than_equal": "should be at least {ge}",
     "int_type": "should be a whole number",
     "less_than_equal": "should be at most {le}",
@@ -49,25 +49,25 @@ _RULES = {
     "model_type": "should be an object",
     "string_too_long": "should have at most {max_length} characters",
     "string_type": "should be a string",
-    "string_unicode": "should be a string of whole characters",
+    "string_unicode": "should be a string of valid Unicode characters",
     "too_long": "should have at most {max_length} items",
     "too_short": "should have at least {min_length} items",
 }
-"""What pydantic calls a broken rule, and the rule in words."""
+"""By pydantic's error type: the rule that was broken, in words."""
 
 _SENTENCES = {
     "extra_forbidden": "{name} is not a field of this request",
     "missing": "{name} is missing",
-    "string_pattern_mismatch": "{given} cannot be a {name}",
+    "string_pattern_mismatch": "{given} is not a valid {name}",
 }
-"""What reads otherwise than a rule and what was given instead."""
+"""Errors with a sentence of their own, instead of a rule and the given value."""
 
 
 class FieldProblemOut(BaseModel):
-    """One field that cannot be accepted."""
+    """A field that is not accepted."""
 
     pointer: str = Field(
-        description="A JSON pointer (RFC 6901) into the body; `/path/…`, `/query/…` and `/header/…` are not in it.",
+        description="A JSON pointer (RFC 6901) into the body; `/path/…`, `/query/…` and `/header/…` are outside of it.",
         examples=["/weight"],
     )
     detail: str = Field(description="What is wrong with it.", examples=["weight 70000 is out of range"])
@@ -78,7 +78,7 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="What kind of problem, for programs.", examples=[f"{TYPE_PREFIX}invalid"])
+    type: str = Field(description="The kind of problem, for programs.", examples=[f"{TYPE_PREFIX}invalid"])
     title: str = Field(description="The kind of problem in words.", examples=["Unprocessable Entity"])
     status: int = Field(description="The HTTP status.", examples=[422])
     detail: str = Field(description="What is wrong, as a sentence.", examples=["weight 70000 is out of range"])
@@ -87,7 +87,7 @@ class Problem(BaseModel):
 
 
 class ProblemResponse(Response):
-    """The answer that carries a problem; `more` are members of this kind of problem alone."""
+    """An answer with a problem; `more` are extra members of this kind of problem."""
 
     media_type = MEDIA_TYPE
 
@@ -111,7 +111,7 @@ class ProblemResponse(Response):
             "hint": hint,
             **more,
         }
-        # ASCII only: what is quoted from a request may hold half of a surrogate pair, which has no UTF-8.
+        # ASCII only: text quoted from a request may contain half of a surrogate pair, which has no UTF-8 form.
         super().__init__(json.dumps(body).encode(), status, dict(headers or {}))
 
 
@@ -121,7 +121,7 @@ def refused(error: XdplbError) -> ProblemResponse:
 
 
 def internal_error(error: Exception, request_line: str) -> ProblemResponse:
-    """Log `error` with its traceback and return the answer, which has nothing of it but where to look."""
+    """Log `error` with its traceback and return the answer, which only says where to look."""
     _log.error("%s failed", request_line, exc_info=error)
     return ProblemResponse(
         500, "internal", "the daemon failed on this request", hint="its log has the cause; please report it"
@@ -129,7 +129,7 @@ def internal_error(error: Exception, request_line: str) -> ProblemResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer every error with a problem."""
+    """Make `app` answer every error with a problem."""
 
     @app.exception_handler(XdplbError)
     async def _xdplb(_: Request, error: XdplbError) -> Response:
@@ -146,7 +146,7 @@ def install(app: FastAPI) -> None:
 
 def _http_problem(request: Request, error: HTTPException) -> ProblemResponse:
     status = HTTPStatus(error.status_code)
-    # Not request.url, which a broken Host header keeps from being read.
+    # Not request.url: reading it fails if the Host header is malformed.
     path: str = request.scope["path"]
     detail, headers = error.detail, error.headers
     if status == HTTPStatus.NOT_FOUND:
@@ -161,7 +161,7 @@ def _http_problem(request: Request, error: HTTPException) -> ProblemResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return all methods of the path asked for; the router itself names those of the first route only."""
+    """Return all methods of the requested path; the router itself knows only those of the first matching route."""
     scope = dict(request.scope)
     routes = request.app.router.routes
     return [

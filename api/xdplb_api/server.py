@@ -22,9 +22,9 @@ GRACE_SECONDS = 5
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, except that it says when it serves and leaves signals alone.
+    """uvicorn's server, but it reports when it serves, and does not handle signals.
 
-    uvicorn raises a signal again once it has stopped, which would end the process before its caller has cleaned up.
+    uvicorn raises a signal again after it has stopped, which would end the process before its caller has cleaned up.
     """
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None] | None) -> None:
@@ -51,8 +51,8 @@ async def serve(
     """Serve `app` on `where` until SIGTERM or SIGINT, then let requests finish for up to 5 s and return.
 
     `where` is `unix:PATH`, `HOST:PORT` or what `listen` returned; it is closed at the end. `on_started` is called
-    when requests are answered, `on_stopping` at the signal, to end answers that would go on. A second signal ends it
-    without waiting. Cancelling the task stops it as a signal does.
+    once requests are answered, `on_stopping` at the signal, to end endless answers. After a second signal it does not
+    wait for requests. Cancelling the task has the same effect as a signal.
     """
     listener = where if isinstance(where, Listener) else listen(where)
     if listener.path is None:
@@ -79,7 +79,7 @@ async def serve(
 
 @contextlib.contextmanager
 def _stopped_by_signals(server: uvicorn.Server, on_stopping: Callable[[], None] | None) -> Iterator[None]:
-    """Have SIGTERM and SIGINT stop `server` while the block runs."""
+    """Stop `server` at SIGTERM and SIGINT while the block runs."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

@@ -173,7 +173,7 @@ def test_a_second_one_is_refused_and_its_file_not_touched(daemon: Daemon, tmp_pa
     with started(daemon, "-w", "-"):
         told = daemon.run("capture", "-w", str(file))
     assert (told.returncode, file.read_text()) == (4, "mine")
-    assert "one at a time" in told.stderr
+    assert "one can run at a time" in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,7 @@ def test_a_packet_is_explained(web: Daemon):
 def test_explaining_says_why_the_program_was_not_asked_and_what_stops_a_packet(web: Daemon):
     ran = web.ok("explain", "[2001:db8::9]:4000", "[2001:db8::10]:443/udp")
     assert "action   pass: " in ran.stdout
-    assert "- no VIP takes packets for [2001:db8::10]:443/udp" in ran.stdout
+    assert "- no VIP accepts packets for [2001:db8::10]:443/udp" in ran.stdout
     assert "no program to ask" in ran.stderr
     refused = web.run("explain", "192.0.2.7", "web")
     assert (refused.returncode, refused.stdout) == (2, "")

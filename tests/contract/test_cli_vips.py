@@ -62,7 +62,7 @@ def test_one_limit_is_set_without_the_others(daemon: Daemon):
 def test_a_scheduler_brings_what_it_needs_and_a_dry_run_says_what_that_costs(daemon: Daemon):
     daemon.ok("vip", "add", "203.0.113.10:80/tcp")
     told = daemon.ok("vip", "set", "203.0.113.10:80/tcp", "--scheduler", "rr", "--dry-run").stdout
-    assert "open connections of VIP 203.0.113.10:80/tcp that are not recorded go to other backends" in told
+    assert "open connections of VIP 203.0.113.10:80/tcp without a record go to other backends" in told
     daemon.ok("vip", "set", "203.0.113.10:80/tcp", "--scheduler", "rr")
     assert shown(daemon, "vip", "show", "203.0.113.10:80/tcp")["tracking"] == "always"
 
@@ -109,4 +109,4 @@ def test_the_more_specific_vip_stands_beside_the_wider_one(daemon: Daemon):
         daemon.ok("vip", "add", vip)
     told = daemon.run("vip", "add", "203.0.113.10:90-100/tcp")
     assert told.returncode == 4
-    assert "VIP 203.0.113.10:90-100/tcp and VIP 203.0.113.10:80-90/tcp would take the same packets" in told.stderr
+    assert "VIP 203.0.113.10:90-100/tcp and VIP 203.0.113.10:80-90/tcp match the same packets" in told.stderr

@@ -143,7 +143,7 @@ def test_what_is_left_to_the_host_is_seen_where_the_client_is_asked_for_alone(re
         ready.text("--local-port", "42101")
     assert frames
     assert {said(frame) for frame in frames} == {
-        "left to the host (no_vip): no VIP has this address, port and protocol"
+        "passed to the host (no_vip): no VIP has this address, port and protocol"
     }
     assert {len(frame.original) for frame in frames} == {frame.wirelen for frame in frames}
 
@@ -188,7 +188,7 @@ def test_there_is_one_at_a_time_and_what_is_wrong_is_said_before_a_file_is_touch
     file.write_text("mine")
     running = Capturing(ready, KEY)
     told = ready.cli("capture", "-w", str(file), check=False)
-    assert (told.returncode, "one at a time" in told.stderr) == (4, True)
+    assert (told.returncode, "one can run at a time" in told.stderr) == (4, True)
     running.finish()
     told = ready.cli("capture", "nobody", "-w", str(file), check=False)
     assert (told.returncode, "there is no VIP 'nobody'" in told.stderr) == (1, True)

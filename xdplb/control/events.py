@@ -1,7 +1,6 @@
-"""What happens, as typed events: to what, by whom and why. Each is said once, and its log line is made from it.
+"""Typed events: what happened, to what, by whom and why. Each is emitted once, and its log line is made from it.
 
-A new kind of event is a dataclass here with the fields that its log line shows, and one call of `Events.say` where it
-happens.
+To add a kind of event, add a dataclass here with the fields of its log line, and call `Events.say` where it happens.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks for a change: a process on the Unix socket with its user and pid, a peer on TCP, or the daemon itself.
+    """Who asks for a change: a process on the Unix socket with its uid and pid, a TCP peer, or the daemon itself.
 
-    `name` says which; `uid` and `pid` are None but for a process on the Unix socket.
+    `name` says which. `uid` and `pid` are None except for a process on the Unix socket.
     """
 
     name: str
@@ -58,7 +57,7 @@ DAEMON = Actor("daemon")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened. `TITLE` begins its log line; its fields follow by name, those that are None left out."""
+    """An event. Its log line is `TITLE`, then its fields as `name=value`, except those that are None."""
 
     TITLE: ClassVar[str]
     LEVEL: ClassVar[int] = logging.INFO
@@ -71,7 +70,7 @@ class Event:
 
 
 _SENTENCES = frozenset({"reason", "error"})
-"""Fields that hold a sentence, which is quoted: what it is made of may come from outside."""
+"""Fields that hold a sentence. They are quoted and escaped, since parts may come from outside."""
 
 
 def _shown(name: str, value: object) -> str:
@@ -82,7 +81,7 @@ def _shown(name: str, value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChangeMade(Event):
-    """The desired state was changed; `edit` is the edit's kind, `vip` the VIP it is about, None for several."""
+    """The desired state was changed; `edit` is the kind of edit, `vip` the VIP it changed, None for a batch."""
 
     TITLE = "change"
     actor: Actor
@@ -93,7 +92,7 @@ class ChangeMade(Event):
 
 @dataclass(frozen=True, slots=True)
 class HealthChanged(Event):
-    """A backend's checks say otherwise than before."""
+    """A backend's health changed."""
 
     TITLE = "health"
     LEVEL = logging.WARNING
@@ -105,7 +104,7 @@ class HealthChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class CheckBroke(Event):
-    """A check could not be run on this host, for a reason nobody expected."""
+    """A check could not be run on this host, because of an unexpected error."""
 
     TITLE = "check failed to run"
     LEVEL = logging.ERROR
@@ -116,7 +115,7 @@ class CheckBroke(Event):
 
 @dataclass(frozen=True, slots=True)
 class NextHopChanged(Event):
-    """The way to a backend changed: by which interface it goes now, or why there is none."""
+    """The next hop of a backend changed: the interface it is reached by now, or the reason why there is none."""
 
     TITLE = "next hop changed"
     backend: str
@@ -126,7 +125,7 @@ class NextHopChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class TablePublished(Event):
-    """Packets see a new table of a VIP."""
+    """A new table of a VIP was published to the packet path."""
 
     TITLE = "table published"
     vip: str
@@ -135,7 +134,7 @@ class TablePublished(Event):
 
 @dataclass(frozen=True, slots=True)
 class SlotsPinned(Event):
-    """Moving slots of a VIP have had their time; so many of its slots are pinned now."""
+    """Moving slots of a VIP were pinned after its idle timeout; `pinned_slots` of its slots are pinned now."""
 
     TITLE = "slots pinned"
     vip: str
@@ -144,7 +143,7 @@ class SlotsPinned(Event):
 
 @dataclass(frozen=True, slots=True)
 class SlotsSteady(Event):
-    """Pinned slots of a VIP have become steady; so many are still pinned."""
+    """Pinned slots of a VIP became steady; `pinned_slots` are still pinned."""
 
     TITLE = "slots steady"
     vip: str
@@ -153,7 +152,7 @@ class SlotsSteady(Event):
 
 @dataclass(frozen=True, slots=True)
 class StaleFlowsDeleted(Event):
-    """Flow records that nobody may find any more were deleted."""
+    """Flow records were deleted that must not be found any more."""
 
     TITLE = "stale flow records deleted"
     records: int
@@ -161,16 +160,16 @@ class StaleFlowsDeleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class MapsRestored(Event):
-    """The maps did not hold what was written to them; they are written again."""
+    """The maps did not hold what xdplb wrote to them; they are written again."""
 
-    TITLE = "maps changed by somebody else"
+    TITLE = "maps changed by another process"
     LEVEL = logging.ERROR
     action: str = "restore"
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileFailed(Event):
-    """The maps could not be brought to what was asked; it is tried again."""
+    """The maps could not be brought to the desired state; it is retried."""
 
     TITLE = "reconcile failed"
     LEVEL = logging.ERROR
@@ -180,7 +179,7 @@ class ReconcileFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class FlowScanFailed(Event):
-    """The flow table could not be read; it is tried again."""
+    """The flow table could not be read; it is retried."""
 
     TITLE = "flow scan failed"
     LEVEL = logging.ERROR
@@ -189,7 +188,7 @@ class FlowScanFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class DrainMoved(Event):
-    """A drain began, or came to where no connection or no time is left; `flows` are those left, None if not known."""
+    """A drain started, or no connection or no time is left; `flows` are the connections left, None if not known."""
 
     TITLE = "drain"
     vip: str
@@ -200,45 +199,45 @@ class DrainMoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class CaptureBegan(Event):
-    """A capture runs, of this VIP or client, or of any."""
+    """A capture started, of this VIP and client, or of any."""
 
-    TITLE = "capture begun"
+    TITLE = "capture started"
     vip: str
     client: str
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureEnded(Event):
-    """The capture is over, and the program what it was before."""
+    """The capture ended, and the program was restored."""
 
     TITLE = "capture ended"
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureStuck(Event):
-    """The capture is over, but the program could not be put back to what it was."""
+    """The capture ended, but the program could not be restored."""
 
-    TITLE = "capture ended, but the program goes on handing packets out"
+    TITLE = "capture ended, but the program still hands out packets"
     LEVEL = logging.ERROR
     error: str
 
 
 Say = Callable[[Event], None]
-"""Says an event. It may be called in any thread."""
+"""Takes an event. It may be called in any thread."""
 
 
 class Events:
-    """Where events go: to the log, and to whoever listens."""
+    """Sends events to the log and to the listeners."""
 
     def __init__(self) -> None:
         self._listeners: list[Say] = []
 
     def listen(self, listener: Say) -> None:
-        """Have `listener` called with every event from now on, in the thread in which it happens."""
+        """Call `listener` with every event from now on, in the thread in which it happens."""
         self._listeners.append(listener)
 
     def say(self, event: Event, *, trace: BaseException | None = None) -> None:
-        """Write the event's log line, with a traceback of `trace` if there is one, and tell whoever listens."""
+        """Write the event's log line, with the traceback of `trace` if given, and call the listeners."""
         log.log(event.LEVEL, "%s", event.line(), exc_info=trace)
         for listener in self._listeners:
             listener(event)

@@ -1,4 +1,4 @@
-"""The manager: puts the parts of the control plane together, and is the door to them."""
+"""The manager: composes the parts of the control plane and gives access to them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _utc_now() -> datetime:
 
 
 class Manager:
-    """The control plane of one host, for the event loop that `start` ran in.
+    """The control plane of one host. It is used in the event loop that `start` ran in.
 
-    `answers` says what was asked for and what is so, `explainer` what becomes of a packet, `capturer` begins and ends
-    captures, `events` tells what happens.
+    `answers` reports the desired state and the status, `explainer` says what would happen to a packet, `capturer`
+    starts and ends captures, `events` reports what happens.
     """
 
     def __init__(
@@ -68,14 +68,15 @@ class Manager:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Adopt what the maps hold, bring it to the desired state, then watch the network and check backends.
+        """Take over the maps, bring them to the desired state, then watch the network and check backends.
 
-        Raises PlatformError or ConflictError when the state or the data plane cannot be used.
+        Raises PlatformError or ConflictError if the state or the data plane cannot be used.
         """
         try:
             await self._writer.open()
             await self._next_hops.start(self._writer.next_hops_changed)
             self._writer.watch()
+            # The first plan must know the next hops: backends without one would lose their slots for a moment.
             await self._writer.wait_resolved(_RESOLVE_SECONDS)
             await self._writer.adopt()
             if self._checker is not None:
@@ -87,7 +88,7 @@ class Manager:
         self.answers.is_running = True
 
     async def stop(self) -> None:
-        """Finish what was begun and let go of state and network. The data plane goes on."""
+        """Finish changes under way and release the state and the network. The data plane keeps running."""
         self.answers.is_running = False
         for task in self._tasks:
             task.cancel()
@@ -101,10 +102,10 @@ class Manager:
         await self._writer.close()
 
     async def change(self, request: Request) -> Outcome:
-        """Make a change, and return once the maps hold it; with `dry_run`, say what it would do and change nothing.
+        """Make a change, and return once the maps hold it; with `dry_run`, only return what it would do.
 
-        Raises PreconditionError when `if_match` is no longer the generation, InvalidError, NotFoundError, ConflictError
-        or CapacityError with nothing changed, and PlatformError when the change could not be saved, or is saved and the
-        data plane has yet to take it: the sentence says which.
+        Raises PreconditionError if `if_match` is no longer the generation, InvalidError, NotFoundError, ConflictError
+        or CapacityError, with nothing changed, and PlatformError if the change could not be saved, or if it is saved
+        but not yet in the data plane: the message says which.
         """
         return await self._writer.change(request)

@@ -1,1 +1,1 @@
-"""One file a noun, each with its routes."""
+"""The routes, one module per resource."""

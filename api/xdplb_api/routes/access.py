@@ -24,7 +24,7 @@ router = APIRouter(tags=["access"])
 
 @router.get(ACCESS, operation_id="getAccess", summary="Show a VIP's access list", responses=problems(404, 422))
 async def get_access(vip: VipRef, answers: AnswersOf, response: Response) -> AccessOut:
-    """Show which sources a VIP accepts packets from. The ETag is that of the VIP."""
+    """Show the sources that a VIP accepts packets from. The ETag is that of the VIP."""
     return await _shown(answers.access(vip), response)
 
 
@@ -37,7 +37,7 @@ async def get_access(vip: VipRef, answers: AnswersOf, response: Response) -> Acc
 async def put_access(
     vip: VipRef, body: AccessIn, change: Change, answers: AnswersOf, response: Response
 ) -> AccessOut | DryRunOut:
-    """Make the access list be as the body says, whole. What it denies is dropped and counted as `denied`."""
+    """Replace the access list with the body. Packets that it denies are dropped and counted as `denied`."""
     key = answers.key(vip)
     outcome = await change.make(PutAccess(key, await _parsed(body.allow, body.deny, key.address.version)))
     return DryRunOut.of(outcome) if change.dry_run else await _shown(answers.access_after(outcome, key), response)
@@ -46,13 +46,13 @@ async def put_access(
 @router.patch(
     ACCESS,
     operation_id="patchAccess",
-    summary="Replace one half of a VIP's access list",
+    summary="Replace a part of a VIP's access list",
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def patch_access(
     vip: VipRef, body: AccessPatch, change: Change, answers: AnswersOf, response: Response
 ) -> AccessOut | DryRunOut:
-    """Replace what the body names (JSON merge patch): the whole of `allow`, of `deny` or of both."""
+    """Replace the lists in the body (JSON merge patch): `allow`, `deny` or both."""
     key, changes = answers.key(vip), body.changes()
     access = await _parsed(changes.get("allow") or (), changes.get("deny") or (), key.address.version)
     allow = access.allow if "allow" in changes else None
@@ -70,16 +70,16 @@ async def patch_access(
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
 async def delete_access(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
-    """Accept packets from any source. No error where there is no list."""
+    """Accept packets from any source. It is not an error if there is no list."""
     return await deleted(change, PutAccess(answers.key(vip), NO_ACCESS_LIST))
 
 
 async def _parsed(allow: Sequence[str], deny: Sequence[str], family: int) -> AccessList:
-    # Hundreds of thousands of prefixes take seconds, in which others are to be answered.
+    # In a thread: hundreds of thousands of prefixes take seconds, and other requests must not wait for them.
     return await asyncio.to_thread(AccessList.parse, allow, deny, family)
 
 
 async def _shown(view: AccessView, response: Response) -> AccessOut:
     tag(response, view.generation)
-    # Hundreds of thousands of prefixes take a second, in which others are to be answered.
+    # In a thread: hundreds of thousands of prefixes take a second, and other requests must not wait for them.
     return await asyncio.to_thread(AccessOut.of, view)

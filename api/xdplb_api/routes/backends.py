@@ -24,7 +24,7 @@ router = APIRouter(tags=["backends"])
 
 @router.get(BACKENDS, operation_id="listBackends", summary="List the backends of a VIP", responses=problems(404, 422))
 async def list_backends(vip: VipRef, answers: AnswersOf, response: Response) -> BackendListOut:
-    """Show the backends of a VIP, by address. The ETag is that of the VIP, for a PUT of the set."""
+    """Show the backends of a VIP, sorted by address. The ETag is that of the VIP, for a PUT of the whole set."""
     return _set_of(vip, answers, response)
 
 
@@ -33,15 +33,15 @@ async def list_backends(vip: VipRef, answers: AnswersOf, response: Response) -> 
     operation_id="createBackend",
     summary="Add a backend",
     responses={
-        200: {"description": "It was there already, the same; or `dry_run`."},
-        201: {"model": BackendOut, "description": "It was added; `Location` says where it is."},
+        200: {"description": "It already existed unchanged; or `dry_run`."},
+        201: {"model": BackendOut, "description": "It was added; its URL is in `Location`."},
         **problems(400, 404, 409, 413, 415, 422, 503),
     },
 )
 async def create_backend(
     vip: VipRef, *, body: BackendIn, change: NewChange, answers: AnswersOf, response: Response
 ) -> BackendOut | DryRunOut:
-    """Add a backend. With a health check it takes no connection before the first pass."""
+    """Add a backend. If the VIP has a health check, it takes no connections before the first pass."""
     key, wanted = answers.key(vip), body.backend()
     outcome = await change.make(CreateBackend(key, wanted))
     return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, wanted.address, answers, response)
@@ -56,14 +56,14 @@ async def create_backend(
 async def replace_backends(
     vip: VipRef, *, body: BackendsPut, change: Change, answers: AnswersOf, response: Response
 ) -> BackendListOut | DryRunOut:
-    """Put this set in place of the one there is, in one step. Backends in both keep their connections."""
+    """Replace the set of backends in one step. Backends in both sets keep their connections."""
     outcome = await change.make(ReplaceBackends(answers.key(vip), tuple(body.wanted())))
     return DryRunOut.of(outcome) if change.dry_run else _set_of(vip, answers, response)
 
 
 @router.get(BACKEND, operation_id="getBackend", summary="Show a backend", responses=problems(404, 422))
 async def get_backend(vip: VipRef, address: AddressRef, answers: AnswersOf, response: Response) -> BackendOut:
-    """Show a backend: what was asked for, and how it is."""
+    """Show a backend: its configuration and its status."""
     view = answers.backend(vip, address)
     tag(response, view.generation)
     return BackendOut.of(view)
@@ -74,15 +74,15 @@ async def get_backend(vip: VipRef, address: AddressRef, answers: AnswersOf, resp
     operation_id="putBackend",
     summary="Add or replace a backend",
     responses={
-        200: {"description": "It is as asked; or `dry_run`."},
-        201: {"model": BackendOut, "description": "It was added; `Location` says where it is."},
+        200: {"description": "It is now as requested; or `dry_run`."},
+        201: {"model": BackendOut, "description": "It was added; its URL is in `Location`."},
         **problems(400, 404, 409, 412, 413, 415, 422, 503),
     },
 )
 async def put_backend(
     vip: VipRef, address: AddressRef, *, body: BackendPut, change: Change, answers: AnswersOf, response: Response
 ) -> BackendOut | DryRunOut:
-    """Make a backend be as the body says, whole."""
+    """Add the backend, or replace all of its settings with the body."""
     key, wanted = answers.key(vip), _wanted(address, body)
     outcome = await change.make(PutBackend(key, wanted))
     return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, wanted.address, answers, response)
@@ -97,7 +97,7 @@ async def put_backend(
 async def patch_backend(
     vip: VipRef, address: AddressRef, *, body: BackendPatch, change: Change, answers: AnswersOf, response: Response
 ) -> BackendOut | DryRunOut:
-    """Change what the body names (JSON merge patch): its weight, how packets reach it, what is asked of it."""
+    """Change the fields in the body (JSON merge patch), such as `weight`, `forward` or `admin_state`."""
     key, known = answers.place(vip, address)
     outcome = await change.make(PatchBackend(key, known, body.changes()))
     return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, known, answers, response)
@@ -112,18 +112,18 @@ async def patch_backend(
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
 async def delete_backend(vip: VipRef, address: AddressRef, change: Change, answers: AnswersOf) -> Response:
-    """Remove a backend at once, with its connections. Drain it first to keep them."""
+    """Remove a backend at once. Its connections break; drain it first to let them finish."""
     return await deleted(change, DeleteBackend(*answers.place(vip, address)))
 
 
 def _wanted(address: str, body: BackendPut) -> Backend:
-    """Return the backend that `body`, sent to the path of `address`, asks for."""
+    """Return the backend in `body`, which was sent to the path of `address`."""
     parsed = parse_address(address, "/path/address")
     if body.address is not None and body.address != parsed:
         raise InvalidError.field(
             "/address",
             f"address is {body.address} in the body and {parsed} in the path",
-            hint="a backend keeps its address: add another one",
+            hint="the address cannot change: add another backend",
         )
     return body.at(parsed)
 
@@ -139,7 +139,7 @@ def _made(outcome: Outcome, key: VipKey, address: IPAddress, answers: Answers, r
 def _set_of(vip: str, answers: Answers, response: Response) -> BackendListOut:
     """Return the backends of a VIP and their ETag, both as they are now.
 
-    An ETag that is newer than the body would let the next PUT undo what nobody has seen.
+    If the ETag were newer than the body, the next PUT could undo a change that its author has not seen.
     """
     tag(response, answers.vip(vip).generation)
     return BackendListOut.of(answers.backends(vip))

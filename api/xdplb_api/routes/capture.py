@@ -24,7 +24,7 @@ router = APIRouter(tags=["capture"])
 
 
 class PcapngResponse(StreamingResponse):
-    """The file of a capture as it comes; the capture ends with it, also where nobody has read a byte of it."""
+    """Streams the file of a capture. The capture ends with the response, even if nothing of it was read."""
 
     media_type = "application/x-pcapng"
 
@@ -48,16 +48,14 @@ Client = Annotated[
     str | None,
     Query(
         description="Only packets from this client: address, prefix, or address and port. Without a VIP, also those "
-        "that are left to the host.",
+        "that are passed to the host.",
         examples=["192.0.2.7:40000"],
     ),
 ]
 Packets = Annotated[int | None, Query(ge=1, description="End after this many packets.")]
-Seconds = Annotated[float | None, Query(gt=0, le=LONGEST_SECONDS, description="End after this time.")]
-Sample = Annotated[int, Query(ge=1, le=MOST_SAMPLE, description="Capture one in this many packets, by chance.")]
-Snaplen = Annotated[
-    int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, description="How many bytes of each frame are captured.")
-]
+Seconds = Annotated[float | None, Query(gt=0, le=LONGEST_SECONDS, description="End after this many seconds.")]
+Sample = Annotated[int, Query(ge=1, le=MOST_SAMPLE, description="Capture one in this many packets, at random.")]
+Snaplen = Annotated[int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, description="Bytes captured of each frame.")]
 
 
 @router.get(
@@ -68,7 +66,7 @@ Snaplen = Annotated[
     status_code=200,
     responses={
         200: {
-            "description": "A pcapng file that grows as long as it is read.",
+            "description": "A pcapng file, streamed until the capture ends.",
             "content": {PcapngResponse.media_type: {"schema": {"type": "string", "format": "binary"}}},
         },
         **problems(404, 409, 422, 503),
@@ -84,10 +82,10 @@ async def capture(
     sample: Sample = 1,
     snaplen: Snaplen = SNAP_BYTES,
 ) -> PcapngResponse:
-    """Hand out packets as XDP saw them, and as it sent them on, each with the decision as a comment.
+    """Stream packets as XDP received them and as it sent them on, each with the decision as a comment.
 
-    There is one capture at a time. It ends when the connection is closed, or after `packets` or `seconds`. Without a
-    VIP and a client: all packets that VIPs have to do with. It takes seconds to begin: a program is compiled for it.
+    Only one capture can run at a time. It ends when the connection is closed, or after `packets` or `seconds`. Without
+    `vip` and `client` it takes all packets that concern a VIP. It takes seconds to start: a program is compiled for it.
     """
     request = CaptureRequest(vip, client, packets, seconds, sample, snaplen)
     return PcapngResponse(await manager.capturer.start(request))

@@ -1,4 +1,4 @@
-"""The data plane and the status of the whole."""
+"""The data plane and the status of the balancer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ router = APIRouter(tags=["dataplane"])
 
 @router.get("/dataplane", operation_id="getDataplane", summary="Show the data plane", responses=problems(422, 503))
 async def get_dataplane(answers: AnswersOf) -> DataplaneOut:
-    """Show what is loaded and attached, and how full its maps are."""
+    """Show what is loaded and attached, and how full the maps are."""
     return DataplaneOut.of(answers.dataplane())
 
 
 @router.get("/status", operation_id="getStatus", summary="Show the status of the balancer", responses=problems(422))
 async def get_status(answers: AnswersOf, response: Response) -> StatusOut:
-    """Show the balancer on one page: whether it is ready, its NICs, its VIPs."""
+    """Show an overview of the balancer: whether it is ready, its NICs, its VIPs."""
     view = answers.status()
     tag(response, view.generation)
     return StatusOut.of(view, answers.not_ready())

@@ -24,7 +24,7 @@ router = APIRouter(tags=["drain"])
     response_model=BackendOut,
     responses={
         200: {"model": DryRunOut, "description": "With `dry_run`: what would change."},
-        202: {"description": "It takes no new connections; `status.drain` of the backend says how far it is."},
+        202: {"description": "It takes no new connections; its progress is in `status.drain` of the backend."},
         **problems(400, 404, 409, 412, 413, 415, 422, 503),
     },
 )
@@ -37,7 +37,7 @@ async def drain_backend(
     change: Change,
     body: DrainIn | None = None,
 ) -> BackendOut | Response:
-    """Take a backend out for new connections and keep its open ones. Nothing is cut at the timeout."""
+    """Send a backend no new connections and keep its open ones. They are kept even after the timeout."""
     times = body or DrainIn()
     key, known = answers.place(vip, address)
     outcome = await change.make(DrainBackend(key, known, times.timeout_seconds, times.quiet()))
@@ -62,7 +62,7 @@ async def undrain_backend(
     answers: AnswersOf,
     response: Response,
 ) -> BackendOut | DryRunOut:
-    """Let a drained or draining backend take new connections again."""
+    """Send new connections to a drained or draining backend again."""
     key, known = answers.place(vip, address)
     outcome = await change.make(UndrainBackend(key, known))
     if change.dry_run:

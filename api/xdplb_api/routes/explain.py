@@ -1,4 +1,4 @@
-"""What would become of a packet."""
+"""What would happen to a packet."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ router = APIRouter(tags=["explain"])
 Client = Annotated[
     str,
     Query(
-        description="The client: address and port. An IPv6 address stands in brackets.", examples=["192.0.2.7:40000"]
+        description="The client: address and port. An IPv6 address is written in brackets.",
+        examples=["192.0.2.7:40000"],
     ),
 ]
 Destination = Annotated[
     str,
     Query(
-        description="Where the packet goes: the name or key of a VIP of one address and port (TCP, where it takes "
-        "both), or any `ADDRESS:PORT/PROTOCOL`.",
+        description="The destination: the name or key of a VIP with one address and port (a VIP of both protocols "
+        "means TCP), or any `ADDRESS:PORT/PROTOCOL`.",
         examples=["203.0.113.10:443/tcp"],
     ),
 ]
 Packet = Annotated[
     PacketKind | None,
-    Query(description="Which packet of its flow: `syn` or `established`, which is an ACK. TCP without it: `syn`."),
+    Query(description="Which packet of a TCP flow: `syn` (the default) or `established`, an ACK."),
 ]
 IfDown = Annotated[
-    str | None, Query(description="The address of a backend that is taken for down. Only the model is asked then.")
+    str | None, Query(description="The address of a backend that is assumed to be down. Then only the model is asked.")
 ]
 Interface = Annotated[
-    str | None, Query(description="The NIC that the packet comes in by; without it, the first one that xdplb is on.")
+    str | None,
+    Query(description="The NIC that the packet comes in by; by default the first that xdplb is attached to."),
 ]
 
 
@@ -51,7 +53,7 @@ async def explain(
     if_down: IfDown = None,
     interface: Interface = None,
 ) -> ExplainOut:
-    """Say what would become of a packet and why, as the reference model and the program in the kernel see it.
+    """Show what would happen to a packet and why, according to the reference model and the program in the kernel.
 
     Nothing is sent, counted or recorded. The first question takes seconds: a program is compiled for it.
     """

@@ -1,4 +1,4 @@
-"""Whether the daemon lives (`/healthz`) and does its work (`/readyz`). Neither is under `/v1`."""
+"""Liveness (`/healthz`) and readiness (`/readyz`) of the daemon. Neither is under `/v1`."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["router"]
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", operation_id="getHealthz", summary="Is it alive", responses=problems(422))
+@router.get("/healthz", operation_id="getHealthz", summary="Liveness", responses=problems(422))
 async def get_healthz() -> HealthzOut:
-    """Answer as long as the daemon serves requests."""
+    """Answer 200 as long as the daemon serves requests."""
     return HealthzOut()
 
 
 @router.get(
     "/readyz",
     operation_id="getReadyz",
-    summary="Does it do its work",
+    summary="Readiness",
     response_model=ReadyzOut,
     responses=problems(422, 503),
 )
 async def get_readyz(answers: AnswersOf) -> Any:
-    """Answer 200 when the data plane has what was asked; otherwise 503, with the sentences why in `reasons`."""
+    """Answer 200 if the data plane has the latest change, otherwise 503 with sentences that say why in `reasons`."""
     reasons = answers.not_ready()
     return _not_ready(reasons) if reasons else ReadyzOut()
 
 
 def _not_ready(reasons: list[str]) -> Response:
     return ProblemResponse(
-        503, "not-ready", f"not ready: {'; '.join(reasons)}", hint="xdplb status shows the whole", reasons=reasons
+        503, "not-ready", f"not ready: {'; '.join(reasons)}", hint="see xdplb status", reasons=reasons
     )

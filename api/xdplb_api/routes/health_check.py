@@ -22,7 +22,7 @@ router = APIRouter(tags=["health checks"])
     HEALTH_CHECK, operation_id="getHealthCheck", summary="Show a VIP's health check", responses=problems(404, 422)
 )
 async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) -> HealthCheckOut:
-    """Show the check and what it found, backend by backend. The ETag is that of the VIP."""
+    """Show the check and its results for each backend. The ETag is that of the VIP."""
     tag(response, answers.vip(vip).generation)
     return _shown(answers, vip)
 
@@ -32,15 +32,15 @@ async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) 
     operation_id="putHealthCheck",
     summary="Set a VIP's health check",
     responses={
-        200: {"description": "It is as asked; or `dry_run`."},
-        201: {"model": HealthCheckOut, "description": "The VIP had none."},
+        200: {"description": "It is now as requested; or `dry_run`."},
+        201: {"model": HealthCheckOut, "description": "The VIP had no health check before."},
         **problems(400, 404, 409, 412, 413, 415, 422, 503),
     },
 )
 async def put_health_check(
     vip: VipRef, *, body: HealthCheckIn, change: Change, answers: AnswersOf, response: Response
 ) -> HealthCheckOut | DryRunOut:
-    """Make the check be as the body says, whole."""
+    """Replace the health check with the body."""
     key = answers.key(vip)
     outcome = await change.make(PutCheck(key, body.check()))
     if change.dry_run:
@@ -67,5 +67,5 @@ async def delete_health_check(vip: VipRef, change: Change, answers: AnswersOf) -
 def _shown(answers: Answers, vip: str) -> HealthCheckOut:
     check = answers.health_check(vip)
     if check is None:
-        raise NotFoundError(f"VIP {vip} has no health check", hint="PUT one here; without one its backends are up")
+        raise NotFoundError(f"VIP {vip} has no health check", hint="add one with PUT; without a check, backends are up")
     return HealthCheckOut.of(check, answers.checks(vip))

@@ -1,4 +1,4 @@
-"""What Prometheus collects. Not under `/v1`: it asks for `/metrics`."""
+"""The metrics for Prometheus. Not under `/v1`, since Prometheus asks for `/metrics` by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["stats"])
 
 
 class MetricsResponse(StreamingResponse):
-    """Metrics as they are written, one after the other, in a thread: all of them may be tens of megabytes."""
+    """Streams metrics, encoded in a thread: all of them may be tens of megabytes."""
 
     media_type = MEDIA_TYPE
 
@@ -36,5 +36,5 @@ class MetricsResponse(StreamingResponse):
     },
 )
 async def get_metrics(answers: AnswersOf) -> MetricsResponse:
-    """Show all counters, and how NICs, VIPs, backends, checks and the flow table are, all as of one moment."""
+    """Show all counters and the state of NICs, VIPs, backends, checks and the flow table, as of one moment."""
     return MetricsResponse(encode(collect(await answers.metrics())))

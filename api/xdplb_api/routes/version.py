@@ -1,4 +1,4 @@
-"""What runs here."""
+"""The version of the daemon."""
 
 from __future__ import annotations
 

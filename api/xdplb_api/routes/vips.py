@@ -23,7 +23,7 @@ router = APIRouter(tags=["vips"])
 
 @router.get(VIPS, operation_id="listVips", summary="List the VIPs", responses=problems(422))
 async def list_vips(answers: AnswersOf, response: Response) -> VipListOut:
-    """Show all VIPs, by address, port and protocol."""
+    """Show all VIPs, sorted by address, port and protocol."""
     status = answers.status()
     tag(response, status.generation)
     return VipListOut(vips=vips_out(status.vips))
@@ -34,20 +34,20 @@ async def list_vips(answers: AnswersOf, response: Response) -> VipListOut:
     operation_id="createVip",
     summary="Add a VIP",
     responses={
-        200: {"description": "It was there already, the same; or `dry_run`."},
-        201: {"model": VipOut, "description": "It was added; `Location` says where it is."},
+        200: {"description": "It already existed unchanged; or `dry_run`."},
+        201: {"model": VipOut, "description": "It was added; its URL is in `Location`."},
         **problems(400, 409, 413, 415, 422, 503),
     },
 )
 async def create_vip(body: VipIn, change: NewChange, answers: AnswersOf, response: Response) -> VipOut | DryRunOut:
-    """Add a VIP. Its packets are dropped, and counted, until it has a backend."""
+    """Add a VIP. Its packets are dropped and counted until it has a usable backend."""
     vip = body.vip()
     return _answer(await change.make(CreateVip(vip)), vip.key, change, answers, response)
 
 
 @router.get(VIP, operation_id="getVip", summary="Show a VIP", responses=problems(404, 422))
 async def get_vip(vip: VipRef, answers: AnswersOf, response: Response) -> VipOut:
-    """Show a VIP: what was asked for, and how it is."""
+    """Show a VIP: its configuration and its status."""
     view = answers.vip(vip)
     tag(response, view.generation)
     return VipOut.of(view)
@@ -58,15 +58,15 @@ async def get_vip(vip: VipRef, answers: AnswersOf, response: Response) -> VipOut
     operation_id="putVip",
     summary="Add or replace a VIP",
     responses={
-        200: {"description": "It is as asked; or `dry_run`."},
-        201: {"model": VipOut, "description": "It was added; `Location` says where it is."},
+        200: {"description": "It is now as requested; or `dry_run`."},
+        201: {"model": VipOut, "description": "It was added; its URL is in `Location`."},
         **problems(400, 409, 412, 413, 415, 422, 503),
     },
 )
 async def put_vip(
     vip: VipRef, *, body: VipPut, change: Change, answers: AnswersOf, response: Response
 ) -> VipOut | DryRunOut:
-    """Make a VIP be as the body says, whole. Its backends and its check stay."""
+    """Add the VIP, or replace all of its settings with the body. Backends, health check and access list stay."""
     wanted = _wanted(vip, body, answers)
     return _answer(await change.make(PutVip(wanted)), wanted.key, change, answers, response)
 
@@ -80,7 +80,7 @@ async def put_vip(
 async def patch_vip(
     vip: VipRef, *, body: VipPatch, change: Change, answers: AnswersOf, response: Response
 ) -> VipOut | DryRunOut:
-    """Change what the body names (JSON merge patch); the address, port and protocol of a VIP never change."""
+    """Change the fields in the body (JSON merge patch). Address, ports and protocol of a VIP cannot change."""
     key = answers.key(vip)
     return _answer(await change.make(PatchVip(key, body.changes())), key, change, answers, response)
 
@@ -94,18 +94,18 @@ async def patch_vip(
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
 async def delete_vip(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
-    """Remove a VIP with its backends and its check. Its packets are passed to the host from then on."""
+    """Remove a VIP with its backends, health check and access list. Its packets are then passed to the host."""
     return await deleted(change, DeleteVip(answers.key(vip)))
 
 
 def _wanted(ref: str, body: VipPut, answers: Answers) -> Vip:
-    """Return the VIP that `body`, sent to the path of `ref`, asks for."""
+    """Return the VIP in `body`, which was sent to the path of `ref`."""
     settings = body.settings()
     if ":" in ref:
         return Vip(key=_agreed(VipKey.parse(ref), body), **settings)
     if body.name not in {None, ref}:
         raise InvalidError.field(
-            "/name", f"the body names it {body.name}, the path {ref}", hint="PATCH changes a name; PUT does not"
+            "/name", f"name is {body.name} in the body and {ref} in the path", hint="use PATCH to change a name"
         )
     try:
         key = _agreed(answers.key(ref), body)
@@ -115,7 +115,7 @@ def _wanted(ref: str, body: VipPut, answers: Answers) -> Vip:
 
 
 def _agreed(key: VipKey, body: VipPut) -> VipKey:
-    """Return `key` if what `body` says of it is the same."""
+    """Return `key` if the same fields in `body`, where given, agree with it."""
     known = {
         "address": key.addresses_text,
         "port": key.port,
@@ -130,18 +130,18 @@ def _agreed(key: VipKey, body: VipPut) -> VipKey:
             raise InvalidError.field(
                 f"/{field}",
                 f"{field} is {sent} in the body and {value} for the VIP in the path",
-                hint="a VIP keeps its address, port and protocol: add another one",
+                hint="address, port and protocol cannot change: add another VIP",
             )
     return key
 
 
 def _key(body: VipPut) -> VipKey:
-    """Return the key in `body`, which has to be there whole."""
+    """Return the key in `body`, which must be complete."""
     if body.address is None or body.port is None or body.protocol is None:
         missing = [field for field in ("address", "port", "protocol") if getattr(body, field) is None]
         raise InvalidError(
-            f"there is no VIP of that name yet, and {missing[0]} is missing",
-            hint="to add it under its name, give address, port and protocol",
+            f"there is no VIP with that name, and {missing[0]} is missing",
+            hint="to add a VIP by its name, give address, port and protocol",
             problems=tuple(FieldProblem(f"/{field}", f"{field} is missing") for field in missing),
         )
     return VipKey.of(body.address, body.port, body.protocol, body.last_port)

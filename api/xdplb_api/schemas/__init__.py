@@ -1,4 +1,4 @@
-"""The bodies of requests and responses, one noun a module.
+"""The bodies of requests and responses, one module per resource.
 
-Requests are strict: a field that is not known, `"80"` or `true` where a number is asked, is refused by name.
+Requests are strict: unknown fields are refused, and so is `"80"` or `true` for a number.
 """

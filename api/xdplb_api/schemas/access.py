@@ -11,21 +11,21 @@ from .base import RequestBody, ResponseBody
 __all__ = ["MOST_PREFIXES", "AccessIn", "AccessOut", "AccessPatch"]
 
 MOST_PREFIXES = 500_000
-"""Of either kind. What fits also depends on the lists of the other VIPs."""
+"""Of each kind. How many fit also depends on the lists of other VIPs."""
 
-ALLOW = "Prefixes of sources that are let in. With any, a source that no prefix holds is kept out."
-DENY = "Prefixes of sources that are kept out. Of a prefix in both lists, this one counts."
+ALLOW = "Prefixes of allowed sources. If there are any, sources in none of the prefixes are denied."
+DENY = "Prefixes of denied sources. A prefix in both lists is denied."
 
 
 class AccessIn(RequestBody):
-    """An access list. The longest prefix that holds a source decides."""
+    """An access list. The longest prefix that contains the source decides."""
 
     allow: list[str] = Field(default=[], max_length=MOST_PREFIXES, description=ALLOW, examples=[["198.51.100.0/24"]])
     deny: list[str] = Field(default=[], max_length=MOST_PREFIXES, description=DENY, examples=[["192.0.2.7"]])
 
 
 class AccessPatch(RequestBody):
-    """A JSON merge patch (RFC 7396): a list that is left out stays, null empties it."""
+    """A JSON merge patch (RFC 7396): an omitted list stays, null empties it."""
 
     allow: list[str] | None = Field(default=None, max_length=MOST_PREFIXES, description=ALLOW)
     deny: list[str] | None = Field(default=None, max_length=MOST_PREFIXES, description=DENY)
@@ -36,7 +36,7 @@ class AccessPatch(RequestBody):
 
 
 class AccessOut(ResponseBody):
-    """An access list; both are empty where everybody may."""
+    """An access list. If both are empty, packets from any source are accepted."""
 
     allow: list[str] = Field(description=ALLOW, examples=[["198.51.100.0/24"]])
     deny: list[str] = Field(description=DENY, examples=[["192.0.2.7/32"]])

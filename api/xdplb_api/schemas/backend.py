@@ -1,4 +1,4 @@
-"""Backends as they are asked for and shown, and drains."""
+"""Backends in requests and responses, and drains."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ __all__ = [
 ]
 
 MOST_BACKENDS = 65533
-"""Ids have 16 bits, of which 0 and the highest have other meanings."""
+"""Ids have 16 bits; 0 and the highest one have other meanings."""
 
 Weight = Annotated[int, Field(ge=WEIGHT_RANGE[0], le=WEIGHT_RANGE[1])]
 ServerId = Annotated[str, Field(pattern=SERVER_ID_PATTERN)]
 AdminStateWord = Annotated[AdminState, Field(strict=False)]
 
-ADDRESS = "The backend's address, of either family. With `dr` it is of the VIP's."
-WEIGHT = "Its part of new connections against the other weights. 0: none, open ones are kept."
-FORWARD = "How packets reach it; null: as the VIP says."
-ADMIN_STATE = "What is asked of it: serve (`ready`), finish what is open (`drain`), or nothing at all (`maint`)."
+ADDRESS = "The backend's address, IPv4 or IPv6; with `dr`, of the VIP's family."
+WEIGHT = "Its share of new connections, relative to the other weights. 0: none, but open ones are kept."
+FORWARD = "How packets reach it; null: the VIP's setting."
+ADMIN_STATE = "What to use it for: new and open connections (`ready`), only open ones (`drain`), or nothing (`maint`)."
 QUIC_SERVER_ID = (
-    "The server ID, in hex, in the QUIC connection IDs that it gives out; as long as the VIP's `quic` says. Null: none."
+    "The server ID, in hex, in the QUIC connection IDs that it issues, as long as the VIP's `quic` says. Null: none."
 )
 
 
@@ -66,15 +66,15 @@ class BackendIn(_BackendSettings):
 
 
 class BackendPut(_BackendSettings):
-    """A backend as it shall be, whole. Its address is in the URL; given here as well, it must agree."""
+    """A complete backend. Its address is in the URL; if given here too, it must agree."""
 
     address: HostAddress | None = Field(default=None, description=ADDRESS, examples=["10.0.0.11"])
 
 
 class BackendPatch(RequestBody):
-    """A JSON merge patch (RFC 7396): what is left out stays, null sets the default.
+    """A JSON merge patch (RFC 7396): omitted fields stay, null sets the default.
 
-    The address cannot be changed; given here as well, it must agree.
+    The address cannot change; if given here, it must agree.
     """
 
     address: HostAddress | None = Field(default=None, description=ADDRESS, examples=["10.0.0.11"])
@@ -89,7 +89,7 @@ class BackendPatch(RequestBody):
 
 
 class BackendsPut(RequestBody):
-    """The whole set of a VIP's backends, put in place in one step."""
+    """All backends of a VIP, replaced in one step."""
 
     backends: list[BackendIn] = Field(max_length=MOST_BACKENDS, description="All backends; others are removed.")
 
@@ -108,24 +108,26 @@ class DrainIn(RequestBody):
         default=None,
         ge=0,
         le=86400,
-        description="Seconds it lasts at least, since idle connections are not seen before they speak; of QUIC, "
-        "seconds without a packet for the backend. null: 10.",
+        description="Minimum seconds that it lasts, since idle connections are not seen before their next packet; for "
+        "QUIC, seconds without a packet to the backend. Null: 10.",
     )
 
     def quiet(self) -> float:
-        """Return the seconds it lasts at least: as sent, else 10, or all of a shorter timeout."""
+        """Return the minimum seconds: as sent, otherwise 10, but not more than the timeout."""
         return min(10.0, self.timeout_seconds) if self.quiet_seconds is None else self.quiet_seconds
 
 
 class DrainOut(ResponseBody):
     """A drain."""
 
-    state: DrainState = Field(description="Connections left, none left, or the time is over with some left.")
-    started: datetime = Field(description="When it began, UTC.")
+    state: DrainState = Field(
+        description="`draining`: connections are left; `drained`: none is; `timed_out`: some are after the timeout."
+    )
+    started: datetime = Field(description="When it started, UTC.")
     deadline: datetime = Field(description="When it is `timed_out`, UTC.")
-    quiet_seconds: float = Field(description="Seconds it lasts at least.")
+    quiet_seconds: float = Field(description="Minimum seconds that it lasts.")
     flows: int | None = Field(
-        description="Open connections seen; null before the first count, and of QUIC until it is drained."
+        description="Open connections seen; null before the first count, and for QUIC until it is drained."
     )
 
     @classmethod
@@ -141,29 +143,29 @@ class DrainOut(ResponseBody):
 
 
 class BackendStatusOut(ResponseBody):
-    """How a backend is."""
+    """The status of a backend."""
 
-    health: Health = Field(description="What its checks say; `up` without a check.")
-    reason: str = Field(description="A sentence about its health, empty when there is nothing to say.")
-    since: datetime = Field(description="Since when it is so, UTC.")
-    share: float = Field(description="Its part of the VIP's new connections now, 0 to 1.", examples=[0.25])
-    flows: int | None = Field(description="Its recorded open connections; null when not counted.")
-    mac: str | None = Field(description="The MAC address packets to it are sent to; null while unknown.")
-    interface: str | None = Field(description="The NIC they leave by; null while unknown.")
+    health: Health = Field(description="The result of its checks; `up` without a check.")
+    reason: str = Field(description="A sentence about its health; empty if all is well.")
+    since: datetime = Field(description="Since when it has this health, UTC.")
+    share: float = Field(description="Its share of the VIP's new connections now, 0 to 1.", examples=[0.25])
+    flows: int | None = Field(description="Its recorded open connections; null if not counted.")
+    mac: str | None = Field(description="The MAC address that packets to it are sent to; null while unknown.")
+    interface: str | None = Field(description="The NIC they are sent by; null while unknown.")
     observed_generation: ObservedGeneration
-    drain: DrainOut | None = Field(description="Its drain; null when not draining.")
+    drain: DrainOut | None = Field(description="Its drain; null if it is not draining.")
 
 
 class BackendOut(ResponseBody):
-    """A backend: what was asked for, and how it is (`status`)."""
+    """A backend: its configuration and its `status`."""
 
     address: str = Field(description=ADDRESS, examples=["10.0.0.11"])
     weight: int = Field(description=WEIGHT, examples=[2])
-    forward: Forward = Field(description="How packets reach it: its own word, else the VIP's.")
+    forward: Forward = Field(description="How packets reach it: its own setting, else the VIP's.")
     admin_state: AdminState = Field(description=ADMIN_STATE)
     quic_server_id: str | None = Field(description=QUIC_SERVER_ID, examples=["00a7"])
     generation: Generation
-    status: BackendStatusOut = Field(description="How it is.")
+    status: BackendStatusOut = Field(description="Its status.")
 
     @classmethod
     def of(cls, view: BackendView) -> BackendOut:
@@ -192,7 +194,7 @@ class BackendOut(ResponseBody):
 class BackendListOut(ResponseBody):
     """The backends of a VIP."""
 
-    backends: list[BackendOut] = Field(description="The backends, by address.")
+    backends: list[BackendOut] = Field(description="The backends, sorted by address.")
 
     @classmethod
     def of(cls, views: Iterable[BackendView]) -> BackendListOut:

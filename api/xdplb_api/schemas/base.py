@@ -1,4 +1,4 @@
-"""What all bodies share: strictness, and the types that come up in several of them."""
+"""What all bodies share: strict parsing, and the types that several of them use."""
 
 from __future__ import annotations
 
@@ -70,21 +70,24 @@ HostAddresses = Annotated[
     BeforeValidator(_host_addresses),
     WithJsonSchema({"type": "string", "format": "ip-or-prefix"}, mode="validation"),
 ]
-"""A unicast address or a prefix of such that a client sends, in the spelling that this API uses."""
+"""A unicast address or prefix that a client sends, in this API's spelling."""
 
 ForwardWord = Annotated[Forward, Field(strict=False)]
 """How packets reach a backend, in its JSON spelling."""
 
 Generation = Annotated[int, Field(description="The number of the last change to it; also its ETag.", examples=[7])]
 ObservedGeneration = Annotated[
-    int, Field(description="The generation the data plane has. Equal to `generation`: what was asked is so.")
+    int,
+    Field(
+        description="The generation that the data plane has. If it equals `generation`, the configuration is in effect."
+    ),
 ]
 
 
 class DryRunOut(ResponseBody):
-    """What a change would do, as `dry_run=true` answers. Nothing was done."""
+    """What a change would do: the answer to `dry_run=true`. Nothing was changed."""
 
-    would_change: bool = Field(description="False: everything is as the request asks already.")
+    would_change: bool = Field(description="False: everything is already as requested.")
     changes: list[str] = Field(
         description="A sentence for each thing that would change.",
         examples=[["VIP 203.0.113.10:443/tcp is added"]],
@@ -92,5 +95,5 @@ class DryRunOut(ResponseBody):
 
     @classmethod
     def of(cls, outcome: Outcome) -> DryRunOut:
-        """Return the body for what would come of a change."""
+        """Return the body for the outcome of a dry run."""
         return cls(would_change=outcome.is_change, changes=list(sentences(outcome.impact)))

@@ -1,4 +1,4 @@
-"""What would become of a packet."""
+"""What would happen to a packet."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = [
 
 
 class PacketOut(ResponseBody):
-    """The packet that is asked about, made for the question: untagged, and as short as it can be."""
+    """The packet in question: untagged, and as short as possible."""
 
     client: str = Field(description="Its source address.", examples=["192.0.2.7"])
     client_port: int = Field(description="Its source port.")
     address: str = Field(description="Its destination address.", examples=["203.0.113.10"])
     port: int = Field(description="Its destination port.")
     protocol: Literal["tcp", "udp"] = Field(description="Its protocol.")
-    kind: PacketKind = Field(description="`syn`, `established` (an ACK) or, of UDP, `datagram`.")
+    kind: PacketKind = Field(description="`syn`, `established` (an ACK) or, for UDP, `datagram`.")
     interface: str = Field(description="The NIC it comes in by.", examples=["eth0"])
 
     @classmethod
@@ -54,12 +54,14 @@ class PacketOut(ResponseBody):
 
 
 class SlotOut(ResponseBody):
-    """The slot that the hash of the flow names."""
+    """The slot that the hash of the flow selects."""
 
     number: int = Field(description="Its number in the VIP's table.")
-    state: SlotState = Field(description="What is known of its flows.")
-    owner: str | None = Field(description="The backend it belongs to; null for nobody.")
-    previous: str | None = Field(description="The backend it is moving from; null where it is not moving.")
+    state: SlotState = Field(
+        description="`steady`, `moving` to a new owner, or `pinned` (old connections stay, by their records)."
+    )
+    owner: str | None = Field(description="The backend that owns it; null for none.")
+    previous: str | None = Field(description="The backend it is moving from; null if it is not moving.")
 
     @classmethod
     def of(cls, view: SlotView) -> SlotOut:
@@ -72,13 +74,15 @@ class SlotOut(ResponseBody):
 class FlowRecordOut(ResponseBody):
     """The record of the flow."""
 
-    backend: str | None = Field(description="The backend it names; null where that is gone.")
-    counts: bool = Field(description="Whether that backend is still the one it was made for, and may be sent to.")
-    age_seconds: float = Field(description="Since the last packet that was noted in it.")
-    flags: list[str] = Field(
-        description="What the client has said: `established`, `fin`, `rst`.", examples=[["established"]]
+    backend: str | None = Field(description="The backend it names; null if that is gone.")
+    counts: bool = Field(
+        description="Whether it is used: that backend is still the one it was made for, and is usable."
     )
-    probation: bool = Field(description="Whether no packet has followed yet on the one that it was made for.")
+    age_seconds: float = Field(description="Seconds since the last packet noted in it.")
+    flags: list[str] = Field(
+        description="What the client has sent: `established`, `fin`, `rst`.", examples=[["established"]]
+    )
+    probation: bool = Field(description="Whether only the first packet of the flow has been seen so far.")
 
     @classmethod
     def of(cls, view: RecordView) -> FlowRecordOut:
@@ -93,12 +97,14 @@ class FlowRecordOut(ResponseBody):
 
 
 class OuterOut(ResponseBody):
-    """The header that a packet gets in front of its own."""
+    """The outer header of the packet."""
 
     source: str = Field(description="The outer source address.", examples=["10.0.0.1"])
     destination: str = Field(description="The outer destination: the backend's address.", examples=["10.0.0.11"])
-    source_port: int | None = Field(description="The outer source port of `gue`, which follows from the flow.")
-    destination_port: int | None = Field(description="The outer destination port of `gue`.")
+    source_port: int | None = Field(
+        description="The outer source port with `gue`, derived from the flow; null otherwise."
+    )
+    destination_port: int | None = Field(description="The outer destination port with `gue`; null otherwise.")
 
     @classmethod
     def of(cls, view: OuterView) -> OuterOut:
@@ -115,10 +121,10 @@ class NextHopOut(ResponseBody):
     """Where the frame is sent."""
 
     mac: str = Field(description="Its destination MAC address.", examples=["02:00:00:00:02:0b"])
-    interface: str = Field(description="The NIC it leaves by.", examples=["eth0"])
-    gateway: str | None = Field(description="The router whose MAC address that is; null: the backend itself.")
-    mtu: int = Field(description="How long a packet may be on its way.")
-    vlans: list[int] = Field(description="The ids of its VLAN tags, the outer one first.")
+    interface: str = Field(description="The NIC it is sent by.", examples=["eth0"])
+    gateway: str | None = Field(description="The router with that MAC address; null: the backend itself.")
+    mtu: int = Field(description="The MTU of the path, in bytes.")
+    vlans: list[int] = Field(description="The ids of its VLAN tags, outermost first.")
 
     @classmethod
     def of(cls, view: NextHopView) -> NextHopOut:
@@ -129,7 +135,7 @@ class NextHopOut(ResponseBody):
 
 
 class SentOut(ResponseBody):
-    """How the packet leaves."""
+    """How the packet is sent."""
 
     forward: Forward = Field(description="How it reaches the backend: `dr`, `ipip` or `gue`.")
     outer: OuterOut | None = Field(description="The outer header; null for `dr`.")
@@ -143,37 +149,37 @@ class SentOut(ResponseBody):
 
 
 class DifferenceOut(ResponseBody):
-    """Where the reference model and the program do not agree."""
+    """A difference between the reference model and the program."""
 
-    what: str = Field(description="What they do not agree about.", examples=["backend"])
+    what: str = Field(description="What differs.", examples=["backend"])
     model: str = Field(description="What the model says.")
     program: str = Field(description="What the program says.")
 
 
 class ExplainOut(ResponseBody):
-    """What would become of a packet, and why. Nothing was sent, counted or recorded."""
+    """What would happen to a packet, and why. Nothing was sent, counted or recorded."""
 
-    packet: PacketOut = Field(description="The packet that is asked about.")
-    if_down: str | None = Field(description="The backend that is taken for down; null: as things are.")
+    packet: PacketOut = Field(description="The packet in question.")
+    if_down: str | None = Field(description="The backend that is assumed to be down; null: none.")
     vip: str | None = Field(description="The VIP it is for; null for none.", examples=["203.0.113.10:443/tcp"])
-    action: Literal["send", "pass", "drop", "answer"] = Field(description="What becomes of it.")
+    action: Literal["send", "pass", "drop", "answer"] = Field(description="What happens to it.")
     reason: str | None = Field(
-        description="Why it is not sent, as the counters name it; null where it is.", examples=["no_vip"]
+        description="Why it is not sent, named as in the counters; null if it is sent.", examples=["no_vip"]
     )
     backend: str | None = Field(description="The backend chosen; null for none.", examples=["10.0.0.11"])
-    chosen_by: Placement = Field(description="What named the backend.")
-    slot: SlotOut | None = Field(description="The slot of its flow; null where it does not come that far.")
-    record: FlowRecordOut | None = Field(description="The record of its flow; null where there is none.")
-    sent: SentOut | None = Field(description="How it leaves; null where it does not.")
+    chosen_by: Placement = Field(description="What selected the backend.")
+    slot: SlotOut | None = Field(description="The slot of its flow; null if it does not get that far.")
+    record: FlowRecordOut | None = Field(description="The record of its flow; null if there is none.")
+    sent: SentOut | None = Field(description="How it is sent; null if it is not.")
     why: list[str] = Field(
-        description="The steps on its way, a sentence each.", examples=[["the slot's owner gets it: 10.0.0.11"]]
+        description="The steps of the decision, a sentence each.", examples=[["it goes to the slot's owner: 10.0.0.11"]]
     )
     agree: bool | None = Field(
-        description="Whether the reference model and the program in the kernel say the same; null where only the model "
-        "was asked. False is a bug."
+        description="Whether the reference model and the program in the kernel agree; null if only the model was "
+        "asked. False is a bug."
     )
-    differences: list[DifferenceOut] = Field(description="Where they do not agree.")
-    note: str = Field(description="Why the program has no answer; empty where it has one.")
+    differences: list[DifferenceOut] = Field(description="Where they differ.")
+    note: str = Field(description="Why there is no answer of the program to compare; empty if there is.")
 
     @classmethod
     def of(cls, view: ExplainView) -> ExplainOut:

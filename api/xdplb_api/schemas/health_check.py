@@ -1,4 +1,4 @@
-"""A VIP's health check as it is asked for, and what it found."""
+"""A VIP's health check and its results."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ CheckTypeWord = Annotated[CheckType, Field(strict=False)]
 StatusCode = Annotated[int, Field(ge=100, le=599)]
 
 TYPE = "An HTTP GET that must answer with an expected status (`http`), or a TCP connect (`tcp`)."
-PORT = "The port checked; null: the VIP's, of several the first."
+PORT = "The port to check; null: the VIP's port, or the first of its range."
 PATH = "The path of the GET; `http` only."
 EXPECT_STATUS = "The HTTP status codes that pass; `http` only."
 INTERVAL = "Seconds from one check of a backend to the next."
 TIMEOUT = "Seconds after which a check has failed."
 RISE = "Passes in a row that make a backend `up`."
 FALL = "Failures in a row that make it `down`."
-JITTER = "By what part of the interval a wait is off at most, so that checks do not come all at once."
-TARGET = "What is checked: each backend at its own address."
+JITTER = "The largest random deviation of a wait, as a fraction of the interval, so that checks do not run all at once."
+TARGET = "What to check: each backend at its own address."
 
 
 class HealthCheckIn(RequestBody):
-    """A health check; what is left out has its default."""
+    """A health check; omitted fields have their defaults."""
 
     type: CheckTypeWord = Field(description=TYPE)
     port: int | None = Field(default=None, ge=1, le=65535, description=PORT, examples=[8080])
@@ -53,17 +53,17 @@ class HealthCheckIn(RequestBody):
 
 
 class CheckResultOut(ResponseBody):
-    """What the checks of one backend say."""
+    """The results of the checks of one backend."""
 
     backend: str = Field(description="The backend's address.", examples=["10.0.0.11"])
-    health: Health = Field(description="What they say, by `rise` and `fall`.")
-    reason: str = Field(description="What the latest one found, as a sentence.")
-    since: datetime = Field(description="Since when it is so, UTC.")
-    last_run: datetime | None = Field(description="When the latest one ended, UTC; null before the first.")
-    last_passed: bool | None = Field(description="Whether the latest one passed.")
-    last_seconds: float | None = Field(description="How many seconds the latest one took.")
-    passes: int = Field(description="How many passed since it is checked.")
-    failures: int = Field(description="How many failed since it is checked.")
+    health: Health = Field(description="Its health, according to `rise` and `fall`.")
+    reason: str = Field(description="The last result, as a sentence.")
+    since: datetime = Field(description="Since when it has this health, UTC.")
+    last_run: datetime | None = Field(description="When the last check ended, UTC; null before the first.")
+    last_passed: bool | None = Field(description="Whether the last check passed; null if it could not be run.")
+    last_seconds: float | None = Field(description="How many seconds the last check took.")
+    passes: int = Field(description="How many checks passed since checking started.")
+    failures: int = Field(description="How many checks failed since checking started.")
 
     @classmethod
     def of(cls, view: CheckView) -> CheckResultOut:
@@ -76,13 +76,13 @@ def _address(result: CheckView) -> tuple[int, int]:
 
 
 class HealthCheckStatusOut(ResponseBody):
-    """What a check found."""
+    """The results of a check."""
 
-    backends: list[CheckResultOut] = Field(description="A result for each backend, by address.")
+    backends: list[CheckResultOut] = Field(description="The result of each backend, sorted by address.")
 
 
 class HealthCheckOut(ResponseBody):
-    """A health check: what was asked for, and what it found (`status`)."""
+    """A health check: its configuration and its `status`."""
 
     type: CheckType = Field(description=TYPE)
     port: int | None = Field(description=PORT)
@@ -94,7 +94,7 @@ class HealthCheckOut(ResponseBody):
     fall: int = Field(description=FALL)
     jitter: float = Field(description=JITTER)
     target: Literal["backend"] = Field(description=TARGET)
-    status: HealthCheckStatusOut = Field(description="What it found.")
+    status: HealthCheckStatusOut = Field(description="Its results.")
 
     @classmethod
     def of(cls, check: HealthCheck, results: list[CheckView]) -> HealthCheckOut:

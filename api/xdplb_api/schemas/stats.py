@@ -11,8 +11,8 @@ from .base import ResponseBody
 __all__ = ["BackendStatsOut", "StatsOut", "VipStatsOut"]
 
 PACKETS = "Packets forwarded."
-BYTES = "Bytes of those packets as they came in, Ethernet header included."
-NEW_FLOWS = "New connections: SYNs of TCP, recorded flows of UDP."
+BYTES = "Bytes of those packets as received, with the Ethernet header."
+NEW_FLOWS = "New connections: SYNs for TCP, recorded flows for UDP."
 
 
 class BackendStatsOut(ResponseBody):
@@ -31,7 +31,7 @@ class VipStatsOut(ResponseBody):
     packets: int = Field(description=PACKETS)
     bytes: int = Field(description=BYTES)
     new_flows: int = Field(description=NEW_FLOWS)
-    at_risk: int = Field(description="Packets of old connections that no record could place.")
+    at_risk: int = Field(description="Packets of old connections without a record.")
     records: int = Field(description="Flows added to the flow table.")
     backends: list[BackendStatsOut] = Field(description="Its backends.")
 
@@ -58,9 +58,9 @@ class StatsOut(ResponseBody):
     vips: list[VipStatsOut] = Field(description="The VIPs, each with its backends.")
     drops: dict[str, int] = Field(description="Packets dropped, by reason.", examples=[{"no_backend": 3}])
     passes: dict[str, int] = Field(description="Packets passed to the host, by reason.", examples=[{"no_vip": 120}])
-    answers: dict[str, int] = Field(description="Packets answered in their place, by reason.", examples=[{"echo": 5}])
+    answers: dict[str, int] = Field(description="Packets answered by the balancer, by reason.", examples=[{"echo": 5}])
     flow_evictions: int = Field(
-        description="Flow records thrown out since the daemon started because the flow table was full."
+        description="Flow records evicted since the daemon started because the flow table was full."
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The daemon as a whole: its status, its data plane, its version, and whether it is ready."""
+"""The daemon: its status, data plane, version and readiness."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = [
 
 
 class AttachmentOut(ResponseBody):
-    """A NIC with the program on it."""
+    """A NIC that the program is attached to."""
 
     interface: str = Field(description="The NIC's name.", examples=["eth0"])
-    ifindex: int = Field(description="Its index in the kernel.")
-    mode: str = Field(description="How XDP runs on it: `native` or `skb`.", examples=["native"])
+    ifindex: int = Field(description="Its ifindex.")
+    mode: str = Field(description="The XDP mode: `native` or `skb`.", examples=["native"])
     program_id: int = Field(description="The kernel's id of the program.")
 
     @classmethod
@@ -47,7 +47,7 @@ class UseOut(ResponseBody):
     """How full a map is."""
 
     used: int = Field(description="Entries in use.")
-    capacity: int = Field(description="Entries there is room for.")
+    capacity: int = Field(description="Capacity in entries.")
 
     @classmethod
     def of(cls, view: UseView) -> UseOut:
@@ -58,10 +58,10 @@ class UseOut(ResponseBody):
 class FlowTableOut(ResponseBody):
     """The flow table."""
 
-    used: int = Field(description="Records of open flows, as of the latest count, seconds ago.")
-    capacity: int = Field(description="Records there is room for, of all families that are in use.")
-    bytes: int = Field(description="The kernel memory it takes, full or not.")
-    evicted: int = Field(description="Records thrown out since the daemon started because it was full.")
+    used: int = Field(description="Records of open flows, as of the last count, seconds ago.")
+    capacity: int = Field(description="Capacity in records, for all address families in use.")
+    bytes: int = Field(description="The kernel memory it takes in bytes, however full it is.")
+    evicted: int = Field(description="Records evicted since the daemon started because it was full.")
 
     @classmethod
     def of(cls, view: FlowTableView) -> FlowTableOut:
@@ -73,8 +73,10 @@ class DataplaneOut(ResponseBody):
     """The data plane as loaded."""
 
     layout: int = Field(description="The version of the maps' layout.")
-    features: list[str] = Field(description="What the program is compiled for.", examples=[["gue", "ipv6"]])
-    attachments: list[AttachmentOut] = Field(description="The NICs the program is on.")
+    features: list[str] = Field(
+        description="The features that the program is compiled with.", examples=[["gue", "ipv6"]]
+    )
+    attachments: list[AttachmentOut] = Field(description="The NICs that the program is attached to.")
     vips: UseOut = Field(description="VIPs.")
     backends: UseOut = Field(description="Backends of all VIPs.")
     flows: FlowTableOut = Field(description="Recorded flows.")
@@ -93,22 +95,22 @@ class DataplaneOut(ResponseBody):
 
 
 class StatusOut(ResponseBody):
-    """The balancer on one page."""
+    """An overview of the balancer."""
 
     version: str = Field(description="The version of the daemon.")
-    started: datetime = Field(description="Since when it runs, UTC.")
-    generation: int = Field(description="The number of the latest accepted change.")
-    observed_generation: int = Field(description="The generation the data plane has.")
-    ready: bool = Field(description="Whether it does its work, as `/readyz` says.")
+    started: datetime = Field(description="When the daemon started, UTC.")
+    generation: int = Field(description="The number of the last accepted change.")
+    observed_generation: int = Field(description="The generation that the data plane has.")
+    ready: bool = Field(description="Whether it is ready, as in `/readyz`.")
     not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
-    last_error: str = Field(description="What keeps the data plane from what was asked; empty when nothing does.")
-    attachments: list[AttachmentOut] = Field(description="The NICs the program is on.")
+    last_error: str = Field(description="Why the data plane does not have the latest change; empty if it has it.")
+    attachments: list[AttachmentOut] = Field(description="The NICs that the program is attached to.")
     flows: FlowTableOut = Field(description="Recorded flows.")
-    vips: list[VipOut] = Field(description="All VIPs, by address, port and protocol.")
+    vips: list[VipOut] = Field(description="All VIPs, sorted by address, port and protocol.")
 
     @classmethod
     def of(cls, view: StatusView, not_ready: list[str]) -> StatusOut:
-        """Return the body for the manager's view and what it misses to be ready."""
+        """Return the body for the manager's view and the reasons why it is not ready."""
         return cls(
             version=view.version,
             started=view.started,
@@ -124,19 +126,21 @@ class StatusOut(ResponseBody):
 
 
 class HealthzOut(ResponseBody):
-    """The daemon answers."""
+    """The daemon is alive."""
 
     status: Literal["ok"] = Field(default="ok", description="Always `ok`: a daemon that answers is alive.")
 
 
 class ReadyzOut(ResponseBody):
-    """The daemon does its work."""
+    """The daemon is ready."""
 
-    ready: Literal[True] = Field(default=True, description="Always true: when it is not, the answer is a problem, 503.")
+    ready: Literal[True] = Field(
+        default=True, description="Always true: if it is not ready, the answer is a 503 problem."
+    )
 
 
 class VersionOut(ResponseBody):
-    """What runs here."""
+    """The version of the daemon."""
 
     version: str = Field(description="The version of the daemon.")
     api: Literal["v1"] = Field(default="v1", description="The version of this API.")

@@ -1,4 +1,4 @@
-"""VIPs as they are asked for (`VipIn`, `VipPut`, `VipPatch`) and shown (`VipOut`)."""
+"""VIPs in requests (`VipIn`, `VipPut`, `VipPatch`) and in responses (`VipOut`)."""
 
 from __future__ import annotations
 
@@ -48,37 +48,39 @@ OnUnhealthyWord = Annotated[OnUnhealthy, Field(strict=False)]
 AllUnhealthyWord = Annotated[AllUnhealthy, Field(strict=False)]
 VlanWord = Annotated[VlanTags, Field(strict=False)]
 
-ADDRESS = "The address clients talk to, of either family, or a prefix of such: `203.0.113.0/24`."
-PORT = "The port clients talk to, the first of a range, or 0 for all ports."
-LAST_PORT = "The last port of a range; null for one port or all."
+ADDRESS = "The IPv4 or IPv6 address that clients talk to, or a prefix: `203.0.113.0/24`."
+PORT = "The port that clients talk to, the first port of a range, or 0 for all ports."
+LAST_PORT = "The last port of a range; null for one port or all ports."
 PROTOCOL = "The transport protocol, or both."
-NAME = "A name to use in its place in URLs and commands; null for none."
+NAME = "A name for use in URLs and commands; null for none."
 FORWARD = (
-    "How packets reach the backends: MAC rewrite on one segment (`dr`), in an outer IP header (`ipip`), or in IP and"
-    " UDP (`gue`)."
+    "How packets reach the backends: by MAC rewrite on one segment (`dr`), in an outer IP header (`ipip`), or in IP"
+    " and UDP (`gue`)."
 )
 SCHEDULER = (
-    "What chooses the backend of a new connection: a hash (`maglev`, `sh`), turns (`rr`, `wrr`) or the load (`lc`,"
-    " `wlc`, `p2c`)."
+    "How the backend of a new connection is chosen: by a hash (`maglev`, `sh`), in turn (`rr`, `wrr`) or by load"
+    " (`lc`, `wlc`, `p2c`)."
 )
 TRACKING = (
-    "Which flows are recorded: those in slots that change (`auto`) or every one (`always`). Null: what the scheduler"
-    " takes."
+    "Which flows are recorded: those in slots that change owners (`auto`) or all (`always`). Null: the default of the"
+    " scheduler."
 )
-HASH = "What spreads connections over the backends. Null: what the scheduler takes."
-ON_UNHEALTHY = "Connections of a backend that fails: let go (`reset`) or still sent to it (`keep`)."
-ALL_UNHEALTHY = "Without a healthy backend: use those that failed (`fail-open`) or drop (`fail-closed`)."
-IDLE_TIMEOUT = "Seconds: the longest silence of a connection that a change bridges."
-VLAN = "The VLAN tags frames leave with: those of the way to the backend (`next-hop`) or those they came with (`keep`)."
-QUIC = "Where QUIC connection IDs name the backend; null: they are not looked at. UDP only."
-SERVER_ID_BYTES = "How many bytes a server ID in a connection ID has."
-CONFIG_ID = "What the upper 3 bits of a connection ID's first byte are where it has a server ID."
-LIMITS = "How much it takes a second, of one source and of all; 0: no limit."
-PACKETS = "Packets of all sources."
-SOURCE_PACKETS = "Packets of one source: an address, of IPv6 a /64."
-NEW_FLOWS = "New TCP connections (SYNs) of all sources. Not where the VIP takes only UDP: limit `packets` there."
+HASH = "What is hashed to spread connections over the backends. Null: the default of the scheduler."
+ON_UNHEALTHY = (
+    "Open connections of a failed backend: sent to another one, which resets them (`reset`), or still to it (`keep`)."
+)
+ALL_UNHEALTHY = "Without a healthy backend: use the failed ones (`fail-open`) or drop packets (`fail-closed`)."
+IDLE_TIMEOUT = "The longest silence, in seconds, after which a connection still stays with its backend across a change."
+VLAN = "The VLAN tags of sent frames: those of the route to the backend (`next-hop`) or those they came with (`keep`)."
+QUIC = "Where QUIC connection IDs contain the server ID of the backend; null: they are ignored. UDP only."
+SERVER_ID_BYTES = "The length of a server ID in a connection ID, in bytes."
+CONFIG_ID = "The upper 3 bits of the first byte of connection IDs that contain a server ID."
+LIMITS = "Limits per second, for each source and for all sources; 0: no limit."
+PACKETS = "Packets from all sources."
+SOURCE_PACKETS = "Packets from one source: an IPv4 address or an IPv6 /64."
+NEW_FLOWS = "New TCP connections (SYNs) from all sources. Not for a VIP of UDP only: limit `packets` there."
 SOURCE_NEW_FLOWS = (
-    "New TCP connections (SYNs) of one source: an address, of IPv6 a /64. Not where the VIP takes only UDP: limit"
+    "New TCP connections (SYNs) from one source: an IPv4 address or an IPv6 /64. Not for a VIP of UDP only: limit"
     " `source_packets` there."
 )
 
@@ -86,7 +88,7 @@ _SETTINGS = tuple(field.name for field in fields(Vip) if field.name != "key")
 
 
 class QuicIn(RequestBody):
-    """How a server ID lies in QUIC connection IDs (draft-ietf-quic-load-balancers, unencrypted)."""
+    """Where QUIC connection IDs contain a server ID (draft-ietf-quic-load-balancers, unencrypted)."""
 
     server_id_bytes: ServerIdBytes = Field(description=SERVER_ID_BYTES, examples=[2])
     config_id: ConfigId = Field(default=0, description=CONFIG_ID)
@@ -100,7 +102,7 @@ class QuicPatch(RequestBody):
 
 
 class LimitsIn(RequestBody):
-    """Rates per second; 0 is no limit. What one second brings may come at once."""
+    """Rates per second; 0 is no limit. Bursts of up to one second's worth are allowed."""
 
     packets: Rate = Field(default=0, description=PACKETS, examples=[1000000])
     new_flows: Rate = Field(default=0, description=NEW_FLOWS)
@@ -118,7 +120,7 @@ class LimitsPatch(RequestBody):
 
 
 class VipSettings(RequestBody):
-    """What a VIP has besides what identifies it; what is left out has its default."""
+    """The settings of a VIP, without its key; omitted fields have their defaults."""
 
     name: Name | None = Field(default=None, description=NAME, examples=["web"])
     forward: ForwardWord = Field(default=Forward.DR, description=FORWARD)
@@ -133,7 +135,7 @@ class VipSettings(RequestBody):
     limits: LimitsIn = Field(default=LimitsIn(), description=LIMITS)
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings by the names the model has for them."""
+        """Return the settings by the field names of the model."""
         settings = {name: getattr(self, name) for name in _SETTINGS}
         quic = None if self.quic is None else QuicIds(**self.quic.model_dump())
         return {**settings, "quic": quic, "limits": RateLimits(**self.limits.model_dump())}
@@ -153,7 +155,7 @@ class VipIn(VipSettings):
 
 
 class _KeyAgain(RequestBody):
-    """What identifies a VIP, where the URL says it already: given here as well, it must agree."""
+    """The key of a VIP that is also in the URL: if given here too, it must agree."""
 
     address: HostAddresses | None = Field(default=None, description=ADDRESS, examples=["203.0.113.10"])
     port: Port | None = Field(default=None, description=PORT, examples=[443])
@@ -162,13 +164,13 @@ class _KeyAgain(RequestBody):
 
 
 class VipPut(_KeyAgain, VipSettings):
-    """A VIP as it shall be, whole. What identifies it is in the URL; given here as well, it must agree."""
+    """The complete VIP. Its key is in the URL; if given here too, it must agree."""
 
 
 class VipPatch(_KeyAgain):
-    """A JSON merge patch (RFC 7396): what is left out stays, null sets the default.
+    """A JSON merge patch (RFC 7396): omitted fields stay, null sets the default.
 
-    What identifies the VIP cannot be changed; given here as well, it must agree.
+    Address, ports and protocol cannot change; if given here, they must agree.
     """
 
     name: Name | None = Field(default=None, description=NAME, examples=["web"])
@@ -189,7 +191,7 @@ class VipPatch(_KeyAgain):
 
 
 class SlotsOut(ResponseBody):
-    """How many slots of its table are in each state."""
+    """How many slots of the VIP's table are in each state."""
 
     steady: int = Field(description="Slots whose owner gets every packet, without a flow lookup.")
     moving: int = Field(description="Slots that changed owner; old connections are being recorded.")
@@ -197,14 +199,14 @@ class SlotsOut(ResponseBody):
 
 
 class AccessCountOut(ResponseBody):
-    """How long an access list is."""
+    """The length of an access list."""
 
-    allow: int = Field(description="Prefixes that are let in.")
-    deny: int = Field(description="Prefixes that are kept out.")
+    allow: int = Field(description="Number of allowed prefixes.")
+    deny: int = Field(description="Number of denied prefixes.")
 
 
 class QuicOut(ResponseBody):
-    """How a server ID lies in QUIC connection IDs."""
+    """Where QUIC connection IDs contain a server ID."""
 
     server_id_bytes: int = Field(description=SERVER_ID_BYTES)
     config_id: int = Field(description=CONFIG_ID)
@@ -220,9 +222,11 @@ class LimitsOut(ResponseBody):
 
 
 class VipStatusOut(ResponseBody):
-    """How a VIP is."""
+    """The status of a VIP."""
 
-    operating_status: OperatingStatus = Field(description="ONLINE: every ready backend serves; DEGRADED: some do.")
+    operating_status: OperatingStatus = Field(
+        description="ONLINE: every ready backend serves; DEGRADED: some do; OFFLINE: none; NO_BACKEND: it has none."
+    )
     observed_generation: ObservedGeneration
     slots: SlotsOut = Field(description="The state of its slots.")
     backends: int = Field(description="How many backends it has.")
@@ -231,7 +235,7 @@ class VipStatusOut(ResponseBody):
 
 
 class VipOut(ResponseBody):
-    """A VIP: what was asked for, and how it is (`status`)."""
+    """A VIP: its configuration and its `status`."""
 
     name: str | None = Field(description=NAME)
     address: str = Field(description=ADDRESS, examples=["203.0.113.10"])
@@ -249,7 +253,7 @@ class VipOut(ResponseBody):
     quic: QuicOut | None = Field(description=QUIC)
     limits: LimitsOut = Field(description=LIMITS)
     generation: Generation
-    status: VipStatusOut = Field(description="How it is.")
+    status: VipStatusOut = Field(description="Its status.")
 
     @classmethod
     def of(cls, view: VipView) -> VipOut:
@@ -277,11 +281,11 @@ class VipOut(ResponseBody):
 
 
 def vips_out(views: Iterable[VipView]) -> list[VipOut]:
-    """Return the bodies for these VIPs, by address, port and protocol."""
+    """Return the bodies for these VIPs, sorted by address, port and protocol."""
     return [VipOut.of(view) for view in sorted(views, key=lambda view: view.vip.key)]
 
 
 class VipListOut(ResponseBody):
     """All VIPs."""
 
-    vips: list[VipOut] = Field(description="The VIPs, by address, port and protocol.")
+    vips: list[VipOut] = Field(description="The VIPs, sorted by address, port and protocol.")

@@ -239,7 +239,7 @@ def test_there_is_one_at_a_time_and_the_program_goes_back_to_what_it_was(tmp_pat
         before = world.plane.features
         running = await manager.capturer.start(ALL)
         assert manager.dataplane().features == before | {Feature.CAPTURE}
-        with pytest.raises(ConflictError, match="one at a time"):
+        with pytest.raises(ConflictError, match="only one can run at a time"):
             await manager.capturer.start(ALL)
         await asyncio.gather(running.close(), running.close())
         assert (world.plane.features, manager.dataplane().features) == (before, before)

@@ -45,7 +45,9 @@ def test_a_steady_slot_s_owner_gets_the_packet_and_nothing_is_written(tmp_path: 
         assert view.sent is not None
         assert (view.sent.forward, view.sent.outer) == (Forward.DR, None)
         assert (view.sent.next_hop.mac, view.sent.next_hop.interface) == ("02:00:0a:00:00:01", "eth0")
-        assert told(view.why, "for the VIP 203.0.113.10:443/tcp (web)", "steady and 10.0.0.1's", "owner gets it")
+        assert told(
+            view.why, "for VIP 203.0.113.10:443/tcp (web)", "steady and owned by 10.0.0.1", "slot's owner: 10.0.0.1"
+        )
         assert (view.agree, view.differences) == (None, ())
         assert "no program to ask" in view.note
         assert set(world.plane.calls) >= READS
@@ -85,7 +87,7 @@ def test_a_record_says_whose_it_is_while_it_counts(tmp_path: Path, *, probation:
         assert (after.chosen_by, str(after.backend)) == ("owner", "10.0.0.2")
         assert after.record is not None
         assert not after.record.counts
-        assert told(after.why, "does not count: 10.0.0.1", "another backend may have it")
+        assert told(after.why, "does not count: 10.0.0.1", "if another backend has it")
 
     run(tmp_path, scenario)
 
@@ -96,7 +98,7 @@ def test_a_record_that_is_not_looked_up_is_told(tmp_path: Path) -> None:
         world.plane.add_flow("198.51.100.7", 40000, WEB.key, backend=1)
         view = await manager.explain(CLIENT, "web")
         assert view.chosen_by == "owner"
-        assert told(view.why, "a record of its flow, of 10.0.0.1, which is not looked up")
+        assert told(view.why, "a record of its flow, for 10.0.0.1, but it is not looked up")
 
     run(tmp_path, scenario)
 
@@ -115,7 +117,7 @@ def test_what_would_be_if_a_backend_were_down_changes_nothing(tmp_path: Path) ->
         await manager.delete_backend("web", "10.0.0.1")
         alone = await manager.explain(client, "web", if_down="10.0.0.2")
         assert (alone.action, alone.reason, alone.backend) == ("drop", "no_backend", None)
-        assert told(alone.why, "no backend of the VIP may be used (10.0.0.2: its check failed")
+        assert told(alone.why, "no backend of the VIP is usable (10.0.0.2: its check failed")
 
     run(tmp_path, scenario)
 
@@ -126,7 +128,7 @@ def test_a_vip_without_a_usable_backend_says_why_of_each(tmp_path: Path) -> None
         await manager.create_backend("web", backend(1, admin_state=AdminState.MAINT))
         view = await manager.explain(CLIENT, "web")
         assert (view.action, view.reason, view.sent) == ("drop", "no_backend", None)
-        assert told(view.why, "which is nobody's", "10.0.0.1: in maintenance")
+        assert told(view.why, "which has no owner", "10.0.0.1: in maintenance")
 
     run(tmp_path, scenario)
 
@@ -146,9 +148,9 @@ def test_access_lists_and_limits_stop_packets_and_say_so(tmp_path: Path) -> None
         await manager.put_access("web", [], ["198.51.0.0/16", "198.51.100.0/24"])
         denied = await manager.explain(CLIENT, "web")
         assert (denied.reason, denied.slot) == ("denied", None)
-        assert told(denied.why, "keeps 198.51.100.7 out by 198.51.100.0/24")
+        assert told(denied.why, "denies 198.51.100.7: by the prefix 198.51.100.0/24")
         await manager.put_access("web", ["192.0.2.0/24"], [])
-        assert told((await manager.explain(CLIENT, "web")).why, "it lets in only others")
+        assert told((await manager.explain(CLIENT, "web")).why, "it is in none of the allowed prefixes")
 
     run(tmp_path, scenario)
 
@@ -156,10 +158,10 @@ def test_access_lists_and_limits_stop_packets_and_say_so(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("scheduler", "sentence"),
     [
-        (Scheduler.RR, "the next turn is 10.0.0."),
+        (Scheduler.RR, "is next in turn on CPU"),
         (Scheduler.LC, "10.0.0.2 has the fewest open connections (10.0.0.1 7, 10.0.0.2 3)"),
         (Scheduler.WLC, "10.0.0.2 has the fewest open connections for its weight (10.0.0.1 7, 10.0.0.2 3)"),
-        (Scheduler.P2C, "of two picked by the hash, 10.0.0."),
+        (Scheduler.P2C, "of the two picked by the hash, 10.0.0."),
     ],
 )
 def test_a_scheduler_s_choice_is_told(tmp_path: Path, scheduler: Scheduler, sentence: str) -> None:
@@ -203,7 +205,9 @@ def test_of_several_vips_it_is_said_which_one_wins_and_why(tmp_path: Path) -> No
             await manager.create_vip(Vip(VipKey.parse(key), name=f"v{len(key)}"))
         await with_backends(manager, 1)
         view = await manager.explain(CLIENT, "web")
-        assert told(view.why, "before 203.0.113.10:400-500/tcp: it has fewer ports", "0/tcp: its prefix is longer")
+        assert told(
+            view.why, "rather than 203.0.113.10:400-500/tcp, which has more ports", "0/tcp, whose prefix is shorter"
+        )
         inside = await manager.explain(CLIENT, "203.0.113.77:8080/tcp")
         assert inside.vip == "203.0.113.0/24:0/tcp"
         with pytest.raises(InvalidError, match="several addresses or ports") as refused:
@@ -258,7 +262,7 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy(
 
 def test_without_a_nic_no_packet_comes_in(tmp_path: Path) -> None:
     async def scenario(world: World, manager: Door) -> None:
-        with pytest.raises(PlatformError, match="on no NIC"):
+        with pytest.raises(PlatformError, match="not attached to any NIC"):
             await manager.explain(CLIENT, "203.0.113.10:443/tcp")
 
     async def alone(path: Path) -> None:

@@ -31,13 +31,13 @@ def test_what_the_plane_refuses_is_kept_told_and_tried_again(tmp_path: Path) -> 
         async with world.running() as manager:
             await with_backends(manager, 1)
             world.plane.fail("write_table", REFUSAL, times=3)
-            with pytest.raises(PlatformError, match="the change is kept") as raised:
+            with pytest.raises(PlatformError, match="the change is saved") as raised:
                 await manager.create_backend("web", backend(2))
             assert "no memory for a table" in raised.value.detail
             view = manager.backend("web", "10.0.0.2")
             assert (view.generation, view.observed_generation, view.share) == (3, 0, 0.0)
             assert (manager.status().generation, manager.status().observed_generation) == (3, 2)
-            assert manager.not_ready() == [f"the data plane does not hold what was asked: {REFUSAL}"]
+            assert manager.not_ready() == [f"the data plane does not have the latest change: {REFUSAL}"]
             await until(lambda: manager.backend("web", "10.0.0.2").observed_generation == 3)
             assert (manager.status().last_error, manager.not_ready()) == ("", [])
             assert manager.backend("web", "10.0.0.2").share == pytest.approx(0.5, abs=0.01)
@@ -258,7 +258,7 @@ def test_no_nic_is_not_ready(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with world.running() as manager:
-            assert manager.not_ready() == ["the program is on no NIC"]
+            assert manager.not_ready() == ["the program is not attached to any NIC"]
         assert manager.not_ready() == ["the control plane is not running"]
 
     asyncio.run(scenario())

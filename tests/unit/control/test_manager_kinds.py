@@ -216,7 +216,7 @@ REFUSED: dict[str, tuple[Attempt, type[XdplbError], str, str]] = {
         lambda m: m.create_vip(_vip("203.0.113.10:8500-9499/tcp")),
         ConflictError,
         "/port",
-        "VIP 203.0.113.10:8000-8999/tcp would take the same packets",
+        "VIP 203.0.113.10:8000-8999/tcp match the same packets",
     ),
     "a prefix with a backend in it": (
         lambda m: m.create_vip(_vip("10.0.0.0/24:80/tcp")),
@@ -246,13 +246,13 @@ REFUSED: dict[str, tuple[Attempt, type[XdplbError], str, str]] = {
         lambda m: m.create_backend("quic", backend(5, quic_server_id="00a7b1")),
         InvalidError,
         "/quic_server_id",
-        "has 3 bytes, and VIP 203.0.113.10:443/udp has server IDs of 2",
+        "has 3 bytes, but VIP 203.0.113.10:443/udp uses 2",
     ),
     "a server ID twice": (
         lambda m: m.create_backend("quic", backend(5, quic_server_id="00a7")),
         InvalidError,
         "/quic_server_id",
-        "10.0.0.4 has the server ID 00a7 already",
+        "10.0.0.4 already has the server ID 00a7",
     ),
     "another length than the server IDs have": (
         lambda m: m.patch_vip("quic", {"quic": {"server_id_bytes": 3}}),
@@ -264,7 +264,7 @@ REFUSED: dict[str, tuple[Attempt, type[XdplbError], str, str]] = {
         lambda m: m.patch_vip("quic", {"quic": None}),
         InvalidError,
         "/quic",
-        "has a server ID, and VIP 203.0.113.10:443/udp has no quic",
+        "has a server ID, but VIP 203.0.113.10:443/udp has no quic settings",
     ),
     "the place in a set": (
         lambda m: m.replace_backends("quic", [backend(5), backend(6, quic_server_id="0a")]),

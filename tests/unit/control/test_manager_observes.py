@@ -201,7 +201,7 @@ def test_a_backend_behind_a_nic_without_the_program_is_not_sent_to(tmp_path: Pat
         here = next_hop(IPv4Address("10.0.0.1"))
         world.hops.set("10.0.0.1", Resolution(replace(here, interface="eth1", ifindex=3)))
         await until(lambda: share(manager, 1) == 0.0)
-        assert "leaves by eth1, which xdplb is not on" in manager.backend("web", "10.0.0.1").reason
+        assert "goes out by eth1, which xdplb is not attached to" in manager.backend("web", "10.0.0.1").reason
 
     run(tmp_path, scenario)
 

@@ -276,7 +276,7 @@ def test_a_backend_behind_a_nic_without_the_program_is_out_and_says_which():
     away = observed(next_hops={TWO: Resolution(replace(next_hop(TWO), interface="eth1", ifindex=3))})
     use, reason = use_of(vip(*TWO_BACKENDS), replace(away, ifindexes=frozenset({2})))
     assert use is Use.OUT
-    assert "leaves by eth1, which xdplb is not on" in reason
+    assert "goes out by eth1, which xdplb is not attached to" in reason
     assert use_of(vip(*TWO_BACKENDS), replace(away, ifindexes=frozenset({2, 3}))) == (Use.SERVING, "")
 
 
@@ -351,8 +351,8 @@ def test_a_plan_says_what_it_does():
     held = after(vip(backend(1, ONE), backend(2, TWO, weight=3)))
     table, two = said(state(vip(backend(1, ONE), backend(2, TWO, weight=3))), observed({2: Health.DOWN}), held)
     assert table == (
-        "VIP 203.0.113.10:80/tcp: 49153 of 65537 slots change hands, and open connections stay where they are in 0 of "
-        "these; then 65537 are steady, 0 moving and 0 pinned"
+        "VIP 203.0.113.10:80/tcp: 49153 of 65537 slots change owners; open connections stay in 0 of "
+        "them; then 65537 are steady, 0 moving and 0 pinned"
     )
     assert two == "backend 10.0.0.2 (dr) is sent nothing: its check failed: no answer"
 
@@ -360,5 +360,5 @@ def test_a_plan_says_what_it_does():
 def test_a_first_plan_says_who_gets_slots():
     assert said(state(vip(backend(1, ONE))), observed(), Held()) == (
         "backend 10.0.0.1 (dr) takes new connections",
-        "VIP 203.0.113.10:80/tcp: 65537 of 65537 slots are given to backends",
+        "VIP 203.0.113.10:80/tcp: 65537 of 65537 slots are assigned to backends",
     )

@@ -55,9 +55,9 @@ def answering(answer: bytes, heard: list[bytes] | None = None) -> Handler:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", True, "status 200"),
         (b"HTTP/1.0 200 OK\r\n\r\nok", True, "status 200"),
         (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True, "status 200"),
-        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", False, "status 503, wanted 200"),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", False, "status 503, expected 200"),
         (b"", False, "connection closed without an answer"),
-        (b"SSH-2.0-OpenSSH\r\n\r\n", False, "the answer is no HTTP: illegal status line"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", False, "the answer is not HTTP: illegal status line"),
     ],
 )
 def test_http_judges_the_answer(answer: bytes, passed: bool, reason: str) -> None:
@@ -91,7 +91,7 @@ def test_any_expected_status_will_do_and_all_are_named() -> None:
         return outcome.passed, outcome.reason
 
     assert asyncio.run(run(204)) == (True, "status 204")
-    assert asyncio.run(run(404)) == (False, "status 404, wanted 200 or 204")
+    assert asyncio.run(run(404)) == (False, "status 404, expected 200 or 204")
 
 
 def test_silence_ends_at_the_timeout() -> None:

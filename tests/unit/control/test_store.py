@@ -91,7 +91,7 @@ def saved(path: Path, *states: Snapshot, health: dict[int, KnownHealth] | None =
 
 def test_everything_comes_back(tmp_path: Path) -> None:
     state = full_state()
-    health = {1: KnownHealth(Health.DOWN, "status 503, wanted 200", NOW), 3: KnownHealth(Health.UP, "", NOW)}
+    health = {1: KnownHealth(Health.DOWN, "status 503, expected 200", NOW), 3: KnownHealth(Health.UP, "", NOW)}
     saved(tmp_path / "deep" / "dir", state, health=health)
     assert reopened(tmp_path / "deep" / "dir") == (state, health)
 

@@ -1,1 +1,1 @@
-"""What users are told: views of what was asked and of what is so. Nothing here changes anything."""
+"""Answers to users: views of the desired state and of the status. Nothing here changes anything."""

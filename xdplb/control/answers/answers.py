@@ -1,4 +1,4 @@
-"""The control plane's answers: views of what was asked for and of what is so. Nothing here changes anything."""
+"""The control plane's answers: views of the desired state and of the status. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _PROBATION_PART = 4
 
 
 class Answers:
-    """Answers from the writer's snapshot. What does not say `async` answers from memory, at once.
+    """Answers from the writer's snapshot. Methods that are not `async` answer from memory, at once.
 
-    A `ref` names a VIP, by its name or its key in either spelling; NotFoundError when there is none.
+    A `ref` is the name or key of a VIP, in any spelling; NotFoundError if there is none.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Answers:
         self._plane, self._writer, self._flows, self._checker, self._now = plane, writer, flows, checker, now
         self._started = now()
         self.is_running = False
-        """Whether the manager has started and goes on."""
+        """Whether the manager has started and is not stopping."""
 
     def key(self, ref: str) -> VipKey:
-        """Return the key of a VIP: by the time a change is made, its name may be another VIP's."""
+        """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
         return find_key(self._snapshot.vips, ref)
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
-        """Return the key of a VIP and the address of a backend of it; NotFoundError where there is no such backend."""
+        """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
         vip = self._vip(ref)
         return vip.vip.key, find_backend(vip.vip.key, vip.backends, address).backend.address
 
@@ -86,37 +86,37 @@ class Answers:
         return [self._backend_view(vip, backend, facts) for backend in vip.backends.values()]
 
     def backend(self, ref: str, address: str) -> BackendView:
-        """Return one backend of a VIP; NotFoundError when it has none with this address."""
+        """Return one backend of a VIP; NotFoundError if there is none with this address."""
         vip = self._vip(ref)
         return self._backend_view(vip, find_backend(vip.vip.key, vip.backends, address), self._facts())
 
     def health_check(self, ref: str) -> HealthCheck | None:
-        """Return a VIP's health check, None when its backends are not checked."""
+        """Return a VIP's health check, None if its backends are not checked."""
         return self._vip(ref).check
 
     def access(self, ref: str) -> AccessView:
-        """Return a VIP's access list, an empty one where packets from any source are accepted."""
+        """Return a VIP's access list; an empty one accepts packets from any source."""
         vip = self._vip(ref)
         return AccessView(vip.access, vip.generation)
 
     def checks(self, ref: str) -> list[CheckView]:
-        """Return what the checks of a VIP's backends found; empty when they are not checked."""
+        """Return the results of the checks of a VIP's backends; empty if they are not checked."""
         vip = self._vip(ref)
         if vip.check is None:
             return []
         return [self._check_view(vip, backend) for backend in vip.backends.values()]
 
     def vip_after(self, outcome: Outcome, key: VipKey) -> VipView:
-        """Return a VIP as it is after a change, also where it is gone again by now."""
+        """Return a VIP as it was after a change, even if it has been removed again since."""
         return render.vip_view(outcome.after.vips[key], self._facts(outcome))
 
     def backend_after(self, outcome: Outcome, key: VipKey, address: IPAddress) -> BackendView:
-        """Return a backend as it is after a change, also where it is gone again by now."""
+        """Return a backend as it was after a change, even if it has been removed again since."""
         vip = outcome.after.vips[key]
         return self._backend_view(vip, vip.backends[address], self._facts(outcome))
 
     def access_after(self, outcome: Outcome, key: VipKey) -> AccessView:
-        """Return a VIP's access list after a change."""
+        """Return a VIP's access list as it was after a change."""
         vip = outcome.after.vips[key]
         return AccessView(vip.access, vip.generation)
 
@@ -132,7 +132,7 @@ class Answers:
         return render.vip_stats_view(self._vip(ref), counted)
 
     async def metrics(self) -> MetricsView:
-        """Return all that is measured; the counters are read once, and the view is made beside the event loop."""
+        """Return all metrics. The counters are read once; the view is made in a thread, since it can take a while."""
         counted = await self._counted()
         facts, applier = self._facts(), self._writer.applier
         moment = Moment(
@@ -148,7 +148,7 @@ class Answers:
         return await asyncio.to_thread(metrics_view, moment)
 
     def dataplane(self) -> DataplaneView:
-        """Return the data plane as loaded. NICs and flow records are as of their latest count, seconds ago."""
+        """Return the data plane as loaded. NICs and flow records are as of the last count, seconds ago."""
         capacity, (vips, backends) = self._plane.capacity, self._writer.applier.used
         return DataplaneView(
             layout=LAYOUT_VERSION,
@@ -161,7 +161,7 @@ class Answers:
         )
 
     def status(self) -> StatusView:
-        """Return the whole host on one page."""
+        """Return an overview of the whole host."""
         return StatusView(
             version=__version__,
             started=self._started,
@@ -174,14 +174,14 @@ class Answers:
         )
 
     def not_ready(self) -> list[str]:
-        """Return why traffic may not be balanced as asked, a sentence each; nothing when all is well."""
+        """Return the reasons why traffic may not be balanced as configured, a sentence each; empty if all is well."""
         if not self.is_running:
             return ["the control plane is not running"]
         reasons = []
         if not self._writer.applier.attachments:
-            reasons.append("the program is on no NIC")
+            reasons.append("the program is not attached to any NIC")
         if self._writer.last_error:
-            reasons.append(f"the data plane does not hold what was asked: {self._writer.last_error}")
+            reasons.append(f"the data plane does not have the latest change: {self._writer.last_error}")
         return reasons
 
     async def _counted(self) -> Counted:
@@ -203,7 +203,7 @@ class Answers:
         return self._writer.snapshot
 
     def _facts(self, outcome: Outcome | None = None) -> render.Facts:
-        """Return what is known now; of backends that are gone since `outcome`, what was known then."""
+        """Return the facts known now; for backends removed since `outcome`, their health as of then."""
         applier, health = self._writer.applier, self._writer.health.known
         if outcome is not None:
             health = {**outcome.health, **health}
@@ -228,13 +228,13 @@ class Answers:
 
 
 def _flow_table_bytes(capacity: int, *, with_ipv6: bool) -> int:
-    """Return the bytes of the tables for `capacity` open flows a family, and for those on probation."""
+    """Return the memory of the flow tables in bytes: `capacity` open flows per family, and those on probation."""
     keys = [FLOW_KEY.itemsize, FLOW6_KEY.itemsize] if with_ipv6 else [FLOW_KEY.itemsize]
     tables = (capacity, max(1, capacity // _PROBATION_PART))
     return sum(_lru_bytes(entries, key_bytes + FLOW.itemsize) for key_bytes in keys for entries in tables)
 
 
 def _lru_bytes(entries: int, key_and_value_bytes: int) -> int:
-    """Return the memory of an LRU hash map, as the kernel has counted it since 5.15."""
+    """Return the memory of an LRU hash map in bytes, counted as the kernel has done since 5.15."""
     buckets = 1 << (entries - 1).bit_length()
     return entries * (_ELEMENT_BYTES + key_and_value_bytes) + buckets * _BUCKET_BYTES

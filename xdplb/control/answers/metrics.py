@@ -1,4 +1,4 @@
-"""All that is measured, at one moment: for whatever collects it. Pure functions, which may run in any thread."""
+"""All metrics at one moment. Pure functions, which may run in any thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetric
 
 
 class BackendState(StrEnum):
-    """How a backend is, in one word: the first of these that is so.
+    """The state of a backend in one word: the first of these that applies.
 
     `unreachable`: no frame can be sent to it, whatever its check says. `unknown`: its check has not passed yet.
     """
@@ -37,9 +37,9 @@ class BackendState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BackendMetrics:
-    """What is measured of a backend besides its counters.
+    """The metrics of a backend besides its counters.
 
-    `draining_flows` is None where it is not draining or nobody has counted yet; `check` where it is not checked.
+    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked.
     """
 
     state: BackendState
@@ -50,7 +50,7 @@ class BackendMetrics:
 
 @dataclass(frozen=True, slots=True)
 class VipMetrics:
-    """What is measured of a VIP besides its counters; `backends` are in the order of its counters."""
+    """The metrics of a VIP besides its counters; `backends` are in the order of its counters."""
 
     view: VipView
     backends: tuple[BackendMetrics, ...]
@@ -58,7 +58,7 @@ class VipMetrics:
 
 @dataclass(frozen=True, slots=True)
 class MetricsView:
-    """All that is measured; `vips` are in the order of those in `stats`."""
+    """All metrics; `vips` are in the order of those in `stats`."""
 
     version: str
     generation: int
@@ -70,7 +70,7 @@ class MetricsView:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What is known at one moment, for a view of it. Nothing in it changes any more."""
+    """Everything known at one moment, as input of a view. Nothing in it changes any more."""
 
     state: Snapshot
     counted: Counted
@@ -83,7 +83,7 @@ class Moment:
 
 
 def metrics_view(moment: Moment) -> MetricsView:
-    """Return the view of a moment. Tenths of a second where there are tens of thousands of backends."""
+    """Return the view of a moment. Takes tenths of a second with tens of thousands of backends."""
     return MetricsView(
         version=__version__,
         generation=moment.state.generation,

@@ -1,4 +1,4 @@
-"""From the snapshot and what is known of what is in it to views: pure functions."""
+"""Making views from the snapshot and the facts known about it: pure functions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CHECKED_NEVER = CheckTally()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known at one moment: what the maps hold in full (`applied`), health, eligibility and tables."""
+    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility and tables."""
 
     applied: Snapshot
     health: Mapping[int, KnownHealth]
@@ -90,7 +90,7 @@ def backend_view(
 
 
 def _reason(reason: str, drain: DrainView | None) -> str:
-    """Return the reason with what has come of the drain, where that is the reason."""
+    """Return the reason; if it is the drain, then with the result of the drain."""
     if reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
         return reason
     if drain.state is DrainState.DRAINED:
@@ -145,7 +145,7 @@ def _reasons(counters: Counters, kind: str) -> dict[str, int]:
 
 
 def _serves(backend: BoundBackend, facts: Facts) -> bool:
-    """Return whether a backend takes new connections because it is well, not because all others failed too."""
+    """Return whether a backend takes new connections and is healthy, not just in use because all others failed too."""
     standing = facts.eligibility.get(backend.id)
     return standing is not None and standing.use is Use.SERVING and facts.health[backend.id].health is Health.UP
 

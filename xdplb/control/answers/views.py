@@ -1,6 +1,6 @@
-"""What is so, as plain values: what the API renders and the CLI prints.
+"""The status as plain values, which the API renders and the CLI prints.
 
-A view is taken at one moment and never changes. Times are UTC; counters only ever grow while an id lives.
+A view is taken at one moment and never changes. Times are UTC. Counters only grow while the VIP or backend exists.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class OperatingStatus(StrEnum):
-    """How a VIP is doing: all of its ready backends serve, some do, none does, or it has none."""
+    """The status of a VIP: all of its ready backends serve, some do, none does, or it has no backend."""
 
     ONLINE = "ONLINE"
     DEGRADED = "DEGRADED"
@@ -55,9 +55,9 @@ class SlotsView:
 
 @dataclass(frozen=True, slots=True)
 class VipView:
-    """A VIP as asked for and as it is. `generation` is the last change to it or anything of its own.
+    """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
-    `allowed` and `denied` are how many prefixes its access list has of either kind.
+    `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -81,11 +81,11 @@ class AccessView:
 
 @dataclass(frozen=True, slots=True)
 class BackendView:
-    """A backend as asked for and as it is.
+    """A backend and its status.
 
-    `reason` is a sentence about the health, empty when there is nothing to say. `share` is its part, 0 to 1, of the
-    VIP's new connections now. `flows` are its recorded open connections at the latest scan, None when not scanned:
-    only flows in slots that change are recorded (all of them with tracking = always).
+    `reason` is a sentence about its health, empty if all is well. `share` is its share of the VIP's new connections
+    now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not scanned: only
+    flows in slots that change owners are recorded (all flows with tracking = always).
     """
 
     backend: Backend
@@ -104,7 +104,7 @@ class BackendView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """The checks of one backend: what they say and what the latest one found."""
+    """The checks of one backend: the resulting health, and the last result."""
 
     backend: str
     check: HealthCheck
@@ -120,7 +120,7 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True)
 class BackendStatsView:
-    """Counters of one backend; `bytes` are of frames as they came in, Ethernet included."""
+    """Counters of one backend; `bytes` are those of frames as received, with the Ethernet header."""
 
     backend: str
     packets: int
@@ -130,7 +130,7 @@ class BackendStatsView:
 
 @dataclass(frozen=True, slots=True)
 class VipStatsView:
-    """Counters of one VIP and its backends; `at_risk` are packets that no record could place, `records` those made."""
+    """Counters of one VIP and its backends. `at_risk`: packets without a needed record; `records`: records made."""
 
     vip: str
     packets: int
@@ -143,9 +143,9 @@ class VipStatsView:
 
 @dataclass(frozen=True, slots=True)
 class FlowTableView:
-    """The flow table: records of open flows as of their latest count, how many fit, and the memory that takes.
+    """The flow table: records of open flows at the last count, its capacity, and the bytes of memory it takes.
 
-    `evicted` are the records thrown out since the daemon started because the table was full.
+    `evicted` are the records evicted since the daemon started because the table was full.
     """
 
     used: int
@@ -175,7 +175,7 @@ class UseView:
 
 @dataclass(frozen=True, slots=True)
 class DataplaneView:
-    """The data plane as loaded: NICs with program ids, map layout version, features, and how full its maps are."""
+    """The data plane as loaded: NICs with program ids, map layout version, features, and how full the maps are."""
 
     layout: int
     features: Features
@@ -188,7 +188,7 @@ class DataplaneView:
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """The whole host on one page. `last_error` is a sentence, empty when the data plane has what was asked."""
+    """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change."""
 
     version: str
     started: datetime

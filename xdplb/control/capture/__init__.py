@@ -1,1 +1,1 @@
-"""Packets as XDP saw and sent them, written down with what was decided on each."""
+"""Capturing packets as XDP saw and sent them, with the decision on each."""

@@ -1,4 +1,4 @@
-"""Capturing: one capture at a time, which is in the program as long as somebody reads it."""
+"""Running captures: one at a time. The program hands packets out only while a client reads them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from xdplb.model.errors import ConflictError, XdplbError
 __all__ = ["Capturer", "RunningCapture"]
 
 POLL_SECONDS = 0.2
-"""How long it may take until it is seen that a capture shall end."""
+"""How long it may take until a request to end a capture is noticed."""
 
 
 class RunningCapture:
-    """A capture, from when the program hands packets out until `close`. Its packets are read in a thread of its own."""
+    """A running capture, until `close`. Its packets are read in a thread of its own."""
 
     def __init__(self, capturer: Capturer, request: CaptureRequest, which: Wanted) -> None:
         self._capturer, self._request, self._wanted = capturer, request, which
@@ -37,7 +37,7 @@ class RunningCapture:
         self.is_ended = False
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield a pcapng file, whole blocks at a time, until as much was captured as was asked for, or `end`."""
+        """Yield a pcapng file in whole blocks, until the requested packets or seconds are reached, or until `end`."""
         begun = time.monotonic()
         yield self._recorder.begin(self._learned_names())
         while not self.is_ended:
@@ -51,24 +51,24 @@ class RunningCapture:
                 yield made
 
     def end(self) -> None:
-        """Let the file come to its end."""
+        """Finish the file at the next poll."""
         self.is_ended = True
 
     async def close(self) -> None:
-        """Put the program back to what it was, also where whoever calls is cancelled; again is no error."""
+        """Restore the program, even if the caller is cancelled. May be called more than once."""
         await self._capturer.finish(self)
 
     def open(self, plane: DataPlane) -> None:
-        """Begin, in the thread of the maps; seconds, since a program is compiled."""
+        """Start the capture, in the thread of the maps. Takes seconds, since a program is compiled."""
         self._capture = plane.start_capture(self._wanted.filter(self._request.sample, self._request.snap_bytes))
 
     async def stop_reading(self) -> None:
-        """Return when the thread reads no more."""
+        """Return once the thread has stopped reading."""
         await self._thread.stop()
 
     def _turn(self, seconds: float) -> bytes:
-        """Return the blocks of what comes within this time at most."""
-        assert self._capture is not None, "it was begun"
+        """Return the blocks of the packets that arrive within this time."""
+        assert self._capture is not None, "it was started"
         self._learn()
         packets = self._capture.poll(seconds)
         names = self._learned_names()
@@ -82,7 +82,7 @@ class RunningCapture:
         return self._names
 
     def _learn(self) -> None:
-        """Learn what ids stand for now, next to what they stood for: a packet may be read when its VIP is gone."""
+        """Update the names of ids; old names are kept, since a packet may be read after its VIP is gone."""
         snapshot = self._capturer.writer.snapshot
         if self._snapshot is snapshot:
             return
@@ -92,11 +92,11 @@ class RunningCapture:
             if key == self._wanted.vip:
                 self._vip_ids.add(vip.id)
             else:
-                self._vip_ids.discard(vip.id)  # ids are used again
+                self._vip_ids.discard(vip.id)  # the id may belong to another VIP now
 
 
 class Capturer:
-    """Begins and ends captures, in the thread of the maps."""
+    """Starts and ends captures, in the thread of the maps."""
 
     def __init__(self, plane: DataPlane, writer: Writer, events: Events) -> None:
         self.writer, self._events = writer, events
@@ -106,18 +106,18 @@ class Capturer:
         self._finishing = asyncio.Lock()
 
     async def start(self, request: CaptureRequest) -> RunningCapture:
-        """Begin a capture, which whoever asked for it must `close`; seconds, since a program is compiled for it.
+        """Start a capture, which the caller must `close`. Takes seconds, since a program is compiled for it.
 
-        One that is about to end is waited for.
-        Raises ConflictError where one runs, InvalidError and NotFoundError for what was asked, PlatformError where the
-        program cannot be loaded.
+        If another capture is just ending, it waits for that. Raises ConflictError if one is running, InvalidError or
+        NotFoundError for a bad request, PlatformError if the program cannot be loaded.
         """
         which = wanted(self.writer.snapshot, request)
+        # A capture that has ended may still hold the program: wait for it instead of refusing the next one.
         if self._running is not None and self._running.is_ended:
             await self.finish(self._running)
         if self._running is not None:
             raise ConflictError(
-                "a capture runs already, and there is one at a time", hint="end that one, or wait until it has ended"
+                "a capture is already running; only one can run at a time", hint="stop it, or wait for it to end"
             )
         running = self._running = RunningCapture(self, request, which)
         try:
@@ -129,25 +129,25 @@ class Capturer:
         return running
 
     async def finish(self, running: RunningCapture) -> None:
-        """End a capture and put the program back to what it was."""
+        """End a capture and restore the program."""
         running.end()
         if self._running is running:
             await self._to_the_end(self._finish(running))
 
     def end(self) -> None:
-        """Let the capture that runs come to the end of its file, if there is one."""
+        """Let the running capture, if any, finish its file."""
         if self._running is not None:
             self._running.end()
 
     async def stop(self) -> None:
-        """End the capture that runs, and return when the program is what it was."""
+        """End the running capture, if any, and return once the program is restored."""
         if self._running is not None:
             await self.finish(self._running)
         await self._to_the_end.all_done()
 
     async def _finish(self, running: RunningCapture) -> None:
         async with self._finishing:
-            if self._running is not running:  # somebody else has done so meanwhile
+            if self._running is not running:  # another caller has finished it meanwhile
                 return
             try:
                 await running.stop_reading()

@@ -1,6 +1,6 @@
-"""The blocks of a pcapng file (draft-ietf-opsawg-pcapng), as bytes: what Wireshark and tcpdump read.
+"""Encoding the blocks of a pcapng file (draft-ietf-opsawg-pcapng), which Wireshark and tcpdump read.
 
-Blocks are little-endian and hold frames of Ethernet; times are ns of the Unix epoch.
+Blocks are little-endian and hold Ethernet frames; times are in ns since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PACKET_FLAGS, PACKET_ID, PACKET_VERDICT = 2, 5, 7
 STATISTICS_OS_DROP = 7
 
 NANOSECONDS = 9
-"""A power of ten: if_tsresol."""
+"""if_tsresol: timestamps are in units of 10^-9 s."""
 
 XDP_VERDICT = 2
-"""The verdict that follows is one of eBPF's XDP_*."""
+"""The type of the verdict that follows: an XDP_* code of eBPF."""
 
 LONGEST_OPTION = 0xFFFF
 
@@ -39,9 +39,9 @@ class Direction(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class EnhancedPacket:
-    """A frame of `whole_bytes`, of which `data` was captured. The one that came and the one that left share `id`.
+    """A frame of `whole_bytes`, of which `data` was captured. The incoming and the outgoing frame share an `id`.
 
-    `interface` counts the interface blocks before it, `verdict` is XDP's.
+    `interface` is the index of an interface block in the file, `verdict` is XDP's.
     """
 
     interface: int
@@ -55,13 +55,13 @@ class EnhancedPacket:
 
 
 def section_block(application: str, system: str) -> bytes:
-    """Return what a file begins with: who wrote it, on what."""
+    """Return the section header, with which a file begins: the application and the system that wrote it."""
     options = [(SECTION_OS, system.encode()), (SECTION_APPLICATION, application.encode())]
     return _block(SECTION, struct.pack("<IHHq", BYTE_ORDER, *VERSION, UNKNOWN_LENGTH), options)
 
 
 def interface_block(name: str, description: str, snap_bytes: int) -> bytes:
-    """Return the block of an interface: packets name it by how many such blocks were before it."""
+    """Return the block of an interface. Packets refer to it by its index among these blocks."""
     options = [
         (INTERFACE_NAME, name.encode()),
         (INTERFACE_DESCRIPTION, description.encode()),
@@ -84,7 +84,7 @@ def packet_block(packet: EnhancedPacket) -> bytes:
 
 
 def lost_block(interface: int, time: int, lost: int) -> bytes:
-    """Return the block that says how many frames of an interface were lost up to this time."""
+    """Return a statistics block: how many frames of an interface were lost up to this time."""
     options = [(STATISTICS_OS_DROP, struct.pack("<Q", lost))]
     return _block(STATISTICS, struct.pack("<III", interface, *_time(time)), options)
 
@@ -105,5 +105,5 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def _padded(data: bytes) -> bytes:
-    """Return `data` with zeros behind it, up to a multiple of 4 bytes."""
+    """Return `data` padded with zeros to a multiple of 4 bytes."""
     return data + bytes(-len(data) % 4)

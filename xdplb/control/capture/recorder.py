@@ -1,4 +1,4 @@
-"""What a capture's file holds: blocks for the packets as they are read."""
+"""Writing a capture's file: the blocks of packets as they are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DESCRIPTIONS = {Direction.IN: "as it came in by", Direction.OUT: "as it left by"
 
 
 class Recorder:
-    """Makes the file: an interface for each NIC and direction, each packet as it came and, if it did, as it left."""
+    """Makes the file: an interface for each NIC and direction; each packet as it came in and, if sent, as it left."""
 
     def __init__(self, snap_bytes: int) -> None:
         self.packets = 0
@@ -34,14 +34,14 @@ class Recorder:
         self._offset = _wall_offset()
 
     def begin(self, names: Names) -> bytes:
-        """Return what the file begins with, so that one without packets is whole too."""
+        """Return the beginning of the file, which is complete even if no packet follows."""
         nics = (self._interface(nic, direction, names) for nic in names.nics for direction in Direction)
         return section_block(f"xdplb {__version__}", f"Linux {platform.release()}") + b"".join(
             block for _, block in nics
         )
 
     def blocks(self, packets: Sequence[CapturedPacket], lost: int, names: Names) -> bytes:
-        """Return the blocks of these packets; `lost` frames were lost since the beginning."""
+        """Return the blocks of these packets; `lost` frames were lost since the start of the capture."""
         made = [block for packet in packets for block in self._packet(packet, names)]
         self.packets += len(packets)
         if lost != self._lost and self._interfaces:
@@ -73,7 +73,7 @@ class Recorder:
         )
 
     def _interface(self, ifindex: int, direction: Direction, names: Names) -> tuple[int, bytes]:
-        """Return the number of an interface, with its block where it has none in the file yet."""
+        """Return the number of an interface, and its block if the file does not have it yet."""
         known = self._interfaces.get((ifindex, direction))
         if known is not None:
             return known, b""
@@ -83,7 +83,8 @@ class Recorder:
 
 
 def _wall_offset() -> int:
-    """Return what to add to ns of CLOCK_MONOTONIC to have those of the Unix epoch, as the clocks stand now."""
+    """Return the ns to add to CLOCK_MONOTONIC to get Unix time, as of now."""
+    # The wall clock is read between two readings of the other, whose mean is closest to that moment.
     early = time.monotonic_ns()
     now = time.time_ns()
     return now - (early + time.monotonic_ns()) // 2

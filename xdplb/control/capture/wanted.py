@@ -1,4 +1,4 @@
-"""Which packets a capture is to have: from what a user writes to what the program and the control plane look at."""
+"""Which packets a capture takes: from the user's request to the filters of the program and the control plane."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xdplb.model.vip import VipKey
 __all__ = ["MOST_SNAP_BYTES", "CaptureRequest", "Wanted", "wanted"]
 
 MOST_SNAP_BYTES = 16384
-"""More than a frame has that XDP sees; the kernel hands out less than 64 KB at once."""
+"""More than any frame that XDP sees; the kernel hands out less than 64 KB at once."""
 
 WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:/]+)):([^:/]*)")
 HINT = "write it like 192.0.2.7, 192.0.2.0/24, 192.0.2.7:40000 or [2001:db8::9]:40000"
@@ -25,10 +25,10 @@ HINT = "write it like 192.0.2.7, 192.0.2.0/24, 192.0.2.7:40000 or [2001:db8::9]:
 
 @dataclass(frozen=True, slots=True)
 class CaptureRequest:
-    """A capture as asked for: packets to a VIP (name or key), from a client (address, prefix or address and port).
+    """A requested capture: packets to a VIP (name or key), from a client (address, prefix, or address and port).
 
-    It ends after this many packets or seconds, None: when whoever asked goes away. One in `sample` packets is captured,
-    by chance, and `snap_bytes` of each frame.
+    It ends after so many packets or seconds; with None for both, when the client disconnects. One in `sample` packets
+    is captured, at random, and `snap_bytes` of each frame.
     """
 
     vip: str | None = None
@@ -43,7 +43,7 @@ class CaptureRequest:
 class Wanted:
     """Which packets: to this VIP, from these addresses, from this port; None for any.
 
-    Where neither a VIP nor a client is named: those that a VIP, or its address, has to do with.
+    Without a VIP and a client: all packets except those passed to the host because no VIP matches.
     """
 
     vip: VipKey | None = None
@@ -51,12 +51,12 @@ class Wanted:
     client_port: int | None = None
 
     def filter(self, sample: int, snap_bytes: int) -> CaptureFilter:
-        """Return what the program looks at, which knows addresses alone."""
+        """Return the filter of the program, which compares only addresses."""
         vip = None if self.vip is None else self.vip.network
         return CaptureFilter(source=self.client, destination=vip, one_in=sample, snap_bytes=snap_bytes)
 
     def takes(self, packet: CapturedPacket, vip_ids: AbstractSet[int]) -> bool:
-        """Return whether a packet that came through that filter is one of these; `vip_ids` are those of the VIP."""
+        """Return whether to keep a packet that passed that filter; `vip_ids` are the ids that the VIP has had."""
         if self.client_port is not None and packet.source_port != self.client_port:
             return False
         if self.vip is not None:
@@ -68,12 +68,12 @@ class Wanted:
         found = packet.decision.vip_id
         if found is not None:
             return found in vip_ids
-        # An echo request, a fragment of nobody or a bad length is the address's; it may have no port.
+        # An echo request, an unknown fragment or a bad packet belongs to an address, not a VIP, and may have no port.
         return not _is_passed(packet) and (packet.destination_port == 0 or packet.destination_port in vip.ports)
 
 
 def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
-    """Return which packets are asked for. InvalidError and NotFoundError name what is wrong."""
+    """Return which packets the request asks for; InvalidError or NotFoundError if it is wrong."""
     vip = None if request.vip is None else _vip(snapshot, request.vip)
     if request.client is None:
         return Wanted(vip)
@@ -81,8 +81,8 @@ def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
     if vip is not None and vip.address.version != client.version:
         raise InvalidError.field(
             "/query/client",
-            f"the client is of IPv{client.version}, and {vip} of IPv{vip.address.version}",
-            hint="give a client of the VIP's family",
+            f"the client is IPv{client.version}, but {vip} is IPv{vip.address.version}",
+            hint="use a client address of the VIP's family",
         )
     _refuse_vip_as_client(snapshot, client, port)
     return Wanted(vip, client, port)
@@ -101,17 +101,17 @@ def _client(text: str) -> tuple[IPNetwork, int | None]:
     if match is not None:
         port = parse_port(match[3], pointer)
         if port == 0:
-            raise InvalidError.field(pointer, "no client has port 0", hint="omit the port for all of them")
+            raise InvalidError.field(pointer, "no client has port 0", hint="omit the port for all ports")
         return ip_network(parse_address(match[1] or match[2], pointer)), port
     try:
         return parse_network(text, pointer), None
     except InvalidError as error:
         hint = error.hint if error.hint.startswith("the prefix is") else HINT
-        raise InvalidError.field(pointer, f"{text!r} is no client", hint=hint) from None
+        raise InvalidError.field(pointer, f"{text!r} is not a client address", hint=hint) from None
 
 
 def _refuse_vip_as_client(snapshot: Snapshot, client: IPNetwork, port: int | None) -> None:
-    """Raise InvalidError for a VIP written without its protocol: nothing comes from there."""
+    """Raise InvalidError if the client is a VIP written without its protocol: no packet comes from it."""
     if client.num_addresses > 1:
         return
     for key in snapshot.vips:
@@ -119,7 +119,7 @@ def _refuse_vip_as_client(snapshot: Snapshot, client: IPNetwork, port: int | Non
         if is_there and (port is None or port in key.ports):
             raise InvalidError.field(
                 "/query/client",
-                f"{client.network_address} is an address of VIP {key}, no client's",
+                f"{client.network_address} is an address of VIP {key}, not of a client",
                 hint=f"name the VIP: {key}",
             )
 

@@ -1,4 +1,4 @@
-"""What was decided on a captured packet, in words."""
+"""The decision on a captured packet, in words."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from xdplb.dataplane.reasons import REASONS
 __all__ = ["Names", "decision_text", "names_of"]
 
 WHEN = {reason.name: reason.text for reason in REASONS}
-DONE = {"pass": "left to the host", "drop": "dropped", "answer": "answered"}
+DONE = {"pass": "passed to the host", "drop": "dropped", "answer": "answered"}
 CHOSEN = {
     Chosen.PREVIOUS: "chosen as its slot's previous owner",
     Chosen.RECORD: "chosen by its flow's record",
     Chosen.SCHEDULER: "chosen by the scheduler",
     Chosen.QUIC: "chosen by its QUIC connection ID",
-    Chosen.FRAGMENT: "chosen as for its first fragment",
+    Chosen.FRAGMENT: "chosen like its first fragment",
 }
-"""How a backend was found that is not simply the owner of the slot."""
+"""How a backend was chosen, if not as the owner of the slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What ids stand for: VIPs, backends with how they are reached (`10.0.0.11 by ipip`), and NICs by ifindex."""
+    """The names of ids: VIPs, backends with their forward method (`10.0.0.11`, `ipip`), and NICs by ifindex."""
 
     vips: Mapping[int, str]
     backends: Mapping[int, tuple[str, str]]
     nics: Mapping[int, str]
 
     def backend(self, backend_id: int | None) -> str:
-        """Return a backend's address, or what there is to say in its place."""
+        """Return a backend's address, or words for a backend that is gone or for none."""
         found = self.backends.get(backend_id or 0)
-        return found[0] if found is not None else "a backend that is gone" if backend_id else "nobody"
+        return found[0] if found is not None else "a backend that is gone" if backend_id else "no backend"
 
     def nic(self, ifindex: int) -> str:
         """Return a NIC's name."""
         return self.nics.get(ifindex, f"NIC {ifindex}")
 
     def after(self, older: Names) -> Names:
-        """Return these and, for ids that stand for nothing any more, what they stood for before."""
+        """Return these names, and the older ones for ids that are no longer in use."""
         return Names({**older.vips, **self.vips}, {**older.backends, **self.backends}, {**older.nics, **self.nics})
 
 
 def names_of(snapshot: Snapshot, attachments: Sequence[Attachment]) -> Names:
-    """Return what ids stand for now."""
+    """Return the names of all ids in use now."""
     return Names(
         vips={vip.id: str(vip.vip.key) for vip in snapshot.vips.values()},
         backends={
@@ -77,7 +77,7 @@ def _parts(packet: CapturedPacket, names: Names) -> Iterator[str]:
     if decision.is_new and decision.reason is None:
         yield "a new flow"
     if decision.is_at_risk and decision.reason is None:
-        yield "at risk: nothing says whose connection it belongs to"
+        yield "at risk: no record says which backend has its connection"
     if packet.left is not None:
         yield f"out of {names.nic(packet.left.ifindex)}"
     if decision.vip_id is not None:
@@ -96,7 +96,7 @@ def _stopped(reason: str) -> str:
 
 def _slot_state(decision: KernelDecision, names: Names) -> str:
     if decision.previous == NO_BACKEND:
-        return "steady" if decision.owner else "of nobody"
+        return "steady" if decision.owner else "without an owner"
     owner = names.backend(decision.owner)
     if decision.previous == SLOT_PINNED:
         return f"pinned to {owner}"

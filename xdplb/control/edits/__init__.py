@@ -1,4 +1,4 @@
-"""Changes to the state as pure functions: each checks everything first, and returns the next state or raises.
+"""Changes to the desired state, as pure functions. Each checks everything first, then returns the next state or raises.
 
-An edit that changes nothing returns the very state it was given.
+An edit that changes nothing returns the same object that it was given.
 """

@@ -1,4 +1,4 @@
-"""Edits of a VIP's access list: what each makes of what is desired."""
+"""Edits of a VIP's access list: each takes the desired state and returns the next one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["patch_access", "put_access"]
 
 
 def put_access(desired: Desired, edit: PutAccess) -> Desired:
-    """Make this the access list; an empty one takes it away."""
+    """Replace the access list; an empty one removes it."""
     return _with_access(desired, vip_of(desired.vips, edit.key), edit.access)
 
 
 def patch_access(desired: Desired, edit: PatchAccess) -> Desired:
-    """Replace one half of the access list, or both."""
+    """Replace the allowed prefixes, the denied ones, or both."""
     present = vip_of(desired.vips, edit.key)
     allow = present.access.allow if edit.allow is None else edit.allow
     deny = present.access.deny if edit.deny is None else edit.deny

@@ -1,4 +1,4 @@
-"""From what is desired and an edit to what is desired then. Pure; raises for an edit that cannot be, and why."""
+"""Applying an edit to the desired state. Pure; raises an error that says why an edit is refused."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = ["apply_edit"]
 
 
 def apply_edit(desired: Desired, edit: Edit, now: datetime) -> Desired:
-    """Return what is desired after the edit, the same object where it changes nothing; `now` (UTC) starts drains.
+    """Return the desired state after the edit, or the same object if nothing changes; `now` (UTC) starts drains.
 
-    Raises InvalidError, NotFoundError, ConflictError or CapacityError. The fields an error of a batch names have the
-    edit's place in front, such as `/edits/3/weight`.
+    Raises InvalidError, NotFoundError, ConflictError or CapacityError. In the error of a batch, field pointers start
+    with the edit's index, such as `/edits/3/weight`.
     """
     if not isinstance(edit, Batch):
         return _apply(desired, edit, now)

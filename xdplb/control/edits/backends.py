@@ -1,4 +1,4 @@
-"""Edits of a VIP's backends, drains among them: what each makes of what is desired."""
+"""Edits of a VIP's backends, including drains: each takes the desired state and returns the next one."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _LONGEST_DRAIN_SECONDS = 7 * 86400.0
 
 
 def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desired:
-    """Add a backend; ConflictError if a different one is there."""
+    """Add a backend; ConflictError if it exists with other settings."""
     vip, backend = vip_of(desired.vips, edit.key), edit.backend
     present = vip.backends.get(backend.address)
     if present is not None and present.backend != backend:
         differing = differences(present.backend, backend)
         raise ConflictError(
-            f"VIP {edit.key} has the backend {backend.address} already, and it differs in"
+            f"backend {backend.address} of VIP {edit.key} already exists, with a different"
             f" {', '.join(field.detail for field in differing)}",
             hint="change it with xdplb backend set, or PUT or PATCH",
             problems=differing,
@@ -55,7 +55,7 @@ def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desi
 
 
 def put_backend(desired: Desired, edit: PutBackend, now: datetime) -> Desired:
-    """Add a backend or make it what is given."""
+    """Add a backend, or replace its settings."""
     return _with_backend(desired, vip_of(desired.vips, edit.key), edit.backend, now)
 
 
@@ -75,7 +75,7 @@ def delete_backend(desired: Desired, edit: DeleteBackend, now: datetime) -> Desi
 
 
 def replace_backends(desired: Desired, edit: ReplaceBackends, now: datetime) -> Desired:
-    """Make these the VIP's backends. InvalidError names one by its place, such as `/backends/3/address`."""
+    """Replace the VIP's backends. InvalidError points at one by its index, such as `/backends/3/address`."""
     vip = vip_of(desired.vips, edit.key)
     pointers: dict[IPAddress, str] = {}
     for index, backend in enumerate(edit.backends):
@@ -90,7 +90,7 @@ def replace_backends(desired: Desired, edit: ReplaceBackends, now: datetime) -> 
 
 
 def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desired:
-    """Give the backend no new connections. Of one that drains already, the times are changed, not the start."""
+    """Stop sending new connections to the backend. A drain under way gets the new times and keeps its start."""
     vip = vip_of(desired.vips, edit.key)
     present = _backend_of(vip, edit.address)
     _check_drain_times(edit.timeout_seconds, edit.quiet_seconds)
@@ -105,7 +105,7 @@ def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desire
 
 
 def undrain_backend(desired: Desired, edit: UndrainBackend, now: datetime) -> Desired:
-    """Give the backend new connections again."""
+    """Send new connections to the backend again."""
     vip = vip_of(desired.vips, edit.key)
     present = _backend_of(vip, edit.address)
     if present.backend.admin_state is AdminState.MAINT:
@@ -123,7 +123,7 @@ def _backend_of(vip: DesiredVip, address: IPAddress) -> DesiredBackend:
 
 
 def _with_backend(desired: Desired, vip: DesiredVip, backend: Backend, now: datetime) -> Desired:
-    """Return the same with a VIP that has this backend, in place of the one with its address if there is one."""
+    """Return the state with this backend added to the VIP, or replacing the one that has its address."""
     asked = {address: present.backend for address, present in vip.backends.items()} | {backend.address: backend}
     return _with_backends(desired, vip, asked.values(), now)
 
@@ -135,18 +135,19 @@ def _with_backends(
     now: datetime,
     pointers: Mapping[IPAddress, str] = MappingProxyType({}),
 ) -> Desired:
-    """Return the same with a VIP that has the backends `asked`: known ones keep their drain.
+    """Return the state with the VIP's backends replaced by `asked`; those that it had before keep their drain.
 
-    `pointers` says where in the body each stands that is not the body itself.
+    `pointers` gives a backend's JSON pointer in the request body, if it is not the whole body.
     """
     backends: dict[IPAddress, DesiredBackend] = {}
+    # Unchanged backends stay the same objects, so that later stages can compare by identity what changed.
     for backend in asked:
         old = vip.backends.get(backend.address)
         new = DesiredBackend(backend, _drain_of(old, backend, now))
         backends[backend.address] = old if old is not None and old == new else new
     if backends == vip.backends:
         return desired
-    new_ones = [address for address in backends if address not in vip.backends]
+    new_ones = [address for address in backends if address not in vip.backends]  # the others were checked when added
     check_no_vips(desired, vip.vip.key, {address: f"{pointers.get(address, '')}/address" for address in new_ones})
     changed = replace(vip, backends=backends)
     check_backends(changed, pointers)
@@ -164,11 +165,11 @@ def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:
         raise InvalidError.field(
             "/timeout_seconds",
             f"timeout_seconds is {timeout_seconds:g}",
-            hint=f"give more than 0 and at most {_LONGEST_DRAIN_SECONDS:.0f} (a week)",
+            hint=f"use a value above 0, at most {_LONGEST_DRAIN_SECONDS:.0f} (a week)",
         )
     if not 0 <= quiet_seconds <= timeout_seconds:
         raise InvalidError.field(
             "/quiet_seconds",
-            f"quiet_seconds is {quiet_seconds:g} and timeout_seconds {timeout_seconds:g}: it would time out first",
-            hint=f"give at most {timeout_seconds:g} quiet_seconds, or a longer timeout_seconds",
+            f"quiet_seconds is {quiet_seconds:g}, but the drain times out after {timeout_seconds:g} s",
+            hint=f"use at most {timeout_seconds:g} for quiet_seconds, or a longer timeout_seconds",
         )

@@ -1,4 +1,4 @@
-"""Edits as JSON objects, and back: for an audit log, and for another balancer that is to make the same edit.
+"""Edits to JSON objects and back: for an audit log, and for another balancer that applies the same edit.
 
 An object has the edit's `kind` (`put_vip`, `drain_backend`, …) and its fields by name.
 """
@@ -45,7 +45,7 @@ def edit_to_json(edit: Edit) -> Json:
 
 
 def edit_from_json(given: Mapping[str, Any]) -> Edit:
-    """Return the edit that `edit_to_json` made an object of; KeyError for a kind that there is not."""
+    """Return the edit in a JSON object that `edit_to_json` made; KeyError for an unknown kind."""
     if given["kind"] == "batch":
         return Batch(tuple(_single_from_json(part) for part in given["edits"]))
     return _single_from_json(given)
@@ -53,6 +53,7 @@ def edit_from_json(given: Mapping[str, Any]) -> Edit:
 
 def _single_from_json(given: Mapping[str, Any]) -> SingleEdit:
     kind = _KINDS[given["kind"]]
+    # A prefix list may be empty, so the family of its prefixes comes from the VIP.
     family = VipKey.parse(given["key"]).address.version if "key" in given else 0
     values = {field.name: _DECODERS[field.name](given[field.name], family) for field in fields(kind)}
     edit: SingleEdit = kind(**values)
@@ -60,6 +61,7 @@ def _single_from_json(given: Mapping[str, Any]) -> SingleEdit:
 
 
 def _kind(kind: type) -> str:
+    # The name is stored and sent, so renaming an edit class changes the format.
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
@@ -103,7 +105,7 @@ _ENCODERS: dict[str, Callable[[Any], object]] = {
     "timeout_seconds": float,
     "quiet_seconds": float,
 }
-"""By a field's name: a name means the same in every edit."""
+"""By field name: a name means the same in every edit."""
 
 _DECODERS: dict[str, Callable[[Any, int], object]] = {
     "key": lambda text, _: VipKey.parse(text),
@@ -119,4 +121,4 @@ _DECODERS: dict[str, Callable[[Any, int], object]] = {
     "timeout_seconds": lambda number, _: float(number),
     "quiet_seconds": lambda number, _: float(number),
 }
-"""The same back, from the JSON value and the version of the VIP's family."""
+"""The reverse: from the JSON value and the VIP's IP version."""

@@ -1,7 +1,7 @@
-"""What can be asked to be changed, as data: it can be applied, written to a log, sent to another balancer and shown.
+"""Requested changes, as data: an edit can be applied, logged, sent to another balancer, and shown.
 
 An edit names VIPs by key and backends by address, never by an id or a name: it means the same on every balancer.
-`xdplb.control.edits.apply` says what each does.
+`xdplb.control.edits.apply` applies them.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CreateVip:
-    """Add a VIP. One that is there and the same is left as it is; a different one is a conflict."""
+    """Add a VIP. If it exists with the same settings, nothing changes; with other settings it is a conflict."""
 
     vip: Vip
 
 
 @dataclass(frozen=True, slots=True)
 class PutVip:
-    """Add a VIP or make it what is given; its backends, check and access list stay."""
+    """Add a VIP, or replace its settings; its backends, check and access list stay."""
 
     vip: Vip
 
@@ -70,7 +70,7 @@ class DeleteVip:
 
 @dataclass(frozen=True, slots=True)
 class CreateBackend:
-    """Add a backend. One that is there and the same is left as it is; a different one is a conflict."""
+    """Add a backend. If it exists with the same settings, nothing changes; with other settings it is a conflict."""
 
     key: VipKey
     backend: Backend
@@ -78,7 +78,7 @@ class CreateBackend:
 
 @dataclass(frozen=True, slots=True)
 class PutBackend:
-    """Add a backend or make it what is given."""
+    """Add a backend, or replace its settings."""
 
     key: VipKey
     backend: Backend
@@ -86,7 +86,7 @@ class PutBackend:
 
 @dataclass(frozen=True, slots=True)
 class PatchBackend:
-    """Change some fields of a backend. `admin_state` drain begins a drain with the usual times, ready ends one."""
+    """Change some fields of a backend. `admin_state` drain starts a drain with the default times, ready ends it."""
 
     key: VipKey
     address: IPAddress
@@ -95,7 +95,7 @@ class PatchBackend:
 
 @dataclass(frozen=True, slots=True)
 class DeleteBackend:
-    """Remove a backend at once, its open connections with it."""
+    """Remove a backend at once; its open connections break."""
 
     key: VipKey
     address: IPAddress
@@ -103,7 +103,7 @@ class DeleteBackend:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceBackends:
-    """Make these the VIP's backends, in one step. Those that are in both sets keep their connections."""
+    """Replace the VIP's backends in one step. Backends that are in both sets keep their connections."""
 
     key: VipKey
     backends: tuple[Backend, ...]
@@ -111,7 +111,7 @@ class ReplaceBackends:
 
 @dataclass(frozen=True, slots=True)
 class DrainBackend:
-    """Give the backend no new connections and keep its open ones. A drain under way keeps its start."""
+    """Send the backend no new connections and keep its open ones. A drain under way keeps its start."""
 
     key: VipKey
     address: IPAddress
@@ -121,7 +121,7 @@ class DrainBackend:
 
 @dataclass(frozen=True, slots=True)
 class UndrainBackend:
-    """Give the backend new connections again."""
+    """Send new connections to the backend again."""
 
     key: VipKey
     address: IPAddress
@@ -129,7 +129,7 @@ class UndrainBackend:
 
 @dataclass(frozen=True, slots=True)
 class PutCheck:
-    """Check the VIP's backends so. Those that serve without a check go on until it has failed `fall` times."""
+    """Set the VIP's health check. Backends in use so far stay up until the check has failed `fall` times."""
 
     key: VipKey
     check: HealthCheck
@@ -137,14 +137,14 @@ class PutCheck:
 
 @dataclass(frozen=True, slots=True)
 class DeleteCheck:
-    """Stop checking the VIP's backends: all are up."""
+    """Stop checking the VIP's backends: all of them count as up."""
 
     key: VipKey
 
 
 @dataclass(frozen=True, slots=True)
 class PutAccess:
-    """Make this the VIP's access list; an empty one accepts packets from any source."""
+    """Replace the VIP's access list; an empty one accepts packets from any source."""
 
     key: VipKey
     access: AccessList
@@ -152,7 +152,7 @@ class PutAccess:
 
 @dataclass(frozen=True, slots=True)
 class PatchAccess:
-    """Replace what is allowed or what is denied, or both; None leaves it as it is."""
+    """Replace the allowed prefixes, the denied ones, or both; None leaves a list unchanged."""
 
     key: VipKey
     allow: Prefixes | None = None
@@ -180,7 +180,7 @@ SingleEdit = (
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Several edits, one after the other, as one change: one generation, and all of them or none."""
+    """Several edits, applied in order as one change: one generation, all or nothing."""
 
     edits: tuple[SingleEdit, ...]
 
@@ -189,7 +189,7 @@ Edit = SingleEdit | Batch
 
 
 def vip_of_edit(edit: Edit) -> VipKey | None:
-    """Return the key of the VIP that an edit is about, None for a batch."""
+    """Return the key of the VIP that an edit changes, None for a batch."""
     if isinstance(edit, Batch):
         return None
     return edit.vip.key if isinstance(edit, CreateVip | PutVip) else edit.key

@@ -1,4 +1,4 @@
-"""Finding a VIP or a backend by what a user calls it."""
+"""Finding a VIP or a backend by the name or address that a user gives."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["find_backend", "find_key", "no_backend", "vip_of"]
 
 
 class HasVip(Protocol):
-    """A VIP as it is desired or as it is bound."""
+    """A desired VIP or a bound one."""
 
     @property
     def vip(self) -> Vip:
-        """What was asked for."""
+        """The VIP's settings."""
         ...
 
 
@@ -27,7 +27,7 @@ AnyBackend = TypeVar("AnyBackend")
 
 
 def find_key(vips: Mapping[VipKey, HasVip], ref: str) -> VipKey:
-    """Return the key of the VIP with this name or key, in either spelling; NotFoundError suggests the nearest one."""
+    """Return the key of the VIP with this name or key, in any spelling; NotFoundError suggests the closest match."""
     for key, vip in vips.items():
         if vip.vip.name == ref:
             return key
@@ -41,7 +41,7 @@ def find_key(vips: Mapping[VipKey, HasVip], ref: str) -> VipKey:
 
 
 def vip_of(vips: Mapping[VipKey, AnyVip], key: VipKey) -> AnyVip:
-    """Return the VIP with this key; NotFoundError suggests the nearest one."""
+    """Return the VIP with this key; NotFoundError suggests the closest match."""
     if key not in vips:
         hint = _nearest(vips, str(key)) or "xdplb vip ls lists them"
         raise NotFoundError.field("/path/vip", f"there is no VIP {key}", hint=hint)
@@ -49,7 +49,7 @@ def vip_of(vips: Mapping[VipKey, AnyVip], key: VipKey) -> AnyVip:
 
 
 def find_backend(key: VipKey, backends: Mapping[IPAddress, AnyBackend], address: str) -> AnyBackend:
-    """Return the backend of VIP `key` with this address; NotFoundError if it has none."""
+    """Return the backend of VIP `key` with this address; NotFoundError if there is none."""
     backend = backends.get(parse_address(address))
     if backend is None:
         raise no_backend(key, address)

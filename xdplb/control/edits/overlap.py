@@ -1,4 +1,4 @@
-"""What may stand beside what: VIPs that would take the same packets, and backends at the address of a VIP."""
+"""Conflicts between VIPs: two that match the same packets, and backends that have the address of a VIP."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["check_new_vip", "check_no_vips"]
 
 
 def check_new_vip(desired: Desired, key: VipKey) -> None:
-    """Refuse a VIP that takes packets of another one of equal rank, or one at the address of a backend."""
+    """Refuse a VIP that overlaps one of equal rank, or that has the address of a backend."""
     for other in desired.vips:
         if _is_ambiguous(key, other):
             raise ConflictError.field(
                 "/port" if key.ports != other.ports else "/protocol",
-                f"VIP {key} and VIP {other} would take the same packets, and neither is the more specific one",
-                hint="of VIPs that overlap, one must have a longer prefix or, with the same prefix, fewer ports",
+                f"VIP {key} and VIP {other} match the same packets, and neither is more specific",
+                hint="when VIPs overlap, one must have a longer prefix or, with the same prefix, fewer ports",
             )
     addresses = _Addresses([key])
     for vip, other_backend in desired.backends():
@@ -27,12 +27,12 @@ def check_new_vip(desired: Desired, key: VipKey) -> None:
             raise InvalidError.field(
                 "/address",
                 f"{other_backend.backend.address} is a backend of VIP {vip.vip.key}",
-                hint="packets to it would go in circles: a VIP needs addresses of its own",
+                hint="packets to it would loop: a VIP needs its own address",
             )
 
 
 def check_no_vips(desired: Desired, own: VipKey, pointers: Mapping[IPAddress, str]) -> None:
-    """Refuse backends of VIP `own` at the address of a VIP; `pointers` says where in the body each address stands."""
+    """Refuse backends of VIP `own` that have the address of a VIP; `pointers` maps addresses to JSON pointers."""
     addresses = _Addresses(desired.vips)
     for address, pointer in pointers.items():
         if address in addresses:
@@ -40,12 +40,12 @@ def check_no_vips(desired: Desired, own: VipKey, pointers: Mapping[IPAddress, st
             raise InvalidError.field(
                 pointer,
                 f"backend {address} is {whose}",
-                hint="packets to it would go in circles: give the backend's own address",
+                hint="packets to it would loop: use the backend's own address",
             )
 
 
 def _is_ambiguous(one: VipKey, other: VipKey) -> bool:
-    """Return whether both take some packet, and the same prefix and the same number of ports decide nothing."""
+    """Return whether some packet matches both, and neither has a longer prefix or fewer ports."""
     return (
         one != other
         and one.network == other.network
@@ -57,7 +57,7 @@ def _is_ambiguous(one: VipKey, other: VipKey) -> bool:
 
 
 class _Addresses:
-    """The addresses of VIPs, by the length of their prefixes: asked of each of thousands of backends."""
+    """The addresses of VIPs, grouped by prefix length: there may be thousands of backends to look up."""
 
     def __init__(self, keys: Iterable[VipKey]) -> None:
         self._prefixes: dict[tuple[int, int], set[int]] = {}

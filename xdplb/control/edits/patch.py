@@ -1,4 +1,4 @@
-"""Applying a JSON merge patch (RFC 7396) to a VIP or a backend: null is the default, what is absent stays."""
+"""Applying a JSON merge patch (RFC 7396) to a VIP or a backend: null resets a field, absent fields stay."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from xdplb.model.vip import (
 __all__ = ["patched_backend", "patched_vip"]
 
 Kind = Callable[[str, object, Any], object]
-"""Makes a field's value of its pointer, what the patch has for it, and what it is now; raises InvalidError."""
+"""Takes a field's JSON pointer, patch value and present value; returns the new value or raises InvalidError."""
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def patched_vip(vip: Vip, changes: Mapping[str, object]) -> Vip:
-    """Return `vip` with `changes`; what it is known by cannot change.
+    """Return `vip` with `changes`; its address, ports and protocol cannot change.
 
-    A scheduler that needs another `tracking` or `hash` than there is brings it, unless `changes` say which.
+    A scheduler that needs a certain `tracking` or `hash` sets it too, unless `changes` give it.
     """
     key = vip.key
     fixed = {
@@ -57,7 +57,7 @@ def patched_vip(vip: Vip, changes: Mapping[str, object]) -> Vip:
 
 
 def _with_ports_as_shown(changes: Mapping[str, object], key: VipKey) -> Mapping[str, object]:
-    """Return `changes` with the VIP's ports as it is shown with, where they are there in another spelling."""
+    """Return `changes` with the VIP's own ports in their usual form: 1-65535 as port 0, 80-80 as port 80."""
     first, last = changes.get("port", key.port), changes.get("last_port")
     if (first, last) == (ALL_PORTS[0], ALL_PORTS[-1]) and key.port == 0:
         return {**changes, "port": 0, "last_port": None}
@@ -67,7 +67,7 @@ def _with_ports_as_shown(changes: Mapping[str, object], key: VipKey) -> Mapping[
 
 
 def patched_backend(backend: Backend, changes: Mapping[str, object]) -> Backend:
-    """Return `backend` with `changes`; its address is what it is, and cannot change."""
+    """Return `backend` with `changes`; its address cannot change."""
     fixed = {"address": str(backend.address)}
     return replace(backend, **_values(changes, _BACKEND_FIELDS, fixed, backend, Backend(backend.address)))
 
@@ -85,7 +85,7 @@ def _values(
         if name in fixed:
             if str(value) != str(fixed[name]):
                 raise InvalidError.field(
-                    pointer, f"{name} cannot be changed", hint="remove it and add it anew with the other one"
+                    pointer, f"{name} cannot be changed", hint="remove it and add it again with the new value"
                 )
         elif name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
@@ -104,7 +104,7 @@ def _choice(kind: type[Choice]) -> Kind:
             return kind(str(value))
         except ValueError:
             raise InvalidError.field(
-                pointer, f"{value!r} is not a choice", hint=f"give one of {', '.join(kind)}"
+                pointer, f"{value!r} is not one of the choices", hint=f"use one of {', '.join(kind)}"
             ) from None
 
     return convert
@@ -118,16 +118,16 @@ def _whole_number(pointer: str, value: object, _: Any) -> int:
 
 def _text(pointer: str, value: object, _: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidError.field(pointer, f"{value!r} is not a text", hint='such as "web"')
+        raise InvalidError.field(pointer, f"{value!r} is not a string", hint='such as "web"')
     return value
 
 
 def _quic(pointer: str, value: object, present: QuicIds | None) -> QuicIds:
-    """Return the QUIC settings with what is given of them; without any so far, the length has to be."""
+    """Return the QUIC settings with the given fields replaced; the first time, `server_id_bytes` is required."""
     given = _members(pointer, value, QuicIds)
     if given.get("server_id_bytes", present) is None:
         raise InvalidError.field(
-            f"{pointer}/server_id_bytes", "server_id_bytes is missing", hint="say how many bytes a server ID has"
+            f"{pointer}/server_id_bytes", "server_id_bytes is missing", hint="give the length of a server ID in bytes"
         )
     start = present or QuicIds(SERVER_ID_BYTES_RANGE[0])
     return replace(start, **{name: 0 if number is None else number for name, number in given.items()})
@@ -139,10 +139,12 @@ def _limits(pointer: str, value: object, present: RateLimits) -> RateLimits:
 
 
 def _members(pointer: str, value: object, kind: type[QuicIds | RateLimits]) -> dict[str, int | None]:
-    """Return the members of an object whose fields are whole numbers, of those that `kind` has."""
+    """Return the members of a JSON object that has only fields of `kind`, all of them whole numbers or null."""
     names = [field.name for field in fields_of(kind)]
     if not isinstance(value, Mapping) or not value.keys() <= set(names):
-        raise InvalidError.field(pointer, f"{value!r} cannot be it", hint=f"an object with {', '.join(names)}")
+        raise InvalidError.field(
+            pointer, f"{value!r} is not allowed here", hint=f"give an object with {', '.join(names)}"
+        )
     return {
         name: None if number is None else _whole_number(f"{pointer}/{name}", number, None)
         for name, number in value.items()
@@ -150,7 +152,7 @@ def _members(pointer: str, value: object, kind: type[QuicIds | RateLimits]) -> d
 
 
 _BY_SCHEDULER = frozenset({"tracking", "hash"})
-"""Their default is what the scheduler takes."""
+"""Their default depends on the scheduler."""
 
 _VIP_FIELDS: Mapping[str, Kind] = {
     "name": _text,

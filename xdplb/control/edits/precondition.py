@@ -1,4 +1,4 @@
-"""Refusing an edit of what is no longer what its author has seen (RFC 9110, If-Match)."""
+"""Refusing an edit if its target has changed since its author read it (RFC 9110, If-Match)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["check_precondition"]
 
 
 def check_precondition(edit: Edit, generations: Generations, if_match: int | None) -> None:
-    """Raise PreconditionError if what the edit is about is not at generation `if_match`; None: it may be at any.
+    """Raise PreconditionError if the edit's target is not at generation `if_match`; None accepts any generation.
 
-    An edit of a backend is about that backend, one of anything else of a VIP about the VIP, a batch about everything.
-    What is not there is found out by the edit itself, unless the edit would add it.
+    The target is the backend for an edit of a backend, the VIP for any other edit, and the whole desired state for a
+    batch. A missing target is an error here only if the edit would add it; other edits report it themselves.
     """
     if if_match is None:
         return
@@ -33,21 +33,21 @@ def check_precondition(edit: Edit, generations: Generations, if_match: int | Non
         return
     if present is not None:
         raise PreconditionError(
-            f"{what} is at generation {present}, not {if_match}: it was changed since you read it",
+            f"{what} is at generation {present}, not {if_match}: it has changed since you read it",
             hint="read it again and repeat the change if it still makes sense",
         )
     if isinstance(edit, PutVip | PutBackend):
         raise PreconditionError(
-            f"{what} is not there: it was removed since you read it", hint="omit If-Match to add it"
+            f"{what} does not exist: it was removed since you read it", hint="omit If-Match to add it"
         )
 
 
 def _subject(edit: Edit, generations: Generations) -> tuple[str, int | None]:
-    """Return what an edit is about, and its generation, None where it is not there."""
+    """Return the target of an edit and its generation, None if it does not exist."""
     if isinstance(edit, Batch):
         return "the desired state", generations.current
     key = vip_of_edit(edit)
-    assert key is not None, "it is no batch"
+    assert key is not None, "only a batch has no VIP"
     vip = generations.vips.get(key)
     if isinstance(edit, CreateBackend | PutBackend):
         address = edit.backend.address

@@ -1,4 +1,4 @@
-"""What holds between a VIP and its backends, whichever of the two is changed."""
+"""Rules between a VIP and its backends, checked when either of them changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_backends", "check_settings"]
 
 
 def check_backends(vip: DesiredVip, pointers: Mapping[IPAddress, str]) -> None:
-    """Raise the error of the first backend that its VIP cannot have; `pointers` says where in the body each stands."""
+    """Raise an error for the first backend that the VIP cannot have; `pointers` gives their JSON pointers."""
     _check_number(vip)
     server_ids: dict[str, IPAddress] = {}
     for address, present in vip.backends.items():
@@ -27,13 +27,13 @@ def check_backends(vip: DesiredVip, pointers: Mapping[IPAddress, str]) -> None:
             if other != address:
                 raise InvalidError.field(
                     f"{pointer}/quic_server_id",
-                    f"backend {other} has the server ID {present.backend.quic_server_id} already",
-                    hint="each backend of a VIP needs a server ID of its own",
+                    f"backend {other} already has the server ID {present.backend.quic_server_id}",
+                    hint="each backend of a VIP needs a unique server ID",
                 )
 
 
 def check_settings(vip: DesiredVip) -> None:
-    """Raise the error of the setting of a VIP that its backends do not allow."""
+    """Raise an error if a setting of the VIP does not fit its backends."""
     _check_number(vip)
     for present in vip.backends.values():
         _check_family(vip, present.backend, "/forward")
@@ -44,9 +44,9 @@ def check_settings(vip: DesiredVip) -> None:
 def _check_number(vip: DesiredVip) -> None:
     if vip.vip.scheduler.compares_all and len(vip.backends) > MAX_CANDIDATES:
         raise CapacityError(
-            f"{vip.vip.scheduler} compares all backends for each new connection, {MAX_CANDIDATES} at most,"
+            f"too many backends: {vip.vip.scheduler} compares {MAX_CANDIDATES} at most,"
             f" and VIP {vip.vip.key} would have {len(vip.backends)}",
-            hint="p2c compares two of any number",
+            hint="use p2c, which compares two out of any number",
         )
 
 
@@ -55,8 +55,8 @@ def _check_family(vip: DesiredVip, backend: Backend, pointer: str) -> None:
     if vip.forward_of(backend) is Forward.DR and backend.address.version != family:
         raise InvalidError.field(
             pointer,
-            f"backend {backend.address} cannot be reached by dr: VIP {vip.vip.key} is of IPv{family}",
-            hint="use ipip or gue, which take either family to either, or a backend of the VIP's family",
+            f"backend {backend.address} cannot be reached by dr: VIP {vip.vip.key} is IPv{family}",
+            hint="use ipip or gue, which work between families, or a backend of the VIP's family",
         )
 
 
@@ -65,14 +65,14 @@ def _check_quic(vip: Vip, backend: Backend, pointer: str) -> None:
     if vip.quic is None:
         raise InvalidError.field(
             pointer,
-            f"backend {backend.address} has a server ID, and VIP {vip.key} has no quic",
-            hint="say with the VIP's quic how long server IDs are, or take the server ID away",
+            f"backend {backend.address} has a server ID, but VIP {vip.key} has no quic settings",
+            hint="set quic on the VIP, with the length of server IDs, or remove the server ID",
         )
     if len(backend.quic_server_id) != 2 * vip.quic.server_id_bytes:
         raise InvalidError.field(
             pointer,
             f"the server ID {backend.quic_server_id} of backend {backend.address} has"
-            f" {len(backend.quic_server_id) // 2} bytes, and VIP {vip.key} has server IDs of"
+            f" {len(backend.quic_server_id) // 2} bytes, but VIP {vip.key} uses"
             f" {vip.quic.server_id_bytes}",
-            hint="give both the same length",
+            hint="use the same length for both",
         )

@@ -1,4 +1,4 @@
-"""Edits of VIPs and their health checks: what each makes of what is desired."""
+"""Edits of VIPs and their health checks: each takes the desired state and returns the next one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["create_vip", "delete_check", "delete_vip", "differences", "patch_vip
 
 
 def create_vip(desired: Desired, edit: CreateVip) -> Desired:
-    """Add a VIP; ConflictError if a different one is there."""
+    """Add a VIP; ConflictError if it exists with other settings."""
     vip, present = edit.vip, desired.vips.get(edit.vip.key)
     if present is not None and present.vip != vip:
         differing = differences(present.vip, vip)
         raise ConflictError(
-            f"VIP {vip.key} is there already and differs in {', '.join(field.detail for field in differing)}",
+            f"VIP {vip.key} already exists, with a different {', '.join(field.detail for field in differing)}",
             hint="change it with xdplb vip set, or PUT or PATCH",
             problems=differing,
         )
@@ -30,7 +30,7 @@ def create_vip(desired: Desired, edit: CreateVip) -> Desired:
 
 
 def put_vip(desired: Desired, edit: PutVip) -> Desired:
-    """Add a VIP or make it what is given."""
+    """Add a VIP, or replace its settings."""
     return _with_settings(desired, edit.vip)
 
 
@@ -40,17 +40,17 @@ def patch_vip(desired: Desired, edit: PatchVip) -> Desired:
 
 
 def delete_vip(desired: Desired, edit: DeleteVip) -> Desired:
-    """Remove a VIP with all that is its own."""
+    """Remove a VIP with its backends, check and access list."""
     vip_of(desired.vips, edit.key)
     return desired.without_vip(edit.key)
 
 
 def put_check(desired: Desired, edit: PutCheck) -> Desired:
-    """Check the VIP's backends as given."""
+    """Set the VIP's health check."""
     present = vip_of(desired.vips, edit.key)
     if edit.key.port == 0 and edit.check.port is None:
         raise InvalidError.field(
-            "/port", f"VIP {edit.key} has all ports: its check needs one", hint="name the port to check"
+            "/port", f"VIP {edit.key} has all ports, so its check needs a port", hint="give the port to check"
         )
     return desired if present.check == edit.check else desired.with_vip(replace(present, check=edit.check))
 
@@ -59,12 +59,12 @@ def delete_check(desired: Desired, edit: DeleteCheck) -> Desired:
     """Stop checking the VIP's backends."""
     present = vip_of(desired.vips, edit.key)
     if present.check is None:
-        raise NotFoundError(f"VIP {edit.key} has no health check", hint="PUT one to have its backends checked")
+        raise NotFoundError(f"VIP {edit.key} has no health check", hint="PUT one to check its backends")
     return desired.with_vip(replace(present, check=None))
 
 
 def differences(present: object, asked: object) -> tuple[FieldProblem, ...]:
-    """Name the fields in which two values of one dataclass differ, each with both values."""
+    """Return the fields in which two objects of one dataclass differ, each with both values."""
     names = [field.name for field in fields(present)]  # type: ignore[arg-type]
     pairs = ((name, getattr(present, name), getattr(asked, name)) for name in names)
     return tuple(
@@ -73,7 +73,7 @@ def differences(present: object, asked: object) -> tuple[FieldProblem, ...]:
 
 
 def _with_settings(desired: Desired, vip: Vip) -> Desired:
-    """Return the same with a VIP that has these settings."""
+    """Return the state with this VIP added, or its settings replaced."""
     present = desired.vips.get(vip.key)
     if present is not None and present.vip == vip:
         return desired
@@ -94,5 +94,7 @@ def _check_name(desired: Desired, vip: Vip) -> None:
     for key, other in desired.vips.items():
         if vip.name is not None and other.vip.name == vip.name and key != vip.key:
             raise ConflictError.field(
-                "/name", f"the name {vip.name!r} is taken by VIP {key}", hint="a name is of one VIP: choose another"
+                "/name",
+                f"the name {vip.name!r} is taken by VIP {key}",
+                hint="a name can belong to only one VIP: choose another",
             )

@@ -1,1 +1,1 @@
-"""What would become of a packet, and why: asked of the reference model and of the program, and compared."""
+"""What would happen to a packet, and why: the answers of the reference model and of the program, compared."""

@@ -1,4 +1,4 @@
-"""One look at a packet: the reference model's answer and the program's, on the same maps."""
+"""One look at a packet: the answers of the reference model and of the program, from the same maps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from xdplb.reference.state import State
 
 __all__ = ["Answer", "Asker", "Look"]
 
-NO_PROGRAM = "a program cannot be asked about what is not so: this is what the reference model says"
+NO_PROGRAM = "only the reference model can answer for an assumed state"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says: on what packets have left in the maps, at `at` (ns), on one CPU."""
+    """The model's answer, given what earlier packets wrote to the maps (`remembered`), at `at` (ns), on one CPU."""
 
     outcome: Outcome
     remembered: Remembered
@@ -34,9 +34,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The model's answer, the VIPs that match, the first one first, and what the program says otherwise.
+    """The model's answer, the matching VIPs in order of rank, and where the program's answer differs.
 
-    `agree` is None where the program has no answer or the maps changed under the look; `note` says which.
+    `agree` is None if the program gave no answer or the maps changed during the look; `note` says which.
     """
 
     answer: Answer
@@ -48,7 +48,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks about one packet that comes in by the NIC `ifindex`. Blocks: reads maps, and perhaps compiles a program."""
+    """Asks about one packet that comes in by the NIC `ifindex`. Blocks: it reads maps and may compile a program."""
 
     plane: DataPlane
     config: Config
@@ -56,14 +56,14 @@ class Asker:
     ifindex: int
 
     def ask_model(self) -> Look:
-        """Return the model's answer alone."""
+        """Return the model's answer only."""
         with on_one_cpu() as cpu:
             return Look(self._model(cpu), self._vips(), None, note=NO_PROGRAM)
 
     def ask_both(self) -> Look:
-        """Return both answers, compared. Packets go on meanwhile: the program may have seen what either look saw."""
+        """Return both answers, compared. Traffic goes on, so the model is asked before and after the program."""
         try:
-            self._program()  # has the program compiled where it is not yet: on whatever CPU is free, and not in between
+            self._program()  # compiles the program if it is not yet: before the looks, and not bound to one CPU
             with on_one_cpu() as cpu:
                 early, decision, late = self._model(cpu), self._program(), self._model(cpu)
         except PlatformError as error:
@@ -75,11 +75,12 @@ class Asker:
 
     def _compared(self, early: Answer, late: Answer, decision: KernelDecision) -> Look:
         vips = self._vips()
+        # The maps may have changed around the program's answer: it is right if it matches either of the model's.
         for answer in (late, early):
             if not differences(answer.outcome, decision):
                 return Look(answer, vips, agree=True)
         if _said(early) != _said(late):
-            return Look(late, vips, None, note="what it depends on changes too fast to compare the program's answer")
+            return Look(late, vips, None, note="the state changes too fast to compare the program's answer")
         return Look(late, vips, agree=False, differences=differences(late.outcome, decision))
 
     def _model(self, cpu: int) -> Answer:

@@ -1,4 +1,4 @@
-"""What the program says of a packet, beside what the reference model says. Any difference is a bug of one of them."""
+"""Comparing the program's decision with the reference model's. Any difference is a bug in one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pair = tuple[str, object, object]
 
 
 def differences(outcome: Outcome, decision: KernelDecision) -> tuple[Difference, ...]:
-    """Return what differs. How a backend was chosen is told of packets that are not left to the host alone."""
+    """Return what differs. How a backend was chosen is not compared for packets that are passed to the host."""
     pairs = [*_of_all(outcome, decision)]
     if outcome.verdict is not Verdict.PASS:
         pairs += _of_ours(outcome, decision)

@@ -1,4 +1,4 @@
-"""How a packet leaves, read off the frame that the reference model made of it."""
+"""How a packet is sent, read from the frame that the reference model produced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VLAN_ID = 0x0FFF
 def sent_view(
     frame: bytes, backend: BackendEntry, interfaces: Mapping[int, str], gateway: IPAddress | None
 ) -> SentView:
-    """Return where the frame goes and in what; `interfaces` are the names of NICs by their index."""
+    """Return the frame's outer header and next hop; `interfaces` are NIC names by ifindex."""
     hop = backend.next_hop
     assert hop is not None, "it was sent"
     tags = list(_tags(frame))

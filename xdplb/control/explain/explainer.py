@@ -1,4 +1,4 @@
-"""Explaining: what would become of a packet now, or if a backend were down. Nothing is changed by it."""
+"""Explaining what would happen to a packet now, or if a backend were down. It changes nothing."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from xdplb.reference.config import Config
 __all__ = ["Explainer"]
 
 LOOKS = 3
-"""How often it is looked again where the answers differ: the maps may have changed in between."""
+"""How many looks are taken while the answers differ: the maps may have changed in between."""
 
 FLAGS = {FLOW_ESTABLISHED: "established", FLOW_FIN: "fin", FLOW_RST: "rst"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What is looked at: what the maps hold or would hold, and what backends are used for then, by id."""
+    """The present or assumed state: what the maps hold in it, and the eligibility of backends, by id."""
 
     config: Config
     eligibility: Mapping[int, Eligibility]
@@ -45,7 +45,7 @@ class _Scene:
 
 
 class Explainer:
-    """Answers in a thread of its own, so that a program that is compiled for it keeps nobody else from the maps."""
+    """Answers in its own thread, so that compiling a program for it does not block the thread of the maps."""
 
     def __init__(
         self,
@@ -62,7 +62,10 @@ class Explainer:
     async def explain(
         self, client: str, vip: str, packet: PacketKind | None, down: str | None, interface: str | None
     ) -> ExplainView:
-        """Return what would become of a packet; see Manager.explain."""
+        """Return what would happen to the packet from `client` to `vip`, or if the backend `down` were down.
+
+        Raises InvalidError and NotFoundError for a bad question, PlatformError if xdplb is attached to no NIC.
+        """
         asked = question(self._writer.snapshot, client, vip, packet)
         nic = self._nic(interface)
         for _ in range(LOOKS):
@@ -75,19 +78,21 @@ class Explainer:
         return self._view(look, asked, scene, nic)
 
     async def stop(self) -> None:
-        """Return when nothing is asked any more."""
+        """Return when no question is being answered any more."""
         await self._thread.stop()
 
     def _nic(self, interface: str | None) -> Attachment:
         nics = self._writer.applier.attachments
         if not nics:
-            raise PlatformError("xdplb is on no NIC, so that no packet comes in", hint="xdplb up IFACE")
+            raise PlatformError("xdplb is not attached to any NIC", hint="xdplb up IFACE")
         if interface is None:
             return nics[0]
         found = next((nic for nic in nics if nic.interface == interface), None)
         if found is None:
             names = ", ".join(nic.interface for nic in nics)
-            raise InvalidError.field("/query/interface", f"xdplb is not on {interface!r}", hint=f"it is on {names}")
+            raise InvalidError.field(
+                "/query/interface", f"xdplb is not attached to {interface!r}", hint=f"it is attached to {names}"
+            )
         return found
 
     async def _scene(self, held: Held, asked: Question, down: str | None) -> _Scene:
@@ -98,7 +103,7 @@ class Explainer:
             return _Scene(config, self._writer.applier.eligibility, vip, None)
         if vip is None:
             raise NotFoundError.field(
-                "/query/if_down", f"no VIP takes packets for {asked.destination}", hint="xdplb vip ls lists them"
+                "/query/if_down", f"no VIP accepts packets for {asked.destination}", hint="xdplb vip ls lists them"
             )
         backend = vip.backends.get(parse_address(down, "/query/if_down"))
         if backend is None:

@@ -1,4 +1,4 @@
-"""The reference model on what the maps hold: the configuration as it was written, and what packets have left there."""
+"""The maps as input of the reference model: the configuration in them, and the state that packets left there."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ COARSE_MONOTONIC = 6
 
 
 def now() -> int:
-    """Return what the program's clock says, in ns."""
+    """Return the time of the program's clock, in ns."""
     return time.clock_gettime_ns(COARSE_MONOTONIC)
 
 
 def config_of(held: Held, plane: DataPlane, attachments: Collection[Attachment], source: IPAddress) -> Config:
-    """Return what the maps hold that concerns packets of this source, as the model takes it."""
+    """Return the model's configuration from the maps, as far as it concerns packets of this source."""
     return Config(
         vips=held.vips,
         tables=held.tables,
@@ -42,18 +42,19 @@ def config_of(held: Held, plane: DataPlane, attachments: Collection[Attachment],
 
 
 def concerning(access: Mapping[int, AccessList], source: IPAddress) -> dict[int, AccessList]:
-    """Return what access lists say of this source alone: the model goes through all of a list for a packet."""
+    """Return the access lists cut down to this source: the model searches a list linearly for each packet."""
     return {vip_id: _concerning(one, source) for vip_id, one in access.items()}
 
 
 def _concerning(access: AccessList, source: IPAddress) -> AccessList:
-    """Return the prefix that decides on either side. That anybody is allowed keeps all others out: one stays for it."""
+    """Return the list with only the prefixes that decide about this source."""
     allow, deny = access.allow.longest(source), access.deny.longest(source)
+    # A source outside a non-empty allow list is denied, so one of its prefixes must stay even if none matches.
     return AccessList(islice(access.allow, 1) if allow is None else [allow], [] if deny is None else [deny])
 
 
 def matching(config: Config, flow: FlowId) -> list[VipEntry]:
-    """Return the VIPs that take this packet's destination, the one that gets it first."""
+    """Return the VIPs that match this packet's destination; the first one gets the packet."""
     found = [
         vip
         for vip in config.vips.values()
@@ -65,7 +66,7 @@ def matching(config: Config, flow: FlowId) -> list[VipEntry]:
 
 
 def state_of(flow: FlowId, vip_id: int, found: Remembered, cpu: int) -> State:
-    """Return what bears on a packet of this flow that comes in on this CPU."""
+    """Return the state that a packet of this flow meets when it comes in on this CPU."""
     state = State(loads=dict(found.loads), vip_buckets={vip_id: Bucket(*found.vip_buckets)})
     if found.record is not None:
         key = FlowKey(flow.source, flow.source_port, flow.destination, flow.destination_port, flow.protocol)
@@ -83,7 +84,7 @@ def _flow(record: FlowRecord) -> Flow:
 
 @contextmanager
 def on_one_cpu() -> Iterator[int]:
-    """Keep this thread on one of its CPUs for as long as this lasts, and give its number: each takes its own turns."""
+    """Pin this thread to one CPU and yield its number: round robin has a turn for each CPU."""
     before = os.sched_getaffinity(0)
     cpu = min(before)
     os.sched_setaffinity(0, {cpu})

@@ -1,4 +1,4 @@
-"""The packet that is asked about: from what a user writes to the frame."""
+"""The packet that a question is about: from the user's text to a frame."""
 
 from __future__ import annotations
 
@@ -26,50 +26,51 @@ MACS = bytes.fromhex("020000000002 020000000001")
 
 
 class PacketKind(StrEnum):
-    """Which packet of its flow it is."""
+    """Which packet of its flow is meant."""
 
-    SYN = "syn"  # asks for a connection
+    SYN = "syn"  # opens a connection
     ESTABLISHED = "established"  # of an open connection: an ACK
-    DATAGRAM = "datagram"  # UDP has no more than that
+    DATAGRAM = "datagram"  # any UDP packet
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The packet: its flow, and which one of it."""
+    """A packet: its flow, and its kind."""
 
     flow: FlowId
     kind: PacketKind
 
     @property
     def destination(self) -> VipKey:
-        """Where it goes, as a VIP of one address and port would be written."""
+        """The destination, written as a VIP with one address and port."""
         protocol = "tcp" if self.flow.protocol == TCP else "udp"
         address = f"[{self.flow.destination}]" if self.flow.destination.version == 6 else str(self.flow.destination)
         return VipKey.parse(f"{address}:{self.flow.destination_port}/{protocol}")
 
 
 def question(snapshot: Snapshot, client: str, vip: str, packet: PacketKind | None) -> Question:
-    """Return the packet from `client`, an address and a port, to `vip`: a VIP of one address and port, or any such.
+    """Return the packet from `client` (address and port) to `vip`.
 
-    InvalidError names what is wrong with either; NotFoundError where `vip` is neither a VIP nor a place.
+    `vip` names a VIP that has one address and port, or spells out any address, port and protocol. Raises InvalidError
+    if either is malformed, NotFoundError if `vip` is neither.
     """
     source, port = _client(client)
     to = _destination(snapshot, vip)
     if source.version != to.address.version:
         raise InvalidError.field(
             "/query/client",
-            f"the client is of IPv{source.version}, and {to} of IPv{to.address.version}",
-            hint="give a client of the VIP's family",
+            f"the client is IPv{source.version}, but {to} is IPv{to.address.version}",
+            hint="use a client address of the VIP's family",
         )
     protocol = to.protocol.numbers[0]
     kind = packet or (PacketKind.SYN if protocol == TCP else PacketKind.DATAGRAM)
     if (kind is PacketKind.DATAGRAM) is (protocol == TCP):
-        raise InvalidError.field("/query/packet", f"no packet to {to} is a {kind}", hint="omit packet")
+        raise InvalidError.field("/query/packet", f"a packet to {to} cannot be {kind}", hint="omit packet")
     return Question(FlowId(source, port, to.address, to.port, protocol), kind)
 
 
 def frame_of(question: Question) -> bytes:
-    """Return the packet in an untagged frame. Nobody looks at the transport's checksum on the way: it is 0."""
+    """Return the packet in an untagged frame. The TCP or UDP checksum is 0, since nothing reads it."""
     flow = question.flow
     ports = flow.source_port.to_bytes(2, "big") + flow.destination_port.to_bytes(2, "big")
     if flow.protocol == TCP:
@@ -92,17 +93,17 @@ def _client(text: str) -> tuple[IPAddress, int]:
     if match is None:
         raise InvalidError.field(
             "/query/client",
-            f"{text!r} is no client's address and port",
+            f"{text!r} is not a client's address and port",
             hint="write it like 192.0.2.7:40000 or [2001:db8::9]:40000",
         )
     port = parse_port(match[3], "/query/client")
     if port == 0:
-        raise InvalidError.field("/query/client", "no client has port 0", hint="give one from 1 to 65535")
+        raise InvalidError.field("/query/client", "no client has port 0", hint="use a port from 1 to 65535")
     return parse_address(match[1] or match[2], "/query/client"), port
 
 
 def _destination(snapshot: Snapshot, ref: str) -> VipKey:
-    """Return where the packet goes: a VIP's only address and port (of TCP, if it takes both), or what `ref` spells."""
+    """Return the destination: the VIP named `ref`, or what `ref` spells out (as TCP for a VIP of tcp+udp)."""
     named = next((key for key, vip in snapshot.vips.items() if vip.vip.name == ref), None)
     try:
         key = named or VipKey.parse(ref)
@@ -111,7 +112,7 @@ def _destination(snapshot: Snapshot, ref: str) -> VipKey:
     if not key.is_exact:
         raise InvalidError.field(
             "/query/vip",
-            f"{key} has several addresses or ports, and a packet goes to one",
+            f"{key} has several addresses or ports; a packet goes to only one of them",
             hint=f"name one, such as {_one_of(key)}",
         )
     return key
@@ -119,10 +120,10 @@ def _destination(snapshot: Snapshot, ref: str) -> VipKey:
 
 def _unknown(snapshot: Snapshot, ref: str) -> NotFoundError:
     try:
-        find_key(snapshot.vips, ref)  # knows what may have been meant
+        find_key(snapshot.vips, ref)  # its error suggests the closest match
     except NotFoundError as error:
         return NotFoundError.field("/query/vip", error.detail, hint=error.hint)
-    raise AssertionError("it was looked for by name and is no key")
+    raise AssertionError("a ref that is neither a name nor a key is not found")
 
 
 def _one_of(key: VipKey) -> str:

@@ -1,4 +1,4 @@
-"""Why a packet goes where it goes, a sentence for each step on its way."""
+"""Why a packet goes where it goes: a sentence for each step of the decision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is to be told: the packet, what was found, and what the control plane knows of the VIP and its backends."""
+    """Input of the sentences: the packet, the look, and what the control plane knows of the VIP and its backends."""
 
     question: Question
     look: Look
@@ -35,13 +35,13 @@ class Story:
 
     @property
     def outcome(self) -> Outcome:
-        """What becomes of the packet."""
+        """The decision on the packet."""
         return self.look.answer.outcome
 
     def name(self, backend_id: int | None) -> str:
-        """Return a backend's address, or what there is to say in its place."""
+        """Return a backend's address, or words for a backend that is gone or for none."""
         entry = self.config.backends.get(backend_id or 0)
-        return str(entry.address) if entry is not None else "a backend that is gone" if backend_id else "nobody"
+        return str(entry.address) if entry is not None else "a backend that is gone" if backend_id else "no backend"
 
 
 def reasons(story: Story) -> Iterator[str]:
@@ -50,11 +50,11 @@ def reasons(story: Story) -> Iterator[str]:
     yield from _of_vips(story)
     if outcome.slot is not None:
         if not _is_per_connection(story):
-            yield f"its hash names slot {outcome.slot} of {TABLE_SIZE}, {_slot_text(story)}"
+            yield f"its hash selects slot {outcome.slot} of {TABLE_SIZE}, {_slot_text(story)}"
         yield from _of_record(story)
         yield from _of_choice(story)
     if outcome.is_at_risk:
-        yield "nothing says whose connection it belongs to: another backend may have it, and answers with a reset"
+        yield "no record says which backend has this connection: if another backend has it, this one resets it"
     if outcome.reason is not None and outcome.reason in STOPS:
         yield STOPS[outcome.reason](story)
 
@@ -62,20 +62,21 @@ def reasons(story: Story) -> Iterator[str]:
 def _of_vips(story: Story) -> Iterator[str]:
     vips = story.look.vips
     if not vips:
-        yield f"no VIP takes packets for {story.question.destination}"
+        yield f"no VIP accepts packets for {story.question.destination}"
         return
     first, *others = vips
     name = story.vip.vip.name if story.vip is not None else None
-    yield f"it is for the VIP {first.key}{f' ({name})' if name else ''}{''.join(_before(first, others))}"
+    rather = f" rather than {', or '.join(_before(first, others))}" if others else ""
+    yield f"it is for VIP {first.key}{f' ({name})' if name else ''}{rather}"
 
 
 def _before(first: VipEntry, others: list[VipEntry]) -> Iterator[str]:
     for other in others[:SHOWN]:
         if first.key.prefix_length != other.key.prefix_length:
-            why = "its prefix is longer"
+            why = "whose prefix is shorter"
         else:
-            why = "it has fewer ports" if len(first.key.ports) != len(other.key.ports) else "it has fewer protocols"
-        yield f", before {other.key}: {why}"
+            why = "which has more ports" if len(first.key.ports) != len(other.key.ports) else "which has more protocols"
+        yield f"{other.key}, {why}"
 
 
 def _slot_text(story: Story) -> str:
@@ -84,25 +85,25 @@ def _slot_text(story: Story) -> str:
     if outcome.slot_state is SlotState.MOVING:
         return f"which is moving from {story.name(outcome.previous)} to {owner}"
     if outcome.slot_state is SlotState.PINNED:
-        return f"which has moved to {owner}; connections from before are in the flow table, as far as they have spoken"
-    return f"which is steady and {owner}'s" if outcome.owner else "which is nobody's"
+        return f"which has moved to {owner}; older connections are in the flow table if they have sent a packet since"
+    return f"which is steady and owned by {owner}" if outcome.owner else "which has no owner"
 
 
 def _of_record(story: Story) -> Iterator[str]:
     outcome, remembered = story.outcome, story.look.answer.remembered
     if outcome.record is None:
         if remembered.record is not None:
-            yield f"there is a record of its flow, of {story.name(remembered.record.backend)}, which is not looked up"
+            yield f"there is a record of its flow, for {story.name(remembered.record.backend)}, but it is not looked up"
         elif _is_looked_up(story):
             yield "there is no record of its flow"
         return
     backend = story.name(outcome.record.flow.backend)
     if not outcome.has_record:
-        yield f"the record of its flow does not count: {backend} is not sent to, or its id has changed hands since"
+        yield f"the record of its flow does not count: {backend} is not usable, or its id now belongs to another one"
     elif outcome.placement is Placement.RECORD:
         yield f"the record of its flow names {backend}"
     else:
-        yield f"the record of its flow, of {backend}, gives way: that flow has ended or was silent, and this one is new"
+        yield f"the record of its flow, for {backend}, is replaced: that flow ended or went silent, and this one is new"
 
 
 def _is_looked_up(story: Story) -> bool:
@@ -119,9 +120,9 @@ def _of_choice(story: Story) -> Iterator[str]:
     outcome = story.outcome
     backend = story.name(outcome.backend_id)
     if outcome.placement is Placement.OWNER:
-        yield f"the slot's owner gets it: {backend}"
+        yield f"it goes to the slot's owner: {backend}"
     elif outcome.placement is Placement.PREVIOUS:
-        yield f"its connection began before the slot did to move, and stays with {backend}"
+        yield f"its connection began before the slot started to move, and stays with {backend}"
     elif outcome.placement is Placement.SCHEDULER:
         yield _scheduler_text(story, story.look.vips[0], backend)
     standing = story.eligibility.get(outcome.backend_id or 0)
@@ -131,11 +132,11 @@ def _of_choice(story: Story) -> Iterator[str]:
 
 def _scheduler_text(story: Story, vip: VipEntry, backend: str) -> str:
     if not vip.scheduler.is_by_load:
-        return f"{vip.scheduler}: on CPU {story.look.answer.cpu}, the next turn is {backend}'s; each CPU takes its own"
+        return f"{vip.scheduler}: {backend} is next in turn on CPU {story.look.answer.cpu}; each CPU has its own turn"
     loads = story.look.answer.remembered.loads
     known = [entry for entry in story.config.backends.values() if entry.vip_id == vip.id]
     shown = ", ".join(f"{entry.address} {loads.get(entry.id, 0)}" for entry in known[:SHOWN])
-    among = "of two picked by the hash" if vip.scheduler is Scheduler.P2C else "of all"
+    among = "of the two picked by the hash" if vip.scheduler is Scheduler.P2C else "of all backends"
     by_weight = "" if vip.scheduler is Scheduler.LC else " for its weight"
     return f"{vip.scheduler}: {among}, {backend} has the fewest open connections{by_weight} ({shown})"
 
@@ -144,34 +145,35 @@ def _no_backend(story: Story) -> str:
     backends = [] if story.vip is None else list(story.vip.backends.values())
     known = ((backend, story.eligibility.get(backend.id)) for backend in backends)
     told = [f"{backend.backend.address}: {why.reason}" for backend, why in known if why is not None and why.reason]
-    return "no backend of the VIP may be used" + (f" ({'; '.join(told[:SHOWN])})" if told else "")
+    return "no backend of the VIP is usable" + (f" ({'; '.join(told[:SHOWN])})" if told else "")
 
 
 def _backend_down(story: Story) -> str:
-    return f"{story.name(story.outcome.backend_id)} may not be sent to: it is down, or its next hop is not known"
+    return f"{story.name(story.outcome.backend_id)} cannot be sent to: it is down, or its next hop is not known"
 
 
 def _denied(story: Story) -> str:
     source = story.question.flow.source
     access = story.config.access.get(story.outcome.vip_id or 0)
     prefix = access.deny.longest(source) if access is not None else None
-    return f"the VIP's access list keeps {source} out" + (f" by {prefix}" if prefix else ": it lets in only others")
+    why = f"by the prefix {prefix}" if prefix else "it is in none of the allowed prefixes"
+    return f"the VIP's access list denies {source}: {why}"
 
 
 def _too_big(story: Story) -> str:
-    return f"it does not fit the MTU of the way to {story.name(story.outcome.backend_id)}"
+    return f"it does not fit the MTU of the path to {story.name(story.outcome.backend_id)}"
 
 
 STOPS: Mapping[Reason, Callable[[Story], str]] = {
-    Reason.PASS_NO_VIP: lambda _: "it is left to the host's own stack",
-    Reason.PASS_NOT_IP: lambda _: "it is left to the host's own stack: no VIP or backend needs packets of this kind",
+    Reason.PASS_NO_VIP: lambda _: "it is passed to the host's own stack",
+    Reason.PASS_NOT_IP: lambda _: "it is passed to the host's own stack: no VIP or backend needs packets of this kind",
     Reason.DROP_NO_BACKEND: _no_backend,
     Reason.DROP_BACKEND_DOWN: _backend_down,
     Reason.DROP_DENIED: _denied,
-    Reason.DROP_SOURCE_RATE: lambda story: f"{story.question.flow.source} is over what the VIP takes of one source now",
-    Reason.DROP_VIP_RATE: lambda _: "the VIP is over what it takes now",
-    Reason.DROP_LAND: lambda _: "it says it comes from where it goes",
+    Reason.DROP_SOURCE_RATE: lambda story: f"{story.question.flow.source} is over the VIP's limit per source",
+    Reason.DROP_VIP_RATE: lambda _: "the VIP is over its rate limit",
+    Reason.DROP_LAND: lambda _: "its source is the VIP itself",
     Reason.DROP_TOO_BIG: _too_big,
-    Reason.DROP_INTERNAL: lambda _: "it would leave by a NIC that xdplb is not on",
+    Reason.DROP_INTERNAL: lambda _: "it would go out by a NIC that xdplb is not attached to",
 }
-"""What is said of a packet that stops; such as this packet, made for the question, cannot stop for other reasons."""
+"""The sentence for each reason to stop. The packet made for a question cannot stop for any other reason."""

@@ -1,4 +1,4 @@
-"""What is answered about a packet, as plain values."""
+"""The answer about a packet, as plain values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Difference", "ExplainView", "NextHopView", "OuterView", "RecordView"
 
 @dataclass(frozen=True, slots=True)
 class SlotView:
-    """The slot that the flow's hash names: whose it is, and whose it was where it is moving."""
+    """The slot that the flow's hash selects: its owner, and its previous owner while it is moving."""
 
     number: int
     state: str
@@ -23,9 +23,9 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class RecordView:
-    """The flow's record, and whether it counts: its backend is still there and may be sent to.
+    """The flow's record. It counts if its backend still exists and is usable.
 
-    `backend` is None where that is gone. `flags` are `established`, `fin` and `rst`.
+    `backend` is None if the backend is gone. `flags` are `established`, `fin` and `rst`.
     """
 
     backend: IPAddress | None
@@ -37,7 +37,7 @@ class RecordView:
 
 @dataclass(frozen=True, slots=True)
 class OuterView:
-    """The outer header; ports are None but for GUE."""
+    """The outer header; ports are None except for GUE."""
 
     source: IPAddress
     destination: IPAddress
@@ -47,7 +47,7 @@ class OuterView:
 
 @dataclass(frozen=True, slots=True)
 class NextHopView:
-    """Where the frame is sent. `tags` are the VLANs' ids, the outer one first; `gateway` None: the backend itself."""
+    """Where the frame is sent. `tags` are VLAN ids, outermost first; `gateway` is None if the backend is on-link."""
 
     mac: str
     interface: str
@@ -58,7 +58,7 @@ class NextHopView:
 
 @dataclass(frozen=True, slots=True)
 class SentView:
-    """How a packet leaves; `outer` is None for dr."""
+    """How a packet is sent; `outer` is None for dr."""
 
     forward: Forward
     outer: OuterView | None
@@ -67,7 +67,7 @@ class SentView:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where the reference model and the program do not agree: about what, and what each says."""
+    """A field in which the reference model and the program differ, with both values."""
 
     what: str
     model: str
@@ -76,10 +76,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ExplainView:
-    """What would become of a packet that comes in by `interface`, and why, a sentence for each step.
+    """What would happen to a packet that comes in by `interface`, and why: a sentence for each step.
 
-    `action` is `send`, `pass`, `drop` or `answer`, `reason` as in the counters, None for what is sent. `chosen_by` is
-    what named the backend. `agree` is None where the program was not asked, or not to any use; `note` says why then.
+    `action` is `send`, `pass`, `drop` or `answer`; `reason` is named as in the counters, None for a packet that is
+    sent. `chosen_by` says what selected the backend. `agree` is None if the program was not asked or its answer could
+    not be compared; `note` then says why.
     """
 
     question: Question

@@ -1,1 +1,1 @@
-"""What the flow table says: when slots settle, how far drains are, what was evicted. Pure."""
+"""Evaluating the flow table: when slots settle, how far drains are, how many records were evicted. Pure."""

@@ -1,4 +1,4 @@
-"""A reading of the counters, and whose they are."""
+"""A reading of the counters, matched to VIPs and backends."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["Counted"]
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Counters and what the maps held when they were read.
+    """Counters, with what the maps held when they were read.
 
-    An id that is given out again counts for its old holder until the maps hold the new one, which is a little later
-    than the state does. Whoever asks for the new one in between is told that nothing was counted yet, which is so.
+    A reused id counts for its old owner until the maps have the new one, a little later than the desired state. Until
+    then the counters of the new owner are 0.
     """
 
     counters: Counters
     held: Held
 
     def of_vip(self, vip: BoundVip) -> VipCounters:
-        """Return what was counted for a VIP."""
+        """Return the counters of a VIP."""
         entry = self.held.vips.get(vip.id)
         counted = self.counters.vips.get(vip.id)
         return counted if counted and entry and entry.key == vip.vip.key else VipCounters()
 
     def of_backend(self, backend: BoundBackend) -> BackendCounters:
-        """Return what was counted for a backend."""
+        """Return the counters of a backend."""
         entry = self.held.backends.get(backend.id)
         counted = self.counters.backends.get(backend.id)
         return counted if counted and entry and entry.epoch == backend.epoch else BackendCounters()

@@ -1,4 +1,4 @@
-"""How many connections a backend has left, as far as the flow table shows, and what that says of its drain."""
+"""How many open connections a backend has according to the flow table, and how far its drain is."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ __all__ = [
 ]
 
 FIN_QUIET_SECONDS = 5.0
-"""After the client's FIN and this much silence nobody waits for a connection: the backend's own FIN is not seen."""
+"""A connection counts as ended after the client's FIN and this much silence: the backend's FIN is not seen here."""
 
 HANDSHAKE_SECONDS = 10.0
-"""A client that sent a SYN this long ago and nothing since has no connection: it was refused, or was a flood.
+"""A client that has sent nothing since a SYN this long ago has no connection: it was refused, or it is a SYN flood.
 
 The backend's RST goes straight to the client and is not seen here.
 """
 
 _TOUCH_SECONDS = 1.0
-"""The latest packet of a record may be this much younger than it says: FLOW_TOUCH_AFTER in bpf/lib/flow.h."""
+"""A record's last packet may be this much newer than the record says: FLOW_TOUCH_AFTER in bpf/lib/flow.h."""
 
 _STALE_SECONDS = 60.0
-"""For how long a scan says how many connections a backend has."""
+"""How long the counts of a scan are used."""
 
 _IDS = 1 << 16
 _NO_EPOCH = -1
 
 
 class DrainState(StrEnum):
-    """Where a drain is: connections left, none left, or the time given is over with some left."""
+    """The progress of a drain: connections left, none left, or timed out with some left."""
 
     DRAINING = "draining"
     DRAINED = "drained"
@@ -58,9 +58,9 @@ class DrainState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DrainView:
-    """A drain; `flows` are the open connections seen, None before the first count.
+    """A drain. `flows` is the number of open connections, None before the first count.
 
-    It is None too where connections have no records: of QUIC, until the backend is drained.
+    It is also None if connections have no records, as with QUIC connection IDs, until the backend is drained.
     """
 
     state: DrainState
@@ -72,9 +72,9 @@ class DrainView:
 
 @dataclass(frozen=True, slots=True)
 class FlowCounts:
-    """Open connections by backend id, as a scan begun at `at` (UTC) saw them; `epochs` are those of the backends.
+    """Open connections by backend id, from a scan started at `at` (UTC); `epochs` are those of the backends.
 
-    `heard` is when those were last sent a packet that drain though not all of their connections have records.
+    `heard` has, for each draining backend whose connections do not all have records, the time of its last packet.
     """
 
     at: datetime
@@ -83,19 +83,19 @@ class FlowCounts:
     heard: Mapping[int, datetime]
 
     def of(self, backend: BoundBackend) -> int | None:
-        """Return how many connections of this backend were open, None when the backend was not there yet."""
+        """Return how many connections of this backend were open, None if it did not exist at the scan."""
         return int(self.by_backend[backend.id]) if self.epochs.get(backend.id) == backend.epoch else None
 
     def recent(self, now: datetime) -> NDArray[np.int64] | None:
-        """Return how many connections each backend had, by id, None where that was too long ago."""
+        """Return how many connections each backend had, an array by id, None if the scan is too old."""
         return self.by_backend if (now - self.at).total_seconds() <= _STALE_SECONDS else None
 
 
 def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
-    """Return which records are of an open connection of a backend that is still there.
+    """Return which records belong to an open connection of a backend that still exists.
 
-    Ended are those reset, and those silent for longer than their VIP bridges. A FIN alone ends nothing: a client that
-    has sent all it had may wait long for the answer.
+    A connection has ended if it was reset, or silent for longer than the VIP's idle timeout. A FIN alone does not end
+    it: a client that has sent its request may wait long for the answer.
     """
     idle = np.zeros(_IDS)
     epoch = np.full(_IDS, _NO_EPOCH, np.int64)
@@ -111,10 +111,10 @@ def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
 def count_flows(
     flows: FlowRecords, live: NDArray[np.bool_], snapshot: Snapshot, at: datetime, heard: Mapping[int, datetime]
 ) -> FlowCounts:
-    """Count the open connections of each backend; `live` are the records of such, in a scan begun at `at`.
+    """Count the open connections of each backend; `live` marks their records, in a scan started at `at`.
 
-    Neither a connection that the client closed and that is silent since is counted, nor a handshake that came to
-    nothing: either would hold up a drain for as long as the VIP bridges silence. Their records are kept all the same.
+    Connections that are silent since the client's FIN are not counted, nor are handshakes that never finished: either
+    would delay a drain by the VIP's idle timeout. Their records are still kept.
     """
     closed = ((flows.flags & FLOW_FIN) != 0) & (flows.age >= FIN_QUIET_SECONDS)
     begun = ((flows.flags & FLOW_ESTABLISHED) != 0) | (flows.age < HANDSHAKE_SECONDS)
@@ -123,17 +123,17 @@ def count_flows(
 
 
 def load_of(flows: FlowRecords, live: NDArray[np.bool_], snapshot: Snapshot, vips: AbstractSet[int]) -> dict[int, int]:
-    """Return how many flows each backend of these VIPs has that no client began to end, as the program counts them."""
+    """Return how many flows without FIN or RST each backend of these VIPs has: the load, as the program counts it."""
     loads = np.bincount(flows.backend[live & ((flows.flags & (FLOW_FIN | FLOW_RST)) == 0)], minlength=_IDS)
     return {backend.id: int(loads[backend.id]) for vip, backend in snapshot.backends() if vip.id in vips}
 
 
 def drain_view(backend: BoundBackend, drain: Drain, counts: FlowCounts | None, now: datetime) -> DrainView:
-    """Return where a drain is.
+    """Return the progress of a drain.
 
-    It is drained when a scan made at least `quiet_seconds` after its start saw no connection: one that is idle
-    cannot be seen before it speaks. Where connections have no records, the backend must have been silent for as long,
-    and how many there are is not known.
+    The backend is drained when a scan at least `quiet_seconds` after the start saw no connection: an idle connection
+    is not seen before its next packet. If connections have no records, the backend must have received no packet for
+    that long, and their number is not known.
     """
     state, flows = DrainState.DRAINING, None
     if counts is not None and counts.at >= drain.started:
@@ -144,7 +144,7 @@ def drain_view(backend: BoundBackend, drain: Drain, counts: FlowCounts | None, n
 
 
 def _seen(backend: BoundBackend, drain: Drain, counts: FlowCounts) -> tuple[DrainState, int | None]:
-    """Return what a scan made since its start says of a drain."""
+    """Return the state of a drain and its open connections, from a scan made since it started."""
     flows, heard = counts.of(backend), counts.heard.get(backend.id)
     quiet_from = drain.started if heard is None else max(drain.started, heard)
     if flows == 0 and counts.at >= quiet_from + timedelta(seconds=drain.quiet_seconds):
@@ -153,7 +153,7 @@ def _seen(backend: BoundBackend, drain: Drain, counts: FlowCounts) -> tuple[Drai
 
 
 class QuicSilence:
-    """Tells since when backends of QUIC that drain are silent, from their packet counters.
+    """Tells since when draining backends of QUIC VIPs have received no packet, from their packet counters.
 
     Connections that are found by their QUIC connection IDs have no records that could be counted.
     """
@@ -162,9 +162,10 @@ class QuicSilence:
         self._seen: dict[tuple[int, int], tuple[int, datetime]] = {}
 
     def note(self, snapshot: Snapshot, counters: Mapping[int, BackendCounters], at: datetime) -> Mapping[int, datetime]:
-        """Return for the id of each such backend the reading that found more packets than the one before.
+        """Return, by backend id, the time of the last reading that found new packets for a draining backend.
 
-        That is this one, of `counters` by backend id at `at` (UTC), for a backend that was not in the one before.
+        `counters` is the present reading, by backend id, at `at` (UTC). A backend that was not in the previous reading
+        counts as having received packets now.
         """
         seen: dict[tuple[int, int], tuple[int, datetime]] = {}
         for vip, backend in snapshot.backends():

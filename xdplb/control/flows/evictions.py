@@ -1,4 +1,4 @@
-"""How many flow records the kernel threw out of the flow table because it was full: no counter says so."""
+"""Counting the flow records that the kernel evicted because the table was full. The kernel has no counter for it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["Evictions"]
 
 
 class Evictions:
-    """Adds up what was recorded and deleted since the first count: what is missing was evicted.
+    """Adds up records made and deleted since the first count. Those that are missing at a later count were evicted.
 
-    The parts are read one after the other while packets flow, so that a count may come late, but never too high.
+    The numbers are read one after the other under traffic, so an eviction may be counted late, but never too many.
     """
 
     def __init__(self) -> None:
@@ -22,29 +22,30 @@ class Evictions:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is a first count to go from."""
+        """Whether the first count was made."""
         return self._balance is not None
 
     def begin(self, present: int, vips: Mapping[int, VipCounters]) -> None:
-        """Count from here: `present` records, and then the counters of each VIP id."""
+        """Start counting: `present` records, counted before the counters of each VIP id were read."""
         self._balance = present
         self._made = {vip_id: counters.records for vip_id, counters in vips.items()}
 
     def made(self, vips: Mapping[int, VipCounters]) -> None:
-        """Note the counters of each VIP id; to be called before a VIP goes, and before `present`."""
+        """Note the counters of each VIP id. To be called before a VIP is removed, and before `present`."""
         if self._balance is None:
             return
         for vip_id, counters in vips.items():
             before = self._made.get(vip_id, 0)
+            # A counter that is lower than before was reset for a new VIP with this id.
             self._balance += counters.records - before if counters.records >= before else counters.records
         self._made = {vip_id: counters.records for vip_id, counters in vips.items()}
 
     def deleted(self, records: int) -> None:
-        """Note that so many records were deleted on purpose."""
+        """Note that this many records were deleted on purpose."""
         if self._balance is not None:
             self._balance -= records
 
     def present(self, records: int) -> None:
-        """Note how many records there are, and what that says."""
+        """Note how many records there are now: those that are missing were evicted."""
         if self._balance is not None:
             self.evicted = max(self.evicted, self._balance - records)

@@ -1,9 +1,9 @@
-"""From moving to pinned to steady: when, and which records must go with it.
+"""Settling slots, from moving to pinned to steady: when that may happen, and which records are deleted then.
 
-A moving slot is pinned once its VIP's idle timeout has passed since its last move: what was open then is recorded or
-gone. A pinned slot is steady once no open connection recorded in it differs from its owner; its records are deleted
-after that is published, since a later move must not find them. Records that come up between the scan and the
-publication cannot be missed: a pinned slot records nothing new, and one that changed since the scan is left alone.
+A moving slot is pinned once its VIP's idle timeout has passed since its last move: connections open at that time have
+a record by now, or are gone. A pinned slot becomes steady once all open connections recorded in it are with its owner.
+Its records are deleted after the table is published, since a later move must not find them. No record made between
+scan and publication is missed: a pinned slot records nothing new, and slots that changed since the scan are skipped.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _LOWER = (1 << 64) - 1
 
 
 class MoveTimes:
-    """When each moving slot last moved, in seconds of one clock. Kept in memory: a restart starts them anew."""
+    """When each moving slot last moved, in seconds of one clock. Kept in memory: a restart starts them again."""
 
     def __init__(self) -> None:
         self._times: dict[int, NDArray[np.float64]] = {}
 
     def published(self, vip_id: int, before: Slots | None, after: Slots, now: float) -> None:
-        """Note which slots a table that is published now moves."""
+        """Note the slots that move with a table published at `now`."""
         moving = is_moving(after)
         if not moving.any():
             self._times.pop(vip_id, None)
@@ -41,7 +41,7 @@ class MoveTimes:
         times[moved] = now
 
     def forget(self, vip_id: int) -> None:
-        """Forget a VIP that is gone."""
+        """Forget a VIP that was removed."""
         self._times.pop(vip_id, None)
 
     @property
@@ -50,7 +50,7 @@ class MoveTimes:
         return self._times.keys()
 
     def pinned(self, vip_id: int, slots: Slots, now: float, idle_seconds: float) -> Slots | None:
-        """Return the table with the moving slots pinned whose time has come, None when there is none."""
+        """Return the table with those moving slots pinned whose idle timeout has passed, None if there are none."""
         times = self._times.get(vip_id)
         if times is None:
             return None
@@ -60,7 +60,7 @@ class MoveTimes:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A reading of the flow table: the tables before it, the records, and which are of an open connection."""
+    """A reading of the flow table: the tables before it, the records, and which belong to an open connection."""
 
     tables: Mapping[int, Slots]
     flows: FlowRecords
@@ -76,10 +76,10 @@ class Release:
 
 
 def find_release(vip: VipEntry, current: Slots, scan: Scan | None) -> Release | None:
-    """Return which pinned slots of a VIP can be steady, None when none can or there is no scan that would tell.
+    """Return which pinned slots of a VIP can become steady, None if there are none, or no scan to tell.
 
-    A slot that has changed since the scan began waits for the next one. A VIP that records every flow looks records
-    up in steady slots too: it needs no scan, and its records are kept.
+    A slot that has changed since the scan started waits for the next one. A VIP that records every flow looks up
+    records in steady slots too, so it needs no scan, and its records are kept.
     """
     if vip.track_always:
         settled, stale = find_settled(current, _NONE, _NONE, _NONE.astype(np.bool_)), _NONE
@@ -95,16 +95,16 @@ def _settled_and_stale(vip: VipEntry, current: Slots, scan: Scan) -> tuple[NDArr
     mine = records_of(vip, scan.flows)
     slots = slots_of(vip, scan.flows, mine)
     settled = find_settled(scanned, slots, scan.flows.backend[mine], scan.live[mine])
-    settled = settled[scanned[settled] == current[settled]]
+    settled = settled[scanned[settled] == current[settled]]  # unchanged since the scan
     is_settled = np.zeros(len(current), np.bool_)
     is_settled[settled] = True
     return settled, mine[is_settled[slots]]
 
 
 def stale_records(vips: Collection[VipEntry], tables: Mapping[int, Slots], flows: FlowRecords) -> NDArray[np.intp]:
-    """Return the records that must not be there: in a steady slot of a VIP that records only what moves, or of no VIP.
+    """Return the records that must not exist: in a steady slot of a VIP that records only what moves, or of no VIP.
 
-    A daemon that died between publishing a steady slot and deleting its records leaves such behind.
+    They are left behind if a daemon dies between publishing a steady slot and deleting its records.
     """
     stale = np.ones(len(flows.backend), np.bool_)
     for vip in vips:
@@ -119,7 +119,7 @@ def stale_records(vips: Collection[VipEntry], tables: Mapping[int, Slots], flows
 
 
 def records_of(vip: VipEntry, flows: FlowRecords) -> NDArray[np.intp]:
-    """Return which records are of this VIP: made under its id, and not by one that had the id before."""
+    """Return which records belong to this VIP: made under its id, and not for another VIP that had the id before."""
     mine = np.flatnonzero(flows.vip == vip.id)
     key = vip.key
     shift = key.address.max_prefixlen - (key.prefix_length or 0)
@@ -135,7 +135,7 @@ def records_of(vip: VipEntry, flows: FlowRecords) -> NDArray[np.intp]:
 
 
 def _is_between(addresses: NDArray[np.uint64], first: int, last: int) -> NDArray[np.bool_]:
-    """Return which addresses, of shape (n, 2), lie in a prefix, given by its first and last one."""
+    """Return which addresses, of shape (n, 2), are from `first` to `last`, the first and last address of a prefix."""
     upper, lower = addresses[:, 0], addresses[:, 1]
     upper_ends = np.uint64(first >> 64), np.uint64(last >> 64)
     within = (upper >= upper_ends[0]) & (upper <= upper_ends[1])
@@ -145,7 +145,7 @@ def _is_between(addresses: NDArray[np.uint64], first: int, last: int) -> NDArray
 
 
 def slots_of(vip: VipEntry, flows: FlowRecords, records: NDArray[np.intp]) -> NDArray[np.uint32]:
-    """Return the slot each of these records of the VIP falls into."""
+    """Return the slot of each of these records of the VIP."""
     ports = flows.source_port[records], flows.destination_port[records]
     if vip.key.address.version == 6:
         return slot_of(flow_hash6(flows.source[records], *ports, vip.hash_source))
@@ -153,5 +153,5 @@ def slots_of(vip: VipEntry, flows: FlowRecords, records: NDArray[np.intp]) -> ND
 
 
 def select(flows: FlowRecords, chosen: NDArray[np.intp]) -> FlowRecords:
-    """Return the records chosen."""
+    """Return the chosen records."""
     return FlowRecords(**{field.name: getattr(flows, field.name)[chosen] for field in fields(flows)})

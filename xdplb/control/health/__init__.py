@@ -1,1 +1,1 @@
-"""Health checks, and what is known of the health of each backend."""
+"""Health checks, and the known health of each backend."""

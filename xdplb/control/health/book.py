@@ -1,4 +1,4 @@
-"""What is known of the health of each backend: the one place that holds it."""
+"""The known health of each backend: the one place that holds it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["HealthBook"]
 
 
 class HealthBook:
-    """Health by backend id, and which of it is not saved yet. Used in the event loop alone."""
+    """Health by backend id, and which of it is not saved yet. Used only in the event loop."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -21,30 +21,30 @@ class HealthBook:
 
     @property
     def known(self) -> Mapping[int, KnownHealth]:
-        """What is known now; the mapping goes on changing as checks find out more."""
+        """The health of all backends, as a live mapping: it changes as checks report."""
         return self._known
 
     def load(self, known: Mapping[int, KnownHealth]) -> None:
-        """Begin with what a store holds."""
+        """Start with the health in the store."""
         self._known = dict(known)
 
     def set(self, changed: Mapping[int, KnownHealth], gone: Collection[int] = ()) -> None:
-        """Set these, which are saved already; first forget what is known of the backends that had the ids `gone`."""
+        """Set these, which are already saved. First forget the health of the backends that had the ids `gone`."""
         for backend_id in gone:
             self._known.pop(backend_id, None)
             self._unsaved.discard(backend_id)
         self._known.update(changed)
 
     def flip(self, backend_id: int, health: Health, reason: str) -> None:
-        """Note what the checks of a backend have found; it is to be saved."""
+        """Set the health that the checks of a backend found; it will be saved later."""
         self._known[backend_id] = KnownHealth(health, reason, self._now())
         self._unsaved.add(backend_id)
 
     def take_unsaved(self) -> dict[int, KnownHealth]:
-        """Return what is to be saved, which counts as saved from now on."""
+        """Return the health that is not saved yet, and count it as saved."""
         unsaved, self._unsaved = self._unsaved, set()
         return {backend_id: self._known[backend_id] for backend_id in unsaved if backend_id in self._known}
 
     def put_back(self, backend_ids: Collection[int]) -> None:
-        """Note that these could not be saved after all."""
+        """Count these as not saved again, after an error."""
         self._unsaved |= set(backend_ids)

@@ -1,8 +1,8 @@
-"""Health checks: one asyncio task a backend, and the rule that turns results into up and down.
+"""Health checks: one asyncio task per backend, and the rule that turns results into up and down.
 
-From unknown, the first pass makes a backend up (as in HAProxy: a backend just added waits for one result, not for
-`rise`), and `fall` failures in a row make it down. From then on it takes `rise` passes to come up and `fall` failures
-to go down.
+A backend of unknown health comes up at the first pass (as in HAProxy: a new backend waits for one result, not for
+`rise`) and goes down after `fall` failures in a row. After that it takes `rise` passes in a row to come up and `fall`
+failures in a row to go down.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FIRST_WITHIN_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class CheckTarget:
-    """What to check. `epoch` tells apart backends that were given the same id one after the other."""
+    """What to check. `epoch` distinguishes backends that had the same id one after the other."""
 
     epoch: int
     address: IPAddress
@@ -45,9 +45,9 @@ class CheckTarget:
 
 @dataclass(frozen=True, slots=True)
 class CheckTally:
-    """What the checks of one target found: the latest result, and how many passed and failed, in all and in a row.
+    """The results of the checks of one target: the last one, and how many passed and failed, in total and in a row.
 
-    `streak` is above 0 for passes in a row, below for failures.
+    `streak` is positive for passes in a row, negative for failures.
     """
 
     last_run: datetime | None = None
@@ -58,10 +58,10 @@ class CheckTally:
 
 
 class HealthSource(Protocol):
-    """Where health comes from: `Checker`, or a fake of it in tests."""
+    """The source of health: `Checker`, or a fake in tests."""
 
     async def start(self, on_flip: OnFlip, events: Events) -> None:
-        """Begin to check what is watched."""
+        """Start checking the watched targets."""
         ...
 
     async def stop(self) -> None:
@@ -73,16 +73,16 @@ class HealthSource(Protocol):
         ...
 
     def tally(self, backend_id: int) -> CheckTally | None:
-        """Return what the checks of this backend found, None when it is not watched."""
+        """Return the tally of this backend's checks, None if it is not watched."""
         ...
 
     def tallies(self) -> Mapping[int, CheckTally]:
-        """Return what all checks found until now, by backend id."""
+        """Return the tallies of all checks, by backend id."""
         ...
 
 
 def tallied(tally: CheckTally, result: ProbeResult) -> CheckTally:
-    """Return the tally with one more result. A try that this host could not make changes no count."""
+    """Return the tally with one more result. A probe that this host could not run changes no count."""
     tally = replace(tally, last_run=datetime.now(UTC), last=result)
     if result.passed is None:
         return tally
@@ -97,14 +97,14 @@ def tallied(tally: CheckTally, result: ProbeResult) -> CheckTally:
 
 
 def health_of(check: HealthCheck, health: Health, tally: CheckTally) -> Health:
-    """Return the health of a backend that had `health`, after the latest result of its checks."""
+    """Return the health of a backend that had `health`, after the last result in `tally`."""
     if tally.streak >= (1 if health is Health.UNKNOWN else check.rise):
         return Health.UP
     return Health.DOWN if -tally.streak >= check.fall else health
 
 
 class Checker:
-    """Runs the checks of all backends. Everything happens in the event loop it is started in."""
+    """Runs the checks of all backends, in the event loop in which it is started."""
 
     def __init__(self, probe: Probe = probe) -> None:
         self._probe = probe
@@ -116,14 +116,14 @@ class Checker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def start(self, on_flip: OnFlip, events: Events) -> None:
-        """Begin to check what is watched; `on_flip` is called at every change of health."""
+        """Start checking the watched targets; `on_flip` is called at every change of health."""
         _allow_many_sockets()
         self._on_flip, self._events = on_flip, events
         for backend_id in self._targets:
             self._begin(backend_id)
 
     async def stop(self) -> None:
-        """End all checks; returns when none runs any more."""
+        """End all checks; return when none is running any more."""
         self._on_flip = None
         tasks = list(self._tasks.values())
         self._tasks.clear()
@@ -132,7 +132,7 @@ class Checker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
-        """Replace the set of targets. One that is unchanged goes on as it was; another check starts a new tally."""
+        """Replace the set of targets. An unchanged target keeps its task and tally; a changed one starts again."""
         self._known = known
         for backend_id in self._targets.keys() - targets.keys():
             self._end(backend_id)
@@ -148,11 +148,11 @@ class Checker:
                 self._begin(backend_id)
 
     def tally(self, backend_id: int) -> CheckTally | None:
-        """Return what the checks of this backend found, None when it is not watched."""
+        """Return the tally of this backend's checks, None if it is not watched."""
         return self._tallies.get(backend_id)
 
     def tallies(self) -> Mapping[int, CheckTally]:
-        """Return what all checks found until now, by backend id."""
+        """Return the tallies of all checks, by backend id."""
         return dict(self._tallies)
 
     def _begin(self, backend_id: int) -> None:
@@ -165,7 +165,7 @@ class Checker:
             task.cancel()
 
     async def _run(self, backend_id: int, target: CheckTarget) -> None:
-        """Check for ever. Times are kept from the plan, not from when a try ended, so that they do not drift."""
+        """Check forever. Times follow from the schedule, not from when a probe ended, so that they do not drift."""
         check = target.check
         clock = asyncio.get_running_loop().time
         # Spreading load needs no cryptographic randomness.
@@ -175,10 +175,10 @@ class Checker:
             result = await self._try(target)
             self._note(backend_id, check, result)
             due += check.interval_seconds * (1 + random.uniform(-check.jitter, check.jitter))  # noqa: S311
-            due = max(due, clock())
+            due = max(due, clock())  # after a long stall, do not catch up on the missed checks
 
     async def _try(self, target: CheckTarget) -> ProbeResult:
-        """Try once. What nobody expected says nothing of the backend, and must not end its checks."""
+        """Probe once. An unexpected error says nothing about the backend, and must not end its checks."""
         try:
             return await self._probe(target.check, str(target.address), target.port)
         except Exception as error:
@@ -195,7 +195,7 @@ class Checker:
 
 
 def _allow_many_sockets() -> None:
-    """Raise the soft limit of open files to the hard one: every check in flight holds a socket."""
+    """Raise the soft limit of open files to the hard limit: every probe in flight holds a socket."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

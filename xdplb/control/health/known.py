@@ -1,4 +1,4 @@
-"""Which health each backend starts with, and what is to be checked: pure functions of the snapshot."""
+"""The health that each backend starts with, and what to check: pure functions of the snapshot."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ WAITING = "no pass yet"
 def health_after(
     before: Snapshot, after: Snapshot, known: Mapping[int, KnownHealth], now: datetime
 ) -> dict[int, KnownHealth]:
-    """Return the healths that an edit sets; those not in it stay as they are.
+    """Return the health of backends that an edit sets, by id; all others keep theirs.
 
-    Without a check a backend is up. One that comes with a check is unknown; one that was there when the check came
-    keeps its health until the check says otherwise, since a check is no reason to cut what works.
+    Without a check a backend is up. A backend added to a VIP with a check is unknown. If a check is added, the backends
+    of the VIP keep their health until it says otherwise: adding a check must not cut off backends that work.
     """
     changed: dict[int, KnownHealth] = {}
     fresh = reissued(before, after)
@@ -39,10 +39,10 @@ def health_after(
 def health_at_start(
     snapshot: Snapshot, known: Mapping[int, KnownHealth], held: AbstractSet[int], now: datetime
 ) -> dict[int, KnownHealth]:
-    """Return the healths that differ from those last known when a daemon starts on maps with the VIPs `held`, by id.
+    """Return the health that changes when a daemon starts on maps that hold the VIPs with the ids `held`, by id.
 
-    Last known health is there so that a restart moves no slot. Where there are no slots to move, as after a boot, it
-    is hours old perhaps, and a backend with a check waits for a pass.
+    The last known health is kept so that a restart moves no slot. For a VIP without slots, as after a boot, it may be
+    hours old, so a backend with a check starts as unknown and waits for a pass.
     """
     changed: dict[int, KnownHealth] = {}
     for vip, backend in snapshot.backends():
@@ -53,17 +53,17 @@ def health_at_start(
 
 
 def reissued(before: Snapshot, after: Snapshot) -> frozenset[int]:
-    """Return the ids whose holder in `before`, if any, is not their holder in `after`."""
+    """Return the ids whose backend is not the same in `before` and in `after`."""
     return frozenset(backend_id for backend_id, _ in _changed_holders(before, after) ^ _changed_holders(after, before))
 
 
 def added(before: Snapshot, after: Snapshot) -> frozenset[int]:
-    """Return the ids of backends that are in `after` alone."""
+    """Return the ids of backends that are only in `after`."""
     return frozenset(backend_id for backend_id, _ in _changed_holders(after, before) - _changed_holders(before, after))
 
 
 def _changed_holders(snapshot: Snapshot, other: Snapshot) -> set[tuple[int, int]]:
-    """Return id and epoch of the backends in the VIPs of `snapshot` that are not the same in `other`."""
+    """Return id and epoch of the backends in those VIPs of `snapshot` that differ in `other`."""
     return {
         (backend.id, backend.epoch)
         for key, vip in snapshot.vips.items()
@@ -73,7 +73,7 @@ def _changed_holders(snapshot: Snapshot, other: Snapshot) -> set[tuple[int, int]
 
 
 def check_targets(snapshot: Snapshot, before: Mapping[int, CheckTarget]) -> dict[int, CheckTarget]:
-    """Return what is to be checked, by backend id. Where that is what it was `before`, it is the same object."""
+    """Return what to check, by backend id. An unchanged target is the same object as in `before`."""
     targets: dict[int, CheckTarget] = {}
     for vip in snapshot.vips.values():
         if vip.check is not None:

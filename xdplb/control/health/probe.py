@@ -1,7 +1,7 @@
-"""One try of a health check: connect, perhaps ask, judge. Never raises for what a backend does.
+"""A probe, one try of a health check: connect, and for HTTP send a GET. Never raises for what a backend does.
 
-Sockets are used directly instead of streams: a try costs a fraction of the CPU, and thousands run every second. They
-are closed with a RST, which leaves nothing in TIME_WAIT on either side and frees the local port at once.
+It uses sockets directly instead of streams, which takes a fraction of the CPU: thousands of probes run every second.
+Sockets are closed with a RST, which leaves nothing in TIME_WAIT on either side and frees the local port at once.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["ProbeResult", "probe"]
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _READ_BYTES = 16384
 _MAX_HEAD_BYTES = 65536
-_PATH_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))  # only what is not ASCII is quoted
+_PATH_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))  # only non-ASCII characters are quoted
 
 _LATE = 0.5
-"""The part of its timeout by which a try may overrun it and still count."""
+"""By what fraction a probe may exceed its timeout and still count."""
 
 _OUR_FAULT = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES}
@@ -44,9 +44,10 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a try found.
+    """The result of a probe.
 
-    `passed` None: this host had no sockets to try or no CPU to look, which says nothing of the backend.
+    `passed` is None if this host had no socket for it or no CPU time to read the answer: that says nothing about the
+    backend.
     """
 
     passed: bool | None
@@ -55,7 +56,7 @@ class ProbeResult:
 
 
 async def probe(check: HealthCheck, host: str, port: int) -> ProbeResult:
-    """Try `port` of `host`, an address of either family, once as `check` says, within its timeout."""
+    """Probe `port` of `host`, an IPv4 or IPv6 address, once as `check` says, within its timeout."""
     started = time.monotonic()
     passed: bool | None
     try:
@@ -69,9 +70,9 @@ async def probe(check: HealthCheck, host: str, port: int) -> ProbeResult:
 
 
 def _after_silence(check: HealthCheck, seconds: float) -> tuple[bool | None, str]:
-    """Return no result for a timeout that came much too late: this process did not run, and the answer may be there."""
+    """Return no result if the timeout came far too late: this process did not run, and may have missed the answer."""
     if seconds > (1 + _LATE) * check.timeout_seconds:
-        return None, f"this host is too busy: it looked for the answer after {seconds:.1f} s"
+        return None, f"this host is too busy: it read the answer only after {seconds:.1f} s"
     return False, f"no answer in {check.timeout_seconds:g} s"
 
 
@@ -110,12 +111,14 @@ async def _get(sock: socket.socket, check: HealthCheck, host: str, port: int) ->
                     return False, "connection closed without an answer"
                 http.receive_data(data)
                 taken += len(data)
-                if taken > _MAX_HEAD_BYTES:  # also of answers before the answer: these could go on for ever
+                if taken > _MAX_HEAD_BYTES:  # interim 1xx answers count too: a backend could send them forever
                     return False, f"no answer in the first {_MAX_HEAD_BYTES >> 10} KiB"
-                await asyncio.sleep(0)  # data that is there already comes without a pause, which a timeout needs
+                await asyncio.sleep(
+                    0
+                )  # data that has already arrived is read without yielding, and the timeout would never fire
     except h11.RemoteProtocolError as error:
-        return False, f"the answer is no HTTP: {error}"
+        return False, f"the answer is not HTTP: {error}"
     if event.status_code in check.expect_status:
         return True, f"status {event.status_code}"
     wanted = " or ".join(str(status) for status in check.expect_status)
-    return False, f"status {event.status_code}, wanted {wanted}"
+    return False, f"status {event.status_code}, expected {wanted}"

@@ -1,1 +1,1 @@
-"""From what was asked, seen and held to the steps that make the maps right. Pure."""
+"""Planning the steps that bring the maps to the desired state. Pure functions."""

@@ -1,4 +1,4 @@
-"""Backends as the maps take them: a pure function of what was asked and what was seen."""
+"""The map entries of backends: a pure function of the desired state and of what was observed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from xdplb.model.vip import Forward, VlanTags
 __all__ = ["backend_entry"]
 
 _LARGEST_MTU = 0xFFFF
-_LAST_WORD = 0xFFFFFFFF  # the flow's hash fills no more of an IPv6 source than this
+_LAST_WORD = 0xFFFFFFFF  # the flow's hash fills at most the last 32 bits of an IPv6 source
 
 
 def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, observed: Observed) -> BackendEntry:
-    """Return the entry of a backend, exactly as it would be read back from the maps."""
+    """Return the map entry of a backend, exactly as it would be read back from the maps."""
     backend, forward = bound.backend, vip.forward_of(bound.backend)
     next_hop = _next_hop(observed, backend.address)
     network = observed.tunnel_source(backend.address.version)
@@ -46,7 +46,7 @@ def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, obs
 
 
 def _next_hop(observed: Observed, address: IPAddress) -> NextHop | None:
-    """Return the next hop without what the maps do not hold, None where there is none that they can."""
+    """Return the next hop without the fields that the maps do not hold, None if it is unknown or cannot be tagged."""
     resolution = observed.next_hops.get(address)
     if resolution is None or resolution.next_hop is None or not can_be_tagged(resolution.next_hop):
         return None

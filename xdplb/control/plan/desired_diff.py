@@ -1,4 +1,4 @@
-"""What is asked for differently after a change, as data."""
+"""The difference between two desired states, as data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["DesiredChange", "DiffKind", "FieldChange", "diff"]
 
 
 class DiffKind(StrEnum):
-    """What became of a VIP, its access list or its check, or of a backend."""
+    """What happened to a VIP, its access list or its check, or to a backend."""
 
     VIP_ADDED = "vip_added"
     VIP_CHANGED = "vip_changed"
@@ -40,7 +40,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class DesiredChange:
-    """One thing that is asked for differently; `before` and `after` are None where it was or is not there."""
+    """One difference; `before` is None for something added, `after` for something removed."""
 
     kind: DiffKind
     vip: VipKey
@@ -51,7 +51,7 @@ class DesiredChange:
 
 
 def diff(before: Desired, after: Desired) -> tuple[DesiredChange, ...]:
-    """Return everything that is asked for differently in `after`."""
+    """Return all differences from `before` to `after`."""
     return tuple(_changes(before, after))
 
 
@@ -63,7 +63,7 @@ def _changes(before: Desired, after: Desired) -> Iterator[DesiredChange]:
         present = before.vips.get(key)
         if present is None:
             yield DesiredChange(DiffKind.VIP_ADDED, key, None, new)
-        elif present is not new:
+        elif present is not new:  # an edit keeps the objects that it does not change
             yield from _of_vip(key, present, new)
 
 
@@ -101,7 +101,7 @@ def _of_backend(
 
 
 def _fields(old: object, new: object) -> tuple[FieldChange, ...]:
-    """Return the fields in which two values of one dataclass differ."""
+    """Return the fields in which two objects of one dataclass differ."""
     names = [field.name for field in fields(old)]  # type: ignore[arg-type]
     pairs = ((name, getattr(old, name), getattr(new, name)) for name in names)
     return tuple(FieldChange(name, before, after) for name, before, after in pairs if before != after)

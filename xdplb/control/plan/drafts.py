@@ -1,7 +1,7 @@
-"""What a VIP's backends and its table should be: the first half of a plan.
+"""Drafts of VIPs, the first half of a plan: their backend entries, and what their tables are built from.
 
-A check that fails concerns one backend among thousands. So a draft is made of the parts of the one before it, as far
-as these come from the same objects; that changes how long it takes, never what comes out.
+A failed check concerns one backend among thousands. So a draft reuses the parts of the previous draft that were made
+from the same objects. This only makes it faster; the result is the same.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["BackendDraft", "TableSource", "VipDraft", "draft"]
 
 @dataclass(frozen=True, slots=True)
 class TableSource:
-    """What a table is made from: while it stays the same, so does the table, but for slots that settle.
+    """What a table is built from. While it is the same, so is the table, except for slots that settle.
 
-    `out` are the ids that take no new connections, `kept` those that keep the ones they have.
+    `out` are the ids that take no new connections, `kept` those that keep their open ones.
     """
 
     scheduler: Scheduler
@@ -38,7 +38,7 @@ class TableSource:
 
     @property
     def candidates(self) -> int:
-        """For schedulers that compare all backends: how many there are to compare, 0 for the others."""
+        """How many backends are compared, for schedulers that compare all of them; 0 for the others."""
         if not self.scheduler.compares_all:
             return 0
         return candidates(self.configured, self.out)
@@ -46,7 +46,7 @@ class TableSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BackendDraft:
-    """A backend as the maps and the table should have it, made from `bound` and `resolution`.
+    """A backend's entries for the map and for the table, made from `bound` and `resolution`.
 
     `needs` are the features that the program must have for it.
     """
@@ -60,7 +60,7 @@ class BackendDraft:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VipDraft:
-    """A VIP's entry, its backends, by id, and what its table is to be made from."""
+    """A VIP, its backends by id, and what its table is built from."""
 
     vip: BoundVip
     tunnel_sources: tuple[IPNetwork, ...]
@@ -69,12 +69,12 @@ class VipDraft:
 
     @property
     def entry(self) -> VipEntry:
-        """The VIP as the maps should have it."""
+        """The VIP's map entry."""
         vip = self.vip
         return VipEntry.of(vip.id, vip.vip, candidates=self.table.candidates, has_access_list=bool(vip.access))
 
     def without(self, ids: frozenset[int]) -> VipDraft:
-        """Return the same without these backends."""
+        """Return the draft without these backends."""
         backends = {key: value for key, value in self.backends.items() if key not in ids}
         configured = tuple(weighted for weighted in self.table.configured if weighted.id not in ids)
         table = replace(self.table, configured=configured, out=self.table.out - ids, kept=self.table.kept - ids)
@@ -88,7 +88,7 @@ def draft(
     held: Mapping[int, BackendEntry],
     before: VipDraft | None,
 ) -> VipDraft:
-    """Return what `vip` should be. `held` are the backends in the maps: an entry that is right is taken from there."""
+    """Return the draft of `vip`. `held` are the backends in the maps: a correct entry there is used as it is."""
     known: Mapping[int, BackendDraft] = {}
     if before is not None and _has_entries_alike(before, vip, observed):
         known = before.backends
@@ -107,7 +107,7 @@ def draft(
 
 
 def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
-    """Return whether the same backend has the same entry in both: what else an entry depends on has not changed."""
+    """Return whether everything else that backend entries depend on, beside the backend itself, is unchanged."""
     old, new = before.vip.vip, vip.vip
     return (before.vip.id, old.forward, old.scheduler, old.vlan, before.tunnel_sources) == (
         *(vip.id, new.forward, new.scheduler, new.vlan),

@@ -1,4 +1,4 @@
-"""Which backends may be sent to, and why not: pure functions of what was asked and what was seen."""
+"""Which backends are usable, and why not: pure functions of the desired state and of what was observed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["DRAINING", "Eligibility", "Observed", "Use", "assess", "can_be_tagge
 
 
 class Use(StrEnum):
-    """What a backend is used for: new connections too, its open ones alone, or nothing at all."""
+    """What a backend is used for: new and open connections, only open ones, or nothing."""
 
     SERVING = "serving"
     KEEPING = "keeping"
@@ -25,7 +25,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """The use of a backend, and a sentence why it does not serve (or serves all the same); empty if all is well."""
+    """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well."""
 
     use: Use
     reason: str = ""
@@ -33,11 +33,11 @@ class Eligibility:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen: health by backend id (none: unknown), next hops by address (none: not known yet).
+    """What was observed: health by backend id (missing: unknown), next hops by address (missing: not known yet).
 
-    `tunnel_sources` are the networks whose addresses are the outer sources of tunnels, one a family at most; in a
-    family without one it is the host's own address. `ifindexes` are the NICs that packets can leave by, empty where
-    none is known. `vlan`: tagged frames may come in.
+    `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
+    without one uses the host's own address. `ifindexes` are the NICs that packets can leave by, empty if none is
+    known. `vlan`: tagged frames may come in.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -47,29 +47,29 @@ class Observed:
     vlan: bool = False
 
     def tunnel_source(self, family: int) -> IPNetwork | None:
-        """Return the network of the outer sources of IPv`family`, None for the host's own address."""
+        """Return the network of outer source addresses of IPv`family`, None for the host's own address."""
         return next((network for network in self.tunnel_sources if network.version == family), None)
 
 
 DRAINING = "draining"
-"""The reason of a backend that drains, as far as can be said without counting connections."""
+"""The reason of a draining backend. Views replace it once its connections have been counted."""
 
 _CUSTOMER_TAG = 0x8100
 
 _SERVES = Eligibility(Use.SERVING)
-_FAIL_OPEN = Eligibility(Use.SERVING, "its check failed, but no other can serve (fail-open)")
+_FAIL_OPEN = Eligibility(Use.SERVING, "its check failed, but no other backend can serve (fail-open)")
 
 
 def can_be_tagged(hop: NextHop) -> bool:
-    """Return whether frames can be given the VLAN tags of this next hop."""
+    """Return whether xdplb can write the VLAN tags of this next hop."""
     return len(hop.tags) <= MAX_TAGS and all(tag.type == _CUSTOMER_TAG for tag in hop.tags[1:])
 
 
 def assess(vip: BoundVip, observed: Observed) -> dict[int, Eligibility]:
-    """Return what each backend of `vip` is used for, by id.
+    """Return the eligibility of each backend of `vip`, by id.
 
-    When none would serve and the VIP fails open, failed checks are not believed. That is no way in for a backend
-    whose check never passed, nor for one the operator took out.
+    If none would serve and the VIP fails open, failed checks are ignored. This does not let in a backend whose check
+    has never passed, nor one that the operator took out.
     """
     eligibility = {bound.id: _standing(vip, bound, observed) for bound in vip.backends.values()}
     if vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN and not _any_serves(eligibility):
@@ -101,7 +101,7 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
 
 
 def _why_nothing_new(bound: BoundBackend, health: Health) -> str:
-    """Return why a backend takes no new connections though it can keep those it has, or an empty string."""
+    """Return why a backend takes no new connections although it can keep its open ones, or an empty string."""
     if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
     if health is Health.UNKNOWN:
@@ -121,10 +121,15 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
         return (resolution and resolution.reason) or "its next hop is not known yet"
     hop = resolution.next_hop
     if observed.ifindexes and hop.ifindex not in observed.ifindexes:
-        return f"its route leaves by {hop.interface}, which xdplb is not on: name that NIC in `xdplb up` too"
+        return (
+            f"its route goes out by {hop.interface}, which xdplb is not attached to: add {hop.interface} to `xdplb up`"
+        )
     if not can_be_tagged(hop):
-        return f"its route leaves {hop.interface} with VLAN tags that xdplb cannot write: one, or two of QinQ"
+        return (
+            f"its route goes out by {hop.interface} with VLAN tags that xdplb cannot write"
+            " (it can write one, or two as QinQ)"
+        )
     gateway = hop.gateway
     if gateway is not None and vip.forward_of(bound.backend) is Forward.DR:
-        return f"it is behind the gateway {gateway}, and dr needs it on the balancer's own segment: use ipip or gue"
+        return f"it is behind the gateway {gateway}, but dr needs it on the balancer's own segment: use ipip or gue"
     return ""

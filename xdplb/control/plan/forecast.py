@@ -1,7 +1,7 @@
-"""What would come of a change or of an event: one place for dry runs, for what-if questions and for the change itself.
+"""Forecasting the effect of a change or an event: one place for dry runs, what-if questions and the change itself.
 
-A forecast is made of a plan that could be carried out as it is. So a dry run gives the very figures that the change
-gives, and whoever makes the change need not plan twice.
+A forecast contains a plan that can be carried out as it is. So a dry run gives the same figures as the change, and
+the change need not be planned twice.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = ["Forecast", "Present", "forecast", "if_down"]
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is so before the change: what the maps hold, what the program is compiled for, and what came of it.
+    """The situation before the change: what the maps hold, and the features that the program is compiled for.
 
-    `eligibility` is what backends are used for, by id; `flows` is how many recorded flows each has, an array by id,
-    None where that is not known.
+    `eligibility` is that of each backend, by id; `flows` the number of recorded flows of each, an array by id, None if
+    not known.
     """
 
     held: Held
@@ -45,7 +45,7 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A plan, what the maps hold now (`held`) and once it is done (`after`), and what it does to traffic."""
+    """A plan, what the maps hold before it (`held`) and after it, and its impact on traffic."""
 
     plan: Plan
     held: Held
@@ -62,10 +62,10 @@ def forecast(
     only: AbstractSet[int] | None = None,
     about: AbstractSet[int] | None = None,
 ) -> Forecast:
-    """Return what it takes to get from what is so to `after`, and what that does; CapacityError if there is no room.
+    """Return the plan that brings the maps to `after`, with its impact; CapacityError if the maps have no room.
 
-    `observed` and `only` are as `plan` takes them. The impact is `about` the VIPs with these ids, None for all: more
-    may be planned, where that was due anyway.
+    `observed` and `only` are as in `plan`. The impact covers the VIPs with the ids `about`, None for all: the plan may
+    also contain other changes that were due anyway.
     """
     _check_room(before, after)
     planned = plan(after, observed, present.held, only)
@@ -85,14 +85,14 @@ def if_down(
     only: AbstractSet[int],
     now: datetime,
 ) -> Forecast:
-    """Return what comes of it if this backend's check had failed now, as far as it concerns the VIPs with these ids."""
-    down = KnownHealth(Health.DOWN, "it is asked about as if it were down", now)
+    """Return what would happen to the VIPs with the ids `only` if this backend's check failed now."""
+    down = KnownHealth(Health.DOWN, "it is assumed to be down", now)
     seen = replace(observed, health={**observed.health, backend.id: down})
     return forecast(snapshot, snapshot, seen, present, only=only, about=only)
 
 
 def _check_room(before: Snapshot, after: Snapshot) -> None:
-    """Raise CapacityError where the maps cannot hold what is new in `after`. Seconds for very long access lists."""
+    """Raise CapacityError if the maps cannot hold what is new in `after`. Takes seconds for very long access lists."""
     if before.vips.keys() != after.vips.keys():
         _check_prefixes(after)
     if any((old := before.vips.get(key)) is None or old.access is not vip.access for key, vip in after.vips.items()):

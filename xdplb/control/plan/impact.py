@@ -1,4 +1,4 @@
-"""What a change does to traffic, as data: slots that move, backends that lose theirs, what has to be compiled."""
+"""The impact of a change on traffic, as data: slots that move, backends that lose traffic, features to compile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["NO_IMPACT", "BackendUse", "Concern", "Impact", "SlotMove", "TableCha
 
 @dataclass(frozen=True, slots=True)
 class SlotMove:
-    """So many slots go from one backend to another; None is nobody."""
+    """How many slots move from one backend to another; None means no owner."""
 
     source: IPAddress | None
     target: IPAddress | None
@@ -35,9 +35,9 @@ class SlotMove:
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
-    """What becomes of a VIP's table: which slots move, in how many of them open connections stay, and its slots then.
+    """The change of a VIP's table: which slots move, in how many of them (`kept`) open connections stay.
 
-    `is_first` where the VIP had no table with a backend in it.
+    `after` counts the slots by state once it is done. `is_first`: the VIP had no table with a backend in it before.
     """
 
     vip: VipKey
@@ -48,13 +48,13 @@ class TableChange:
 
     @property
     def moved(self) -> int:
-        """How many slots change hands."""
+        """How many slots change owners."""
         return sum(move.slots for move in self.moves)
 
 
 @dataclass(frozen=True, slots=True)
 class BackendUse:
-    """What a backend is used for from now on, and why not for more; `before` None: nothing was known of it."""
+    """What a backend is used for after the change, and the reason; `before` is None if it is new."""
 
     vip: VipKey
     backend: IPAddress
@@ -65,19 +65,19 @@ class BackendUse:
 
 
 class Concern(StrEnum):
-    """What whoever asks for a change may not have thought of."""
+    """What a user who asks for a change may have overlooked."""
 
     NO_BACKEND = "no_backend"
-    """No backend of the VIP can take connections: its packets are dropped."""
+    """The VIP has no usable backend: its packets are dropped."""
     HASH_CHANGES = "hash_changes"
-    """Open connections that are not recorded fall into other slots."""
+    """Open connections without a record fall into other slots."""
     SCHEDULER_CHANGES = "scheduler_changes"
-    """Open connections that are not recorded are not told from new ones."""
+    """Open connections without a record cannot be told from new ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A warning: of what, and the VIP it is about."""
+    """A warning about a VIP."""
 
     concern: Concern
     vip: VipKey
@@ -87,9 +87,8 @@ class Warned:
 class Impact:
     """What a change does.
 
-    `features` are what the program has to be compiled for first. `cut_off` are the backends that had traffic and are
-    sent nothing any more, their open connections included; `flows` is how many recorded flows these have as of the
-    latest scan, None where there is no recent one.
+    `features` are those that the program must be recompiled with first. `cut_off` are the backends that lose all their
+    traffic, including open connections; `flows` is how many recorded flows these have, None without a recent scan.
     """
 
     changes: tuple[DesiredChange, ...] = ()
@@ -102,12 +101,12 @@ class Impact:
 
 
 NO_IMPACT = Impact()
-"""What a change does that changes nothing."""
+"""The impact of a change that changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A plan, what the maps hold before it and after it, and what backends were used for before, by id."""
+    """A plan, what the maps hold before and after it, and the eligibility of backends before it, by id."""
 
     plan: Plan
     before: Held
@@ -122,10 +121,10 @@ def impact_of(
     flows: NDArray[np.int64] | None,
     about: AbstractSet[int] | None = None,
 ) -> Impact:
-    """Return what a plan does to the VIPs with the ids `about`, None for all.
+    """Return the impact of a plan on the VIPs with the ids `about`, None for all.
 
-    `changes` are what is asked for differently, `lacking` the features that the program has to be compiled for, `flows`
-    how many recorded flows each backend has, an array by id, None where that is not known.
+    `changes` are the changes to the desired state, `lacking` the features that the program must be recompiled with,
+    `flows` the number of recorded flows of each backend, an array by id, None if not known.
     """
     tables = [step for step in done.plan.tables if about is None or step.vip_id in about]
     entries = [
@@ -177,7 +176,7 @@ def _uses(entries: Iterable[BackendEntry], done: Done) -> Iterator[BackendUse]:
     keys = {vip_id: draft.vip.vip.key for vip_id, draft in done.plan.drafts.items()}
     for entry in entries:
         now, present = done.plan.eligibility.get(entry.id), done.before.backends.get(entry.id)
-        if now is None or entry.vip_id not in keys:  # it makes room for another holder of its id
+        if now is None or entry.vip_id not in keys:  # only clears the way for the next backend with this id
             continue
         was = done.eligibility.get(entry.id) if present is not None and _is_same(present, entry) else None
         yield BackendUse(
@@ -186,7 +185,7 @@ def _uses(entries: Iterable[BackendEntry], done: Done) -> Iterator[BackendUse]:
 
 
 def _cut_off(done: Done, about: AbstractSet[int] | None) -> Iterator[BackendEntry]:
-    """Yield the entries of backends that could be sent to and cannot any more."""
+    """Yield the entries of backends that were usable and no longer are."""
     touched = {entry.id for step in done.plan.steps if isinstance(step, WriteBackends) for entry in step.backends}
     touched |= {key for step in done.plan.steps if isinstance(step, ClearBackends) for key in step.ids}
     for backend_id in sorted(touched):
@@ -200,7 +199,7 @@ def _cut_off(done: Done, about: AbstractSet[int] | None) -> Iterator[BackendEntr
 
 
 def _is_same(one: BackendEntry, other: BackendEntry) -> bool:
-    """Return whether two entries of one id are of the same backend."""
+    """Return whether two entries with the same id belong to the same backend."""
     return (one.epoch, one.vip_id) == (other.epoch, other.vip_id)
 
 

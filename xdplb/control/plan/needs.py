@@ -1,4 +1,4 @@
-"""What the program must be compiled for: the data plane's table of needs, asked of all that is to be in the maps."""
+"""The features that the program must be compiled with, for everything that will be in the maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["features_needed", "features_needed_at_start"]
 
 
 def features_needed(drafts: Iterable[VipDraft], *, vlan: bool) -> Features:
-    """Return the features without which some packet of these VIPs would not go where it should.
+    """Return the features that the program needs to forward all packets of these VIPs.
 
     `vlan`: tagged frames may come in.
     """
@@ -23,12 +23,12 @@ def features_needed(drafts: Iterable[VipDraft], *, vlan: bool) -> Features:
     for one in drafts:
         needed |= needs_of((one.entry,))
         needed.update(*{backend.needs for backend in one.backends.values()})
-        if one.vip.vip.vlan is VlanTags.KEEP:  # what a VIP's entry does not say: it is in those of its backends
+        if one.vip.vip.vlan is VlanTags.KEEP:  # not in the VIP's entry but in those of its backends
             needed.add(Feature.VLAN)
     return frozenset(needed)
 
 
 def features_needed_at_start(snapshot: Snapshot, observed: Observed) -> Features:
-    """Return what is needed as far as it is known before anything was planned."""
+    """Return the features that are known to be needed before the first plan."""
     drafts = (draft(vip, assess(vip, observed), observed, {}, None) for vip in snapshot.vips.values())
     return features_needed(drafts, vlan=observed.vlan)

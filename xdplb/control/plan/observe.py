@@ -1,4 +1,4 @@
-"""What is seen of the host at one moment, for a plan."""
+"""Observing the host, as input of a plan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def observe(
     attachments: Iterable[Attachment],
     tunnel_sources: tuple[IPNetwork, ...],
 ) -> Observed:
-    """Return what is seen now of these backends and of the NICs the program is on."""
+    """Return what is known now about these backends and about the NICs that the program is attached to."""
     nics = {attachment.interface: attachment.ifindex for attachment in attachments}
     return Observed(
         health={bound.id: health[bound.id] for bound in backends},

@@ -1,8 +1,8 @@
-"""From what was asked, seen and held to the steps that make the maps right: a pure function, so that it can be shown.
+"""Planning: from the desired state, the observed host and the maps to the steps that correct the maps. Pure.
 
-The steps are in an order in which a packet between any two of them finds something valid. A backend is written before
-a table names it, and taken out of use after no table sends new connections to it; a table is there before its VIP,
-and goes after it; an id that changes hands is first taken from its old holder everywhere.
+The steps are ordered so that a packet between any two of them finds a valid configuration. A backend is written before
+a table names it, and taken out of use only when no table sends new connections to it. A table is written before its
+VIP and deleted after it. An id that gets a new owner is first removed from its old owner everywhere.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ __all__ = ["Plan", "plan"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps for the data plane, in order; what each backend is used for once they are done, by id; drafts of VIPs.
+    """Steps for the data plane, in order, the eligibility of each backend after them, by id, and the drafts of VIPs.
 
-    `features` are those without which some packet of these VIPs would not go where it should.
+    `features` are those that the program needs to forward all packets of these VIPs.
     """
 
     steps: tuple[Step, ...]
@@ -47,35 +47,35 @@ class Plan:
 
     @property
     def tables(self) -> tuple[WriteTable, ...]:
-        """The tables that are published, with the slots that move."""
+        """The tables that are published, each with the slots that move."""
         return tuple(step for step in self.steps if isinstance(step, WriteTable))
 
     def apply(self, plane: DataPlane) -> None:
-        """Take every step. Blocks. After a PlatformError, read what is held and plan again."""
+        """Carry out all steps. Blocks. After a PlatformError, read the maps and plan again."""
         for step in self.steps:
             step.apply(plane)
 
     def after(self, held: Held) -> Held:
-        """Return what the maps hold once all steps are done."""
+        """Return what the maps hold after all steps."""
         for step in self.steps:
             held = step.applied_to(held)
         return replace(held, drafts={**held.drafts, **self.drafts})
 
 
 def plan(snapshot: Snapshot, observed: Observed, held: Held, only: AbstractSet[int] | None = None) -> Plan:
-    """Return the steps from what the maps hold to what was asked for, as far as what was seen allows.
+    """Return the steps that bring the maps from `held` to the desired state, as far as `observed` allows.
 
-    The same arguments give the same plan; once it is done, the next plan has no steps. With `only`, the ids of VIPs,
-    the others are known to be right and are not looked at: one flip concerns one VIP, and a plan of thousands of
-    backends takes long. `observed` then needs no more than these, and no VIP may have come, gone or changed but for
-    its backends.
+    The same arguments give the same plan; once it is carried out, the next plan has no steps. With `only`, VIP ids, all
+    other VIPs are assumed to be up to date and are skipped: a health flip concerns one VIP, and planning thousands of
+    backends takes long. `observed` then needs to cover only these, and no VIP may have been added, removed or changed,
+    except for its backends.
     """
     vips = [vip for vip in snapshot.vips.values() if only is None or vip.id in only]
     others: Mapping[int, VipEntry] = {}
     if only is not None:
         others = {vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in only}
-        # Lists are written all at once: those of these VIPs alone would take the others' away. They have not changed,
-        # also where what is held was read from the maps, which do not tell them.
+        # WriteAccess replaces all lists, so it would remove those of the other VIPs. With `only`, no list has changed,
+        # so the present ones count as held. That also covers `held` read from the maps, which cannot give the lists.
         held = replace(held.part(only), access={vip.id: vip.access for vip in vips if vip.access})
     eligibility: dict[int, Eligibility] = {}
     drafts: dict[int, VipDraft] = {}
@@ -84,6 +84,8 @@ def plan(snapshot: Snapshot, observed: Observed, held: Held, only: AbstractSet[i
         eligibility |= assessed
         drafts[vip.id] = draft(vip, assessed, observed, held.backends, held.drafts.get(vip.id))
     first: tuple[Step, ...] = ()
+    # An id that gets a new owner needs two rounds of steps: first without either owner, then with the new one.
+    # Otherwise packets between two steps could reach the new owner by slots of the old one.
     vacated = _without_reused_ids(drafts, held)
     if vacated is not None:
         first = _steps(vacated, held, others)
@@ -95,7 +97,7 @@ def plan(snapshot: Snapshot, observed: Observed, held: Held, only: AbstractSet[i
 
 
 def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int, VipDraft] | None:
-    """Return the drafts without VIPs and backends whose id the maps still hold for another; None if there is none."""
+    """Return the drafts without VIPs and backends whose id still has another owner in the maps; None if none has."""
     vacated: dict[int, VipDraft] = {}
     unchanged = True
     for vip_id, wanted in drafts.items():
@@ -144,7 +146,7 @@ def _steps(drafts: Mapping[int, VipDraft], held: Held, others: Mapping[int, VipE
 
 
 def _access_writes(drafts: Mapping[int, VipDraft], held: Held) -> tuple[list[WriteAccess], list[WriteAccess]]:
-    """Return what to write before the VIPs, with the lists that are not asked for any more, and what after them."""
+    """Return the lists to write before the VIPs, with those about to be removed, and the lists to write after them."""
     wanted = {vip_id: draft.vip.access for vip_id, draft in drafts.items() if draft.vip.access}
     if held.access == wanted:
         return [], []
@@ -157,7 +159,7 @@ def _access_writes(drafts: Mapping[int, VipDraft], held: Held) -> tuple[list[Wri
 def _backend_writes(
     wanted: Mapping[int, BackendEntry], held: Held
 ) -> tuple[tuple[BackendEntry, ...], tuple[BackendEntry, ...]]:
-    """Return the backends to write before tables are published and those, no longer usable, to write after."""
+    """Return the backends to write before tables are published, and those (no longer usable) to write after."""
     early: list[BackendEntry] = []
     late: list[BackendEntry] = []
     for backend_id, entry in wanted.items():

@@ -1,4 +1,4 @@
-"""What a change does, as sentences for people: each reads right behind "would change: "."""
+"""The impact of a change, as sentences for people. Each can follow "would change: "."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["sentences"]
 
 
 def sentences(impact: Impact) -> tuple[str, ...]:
-    """Return a sentence for everything that a change does; none where it changes nothing."""
+    """Return a sentence for each effect of a change; none if it changes nothing."""
     return tuple(_sentences(impact))
 
 
@@ -24,7 +24,7 @@ def _sentences(impact: Impact) -> Iterator[str]:
     yield from (_warning_sentence(warned) for warned in impact.warnings)
     if impact.features:
         yield _features_sentence(impact.features)
-    # In the order in which it happens: a backend may be sent to before a table names it, and is cut off after.
+    # In the order of the steps: a backend is usable before a table names it, and is cut off after the tables.
     yield from (_use_sentence(use) for use in impact.uses if use.after is not Use.OUT)
     yield from (_table_sentence(table) for table in impact.tables if table.moves)
     yield from (_use_sentence(use) for use in impact.uses if use.after is Use.OUT)
@@ -43,11 +43,10 @@ def _use_sentence(use: BackendUse) -> str:
 
 def _table_sentence(table: TableChange) -> str:
     if table.is_first:
-        return f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots are given to backends"
+        return f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots are assigned to backends"
     return (
-        f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots change hands, and open connections stay where they are"
-        f" in {table.kept} of these; then {table.after.steady} are steady, {table.after.moving} moving and"
-        f" {table.after.pinned} pinned"
+        f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots change owners; open connections stay in {table.kept}"
+        f" of them; then {table.after.steady} are steady, {table.after.moving} moving and {table.after.pinned} pinned"
     )
 
 
@@ -57,7 +56,7 @@ def _warning_sentence(warned: Warned) -> str:
 
 def _vip_removed(change: DesiredChange) -> str:
     assert isinstance(change.before, DesiredVip)
-    return f"VIP {change.vip} is removed, and with it its {len(change.before.backends)} backends"
+    return f"VIP {change.vip} is removed, with its {len(change.before.backends)} backends"
 
 
 def _access_changed(change: DesiredChange) -> str:
@@ -93,32 +92,31 @@ def _show(value: object) -> str:
 
 _USES = {
     Use.SERVING: "takes new connections",
-    Use.KEEPING: "takes no new connections and keeps its open ones",
+    Use.KEEPING: "takes no new connections but keeps its open ones",
     Use.OUT: "is sent nothing",
 }
 
 _WARNINGS = {
-    Concern.NO_BACKEND: "packets to {vip} are dropped until a backend can take them",
-    Concern.HASH_CHANGES: "open connections of VIP {vip} that are not recorded go to other backends, since the hash"
-    " changes",
-    Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} that are not recorded go to other backends, since the"
+    Concern.NO_BACKEND: "packets to {vip} are dropped until a backend is usable",
+    Concern.HASH_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the hash changes",
+    Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the"
     " scheduler changes",
 }
 
 _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {
     DiffKind.VIP_ADDED: lambda change: f"VIP {change.vip} is added",
-    DiffKind.VIP_CHANGED: lambda change: f"VIP {change.vip} gets {_new_values(change.fields)}",
+    DiffKind.VIP_CHANGED: lambda change: f"VIP {change.vip} changes to {_new_values(change.fields)}",
     DiffKind.VIP_REMOVED: _vip_removed,
     DiffKind.ACCESS_CHANGED: _access_changed,
     DiffKind.CHECK_ADDED: _check_added,
-    DiffKind.CHECK_CHANGED: lambda change: f"the health check of {change.vip} gets {_new_values(change.fields)}",
+    DiffKind.CHECK_CHANGED: lambda change: f"the health check of {change.vip} changes to {_new_values(change.fields)}",
     DiffKind.CHECK_REMOVED: lambda change: f"the backends of {change.vip} are no longer checked",
     DiffKind.BACKEND_ADDED: _backend_added,
     DiffKind.BACKEND_CHANGED: lambda change: (
-        f"backend {change.backend} of {change.vip} gets {_new_values(change.fields)}"
+        f"backend {change.backend} of {change.vip} changes to {_new_values(change.fields)}"
     ),
     DiffKind.BACKEND_REMOVED: lambda change: (
-        f"backend {change.backend} of {change.vip} is removed, and its open connections end"
+        f"backend {change.backend} of {change.vip} is removed, and its open connections break"
     ),
-    DiffKind.DRAIN_CHANGED: lambda change: f"the drain of backend {change.backend} of {change.vip} gets other times",
+    DiffKind.DRAIN_CHANGED: lambda change: f"the times of the drain of backend {change.backend} of {change.vip} change",
 }

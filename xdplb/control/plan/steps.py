@@ -1,4 +1,4 @@
-"""What the maps hold, and the steps that change them. A step is data; applying it is one call of the data plane."""
+"""What the maps hold, and the steps that change them. A step is data; applying it is one call to the data plane."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ __all__ = [
 class Held:
     """What the maps hold: VIPs and tables by VIP id, backends by id.
 
-    `access` are the access lists by VIP id, None while nobody knows. `drafts` is not in the maps, but how they came to
-    hold this: what is planned next is made of it.
+    `access` are the access lists by VIP id, None if not known. `drafts` are not in the maps: they are the drafts that
+    the maps were written from, and the next plan reuses their parts.
     """
 
     vips: Mapping[int, VipEntry] = field(default_factory=dict)
@@ -47,16 +47,17 @@ class Held:
         read = ((vip_id, plane.read_table(vip_id)) for vip_id in range(plane.capacity.vips))
         tables = {vip_id: table for vip_id, table in read if table is not None}
         vips = dict(plane.read_vips())
+        # Access lists cannot be read back from the maps: only that there are none is certain.
         access = None if any(vip.has_access_list for vip in vips.values()) else dict[int, AccessList]()
         return cls(vips, tables, dict(plane.read_backends()), access)
 
     def balances(self, vip_id: int, key: VipKey) -> bool:
-        """Return whether packets of this VIP find it under this id, with a table."""
+        """Return whether the maps have this VIP under this id, with a table."""
         entry = self.vips.get(vip_id)
         return entry is not None and entry.key == key and vip_id in self.tables
 
     def part(self, only: AbstractSet[int]) -> Held:
-        """Return what is held for these VIPs, by id."""
+        """Return the part that belongs to the VIPs with these ids."""
         return Held(
             vips={vip_id: entry for vip_id, entry in self.vips.items() if vip_id in only},
             tables={vip_id: slots for vip_id, slots in self.tables.items() if vip_id in only},
@@ -66,7 +67,7 @@ class Held:
         )
 
     def with_table(self, vip_id: int, slots: Slots) -> Held:
-        """Return the same with another table for a VIP."""
+        """Return the same with another table for one VIP."""
         return replace(self, tables={**self.tables, vip_id: slots})
 
 
@@ -87,7 +88,7 @@ class WriteBackends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteTable:
-    """Publish a VIP's table in place of `before`; `moved` says which slots move away from their owner by this."""
+    """Publish a VIP's table in place of `before`; `moved` marks the slots that start to move to a new owner."""
 
     vip_id: int
     key: VipKey
@@ -106,12 +107,12 @@ class WriteTable:
 
 @dataclass(frozen=True, slots=True)
 class WriteAccess:
-    """Publish the access lists: exactly these, by VIP id."""
+    """Replace all access lists with these, by VIP id."""
 
     lists: Mapping[int, AccessList]
 
     def apply(self, plane: DataPlane) -> None:
-        """Publish them. Blocks, for seconds where there are hundreds of thousands of prefixes."""
+        """Publish them. Blocks, for seconds with hundreds of thousands of prefixes."""
         plane.write_access(self.lists)
 
     def applied_to(self, held: Held) -> Held:
@@ -121,7 +122,7 @@ class WriteAccess:
 
 @dataclass(frozen=True, slots=True)
 class WriteVips:
-    """Publish the index: exactly these VIPs."""
+    """Replace the index of VIPs with exactly these."""
 
     vips: tuple[VipEntry, ...]
 
@@ -145,13 +146,13 @@ class ResetVipCounters:
         plane.reset_vip_counters(self.vip_ids)
 
     def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done: the same."""
+        """Return what the maps hold once this is done: the same as before."""
         return held
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteTable:
-    """Take the table of a VIP away that is no longer in the index."""
+    """Delete the table of a VIP that is no longer in the index."""
 
     vip_id: int
 
@@ -168,12 +169,12 @@ class DeleteTable:
 
 @dataclass(frozen=True, slots=True)
 class ClearBackends:
-    """Empty the entries of backends that no table names any more."""
+    """Clear the entries of backends that no table names any more."""
 
     ids: tuple[int, ...]
 
     def apply(self, plane: DataPlane) -> None:
-        """Empty them. Blocks."""
+        """Clear them. Blocks."""
         plane.clear_backends(self.ids)
 
     def applied_to(self, held: Held) -> Held:

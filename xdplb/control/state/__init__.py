@@ -1,1 +1,1 @@
-"""What was asked and what this host gave it: the desired state, ids and generations, and where they are kept."""
+"""The desired state, this host's ids and generations for it, and the store that keeps them."""

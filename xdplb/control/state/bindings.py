@@ -1,4 +1,4 @@
-"""The ids under which this host has VIPs and backends in its maps. Another host gives others."""
+"""The ids that this host gives to VIPs and backends in its maps. They differ from host to host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EPOCHS = 1 << 16
 
 
 class BackendBinding(NamedTuple):
-    """A backend's id, and its epoch: which holder of this id it is, counted from 0."""
+    """A backend's id, and its epoch: how many backends have had this id before it, modulo 2^16."""
 
     id: int
     epoch: int
@@ -27,7 +27,7 @@ class BackendBinding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VipBinding:
-    """A VIP's id, and those of its backends."""
+    """A VIP's id, and the bindings of its backends."""
 
     id: int
     backends: Mapping[IPAddress, BackendBinding] = field(default_factory=dict)
@@ -35,17 +35,17 @@ class VipBinding:
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """All ids that are in use; `epochs` has the latest epoch of every backend id that was ever given out."""
+    """All ids in use; `epochs` has the last epoch of every backend id that was ever used."""
 
     vips: Mapping[VipKey, VipBinding] = field(default_factory=dict)
     epochs: Mapping[int, int] = field(default_factory=dict)
 
 
 def bind(desired: Desired, bindings: Bindings, capacity: Capacity) -> Bindings:
-    """Return the bindings of what is desired now: what had an id keeps it, what is new gets one that is free.
+    """Return the bindings for a desired state: what has an id keeps it, what is new gets a free one.
 
-    CapacityError where the maps have no room for it. An id that becomes free by the same change is given out last,
-    since packets under way may still name it.
+    CapacityError if the maps have no room. Ids that the same change frees are used last, since packets under way may
+    still refer to them.
     """
     if all(_is_bound(vip, bindings.vips.get(key)) for key, vip in desired.vips.items()) and (
         len(desired.vips) == len(bindings.vips)
@@ -66,12 +66,12 @@ def bind(desired: Desired, bindings: Bindings, capacity: Capacity) -> Bindings:
 
 
 def _is_bound(vip: DesiredVip, present: VipBinding | None) -> bool:
-    """Return whether a VIP has an id, and its backends and no others have one each."""
+    """Return whether a VIP has an id, and exactly its backends have one too."""
     return present is not None and present.backends.keys() == vip.backends.keys()
 
 
 def _vip_ids(desired: Desired, bindings: Bindings, capacity: Capacity) -> dict[VipKey, int]:
-    """Return an id for each VIP that has none: the lowest free ones, in the order of the VIPs."""
+    """Return an id for each VIP without one: the lowest free ids, in the order of the VIPs."""
     new = [key for key in desired.vips if key not in bindings.vips]
     if not new:
         return {}
@@ -85,7 +85,7 @@ def _vip_ids(desired: Desired, bindings: Bindings, capacity: Capacity) -> dict[V
 def _backend_bindings(
     desired: Desired, bindings: Bindings, capacity: Capacity
 ) -> dict[tuple[VipKey, IPAddress], BackendBinding]:
-    """Return the binding of each backend that has none."""
+    """Return a binding for each backend without one."""
     new: list[tuple[VipKey, IPAddress]] = []
     leaving: list[int] = []
     for key, vip in desired.vips.items():
@@ -112,7 +112,7 @@ def _backend_bindings(
 
 
 def _free(ids: range, used: Collection[int], leaving: Collection[int], count: int) -> Iterator[int]:
-    """Yield `count` ids: the lowest that are free, then those of what leaves by the same change."""
+    """Yield `count` ids: the lowest free ones, then those that the same change frees (`leaving`)."""
     free = list(islice((candidate for candidate in ids if candidate not in used), count))
     yield from free
     yield from sorted(leaving)[: count - len(free)]

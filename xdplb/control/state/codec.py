@@ -1,6 +1,6 @@
-"""What was asked for as JSON, and back: for the store, and in the one canonical form that balancers compare.
+"""The desired state to JSON and back: for the store, and in one canonical form that balancers can compare.
 
-An absent field has its default, so that what an earlier version wrote can be read.
+Absent fields get their defaults, so that data of earlier versions can be read.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ Json = dict[str, Any]
 
 
 def canonical(desired: Desired) -> str:
-    """Return the one JSON text of what is desired: equal values, whoever made them and in whatever order, give it."""
+    """Return the canonical JSON text: equal desired states have the same text, in whatever order they were built."""
     vips = [_desired_vip(desired.vips[key]) for key in sorted(desired.vips)]
     return json.dumps({"vips": vips}, sort_keys=True, separators=(",", ":"))
 
 
 def desired_from_json(text: str) -> Desired:
-    """Return what `canonical` made `text` of."""
+    """Return the desired state in a text that `canonical` made."""
     vips = [_desired_vip_from(fields) for fields in json.loads(text)["vips"]]
     return Desired({vip.vip.key: vip for vip in vips})
 
 
 def vip_to_json(vip: Vip) -> Json:
-    """Return all of a VIP but its key."""
+    """Return the settings of a VIP, without its key."""
     return {
         "name": vip.name,
         "forward": vip.forward,
@@ -81,7 +81,7 @@ def vip_to_json(vip: Vip) -> Json:
 
 
 def vip_from_json(key: VipKey, fields: Mapping[str, Any]) -> Vip:
-    """Return the VIP with this key."""
+    """Return the VIP with this key and these settings."""
     kinds: dict[str, Callable[[Any], object]] = {
         "forward": Forward,
         "scheduler": Scheduler,
@@ -103,13 +103,13 @@ def _quic_from_json(fields: dict[str, int] | None) -> QuicIds | None:
 
 def _limits_from_json(key: VipKey, fields: dict[str, int]) -> RateLimits:
     limits = RateLimits(**fields)
-    if key.protocol is Protocol.UDP:  # earlier versions took these and did nothing with them
+    if key.protocol is Protocol.UDP:  # earlier versions accepted these and ignored them
         limits = replace(limits, new_flows=0, source_new_flows=0)
     return limits
 
 
 def backend_to_json(backend: Backend) -> Json:
-    """Return all of a backend but its address."""
+    """Return the settings of a backend, without its address."""
     return {
         "weight": backend.weight,
         "forward": backend.forward,
@@ -119,7 +119,7 @@ def backend_to_json(backend: Backend) -> Json:
 
 
 def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
-    """Return the backend with this address."""
+    """Return the backend with this address and these settings."""
     forward = fields["forward"]
     return Backend(
         address,
@@ -131,7 +131,7 @@ def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
 
 
 def check_to_json(check: HealthCheck) -> Json:
-    """Return a health check."""
+    """Return a health check as JSON."""
     return {
         "type": check.type,
         "port": check.port,
@@ -146,13 +146,13 @@ def check_to_json(check: HealthCheck) -> Json:
 
 
 def check_from_json(fields: Mapping[str, Any]) -> HealthCheck:
-    """Return the health check."""
+    """Return the health check in a JSON object."""
     kinds = {"type": CheckType(fields["type"]), "expect_status": tuple(fields["expect_status"])}
     return HealthCheck(**{**fields, **kinds})
 
 
 def access_to_json(access: AccessList) -> Json:
-    """Return an access list: its prefixes as text, in order."""
+    """Return an access list as JSON: its prefixes as text, in order."""
     return {"allow": [str(prefix) for prefix in access.allow], "deny": [str(prefix) for prefix in access.deny]}
 
 
@@ -162,9 +162,9 @@ def access_from_json(family: int, fields: Mapping[str, Any]) -> AccessList:
 
 
 def pack_access(access: AccessList) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return what is allowed of IPv4 and of IPv6, then what is denied: for each prefix its address and its length.
+    """Return allow lists of IPv4 and IPv6, then deny lists: for each prefix, its address and length, packed.
 
-    Hundreds of thousands of prefixes are read in milliseconds from this, where text would take seconds.
+    Hundreds of thousands of prefixes are read from this in milliseconds; as text it would take seconds.
     """
     allow, deny = access.allow.pack(), access.deny.pack()
     return (allow, b"", deny, b"") if access.version == 4 else (b"", allow, b"", deny)

@@ -1,7 +1,7 @@
-"""What was asked for, and nothing else: VIPs with their backends, checks and access lists, by their keys.
+"""The desired state: VIPs with their backends, checks and access lists, by their keys, and nothing else.
 
-Values only. Balancers that were asked for the same have equal values, whatever ids and generations each of them gave.
-A value is never changed: an edit makes another, and shares what it leaves as it is.
+Balancers that received the same changes have equal values, whatever ids and generations each of them gave. A value is
+never changed: an edit makes a new one, which shares the objects that stay the same.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from xdplb.model.vip import Forward, Vip, VipKey
 __all__ = ["NO_ACCESS_LIST", "Desired", "DesiredBackend", "DesiredVip", "Drain"]
 
 NO_ACCESS_LIST = AccessList()
-"""What a VIP without an access list has: packets from any source are accepted."""
+"""The access list of a VIP without one: packets from any source are accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """A drain as it was asked for. `started` is UTC, so that the deadline outlives a restart."""
+    """A requested drain. `started` is wall-clock time (UTC), so that the deadline survives a restart."""
 
     started: datetime
     timeout_seconds: float = 600.0
@@ -32,13 +32,13 @@ class Drain:
 
     @property
     def deadline(self) -> datetime:
-        """When the drain is over, whether connections are left or not."""
+        """When the drain times out."""
         return self.started + timedelta(seconds=self.timeout_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredBackend:
-    """A backend of a VIP; `drain` is there as long as its admin state is `drain`."""
+    """A backend of a VIP; `drain` is set while its admin state is `drain`."""
 
     backend: Backend
     drain: Drain | None = None
@@ -46,7 +46,7 @@ class DesiredBackend:
 
 @dataclass(frozen=True, slots=True)
 class DesiredVip:
-    """A VIP and all that is its own."""
+    """A VIP with its check, backends and access list."""
 
     vip: Vip
     check: HealthCheck | None = None
@@ -54,13 +54,13 @@ class DesiredVip:
     access: AccessList = NO_ACCESS_LIST
 
     def forward_of(self, backend: Backend) -> Forward:
-        """Return how packets reach `backend`: its own way, else the VIP's."""
+        """Return how packets reach `backend`: its own setting, else the VIP's."""
         return backend.forward or self.vip.forward
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Everything that was asked for."""
+    """The whole desired state."""
 
     vips: Mapping[VipKey, DesiredVip] = field(default_factory=dict)
 
@@ -71,9 +71,9 @@ class Desired:
                 yield vip, backend
 
     def with_vip(self, vip: DesiredVip) -> Desired:
-        """Return the same with this VIP, in place of the one with its key if there is one."""
+        """Return the state with this VIP added, or replacing the one with the same key."""
         return replace(self, vips={**self.vips, vip.vip.key: vip})
 
     def without_vip(self, key: VipKey) -> Desired:
-        """Return the same without the VIP of this key."""
+        """Return the state without the VIP of this key."""
         return replace(self, vips={other: vip for other, vip in self.vips.items() if other != key})

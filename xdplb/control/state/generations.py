@@ -1,4 +1,4 @@
-"""Which change touched what last: the number that a client sees as an ETag."""
+"""Generations: the number of the last change to each VIP and backend, which clients see as an ETag."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Generations", "VipGenerations", "stamp"]
 
 @dataclass(frozen=True, slots=True)
 class VipGenerations:
-    """The last change to a VIP or anything of its own, and the last one to each of its backends."""
+    """The last change to a VIP or anything that belongs to it, and the last change to each of its backends."""
 
     latest: int
     backends: Mapping[IPAddress, int] = field(default_factory=dict)
@@ -22,14 +22,14 @@ class VipGenerations:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """The number of the last change of all, and of the last one to each VIP."""
+    """The number of the last change of all, and of the last change to each VIP."""
 
     current: int = 0
     vips: Mapping[VipKey, VipGenerations] = field(default_factory=dict)
 
 
 def stamp(before: Desired, after: Desired, generations: Generations) -> Generations:
-    """Return the generations after a change, which is one generation however much it changes."""
+    """Return the generations after a change. It is one generation, however much it changes."""
     current = generations.current + 1
     vips = {
         key: generations.vips[key] if (old := before.vips.get(key)) is vip else _stamped(old, vip, generations, current)

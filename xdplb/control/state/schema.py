@@ -1,6 +1,6 @@
-"""The tables of the state's file, and how a file of an earlier version becomes one of this.
+"""The schema of the state file, and the migrations from earlier versions.
 
-What was asked for has tables of its own, by VIP key and backend address; this host's ids stand apart from it in others.
+The desired state has its own tables, by VIP key and backend address; this host's ids are in separate ones.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ _ACCESS_2 = """CREATE TABLE access (
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Set the file up for durable writes by this process alone, check it, and give it the tables of this version.
+    """Set up the file for durable writes by this process only, check it, and create or migrate its tables.
 
-    A file of an earlier version is brought up to date in one transaction. PlatformError for one of a later version.
+    A file of an earlier version is migrated in one transaction. PlatformError if it has a later version.
     """
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -67,10 +67,10 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version > SCHEMA_VERSION:
         raise PlatformError(
             f"the state in {path} was written by a newer xdplb (schema {version}, this one knows {SCHEMA_VERSION})",
-            hint="run that version, or give this one another --state-dir",
+            hint="run that version, or use another --state-dir",
         )
     if version < SCHEMA_VERSION:
-        connection.execute("PRAGMA foreign_keys = OFF")  # else dropping a table would delete what refers to it
+        connection.execute("PRAGMA foreign_keys = OFF")  # otherwise dropping a table would delete rows that refer to it
         connection.execute("BEGIN EXCLUSIVE")
         _bring_up_to_date(connection, version)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -79,7 +79,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
-    """Make a file of this version, 0 for an empty one, one of SCHEMA_VERSION."""
+    """Migrate a file from `version` to SCHEMA_VERSION; 0 is an empty file."""
     if version == 0:
         for statement in _SCHEMA:
             connection.execute(statement)
@@ -89,7 +89,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _to_ranges_and_prefixes(connection: sqlite3.Connection) -> None:
-    """VIPs had one IPv4 address and one port, and no access lists."""
+    """Before, VIPs had one IPv4 address and one port, and no access lists."""
     for statement in (
         "ALTER TABLE vip ADD COLUMN prefix_length INTEGER NOT NULL DEFAULT 32",
         "ALTER TABLE vip ADD COLUMN last_port INTEGER NOT NULL DEFAULT 0",
@@ -100,7 +100,7 @@ def _to_ranges_and_prefixes(connection: sqlite3.Connection) -> None:
 
 
 def _to_desired_and_bindings(connection: sqlite3.Connection) -> None:
-    """VIPs and backends were known by this host's ids, and what was asked for stood in one table with them."""
+    """Before, VIPs and backends had this host's ids as keys, in one table with the desired state."""
     connection.create_function("vip_key", 5, _key_text, deterministic=True)
     for statement in (
         *_DESIRED,
@@ -132,4 +132,4 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     1: _to_ranges_and_prefixes,
     2: _to_desired_and_bindings,
 }
-"""By version: what makes a file of it one of the next."""
+"""By version: the migration from it to the next version."""

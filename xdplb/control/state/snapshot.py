@@ -1,7 +1,7 @@
-"""What was asked for together with this host's ids and generations, at one moment: what all but the edits read.
+"""The desired state with this host's ids and generations, at one moment. Everything except the edits reads this.
 
-A snapshot is replaced whole at every change, so that a reader never sees half of one. What a change leaves as it is
-stays the same object, so that whoever compares two snapshots need not look into it.
+Every change replaces the snapshot as a whole, so that a reader never sees half of a change. Unchanged parts stay the
+same objects, so that two snapshots can be compared by identity.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class BoundBackend:
 
     @property
     def backend(self) -> Backend:
-        """The backend as it was asked for."""
+        """The backend's settings."""
         return self.desired.backend
 
     @property
     def drain(self) -> Drain | None:
-        """Its drain, if there is one."""
+        """Its drain, None if it is not draining."""
         return self.desired.drain
 
 
 @dataclass(frozen=True, slots=True)
 class BoundVip:
-    """A VIP with its id in the maps; `generation` is the last change to it or anything of its own."""
+    """A VIP with its id in the maps; `generation` is the last change to it or anything that belongs to it."""
 
     id: int
     desired: DesiredVip
@@ -54,12 +54,12 @@ class BoundVip:
 
     @property
     def vip(self) -> Vip:
-        """The VIP as it was asked for."""
+        """The VIP's settings."""
         return self.desired.vip
 
     @property
     def check(self) -> HealthCheck | None:
-        """The health check of its backends, None where they are not checked."""
+        """The health check of its backends, None if they are not checked."""
         return self.desired.check
 
     @property
@@ -68,13 +68,13 @@ class BoundVip:
         return self.desired.access
 
     def forward_of(self, backend: Backend) -> Forward:
-        """Return how packets reach `backend`: its own way, else the VIP's."""
+        """Return how packets reach `backend`: its own setting, else the VIP's."""
         return self.desired.forward_of(backend)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was asked for, the ids and generations that go with it, and the three joined, by VIP."""
+    """The desired state, its bindings and its generations, and the three joined, by VIP."""
 
     desired: Desired = field(default_factory=Desired)
     bindings: Bindings = field(default_factory=Bindings)
@@ -85,7 +85,7 @@ class Snapshot:
     def of(
         cls, desired: Desired, bindings: Bindings, generations: Generations, before: Snapshot | None = None
     ) -> Snapshot:
-        """Return the snapshot of these three. What is the same in `before` is taken from there."""
+        """Return the snapshot of these three. Parts that are the same in `before` are reused."""
         known = {} if before is None else before.vips
         vips = {
             key: _joined(vip, bindings.vips[key], generations.vips[key], known.get(key))
@@ -94,7 +94,7 @@ class Snapshot:
         return cls(desired, bindings, generations, vips)
 
     def then(self, desired: Desired, capacity: Capacity) -> Snapshot:
-        """Return the snapshot after a change to `desired`; CapacityError where there are no ids left for it."""
+        """Return the snapshot after a change to `desired`; CapacityError if there are no ids left."""
         bindings = bind(desired, self.bindings, capacity)
         return Snapshot.of(desired, bindings, stamp(self.desired, desired, self.generations), self)
 

@@ -1,4 +1,4 @@
-"""The state on disk: one SQLite file, one transaction a change, synced before it is acknowledged.
+"""The state on disk: one SQLite file, one transaction per change, synced before it is acknowledged.
 
 The file is held exclusively while it is open, so that two daemons cannot share a state directory.
 """
@@ -37,14 +37,14 @@ __all__ = ["SqliteStore"]
 
 
 class SqliteStore:
-    """The Store kept in `directory`, which is made if it is not there."""
+    """A Store in `directory`, which is created if it does not exist."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "state.db"
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
-        """Open or create the file and return what it holds: the state, and last known health by backend id."""
+        """Open or create the file and return its contents: the state, and the last known health by backend id."""
         with self._storage_errors("cannot be opened"):
             self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
@@ -58,13 +58,13 @@ class SqliteStore:
             raise
 
     def close(self) -> None:
-        """Close the file and let go of it."""
+        """Close the file, which releases it for other processes."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> None:
-        """Write what differs between two states, and these healths: on disk when this returns, or nothing at all."""
+        """Write the difference of two states, and these healths: on disk when this returns, or not at all."""
         with self._transaction() as connection:
             _delete_gone(connection, before, after)
             for key, vip in after.vips.items():
@@ -75,7 +75,7 @@ class SqliteStore:
             _write_health(connection, health)
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
-        """Write these healths. Those of backends that are gone by now are left out."""
+        """Write these healths, except those of backends that have been removed."""
         with self._transaction() as connection:
             known = {row[0] for row in connection.execute("SELECT id FROM backend_binding")}
             _write_health(connection, {key: value for key, value in health.items() if key in known})
@@ -97,14 +97,14 @@ class SqliteStore:
 
     @contextmanager
     def _storage_errors(self, what: str) -> Iterator[None]:
-        """Turn what SQLite and the file system say into a sentence."""
+        """Turn errors of SQLite and the file system into errors of xdplb."""
         try:
             yield
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
                 raise ConflictError(
                     f"the state in {self.path} is held by another xdplb",
-                    hint="stop it, or give this one its own --state-dir",
+                    hint="stop it, or use another --state-dir",
                 ) from error
             raise PlatformError(
                 f"the state in {self.path} {what}: {error}",
@@ -113,11 +113,11 @@ class SqliteStore:
         except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
             raise PlatformError(
                 f"the state in {self.path} is damaged: {error}",
-                hint="put a copy of the file back, or move it away to start with no VIPs",
+                hint="restore the file from a backup, or move it away to start without VIPs",
             ) from error
         except OSError as error:
             raise PlatformError(
-                f"the state in {self.path} {what}: {error.strerror}", hint="give a --state-dir that can be written"
+                f"the state in {self.path} {what}: {error.strerror}", hint="use a --state-dir that is writable"
             ) from error
 
 
@@ -153,7 +153,7 @@ def _read_backends(
     dict[str, dict[IPAddress, BackendBinding]],
     dict[str, dict[IPAddress, int]],
 ]:
-    """Return the backends, their bindings and their generations, each by the text of the VIP's key and by address."""
+    """Return the backends, their bindings and their generations, each by the text of the VIP's key, then by address."""
     desired: dict[str, dict[IPAddress, DesiredBackend]] = {}
     bindings: dict[str, dict[IPAddress, BackendBinding]] = {}
     generations: dict[str, dict[IPAddress, int]] = {}
@@ -175,7 +175,7 @@ def _read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
 
 
 def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapshot) -> None:
-    """Delete what is gone first, since its id may be in use again in what comes."""
+    """Delete removed VIPs and backends. This must come first, since new ones may reuse their ids."""
     gone: list[tuple[str, str]] = []
     for key, old in before.vips.items():
         new = after.vips.get(key)

@@ -1,4 +1,4 @@
-"""Where the state is kept: what any store promises."""
+"""The interface of a store for the state."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ["Store"]
 
 
 class Store(Protocol):
-    """Keeps what was asked for, this host's bindings of it and the last known health, whatever happens to the process.
+    """Keeps the desired state, this host's bindings and the last known health across restarts and crashes.
 
-    All methods block and are called from one thread, the same one each time. Errors: ConflictError where another
-    process holds the store, PlatformError where it cannot be read or written.
+    All methods block, and all are called from the same thread. Raises ConflictError if another process holds the
+    store, PlatformError if it cannot be read or written.
     """
 
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
-        """Take hold of the store and return what it has: the state, and the last known health by backend id."""
+        """Open the store and return its contents: the state, and the last known health by backend id."""
         ...
 
     def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> None:
-        """Write what differs between two states, and these healths: kept when this returns, or nothing of it is."""
+        """Write the difference of two states, and these healths: durable when this returns, or not written at all."""
         ...
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
-        """Write these healths. Those of backends that are gone by now are left out."""
+        """Write these healths, except those of backends that have been removed."""
         ...
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Release the store."""
         ...

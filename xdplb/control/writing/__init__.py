@@ -1,1 +1,1 @@
-"""The single writer of the state and the maps, and its blocking side."""
+"""The single writer of the desired state and the maps, and the blocking work that it does in threads."""

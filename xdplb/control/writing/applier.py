@@ -1,7 +1,7 @@
-"""What the maps hold and how they are brought to what they should: the blocking side of the writer.
+"""The blocking side of the writer: what the maps hold, and how they are brought to the desired state.
 
-Everything here runs in the thread of the maps, but for `require`, and for the properties, which are replaced whole and
-so can be read from anywhere.
+Everything here runs in the thread of the maps, except `require`, and attributes, which may be read from any thread:
+they are replaced as a whole, never changed in place.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ _TABLES_A_LOOK = 16
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """What there is to know of a VIP's table without looking at it again."""
+    """What is computed from a VIP's table once, when it is published."""
 
     counts: SlotCounts
     shares: Mapping[int, float]
 
 
 class Applier:
-    """Knows what the data plane holds, and changes it by plans and by settling slots."""
+    """Keeps track of what the data plane holds, and changes it by plans and by settling slots."""
 
     def __init__(self, plane: DataPlane, clock: Callable[[], float], events: Events) -> None:
         self._plane, self._clock, self._events = plane, clock, events
         self._held: Held | None = None
         self._tables: Mapping[int, Slots] = {}
         self.known = Held()
-        """What the maps held when that was last known."""
+        """What the maps held when it was last known, never None."""
         self._times = MoveTimes()
         self._swept = False
         self._looked_at = 0
@@ -67,7 +67,7 @@ class Applier:
         return self._tables
 
     def read(self) -> Held:
-        """Return what the maps hold, from memory if that is known to be right."""
+        """Return what the maps hold: from memory if that is up to date, otherwise from the maps."""
         if self._held is None:
             self.attachments = tuple(self._plane.attachments())
             self._hold(Held.read(self._plane))
@@ -84,7 +84,7 @@ class Applier:
         return all((entry := entries.get(key)) is not None and entry.next_hop is not None for key in backend_ids)
 
     def present_of(self, held: Held, flows: NDArray[np.int64] | None = None) -> Present:
-        """Return what is so now, for a forecast: where the maps hold `held`; `flows` are as in Present."""
+        """Return the present situation as input of a forecast, if the maps hold `held`; `flows` are as in Present."""
         return Present(held, self._plane.features, self.eligibility, flows)
 
     def forecast(
@@ -97,28 +97,29 @@ class Applier:
         about: AbstractSet[int] | None,
         flows: NDArray[np.int64] | None,
     ) -> Forecast:
-        """Return what it takes to bring the maps to `after`, and what that does; CapacityError if there is no room."""
+        """Return the plan that brings the maps to `after`, with its impact; CapacityError if the maps have no room."""
         return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, about=about)
 
     def bring(self, snapshot: Snapshot, observed: Observed, only: AbstractSet[int] | None = None) -> None:
-        """Plan and carry the plan out: what is planned, and with what of it, is as in `plan`.
+        """Plan and carry out the plan; the arguments are those of `plan`.
 
-        Raises PlatformError; what the maps hold is then read again the next time.
+        Raises PlatformError; the maps are then read again the next time.
         """
         planned = plan(snapshot, observed, self.read(), only)
         self.require(planned.features)
         self.carry_out(planned, self.read(), only)
 
     def carry_out(self, planned: Plan, made_for: Held, only: AbstractSet[int] | None) -> None:
-        """Take the steps of a plan that was made for what the maps hold now."""
+        """Carry out a plan that was made for what the maps hold now (`made_for`)."""
         with self._changing() as held:
             assert held is made_for, "nothing changes the maps between a plan and this"
             if not self._swept:
                 self._sweep(held)
             after = planned.after(held)
-            # Until the records are swept, also should the daemon end in between.
+            # If records may now be found that were not looked up before, all stale ones must be deleted. It is noted
+            # before the maps change, so that it is still due if a step fails.
             self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
-            if held.vips.keys() - after.vips.keys():
+            if held.vips.keys() - after.vips.keys():  # read the counters of VIPs that go while they are there
                 self.evictions.made(self._plane.counters().vips)
             planned.apply(self._plane)
             for table in planned.tables:
@@ -129,17 +130,17 @@ class Applier:
             self.eligibility = planned.eligibility if only is None else {**self.eligibility, **planned.eligibility}
 
     def require(self, features: Features) -> None:
-        """Have the program compiled with these features too, in any thread; PlatformError where that is refused.
+        """Recompile the program with these features added, in any thread; PlatformError if it cannot be loaded.
 
-        Seconds, in which the maps may be written.
+        Takes seconds; the maps may be written meanwhile.
         """
         self._plane.require(features)
         self.features = self._plane.features
 
     def verify(self) -> bool:
-        """Return whether the maps hold what they are thought to: all entries, and some tables at each call.
+        """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.
 
-        After a change that failed nobody knows what they hold of access lists, which cannot be read.
+        Access lists cannot be read back, so after a failed change the answer is False until they are written again.
         """
         held = self.read()
         if held.access is None:
@@ -159,7 +160,7 @@ class Applier:
         return same
 
     def settle(self, scan: Scan | None) -> None:
-        """Pin the moving slots whose time has come, and make steady the pinned ones that a scan shows to be settled."""
+        """Pin moving slots whose idle timeout has passed, and make steady the pinned ones that `scan` shows settled."""
         with self._changing() as before:
             held = self._pin(before)
             for vip_id, facts in self.facts.items():
@@ -168,7 +169,7 @@ class Applier:
             self._hold(held)
 
     def needs_scan(self) -> bool:
-        """Return whether a slot is pinned of a VIP that records only what moves, or loads are asked for."""
+        """Return whether a scan is needed: for pinned slots of a VIP that records only what moves, or for loads."""
         vips = self._held.vips if self._held is not None else {}
         return bool(self.loaded()) or any(
             facts.counts.pinned and vip_id in vips and not vips[vip_id].track_always
@@ -198,7 +199,7 @@ class Applier:
         found = find_release(vip, current, scan)
         if found is None:
             return held
-        self._swept = False  # until the records are deleted
+        self._swept = False  # if deleting the records fails, the next change sweeps them
         self._plane.write_table(vip_id, found.slots)
         if scan is not None and len(found.stale):
             self._delete(scan.flows, found.stale)
@@ -220,7 +221,7 @@ class Applier:
 
     @contextmanager
     def _changing(self) -> Iterator[Held]:
-        """Give what is held; if the change does not succeed, nobody knows what is held."""
+        """Yield what the maps hold. If the change fails, that is no longer known, and is read again the next time."""
         held = self.read()
         try:
             yield held
@@ -229,7 +230,7 @@ class Applier:
             raise
 
     def _hold(self, held: Held) -> None:
-        """Note what the maps hold now: when slots moved, and the facts of tables that are new."""
+        """Note what the maps hold now, the times of moved slots, and the facts of new tables."""
         facts = {vip_id: self.facts[vip_id] for vip_id in held.tables if vip_id in self.facts}
         for vip_id in self._tables.keys() - held.tables.keys():
             self._times.forget(vip_id)
@@ -248,7 +249,7 @@ def _equal(one: Slots | None, other: Slots) -> bool:
 
 
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:
-    """Return whether a VIP falls into other slots, or begins or ceases to look flows up in steady ones."""
+    """Return whether packets of a VIP change slots, or whether it starts or stops to look up flows in steady slots."""
     return any(
         (old.hash_source, old.track_always) != (new.hash_source, new.track_always)
         for vip_id, new in after.items()

@@ -1,4 +1,4 @@
-"""Which VIPs must be planned again: a flip among thousands of backends concerns one."""
+"""Which VIPs must be planned again: a health flip among thousands of backends concerns one VIP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Dirty:
         return None if self.everything else frozenset(self.vips)
 
     def add(self, other: Dirty) -> None:
-        """Add what another one has."""
+        """Add everything that is dirty in `other`."""
         self.vips |= other.vips
         self.everything |= other.everything
 
@@ -33,7 +33,7 @@ class Dirty:
         self.vips, self.everything = set(), False
 
     def note(self, before: Snapshot, after: Snapshot) -> None:
-        """Add what a change touched. One that changes VIPs themselves, and not backends alone, concerns everything."""
+        """Add what a change touched. A change to VIPs themselves, not only to their backends, concerns everything."""
         if before.vips.keys() != after.vips.keys():
             self.everything = True
             return
@@ -45,7 +45,7 @@ class Dirty:
 
 
 class Index:
-    """A snapshot by backend id and by address."""
+    """Looks up a snapshot's backends by id and by address."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.backends: Mapping[int, tuple[BoundVip, BoundBackend]] = {

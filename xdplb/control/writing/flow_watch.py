@@ -1,4 +1,4 @@
-"""Reading the flow table when somebody needs it: drains that count connections, and pinned slots that may settle."""
+"""Reading the flow table when needed: for drains, which count connections, and for pinned slots, which settle."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ __all__ = ["FlowWatch"]
 T = TypeVar("T")
 
 _SHARE_OF_TIME = 20
-"""A scan that takes long comes less often: at most one part in so many of a core goes into it."""
+"""Long scans run less often, so that they take at most 1/20 of a core."""
 
 _COUNT_SECONDS = 30.0
 
 
 class FlowWatch:
-    """Scans in a thread of its own, so that a health flip need not wait for a scan to end."""
+    """Scans in its own thread, so that a health flip does not wait for a scan."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class FlowWatch:
         self._drains: dict[int, DrainState] = {}
         self._silence = QuicSilence()
         self.records = 0
-        """How many records the flow table had when it was last counted, without those on probation."""
+        """How many records the flow table had at the last count, without those on probation."""
 
     async def run(self) -> None:
-        """For ever: scan as often as it is needed, and no more often than it is cheap."""
+        """Forever: scan as often as needed, but not so often that it takes much CPU."""
         while True:
             self._took = 0.0
             try:
@@ -73,7 +73,7 @@ class FlowWatch:
             await asyncio.sleep(max(self._period_seconds, _SHARE_OF_TIME * self._took))
 
     async def turn(self) -> None:
-        """Scan if anything needs it, count, and settle what can be settled."""
+        """Scan if anything needs it, count records, and settle the slots that can be settled."""
         applier = self._writer.applier
         scan = await self._scan() if applier.needs_scan() or self._has_open_drains() else None
         if scan is None:
@@ -85,21 +85,22 @@ class FlowWatch:
         self._report_drains()
 
     async def stop(self) -> None:
-        """Return when no scan runs any more."""
+        """Return when no scan is running any more."""
         await self._thread.stop()
 
     def drain(self, backend: BoundBackend) -> DrainView | None:
-        """Return where the drain of a backend is, None when it is not draining."""
+        """Return the progress of a backend's drain, None if it is not draining."""
         if backend.drain is None:
             return None
         return drain_view(backend, backend.drain, self._writer.flow_counts, self._now())
 
     def of(self, backend: BoundBackend) -> int | None:
-        """Return how many open connections of a backend the latest scan saw, None without a recent one."""
+        """Return how many open connections of a backend the last scan saw, None without a recent scan."""
         counts = self._writer.flow_counts
         return None if counts is None or counts.recent(self._now()) is None else counts.of(backend)
 
     async def _scan(self) -> Scan:
+        # These are read before the scan: a change during it must not make its result look newer than it is.
         snapshot, tables, at = self._writer.snapshot, self._writer.applier.tables, self._now()
         counters = await self._note_made()
         heard = self._silence.note(snapshot, counters.backends, at)
@@ -136,7 +137,7 @@ class FlowWatch:
             await self._writer.read_maps(lambda: evictions.begin(records, self._plane.counters().vips))
 
     async def _tell_loads(self, scan: Scan) -> None:
-        """Correct what the program has counted of the load of backends, for VIPs that choose by it."""
+        """Correct the program's load counters of VIPs that choose by load: they drift when records vanish."""
         if vips := self._writer.applier.loaded():
             loads = load_of(scan.flows, scan.live, self._writer.snapshot, vips)
             await self._writer.with_maps(lambda: self._plane.write_loads(loads))

@@ -1,4 +1,4 @@
-"""A change as it is asked for, and what came of it: values that can be logged, shown and sent on."""
+"""A requested change and its outcome: values that can be logged, shown and sent on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Outcome", "Request"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is to be done (`edit`) and who asks for it (`actor`).
+    """What to change (`edit`) and who asks for it (`actor`).
 
-    `if_match` is the generation that the edit's subject must still be at, None for any. With `dry_run` nothing is
+    `if_match` is the generation that the edit's target must still be at, None for any. With `dry_run` nothing is
     changed. `at` (UTC) is when it was asked, None for now: a drain begins then, on every balancer that is asked.
     """
 
@@ -31,9 +31,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The state before and after, the same object where nothing was to be changed, and what the change does.
+    """The state before and after a change (the same object if nothing changes), and its impact.
 
-    Of a dry run, `after` is what would be. `health` is what was known then, by backend id, of the backends in `after`.
+    In a dry run, `after` is the state that the change would give. `health` is the health of the backends in `after`, by
+    id, as known at that time.
     """
 
     before: Snapshot
@@ -43,7 +44,7 @@ class Outcome:
 
     @property
     def is_change(self) -> bool:
-        """Whether anything is asked for differently after it."""
+        """Whether the desired state differs after it."""
         return self.after is not self.before
 
     @property

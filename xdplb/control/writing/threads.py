@@ -1,4 +1,4 @@
-"""Where blocking work runs, one thread each for the file, the maps and the flows, and work that is not broken off."""
+"""Running blocking work in threads, and work that is not cancelled with its caller."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ T = TypeVar("T")
 
 
 class Worker:
-    """One thread that does one thing after the other, for callers in the event loop."""
+    """One thread that runs jobs one after the other, for callers in the event loop."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def __call__(self, work: Callable[[], T]) -> T:
-        """Run `work` in the thread and return what it returns."""
+        """Run `work` in the thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def stop(self) -> None:
-        """Return when all work is done; nothing is taken on any more."""
+        """Return when all jobs are done; new ones are refused."""
         await asyncio.to_thread(self._pool.shutdown)
 
 
 class Unbroken:
-    """Work that goes on to its end when whoever asked for it is cancelled."""
+    """Work that runs to its end even if its caller is cancelled."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in a task of its own and return what it returns."""
+        """Run `work` in its own task and return its result."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
 
     async def all_done(self) -> None:
-        """Return when nothing runs any more."""
+        """Return when no work is running any more."""
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # marks it as seen: the caller may be gone
+            task.exception()  # marks it as retrieved: if the caller is gone, asyncio would log it at exit

@@ -1,8 +1,8 @@
-"""The single writer: everything that changes state or maps goes through here, one thing at a time.
+"""The single writer: everything that changes the desired state or the maps goes through here, one change at a time.
 
-A change is checked, forecast, saved and carried out, in this order, and only then answered. What was saved is kept even
-if the data plane cannot take it: the reconcile loop tries again. A caller that goes away does not stop a change midway.
-Only a program that a change needs is compiled beside all else: that takes seconds, in which backends may fail.
+A change is checked, forecast, saved and carried out, in this order, and only then answered. A saved change is kept even
+if the data plane fails to apply it: the reconcile loop retries. A change goes on even if its caller disconnects.
+Only compiling a program that a change needs runs outside the lock: it takes seconds, in which backends may fail.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _LAST_RETRY_SECONDS = 10.0
 
 
 class Writer:
-    """Holds the desired state, the health of backends, and how far the data plane has come with both."""
+    """Holds the desired state, the health of backends, and how far the data plane has applied both."""
 
     def __init__(
         self,
@@ -70,10 +70,10 @@ class Writer:
     ) -> None:
         self.snapshot = Snapshot()
         self.applied = Snapshot()
-        """The latest snapshot that the maps hold in full."""
+        """The last snapshot that the maps hold completely."""
         self.health = HealthBook(now)
         self.flow_counts: FlowCounts | None = None
-        """The latest scan of the flow table."""
+        """The last scan of the flow table."""
         self.last_error = ""
         self.applier = applier
         self._events, self._capacity = events, capacity
@@ -89,7 +89,7 @@ class Writer:
         self._targets: Mapping[int, CheckTarget] = {}
 
     async def open(self) -> None:
-        """Read the store and the maps, which are not changed yet, and find what health to start with."""
+        """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
         self.snapshot, known = await self._disk(self._store.open)
         self.health.load(known)
         held = await self._maps(self.applier.read)
@@ -100,7 +100,7 @@ class Writer:
             await self._disk(lambda: self._store.save_health(reset))
 
     async def close(self) -> None:
-        """Return when all that was begun is done, and let go of the store."""
+        """Finish all work under way, save the health, and close the store."""
         await self._to_the_end.all_done()
         with contextlib.suppress(XdplbError):
             await self._save_health()
@@ -110,11 +110,11 @@ class Writer:
         await self._compiler.stop()
 
     async def change(self, request: Request) -> Outcome:
-        """Make a change: the maps hold it when this returns, the next hops of new backends too if they are quick.
+        """Make a change. The maps hold it when this returns, with the next hops of new backends if found quickly.
 
-        With `dry_run`, only say what it would do. Raises PreconditionError, what the edit raises, CapacityError when
-        the maps have no room for it, PlatformError when the program it needs cannot be loaded or it could not be saved
-        (nothing is changed) or when the data plane has not taken it (it is kept, and tried again).
+        With `dry_run`, only return what it would do. Raises PreconditionError, the errors of the edit, CapacityError if
+        the maps have no room, and PlatformError: if the program cannot be loaded or the change cannot be saved (nothing
+        is changed), or if the data plane failed to apply it (it is kept and retried).
         """
         if request.dry_run:
             async with self._lock:
@@ -125,9 +125,9 @@ class Writer:
         return done
 
     async def wait_resolved(self, seconds: float) -> None:
-        """Return when the next hop of every backend that the maps send to is known, but after `seconds` at most.
+        """Wait until the next hop of every backend in use is known, for `seconds` at most.
 
-        Slots of a backend without a next hop move: a restart must not plan before it knows what it knew.
+        Slots of a backend without a next hop move, so a restart must not plan before it knows the next hops again.
         """
         in_use = await self._maps(self.applier.addresses_in_use)
         sent_to = in_use & addresses_of(self.snapshot)
@@ -138,20 +138,20 @@ class Writer:
                     await self._disturbed.wait()
 
     async def adopt(self) -> None:
-        """Bring the maps to the state for the first time."""
+        """Bring the maps to the desired state for the first time."""
         async with self._lock:
             await self._apply()
 
     async def with_maps(self, work: Callable[[], T]) -> T:
-        """Run `work` in the thread of the maps, while nothing else changes them."""
+        """Run `work` in the thread of the maps, with the lock that changes take."""
         return await self._to_the_end(self._with_maps(work))
 
     async def read_maps(self, work: Callable[[], T]) -> T:
-        """Run `work`, which changes nothing, in the thread of the maps."""
+        """Run `work`, which must not change anything, in the thread of the maps."""
         return await self._maps(work)
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
-        """Plan again soon, since the network has changed: these next hops, or, without any, the VLANs on our NICs."""
+        """Plan again soon, since these next hops changed, or, if there are none, the VLANs on our NICs."""
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -164,7 +164,7 @@ class Writer:
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
-        """Note the new health of a backend and plan again soon."""
+        """Set the new health of a backend and plan again soon."""
         self.health.flip(backend_id, health, reason)
         vip, backend = self._index.backends[backend_id]
         self._events.say(HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason))
@@ -172,7 +172,7 @@ class Writer:
         self._disturbed.set()
 
     def watch(self) -> None:
-        """Tell next hops and checks what there is to watch now."""
+        """Tell the next-hop source and the checker what to watch now."""
         self._index = Index(self.snapshot)
         self._next_hops.watch(addresses_of(self.snapshot))
         if self._checker is not None:
@@ -180,16 +180,16 @@ class Writer:
             self._checker.watch(self._targets, self.health.known)
 
     def resolution(self, address: IPAddress) -> Resolution:
-        """Return the next hop of a backend as known now."""
+        """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
 
     async def reconcile(self) -> None:
-        """For ever: bring the maps to what they should hold, when something changed, failed, or looks wrong."""
+        """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
                     await self._disturbed.wait()
-            # What happens together is planned together; what failed is tried again a little later each time.
+            # Events that come together are planned together; failures are retried with a growing delay.
             await asyncio.sleep(self._retry_seconds or _GATHER_SECONDS)
             await self._to_the_end(self._reconcile_once())
 
@@ -209,6 +209,7 @@ class Writer:
                 self._events.say(ReconcileFailed(self._retry_seconds, repr(error)), trace=error)
 
     async def _change(self, request: Request) -> Outcome:
+        # While a program is compiled, other changes may be made, so this one is then checked and planned again.
         compiled: Features = frozenset()
         while not isinstance(done := await self._change_now(request), Outcome):
             await self._compile(done)
@@ -219,9 +220,9 @@ class Writer:
         await self._compiler(lambda: self.applier.require(features))
 
     async def _change_now(self, request: Request) -> Outcome | Features:
-        """Make a change, or return what the program must be compiled for first, with nothing changed."""
+        """Make a change, or change nothing and return the features that the program must be compiled with first."""
         async with self._lock:
-            # What is dirty already is planned with the change, so that the maps hold all of the snapshot afterwards.
+            # Dirty VIPs are planned with the change, so that the maps hold the whole snapshot afterwards.
             with self._planning() as dirty:
                 outcome, prepared = await self._prepare(request, dirty)
                 if prepared is None:
@@ -237,17 +238,17 @@ class Writer:
                     await self._bringing(dirty, lambda: self.applier.carry_out(forecast.plan, forecast.held, only))
                 except XdplbError as error:
                     raise PlatformError(
-                        f"the change is kept, but the data plane has not taken it yet: {error.detail}",
-                        hint=error.hint or "it is tried again until it works; xdplb status says when it has",
+                        f"the change is saved, but the data plane does not have it yet: {error.detail}",
+                        hint=error.hint or "xdplb retries until it succeeds; see xdplb status",
                     ) from error
             return outcome
 
     async def _prepare(
         self, request: Request, dirty: Dirty
     ) -> tuple[Outcome, tuple[Forecast, dict[int, KnownHealth]] | None]:
-        """Return what comes of a change, and with what: its forecast and the healths it sets; None if nothing changes.
+        """Return the outcome of a change, with its forecast and the health that it sets; None if nothing changes.
 
-        What is `dirty` is planned with it, and the change is added to that.
+        VIPs that are `dirty` are planned with it; those that the change touches are added to `dirty`.
         """
         before, known = self.snapshot, self.health.known
         check_precondition(request.edit, before.generations, request.if_match)
@@ -286,7 +287,7 @@ class Writer:
 
     @contextmanager
     def _planning(self) -> Iterator[Dirty]:
-        """Give what is dirty. What of it was not carried out, and so is still there afterwards, stays dirty."""
+        """Yield what is dirty, to be cleared once it is applied. What is left in it afterwards stays dirty."""
         dirty, self._dirty = self._dirty, Dirty(everything=False)
         try:
             yield dirty
@@ -294,21 +295,21 @@ class Writer:
             self._dirty.add(dirty)
 
     async def _apply(self) -> None:
-        """Bring the maps to the snapshot. If that fails, it is tried again, ever later."""
+        """Bring the maps to the snapshot. Failures are retried with a growing delay."""
         with self._planning() as dirty:
             only = dirty.only
             observed = self._observe(self.snapshot, self.health.known, only)
             await self._bringing(dirty, lambda: self.applier.bring(self.snapshot, observed, only))
 
     async def _bringing(self, dirty: Dirty, work: Callable[[], None]) -> None:
-        """Run `work`, which brings the maps to the snapshot where they are dirty."""
+        """Run `work`, which brings the dirty parts of the maps to the snapshot."""
         snapshot = self.snapshot
         try:
             await self._maps(work)
         except Exception as error:
             self.last_error = str(error)
             self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
-            self._dirty.everything = True
+            self._dirty.everything = True  # after a failure it is not known which VIPs are up to date
             self._disturbed.set()
             raise
         dirty.clear()
@@ -316,7 +317,7 @@ class Writer:
         self._applied.set()
 
     async def _wait_for_next_hops(self, backend_ids: Collection[int], seconds: float) -> None:
-        """Return when the maps hold the next hops of these, but after `seconds` at most."""
+        """Wait until the maps hold the next hops of these backends, for `seconds` at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self.applier.has_next_hops(backend_ids):
