@@ -5,7 +5,7 @@
 #define XDPLB_CAPTURE_H
 
 #include "maps.h"
-#include "memory.h"
+#include "bytes.h"
 #include "packet.h"
 
 #ifdef WITH_CAPTURE
@@ -27,7 +27,7 @@ static __always_inline int capture_wants(const struct capture_filter *filter, co
  */
 static __always_inline __u32 capture_ifindex(struct xdp_md *ctx)
 {
-	return load_u32(&ctx->ingress_ifindex);
+	return read_u32(&ctx->ingress_ifindex);
 }
 
 /* Hands out the event, and of the frame as it is now what the filter asks for. */

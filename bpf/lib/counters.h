@@ -1,4 +1,4 @@
-/* What is counted: each packet either stops, for a reason, or is sent on, for a backend and its VIP. */
+/* The counters: each packet either stops, for a reason, or is sent, to a backend of a VIP. */
 #ifndef XDPLB_COUNTERS_H
 #define XDPLB_COUNTERS_H
 
@@ -7,17 +7,13 @@
 #include "maps.h"
 #include "packet.h"
 
-/* Counts why this packet stops here and returns what becomes of it. */
-static __always_inline int count_stop(enum reason reason)
+static __always_inline void count_stop(enum reason reason)
 {
 	__u32 key = reason;
 	__u64 *packets = reason_stats.lookup(&key);
 
 	if (packets && CHANGES_MAPS)
 		*packets += 1;
-	if (reason < DROP_FRAGMENT)
-		return XDP_PASS;
-	return reason < ANSWER_ECHO ? XDP_DROP : XDP_TX;
 }
 
 static __always_inline void count_sent(const struct packet *packet, __u32 vip_id, const struct choice *choice)

@@ -47,8 +47,8 @@ static __always_inline int martian_is_link_local(__u64 first)
 
 static __always_inline int martian_ipv6(const struct ipv6hdr *ip, void *end)
 {
-	__u64 source = load_u64(&ip->saddr), first = load_u64(&ip->daddr),
-	      second = load_u64((const void *)&ip->daddr + 8);
+	__u64 source = read_u64(&ip->saddr), first = read_u64(&ip->daddr),
+	      second = read_u64((const void *)&ip->daddr + 8);
 
 	return (first & 0xff) == 0xff || martian_is_link_local(first) || martian_is_link_local(source) ||
 	       martian_is_low(first, second) || martian_may_discover(ip, end);

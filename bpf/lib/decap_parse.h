@@ -79,7 +79,7 @@ static __always_inline enum decap_reason tunnel_parse_ipv6(struct cursor *cursor
 	tunnel->protocol = ip->nexthdr;
 	if ((ip->nexthdr != IPPROTO_IPIP && ip->nexthdr != IPPROTO_IPV6 && ip->nexthdr != IPPROTO_UDP &&
 	     ip->nexthdr != IPPROTO_FRAGMENT) ||
-	    !tunnel_is_ours(load_u64(&ip->daddr), load_u64((void *)&ip->daddr + 8)))
+	    !tunnel_is_ours(read_u64(&ip->daddr), read_u64((void *)&ip->daddr + 8)))
 		return DECAP_PASS_OTHER;
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return DECAP_PASS_FRAGMENT;

@@ -10,7 +10,7 @@
 
 #include "backend.h"
 #include "decision.h"
-#include "load.h"
+#include "backend_load.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -190,7 +190,7 @@ static __always_inline void flow_use(struct flow *flow, __u8 table, const struct
 	if (!CHANGES_MAPS)
 		return;
 	if (flags & FLOW_ENDED && !(flow->flags & FLOW_ENDED))
-		load_remove(vip, flow->backend);
+		backend_load_remove(vip, flow->backend);
 	/* A RST may be all that a host has to say whose address a flood has borrowed. */
 	if (table == FLOW_PROBATION && !packet_is_syn(packet) && !(packet->tcp_flags & TCP_RST)) {
 		struct flow open = *flow;
@@ -221,7 +221,7 @@ static __always_inline void flow_record(const struct packet *packet, const struc
 	};
 
 	if (!(flow.flags & FLOW_ENDED))
-		load_add(vip, backend_id);
+		backend_load_add(vip, backend_id);
 	if (lies_in == FLOW_OPEN)
 		flow_write_open(packet, &flow);
 	else if (to == FLOW_OPEN)

@@ -3,7 +3,7 @@
 #define XDPLB_FORWARD_FRAME_H
 
 #include "layout.h"
-#include "memory.h"
+#include "bytes.h"
 #include "packet.h"
 
 #ifdef WITH_VLAN
@@ -15,11 +15,11 @@
 /* Writes both MACs, 12 bytes. Each comes out of one 8-byte load, so that neither is ever half an old one. */
 static __always_inline void frame_write_macs(void *frame, const struct backend *backend)
 {
-	__u64 destination = load_u64(backend->destination_mac) & MAC_BITS;
-	__u64 source = load_u64(backend->source_mac);
+	__u64 destination = read_u64(backend->destination_mac) & MAC_BITS;
+	__u64 source = read_u64(backend->source_mac);
 
-	store_u64(frame, destination | source << 48);
-	store_u32(frame + 8, source >> 16);
+	write_u64(frame, destination | source << 48);
+	write_u32(frame + 8, source >> 16);
 }
 
 #ifdef WITH_VLAN
@@ -73,7 +73,7 @@ static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct p
 		return DROP_INTERNAL;
 	frame_write_macs(frame, backend);
 	if (outer)
-		store_u16(*at - sizeof(type), type);
+		write_u16(*at - sizeof(type), type);
 	return GO_ON;
 }
 

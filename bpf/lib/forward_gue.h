@@ -17,7 +17,7 @@ static __always_inline void gue_write_udp(void *udp, const struct packet *packet
 	__u16 source_port = GUE_FIRST_SOURCE_PORT | (hash & GUE_SOURCE_PORTS);
 	__u16 length = packet->ip_length + UDP_HEADER;
 
-	store_u64(udp, NET16(source_port) | (__u32)NET16(GUE_PORT) << 16 | (__u64)NET16(length) << 32);
+	write_u64(udp, NET16(source_port) | (__u32)NET16(GUE_PORT) << 16 | (__u64)NET16(length) << 32);
 }
 
 static __always_inline enum reason forward_gue(struct xdp_md *ctx, const struct packet *packet,

@@ -8,7 +8,7 @@
 
 #include "checksum.h"
 #include "layout.h"
-#include "memory.h"
+#include "bytes.h"
 #include "packet.h"
 
 #define OUTER_TTL 64
@@ -31,7 +31,7 @@ static __always_inline void outer_write_ipv4(struct iphdr *ip, const struct pack
 	            NET16(IP_DF);
 
 	/* Version, IHL, TOS, length, id 0 and DF in one store */
-	store_u64(ip, 0x45 | (__u32)packet->tos << 8 | (__u32)length << 16 | (__u64)NET16(IP_DF) << 48);
+	write_u64(ip, 0x45 | (__u32)packet->tos << 8 | (__u32)length << 16 | (__u64)NET16(IP_DF) << 48);
 	ip->ttl = OUTER_TTL;
 	ip->protocol = protocol;
 	ip->check = checksum_fold(sum);
@@ -48,12 +48,12 @@ static __always_inline void outer_write_ipv6(void *ip, const struct packet *pack
 	__u64 varying = (__u32)hash & backend->source_mask;
 	__u32 first = 6 << 28 | (__u32)packet->tos << 20 | ((__u32)hash & 0xfffff);
 
-	store_u64(ip, NET32(first) | (__u64)NET16(payload) << 32 | (__u64)protocol << 48 |
+	write_u64(ip, NET32(first) | (__u64)NET16(payload) << 32 | (__u64)protocol << 48 |
 	                      (__u64)OUTER_TTL << 56);
-	store_u64(ip + 8, backend->v6.source[0]);
-	store_u64(ip + 16, backend->v6.source[1] | varying << 32);
-	store_u64(ip + 24, backend->v6.address[0]);
-	store_u64(ip + 32, backend->v6.address[1]);
+	write_u64(ip + 8, backend->v6.source[0]);
+	write_u64(ip + 16, backend->v6.source[1] | varying << 32);
+	write_u64(ip + 24, backend->v6.address[0]);
+	write_u64(ip + 32, backend->v6.address[1]);
 }
 #endif
 

@@ -93,10 +93,10 @@ static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct pack
 	if ((void *)(ip + 1) > cursor->end || ip->version != 6)
 		return PASS_MALFORMED;
 	packet->ip_length = sizeof(*ip) + NET16(ip->payload_len);
-	packet->source[0] = load_u64(&ip->saddr);
-	packet->source[1] = load_u64((void *)&ip->saddr + 8);
-	packet->destination[0] = load_u64(&ip->daddr);
-	packet->destination[1] = load_u64((void *)&ip->daddr + 8);
+	packet->source[0] = read_u64(&ip->saddr);
+	packet->source[1] = read_u64((void *)&ip->saddr + 8);
+	packet->destination[0] = read_u64(&ip->daddr);
+	packet->destination[1] = read_u64((void *)&ip->daddr + 8);
 	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	packet->ttl = ip->hop_limit;
 	packet->protocol = ip->nexthdr;

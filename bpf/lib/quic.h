@@ -67,7 +67,7 @@ static __always_inline __u32 quic_find_backend(struct xdp_md *ctx, const struct 
 
 	if (!id || id[0] >> 5 != QUIC_CONFIG(vip->quic))
 		return NO_BACKEND;
-	key.server_id = load_u64(id + 1) & ~0ULL >> (64 - 8 * server_bytes);
+	key.server_id = read_u64(id + 1) & ~0ULL >> (64 - 8 * server_bytes);
 	backend_id = quic_servers.lookup(&key);
 	return backend_id ? *backend_id : NO_BACKEND;
 }

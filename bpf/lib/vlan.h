@@ -53,7 +53,7 @@ static __always_inline struct vlan vlan_of(const void *frame, const struct packe
 	struct vlan vlan = {0, 0};
 
 	if (backend->flags & BACKEND_VLAN_KEEP) {
-		vlan.tags = load_u64(frame + VLAN_TAGS_AT);
+		vlan.tags = read_u64(frame + VLAN_TAGS_AT);
 		vlan.length = (packet->ethernet - ETH_HLEN) & (3 * VLAN_TAG); /* for the verifier */
 	} else if (backend->flags & BACKEND_QINQ) {
 		vlan.tags = type | (__u64)backend->vlan[0] << 16 | (__u64)NET16(ETH_P_8021Q) << 32 |
@@ -70,13 +70,13 @@ static __always_inline struct vlan vlan_of(const void *frame, const struct packe
 static __always_inline void vlan_write(void *frame, struct vlan vlan, __be16 type)
 {
 	if (vlan.length == VLAN_TAG) {
-		store_u32(frame + VLAN_TAGS_AT, vlan.tags);
-		store_u16(frame + VLAN_TAGS_AT + VLAN_TAG, type);
+		write_u32(frame + VLAN_TAGS_AT, vlan.tags);
+		write_u16(frame + VLAN_TAGS_AT + VLAN_TAG, type);
 	} else if (vlan.length) {
-		store_u64(frame + VLAN_TAGS_AT, vlan.tags);
-		store_u16(frame + VLAN_TAGS_AT + 2 * VLAN_TAG, type);
+		write_u64(frame + VLAN_TAGS_AT, vlan.tags);
+		write_u16(frame + VLAN_TAGS_AT + 2 * VLAN_TAG, type);
 	} else {
-		store_u16(frame + VLAN_TAGS_AT, type);
+		write_u16(frame + VLAN_TAGS_AT, type);
 	}
 }
 

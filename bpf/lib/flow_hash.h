@@ -3,8 +3,8 @@
  * Its high half picks the slot, its low half the outer source address or port of a tunnel, so the two do not depend on
  * each other.
  */
-#ifndef XDPLB_HASH_H
-#define XDPLB_HASH_H
+#ifndef XDPLB_FLOW_HASH_H
+#define XDPLB_FLOW_HASH_H
 
 #include "layout.h"
 #include "packet.h"
