@@ -43,6 +43,9 @@ static __always_inline enum reason classify(const struct cursor *cursor, struct 
 		journey->vip_id = journey->vip.id;
 		DECISION_FLAG(&journey->choice, DECISION_VIP);
 	}
+	/* Other ports of an address that has VIPs are the host's, and all fragments of what is sent to them. */
+	if (reason == PASS_NO_VIP && packet->fragment == FRAGMENT_FIRST && vip_has_address(packet))
+		fragment_record(packet, NO_BACKEND, 0, 0);
 	return reason;
 }
 
@@ -108,11 +111,8 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	return GO_ON;
 }
 
-/* Other ports of an address that has VIPs are the host's: what follows a first fragment to one of them must go there too. */
-static __always_inline void stop(const struct packet *packet, struct journey *journey, enum reason reason)
+static __always_inline void stop(struct journey *journey, enum reason reason)
 {
-	if (reason == PASS_NO_VIP && packet->fragment == FRAGMENT_FIRST && vip_has_address(packet))
-		fragment_record(packet, NO_BACKEND, 0, 0);
 	count_stop(reason);
 	journey->verdict = reason_verdict(reason);
 }
@@ -151,7 +151,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 	DECISION_AT(&journey.choice, decision);
 	reason = process(ctx, &cursor, &packet, &journey);
 	if (reason != GO_ON)
-		stop(&packet, &journey, reason);
+		stop(&journey, reason);
 	decision_end(&journey, reason);
 	capture_out(ctx, &packet, &journey);
 	return journey.verdict;
