@@ -12,10 +12,11 @@ from xdplb.control.explain.question import PacketKind, Question
 from xdplb.control.records import VipRecord
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Scheduler
-from xdplb.reference.config import Config, SlotState
+from xdplb.reference.config import Config
+from xdplb.reference.decision import Decision
 from xdplb.reference.journey import Placement
-from xdplb.reference.process import Outcome
 from xdplb.reference.reasons import Reason
+from xdplb.reference.slot import SlotState
 
 __all__ = ["Story", "reasons"]
 
@@ -36,9 +37,9 @@ class Story:
     verdicts: Mapping[int, Verdict]
 
     @property
-    def outcome(self) -> Outcome:
+    def decision(self) -> Decision:
         """What becomes of the packet."""
-        return self.look.answer.outcome
+        return self.look.answer.decision
 
     def name(self, backend_id: int | None) -> str:
         """Return a backend's address, or what there is to say in its place."""
@@ -48,17 +49,17 @@ class Story:
 
 def reasons(story: Story) -> Iterator[str]:
     """Yield a sentence for each step."""
-    outcome = story.outcome
+    decision = story.decision
     yield from _of_vips(story)
-    if outcome.slot is not None:
+    if decision.slot is not None:
         if not _is_per_connection(story):
-            yield f"its hash names slot {outcome.slot} of {TABLE_SIZE}, {_slot_text(story)}"
+            yield f"its hash names slot {decision.slot} of {TABLE_SIZE}, {_slot_text(story)}"
         yield from _of_record(story)
         yield from _of_choice(story)
-    if outcome.is_at_risk:
+    if decision.is_at_risk:
         yield "nothing says whose connection it belongs to: another backend may have it, and answers with a reset"
-    if outcome.reason is not None and outcome.reason in STOPS:
-        yield STOPS[outcome.reason](story)
+    if decision.reason is not None and decision.reason in STOPS:
+        yield STOPS[decision.reason](story)
 
 
 def _of_vips(story: Story) -> Iterator[str]:
@@ -81,27 +82,27 @@ def _before(first: VipEntry, others: list[VipEntry]) -> Iterator[str]:
 
 
 def _slot_text(story: Story) -> str:
-    outcome = story.outcome
-    owner = story.name(outcome.owner)
-    if outcome.slot_state is SlotState.MOVING:
-        return f"which is moving from {story.name(outcome.previous)} to {owner}"
-    if outcome.slot_state is SlotState.PINNED:
+    decision = story.decision
+    owner = story.name(decision.owner)
+    if decision.slot_state is SlotState.MOVING:
+        return f"which is moving from {story.name(decision.previous)} to {owner}"
+    if decision.slot_state is SlotState.PINNED:
         return f"which has moved to {owner}; connections from before are in the flow table, as far as they have spoken"
-    return f"which is steady and {owner}'s" if outcome.owner else "which is nobody's"
+    return f"which is steady and {owner}'s" if decision.owner else "which is nobody's"
 
 
 def _of_record(story: Story) -> Iterator[str]:
-    outcome, remembered = story.outcome, story.look.answer.remembered
-    if outcome.record is None:
+    decision, remembered = story.decision, story.look.answer.remembered
+    if decision.record is None:
         if remembered.record is not None:
             yield f"there is a record of its flow, of {story.name(remembered.record.backend)}, which is not looked up"
         elif _is_looked_up(story):
             yield "there is no record of its flow"
         return
-    backend = story.name(outcome.record.flow.backend)
-    if not outcome.has_record:
+    backend = story.name(decision.record.flow.backend)
+    if not decision.has_record:
         yield f"the record of its flow does not count: {backend} is not sent to, or its id has changed hands since"
-    elif outcome.placement is Placement.RECORD:
+    elif decision.placement is Placement.RECORD:
         yield f"the record of its flow names {backend}"
     else:
         yield f"the record of its flow, of {backend}, gives way: that flow has ended or was silent, and this one is new"
@@ -110,7 +111,7 @@ def _of_record(story: Story) -> Iterator[str]:
 def _is_looked_up(story: Story) -> bool:
     first = story.look.vips[0]
     is_tcp = story.question.kind is not PacketKind.DATAGRAM
-    return first.track_always or (is_tcp and story.outcome.slot_state is not SlotState.STEADY)
+    return first.track_always or (is_tcp and story.decision.slot_state is not SlotState.STEADY)
 
 
 def _is_per_connection(story: Story) -> bool:
@@ -118,15 +119,15 @@ def _is_per_connection(story: Story) -> bool:
 
 
 def _of_choice(story: Story) -> Iterator[str]:
-    outcome = story.outcome
-    backend = story.name(outcome.backend_id)
-    if outcome.placement is Placement.OWNER:
+    decision = story.decision
+    backend = story.name(decision.backend_id)
+    if decision.placement is Placement.OWNER:
         yield f"the slot's owner gets it: {backend}"
-    elif outcome.placement is Placement.PREVIOUS:
+    elif decision.placement is Placement.PREVIOUS:
         yield f"its connection began before the slot did to move, and stays with {backend}"
-    elif outcome.placement is Placement.SCHEDULER:
+    elif decision.placement is Placement.SCHEDULER:
         yield _scheduler_text(story, story.look.vips[0], backend)
-    verdict = story.verdicts.get(outcome.backend_id or 0)
+    verdict = story.verdicts.get(decision.backend_id or 0)
     if verdict is not None and verdict.reason:
         yield f"{backend}: {verdict.reason}"
 
@@ -154,18 +155,18 @@ def _no_backend(story: Story) -> str:
 
 
 def _backend_down(story: Story) -> str:
-    return f"{story.name(story.outcome.backend_id)} may not be sent to: it is down, or its next hop is not known"
+    return f"{story.name(story.decision.backend_id)} may not be sent to: it is down, or its next hop is not known"
 
 
 def _denied(story: Story) -> str:
     source = story.question.flow.source
-    access = story.config.access.get(story.outcome.vip_id or 0)
+    access = story.config.access.get(story.decision.vip_id or 0)
     prefix = access.deny.longest(source) if access is not None else None
     return f"the VIP's access list keeps {source} out" + (f" by {prefix}" if prefix else ": it lets in only others")
 
 
 def _too_big(story: Story) -> str:
-    return f"it does not fit the MTU of the way to {story.name(story.outcome.backend_id)}"
+    return f"it does not fit the MTU of the way to {story.name(story.decision.backend_id)}"
 
 
 STOPS: Mapping[Reason, Callable[[Story], str]] = {
