@@ -1,5 +1,5 @@
-/* How many open flows a backend has, for the schedulers that ask. Exact only as long as every flow ends with a FIN or RST;
- * the control plane sets it right after each scan of the flow tables.
+/* A backend's load: how many open flows it has, for the schedulers that ask for it. Exact only as long as every flow
+ * ends with a FIN or RST; the control plane corrects it after each scan of the flow tables.
  */
 #ifndef XDPLB_BACKEND_LOAD_H
 #define XDPLB_BACKEND_LOAD_H
@@ -24,8 +24,8 @@ static __always_inline void backend_load_add(const struct vip *vip, __u32 backen
 		__sync_fetch_and_add(&load->flows, 1);
 }
 
-/* Not below 0: a correction may have counted the flow as gone already. Two CPUs at once may still get there, so that below
- * 0 is none, too, and not a great many.
+/* Not below 0: a correction may have left the flow out already. Two CPUs at the same time can still get below 0, which
+ * is why the comparison is signed.
  */
 static __always_inline void backend_load_remove(const struct vip *vip, __u32 backend_id)
 {

@@ -1,7 +1,7 @@
-/* Loads and stores of several bytes at once, at any alignment.
+/* Reads and writes of several bytes at once, at any alignment.
  *
- * Each is one instruction: what is published as one 8-byte word is read as one. The compiler would make single bytes
- * of a memcpy whose alignment it cannot see.
+ * Each is one instruction, so that what is published as one 8-byte word is read as one. The compiler would split a
+ * memcpy whose alignment it cannot see into single bytes.
  */
 #ifndef XDPLB_BYTES_H
 #define XDPLB_BYTES_H

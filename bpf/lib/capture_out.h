@@ -1,11 +1,11 @@
-/* The second half of capture.h, which needs to know of choices. */
+/* The second half of capture.h, which needs the decision. */
 #ifndef XDPLB_CAPTURE_OUT_H
 #define XDPLB_CAPTURE_OUT_H
 
 #include "capture.h"
 #include "journey.h"
 
-/* All is decided on a packet, and it will leave, or not, with this verdict. */
+/* The decision about a packet is complete, and the frame is as it will be sent, if it is. */
 static __always_inline void capture_out(struct xdp_md *ctx, const struct packet *packet,
                                         const struct journey *journey)
 {

@@ -27,16 +27,17 @@ static __always_inline __u64 check_sum_options(const void *header, const void *e
 	return sum;
 }
 
-/* Whether a number is a multiple of 65535. Multiplied by the inverse of 65535 modulo 2^64, a multiple becomes the quotient,
- * which is at most 2^64 / 65535, and any other number becomes something larger.
+/* Whether a number is a multiple of 65535. Multiplied by the inverse of 65535 modulo 2^64, a multiple becomes the
+ * quotient, which is at most 2^64 / 65535, and any other number becomes something larger.
  */
 static __always_inline int check_is_multiple(__u64 sum)
 {
 	return sum * CHECK_INVERSE <= CHECK_MOST;
 }
 
-/* Whether the checksum of the IPv4 header is right: the one's complement sum of its 16-bit words must be 0, which is to say
- * that their sum is a multiple of 65535. The sum of its 32-bit words leaves the same remainder, since 2^16 = 1 modulo 65535.
+/* Whether the checksum of the IPv4 header is right: the one's complement sum of its 16-bit words must be 0, which is to
+ * say that their sum is a multiple of 65535. The sum of its 32-bit words leaves the same remainder, since 2^16 = 1
+ * modulo 65535.
  */
 static __always_inline int check_header_sum(struct xdp_md *ctx, const struct packet *packet)
 {

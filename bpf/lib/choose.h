@@ -1,5 +1,5 @@
-/* Which backend gets a packet: the owner of its slot, unless the slot is moving and a record or the previous owner comes first,
- * or the VIP's scheduler chooses per connection. docs/connections.md has the table of cases.
+/* Which backend gets a packet: the owner of its slot, unless the slot is moving and a record or the previous owner
+ * comes first, or the VIP's scheduler chooses per connection. docs/connections.md has the table of cases.
  */
 #ifndef XDPLB_CHOOSE_H
 #define XDPLB_CHOOSE_H
@@ -27,7 +27,8 @@ struct choice {
 #endif
 };
 
-/* UDP has no SYN that tells a new flow from an old one: its flows move with the slot, unless the VIP records all flows. */
+/* UDP has no SYN that tells a new flow from an old one: its flows move with the slot, unless the VIP records all flows.
+ */
 static __always_inline int choose_needs_flow(const struct packet *packet, const struct vip *vip, __u32 slot)
 {
 	if (vip->flags & VIP_TRACK_ALWAYS)
@@ -66,11 +67,11 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct flow *flow = flow_find(packet, &choice->lies_in);
-	int counts = flow_counts(flow);
+	int valid = flow_is_valid(flow);
 
-	if (counts)
+	if (valid)
 		DECISION_FLAG(choice, DECISION_RECORD);
-	if (counts && !flow_yields(flow, packet, vip->idle_seconds, now)) {
+	if (valid && !flow_is_new(flow, packet, vip->idle_seconds, now)) {
 		choice->id = flow->backend;
 		DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
 		flow_use(flow, choice->lies_in, packet, vip, now);
@@ -78,9 +79,9 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 	}
 	if (packet->protocol == IPPROTO_TCP && !packet_is_syn(packet))
 		return choose_old(packet, vip, slot, choice);
-	if (counts && !(flow->flags & FLOW_ENDED))
+	if (valid && !(flow->flags & FLOW_ENDED))
 		choice->replaced = flow->backend;
-	/* An invalid record becomes valid again when its backend is back, but this is another flow: it is overwritten. */
+	/* An invalid record is overwritten: it would become valid for this flow too when its backend is back. */
 	if (choice->lies_in != FLOW_NOWHERE || vip->flags & VIP_TRACK_ALWAYS || slot_is_moving(slot))
 		choice->record = packet->protocol == IPPROTO_TCP ? FLOW_PROBATION : FLOW_OPEN;
 	return 0;
@@ -121,7 +122,8 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 	choice->new_flow = packet_blur(packet, choice->new_flow);
 }
 
-/* Replaces the slot's owner by the backend that the VIP's scheduler chooses, if it has one that chooses per connection. */
+/* Replaces the slot's owner by the backend that the VIP's scheduler chooses, if it has one that chooses per connection.
+ */
 static __always_inline void choose_by_scheduler(const struct packet *packet, const struct vip *vip,
                                                 const struct vip_table *table, __u64 hash,
                                                 struct choice *choice)
@@ -176,7 +178,7 @@ static __always_inline enum reason choose_for_error(const struct packet *packet,
 		__u8 table;
 		struct flow *flow = flow_find(packet, &table);
 
-		if (flow_counts(flow)) {
+		if (flow_is_valid(flow)) {
 			choice->id = flow->backend;
 			DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
 			DECISION_FLAG(choice, DECISION_RECORD);

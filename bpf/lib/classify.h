@@ -1,7 +1,7 @@
 /* The class of a packet, which decides what each later stage does with it.
  *
- * Whoever adds a direction (a backend's reply through the balancer, for NAT) adds a class here, tells it from the others in
- * classify_headers or by a lookup in classify_packet, and gives it a case in the stages of xdplb.c.
+ * Whoever adds a direction (a backend's reply through the balancer, for NAT) adds a class here, tells it from the
+ * others in classify_headers or by a lookup in classify_packet, and gives it a case in the stages of xdplb.c.
  */
 #ifndef XDPLB_CLASSIFY_H
 #define XDPLB_CLASSIFY_H
@@ -31,7 +31,9 @@ static __always_inline int classify_has_flow(const struct packet *packet)
 	return packet->class == CLASS_REQUEST || packet->class == CLASS_ICMP_ERROR;
 }
 
-/* Whether this non-first fragment of IPv6 may have TCP or UDP behind more extension headers, which are in the first one. */
+/* Whether this non-first fragment of IPv6 may have TCP or UDP behind more extension headers, which are in the first
+ * one.
+ */
 static __always_inline int classify_may_have_transport(const struct packet *packet)
 {
 #ifdef WITH_IPV6
@@ -97,8 +99,8 @@ static __always_inline enum reason classify_not_ours(__u8 class)
 	return class == CLASS_FRAGMENT ? PASS_FRAGMENT : PASS_NOT_TCP_UDP;
 }
 
-/* Sets the packet's class and copies the VIP it is for, where its flow names one. Returns why it is not ours, if so: only what
- * is for a VIP, or for an address that has VIPs, is.
+/* Sets the packet's class and copies the VIP it is for, where its flow names one. Returns why it is not ours, if so:
+ * only what is for a VIP, or for an address that has VIPs, is.
  */
 static __always_inline enum reason classify_packet(const struct cursor *cursor, struct packet *packet,
                                                    struct vip *vip)
@@ -108,12 +110,16 @@ static __always_inline enum reason classify_packet(const struct cursor *cursor, 
 	packet->class = classify_headers(cursor, packet);
 	if (packet->class == CLASS_NOT_OURS)
 		return PASS_NOT_TCP_UDP;
+	if (packet->class == CLASS_PING) /* a short way of its own: it is not blurred */
+		return vip_has_address(packet) ? GO_ON : PASS_NOT_TCP_UDP;
 	classify_blur(packet);
 	is_ours = classify_has_flow(packet) ? vip_of_packet(packet, vip) : vip_has_address(packet);
 	return is_ours ? GO_ON : classify_not_ours(packet->class);
 }
 
-/* Returns what to do with a packet that could not be parsed, for `reason`: it is ours to drop only if its address has VIPs. */
+/* Returns what to do with a packet that could not be parsed, for `reason`: it is ours to drop only if its address has
+ * VIPs.
+ */
 static __always_inline enum reason classify_malformed(const struct packet *packet, enum reason reason)
 {
 	if (reason == PASS_MALFORMED)

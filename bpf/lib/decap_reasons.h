@@ -1,14 +1,14 @@
-/* What became of a frame on a backend: one counter each in decap_stats, in this order. DECAP_DROP_* is dropped. */
+/* What became of a frame on a backend: a counter for each in decap_stats, in this order. DECAP_DROP_* are dropped. */
 #ifndef XDPLB_DECAP_REASONS_H
 #define XDPLB_DECAP_REASONS_H
 
 enum decap_reason {
 	DECAP_UNWRAPPED,     /* the packet inside went to the stack */
-	DECAP_PASS_OTHER,    /* no tunnel, or not to an address given to `decap up` */
-	DECAP_PASS_FRAGMENT, /* a fragment of an outer packet: it is not whole */
+	DECAP_PASS_OTHER,    /* not a tunnel, or not to an address given to `decap up` */
+	DECAP_PASS_FRAGMENT, /* a fragment of an outer packet */
 	DECAP_PASS_MALFORMED, /* cut short, lengths that contradict each other, or no IP inside: the stack decides */
 	DECAP_DROP_ECN, /* congestion marked on a packet whose sender does not know ECN (RFC 6040, 4.2) */
-	DECAP_DROP_MARTIAN, /* inside is what no router sends on: for multicast, broadcast, loopback, neighbours alone */
+	DECAP_DROP_MARTIAN, /* the inner packet is one that no router forwards: multicast, loopback, link-local */
 	DECAP_DROP_INTERNAL, /* the frame could not be shortened */
 	DECAP_REASONS
 };

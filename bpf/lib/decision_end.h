@@ -1,4 +1,4 @@
-/* What came of a packet, added to the notes on how. */
+/* What became of a packet, added to the notes on how it was decided. */
 #ifndef XDPLB_DECISION_END_H
 #define XDPLB_DECISION_END_H
 
@@ -6,7 +6,7 @@
 #include "packet.h"
 #include "journey.h"
 
-/* `reason` is GO_ON for a packet that is sent on. */
+/* `reason` is GO_ON for a packet that was sent. */
 static __always_inline void decision_end(const struct journey *journey, enum reason reason)
 {
 #ifdef WITH_DECISION

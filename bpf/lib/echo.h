@@ -16,8 +16,8 @@
 #define IPV6_HOP_LIMIT_AT 7
 #define IPV6_SOURCE_AT 8
 
-/* The type falls from 8 to 0, so the checksum grows by 8. It is added rather than updated by RFC 1624's equation, which would
- * give 0 where the rest of the message is all zeros and the checksum must be 0xffff.
+/* The type falls from 8 to 0, so the checksum grows by 8. It is added rather than updated by RFC 1624's equation, which
+ * would give 0 where the rest of the message is all zeros and the checksum must be 0xffff.
  */
 static __always_inline __u16 echo_checksum4(__u16 checksum)
 {

@@ -1,7 +1,7 @@
 /* The outer IP headers of tunnels.
  *
- * DSCP and ECN are the inner packet's (RFC 6040, normal mode). The packet is never fragmented: in IPv4 DF is set, and the
- * id is 0 (RFC 6864).
+ * DSCP and ECN are copied from the inner packet (RFC 6040, normal mode). The outer packet is never fragmented: in IPv4,
+ * DF is set and the id is 0 (RFC 6864).
  */
 #ifndef XDPLB_FORWARD_OUTER_H
 #define XDPLB_FORWARD_OUTER_H
@@ -14,7 +14,7 @@
 #define OUTER_TTL 64
 #define IP_DF 0x4000
 
-/* Returns the protocol of a header right in front of the packet. */
+/* Returns the protocol number in a header that the packet directly follows. */
 static __always_inline __u8 outer_protocol(const struct packet *packet)
 {
 	return packet->version == 6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
@@ -40,7 +40,7 @@ static __always_inline void outer_write_ipv4(struct iphdr *ip, const struct pack
 }
 
 #ifdef WITH_OUTER_IPV6
-/* The flow label tells flows apart where routers hash it (RFC 6438). */
+/* Routers that hash the flow label tell flows apart by it (RFC 6438). */
 static __always_inline void outer_write_ipv6(void *ip, const struct packet *packet,
                                              const struct backend *backend, __u64 hash, __u32 payload,
                                              __u8 protocol)

@@ -1,5 +1,5 @@
-/* Fragments: only the first one of a packet has ports. Where it went is remembered, and the others follow it. Non-first fragments
- * that arrive before the first are dropped: to hold them back would take memory that anybody could fill.
+/* Fragments: only the first one of a packet has ports. Where it went is remembered, and the others follow it. Non-first
+ * fragments that arrive before the first are dropped: to hold them back would take memory that anybody could fill.
  */
 #ifndef XDPLB_FRAGMENT_H
 #define XDPLB_FRAGMENT_H
@@ -23,7 +23,9 @@ static __always_inline struct fragment_key fragment_key_of(const struct packet *
 	return key;
 }
 
-/* Chooses the backend that the packet's first fragment was sent to, and says for which VIP; or returns why there is none. */
+/* Chooses the backend that the packet's first fragment was sent to, and says for which VIP; or returns why there is
+ * none.
+ */
 static __always_inline enum reason fragment_find(const struct packet *packet, struct choice *choice,
                                                  __u32 *vip_id)
 {

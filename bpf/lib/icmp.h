@@ -1,4 +1,5 @@
-/* ICMP and ICMPv6 as far as packets are classified by it: echo requests, and errors about packets that a VIP has sent. */
+/* ICMP and ICMPv6 as far as packets are classified by it: echo requests, and errors about packets that a VIP has sent.
+ */
 #ifndef XDPLB_ICMP_H
 #define XDPLB_ICMP_H
 
@@ -23,7 +24,9 @@
 #define QUOTED_TRANSPORT 8 /* bytes of TCP or UDP that every router quotes (RFC 792) */
 #define QUOTED_OFFSET NET16(0x1fff)
 
-/* `type` is the message's first word. A ping is answered in its plain form: without IPv4 options or IPv6 extension headers. */
+/* `type` is the message's first word. A ping is answered in its plain form: without IPv4 options or IPv6 extension
+ * headers.
+ */
 static __always_inline int icmp_is_ping(const struct packet *packet, __u16 type)
 {
 	if (packet->version == 6)
@@ -40,9 +43,9 @@ static __always_inline int icmp_is_error(const struct packet *packet, __u16 firs
 	return type == ICMP4_UNREACHABLE || type == ICMP4_TIME_EXCEEDED || type == ICMP4_PARAMETER_PROBLEM;
 }
 
-/* Reads the addresses and the protocol of the quoted IPv4 header at `ip`, of which 20 bytes are in the frame, turned round.
- * Returns its length, 0 if the quoted packet has no ports or was not sent by the address that is told of the error: a forged
- * error must not reach other hosts.
+/* Reads the addresses and the protocol of the quoted IPv4 header at `ip`, of which 20 bytes are in the frame, turned
+ * round. Returns its length, 0 if the quoted packet has no ports or was not sent by the address that is told of the
+ * error: a forged error must not reach other hosts.
  */
 static __always_inline __u32 icmp_read_quote4(const struct iphdr *ip, struct packet *packet)
 {
@@ -54,8 +57,8 @@ static __always_inline __u32 icmp_read_quote4(const struct iphdr *ip, struct pac
 	return ip->ihl * 4;
 }
 
-/* The same for an IPv6 header, of which 40 bytes are in the frame. A datagram that its sender fragmented has a fragment header
- * behind it; the first fragment has the ports.
+/* The same for an IPv6 header, of which 40 bytes are in the frame. A datagram that its sender fragmented has a fragment
+ * header behind it; the first fragment has the ports.
  */
 static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, struct packet *packet)
 {
@@ -76,9 +79,9 @@ static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, s
 	return IPV6_HEADER + sizeof(*fragment);
 }
 
-/* `cursor` is at the IP header that an error quotes, `length` is that of the quote. If it could be of a packet from a VIP, gives
- * `packet` its addresses, ports and protocol turned round, as the client's packets of that flow have them, and returns 1;
- * else 0.
+/* `cursor` is at the IP header that an error quotes, `length` is that of the quote. If it could be of a packet from a
+ * VIP, gives `packet` its addresses, ports and protocol turned round, as the client's packets of that flow have them,
+ * and returns 1; else 0.
  */
 static __always_inline int icmp_turn_round(const struct cursor *cursor, struct packet *packet, __u32 length)
 {

@@ -25,7 +25,8 @@ static __always_inline void limits_charge(__u64 *empty_at, __u64 cost, __u64 now
 	__sync_fetch_and_add(empty_at, cost);
 }
 
-/* What is refused is not charged: else SYNs over the limit of new flows would use up the packets of open connections. */
+/* What is refused is not charged: else SYNs over the limit of new flows would use up the packets of open connections.
+ */
 static __always_inline int limits_allow(struct bucket *bucket, __u64 packet_cost, __u64 flow_cost,
                                         const struct packet *packet, __u64 now)
 {
@@ -39,8 +40,8 @@ static __always_inline int limits_allow(struct bucket *bucket, __u64 packet_cost
 	return 1;
 }
 
-/* A source's first packet always passes. An IPv6 source is a /64, the upper half of an address: a host can use as many addresses
- * of it as it likes, and would get a bucket for each.
+/* A source's first packet always passes. An IPv6 source is a /64, the upper half of an address: a host can use as many
+ * addresses of it as it likes, and would get a bucket for each.
  */
 static __always_inline int limits_allow_source(const struct packet *packet, __u32 vip_id,
                                                const struct vip_guard *guard, __u64 now)

@@ -64,9 +64,10 @@ static __always_inline __u32 packet_network(const struct packet *packet)
 #endif
 }
 
-/* Returns `value` unchanged, but the verifier no longer knows anything about it. Paths that differ only in what the verifier
- * knows about a value are each followed through the rest of the program; after this they look the same, and one is followed.
- * It works because frames are shorter than 64 KiB, which the verifier does not know: the XOR is with 0 (docs/verifier.md).
+/* Returns `value` unchanged, but the verifier no longer knows anything about it. Paths that differ only in what the
+ * verifier knows about a value are each followed through the rest of the program; after this they look the same, and
+ * one is followed. It works because frames are shorter than 64 KiB, which the verifier does not know: the XOR is with 0
+ * (docs/verifier.md).
  */
 static __always_inline __u64 packet_blur(const struct packet *packet, __u64 value)
 {

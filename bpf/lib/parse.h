@@ -1,8 +1,9 @@
-/* From a frame to what the balancer needs to know about its packet. Nothing is written to the frame or looked up in a map.
+/* From a frame to what the balancer needs to know about its packet. Nothing is written to the frame or looked up in a
+ * map.
  *
- * Each parse_* function checks that the header at the cursor is there, moves the cursor behind it and returns GO_ON, or the
- * reason why the packet cannot be parsed. DROP_BAD_LENGTH and DROP_EXTENSION are returned only once the addresses are known:
- * they hold for addresses that have VIPs, any other malformed packet is the host's (classify_malformed).
+ * Each parse_* function checks that the header at the cursor is there, moves the cursor behind it and returns GO_ON, or
+ * the reason why the packet cannot be parsed. DROP_BAD_LENGTH and DROP_EXTENSION are returned only once the addresses
+ * are known: they hold for addresses that have VIPs, any other malformed packet is the host's (classify_malformed).
  */
 #ifndef XDPLB_PARSE_H
 #define XDPLB_PARSE_H

@@ -20,7 +20,8 @@ static __always_inline enum reason parse_tcp(struct cursor *cursor, struct packe
 	return GO_ON;
 }
 
-/* The datagram may be shorter than the IP payload. In a first fragment it is longer: the length is that of the whole. */
+/* The datagram may be shorter than the IP payload. In a first fragment it is longer: the length is that of the whole.
+ */
 static __always_inline enum reason parse_udp(struct cursor *cursor, struct packet *packet, __u32 length)
 {
 	__u32 datagram;

@@ -1,5 +1,5 @@
-/* Packets that are too big for the way to their backend: XDP cannot fragment, so an ICMP message from the VIP tells the sender
- * the MTU (RFC 1191, RFC 8201). That is how clients learn the path MTU when backends are behind a tunnel.
+/* Packets that are too big for the way to their backend: XDP cannot fragment, so an ICMP message from the VIP tells the
+ * sender the MTU (RFC 1191, RFC 8201). That is how clients learn the path MTU when backends are behind a tunnel.
  */
 #ifndef XDPLB_TOO_BIG_H
 #define XDPLB_TOO_BIG_H
@@ -13,8 +13,8 @@
 #include "maps.h"
 #include "packet.h"
 
-/* An answer quotes as much of the packet as fits into 576 bytes (RFC 1812, 4.3.2.3) or IPv6's minimum MTU (RFC 4443, 3.2).
- * Shorter packets get no answer: every path must carry them.
+/* An answer quotes as much of the packet as fits into 576 bytes (RFC 1812, 4.3.2.3) or IPv6's minimum MTU (RFC 4443,
+ * 3.2). Shorter packets get no answer: every path must carry them.
  */
 #define TOO_BIG4_QUOTE 548
 #define TOO_BIG6_QUOTE 1232
@@ -113,8 +113,8 @@ static __always_inline void too_big_write6(void *ip, const struct packet *packet
 	write_u64(icmp, TOO_BIG6_TYPE | (__u32)checksum_fold(sum) << 16 | (__u64)message << 32);
 }
 
-/* The Ethernet header behind the MACs: at most two tags and the type, 10 bytes from offset 12. In a frame with fewer tags that
- * includes up to 8 bytes of the IP header, which the answer's header overwrites.
+/* The Ethernet header behind the MACs: at most two tags and the type, 10 bytes from offset 12. In a frame with fewer
+ * tags that includes up to 8 bytes of the IP header, which the answer's header overwrites.
  */
 struct too_big_tags {
 	__u64 first;
@@ -134,8 +134,8 @@ static __always_inline void too_big_write_tags(void *frame, struct too_big_tags 
 	write_u32(frame + 18, tags.last);
 }
 
-/* Inserts `headers` bytes in front of the IP packet, cuts the frame behind the packet's first `quote` bytes, and writes the
- * Ethernet header, its MACs swapped, at the new beginning. Returns 0, or -1 if there is no room.
+/* Inserts `headers` bytes in front of the IP packet, cuts the frame behind the packet's first `quote` bytes, and writes
+ * the Ethernet header, its MACs swapped, at the new beginning. Returns 0, or -1 if there is no room.
  */
 static __always_inline int too_big_move(struct xdp_md *ctx, __u32 ethernet, __u32 headers, __u32 quote)
 {
@@ -158,8 +158,8 @@ static __always_inline int too_big_move(struct xdp_md *ctx, __u32 ethernet, __u3
 	return bpf_xdp_adjust_tail(ctx, (int)(ethernet + quote) - length) ? -1 : 0;
 }
 
-/* Makes room for `headers` in front of the first `quote` bytes of the packet. Returns where the answer's IP header begins, with
- * all that is written and quoted inside the frame; NULL if there is no room.
+/* Makes room for `headers` in front of the first `quote` bytes of the packet. Returns where the answer's IP header
+ * begins, with all that is written and quoted inside the frame; NULL if there is no room.
  */
 static __always_inline void *too_big_room(struct xdp_md *ctx, const struct packet *packet, __u32 headers,
                                           __u32 quote)

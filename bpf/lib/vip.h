@@ -1,4 +1,5 @@
-/* Which VIP a packet is for: by address, port and protocol in the index, else by the longest prefix around the address. */
+/* Which VIP a packet is for: by address, port and protocol in the index, else by the longest prefix around the address.
+ */
 #ifndef XDPLB_VIP_H
 #define XDPLB_VIP_H
 
@@ -48,8 +49,8 @@ static __always_inline const struct vip *vip_in_index(const struct packet *packe
 	return vip_find(packet->destination[0], transport);
 }
 
-/* Copies the VIP of the packet's flow; returns whether there is one. A copy (one load) looks the same to the verifier wherever
- * the VIP was found, so that it follows only one of them through the rest of the program.
+/* Copies the VIP of the packet's flow; returns whether there is one. A copy (one load) looks the same to the verifier
+ * wherever the VIP was found, so that it follows only one of them through the rest of the program.
  */
 static __always_inline int vip_of_packet(const struct packet *packet, struct vip *vip)
 {

@@ -41,8 +41,8 @@ static __always_inline const struct vip_rules *vip_rules_of(const struct packet 
 	return vip_rules4(packet);
 }
 
-/* The first rule that matches wins. `unused` is 0; adding it hides from the verifier which rule it is, so that it does not
- * follow each of them through the rest of the program.
+/* The first rule that matches wins. `unused` is 0; adding it hides from the verifier which rule it is, so that it does
+ * not follow each of them through the rest of the program.
  */
 static __always_inline const struct vip *vip_by_prefix(const struct packet *packet)
 {
