@@ -99,8 +99,8 @@ static __always_inline enum reason classify_not_ours(__u8 class)
 	return class == CLASS_FRAGMENT ? PASS_FRAGMENT : PASS_NOT_TCP_UDP;
 }
 
-/* Sets the packet's class and copies the VIP it is for, where its flow names one. Returns why it is not ours, if so:
- * only what is for a VIP, or for an address that has VIPs, is.
+/* Sets the packet's class, and copies the VIP that its flow names, if it names one. Returns GO_ON, or why the packet is
+ * not ours: only packets for a VIP, or for an address that has VIPs, are.
  */
 static __always_inline enum reason classify_packet(const struct cursor *cursor, struct packet *packet,
                                                    struct vip *vip)
@@ -110,7 +110,8 @@ static __always_inline enum reason classify_packet(const struct cursor *cursor, 
 	packet->class = classify_headers(cursor, packet);
 	if (packet->class == CLASS_NOT_OURS)
 		return PASS_NOT_TCP_UDP;
-	if (packet->class == CLASS_PING) /* a short way of its own: it is not blurred */
+	/* Before the blur, which a ping does not need: its own path is short. */
+	if (packet->class == CLASS_PING)
 		return vip_has_address(packet) ? GO_ON : PASS_NOT_TCP_UDP;
 	classify_blur(packet);
 	is_ours = classify_has_flow(packet) ? vip_of_packet(packet, vip) : vip_has_address(packet);

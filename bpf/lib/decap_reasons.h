@@ -7,8 +7,8 @@ enum decap_reason {
 	DECAP_PASS_OTHER,    /* not a tunnel, or not to an address given to `decap up` */
 	DECAP_PASS_FRAGMENT, /* a fragment of an outer packet */
 	DECAP_PASS_MALFORMED, /* cut short, lengths that contradict each other, or no IP inside: the stack decides */
-	DECAP_DROP_ECN, /* congestion marked on a packet whose sender does not know ECN (RFC 6040, 4.2) */
-	DECAP_DROP_MARTIAN, /* the inner packet is one that no router forwards: multicast, loopback, link-local */
+	DECAP_DROP_ECN,     /* congestion marked on a packet whose sender does not know ECN (RFC 6040, 4.2) */
+	DECAP_DROP_MARTIAN, /* no router forwards the inner packet: multicast, broadcast, loopback, link-local */
 	DECAP_DROP_INTERNAL, /* the frame could not be shortened */
 	DECAP_REASONS
 };
