@@ -1,4 +1,4 @@
-"""The hash of a flow, the twin of bpf/lib/hash.h: which slot a packet falls into, for a million flows at once."""
+"""The hash of a flow, the twin of bpf/lib/flow_hash.h: which slot a packet falls into, for a million flows at once."""
 
 from __future__ import annotations
 
