@@ -111,29 +111,21 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	return GO_ON;
 }
 
-static __always_inline void stop(struct journey *journey, enum reason reason)
+/* Reports the decision, in programs that do. */
+static __always_inline int finish(struct xdp_md *ctx, const struct packet *packet, struct journey *journey,
+                                  enum reason reason)
+{
+	decision_end(journey, reason);
+	capture_out(ctx, packet, journey);
+	return journey->verdict;
+}
+
+static __always_inline int stop(struct xdp_md *ctx, const struct packet *packet, struct journey *journey,
+                                enum reason reason)
 {
 	count_stop(reason);
 	journey->verdict = reason_verdict(reason);
-}
-
-/* Returns GO_ON for a packet that was sent, else why it stops. */
-static __always_inline enum reason process(struct xdp_md *ctx, struct cursor *cursor, struct packet *packet,
-                                           struct journey *journey)
-{
-	enum reason reason = parse(ctx, cursor, packet);
-
-	if (reason != GO_ON)
-		return classify_malformed(packet, reason);
-	reason = classify(cursor, packet, journey);
-	if (reason == GO_ON)
-		reason = admit(ctx, packet, journey);
-	if (reason != GO_ON)
-		return reason;
-	if (packet->class == CLASS_PING)
-		return echo_answer(ctx, packet);
-	reason = choose(ctx, packet, journey);
-	return reason == GO_ON ? send(ctx, packet, journey) : reason;
+	return finish(ctx, packet, journey, reason);
 }
 
 /* Compiled twice, once for each version, without what only the other needs. */
@@ -149,12 +141,24 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 	enum reason reason;
 
 	DECISION_AT(&journey.choice, decision);
-	reason = process(ctx, &cursor, &packet, &journey);
+	reason = parse(ctx, &cursor, &packet);
 	if (reason != GO_ON)
-		stop(&journey, reason);
-	decision_end(&journey, reason);
-	capture_out(ctx, &packet, &journey);
-	return journey.verdict;
+		return stop(ctx, &packet, &journey, classify_malformed(&packet, reason));
+	reason = classify(&cursor, &packet, &journey);
+	if (reason != GO_ON)
+		return stop(ctx, &packet, &journey, reason);
+	reason = admit(ctx, &packet, &journey);
+	if (reason != GO_ON)
+		return stop(ctx, &packet, &journey, reason);
+	if (packet.class == CLASS_PING) /* an answer is counted and sent like a stop */
+		return stop(ctx, &packet, &journey, echo_answer(ctx, &packet));
+	reason = choose(ctx, &packet, &journey);
+	if (reason != GO_ON)
+		return stop(ctx, &packet, &journey, reason);
+	reason = send(ctx, &packet, &journey);
+	if (reason != GO_ON)
+		return stop(ctx, &packet, &journey, reason);
+	return finish(ctx, &packet, &journey, GO_ON);
 }
 
 /* A frame that has no packet for us to parse. */
