@@ -1,6 +1,6 @@
-/* For backends whose kernel has no tunnel modules: unwraps IPv4 and IPv6 in IPv4 and IPv6 (RFC 2003, 2473, 4213) and in
- * GUE that is sent to one of the host's own addresses, and lets the stack see the packet inside. Everything else passes as
- * it is.
+/* For backends whose kernel has no tunnel modules: unwraps IPv4 or IPv6 in IPv4, in IPv6 (RFC 2003, 2473, 4213) or in
+ * GUE that is sent to one of the host's own addresses, and passes the inner packet to the stack. Everything else is
+ * passed unchanged.
  */
 #include "lib/decap.h"
 

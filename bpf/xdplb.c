@@ -1,132 +1,134 @@
-/* The balancer. A packet's way: parse, vip, check, choose, forward, out; or it stops, for a reason that is counted. */
+/* The balancer. A packet goes through these stages, and what each does depends on the packet's class (lib/classify.h):
+ *
+ *	parse → classify → admit → choose → send | answer | stop
+ *
+ * xdplb/reference/process.py has the same stages in Python, and docs/contributing.md says which file is which.
+ */
 #include "lib/access.h"
 #include "lib/capture_out.h"
 #include "lib/check.h"
 #include "lib/choose.h"
+#include "lib/classify.h"
 #include "lib/counters.h"
 #include "lib/decision.h"
 #include "lib/decision_end.h"
+#include "lib/echo.h"
+#include "lib/flow_hash.h"
 #include "lib/forward.h"
 #include "lib/fragment.h"
-#include "lib/hash.h"
+#include "lib/journey.h"
 #include "lib/limits.h"
 #include "lib/parse.h"
 #include "lib/too_big.h"
-#include "lib/vip.h"
-#include "lib/way.h"
+#include "lib/verdict.h"
 
-/* However the packet was parsed: the rest is the same for the verifier. */
-static __always_inline void blur_packet(struct packet *packet)
+/* Each stage returns GO_ON, or the reason why the packet goes no further. */
+
+/* A capture hands the frame out as it came in, if its addresses are known. */
+static __always_inline enum reason parse(struct xdp_md *ctx, struct cursor *cursor, struct packet *packet)
 {
-	packet->protocol = packet_blur(packet, packet->protocol);
-	packet->tcp_flags = packet_blur(packet, packet->tcp_flags);
-	packet->fragment = packet_blur(packet, packet->fragment);
-	packet->icmp_error = packet_blur(packet, packet->icmp_error);
-#ifdef WITH_QUIC
-	packet->transport = packet_blur(packet, packet->transport);
-#endif
-#ifdef WITH_VLAN
-	packet->ethernet = packet_blur(packet, packet->ethernet) & VLAN_ETHERNET_BITS;
-#endif
-}
+	enum reason reason = parse_packet(cursor, packet);
 
-/* Packets for addresses without VIPs are not ours to drop. */
-static __always_inline enum reason unparsed(const struct packet *packet, enum reason reason)
-{
-	if (reason != DROP_BAD_LENGTH && reason != DROP_EXTENSION)
-		return reason;
-	return vip_has_address(packet) ? reason : PASS_MALFORMED;
-}
-
-/* Access lists are of clients, and ICMP errors come from routers anywhere. */
-static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet *packet,
-                                         const struct vip *vip)
-{
-	enum reason reason = check_packet(ctx, packet);
-
-	if (reason == GO_ON && !packet->icmp_error)
-		reason = access_check(packet, vip);
-	if (reason == GO_ON)
-		reason = limits_check(packet, vip);
+	if (reason != PASS_MALFORMED)
+		capture_in(ctx, packet);
 	return reason;
 }
 
-/* A packet for none of the VIPs is the host's. So are the fragments behind it: where the address has VIPs, on other ports,
- * nothing else tells.
- */
-static __always_inline enum reason leave(const struct packet *packet, enum reason reason)
+static __always_inline enum reason classify(const struct cursor *cursor, struct packet *packet,
+                                            struct journey *journey)
 {
-	if (packet->fragment == FRAGMENT_FIRST && vip_has_address(packet))
+	enum reason reason = classify_packet(cursor, packet, &journey->vip);
+
+	if (reason == GO_ON && classify_has_flow(packet)) {
+		journey->vip_id = journey->vip.id;
+		DECISION_FLAG(&journey->choice, DECISION_VIP);
+	}
+	/* Other ports of an address that has VIPs are the host's, and all fragments of what is sent to them. */
+	if (reason == PASS_NO_VIP && packet->fragment == FRAGMENT_FIRST && vip_has_address(packet))
 		fragment_record(packet, NO_BACKEND, 0, 0);
 	return reason;
 }
 
-static __always_inline enum reason find_way(struct xdp_md *ctx, const struct packet *packet, struct way *way)
-{
-	enum reason reason = vip_of_packet(packet, &way->vip);
-
-	if (reason != GO_ON)
-		return packet->icmp_error ? PASS_NOT_TCP_UDP : leave(packet, reason);
-	DECISION_FLAG(&way->choice, DECISION_VIP);
-	reason = admit(ctx, packet, &way->vip);
-	if (reason != GO_ON)
-		return reason;
-	way->hash = hash_flow(packet, way->vip.flags);
-	return choose_backend(ctx, packet, &way->vip, way->hash, &way->choice);
-}
-
-/* A later fragment follows the first one, within the VIP's limits: or one would let any number of others through. */
-static __always_inline enum reason follow_way(struct xdp_md *ctx, const struct packet *packet,
-                                              struct way *way)
+/* Access lists are about clients, and an ICMP error comes from a router anywhere. A fragment's VIP is not known yet. */
+static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet *packet,
+                                         const struct journey *journey)
 {
 	enum reason reason;
-	__u32 vip_id;
 
-	if (!vip_has_address(packet))
-		return PASS_FRAGMENT;
+	if (packet->class == CLASS_PING)
+		return check_ping(ctx, packet);
 	reason = check_packet(ctx, packet);
-	if (reason != GO_ON)
-		return reason;
-	reason = fragment_find(packet, &way->choice, &vip_id);
-	if (reason != GO_ON)
-		return reason;
-	DECISION_FLAG(&way->choice, DECISION_VIP);
-	/* Where the VIP has no limits, all costs are 0. */
-	way->vip = (struct vip){.id = vip_id, .flags = VIP_LIMITED};
-	way->hash = hash_flow(packet, 0);
-	return limits_check(packet, &way->vip);
+	if (reason == GO_ON && packet->class == CLASS_REQUEST)
+		reason = access_check(packet, &journey->vip);
+	if (reason == GO_ON && packet->class != CLASS_FRAGMENT)
+		reason = limits_check(packet, journey->vip_id, journey->vip.flags);
+	return reason;
 }
 
-/* What later packets need to know of one that was sent on. */
-static __always_inline void remember(const struct packet *packet, const struct way *way)
+/* The VIP's limits hold for fragments too, or one first fragment would let any number of others through. */
+static __always_inline enum reason choose_for_fragment(const struct packet *packet, struct journey *journey)
 {
-	choose_record(packet, &way->vip, &way->choice);
-	if (packet->fragment == FRAGMENT_FIRST)
-		fragment_record(packet, way->choice.id, way->choice.backend->epoch, way->vip.id);
+	enum reason reason = fragment_find(packet, &journey->choice, &journey->vip_id);
+
+	if (reason != GO_ON)
+		return reason;
+	DECISION_FLAG(&journey->choice, DECISION_VIP);
+	journey->hash = hash_flow(packet, 0);
+	return limits_check(packet, journey->vip_id, VIP_LIMITED);
 }
 
-/* The way of a packet ends here, for a reason that is counted. */
-static __always_inline int stop(struct xdp_md *ctx, const struct packet *packet, const struct way *way,
+static __always_inline enum reason choose(struct xdp_md *ctx, const struct packet *packet,
+                                          struct journey *journey)
+{
+	if (packet->class == CLASS_FRAGMENT)
+		return choose_for_fragment(packet, journey);
+	journey->hash = hash_flow(packet, journey->vip.flags);
+	if (packet->class == CLASS_ICMP_ERROR)
+		return choose_for_error(packet, &journey->vip, journey->hash, &journey->choice);
+	return choose_for_request(ctx, packet, &journey->vip, journey->hash, &journey->choice);
+}
+
+/* Sends the packet to the backend chosen, and only then records and counts what follows from that. */
+static __always_inline enum reason send(struct xdp_md *ctx, const struct packet *packet,
+                                        struct journey *journey)
+{
+	struct choice *choice = &journey->choice;
+	enum reason reason;
+
+	choose_blur(packet, choice);
+	reason = forward_packet(ctx, packet, choice->backend, journey->hash);
+	if (reason == DROP_TOO_BIG)
+		return too_big_answer(ctx, packet, choice->backend->mtu - forward_overhead(choice->backend));
+	if (reason != GO_ON)
+		return reason;
+	journey->verdict = forward_out(ctx, choice->backend);
+	if (journey->verdict == XDP_ABORTED)
+		return DROP_INTERNAL;
+	choose_record(packet, &journey->vip, choice);
+	if (packet->fragment == FRAGMENT_FIRST)
+		fragment_record(packet, choice->id, choice->backend->epoch, journey->vip_id);
+	count_sent(packet, journey->vip_id, choice);
+	return GO_ON;
+}
+
+/* Reports the decision, in programs that do. */
+static __always_inline int finish(struct xdp_md *ctx, const struct packet *packet, struct journey *journey,
+                                  enum reason reason)
+{
+	decision_end(journey, reason);
+	capture_out(ctx, packet, journey);
+	return journey->verdict;
+}
+
+static __always_inline int stop(struct xdp_md *ctx, const struct packet *packet, struct journey *journey,
                                 enum reason reason)
 {
-	int verdict = count_stop(reason);
-
-	decision_end(way, reason);
-	capture_out(ctx, packet, way, verdict);
-	return verdict;
+	count_stop(reason);
+	journey->verdict = reason_verdict(reason);
+	return finish(ctx, packet, journey, reason);
 }
 
-/* A frame without a packet that we look at. */
-static __always_inline int leave_frame(struct decision *decision, enum reason reason)
-{
-	struct way way = {};
-
-	DECISION_AT(&way.choice, decision);
-	decision_end(&way, reason);
-	return count_stop(reason);
-}
-
-/* Made twice by the compiler, once for each version, without what the other one needs. */
+/* Compiled twice, once for each version, without what only the other needs. */
 static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u8 version,
                                    struct decision *decision)
 {
@@ -135,38 +137,39 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 		.ethernet = parse_ethernet_length(ctx, &cursor),
 		.frame_length = ctx->data_end - ctx->data,
 	};
-	struct way way = {};
+	struct journey journey = {};
 	enum reason reason;
-	int verdict;
 
-	DECISION_AT(&way.choice, decision);
-	reason = parse_packet(ctx, &cursor, &packet);
+	DECISION_AT(&journey.choice, decision);
+	reason = parse(ctx, &cursor, &packet);
 	if (reason != GO_ON)
-		return stop(ctx, &packet, &way, unparsed(&packet, reason));
-	blur_packet(&packet);
-
-	reason = packet.fragment == FRAGMENT_LATER ? follow_way(ctx, &packet, &way)
-	                                           : find_way(ctx, &packet, &way);
+		return stop(ctx, &packet, &journey, classify_malformed(&packet, reason));
+	reason = classify(&cursor, &packet, &journey);
 	if (reason != GO_ON)
-		return stop(ctx, &packet, &way, reason);
-	choose_blur(&packet, &way.choice);
-
-	reason = forward_packet(ctx, &packet, way.choice.backend, way.hash);
-	if (reason == DROP_TOO_BIG)
-		reason = too_big_answer(ctx, &packet,
-		                        way.choice.backend->mtu - forward_overhead(way.choice.backend));
+		return stop(ctx, &packet, &journey, reason);
+	reason = admit(ctx, &packet, &journey);
 	if (reason != GO_ON)
-		return stop(ctx, &packet, &way, reason);
+		return stop(ctx, &packet, &journey, reason);
+	if (packet.class == CLASS_PING) /* an answer is counted and sent like a stop */
+		return stop(ctx, &packet, &journey, echo_answer(ctx, &packet));
+	reason = choose(ctx, &packet, &journey);
+	if (reason != GO_ON)
+		return stop(ctx, &packet, &journey, reason);
+	reason = send(ctx, &packet, &journey);
+	if (reason != GO_ON)
+		return stop(ctx, &packet, &journey, reason);
+	return finish(ctx, &packet, &journey, GO_ON);
+}
 
-	verdict = forward_out(ctx, way.choice.backend);
-	if (verdict == XDP_ABORTED)
-		return stop(ctx, &packet, &way, DROP_INTERNAL);
+/* A frame that has no packet for us to parse. */
+static __always_inline int pass_frame(struct decision *decision, enum reason reason)
+{
+	struct journey journey = {};
 
-	remember(&packet, &way);
-	count_sent(&packet, way.vip.id, &way.choice);
-	decision_end(&way, GO_ON);
-	capture_out(ctx, &packet, &way, verdict);
-	return verdict;
+	DECISION_AT(&journey.choice, decision);
+	decision_end(&journey, reason);
+	count_stop(reason);
+	return reason_verdict(reason);
 }
 
 int xdplb(struct xdp_md *ctx)
@@ -177,16 +180,18 @@ int xdplb(struct xdp_md *ctx)
 	struct decision *decision = decision_begin();
 	int verdict;
 
-	if (NOTES_DECISIONS && !decision)
-		return count_stop(DROP_INTERNAL);
+	if (NOTES_DECISIONS && !decision) {
+		count_stop(DROP_INTERNAL);
+		return reason_verdict(DROP_INTERNAL);
+	}
 	if (!parse_is_ip(type))
-		return leave_frame(decision, PASS_NOT_IP);
+		return pass_frame(decision, PASS_NOT_IP);
 	if (*frame & MAC_GROUP)
-		return leave_frame(decision, PASS_NOT_UNICAST);
+		return pass_frame(decision, PASS_NOT_UNICAST);
 #ifdef WITH_IPV6
 	if (type == NET16(ETH_P_IPV6)) {
 		verdict = balance(ctx, cursor, 6, decision);
-		/* Only here, or the compiler might make one call of the two, with a version that is no constant. */
+		/* Keeps the two calls apart: as one, its version would be no constant (docs/verifier.md). */
 		asm volatile("" : "+r"(verdict));
 		return verdict;
 	}

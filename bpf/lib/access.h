@@ -1,4 +1,4 @@
-/* Whether a source is let in: all VIPs' access lists are one search, and a bit of what it finds (see layout.h). */
+/* Access lists: one search covers the lists of all VIPs, and finds a bit for each list (see layout.h). */
 #ifndef XDPLB_ACCESS_H
 #define XDPLB_ACCESS_H
 
@@ -8,15 +8,15 @@
 
 #ifdef WITH_ACCESS
 
-/* Halving as many intervals as there can be comes to an end in so many steps. */
+/* Steps of a binary search over as many intervals as there can be. */
 #define ACCESS4_STEPS 20
 #define ACCESS6_STEPS 18
 
-/* The searches know by arithmetic, without a branch, which half is the right one: no CPU predicts that, and the verifier
- * would follow each way through all of them.
+/* Which half to go on with is computed, without a branch: no CPU could predict it, and the verifier would follow both
+ * sides in each step.
  */
 
-/* Returns what is denied to an address: which lists; NULL where no lists were ever written. */
+/* Returns which lists deny an address, NULL if no lists were ever written. */
 static __always_inline const struct access_mask *access_find4(__u32 address)
 {
 	__u32 zero = 0;
@@ -58,7 +58,7 @@ static __always_inline const struct access_mask *access_find6(__u64 upper, __u64
 	if (upper >= access->base) {
 		block = (upper - access->base) >> (access->shift & 63);
 		block = block < ACCESS6_BLOCKS ? block : ACCESS6_BLOCKS - 1;
-		/* Or the compiler adds first and compares what it was: older kernels do not see the bound then. */
+		/* Else the compiler adds first and compares the old value: kernel 6.1 then does not see the bound. */
 		asm volatile("" : "+r"(block));
 		block++;
 	}

@@ -1,11 +1,11 @@
-/* Handing out packets, while a capture runs: each as it came in, before anything is written to it, and as it leaves with
- * what was decided. tcpdump cannot see what XDP sends.
+/* Captures: each packet is handed out as it came in, before anything is written to it, and as it is sent, with the
+ * decision. tcpdump cannot see what XDP sends.
  */
 #ifndef XDPLB_CAPTURE_H
 #define XDPLB_CAPTURE_H
 
 #include "maps.h"
-#include "memory.h"
+#include "bytes.h"
 #include "packet.h"
 
 #ifdef WITH_CAPTURE
@@ -22,15 +22,15 @@ static __always_inline int capture_wants(const struct capture_filter *filter, co
 	return filter->one_in <= 1 || bpf_get_prandom_u32() % filter->one_in == 0;
 }
 
-/* The verifier takes loads from the context only at constant offsets of it: the compiler must not share the address of this
- * field with others' loads of it.
+/* The verifier allows reads of the context only at constant offsets from its pointer: the compiler must not keep the
+ * address of this field for several reads.
  */
 static __always_inline __u32 capture_ifindex(struct xdp_md *ctx)
 {
-	return load_u32(&ctx->ingress_ifindex);
+	return read_u32(&ctx->ingress_ifindex);
 }
 
-/* Hands out the event, and of the frame as it is now what the filter asks for. */
+/* Hands out the event with the frame as it is now, cut to the filter's snap length. */
 static __always_inline void capture_submit(struct xdp_md *ctx, struct capture_event *event, __u32 length)
 {
 	__u32 zero = 0;

@@ -1,16 +1,16 @@
-/* The second half of capture.h, which needs to know of choices. */
+/* The second half of capture.h, which needs the decision. */
 #ifndef XDPLB_CAPTURE_OUT_H
 #define XDPLB_CAPTURE_OUT_H
 
 #include "capture.h"
-#include "way.h"
+#include "journey.h"
 
-/* All is decided on a packet, and it will leave, or not, with this verdict. */
+/* The decision about a packet is complete, and the frame is as it will be sent, if it is. */
 static __always_inline void capture_out(struct xdp_md *ctx, const struct packet *packet,
-                                        const struct way *way, int verdict)
+                                        const struct journey *journey)
 {
 #ifdef WITH_CAPTURE
-	const struct decision *decision = way->choice.decision;
+	const struct decision *decision = journey->choice.decision;
 	struct capture_event event = {
 		.time = bpf_ktime_get_ns(),
 		.id = decision->capture_id,
@@ -21,7 +21,7 @@ static __always_inline void capture_out(struct xdp_md *ctx, const struct packet 
 		.reason = decision->reason,
 		.vip = decision->vip,
 		.backend = decision->backend,
-		.verdict = verdict,
+		.verdict = journey->verdict,
 		.chosen = decision->chosen,
 		.flags = decision->flags,
 		.direction = CAPTURE_OUT,
@@ -29,10 +29,10 @@ static __always_inline void capture_out(struct xdp_md *ctx, const struct packet 
 
 	if (!event.id)
 		return;
-	if (verdict == XDP_TX)
+	if (journey->verdict == XDP_TX)
 		event.ifindex = capture_ifindex(ctx);
-	else if (verdict == XDP_REDIRECT && way->choice.backend)
-		event.ifindex = way->choice.backend->ifindex;
+	else if (journey->verdict == XDP_REDIRECT && journey->choice.backend)
+		event.ifindex = journey->choice.backend->ifindex;
 	capture_submit(ctx, &event, event.ifindex ? ctx->data_end - ctx->data : 0);
 #endif
 }

@@ -1,5 +1,5 @@
-/* Which backend gets a packet: its slot's owner, unless the slot is changing and a record or the previous owner has a
- * better claim, or the VIP's scheduler chooses per connection. docs/connections.md has the table of cases.
+/* Which backend gets a packet: the owner of its slot, unless the slot is moving and a record or the previous owner
+ * comes first, or the VIP's scheduler chooses per connection. docs/connections.md has the table of cases.
  */
 #ifndef XDPLB_CHOOSE_H
 #define XDPLB_CHOOSE_H
@@ -13,20 +13,22 @@
 #include "schedule.h"
 #include "slot.h"
 
+/* Zero before anything is chosen. */
 struct choice {
 	struct backend *backend;
 	__u32 id;
-	__u16 replaced; /* the backend of an open flow whose record gives way to the new one */
-	__u8 record;    /* enum flow_table: where a record is to be written; FLOW_NOWHERE for none */
+	__u16 replaced; /* backend of the open flow whose record the new one replaces */
+	__u8 record;    /* enum flow_table: where to write a record; FLOW_NOWHERE: not at all */
 	__u8 lies_in;   /* enum flow_table: where the flow's key is now */
 	__u8 at_risk;   /* an old connection that nothing could place */
-	__u8 new_flow;  /* counts as one */
+	__u8 new_flow;  /* counts as a new flow */
 #ifdef WITH_DECISION
 	struct decision *decision;
 #endif
 };
 
-/* UDP has no SYN to tell a new flow from an old one: it moves with its slot, unless the VIP records all flows. */
+/* UDP has no SYN that tells a new flow from an old one: its flows move with the slot, unless the VIP records all flows.
+ */
 static __always_inline int choose_needs_flow(const struct packet *packet, const struct vip *vip, __u32 slot)
 {
 	if (vip->flags & VIP_TRACK_ALWAYS)
@@ -34,14 +36,14 @@ static __always_inline int choose_needs_flow(const struct packet *packet, const 
 	return !slot_is_steady(slot) && packet->protocol == IPPROTO_TCP;
 }
 
-/* Whether the slot's previous owner gets an old connection that has no record. */
+/* Whether the previous owner of the slot gets an old connection that has no record. */
 static __always_inline int choose_previous(const struct vip *vip, __u32 slot)
 {
 	return vip->scheduler == SCHEDULER_HASH && slot_is_moving(slot) &&
 	       backend_is_usable(backend_find(SLOT_PREVIOUS(slot)));
 }
 
-/* An old TCP connection without a record that counts. Returns whether the previous owner gets it. */
+/* An old TCP connection without a valid record. Returns whether the previous owner gets it. */
 static __always_inline int choose_old(const struct packet *packet, const struct vip *vip, __u32 slot,
                                       struct choice *choice)
 {
@@ -59,17 +61,17 @@ static __always_inline int choose_old(const struct packet *packet, const struct 
 	return previous;
 }
 
-/* Returns whether a record or the previous owner has the flow; if not, it is up to the slot or the scheduler. */
+/* Returns whether a record or the previous owner decides; if not, the slot or the scheduler does. */
 static __always_inline int choose_by_flow(const struct packet *packet, const struct vip *vip, __u32 slot,
                                           struct choice *choice)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct flow *flow = flow_find(packet, &choice->lies_in);
-	int counts = flow_counts(flow);
+	int valid = flow_is_valid(flow);
 
-	if (counts)
+	if (valid)
 		DECISION_FLAG(choice, DECISION_RECORD);
-	if (counts && !flow_yields(flow, packet, vip->idle_seconds, now)) {
+	if (valid && !flow_is_new(flow, packet, vip->idle_seconds, now)) {
 		choice->id = flow->backend;
 		DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
 		flow_use(flow, choice->lies_in, packet, vip, now);
@@ -77,39 +79,15 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 	}
 	if (packet->protocol == IPPROTO_TCP && !packet_is_syn(packet))
 		return choose_old(packet, vip, slot, choice);
-	if (counts && !(flow->flags & FLOW_ENDED))
+	if (valid && !(flow->flags & FLOW_ENDED))
 		choice->replaced = flow->backend;
-	/* A record that does not count may do so again once its backend is back: this flow is not that one's. */
+	/* An invalid record is overwritten: it would become valid for this flow too when its backend is back. */
 	if (choice->lies_in != FLOW_NOWHERE || vip->flags & VIP_TRACK_ALWAYS || slot_is_moving(slot))
 		choice->record = packet->protocol == IPPROTO_TCP ? FLOW_PROBATION : FLOW_OPEN;
 	return 0;
 }
 
-/* What an ICMP error is about is an old packet of its flow. Nothing is recorded for it. */
-static __always_inline enum reason choose_for_error(const struct packet *packet, const struct vip *vip,
-                                                    __u32 slot, struct choice *choice)
-{
-	if (choose_needs_flow(packet, vip, slot)) {
-		__u8 table;
-		struct flow *flow = flow_find(packet, &table);
-
-		if (flow_counts(flow)) {
-			choice->id = flow->backend;
-			DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
-			DECISION_FLAG(choice, DECISION_RECORD);
-			return GO_ON;
-		}
-	}
-	if (vip->scheduler != SCHEDULER_HASH)
-		return PASS_NOT_TCP_UDP;
-	if (packet->protocol == IPPROTO_TCP && choose_previous(vip, slot)) {
-		choice->id = SLOT_PREVIOUS(slot);
-		DECISION_NOTE(choice, chosen, CHOSEN_PREVIOUS);
-	}
-	return GO_ON;
-}
-
-/* Looks at the backend chosen: whether it may be sent to. */
+/* Looks up the backend chosen, and whether it may be sent to. */
 static __always_inline enum reason choose_settle(struct choice *choice)
 {
 	if (choice->id == NO_BACKEND)
@@ -125,8 +103,7 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
                                           const struct vip *vip, struct choice *choice)
 {
 #ifdef WITH_QUIC
-	if (vip->quic && packet_blur(packet, packet->protocol) == IPPROTO_UDP &&
-	    !packet_blur(packet, packet->icmp_error)) {
+	if (vip->quic && packet_blur(packet, packet->protocol) == IPPROTO_UDP) {
 		choice->id = quic_find_backend(ctx, packet, vip);
 		DECISION_NOTE(choice, chosen, CHOSEN_QUIC);
 		return choose_settle(choice) == GO_ON;
@@ -135,7 +112,7 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 	return 0;
 }
 
-/* However it came to this choice: the rest is the same for the verifier. */
+/* However the choice was made, the rest of the program is the same to the verifier. */
 static __always_inline void choose_blur(const struct packet *packet, struct choice *choice)
 {
 	choice->replaced = packet_blur(packet, choice->replaced);
@@ -145,6 +122,8 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 	choice->new_flow = packet_blur(packet, choice->new_flow);
 }
 
+/* Replaces the slot's owner by the backend that the VIP's scheduler chooses, if it has one that chooses per connection.
+ */
 static __always_inline void choose_by_scheduler(const struct packet *packet, const struct vip *vip,
                                                 const struct vip_table *table, __u64 hash,
                                                 struct choice *choice)
@@ -158,46 +137,71 @@ static __always_inline void choose_by_scheduler(const struct packet *packet, con
 #endif
 }
 
-/* Fills `choice`, or returns why there is none. */
-static __always_inline enum reason choose_backend(struct xdp_md *ctx, const struct packet *packet,
-                                                  const struct vip *vip, __u64 hash, struct choice *choice)
+/* Chooses the owner of the slot that the hash falls into. Returns the slot; `table` is NULL if the VIP has none. */
+static __always_inline __u32 choose_by_slot(const struct vip_table *table, __u64 hash, struct choice *choice)
 {
-	const struct vip_table *table;
-	__u32 slot;
+	__u32 slot = slot_find(table, hash >> 32);
 
-	choice->replaced = NO_BACKEND;
-	choice->record = FLOW_NOWHERE;
-	choice->lies_in = FLOW_NOWHERE;
-	choice->at_risk = 0;
-	choice->new_flow = 0;
-	if (choose_by_quic(ctx, packet, vip, choice))
-		return GO_ON;
-	table = slot_table(vip->id);
-	slot = slot_find(table, hash >> 32);
 	choice->id = SLOT_OWNER(slot);
 	DECISION_NOTE(choice, slot_number, (hash >> 32) * TABLE_SIZE >> 32);
 	DECISION_NOTE(choice, slot, slot);
 	DECISION_NOTE(choice, chosen, choice->id ? CHOSEN_OWNER : CHOSEN_NOBODY);
 	DECISION_FLAG(choice, DECISION_SLOT);
-	if (packet->icmp_error) {
-		enum reason reason = choose_for_error(packet, vip, slot, choice);
+	return slot;
+}
 
-		return reason == GO_ON ? choose_settle(choice) : reason;
-	}
+/* Fills `choice` for a packet of a client, or returns why there is none. */
+static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const struct packet *packet,
+                                                      const struct vip *vip, __u64 hash,
+                                                      struct choice *choice)
+{
+	const struct vip_table *table;
+	__u32 slot;
+
+	if (choose_by_quic(ctx, packet, vip, choice))
+		return GO_ON;
+	table = slot_table(vip->id);
+	slot = choose_by_slot(table, hash, choice);
 	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
 		choose_by_scheduler(packet, vip, table, hash, choice);
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
 	return choose_settle(choice);
 }
 
-/* Remembers the choice, once the packet is on its way, where it has to be remembered. */
+/* The same for an ICMP error, which goes where the flow it is about goes. Nothing is recorded for it. */
+static __always_inline enum reason choose_for_error(const struct packet *packet, const struct vip *vip,
+                                                    __u64 hash, struct choice *choice)
+{
+	__u32 slot = choose_by_slot(slot_table(vip->id), hash, choice);
+
+	if (choose_needs_flow(packet, vip, slot)) {
+		__u8 table;
+		struct flow *flow = flow_find(packet, &table);
+
+		if (flow_is_valid(flow)) {
+			choice->id = flow->backend;
+			DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
+			DECISION_FLAG(choice, DECISION_RECORD);
+			return choose_settle(choice);
+		}
+	}
+	if (vip->scheduler != SCHEDULER_HASH)
+		return PASS_NOT_TCP_UDP;
+	if (packet->protocol == IPPROTO_TCP && choose_previous(vip, slot)) {
+		choice->id = SLOT_PREVIOUS(slot);
+		DECISION_NOTE(choice, chosen, CHOSEN_PREVIOUS);
+	}
+	return choose_settle(choice);
+}
+
+/* Writes the flow's record, if one is to be written, once the packet is sent. */
 static __always_inline void choose_record(const struct packet *packet, const struct vip *vip,
                                           const struct choice *choice)
 {
 	if (choice->record == FLOW_NOWHERE || !CHANGES_MAPS)
 		return;
 	if (choice->replaced != NO_BACKEND)
-		load_remove(vip, choice->replaced);
+		backend_load_remove(vip, choice->replaced);
 	flow_record(packet, vip, choice->id, choice->backend->epoch, choice->lies_in, choice->record);
 }
 

@@ -1,4 +1,4 @@
-/* What is counted: each packet either stops, for a reason, or is sent on, for a backend and its VIP. */
+/* The counters: each packet either stops, for a reason, or is sent, to a backend of a VIP. */
 #ifndef XDPLB_COUNTERS_H
 #define XDPLB_COUNTERS_H
 
@@ -6,17 +6,14 @@
 #include "decision.h"
 #include "maps.h"
 #include "packet.h"
-#include "verdict.h"
 
-/* Counts why this packet stops here and returns what becomes of it. */
-static __always_inline int count_stop(enum reason reason)
+static __always_inline void count_stop(enum reason reason)
 {
 	__u32 key = reason;
 	__u64 *packets = reason_stats.lookup(&key);
 
 	if (packets && CHANGES_MAPS)
 		*packets += 1;
-	return reason_verdict(reason);
 }
 
 static __always_inline void count_sent(const struct packet *packet, __u32 vip_id, const struct choice *choice)

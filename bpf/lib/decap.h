@@ -1,4 +1,4 @@
-/* Taking outer headers off. */
+/* Removes the outer headers. */
 #ifndef XDPLB_DECAP_H
 #define XDPLB_DECAP_H
 
@@ -6,7 +6,7 @@
 #include "decap_martian.h"
 #include "decap_parse.h"
 
-#define TUNNEL_HEADER_MASK 0x7c /* a multiple of 4, at most 60 + 8 + 4: what the verifier sees of it */
+#define TUNNEL_HEADER_MASK 0x7c /* a multiple of 4, at most 60 + 8 + 4: bounds for the verifier */
 
 static __always_inline enum decap_reason tunnel_ready_ipv4(struct iphdr *ip, const struct tunnel *tunnel)
 {
@@ -33,7 +33,7 @@ static __always_inline enum decap_reason tunnel_ready_ipv6(struct ipv6hdr *ip, c
 	return DECAP_UNWRAPPED;
 }
 
-/* Makes the packet inside what the stack shall see, or says why it must not. */
+/* Prepares the inner packet for the stack, or returns why it is dropped. */
 static __always_inline enum decap_reason tunnel_ready(void *inner, void *end, const struct tunnel *tunnel)
 {
 	if (tunnel->version == 4)
@@ -43,7 +43,7 @@ static __always_inline enum decap_reason tunnel_ready(void *inner, void *end, co
 	                                            : tunnel_ready_ipv6(inner, tunnel, end);
 }
 
-/* Moves Ethernet's header behind the outer ones and cuts what is in front of it. */
+/* Moves the Ethernet header behind the outer headers and cuts off what is in front of it. */
 static __always_inline enum decap_reason tunnel_unwrap(struct xdp_md *ctx, const struct tunnel *tunnel)
 {
 	void *end = (void *)(long)ctx->data_end;
@@ -56,7 +56,7 @@ static __always_inline enum decap_reason tunnel_unwrap(struct xdp_md *ctx, const
 	reason = tunnel_ready(ethernet + 1, end, tunnel);
 	if (reason != DECAP_UNWRAPPED)
 		return reason;
-	*ethernet = *old; /* what is cut is at least 20 bytes long: the two do not overlap */
+	*ethernet = *old; /* at least 20 bytes are cut off: the two do not overlap */
 	ethernet->h_proto = tunnel->version == 4 ? NET16(ETH_P_IP) : NET16(ETH_P_IPV6);
 	return bpf_xdp_adjust_head(ctx, tunnel->header) ? DECAP_DROP_INTERNAL : DECAP_UNWRAPPED;
 }

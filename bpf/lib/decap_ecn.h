@@ -20,7 +20,7 @@ static __always_inline __u8 ecn_of_ipv6(const struct ipv6hdr *ip)
 	return *((const __u8 *)ip + 1) >> IPV6_ECN_SHIFT & ECN_BITS;
 }
 
-/* RFC 6040, figure 4. The inner ECN field becomes what the whole path says; DSCP stays the inner one. */
+/* RFC 6040, figure 4. The inner ECN field gets the congestion mark of the outer one; DSCP stays the inner one. */
 static __always_inline __u8 ecn_merged(__u8 outer, __u8 inner)
 {
 	if (inner == ECN_NONE || inner == ECN_CE)

@@ -1,18 +1,18 @@
-/* The maps of decap.c, pinned under PIN_DIR by these names, and its counting. */
+/* The maps of decap.c, pinned under PIN_DIR by these names, and its counters. */
 #ifndef XDPLB_DECAP_MAPS_H
 #define XDPLB_DECAP_MAPS_H
 
 #include "decap_reasons.h"
 
 #define DECAP_MAPPED                                                                                         \
-	0xffff0000ULL /* in the second word, beside the address, of one of IPv4 (::ffff:a.b.c.d) */
+	0xffff0000ULL /* in the second word of an IPv4 address, beside the address itself (::ffff:a.b.c.d) */
 
-/* As it lies in the header. */
+/* In network order. */
 struct decap_address {
 	__u64 words[2];
 };
 
-/* The host's addresses that tunnels may end at: any other tunnel is somebody else's. The value is not used. */
+/* The host's addresses at which tunnels end; other tunnels are passed. The value is not used. */
 BPF_TABLE_PINNED("hash", struct decap_address, __u32, decap_addresses, 64, PIN_DIR "/decap_addresses");
 
 /* Per CPU: no lock, no cache line that moves between CPUs. */

@@ -1,7 +1,7 @@
-/* From a frame to where in it the packet inside begins: IPv4 or IPv6 in IPv4 or IPv6, directly or in GUE.
+/* From a frame to where its inner packet begins: IPv4 or IPv6 in IPv4 or IPv6, directly or in GUE.
  *
- * Each tunnel_* function starts where the cursor stands, moves it behind its header and returns DECAP_UNWRAPPED, or why
- * the frame stays as it is. Nothing is written.
+ * Each tunnel_* function starts at the cursor, moves it behind its header and returns DECAP_UNWRAPPED, or why the frame
+ * is not unwrapped. Nothing is written.
  */
 #ifndef XDPLB_DECAP_PARSE_H
 #define XDPLB_DECAP_PARSE_H
@@ -11,11 +11,11 @@
 #include "gue.h"
 #include "packet.h"
 
-#define IP_FRAGMENT NET16(0x3fff) /* more fragments follow, or this is not the first one */
+#define IP_FRAGMENT NET16(0x3fff) /* a fragment: more follow, or it is not the first one */
 
 #define GUE_VERSION(first) ((first) >> 6)
 #define GUE_WITH_HEADER 0 /* 4 bytes between UDP and the packet */
-#define GUE_DIRECT 1      /* the packet follows UDP: its own version, 4 or 6, begins with these bits */
+#define GUE_DIRECT 1      /* the packet follows UDP: its IP version, 4 or 6, begins with these bits */
 
 struct gue_header {
 	__u8 version_length; /* version, control bit, words of optional fields */
@@ -32,10 +32,10 @@ struct udp_header {
 
 struct tunnel {
 	__u32 header;   /* bytes to cut: the outer IP header, and UDP and GUE behind it */
-	__u32 room;     /* bytes behind them that belong to the outer packet */
+	__u32 room;     /* bytes of the outer packet behind them */
 	__u8 outer_ecn; /* its ECN field */
-	__u8 protocol; /* what follows: IPPROTO_IPIP, IPPROTO_IPV6, or IPPROTO_UDP as long as that is to be parsed */
-	__u8 version; /* of the IP packet inside */
+	__u8 protocol;  /* what follows: IPPROTO_IPIP or IPPROTO_IPV6; IPPROTO_UDP until that is parsed */
+	__u8 version;   /* of the inner IP packet */
 };
 
 static __always_inline int tunnel_is_ours(__u64 first, __u64 second)
@@ -69,7 +69,7 @@ static __always_inline enum decap_reason tunnel_parse_ipv4(struct cursor *cursor
 	return DECAP_UNWRAPPED;
 }
 
-/* Extension headers are for the stack. */
+/* Packets with extension headers are passed to the stack. */
 static __always_inline enum decap_reason tunnel_parse_ipv6(struct cursor *cursor, struct tunnel *tunnel)
 {
 	struct ipv6hdr *ip = cursor->at;
@@ -79,7 +79,7 @@ static __always_inline enum decap_reason tunnel_parse_ipv6(struct cursor *cursor
 	tunnel->protocol = ip->nexthdr;
 	if ((ip->nexthdr != IPPROTO_IPIP && ip->nexthdr != IPPROTO_IPV6 && ip->nexthdr != IPPROTO_UDP &&
 	     ip->nexthdr != IPPROTO_FRAGMENT) ||
-	    !tunnel_is_ours(load_u64(&ip->daddr), load_u64((void *)&ip->daddr + 8)))
+	    !tunnel_is_ours(read_u64(&ip->daddr), read_u64((void *)&ip->daddr + 8)))
 		return DECAP_PASS_OTHER;
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return DECAP_PASS_FRAGMENT;
@@ -92,7 +92,7 @@ static __always_inline enum decap_reason tunnel_parse_ipv6(struct cursor *cursor
 	return DECAP_UNWRAPPED;
 }
 
-/* GUE's own header without optional fields, as some senders put it in. */
+/* The GUE header without optional fields, which some senders use. */
 static __always_inline enum decap_reason tunnel_parse_gue(struct cursor *cursor, struct tunnel *tunnel)
 {
 	struct gue_header *gue = cursor->at;
@@ -107,7 +107,7 @@ static __always_inline enum decap_reason tunnel_parse_gue(struct cursor *cursor,
 	return DECAP_UNWRAPPED;
 }
 
-/* The checksum of UDP, mostly 0, is not looked at: what is inside has its own. */
+/* The UDP checksum, mostly 0, is ignored: the inner packet has its own. */
 static __always_inline enum decap_reason tunnel_parse_udp(struct cursor *cursor, struct tunnel *tunnel)
 {
 	struct udp_header *udp = cursor->at;
@@ -132,7 +132,7 @@ static __always_inline enum decap_reason tunnel_parse_udp(struct cursor *cursor,
 	return GUE_VERSION(*inner) == GUE_DIRECT ? DECAP_UNWRAPPED : DECAP_PASS_MALFORMED;
 }
 
-/* Whether the packet inside is one of the version its tunnel says, and as long as it says itself. */
+/* Whether the inner packet has the version that its tunnel says, and fits its own lengths. */
 static __always_inline enum decap_reason tunnel_parse_inner(struct cursor *cursor, struct tunnel *tunnel)
 {
 	struct iphdr *ip = cursor->at;
@@ -154,7 +154,7 @@ static __always_inline enum decap_reason tunnel_parse_inner(struct cursor *curso
 	                                                              : DECAP_PASS_MALFORMED;
 }
 
-/* Fills `tunnel` and returns DECAP_UNWRAPPED if the frame is a whole packet in a tunnel to this host. */
+/* Fills `tunnel` and returns DECAP_UNWRAPPED if the frame has a whole packet in a tunnel to this host. */
 static __always_inline enum decap_reason tunnel_parse(struct xdp_md *ctx, struct tunnel *tunnel)
 {
 	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};

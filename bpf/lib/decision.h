@@ -1,7 +1,7 @@
-/* What was decided on a packet's way, and how: for programs that say so. Nothing of this is in any other.
+/* What was decided about a packet, and how, for the programs that report it. Other programs have nothing of this.
  *
- * A program compiled WITH_EXPLAIN decides as the one on the NICs does, leaves the decision in a map, and changes nothing
- * else: whatever writes to a map asks CHANGES_MAPS first, a constant.
+ * A program compiled WITH_EXPLAIN decides as the one on the NICs does, leaves the decision in a map, and changes
+ * nothing else: whatever writes to a map checks CHANGES_MAPS first, a constant.
  */
 #ifndef XDPLB_DECISION_H
 #define XDPLB_DECISION_H
@@ -21,7 +21,7 @@
 #define NOTES_DECISIONS 0
 #endif
 
-/* `choice` notes how it came about, where somebody is to hear of it. */
+/* Note in a choice how it was made, in programs that report it. */
 #ifdef WITH_DECISION
 #define DECISION_AT(choice, where) ((choice)->decision = (where))
 #define DECISION_NOTE(choice, member, value) ((choice)->decision->member = (value))
@@ -32,8 +32,8 @@
 #define DECISION_FLAG(choice, flag)
 #endif
 
-/* Returns where the decision on this packet is noted: in a map, since the verifier would follow each note on the stack
- * through all that comes after it. NULL where nothing is noted, or there is no such map.
+/* Returns where the decision about this packet is noted: in a map, because the verifier would follow each value on the
+ * stack through the rest of the program. NULL if nothing is noted, or there is no such map.
  */
 static __always_inline struct decision *decision_begin(void)
 {

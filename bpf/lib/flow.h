@@ -1,22 +1,22 @@
-/* Records of flows: which backend has a connection that its slot alone does not tell.
+/* Records of flows: which backend has a connection, where its slot alone does not tell.
  *
- * A record lies in one of two tables of its family: one that a SYN has made on probation until the connection sends
- * another packet, then among the open ones. So a flood of SYNs evicts only its like. What else makes a record, a datagram
- * or a segment of an old connection, may be all that is sent for long, such as a keepalive: it is among the open ones at
- * once.
+ * Each IP version has two tables. A record made by a SYN is on probation until the connection sends another packet,
+ * then it is among the open ones: a SYN flood evicts only records on probation. A record made by a datagram or by a
+ * segment of an old connection is among the open ones at once: like a keepalive, it may be the only packet for a long
+ * time.
  */
 #ifndef XDPLB_FLOW_H
 #define XDPLB_FLOW_H
 
 #include "backend.h"
 #include "decision.h"
-#include "load.h"
+#include "backend_load.h"
 #include "maps.h"
 #include "packet.h"
 
 #define SECOND 1000000000ULL
 
-/* A record is touched at most once in this time, so that its cache line does not move between CPUs for each packet. */
+/* A record is written at most once in this time, so that its cache line does not move between CPUs for each packet. */
 #define FLOW_TOUCH_AFTER SECOND
 
 #define FLOW_ENDED (FLOW_FIN | FLOW_RST)
@@ -51,7 +51,7 @@ static __always_inline struct flow6_key flow6_key_of(const struct packet *packet
 	return key;
 }
 
-/* What this packet adds to its record's flags. */
+/* The flags that this packet adds to its record. */
 static __always_inline __u32 flow_flags_of(const struct packet *packet)
 {
 	__u32 flags = packet_is_syn(packet) ? 0 : FLOW_ESTABLISHED;
@@ -63,7 +63,7 @@ static __always_inline __u32 flow_flags_of(const struct packet *packet)
 	return flags;
 }
 
-/* Returns the packet's record whether it counts or not, NULL where there is none, and says in `table` where it lies. */
+/* Returns the packet's record, valid or not, NULL if there is none; sets `table` to where it is. */
 static __always_inline struct flow *flow_find(const struct packet *packet, __u8 *table)
 {
 	struct flow *flow;
@@ -91,8 +91,8 @@ static __always_inline struct flow *flow_find(const struct packet *packet, __u8 
 	return flow;
 }
 
-/* Whether a record counts: its backend must be the one it was made for, and usable. */
-static __always_inline int flow_counts(const struct flow *flow)
+/* Whether a record is valid: its backend must still be the one that it was made for, and usable. */
+static __always_inline int flow_is_valid(const struct flow *flow)
 {
 	struct backend *backend;
 
@@ -102,20 +102,20 @@ static __always_inline int flow_counts(const struct flow *flow)
 	return backend_is_usable(backend) && backend->epoch == flow->epoch;
 }
 
-/* Whether the packet is the first of another flow: TCP says so by a SYN, on a connection that ended or was silent for as
- * long as the VIP bridges; of UDP, silence is all there is to go by.
+/* Whether the packet begins another flow. In TCP that is a SYN on a connection that ended or was idle for longer than
+ * the VIP's idle timeout; in UDP it is the idle time alone.
  */
-static __always_inline int flow_yields(const struct flow *flow, const struct packet *packet,
+static __always_inline int flow_is_new(const struct flow *flow, const struct packet *packet,
                                        __u32 idle_seconds, __u64 now)
 {
-	int silent = now > flow->last_seen + idle_seconds * SECOND;
+	int idle = now > flow->last_seen + idle_seconds * SECOND;
 
 	if (packet->protocol == IPPROTO_UDP)
-		return silent;
-	return packet_is_syn(packet) && (flow->flags & FLOW_ENDED || silent);
+		return idle;
+	return packet_is_syn(packet) && (flow->flags & FLOW_ENDED || idle);
 }
 
-/* Keeps the compiler from making one call of two that are alike but for their map: that call would not be inlined. */
+/* Keeps the compiler from merging two calls that differ only in their map: the merged call would not be inlined. */
 #define FLOW_APART(table) asm volatile("" ::"i"(table))
 
 static __always_inline long flow_write_open(const struct packet *packet, struct flow *flow)
@@ -164,7 +164,7 @@ static __always_inline void flow_end_probation(const struct packet *packet)
 	probation.delete(&key);
 }
 
-/* Adds a record to the open ones. It leaves probation after that, so that another CPU finds it in one or the other. */
+/* Adds a record to the open ones, and only then removes it from probation: other CPUs always find one of the two. */
 static __always_inline void flow_add_open(const struct packet *packet, struct flow *flow, __u8 table)
 {
 	__u32 vip_id = flow->vip;
@@ -179,8 +179,8 @@ static __always_inline void flow_add_open(const struct packet *packet, struct fl
 		counters->records += 1;
 }
 
-/* Notes a packet of a record's flow. The record is not written atomically: the packets of a flow come in on one CPU, and
- * at worst a flag waits for the next one.
+/* Updates a record for a packet of its flow. This is not atomic: the packets of a flow come in on one CPU, and at worst
+ * a flag is set only by the next packet.
  */
 static __always_inline void flow_use(struct flow *flow, __u8 table, const struct packet *packet,
                                      const struct vip *vip, __u64 now)
@@ -190,8 +190,8 @@ static __always_inline void flow_use(struct flow *flow, __u8 table, const struct
 	if (!CHANGES_MAPS)
 		return;
 	if (flags & FLOW_ENDED && !(flow->flags & FLOW_ENDED))
-		load_remove(vip, flow->backend);
-	/* A RST may be all that a host has to say whose address a flood has borrowed. */
+		backend_load_remove(vip, flow->backend);
+	/* Not for a RST: it may be the reply of a host whose address a SYN flood has forged. */
 	if (table == FLOW_PROBATION && !packet_is_syn(packet) && !(packet->tcp_flags & TCP_RST)) {
 		struct flow open = *flow;
 
@@ -206,8 +206,8 @@ static __always_inline void flow_use(struct flow *flow, __u8 table, const struct
 		flow->last_seen = now;
 }
 
-/* Writes the record of a flow that begins, or of an old one that had none. `lies_in` is where its key is, `to` where it
- * is to be if that is nowhere, or on probation without counting.
+/* Writes the record of a new flow, or of an old one that had none. `lies_in` is where the key is now; `to` is where the
+ * record goes if that is nowhere or on probation.
  */
 static __always_inline void flow_record(const struct packet *packet, const struct vip *vip, __u32 backend_id,
                                         __u16 epoch, __u8 lies_in, __u8 to)
@@ -221,7 +221,7 @@ static __always_inline void flow_record(const struct packet *packet, const struc
 	};
 
 	if (!(flow.flags & FLOW_ENDED))
-		load_add(vip, backend_id);
+		backend_load_add(vip, backend_id);
 	if (lies_in == FLOW_OPEN)
 		flow_write_open(packet, &flow);
 	else if (to == FLOW_OPEN)

@@ -1,4 +1,4 @@
-/* How a packet leaves for its backend. */
+/* Sending a packet to its backend. */
 #ifndef XDPLB_FORWARD_H
 #define XDPLB_FORWARD_H
 
@@ -13,7 +13,7 @@
 #include "forward_gue.h"
 #endif
 
-/* Rewrites the frame, or returns why it cannot be sent; it is then as it was. */
+/* Rewrites the frame, or returns why it cannot be sent; the frame is then unchanged. */
 static __always_inline enum reason forward_packet(struct xdp_md *ctx, const struct packet *packet,
                                                   const struct backend *backend, __u64 hash)
 {
@@ -34,7 +34,7 @@ static __always_inline enum reason forward_packet(struct xdp_md *ctx, const stru
 	return forward_dr(ctx, packet, backend);
 }
 
-/* Returns how many bytes of outer headers a packet to this backend gets. */
+/* Returns the length of the outer headers that a packet to this backend gets, in bytes. */
 static __always_inline __u32 forward_overhead(const struct backend *backend)
 {
 	switch (backend->forward) {
@@ -51,7 +51,7 @@ static __always_inline __u32 forward_overhead(const struct backend *backend)
 	}
 }
 
-/* Returns the verdict that sends the frame out by the backend's NIC; XDP_ABORTED where that NIC is not one of ours. */
+/* Returns the verdict that sends the frame out by the backend's NIC; XDP_ABORTED if xdplb is not on that NIC. */
 static __always_inline int forward_out(struct xdp_md *ctx, const struct backend *backend)
 {
 	if (backend->ifindex == ctx->ingress_ifindex)

@@ -1,4 +1,4 @@
-/* DR, direct routing: the frame goes to the backend's MAC, the IP packet stays as it is. */
+/* DR, direct routing: the frame goes to the backend's MAC address, the IP packet is unchanged. */
 #ifndef XDPLB_FORWARD_DR_H
 #define XDPLB_FORWARD_DR_H
 

@@ -1,9 +1,11 @@
-/* What all forwards do with a frame: room in front of the IP packet, and Ethernet's header with its tags. */
+/* What all kinds of forwarding do with a frame: make room in front of the IP packet, and write the Ethernet header and
+ * its tags.
+ */
 #ifndef XDPLB_FORWARD_FRAME_H
 #define XDPLB_FORWARD_FRAME_H
 
 #include "layout.h"
-#include "memory.h"
+#include "bytes.h"
 #include "packet.h"
 
 #ifdef WITH_VLAN
@@ -12,18 +14,18 @@
 
 #define MAC_BITS 0x0000ffffffffffffULL
 
-/* Writes both MACs, 12 bytes. Each comes out of one 8-byte load, so that neither is ever half an old one. */
+/* Writes both MACs, 12 bytes. Each is read by one 8-byte load, so that neither is ever half an old one. */
 static __always_inline void frame_write_macs(void *frame, const struct backend *backend)
 {
-	__u64 destination = load_u64(backend->destination_mac) & MAC_BITS;
-	__u64 source = load_u64(backend->source_mac);
+	__u64 destination = read_u64(backend->destination_mac) & MAC_BITS;
+	__u64 source = read_u64(backend->source_mac);
 
-	store_u64(frame, destination | source << 48);
-	store_u32(frame + 8, source >> 16);
+	write_u64(frame, destination | source << 48);
+	write_u32(frame + 8, source >> 16);
 }
 
 #ifdef WITH_VLAN
-/* As frame_open, for a frame that comes or leaves with tags. */
+/* frame_open for a frame that comes in or is sent with tags. */
 static __always_inline enum reason frame_open_tagged(struct xdp_md *ctx, const struct packet *packet,
                                                      const struct backend *backend, int outer, __be16 type,
                                                      void **at)
@@ -42,7 +44,7 @@ static __always_inline enum reason frame_open_tagged(struct xdp_md *ctx, const s
 	*at = frame + ETH_HLEN + vlan.length;
 	asm volatile(
 		""
-		: "+r"(*at)); /* made once: the verifier knows how far it may go only of what was compared */
+		: "+r"(*at)); /* one pointer: the verifier knows the bounds only of the one that was compared */
 	if (frame + VLAN_HEADER_MOST > (void *)(long)ctx->data_end ||
 	    *at + outer > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
@@ -52,8 +54,8 @@ static __always_inline enum reason frame_open_tagged(struct xdp_md *ctx, const s
 }
 #endif
 
-/* Gives the frame an Ethernet header for the backend and, between it and the IP packet, `outer` bytes for an outer header,
- * at `at`. `type` is what then follows Ethernet. The frame is untouched where there is no headroom.
+/* Gives the frame an Ethernet header for the backend and `outer` bytes for outer headers behind it; sets `at` to where
+ * these begin. `type` is the Ethernet header's. The frame is unchanged if there is no headroom.
  */
 static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct packet *packet,
                                               const struct backend *backend, int outer, __be16 type,
@@ -73,7 +75,7 @@ static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct p
 		return DROP_INTERNAL;
 	frame_write_macs(frame, backend);
 	if (outer)
-		store_u16(*at - sizeof(type), type);
+		write_u16(*at - sizeof(type), type);
 	return GO_ON;
 }
 

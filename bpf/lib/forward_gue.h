@@ -1,6 +1,6 @@
-/* GUE, variant 1 (draft-ietf-intarea-gue): the packet goes to the backend behind an outer IP header and UDP's, with
- * nothing in between: its first bits, 01, are those of an IP version. The UDP source port tells flows apart where NICs and
- * routers hash ports. The checksum is 0 in both families: the packet inside has its own (RFC 6935).
+/* GUE, variant 1 (draft-ietf-intarea-gue): the packet directly follows an outer IP and a UDP header; its IP version,
+ * which begins with the bits 01, tells it from a GUE header. NICs and routers that hash ports tell flows apart by the
+ * UDP source port. The checksum is 0 in both IP versions: the inner packet has its own (RFC 6935).
  */
 #ifndef XDPLB_FORWARD_GUE_H
 #define XDPLB_FORWARD_GUE_H
@@ -17,7 +17,7 @@ static __always_inline void gue_write_udp(void *udp, const struct packet *packet
 	__u16 source_port = GUE_FIRST_SOURCE_PORT | (hash & GUE_SOURCE_PORTS);
 	__u16 length = packet->ip_length + UDP_HEADER;
 
-	store_u64(udp, NET16(source_port) | (__u32)NET16(GUE_PORT) << 16 | (__u64)NET16(length) << 32);
+	write_u64(udp, NET16(source_port) | (__u32)NET16(GUE_PORT) << 16 | (__u64)NET16(length) << 32);
 }
 
 static __always_inline enum reason forward_gue(struct xdp_md *ctx, const struct packet *packet,

@@ -1,4 +1,4 @@
-/* IPIP in IPv4 (RFC 2003; RFC 4213 for IPv6 inside): the packet goes to the backend inside another IPv4 packet. */
+/* IPIP in IPv4 (RFC 2003; RFC 4213 for IPv6 inside): the packet is sent to the backend inside an IPv4 packet. */
 #ifndef XDPLB_FORWARD_IPIP_H
 #define XDPLB_FORWARD_IPIP_H
 

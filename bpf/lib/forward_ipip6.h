@@ -1,4 +1,4 @@
-/* IPIP in IPv6 (RFC 2473): the packet goes to the backend inside another IPv6 packet. */
+/* IPIP in IPv6 (RFC 2473): the packet is sent to the backend inside an IPv6 packet. */
 #ifndef XDPLB_FORWARD_IPIP6_H
 #define XDPLB_FORWARD_IPIP6_H
 

@@ -1,20 +1,20 @@
 /* The outer IP headers of tunnels.
  *
- * DSCP and ECN are the inner packet's (RFC 6040, normal mode). The packet is never fragmented: in IPv4 DF is set, and the
- * id is 0 (RFC 6864).
+ * DSCP and ECN are copied from the inner packet (RFC 6040, normal mode). The outer packet is never fragmented: in IPv4,
+ * DF is set and the id is 0 (RFC 6864).
  */
 #ifndef XDPLB_FORWARD_OUTER_H
 #define XDPLB_FORWARD_OUTER_H
 
 #include "checksum.h"
 #include "layout.h"
-#include "memory.h"
+#include "bytes.h"
 #include "packet.h"
 
 #define OUTER_TTL 64
 #define IP_DF 0x4000
 
-/* Returns the protocol of a header right in front of the packet. */
+/* Returns the protocol number in a header that the packet directly follows. */
 static __always_inline __u8 outer_protocol(const struct packet *packet)
 {
 	return packet->version == 6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
@@ -31,7 +31,7 @@ static __always_inline void outer_write_ipv4(struct iphdr *ip, const struct pack
 	            NET16(IP_DF);
 
 	/* Version, IHL, TOS, length, id 0 and DF in one store */
-	store_u64(ip, 0x45 | (__u32)packet->tos << 8 | (__u32)length << 16 | (__u64)NET16(IP_DF) << 48);
+	write_u64(ip, 0x45 | (__u32)packet->tos << 8 | (__u32)length << 16 | (__u64)NET16(IP_DF) << 48);
 	ip->ttl = OUTER_TTL;
 	ip->protocol = protocol;
 	ip->check = checksum_fold(sum);
@@ -40,7 +40,7 @@ static __always_inline void outer_write_ipv4(struct iphdr *ip, const struct pack
 }
 
 #ifdef WITH_OUTER_IPV6
-/* The flow label tells flows apart where routers hash it (RFC 6438). */
+/* Routers that hash the flow label tell flows apart by it (RFC 6438). */
 static __always_inline void outer_write_ipv6(void *ip, const struct packet *packet,
                                              const struct backend *backend, __u64 hash, __u32 payload,
                                              __u8 protocol)
@@ -48,12 +48,12 @@ static __always_inline void outer_write_ipv6(void *ip, const struct packet *pack
 	__u64 varying = (__u32)hash & backend->source_mask;
 	__u32 first = 6 << 28 | (__u32)packet->tos << 20 | ((__u32)hash & 0xfffff);
 
-	store_u64(ip, NET32(first) | (__u64)NET16(payload) << 32 | (__u64)protocol << 48 |
+	write_u64(ip, NET32(first) | (__u64)NET16(payload) << 32 | (__u64)protocol << 48 |
 	                      (__u64)OUTER_TTL << 56);
-	store_u64(ip + 8, backend->v6.source[0]);
-	store_u64(ip + 16, backend->v6.source[1] | varying << 32);
-	store_u64(ip + 24, backend->v6.address[0]);
-	store_u64(ip + 32, backend->v6.address[1]);
+	write_u64(ip + 8, backend->v6.source[0]);
+	write_u64(ip + 16, backend->v6.source[1] | varying << 32);
+	write_u64(ip + 24, backend->v6.address[0]);
+	write_u64(ip + 32, backend->v6.address[1]);
 }
 #endif
 

@@ -1,5 +1,5 @@
-/* Fragments: only the first one of a packet has ports. Where it went is remembered, and the others follow it. Those that
- * overtake it are dropped: they would have to be kept, and their sender sends them again with the rest.
+/* Fragments: only the first one of a packet has ports. Where it went is remembered, and the others follow it. Non-first
+ * fragments that arrive before the first are dropped: to hold them back would take memory that anybody could fill.
  */
 #ifndef XDPLB_FRAGMENT_H
 #define XDPLB_FRAGMENT_H
@@ -23,7 +23,9 @@ static __always_inline struct fragment_key fragment_key_of(const struct packet *
 	return key;
 }
 
-/* Chooses where the first fragment of this packet went, for the VIP `vip_id`, or returns why the packet stops here. */
+/* Chooses the backend that the packet's first fragment was sent to, and says for which VIP; or returns why there is
+ * none.
+ */
 static __always_inline enum reason fragment_find(const struct packet *packet, struct choice *choice,
                                                  __u32 *vip_id)
 {
@@ -45,7 +47,7 @@ static __always_inline enum reason fragment_find(const struct packet *packet, st
 	return GO_ON;
 }
 
-/* Remembers where the first fragment of a packet was sent; NO_BACKEND: it was left to the host. */
+/* Remembers where the first fragment of a packet was sent; NO_BACKEND: it was passed to the host. */
 static __always_inline void fragment_record(const struct packet *packet, __u16 backend_id, __u16 epoch,
                                             __u32 vip_id)
 {

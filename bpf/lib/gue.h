@@ -1,4 +1,4 @@
-/* Generic UDP Encapsulation (draft-ietf-intarea-gue), as far as the balancer and the hosts behind it speak it. */
+/* Generic UDP Encapsulation (draft-ietf-intarea-gue), as far as the balancer and its backends use it. */
 #ifndef XDPLB_GUE_H
 #define XDPLB_GUE_H
 

@@ -1,4 +1,4 @@
-/* Comparing without a branch, where a CPU could not predict it and the verifier would follow both ways. */
+/* A comparison without a branch, where the CPU could not predict one and the verifier would follow both sides. */
 #ifndef XDPLB_LESS_H
 #define XDPLB_LESS_H
 
@@ -7,7 +7,9 @@ static __always_inline __u64 less_u64(__u64 a, __u64 b)
 {
 	__u64 difference = a - b;
 
-	asm volatile("" : "+r"(difference)); /* or the compiler sees what this is and makes it a branch */
+	asm volatile(
+		""
+		: "+r"(difference)); /* else the compiler recognises a comparison and makes it a branch */
 	return ((~a & b) | ((~a | b) & difference)) >> 63;
 }
 

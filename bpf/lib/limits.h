@@ -1,20 +1,21 @@
-/* Rate limits of a VIP, for each source and for all of them, by the generic cell rate algorithm (see layout.h). */
+/* Rate limits of a VIP, per source and in total, by the generic cell rate algorithm (see layout.h). */
 #ifndef XDPLB_LIMITS_H
 #define XDPLB_LIMITS_H
 
+#include "classify.h"
 #include "decision.h"
 #include "maps.h"
 #include "packet.h"
 
 #ifdef WITH_LIMITS
 
-/* Whether one more passes. `empty_at` is when the bucket would be empty, no cost is above what it holds. */
+/* Whether one more passes. `empty_at` is when the bucket will be empty; no cost is above what a bucket holds. */
 static __always_inline int limits_has_room(__u64 empty_at, __u64 cost, __u64 now)
 {
 	return !cost || empty_at < now || empty_at + cost <= now + BUCKET_NS;
 }
 
-/* CPUs that charge at once may let through one more each, but what they charged is not lost. */
+/* CPUs that do this at the same time may each let one more through, but no charge is lost. */
 static __always_inline void limits_charge(__u64 *empty_at, __u64 cost, __u64 now)
 {
 	if (!cost || !CHANGES_MAPS)
@@ -24,7 +25,8 @@ static __always_inline void limits_charge(__u64 *empty_at, __u64 cost, __u64 now
 	__sync_fetch_and_add(empty_at, cost);
 }
 
-/* What is refused costs nothing: SYNs beyond the limit of new flows would take the packets of open connections. */
+/* What is refused is not charged: else SYNs over the limit of new flows would use up the packets of open connections.
+ */
 static __always_inline int limits_allow(struct bucket *bucket, __u64 packet_cost, __u64 flow_cost,
                                         const struct packet *packet, __u64 now)
 {
@@ -38,13 +40,13 @@ static __always_inline int limits_allow(struct bucket *bucket, __u64 packet_cost
 	return 1;
 }
 
-/* A source's first packet always passes. Of IPv6 a source is a /64, the upper half of an address: a host has as many
- * addresses of one as it likes, and would fill as many buckets.
+/* A source's first packet always passes. An IPv6 source is a /64, the upper half of an address: a host can use as many
+ * addresses of it as it likes, and would get a bucket for each.
  */
-static __always_inline int limits_allow_source(const struct packet *packet, const struct vip *vip,
+static __always_inline int limits_allow_source(const struct packet *packet, __u32 vip_id,
                                                const struct vip_guard *guard, __u64 now)
 {
-	struct source_key key = {.source = {packet->source[0]}, .vip = vip->id};
+	struct source_key key = {.source = {packet->source[0]}, .vip = vip_id};
 	struct bucket *bucket = source_buckets.lookup(&key);
 
 	if (!bucket) {
@@ -60,18 +62,17 @@ static __always_inline int limits_allow_source(const struct packet *packet, cons
 	return limits_allow(bucket, guard->source_packet_cost, guard->source_flow_cost, packet, now);
 }
 
-/* An ICMP error counts for the VIP alone: whom it tells of has not sent it, and its own source is any router. */
-static __always_inline enum reason limits_check_vip(const struct packet *packet, const struct vip *vip)
+/* An ICMP error is charged to the VIP alone: it comes from any router, not from the client whose flow it is about. */
+static __always_inline enum reason limits_check_vip(const struct packet *packet, __u32 vip_id)
 {
-	__u32 vip_id = vip->id;
 	struct vip_guard *guard = vip_guards.lookup(&vip_id);
 	struct bucket *bucket = vip_buckets.lookup(&vip_id);
 	__u64 now = bpf_ktime_get_coarse_ns();
 
 	if (!guard || !bucket)
 		return DROP_INTERNAL;
-	if (!packet->icmp_error && guard->source_packet_cost | guard->source_flow_cost &&
-	    !limits_allow_source(packet, vip, guard, now))
+	if (packet->class != CLASS_ICMP_ERROR && guard->source_packet_cost | guard->source_flow_cost &&
+	    !limits_allow_source(packet, vip_id, guard, now))
 		return DROP_SOURCE_RATE;
 	return limits_allow(bucket, guard->packet_cost, guard->flow_cost, packet, now) ? GO_ON
 	                                                                               : DROP_VIP_RATE;
@@ -79,11 +80,12 @@ static __always_inline enum reason limits_check_vip(const struct packet *packet,
 
 #endif
 
-static __always_inline enum reason limits_check(const struct packet *packet, const struct vip *vip)
+/* `vip_flags` has VIP_LIMITED if the VIP has limits, or may have: without one, all its costs are 0. */
+static __always_inline enum reason limits_check(const struct packet *packet, __u32 vip_id, __u8 vip_flags)
 {
 #ifdef WITH_LIMITS
-	if (vip->flags & VIP_LIMITED)
-		return limits_check_vip(packet, vip);
+	if (vip_flags & VIP_LIMITED)
+		return limits_check_vip(packet, vip_id);
 #endif
 	return GO_ON;
 }

@@ -1,4 +1,4 @@
-/* What the balancer knows of a packet, and the words that all of it is told in. */
+/* What the balancer knows about a packet, and the constants of the protocols. */
 #ifndef XDPLB_PACKET_H
 #define XDPLB_PACKET_H
 
@@ -8,7 +8,7 @@
 #include <uapi/linux/in6.h>
 #include <uapi/linux/ip.h>
 
-#include "memory.h"
+#include "bytes.h"
 #include "reasons.h"
 
 #define GO_ON REASONS /* no reason to stop */
@@ -27,34 +27,34 @@
 #define IPV6_HEADER 40
 
 #define FRAGMENT_NONE 0
-#define FRAGMENT_FIRST 1 /* has the transport's header */
-#define FRAGMENT_LATER 2 /* has no ports */
+#define FRAGMENT_FIRST 1 /* has the transport header */
+#define FRAGMENT_LATER 2 /* a non-first fragment: has no ports */
 
-/* Where parsing stands; `end` is the frame's. */
+/* The parser's position in the frame; `end` is the end of the frame. */
 struct cursor {
 	void *at;
 	void *end;
 };
 
 struct packet {
-	__u64 source[2], destination[2]; /* as they lie in the header; IPv4: in [0], and [1] is 0 */
-	__u32 ports;        /* source and destination port as they lie in memory; 0 where there are none */
-	__u32 ip_length;    /* of the whole IP packet; the frame may be longer (padding) */
-	__u32 frame_length; /* with Ethernet */
-	__u32 fragment_id;  /* as it lies in the header */
-	__u16 ethernet;     /* bytes of Ethernet's header and tags: where the IP header begins */
-	__u16 transport;    /* bytes from the IP header to the transport's header */
-	__u8 version;       /* 4 or 6: a constant where the compiler specialises */
-	__u8 protocol;      /* of the transport; of a later IPv6 fragment: fragment_protocol */
-	__u8 fragment_protocol; /* IPv6: the next header of the fragment header; IPv4: the same as protocol */
+	__u64 source[2], destination[2]; /* in network order; an IPv4 address is in [0], and [1] is 0 */
+	__u32 ports;            /* source and destination port in network order; 0 if there are none */
+	__u32 ip_length;        /* of the whole IP packet; the frame may be longer (padding) */
+	__u32 frame_length;     /* including Ethernet */
+	__u32 fragment_id;      /* in network order */
+	__u16 ethernet;         /* bytes of the Ethernet header and tags: offset of the IP header */
+	__u16 transport;        /* offset of the transport header from the IP header */
+	__u8 version;           /* 4 or 6: a constant, since the code is compiled once for each */
+	__u8 protocol;          /* of the transport; in a non-first IPv6 fragment: fragment_protocol */
+	__u8 fragment_protocol; /* IPv6: next header of the fragment header; IPv4: the same as protocol */
 	__u8 tos;               /* TOS or traffic class */
 	__u8 ttl;
-	__u8 tcp_flags;  /* 0 for UDP */
-	__u8 fragment;   /* FRAGMENT_* */
-	__u8 icmp_error; /* addresses, ports and protocol are those of the quoted packet, turned round */
+	__u8 tcp_flags; /* 0 for UDP */
+	__u8 fragment;  /* FRAGMENT_* */
+	__u8 class;     /* enum packet_class, once it is classified */
 };
 
-/* Returns where in the frame the IP header begins, in bounds that the verifier sees. */
+/* Returns the offset of the IP header in the frame, within bounds that the verifier can see. */
 static __always_inline __u32 packet_network(const struct packet *packet)
 {
 #ifdef WITH_VLAN
@@ -64,13 +64,15 @@ static __always_inline __u32 packet_network(const struct packet *packet)
 #endif
 }
 
-/* Returns `value`, of which the verifier then knows nothing. It follows each path on which it knows something else through
- * the rest of the program; after this it follows one of them. Frames are shorter than 64 KiB, which it does not know either.
+/* Returns `value` unchanged, but the verifier no longer knows anything about it. Paths that differ only in what the
+ * verifier knows about a value are each followed through the rest of the program; after this they look the same, and
+ * one is followed. It works because frames are shorter than 64 KiB, which the verifier does not know: the XOR is with 0
+ * (docs/verifier.md).
  */
 static __always_inline __u64 packet_blur(const struct packet *packet, __u64 value)
 {
 	value ^= packet->frame_length >> 16;
-	asm volatile("" : "+r"(value)); /* here and now, not where it is used */
+	asm volatile("" : "+r"(value)); /* do it here, not where the value is used */
 	return value;
 }
 

@@ -1,4 +1,4 @@
-/* IPv6's header and the extension headers behind it, a bounded number of them. */
+/* The IPv6 header and the extension headers behind it, up to a maximum number of them. */
 #ifndef XDPLB_PARSE_IPV6_H
 #define XDPLB_PARSE_IPV6_H
 
@@ -8,14 +8,14 @@
 
 #define EXTENSIONS_MOST 6
 #define EXTENSION_LEAST 8      /* bytes of the shortest one */
-#define EXTENSIONS_BITS 0x3fff /* IPv6's header and as many of the longest ones, 2048 bytes, are less */
+#define EXTENSIONS_BITS 0x3fff /* more than the IPv6 header and as many of the longest ones (2048 bytes) */
 #define IPV6_MORE_FRAGMENTS NET16(0x0001)
 #define IPV6_FRAGMENT_OFFSET NET16(0xfff8)
 
 struct fragment_header {
 	__u8 next;
 	__u8 reserved;
-	__be16 offset; /* in its upper 13 bits; the last one says that more follow */
+	__be16 offset; /* in the upper 13 bits; the lowest bit says that more fragments follow */
 	__be32 id;
 };
 
@@ -25,7 +25,7 @@ static __always_inline int extension_is_known(__u8 type)
 	       type == IPPROTO_AH || type == IPPROTO_FRAGMENT;
 }
 
-/* Returns the bytes of an extension header, of whose length field the meaning depends on its type. */
+/* Returns the length of an extension header in bytes; the unit of its length field depends on its type. */
 static __always_inline __u32 extension_length(__u8 type, __u8 field)
 {
 	if (type == IPPROTO_FRAGMENT)
@@ -33,7 +33,7 @@ static __always_inline __u32 extension_length(__u8 type, __u8 field)
 	return type == IPPROTO_AH ? (field + 2) * 4 : (field + 1) * 8;
 }
 
-/* A fragment header that says "first and last" is of no consequence (RFC 6946). */
+/* A fragment header that says "first and last" is ignored (RFC 6946). */
 static __always_inline void extension_fragment(const struct fragment_header *header, struct packet *packet)
 {
 	if (header->offset & IPV6_FRAGMENT_OFFSET)
@@ -46,7 +46,8 @@ static __always_inline void extension_fragment(const struct fragment_header *hea
 	packet->fragment_protocol = header->next;
 }
 
-/* Walks the extension headers until the transport's header, or what is left of it in a later fragment. */
+/* Skips the extension headers up to the transport header, or in a non-first fragment up to the fragment header's end.
+ */
 static __always_inline enum reason parse_extensions(struct cursor *cursor, struct packet *packet)
 {
 	__u32 length;
@@ -73,7 +74,9 @@ static __always_inline enum reason parse_extensions(struct cursor *cursor, struc
 	return extension_is_known(packet->protocol) ? DROP_EXTENSION : GO_ON;
 }
 
-/* Whichever extension headers there were: the rest is the same for the verifier. `network` is where the IP header begins. */
+/* Whichever extension headers there were, the rest of the program is the same to the verifier. `network` is the IP
+ * header.
+ */
 static __always_inline void parse_blur_extensions(void *network, struct cursor *cursor, struct packet *packet)
 {
 	packet->transport = packet_blur(packet, packet->transport) & EXTENSIONS_BITS;
@@ -93,10 +96,10 @@ static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct pack
 	if ((void *)(ip + 1) > cursor->end || ip->version != 6)
 		return PASS_MALFORMED;
 	packet->ip_length = sizeof(*ip) + NET16(ip->payload_len);
-	packet->source[0] = load_u64(&ip->saddr);
-	packet->source[1] = load_u64((void *)&ip->saddr + 8);
-	packet->destination[0] = load_u64(&ip->daddr);
-	packet->destination[1] = load_u64((void *)&ip->daddr + 8);
+	packet->source[0] = read_u64(&ip->saddr);
+	packet->source[1] = read_u64((void *)&ip->saddr + 8);
+	packet->destination[0] = read_u64(&ip->daddr);
+	packet->destination[1] = read_u64((void *)&ip->daddr + 8);
 	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	packet->ttl = ip->hop_limit;
 	packet->protocol = ip->nexthdr;

@@ -1,6 +1,6 @@
-/* QUIC by connection ID: a backend that puts its server ID into the connection IDs it gives out keeps its connections
- * when their clients change address. The plain form of draft-ietf-quic-load-balancers: the upper 3 bits of the first
- * byte are the config ID, the server ID follows.
+/* QUIC by connection ID: a backend that puts its server ID into its connection IDs keeps its connections when clients
+ * change their addresses. The plaintext form of draft-ietf-quic-load-balancers: the upper 3 bits of the first byte are
+ * the config ID, the server ID follows.
  */
 #ifndef XDPLB_QUIC_H
 #define XDPLB_QUIC_H
@@ -14,20 +14,21 @@
 #define QUIC_LENGTH_AT 5 /* behind the version */
 #define QUIC_SHORT_ID_AT 1
 #define QUIC_LONG_ID_AT 6
-#define QUIC_ID_READ 9 /* the first byte and the longest server ID; more than that follows every ID in QUIC */
+#define QUIC_ID_READ                                                                                         \
+	9 /* the first byte and the longest server ID; every QUIC packet has more than that behind the ID */
 #define QUIC_SHORT_NEEDS (QUIC_SHORT_ID_AT + QUIC_ID_READ)
 #define QUIC_LONG_NEEDS (QUIC_LONG_ID_AT + QUIC_ID_READ)
 
 #define QUIC_SERVER_BYTES(quic) ((quic)&0xf)
 #define QUIC_CONFIG(quic) ((quic) >> 4)
 
-/* Far more than Ethernet with two tags and IPv6 with all extension headers have: it lets the verifier see an end. */
+/* More than Ethernet with two tags and IPv6 with all extension headers have: bounds for the verifier. */
 #define QUIC_MAX_ETHERNET 0x3f
 #define QUIC_MAX_TRANSPORT 0x3fff
 
-/* Returns where the transport's header begins, counted from the IP header. What a pointer is moved by, the verifier keeps
- * in mind back to where it came from, and follows each way in which the headers before it can be; a helper makes it
- * forget. The sum of one number is the number.
+/* Returns the offset of the transport header from the IP header. The verifier tracks what is added to a pointer back to
+ * where it came from, and follows each way in which the headers before it can be. It knows nothing about the result of
+ * a helper: the checksum of one number is that number.
  */
 static __always_inline __u32 quic_transport(const struct packet *packet)
 {
@@ -36,8 +37,8 @@ static __always_inline __u32 quic_transport(const struct packet *packet)
 	return bpf_csum_diff(NULL, 0, &transport, sizeof(transport), 0) & QUIC_MAX_TRANSPORT;
 }
 
-/* Returns where the destination connection ID begins, with QUIC_ID_READ bytes of the packet behind that; NULL where it is
- * shorter than `bytes`, or no QUIC.
+/* Returns where the destination connection ID begins, with at least QUIC_ID_READ bytes of the packet from there on;
+ * NULL if it is shorter than `bytes`, or this is not QUIC.
  */
 static __always_inline const __u8 *quic_find_id(struct xdp_md *ctx, const struct packet *packet, __u32 bytes)
 {
@@ -56,7 +57,7 @@ static __always_inline const __u8 *quic_find_id(struct xdp_md *ctx, const struct
 	return payload + QUIC_LONG_ID_AT;
 }
 
-/* Returns the backend that the connection ID names, NO_BACKEND where it names none. */
+/* Returns the backend that the connection ID names, NO_BACKEND if it names none. */
 static __always_inline __u32 quic_find_backend(struct xdp_md *ctx, const struct packet *packet,
                                                const struct vip *vip)
 {
@@ -67,7 +68,7 @@ static __always_inline __u32 quic_find_backend(struct xdp_md *ctx, const struct 
 
 	if (!id || id[0] >> 5 != QUIC_CONFIG(vip->quic))
 		return NO_BACKEND;
-	key.server_id = load_u64(id + 1) & ~0ULL >> (64 - 8 * server_bytes);
+	key.server_id = read_u64(id + 1) & ~0ULL >> (64 - 8 * server_bytes);
 	backend_id = quic_servers.lookup(&key);
 	return backend_id ? *backend_id : NO_BACKEND;
 }

@@ -1,5 +1,5 @@
-/* The backend of a new flow for schedulers that choose per connection. They read the VIP's table in ways of their own: rr
- * and wrr as the order in which backends take turns, lc and wlc as a list of them, p2c as shares.
+/* The backend of a new flow for schedulers that choose per connection. Each reads the VIP's table in its own way: rr
+ * and wrr as the order of turns, lc and wlc as a list of the backends, p2c as their shares.
  */
 #ifndef XDPLB_SCHEDULE_H
 #define XDPLB_SCHEDULE_H
@@ -11,8 +11,8 @@
 
 #ifdef WITH_SCHEDULERS
 
-/* CPUs take turns of their own, each from another place in the table: one count for all would be a cache line that every
- * new flow takes from another CPU. Any stretch of the table is as evenly mixed as all of it.
+/* Each CPU counts its own turns, beginning at another place in the table: a common counter would be a cache line that
+ * moves between CPUs with each new flow. Any part of the table is as evenly mixed as all of it.
  */
 #define TURNS_APART 8191
 
@@ -25,20 +25,19 @@ static __always_inline __u32 schedule_by_rotation(const struct vip_table *table,
 	if (counters)
 		turn += counters->new_flows;
 	turn %= TABLE_SIZE;
-	/* The verifier of older kernels does not know what a remainder is below, and the compiler does. */
+	/* Older kernels do not know that a remainder is less than the divisor, but the compiler does. */
 	asm volatile("" : "+r"(turn));
 	if (turn >= TABLE_SIZE)
 		return NO_BACKEND;
 	backend_id = SLOT_OWNER(table->slots[turn]);
 	if (backend_is_usable(backend_find(backend_id)))
 		return backend_id;
-	/* Only a flow that is sent on ends a turn: without this, all that come would wait for this backend. */
+	/* A turn ends only when a flow is sent: without this, all new flows would be dropped until the table changes. */
 	return SLOT_OWNER(slot_find(table, hash >> 32));
 }
 
-/* What schedulers by load know of a backend that they may choose. `flows` counts the new one too: of idle backends the
- * weightiest is to have it, as after it each has least to do for its weight. The weight of one that may not be sent to
- * is 0.
+/* What the schedulers by load know about a backend. `flows` includes the new flow: of idle backends, the one with the
+ * highest weight gets it, since it then has the lowest load for its weight. The weight of an unusable backend is 0.
  */
 struct candidate {
 	__u64 id;
@@ -46,7 +45,7 @@ struct candidate {
 	__u64 weight;
 };
 
-/* Returns whether there is such a backend: always, in a table that the control plane wrote. */
+/* Returns whether the backend exists: always, in a table that the control plane wrote. */
 static __always_inline int schedule_weigh(__u32 slot, struct candidate *candidate)
 {
 	__u32 backend_id = SLOT_OWNER(slot);
@@ -60,8 +59,8 @@ static __always_inline int schedule_weigh(__u32 slot, struct candidate *candidat
 	return 1;
 }
 
-/* Makes `best` the one that has fewer flows for its weight; where both have the same, `other` if `prefer_other` is 1.
- * Nobody without weight is better than one with it. Returns all ones if it was `other`, else 0.
+/* Makes `best` the one with the lower load for its weight; of equals, `other` if `prefer_other` is 1. One without
+ * weight is never better than one with it. Returns all ones if it was `other`, else 0.
  */
 static __always_inline __u64 schedule_compare(struct candidate *best, const struct candidate *other,
                                               __u64 prefer_other)
@@ -74,9 +73,9 @@ static __always_inline __u64 schedule_compare(struct candidate *best, const stru
 	return is_other;
 }
 
-/* Of equals the first one wins, counted from another place for each flow, so that they share what comes. The places are
- * gone through from 0 all the same, since the verifier would follow each place to begin at: who is best when the one to
- * begin at comes loses to its equals.
+/* Of equals the first one wins, counted from a place that depends on the flow, so that equals share new flows. The loop
+ * still begins at place 0, because the verifier would follow each place to begin at; instead, the best of those before
+ * the first place loses against its equals from there on.
  */
 static __always_inline __u32 schedule_by_least(const struct vip_table *table, __u32 candidates, __u64 hash)
 {
@@ -89,7 +88,7 @@ static __always_inline __u32 schedule_by_least(const struct vip_table *table, __
 	for (__u32 place = 1; place < MAX_CANDIDATES; place++) {
 		__u64 comes_before, is_other;
 
-		/* Or the compiler counts down from `candidates`, and older kernels do not see that this ends. */
+		/* Else the compiler counts down from `candidates`, and older kernels do not see that the loop ends. */
 		asm volatile("" : "+r"(place));
 		if (place >= candidates || !schedule_weigh(table->slots[place], &other))
 			break;
@@ -111,7 +110,7 @@ static __always_inline __u32 schedule_by_two(const struct vip_table *table, __u6
 	return best.id;
 }
 
-/* Returns a backend's id, not always of one that is usable, or NO_BACKEND. */
+/* Returns the id of a backend, which may be unusable, or NO_BACKEND. */
 static __always_inline __u32 schedule_flow(const struct vip *vip, const struct vip_table *table, __u64 hash)
 {
 	if (!table)

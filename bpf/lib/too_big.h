@@ -1,18 +1,20 @@
-/* Packets that do not fit on their way: XDP cannot fragment, so their sender is told by ICMP how long they may be
- * (RFC 1191, RFC 8201), from the VIP. A client behind a tunnel learns the path's MTU this way.
+/* Packets that are too big for the way to their backend: XDP cannot fragment, so an ICMP message from the VIP tells the
+ * sender the MTU (RFC 1191, RFC 8201). That is how clients learn the path MTU when backends are behind a tunnel.
  */
 #ifndef XDPLB_TOO_BIG_H
 #define XDPLB_TOO_BIG_H
 
 #include "answer.h"
+#include "bytes.h"
+#include "check.h"
 #include "checksum.h"
 #include "decision.h"
-#include "echo.h"
+#include "icmp.h"
 #include "maps.h"
 #include "packet.h"
 
-/* Of the packet, an answer quotes what fits into 576 bytes (RFC 1812, 4.3.2.3) or IPv6's least MTU (RFC 4443, 3.2). What
- * is shorter gets no answer: every path must carry it.
+/* An answer quotes as much of the packet as fits into 576 bytes (RFC 1812, 4.3.2.3) or IPv6's minimum MTU (RFC 4443,
+ * 3.2). Shorter packets get no answer: every path must carry them.
  */
 #define TOO_BIG4_QUOTE 548
 #define TOO_BIG6_QUOTE 1232
@@ -22,21 +24,21 @@
 #define TOO_BIG6_TYPE 2            /* packet too big */
 #define TOO_BIG_DF 0x4000
 
-#define ANSWER_COST 1000000ULL           /* ns: a thousand answers a second and CPU */
-#define ANSWER_AHEAD (100 * ANSWER_COST) /* and this much at once */
+#define ANSWER_COST 1000000ULL           /* ns: a thousand answers a second on each CPU */
+#define ANSWER_AHEAD (100 * ANSWER_COST) /* and at most a hundred at once */
 
 #define CSUM_DIFF_BYTES 512 /* what bpf_csum_diff takes in one call */
 
-/* Answers are for a packet that a host has sent and whose sender can make use of them. */
+/* No answer to an ICMP error, to a non-first fragment, or to a source that is not one host (RFC 1122, 3.2.2). */
 static __always_inline int too_big_is_told(const struct packet *packet)
 {
-	if (packet->icmp_error || packet->fragment == FRAGMENT_LATER || !answer_has_target(packet))
+	if (packet->class != CLASS_REQUEST || !check_is_one_host(packet))
 		return 0;
 	return packet->version == 6 ? packet->ip_length > IPV6_LEAST_MTU
 	                            : packet->ip_length >= TOO_BIG4_QUOTE;
 }
 
-/* Whether this CPU may answer now: a bucket like those of the rate limits, see layout.h. Charges it. */
+/* Whether this CPU may answer now; if so, charges its bucket, which is like those of the rate limits (layout.h). */
 static __always_inline int too_big_is_affordable(void)
 {
 	__u32 zero = 0;
@@ -53,7 +55,7 @@ static __always_inline int too_big_is_affordable(void)
 	return 1;
 }
 
-/* Returns `sum` with the words of `length` bytes, a multiple of 4 and a constant, added and folded to 32 bits. */
+/* Returns `sum` plus the words of `length` bytes (a constant, and a multiple of 4), folded to 32 bits. */
 static __always_inline __u32 too_big_sum(void *from, __u32 length, __u32 sum)
 {
 #pragma unroll
@@ -84,10 +86,10 @@ static __always_inline void too_big_write4(void *ip, const struct packet *packet
 	void *icmp = ip + IPV4_HEADER;
 	__u32 sum = too_big_sum(icmp + ICMP_HEADER, TOO_BIG4_QUOTE, TOO_BIG4_TYPE + checksum_words(message));
 
-	store_u64(ip, first);
-	store_u32(ip + 8, ttl | (__u32)header << 16);
-	store_u64(ip + 12, addresses);
-	store_u64(icmp, TOO_BIG4_TYPE | (__u32)checksum_fold(sum) << 16 | (__u64)message << 32);
+	write_u64(ip, first);
+	write_u32(ip + 8, ttl | (__u32)header << 16);
+	write_u64(ip + 12, addresses);
+	write_u64(icmp, TOO_BIG4_TYPE | (__u32)checksum_fold(sum) << 16 | (__u64)message << 32);
 }
 
 static __always_inline void too_big_write6(void *ip, const struct packet *packet, __u32 mtu)
@@ -103,37 +105,37 @@ static __always_inline void too_big_write6(void *ip, const struct packet *packet
 	      NET16(IPPROTO_ICMPV6) + TOO_BIG6_TYPE + checksum_words(message);
 	sum = too_big_sum(icmp + ICMP_HEADER, TOO_BIG6_QUOTE, sum);
 
-	store_u64(ip, 0x60 | (__u64)length << 32 | (__u64)IPPROTO_ICMPV6 << 48 | (__u64)ANSWER_TTL << 56);
-	store_u64(ip + 8, packet->destination[0]);
-	store_u64(ip + 16, packet->destination[1]);
-	store_u64(ip + 24, packet->source[0]);
-	store_u64(ip + 32, packet->source[1]);
-	store_u64(icmp, TOO_BIG6_TYPE | (__u32)checksum_fold(sum) << 16 | (__u64)message << 32);
+	write_u64(ip, 0x60 | (__u64)length << 32 | (__u64)IPPROTO_ICMPV6 << 48 | (__u64)ANSWER_TTL << 56);
+	write_u64(ip + 8, packet->destination[0]);
+	write_u64(ip + 16, packet->destination[1]);
+	write_u64(ip + 24, packet->source[0]);
+	write_u64(ip + 32, packet->source[1]);
+	write_u64(icmp, TOO_BIG6_TYPE | (__u32)checksum_fold(sum) << 16 | (__u64)message << 32);
 }
 
-/* Ethernet's header behind the MACs: at most two tags and the type, 10 bytes from the 12th on. Of a frame with fewer tags
- * it is more than that, up to 8 bytes of the IP header: the answer's comes over them.
+/* The Ethernet header behind the MACs: at most two tags and the type, 10 bytes from offset 12. In a frame with fewer
+ * tags that includes up to 8 bytes of the IP header, which the answer's header overwrites.
  */
 struct too_big_tags {
 	__u64 first;
-	__u32 last; /* from the 18th byte on */
+	__u32 last; /* from offset 18: overlaps `first` by 2 bytes */
 };
 
 static __always_inline struct too_big_tags too_big_tags_of(const void *frame)
 {
-	struct too_big_tags tags = {load_u64(frame + 12), load_u32(frame + 18)};
+	struct too_big_tags tags = {read_u64(frame + 12), read_u32(frame + 18)};
 
 	return tags;
 }
 
 static __always_inline void too_big_write_tags(void *frame, struct too_big_tags tags)
 {
-	store_u64(frame + 12, tags.first);
-	store_u32(frame + 18, tags.last);
+	write_u64(frame + 12, tags.first);
+	write_u32(frame + 18, tags.last);
 }
 
-/* Puts `headers` bytes in front of the IP packet and cuts the frame `quote` bytes into it, with Ethernet's header turned
- * round at its new beginning. Returns 0, or -1 with the frame as it was.
+/* Inserts `headers` bytes in front of the IP packet, cuts the frame behind the packet's first `quote` bytes, and writes
+ * the Ethernet header, its MACs swapped, at the new beginning. Returns 0, or -1 if there is no room.
  */
 static __always_inline int too_big_move(struct xdp_md *ctx, __u32 ethernet, __u32 headers, __u32 quote)
 {
@@ -156,8 +158,8 @@ static __always_inline int too_big_move(struct xdp_md *ctx, __u32 ethernet, __u3
 	return bpf_xdp_adjust_tail(ctx, (int)(ethernet + quote) - length) ? -1 : 0;
 }
 
-/* Makes room for `headers` in front of the first `quote` bytes of the packet. Returns where the answer's IP header begins,
- * NULL where the frame could not be moved; all that will be written and quoted is then inside it.
+/* Makes room for `headers` in front of the first `quote` bytes of the packet. Returns where the answer's IP header
+ * begins, with all that is written and quoted inside the frame; NULL if there is no room.
  */
 static __always_inline void *too_big_room(struct xdp_md *ctx, const struct packet *packet, __u32 headers,
                                           __u32 quote)
@@ -170,7 +172,7 @@ static __always_inline void *too_big_room(struct xdp_md *ctx, const struct packe
 	return ip + headers + quote > (void *)(long)ctx->data_end ? NULL : ip;
 }
 
-/* Turns the frame into an answer that says how long its packet may be, or returns that it is dropped. */
+/* Makes the frame an answer with the MTU, or returns that it is dropped. */
 static __always_inline enum reason too_big_answer(struct xdp_md *ctx, const struct packet *packet, __u32 mtu)
 {
 	void *ip;

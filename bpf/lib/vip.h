@@ -1,4 +1,5 @@
-/* Which VIP a packet is for: by its address, port and protocol in the index, else by the prefix its address lies in. */
+/* Which VIP a packet is for: by address, port and protocol in the index, else by the longest prefix around the address.
+ */
 #ifndef XDPLB_VIP_H
 #define XDPLB_VIP_H
 
@@ -13,10 +14,10 @@
 #endif
 
 #define VIP_KEY_BITS                                                                                         \
-	0x00ffffffffffffffULL /* of an entry's first word: address, port, protocol; the rest is unused */
+	0x00ffffffffffffffULL /* of an entry's first word: address, port, protocol; the last byte is unused */
 #define VIP_GROUP_SHIFT (64 - __builtin_ctz(VIP_GROUPS))
 
-/* `transport` is port and protocol as they lie in an entry, 0 to ask for the address alone. */
+/* `transport` is port and protocol as an entry has them, 0 to ask for the address alone. */
 static __always_inline const struct vip *vip_find(__u64 address, __u64 transport)
 {
 	__u64 key = address | transport << 32;
@@ -33,7 +34,7 @@ static __always_inline const struct vip *vip_find(__u64 address, __u64 transport
 	entry = &index->entries[(key * index->seed >> VIP_GROUP_SHIFT) * VIP_GROUP_SIZE];
 #pragma unroll
 	for (int i = 0; i < VIP_GROUP_SIZE; i++, entry++) {
-		if ((load_u64(entry) & VIP_KEY_BITS) == key)
+		if ((read_u64(entry) & VIP_KEY_BITS) == key)
 			return &entry->vip;
 	}
 	return NULL;
@@ -48,10 +49,10 @@ static __always_inline const struct vip *vip_in_index(const struct packet *packe
 	return vip_find(packet->destination[0], transport);
 }
 
-/* Copies the VIP, or returns why the packet stops here. A copy, of one load, is the same wherever the VIP was found: the
- * verifier follows one of them through the rest of the program.
+/* Copies the VIP of the packet's flow; returns whether there is one. A copy (one load) looks the same to the verifier
+ * wherever the VIP was found, so that it follows only one of them through the rest of the program.
  */
-static __always_inline enum reason vip_of_packet(const struct packet *packet, struct vip *vip)
+static __always_inline int vip_of_packet(const struct packet *packet, struct vip *vip)
 {
 	const struct vip *found = vip_in_index(packet, (packet->ports >> 16) | (__u64)packet->protocol << 16);
 
@@ -60,12 +61,12 @@ static __always_inline enum reason vip_of_packet(const struct packet *packet, st
 		found = vip_by_prefix(packet);
 #endif
 	if (!found)
-		return PASS_NO_VIP;
+		return 0;
 	*vip = *found;
-	return GO_ON;
+	return 1;
 }
 
-/* Whether the packet's destination has any VIP. Address 0 would find an empty entry. */
+/* Whether the packet's destination has any VIP. Address 0 would match an empty entry. */
 static __always_inline int vip_has_address(const struct packet *packet)
 {
 	if (!(packet->destination[0] | packet->destination[1]))

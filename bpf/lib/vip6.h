@@ -15,7 +15,7 @@ static __always_inline __u64 vip6_group(const struct vip6_index *index, const __
 	       VIP6_GROUP_SHIFT;
 }
 
-/* `transport` is port and protocol as they lie in an entry, 0 to ask for the address alone. */
+/* `transport` is port and protocol as an entry has them, 0 to ask for the address alone. */
 static __always_inline const struct vip *vip6_find(const __u64 address[2], __u64 transport)
 {
 	__u32 zero = 0;
@@ -32,7 +32,7 @@ static __always_inline const struct vip *vip6_find(const __u64 address[2], __u64
 #pragma unroll
 	for (int i = 0; i < VIP_GROUP_SIZE; i++, entry++) {
 		if (entry->address[1] == address[1] && entry->address[0] == address[0] &&
-		    load_u64(&entry->port) == transport)
+		    read_u64(&entry->port) == transport)
 			return &entry->vip;
 	}
 	return NULL;

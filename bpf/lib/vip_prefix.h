@@ -1,11 +1,11 @@
-/* VIPs of several ports or addresses: the rules of the longest prefix that an address lies in. */
+/* VIPs of several ports or addresses: the rules of the longest prefix around an address. */
 #ifndef XDPLB_VIP_PREFIX_H
 #define XDPLB_VIP_PREFIX_H
 
 #include "maps.h"
 #include "packet.h"
 
-/* RULE_TCP or RULE_UDP, without a branch, which the verifier would follow both ways: TCP's number is even, UDP's odd. */
+/* RULE_TCP or RULE_UDP. TCP's number is even, UDP's odd: no branch, of which the verifier would follow both sides. */
 static __always_inline __u8 rule_of_protocol(__u8 protocol)
 {
 	return RULE_TCP + (protocol & 1);
@@ -41,8 +41,8 @@ static __always_inline const struct vip_rules *vip_rules_of(const struct packet 
 	return vip_rules4(packet);
 }
 
-/* The best rule comes first. `unused` is 0; adding it hides from the verifier which rule it is, so that it need not follow
- * each of them through the rest of the program.
+/* The first rule that matches wins. `unused` is 0; adding it hides from the verifier which rule it is, so that it does
+ * not follow each of them through the rest of the program.
  */
 static __always_inline const struct vip *vip_by_prefix(const struct packet *packet)
 {

@@ -1,4 +1,4 @@
-/* 802.1Q tags: up to two of them in front of IP, and those that a frame leaves with. */
+/* 802.1Q tags: up to two of them in front of IP, and those that a frame is sent with. */
 #ifndef XDPLB_VLAN_H
 #define XDPLB_VLAN_H
 
@@ -7,10 +7,10 @@
 
 #define VLAN_TAG 4              /* bytes: type, and the tag control information */
 #define VLAN_TAGS_AT 12         /* behind both MACs */
-#define VLAN_ETHERNET_BITS 0x1f /* Ethernet's header and two tags are 22 bytes */
+#define VLAN_ETHERNET_BITS 0x1f /* the Ethernet header and two tags are 22 bytes */
 #define VLAN_HEADER_MOST (ETH_HLEN + 2 * VLAN_TAG)
 
-/* The tags of a frame as they lie in it, in the order in which they lie. */
+/* The tags of a frame, in network order. */
 struct vlan {
 	__u64 tags;
 	__u32 length; /* in bytes: 0, 4 or 8 */
@@ -21,7 +21,9 @@ static __always_inline int vlan_is_tag(__be16 type)
 	return type == NET16(ETH_P_8021Q) || type == NET16(ETH_P_8021AD);
 }
 
-/* The cursor stands behind the first tag's type. Returns the type behind the tags, 0 where the frame ends or has a third. */
+/* The cursor is behind the type of the first tag. Returns the type behind the tags, 0 if the frame ends or has a third
+ * tag.
+ */
 static __always_inline __be16 vlan_parse(struct cursor *cursor)
 {
 	__be16 type;
@@ -39,13 +41,13 @@ static __always_inline __be16 vlan_parse(struct cursor *cursor)
 	return vlan_is_tag(type) ? 0 : type;
 }
 
-/* Whether a frame comes or leaves with tags. */
+/* Whether a frame comes in or is sent with tags. */
 static __always_inline int vlan_is_at_work(const struct packet *packet, const struct backend *backend)
 {
 	return packet->ethernet != ETH_HLEN || backend->flags & BACKEND_VLAN;
 }
 
-/* Returns the tags that a frame leaves with; `frame` has 20 bytes at least. */
+/* Returns the tags that a frame is sent with; `frame` has at least 20 bytes. */
 static __always_inline struct vlan vlan_of(const void *frame, const struct packet *packet,
                                            const struct backend *backend)
 {
@@ -53,7 +55,7 @@ static __always_inline struct vlan vlan_of(const void *frame, const struct packe
 	struct vlan vlan = {0, 0};
 
 	if (backend->flags & BACKEND_VLAN_KEEP) {
-		vlan.tags = load_u64(frame + VLAN_TAGS_AT);
+		vlan.tags = read_u64(frame + VLAN_TAGS_AT);
 		vlan.length = (packet->ethernet - ETH_HLEN) & (3 * VLAN_TAG); /* for the verifier */
 	} else if (backend->flags & BACKEND_QINQ) {
 		vlan.tags = type | (__u64)backend->vlan[0] << 16 | (__u64)NET16(ETH_P_8021Q) << 32 |
@@ -70,13 +72,13 @@ static __always_inline struct vlan vlan_of(const void *frame, const struct packe
 static __always_inline void vlan_write(void *frame, struct vlan vlan, __be16 type)
 {
 	if (vlan.length == VLAN_TAG) {
-		store_u32(frame + VLAN_TAGS_AT, vlan.tags);
-		store_u16(frame + VLAN_TAGS_AT + VLAN_TAG, type);
+		write_u32(frame + VLAN_TAGS_AT, vlan.tags);
+		write_u16(frame + VLAN_TAGS_AT + VLAN_TAG, type);
 	} else if (vlan.length) {
-		store_u64(frame + VLAN_TAGS_AT, vlan.tags);
-		store_u16(frame + VLAN_TAGS_AT + 2 * VLAN_TAG, type);
+		write_u64(frame + VLAN_TAGS_AT, vlan.tags);
+		write_u16(frame + VLAN_TAGS_AT + 2 * VLAN_TAG, type);
 	} else {
-		store_u16(frame + VLAN_TAGS_AT, type);
+		write_u16(frame + VLAN_TAGS_AT, type);
 	}
 }
 

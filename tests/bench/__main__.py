@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
             "--turns", type=int, default=1 << 18, help="packets in a measurement of many flows (default: %(default)s)"
         )
         if name == "packet":
+            bench.add_argument("--against", type=Path, metavar="DIR", help="a checkout to compare with, row by row")
             bench.add_argument("cases", nargs="*", metavar="CASE", help="only those whose name contains one of these")
     bench = benches.add_parser("forward")
     bench.add_argument("--seconds", type=float, default=0.5, help="length of a measurement (default: %(default)s)")
@@ -46,7 +47,9 @@ def _packet(arguments: argparse.Namespace) -> None:
     from tests.bench.packet import measure_packets
 
     with private_bpffs() as pin_dir:
-        measure_packets(pin_dir, arguments.cases, trials=arguments.trials, turns=arguments.turns)
+        measure_packets(
+            pin_dir, arguments.cases, trials=arguments.trials, turns=arguments.turns, against=arguments.against
+        )
 
 
 def _parts(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,7 @@
-"""`scripts/bench packet`: nanoseconds per packet of the balancer, beside the floors, in one interleaved run."""
+"""`scripts/bench packet`: nanoseconds per packet of the balancer, beside the floors, in one interleaved run.
+
+With `--against` the program of a second source tree is measured on the same packets and maps, in the same run.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ __all__ = ["measure_packets"]
 SWAP, FLOOR = "floor: mac swap", "floor: parse, encapsulate"
 ANSWER_LIMIT, NO_ANSWER_LIMIT = "#define ANSWER_AHEAD (100 * ANSWER_COST)", "#define ANSWER_AHEAD (1ULL << 63)"
 FAR_AHEAD = 1 << 62
+BEFORE = "before: "
+"""In front of the names of the cases that run the second tree's program."""
 
 RATIOS = (
     ("ipip steady, 1 flow, to the floor", "ipip steady: established, 1 flow", FLOOR, 3.2),
@@ -44,40 +49,55 @@ NANOSECONDS = (
 """The targets: what of what is at most how much; the second, what takes at most how many nanoseconds."""
 
 
-def measure_packets(pin_dir: Path, wanted: Collection[str], *, trials: int, turns: int) -> None:
-    """Measure the rows whose name contains one of `wanted`, all without any, and print the table."""
+def measure_packets(
+    pin_dir: Path, wanted: Collection[str], *, trials: int, turns: int, against: Path | None = None
+) -> None:
+    """Measure the rows whose name contains one of `wanted`, all without any, and print the table.
+
+    `against` is another checkout: its bpf/ is compiled for the present maps, so its layout must be the same.
+    """
     chosen = [row for row in rows() if not wanted or any(part in row.name for part in wanted)]
-    plane = new_plane(pin_dir)
-    program = plane.compile_for(ALL_FEATURES)
-    answering = _answering(pin_dir) if any(row.is_answering for row in chosen) else program
+    plane = new_plane(pin_dir, ALL_FEATURES)
     services = Services(plane)
-    cases = {
-        row: _case(row, services.port_of(row.service), answering if row.is_answering else program) for row in chosen
-    }
+    ports = {row: services.port_of(row.service) for row in chosen}
     services.publish()
     plane.maps.answer_budget.update(0, np.full(possible_cpus(), FAR_AHEAD, np.uint64))  # spent, for all rows alike
+    trees = {"": source_dir()} if against is None else {"": source_dir(), BEFORE: against / "bpf"}
+    programs = [_cases(pin_dir, ports, source, prefix) for prefix, source in trees.items()]
+    cases = [case for same_row in zip(*programs, strict=True) for case in same_row]
+    full = {prefix + row.name for row in chosen if row.fills_flows for prefix in trees}
     harness = Harness(pin_dir)
-    others = [*_floors(harness), *(case for row, case in cases.items() if not row.fills_flows)]
+    others = [*_floors(harness), *(case for case in cases if case.name not in full)]
     results = harness.measure(others, trials=trials, turns=turns)
     # Last, since they turn the whole flow table over, and what the others look up would be gone.
-    results += harness.measure([case for row, case in cases.items() if row.fills_flows], trials=trials, turns=turns)
+    results += harness.measure([case for case in cases if case.name in full], trials=trials, turns=turns)
     _report({result.case.name: result for result in results}, trials)
 
 
-def _case(row: Row, port: int, program: Fd) -> Case:
-    before = row.before(port) if row.before else None
-    return Case(row.name, program, row.make(port), row.mode, row.flows, row.cut, row.verdict, before)
+def _cases(pin_dir: Path, ports: Mapping[Row, int], source: Path, prefix: str) -> Iterator[Case]:
+    """Yield each row's case, its name behind `prefix`, on the program made of the C sources in `source`."""
+    text = flatten(source / "xdplb.c")
+    program = _compiled(pin_dir, text)
+    answering = _compiled(pin_dir, _answering(text)) if any(row.is_answering for row in ports) else program
+    for row, port in ports.items():
+        before = row.before(port) if row.before else None
+        tested = answering if row.is_answering else program
+        yield Case(prefix + row.name, tested, row.make(port), row.mode, row.flows, row.cut, row.verdict, before)
 
 
-def _answering(pin_dir: Path) -> Fd:
+def _answering(text: str) -> str:
     """Return the program with as many answers to packets that are too big as there are such packets."""
-    text = flatten(source_dir() / "xdplb.c")
     if ANSWER_LIMIT not in text:
         raise RuntimeError(f"the C sources have no {ANSWER_LIMIT!r} any more")
-    path = pin_dir / "answering"
-    flags = compile_flags(pin_dir, CAPACITY, ALL_FEATURES)
-    compile_program(text.replace(ANSWER_LIMIT, NO_ANSWER_LIMIT), flags, {"xdplb": path})
-    return obj_get(path)
+    return text.replace(ANSWER_LIMIT, NO_ANSWER_LIMIT)
+
+
+def _compiled(pin_dir: Path, text: str) -> Fd:
+    path = pin_dir / "program"
+    compile_program(text, compile_flags(pin_dir, CAPACITY, ALL_FEATURES), {"xdplb": path})
+    program = obj_get(path)
+    path.unlink()
+    return program
 
 
 def _floors(harness: Harness) -> Iterator[Case]:
@@ -86,15 +106,26 @@ def _floors(harness: Harness) -> Iterator[Case]:
 
 
 def _report(results: Mapping[str, Result], trials: int) -> None:
-    floor = results[FLOOR].ns
+    ns = {name: result.ns for name, result in results.items()}
+    head = ["packet", "ns net of an empty program", "ratio to parse+encapsulate", "trials kept"]
     rows_ = [
-        (name, f"{result.ns:.1f}", f"{result.ns / floor:.2f}", str(len(result.trials)))
+        [name, f"{ns[name]:.1f}", f"{ns[name] / ns[FLOOR]:.2f}", str(len(result.trials))]
         for name, result in results.items()
+        if not name.startswith(BEFORE)
     ]
-    print_table(("packet", "ns net of an empty program", "ratio to parse+encapsulate", "trials kept"), rows_)
+    if len(rows_) < len(results):
+        head += ["ns before", "ratio to before"]
+        rows_ = [[*row, *_compared(row[0], ns)] for row in rows_]
+    print_table(head, rows_)
     if min(len(result.trials) for result in results.values()) < trials:
         print(f"Cases with fewer than {trials} trials: the machine was too busy for figures worth keeping.\n")
-    print_table(("target", "at most", "figure", "reached"), list(_targets({k: v.ns for k, v in results.items()})))
+    print_table(("target", "at most", "figure", "reached"), list(_targets(ns)))
+
+
+def _compared(name: str, ns: Mapping[str, float]) -> tuple[str, str]:
+    """Return what the second tree's program takes for this packet, and the ratio to that; nothing for the floors."""
+    before = ns.get(BEFORE + name)
+    return ("", "") if before is None else (f"{before:.1f}", f"{ns[name] / before:.2f}")
 
 
 def _targets(ns: Mapping[str, float]) -> Iterator[tuple[str, str, str, str]]:

@@ -30,7 +30,7 @@ FIXED_PARTS = {
     "header checksum": ("check_header_sum", "1"),
     "checks of what a VIP gets": ("check_packet", "GO_ON"),
     "flow records": ("choose_needs_flow", "0"),
-    "ICMP": ("icmp_parse", "PASS_NOT_TCP_UDP"),
+    "ICMP": ("classify_icmp", "CLASS_NOT_OURS"),
     "answers to too big": ("too_big_answer", "DROP_TOO_BIG"),
     "counters": ("count_sent", ""),
 }

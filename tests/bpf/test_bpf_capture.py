@@ -25,9 +25,9 @@ from tests.fuzz.profiles import INGRESS
 from xdplb.control.explain.differences import differences
 from xdplb.dataplane.decisions import CapturedPacket, CaptureFilter
 from xdplb.dataplane.features import Feature
+from xdplb.reference.flow_state import FlowState
 from xdplb.reference.process import Reference
 from xdplb.reference.reasons import Reason, Verdict
-from xdplb.reference.state import State
 
 pytestmark = pytest.mark.root
 
@@ -79,16 +79,16 @@ def test_a_named_packet_goes_its_way_and_is_shown_as_it_came_and_as_it_left(kern
     frame, before = bytes(fixture.frame), now()
     state = state_before(fixture, before, kernel.cpu)
     kernel.forget()
-    Mirror(kernel, State(), kernel.cpu).put_all(state)
+    Mirror(kernel, FlowState(), kernel.cpu).put_all(state)
     capture = kernel.plane.start_capture(WHOLE)
     verdict, out = kernel.run(frame, metadata=bytes(fixture.before.headroom_taken))
     packets = list(capture.poll(POLL_SECONDS))
-    outcome = Reference(CONFIG, state).process(frame, INGRESS, now(), kernel.cpu)
+    decision = Reference(CONFIG, state).process(frame, INGRESS, now(), kernel.cpu)
 
-    assert verdict == (fixture.outcome.verdict if isinstance(fixture.outcome, Reason) else fixture.outcome)
+    assert verdict == (fixture.decision.verdict if isinstance(fixture.decision, Reason) else fixture.decision)
     assert out == (frame if fixture.out is None else bytes(fixture.out))
     if not packets:
-        assert fixture.outcome in NOT_SEEN
+        assert fixture.decision in NOT_SEEN
         return
     (packet,) = packets
     assert (packet.came.data, packet.came.whole_bytes, packet.came.ifindex) == (frame, len(frame), INGRESS)
@@ -97,7 +97,7 @@ def test_a_named_packet_goes_its_way_and_is_shown_as_it_came_and_as_it_left(kern
         assert (packet.left.data, packet.left.whole_bytes) == (out, len(out))
         assert packet.left.time >= packet.came.time >= before
     if not fixture.before.headroom_taken:  # of which the model knows nothing
-        assert differences(outcome, replace(packet.decision, frame=out, hash=outcome.hash)) == ()
+        assert differences(decision, replace(packet.decision, frame=out, hash=decision.hash)) == ()
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from tests.fuzz.kernel import BUCKETS, COUNTERS, STATE_MAPS, Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
 from xdplb.control.explain.differences import differences
+from xdplb.reference.flow_state import FlowState
 from xdplb.reference.process import Reference
-from xdplb.reference.state import State
 
 pytestmark = pytest.mark.root
 
@@ -44,7 +44,7 @@ def test_a_named_packet_is_explained_as_the_model_has_it_and_no_map_changes(kern
     frame, before = bytes(fixture.frame), now()
     state = state_before(fixture, before, kernel.cpu)
     kernel.forget()
-    Mirror(kernel, State(), kernel.cpu).put_all(state)
+    Mirror(kernel, FlowState(), kernel.cpu).put_all(state)
     maps = everything(kernel)
     early = now()
     decision = kernel.plane.explain(frame, INGRESS)
@@ -56,7 +56,7 @@ def test_a_named_packet_is_explained_as_the_model_has_it_and_no_map_changes(kern
 def test_a_packet_that_is_sent_does_change_maps(kernel: Kernel) -> None:
     fixture = next(each for each in FIXTURES if each.remembered is not None)
     kernel.forget()
-    Mirror(kernel, State(), kernel.cpu).put_all(state_before(fixture, now(), kernel.cpu))
+    Mirror(kernel, FlowState(), kernel.cpu).put_all(state_before(fixture, now(), kernel.cpu))
     maps = everything(kernel)
     kernel.run(bytes(fixture.frame))
     changed = {name for name, contents in everything(kernel).items() if contents != maps[name]}

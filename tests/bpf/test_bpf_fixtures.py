@@ -20,8 +20,8 @@ from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.scapy_frames import frames
 from xdplb.dataplane.reasons import REASONS
+from xdplb.reference.flow_state import FlowState, FlowTable
 from xdplb.reference.reasons import Reason
-from xdplb.reference.state import FlowTable, State
 
 pytestmark = pytest.mark.root
 
@@ -38,14 +38,14 @@ def kernel(pin_dir: Path) -> Iterator[Kernel]:
 @pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture.name)
 def test_the_program_agrees_with_a_named_packet(kernel: Kernel, fixture: Fixture) -> None:
     came_in = bytes(fixture.frame)
-    mirror = Mirror(kernel, State(), kernel.cpu)
+    mirror = Mirror(kernel, FlowState(), kernel.cpu)
     kernel.forget()
     mirror.put_all(state_before(fixture, now(), kernel.cpu))
     before = kernel.sums("reason_stats")[:, 0]
     verdict, out = kernel.run(came_in, metadata=bytes(fixture.before.headroom_taken))
     counted = [reason.name for reason in REASONS if (kernel.sums("reason_stats")[:, 0] - before)[reason.number]]
-    assert counted == ([fixture.outcome.value] if isinstance(fixture.outcome, Reason) else [])
-    assert verdict == (fixture.outcome.verdict if isinstance(fixture.outcome, Reason) else fixture.outcome)
+    assert counted == ([fixture.decision.value] if isinstance(fixture.decision, Reason) else [])
+    assert verdict == (fixture.decision.verdict if isinstance(fixture.decision, Reason) else fixture.decision)
     assert out == (came_in if fixture.out is None else bytes(fixture.out))
     if fixture.remembered is not None:
         table, backend = fixture.remembered

@@ -57,7 +57,7 @@ CONSTANTS = [name for name in layout.__all__ if isinstance(getattr(layout, name)
 
 def compiles(*assertions: str) -> None:
     """Compile the headers with these assertions; the error names the first that does not hold."""
-    headers = "".join(flatten(source_dir() / "lib" / name) for name in ("layout.h", "reasons.h", "hash.h"))
+    headers = "".join(flatten(source_dir() / "lib" / name) for name in ("layout.h", "reasons.h", "flow_hash.h"))
     text = headers + "".join(f'_Static_assert({assertion}, "{assertion}");\n' for assertion in assertions)
     compile_program(text, [f"-D{name}={value}" for name, value in capacity_defines(CAPACITY).items()], {})
 

@@ -8,11 +8,12 @@ from tests.fuzz.clock import between, now
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
-from tests.fuzz.report import tell_entries, tell_outcome
+from tests.fuzz.report import tell_decision, tell_entries
 from xdplb.control.explain.differences import differences
 from xdplb.reference.config import Config
-from xdplb.reference.process import Outcome, Reference
-from xdplb.reference.state import State
+from xdplb.reference.decision import Decision
+from xdplb.reference.flow_state import FlowState
+from xdplb.reference.process import Reference
 
 __all__ = ["Both", "Difference"]
 
@@ -26,11 +27,11 @@ class Both:
 
     def __init__(self, kernel: Kernel, config: Config) -> None:
         self._kernel = kernel
-        self._reference = Reference(config, State())
+        self._reference = Reference(config, FlowState())
         self.mirror = Mirror(kernel, self._reference.state, kernel.cpu)
 
     @property
-    def state(self) -> State:
+    def state(self) -> FlowState:
         """The model's state."""
         return self._reference.state
 
@@ -39,12 +40,12 @@ class Both:
         before = now()
         came_out = self._kernel.run(frame)
         after = now()
-        outcome = self._process(frame, before)
+        decision = self._process(frame, before)
         if after != before:
-            outcome = self._at_its_time([self._process(frame, at) for at in between(before, after)], came_out)
-        if came_out != (outcome.verdict, outcome.frame):
-            raise Difference(tell_outcome(outcome, *came_out, self.mirror.new_reasons()))
-        self.state.apply(outcome.changes, self._kernel.cpu)
+            decision = self._at_its_time([self._process(frame, at) for at in between(before, after)], came_out)
+        if came_out != (decision.verdict, decision.frame):
+            raise Difference(tell_decision(decision, *came_out, self.mirror.new_reasons()))
+        self.state.apply(decision.effects, self._kernel.cpu)
 
     def explain(self, frame: bytes) -> None:
         """Ask the program that explains about a frame; Difference where it does not say what the model says.
@@ -63,21 +64,21 @@ class Both:
             if found != expected:
                 raise Difference(f"{name}: {tell_entries(found, expected)}")
 
-    def _process(self, frame: bytes, at: int) -> Outcome:
+    def _process(self, frame: bytes, at: int) -> Decision:
         return self._reference.process(frame, INGRESS, at, self._kernel.cpu)
 
-    def _at_its_time(self, outcomes: Sequence[Outcome], came_out: tuple[int, bytes]) -> Outcome:
-        """Return the outcome at the time that the program read, while the clock went on."""
-        alike = [outcome for outcome in outcomes if self._came_out_as(outcome, came_out)]
-        for outcome in alike:
-            if all(found == expected for _, found, expected in self.mirror.changed(outcome.changes)):
-                return outcome
+    def _at_its_time(self, decisions: Sequence[Decision], came_out: tuple[int, bytes]) -> Decision:
+        """Return the decision at the time that the program read, while the clock went on."""
+        alike = [decision for decision in decisions if self._came_out_as(decision, came_out)]
+        for decision in alike:
+            if all(found == expected for _, found, expected in self.mirror.changed(decision.effects)):
+                return decision
         # It read a time that is not known to the nanosecond: what the maps say is taken, where the rest agrees.
-        outcome = (alike or outcomes)[0]
-        self.mirror.adopt(outcome.changes)
-        return outcome
+        decision = (alike or decisions)[0]
+        self.mirror.adopt(decision.effects)
+        return decision
 
-    def _came_out_as(self, outcome: Outcome, came_out: tuple[int, bytes]) -> bool:
+    def _came_out_as(self, decision: Decision, came_out: tuple[int, bytes]) -> bool:
         """Whether the program returned this, and counted its reason."""
-        reasons = [] if outcome.reason is None else [outcome.reason.value]
-        return came_out == (outcome.verdict, outcome.frame) and self.mirror.new_reasons() == reasons
+        reasons = [] if decision.reason is None else [decision.reason.value]
+        return came_out == (decision.verdict, decision.frame) and self.mirror.new_reasons() == reasons

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from xdplb.model.address import IPAddress
-from xdplb.reference.state import Bucket, Flow, FlowKey, Fragment, FragmentKey, SourceKey
+from xdplb.reference.flow_state import Bucket, Flow, FlowKey, Fragment, FragmentKey, SourceKey
 
 __all__ = [
     "decode_bucket",

@@ -12,7 +12,7 @@ from tests.fuzz.frames import Frames
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.report import describe
 from tests.fuzz.worlds import random_config
-from xdplb.reference.state import State
+from xdplb.reference.flow_state import FlowState
 
 __all__ = ["Run", "compare"]
 
@@ -32,7 +32,7 @@ class Run:
     packets: int
 
 
-def compare(kernel: Kernel, run: Run, *, closely: bool = False, explained: float = 0.0) -> State:
+def compare(kernel: Kernel, run: Run, *, closely: bool = False, explained: float = 0.0) -> FlowState:
     """Send the packets of a run through both; raise Difference, or return the model's state in the end.
 
     `closely` looks at all maps after each packet, to find the one that is behind a difference. Of the packets, the part

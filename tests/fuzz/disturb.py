@@ -9,7 +9,7 @@ from tests.fuzz.mirror import Mirror
 from tests.fuzz.worlds import EPOCH, UNKNOWN_IDS
 from xdplb.model.vip import NO_LIMITS
 from xdplb.reference.config import Config
-from xdplb.reference.state import Bucket, Flow, FlowKey, FlowTable, Fragment, SourceKey
+from xdplb.reference.flow_state import Bucket, Flow, FlowKey, FlowTable, Fragment, SourceKey
 
 __all__ = ["disturb"]
 

@@ -11,7 +11,7 @@ from tests.fuzz.worlds import CLIENTS, PORTS, VIP_ADDRESSES
 from xdplb.model.address import IPAddress
 from xdplb.reference.checksum import internet_checksum
 from xdplb.reference.config import Config
-from xdplb.reference.state import FlowKey
+from xdplb.reference.flow_state import FlowKey
 
 __all__ = ["Frames"]
 

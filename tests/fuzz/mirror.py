@@ -11,17 +11,17 @@ from tests.fuzz.kernel import Kernel
 from xdplb.dataplane import layout
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.reasons import REASONS
-from xdplb.reference.state import (
+from xdplb.reference.flow_state import (
     Bucket,
-    Changes,
     Count,
+    Effects,
     Flow,
     FlowKey,
+    FlowState,
     FlowTable,
     Fragment,
     FragmentKey,
     SourceKey,
-    State,
 )
 
 __all__ = ["Mirror"]
@@ -33,13 +33,13 @@ Entry = tuple[str, object, object]
 class Mirror:
     """The maps and the model's state on one CPU; what is written here is written to both."""
 
-    def __init__(self, kernel: Kernel, state: State, cpu: int) -> None:
+    def __init__(self, kernel: Kernel, state: FlowState, cpu: int) -> None:
         self._kernel, self._cpu = kernel, cpu
         self.state = state
 
     # --- writing both
 
-    def put_all(self, state: State) -> None:
+    def put_all(self, state: FlowState) -> None:
         """Add all of this."""
         for table, flows in ((FlowTable.OPEN, state.flows), (FlowTable.PROBATION, state.probation)):
             for key, flow in flows.items():
@@ -92,34 +92,34 @@ class Mirror:
 
     # --- what one packet has changed
 
-    def changed(self, changes: Changes) -> Iterator[Entry]:
-        """Yield what these changes are about: as it is in the maps, and as it should be."""
-        for table, flows in ((FlowTable.OPEN, changes.flows), (FlowTable.PROBATION, changes.probation)):
+    def changed(self, effects: Effects) -> Iterator[Entry]:
+        """Yield what these effects are about: as it is in the maps, and as it should be."""
+        for table, flows in ((FlowTable.OPEN, effects.flows), (FlowTable.PROBATION, effects.probation)):
             for key, flow in flows.items():
                 yield f"{table.value} {key}", self.read_flow(table, key), flow
-        for fragment_key, fragment in changes.fragments.items():
+        for fragment_key, fragment in effects.fragments.items():
             yield f"{fragment_key}", self._read_fragment(fragment_key), fragment
-        for source_key, bucket in changes.source_buckets.items():
+        for source_key, bucket in effects.source_buckets.items():
             yield f"{source_key}", self._read_source_bucket(source_key), bucket
-        for vip_id, bucket in changes.vip_buckets.items():
+        for vip_id, bucket in effects.vip_buckets.items():
             yield f"bucket of VIP {vip_id}", self._read_vip_bucket(vip_id), bucket
-        for budget in changes.answer_budgets.values():
+        for budget in effects.answer_budgets.values():
             yield "answer budget", self._read_answer_budget(), budget
 
-    def adopt(self, changes: Changes) -> None:
-        """Put into `changes` what the maps hold of it."""
-        for table, flows in ((FlowTable.OPEN, changes.flows), (FlowTable.PROBATION, changes.probation)):
+    def adopt(self, effects: Effects) -> None:
+        """Put into `effects` what the maps hold of it."""
+        for table, flows in ((FlowTable.OPEN, effects.flows), (FlowTable.PROBATION, effects.probation)):
             flows.update({key: self.read_flow(table, key) for key in flows})
-        for fragment_key in changes.fragments:
+        for fragment_key in effects.fragments:
             found = self._read_fragment(fragment_key)
             if found is not None:
-                changes.fragments[fragment_key] = found
-        for source_key in changes.source_buckets:
-            changes.source_buckets[source_key] = self._read_source_bucket(source_key)
-        for vip_id in changes.vip_buckets:
-            changes.vip_buckets[vip_id] = self._read_vip_bucket(vip_id)
-        for cpu in changes.answer_budgets:
-            changes.answer_budgets[cpu] = self._read_answer_budget()
+                effects.fragments[fragment_key] = found
+        for source_key in effects.source_buckets:
+            effects.source_buckets[source_key] = self._read_source_bucket(source_key)
+        for vip_id in effects.vip_buckets:
+            effects.vip_buckets[vip_id] = self._read_vip_bucket(vip_id)
+        for cpu in effects.answer_budgets:
+            effects.answer_budgets[cpu] = self._read_answer_budget()
 
     # --- all there is
 

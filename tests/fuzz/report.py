@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from xdplb.reference.process import Outcome
+from xdplb.reference.decision import Decision
 
-__all__ = ["describe", "tell_entries", "tell_outcome"]
+__all__ = ["describe", "tell_decision", "tell_entries"]
 
 SHOWN_BYTES = 160
 SHOWN_ENTRIES = 4
@@ -17,17 +17,17 @@ def describe(frame: bytes) -> str:
     return f"{Ether(frame).summary()}; {len(frame)} bytes: {_hex(frame)}"
 
 
-def tell_outcome(outcome: Outcome, verdict: int, out: bytes, counted: list[str]) -> str:
-    """Return how an outcome differs from the program's verdict, the frame that came out, and the reason it counted."""
-    told = f"the model says {outcome.verdict.name} ({outcome.reason or outcome.placement}; VIP {outcome.vip_id}, "
-    told += f"backend {outcome.backend_id}, slot {outcome.slot} {outcome.slot_state}, record {outcome.record}), "
+def tell_decision(decision: Decision, verdict: int, out: bytes, counted: list[str]) -> str:
+    """Return how the decision differs from the program's verdict, the frame that came out and the reason it counted."""
+    told = f"the model says {decision.verdict.name} ({decision.reason or decision.placement}; VIP {decision.vip_id}, "
+    told += f"backend {decision.backend_id}, slot {decision.slot} {decision.slot_state}, record {decision.record}), "
     told += f"the program {verdict} {counted}"
-    if out == outcome.frame:
+    if out == decision.frame:
         return told
-    pairs = zip(out, outcome.frame, strict=False)
-    first = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(out), len(outcome.frame)))
-    told += f"; {len(outcome.frame)} bytes against {len(out)}, different from byte {first} on"
-    return f"{told}\n  model   {_hex(outcome.frame)}\n  program {_hex(out)}"
+    pairs = zip(out, decision.frame, strict=False)
+    first = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(out), len(decision.frame)))
+    told += f"; {len(decision.frame)} bytes against {len(out)}, different from byte {first} on"
+    return f"{told}\n  model   {_hex(decision.frame)}\n  program {_hex(out)}"
 
 
 def tell_entries(found: object, expected: object) -> str:

@@ -16,15 +16,15 @@ from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, BackendEntry, Capacity, Counters, FlowRecords, Slots, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.vip import VipKey
-from xdplb.reference.choose import choose, sendable
+from xdplb.reference.choose import choose_for_request, settle
 from xdplb.reference.config import Config
+from xdplb.reference.flow import write_record
 from xdplb.reference.flow_hash import hash_flow
-from xdplb.reference.flows import record
+from xdplb.reference.flow_state import Flow as FlowRecord
+from xdplb.reference.flow_state import FlowKey, FlowState
 from xdplb.reference.journey import Journey
 from xdplb.reference.packet import Packet, TcpFlag
 from xdplb.reference.reasons import Stop
-from xdplb.reference.state import Flow as FlowRecord
-from xdplb.reference.state import FlowKey, State
 
 SECOND = 1_000_000_000
 TCP = 6
@@ -49,7 +49,7 @@ class PacketPath:
         self.vips: dict[int, VipEntry] = {}
         self.tables: dict[int, Slots] = {}
         self.entries: dict[int, BackendEntry] = {}
-        self.state = State()
+        self.state = FlowState()
         self.between_steps: Callable[[], None] = lambda: None
 
     # --- packets
@@ -78,12 +78,12 @@ class PacketPath:
         )  # fmt: skip
         vip = self.vips[0]
         try:
-            choice = choose(journey, packet, vip, hash_flow(packet, vip.hash_source))
-            backend = sendable(journey, choice)
+            choice = choose_for_request(journey, packet, vip, hash_flow(packet, vip.hash_source))
+            backend = settle(journey, choice)
         except Stop:
             return None
-        record(journey, packet, vip, choice)
-        self.state.apply(journey.changes, cpu=0)
+        write_record(journey, packet, vip, choice)
+        self.state.apply(journey.effects, cpu=0)
         return backend.id, backend.epoch
 
     # --- what the control plane asks of it

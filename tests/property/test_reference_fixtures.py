@@ -13,7 +13,7 @@ from tests.fixtures.state import flow_of, state_before
 from tests.fixtures.table import FIXTURES
 from tests.fuzz.profiles import INGRESS
 from xdplb.dataplane.reasons import REASONS
-from xdplb.reference.flows import find
+from xdplb.reference.flow import find
 from xdplb.reference.process import HEADROOM, Reference
 from xdplb.reference.reasons import Reason
 
@@ -25,10 +25,10 @@ def test_the_model_agrees_with_a_named_packet(fixture: Fixture) -> None:
     state = state_before(fixture, NOW)
     came_in = bytes(fixture.frame)
     headroom = HEADROOM - fixture.before.headroom_taken
-    outcome = Reference(CONFIG, state).process(came_in, INGRESS, NOW, headroom=headroom)
-    assert (outcome.reason or outcome.verdict) == fixture.outcome
-    assert outcome.frame == (came_in if fixture.out is None else bytes(fixture.out))
-    state.apply(outcome.changes, 0)
+    decision = Reference(CONFIG, state).process(came_in, INGRESS, NOW, headroom=headroom)
+    assert (decision.reason or decision.verdict) == fixture.decision
+    assert decision.frame == (came_in if fixture.out is None else bytes(fixture.out))
+    state.apply(decision.effects, 0)
     if fixture.remembered is not None:
         found = find(state, flow_of(fixture))
         assert found is not None
@@ -40,7 +40,7 @@ def test_names_are_unique() -> None:
 
 
 def test_every_reason_has_a_named_packet() -> None:
-    shown = {fixture.outcome for fixture in FIXTURES}
+    shown = {fixture.decision for fixture in FIXTURES}
     assert set(Reason) - shown == set()
 
 

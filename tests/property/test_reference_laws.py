@@ -21,13 +21,15 @@ from tests.fuzz.worlds import random_config
 from xdplb.balance.hashing import flow_hash, flow_hash6, slot_of
 from xdplb.model.vip import Forward
 from xdplb.reference import checksum
-from xdplb.reference.echo import answer_echo
-from xdplb.reference.flow_hash import hash_flow, slot_number
+from xdplb.reference.decision import Decision
+from xdplb.reference.echo import answer_ping
+from xdplb.reference.flow_hash import hash_flow
+from xdplb.reference.flow_state import FlowState
 from xdplb.reference.packet import Packet
 from xdplb.reference.parse import parse_frame
-from xdplb.reference.process import Outcome, Reference
+from xdplb.reference.process import Reference
 from xdplb.reference.reasons import BadPacket, Reason, Stop, Verdict
-from xdplb.reference.state import State
+from xdplb.reference.slot import slot_number
 
 NOW = 10**13
 MILLISECOND = 10**6
@@ -38,48 +40,48 @@ worlds = st.tuples(st.integers(0, 2**32), st.sampled_from(sorted(PROFILES)))
 slow = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 
-def a_journey(world: tuple[int, str]) -> list[tuple[bytes, Outcome, Reference]]:
+def a_journey(world: tuple[int, str]) -> list[tuple[bytes, Decision, Reference]]:
     """Return what becomes of some packets, one after the other, in a world made from a seed and a profile."""
     seed, profile = world
     chance = random.Random(seed)
     config = random_config(chance, PROFILES[profile])
-    reference, source = Reference(config, State()), Frames(chance, config)
+    reference, source = Reference(config, FlowState()), Frames(chance, config)
     journey = []
     for number in range(60):
         frame = source.make()
-        outcome = reference.process(frame, INGRESS, NOW + number * MILLISECOND)
-        journey.append((frame, outcome, reference))
-        reference.state.apply(outcome.changes, 0)
+        decision = reference.process(frame, INGRESS, NOW + number * MILLISECOND)
+        journey.append((frame, decision, reference))
+        reference.state.apply(decision.effects, 0)
     return journey
 
 
 @slow
 @given(worlds)
 def test_what_is_not_ours_passes_as_it_came_and_changes_nothing(world: tuple[int, str]) -> None:
-    for frame, outcome, _ in a_journey(world):
-        if outcome.verdict is Verdict.PASS:
-            assert outcome.frame == frame
-            assert set(outcome.changes.counts) == {("reason", outcome.reason, "packets")}
-            assert not outcome.changes.flows
-            assert not outcome.changes.source_buckets
+    for frame, decision, _ in a_journey(world):
+        if decision.verdict is Verdict.PASS:
+            assert decision.frame == frame
+            assert set(decision.effects.counts) == {("reason", decision.reason, "packets")}
+            assert not decision.effects.flows
+            assert not decision.effects.source_buckets
 
 
 @slow
 @given(worlds)
 def test_what_is_sent_on_holds_the_packet_and_fits(world: tuple[int, str]) -> None:
-    for frame, outcome, reference in a_journey(world):
-        if outcome.reason is not None:
+    for frame, decision, reference in a_journey(world):
+        if decision.reason is not None:
             continue
         packet = parse_frame(frame, reference.config.features)
-        backend = reference.config.backends[outcome.backend_id or 0]
+        backend = reference.config.backends[decision.backend_id or 0]
         hop = backend.next_hop
         assert hop is not None
         overhead = OVERHEAD.get((backend.forward, backend.address.version), 0)
-        assert outcome.frame.endswith(frame[len(packet.link) :])
+        assert decision.frame.endswith(frame[len(packet.link) :])
         assert len(packet.ip) + overhead <= hop.mtu
-        assert outcome.frame[:12] == hop.destination_mac + hop.source_mac
-        assert outcome.verdict is (Verdict.TX if hop.ifindex == INGRESS else Verdict.REDIRECT)
-        outer = outcome.frame[len(outcome.frame) - len(frame) + len(packet.link) - overhead :]
+        assert decision.frame[:12] == hop.destination_mac + hop.source_mac
+        assert decision.verdict is (Verdict.TX if hop.ifindex == INGRESS else Verdict.REDIRECT)
+        outer = decision.frame[len(decision.frame) - len(frame) + len(packet.link) - overhead :]
         if overhead and backend.address.version == 4:
             assert checksum.is_right(outer[:20])
             assert int.from_bytes(outer[2:4], "big") == len(packet.ip) + overhead
@@ -88,13 +90,13 @@ def test_what_is_sent_on_holds_the_packet_and_fits(world: tuple[int, str]) -> No
 @slow
 @given(worlds)
 def test_every_packet_is_counted_once(world: tuple[int, str]) -> None:
-    for frame, outcome, _ in a_journey(world):
-        counts = outcome.changes.counts
+    for frame, decision, _ in a_journey(world):
+        counts = decision.effects.counts
         stopped = sum(value for (kind, _, _), value in counts.items() if kind == "reason")
         sent = {kind: value for (kind, _, name), value in counts.items() if name == "packets" and kind != "reason"}
-        assert stopped == (outcome.reason is not None)
+        assert stopped == (decision.reason is not None)
         assert sent == ({} if stopped else {"vip": 1, "backend": 1})
-        assert stopped or counts["vip", outcome.vip_id or 0, "bytes"] == len(frame)
+        assert stopped or counts["vip", decision.vip_id or 0, "bytes"] == len(frame)
 
 
 @slow
@@ -108,40 +110,40 @@ def test_a_flow_has_one_record_and_a_load_is_never_negative(world: tuple[int, st
 @slow
 @given(worlds)
 def test_answers_go_back_to_whom_they_are_for(world: tuple[int, str]) -> None:
-    for frame, outcome, reference in a_journey(world):
-        if outcome.reason in {Reason.ANSWER_ECHO, Reason.ANSWER_TOO_BIG}:
+    for frame, decision, reference in a_journey(world):
+        if decision.reason in {Reason.ANSWER_ECHO, Reason.ANSWER_TOO_BIG}:
             asked = parse_frame(frame, reference.config.features)
-            answer = parse_frame(outcome.frame, reference.config.features)
+            answer = parse_frame(decision.frame, reference.config.features)
             assert answer.link == asked.link[6:12] + asked.link[:6] + asked.link[12:]
             assert (answer.source, answer.destination) == (asked.destination, asked.source)
             assert answer.hop_limit == 64
             assert answer.version == 6 or checksum.is_right(answer.ip[:20])
-        if outcome.reason is Reason.ANSWER_TOO_BIG:
+        if decision.reason is Reason.ANSWER_TOO_BIG:
             assert len(answer.ip) == {4: 576, 6: 1280}[answer.version]
             assert _has_right_checksum(answer)
 
 
 @slow
 @given(st.lists(frames(NAMED_SERVICES), min_size=1, max_size=6))
-def test_any_bytes_have_an_outcome(sequence: list[bytes]) -> None:
-    reference = Reference(CONFIG, State())
+def test_any_bytes_have_a_decision(sequence: list[bytes]) -> None:
+    reference = Reference(CONFIG, FlowState())
     for number, frame in enumerate(sequence):
-        outcome = reference.process(frame, INGRESS, NOW + number)
-        if outcome.verdict in {Verdict.PASS, Verdict.DROP} and outcome.reason is not Reason.DROP_INTERNAL:
-            assert outcome.frame == frame
-        reference.state.apply(outcome.changes, 0)
+        decision = reference.process(frame, INGRESS, NOW + number)
+        if decision.verdict in {Verdict.PASS, Verdict.DROP} and decision.reason is not Reason.DROP_INTERNAL:
+            assert decision.frame == frame
+        reference.state.apply(decision.effects, 0)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=200), st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x81\x00", b""]))
 def test_even_noise_does(noise: bytes, kind: bytes) -> None:
-    assert Reference(CONFIG, State()).process(bytes(12) + kind + noise, INGRESS, NOW).verdict
+    assert Reference(CONFIG, FlowState()).process(bytes(12) + kind + noise, INGRESS, NOW).verdict
 
 
 @slow
 @given(worlds)
 def test_the_hash_is_that_of_the_control_plane(world: tuple[int, str]) -> None:
-    for frame, outcome, reference in a_journey(world):
+    for frame, decision, reference in a_journey(world):
         try:
             packet = parse_frame(frame, reference.config.features)
         except (Stop, BadPacket):
@@ -156,19 +158,19 @@ def test_the_hash_is_that_of_the_control_plane(world: tuple[int, str]) -> None:
             hashed = hash_flow(packet, by_source)
             assert hashed == int(expected[0])
             assert slot_number(hashed) == int(slot_of(expected)[0])
-        assert outcome is not None
+        assert decision is not None
 
 
 @pytest.mark.parametrize("length", [40, 41, 1000, 3001])
 @pytest.mark.parametrize("vip", ["203.0.113.10", "203.0.113.20"])
 def test_fragments_in_order_arrive_where_the_first_one_went(vip: str, length: int) -> None:
     whole = IP(src="192.0.2.7", dst=vip, id=5) / TCP(sport=40000, dport=80, flags="A") / Raw(bytes(length))
-    reference = Reference(CONFIG, State())
+    reference = Reference(CONFIG, FlowState())
     backends = []
     for part in whole.fragment(fragsize=24):
-        outcome = reference.process(bytes(Ether() / part), INGRESS, NOW)
-        backends.append(outcome.backend_id)
-        reference.state.apply(outcome.changes, 0)
+        decision = reference.process(bytes(Ether() / part), INGRESS, NOW)
+        backends.append(decision.backend_id)
+        reference.state.apply(decision.effects, 0)
     assert len(backends) >= 2
     assert set(backends) == {1 if vip.endswith("10") else 2}
 
@@ -182,7 +184,7 @@ def test_an_answer_to_a_ping_has_the_right_checksum_for_all_values_of_the_reques
         found = checksum.internet_checksum(message)
         seen.add(found)
         asked = replace(packet, payload=message[:2] + found.to_bytes(2, "big") + message[4:])
-        answer = answer_echo(CONFIG, asked).frame
+        answer = answer_ping(asked).frame
         assert answer is not None
         assert checksum.is_right(answer[34:])
     assert len(seen) == 65535, "a right checksum is never 0: the message is not all zeros"

@@ -1,4 +1,4 @@
-"""The hash of a flow and the slot it falls into, as bpf/lib/hash.h computes them, but for many flows at once."""
+"""The hash of a flow and the slot it falls into, as bpf/lib/flow_hash.h computes them, but for many flows at once."""
 
 from __future__ import annotations
 

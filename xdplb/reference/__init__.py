@@ -1,15 +1,15 @@
 """The reference model: what the data plane does with a packet, in plain Python. It is the specification.
 
-One module a question, in the order in which they are asked of a packet:
+A packet goes through stages (`process`), with one module for each question that a stage asks:
 
-- `parse`, `ipv4`, `ipv6`, `transport`: what is this packet?
-- `vips`: whose is it?
-- `checks`, `access`, `limits`: may it pass?
-- `choose`, `flows`, `quic`, `schedule`, `flow_hash`: which backend gets it?
-- `fragments`, `echo`, `icmp_errors`: the packets that have no ports of their own
-- `forward`, `too_big`: what leaves, and by which NIC?
+- parse: what does the frame say? `parse`, `parse_ipv4`, `parse_ipv6`, `parse_transport`
+- classify: what kind of packet is it, and is it ours? `classify`, `icmp`, `vip`
+- admit: may it pass? `check`, `access`, `limits`
+- choose: which backend gets it? `choose`, `flow`, `fragment`, `quic`, `schedule`, `slot`, `flow_hash`
+- send: what is sent, and by which NIC? `forward`, `counters`
+- answer: what goes back to its sender? `echo`, `too_big`, `answer`
 
-`process.Reference` asks them. Nothing here is shared with the program in the kernel or made to be fast: lengths are
-taken with slices, checksums by the book, hashes with Python's integers. Tests send the same packets through both and
-compare every byte, counter and record.
+bpf/lib has a header of the same name for nearly every module; docs/contributing.md has the table. Nothing here is
+shared with the program in the kernel or made to be fast: lengths are taken with slices, checksums by the book, hashes
+with Python's integers. Tests send the same packets through both and compare every byte, counter and record.
 """

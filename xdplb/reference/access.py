@@ -1,4 +1,4 @@
-"""May it pass? Whether the VIP takes packets from this source."""
+"""May it pass? Whether the VIP accepts packets from this source."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def check_access(config: Config, vip: VipEntry, source: IPAddress) -> None:
 
 
 def _denies(access_list: AccessList, source: IPAddress) -> bool:
-    """Whether the longest prefix that holds the source denies it; of equal ones, deny wins.
+    """Whether the longest prefix that contains the source denies it; if both sides have that prefix, deny wins.
 
-    A source that none holds is denied where anything is allowed, for then nothing else is.
+    A source in no prefix is denied if anything is allowed: then nothing else is.
     """
     allowed = max((prefix.prefixlen for prefix in access_list.allow if source in prefix), default=-1)
     denied = max((prefix.prefixlen for prefix in access_list.deny if source in prefix), default=-1)

@@ -1,27 +1,26 @@
-"""Which backend gets it? The slot's owner, unless something has a better claim: docs/connections.md has the cases."""
+"""Which backend gets it? Its slot's owner, unless something else comes first: docs/connections.md has the cases."""
 
 from __future__ import annotations
 
 from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.vip import Scheduler
 
-from .config import NO_BACKEND, Slot, SlotState
-from .flow_hash import slot_number
-from .flows import begins_anew, counts, find, is_looked_up, use
+from .flow import find, is_looked_up, is_new_flow, is_valid, use
+from .flow_state import FlowTable, Found
 from .journey import Choice, Journey, Placement
 from .packet import UDP, Packet, TcpFlag
 from .quic import backend_of_connection_id
 from .reasons import Reason, Stop
 from .schedule import schedule
-from .state import FlowTable, Found
+from .slot import NO_BACKEND, Slot, SlotState, slot_number
 
-__all__ = ["choose", "choose_for_error", "sendable"]
+__all__ = ["choose_for_error", "choose_for_request", "settle"]
 
 HASHING = {Scheduler.MAGLEV, Scheduler.SH}
 
 
-def choose(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
-    """Return the backend for a packet of a client, noting the packet in the flow's record where that decides."""
+def choose_for_request(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
+    """Return the backend for a packet of a client, and update the flow's record if that decides."""
     named = backend_of_connection_id(journey.config, vip, packet)
     if named is not None:
         return Choice(named, Placement.QUIC)
@@ -29,9 +28,9 @@ def choose(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choi
     if not is_looked_up(vip, slot, packet):
         return Choice(*_owner_of(slot), is_new_flow=packet.is_syn)
     found = find(journey.state, packet.flow)
-    if found is None or not counts(journey, found):
+    if found is None or not is_valid(journey, found):
         return _choose_unrecorded(journey, packet, vip, hashed, slot=slot, found=found)
-    if begins_anew(found.flow, packet, vip.idle_seconds, journey.now):
+    if is_new_flow(found.flow, packet, vip.idle_seconds, journey.now):
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
         return Choice(
             backend_id,
@@ -47,11 +46,11 @@ def choose(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choi
 
 
 def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
-    """Return the backend that has the flow an ICMP error is about, leaving no trace of the error."""
+    """Return the backend of the flow that an ICMP error is about. Nothing is recorded for it."""
     slot = _look_at_slot(journey, vip, hashed)
     if is_looked_up(vip, slot, packet):
         found = find(journey.state, packet.flow)
-        if found is not None and counts(journey, found):
+        if found is not None and is_valid(journey, found):
             return Choice(found.flow.backend, Placement.RECORD, found, has_record=True)
     if vip.scheduler not in HASHING:
         raise Stop(Reason.PASS_NOT_TCP_UDP)
@@ -60,8 +59,8 @@ def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: in
     return Choice(*_owner_of(slot))
 
 
-def sendable(journey: Journey, choice: Choice) -> BackendEntry:
-    """Return the backend chosen; Stop where there is none, or it may not be sent to."""
+def settle(journey: Journey, choice: Choice) -> BackendEntry:
+    """Return the backend chosen; raise Stop if there is none, or it may not be sent to."""
     if choice.backend_id == NO_BACKEND:
         raise Stop(Reason.DROP_NO_BACKEND)
     if choice.backend_id > journey.config.max_backends:
@@ -81,20 +80,20 @@ def _look_at_slot(journey: Journey, vip: VipEntry, hashed: int) -> Slot:
 def _choose_unrecorded(
     journey: Journey, packet: Packet, vip: VipEntry, hashed: int, *, slot: Slot, found: Found | None
 ) -> Choice:
-    """Return the backend for a packet that no record places.
+    """Return the backend for a packet whose flow has no valid record.
 
-    An old TCP connection in a moving slot is the previous owner's. One that not even this places, or that should have
-    been recorded from its first packet, is at risk of being with the wrong backend. What is placed is recorded, but for
-    a RST, which ends what it belongs to. So is a new connection where a record lies that does not count: it would, for
-    this one too, once its backend can be used again.
+    An old TCP connection in a moving slot belongs to the previous owner. If the slot does not tell, or the connection
+    should have been recorded from its first packet, it is at risk: it may reach the wrong backend.
     """
     if _belongs_to_previous(journey, packet, slot) and vip.scheduler in HASHING:
         backend_id, placement, is_placed = slot.previous, Placement.PREVIOUS, True
     else:
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
         is_placed = not packet.is_old_tcp
+    # An invalid record becomes valid again when its backend is back, but this is another flow: it is overwritten.
     is_in_the_way = found is not None and not packet.is_old_tcp
     is_recorded = vip.track_always or is_in_the_way or (slot.state is SlotState.MOVING and is_placed)
+    # A RST ends its connection: a record would only wait for nothing.
     record_in = _table_for(packet) if is_recorded and not packet.tcp_flags & TcpFlag.RST else None
     return Choice(
         backend_id,
@@ -107,7 +106,7 @@ def _choose_unrecorded(
 
 
 def _table_for(packet: Packet) -> FlowTable:
-    """Return where the record lies that a packet makes: a SYN may be all that comes of a connection."""
+    """Return where the record goes that a packet makes: a SYN may be all that is ever sent of a connection."""
     return FlowTable.PROBATION if packet.is_syn else FlowTable.OPEN
 
 
@@ -122,5 +121,5 @@ def _owner_of(slot: Slot) -> tuple[int, Placement]:
 
 
 def _belongs_to_previous(journey: Journey, packet: Packet, slot: Slot) -> bool:
-    """Whether the connection was there before its slot began to move, and so is with the previous owner."""
+    """Whether the connection was open before its slot began to move, and so belongs to the previous owner."""
     return packet.is_old_tcp and slot.state is SlotState.MOVING and journey.config.is_usable(slot.previous)

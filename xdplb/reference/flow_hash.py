@@ -1,12 +1,12 @@
-"""The hash of a flow, which all balancers of a cluster compute alike."""
+"""The hash of a flow. All balancers of a cluster compute the same."""
 
 from __future__ import annotations
 
-from xdplb.balance.hashing import HASH_SEED, TABLE_SIZE
+from xdplb.balance.hashing import HASH_SEED
 
 from .packet import Packet
 
-__all__ = ["hash_flow", "other_slot_number", "slot_number"]
+__all__ = ["hash_flow"]
 
 HASH6_ODD = 0x9FB21C651E98DF25
 WORD = (1 << 64) - 1
@@ -15,7 +15,7 @@ WORD = (1 << 64) - 1
 def hash_flow(packet: Packet, by_source: bool) -> int:
     """Return the 64-bit hash of the packet's source and, unless `by_source`, both ports.
 
-    The words are those that a little-endian CPU finds in the packet.
+    The words are as a little-endian CPU reads them from the packet.
     """
     ports = packet.source_port.to_bytes(2, "big") + packet.destination_port.to_bytes(2, "big")
     key = 0 if by_source else int.from_bytes(ports, "little") << 32
@@ -24,16 +24,6 @@ def hash_flow(packet: Packet, by_source: bool) -> int:
         return _mix(key ^ int.from_bytes(source, "little") ^ HASH_SEED)
     first, second = int.from_bytes(source[:8], "little"), int.from_bytes(source[8:], "little")
     return _mix(key ^ (first * HASH6_ODD & WORD) ^ second ^ HASH_SEED)
-
-
-def slot_number(hashed: int) -> int:
-    """Return the slot that the hash's high half names."""
-    return (hashed >> 32) * TABLE_SIZE >> 32
-
-
-def other_slot_number(hashed: int) -> int:
-    """Return the slot that the hash's low half names."""
-    return (hashed & 0xFFFFFFFF) * TABLE_SIZE >> 32
 
 
 def _mix(value: int) -> int:

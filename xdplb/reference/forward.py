@@ -1,4 +1,4 @@
-"""What leaves, and by which NIC: new MACs (DR), an outer IP header, or an outer IP and UDP header (GUE)."""
+"""What is sent, and by which NIC: new MACs (DR), an outer IP header (IPIP), or outer IP and UDP headers (GUE)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.next_hop import NextHop
 from xdplb.model.vip import Forward
 
-from . import checksum, ipv4
+from . import checksum, parse_ipv4
 from .journey import Journey
 from .packet import UDP, Packet
 from .reasons import Reason, Stop
@@ -27,7 +27,7 @@ MTU_FIELD = 0xFFFF
 
 
 def forward(journey: Journey, packet: Packet, backend: BackendEntry, hashed: int) -> tuple[bytes, int]:
-    """Return the frame for the backend and the ifindex it leaves by, or Stop."""
+    """Return the frame for the backend and the ifindex it is sent out by, or raise Stop."""
     hop = backend.next_hop
     assert hop is not None, "a backend without a next hop is not usable"
     outer = _outer_headers(packet, backend, hop, hashed)
@@ -47,12 +47,12 @@ def forward(journey: Journey, packet: Packet, backend: BackendEntry, hashed: int
 
 
 def _tags(hop: NextHop) -> bytes:
-    """Return the VLAN tags of the way to the backend, of priority 0."""
+    """Return the VLAN tags of the way to the backend, with priority 0."""
     return b"".join(tag.type.to_bytes(2, "big") + tag.id.to_bytes(2, "big") for tag in hop.tags)
 
 
 def _outer_headers(packet: Packet, backend: BackendEntry, hop: NextHop, hashed: int) -> bytes:
-    """Return what goes between Ethernet and the packet, of the family of the backend's address."""
+    """Return what goes between the Ethernet header and the packet; the backend's address says which IP version."""
     if backend.forward is Forward.DR:
         return b""
     inner = IPV4_IN_IP if packet.version == 4 else IPV6_IN_IP
@@ -66,9 +66,9 @@ def _outer_headers(packet: Packet, backend: BackendEntry, hop: NextHop, hashed: 
 
 
 def _outer_source(backend: BackendEntry, hop: NextHop, hashed: int) -> bytes:
-    """Return the outer source address, its last bits filled by the hash where the backend's mask has bits.
+    """Return the outer source address, its last bits filled with the flow's hash where the backend's mask has bits.
 
-    Receivers spread what comes in over their queues by addresses, which would all be the same.
+    Receivers spread packets over their queues by address, and without it all addresses would be the same.
     """
     source = (backend.source or hop.source).packed
     filling = (hashed & 0xFFFFFFFF).to_bytes(4, "little")
@@ -80,11 +80,13 @@ def _outer_source(backend: BackendEntry, hop: NextHop, hashed: int) -> bytes:
 def _outer_ipv4(packet: Packet, source: bytes, backend: BackendEntry, protocol: int, more: int) -> bytes:
     """Return the outer header of RFC 2003, section 3.1.
 
-    DSCP and ECN are the inner packet's (RFC 6040, section 4.1, normal mode). Since DF is set the id has no meaning and
-    is 0 (RFC 6864, section 4.1).
+    DSCP and ECN are copied from the inner packet (RFC 6040, section 4.1, normal mode). Since DF is set, the id has no
+    meaning and is 0 (RFC 6864, section 4.1).
     """
     total = OUTER_HEADER[4] + more + len(packet.ip)
-    header = bytes([0x45, packet.traffic_class]) + total.to_bytes(2, "big") + bytes(2) + ipv4.DF.to_bytes(2, "big")
+    header = (
+        bytes([0x45, packet.traffic_class]) + total.to_bytes(2, "big") + bytes(2) + parse_ipv4.DF.to_bytes(2, "big")
+    )
     header += bytes([OUTER_TTL, protocol, 0, 0]) + IPv4Address(source).packed + backend.address.packed
     return header[:10] + checksum.internet_checksum(header).to_bytes(2, "big") + header[12:]
 
@@ -100,10 +102,10 @@ def _outer_ipv6(
 
 
 def _gue_header(packet: Packet, hashed: int) -> bytes:
-    """Return the UDP header of GUE's variant 1: the IP packet follows right behind it, told by its version.
+    """Return the UDP header of GUE variant 1, which the IP packet directly follows; its version tells which.
 
-    draft-ietf-intarea-gue, which Linux's fou takes. The source port carries the hash, and the checksum is 0, in IPv6
-    too (RFC 6935): the inner packet has one of its own.
+    draft-ietf-intarea-gue, which Linux's fou understands. The source port carries the hash, and the checksum is 0, in
+    IPv6 too (RFC 6935): the inner packet has its own.
     """
     source_port = GUE_FIRST_SOURCE_PORT | hashed & GUE_SOURCE_PORTS
     numbers = (source_port, GUE_PORT, UDP_HEADER + len(packet.ip), 0)

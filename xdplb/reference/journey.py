@@ -1,4 +1,4 @@
-"""One packet on its way: what it sees of the data plane, what was decided for it, and what it changes."""
+"""One packet on its way: what it sees of the data plane, what was decided so far, and its effects."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from enum import StrEnum
 
 from xdplb.dataplane.plane import VipEntry
 
-from .config import Config, Slot
-from .state import Changes, Flow, FlowTable, Found, State
+from .config import Config
+from .flow_state import Effects, Flow, FlowState, FlowTable, Found
+from .slot import Slot
 
 __all__ = ["Choice", "Journey", "Placement"]
 
 
 class Placement(StrEnum):
-    """What named the backend."""
+    """What the backend was chosen by."""
 
-    NOBODY = "nobody"  # nothing did, or the slot has no owner
+    NOBODY = "nobody"  # none was chosen, or the slot has no owner
     OWNER = "owner"  # the slot's owner
     PREVIOUS = "previous"  # its previous owner: an old connection of a moving slot
     RECORD = "record"  # the flow's record
@@ -27,11 +28,11 @@ class Placement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The backend chosen, 0 for nobody, and what follows once the packet is sent on.
+    """The backend chosen, 0 for none, and what follows once the packet is sent.
 
-    `found` is the flow's record, `has_record` whether it counts; `replaced` is the same where it does and gives way to
-    a new flow. `record_in` is where a new record is written if there was none, None where none is written. `at_risk`:
-    an old connection that nothing could place.
+    `found` is the flow's record, `has_record` whether it is valid; `replaced` is a valid one that a new flow replaces.
+    `record_in` is where a record is written if the flow has none yet, None if none is written. `at_risk`: an old
+    connection that nothing could place.
     """
 
     backend_id: int
@@ -46,19 +47,19 @@ class Choice:
 
 @dataclass(slots=True)
 class Journey:
-    """A packet's view of the data plane at `now` (ns) on one CPU, the NIC it came by, and what is known of it so far.
+    """A packet's view of the data plane at `now` (ns) on one CPU, the NIC it came in by, and what was decided so far.
 
-    `headroom` is how many bytes a header may add in front of the frame. `vip` is None for a later fragment, which goes
-    where the first one went; `vip_id` is then that one's.
+    `headroom` is how many bytes may be added in front of the frame. `vip` is None for a non-first fragment, which goes
+    where the first one went; its `vip_id` is that of the first one.
     """
 
     config: Config
-    state: State
+    state: FlowState
     ifindex: int
     now: int
     cpu: int
     headroom: int
-    changes: Changes = field(default_factory=Changes)
+    effects: Effects = field(default_factory=Effects)
     vip: VipEntry | None = None
     vip_id: int | None = None
     hash: int | None = None

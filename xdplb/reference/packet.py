@@ -1,4 +1,4 @@
-"""A packet as far as the balancer looks into it."""
+"""What the balancer knows about a packet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 from xdplb.model.address import IPAddress
 
-from .state import FlowKey
+from .flow_state import FlowKey
 
 __all__ = ["ICMP", "ICMPV6", "TCP", "UDP", "Fragmented", "Packet", "TcpFlag"]
 
@@ -19,24 +19,24 @@ class TcpFlag:
     """The flags of RFC 9293, section 3.1, that matter here."""
 
     FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-    ALL = 0x3F  # with PSH and URG, without the two of ECN
+    ALL = 0x3F  # including PSH and URG, but not the two of ECN
 
 
 class Fragmented(Enum):
-    """Whether it is all of a packet, or which part."""
+    """Whether it is a whole packet, or which fragment."""
 
     WHOLE = "whole"
     FIRST = "first"
-    LATER = "later"
+    LATER = "later"  # a non-first fragment: has no ports
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """An IP packet in its frame. Numbers are in host order; ports are 0 where there are none.
+    """An IP packet in its frame. Numbers are in host order; ports are 0 if there are none.
 
-    `link` is Ethernet's header with its tags, `ip` the IP packet without padding behind it, `payload` what follows the
-    IP header and its extension headers. For an ICMP error, addresses, ports and protocol are those of the packet it
-    quotes, turned round: of the client's packets of that flow.
+    `link` is the Ethernet header with its tags, `ip` the IP packet without padding behind it, `payload` what follows
+    the IP header and its extension headers. In an ICMP error that was classified, addresses, ports and protocol are
+    those of the quoted packet turned round: as the client's packets of that flow have them.
     """
 
     frame: bytes
@@ -59,7 +59,7 @@ class Packet:
 
     @property
     def tags(self) -> bytes:
-        """The VLAN tags of its frame, 4 bytes each."""
+        """The VLAN tags of the frame, 4 bytes each."""
         return self.link[12:-2]
 
     @property
@@ -69,12 +69,12 @@ class Packet:
 
     @property
     def is_syn(self) -> bool:
-        """Whether it asks for a connection: a SYN alone, not a SYN-ACK, which a server sends."""
+        """Whether it opens a connection: a SYN without ACK. A SYN-ACK is what a server sends."""
         return self.tcp_flags & (TcpFlag.SYN | TcpFlag.ACK) == TcpFlag.SYN
 
     @property
     def is_old_tcp(self) -> bool:
-        """Whether it belongs to a connection that began before it."""
+        """Whether it is TCP and not the first packet of its connection."""
         return self.protocol == TCP and not self.is_syn
 
     @property

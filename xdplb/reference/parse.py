@@ -1,26 +1,26 @@
-"""What is this packet? Ethernet and its tags; then the IP header of either family."""
+"""What does the frame say? The Ethernet header and its tags, then the IP header. Nothing is looked up."""
 
 from __future__ import annotations
 
 from xdplb.dataplane.features import Feature, Features
 from xdplb.model.next_hop import MAX_TAGS
 
-from .ipv4 import parse_ipv4
-from .ipv6 import parse_ipv6
 from .packet import Packet
+from .parse_ipv4 import parse_ipv4
+from .parse_ipv6 import parse_ipv6
 from .reasons import Reason, Stop
 
 __all__ = ["parse_frame"]
 
 MACS = 12
-MAC_GROUP = 0x01  # of the destination's first byte: broadcast or multicast (IEEE 802, 8.2)
+MAC_GROUP = 0x01  # in the first byte of a MAC: broadcast or multicast (IEEE 802, 8.2)
 IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
 TAG_TYPES = {b"\x81\x00", b"\x88\xa8"}  # IEEE 802.1Q: customer tag, service tag
 TAG = 4
 
 
 def parse_frame(frame: bytes, features: Features) -> Packet:
-    """Return the packet in a frame; Stop where it is not for us to look at, BadPacket where it contradicts itself."""
+    """Return the packet in a frame; raise Stop if it is passed unparsed, BadPacket if its lengths are wrong."""
     link = _link_header(frame, features)
     ethertype, rest = link[-2:], frame[len(link) :]
     if ethertype not in ({IPV4, IPV6} if Feature.IPV6 in features else {IPV4}):

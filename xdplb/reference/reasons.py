@@ -1,4 +1,4 @@
-"""What becomes of a packet, and why it stopped where it was not sent on."""
+"""Why a packet stops, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Verdict(IntEnum):
 
 
 class Reason(StrEnum):
-    """Why a packet was not sent on: the names of bpf/lib/reasons.h, which says what each is for."""
+    """Why a packet was not sent: the names in bpf/lib/reasons.h, which says what each means."""
 
     PASS_NOT_IP = auto()
     PASS_NOT_UNICAST = auto()
@@ -47,14 +47,14 @@ class Reason(StrEnum):
 
     @property
     def verdict(self) -> Verdict:
-        """Left to the host's stack, dropped, or sent back where it came from."""
+        """Pass to the host's stack, drop, or send back where it came from."""
         if self.value.startswith("pass_"):
             return Verdict.PASS
         return Verdict.DROP if self.value.startswith("drop_") else Verdict.TX
 
 
 class Stop(Exception):  # noqa: N818 - nothing is wrong
-    """The packet goes no further, for `reason`; `frame` is what became of it, None for what came in."""
+    """The packet goes no further, for `reason`; `frame` is what it was made into, None if it is as it came in."""
 
     def __init__(self, reason: Reason, frame: bytes | None = None) -> None:
         super().__init__(reason)
@@ -63,9 +63,9 @@ class Stop(Exception):  # noqa: N818 - nothing is wrong
 
 
 class BadPacket(Exception):  # noqa: N818 - the packet is wrong, not the program
-    """Its lengths contradict each other, or it has too many extension headers.
+    """The lengths contradict each other, or there are too many extension headers.
 
-    Dropped for `reason` if `destination` has VIPs; else it is nobody's business here and the host's stack decides.
+    Dropped for `reason` if `destination` has VIPs; else it is passed to the host.
     """
 
     def __init__(self, destination: IPAddress, reason: Reason = Reason.DROP_BAD_LENGTH) -> None:

@@ -1,22 +1,22 @@
-"""Which backend gets a new flow, where the VIP's scheduler does not leave it to the flow's hash."""
+"""Which backend gets a new flow if the VIP's scheduler chooses per connection, not by the flow's hash."""
 
 from __future__ import annotations
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.plane import VipEntry
 
-from .config import NO_BACKEND, Config
-from .flow_hash import other_slot_number, slot_number
+from .config import Config
 from .journey import Journey
+from .slot import NO_BACKEND, other_slot_number, slot_number
 
 __all__ = ["schedule"]
 
 STRIDE = 8191
-"""CPUs count their new flows apart from each other: this keeps their rotations apart too."""
+"""Each CPU counts its own new flows, and begins this many slots after the one before it."""
 
 
 def schedule(journey: Journey, vip: VipEntry, hashed: int) -> int:
-    """Return the id of the backend whose turn it is, or that has the least to do; 0 where there is none."""
+    """Return the id of the backend whose turn it is, or that has the least load; 0 if there is none."""
     if vip.scheduler.takes_turns:
         return _next_in_rotation(journey, vip, hashed)
     if vip.scheduler.compares_all:
@@ -25,10 +25,10 @@ def schedule(journey: Journey, vip: VipEntry, hashed: int) -> int:
 
 
 def _next_in_rotation(journey: Journey, vip: VipEntry, hashed: int) -> int:
-    """Return the owner of the next slot: those of a rotation's table are in the order of their turns.
+    """Return the owner of the next slot: the table of a rotation has the backends in the order of their turns.
 
-    Where it may not be sent to, the owner of the flow's slot: the turn ends only with a flow that is sent on, and the
-    control plane may be about to take that backend out of the table.
+    If that backend is not usable, return the owner of the flow's slot. A turn ends only when a flow is sent, so all new
+    flows would else wait until the control plane takes the backend out of the table.
     """
     turn = journey.state.new_flows.get((vip.id, journey.cpu), 0) + journey.cpu * STRIDE
     owner = journey.config.slot(vip.id, turn % TABLE_SIZE).owner
@@ -36,10 +36,10 @@ def _next_in_rotation(journey: Journey, vip: VipEntry, hashed: int) -> int:
 
 
 def _least_loaded(journey: Journey, vip: VipEntry, hashed: int) -> int:
-    """Return the usable candidate that would have the fewest flows for its weight with the new one.
+    """Return the usable candidate with the lowest load for its weight, the new flow included.
 
-    The first slots of the table name each candidate once. Of equal ones the first wins, counted from a place that
-    depends on the flow, so that a row of new flows does not all go to one.
+    The first slots of the table name each candidate once. Of equals the first wins, counted from a place that depends
+    on the flow, so that a burst of new flows does not all go to the same one.
     """
     if not vip.candidates:
         return NO_BACKEND
@@ -59,16 +59,14 @@ def _better_of_two(journey: Journey, vip: VipEntry, hashed: int) -> int:
 
 
 def _better(journey: Journey, one: int, other: int) -> int:
-    """Return the usable one that would have fewer flows for its weight with the new one; `one` where that leaves both.
-
-    Flows for weight are fractions, compared without dividing.
-    """
+    """Return the usable one with the lower load for its weight, the new flow included; `one` if they are equal."""
     config, loads = journey.config, journey.state.loads
     if not config.is_usable(other):
         return one
     if not config.is_usable(one):
         return other
     flows_one, flows_other = loads.get(one, 0) + 1, loads.get(other, 0) + 1
+    # flows_other / weight_other < flows_one / weight_one, without dividing
     return other if flows_other * _weight(config, one) < flows_one * _weight(config, other) else one
 
 

@@ -10,8 +10,8 @@ from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView, NextHopView, OuterView, RecordView, SentView, SlotView
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import Forward
-from xdplb.reference.config import SlotState
 from xdplb.reference.journey import Placement
+from xdplb.reference.slot import SlotState
 
 from .base import ResponseBody
 

@@ -41,21 +41,21 @@ def plane() -> FakePlane:
 
 def as_program(look: Look) -> KernelDecision:
     """Return what a program says that agrees with the model."""
-    outcome = look.answer.outcome
+    decision = look.answer.decision
     return KernelDecision(
-        verdict=outcome.verdict.value,
-        frame=outcome.frame,
-        reason=None if outcome.reason is None else outcome.reason.value,
-        chosen=Chosen(outcome.placement.value),
-        vip_id=outcome.vip_id,
-        backend_id=outcome.backend_id,
-        hash=outcome.hash,
-        slot=outcome.slot,
-        owner=outcome.owner,
-        previous=outcome.previous,
-        has_record=outcome.has_record,
-        is_new=outcome.is_new_flow,
-        is_at_risk=outcome.is_at_risk,
+        verdict=decision.verdict.value,
+        frame=decision.frame,
+        reason=None if decision.reason is None else decision.reason.value,
+        chosen=Chosen(decision.placement.value),
+        vip_id=decision.vip_id,
+        backend_id=decision.backend_id,
+        hash=decision.hash,
+        slot=decision.slot,
+        owner=decision.owner,
+        previous=decision.previous,
+        has_record=decision.has_record,
+        is_new=decision.is_new_flow,
+        is_at_risk=decision.is_at_risk,
     )
 
 
@@ -92,7 +92,7 @@ def test_a_program_that_cannot_be_asked_leaves_the_model_s_answer(plane: FakePla
     look = asker(plane).ask_both()
     assert look.agree is None
     assert look.note == "the program could not be asked: the kernel refused the program (report it)"
-    assert look.answer.outcome.backend_id == 2
+    assert look.answer.decision.backend_id == 2
 
 
 class Restless(FakePlane):
@@ -113,7 +113,7 @@ def test_packets_that_change_the_maps_meanwhile_make_no_bug() -> None:
     plane.decision = early
     assert asker(plane).ask_both().agree
     late = asker(plane).ask_model()
-    assert late.answer.outcome.backend_id == 1
+    assert late.answer.decision.backend_id == 1
     plane.decision = as_program(late)
     assert asker(plane).ask_both().agree
     again = Restless()

@@ -14,8 +14,9 @@ from xdplb.dataplane.plane import DataPlane, VipEntry
 from xdplb.dataplane.remembered import Remembered
 from xdplb.model.errors import PlatformError
 from xdplb.reference.config import Config
-from xdplb.reference.process import Outcome, Reference
-from xdplb.reference.state import State
+from xdplb.reference.decision import Decision
+from xdplb.reference.flow_state import FlowState
+from xdplb.reference.process import Reference
 
 __all__ = ["Answer", "Asker", "Look"]
 
@@ -26,7 +27,7 @@ NO_PROGRAM = "only the reference model can answer for an assumed state"
 class Answer:
     """The model's answer, given what earlier packets wrote to the maps (`remembered`), at `at` (ns), on one CPU."""
 
-    outcome: Outcome
+    decision: Decision
     remembered: Remembered
     at: int
     cpu: int
@@ -65,33 +66,33 @@ class Asker:
         try:
             self._program()  # compiles the program if it is not yet: before the looks, and not bound to one CPU
             with on_one_cpu() as cpu:
-                early, decision, late = self._model(cpu), self._program(), self._model(cpu)
+                early, program, late = self._model(cpu), self._program(), self._model(cpu)
         except PlatformError as error:
             return replace(self.ask_model(), note=f"the program could not be asked: {error}")
-        return self._compared(early, late, decision)
+        return self._compared(early, late, program)
 
     def _program(self) -> KernelDecision:
         return self.plane.explain(frame_of(self.question), self.ifindex)
 
-    def _compared(self, early: Answer, late: Answer, decision: KernelDecision) -> Look:
+    def _compared(self, early: Answer, late: Answer, program: KernelDecision) -> Look:
         vips = self._vips()
         # The maps may have changed around the program's answer: it is right if it matches either of the model's.
         for answer in (late, early):
-            if not differences(answer.outcome, decision):
+            if not differences(answer.decision, program):
                 return Look(answer, vips, agree=True)
         if _said(early) != _said(late):
             return Look(late, vips, None, note="the state changes too fast to compare the program's answer")
-        return Look(late, vips, agree=False, differences=differences(late.outcome, decision))
+        return Look(late, vips, agree=False, differences=differences(late.decision, program))
 
     def _model(self, cpu: int) -> Answer:
         vips, flow, at = self._vips(), self.question.flow, now()
         if not vips:
-            return Answer(self._process(State(), at, cpu), Remembered(), at, cpu)
+            return Answer(self._process(FlowState(), at, cpu), Remembered(), at, cpu)
         remembered = self.plane.recall(flow, vips[0].id)
         at = now()
         return Answer(self._process(state_of(flow, vips[0].id, remembered, cpu), at, cpu), remembered, at, cpu)
 
-    def _process(self, state: State, at: int, cpu: int) -> Outcome:
+    def _process(self, state: FlowState, at: int, cpu: int) -> Decision:
         return Reference(self.config, state).process(frame_of(self.question), self.ifindex, at, cpu)
 
     def _vips(self) -> list[VipEntry]:
@@ -99,5 +100,5 @@ class Asker:
 
 
 def _said(answer: Answer) -> tuple[object, ...]:
-    outcome = answer.outcome
-    return outcome.verdict, outcome.frame, outcome.reason, outcome.backend_id, outcome.has_record
+    decision = answer.decision
+    return decision.verdict, decision.frame, decision.reason, decision.backend_id, decision.has_record

@@ -1,4 +1,4 @@
-"""Comparing the program's decision with the reference model's. Any difference is a bug in one of them."""
+"""What the program says of a packet, beside what the reference model says. Any difference is a bug of one of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from xdplb.control.explain.views import Difference
 from xdplb.dataplane.decisions import KernelDecision
 from xdplb.dataplane.layout import SLOT_PINNED
-from xdplb.reference.process import Outcome
+from xdplb.reference.decision import Decision
 from xdplb.reference.reasons import Verdict
 
 __all__ = ["differences"]
@@ -15,31 +15,31 @@ __all__ = ["differences"]
 Pair = tuple[str, object, object]
 
 
-def differences(outcome: Outcome, decision: KernelDecision) -> tuple[Difference, ...]:
+def differences(model: Decision, program: KernelDecision) -> tuple[Difference, ...]:
     """Return what differs. How a backend was chosen is not compared for packets that are passed to the host."""
-    pairs = [*_of_all(outcome, decision)]
-    if outcome.verdict is not Verdict.PASS:
-        pairs += _of_ours(outcome, decision)
+    pairs = [*_of_all(model, program)]
+    if model.verdict is not Verdict.PASS:
+        pairs += _of_ours(model, program)
     return tuple(Difference(what, _text(one), _text(other)) for what, one, other in pairs if one != other)
 
 
-def _of_all(outcome: Outcome, decision: KernelDecision) -> Iterator[Pair]:
-    yield "verdict", outcome.verdict.value, decision.verdict
-    yield "frame", outcome.frame, decision.frame
-    yield "reason", None if outcome.reason is None else outcome.reason.value, decision.reason
+def _of_all(model: Decision, program: KernelDecision) -> Iterator[Pair]:
+    yield "verdict", model.verdict.value, program.verdict
+    yield "frame", model.frame, program.frame
+    yield "reason", None if model.reason is None else model.reason.value, program.reason
 
 
-def _of_ours(outcome: Outcome, decision: KernelDecision) -> Iterator[Pair]:
-    yield "VIP", outcome.vip_id, decision.vip_id
-    yield "backend", outcome.backend_id, decision.backend_id
-    yield "chosen by", outcome.placement.value, decision.chosen.value
-    yield "hash", outcome.hash, decision.hash
-    yield "slot", outcome.slot, decision.slot
-    yield "owner", outcome.owner, decision.owner
-    yield "previous", outcome.previous, 0 if decision.previous == SLOT_PINNED else decision.previous
-    yield "record", outcome.has_record, decision.has_record
-    yield "new flow", outcome.is_new_flow, decision.is_new
-    yield "at risk", outcome.is_at_risk, decision.is_at_risk
+def _of_ours(model: Decision, program: KernelDecision) -> Iterator[Pair]:
+    yield "VIP", model.vip_id, program.vip_id
+    yield "backend", model.backend_id, program.backend_id
+    yield "chosen by", model.placement.value, program.chosen.value
+    yield "hash", model.hash, program.hash
+    yield "slot", model.slot, program.slot
+    yield "owner", model.owner, program.owner
+    yield "previous", model.previous, 0 if program.previous == SLOT_PINNED else program.previous
+    yield "record", model.has_record, program.has_record
+    yield "new flow", model.is_new_flow, program.is_new
+    yield "at risk", model.is_at_risk, program.is_at_risk
 
 
 def _text(value: object) -> str:

@@ -125,11 +125,11 @@ class Explainer:
         return _Scene(after, then.plan.eligibility, vip, backend.backend.address)
 
     def _view(self, look: Look, asked: Question, scene: _Scene, nic: Attachment) -> ExplainView:
-        outcome = look.answer.outcome
+        decision = look.answer.decision
         action, reason = "send", None
-        if outcome.reason is not None:
-            action, _, reason = outcome.reason.value.partition("_")
-        entry = scene.config.vips.get(outcome.vip_id) if outcome.vip_id is not None else None
+        if decision.reason is not None:
+            action, _, reason = decision.reason.value.partition("_")
+        entry = scene.config.vips.get(decision.vip_id) if decision.vip_id is not None else None
         return ExplainView(
             question=asked,
             interface=nic.interface,
@@ -139,9 +139,9 @@ class Explainer:
             reason=reason,
             slot=_slot(look, scene.config),
             record=_record(look, scene.config),
-            backend=_address(scene.config, outcome.backend_id),
-            chosen_by=outcome.placement.value,
-            sent=self._sent(look, scene.config) if outcome.reason is None else None,
+            backend=_address(scene.config, decision.backend_id),
+            chosen_by=decision.placement.value,
+            sent=self._sent(look, scene.config) if decision.reason is None else None,
             why=tuple(reasons(Story(asked, look, scene.config, scene.vip, scene.eligibility))),
             agree=look.agree,
             differences=look.differences,
@@ -149,12 +149,12 @@ class Explainer:
         )
 
     def _sent(self, look: Look, config: Config) -> SentView:
-        outcome = look.answer.outcome
-        assert outcome.backend_id is not None, "it was sent"
-        backend = config.backends[outcome.backend_id]
+        decision = look.answer.decision
+        assert decision.backend_id is not None, "it was sent"
+        backend = config.backends[decision.backend_id]
         known = self._writer.resolution(backend.address).next_hop
         nics = {nic.ifindex: nic.interface for nic in self._writer.applier.attachments}
-        return sent_view(outcome.frame, backend, nics, None if known is None else known.gateway)
+        return sent_view(decision.frame, backend, nics, None if known is None else known.gateway)
 
 
 def _address(config: Config, backend_id: int | None) -> IPAddress | None:
@@ -163,14 +163,14 @@ def _address(config: Config, backend_id: int | None) -> IPAddress | None:
 
 
 def _slot(look: Look, config: Config) -> SlotView | None:
-    outcome = look.answer.outcome
-    if outcome.slot is None or outcome.slot_state is None:
+    decision = look.answer.decision
+    if decision.slot is None or decision.slot_state is None:
         return None
     return SlotView(
-        outcome.slot,
-        outcome.slot_state.value,
-        _address(config, outcome.owner),
-        _address(config, outcome.previous),
+        decision.slot,
+        decision.slot_state.value,
+        _address(config, decision.owner),
+        _address(config, decision.previous),
     )
 
 

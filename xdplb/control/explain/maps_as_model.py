@@ -15,7 +15,7 @@ from xdplb.dataplane.remembered import FlowId, FlowRecord, Remembered
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.reference.config import Config
-from xdplb.reference.state import Bucket, Flow, FlowKey, SourceKey, State
+from xdplb.reference.flow_state import Bucket, Flow, FlowKey, FlowState, SourceKey
 
 __all__ = ["concerning", "config_of", "matching", "now", "on_one_cpu", "state_of"]
 
@@ -65,9 +65,9 @@ def matching(config: Config, flow: FlowId) -> list[VipEntry]:
     return sorted(found, key=lambda vip: vip.key.rank, reverse=True)
 
 
-def state_of(flow: FlowId, vip_id: int, found: Remembered, cpu: int) -> State:
+def state_of(flow: FlowId, vip_id: int, found: Remembered, cpu: int) -> FlowState:
     """Return the state that a packet of this flow meets when it comes in on this CPU."""
-    state = State(loads=dict(found.loads), vip_buckets={vip_id: Bucket(*found.vip_buckets)})
+    state = FlowState(loads=dict(found.loads), vip_buckets={vip_id: Bucket(*found.vip_buckets)})
     if found.record is not None:
         key = FlowKey(flow.source, flow.source_port, flow.destination, flow.destination_port, flow.protocol)
         (state.probation if found.record.probation else state.flows)[key] = _flow(found.record)

@@ -12,10 +12,11 @@ from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.state.snapshot import BoundVip
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Scheduler
-from xdplb.reference.config import Config, SlotState
+from xdplb.reference.config import Config
+from xdplb.reference.decision import Decision
 from xdplb.reference.journey import Placement
-from xdplb.reference.process import Outcome
 from xdplb.reference.reasons import Reason
+from xdplb.reference.slot import SlotState
 
 __all__ = ["Story", "reasons"]
 
@@ -34,9 +35,9 @@ class Story:
     eligibility: Mapping[int, Eligibility]
 
     @property
-    def outcome(self) -> Outcome:
+    def decision(self) -> Decision:
         """The decision on the packet."""
-        return self.look.answer.outcome
+        return self.look.answer.decision
 
     def name(self, backend_id: int | None) -> str:
         """Return a backend's address, or words for a backend that is gone or for none."""
@@ -46,17 +47,17 @@ class Story:
 
 def reasons(story: Story) -> Iterator[str]:
     """Yield a sentence for each step."""
-    outcome = story.outcome
+    decision = story.decision
     yield from _of_vips(story)
-    if outcome.slot is not None:
+    if decision.slot is not None:
         if not _is_per_connection(story):
-            yield f"its hash selects slot {outcome.slot} of {TABLE_SIZE}, {_slot_text(story)}"
+            yield f"its hash selects slot {decision.slot} of {TABLE_SIZE}, {_slot_text(story)}"
         yield from _of_record(story)
         yield from _of_choice(story)
-    if outcome.is_at_risk:
+    if decision.is_at_risk:
         yield "no record says which backend has this connection: if another backend has it, this one resets it"
-    if outcome.reason is not None and outcome.reason in STOPS:
-        yield STOPS[outcome.reason](story)
+    if decision.reason is not None and decision.reason in STOPS:
+        yield STOPS[decision.reason](story)
 
 
 def _of_vips(story: Story) -> Iterator[str]:
@@ -80,27 +81,27 @@ def _before(first: VipEntry, others: list[VipEntry]) -> Iterator[str]:
 
 
 def _slot_text(story: Story) -> str:
-    outcome = story.outcome
-    owner = story.name(outcome.owner)
-    if outcome.slot_state is SlotState.MOVING:
-        return f"which is moving from {story.name(outcome.previous)} to {owner}"
-    if outcome.slot_state is SlotState.PINNED:
+    decision = story.decision
+    owner = story.name(decision.owner)
+    if decision.slot_state is SlotState.MOVING:
+        return f"which is moving from {story.name(decision.previous)} to {owner}"
+    if decision.slot_state is SlotState.PINNED:
         return f"which has moved to {owner}; older connections are in the flow table if they have sent a packet since"
-    return f"which is steady and owned by {owner}" if outcome.owner else "which has no owner"
+    return f"which is steady and owned by {owner}" if decision.owner else "which has no owner"
 
 
 def _of_record(story: Story) -> Iterator[str]:
-    outcome, remembered = story.outcome, story.look.answer.remembered
-    if outcome.record is None:
+    decision, remembered = story.decision, story.look.answer.remembered
+    if decision.record is None:
         if remembered.record is not None:
             yield f"there is a record of its flow, for {story.name(remembered.record.backend)}, but it is not looked up"
         elif _is_looked_up(story):
             yield "there is no record of its flow"
         return
-    backend = story.name(outcome.record.flow.backend)
-    if not outcome.has_record:
+    backend = story.name(decision.record.flow.backend)
+    if not decision.has_record:
         yield f"the record of its flow does not count: {backend} is not usable, or its id now belongs to another one"
-    elif outcome.placement is Placement.RECORD:
+    elif decision.placement is Placement.RECORD:
         yield f"the record of its flow names {backend}"
     else:
         yield f"the record of its flow, for {backend}, is replaced: that flow ended or went silent, and this one is new"
@@ -109,7 +110,7 @@ def _of_record(story: Story) -> Iterator[str]:
 def _is_looked_up(story: Story) -> bool:
     first = story.look.vips[0]
     is_tcp = story.question.kind is not PacketKind.DATAGRAM
-    return first.track_always or (is_tcp and story.outcome.slot_state is not SlotState.STEADY)
+    return first.track_always or (is_tcp and story.decision.slot_state is not SlotState.STEADY)
 
 
 def _is_per_connection(story: Story) -> bool:
@@ -117,15 +118,15 @@ def _is_per_connection(story: Story) -> bool:
 
 
 def _of_choice(story: Story) -> Iterator[str]:
-    outcome = story.outcome
-    backend = story.name(outcome.backend_id)
-    if outcome.placement is Placement.OWNER:
+    decision = story.decision
+    backend = story.name(decision.backend_id)
+    if decision.placement is Placement.OWNER:
         yield f"it goes to the slot's owner: {backend}"
-    elif outcome.placement is Placement.PREVIOUS:
+    elif decision.placement is Placement.PREVIOUS:
         yield f"its connection began before the slot started to move, and stays with {backend}"
-    elif outcome.placement is Placement.SCHEDULER:
+    elif decision.placement is Placement.SCHEDULER:
         yield _scheduler_text(story, story.look.vips[0], backend)
-    standing = story.eligibility.get(outcome.backend_id or 0)
+    standing = story.eligibility.get(decision.backend_id or 0)
     if standing is not None and standing.reason:
         yield f"{backend}: {standing.reason}"
 
@@ -149,19 +150,19 @@ def _no_backend(story: Story) -> str:
 
 
 def _backend_down(story: Story) -> str:
-    return f"{story.name(story.outcome.backend_id)} cannot be sent to: it is down, or its next hop is not known"
+    return f"{story.name(story.decision.backend_id)} cannot be sent to: it is down, or its next hop is not known"
 
 
 def _denied(story: Story) -> str:
     source = story.question.flow.source
-    access = story.config.access.get(story.outcome.vip_id or 0)
+    access = story.config.access.get(story.decision.vip_id or 0)
     prefix = access.deny.longest(source) if access is not None else None
     why = f"by the prefix {prefix}" if prefix else "it is in none of the allowed prefixes"
     return f"the VIP's access list denies {source}: {why}"
 
 
 def _too_big(story: Story) -> str:
-    return f"it does not fit the MTU of the path to {story.name(story.outcome.backend_id)}"
+    return f"it does not fit the MTU of the path to {story.name(story.decision.backend_id)}"
 
 
 STOPS: Mapping[Reason, Callable[[Story], str]] = {

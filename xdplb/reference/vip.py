@@ -1,4 +1,4 @@
-"""Whose packet is it? VIPs by address, port and protocol."""
+"""Which VIP is it for? VIPs by address, port and protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["find_vip", "has_vips"]
 
 
 def find_vip(config: Config, packet: Packet) -> VipEntry | None:
-    """Return the VIP with the packet's destination address, port and protocol; of several, the most specific."""
+    """Return the VIP for the packet's destination address, port and protocol; of several, the most specific."""
     port, protocol = packet.destination_port, packet.protocol
     matching = [
         vip
@@ -24,7 +24,7 @@ def find_vip(config: Config, packet: Packet) -> VipEntry | None:
 
 
 def has_vips(config: Config, address: IPAddress) -> bool:
-    """Whether some VIP has this address, on whatever port: then what comes to it is ours to judge."""
+    """Whether any VIP has this address, on whatever port."""
     return any(_holds(vip.key, address) for vip in config.vips.values())
 
 

@@ -1,7 +1,7 @@
-"""What the data plane remembers between packets, and how one packet changes it.
+"""What the data plane remembers between packets, and the effects of one packet on it.
 
-A packet only reads `State`, and only the entries it needs: its mappings may just as well be windows on the kernel's
-maps. What it would change is collected in `Changes`, for the caller to apply, or not.
+A packet only reads `FlowState`, and only the entries it needs, so its mappings can also be views of the kernel's maps.
+What it would change is collected in `Effects`, which the caller may apply.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from xdplb.model.address import IPAddress
 
 __all__ = [
     "Bucket",
-    "Changes",
     "Count",
+    "Effects",
     "Flow",
     "FlowKey",
+    "FlowState",
     "FlowTable",
     "Found",
     "Fragment",
     "FragmentKey",
     "SourceKey",
-    "State",
 ]
 
 Count = tuple[str, int | str, str]
@@ -35,7 +35,7 @@ Count = tuple[str, int | str, str]
 
 @dataclass(frozen=True, slots=True)
 class FlowKey:
-    """A flow, as its client's packets show it."""
+    """A flow, as the client's packets show it."""
 
     source: IPAddress
     source_port: int
@@ -56,9 +56,9 @@ class Flow:
 
 
 class FlowTable(Enum):
-    """Where a record lies: one that a SYN has made on probation until more is sent, all others among the open ones.
+    """Where a record is: made by a SYN it is on probation until more is sent, any other is among the open ones.
 
-    Both are LRU tables. What only sends SYNs, such as a flood of random sources, evicts nothing but its like.
+    Both are LRU tables, so a SYN flood evicts only records on probation.
     """
 
     PROBATION = "probation"
@@ -67,7 +67,7 @@ class FlowTable(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The record found of a flow, and where it lies."""
+    """The record found for a flow, and where it is."""
 
     flow: Flow
     table: FlowTable
@@ -85,7 +85,7 @@ class FragmentKey:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Where the first fragment of a packet went, backend 0 where the host has it; `last_seen` is in ns."""
+    """Where the first fragment of a packet was sent, backend 0 if it was passed to the host; `last_seen` is in ns."""
 
     backend: int
     epoch: int
@@ -95,7 +95,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """When the buckets for packets and for new flows would be empty, in ns; a time that is over says no more than 0."""
+    """When the buckets for packets and for new flows will be empty, in ns; a time in the past means the same as 0."""
 
     packets: int = 0
     flows: int = 0
@@ -103,20 +103,20 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class SourceKey:
-    """A source, as one VIP sees it: of IPv6 the first address of its /64, of which a host has as many as it likes."""
+    """A source, for one VIP. An IPv6 source is a /64: a host can use as many addresses of one as it likes."""
 
     source: IPAddress
     vip: int
 
     @classmethod
     def of(cls, source: IPAddress, vip: int) -> Self:
-        """Return the key of what a packet comes from."""
+        """Return the key for a packet's source address."""
         return cls(IPv6Address(int(source) >> 64 << 64) if source.version == 6 else source, vip)
 
 
 @dataclass(slots=True)
-class Changes:
-    """What one packet changes. Values replace those there were, None deletes them; `counts` are added to them."""
+class Effects:
+    """The effects of one packet. Values replace the old ones, None deletes them; `counts` are added."""
 
     flows: dict[FlowKey, Flow | None] = field(default_factory=dict)
     probation: dict[FlowKey, Flow | None] = field(default_factory=dict)
@@ -129,13 +129,13 @@ class Changes:
 
 
 @dataclass(slots=True)
-class State:
+class FlowState:
     """The maps that packets write.
 
-    A flow has one record at most, in `flows` or in `probation`. `source_buckets` are by source and VIP, `vip_buckets`
+    A flow has at most one record, in `flows` or in `probation`. `source_buckets` are by source and VIP, `vip_buckets`
     by VIP id. `loads` are the open flows of each backend, by id. `answer_budgets` are by CPU: the time at which the
-    bucket of too-big answers would be empty. `new_flows` are those that one CPU has counted for a VIP, by (VIP id,
-    CPU), by which a rotation goes on. `counts` are of all CPUs.
+    bucket for too-big answers will be empty. `new_flows` are those that one CPU has counted for a VIP, by (VIP id,
+    CPU): a rotation continues from there. `counts` are the sums of all CPUs.
     """
 
     flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
@@ -148,16 +148,16 @@ class State:
     new_flows: MutableMapping[tuple[int, int], int] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
-    def apply(self, changes: Changes, cpu: int) -> None:
-        """Make the changes of a packet that came in on this CPU."""
-        _replace(self.flows, changes.flows)
-        _replace(self.probation, changes.probation)
-        self.fragments.update(changes.fragments)
-        self.source_buckets.update(changes.source_buckets)
-        self.vip_buckets.update(changes.vip_buckets)
-        self.answer_budgets.update(changes.answer_budgets)
-        self.loads.update(changes.loads)
-        for count, delta in changes.counts.items():
+    def apply(self, effects: Effects, cpu: int) -> None:
+        """Apply the effects of a packet that came in on this CPU."""
+        _replace(self.flows, effects.flows)
+        _replace(self.probation, effects.probation)
+        self.fragments.update(effects.fragments)
+        self.source_buckets.update(effects.source_buckets)
+        self.vip_buckets.update(effects.vip_buckets)
+        self.answer_budgets.update(effects.answer_budgets)
+        self.loads.update(effects.loads)
+        for count, delta in effects.counts.items():
             self.counts[count] += delta
             kind, number, name = count
             if kind == "vip" and name == "new_flows":

@@ -1,10 +1,10 @@
 /* The hash of a flow: all balancers of a cluster, and xdplb/balance/hashing.py, compute the same.
  *
- * Its high half picks the slot, its low half the outer source address or port of a tunnel, so the two do not depend on
- * each other.
+ * The high half picks the slot, the low half the outer source address or port of a tunnel, so that the two are
+ * independent.
  */
-#ifndef XDPLB_HASH_H
-#define XDPLB_HASH_H
+#ifndef XDPLB_FLOW_HASH_H
+#define XDPLB_FLOW_HASH_H
 
 #include "layout.h"
 #include "packet.h"
@@ -12,7 +12,7 @@
 #define HASH_SEED 0x9e3779b97f4a7c15ULL
 #define HASH6_ODD 0x9fb21c651e98df25ULL
 
-/* The finalizer of MurmurHash3 (A. Appleby, public domain): every bit of x reaches every bit of the result. */
+/* The finalizer of MurmurHash3 (A. Appleby, public domain): every bit of x affects every bit of the result. */
 static __always_inline __u64 hash_mix(__u64 x)
 {
 	x ^= x >> 33;

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from .packet import ICMPV6, TCP, UDP, Fragmented, Packet
+from .packet import Fragmented, Packet
+from .parse_transport import with_ports
 from .reasons import BadPacket, Reason, Stop
-from .transport import with_ports
 
 __all__ = ["EXTENSIONS", "FRAGMENT", "FRAGMENT_HEADER", "HEADER", "OFFSET", "parse_ipv6"]
 
@@ -22,7 +22,7 @@ OFFSET = 0xFFF8
 
 @dataclass(frozen=True)
 class _Walk:
-    """Where the extension headers end, what follows them, and what a fragment header among them says."""
+    """Where the extension headers end, which protocol follows, and what a fragment header among them says."""
 
     end: int
     protocol: int
@@ -32,7 +32,7 @@ class _Walk:
 
 
 def parse_ipv6(frame: bytes, link: bytes, rest: bytes) -> Packet:
-    """Return the packet that `rest`, what follows the link's header, begins with."""
+    """Return the packet at the beginning of `rest`, which is what follows the Ethernet header."""
     if len(rest) < HEADER or rest[0] >> 4 != 6:
         raise Stop(Reason.PASS_MALFORMED)
     length = HEADER + int.from_bytes(rest[4:6], "big")
@@ -41,8 +41,6 @@ def parse_ipv6(frame: bytes, link: bytes, rest: bytes) -> Packet:
         raise BadPacket(destination)
     ip = rest[:length]
     walk = _walk_extensions(ip, destination)
-    if walk.protocol not in {TCP, UDP, ICMPV6} and not _is_extension_of_later_fragment(walk):
-        raise Stop(Reason.PASS_NOT_TCP_UDP)
     packet = Packet(
         frame=frame,
         link=link,
@@ -62,9 +60,9 @@ def parse_ipv6(frame: bytes, link: bytes, rest: bytes) -> Packet:
 
 
 def _walk_extensions(ip: bytes, destination: IPv6Address) -> _Walk:
-    """Step over the extension headers, at most MAX_EXTENSIONS of them.
+    """Skip the extension headers, at most MAX_EXTENSIONS of them.
 
-    RFC 8504, section 5.3, lets a host limit their number, since each costs time.
+    RFC 8504, section 5.3, lets a host limit their number, because each costs time.
     """
     walk = _Walk(end=HEADER, protocol=ip[6])
     for _ in range(MAX_EXTENSIONS):
@@ -79,7 +77,7 @@ def _walk_extensions(ip: bytes, destination: IPv6Address) -> _Walk:
 
 
 def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
-    """Step over one extension header. All begin with the number of what follows and, but for one, their length."""
+    """Skip one extension header. All begin with the next header's type and, except for fragments, a length."""
     header = ip[walk.end :]
     if len(header) < SMALLEST_EXTENSION or _extension_length(walk.protocol, header[1]) > len(header):
         raise BadPacket(destination)
@@ -94,23 +92,17 @@ def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
 
 
 def _extension_length(kind: int, length_field: int) -> int:
-    """Return the bytes of an extension header; AH alone counts in words of 4 (RFC 4302, section 2.2)."""
+    """Return the length of an extension header in bytes; AH alone counts in words of 4 (RFC 4302, section 2.2)."""
     if kind == FRAGMENT:
         return FRAGMENT_HEADER
     return (length_field + 2) * 4 if kind == AUTHENTICATION else (length_field + 1) * 8
 
 
 def _fragmented(offset_and_more: int) -> Fragmented:
-    """Return which part a fragment header announces.
+    """Return which fragment a fragment header announces.
 
-    RFC 6946, section 4: a packet with offset 0 and no more fragments ("atomic fragment") has nothing to do with any
-    other: it is whole.
+    RFC 6946, section 4: a packet with offset 0 and no more fragments (an "atomic fragment") is whole.
     """
     if offset_and_more & OFFSET:
         return Fragmented.LATER
     return Fragmented.FIRST if offset_and_more & 1 else Fragmented.WHOLE
-
-
-def _is_extension_of_later_fragment(walk: _Walk) -> bool:
-    """Whether what was cut into fragments begins with extension headers, which only the first fragment shows."""
-    return walk.fragmented is Fragmented.LATER and walk.protocol in EXTENSIONS

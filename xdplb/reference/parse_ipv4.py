@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from .packet import ICMP, TCP, UDP, Fragmented, Packet
+from .packet import Fragmented, Packet
+from .parse_transport import with_ports
 from .reasons import BadPacket, Reason, Stop
-from .transport import with_ports
 
 __all__ = ["DF", "HEADER", "parse_ipv4"]
 
@@ -17,10 +17,10 @@ OFFSET = 0x1FFF
 
 
 def parse_ipv4(frame: bytes, link: bytes, rest: bytes) -> Packet:
-    """Return the packet that `rest`, what follows the link's header, begins with.
+    """Return the packet at the beginning of `rest`, which is what follows the Ethernet header.
 
     RFC 1122, section 3.2.1.1: "A datagram whose version number is not 4 MUST be silently discarded" - by the host, to
-    which it is left. The header's own lengths are judged before the protocol; its checksum only where a VIP was found.
+    which it is passed. The checksum is checked later, and only if the packet is ours.
     """
     if len(rest) < HEADER or rest[0] >> 4 != 4:
         raise Stop(Reason.PASS_MALFORMED)
@@ -30,8 +30,6 @@ def parse_ipv4(frame: bytes, link: bytes, rest: bytes) -> Packet:
     if not HEADER <= header_length <= total_length <= len(rest):
         raise BadPacket(destination)
     protocol = rest[9]
-    if protocol not in {ICMP, TCP, UDP}:
-        raise Stop(Reason.PASS_NOT_TCP_UDP)
     fragmentation = int.from_bytes(rest[6:8], "big")
     packet = Packet(
         frame=frame,

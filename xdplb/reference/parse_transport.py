@@ -15,7 +15,7 @@ DATA_OFFSET_AT, FLAGS_AT = 12, 13
 
 
 def with_ports(packet: Packet) -> Packet:
-    """Return the packet with ports and flags: that is TCP or UDP and has them, or as it is."""
+    """Return the packet with its ports and flags. Non-first fragments and other protocols have none."""
     if packet.fragmented is Fragmented.LATER:
         return packet
     if packet.protocol == TCP:
@@ -31,7 +31,7 @@ def _with_tcp(packet: Packet) -> Packet:
 
 
 def _with_udp(packet: Packet) -> Packet:
-    """Return the packet with ports. A first fragment's UDP header tells the length of the whole."""
+    """Return the packet with ports. In a first fragment, the UDP length is that of the whole datagram."""
     payload = packet.payload
     length = int.from_bytes(payload[4:6], "big")
     is_whole = packet.fragmented is Fragmented.WHOLE

@@ -1,0 +1,96 @@
+"""ICMP as far as packets are classified by it: pings, and errors about packets that a backend has sent.
+
+An error must reach the backend that it is about. Path MTU discovery depends on it (RFC 1191, RFC 8201): without it, a
+connection over a path with a smaller MTU hangs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+
+from xdplb.model.address import IPAddress
+
+from . import parse_ipv4, parse_ipv6
+from .packet import TCP, UDP, Packet
+
+__all__ = ["ECHO_REPLY", "ECHO_REQUEST", "is_ping", "turned_round"]
+
+ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
+
+ERRORS = {4: {3, 11, 12}, 6: {1, 2, 3, 4}}
+"""Destination unreachable, time exceeded, parameter problem (RFC 792); and packet too big, by ICMPv6 (RFC 4443)."""
+
+ICMP_HEADER = 8
+QUOTED_PORTS = 8
+"""RFC 792 quotes "the first 64 bits of the original datagram's data": enough for the ports."""
+
+
+@dataclass(frozen=True)
+class _Quoted:
+    """The packet that an error quotes, as it was sent by the VIP."""
+
+    source: IPAddress
+    destination: IPAddress
+    protocol: int
+    transport: bytes
+
+
+def is_ping(packet: Packet) -> bool:
+    """Whether this is an echo request in its plain form: without IPv4 options, without IPv6 extension headers."""
+    plain = parse_ipv4.HEADER if packet.version == 4 else parse_ipv6.HEADER
+    kind = bytes([ECHO_REQUEST[packet.version], 0])
+    return packet.transport_offset == plain and len(packet.payload) >= ICMP_HEADER and packet.payload[:2] == kind
+
+
+def turned_round(packet: Packet) -> Packet | None:
+    """Return an error with the addresses, ports and protocol that the client's packets of its flow have.
+
+    The quoted packet was sent by the VIP to the client, so these are its own turned round. None if this is not an
+    error, or quotes nothing that could be one of our flows.
+    """
+    message = packet.payload
+    if len(message) < ICMP_HEADER or message[0] not in ERRORS[packet.version]:
+        return None
+    quote = message[ICMP_HEADER:]
+    quoted = _quoted_ipv4(quote) if packet.version == 4 else _quoted_ipv6(quote)
+    if quoted is None or quoted.protocol not in {TCP, UDP} or len(quoted.transport) < QUOTED_PORTS:
+        return None
+    if quoted.source != packet.destination:  # forged: whoever is told of the error has not sent the packet
+        return None
+    return replace(
+        packet,
+        source=quoted.destination,
+        source_port=int.from_bytes(quoted.transport[2:4], "big"),
+        destination=quoted.source,
+        destination_port=int.from_bytes(quoted.transport[0:2], "big"),
+        protocol=quoted.protocol,
+        is_icmp_error=True,
+    )
+
+
+def _quoted_ipv4(quote: bytes) -> _Quoted | None:
+    """Return the quoted packet. Its total length is ignored: some routers change it."""
+    if len(quote) < parse_ipv4.HEADER or quote[0] >> 4 != 4:
+        return None
+    header_length = (quote[0] & 0x0F) * 4
+    is_later_fragment = bool(int.from_bytes(quote[6:8], "big") & parse_ipv4.OFFSET)
+    if header_length < parse_ipv4.HEADER or is_later_fragment:
+        return None
+    return _Quoted(IPv4Address(quote[12:16]), IPv4Address(quote[16:20]), quote[9], quote[header_length:])
+
+
+def _quoted_ipv6(quote: bytes) -> _Quoted | None:
+    """Return the quoted packet. The only extension header that it may have is a fragment header.
+
+    A datagram longer than the path MTU is fragmented by its sender (RFC 8200, section 5), and "packet too big" may be
+    about that. The first fragment has the ports.
+    """
+    if len(quote) < parse_ipv6.HEADER or quote[0] >> 4 != 6:
+        return None
+    protocol, transport = quote[6], quote[parse_ipv6.HEADER :]
+    if protocol == parse_ipv6.FRAGMENT:
+        if len(transport) < parse_ipv6.FRAGMENT_HEADER or int.from_bytes(transport[2:4], "big") & parse_ipv6.OFFSET:
+            return None
+        protocol, transport = transport[0], transport[parse_ipv6.FRAGMENT_HEADER :]
+    return _Quoted(IPv6Address(quote[8:24]), IPv6Address(quote[24:40]), protocol, transport)
