@@ -58,7 +58,7 @@ static __always_inline const struct access_mask *access_find6(__u64 upper, __u64
 	if (upper >= access->base) {
 		block = (upper - access->base) >> (access->shift & 63);
 		block = block < ACCESS6_BLOCKS ? block : ACCESS6_BLOCKS - 1;
-		/* Else the compiler adds first and compares the old value: kernel 6.1 then does not see the bound. */
+		/* Else the compiler adds first and compares the old value: older kernels then do not see the bound. */
 		asm volatile("" : "+r"(block));
 		block++;
 	}

@@ -31,7 +31,7 @@ def main() -> int:
     """Run what is asked; 1 where something differed."""
     arguments = _parse()
     if os.geteuid() != 0:
-        print("scripts/fuzz: only root may run programs in the kernel: try sudo", file=sys.stderr)
+        print("scripts/fuzz: needs root; try sudo", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):  # a shell starts what runs in the background with SIGINT ignored
         signal.signal(number, lambda number, _: sys.exit(128 + number))

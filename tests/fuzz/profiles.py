@@ -10,7 +10,7 @@ __all__ = ["CAPACITY", "INGRESS", "OTHER_NIC", "PROFILES"]
 CAPACITY = Capacity(vips=64, backends=255, flows=65536)
 
 INGRESS = 1
-"""What a test run comes in by, the loopback device; frames for it leave by XDP_TX."""
+"""What a test run comes in by, the loopback device; frames for it are sent by XDP_TX."""
 
 OTHER_NIC = 2
 """An ifindex that frames may be redirected to. It stands for the loopback device, too: no test run sends anything."""

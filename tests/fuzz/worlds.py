@@ -188,7 +188,7 @@ def _random_hop(chance: random.Random, features: Features, outer: int, number: i
 def _with_quic_ids(
     chance: random.Random, vips: dict[int, VipEntry], backends: dict[int, BackendEntry]
 ) -> dict[int, BackendEntry]:
-    """Return some backends anew, as backends of VIPs that are balanced by connection ID."""
+    """Return some of the backends as backends of VIPs that are balanced by connection ID."""
     changed = {}
     for vip in vips.values():
         if vip.quic is None:
