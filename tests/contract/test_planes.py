@@ -71,7 +71,7 @@ def test_what_is_required_is_there_and_what_was_stays(plain: DataPlane) -> None:
 
 def test_a_frame_that_cannot_be_tried_is_refused(plane: DataPlane) -> None:
     for frame in (b"", bytes(13), bytes(3521)):
-        with pytest.raises(InvalidError, match="cannot be tried"):
+        with pytest.raises(InvalidError, match="cannot be run"):
             plane.explain(frame, 1)
 
 

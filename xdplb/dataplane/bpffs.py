@@ -41,17 +41,17 @@ def _mountinfo() -> Iterator[tuple[str, str, str, str]]:
 def require(pin_dir: Path) -> None:
     """Raise PlatformError, with what to do, where `pin_dir` is not in a bpffs."""
     if not _is_reachable(pin_dir):
-        raise PlatformError(f"this process may not look into the folder of {pin_dir}", hint="run it as root")
+        raise PlatformError(f"this process may not read the folder of {pin_dir}", hint="run it as root")
     namespace = _entered_namespace()
     if namespace is not None and pin_dir.absolute().is_relative_to("/sys"):
         raise PlatformError(
             f"`ip netns exec` hides {DEFAULT_MOUNT}, and what is pinned in its place is lost when the command ends",
-            hint=f"enter the network namespace alone: nsenter --net=/run/netns/{namespace} xdplb ...",
+            hint=f"enter only the network namespace: nsenter --net=/run/netns/{namespace} xdplb ...",
         )
     if not is_bpffs(pin_dir):
         raise PlatformError(
             f"{pin_dir} is not in a BPF file system",
-            hint=f"mount -t bpf bpf {DEFAULT_MOUNT}, or name a folder in a bpffs by --pin-dir",
+            hint=f"mount -t bpf bpf {DEFAULT_MOUNT}, or give a folder in a bpffs with --pin-dir",
         )
 
 
@@ -76,7 +76,7 @@ def prepare(pin_dir: Path) -> None:
         pin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise PlatformError(
-            f"the pin dir {pin_dir} cannot be made: {error.strerror}",
+            f"the pin dir {pin_dir} cannot be created: {error.strerror}",
             hint="mount -o remount,rw the bpffs"
             if error.errno == errno.EROFS
             else "run it as root, or choose another --pin-dir",

@@ -53,7 +53,7 @@ def too_many(what: str, count: int, limit: int, *, hint: str) -> CapacityError:
 def check_vips(capacity: Capacity, vips: Sequence[VipEntry]) -> None:
     """Raise CapacityError where there are more VIPs, or a larger id, than the maps hold."""
     if len({vip.key for vip in vips}) < len(vips) or len({vip.id for vip in vips}) < len(vips):
-        raise ValueError("a VIP or its id is there twice")
+        raise ValueError("a VIP or its id is given twice")
     if len(vips) > capacity.vips:
         raise too_many("VIPs", len(vips), capacity.vips, hint=growth_hint("VIPs"))
     for vip in vips:
@@ -97,13 +97,11 @@ def check_frame(frame: bytes) -> None:
     if len(frame) not in FRAME_BYTES:
         raise InvalidError.field(
             "/frame",
-            f"a frame of {len(frame)} bytes cannot be tried",
+            f"a frame of {len(frame)} bytes cannot be run",
             hint=f"give one of {FRAME_BYTES[0]} to {FRAME_BYTES[-1]} bytes, with its Ethernet header",
         )
 
 
 def _check_id(what: str, number: int, allowed: range) -> None:
     if number not in allowed:
-        raise CapacityError(
-            f"{what} id {number} is beyond the {len(allowed)} that the maps hold", hint=growth_hint(f"{what}s")
-        )
+        raise CapacityError(f"{what} id {number} is above the limit of {allowed[-1]}", hint=growth_hint(f"{what}s"))

@@ -85,7 +85,7 @@ class CaptureReader:
         return packets
 
     def close(self) -> None:
-        """Free the buffer; again is no error."""
+        """Free the buffer; doing it again is not an error."""
         buffer, self._buffer = self._buffer, None
         if buffer:
             library().perf_buffer__free(c_void_p(buffer))

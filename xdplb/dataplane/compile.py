@@ -52,7 +52,7 @@ def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, c
         environment["BCC_KERNEL_SOURCE"] = str(headers)
     answer, log = _run_child(request, environment)
     if answer is None:
-        raise PlatformError("the compiler process ended without an answer" + log, hint="look for it in `dmesg`")
+        raise PlatformError("the compiler process ended without a result" + log, hint="see `dmesg`")
     if "error" in answer:
         detail, hint = _explain(answer, flags)
         raise PlatformError(detail + (log if answer["error"] in {"compile", "load"} else ""), hint=hint)
@@ -75,7 +75,7 @@ def _run_child(request: CompileRequest, environment: dict[str, str]) -> tuple[di
     except subprocess.TimeoutExpired:
         raise PlatformError(
             f"compiling the packet path took over {TIMEOUT_SECONDS} seconds",
-            hint="try again when the host is less busy",
+            hint="try again when the host is less loaded",
         ) from None
     last = child.stdout.strip().rpartition("\n")[2]
     log = "\n".join(child.stderr.strip().splitlines()[-LOG_LINES:])
@@ -109,8 +109,8 @@ def _explain_load(answer: dict[str, Any], flags: list[str]) -> tuple[str, str]:
         return f"the kernel refused the program: {answer['detail']}", "please report it with the log and `uname -r`"
     features = ", ".join(_features(flags)) or "nothing but IPv4"
     return (
-        f"this kernel's verifier gives up on a program for all of this at once: {features}",
-        "newer kernels take more; else use fewer of these on one host, see docs/kernels.md",
+        f"this kernel's verifier cannot check a program with all of these features: {features}",
+        "newer kernels can check more; or use fewer of these on one host, see docs/kernels.md",
     )
 
 

@@ -226,7 +226,7 @@ class FakePlane:
         if ifindex not in {attachment.ifindex for attachment in self.attached}:
             raise PlatformError(f"there is no NIC {ifindex}")
         if self.decision is None:
-            raise PlatformError("a data plane in memory has no program to ask")
+            raise PlatformError("an in-memory data plane has no program to ask")
         return replace(self.decision, frame=self.decision.frame or frame)
 
     @_operation

@@ -54,8 +54,8 @@ def _checked(folder: Path) -> Path:
     if (folder / "include").is_dir():
         return folder
     raise PlatformError(
-        f"BCC_KERNEL_SOURCE is {folder}, which holds no kernel headers",
-        hint="unset it, or name a folder with include/ and arch/ in it",
+        f"BCC_KERNEL_SOURCE is {folder}, which has no kernel headers",
+        hint="unset it, or give a folder with include/ and arch/ in it",
     )
 
 

@@ -62,7 +62,7 @@ class Fd:
         return self._number
 
     def close(self) -> None:
-        """Close it; again is no error. A map or program that is pinned or attached lives on."""
+        """Close it; closing again is not an error. A map or program that is pinned or attached stays."""
         number, self._number = self._number, -1
         if number >= 0:
             os.close(number)

@@ -162,14 +162,14 @@ def _check_kept(link: PinnedLink, nic: Nic, mode: str) -> None:
     actual = attached_mode(nic.ifindex, link.program_id) if link.ifindex == nic.ifindex else None
     if actual is None:
         raise ConflictError(
-            f"{link.path.parent} is in use for another {link.nic} (ifindex {link.ifindex}) than the one here, such as "
-            "one in another network namespace",
+            f"{link.path.parent} is in use for another {link.nic} (ifindex {link.ifindex}), perhaps in another "
+            "network namespace",
             hint="give this one a --pin-dir of its own, or take the other down",
         )
     if mode not in {"auto", actual}:
         raise ConflictError(
             f"{nic.name} is attached in {actual} mode",
-            hint=f"`xdplb down {nic.name}` first: changing the mode takes the program off for a moment",
+            hint=f"`xdplb down {nic.name}` first: a change of mode detaches the program for a moment",
         )
 
 
@@ -195,17 +195,17 @@ def _refusal(error: OSError, nic: Nic, mode: str) -> ConflictError | PlatformErr
     if error.errno in {errno.EBUSY, errno.EEXIST}:
         return _occupied(nic)
     if error.errno == errno.ENODEV:
-        return PlatformError(f"the NIC {nic.name} has vanished", hint="run it again when it is back")
+        return PlatformError(f"the NIC {nic.name} is gone", hint="run it again when it is back")
     if error.errno == errno.EPERM:
         return PlatformError(f"this process may not attach to {nic.name}", hint="run it as root (CAP_NET_ADMIN)")
     if mode == "native" and error.errno in NO_NATIVE:
         return PlatformError(
-            f"{nic.name} does not run XDP in its driver: {error.strerror}",
+            f"{nic.name} cannot run XDP in its driver: {error.strerror}",
             hint="try --mode skb; or lower its MTU (some drivers run XDP only on frames that fit a page), "
             "or its queues (ethtool -L)",
         )
     return PlatformError(
-        f"the kernel does not attach to {nic.name} in {mode} mode: {error.strerror}", hint="see `dmesg`"
+        f"the kernel refused to attach to {nic.name} in {mode} mode: {error.strerror}", hint="see `dmesg`"
     )
 
 
@@ -219,17 +219,17 @@ def _occupied(nic: Nic) -> ConflictError:
     pin_dir = _pin_dir_of(program_id)
     if pin_dir is not None and name == DECAP:
         return ConflictError(
-            f"{nic.name} carries xdplb's decap, pinned in {pin_dir}",
+            f"{nic.name} runs xdplb's decap, pinned in {pin_dir}",
             hint=f"xdplb decap down {nic.name} --pin-dir {pin_dir.parent}",
         )
     if pin_dir is not None:
         return ConflictError(
-            f"{nic.name} carries the xdplb that is pinned in {pin_dir}",
-            hint=f"xdplb down {nic.name} --pin-dir {pin_dir}, or go on with it: xdplb up --pin-dir {pin_dir}",
+            f"{nic.name} runs the xdplb that is pinned in {pin_dir}",
+            hint=f"xdplb down {nic.name} --pin-dir {pin_dir}, or continue with it: xdplb up --pin-dir {pin_dir}",
         )
     return ConflictError(
-        f"{nic.name} has another XDP program on it: {name!r} (id {program_id})",
-        hint=f"if it may go: ip link set dev {nic.name} xdp off, or end what holds its link (bpftool link)",
+        f"{nic.name} has another XDP program: {name!r} (id {program_id})",
+        hint=f"if it is not needed: ip link set dev {nic.name} xdp off, or stop what holds its link (bpftool link)",
     )
 
 

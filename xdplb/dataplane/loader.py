@@ -1,8 +1,8 @@
-"""Putting the data plane into the kernel, taking up one that is there already, and taking it out again.
+"""Putting the data plane into the kernel, taking over one that is there already, and taking it out again.
 
 Order matters, since a process can die between any two steps: maps, then `meta` (says that the maps are all there),
 then the program, then the links. Each step can be done again over what a dead one left. Maps without `meta`, or without
-a link, carry nothing and are made anew.
+a link, carry nothing and are made again. Maps of another layout or size are replaced: see takeover.py.
 """
 
 from __future__ import annotations
@@ -60,12 +60,13 @@ class LoadOptions:
 
 
 def load(options: LoadOptions) -> BccPlane:
-    """Return the data plane on these NICs: taken up where it is pinned, else made.
+    """Return the data plane on these NICs: taken over where it is pinned, else made.
 
     It is compiled only if the program pinned is of another source or for other features than the options and what is in
     the maps need; then the program is swapped under the traffic.
-    Errors: NotFoundError (no such NIC), ConflictError (maps of another size, another program on the NIC),
-    PlatformError (what this host or kernel refuses). After an error nothing is attached that was not before.
+    Errors: NotFoundError (no such NIC), ConflictError (maps that cannot be carried over, another program on the NIC),
+    CapacityError (less room than is in use), PlatformError (what this host or kernel refuses).
+    After an error nothing is attached that was not before.
     """
     _check(options)
     nics = [find_nic(name) for name in options.interfaces]
@@ -76,7 +77,7 @@ def load(options: LoadOptions) -> BccPlane:
             maps = _maps(options)
         with kernel_errors_in("read the maps"):
             plane = BccPlane(maps, options.cache_dir)
-        # Whether frames come in tagged is not known yet: a program that can read tags goes on doing so.
+        # Whether frames come in tagged is not known yet: a program that can read tags keeps doing so.
         program = plane.compile_for(options.features | (plane.features & {Feature.VLAN}))
         with kernel_errors_in("attach the program"):
             for nic in nics:
@@ -90,14 +91,16 @@ def load(options: LoadOptions) -> BccPlane:
 
 def _check(options: LoadOptions) -> None:
     if options.mode not in MODES:
-        raise InvalidError.field("/mode", f"{options.mode!r} is no mode", hint=f"use one of {', '.join(MODES)}")
+        raise InvalidError.field("/mode", f"{options.mode!r} is not a mode", hint=f"use one of {', '.join(MODES)}")
     if not 1 <= len(options.interfaces) <= TX_PORTS:
-        raise InvalidError.field("/interfaces", f"{len(options.interfaces)} NICs", hint=f"name 1 to {TX_PORTS}")
+        raise InvalidError.field(
+            "/interfaces", f"{len(options.interfaces)} NICs were given", hint=f"give 1 to {TX_PORTS}"
+        )
     capacity = options.capacity or Capacity()
     limits = (("vips", capacity.vips, MAX_VIPS), ("backends", capacity.backends, MAX_BACKENDS))
     for name, value, most in (*limits, ("flows", capacity.flows, MAX_FLOWS)):
         if not 1 <= value <= most:
-            raise InvalidError.field(f"/max_{name}", f"room for {value} {name}", hint=f"--max-{name} takes 1 to {most}")
+            raise InvalidError.field(f"/max_{name}", f"--max-{name} is {value}", hint=f"give 1 to {most}")
 
 
 def _maps(options: LoadOptions) -> Maps:
@@ -134,8 +137,8 @@ def _redirect_to(maps: Maps, nic: Nic) -> None:
         if error.errno != errno.E2BIG:
             raise
         raise CapacityError(
-            f"there is no room for {nic.name}: {TX_PORTS} NICs have been attached here, as many as one data plane uses",
-            hint="`xdplb down --all`, then `xdplb up` with those that are needed",
+            f"{nic.name} cannot be attached: {TX_PORTS} NICs have been attached here, the limit of a data plane",
+            hint="`xdplb down --all`, then `xdplb up` with the NICs that are needed",
         ) from error
 
 
@@ -143,7 +146,7 @@ def _redirect_to(maps: Maps, nic: Nic) -> None:
 def unload(pin_dir: Path, interfaces: Collection[str] | None = None) -> list[str]:
     """Detach from these NICs, None for all, and with the last one remove everything; return what was removed.
 
-    Needs no daemon; what is gone already is no error.
+    Needs no daemon; what is gone already is not an error.
     """
     bpffs.require(pin_dir)
     return _give_up(pin_dir, interfaces) + remove_if_unused(pin_dir, MAP_NAMES)

@@ -1,4 +1,4 @@
-"""The maps of one data plane: made, taken up where they are pinned, and more of them where features come."""
+"""The maps of one data plane: created, opened where they are pinned, and added to where features need more."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class Maps:
         return cls(pin_dir, meta.capacity, meta, **maps)
 
     def grow(self, features: Features, undo: ExitStack) -> None:
-        """Create and pin the maps that these features need more; `undo` gets what takes them away again.
+        """Create and pin the additional maps that these features need; `undo` gets what takes them away again.
 
-        What a process that died had begun to make is made anew: no program uses it.
+        What a process that died had begun to make is made again: no program uses it.
         """
         for spec in map_specs(self.capacity, features):
             if getattr(self, spec.name) is None:
@@ -87,7 +87,7 @@ class Maps:
                 undo.callback(self._drop, spec.name)
 
     def shrink(self) -> None:
-        """Take away the maps that the present program's features do not need."""
+        """Remove the maps that the present program's features do not need."""
         for name in self._unneeded():
             self._drop(name)
 

@@ -43,7 +43,7 @@ Slots = NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How much the maps hold. Fixed when the data plane is loaded."""
+    """How much the maps hold. Another start of the daemon can change it, under traffic."""
 
     vips: int = 1024
     backends: int = 16384
@@ -193,7 +193,7 @@ class DataPlane(Protocol):
         ...
 
     def require(self, features: Features) -> None:
-        """Make sure that the program has at least these, by compiling another and swapping it in; seconds if so.
+        """Make sure that the program has at least these; else it is recompiled and swapped, in seconds.
 
         Another thread may change the maps meanwhile. PlatformError where it cannot be compiled or loaded: the old one
         then goes on as it was.
@@ -224,7 +224,7 @@ class DataPlane(Protocol):
         ...
 
     def delete_table(self, vip_id: int) -> None:
-        """Take a VIP's table away; no error where it has none."""
+        """Remove a VIP's table; no error where it has none."""
         ...
 
     def read_backends(self) -> Mapping[int, BackendEntry]:

@@ -18,10 +18,10 @@ R = TypeVar("R")
 REMEDIES = {
     errno.EPERM: ("this process may not", "run it as root (CAP_SYS_ADMIN and CAP_NET_ADMIN)"),
     errno.EACCES: ("this process may not", "run it as root (CAP_SYS_ADMIN and CAP_NET_ADMIN)"),
-    errno.ENOMEM: ("there is no memory left to", "lower --max-flows, --max-backends or --max-vips"),
-    errno.ENOSYS: ("this kernel lacks the BPF it takes to", "run one from 5.15 on, with CONFIG_BPF_SYSCALL"),
-    errno.EROFS: ("the bpffs is mounted read-only, which does not allow to", "mount -o remount,rw /sys/fs/bpf"),
-    errno.ENOENT: ("something pinned is gone, which is needed to", "`xdplb up` again puts it back"),
+    errno.ENOMEM: ("there is not enough memory to", "lower --max-flows, --max-backends or --max-vips"),
+    errno.ENOSYS: ("this kernel lacks the BPF features needed to", "run kernel 5.15 or newer, with CONFIG_BPF_SYSCALL"),
+    errno.EROFS: ("the bpffs is mounted read-only, so it is not possible to", "mount -o remount,rw /sys/fs/bpf"),
+    errno.ENOENT: ("a pin is gone that is needed to", "run `xdplb up` again to restore it"),
 }
 
 

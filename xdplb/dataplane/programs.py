@@ -1,4 +1,4 @@
-"""The pinned program of a folder: kept while its source is the same, else compiled anew and swapped under traffic."""
+"""The pinned program of a folder: kept while its source is the same, else recompiled and swapped under traffic."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def refuse_to_replace(folder: Path, name: str, what: str) -> None:
         if other is not None:
             raise ConflictError(
                 f"{link.nic} has the XDP program {other!r} in xdplb's link, and {what} would replace it",
-                hint=f"put the program pinned as {folder / PROGRAM} into {link.path} before, and yours back afterwards",
+                hint=f"first put the program pinned as {folder / PROGRAM} into {link.path}, and yours back afterwards",
             )
 
 
@@ -151,7 +151,7 @@ def _put_back(pin: Path, program: Fd) -> None:
 def remove_pins(folder: Path, maps: Collection[str]) -> int:
     """Remove all pins but links and return how many there were.
 
-    `meta` goes first, so that what is left of a removal cut short is not taken up again.
+    `meta` goes first, so that what is left of a removal cut short is not taken over again.
     """
     discard_staged(folder)
     names = (META, PROGRAM_NEXT, PROGRAM_EXPLAIN, PROGRAM, *{*maps, *_described_maps(folder)})

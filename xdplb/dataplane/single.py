@@ -56,8 +56,8 @@ def decap_up(
     """
     if len(addresses) > MOST_ADDRESSES:
         raise CapacityError(
-            f"decap unwraps for {MOST_ADDRESSES} addresses at most, not {len(addresses)}",
-            hint="name those that the balancer sends to with --address",
+            f"too many addresses for decap: {len(addresses)}, the limit is {MOST_ADDRESSES}",
+            hint="give only those that the balancer sends to, with --address",
         )
     nic = find_nic(interface)
     folder = pin_dir / DECAP

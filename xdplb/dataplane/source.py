@@ -76,7 +76,7 @@ def vip_groups6(capacity: Capacity) -> int:
 
 
 def backend_slots(capacity: Capacity) -> int:
-    """Return how many elements the maps of backends have: id 0 is nobody's."""
+    """Return how many elements the maps of backends have: id 0 is no backend."""
     return capacity.backends + 1
 
 

@@ -107,7 +107,7 @@ class Family:
         raise CapacityError(
             f"the VIP index of {groups} groups has no room for these {len(entries)} entries (one for each VIP and "
             "protocol, and one for each address)",
-            hint=f"put more of the VIPs on one address, or {growth_hint('VIPs')}",
+            hint=f"put more VIPs on one address, or {growth_hint('VIPs')}",
         )
 
 

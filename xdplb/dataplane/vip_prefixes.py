@@ -63,7 +63,7 @@ def _value(network: IPNetwork, rules: NDArray[np.void]) -> NDArray[np.void]:
             f"VIPs of several ports or addresses for {network}",
             len(rules),
             layout.VIP_RULES,
-            hint="make fewer VIPs of more ports, or give VIPs one address and one port each: these have no limit",
+            hint="use fewer VIPs with more ports each, or VIPs of one address and port: those have no such limit",
         )
     value = np.zeros(1, layout.VIP_RULES_VALUE)
     value["count"] = len(rules)

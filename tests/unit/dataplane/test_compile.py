@@ -61,7 +61,7 @@ def test_with_another_project_of_that_name(modules: Path) -> None:
 
 def test_a_compiler_that_dies_is_told_with_its_last_words(modules: Path) -> None:
     (modules / "bcc.py").write_text("import os, sys; sys.stderr.write('boom\\n'); sys.stderr.flush(); os._exit(3)\n")
-    with pytest.raises(PlatformError, match=r"without an answer \(exit status 3\):\nboom"):
+    with pytest.raises(PlatformError, match=r"without a result \(exit status 3\):\nboom"):
         compile_program(PASS, [], {})
 
 
@@ -115,6 +115,6 @@ def test_where_it_cannot_be_pinned(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_a_program_that_is_too_much_for_the_verifier_names_what_it_does(bpffs: Path) -> None:
-    with pytest.raises(PlatformError, match="gives up on a program for all of this at once: ipv6, vlan") as refused:
+    with pytest.raises(PlatformError, match="cannot check a program with all of these features: ipv6, vlan") as refused:
         compile_program(ENDLESS, ["-DWITH_IPV6=1", "-DWITH_VLAN=1"], {"endless": bpffs / "endless"})
     assert "docs/kernels.md" in refused.value.hint

@@ -118,7 +118,7 @@ def test_a_decision_is_what_the_program_left(pin_dir: Path, monkeypatch: pytest.
 def test_what_cannot_be_explained_is_told(pin_dir: Path) -> None:
     plane = up(pin_dir)
     for frame in (b"", bytes(13), bytes(3521)):
-        with pytest.raises(InvalidError, match="cannot be tried"):
+        with pytest.raises(InvalidError, match="cannot be run"):
             plane.explain(frame, socket.if_nametoindex("eth0"))
     assert plane.explain(bytes(3520), socket.if_nametoindex("eth0")).frame == bytes(3520)
     with pytest.raises(PlatformError, match="explain a packet"):

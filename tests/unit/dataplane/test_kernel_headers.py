@@ -48,7 +48,7 @@ def test_what_is_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_is_given_must_hold_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tmp_path / "nowhere"))
-    with pytest.raises(PlatformError, match="nowhere, which holds no kernel headers"):
+    with pytest.raises(PlatformError, match="nowhere, which has no kernel headers"):
         search(tmp_path)
 
 

@@ -136,7 +136,7 @@ def test_impossible_options_are_refused(bpffs: Path, pin_dir: Path, changes: dic
 
 def test_a_foreign_program_is_refused_by_name(bpffs: Path, pin_dir: Path) -> None:
     with pass_program() as program, libbpf.link_create_xdp(program, socket.if_nametoindex("eth0"), NATIVE):
-        with pytest.raises(ConflictError, match=r"another XDP program on it: 'pass' \(id \d+\)"):
+        with pytest.raises(ConflictError, match=r"another XDP program: 'pass' \(id \d+\)"):
             up(pin_dir)
         assert left(bpffs) == []
 
@@ -163,7 +163,7 @@ def test_auto_falls_back_to_skb_and_says_so(pin_dir: Path) -> None:
 
 
 def test_native_where_the_driver_has_none(bpffs: Path, pin_dir: Path) -> None:
-    with pytest.raises(PlatformError, match="lo does not run XDP in its driver") as refused:
+    with pytest.raises(PlatformError, match="lo cannot run XDP in its driver") as refused:
         up(pin_dir, "lo", mode="native")
     assert "--mode skb" in refused.value.hint
     assert left(bpffs) == []
@@ -255,7 +255,7 @@ def test_decap_is_attached_with_its_addresses_and_goes_without_a_trace(bpffs: Pa
     assert attached.program_id == program_on("eth0")
     with BpfMap.open(pin_dir / "decap" / "decap_addresses") as addresses:
         assert [key.tobytes()[-4:] for key in addresses.read_all()[0]] == [second.packed]
-    with pytest.raises(ConflictError, match="carries xdplb's decap") as refused:
+    with pytest.raises(ConflictError, match="runs xdplb's decap") as refused:
         up(pin_dir)
     assert refused.value.hint == f"xdplb decap down eth0 --pin-dir {pin_dir}"
     assert decap_down("eth0", pin_dir)

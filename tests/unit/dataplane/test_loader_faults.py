@@ -106,10 +106,10 @@ def test_64_nics_and_not_one_more(pin_dir: Path) -> None:
     for name in names:
         add_nic(name)
     assert len(up(pin_dir, *names).attachments()) == TX_PORTS
-    with pytest.raises(CapacityError, match="no room for eth0: 64 NICs"):
+    with pytest.raises(CapacityError, match="eth0 cannot be attached: 64 NICs"):
         up(pin_dir)
     assert program_on("eth0") == 0
-    with pytest.raises(InvalidError, match="65 NICs"):
+    with pytest.raises(InvalidError, match="65 NICs were given"):
         up(pin_dir, *names, "eth0")
 
 

@@ -17,8 +17,8 @@ from xdplb.model.errors import ConflictError, PlatformError
     ("number", "sentence", "remedy"),
     [
         (errno.EPERM, "this process may not create the maps", "as root"),
-        (errno.ENOMEM, "there is no memory left to create the maps", "--max-flows"),
-        (errno.ENOENT, "something pinned is gone", "xdplb up"),
+        (errno.ENOMEM, "there is not enough memory to create the maps", "--max-flows"),
+        (errno.ENOENT, "a pin is gone", "xdplb up"),
         (errno.EIO, "the kernel refused to create the maps", "doctor"),
     ],
 )
