@@ -44,9 +44,9 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description="Compare the program with the reference model.")
-    parser.add_argument("--packets", type=int, default=10_000_000, help="how many (10000000)")
-    parser.add_argument("--seed", type=int, help="the first run's; each run has the next one (random)")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="one a CPU")
+    parser.add_argument("--packets", type=int, default=10_000_000, help="number of packets (10000000)")
+    parser.add_argument("--seed", type=int, help="seed of the first run; each run uses the next number (random)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="number of processes (one per CPU)")
     parser.add_argument("--profile", action="append", choices=list(PROFILES), help="what to compile for (all in turn)")
     return parser.parse_args()
 
