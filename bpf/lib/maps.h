@@ -52,9 +52,9 @@ BPF_TABLE_PINNED("lru_hash", struct flow_key, struct flow, flows, MAX_FLOWS, PIN
 BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, flows6, MAX_FLOWS, PIN_DIR "/flows6");
 #endif
 
-/* Where the record that a SYN has made lies until the connection sends more: a flood of SYNs turns this over, and evicts
- * nobody who is open. Tables of their own: the kernel's LRU keeps what was looked up since it came, but only as long as
- * that is less than half of the table.
+/* Where the record that a SYN has made lies until the connection sends more: a flood of SYNs fills this table alone and
+ * evicts no open connection. Tables of their own, since the kernel's LRU keeps what was looked up only as long as that
+ * is less than half of the table.
  */
 BPF_TABLE_PINNED("lru_hash", struct flow_key, struct flow, probation, MAX_FLOWS / 4, PIN_DIR "/probation");
 #ifdef WITH_IPV6

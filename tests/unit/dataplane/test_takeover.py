@@ -210,7 +210,7 @@ def test_a_link_that_refuses_puts_the_others_back(
 
     with monkeypatch.context() as patched:
         patched.setattr(libbpf, "link_update", refuse_second)
-        with pytest.raises(Exception, match="no memory"):
+        with pytest.raises(Exception, match="not enough memory"):
             start(pin_dir)
     assert program_on("eth0") == program_on("eth1") == before
     assert held(start(pin_dir, None)) == filled
