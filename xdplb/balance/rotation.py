@@ -21,7 +21,7 @@ from .hashing import TABLE_SIZE
 from .slots import NOBODY, Owners
 from .table import WeightedBackend
 
-__all__ = ["MAX_CANDIDATES", "candidates", "rotation"]
+__all__ = ["MAX_CANDIDATES", "candidates", "check_candidates", "rotation"]
 
 MAX_CANDIDATES = 128
 """How many backends the packet path compares at most for a new flow; each costs some nanoseconds."""
@@ -52,12 +52,17 @@ def candidates(configured: Sequence[WeightedBackend], out: AbstractSet[int]) -> 
     Raises CapacityError if they are more than the packet path compares.
     """
     count = len(_eligible(configured, out))
+    check_candidates(count)
+    return count
+
+
+def check_candidates(count: int) -> None:
+    """Raise CapacityError if these are more backends than the packet path compares."""
     if count > MAX_CANDIDATES:
         raise CapacityError(
             f"too many backends for a scheduler that compares all their loads: {count}, the limit is {MAX_CANDIDATES}",
             hint="use p2c, which compares two at random, has no limit and balances almost as well",
         )
-    return count
 
 
 def _eligible(configured: Sequence[WeightedBackend], out: AbstractSet[int]) -> list[WeightedBackend]:

@@ -86,7 +86,7 @@ class PreconditionError(XdplbError):
 
 
 class CapacityError(XdplbError):
-    """The maps have no room for it. Their size is set when the data plane is loaded."""
+    """The maps have no room for it. A restart of the daemon can give them more."""
 
     code = "capacity"
     status = 409

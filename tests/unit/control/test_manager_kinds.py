@@ -307,7 +307,7 @@ def test_least_connections_compare_so_many_backends_and_no_more(tmp_path: Path) 
     async def scenario(_: World, manager: Door) -> None:
         await manager.create_vip(Vip(WEB.key, name="web", scheduler=Scheduler.LC))
         addresses = [Backend(ip_address("10.1.0.0") + number) for number in range(1, 130)]
-        with pytest.raises(CapacityError, match="128 at most") as raised:
+        with pytest.raises(CapacityError, match="the limit is 128") as raised:
             await manager.replace_backends("web", addresses)
         assert "p2c" in raised.value.hint
         await manager.replace_backends("web", addresses[:128])

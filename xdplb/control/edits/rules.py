@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xdplb.balance.rotation import MAX_CANDIDATES
+from xdplb.balance.rotation import check_candidates
 from xdplb.control.state.desired import DesiredVip
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
-from xdplb.model.errors import CapacityError, InvalidError
+from xdplb.model.errors import InvalidError
 from xdplb.model.vip import Forward, Vip
 
 __all__ = ["check_backends", "check_settings"]
@@ -42,12 +42,8 @@ def check_settings(vip: DesiredVip) -> None:
 
 
 def _check_number(vip: DesiredVip) -> None:
-    if vip.vip.scheduler.compares_all and len(vip.backends) > MAX_CANDIDATES:
-        raise CapacityError(
-            f"too many backends: {vip.vip.scheduler} compares {MAX_CANDIDATES} at most,"
-            f" and VIP {vip.vip.key} would have {len(vip.backends)}",
-            hint="use p2c, which compares two out of any number",
-        )
+    if vip.vip.scheduler.compares_all:
+        check_candidates(len(vip.backends))
 
 
 def _check_family(vip: DesiredVip, backend: Backend, pointer: str) -> None:
