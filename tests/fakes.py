@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 from xdplb.control.events import Events
 from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip
 from xdplb.control.health.probe import ProbeResult
-from xdplb.control.state.snapshot import KnownHealth
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import Health
+from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.next_hop import NextHop, Resolution
 
 __all__ = ["FakeClock", "FakeHealth", "FakeNextHops", "next_hop", "run_in_simulated_time", "until"]

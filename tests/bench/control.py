@@ -20,12 +20,12 @@ from xdplb.control.flows.drain import FlowCounts, count_flows, open_flows
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.libbpf import call
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import Backend, Health
+from xdplb.model.backend import Backend, Health, KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.next_hop import NextHop, Resolution
 from xdplb.model.vip import Protocol, Vip, VipKey

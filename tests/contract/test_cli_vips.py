@@ -74,7 +74,7 @@ def test_an_access_list_is_set_shown_and_cleared(daemon: Daemon, tmp_path: Path)
     assert shown(daemon, "vip", "show", "web")["access"] == "any source"
 
     told = daemon.ok("vip", "access", "set", "web", "--deny-file", str(file), "--allow", "0.0.0.0/0", "--dry-run")
-    assert "allows 1 prefixes and denies 2; every other source is denied" in told.stdout
+    assert "allows 1 prefix and denies 2; every other source is denied" in told.stdout
     assert shown(daemon, "vip", "show", "web")["access"] == "any source"
     words = ["vip", "access", "set", "web", "--deny-file", str(file), "--allow", "0.0.0.0/0"]
     assert daemon.ok(*words).stderr == "access list of web set\n"

@@ -24,11 +24,11 @@ from xdplb.control.flows.drain import open_flows
 from xdplb.control.flows.settle import Scan
 from xdplb.control.plan.eligibility import Observed, Use, assess
 from xdplb.control.plan.plan import plan
-from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.control.writing.applier import Applier
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import AdminState, Backend, Health
+from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import Forward, Scheduler, Tracking, Vip, VipKey
 

@@ -16,9 +16,9 @@ from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.desired import NO_ACCESS_LIST
-from xdplb.control.state.snapshot import KnownHealth, Snapshot
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.access import AccessList
-from xdplb.model.backend import AdminState, Backend, Health
+from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import Forward, OnUnhealthy, Protocol, Scheduler, Tracking, Vip, VipKey
 

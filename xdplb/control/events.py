@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
+
+from xdplb.control.edits.edit import Edit
 
 __all__ = [
     "DAEMON",
@@ -18,7 +20,7 @@ __all__ = [
     "CaptureStuck",
     "ChangeMade",
     "CheckBroke",
-    "DrainMoved",
+    "DrainChanged",
     "Event",
     "Events",
     "FlowScanFailed",
@@ -64,7 +66,7 @@ class Event:
 
     def line(self) -> str:
         """Return the log line."""
-        shown = ((field.name, getattr(self, field.name)) for field in fields(self) if field.repr)
+        shown = ((one.name, getattr(self, one.name)) for one in fields(self) if one.repr)
         pairs = " ".join(f"{name}={_shown(name, value)}" for name, value in shown if value is not None)
         return f"{self.TITLE}: {pairs}" if pairs else self.TITLE
 
@@ -81,13 +83,18 @@ def _shown(name: str, value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChangeMade(Event):
-    """The desired state was changed; `edit` is the kind of edit, `vip` the VIP it changed, None for a batch."""
+    """The desired state was changed: `edit` is the kind of edit, `vip` and `backend` what it changed.
+
+    `asked` is the edit itself. `vip` is None for a batch, `backend` for an edit of a VIP.
+    """
 
     TITLE = "change"
     actor: Actor
     generation: int
     edit: str
     vip: str | None
+    backend: str | None
+    asked: Edit = field(repr=False)  # an access list may be megabytes: not in the log line
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +194,7 @@ class FlowScanFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class DrainMoved(Event):
+class DrainChanged(Event):
     """A drain started, or no connection or no time is left; `flows` are the connections left, None if not known."""
 
     TITLE = "drain"

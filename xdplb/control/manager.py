@@ -60,6 +60,7 @@ class Manager:
             capacity=plane.capacity,
             tunnel_sources=tunnel_sources,
             now=now,
+            recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self.answers = Answers(plane, self._writer, self._flows, checker, now)

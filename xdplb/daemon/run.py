@@ -72,21 +72,21 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     with hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
-            plane = parts.load(options, _features_of_state(options.state_dir))
+            plane = parts.load(options, _features_at_start(options.state_dir))
             asyncio.run(_balance(options, parts, plane, listener))
         finally:
             listener.close()
 
 
-def _features_of_state(state_dir: Path) -> Features:
+def _features_at_start(state_dir: Path) -> Features:
     """Return the features that the stored state needs, so that the program is compiled only once.
 
     Raises the error that the manager would raise later, when the program would already be on the NIC.
     """
     store = SqliteStore(state_dir)
-    state, _ = store.open()
+    snapshot, _ = store.open()
     store.close()
-    return features_needed_at_start(state, Observed())
+    return features_needed_at_start(snapshot, Observed())
 
 
 async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from .address import IPAddress
 from .errors import InvalidError
 from .vip import Forward
 
-__all__ = ["SERVER_ID_HINT", "SERVER_ID_PATTERN", "WEIGHT_RANGE", "AdminState", "Backend", "Health"]
+__all__ = ["SERVER_ID_HINT", "SERVER_ID_PATTERN", "WEIGHT_RANGE", "AdminState", "Backend", "Health", "KnownHealth"]
 
 WEIGHT_RANGE = (0, 65535)
 SERVER_ID_PATTERN = r"^([0-9a-f]{2}){1,8}$"
@@ -59,3 +60,12 @@ class Backend:
                 f"{self.quic_server_id!r} is not a server ID",
                 hint=SERVER_ID_HINT,
             )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHealth:
+    """The health of a backend, why, and since when (UTC)."""
+
+    health: Health
+    reason: str
+    since: datetime

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from xdplb.dataplane.plane import BackendEntry, VipEntry
-from xdplb.model.vip import Scheduler
 
 from .flow import find, is_looked_up, is_new_flow, is_valid, use
 from .flow_state import FlowTable, Found
@@ -15,8 +14,6 @@ from .schedule import schedule
 from .slot import NO_BACKEND, Slot, SlotState, slot_number
 
 __all__ = ["choose_for_error", "choose_for_request", "settle"]
-
-HASHING = {Scheduler.MAGLEV, Scheduler.SH}
 
 
 def choose_for_request(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
@@ -52,7 +49,7 @@ def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: in
         found = find(journey.state, packet.flow)
         if found is not None and is_valid(journey, found):
             return Choice(found.flow.backend, Placement.RECORD, found, has_record=True)
-    if vip.scheduler not in HASHING:
+    if vip.scheduler.is_per_connection:
         raise Stop(Reason.PASS_NOT_TCP_UDP)
     if _belongs_to_previous(journey, packet, slot):
         return Choice(slot.previous, Placement.PREVIOUS)
@@ -85,7 +82,7 @@ def _choose_unrecorded(
     An old TCP connection in a moving slot belongs to the previous owner. If the slot does not tell, or the connection
     should have been recorded from its first packet, it is at risk: it may reach the wrong backend.
     """
-    if _belongs_to_previous(journey, packet, slot) and vip.scheduler in HASHING:
+    if _belongs_to_previous(journey, packet, slot) and not vip.scheduler.is_per_connection:
         backend_id, placement, is_placed = slot.previous, Placement.PREVIOUS, True
     else:
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
@@ -111,7 +108,7 @@ def _table_for(packet: Packet) -> FlowTable:
 
 
 def _choose_for_new_flow(journey: Journey, vip: VipEntry, slot: Slot, hashed: int) -> tuple[int, Placement]:
-    if vip.scheduler in HASHING:
+    if not vip.scheduler.is_per_connection:
         return _owner_of(slot)
     return schedule(journey, vip, hashed), Placement.SCHEDULER
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import ip_address
 
 import pytest
 
 from xdplb.control.edits.apply import apply_edit
-from xdplb.control.edits.edit import Batch, DeleteBackend, DeleteVip, Edit, PutBackend, PutVip, ReplaceBackends
+from xdplb.control.edits.edit import (
+    Batch,
+    DeleteBackend,
+    DeleteVip,
+    DrainBackend,
+    Edit,
+    PutBackend,
+    PutCheck,
+    PutVip,
+    ReplaceBackends,
+)
 from xdplb.control.state.bindings import BackendBinding, Bindings, bind
 from xdplb.control.state.codec import canonical
 from xdplb.control.state.desired import Desired
@@ -16,6 +26,7 @@ from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
 from xdplb.model.errors import CapacityError, ConflictError, InvalidError
+from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip, VipKey
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -61,6 +72,16 @@ def test_the_canonical_form_does_not_depend_on_the_order_of_edits() -> None:
     assert canonical(one) == canonical(other)
 
 
+def test_the_canonical_form_is_one_for_equal_values_however_they_are_written() -> None:
+    later = timezone(timedelta(hours=5, minutes=30))
+    one = desired(PutVip(Vip(WEB)), PutBackend(WEB, backend(1)), PutCheck(WEB, HealthCheck(interval_seconds=2)))
+    other = desired(PutVip(Vip(WEB)), PutBackend(WEB, backend(1)), PutCheck(WEB, HealthCheck(interval_seconds=2.0)))
+    drained = apply_edit(one, DrainBackend(WEB, ip_address("10.0.0.1"), 60, 5), NOW)
+    again = apply_edit(other, DrainBackend(WEB, ip_address("10.0.0.1"), 60.0, 5.0), NOW.astimezone(later))
+    assert drained == again
+    assert canonical(drained) == canonical(again)
+
+
 def test_binding_again_changes_nothing_and_is_the_same_object() -> None:
     made = desired(PutVip(Vip(WEB)), PutBackend(WEB, backend(1)))
     first = bind(made, Bindings(), ROOM)
@@ -102,6 +123,14 @@ def test_what_does_not_fit_is_refused(edit: Edit, words: str) -> None:
     first = snapshot(PutVip(Vip(WEB)), PutBackend(WEB, backend(1)), capacity=small)
     with pytest.raises(CapacityError, match=f"the data plane is full: {words}"):
         first.then(apply_edit(first.desired, edit, NOW), small)
+
+
+def test_a_change_that_asks_for_more_than_there_is_room_for_says_how_much() -> None:
+    small = Capacity(vips=2, backends=2)
+    first = snapshot(PutVip(Vip(WEB)), capacity=small)
+    three = ReplaceBackends(WEB, (backend(1), backend(2), backend(3)))
+    with pytest.raises(CapacityError, match="this needs 3 backends, and there is room for 2"):
+        first.then(apply_edit(first.desired, three, NOW), small)
 
 
 def test_a_batch_is_one_generation_and_what_it_leaves_keeps_its_own() -> None:

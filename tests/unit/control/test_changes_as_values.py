@@ -108,7 +108,7 @@ def test_recorded_flows_of_a_backend_that_is_cut_off_are_counted(tmp_path: Path)
         await until(lambda: door.backend("web", "10.0.0.1").flows == 5)
         done = await asked(door, DeleteBackend(WEB.key, ONE), dry_run=True)
         assert done.impact.flows == 5
-        assert "5 recorded flows lose their backend" in sentences(done.impact)
+        assert "5 recorded flows lose the backend" in sentences(done.impact)
 
     run_in(world, scenario)
 
@@ -154,17 +154,22 @@ def test_a_change_is_an_event_with_its_actor(tmp_path: Path, caplog: pytest.LogC
     async def scenario(door: Door) -> None:
         events = heard(door)
         await asked(door, PutVip(WEB), actor=OPERATOR)
-        await asked(door, Batch((PutBackend(WEB.key, backend(1)), PutBackend(WEB.key, backend(2)))))
+        both = Batch((PutBackend(WEB.key, backend(1)), PutBackend(WEB.key, backend(2))))
+        await asked(door, both)
+        await asked(door, DrainBackend(WEB.key, ONE))
         made = [event for event in events if isinstance(event, ChangeMade)]
         assert made == [
-            ChangeMade(OPERATOR, 1, "put_vip", "203.0.113.10:443/tcp"),
-            ChangeMade(DAEMON, 2, "batch", None),
+            ChangeMade(OPERATOR, 1, "put_vip", "203.0.113.10:443/tcp", None, PutVip(WEB)),
+            ChangeMade(DAEMON, 2, "batch", None, None, both),
+            ChangeMade(DAEMON, 3, "drain_backend", "203.0.113.10:443/tcp", "10.0.0.1", DrainBackend(WEB.key, ONE)),
         ]
 
     caplog.set_level("INFO")
     run_in(World(tmp_path), scenario)
     assert "change: actor=unix(uid=1000,pid=4711) generation=1 edit=put_vip vip=203.0.113.10:443/tcp" in caplog.messages
     assert "change: actor=daemon generation=2 edit=batch" in caplog.messages
+    drained = "change: actor=daemon generation=3 edit=drain_backend vip=203.0.113.10:443/tcp backend=10.0.0.1"
+    assert drained in caplog.messages
 
 
 def test_an_event_is_said_once_and_its_log_line_is_made_from_it(

@@ -17,8 +17,7 @@ from xdplb.control.events import Events
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import Checker, CheckTally, CheckTarget, health_of, tallied
 from xdplb.control.health.probe import ProbeResult
-from xdplb.control.state.snapshot import KnownHealth
-from xdplb.model.backend import Health
+from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import CheckType, HealthCheck
 
 CHECK = HealthCheck(rise=2, fall=3)
@@ -108,7 +107,7 @@ def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() 
     async def run() -> None:
         host = Host()
         checker, book = Checker(host.probe), HealthBook(lambda: NOW)
-        book.load({7: KnownHealth(D, "", NOW)})
+        book.start_with({7: KnownHealth(D, "", NOW)})
         await checker.start(book.flip, Events())
         checker.watch({7: target()}, book.known)
         await until(lambda: book.known[7].health is U)

@@ -13,10 +13,9 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.world import WEB, World, backend, with_backends
 from xdplb.balance.slots import unpack
-from xdplb.control.state.snapshot import KnownHealth
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.writing import writer
-from xdplb.model.backend import Health
+from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip, VipKey
@@ -41,6 +40,26 @@ def test_what_the_plane_refuses_is_kept_told_and_tried_again(tmp_path: Path) -> 
             await until(lambda: manager.backend("web", "10.0.0.2").observed_generation == 3)
             assert (manager.status().last_error, manager.not_ready()) == ("", [])
             assert manager.backend("web", "10.0.0.2").share == pytest.approx(0.5, abs=0.01)
+
+    asyncio.run(scenario())
+
+
+def test_a_change_is_saved_also_while_the_maps_cannot_be_read(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def scenario() -> None:
+        async with world.running() as manager:
+            await with_backends(manager, 1)
+            world.plane.fail("write_table", REFUSAL)
+            world.plane.fail("read_vips", REFUSAL, times=4)
+            for last in (2, 3):  # after the first one nobody knows what the maps hold
+                with pytest.raises(PlatformError, match="the change is saved"):
+                    await manager.create_backend("web", backend(last))
+            with pytest.raises(PlatformError, match="no memory for a table"):
+                await manager.create_backend("web", backend(4), dry_run=True)
+            assert [str(view.backend.address) for view in manager.backends("web")] == [f"10.0.0.{n}" for n in (1, 2, 3)]
+            await until(lambda: manager.status().observed_generation == manager.status().generation == 4)
+            assert manager.backend("web", "10.0.0.3").share == pytest.approx(1 / 3, abs=0.01)
 
     asyncio.run(scenario())
 

@@ -48,7 +48,7 @@ def test_no_traffic_before_the_first_pass(tmp_path: Path) -> None:
         assert (view.health, view.reason, view.share) == (Health.UNKNOWN, "its check has not passed yet", 0.0)
         assert manager.vip("web").operating_status is OperatingStatus.OFFLINE
         assert [(t.address, t.port) for t in world.health.targets.values()] == [(IPv4Address("10.0.0.1"), 8080)]
-        assert [check.reason for check in manager.checks("web")] == ["no pass yet"]
+        assert [check.reason for check in manager.checks("web")] == ["its check has not passed yet"]
         world.clock.advance(5)
         world.health.flip("10.0.0.1", Health.UP)
         await until(lambda: share(manager, 1) == 1.0)

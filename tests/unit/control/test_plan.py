@@ -27,9 +27,9 @@ from xdplb.control.plan.steps import (
     WriteTable,
     WriteVips,
 )
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress, IPNetwork
-from xdplb.model.backend import AdminState, Backend, Health
+from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy, Tracking, Vip, VipKey
 
@@ -344,7 +344,7 @@ def test_one_outer_source_is_the_next_hops():
 
 def said(wanted: Snapshot, seen: Observed, held: Held) -> tuple[str, ...]:
     """What a forecast says where what is asked for stays as it is."""
-    return sentences(forecast(wanted, wanted, seen, Present(held, frozenset(), {}, None)).impact)
+    return sentences(forecast(wanted, wanted, seen, Present(held, frozenset(), {}, np.zeros(1 << 16, np.int64))).impact)
 
 
 def test_a_plan_says_what_it_does():
@@ -354,7 +354,7 @@ def test_a_plan_says_what_it_does():
         "VIP 203.0.113.10:80/tcp: 49153 of 65537 slots change owners; open connections stay in 0 of "
         "them; then 65537 are steady, 0 moving and 0 pinned"
     )
-    assert two == "backend 10.0.0.2 (dr) is sent nothing: its check failed: no answer"
+    assert two == "backend 10.0.0.2 (dr) receives no packets: its check failed: no answer"
 
 
 def test_a_first_plan_says_who_gets_slots():

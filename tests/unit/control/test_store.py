@@ -22,12 +22,12 @@ from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.edit import DeleteVip, DrainBackend, Edit, PutBackend, PutCheck, PutVip, ReplaceBackends
 from xdplb.control.state.desired import NO_ACCESS_LIST, DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
-from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import AdminState, Backend, Health
+from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.vip import (

@@ -136,12 +136,12 @@ class Answers:
         counted = await self._counted()
         facts, applier = self._facts(), self._writer.applier
         moment = Moment(
-            state=self._snapshot,
+            snapshot=self._snapshot,
             counted=counted,
             facts=replace(facts, health=dict(facts.health)),
             checks={} if self._checker is None else self._checker.tallies(),
             flow_table=self._flow_table(),
-            flow_counts=self._writer.flow_counts,
+            flow_counts=self._flows.counts,
             attachments=applier.attachments,
             now=self._now(),
         )

@@ -72,7 +72,7 @@ class MetricsView:
 class Moment:
     """Everything known at one moment, as input of a view. Nothing in it changes any more."""
 
-    state: Snapshot
+    snapshot: Snapshot
     counted: Counted
     facts: render.Facts
     checks: Mapping[int, CheckTally]
@@ -86,11 +86,11 @@ def metrics_view(moment: Moment) -> MetricsView:
     """Return the view of a moment. Takes tenths of a second with tens of thousands of backends."""
     return MetricsView(
         version=__version__,
-        generation=moment.state.generation,
+        generation=moment.snapshot.generation,
         observed_generation=moment.facts.applied.generation,
         attachments=moment.attachments,
-        stats=render.stats_view(moment.state, moment.counted, moment.flow_table),
-        vips=tuple(_vip_metrics(vip, moment) for vip in moment.state.vips.values()),
+        stats=render.stats_view(moment.snapshot, moment.counted, moment.flow_table),
+        vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
 
 

@@ -21,10 +21,10 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.checks import CheckTally
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.applier import TableFacts
 from xdplb.dataplane.plane import Counters
-from xdplb.model.backend import AdminState, Health
+from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import NextHop
 
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
@@ -129,10 +129,10 @@ def vip_stats_view(vip: BoundVip, counted: Counted) -> VipStatsView:
     )
 
 
-def stats_view(state: Snapshot, counted: Counted, flow_table: FlowTableView) -> StatsView:
+def stats_view(snapshot: Snapshot, counted: Counted, flow_table: FlowTableView) -> StatsView:
     """Return all counters."""
     return StatsView(
-        vips=tuple(vip_stats_view(vip, counted) for vip in state.vips.values()),
+        vips=tuple(vip_stats_view(vip, counted) for vip in snapshot.vips.values()),
         drops=_reasons(counted.counters, "drop_"),
         passes=_reasons(counted.counters, "pass_"),
         answers=_reasons(counted.counters, "answer_"),

@@ -121,7 +121,7 @@ class Capturer:
             )
         running = self._running = RunningCapture(self, request, which)
         try:
-            await self.writer.with_maps(lambda: self._open(running))
+            await self.writer.with_maps(lambda: running.open(self._plane))
         except BaseException:
             await self.finish(running)
             raise
@@ -151,19 +151,9 @@ class Capturer:
                 return
             try:
                 await running.stop_reading()
-                await self.writer.with_maps(self._close)
+                await self.writer.with_maps(self._plane.stop_capture)
                 self._events.say(CaptureEnded())
             except XdplbError as error:
                 self._events.say(CaptureStuck(str(error)))
             finally:
                 self._running = None
-
-    def _open(self, running: RunningCapture) -> None:
-        running.open(self._plane)
-        self.writer.applier.features = self._plane.features
-
-    def _close(self) -> None:
-        try:
-            self._plane.stop_capture()
-        finally:
-            self.writer.applier.features = self._plane.features

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from xdplb.control.edits import access, backends, vips
+from xdplb.control.edits import backends, vips
 from xdplb.control.edits.edit import (
     Batch,
     CreateBackend,
@@ -66,9 +66,9 @@ def _apply(desired: Desired, edit: SingleEdit, now: datetime) -> Desired:  # noq
         case DeleteCheck():
             return vips.delete_check(desired, edit)
         case PutAccess():
-            return access.put_access(desired, edit)
+            return vips.put_access(desired, edit)
         case PatchAccess():
-            return access.patch_access(desired, edit)
+            return vips.patch_access(desired, edit)
         case CreateBackend():
             return backends.create_backend(desired, edit, now)
         case PutBackend():

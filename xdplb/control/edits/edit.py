@@ -35,6 +35,7 @@ __all__ = [
     "ReplaceBackends",
     "SingleEdit",
     "UndrainBackend",
+    "backend_of_edit",
     "vip_of_edit",
 ]
 
@@ -193,3 +194,12 @@ def vip_of_edit(edit: Edit) -> VipKey | None:
     if isinstance(edit, Batch):
         return None
     return edit.vip.key if isinstance(edit, CreateVip | PutVip) else edit.key
+
+
+def backend_of_edit(edit: Edit) -> IPAddress | None:
+    """Return the address of the backend that an edit is about, None for an edit of anything else."""
+    if isinstance(edit, CreateBackend | PutBackend):
+        return edit.backend.address
+    if isinstance(edit, PatchBackend | DeleteBackend | DrainBackend | UndrainBackend):
+        return edit.address
+    return None

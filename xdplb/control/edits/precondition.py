@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from xdplb.control.edits.edit import (
-    Batch,
-    CreateBackend,
-    DeleteBackend,
-    DrainBackend,
-    Edit,
-    PatchBackend,
-    PutBackend,
-    PutVip,
-    UndrainBackend,
-    vip_of_edit,
-)
+from xdplb.control.edits.edit import Batch, Edit, PutBackend, PutVip, backend_of_edit, vip_of_edit
 from xdplb.control.state.generations import Generations
 from xdplb.model.errors import PreconditionError
 
@@ -49,10 +38,7 @@ def _subject(edit: Edit, generations: Generations) -> tuple[str, int | None]:
     key = vip_of_edit(edit)
     assert key is not None, "only a batch has no VIP"
     vip = generations.vips.get(key)
-    if isinstance(edit, CreateBackend | PutBackend):
-        address = edit.backend.address
-    elif isinstance(edit, PatchBackend | DeleteBackend | DrainBackend | UndrainBackend):
-        address = edit.address
-    else:
+    address = backend_of_edit(edit)
+    if address is None:
         return f"VIP {key}", None if vip is None else vip.latest
     return f"backend {address}", None if vip is None else vip.backends.get(address)

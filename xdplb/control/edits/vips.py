@@ -1,19 +1,39 @@
-"""Edits of VIPs and their health checks: each takes the desired state and returns the next one."""
+"""Edits of VIPs, their health checks and access lists: each takes the desired state and returns the next one."""
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from xdplb.control.edits.edit import CreateVip, DeleteCheck, DeleteVip, PatchVip, PutCheck, PutVip
+from xdplb.control.edits.edit import (
+    CreateVip,
+    DeleteCheck,
+    DeleteVip,
+    PatchAccess,
+    PatchVip,
+    PutAccess,
+    PutCheck,
+    PutVip,
+)
 from xdplb.control.edits.find import vip_of
 from xdplb.control.edits.overlap import check_new_vip
 from xdplb.control.edits.patch import patched_vip
 from xdplb.control.edits.rules import check_settings
-from xdplb.control.state.desired import Desired, DesiredVip
+from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredVip
+from xdplb.model.access import AccessList
 from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
 from xdplb.model.vip import Vip
 
-__all__ = ["create_vip", "delete_check", "delete_vip", "differences", "patch_vip", "put_check", "put_vip"]
+__all__ = [
+    "create_vip",
+    "delete_check",
+    "delete_vip",
+    "differences",
+    "patch_access",
+    "patch_vip",
+    "put_access",
+    "put_check",
+    "put_vip",
+]
 
 
 def create_vip(desired: Desired, edit: CreateVip) -> Desired:
@@ -63,6 +83,19 @@ def delete_check(desired: Desired, edit: DeleteCheck) -> Desired:
     return desired.with_vip(replace(present, check=None))
 
 
+def put_access(desired: Desired, edit: PutAccess) -> Desired:
+    """Replace the access list; an empty one removes it."""
+    return _with_access(desired, vip_of(desired.vips, edit.key), edit.access)
+
+
+def patch_access(desired: Desired, edit: PatchAccess) -> Desired:
+    """Replace the allowed prefixes, the denied ones, or both."""
+    present = vip_of(desired.vips, edit.key)
+    allow = present.access.allow if edit.allow is None else edit.allow
+    deny = present.access.deny if edit.deny is None else edit.deny
+    return _with_access(desired, present, AccessList(allow, deny))
+
+
 def differences(present: object, asked: object) -> tuple[FieldProblem, ...]:
     """Return the fields in which two objects of one dataclass differ, each with both values."""
     names = [field.name for field in fields(present)]  # type: ignore[arg-type]
@@ -98,3 +131,9 @@ def _check_name(desired: Desired, vip: Vip) -> None:
                 f"the name {vip.name!r} is taken by VIP {key}",
                 hint="a name can belong to only one VIP: choose another",
             )
+
+
+def _with_access(desired: Desired, present: DesiredVip, access: AccessList) -> Desired:
+    if present.access == access:
+        return desired
+    return desired.with_vip(replace(present, access=access or NO_ACCESS_LIST))

@@ -14,9 +14,9 @@ from xdplb.control.explain.sentences import Story, reasons
 from xdplb.control.explain.views import ExplainView, RecordView, SentView, SlotView
 from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.plan.forecast import if_down
-from xdplb.control.plan.observe import observe
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import BoundVip
+from xdplb.control.writing.observe import observe
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST

@@ -74,13 +74,13 @@ class DrainView:
 class FlowCounts:
     """Open connections by backend id, from a scan started at `at` (UTC); `epochs` are those of the backends.
 
-    `heard` has, for each draining backend whose connections do not all have records, the time of its last packet.
+    `last_packets` has the time of the last packet of each draining backend whose connections do not all have records.
     """
 
     at: datetime
     by_backend: NDArray[np.int64]
     epochs: Mapping[int, int]
-    heard: Mapping[int, datetime]
+    last_packets: Mapping[int, datetime]
 
     def of(self, backend: BoundBackend) -> int | None:
         """Return how many connections of this backend were open, None if it did not exist at the scan."""
@@ -109,7 +109,7 @@ def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
 
 
 def count_flows(
-    flows: FlowRecords, live: NDArray[np.bool_], snapshot: Snapshot, at: datetime, heard: Mapping[int, datetime]
+    flows: FlowRecords, live: NDArray[np.bool_], snapshot: Snapshot, at: datetime, last_packets: Mapping[int, datetime]
 ) -> FlowCounts:
     """Count the open connections of each backend; `live` marks their records, in a scan started at `at`.
 
@@ -119,7 +119,7 @@ def count_flows(
     closed = ((flows.flags & FLOW_FIN) != 0) & (flows.age >= FIN_QUIET_SECONDS)
     begun = ((flows.flags & FLOW_ESTABLISHED) != 0) | (flows.age < HANDSHAKE_SECONDS)
     epochs = {backend.id: backend.epoch for _, backend in snapshot.backends()}
-    return FlowCounts(at, np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS), epochs, heard)
+    return FlowCounts(at, np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS), epochs, last_packets)
 
 
 def load_of(flows: FlowRecords, live: NDArray[np.bool_], snapshot: Snapshot, vips: AbstractSet[int]) -> dict[int, int]:
@@ -145,11 +145,11 @@ def drain_view(backend: BoundBackend, drain: Drain, counts: FlowCounts | None, n
 
 def _seen(backend: BoundBackend, drain: Drain, counts: FlowCounts) -> tuple[DrainState, int | None]:
     """Return the state of a drain and its open connections, from a scan made since it started."""
-    flows, heard = counts.of(backend), counts.heard.get(backend.id)
-    quiet_from = drain.started if heard is None else max(drain.started, heard)
+    flows, last_packets = counts.of(backend), counts.last_packets.get(backend.id)
+    quiet_from = drain.started if last_packets is None else max(drain.started, last_packets)
     if flows == 0 and counts.at >= quiet_from + timedelta(seconds=drain.quiet_seconds):
         return DrainState.DRAINED, 0
-    return DrainState.DRAINING, flows if heard is None else None
+    return DrainState.DRAINING, flows if last_packets is None else None
 
 
 class QuicSilence:
@@ -176,4 +176,4 @@ class QuicSilence:
             before = self._seen.get(key)
             seen[key] = before if before is not None and before[0] == packets else (packets, at)
         self._seen = seen
-        return {backend_id: heard for (backend_id, _), (_, heard) in seen.items()}
+        return {backend_id: last_packets for (backend_id, _), (_, last_packets) in seen.items()}

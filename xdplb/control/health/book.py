@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from xdplb.control.state.snapshot import KnownHealth
-from xdplb.model.backend import Health
+from xdplb.model.backend import Health, KnownHealth
 
 __all__ = ["HealthBook"]
 
@@ -24,7 +23,7 @@ class HealthBook:
         """The health of all backends, as a live mapping: it changes as checks report."""
         return self._known
 
-    def load(self, known: Mapping[int, KnownHealth]) -> None:
+    def start_with(self, known: Mapping[int, KnownHealth]) -> None:
         """Start with the health in the store."""
         self._known = dict(known)
 

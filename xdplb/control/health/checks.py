@@ -18,9 +18,8 @@ from typing import Protocol
 
 from xdplb.control.events import CheckBroke, Events
 from xdplb.control.health.probe import ProbeResult, probe
-from xdplb.control.state.snapshot import KnownHealth
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import Health
+from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 
 __all__ = ["CheckTally", "CheckTarget", "Checker", "HealthSource", "OnFlip", "Probe", "health_of", "tallied"]

@@ -7,13 +7,13 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from xdplb.control.health.checks import CheckTarget
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
-from xdplb.model.backend import Health
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 
 __all__ = ["WAITING", "added", "check_targets", "health_after", "health_at_start", "reissued"]
 
-WAITING = "no pass yet"
+WAITING = "its check has not passed yet"
 
 
 def health_after(

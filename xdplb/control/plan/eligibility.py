@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth
+from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress, IPNetwork
-from xdplb.model.backend import AdminState, Health
+from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
@@ -36,7 +36,7 @@ class Observed:
     """What was observed: health by backend id (missing: unknown), next hops by address (missing: not known yet).
 
     `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
-    without one uses the host's own address. `ifindexes` are the NICs that packets can leave by, empty if none is
+    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, empty if none is
     known. `vlan`: tagged frames may come in.
     """
 

@@ -19,14 +19,14 @@ from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.impact import Done, Impact, impact_of
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.dataplane import access_index, vip_prefixes
 from xdplb.dataplane.capacity import check_access_lists
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.backend import Health
+from xdplb.model.backend import Health, KnownHealth
 
-__all__ = ["Forecast", "Present", "forecast", "if_down"]
+__all__ = ["Forecast", "Present", "check_room", "forecast", "if_down"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,11 @@ def forecast(
     only: AbstractSet[int] | None = None,
     about: AbstractSet[int] | None = None,
 ) -> Forecast:
-    """Return the plan that brings the maps to `after`, with its impact; CapacityError if the maps have no room.
+    """Return the plan that brings the maps to `after`, with its impact. See check_room for whether they have room.
 
     `observed` and `only` are as in `plan`. The impact covers the VIPs with the ids `about`, None for all: the plan may
     also contain other changes that were due anyway.
     """
-    _check_room(before, after)
     planned = plan(after, observed, present.held, only)
     held_then = planned.after(present.held)
     changes = diff(before.desired, after.desired)
@@ -91,7 +90,7 @@ def if_down(
     return forecast(snapshot, snapshot, seen, present, only=only, about=only)
 
 
-def _check_room(before: Snapshot, after: Snapshot) -> None:
+def check_room(before: Snapshot, after: Snapshot) -> None:
     """Raise CapacityError if the maps cannot hold what is new in `after`. Takes seconds for very long access lists."""
     if before.vips.keys() != after.vips.keys():
         _check_prefixes(after)

@@ -28,8 +28,10 @@ def _sentences(impact: Impact) -> Iterator[str]:
     yield from (_use_sentence(use) for use in impact.uses if use.after is not Use.OUT)
     yield from (_table_sentence(table) for table in impact.tables if table.moves)
     yield from (_use_sentence(use) for use in impact.uses if use.after is Use.OUT)
-    if impact.flows:
-        yield f"{impact.flows} recorded flows lose their backend"
+    if impact.cut_off and impact.flows is None:
+        yield "recorded flows of these backends break; the flow table was not read lately, so it is not known how many"
+    elif impact.flows:
+        yield f"{_count(impact.flows, 'recorded flow')} lose{'s' if impact.flows == 1 else ''} the backend"
 
 
 def _features_sentence(lacking: Features) -> str:
@@ -56,7 +58,7 @@ def _warning_sentence(warned: Warned) -> str:
 
 def _vip_removed(change: DesiredChange) -> str:
     assert isinstance(change.before, DesiredVip)
-    return f"VIP {change.vip} is removed, with its {len(change.before.backends)} backends"
+    return f"VIP {change.vip} is removed, with its {_count(len(change.before.backends), 'backend')}"
 
 
 def _access_changed(change: DesiredChange) -> str:
@@ -65,7 +67,8 @@ def _access_changed(change: DesiredChange) -> str:
     if not access:
         return f"VIP {change.vip} accepts packets from any source"
     rest = "every other source is denied" if access.allow else "every other source is allowed"
-    return f"VIP {change.vip} allows {len(access.allow)} prefixes and denies {len(access.deny)}; {rest}"
+    allowed = _count(len(access.allow), "prefix", "prefixes")
+    return f"VIP {change.vip} allows {allowed} and denies {len(access.deny)}; {rest}"
 
 
 def _check_added(change: DesiredChange) -> str:
@@ -78,6 +81,23 @@ def _check_added(change: DesiredChange) -> str:
 def _backend_added(change: DesiredChange) -> str:
     assert isinstance(change.after, DesiredBackend)
     return f"backend {change.backend} of {change.vip} is added with weight {change.after.backend.weight}"
+
+
+def _drain_changed(change: DesiredChange) -> str:
+    assert isinstance(change.before, DesiredBackend)
+    assert isinstance(change.after, DesiredBackend)
+    old, new = change.before.drain, change.after.drain
+    assert old is not None
+    assert new is not None
+    times = f"times out after {new.timeout_seconds:g} s (was {old.timeout_seconds:g} s)"
+    if old.timeout_seconds == new.timeout_seconds:
+        times = f"ends after {new.quiet_seconds:g} s of silence (was {old.quiet_seconds:g} s)"
+    return f"the drain of backend {change.backend} of {change.vip} {times}"
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    """Return a number of things: `1 backend`, `2 backends`."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def _new_values(changed: tuple[FieldChange, ...]) -> str:
@@ -93,7 +113,7 @@ def _show(value: object) -> str:
 _USES = {
     Use.SERVING: "takes new connections",
     Use.KEEPING: "takes no new connections but keeps its open ones",
-    Use.OUT: "is sent nothing",
+    Use.OUT: "receives no packets",
 }
 
 _WARNINGS = {
@@ -118,5 +138,5 @@ _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {
     DiffKind.BACKEND_REMOVED: lambda change: (
         f"backend {change.backend} of {change.vip} is removed, and its open connections break"
     ),
-    DiffKind.DRAIN_CHANGED: lambda change: f"the times of the drain of backend {change.backend} of {change.vip} change",
+    DiffKind.DRAIN_CHANGED: _drain_changed,
 }

@@ -8,9 +8,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from xdplb.control.state.desired import Desired, DesiredVip
-from xdplb.dataplane.capacity import MAX_BACKEND_ID, full
+from xdplb.dataplane.capacity import MAX_BACKEND_ID, full, growth_hint
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress
+from xdplb.model.errors import CapacityError
 from xdplb.model.vip import VipKey
 
 __all__ = ["BackendBinding", "Bindings", "VipBinding", "bind"]
@@ -76,10 +77,10 @@ def _vip_ids(desired: Desired, bindings: Bindings, capacity: Capacity) -> dict[V
     if not new:
         return {}
     if len(desired.vips) > capacity.vips:
-        raise full("VIPs", len(bindings.vips), capacity.vips)
+        raise _no_room("VIPs", len(bindings.vips), len(desired.vips), capacity.vips)
     used = {binding.id for binding in bindings.vips.values()}
-    leaving = [binding.id for key, binding in bindings.vips.items() if key not in desired.vips]
-    return dict(zip(new, _free(range(capacity.vips), used, leaving, len(new)), strict=True))
+    freed = [binding.id for key, binding in bindings.vips.items() if key not in desired.vips]
+    return dict(zip(new, _free(range(capacity.vips), used, freed, len(new)), strict=True))
 
 
 def _backend_bindings(
@@ -87,32 +88,38 @@ def _backend_bindings(
 ) -> dict[tuple[VipKey, IPAddress], BackendBinding]:
     """Return a binding for each backend without one."""
     new: list[tuple[VipKey, IPAddress]] = []
-    leaving: list[int] = []
+    freed: list[int] = []
     for key, vip in desired.vips.items():
         present = bindings.vips.get(key)
         if _is_bound(vip, present):
             continue
         known = {} if present is None else present.backends
         new += [(key, address) for address in vip.backends if address not in known]
-        leaving += [binding.id for address, binding in known.items() if address not in vip.backends]
+        freed += [binding.id for address, binding in known.items() if address not in vip.backends]
     for key, gone in bindings.vips.items():
         if key not in desired.vips:
-            leaving += [binding.id for binding in gone.backends.values()]
+            freed += [binding.id for binding in gone.backends.values()]
     if not new:
         return {}
     used = {binding.id for vip in bindings.vips.values() for binding in vip.backends.values()}
     most = min(capacity.backends, MAX_BACKEND_ID)
-    if len(used) - len(leaving) + len(new) > most:
-        raise full("backends", len(used), most)
-    ids = _free(range(1, most + 1), used, leaving, len(new))
+    if (wanted := len(used) - len(freed) + len(new)) > most:
+        raise _no_room("backends", len(used), wanted, most)
+    ids = _free(range(1, most + 1), used, freed, len(new))
     return {
         place: BackendBinding(number, (bindings.epochs.get(number, -1) + 1) % _EPOCHS)
         for place, number in zip(new, ids, strict=True)
     }
 
 
-def _free(ids: range, used: Collection[int], leaving: Collection[int], count: int) -> Iterator[int]:
-    """Yield `count` ids: the lowest free ones, then those that the same change frees (`leaving`)."""
+def _no_room(what: str, used: int, wanted: int, room: int) -> CapacityError:
+    if used == room:
+        return full(what, used, room)
+    return CapacityError(f"this needs {wanted} {what}, and there is room for {room}", hint=growth_hint(what))
+
+
+def _free(ids: range, used: Collection[int], freed: Collection[int], count: int) -> Iterator[int]:
+    """Yield `count` ids: the lowest free ones, then those that the same change frees (`freed`)."""
     free = list(islice((candidate for candidate in ids if candidate not in used), count))
     yield from free
-    yield from sorted(leaving)[: count - len(free)]
+    yield from sorted(freed)[: count - len(free)]

@@ -137,11 +137,11 @@ def check_to_json(check: HealthCheck) -> Json:
         "port": check.port,
         "path": check.path,
         "expect_status": list(check.expect_status),
-        "interval_seconds": check.interval_seconds,
-        "timeout_seconds": check.timeout_seconds,
+        "interval_seconds": float(check.interval_seconds),
+        "timeout_seconds": float(check.timeout_seconds),
         "rise": check.rise,
         "fall": check.fall,
-        "jitter": check.jitter,
+        "jitter": float(check.jitter),
     }
 
 
@@ -200,7 +200,14 @@ def _desired_vip_from(fields: Json) -> DesiredVip:
 
 def _desired_backend(desired: DesiredBackend) -> Json:
     drain = desired.drain
-    times = None if drain is None else {**asdict(drain), "started": drain.started.isoformat()}
+    times = None
+    if drain is not None:
+        # Equal times may be written in several ways: one of them is the canonical one.
+        times = {
+            "started": drain.started.astimezone(UTC).isoformat(),
+            "timeout_seconds": float(drain.timeout_seconds),
+            "quiet_seconds": float(drain.quiet_seconds),
+        }
     return {"address": str(desired.backend.address), **backend_to_json(desired.backend), "drain": times}
 
 

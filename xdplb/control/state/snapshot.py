@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding, bind
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip, Drain
@@ -16,11 +15,11 @@ from xdplb.control.state.generations import Generations, VipGenerations, stamp
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import Backend, Health
+from xdplb.model.backend import Backend
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, Vip, VipKey
 
-__all__ = ["BoundBackend", "BoundVip", "KnownHealth", "Snapshot"]
+__all__ = ["BoundBackend", "BoundVip", "Snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +102,10 @@ class Snapshot:
         """The number of the last change."""
         return self.generations.current
 
+    def addresses(self) -> frozenset[IPAddress]:
+        """Return the addresses of all backends."""
+        return frozenset(backend.backend.address for _, backend in self.backends())
+
     def backends(self) -> Iterator[tuple[BoundVip, BoundBackend]]:
         """Yield every backend with its VIP."""
         for vip in self.vips.values():
@@ -134,12 +137,3 @@ def _joined_backend(
 ) -> BoundBackend:
     joined = BoundBackend(*binding, backend, generation)
     return before if before is not None and before == joined else joined
-
-
-@dataclass(frozen=True, slots=True)
-class KnownHealth:
-    """The health of a backend, why, and since when (UTC)."""
-
-    health: Health
-    reason: str
-    since: datetime

@@ -27,9 +27,9 @@ from xdplb.control.state.codec import (
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.control.state.generations import Generations, VipGenerations
 from xdplb.control.state.schema import prepare
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import Health
+from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import VipKey
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from xdplb.control.state.snapshot import KnownHealth, Snapshot
+from xdplb.control.state.snapshot import Snapshot
+from xdplb.model.backend import KnownHealth
 
 __all__ = ["Store"]
 
 
 class Store(Protocol):
     """Keeps the desired state, this host's bindings and the last known health across restarts and crashes.
+
+    A store that several balancers share keeps what all of them desire; each of them keeps its own bindings and health
+    beside it, which mean nothing to the others.
 
     All methods block, and all are called from the same thread. Raises ConflictError if another process holds the
     store, PlatformError if it cannot be read or written.

@@ -56,10 +56,14 @@ class Applier:
         self.facts: Mapping[int, TableFacts] = {}
         self.eligibility: Mapping[int, Eligibility] = {}
         self.attachments: tuple[Attachment, ...] = ()
-        self.features: Features = frozenset()
         self.evictions = Evictions()
         self.used = (0, 0)
         """How many VIPs and backends the maps hold."""
+
+    @property
+    def features(self) -> Features:
+        """What the program is compiled for."""
+        return self._plane.features
 
     @property
     def tables(self) -> Mapping[int, Slots]:
@@ -105,17 +109,20 @@ class Applier:
 
         Raises PlatformError; the maps are then read again the next time.
         """
-        planned = plan(snapshot, observed, self.read(), only)
+        held = self.read()
+        planned = plan(snapshot, observed, held, only)
         self.require(planned.features)
-        self.carry_out(planned, self.read(), only)
+        self._carry_out(planned, held, planned.after(held), only)
 
-    def carry_out(self, planned: Plan, made_for: Held, only: AbstractSet[int] | None) -> None:
-        """Carry out a plan that was made for what the maps hold now (`made_for`)."""
+    def carry_out(self, forecast: Forecast, only: AbstractSet[int] | None) -> None:
+        """Carry out the plan of a forecast that was made for what the maps hold now."""
+        self._carry_out(forecast.plan, forecast.held, forecast.after, only)
+
+    def _carry_out(self, planned: Plan, made_for: Held, after: Held, only: AbstractSet[int] | None) -> None:
         with self._changing() as held:
             assert held is made_for, "nothing changes the maps between a plan and this"
             if not self._swept:
                 self._sweep(held)
-            after = planned.after(held)
             # If records may now be found that were not looked up before, all stale ones must be deleted. It is noted
             # before the maps change, so that it is still due if a step fails.
             self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
@@ -135,7 +142,6 @@ class Applier:
         Takes seconds; the maps may be written meanwhile.
         """
         self._plane.require(features)
-        self.features = self._plane.features
 
     def verify(self) -> bool:
         """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.
@@ -171,12 +177,12 @@ class Applier:
     def needs_scan(self) -> bool:
         """Return whether a scan is needed: for pinned slots of a VIP that records only what moves, or for loads."""
         vips = self._held.vips if self._held is not None else {}
-        return bool(self.loaded()) or any(
+        return bool(self.choosing_by_load()) or any(
             facts.counts.pinned and vip_id in vips and not vips[vip_id].track_always
             for vip_id, facts in self.facts.items()
         )
 
-    def loaded(self) -> frozenset[int]:
+    def choosing_by_load(self) -> frozenset[int]:
         """Return the ids of the VIPs whose scheduler chooses by load."""
         vips = self._held.vips if self._held is not None else {}
         return frozenset(vip_id for vip_id, vip in vips.items() if vip.scheduler.is_by_load)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress
 
-__all__ = ["Dirty", "Index"]
+__all__ = ["Dirty", "Index", "touched_vips"]
 
 
 @dataclass(slots=True)
@@ -56,3 +56,9 @@ class Index:
     def vips_of(self, address: IPAddress) -> set[int]:
         """Return the ids of the VIPs that have this backend."""
         return {vip.id for vip in self._snapshot.vips.values() if address in vip.backends}
+
+
+def touched_vips(before: Snapshot, after: Snapshot) -> frozenset[int]:
+    """Return the ids of the VIPs that a change is about: those that are not the same afterwards, or not there."""
+    changed = {vip.id for key, vip in after.vips.items() if before.vips.get(key) is not vip}
+    return frozenset(changed | {vip.id for key, vip in before.vips.items() if key not in after.vips})

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xdplb.control.events import DrainMoved, Events, FlowScanFailed
+from xdplb.control.events import DrainChanged, Events, FlowScanFailed
 from xdplb.control.flows.drain import (
     DrainState,
     DrainView,
@@ -57,6 +58,8 @@ class FlowWatch:
         self._took = 0.0
         self._drains: dict[int, DrainState] = {}
         self._silence = QuicSilence()
+        self.counts: FlowCounts | None = None
+        """The latest scan."""
         self.records = 0
         """How many records the flow table had at the last count, without those on probation."""
 
@@ -92,25 +95,29 @@ class FlowWatch:
         """Return the progress of a backend's drain, None if it is not draining."""
         if backend.drain is None:
             return None
-        return drain_view(backend, backend.drain, self._writer.flow_counts, self._now())
+        return drain_view(backend, backend.drain, self.counts, self._now())
 
     def of(self, backend: BoundBackend) -> int | None:
         """Return how many open connections of a backend the last scan saw, None without a recent scan."""
-        counts = self._writer.flow_counts
+        counts = self.counts
         return None if counts is None or counts.recent(self._now()) is None else counts.of(backend)
+
+    def recorded(self) -> NDArray[np.int64] | None:
+        """Return how many open connections each backend has, by id, None without a recent scan."""
+        return None if self.counts is None else self.counts.recent(self._now())
 
     async def _scan(self) -> Scan:
         # These are read before the scan: a change during it must not make its result look newer than it is.
         snapshot, tables, at = self._writer.snapshot, self._writer.applier.tables, self._now()
         counters = await self._note_made()
-        heard = self._silence.note(snapshot, counters.backends, at)
+        last_packets = self._silence.note(snapshot, counters.backends, at)
 
         def work() -> tuple[Scan, FlowCounts]:
             flows = self._plane.scan_flows()
             live = open_flows(flows, snapshot)
-            return Scan(tables, flows, live), count_flows(flows, live, snapshot, at, heard)
+            return Scan(tables, flows, live), count_flows(flows, live, snapshot, at, last_packets)
 
-        scan, self._writer.flow_counts = await self._timed(work)
+        scan, self.counts = await self._timed(work)
         await self._note_present(int(np.count_nonzero(~scan.flows.probation)), at)
         return scan
 
@@ -138,7 +145,7 @@ class FlowWatch:
 
     async def _tell_loads(self, scan: Scan) -> None:
         """Correct the program's load counters of VIPs that choose by load: they drift when records vanish."""
-        if vips := self._writer.applier.loaded():
+        if vips := self._writer.applier.choosing_by_load():
             loads = load_of(scan.flows, scan.live, self._writer.snapshot, vips)
             await self._writer.with_maps(lambda: self._plane.write_loads(loads))
 
@@ -161,5 +168,5 @@ class FlowWatch:
             drains[backend.id] = drain.state
             if self._drains.get(backend.id) is not drain.state:
                 address = str(backend.backend.address)
-                self._events.say(DrainMoved(str(vip.vip.key), address, drain.state, drain.flows))
+                self._events.say(DrainChanged(str(vip.vip.key), address, drain.state, drain.flows))
         self._drains = drains

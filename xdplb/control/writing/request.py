@@ -9,7 +9,8 @@ from datetime import datetime
 from xdplb.control.edits.edit import Edit
 from xdplb.control.events import DAEMON, Actor
 from xdplb.control.plan.impact import NO_IMPACT, Impact
-from xdplb.control.state.snapshot import KnownHealth, Snapshot
+from xdplb.control.state.snapshot import Snapshot
+from xdplb.model.backend import KnownHealth
 
 __all__ = ["Outcome", "Request"]
 

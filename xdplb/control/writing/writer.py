@@ -14,30 +14,33 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
-from xdplb.control.edits.edit import vip_of_edit
+from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
 from xdplb.control.edits.precondition import check_precondition
 from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChanged, ReconcileFailed
-from xdplb.control.flows.drain import FlowCounts
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.observe import addresses_of, observe
-from xdplb.control.state.snapshot import KnownHealth, Snapshot
+from xdplb.control.plan.forecast import Forecast, check_room
+from xdplb.control.plan.impact import NO_IMPACT
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
-from xdplb.control.writing.dirty import Dirty, Index
+from xdplb.control.writing.dirty import Dirty, Index, touched_vips
+from xdplb.control.writing.observe import observe
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
-from xdplb.model.backend import Health
+from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
@@ -51,6 +54,13 @@ _HEARTBEAT_SECONDS = 10.0
 _NEW_NEXT_HOP_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
+
+
+class _Prepared(NamedTuple):
+    """What it takes to make a change: its forecast, None if the maps cannot be read, and the health that it sets."""
+
+    forecast: Forecast | None
+    health: dict[int, KnownHealth]
 
 
 class Writer:
@@ -67,21 +77,20 @@ class Writer:
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
         now: Callable[[], datetime],
+        recorded_flows: Callable[[], NDArray[np.int64] | None],
     ) -> None:
         self.snapshot = Snapshot()
         self.applied = Snapshot()
         """The last snapshot that the maps hold completely."""
         self.health = HealthBook(now)
-        self.flow_counts: FlowCounts | None = None
-        """The last scan of the flow table."""
         self.last_error = ""
         self.applier = applier
-        self._events, self._capacity = events, capacity
+        self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
         self._store, self._next_hops, self._checker, self._now = store, next_hops, checker, now
         self._tunnel_sources = tunnel_sources
         self._lock = asyncio.Lock()
         self._disk, self._maps, self._compiler = (Worker(f"xdplb-{name}") for name in ("state", "maps", "compiler"))
-        self._disturbed, self._applied = asyncio.Event(), asyncio.Event()
+        self._disturbed, self._caught_up = asyncio.Event(), asyncio.Event()
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
@@ -91,7 +100,7 @@ class Writer:
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
         self.snapshot, known = await self._disk(self._store.open)
-        self.health.load(known)
+        self.health.start_with(known)
         held = await self._maps(self.applier.read)
         adopted = {vip.id for key, vip in self.snapshot.vips.items() if held.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
@@ -130,7 +139,7 @@ class Writer:
         Slots of a backend without a next hop move, so a restart must not plan before it knows the next hops again.
         """
         in_use = await self._maps(self.applier.addresses_in_use)
-        sent_to = in_use & addresses_of(self.snapshot)
+        sent_to = in_use & self.snapshot.addresses()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(self._next_hops.lookup(address).next_hop is None for address in sent_to):
@@ -174,7 +183,7 @@ class Writer:
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch now."""
         self._index = Index(self.snapshot)
-        self._next_hops.watch(addresses_of(self.snapshot))
+        self._next_hops.watch(self.snapshot.addresses())
         if self._checker is not None:
             self._targets = check_targets(self.snapshot, self._targets)
             self._checker.watch(self._targets, self.health.known)
@@ -227,15 +236,13 @@ class Writer:
                 outcome, prepared = await self._prepare(request, dirty)
                 if prepared is None:
                     return outcome
-                forecast, health = prepared
-                if forecast.impact.features:
-                    return forecast.impact.features
-                await self._disk(lambda: self._store.save(outcome.before, outcome.after, health))
-                self._take(outcome, health)
+                if outcome.impact.features:
+                    return outcome.impact.features
+                await self._disk(lambda: self._store.save(outcome.before, outcome.after, prepared.health))
+                self._take(outcome, prepared.health)
                 self._say_change(request)
                 try:
-                    only = dirty.only
-                    await self._bringing(dirty, lambda: self.applier.carry_out(forecast.plan, forecast.held, only))
+                    await self._carry_out(prepared, dirty)
                 except XdplbError as error:
                     raise PlatformError(
                         f"the change is saved, but the data plane does not have it yet: {error.detail}",
@@ -243,10 +250,8 @@ class Writer:
                     ) from error
             return outcome
 
-    async def _prepare(
-        self, request: Request, dirty: Dirty
-    ) -> tuple[Outcome, tuple[Forecast, dict[int, KnownHealth]] | None]:
-        """Return the outcome of a change, with its forecast and the health that it sets; None if nothing changes.
+    async def _prepare(self, request: Request, dirty: Dirty) -> tuple[Outcome, _Prepared | None]:
+        """Return the outcome of a change and what is needed to make it; None if nothing changes.
 
         VIPs that are `dirty` are planned with it; those that the change touches are added to `dirty`.
         """
@@ -261,13 +266,28 @@ class Writer:
         touched = Dirty(everything=False)
         touched.note(before, after)
         dirty.add(touched)
-        only, about = dirty.only, touched.only
-        observed = self._observe(after, health, only)
-        flows = None if self.flow_counts is None else self.flow_counts.recent(self._now())
-        forecast = await self._maps(
-            lambda: self.applier.forecast(before, after, observed, only=only, about=about, flows=flows)
-        )
-        return Outcome(before=before, after=after, health=health, impact=forecast.impact), (forecast, changed)
+        only, about = dirty.only, touched_vips(before, after)
+        observed, flows = self._observe(after, health, only), self._recorded_flows()
+        await self._maps(lambda: check_room(before, after))
+        forecast = None
+        try:
+            forecast = await self._maps(
+                lambda: self.applier.forecast(before, after, observed, only=only, about=about, flows=flows)
+            )
+        except PlatformError:
+            # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
+            if request.dry_run:
+                raise
+        impact = NO_IMPACT if forecast is None else forecast.impact
+        return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed)
+
+    async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
+        forecast, only = prepared.forecast, dirty.only
+        if forecast is None:
+            observed = self._observe(self.snapshot, self.health.known, only)
+            await self._bringing(dirty, lambda: self.applier.bring(self.snapshot, observed, only))
+        else:
+            await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
 
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
@@ -275,13 +295,15 @@ class Writer:
         self.watch()
 
     def _say_change(self, request: Request) -> None:
-        vip = vip_of_edit(request.edit)
+        vip, backend = vip_of_edit(request.edit), backend_of_edit(request.edit)
         self._events.say(
             ChangeMade(
                 actor=request.actor,
                 generation=self.snapshot.generation,
                 edit=kind_of(request.edit),
                 vip=None if vip is None else str(vip),
+                backend=None if backend is None else str(backend),
+                asked=request.edit,
             )
         )
 
@@ -314,15 +336,15 @@ class Writer:
             raise
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
-        self._applied.set()
+        self._caught_up.set()
 
     async def _wait_for_next_hops(self, backend_ids: Collection[int], seconds: float) -> None:
         """Wait until the maps hold the next hops of these backends, for `seconds` at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self.applier.has_next_hops(backend_ids):
-                    self._applied.clear()
-                    await self._applied.wait()
+                    self._caught_up.clear()
+                    await self._caught_up.wait()
 
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.state.snapshot import BoundBackend, KnownHealth, Snapshot
+from xdplb.control.state.snapshot import BoundBackend
 from xdplb.dataplane.plane import Attachment
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.address import IPNetwork
+from xdplb.model.backend import KnownHealth
 from xdplb.net.next_hops import NextHopSource
 
-__all__ = ["addresses_of", "observe"]
+__all__ = ["observe"]
 
 
 def observe(
@@ -29,8 +30,3 @@ def observe(
         ifindexes=frozenset(nics.values()),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
     )
-
-
-def addresses_of(state: Snapshot) -> frozenset[IPAddress]:
-    """Return the addresses of all backends."""
-    return frozenset(bound.backend.address for _, bound in state.backends())
