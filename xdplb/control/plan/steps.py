@@ -41,16 +41,6 @@ class Held:
     access: Mapping[int, AccessList] | None = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
 
-    @classmethod
-    def read(cls, plane: DataPlane) -> Held:
-        """Read everything from the data plane. Blocks."""
-        read = ((vip_id, plane.read_table(vip_id)) for vip_id in range(plane.capacity.vips))
-        tables = {vip_id: table for vip_id, table in read if table is not None}
-        vips = dict(plane.read_vips())
-        # Access lists cannot be read back from the maps: only that there are none is certain.
-        access = None if any(vip.has_access_list for vip in vips.values()) else dict[int, AccessList]()
-        return cls(vips, tables, dict(plane.read_backends()), access)
-
     def balances(self, vip_id: int, key: VipKey) -> bool:
         """Return whether the maps have this VIP under this id, with a table."""
         entry = self.vips.get(vip_id)

@@ -26,6 +26,7 @@ from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, DataPlane, FlowRecords, VipEntry
+from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 
 __all__ = ["Applier", "TableFacts"]
@@ -74,7 +75,7 @@ class Applier:
         """Return what the maps hold: from memory if that is up to date, otherwise from the maps."""
         if self._held is None:
             self.attachments = tuple(self._plane.attachments())
-            self._hold(Held.read(self._plane))
+            self._hold(_read(self._plane))
         assert self._held is not None
         return self._held
 
@@ -248,6 +249,16 @@ class Applier:
         self._held, self._tables, self.known = held, held.tables, held
         self.facts = facts
         self.used = (len(held.vips), len(held.backends))
+
+
+def _read(plane: DataPlane) -> Held:
+    """Read what the maps hold, all of it."""
+    read = ((vip_id, plane.read_table(vip_id)) for vip_id in range(plane.capacity.vips))
+    tables = {vip_id: table for vip_id, table in read if table is not None}
+    vips = dict(plane.read_vips())
+    # Access lists cannot be read back from the maps: only that there are none is certain.
+    access = None if any(vip.has_access_list for vip in vips.values()) else dict[int, AccessList]()
+    return Held(vips, tables, dict(plane.read_backends()), access)
 
 
 def _equal(one: Slots | None, other: Slots) -> bool:
