@@ -64,12 +64,12 @@ class Answers:
 
     def key(self, ref: str) -> VipKey:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
-        return find_key(self._snapshot.vips, ref)
+        return find_key(self._snapshot.vips, ref, "/path/vip")
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
         vip = self._vip(ref)
-        return vip.vip.key, find_backend(vip.vip.key, vip.backends, address).backend.address
+        return vip.vip.key, find_backend(vip.vip.key, vip.backends, address, "/path/address").backend.address
 
     def vips(self) -> list[VipView]:
         """Return all VIPs."""
@@ -88,7 +88,7 @@ class Answers:
     def backend(self, ref: str, address: str) -> BackendView:
         """Return one backend of a VIP; NotFoundError if there is none with this address."""
         vip = self._vip(ref)
-        return self._backend_view(vip, find_backend(vip.vip.key, vip.backends, address), self._facts())
+        return self._backend_view(vip, find_backend(vip.vip.key, vip.backends, address, "/path/address"), self._facts())
 
     def health_check(self, ref: str) -> HealthCheck | None:
         """Return a VIP's health check, None if its backends are not checked."""

@@ -11,7 +11,7 @@ from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.decisions import SNAP_BYTES, CapturedPacket, CaptureFilter
 from xdplb.model.address import IPNetwork, parse_address, parse_network, parse_port
-from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 
 __all__ = ["MOST_SNAP_BYTES", "CaptureRequest", "Wanted", "wanted"]
@@ -74,7 +74,7 @@ class Wanted:
 
 def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
     """Return which packets the request asks for; InvalidError or NotFoundError if it is wrong."""
-    vip = None if request.vip is None else _vip(snapshot, request.vip)
+    vip = None if request.vip is None else find_key(snapshot.vips, request.vip, "/query/vip")
     if request.client is None:
         return Wanted(vip)
     client, port = _client(request.client)
@@ -86,13 +86,6 @@ def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
         )
     _refuse_vip_as_client(snapshot, client, port)
     return Wanted(vip, client, port)
-
-
-def _vip(snapshot: Snapshot, ref: str) -> VipKey:
-    try:
-        return find_key(snapshot.vips, ref)
-    except NotFoundError as error:
-        raise NotFoundError.field("/query/vip", error.detail, hint=error.hint) from None
 
 
 def _client(text: str) -> tuple[IPNetwork, int | None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from xdplb.control.edits.find import find_backend
 from xdplb.control.explain.comparison import Asker, Look
 from xdplb.control.explain.egress import sent_view
 from xdplb.control.explain.maps_as_model import config_of, matching
@@ -21,7 +22,7 @@ from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import Attachment, DataPlane
-from xdplb.model.address import IPAddress, IPNetwork, parse_address
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
 from xdplb.net.next_hops import NextHopSource
 from xdplb.reference.config import Config
@@ -105,13 +106,7 @@ class Explainer:
             raise NotFoundError.field(
                 "/query/if_down", f"no VIP accepts packets for {asked.destination}", hint="xdplb vip ls lists them"
             )
-        backend = vip.backends.get(parse_address(down, "/query/if_down"))
-        if backend is None:
-            raise NotFoundError.field(
-                "/query/if_down",
-                f"VIP {vip.vip.key} has no backend {down}",
-                hint=f"xdplb backend ls {vip.vip.key} lists them",
-            )
+        backend = find_backend(vip.vip.key, vip.backends, down, "/query/if_down")
         observed = observe(
             list(vip.backends.values()),
             self._writer.health.known,

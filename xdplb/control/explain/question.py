@@ -10,7 +10,7 @@ from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.address import IPAddress, parse_address, parse_port
-from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.errors import InvalidError
 from xdplb.model.key import VipKey
 from xdplb.reference.checksum import internet_checksum
 
@@ -108,7 +108,7 @@ def _destination(snapshot: Snapshot, ref: str) -> VipKey:
     try:
         key = named or VipKey.parse(ref)
     except InvalidError:
-        raise _unknown(snapshot, ref) from None
+        key = find_key(snapshot.vips, ref, "/query/vip")  # raises NotFoundError, which suggests the closest match
     if not key.is_exact:
         raise InvalidError.field(
             "/query/vip",
@@ -116,14 +116,6 @@ def _destination(snapshot: Snapshot, ref: str) -> VipKey:
             hint=f"name one, such as {_one_of(key)}",
         )
     return key
-
-
-def _unknown(snapshot: Snapshot, ref: str) -> NotFoundError:
-    try:
-        find_key(snapshot.vips, ref)  # its error suggests the closest match
-    except NotFoundError as error:
-        return NotFoundError.field("/query/vip", error.detail, hint=error.hint)
-    raise AssertionError("a ref that is neither a name nor a key is not found")
 
 
 def _one_of(key: VipKey) -> str:
