@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VERSION, VIP, WEB, Api, problem_of, running_api
-from xdplb.control.edits.edit import DeleteVip, Edit, PatchVip
+from xdplb.control.edits.edit import DeleteVip, PatchVip
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.model.backend import Health
 from xdplb.model.vip import VipKey
