@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from xdplb.control.answers.packet_words import check_client_family
 from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.decisions import SNAP_BYTES, CapturedPacket, CaptureFilter
@@ -78,12 +79,8 @@ def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
     if request.client is None:
         return Wanted(vip)
     client, port = _client(request.client)
-    if vip is not None and vip.address.version != client.version:
-        raise InvalidError.field(
-            "/query/client",
-            f"the client is IPv{client.version}, but {vip} is IPv{vip.address.version}",
-            hint="use a client address of the VIP's family",
-        )
+    if vip is not None:
+        check_client_family(client.version, vip)
     _refuse_vip_as_client(snapshot, client, port)
     return Wanted(vip, client, port)
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xdplb.control.answers.packet_words import check_client_family
 from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.remembered import FlowId
@@ -56,12 +57,7 @@ def question(snapshot: Snapshot, client: str, vip: str, packet: PacketKind | Non
     """
     source, port = _client(client)
     to = _destination(snapshot, vip)
-    if source.version != to.address.version:
-        raise InvalidError.field(
-            "/query/client",
-            f"the client is IPv{source.version}, but {to} is IPv{to.address.version}",
-            hint="use a client address of the VIP's family",
-        )
+    check_client_family(source.version, to)
     protocol = to.protocol.numbers[0]
     kind = packet or (PacketKind.SYN if protocol == TCP else PacketKind.DATAGRAM)
     if (kind is PacketKind.DATAGRAM) is (protocol == TCP):
