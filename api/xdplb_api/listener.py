@@ -7,20 +7,19 @@ import grp
 import os
 import socket
 import stat
-import struct
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.model.errors import ConflictError, InvalidError, PlatformError
 
+from .peer import peer_process
+
 __all__ = ["SOCKET_GROUP", "SOCKET_MODE", "Listener", "listen"]
 
 SOCKET_MODE = 0o660
 SOCKET_GROUP = "xdplb"
 """Members of this group, if the host has it, may use the socket besides root."""
-
-_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 @dataclass(slots=True)
@@ -102,17 +101,17 @@ def _remove_stale(path: Path) -> None:
         return
     if not is_socket:
         raise ConflictError(f"{path} exists and is not a socket", hint="remove it or use another --listen")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.settimeout(1)
         try:
-            probe.connect(str(path))
+            trial.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
         except TimeoutError:
             holder = "a process that does not answer"
         else:
-            pid, _, _ = _PEER.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+            pid, _ = peer_process(trial)
             holder = f"process {pid}"
     raise ConflictError(f"{path} is served by {holder}", hint="stop that daemon, or use another --listen")
 

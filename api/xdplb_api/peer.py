@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xdplb.control.events import Actor
 
-__all__ = ["PeerProtocol", "actor_of"]
+__all__ = ["PeerProtocol", "actor_of", "peer_process"]
 
 _STATE_KEY = "peer"
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
@@ -35,10 +35,19 @@ def actor_of(request: Request) -> Actor:
     return actor
 
 
+def peer_process(connection: socket.socket) -> tuple[int, int]:
+    """Return pid and uid of the process at the other end of a Unix socket, as the kernel knows them."""
+    pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid
+
+
 def _peer(connection: socket.socket) -> Actor:
-    """Return the peer: on a Unix socket from the kernel (SO_PEERCRED), on TCP its address."""
+    """Return the peer: on a Unix socket the process, on TCP the address."""
     if connection.family == socket.AF_UNIX:
-        pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        pid, uid = peer_process(connection)
         return Actor("unix", uid=uid, pid=pid)
-    host, port = connection.getpeername()[:2]
+    try:
+        host, port = connection.getpeername()[:2]
+    except OSError:  # the client has reset the connection already
+        return _UNKNOWN
     return Actor(f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}")

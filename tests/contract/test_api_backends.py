@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VERSION, VIP, WEB, Api, problem_of, running_api
+from xdplb.control.edits.edit import DeleteVip, PatchVip
+from xdplb.control.writing.request import Outcome, Request
 from xdplb.model.backend import Health
+from xdplb.model.vip import VipKey
+
+KEY = VipKey.parse("203.0.113.10:443/tcp")
 
 
 @pytest.fixture
@@ -187,3 +192,34 @@ def test_lists_are_in_the_order_of_addresses(api: Api):
         assert [vip["address"] for vip in api.ask("GET", path).json()["vips"]] == vips
     assert [backend["address"] for backend in api.ask("GET", BACKENDS).json()["backends"]] == backends
     assert [result["backend"] for result in api.ask("GET", CHECK).json()["status"]["backends"]] == backends
+
+
+@pytest.fixture(params=[PatchVip(KEY, {"name": "renamed"}), DeleteVip(KEY)], ids=["renamed", "removed"])
+def busy(api: Api, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Api:
+    """An API with a backend, where somebody renames or removes the VIP right after each change."""
+    api.add(BACKENDS, {"address": "10.0.0.11"})
+    change = api.manager.change
+
+    async def change_and_more(asked: Request) -> Outcome:
+        outcome = await change(asked)
+        await change(Request(edit=request.param))
+        return outcome
+
+    monkeypatch.setattr(api.manager, "change", change_and_more)
+    return api
+
+
+def test_new_backends_are_answered_even_if_their_vip_is_renamed_or_removed_meanwhile(busy: Api):
+    response = busy.ask("PUT", "/v1/vips/web/backends", {"backends": [{"address": "10.0.0.12"}]})
+
+    assert response.status_code == 200, response.text
+    assert [backend["address"] for backend in response.json()["backends"]] == ["10.0.0.12"]
+    assert response.headers["etag"] == f'"{busy.generation() - 1}"'
+
+
+def test_a_new_check_is_answered_even_if_its_vip_is_renamed_or_removed_meanwhile(busy: Api):
+    response = busy.ask("PUT", "/v1/vips/web/health-check", {"type": "tcp"})
+
+    assert response.status_code == 201, response.text
+    assert [result["backend"] for result in response.json()["status"]["backends"]] == ["10.0.0.11"]
+    assert response.headers["etag"] == f'"{busy.generation() - 1}"'

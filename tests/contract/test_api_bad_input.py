@@ -130,6 +130,7 @@ CASES = [
     Bad("PATCH", BACKEND, {"address": "10.0.0.12"}, "/address"),
     Bad("PATCH", BACKEND, {"weight": "2"}, "/weight"),
     Bad("PUT", f"{BACKENDS}/10.0.0.300", {}, "/path/address"),
+    Bad("PATCH", f"{BACKENDS}/10.0.0.300", {}, "/path/address"),
     Bad("PUT", f"{BACKENDS}/2001:db8::1", {}, "/address", says="is IPv4"),
     Bad("PUT", BACKENDS, {"backends": [{"address": "10.0.0.1"}, {"address": "10.0.0.1"}]}, "/backends/1/address"),
     Bad(

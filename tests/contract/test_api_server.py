@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -203,6 +204,21 @@ def test_a_port_in_use_is_a_conflict():
     with pytest.raises(ConflictError, match="in use"):
         listen(f"127.0.0.1:{port}")
     first.close()
+
+
+def test_a_client_that_resets_before_it_is_accepted_is_no_error(capfd: pytest.CaptureFixture[str]):
+    with serving("127.0.0.1:0") as (process, told):
+        port = int(told.rpartition(":")[2])
+        process.send_signal(signal.SIGSTOP)
+        client = socket.create_connection(("127.0.0.1", port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        process.send_signal(signal.SIGCONT)
+
+        status, body = _get(http.client.HTTPConnection("127.0.0.1", port, timeout=10), "/who")
+
+    assert (status, body[:14]) == (200, b"tcp:127.0.0.1:")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:0", "localhost:0", "[::1]:0"])

@@ -118,7 +118,7 @@ def test_what_two_vips_need_stays_until_the_second_is_undone(host: Host) -> None
     host.setup(VIP, Forward.DR)
     assert len(host.setup(OTHER, Forward.DR)) == 1
     said = host.undo(VIP)
-    assert any(f"net.ipv4.conf.all.arp_ignore is 1 still, since {OTHER} needs it" in text for text in said)
+    assert any(f"net.ipv4.conf.all.arp_ignore is 1: it stays, because {OTHER} needs it" in text for text in said)
     assert host.wrong(OTHER, Forward.DR) == []
     host.undo(OTHER)
     assert host.picture() == before
@@ -130,7 +130,7 @@ def test_an_undo_is_foretold_in_its_own_words(host: Host) -> None:
     before = host.picture()
     written, left = host.foretold(VIP)
     assert f"{VIP}/32 is not on lo again" in written
-    assert any(text.endswith(f"still, since {OTHER} needs it") for text in left)
+    assert any(text.endswith(f"it stays, because {OTHER} needs it") for text in left)
     assert host.picture() == before
     assert sorted(host.undo(VIP)) == sorted(written + left)
     assert host.foretold(VIP) == ([], [])
@@ -157,7 +157,7 @@ def test_what_was_right_already_is_not_ours_to_undo(host: Host, lab: Lab) -> Non
 def test_what_somebody_changed_since_is_left(host: Host, lab: Lab) -> None:
     host.setup(VIP, Forward.DR)
     lab.run("dr1", ["sh", "-c", "echo 2 >/proc/sys/net/ipv4/conf/all/arp_ignore"])
-    assert "net.ipv4.conf.all.arp_ignore is 2: somebody has changed it since, so it is not put back" in host.undo(VIP)
+    assert "net.ipv4.conf.all.arp_ignore is 2: it was changed since, so it is not restored" in host.undo(VIP)
 
 
 def test_the_host_answers_for_the_vip_and_no_arp_for_it(host: Host, lab: Lab) -> None:

@@ -51,8 +51,7 @@ def test_addresses(lab: Lab) -> None:
         ip_interface("2001:db8::2/64"),
     ]
     here = lab.inside("balancer", links.host_addresses)
-    texts = ("127.0.0.1", "10.7.7.7", "10.0.0.2", "10.0.2.1", "::1", "2001:db8::2", "2001:db8:2::1")
-    assert {address for address in here if not address.is_link_local} == {ip_address(text) for text in texts}
+    assert here == {ip_address(text) for text in ("10.0.0.2", "10.0.2.1", "2001:db8::2", "2001:db8:2::1")}
     assert lab.inside("balancer", lambda: links.holders(ip_address("10.7.7.7"))) == ["lo"]
     assert lab.inside("balancer", lambda: links.holders(ip_address("2001:db8:2::1"))) == ["eth1"]
 

@@ -146,7 +146,7 @@ def undo(*, vip: IPAddress | IPNetwork, state_dir: Path, pin_dir: Path, dry_run:
         _preview(backend_host.preview_undo(vip, state_dir=state_dir, pin_dir=pin_dir), as_json)
         return
     undone = backend_host.undo(vip, state_dir=state_dir, pin_dir=pin_dir)
-    _tell("undone", undone, f"nothing to put back for {vip}", as_json)
+    _tell("undone", undone, f"nothing to restore for {vip}", as_json)
 
 
 def _version(family: str | None) -> int | None:
@@ -155,7 +155,7 @@ def _version(family: str | None) -> int | None:
 
 
 def _preview(steps: Sequence[PutBack], as_json: bool) -> None:
-    """Say what would be put back and, on a terminal, what would stay and why."""
+    """Say what would be restored and, on a terminal, what would stay and why."""
     tell_dry_run([step.text for step in steps if step.writes], as_json=as_json)
     if not as_json:
         for step in steps:

@@ -58,7 +58,7 @@ def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
         return click.option(
             type_option,
             _parameter(prefix, "type"),
-            type=click.Choice(["http", "tcp"]),
+            type=click.Choice([kind.value for kind in CheckType]),
             required=not prefix,
             help="What a health check does: an HTTP GET, or a TCP connect.",
         )(command)
@@ -78,7 +78,7 @@ def check_body(prefix: str, given: dict[str, Any]) -> dict[str, Any] | None:
         if value not in {None, ()}:
             body[field] = list(value) if field == "expect_status" else value
     if body and "type" not in body:
-        raise click.UsageError("the options of a check need --check http or --check tcp")
+        raise click.UsageError(f"the options of a check need {' or '.join(f'--check {kind}' for kind in CheckType)}")
     if not body:
         return None
     _validate(body)

@@ -70,7 +70,7 @@ def _poll(client: Client, path: str, address: str, deadline: float, progress: _P
 def _drain_of(answer: Answer, address: str) -> dict[str, Any]:
     status: dict[str, Any] | None = answer.json()["status"]["drain"]
     if status is None:
-        raise ConflictError(f"the drain of {address} was cancelled", hint="somebody ran undrain or set it to maint")
+        raise ConflictError(f"the drain of {address} was cancelled", hint="it was undrained or set to maint")
     return status
 
 

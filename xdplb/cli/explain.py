@@ -99,15 +99,16 @@ def _action(body: dict[str, Any]) -> str:
 def _slot(slot: dict[str, Any] | None) -> str | None:
     if slot is None:
         return None
+    owner = f"of {slot['owner']}" if slot["owner"] else "without an owner"
     previous = f" from {slot['previous']}" if slot["previous"] else ""
-    return f"{slot['number']}, {slot['state']}{previous}, of {slot['owner'] or 'nobody'}"
+    return f"{slot['number']}, {slot['state']}{previous}, {owner}"
 
 
 def _record(record: dict[str, Any] | None) -> str | None:
     if record is None:
         return None
     more = [*record["flags"], *(["on probation"] if record["probation"] else [])]
-    counts = "" if record["counts"] else ", does not count"
+    counts = "" if record["counts"] else ", not used"
     told = f" ({', '.join(more)})" if more else ""
     return f"{record['backend'] or 'a backend that is gone'}, {record['age_seconds']:.1f} s old{told}{counts}"
 

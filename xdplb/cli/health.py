@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from xdplb.model.health import CheckType
+
 from .changes import Change, changing
 from .check_options import check_body, check_options
 from .client import vip_path
@@ -75,7 +77,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
         print_json(answer.body)
         return
     body = answer.json()
-    hidden = {"status"} if body["type"] == "http" else {"status", *_HTTP_ONLY}
+    hidden = {"status"} if body["type"] == CheckType.HTTP else {"status", *_HTTP_ONLY}
     asked = {field: value for field, value in body.items() if field not in hidden}
     print_fields(
         [(field.replace("_seconds", "").replace("_", "-"), _shown(field, value)) for field, value in asked.items()]

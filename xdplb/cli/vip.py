@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.health import CheckType
 from xdplb.model.vip import VipKey
 
 from .changes import Change, changing
@@ -217,7 +218,7 @@ def _check_text(client: Client, vip: str) -> str:
         check = client.get(vip_path(vip, "health-check")).json()
     except NotFoundError:
         return "none: its backends count as up"
-    words = [check["type"], check["path"] if check["type"] == "http" else ""]
+    words = [check["type"], check["path"] if check["type"] == CheckType.HTTP else ""]
     words += [f"port {check['port']}" if check["port"] else "", f"every {duration_text(check['interval_seconds'])}"]
     return " ".join(filter(None, words))
 

@@ -83,8 +83,7 @@ def preview_stop(interface: str, pin_dir: Path) -> list[str]:
 
 def _host_addresses() -> frozenset[IPAddress]:
     """Return the addresses of this host's NICs. Those on lo are VIPs, which no outer header is addressed to."""
-    everything = {address.ip for name in links.names() if name != "lo" for address in links.addresses(name)}
-    found = frozenset(address for address in everything if address.version == 4 or not address.is_link_local)
+    found = links.host_addresses()
     if not found:
         raise PlatformError("this host's NICs have no IP address", hint="ip address add ADDRESS/PREFIX dev IFACE")
     return found

@@ -115,13 +115,14 @@ def _put_back(vip: VipHost, entry: UndoEntry, decap: Decap) -> PutBack:
     now = _read_or_none(setting)
     text = ""
     if others:
-        text = f"{setting.sentence(entry.after)} still, since {', '.join(others)} needs it"
+        need = "needs" if len(others) == 1 else "need"
+        text = f"{setting.sentence(entry.after)}: it stays, because {', '.join(others)} {need} it"
     elif now is None:
-        text = f"{entry.key} no longer exists, so there is nothing to put back"
+        text = f"{entry.key} no longer exists, so there is nothing to restore"
     elif now == entry.after:
         return PutBack(setting, writes=True, text=f"{setting.sentence(entry.before)} again")
     elif now != entry.before:
-        text = f"{setting.sentence(now)}: somebody has changed it since, so it is not put back"
+        text = f"{setting.sentence(now)}: it was changed since, so it is not restored"
     return PutBack(setting, writes=False, text=text)
 
 

@@ -119,9 +119,11 @@ def holders(address: IPAddress) -> list[str]:
 
 
 def host_addresses() -> frozenset[IPAddress]:
-    """Return every address of this host (of this network namespace), including those on lo."""
+    """Return the addresses that other hosts reach this one by: not those on lo, and no link-local ones of IPv6."""
     with _requests() as requests:
-        return frozenset(found.address.ip for found in requests.addresses())
+        nics = {entry.ifindex for entry in requests.links() if entry.name != "lo"}
+        found = [each.address.ip for each in requests.addresses() if each.ifindex in nics]
+    return frozenset(address for address in found if address.version == 4 or not address.is_link_local)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb.control.answers.answers import Answers
+from xdplb.control.answers.views import BackendsView
 from xdplb.control.edits.edit import CreateBackend, DeleteBackend, PatchBackend, PutBackend, ReplaceBackends
 from xdplb.control.writing.request import Outcome
 from xdplb.model.address import IPAddress, parse_address
@@ -25,7 +26,7 @@ router = APIRouter(tags=["backends"])
 @router.get(BACKENDS, operation_id="listBackends", summary="List the backends of a VIP", responses=problems(404, 422))
 async def list_backends(vip: VipRef, answers: AnswersOf, response: Response) -> BackendListOut:
     """Show the backends of a VIP, sorted by address. The ETag is that of the VIP, for a PUT of the whole set."""
-    return _set_of(vip, answers, response)
+    return _shown(answers.backends(vip), response)
 
 
 @router.post(
@@ -57,8 +58,9 @@ async def replace_backends(
     vip: VipRef, *, body: BackendsPut, change: Change, answers: AnswersOf, response: Response
 ) -> BackendListOut | DryRunOut:
     """Replace the set of backends in one step. Backends in both sets keep their connections."""
-    outcome = await change.make(ReplaceBackends(answers.key(vip), tuple(body.wanted())))
-    return DryRunOut.of(outcome) if change.dry_run else _set_of(vip, answers, response)
+    key = answers.key(vip)
+    outcome = await change.make(ReplaceBackends(key, tuple(body.wanted())))
+    return DryRunOut.of(outcome) if change.dry_run else _shown(answers.backends_after(outcome, key), response)
 
 
 @router.get(BACKEND, operation_id="getBackend", summary="Show a backend", responses=problems(404, 422))
@@ -136,10 +138,6 @@ def _made(outcome: Outcome, key: VipKey, address: IPAddress, answers: Answers, r
     return BackendOut.of(view)
 
 
-def _set_of(vip: str, answers: Answers, response: Response) -> BackendListOut:
-    """Return the backends of a VIP and their ETag, both as they are now.
-
-    If the ETag were newer than the body, the next PUT could undo a change that its author has not seen.
-    """
-    tag(response, answers.vip(vip).generation)
-    return BackendListOut.of(answers.backends(vip))
+def _shown(view: BackendsView, response: Response) -> BackendListOut:
+    tag(response, view.generation)
+    return BackendListOut.of(view)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from xdplb.control.answers.answers import Answers
 from xdplb.control.edits.edit import DeleteCheck, PutCheck
 from xdplb.model.errors import NotFoundError
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
@@ -23,8 +22,11 @@ router = APIRouter(tags=["health checks"])
 )
 async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) -> HealthCheckOut:
     """Show the check and its results for each backend. The ETag is that of the VIP."""
-    tag(response, answers.vip(vip).generation)
-    return _shown(answers, vip)
+    view = answers.checks(vip)
+    if view.check is None:
+        raise NotFoundError(f"VIP {vip} has no health check", hint="add one with PUT; without a check, backends are up")
+    tag(response, view.generation)
+    return HealthCheckOut.of(view.check, view.backends)
 
 
 @router.put(
@@ -41,14 +43,14 @@ async def put_health_check(
     vip: VipRef, *, body: HealthCheckIn, change: Change, answers: AnswersOf, response: Response
 ) -> HealthCheckOut | DryRunOut:
     """Replace the health check with the body."""
-    key = answers.key(vip)
-    outcome = await change.make(PutCheck(key, body.check()))
+    key, wanted = answers.key(vip), body.check()
+    outcome = await change.make(PutCheck(key, wanted))
     if change.dry_run:
         return DryRunOut.of(outcome)
     is_new = outcome.before.vips[key].check is None
-    generation = outcome.after.vips[key].generation
-    created_or_not(response, generation, created=is_new, location=f"/v1/vips/{key.path}/health-check")
-    return _shown(answers, str(key))
+    view = answers.checks_after(outcome, key)
+    created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}/health-check")
+    return HealthCheckOut.of(wanted, view.backends)
 
 
 @router.delete(
@@ -62,10 +64,3 @@ async def put_health_check(
 async def delete_health_check(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
     """Stop checking. Every backend of the VIP is `up` from then on."""
     return await deleted(change, DeleteCheck(answers.key(vip)))
-
-
-def _shown(answers: Answers, vip: str) -> HealthCheckOut:
-    check = answers.health_check(vip)
-    if check is None:
-        raise NotFoundError(f"VIP {vip} has no health check", hint="add one with PUT; without a check, backends are up")
-    return HealthCheckOut.of(check, answers.checks(vip))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from xdplb.control.answers.views import BackendView
+from xdplb.control.answers.views import BackendsView, BackendView
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, Health
@@ -197,10 +196,7 @@ class BackendListOut(ResponseBody):
     backends: list[BackendOut] = Field(description="The backends, sorted by address.")
 
     @classmethod
-    def of(cls, views: Iterable[BackendView]) -> BackendListOut:
-        """Return the body for the manager's views."""
-        return cls(
-            backends=[
-                BackendOut.of(view) for view in sorted(views, key=lambda view: address_order(view.backend.address))
-            ]
-        )
+    def of(cls, view: BackendsView) -> BackendListOut:
+        """Return the body for the manager's view."""
+        ordered = sorted(view.backends, key=lambda each: address_order(each.backend.address))
+        return cls(backends=[BackendOut.of(each) for each in ordered])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Literal
@@ -97,7 +98,7 @@ class HealthCheckOut(ResponseBody):
     status: HealthCheckStatusOut = Field(description="Its results.")
 
     @classmethod
-    def of(cls, check: HealthCheck, results: list[CheckView]) -> HealthCheckOut:
+    def of(cls, check: HealthCheck, results: Iterable[CheckView]) -> HealthCheckOut:
         """Return the body for a check and its results."""
         return cls(
             type=check.type,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xdplb.control.answers.views import AccessView, BackendView, VipView
+from xdplb.control.answers.views import AccessView, BackendView, CheckView, VipView
 from xdplb.control.edits import edit as edits
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
@@ -45,6 +45,12 @@ class Door:
 
     async def stop(self) -> None:
         await self.manager.stop()
+
+    def backends(self, ref: str) -> list[BackendView]:
+        return list(self._answers.backends(ref).backends)
+
+    def checks(self, ref: str) -> list[CheckView]:
+        return list(self._answers.checks(ref).backends)
 
     async def explain(
         self,
@@ -90,7 +96,7 @@ class Door:
         done = await self._ask(edits.ReplaceBackends(key, tuple(backends)), under)
         if isinstance(done, DryRun):
             return done
-        return [self._answers.backend_after(done, key, address) for address in done.after.vips[key].backends]
+        return list(self._answers.backends_after(done, key).backends)
 
     async def drain(
         self, ref: str, address: str, *, timeout_seconds: float = 600, quiet_seconds: float = 10, **under: Any

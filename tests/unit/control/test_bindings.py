@@ -25,7 +25,7 @@ from xdplb.control.state.desired import Desired
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
-from xdplb.model.errors import CapacityError, ConflictError, InvalidError
+from xdplb.model.errors import CapacityError, ConflictError, InvalidError, NotFoundError
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip, VipKey
 
@@ -152,3 +152,13 @@ def test_a_batch_is_done_whole_or_not_at_all_and_says_which_edit_cannot_be() -> 
     with pytest.raises(ConflictError) as conflict:
         apply_edit(before, Batch((PutVip(Vip(WEB, name="a")), PutVip(Vip(DNS, name="a")))), NOW)
     assert [problem.pointer for problem in conflict.value.problems] == ["/edits/1/name"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "pointer"),
+    [(DeleteVip(DNS), "/edits/1/key"), (DeleteBackend(WEB, backend(9).address), "/edits/1/address")],
+)
+def test_a_batch_points_at_what_it_does_not_find(edit: Edit, pointer: str) -> None:
+    with pytest.raises(NotFoundError) as raised:
+        apply_edit(desired(PutVip(Vip(WEB))), Batch((PutBackend(WEB, backend(2)), edit)), NOW)
+    assert [problem.pointer for problem in raised.value.problems] == [pointer]

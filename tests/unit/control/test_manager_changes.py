@@ -100,7 +100,7 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
         "backend no address",
         lambda m: m.delete_backend("web", "x"),
         InvalidError,
-        "/address",
+        "/path/address",
         "'x' is not an IP address",
     ),
     (

@@ -12,7 +12,9 @@ from xdplb.control.answers import render
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.answers.views import (
     AccessView,
+    BackendsView,
     BackendView,
+    ChecksView,
     CheckView,
     DataplaneView,
     FlowTableView,
@@ -33,7 +35,6 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW_KEY, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
-from xdplb.model.health import HealthCheck
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -64,12 +65,12 @@ class Answers:
 
     def key(self, ref: str) -> VipKey:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
-        return find_key(self._snapshot.vips, ref)
+        return find_key(self._snapshot.vips, ref, "/path/vip")
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
         vip = self._vip(ref)
-        return vip.vip.key, find_backend(vip.vip.key, vip.backends, address).backend.address
+        return vip.vip.key, find_backend(vip.vip.key, vip.backends, address, "/path/address").backend.address
 
     def vips(self) -> list[VipView]:
         """Return all VIPs."""
@@ -80,31 +81,23 @@ class Answers:
         """Return a VIP."""
         return render.vip_view(self._vip(ref), self._facts())
 
-    def backends(self, ref: str) -> list[BackendView]:
+    def backends(self, ref: str) -> BackendsView:
         """Return a VIP's backends."""
-        vip, facts = self._vip(ref), self._facts()
-        return [self._backend_view(vip, backend, facts) for backend in vip.backends.values()]
+        return self._backends_view(self._vip(ref), self._facts())
 
     def backend(self, ref: str, address: str) -> BackendView:
         """Return one backend of a VIP; NotFoundError if there is none with this address."""
         vip = self._vip(ref)
-        return self._backend_view(vip, find_backend(vip.vip.key, vip.backends, address), self._facts())
+        return self._backend_view(vip, find_backend(vip.vip.key, vip.backends, address, "/path/address"), self._facts())
 
-    def health_check(self, ref: str) -> HealthCheck | None:
-        """Return a VIP's health check, None if its backends are not checked."""
-        return self._vip(ref).check
+    def checks(self, ref: str) -> ChecksView:
+        """Return a VIP's health check and its results."""
+        return self._checks_view(self._vip(ref), self._facts())
 
     def access(self, ref: str) -> AccessView:
         """Return a VIP's access list; an empty one accepts packets from any source."""
         vip = self._vip(ref)
         return AccessView(vip.access, vip.generation)
-
-    def checks(self, ref: str) -> list[CheckView]:
-        """Return the results of the checks of a VIP's backends; empty if they are not checked."""
-        vip = self._vip(ref)
-        if vip.check is None:
-            return []
-        return [self._check_view(vip, backend) for backend in vip.backends.values()]
 
     def vip_after(self, outcome: Outcome, key: VipKey) -> VipView:
         """Return a VIP as it was after a change, even if it has been removed again since."""
@@ -114,6 +107,14 @@ class Answers:
         """Return a backend as it was after a change, even if it has been removed again since."""
         vip = outcome.after.vips[key]
         return self._backend_view(vip, vip.backends[address], self._facts(outcome))
+
+    def backends_after(self, outcome: Outcome, key: VipKey) -> BackendsView:
+        """Return a VIP's backends as they were after a change, even if it has been removed again since."""
+        return self._backends_view(outcome.after.vips[key], self._facts(outcome))
+
+    def checks_after(self, outcome: Outcome, key: VipKey) -> ChecksView:
+        """Return a VIP's health check as it was after a change, with its results so far."""
+        return self._checks_view(outcome.after.vips[key], self._facts(outcome))
 
     def access_after(self, outcome: Outcome, key: VipKey) -> AccessView:
         """Return a VIP's access list as it was after a change."""
@@ -127,9 +128,8 @@ class Answers:
 
     async def vip_stats(self, ref: str) -> VipStatsView:
         """Read the counters of a VIP and its backends."""
-        self._vip(ref)
-        counted = await self._counted()
-        return render.vip_stats_view(self._vip(ref), counted)
+        vip = self._vip(ref)  # before the counters are read: meanwhile it may be renamed or removed
+        return render.vip_stats_view(vip, await self._counted())
 
     async def metrics(self) -> MetricsView:
         """Return all metrics. The counters are read once; the view is made in a thread, since it can take a while."""
@@ -212,6 +212,10 @@ class Answers:
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]
 
+    def _backends_view(self, vip: BoundVip, facts: render.Facts) -> BackendsView:
+        views = tuple(self._backend_view(vip, backend, facts) for backend in vip.backends.values())
+        return BackendsView(views, vip.generation)
+
     def _backend_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> BackendView:
         return render.backend_view(
             vip,
@@ -222,9 +226,13 @@ class Answers:
             drain=self._flows.drain(backend),
         )
 
-    def _check_view(self, vip: BoundVip, backend: BoundBackend) -> CheckView:
+    def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
+        checked = () if vip.check is None else vip.backends.values()
+        return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
+
+    def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
         tally = None if self._checker is None else self._checker.tally(backend.id)
-        return render.check_view(vip, backend, self._writer.health.known[backend.id], tally)
+        return render.check_view(vip, backend, facts.health[backend.id], tally)
 
 
 def _flow_table_bytes(capacity: int, *, with_ipv6: bool) -> int:

@@ -22,7 +22,9 @@ __all__ = [
     "AccessView",
     "BackendStatsView",
     "BackendView",
+    "BackendsView",
     "CheckView",
+    "ChecksView",
     "DataplaneView",
     "FlowTableView",
     "OperatingStatus",
@@ -103,6 +105,14 @@ class BackendView:
 
 
 @dataclass(frozen=True, slots=True)
+class BackendsView:
+    """A VIP's backends; `generation` is the VIP's."""
+
+    backends: tuple[BackendView, ...]
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckView:
     """The checks of one backend: the resulting health, and the last result."""
 
@@ -116,6 +126,15 @@ class CheckView:
     last_seconds: float | None
     passes: int
     failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksView:
+    """A VIP's health check, None if its backends are not checked, and its results; `generation` is the VIP's."""
+
+    check: HealthCheck | None
+    backends: tuple[CheckView, ...]
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

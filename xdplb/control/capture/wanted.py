@@ -7,11 +7,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from xdplb.control.answers.packet_words import check_client_family
 from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.decisions import SNAP_BYTES, CapturedPacket, CaptureFilter
 from xdplb.model.address import IPNetwork, parse_address, parse_network, parse_port
-from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 
 __all__ = ["MOST_SNAP_BYTES", "CaptureRequest", "Wanted", "wanted"]
@@ -74,25 +75,14 @@ class Wanted:
 
 def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
     """Return which packets the request asks for; InvalidError or NotFoundError if it is wrong."""
-    vip = None if request.vip is None else _vip(snapshot, request.vip)
+    vip = None if request.vip is None else find_key(snapshot.vips, request.vip, "/query/vip")
     if request.client is None:
         return Wanted(vip)
     client, port = _client(request.client)
-    if vip is not None and vip.address.version != client.version:
-        raise InvalidError.field(
-            "/query/client",
-            f"the client is IPv{client.version}, but {vip} is IPv{vip.address.version}",
-            hint="use a client address of the VIP's family",
-        )
+    if vip is not None:
+        check_client_family(client.version, vip)
     _refuse_vip_as_client(snapshot, client, port)
     return Wanted(vip, client, port)
-
-
-def _vip(snapshot: Snapshot, ref: str) -> VipKey:
-    try:
-        return find_key(snapshot.vips, ref)
-    except NotFoundError as error:
-        raise NotFoundError.field("/query/vip", error.detail, hint=error.hint) from None
 
 
 def _client(text: str) -> tuple[IPNetwork, int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from xdplb.control.answers.packet_words import backend_words
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.decisions import CapturedPacket, Chosen, KernelDecision
 from xdplb.dataplane.layout import NO_BACKEND, SLOT_PINNED
@@ -36,7 +37,7 @@ class Names:
     def backend(self, backend_id: int | None) -> str:
         """Return a backend's address, or words for a backend that is gone or for none."""
         found = self.backends.get(backend_id or 0)
-        return found[0] if found is not None else "a backend that is gone" if backend_id else "no backend"
+        return backend_words(backend_id, None if found is None else found[0])
 
     def nic(self, ifindex: int) -> str:
         """Return a NIC's name."""

@@ -1,4 +1,4 @@
-"""Finding a VIP or a backend by the name or address that a user gives."""
+"""Finding a VIP or a backend: by what a user names it, or by its key and address, as edits do."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ AnyVip = TypeVar("AnyVip", bound=HasVip)
 AnyBackend = TypeVar("AnyBackend")
 
 
-def find_key(vips: Mapping[VipKey, HasVip], ref: str) -> VipKey:
-    """Return the key of the VIP with this name or key, in any spelling; NotFoundError suggests the closest match."""
+def find_key(vips: Mapping[VipKey, HasVip], ref: str, pointer: str) -> VipKey:
+    """Return the key of the VIP with this name or key, in any spelling.
+
+    NotFoundError points at `pointer`, where `ref` was given, and suggests the closest match.
+    """
     for key, vip in vips.items():
         if vip.vip.name == ref:
             return key
@@ -35,31 +38,34 @@ def find_key(vips: Mapping[VipKey, HasVip], ref: str) -> VipKey:
         key = VipKey.parse(ref)
     except InvalidError as error:
         hint = _nearest(vips, ref) or error.hint
-        raise NotFoundError.field("/path/vip", f"there is no VIP {ref!r}", hint=hint) from None
-    vip_of(vips, key)
+        raise NotFoundError.field(pointer, f"there is no VIP {ref!r}", hint=hint) from None
+    vip_of(vips, key, pointer)
     return key
 
 
-def vip_of(vips: Mapping[VipKey, AnyVip], key: VipKey) -> AnyVip:
-    """Return the VIP with this key; NotFoundError suggests the closest match."""
+def vip_of(vips: Mapping[VipKey, AnyVip], key: VipKey, pointer: str = "/key") -> AnyVip:
+    """Return the VIP with this key; NotFoundError suggests the closest match.
+
+    It points at `pointer`, by default the key in an edit.
+    """
     if key not in vips:
         hint = _nearest(vips, str(key)) or "xdplb vip ls lists them"
-        raise NotFoundError.field("/path/vip", f"there is no VIP {key}", hint=hint)
+        raise NotFoundError.field(pointer, f"there is no VIP {key}", hint=hint)
     return vips[key]
 
 
-def find_backend(key: VipKey, backends: Mapping[IPAddress, AnyBackend], address: str) -> AnyBackend:
-    """Return the backend of VIP `key` with this address; NotFoundError if there is none."""
-    backend = backends.get(parse_address(address))
+def find_backend(key: VipKey, backends: Mapping[IPAddress, AnyBackend], address: str, pointer: str) -> AnyBackend:
+    """Return the backend of VIP `key` with this address, given at `pointer`; NotFoundError if there is none."""
+    backend = backends.get(parse_address(address, pointer))
     if backend is None:
-        raise no_backend(key, address)
+        raise no_backend(key, address, pointer)
     return backend
 
 
-def no_backend(key: VipKey, address: IPAddress | str) -> NotFoundError:
-    """Return the error that a VIP has no backend with this address."""
+def no_backend(key: VipKey, address: IPAddress | str, pointer: str = "/address") -> NotFoundError:
+    """Return the error that a VIP has no backend with this address; by default it points at the address in an edit."""
     return NotFoundError.field(
-        "/path/address", f"VIP {key} has no backend {address}", hint=f"xdplb backend ls {key} lists them"
+        pointer, f"VIP {key} has no backend {address}", hint=f"xdplb backend ls {key} lists them"
     )
 
 

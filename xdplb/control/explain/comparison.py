@@ -1,4 +1,4 @@
-"""One look at a packet: the answers of the reference model and of the program, from the same maps."""
+"""The answers of the reference model and of the program on a packet, from the same maps, compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xdplb.reference.decision import Decision
 from xdplb.reference.flow_state import FlowState
 from xdplb.reference.process import Reference
 
-__all__ = ["Answer", "Asker", "Look"]
+__all__ = ["Answer", "Asker", "Comparison"]
 
 NO_PROGRAM = "only the reference model can answer for an assumed state"
 
@@ -34,10 +34,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Comparison:
     """The model's answer, the matching VIPs in order of rank, and where the program's answer differs.
 
-    `agree` is None if the program gave no answer or the maps changed during the look; `note` says which.
+    `agree` is None if the program gave no answer or the maps changed meanwhile; `note` says which.
     """
 
     answer: Answer
@@ -56,15 +56,15 @@ class Asker:
     question: Question
     ifindex: int
 
-    def ask_model(self) -> Look:
+    def ask_model(self) -> Comparison:
         """Return the model's answer only."""
         with on_one_cpu() as cpu:
-            return Look(self._model(cpu), self._vips(), None, note=NO_PROGRAM)
+            return Comparison(self._model(cpu), self._vips(), None, note=NO_PROGRAM)
 
-    def ask_both(self) -> Look:
+    def ask_both(self) -> Comparison:
         """Return both answers, compared. Traffic goes on, so the model is asked before and after the program."""
         try:
-            self._program()  # compiles the program if it is not yet: before the looks, and not bound to one CPU
+            self._program()  # compiles it if it is not yet: before the model is asked, and not bound to one CPU
             with on_one_cpu() as cpu:
                 early, program, late = self._model(cpu), self._program(), self._model(cpu)
         except PlatformError as error:
@@ -74,15 +74,15 @@ class Asker:
     def _program(self) -> KernelDecision:
         return self.plane.explain(frame_of(self.question), self.ifindex)
 
-    def _compared(self, early: Answer, late: Answer, program: KernelDecision) -> Look:
+    def _compared(self, early: Answer, late: Answer, program: KernelDecision) -> Comparison:
         vips = self._vips()
         # The maps may have changed around the program's answer: it is right if it matches either of the model's.
         for answer in (late, early):
             if not differences(answer.decision, program):
-                return Look(answer, vips, agree=True)
+                return Comparison(answer, vips, agree=True)
         if _said(early) != _said(late):
-            return Look(late, vips, None, note="the state changes too fast to compare the program's answer")
-        return Look(late, vips, agree=False, differences=differences(late.decision, program))
+            return Comparison(late, vips, None, note="the state changes too fast to compare the program's answer")
+        return Comparison(late, vips, agree=False, differences=differences(late.decision, program))
 
     def _model(self, cpu: int) -> Answer:
         vips, flow, at = self._vips(), self.question.flow, now()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from xdplb.control.explain.comparison import Asker, Look
+from xdplb.control.edits.find import find_backend
+from xdplb.control.explain.comparison import Asker, Comparison
 from xdplb.control.explain.egress import sent_view
 from xdplb.control.explain.maps_as_model import config_of, matching
 from xdplb.control.explain.question import PacketKind, Question, question
@@ -21,15 +22,15 @@ from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import Attachment, DataPlane
-from xdplb.model.address import IPAddress, IPNetwork, parse_address
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
 from xdplb.net.next_hops import NextHopSource
 from xdplb.reference.config import Config
 
 __all__ = ["Explainer"]
 
-LOOKS = 3
-"""How many looks are taken while the answers differ: the maps may have changed in between."""
+COMPARISONS = 3
+"""How often the answers are compared while they differ: the maps may have changed in between."""
 
 FLAGS = {FLOW_ESTABLISHED: "established", FLOW_FIN: "fin", FLOW_RST: "rst"}
 
@@ -68,14 +69,14 @@ class Explainer:
         """
         asked = question(self._writer.snapshot, client, vip, packet)
         nic = self._nic(interface)
-        for _ in range(LOOKS):
+        for _ in range(COMPARISONS):
             held = await self._writer.read_maps(self._writer.applier.read)
             scene = await self._scene(held, asked, down)
             asker = Asker(self._plane, scene.config, asked, nic.ifindex)
-            look = await self._thread(asker.ask_both if down is None else asker.ask_model)
-            if look.agree is not False:
+            comparison = await self._thread(asker.ask_both if down is None else asker.ask_model)
+            if comparison.agree is not False:
                 break
-        return self._view(look, asked, scene, nic)
+        return self._view(comparison, asked, scene, nic)
 
     async def stop(self) -> None:
         """Return when no question is being answered any more."""
@@ -105,13 +106,7 @@ class Explainer:
             raise NotFoundError.field(
                 "/query/if_down", f"no VIP accepts packets for {asked.destination}", hint="xdplb vip ls lists them"
             )
-        backend = vip.backends.get(parse_address(down, "/query/if_down"))
-        if backend is None:
-            raise NotFoundError.field(
-                "/query/if_down",
-                f"VIP {vip.vip.key} has no backend {down}",
-                hint=f"xdplb backend ls {vip.vip.key} lists them",
-            )
+        backend = find_backend(vip.vip.key, vip.backends, down, "/query/if_down")
         observed = observe(
             list(vip.backends.values()),
             self._writer.health.known,
@@ -124,8 +119,8 @@ class Explainer:
         after = config_of(then.after, self._plane, self._writer.applier.attachments, asked.flow.source)
         return _Scene(after, then.plan.eligibility, vip, backend.backend.address)
 
-    def _view(self, look: Look, asked: Question, scene: _Scene, nic: Attachment) -> ExplainView:
-        decision = look.answer.decision
+    def _view(self, comparison: Comparison, asked: Question, scene: _Scene, nic: Attachment) -> ExplainView:
+        decision = comparison.answer.decision
         action, reason = "send", None
         if decision.reason is not None:
             action, _, reason = decision.reason.value.partition("_")
@@ -137,19 +132,19 @@ class Explainer:
             vip=None if entry is None else str(entry.key),
             action=action,
             reason=reason,
-            slot=_slot(look, scene.config),
-            record=_record(look, scene.config),
+            slot=_slot(comparison, scene.config),
+            record=_record(comparison, scene.config),
             backend=_address(scene.config, decision.backend_id),
             chosen_by=decision.placement.value,
-            sent=self._sent(look, scene.config) if decision.reason is None else None,
-            why=tuple(reasons(Story(asked, look, scene.config, scene.vip, scene.eligibility))),
-            agree=look.agree,
-            differences=look.differences,
-            note=look.note,
+            sent=self._sent(comparison, scene.config) if decision.reason is None else None,
+            why=tuple(reasons(Story(asked, comparison, scene.config, scene.vip, scene.eligibility))),
+            agree=comparison.agree,
+            differences=comparison.differences,
+            note=comparison.note,
         )
 
-    def _sent(self, look: Look, config: Config) -> SentView:
-        decision = look.answer.decision
+    def _sent(self, comparison: Comparison, config: Config) -> SentView:
+        decision = comparison.answer.decision
         assert decision.backend_id is not None, "it was sent"
         backend = config.backends[decision.backend_id]
         known = self._writer.resolution(backend.address).next_hop
@@ -162,8 +157,8 @@ def _address(config: Config, backend_id: int | None) -> IPAddress | None:
     return None if entry is None else entry.address
 
 
-def _slot(look: Look, config: Config) -> SlotView | None:
-    decision = look.answer.decision
+def _slot(comparison: Comparison, config: Config) -> SlotView | None:
+    decision = comparison.answer.decision
     if decision.slot is None or decision.slot_state is None:
         return None
     return SlotView(
@@ -174,14 +169,14 @@ def _slot(look: Look, config: Config) -> SlotView | None:
     )
 
 
-def _record(look: Look, config: Config) -> RecordView | None:
-    found = look.answer.remembered.record
+def _record(comparison: Comparison, config: Config) -> RecordView | None:
+    found = comparison.answer.remembered.record
     if found is None:
         return None
     return RecordView(
         backend=_address(config, found.backend),
         counts=config.is_current(found.backend, found.epoch),
-        age_seconds=max(0.0, (look.answer.at - found.last_seen) / 1e9),
+        age_seconds=max(0.0, (comparison.answer.at - found.last_seen) / 1e9),
         flags=tuple(name for bit, name in FLAGS.items() if found.flags & bit),
         probation=found.probation,
     )

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xdplb.control.answers.packet_words import check_client_family
 from xdplb.control.edits.find import find_key
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.address import IPAddress, parse_address, parse_port
-from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.errors import InvalidError
 from xdplb.model.key import VipKey
 from xdplb.reference.checksum import internet_checksum
 
@@ -56,12 +57,7 @@ def question(snapshot: Snapshot, client: str, vip: str, packet: PacketKind | Non
     """
     source, port = _client(client)
     to = _destination(snapshot, vip)
-    if source.version != to.address.version:
-        raise InvalidError.field(
-            "/query/client",
-            f"the client is IPv{source.version}, but {to} is IPv{to.address.version}",
-            hint="use a client address of the VIP's family",
-        )
+    check_client_family(source.version, to)
     protocol = to.protocol.numbers[0]
     kind = packet or (PacketKind.SYN if protocol == TCP else PacketKind.DATAGRAM)
     if (kind is PacketKind.DATAGRAM) is (protocol == TCP):
@@ -108,7 +104,7 @@ def _destination(snapshot: Snapshot, ref: str) -> VipKey:
     try:
         key = named or VipKey.parse(ref)
     except InvalidError:
-        raise _unknown(snapshot, ref) from None
+        key = find_key(snapshot.vips, ref, "/query/vip")  # raises NotFoundError, which suggests the closest match
     if not key.is_exact:
         raise InvalidError.field(
             "/query/vip",
@@ -116,14 +112,6 @@ def _destination(snapshot: Snapshot, ref: str) -> VipKey:
             hint=f"name one, such as {_one_of(key)}",
         )
     return key
-
-
-def _unknown(snapshot: Snapshot, ref: str) -> NotFoundError:
-    try:
-        find_key(snapshot.vips, ref)  # its error suggests the closest match
-    except NotFoundError as error:
-        return NotFoundError.field("/query/vip", error.detail, hint=error.hint)
-    raise AssertionError("a ref that is neither a name nor a key is not found")
 
 
 def _one_of(key: VipKey) -> str:

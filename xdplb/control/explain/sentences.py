@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from xdplb.balance.hashing import TABLE_SIZE
-from xdplb.control.explain.comparison import Look
+from xdplb.control.answers.packet_words import backend_words
+from xdplb.control.explain.comparison import Comparison
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.state.snapshot import BoundVip
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.vip import Scheduler
 from xdplb.reference.config import Config
 from xdplb.reference.decision import Decision
 from xdplb.reference.journey import Placement
@@ -26,10 +26,10 @@ SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Input of the sentences: the packet, the look, and what the control plane knows of the VIP and its backends."""
+    """Input of the sentences: the packet, the answers on it, and what is known of the VIP and its backends."""
 
     question: Question
-    look: Look
+    comparison: Comparison
     config: Config
     vip: BoundVip | None
     eligibility: Mapping[int, Eligibility]
@@ -37,12 +37,12 @@ class Story:
     @property
     def decision(self) -> Decision:
         """The decision on the packet."""
-        return self.look.answer.decision
+        return self.comparison.answer.decision
 
     def name(self, backend_id: int | None) -> str:
         """Return a backend's address, or words for a backend that is gone or for none."""
         entry = self.config.backends.get(backend_id or 0)
-        return str(entry.address) if entry is not None else "a backend that is gone" if backend_id else "no backend"
+        return backend_words(backend_id, None if entry is None else entry.address)
 
 
 def reasons(story: Story) -> Iterator[str]:
@@ -61,7 +61,7 @@ def reasons(story: Story) -> Iterator[str]:
 
 
 def _of_vips(story: Story) -> Iterator[str]:
-    vips = story.look.vips
+    vips = story.comparison.vips
     if not vips:
         yield f"no VIP accepts packets for {story.question.destination}"
         return
@@ -76,7 +76,11 @@ def _before(first: VipEntry, others: list[VipEntry]) -> Iterator[str]:
         if first.key.prefix_length != other.key.prefix_length:
             why = "whose prefix is shorter"
         else:
-            why = "which has more ports" if len(first.key.ports) != len(other.key.ports) else "which has more protocols"
+            why = (
+                "which has more ports"
+                if len(first.key.ports) != len(other.key.ports)
+                else "which accepts more protocols"
+            )
         yield f"{other.key}, {why}"
 
 
@@ -91,7 +95,7 @@ def _slot_text(story: Story) -> str:
 
 
 def _of_record(story: Story) -> Iterator[str]:
-    decision, remembered = story.decision, story.look.answer.remembered
+    decision, remembered = story.decision, story.comparison.answer.remembered
     if decision.record is None:
         if remembered.record is not None:
             yield f"there is a record of its flow, for {story.name(remembered.record.backend)}, but it is not looked up"
@@ -108,13 +112,13 @@ def _of_record(story: Story) -> Iterator[str]:
 
 
 def _is_looked_up(story: Story) -> bool:
-    first = story.look.vips[0]
+    first = story.comparison.vips[0]
     is_tcp = story.question.kind is not PacketKind.DATAGRAM
     return first.track_always or (is_tcp and story.decision.slot_state is not SlotState.STEADY)
 
 
 def _is_per_connection(story: Story) -> bool:
-    return bool(story.look.vips) and story.look.vips[0].scheduler.is_per_connection
+    return bool(story.comparison.vips) and story.comparison.vips[0].scheduler.is_per_connection
 
 
 def _of_choice(story: Story) -> Iterator[str]:
@@ -125,20 +129,20 @@ def _of_choice(story: Story) -> Iterator[str]:
     elif decision.placement is Placement.PREVIOUS:
         yield f"its connection began before the slot started to move, and stays with {backend}"
     elif decision.placement is Placement.SCHEDULER:
-        yield _scheduler_text(story, story.look.vips[0], backend)
+        yield _scheduler_text(story, story.comparison.vips[0], backend)
     standing = story.eligibility.get(decision.backend_id or 0)
     if standing is not None and standing.reason:
         yield f"{backend}: {standing.reason}"
 
 
 def _scheduler_text(story: Story, vip: VipEntry, backend: str) -> str:
+    answer = story.comparison.answer
     if not vip.scheduler.is_by_load:
-        return f"{vip.scheduler}: {backend} is next in turn on CPU {story.look.answer.cpu}; each CPU has its own turn"
-    loads = story.look.answer.remembered.loads
+        return f"{vip.scheduler}: {backend} is next in turn on CPU {answer.cpu}; each CPU has its own turn"
     known = [entry for entry in story.config.backends.values() if entry.vip_id == vip.id]
-    shown = ", ".join(f"{entry.address} {loads.get(entry.id, 0)}" for entry in known[:SHOWN])
-    among = "of the two picked by the hash" if vip.scheduler is Scheduler.P2C else "of all backends"
-    by_weight = "" if vip.scheduler is Scheduler.LC else " for its weight"
+    shown = ", ".join(f"{entry.address} {answer.remembered.loads.get(entry.id, 0)}" for entry in known[:SHOWN])
+    among = "of all backends" if vip.scheduler.compares_all else "of the two picked by the hash"
+    by_weight = " for its weight" if vip.scheduler.weighs_load else ""
     return f"{vip.scheduler}: {among}, {backend} has the fewest open connections{by_weight} ({shown})"
 
 

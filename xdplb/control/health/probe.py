@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
+from typing import assert_never
 from urllib.parse import quote
 
 import h11
@@ -89,9 +90,13 @@ async def _try(check: HealthCheck, host: str, port: int) -> tuple[bool, str]:
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
-        if check.type is CheckType.TCP:
-            return True, "connected"
-        return await _get(sock, check, host, port)
+        match check.type:
+            case CheckType.TCP:
+                return True, "connected"
+            case CheckType.HTTP:
+                return await _get(sock, check, host, port)
+            case _:
+                assert_never(check.type)
 
 
 async def _get(sock: socket.socket, check: HealthCheck, host: str, port: int) -> tuple[bool, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fixtures.config import CONFIG, EPOCH
 from tests.fuzz.profiles import INGRESS
-from xdplb.control.explain.comparison import Asker, Look
+from xdplb.control.explain.comparison import Asker, Comparison
 from xdplb.control.explain.maps_as_model import concerning
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.dataplane.decisions import Chosen, KernelDecision
@@ -39,9 +39,9 @@ def plane() -> FakePlane:
     return made
 
 
-def as_program(look: Look) -> KernelDecision:
+def as_program(comparison: Comparison) -> KernelDecision:
     """Return what a program says that agrees with the model."""
-    decision = look.answer.decision
+    decision = comparison.answer.decision
     return KernelDecision(
         verdict=decision.verdict.value,
         frame=decision.frame,
@@ -61,8 +61,8 @@ def as_program(look: Look) -> KernelDecision:
 
 def test_a_program_that_says_the_same_agrees(plane: FakePlane) -> None:
     plane.decision = as_program(asker(plane).ask_model())
-    look = asker(plane).ask_both()
-    assert (look.agree, look.differences, look.note) == (True, (), "")
+    comparison = asker(plane).ask_both()
+    assert (comparison.agree, comparison.differences, comparison.note) == (True, (), "")
 
 
 def test_a_pinned_slot_has_no_previous_owner_in_either(plane: FakePlane) -> None:
@@ -73,12 +73,12 @@ def test_a_pinned_slot_has_no_previous_owner_in_either(plane: FakePlane) -> None
 def test_every_difference_is_named(plane: FakePlane) -> None:
     right = as_program(asker(plane).ask_model())
     plane.decision = replace(right, backend_id=9, chosen=Chosen.OWNER, frame=b"\xff" + right.frame[1:])
-    look = asker(plane).ask_both()
-    assert look.agree is False
-    assert [each.what for each in look.differences] == ["frame", "backend", "chosen by"]
-    assert (look.differences[1].model, look.differences[1].program) == ("2", "9")
-    assert look.differences[2].model == "previous"
-    assert look.differences[0].program.startswith("ff")
+    comparison = asker(plane).ask_both()
+    assert comparison.agree is False
+    assert [each.what for each in comparison.differences] == ["frame", "backend", "chosen by"]
+    assert (comparison.differences[1].model, comparison.differences[1].program) == ("2", "9")
+    assert comparison.differences[2].model == "previous"
+    assert comparison.differences[0].program.startswith("ff")
 
 
 def test_how_a_packet_is_chosen_for_matters_not_where_it_is_the_host_s(plane: FakePlane) -> None:
@@ -89,14 +89,14 @@ def test_how_a_packet_is_chosen_for_matters_not_where_it_is_the_host_s(plane: Fa
 
 def test_a_program_that_cannot_be_asked_leaves_the_model_s_answer(plane: FakePlane) -> None:
     plane.fail("explain", PlatformError("the kernel refused the program", hint="report it"))
-    look = asker(plane).ask_both()
-    assert look.agree is None
-    assert look.note == "the program could not be asked: the kernel refused the program (report it)"
-    assert look.answer.decision.backend_id == 2
+    comparison = asker(plane).ask_both()
+    assert comparison.agree is None
+    assert comparison.note == "the program could not be asked: the kernel refused the program (report it)"
+    assert comparison.answer.decision.backend_id == 2
 
 
 class Restless(FakePlane):
-    """A plane in which the flow is recorded while the program is asked, once it is compiled for the first look."""
+    """A plane in which the flow is recorded while the program is asked, after it was compiled."""
 
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
         """Return the decision, and record the flow the second time."""
@@ -118,9 +118,9 @@ def test_packets_that_change_the_maps_meanwhile_make_no_bug() -> None:
     assert asker(plane).ask_both().agree
     again = Restless()
     again.attached, again.decision = plane.attached, replace(early, backend_id=9)
-    look = asker(again).ask_both()
-    assert (look.agree, look.differences) == (None, ())
-    assert "changes too fast" in look.note
+    comparison = asker(again).ask_both()
+    assert (comparison.agree, comparison.differences) == (None, ())
+    assert "changes too fast" in comparison.note
 
 
 def test_of_an_access_list_no_more_is_kept_than_decides() -> None:
