@@ -1,7 +1,7 @@
 /* What the maps hold. Mirrored, field by field, in xdplb/dataplane/layout.py (a test compares the two).
  *
  * A change to a struct goes with a new version of the maps that hold it, in xdplb/dataplane/versions.py; docs/upgrades.md
- * says how, and what a running data plane takes over. Codes and flags keep their numbers for good
+ * says how, and what a running data plane takes over. Codes and flags keep their numbers permanently
  * (tests/unit/dataplane/test_numbers.py).
  *
  * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is

@@ -7,7 +7,7 @@
 #ifndef XDPLB_REASONS_H
 #define XDPLB_REASONS_H
 
-/* A number stays a reason's for good: one that is retired leaves a hole. Its range says what becomes of the packet, see
+/* A reason keeps its number permanently: one that is retired leaves a hole. Its range says what becomes of the packet, see
  * verdict.h.
  */
 #define REASON_PASS 1

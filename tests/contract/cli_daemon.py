@@ -25,7 +25,7 @@ def options_in(folder: Path) -> DaemonOptions:
         listen=f"unix:{folder / 'api.sock'}",
         state_dir=folder / "state",
         pin_dir=folder / "pins",
-        capacity=Capacity(vips=4, backends=16, flows=1024),
+        capacity={"vips": 4, "backends": 16, "flows": 1024},
     )
 
 
@@ -33,7 +33,7 @@ def parts_in(folder: Path) -> Parts:
     """Return the stand-ins."""
     return Parts(
         require_host=lambda _options: None,
-        load=lambda options, _features: FakePlane(options.capacity or Capacity()),
+        load=lambda options, _features: FakePlane(Capacity(**options.capacity)),
         next_hops=FakeNextHops,
         checker=FakeHealth,
         run_dir=folder / "run",

@@ -46,7 +46,7 @@ def test_a_nic_that_is_not_there_is_named_with_those_there_are():
     told = xdplb("backend-host", "show", "203.0.113.10", "--interface", "nosuch0")
     assert told.returncode == 1
     assert "nosuch0" in told.stderr
-    assert "\nhint: interfaces of this host: " in told.stderr
+    assert "\nhint: NICs of this host: " in told.stderr
 
 
 def test_the_environment_names_the_daemon_too(daemon: Daemon):

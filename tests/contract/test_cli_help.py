@@ -102,7 +102,7 @@ def test_an_example_with_a_wrong_option_would_be_found(parsed: list[str]):
 
 def test_the_help_tells_the_capacities_there_are_without_options():
     told = {
-        parameter.opts[0]: re.findall(r"\[(\d+)\]", parameter.help or "")
+        parameter.opts[0]: re.findall(r"\[as it is, else (\d+)\]", parameter.help or "")
         for parameter in COMMANDS["up"].params
         if isinstance(parameter, click.Option) and parameter.opts[0].startswith("--max-")
     }
@@ -112,6 +112,14 @@ def test_the_help_tells_the_capacities_there_are_without_options():
         "--max-backends": [str(default.backends)],
         "--max-flows": [str(default.flows)],
     }
+
+
+def test_only_the_capacities_that_are_given_are_asked_for(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr("xdplb.daemon.run.run", lambda options: asked.append(dict(options.capacity)))
+    for given in ([], ["--max-vips", "7"], ["--max-flows", "9", "--max-backends", "8"]):
+        cli.main(["up", "eth0", *given], standalone_mode=False)
+    assert asked == [{}, {"vips": 7}, {"backends": 8, "flows": 9}]
 
 
 def test_the_capacities_that_may_be_asked_for_are_those_the_loader_takes():

@@ -1,15 +1,18 @@
-"""Long-lived connections for the traffic tests.
+"""Connections for the traffic tests, long and short ones.
 
     talker.py serve NAME PORT...             sends NAME on each new connection, and as the answer to every line
     talker.py talk ADDRESS PORT COUNT        holds COUNT connections open and sends a line on each now and then
+    talker.py open ADDRESS PORT...           opens a connection every few ms, to each port in turn, and soon closes it
 
 `talk` writes a line of JSON for each connection that broke: which backend had it, when it was opened and when it broke
-(CLOCK_MONOTONIC), and why. It then opens another one. On SIGTERM it writes how many are open.
+(CLOCK_MONOTONIC), and why. It then opens another one. On SIGTERM it writes how many are open. `open` writes on SIGTERM
+how many there were for each port, and which failed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import signal
@@ -18,6 +21,7 @@ import time
 
 MOST_SILENT_SECONDS = 2.5
 ANSWER_SECONDS = 20
+OPEN_EVERY_SECONDS = 0.008
 
 
 async def serve(name: str, ports: list[int]) -> None:
@@ -37,6 +41,14 @@ async def serve(name: str, ports: list[int]) -> None:
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
+async def read_line(reader: asyncio.StreamReader) -> str:
+    async with asyncio.timeout(ANSWER_SECONDS):
+        line = await reader.readline()
+    if not line:
+        raise ConnectionError("closed")
+    return line.decode().strip()
+
+
 class Talk:
     def __init__(self, address: str, port: int) -> None:
         self._address, self._port = address, port
@@ -51,7 +63,7 @@ class Talk:
             opened = time.monotonic()
             try:
                 reader, writer = await asyncio.open_connection(self._address, self._port)
-                name = await self._line(reader)
+                name = await read_line(reader)
             except (OSError, TimeoutError):
                 self._attempts_failed += 1
                 await asyncio.sleep(0.1)
@@ -70,19 +82,12 @@ class Talk:
             await asyncio.sleep(random.uniform(0.02, MOST_SILENT_SECONDS))
             try:
                 writer.write(b"?\n")
-                answer = await self._line(reader)
+                answer = await read_line(reader)
             except (OSError, TimeoutError) as error:
                 return repr(error)
             if answer != name:
                 return f"{answer!r} answered"
             self._said += 1
-
-    async def _line(self, reader: asyncio.StreamReader) -> str:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            line = await reader.readline()
-        if not line:
-            raise ConnectionError("closed")
-        return line.decode().strip()
 
     def summary(self) -> dict[str, object]:
         there = list(self._open.values())
@@ -92,6 +97,35 @@ class Talk:
             "said": self._said,
             "attempts_failed": self._attempts_failed,
         }
+
+
+async def try_once(address: str, port: int) -> str:
+    """Open a connection, say a line, close it; return what went wrong, or nothing."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(address, port)
+            name = await read_line(reader)
+            writer.write(b"?\n")
+            answer = await read_line(reader)
+            writer.close()
+            await writer.wait_closed()
+    except (OSError, TimeoutError) as error:
+        return f"{time.monotonic():.3f}: {error!r}"
+    return "" if answer == name else f"{answer} answered, not {name}"
+
+
+async def open_many(address: str, ports: list[int]) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    tries: list[tuple[int, asyncio.Task[str]]] = []
+    for port in itertools.cycle(ports):
+        tries.append((port, asyncio.create_task(try_once(address, port))))
+        await asyncio.sleep(OPEN_EVERY_SECONDS)
+        if stop.is_set():
+            break
+    told = [(port, await task) for port, task in tries]
+    opened = {port: sum(other == port for other, _ in told) for port in ports}
+    print(json.dumps({"opened": opened, "failed": [(port, why) for port, why in told if why]}), flush=True)
 
 
 async def talk(address: str, port: int, count: int) -> None:
@@ -111,6 +145,9 @@ def main() -> None:
     if what == "serve":
         name, *ports = arguments
         asyncio.run(serve(name, [int(port) for port in ports]))
+    elif what == "open":
+        address, *ports = arguments
+        asyncio.run(open_many(address, [int(port) for port in ports]))
     else:
         address, port, count = arguments
         asyncio.run(talk(address, int(port), int(count)))

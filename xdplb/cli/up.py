@@ -56,9 +56,16 @@ Examples:
 )
 @state_dir_option("Where the VIPs, backends and checks are stored.")
 @pin_dir_option
-@click.option("--max-vips", type=_VIPS, metavar="N", help="Room for this many VIPs.  [1024]")
-@click.option("--max-backends", type=_BACKENDS, metavar="N", help="Room for this many backends, of all VIPs.  [16384]")
-@click.option("--max-flows", type=_FLOWS, metavar="N", help="Room for this many recorded flows.  [1048576]")
+@click.option("--max-vips", type=_VIPS, metavar="N", help="Room for this many VIPs.  [as it is, else 1024]")
+@click.option(
+    "--max-backends",
+    type=_BACKENDS,
+    metavar="N",
+    help="Room for this many backends, of all VIPs.  [as it is, else 16384]",
+)
+@click.option(
+    "--max-flows", type=_FLOWS, metavar="N", help="Room for this many recorded flows.  [as it is, else 1048576]"
+)
 @click.option(
     "--ipip-source",
     "tunnel_sources",
@@ -85,9 +92,10 @@ def command(
     The XDP program stays attached when this command is stopped, killed or upgraded, and keeps forwarding. The next
     `xdplb up` takes over from there. Only `xdplb down` detaches.
     """
-    from xdplb.daemon.options import DaemonOptions, capacity
+    from xdplb.daemon.options import DaemonOptions
     from xdplb.daemon.run import run
 
+    capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     run(
         DaemonOptions(
             interfaces=tuple(dict.fromkeys(interfaces)),  # without repetitions, in order
@@ -95,7 +103,7 @@ def command(
             listen=listen,
             state_dir=state_dir,
             pin_dir=pin_dir,
-            capacity=capacity(vips=max_vips, backends=max_backends, flows=max_flows),
+            capacity={name: value for name, value in capacity.items() if value is not None},
             tunnel_sources=tunnel_sources,
         )
     )

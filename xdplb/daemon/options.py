@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.net.links import link
 
 from .privileges import require_privileges
 
-__all__ = ["DaemonOptions", "capacity", "require_host"]
+__all__ = ["DaemonOptions", "require_host"]
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """What `xdplb up` was asked for. `capacity` None keeps the capacity of the pinned maps, if there are any.
+    """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
 
-    `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
+    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
     """
 
     interfaces: tuple[str, ...]
@@ -28,15 +28,8 @@ class DaemonOptions:
     listen: str
     state_dir: Path
     pin_dir: Path
-    capacity: Capacity | None = None
+    capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
-
-
-def capacity(*, vips: int | None, backends: int | None, flows: int | None) -> Capacity | None:
-    """Return the capacity asked for, with defaults for what is None; None if all are."""
-    given = {"vips": vips, "backends": backends, "flows": flows}
-    asked = {name: value for name, value in given.items() if value is not None}
-    return Capacity(**asked) if asked else None
 
 
 def require_host(options: DaemonOptions) -> None:

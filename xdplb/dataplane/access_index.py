@@ -32,7 +32,7 @@ Masks = NDArray[np.uint64]
 _LOWER = (1 << 64) - 1
 _BLOCK_BITS = layout.ACCESS6_BLOCKS.bit_length() - 1
 _MIXERS = np.random.default_rng(0).integers(0, 1 << 64, layout.ACCESS_LISTS // 64, np.uint64) | np.uint64(1)
-_HINT = "join neighbouring prefixes into shorter ones, or leave out what a shorter prefix says already"
+_HINT = "join neighbouring prefixes into shorter ones, or omit prefixes that a shorter one covers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _fill(intervals: _Intervals, dtype: np.dtype[np.void], room: int) -> NDArray
             "different sets of VIPs that deny some source",
             len(masks),
             layout.ACCESS_CLASSES,
-            hint="give VIPs that admit nearly the same sources the same list",
+            hint="use one list for VIPs that allow nearly the same sources",
         )
     index = np.zeros(1, dtype)
     index["classes"][0, :count] = classes

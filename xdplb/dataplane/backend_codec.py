@@ -65,7 +65,7 @@ def encode(backends: Sequence[BackendEntry]) -> NDArray[np.void]:
 def _flags(backend: BackendEntry) -> int:
     tags = backend.next_hop.tags if backend.next_hop else ()
     if len(tags) > MAX_TAGS or any(tag.type != TAG_CUSTOMER for tag in tags[1:]):
-        raise ValueError(f"frames leave with up to two VLAN tags, the inner one of type 0x8100, not with {tags}")
+        raise ValueError(f"a frame can have at most two VLAN tags, the inner one of type 0x8100, not {tags}")
     return (
         layout.BACKEND_USABLE * (backend.usable and backend.next_hop is not None)
         | layout.BACKEND_VLAN * (len(tags) > 0)

@@ -221,7 +221,7 @@ class BccPlane:
             result = prog_test_run(program, frame, ifindex=ifindex)
         return decision_of(result, maps.explain_decision.read(0))
 
-    @kernel_errors("read what is known of a flow")
+    @kernel_errors("read the records of a flow")
     def recall(self, flow: FlowId, vip_id: int) -> Remembered:
         """Return what the maps hold that bears on this flow, for the VIP with this id."""
         return recall(self._maps, flow, vip_id)

@@ -45,7 +45,7 @@ def require(pin_dir: Path) -> None:
     namespace = _entered_namespace()
     if namespace is not None and pin_dir.absolute().is_relative_to("/sys"):
         raise PlatformError(
-            f"`ip netns exec` hides {DEFAULT_MOUNT}, and what is pinned in its place is lost when the command ends",
+            f"`ip netns exec` hides {DEFAULT_MOUNT}, and pins made there are lost when the command ends",
             hint=f"enter only the network namespace: nsenter --net=/run/netns/{namespace} xdplb ...",
         )
     if not is_bpffs(pin_dir):

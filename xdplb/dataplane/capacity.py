@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xdplb.balance.rotation import check_candidates
 from xdplb.model.errors import CapacityError, InvalidError
 
 from . import layout
@@ -51,20 +52,14 @@ def too_many(what: str, count: int, limit: int, *, hint: str) -> CapacityError:
 
 
 def check_vips(capacity: Capacity, vips: Sequence[VipEntry]) -> None:
-    """Raise CapacityError where there are more VIPs, or a larger id, than the maps hold."""
+    """Raise CapacityError if there are more VIPs, a larger id, or more candidates of a VIP, than the maps hold."""
     if len({vip.key for vip in vips}) < len(vips) or len({vip.id for vip in vips}) < len(vips):
         raise ValueError("a VIP or its id is given twice")
     if len(vips) > capacity.vips:
         raise too_many("VIPs", len(vips), capacity.vips, hint=growth_hint("VIPs"))
     for vip in vips:
         _check_id("VIP", vip.id, range(capacity.vips))
-        if vip.candidates > layout.MAX_CANDIDATES:
-            raise too_many(
-                f"backends of {vip.key} for {vip.scheduler}",
-                vip.candidates,
-                layout.MAX_CANDIDATES,
-                hint="choose p2c, which compares two of any number",
-            )
+        check_candidates(vip.candidates)
 
 
 def check_access_lists(count: int) -> None:

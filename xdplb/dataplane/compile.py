@@ -74,7 +74,7 @@ def _run_child(request: CompileRequest, environment: dict[str, str]) -> tuple[di
         )
     except subprocess.TimeoutExpired:
         raise PlatformError(
-            f"compiling the packet path took over {TIMEOUT_SECONDS} seconds",
+            f"compiling the packet path took more than {TIMEOUT_SECONDS} seconds",
             hint="try again when the host is less loaded",
         ) from None
     last = child.stdout.strip().rpartition("\n")[2]

@@ -37,7 +37,7 @@ BITS = {
     Feature.LIMITS: 8,
     Feature.CAPTURE: 9,
 }
-"""The bit of each in `meta`, for good: one that is retired leaves a hole."""
+"""The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 
 
 def feature_defines(features: Iterable[Feature]) -> dict[str, str]:

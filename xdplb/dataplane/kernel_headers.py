@@ -43,7 +43,7 @@ def find(
     pair = _debian_pair(sources)
     if pair is None:
         raise PlatformError(
-            "no kernel headers were found, which compiling the packet path needs",
+            "kernel headers are needed to compile the packet path, and none were found",
             hint=f"apt-get install linux-headers-{DEBIAN_ARCHITECTURE} (of any version), or set BCC_KERNEL_SOURCE",
         )
     common, flavour = pair
@@ -74,7 +74,7 @@ def _version(folder: Path) -> tuple[int, ...]:
 
 
 def _merged(common: Path, flavour: Path, cache_dir: Path | None) -> Path:
-    failure = "no folder for them is ours"
+    failure = "no folder for them belongs to this user"
     temporary = Path(tempfile.gettempdir()) / f"xdplb-{os.geteuid()}"
     for folder in filter(None, (cache_dir, CACHE, temporary)):
         try:

@@ -81,7 +81,7 @@ def find_nic(name: str) -> Nic:
         return Nic(socket.if_indextoname(ifindex), ifindex)  # `name` may be an alternative one, or an alias eth0:1
     except OSError:
         there = ", ".join(sorted(known for _, known in socket.if_nameindex() if known != "lo"))
-        raise NotFoundError(f"there is no NIC {name} here", hint=f"there are: {there or 'none but lo'}") from None
+        raise NotFoundError(f"there is no NIC {name}", hint=f"NICs of this host: {there or 'only lo'}") from None
 
 
 def pinned_links(pin_dir: Path) -> list[PinnedLink]:
@@ -164,7 +164,7 @@ def _check_kept(link: PinnedLink, nic: Nic, mode: str) -> None:
         raise ConflictError(
             f"{link.path.parent} is in use for another {link.nic} (ifindex {link.ifindex}), perhaps in another "
             "network namespace",
-            hint="give this one a --pin-dir of its own, or take the other down",
+            hint="use another --pin-dir, or run xdplb down there",
         )
     if mode not in {"auto", actual}:
         raise ConflictError(

@@ -8,9 +8,9 @@ a link, carry nothing and are made again. Maps of another layout or size are rep
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xdplb.model.errors import CapacityError, InvalidError
@@ -36,6 +36,7 @@ __all__ = ["LoadOptions", "decap_down", "decap_up", "load", "pass_program", "unl
 MAX_VIPS = 8192
 MAX_BACKENDS = MAX_BACKEND_ID
 MAX_FLOWS = 1 << 30
+MOST = {"vips": MAX_VIPS, "backends": MAX_BACKENDS, "flows": MAX_FLOWS}
 """The most there can be. A map's value must fit one kmalloc of 4 MB (KMALLOC_MAX_SIZE, which 5.15 asks of arrays): the
 index of 8192 IPv4 VIPs takes 2 MB (32768 groups of 4 entries of 16 bytes), that of IPv6 no more (16384 groups of 4 of
 32 bytes), a VIP's table 256 KB, the access lists 3.4 MB (IPv4) and 2.4 MB (IPv6). The entries in an index are one for
@@ -46,15 +47,16 @@ entries do.
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What to attach where. `mode` is native, skb or auto; `capacity` None takes what is pinned, else the default.
+    """What to attach where. `mode` is native, skb or auto.
 
+    `capacity` has the fields of Capacity that are given: the others stay as they are pinned, else have their defaults.
     `features` are what the state needs; `cache_dir` is where merged kernel headers are kept.
     """
 
     interfaces: tuple[str, ...]
     mode: str = "auto"
     pin_dir: Path = Path("/sys/fs/bpf/xdplb")
-    capacity: Capacity | None = None
+    capacity: Mapping[str, int] = field(default_factory=dict)
     cache_dir: Path | None = None
     features: Features = frozenset()
 
@@ -96,11 +98,9 @@ def _check(options: LoadOptions) -> None:
         raise InvalidError.field(
             "/interfaces", f"{len(options.interfaces)} NICs were given", hint=f"give 1 to {TX_PORTS}"
         )
-    capacity = options.capacity or Capacity()
-    limits = (("vips", capacity.vips, MAX_VIPS), ("backends", capacity.backends, MAX_BACKENDS))
-    for name, value, most in (*limits, ("flows", capacity.flows, MAX_FLOWS)):
-        if not 1 <= value <= most:
-            raise InvalidError.field(f"/max_{name}", f"--max-{name} is {value}", hint=f"give 1 to {most}")
+    for name, value in options.capacity.items():
+        if not 1 <= value <= MOST[name]:
+            raise InvalidError.field(f"/max_{name}", f"--max-{name} is {value}", hint=f"give 1 to {MOST[name]}")
 
 
 def _maps(options: LoadOptions) -> Maps:
@@ -109,13 +109,13 @@ def _maps(options: LoadOptions) -> Maps:
         take_over(_wanted(options))
         return Maps.adopt(options.pin_dir)
     remove_pins(options.pin_dir, MAP_NAMES)
-    return Maps.create(options.pin_dir, options.capacity or Capacity(), options.features)
+    return Maps.create(options.pin_dir, Capacity(**options.capacity), options.features)
 
 
 def _wanted(options: LoadOptions) -> Wanted:
-    """Return what the maps are to be: with room for what is asked, else for what they have room for."""
+    """Return what the maps are to be: of the sizes that are given, and else of the sizes that they have."""
     meta = Meta.open(options.pin_dir)
-    capacity = options.capacity or meta.capacity
+    capacity = replace(meta.capacity, **options.capacity)
     features = options.features | (meta.features - {Feature.CAPTURE})
     return Wanted(
         options.pin_dir,

@@ -17,6 +17,7 @@ from .features import Features, feature_bits, features_of_bits
 from .map_layout import MapLayout, dump_layouts, load_layouts
 from .maps import BpfMap, MapType
 from .plane import Capacity
+from .versions import DOWN_AND_UP
 
 __all__ = [
     "DECAP",
@@ -128,7 +129,7 @@ class Meta:
         known = f"{older_layouts.V3} to {layout.LAYOUT_VERSION}"
         raise ConflictError(
             f"the pinned maps have layout {version}, this xdplb knows {known}",
-            hint="run the xdplb that made them, or `xdplb down --all` first: connections that only a record places end",
+            hint=f"run the xdplb that made them, or {DOWN_AND_UP}",
         )
 
     def set_program(self, program_hash: int, features: Features) -> None:

@@ -90,7 +90,7 @@ def refuse_to_replace(folder: Path, name: str, what: str) -> None:
 def _another_in(link: PinnedLink, name: str) -> str | None:
     """Return the name of the program in a link if it was not loaded as `name`.
 
-    Not by its id: a swap cut short may have left a program of ours that is pinned no more.
+    Not by its id: a swap cut short may have left a program of ours that is no longer pinned.
     """
     if link.is_dead:
         return None
@@ -140,7 +140,12 @@ def swap_links(folder: Path, name: str, program: Fd, undo: ExitStack) -> None:
                 libbpf.link_update(opened, program)
             undo.callback(_put_back, link.path, before)
             if other is not None:
-                log.warning("program of another replaced: interface=%s program=%r; put it back", link.nic, other)
+                log.warning(
+                    "another XDP program in xdplb's link was replaced: interface=%s program=%r; "
+                    "put it back if you need it",
+                    link.nic,
+                    other,
+                )
 
 
 def _put_back(pin: Path, program: Fd) -> None:

@@ -17,16 +17,11 @@ ENTRY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`number` is its index in the counters, for good; `name` is such as `drop_no_backend`; `text` says when."""
+    """`number` is its index in the counters, permanently; `name` is such as `drop_no_backend`; `text` says when."""
 
     number: int
     name: str
     text: str
-
-    @property
-    def is_drop(self) -> bool:
-        """Whether the packet was dropped, else it was left to the host's stack or answered."""
-        return self.name.startswith("drop_")
 
 
 def parse(header: Path) -> tuple[Reason, ...]:

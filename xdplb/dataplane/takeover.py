@@ -40,7 +40,7 @@ from .maps import BpfMap, MapType
 from .pins import META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
 from .plane import Capacity
 from .programs import discard_staged, stage_program, swap_links
-from .versions import check_readable
+from .versions import DOWN_AND_UP, check_readable
 
 __all__ = ["Wanted", "finish_or_discard", "take_over"]
 
@@ -158,7 +158,7 @@ def _check_all_there(wanted: Wanted, before: Layouts, features: Features, old: C
         if spec.name in before and spec.name not in old and spec.needs <= features:
             raise ConflictError(
                 f"the maps pinned in {wanted.folder} cannot be taken over: the map {spec.name} is gone",
-                hint="`xdplb down --all`, then `xdplb up`: connections that only a record places then end",
+                hint=DOWN_AND_UP,
             )
 
 
@@ -175,10 +175,13 @@ def _check_use(wanted: Wanted, before: Layouts, there: Capacity, old: Mapping[st
         if highest > asked.backends:
             raise too_low("backends", asked.backends, f"backend id {highest} is in use", highest)
     if asked.flows < there.flows:
-        rooms = {"flows": 1, "flows6": 1, "probation": 4, "probation6": 4}
-        records = max((len(old[name].read_all()[0]) * share for name, share in rooms.items() if name in old), default=0)
-        if records > asked.flows:
-            raise too_low("flows", asked.flows, "the flow table has more records than fit", records)
+        shares = {"flows": 1, "flows6": 1, "probation": 4, "probation6": 4}
+        records = {name: len(old[name].read_all()[0]) for name in shares if name in old}
+        fullest = max(records, key=lambda name: records[name] * shares[name])
+        least = records[fullest] * shares[fullest]
+        if least > asked.flows:
+            room = f"room for {asked.flows // shares[fullest]} records"
+            raise too_low("flows", asked.flows, f"{fullest} would have {room}, and has {records[fullest]}", least)
 
 
 def _pairs_left(folder: Path) -> list[Pair]:

@@ -13,7 +13,10 @@ from xdplb.model.errors import ConflictError
 
 from .map_layout import MapLayout
 
-__all__ = ["UNREADABLE", "VERSIONS", "check_readable"]
+__all__ = ["DOWN_AND_UP", "UNREADABLE", "VERSIONS", "check_readable"]
+
+DOWN_AND_UP = "run `xdplb down --all`, then `xdplb up`; connections that depend on a flow record break"
+"""The hint where pinned maps cannot be taken over."""
 
 VERSIONS: dict[str, int] = {
     "vip_index": 1,
@@ -58,11 +61,11 @@ def check_readable(found: Mapping[str, MapLayout]) -> None:
             raise ConflictError(
                 f"the pinned maps were made by a newer xdplb: {name} has layout {layout.version}, "
                 f"this xdplb knows up to {VERSIONS[name]}",
-                hint="run the newer xdplb, or `xdplb down --all` first: connections that only a record places then end",
+                hint=f"run the newer xdplb, or {DOWN_AND_UP}",
             )
         oldest, why = UNREADABLE.get(name, (0, ""))
         if layout.version < oldest:
             raise ConflictError(
                 f"the map {name} cannot be carried over from layout {layout.version} to {VERSIONS[name]}: {why}",
-                hint="`xdplb down --all`, then `xdplb up`: connections that only a record places then end",
+                hint=DOWN_AND_UP,
             )

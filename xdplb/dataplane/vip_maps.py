@@ -59,7 +59,7 @@ class VipMaps:
         """Swap the access lists; then say in the guards which number each VIP's list has.
 
         A VIP keeps its number, and a number that was in use goes to another VIP only when there is no other, so that
-        no packet is judged by a list that is not its VIP's.
+        no packet is checked against a list that is not its VIP's.
         """
         numbers = assign_lists(self._lists, lists)
         numbered = {numbers[vip_id]: found for vip_id, found in lists.items()}

@@ -60,7 +60,7 @@ def _key(network: IPNetwork) -> bytes:
 def _value(network: IPNetwork, rules: NDArray[np.void]) -> NDArray[np.void]:
     if len(rules) > layout.VIP_RULES:
         raise too_many(
-            f"VIPs of several ports or addresses for {network}",
+            f"port ranges and prefix VIPs on {network}",
             len(rules),
             layout.VIP_RULES,
             hint="use fewer VIPs with more ports each, or VIPs of one address and port: those have no such limit",

@@ -55,13 +55,13 @@ class Link:
 
 
 def link(name: str) -> Link:
-    """Return the interface called `name`. Raises NotFoundError, whose hint lists the interfaces of this host."""
+    """Return the interface called `name`. Raises NotFoundError, whose hint lists the NICs of this host."""
     with _requests() as requests:
         links = {entry.ifindex: entry for entry in requests.links()}
     found = next((entry for entry in links.values() if entry.name == name), None)
     if found is None:
         existing = ", ".join(sorted({entry.name for entry in links.values()} - {"lo"})) or "only lo"
-        raise NotFoundError(f"there is no interface called {name!r}", hint=f"interfaces of this host: {existing}")
+        raise NotFoundError(f"there is no NIC {name}", hint=f"NICs of this host: {existing}")
     return Link(
         name=found.name,
         ifindex=found.ifindex,

@@ -72,7 +72,7 @@ class FlowTableOut(ResponseBody):
 class DataplaneOut(ResponseBody):
     """The data plane as loaded."""
 
-    layout: int = Field(description="The version of the maps' layout.")
+    layout: int = Field(description="The version of the layout of `meta`, which describes all maps.")
     features: list[str] = Field(
         description="The features that the program is compiled with.", examples=[["gue", "ipv6"]]
     )

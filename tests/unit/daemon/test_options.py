@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 
 from xdplb.daemon import options
-from xdplb.daemon.options import DaemonOptions, capacity, require_host
-from xdplb.dataplane.plane import Capacity
+from xdplb.daemon.options import DaemonOptions, require_host
 from xdplb.model.errors import PlatformError
-
-
-def test_without_any_capacity_the_pinned_one_stays():
-    assert capacity(vips=None, backends=None, flows=None) is None
-
-
-def test_what_is_not_given_of_a_capacity_has_its_default():
-    assert capacity(vips=7, backends=None, flows=None) == Capacity(vips=7)
 
 
 def asked(tmp_path, *interfaces: str) -> DaemonOptions:

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,9 @@ def up(
     capacity: Capacity | None = CAPACITY,
     features: Features = frozenset(),
 ) -> BccPlane:
-    options = LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=capacity, features=features)
-    return load(options)
+    """Load with all of this capacity given, or with none of it."""
+    given = asdict(capacity) if capacity else {}
+    return load(LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=given, features=features))
 
 
 def left(bpffs: Path) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -53,6 +54,20 @@ def test_a_restart_takes_up_what_is_pinned_without_compiling(pin_dir: Path, monk
         assert again.attachments() == first.attachments()
         assert again.read_vips() == {VIP.id: VIP}
         assert again.capacity == CAPACITY
+
+
+@pytest.mark.parametrize("given", [{"vips": 17}, {"backends": 65}, {"flows": 8192}, {"vips": 17, "flows": 64}])
+def test_a_capacity_that_is_not_given_stays_as_it_is(pin_dir: Path, given: dict[str, int]) -> None:
+    before = up(pin_dir).maps
+    again = load(LoadOptions(("eth0",), pin_dir=pin_dir, capacity=given))
+    assert again.capacity == replace(CAPACITY, **given)
+    sizes = {"vips": "vip_stats", "backends": "backends", "flows": "flows"}
+    same = {name: getattr(before, name).info.id == getattr(again.maps, name).info.id for name in sizes.values()}
+    assert same == {sizes[name]: name not in given for name in sizes}
+
+
+def test_a_capacity_that_is_not_given_has_its_default_where_nothing_is_pinned(pin_dir: Path) -> None:
+    assert load(LoadOptions(("eth0",), pin_dir=pin_dir, capacity={"vips": 17})).capacity == Capacity(vips=17)
 
 
 def test_a_newer_program_is_swapped_under_the_link(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +137,9 @@ def test_an_unknown_nic_is_refused_with_those_there_are(bpffs: Path, pin_dir: Pa
     ("changes", "word"),
     [
         ({"mode": "fast"}, "mode"),
-        ({"capacity": Capacity(vips=8193)}, "--max-vips"),
-        ({"capacity": Capacity(backends=65535)}, "--max-backends"),
-        ({"capacity": Capacity(flows=0)}, "--max-flows"),
+        ({"capacity": {"vips": 8193}}, "--max-vips"),
+        ({"capacity": {"backends": 65535}}, "--max-backends"),
+        ({"capacity": {"flows": 0}}, "--max-flows"),
     ],
 )
 def test_impossible_options_are_refused(bpffs: Path, pin_dir: Path, changes: dict[str, Any], word: str) -> None:

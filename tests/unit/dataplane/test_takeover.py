@@ -165,7 +165,7 @@ def test_less_room_is_enough_for_what_is_used(pin_dir: Path, filled: dict[str, A
     [
         (Capacity(5, 64, 4096), "--max-vips 5 is too low: VIP id 5 is in use"),
         (Capacity(16, 63, 4096), "--max-backends 63 is too low: backend id 64 is in use"),
-        (Capacity(16, 64, 3), "--max-flows 3 is too low: the flow table has more records than fit"),
+        (Capacity(16, 64, 3), "--max-flows 3 is too low: probation would have room for 0 records, and has 1"),
     ],
 )
 def test_too_little_room_is_refused_and_nothing_changes(

@@ -194,7 +194,10 @@ class UseView:
 
 @dataclass(frozen=True, slots=True)
 class DataplaneView:
-    """The data plane as loaded: NICs with program ids, map layout version, features, and how full the maps are."""
+    """The data plane as loaded: NICs with program ids, features, and how full the maps are.
+
+    `layout` is the version of the layout of `meta`, which describes all maps.
+    """
 
     layout: int
     features: Features
