@@ -8,7 +8,16 @@ from ipaddress import ip_address
 import pytest
 
 from xdplb.control.edits.apply import apply_edit
-from xdplb.control.edits.edit import Batch, DeleteBackend, DeleteVip, Edit, PutBackend, PutVip, ReplaceBackends
+from xdplb.control.edits.edit import (
+    Batch,
+    DeleteBackend,
+    DeleteVip,
+    Edit,
+    PutBackend,
+    PutVip,
+    ReplaceBackends,
+    SingleEdit,
+)
 from xdplb.control.state.bindings import BackendBinding, Bindings, bind
 from xdplb.control.state.codec import canonical
 from xdplb.control.state.desired import Desired
@@ -129,7 +138,7 @@ def test_a_batch_is_done_whole_or_not_at_all_and_says_which_edit_cannot_be() -> 
     ("edit", "pointer"),
     [(DeleteVip(DNS), "/edits/1/key"), (DeleteBackend(WEB, backend(9).address), "/edits/1/address")],
 )
-def test_a_batch_points_at_what_it_does_not_find(edit: Edit, pointer: str) -> None:
+def test_a_batch_points_at_what_it_does_not_find(edit: SingleEdit, pointer: str) -> None:
     with pytest.raises(NotFoundError) as raised:
         apply_edit(desired(PutVip(Vip(WEB))), Batch((PutBackend(WEB, backend(2)), edit)), NOW)
     assert [problem.pointer for problem in raised.value.problems] == [pointer]
