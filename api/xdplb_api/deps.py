@@ -16,7 +16,7 @@ from xdplb.control.events import Actor
 from xdplb.control.manager import Manager
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.request import Request as ChangeRequest
-from xdplb.model.errors import FieldProblem, InvalidError, PreconditionError
+from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError, PreconditionError
 
 from .peer import actor_of
 
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
+_IN_PATH = {"/key": "/path/vip", "/address": "/path/address"}
 _GENERATION = re.compile(r"[0-9]{1,18}")
 
 
@@ -75,7 +76,15 @@ class Changer:
     async def make(self, edit: Edit) -> Outcome:
         """Make a change and return its outcome; raises what Manager.change raises."""
         request = ChangeRequest(edit=edit, actor=self.actor, if_match=self.if_match, dry_run=self.dry_run)
-        return await self.manager.change(request)
+        try:
+            return await self.manager.change(request)
+        except NotFoundError as error:
+            # Removed since the path was looked up: what the edit names is what the path names.
+            error.problems = tuple(
+                FieldProblem(_IN_PATH.get(problem.pointer, problem.pointer), problem.detail)
+                for problem in error.problems
+            )
+            raise
 
 
 async def _new_change(request: Request, manager: ManagerOf, dry_run: DryRunFlag = False) -> Changer:

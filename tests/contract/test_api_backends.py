@@ -223,3 +223,17 @@ def test_a_new_check_is_answered_even_if_its_vip_is_renamed_or_removed_meanwhile
     assert response.status_code == 201, response.text
     assert [result["backend"] for result in response.json()["status"]["backends"]] == ["10.0.0.11"]
     assert response.headers["etag"] == f'"{busy.generation() - 1}"'
+
+
+def test_what_is_removed_before_the_change_is_told_by_the_path(api: Api, monkeypatch: pytest.MonkeyPatch):
+    api.add(BACKENDS, {"address": "10.0.0.11"})
+    change = api.manager.change
+
+    async def remove_first(asked: Request) -> Outcome:
+        await change(Request(edit=DeleteVip(KEY)))
+        return await change(asked)
+
+    monkeypatch.setattr(api.manager, "change", remove_first)
+    response = api.ask("PATCH", BACKEND, {"weight": 2})
+    assert response.status_code == 404
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/path/vip"]
