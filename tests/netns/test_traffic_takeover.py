@@ -4,8 +4,8 @@ Each test has TCP connections that talk, numbered datagrams that are sent back, 
 has just been added. None of it may be lost: every datagram must reach its backend and come back, once; no connection
 may end; no counter may fall.
 
-New connections are opened every few milliseconds, and none may fail. Where the flow tables are replaced, they go only to
-VIPs whose slots are steady: a record made in the last moment before the swap is missing for a moment after it, and a
+New connections are opened every few milliseconds, and none may fail. Where the flow tables are replaced, they go only
+to VIPs whose slots are steady: a record made in the last moment before the swap is missing for a moment after it, and a
 packet in a moving slot may then go to another backend (docs/upgrades.md).
 """
 
