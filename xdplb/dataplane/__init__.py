@@ -1,1 +1,1 @@
-"""What carries the packets: the program in the kernel and its maps. Only here bcc and libbpf are used."""
+"""The packet path: the program in the kernel and its maps. Only this package uses bcc and libbpf."""

@@ -1,8 +1,8 @@
-"""The access lists as the packet path searches them (struct access4 and access6 of bpf/lib/layout.h), built with numpy.
+"""Builds the access lists as the packet path searches them: struct access4 and access6 of bpf/lib/layout.h.
 
 Each list cuts the address space into pieces that it denies or not. All lists together are one cut, in which each
 interval has a *class*: which lists deny it. A list is built by painting its prefixes over the pieces between their
-ends, shorter ones first; the lists are put together by noting where each changes its mind and adding up from address 0.
+ends, shorter ones first; the lists are joined by noting where each changes and adding up from address 0.
 
 An address is a column of one number (IPv4) or two (IPv6, the upper half first), so that arrays of addresses have shape
 (1, n) or (2, n), of uint64.
@@ -46,7 +46,7 @@ class _Intervals:
 def build4(lists: Mapping[int, AccessList]) -> NDArray[np.void]:
     """Return struct access4, shape (1,), for the lists by number, 0 to ACCESS_LISTS - 1.
 
-    CapacityError where there are more lists, intervals or classes than it holds.
+    CapacityError if there are more lists, intervals or classes than it holds.
     """
     intervals = _join(lists, version=4)
     starts, count = intervals.starts[0], len(intervals.masks)
@@ -153,13 +153,13 @@ def _join(lists: Mapping[int, AccessList], version: int) -> _Intervals:
         bits.append(np.full(changes.shape[1], np.uint64(1 << number % 64)))
     starts, which = _unique(np.concatenate(places, axis=1))
     masks = np.zeros((starts.shape[1], layout.ACCESS_LISTS // 64), np.uint64)
-    # A list changes its mind at most once at a place, and each has a bit of its own.
+    # A list changes at most once at a place, and each has a bit of its own.
     np.add.at(masks, (which, np.concatenate(words)), np.concatenate(bits))
     return _Intervals(starts, np.bitwise_xor.accumulate(masks, axis=0))
 
 
 def _changes(access_list: AccessList) -> Addresses:
-    """Return the addresses at which a list goes from letting in to denying or back; before address 0 it lets in."""
+    """Return the addresses at which a list changes from allow to deny or back; before address 0 it allows."""
     halves = [half for half in (access_list.allow, access_list.deny) if half]
     lengths = np.concatenate([half.lengths for half in halves]).astype(np.uint64)
     denies = np.arange(len(lengths)) >= len(access_list.allow)

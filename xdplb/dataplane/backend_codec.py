@@ -1,4 +1,4 @@
-"""Backends as the maps hold them, and what of the outer IPv4 header's checksum is known beforehand."""
+"""The encoding of backends in the maps, with the part of the outer IPv4 checksum that is known beforehand."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _halves(address: IPAddress) -> tuple[int, int]:
 def decode(
     backend_id: int, value: NDArray[np.void], weight: int = 1, quic_server_id: bytes | None = None
 ) -> BackendEntry:
-    """Return the backend in a value, shape (1,), of the `backends` map. A source of its own is told by its mask."""
+    """Return the backend in a value, shape (1,), of the `backends` map. It has its own source if its mask has bits."""
     field = value[0]
     flags = int(field["flags"])
     address, source, mask = _decode_outer(value, flags)

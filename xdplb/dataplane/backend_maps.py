@@ -1,4 +1,4 @@
-"""The backends in the kernel: their entries, their loads, and who has which server ID of QUIC."""
+"""Reads and writes the backends in the kernel: their entries, their loads, and their QUIC server IDs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BackendMaps:
         }
 
     def write(self, backends: Sequence[BackendEntry]) -> None:
-        """Write these. Counters and load of one that is new in its place are zeroed first."""
+        """Write these. Counters and load of a new (id, epoch) are zeroed first."""
         ids = np.array([backend.id for backend in backends], np.uint32)
         values = backend_codec.encode(backends)
         held = self.values()[ids]
@@ -84,7 +84,7 @@ class BackendMaps:
         usable: NDArray[np.integer],
         is_fresh: NDArray[np.bool_],
     ) -> None:
-        """Write the loads that differ. The packets count flows meanwhile: only what has to be written is."""
+        """Write the loads that differ, and only those: packets count flows meanwhile."""
         held = self._loads()[ids]
         loads = held.copy()
         loads["flows"][is_fresh] = 0
@@ -95,7 +95,7 @@ class BackendMaps:
         self._maps.backend_loads.update_batch(ids[changed], loads[changed])
 
     def _write_servers(self, backends: Sequence[BackendEntry]) -> None:
-        """Give each its server ID, and take from it the one it had; one that another has by now stays with that one."""
+        """Give each its server ID and remove the one it had, unless another backend has that by now."""
         servers = self._servers()
         for backend in backends:
             wanted = None if backend.quic_server_id is None else quic_key(backend.vip_id, backend.quic_server_id)

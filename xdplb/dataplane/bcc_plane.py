@@ -1,4 +1,4 @@
-"""The data plane in the kernel, used through its pinned maps. bcc made the program; nothing here needs it."""
+"""The data plane in the kernel, used through its pinned maps. The program was made by bcc; nothing here needs bcc."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FEW = 16  # up to one key in this many is read by itself, above that a batch of 
 
 
 class BccPlane:
-    """The DataPlane over maps that are open. It is their only writer; closing it takes nothing from the kernel."""
+    """The DataPlane over maps that are open. It is their only writer; closing it changes nothing in the kernel."""
 
     def __init__(self, maps: Maps, cache_dir: Path | None = None) -> None:
         self._maps = maps
@@ -88,7 +88,7 @@ class BccPlane:
     def compile_for(self, features: Features) -> Fd:
         """Return the program for exactly these features and what the maps hold: the pinned one, or a new one.
 
-        Maps that it needs more are made first, those it needs no more go last. After an error all is as before.
+        Additional maps are created first, maps no longer needed are removed last. After an error all is as before.
         """
         features |= needs_of(self._vips.read().values()) | needs_of_values(self._backends.values())
         maps = self._maps
@@ -146,7 +146,7 @@ class BccPlane:
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
-        """Take a VIP's table away; no error where it has none."""
+        """Remove a VIP's table; no error if it has none."""
         self._maps.vip_tables.delete(vip_id)
 
     @kernel_errors("read the backends")
@@ -201,7 +201,7 @@ class BccPlane:
 
     @kernel_errors("count the flow table")
     def flow_count(self) -> int:
-        """Return how many records there are but on probation: the kernel keeps no count, so they are read."""
+        """Return how many records there are, without those on probation. The kernel keeps no count: they are read."""
         return sum(len(table.read_all()[0]) for table, _, probation in self._flow_tables() if not probation)
 
     @kernel_errors("delete flow records")
@@ -223,12 +223,12 @@ class BccPlane:
 
     @kernel_errors("read the records of a flow")
     def recall(self, flow: FlowId, vip_id: int) -> Remembered:
-        """Return what the maps hold that bears on this flow, for the VIP with this id."""
+        """Return what the maps hold about this flow, for the VIP with this id."""
         return recall(self._maps, flow, vip_id)
 
     @kernel_errors("capture packets")
     def start_capture(self, wanted: CaptureFilter) -> Capture:
-        """Hand out packets until `stop_capture`; ConflictError where another's program is in front of ours."""
+        """Capture packets until `stop_capture`; ConflictError if another program is in xdplb's link."""
         self._close_capture()
         refuse_to_replace(self._maps.pin_dir, PROGRAM_NAME, "a capture")
         self._maps.capture_filter.update(0, encode_filter(wanted))
@@ -241,7 +241,7 @@ class BccPlane:
         return self._capture
 
     def stop_capture(self) -> None:
-        """Hand out no more."""
+        """End the capture."""
         self._close_capture()
         with self._compiling:
             if Feature.CAPTURE in self.features:

@@ -1,4 +1,4 @@
-"""The BPF file system that pins live in: whether a folder is in one, and why not."""
+"""The BPF file system of the pins: whether a folder is in one, and why not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _mountinfo() -> Iterator[tuple[str, str, str, str]]:
 
 
 def require(pin_dir: Path) -> None:
-    """Raise PlatformError, with what to do, where `pin_dir` is not in a bpffs."""
+    """Raise PlatformError, whose hint says what to do, if `pin_dir` is not in a bpffs."""
     if not _is_reachable(pin_dir):
         raise PlatformError(f"this process may not read the folder of {pin_dir}", hint="run it as root")
     namespace = _entered_namespace()
@@ -84,7 +84,7 @@ def prepare(pin_dir: Path) -> None:
 
 
 def remove_directory(pin_dir: Path) -> bool:
-    """Remove the folder if it is empty; False where it stays: it has something else in it or is the mount itself."""
+    """Remove the folder if it is empty; False if it stays: it is not empty, or it is the mount itself."""
     try:
         pin_dir.rmdir()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a data plane refuses before it touches a map, and the sentences that say what is full."""
+"""Checks what a data plane refuses before it touches a map, and makes the errors that say what is full."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_vips(capacity: Capacity, vips: Sequence[VipEntry]) -> None:
 
 
 def check_access_lists(count: int) -> None:
-    """Raise CapacityError where there are more access lists than the maps hold."""
+    """Raise CapacityError if there are more access lists than the maps hold."""
     if count > layout.ACCESS_LISTS:
         raise too_many(
             "access lists",
@@ -81,14 +81,14 @@ def check_table(capacity: Capacity, vip_id: int, slots: Slots) -> None:
 
 
 def check_backends(capacity: Capacity, ids: Sequence[int]) -> None:
-    """Raise CapacityError where a backend's id is beyond what the maps hold."""
+    """Raise CapacityError if a backend's id is above what the maps hold."""
     allowed = range(1, min(capacity.backends, MAX_BACKEND_ID) + 1)
     for backend_id in ids:
         _check_id("backend", backend_id, allowed)
 
 
 def check_frame(frame: bytes) -> None:
-    """Raise InvalidError where the kernel cannot try a frame of this length."""
+    """Raise InvalidError if the kernel cannot run a frame of this length."""
     if len(frame) not in FRAME_BYTES:
         raise InvalidError.field(
             "/frame",

@@ -1,4 +1,4 @@
-"""Captured packets, as they come through a perf buffer of libbpf."""
+"""Reads captured packets from a perf buffer of libbpf."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _Record = CFUNCTYPE(c_int, c_void_p, c_int, c_void_p)
 
 
 class CaptureReader:
-    """Reads what the program hands out, from when it is made on. Not for two threads at once."""
+    """Reads the packets that the program hands out from now on. Not for two threads at once."""
 
     def __init__(self, events: BpfMap, snap_bytes: int) -> None:
         self.lost = 0
@@ -77,7 +77,7 @@ class CaptureReader:
             raise OSError(number, f"perf_buffer__new_raw: {os.strerror(number)}")
 
     def poll(self, seconds: float) -> list[CapturedPacket]:
-        """Return the packets captured since the last time, after this long: sooner only where they are many."""
+        """Return the packets captured since the last time, after this long; sooner only if there are many."""
         with suppress(InterruptedError):  # by a signal to the process: there is a next time
             call("perf_buffer__poll", c_void_p(self._buffer), c_int(round(seconds * 1000)))
         call("perf_buffer__consume", c_void_p(self._buffer))  # those too few to wake anybody
@@ -85,7 +85,7 @@ class CaptureReader:
         return packets
 
     def close(self) -> None:
-        """Free the buffer; doing it again is not an error."""
+        """Free the buffer; closing it again is not an error."""
         buffer, self._buffer = self._buffer, None
         if buffer:
             library().perf_buffer__free(c_void_p(buffer))

@@ -1,4 +1,4 @@
-"""What a map has, carried over into another that takes its place.
+"""Copying one map into the map that replaces it.
 
 `fill` runs before packets use the new map, `finish` after none uses the old one any more: between the two, packets have
 written to the old one first and to the new one then. What each kind of map needs:
@@ -7,8 +7,8 @@ written to the old one first and to the new one then. What each kind of map need
 - Flow records and other tables that the kernel evicts from are copied, and what came after the copy is added: the newer
   one of two records for one key wins.
 - Counters start at zero, and what the old ones have is added when nobody writes them any more: exact.
-- Buckets and loads are copied. What packets changed between the copy and the swap, milliseconds, is not known to the
-  new ones: a load is set right by the next scan of the flow tables, a bucket fills up within a second anyway.
+- Buckets and loads are copied. The new ones miss what packets changed between the copy and the swap,
+  some milliseconds: a load is set right by the next scan of the flow tables, a bucket fills up within a second anyway.
 - What a program leaves for one packet alone is not carried.
 """
 
@@ -59,18 +59,18 @@ class Rows:
         return Rows(self.keys[chosen], self.values[chosen])
 
     def not_in(self, others: Rows) -> Rows:
-        """Return those whose key or value is another in `others`."""
+        """Return the rows that `others` does not have with the same key and value."""
         mine, theirs = (_fingerprints(np.hstack([rows.keys, rows.values])) for rows in (self, others))
         return self[~np.isin(mine, theirs)]
 
     def without_key_in(self, others: Rows) -> Rows:
-        """Return those whose key is not in `others`."""
+        """Return the rows whose key is not in `others`."""
         return self[~np.isin(_fingerprints(self.keys), _fingerprints(others.keys))]
 
 
 @dataclass(slots=True)
 class Pair:
-    """A map, and the one that takes its place; `before` and `after` are their layouts."""
+    """A map, and the one that replaces it; `before` and `after` are their layouts."""
 
     name: str
     old: BpfMap
@@ -82,7 +82,7 @@ class Pair:
     _read_at: int = 0
 
     def fill(self, spec: MapSpec) -> None:
-        """Copy into the new map, of this spec, what the old one has; no packet uses the new one yet."""
+        """Copy the old map into the new one, of this spec, which no packet uses yet."""
         if self.name in NOT_CARRIED | COUNTERS:
             return
         if self.name in INDEXES:
@@ -110,10 +110,10 @@ class Pair:
         self._add(recent[np.broadcast_to(~np.asarray(is_known), len(recent))])
 
     def finish(self, markers: Path) -> None:
-        """Copy the rest: no packet uses the old map any more, and they do use the new one.
+        """Copy the rest. Packets use only the new map by now.
 
-        In `markers` it is pinned which counters were moved already, so that a process that dies can be followed by
-        another.
+        A map pinned in `markers` says which counters were moved already, so that another process can go on after a
+        crash.
         """
         if self.name in COUNTERS:
             self._move_counters(markers / f"moved_{self.name}")
@@ -189,7 +189,7 @@ class Pair:
         return Rows(*self.old.read_all())
 
     def _add(self, rows: Rows) -> None:
-        """Add records that the old table got or changed since; what the new one knows better stays."""
+        """Add records that the old table got or changed since the copy, unless the new one has a later one."""
         for key, value in zip(*self._converted(rows), strict=True):
             held = self.new.lookup(key)
             if held is None:
@@ -199,7 +199,7 @@ class Pair:
                 self.new.update(key, merged)
 
     def _delete(self, rows: Rows) -> None:
-        """Delete what the old table does not have any more, such as a record that has left probation."""
+        """Delete the records that the old table no longer has, such as one that has left probation."""
         for key, value in zip(*self._converted(rows), strict=True):
             held = self.new.lookup(key)
             if held is not None and held == value.tobytes():  # else a packet has used it since
@@ -227,7 +227,7 @@ class Pair:
 
 
 def filling_order(spec: MapSpec) -> int:
-    """Return when a map is best filled: the later, the more packets change it."""
+    """Return the place of a map in the order of filling: the more packets change it, the later."""
     order = (MapType.ARRAY_OF_MAPS, MapType.LRU_HASH)
     return order.index(spec.kind) if spec.kind in order else len(order)
 
@@ -257,7 +257,7 @@ def _groups(index: MapLayout) -> int:
 
 
 def _put_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
-    """Put all at once where the kernel can: each by itself, it waits for a grace period every time."""
+    """Put all in one batch if the kernel can: it waits for a grace period for every single update."""
     keys = np.array(list(inner_maps), np.uint32)
     fds = np.array([inner.fd.fileno() for inner in inner_maps.values()], np.uint32)
     try:
@@ -288,7 +288,7 @@ def _fingerprints(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def _merged(value: np.void, held: np.void) -> NDArray[Any] | None:
-    """Return what is known of a key of which the old table has `value` and the new one `held`, None if that is `held`.
+    """Return the value to write for a key with `value` in the old table and `held` in the new; None to keep `held`.
 
     The later one counts, with the flags of both where it is the same connection. What has no time stays as it is.
     """
@@ -302,7 +302,7 @@ def _merged(value: np.void, held: np.void) -> NDArray[Any] | None:
 
 
 def _marker(path: Path, entries: int) -> BpfMap:
-    """Open the map that says which keys are done, or pin a new one."""
+    """Open the map that says which keys are done, or create and pin it."""
     if path.exists():
         return BpfMap.open(path)
     made = MapSpec("moved", MapType.ARRAY, U32, U32, entries).create()

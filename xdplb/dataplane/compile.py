@@ -1,8 +1,8 @@
-"""Compiling C with bcc in a child process that ends with it, so that the daemon never carries LLVM (over 100 MB).
+"""Compiles C with bcc, in a child process, so that the daemon never has LLVM (over 100 MB) in its memory.
 
 `compile_program` runs `python -m xdplb.dataplane.compile` with a request as JSON on its stdin. The child compiles, lets
 bcc pick up the maps that are pinned where the source says, loads the functions, pins them, and answers in JSON on
-its stdout. What the compiler and the verifier print comes on its stderr; its end goes into the error.
+its stdout. The compiler and the verifier print to its stderr, the end of which goes into the error.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, c
     """Compile `text`, load each function of `programs` as XDP and pin it at its path.
 
     Maps declared with a pin path are used if pinned there: create them first. `cache_dir` keeps merged kernel headers.
-    PlatformError says what is missing on this host, or ends with what the compiler or the verifier said.
+    PlatformError says what is missing on this host, or ends with the output of the compiler or the verifier.
     """
     request = CompileRequest(text, flags, {name: str(path) for name, path in programs.items()})
     environment = dict(os.environ)
@@ -146,7 +146,7 @@ def _child(request: CompileRequest) -> dict[str, Any]:
 
 
 def _lacks_rights() -> bool:
-    """Whether the kernel refused for want of a capability: bcc and the programs' maps are opened by their ids."""
+    """Whether the kernel refused for a missing capability: bcc and the programs' maps are opened by their ids."""
     try:
         call("bpf_map_get_next_id", 0, ctypes.byref(ctypes.c_uint32()))
     except OSError as error:
@@ -155,7 +155,7 @@ def _lacks_rights() -> bool:
 
 
 def _end_with(parent: int) -> None:
-    """End when `parent` does: a compiler that outlives it would pin its program under the feet of the next `up`."""
+    """End when `parent` does: a compiler that outlives it would pin its program while the next `up` runs."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended already
         sys.exit(1)

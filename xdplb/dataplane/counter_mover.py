@@ -1,4 +1,4 @@
-"""Adding to counters that packets are counting in, without losing one.
+"""Adds to counters that packets count in, without losing a count.
 
 User space can only overwrite the value of a per-CPU map, and what a packet counted between its reading and its writing
 would be lost. So a program of a few instructions adds, atomically, to the counters of the CPU that it runs on: it is

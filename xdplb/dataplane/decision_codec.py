@@ -1,4 +1,4 @@
-"""Decisions, captured frames and the filter of a capture, as the maps have them."""
+"""The encoding of decisions, captured frames and the filter of a capture in the maps."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ REASON_NAMES = {reason.number: reason.name for reason in REASONS}
 
 
 def decision_of(result: RunResult, value: bytes) -> KernelDecision:
-    """Return the decision that a program which explains left in its map, with what became of the frame."""
+    """Return the decision that the explaining program wrote to its map, with the frame after it."""
     return _decision(np.frombuffer(value, layout.DECISION)[0], result.verdict, result.packet)
 
 
 def event_of(sample: bytes) -> np.void:
-    """Return what a program that captures handed out in front of a frame's bytes."""
+    """Return the event that a capturing program puts in front of a frame's bytes."""
     event: np.void = np.frombuffer(sample[: layout.CAPTURE_EVENT.itemsize], layout.CAPTURE_EVENT)[0]
     return event
 
@@ -52,7 +52,7 @@ def frame_of(event: np.void, sample: bytes, snap_bytes: int) -> CapturedFrame:
 
 
 def packet_of(came: CapturedFrame, event: np.void, sample: bytes, snap_bytes: int) -> CapturedPacket:
-    """Return the packet that came in so, from the event and sample of what became of it."""
+    """Return the packet of this incoming frame, from the event and sample of its outcome."""
     return CapturedPacket(
         came=came,
         left=frame_of(event, sample, snap_bytes) if event["ifindex"] else None,
@@ -84,7 +84,7 @@ def _decision(noted: np.void, verdict: int, frame: bytes) -> KernelDecision:
 
 
 def reason_of(number: int) -> str | None:
-    """Return the name of a reason, None for a number that is none: the packet was sent on."""
+    """Return the name of a reason, None for a number that is no reason: the packet was sent on."""
     return REASON_NAMES.get(number)
 
 

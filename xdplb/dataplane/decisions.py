@@ -1,4 +1,4 @@
-"""What the packet path decides for one packet, and what it hands out of many, as plain values."""
+"""Decisions on packets, and captured packets, as plain values."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Capture(Protocol):
 
     @property
     def lost(self) -> int:
-        """How many frames could not be handed out, since nobody had read those before them."""
+        """How many frames were lost because those before them had not been read."""
         ...
 
     def poll(self, seconds: float) -> Sequence[CapturedPacket]:

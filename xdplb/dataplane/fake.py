@@ -1,4 +1,4 @@
-"""A data plane in memory, for tests of what stands on one: it refuses, forgets and reads back as the real one does."""
+"""A data plane in memory, for tests of what uses one: it refuses, forgets and reads back as the real one does."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _monotonic_ns() -> int:
 
 
 def _operation(function: Callable[Concatenate[FakePlane, P], R]) -> Callable[Concatenate[FakePlane, P], R]:
-    """Note each call in `calls`, and let `fail` make it fail before it does anything."""
+    """Note each call in `calls`, and fail before it does anything if `fail` says so."""
 
     @functools.wraps(function)
     def inner(self: FakePlane, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -211,7 +211,7 @@ class FakePlane:
 
     @_operation
     def flow_count(self) -> int:
-        """Return how many flow records there are but on probation."""
+        """Return how many flow records there are, without those on probation."""
         return self._flows.count()
 
     @_operation
@@ -231,7 +231,7 @@ class FakePlane:
 
     @_operation
     def recall(self, flow: FlowId, vip_id: int) -> Remembered:
-        """Return what tests have put here."""
+        """Return what tests have set."""
         key = flow_records.raw_key(*astuple(flow))
         return Remembered(
             record=self._flows.find(flow.destination.version, key),
@@ -250,7 +250,7 @@ class FakePlane:
 
     @_operation
     def stop_capture(self) -> None:
-        """Hand out no more."""
+        """End the capture."""
         self.capture = None
         self._features -= {Feature.CAPTURE}
 
@@ -271,7 +271,7 @@ class FakePlane:
         vip_id: int | None = None,
         probation: bool = False,
     ) -> None:
-        """Record a flow, last seen `age` seconds ago; the oldest goes where the table is full.
+        """Record a flow, last seen `age` seconds ago; the oldest is evicted if the table is full.
 
         `vip_id` None is that of the VIP written with this key, 0 where there is none.
         """

@@ -26,7 +26,7 @@ class _Key(NamedTuple):
 
 
 class FakeFlows:
-    """All flow tables, with room for `most` records together: the oldest goes where they are full."""
+    """All flow tables, with room for `most` records together: the oldest is evicted if they are full."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -54,7 +54,7 @@ class FakeFlows:
         return None
 
     def count(self) -> int:
-        """Return how many there are but on probation."""
+        """Return how many there are, without those on probation."""
         return sum(not key.probation for key in self._records)
 
     def delete(self, records: FlowRecords) -> None:

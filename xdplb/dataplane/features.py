@@ -1,4 +1,4 @@
-"""What the packet path is compiled for: code that no VIP or backend needs is not in the program at all."""
+"""What the packet path is compiled for: code that no VIP or backend needs is not in the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flow tables' records as columns."""
+"""The records of the flow tables, as columns."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def record_of(value: bytes, *, probation: bool) -> FlowRecord:
 
 
 def flow_keys(records: FlowRecords, version: int, *, probation: bool) -> NDArray[np.uint8]:
-    """Return the keys of those records that lie in one of the tables, as the table has them."""
+    """Return the keys of those records that are in one of the tables, as the table has them."""
     here = (records.version == version) & (records.probation == probation)
     keys: NDArray[np.uint8] = records.key[here][:, : _key_type(version).itemsize]
     return keys

@@ -1,4 +1,4 @@
-"""What maps of maps hold: read, and swapped whole under the traffic."""
+"""Reads the inner maps of maps of maps, and swaps them whole under traffic."""
 
 from __future__ import annotations
 

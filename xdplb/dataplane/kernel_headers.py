@@ -1,4 +1,4 @@
-"""Finding kernel headers that bcc can use.
+"""Finds kernel headers that bcc can use.
 
 The packet path includes only `uapi/` headers, which are the same for every kernel, so that headers of another version
 than the one that runs will do. Debian splits its headers in two folders, `-common` and `-amd64`, and bcc takes only
@@ -29,10 +29,10 @@ def find(
     sources: Path = Path("/usr/src"),
     kheaders: Path = Path("/sys/kernel/kheaders.tar.xz"),
 ) -> Path | None:
-    """Return the folder for BCC_KERNEL_SOURCE, None where bcc finds the headers by itself.
+    """Return the folder for BCC_KERNEL_SOURCE, None if bcc finds the headers by itself.
 
     A merged tree is kept in `cache_dir`, or in CACHE, or else in a temporary folder. PlatformError, with the
-    command that installs them, where there are none.
+    command that installs them, if there are none.
     """
     given = os.environ.get("BCC_KERNEL_SOURCE")
     if given:

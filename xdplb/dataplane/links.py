@@ -1,4 +1,4 @@
-"""XDP links: attaching a program to a NIC, finding what is attached, and taking it off.
+"""XDP links: attaches a program to a NIC, finds what is attached, and detaches it.
 
 A link is pinned, so that the program stays on the NIC when the process ends. Once the NIC is gone the link is dead: it
 has no ifindex any more, and its pin is only a name.
@@ -191,7 +191,7 @@ def _present_name(link: PinnedLink) -> str:
 
 
 def _refusal(error: OSError, nic: Nic, mode: str) -> ConflictError | PlatformError:
-    """Return what a failed attach means, as a sentence with a remedy."""
+    """Return the error for a failed attach, with a hint."""
     if error.errno in {errno.EBUSY, errno.EEXIST}:
         return _occupied(nic)
     if error.errno == errno.ENODEV:
@@ -210,7 +210,7 @@ def _refusal(error: OSError, nic: Nic, mode: str) -> ConflictError | PlatformErr
 
 
 def _occupied(nic: Nic) -> ConflictError:
-    """Return the error that names the program which is on the NIC already, and our own pin dir if it is of one."""
+    """Return the error that names the program on the NIC, and its pin dir if it is one of xdplb."""
     program_id, name = 0, "?"
     with suppress(OSError):
         program_id = libbpf.xdp_program_id(nic.ifindex)

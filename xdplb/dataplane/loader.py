@@ -1,8 +1,8 @@
-"""Putting the data plane into the kernel, taking over one that is there already, and taking it out again.
+"""Loads the data plane into the kernel, takes over one that runs, and removes it.
 
-Order matters, since a process can die between any two steps: maps, then `meta` (says that the maps are all there),
-then the program, then the links. Each step can be done again over what a dead one left. Maps without `meta`, or without
-a link, carry nothing and are made again. Maps of another layout or size are replaced: see takeover.py.
+Order matters, since a process can die between any two steps: maps, then `meta` (says that all maps exist), then the
+program, then the links. Each step can be repeated over what a dead process left. Maps without `meta` or without a link
+carry no traffic and are created again. Maps of another layout or size are replaced: see takeover.py.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class LoadOptions:
 
 
 def load(options: LoadOptions) -> BccPlane:
-    """Return the data plane on these NICs: taken over where it is pinned, else made.
+    """Return the data plane on these NICs: taken over if it is pinned, else created.
 
     It is compiled only if the program pinned is of another source or for other features than the options and what is in
     the maps need; then the program is swapped under the traffic.
     Errors: NotFoundError (no such NIC), ConflictError (maps that cannot be carried over, another program on the NIC),
     CapacityError (less room than is in use), PlatformError (what this host or kernel refuses).
-    After an error nothing is attached that was not before.
+    After an error nothing is attached that was not attached before.
     """
     _check(options)
     nics = [find_nic(name) for name in options.interfaces]
@@ -144,9 +144,9 @@ def _redirect_to(maps: Maps, nic: Nic) -> None:
 
 @kernel_errors("remove what is pinned")
 def unload(pin_dir: Path, interfaces: Collection[str] | None = None) -> list[str]:
-    """Detach from these NICs, None for all, and with the last one remove everything; return what was removed.
+    """Detach from these NICs, None for all; with the last one remove everything. Return what was removed.
 
-    Needs no daemon; what is gone already is not an error.
+    Needs no daemon. It is no error if a NIC or a pin is gone already.
     """
     bpffs.require(pin_dir)
     return _give_up(pin_dir, interfaces) + remove_if_unused(pin_dir, MAP_NAMES)
@@ -161,7 +161,7 @@ def _give_up(pin_dir: Path, interfaces: Collection[str] | None) -> list[str]:
 
 
 def _close_ports(pin_dir: Path, ifindexes: Collection[int]) -> None:
-    """Let no frame be redirected to NICs that are given up, and make room for others."""
+    """Redirect no more frames to NICs that were detached, and make room for others."""
     if ifindexes and (pin_dir / "tx_ports").exists():
         with BpfMap.open(pin_dir / "tx_ports") as ports:
             for ifindex in ifindexes:

@@ -1,7 +1,7 @@
-"""What a map's keys and values look like, as data: kept beside the maps in `meta`, so that a newer xdplb can read them.
+"""The layout of a map's keys and values, as data: kept in `meta`, so that a newer xdplb can read the maps.
 
 A value of an older layout becomes one of the present layout field by field, by name: a field that the older one has not
-is zero, one that the present one has no more is dropped. A field may therefore be added anywhere, also in what is
+is zero, one that the present one no longer has is dropped. A field may therefore be added anywhere, also in what is
 `unused`, and one may be moved.
 """
 

@@ -1,4 +1,4 @@
-"""What each map of the packet path is (bpf/lib/maps.h), for how much and for which features."""
+"""The specification of each map of the packet path (bpf/lib/maps.h): its type, its size, and which features need it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class MapSpec:
     filled: bool = False
 
     def create(self) -> BpfMap:
-        """Create the map in the kernel, not pinned; what it is `filled` with is empty."""
+        """Create the map in the kernel, not pinned. An inner map that it is `filled` with is empty."""
         inner = self.inner.create() if self.inner else None
         made = BpfMap.create(
             self.kind,
@@ -95,7 +95,7 @@ class MapSpec:
 
     @property
     def needs(self) -> Features:
-        """The features without which the map is not there."""
+        """The features that the map is for: it exists only with all of them."""
         return OPTIONAL.get(self.name, frozenset())
 
     @property

@@ -1,4 +1,4 @@
-"""BPF maps as numpy sees them: one element at a time or in batches, keys and values as arrays of a fixed dtype."""
+"""BPF maps for numpy: one element at a time or in batches, keys and values as arrays of a fixed dtype."""
 
 from __future__ import annotations
 

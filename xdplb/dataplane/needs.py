@@ -1,4 +1,4 @@
-"""Which features the VIPs and backends in the maps need: the one table of it."""
+"""Which features the VIPs and backends in the maps need."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def needs_of_values(values: NDArray[np.void]) -> Features:
 
 
 def check_needs(there: Features, needed: Features) -> None:
-    """Raise ValueError where something needs a feature that was not required before."""
+    """Raise ValueError if something needs a feature that was not required before."""
     missing = needed - there
     if missing:
         raise ValueError(f"the program is not compiled for {', '.join(sorted(missing))}: require it first")
 
 
 def check_access(there: Features, lists: Mapping[int, AccessList]) -> None:
-    """Raise ValueError where there are access lists and the feature was not required before."""
+    """Raise ValueError if there are access lists and the feature was not required before."""
     check_needs(there, frozenset({Feature.ACCESS}) if lists else frozenset())

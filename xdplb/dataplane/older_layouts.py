@@ -1,4 +1,4 @@
-"""What the pins of an xdplb from before `meta` described its maps are like: layout version 3, the last one without.
+"""Layout version 3, the last one in which `meta` did not describe the maps.
 
 Its maps are those of layouts_v3.json. Its reasons were numbered by their place in the list.
 """
@@ -64,7 +64,7 @@ def _with_groups(found: MapLayout, groups: int) -> MapLayout:
 
 
 def renumbered(name: str, version: int) -> Mapping[int, int] | None:
-    """Return which key of an older version of a map is which now, None where all are the same."""
+    """Return the present key for each key of an older version of a map, None if all are the same."""
     if name != "reason_stats" or version > 1:
         return None
     numbers = {reason.name: reason.number for reason in REASONS}

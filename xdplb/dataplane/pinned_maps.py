@@ -1,4 +1,4 @@
-"""The maps of one data plane: created, opened where they are pinned, and added to where features need more."""
+"""The maps of one data plane: creates them, opens pinned ones, and adds and removes those of features."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class Maps:
         return cls(pin_dir, meta.capacity, meta, **maps)
 
     def grow(self, features: Features, undo: ExitStack) -> None:
-        """Create and pin the additional maps that these features need; `undo` gets what takes them away again.
+        """Create and pin the additional maps that these features need; `undo` gets what removes them.
 
-        What a process that died had begun to make is made again: no program uses it.
+        One that a dead process left is created again: no program uses it.
         """
         for spec in map_specs(self.capacity, features):
             if getattr(self, spec.name) is None:
@@ -101,7 +101,7 @@ class Maps:
 
 
 def make_map(spec: MapSpec) -> BpfMap:
-    """Create a map that is ready for use: empty, which for some is not all zeros."""
+    """Create a map that is ready for use. An empty map is not all zeros for some."""
     made = spec.create()
     if spec.name in _EMPTY:
         swap_element(made, 0, spec.name, _EMPTY[spec.name]({}))

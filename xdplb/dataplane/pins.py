@@ -1,4 +1,4 @@
-"""What is pinned under a pin dir: the names, and `meta`, which says what the other pins were made for."""
+"""The pins of a pin dir: their names, and `meta`, which says what the other pins were made for."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Meta:
         program_hash: int = 0,
         state: int = 0,
     ) -> Self:
-        """Pin a new one."""
+        """Create and pin a new one."""
         described = dump_layouts(layouts)
         made = BpfMap.create(MapType.ARRAY, META, value_size=layout.META.itemsize)
         value = np.zeros(1, layout.META)
@@ -114,12 +114,12 @@ class Meta:
 
     @property
     def state(self) -> int:
-        """How far these pins are with taking the place of others: META_* of layout, 0 where they do not."""
+        """How far these pins are with replacing others: META_* of layout, 0 if they do not."""
         return int(self._value()["state"][0])
 
     @property
     def layouts(self) -> dict[str, MapLayout]:
-        """The layout of every map. ConflictError where it is of a version that this xdplb does not know."""
+        """The layout of every map. ConflictError if `meta` has a version that this xdplb does not know."""
         version = self.layout_version
         if version == layout.LAYOUT_VERSION:
             value = self._value()
@@ -141,7 +141,7 @@ class Meta:
         self._set(explain_hash=value)
 
     def set_state(self, state: int) -> None:
-        """Note how far these pins are with taking the place of others."""
+        """Note how far these pins are with replacing others."""
         self._set(state=state)
 
     def _set(self, **fields: int) -> None:
@@ -152,7 +152,7 @@ class Meta:
             self._map.update(0, value)
 
     def _value(self) -> NDArray[np.void]:
-        """Return the value. Older layouts have the first fields of it."""
+        """Return the value. Older layouts have only the first of its fields."""
         raw = self._map.read(0)[: layout.META.itemsize].ljust(layout.META.itemsize, b"\0")
         value: NDArray[np.void] = np.frombuffer(raw, layout.META).copy()
         return value

@@ -1,4 +1,4 @@
-"""The DataPlane protocol: what the control plane may ask of whatever carries the packets.
+"""The DataPlane protocol: what the control plane can do with a data plane.
 
 Two things implement it: `bcc_plane.BccPlane`, over the pinned maps in the kernel, and `fake.FakePlane`, in memory,
 for tests. Both pass the same tests (`tests/contract/test_planes*.py`). All methods block (a map-in-map update waits
@@ -43,7 +43,7 @@ Slots = NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How much the maps hold. Another start of the daemon can change it, under traffic."""
+    """How much the maps hold. A restart of the daemon can change it, under traffic."""
 
     vips: int = 1024
     backends: int = 16384
@@ -193,10 +193,10 @@ class DataPlane(Protocol):
         ...
 
     def require(self, features: Features) -> None:
-        """Make sure that the program has at least these; else it is recompiled and swapped, in seconds.
+        """Make sure that the program has at least these; if it does not, recompile and swap it, which takes seconds.
 
-        Another thread may change the maps meanwhile. PlatformError where it cannot be compiled or loaded: the old one
-        then goes on as it was.
+        Another thread may change the maps meanwhile. PlatformError if it cannot be compiled or loaded: the old one
+        then goes on.
         """
         ...
 
@@ -211,7 +211,7 @@ class DataPlane(Protocol):
     def write_vips(self, vips: Sequence[VipEntry]) -> None:
         """Swap the whole index: packets see the old or the new one, and only the new one once this returns.
 
-        CapacityError where they do not fit. ValueError where they need a feature that was not required.
+        CapacityError if they do not fit. ValueError if they need a feature that was not required.
         """
         ...
 
@@ -234,7 +234,7 @@ class DataPlane(Protocol):
     def write_backends(self, backends: Sequence[BackendEntry]) -> None:
         """Write these entries, others untouched. A new (id, epoch) starts with counters and load at zero.
 
-        ValueError where they need a feature that was not required.
+        ValueError if they need a feature that was not required.
         """
         ...
 
@@ -243,9 +243,9 @@ class DataPlane(Protocol):
         ...
 
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
-        """Make these the access lists, by VIP id, all at once; CapacityError where they have more prefixes than fit.
+        """Make these the access lists, by VIP id, all at once; CapacityError if they have more prefixes than fit.
 
-        To be written before VIPs that have one, and taken away after them. They cannot be read back.
+        Write them before the VIPs that have one, and remove them afterwards. They cannot be read back.
         """
         ...
 
@@ -283,13 +283,13 @@ class DataPlane(Protocol):
         ...
 
     def recall(self, flow: FlowId, vip_id: int) -> Remembered:
-        """Return what packets have left in the maps that bears on this flow, for the VIP with this id."""
+        """Return what the maps hold about this flow, for the VIP with this id."""
         ...
 
     def start_capture(self, wanted: CaptureFilter) -> Capture:
-        """Hand out packets until `stop_capture`; seconds, since another program is compiled. One at a time."""
+        """Capture packets until `stop_capture`. Takes seconds, since another program is compiled. One at a time."""
         ...
 
     def stop_capture(self) -> None:
-        """Hand out no more, and put a program without captures back; no error where there is none."""
+        """End the capture and put back a program without captures; no error if none runs."""
         ...

@@ -1,4 +1,4 @@
-"""The kernel's errno as a sentence with a remedy."""
+"""Turns an errno of the kernel into an error with a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pinned program of a folder: kept while its source is the same, else recompiled and swapped under traffic."""
+"""The pinned program of a folder: kept if its source is the same, else recompiled and swapped under traffic."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def current_program(
     """Return the program `name` (of `name`.c) pinned in `folder`, made from the present source with these flags.
 
     All NICs that have it get the new one, each by one atomic swap; `features` are those that `flags` compile in, for
-    `meta`. Another's program, put into a link in front of ours, is replaced too, with a warning in the log. After an
-    error all have the old one as before.
+    `meta`. Another program that was put into xdplb's link is replaced too, with a warning in the log. After an
+    error all NICs have the old one as before.
     """
     text = flatten(source_dir() / f"{name}.c")
     wanted = source_hash(text, flags)
@@ -65,7 +65,7 @@ def current_program(
 
 
 def explaining_program(folder: Path, meta: Meta, name: str, flags: list[str], cache_dir: Path | None = None) -> Fd:
-    """Return the program that decides as `name` does with these flags and only says so; it is on no NIC."""
+    """Return the explaining program: it decides as `name` does with these flags. It is on no NIC."""
     text, flags = flatten(source_dir() / f"{name}.c"), [*flags, "-DWITH_EXPLAIN=1"]
     wanted = source_hash(text, flags)
     pin = folder / PROGRAM_EXPLAIN
@@ -77,7 +77,7 @@ def explaining_program(folder: Path, meta: Meta, name: str, flags: list[str], ca
 
 
 def refuse_to_replace(folder: Path, name: str, what: str) -> None:
-    """Raise ConflictError where a NIC has another's program in a link of `folder`, which `what` would replace."""
+    """Raise ConflictError if a link of `folder` has another program, which `what` would replace."""
     for link in pinned_links(folder):
         other = _another_in(link, name)
         if other is not None:
@@ -100,7 +100,7 @@ def _another_in(link: PinnedLink, name: str) -> str | None:
 
 
 def _begin_swap(meta: Meta, undo: ExitStack) -> None:
-    """Let `meta` know no program, so that a swap cut short by the process's end is done again the next time."""
+    """Remove the program's hash from `meta`, so that an interrupted swap is done again the next time."""
     undo.callback(meta.set_program, meta.program_hash, meta.features)
     meta.set_program(0, meta.features)
 
@@ -119,7 +119,7 @@ def stage_program(
 
 
 def discard_staged(folder: Path) -> None:
-    """Throw away the folder `next` with what is in it."""
+    """Remove the folder `next` with all pins in it."""
     staging = folder / NEXT
     if staging.is_dir():
         for path in sorted(staging.iterdir(), key=lambda path: path.name != META):  # meta first: it is not ready now
@@ -128,9 +128,9 @@ def discard_staged(folder: Path) -> None:
 
 
 def swap_links(folder: Path, name: str, program: Fd, undo: ExitStack) -> None:
-    """Put the program into all links pinned in `folder`; `undo` gets what puts back those that were there.
+    """Put the program into all links pinned in `folder`; `undo` gets what puts back the old ones.
 
-    Another's program (not loaded as `name`) is replaced too, with a warning in the log.
+    Another program (not loaded as `name`) is replaced too, with a warning in the log.
     """
     for link in pinned_links(folder):
         if not link.is_dead:
@@ -156,7 +156,7 @@ def _put_back(pin: Path, program: Fd) -> None:
 def remove_pins(folder: Path, maps: Collection[str]) -> int:
     """Remove all pins but links and return how many there were.
 
-    `meta` goes first, so that what is left of a removal cut short is not taken over again.
+    `meta` goes first, so that the rest of an interrupted removal is not taken over.
     """
     discard_staged(folder)
     names = (META, PROGRAM_NEXT, PROGRAM_EXPLAIN, PROGRAM, *{*maps, *_described_maps(folder)})
@@ -167,7 +167,7 @@ def remove_pins(folder: Path, maps: Collection[str]) -> int:
 
 
 def _described_maps(folder: Path) -> Collection[str]:
-    """Return the names of the maps that `meta` describes, some of which may be of another version of xdplb."""
+    """Return the names of the maps that `meta` describes; another version of xdplb may have other maps."""
     with suppress(OSError, ConflictError):
         return Meta.open(folder).layouts
     return ()

@@ -1,4 +1,4 @@
-"""The maps that packets write, read by key."""
+"""Reads what the maps hold about one flow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["recall"]
 
 
 def recall(maps: Maps, flow: FlowId, vip_id: int) -> Remembered:
-    """Return what there is of a flow, and of the VIP that it is for."""
+    """Return what the maps hold about a flow, and about the VIP that it is for."""
     return Remembered(
         record=_record(maps, flow),
         source_buckets=_source_buckets(maps, flow.source, vip_id),

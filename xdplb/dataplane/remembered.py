@@ -1,4 +1,4 @@
-"""What packets have left in the maps that bears on one flow, as plain values."""
+"""What the maps hold about one flow, as plain values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EMPTY = Buckets()
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What there is of a flow and of its VIP: None where there is nothing.
+    """What the maps hold about a flow and its VIP: None if there is nothing.
 
     `loads` are the open flows of all backends that have some, by id; `new_flows` are those that each CPU has counted
     for the VIP, by which a rotation goes on.

@@ -52,7 +52,7 @@ def decap_up(
 ) -> Attachment:
     """Unwrap IPIP and GUE that come to one of `addresses` (at most 64) on this NIC; return how it is attached.
 
-    Again with other addresses changes them, for all NICs of this pin dir. Errors are those of `loader.load`.
+    A second call with other addresses changes them, for all NICs of this pin dir. Errors are those of `loader.load`.
     """
     if len(addresses) > MOST_ADDRESSES:
         raise CapacityError(
@@ -104,7 +104,7 @@ def address_key(address: IPAddress) -> bytes:
 
 @kernel_errors("remove what is pinned")
 def decap_down(interface: str | None, pin_dir: Path) -> list[str]:
-    """Unwrap no more on this NIC, None for all; return what was removed, nothing where it is gone already."""
+    """Stop unwrapping on this NIC, None for all; return what was removed, nothing if it is gone already."""
     folder = pin_dir / DECAP
     bpffs.require(folder)
     removed = take_down(folder, None if interface is None else [interface]) + remove_if_unused(folder, DECAP_MAPS)

@@ -1,4 +1,4 @@
-"""The C sources: where they are, and one text of them for bcc, which rewrites map calls in the main file only."""
+"""Finds the C sources and makes one text of them: bcc rewrites map calls only in the main file."""
 
 from __future__ import annotations
 

@@ -1,22 +1,22 @@
-"""Other maps in the place of those that are pinned, under traffic: for a newer layout, or for more room.
+"""Replacing pinned maps under traffic: for a newer layout, or for more room.
 
 The new maps are made in the folder `next` beside the old ones. A map that stays as it is is pinned there too: the new
-program goes on with the same one. The steps, and what a process leaves that dies in one:
+program goes on with the same one. The steps, and what happens if the process dies in one:
 
 1. `next` gets the maps, those that differ still empty, and the program compiled for them. It has no `meta`, so that the
-   next start throws it away. Packets use the old program and the old maps.
+   next start discards it. Packets use the old program and the old maps.
 2. What the old maps have is copied, and `meta` is pinned in `next`: it is ready. Packets still use the old ones, no NIC
-   has the program of `next`, and so the next start throws it away.
-3. Each NIC's link gets the new program, by one atomic swap: a packet sees the old program with the old maps or the new
+   has the program of `next`, so the next start discards it.
+3. Each NIC's link gets the new program in one atomic swap: a packet sees the old program with the old maps or the new
    one with the new maps. From the first link on, the next start goes on here: the other links, then what follows.
-4. When no packet uses the old maps any more, what they got after they were copied is carried over: see carry.py. Each
-   part can be done again, and counters, which must not be added twice, note for each key that it is done.
+4. When no packet uses the old maps any more, what was written to them after the copy is carried over: see carry.py.
+   Each part can be repeated; for counters, which must not be added twice, it is noted for each key that it is done.
 5. `meta` says that all is carried. From here on the next start only moves pins.
 6. The pins of `next` take the places of the old ones, each by one rename, `meta` last; before it go the pins that
-   nothing needs any more. What is left of `next` without `meta` is thrown away as in step 1.
+   nothing needs any more. What is left of `next` without `meta` is discarded as in step 1.
 
 An older xdplb that is started over what a dead one left swaps its own program in and goes on with the old maps; no NIC
-then has the program of `next`, which is thrown away by the next start of a newer one.
+then has the program of `next`, which the next start of a newer one discards.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Layouts = Mapping[str, MapLayout]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a folder's pins are to be.
+    """The pins that a folder is to have.
 
     `name` is the program's; `specs` are the maps with these features, `layouts` those of all maps that there can be;
     `flags` returns the compiler's for maps in a folder; `make` makes a map that is ready for use.
@@ -67,10 +67,10 @@ class Wanted:
 
 
 def take_over(wanted: Wanted) -> None:
-    """Put what is wanted in the place of what is pinned; nothing is done where the maps are the same.
+    """Replace what is pinned by what is wanted; do nothing if the maps are the same.
 
-    ConflictError where what is there cannot be carried over, CapacityError where it does not fit, PlatformError where
-    the kernel refuses; then all is as before.
+    ConflictError if the pinned maps cannot be carried over, CapacityError if they do not fit, PlatformError if the
+    kernel refuses. After an error everything is as before.
     """
     folder, staging = wanted.folder, wanted.folder / NEXT
     meta = Meta.open(folder)
@@ -116,7 +116,7 @@ def take_over(wanted: Wanted) -> None:
 
 
 def finish_or_discard(folder: Path, name: str) -> None:
-    """Go on with what a process left that died while it put other maps in place, or throw it away."""
+    """Go on with a replacement that another process began and did not finish, or discard it."""
     staging = folder / NEXT
     if not (staging / META).exists():
         discard_staged(folder)
@@ -143,7 +143,7 @@ def _open(wanted: Wanted) -> dict[str, BpfMap]:
 
 
 def _is_same(wanted: Wanted, meta: Meta, kept: Collection[str]) -> bool:
-    """Whether the pinned maps are those that are wanted; those that only more features need are made in place."""
+    """Whether the pinned maps are the wanted ones. Maps that only additional features need are created in place."""
     return (
         meta.layout_version == layout.LAYOUT_VERSION
         and meta.capacity == wanted.capacity
@@ -153,7 +153,7 @@ def _is_same(wanted: Wanted, meta: Meta, kept: Collection[str]) -> bool:
 
 
 def _check_all_there(wanted: Wanted, before: Layouts, features: Features, old: Collection[str]) -> None:
-    """Raise ConflictError where a map is gone that the pinned program uses."""
+    """Raise ConflictError if a map that the pinned program uses is gone."""
     for spec in wanted.specs:
         if spec.name in before and spec.name not in old and spec.needs <= features:
             raise ConflictError(
@@ -163,7 +163,7 @@ def _check_all_there(wanted: Wanted, before: Layouts, features: Features, old: C
 
 
 def _check_use(wanted: Wanted, before: Layouts, there: Capacity, old: Mapping[str, BpfMap]) -> None:
-    """Raise CapacityError where what is in use does not fit any more."""
+    """Raise CapacityError if what is in use would not fit."""
     asked = wanted.capacity
     known = {name: found for name, found in old.items() if name in before}
     if asked.vips < there.vips:
@@ -207,9 +207,9 @@ def _carry(pairs: Collection[Pair], staging: Path) -> None:
 
 
 def _wait_for_packets() -> None:
-    """Return when every packet that was under way in a program has left it.
+    """Return when every packet that was in a program has left it.
 
-    A change of a map of maps promises that (the kernel waits for an RCU grace period).
+    A change to a map of maps guarantees that: the kernel waits for an RCU grace period.
     """
     with MapSpec(
         "wait", MapType.ARRAY_OF_MAPS, U32, U32, 1, inner=MapSpec("inner", MapType.ARRAY, U32, U32, 1), filled=True

@@ -1,8 +1,8 @@
 """The version of each map's layout, and which older ones cannot be carried over.
 
-A version goes up with every change to a map's key or value. What was added is carried over by itself (see takeover.py);
-what cannot be, since the same fields now mean something else, is said in UNREADABLE. docs/upgrades.md says what to do,
-step by step.
+A version goes up with every change to a map's key or value. Added fields are carried over without more code (see
+takeover.py). UNREADABLE has the versions that cannot be carried over, since the same fields now mean something else.
+docs/upgrades.md says what to do, step by step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .map_layout import MapLayout
 __all__ = ["DOWN_AND_UP", "UNREADABLE", "VERSIONS", "check_readable"]
 
 DOWN_AND_UP = "run `xdplb down --all`, then `xdplb up`; connections that depend on a flow record break"
-"""The hint where pinned maps cannot be taken over."""
+"""The hint if pinned maps cannot be taken over."""
 
 VERSIONS: dict[str, int] = {
     "vip_index": 1,
@@ -55,7 +55,7 @@ UNREADABLE: dict[str, tuple[int, str]] = {}
 
 
 def check_readable(found: Mapping[str, MapLayout]) -> None:
-    """Raise ConflictError, saying why, where maps of these layouts cannot be carried over to the present ones."""
+    """Raise ConflictError, which says why, if maps of these layouts cannot be carried over."""
     for name, layout in found.items():
         if layout.version > VERSIONS.get(name, layout.version):
             raise ConflictError(

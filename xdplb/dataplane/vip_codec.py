@@ -1,4 +1,4 @@
-"""What a packet for a VIP is done with, as the maps hold it: `struct vip` of layout.h, and the VIP's rate limits."""
+"""The encoding of a VIP in the maps: `struct vip` of layout.h, and the VIP's rate limits."""
 
 from __future__ import annotations
 

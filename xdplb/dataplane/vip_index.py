@@ -1,4 +1,4 @@
-"""The VIP indexes: set-associative tables of our own (see bpf/lib/layout.h), built here and searched in the kernel.
+"""Builds and reads the VIP indexes: set-associative tables (see bpf/lib/layout.h) that the kernel program searches.
 
 A VIP of one address and port lies in one group of VIP_GROUP_SIZE entries: the upper bits of its key times a seed, for
 IPv6 of the sum of three words' products. The groups are sparse, and the seeds are multipliers, so that keys in a row
@@ -46,7 +46,7 @@ class Family:
         """Return the index that holds these VIPs, shape (1,); `groups` is a power of two.
 
         Each address with VIPs gets an entry of port 0 and protocol 0 more, by which fragments are known. CapacityError
-        where no seed places all.
+        if no seed places all.
         """
         return self.place(self._entries(vips), groups)
 

@@ -1,4 +1,4 @@
-"""The VIPs in the kernel: two indexes, two tries, and each VIP's guard (limits, and which access list it has)."""
+"""Reads and writes the VIPs in the kernel: indexes, tries, and guards (rate limits, number of the access list)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Part = tuple[int, bool]
 
 
 class VipMaps:
-    """Reads and writes the VIPs. It knows what it wrote, so that only what is different is swapped."""
+    """Reads and writes the VIPs. It remembers what it wrote, and swaps only what is different."""
 
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
@@ -141,7 +141,7 @@ def parted(vips: Sequence[VipEntry]) -> dict[Part, Vips]:
 
 
 def build_part(capacity: Capacity, part: Part, vips: Vips) -> NDArray[np.void] | vip_prefixes.Rules:
-    """Return the index or the rules that hold these VIPs; CapacityError where they do not fit."""
+    """Return the index or the rules that hold these VIPs; CapacityError if they do not fit."""
     version, exact = part
     found = list(vips.values())
     return FAMILIES[version].build(found, _groups(capacity, version)) if exact else vip_prefixes.build(found)

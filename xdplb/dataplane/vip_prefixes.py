@@ -1,7 +1,7 @@
-"""VIPs of several ports or addresses: the rules of each prefix, as the tries of bpf/lib/layout.h hold them.
+"""VIPs of several ports or addresses: the rules of each prefix, as in the tries of bpf/lib/layout.h.
 
-The kernel finds the longest prefix of an address alone, so that the rules of a prefix have those of the prefixes around
-it behind its own.
+The kernel finds only the longest prefix of an address, so a prefix has its own rules first, and then those of the
+shorter prefixes around it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Rules = dict[bytes, NDArray[np.void]]
 
 
 def build(vips: Sequence[VipEntry]) -> Rules:
-    """Return the rules of these VIPs, all of one family; CapacityError where too many are one around another."""
+    """Return the rules of these VIPs, all of one family; CapacityError if too many prefixes lie one in another."""
     own: defaultdict[IPNetwork, list[int]] = defaultdict(list)
     for number, vip in enumerate(vips):
         own[vip.key.network].append(number)
