@@ -143,7 +143,7 @@ class Pair:
         }
 
     def _copy_inner_maps(self, spec: MapSpec) -> None:
-        """Put the old inner maps into the new one, or others in their place where their layout is another."""
+        """Put the old inner maps into the new map, or converted copies where their layout is different."""
         assert spec.inner is not None
         inner_maps: dict[int, BpfMap] = {}
         for key in range(min(self.old.info.max_entries, self.new.info.max_entries)):

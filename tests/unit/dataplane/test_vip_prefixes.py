@@ -98,7 +98,9 @@ def test_ipv6_and_the_ends_of_the_ports() -> None:
 def test_more_rules_than_fit_are_refused_and_as_many_are_taken() -> None:
     texts = [f"10.0.0.0/8:{100 * number}-{100 * number + 9}/tcp" for number in range(1, 32)]
     assert vip_prefixes.build(entries_of([*texts, "10.0.0.0/24:0/tcp"]))
-    with pytest.raises(CapacityError, match=r"too many port ranges and prefix VIPs on 10.0.0.0/25: 33, the limit is 32"):
+    with pytest.raises(
+        CapacityError, match=r"too many port ranges and prefix VIPs on 10.0.0.0/25: 33, the limit is 32"
+    ):
         vip_prefixes.build(entries_of([*texts, "10.0.0.0/24:0/tcp", "10.0.0.0/25:0/tcp"]))
 
 
