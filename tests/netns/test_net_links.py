@@ -39,7 +39,7 @@ def test_an_xdp_program_is_seen(lab: Lab) -> None:
 
 
 def test_no_such_interface_names_those_there_are(lab: Lab) -> None:
-    with pytest.raises(NotFoundError, match=r"'eht0'.*eth0, eth1"):
+    with pytest.raises(NotFoundError, match=r"eht0.*eth0, eth1"):
         lab.inside("balancer", lambda: links.link("eht0"))
 
 
