@@ -98,9 +98,17 @@ class Traffic:
             balancer.backend_host(host, "setup", str(VIP), "--forward", forward, "--interface", "eth0")
             balancer.lab.popen(host, [sys.executable, TALKER, "serve", host, *map(str, TCP | STEADY_TCP)])
             self._servers[host] = self._start(host, "serve", host, str(VIP), str(UDP))
-        for port, tracking in (TCP | STEADY_TCP).items():
+        for port, tracking in TCP.items():
             balancer.add(*HOSTS[:3], key=f"{VIP}:{port}/tcp", vip_options=["--tracking", tracking])
+        for port, tracking in STEADY_TCP.items():  # their slots move while backends are added, and soon settle
+            settling = ["--tracking", tracking, "--idle-timeout", "1"]
+            balancer.add(*HOSTS[:3], key=f"{VIP}:{port}/tcp", vip_options=settling)
+        until(lambda: all(self._is_steady(port) for port in STEADY_TCP))
         balancer.add(*HOSTS[:3], key=f"{VIP}:{UDP}/udp", vip_options=["--tracking", "always"])
+
+    def _is_steady(self, port: int) -> bool:
+        slots = self._balancer.ask("vip", "show", f"{VIP}:{port}/tcp")["status"]["slots"]
+        return bool(slots["moving"] == slots["pinned"] == 0)
 
     def start(self) -> None:
         """Open the connections, send datagrams; then drain a backend and add another, so that slots move."""
