@@ -20,7 +20,7 @@ from xdplb.control.events import Events, MapsRestored, SlotsPinned, SlotsSteady,
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.plan.eligibility import Eligibility, Observed
-from xdplb.control.plan.forecast import Forecast, Present, forecast
+from xdplb.control.plan.forecast import Forecast, Present, check_room, forecast
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import Snapshot
@@ -103,6 +103,7 @@ class Applier:
         flows: NDArray[np.int64] | None,
     ) -> Forecast:
         """Return the plan that brings the maps to `after`, with its impact; CapacityError if the maps have no room."""
+        check_room(before, after)  # first: it is known also while the maps cannot be read
         return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, about=about)
 
     def bring(self, snapshot: Snapshot, observed: Observed, only: AbstractSet[int] | None = None) -> None:

@@ -28,7 +28,7 @@ from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.plan.forecast import Forecast, check_room
+from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
@@ -268,7 +268,6 @@ class Writer:
         dirty.add(touched)
         only, about = dirty.only, touched_vips(before, after)
         observed, flows = self._observe(after, health, only), self._recorded_flows()
-        await self._maps(lambda: check_room(before, after))
         forecast = None
         try:
             forecast = await self._maps(
@@ -284,8 +283,7 @@ class Writer:
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
         forecast, only = prepared.forecast, dirty.only
         if forecast is None:
-            observed = self._observe(self.snapshot, self.health.known, only)
-            await self._bringing(dirty, lambda: self.applier.bring(self.snapshot, observed, only))
+            await self._bring(dirty)
         else:
             await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
 
@@ -319,9 +317,13 @@ class Writer:
     async def _apply(self) -> None:
         """Bring the maps to the snapshot. Failures are retried with a growing delay."""
         with self._planning() as dirty:
-            only = dirty.only
-            observed = self._observe(self.snapshot, self.health.known, only)
-            await self._bringing(dirty, lambda: self.applier.bring(self.snapshot, observed, only))
+            await self._bring(dirty)
+
+    async def _bring(self, dirty: Dirty) -> None:
+        """Plan what is dirty and carry the plan out."""
+        snapshot, only = self.snapshot, dirty.only
+        observed = self._observe(snapshot, self.health.known, only)
+        await self._bringing(dirty, lambda: self.applier.bring(snapshot, observed, only))
 
     async def _bringing(self, dirty: Dirty, work: Callable[[], None]) -> None:
         """Run `work`, which brings the dirty parts of the maps to the snapshot."""
