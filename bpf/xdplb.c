@@ -19,6 +19,7 @@
 #include "lib/journey.h"
 #include "lib/limits.h"
 #include "lib/parse.h"
+#include "lib/plain.h"
 #include "lib/too_big.h"
 #include "lib/verdict.h"
 
@@ -27,7 +28,7 @@
 /* A capture hands the frame out as it came in, if its addresses are known. */
 static __always_inline enum reason parse(struct xdp_md *ctx, struct cursor *cursor, struct packet *packet)
 {
-	enum reason reason = parse_packet(cursor, packet);
+	enum reason reason = packet->is_plain ? GO_ON : parse_packet(cursor, packet);
 
 	if (reason != PASS_MALFORMED)
 		capture_in(ctx, packet);
@@ -58,7 +59,9 @@ static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet
 	if (packet->class == CLASS_PING)
 		return check_ping(ctx, packet);
 	reason = check_packet(ctx, packet);
-	if (reason == GO_ON && packet->class == CLASS_REQUEST)
+	if (reason != GO_ON || vip_is_plain(&journey->vip))
+		return reason;
+	if (packet->class == CLASS_REQUEST)
 		reason = access_check(packet, &journey->vip);
 	if (reason == GO_ON && packet->class != CLASS_FRAGMENT)
 		reason = limits_check(packet, journey->vip_id, journey->vip.flags);
@@ -82,7 +85,7 @@ static __always_inline enum reason choose(struct xdp_md *ctx, const struct packe
 {
 	if (packet->class == CLASS_FRAGMENT)
 		return choose_for_fragment(packet, journey);
-	journey->hash = hash_flow(packet, journey->vip.flags);
+	journey->hash = hash_flow(packet, vip_is_plain(&journey->vip) ? 0 : journey->vip.flags);
 	if (packet->class == CLASS_ICMP_ERROR)
 		return choose_for_error(packet, &journey->vip, journey->hash, &journey->choice);
 	return choose_for_request(ctx, packet, &journey->vip, journey->hash, &journey->choice);
@@ -95,7 +98,6 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	struct choice *choice = &journey->choice;
 	enum reason reason;
 
-	choose_blur(packet, choice);
 	reason = forward_packet(ctx, packet, choice->backend, journey->hash);
 	if (reason == DROP_TOO_BIG)
 		return too_big_answer(ctx, packet, choice->backend->mtu - forward_overhead(choice->backend));
@@ -103,8 +105,11 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 		return reason;
 	journey->verdict = forward_out(ctx, choice->backend);
 	if (journey->verdict == XDP_ABORTED)
-		return DROP_INTERNAL;
-	choose_record(packet, &journey->vip, choice);
+		return rarely(DROP_INTERNAL);
+	if (choice->sealed) {
+		choose_unseal(choice);
+		choose_record(packet, &journey->vip, choice);
+	}
 	if (packet->fragment == FRAGMENT_FIRST)
 		fragment_record(packet, choice->id, choice->backend->epoch, journey->vip_id);
 	count_sent(packet, journey->vip_id, choice);
@@ -128,15 +133,9 @@ static __always_inline int stop(struct xdp_md *ctx, const struct packet *packet,
 	return finish(ctx, packet, journey, reason);
 }
 
-/* Compiled twice, once for each version, without what only the other needs. */
-static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u8 version,
+static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, struct packet packet,
                                    struct decision *decision)
 {
-	struct packet packet = {
-		.version = version,
-		.ethernet = parse_ethernet_length(ctx, &cursor),
-		.frame_length = ctx->data_end - ctx->data,
-	};
 	struct journey journey = {};
 	enum reason reason;
 
@@ -159,6 +158,33 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, __u
 	if (reason != GO_ON)
 		return stop(ctx, &packet, &journey, reason);
 	return finish(ctx, &packet, &journey, GO_ON);
+}
+
+/* Compiled twice, once for each version, without what only the other needs; and each of these twice, for plain packets
+ * and for the rest. `asm volatile` keeps calls apart: as one, what differs would be no constant (docs/verifier.md).
+ */
+static __always_inline int balance_version(struct xdp_md *ctx, struct cursor cursor, __u8 version,
+                                           struct decision *decision)
+{
+	struct packet plain = {
+		.version = version,
+		.is_plain = 1,
+		.ethernet = ETH_HLEN,
+		.frame_length = cursor.end - (void *)(long)ctx->data,
+	};
+	struct packet other = {
+		.version = version,
+		.ethernet = parse_ethernet_length(ctx, &cursor),
+		.frame_length = cursor.end - (void *)(long)ctx->data,
+	};
+	int verdict;
+
+	if (other.ethernet == ETH_HLEN && plain_parse(&cursor, &plain)) {
+		verdict = balance(ctx, cursor, plain, decision);
+		asm volatile("" : "+r"(verdict));
+		return verdict;
+	}
+	return balance(ctx, cursor, other, decision);
 }
 
 /* A frame that has no packet for us to parse. */
@@ -190,11 +216,10 @@ int xdplb(struct xdp_md *ctx)
 		return pass_frame(decision, PASS_NOT_UNICAST);
 #ifdef WITH_IPV6
 	if (type == NET16(ETH_P_IPV6)) {
-		verdict = balance(ctx, cursor, 6, decision);
-		/* Keeps the two calls apart: as one, its version would be no constant (docs/verifier.md). */
+		verdict = balance_version(ctx, cursor, 6, decision);
 		asm volatile("" : "+r"(verdict));
 		return verdict;
 	}
 #endif
-	return balance(ctx, cursor, 4, decision);
+	return balance_version(ctx, cursor, 4, decision);
 }

@@ -64,6 +64,8 @@ static __always_inline int check_is_land(const struct packet *packet)
 /* Flags that no TCP sends: none at all, or SYN together with FIN or RST. */
 static __always_inline int check_flags_are_forged(__u8 flags)
 {
+	if ((flags & (TCP_SYN | TCP_ACK)) == TCP_ACK) /* nearly all */
+		return 0;
 	if (flags & TCP_SYN)
 		return flags & (TCP_FIN | TCP_RST);
 	return !(flags & TCP_FLAG_BITS);
@@ -85,14 +87,14 @@ static __always_inline int check_is_one_host(const struct packet *packet)
 static __always_inline enum reason check_packet(struct xdp_md *ctx, const struct packet *packet)
 {
 	if (packet->version == 4 && !check_header_sum(ctx, packet))
-		return DROP_BAD_CHECKSUM;
+		return rarely(DROP_BAD_CHECKSUM);
 	if (packet->ttl <= 1)
-		return DROP_TTL;
+		return rarely(DROP_TTL);
 	if (check_is_land(packet))
-		return DROP_LAND;
+		return rarely(DROP_LAND);
 	if (packet->class == CLASS_REQUEST && packet->protocol == IPPROTO_TCP &&
 	    check_flags_are_forged(packet->tcp_flags))
-		return DROP_TCP_FLAGS;
+		return rarely(DROP_TCP_FLAGS);
 	return GO_ON;
 }
 

@@ -12,6 +12,7 @@
 #include "quic.h"
 #include "schedule.h"
 #include "slot.h"
+#include "vip.h"
 
 /* Zero before anything is chosen. */
 struct choice {
@@ -22,6 +23,7 @@ struct choice {
 	__u8 lies_in;   /* enum flow_table: where the flow's key is now */
 	__u8 at_risk;   /* an old connection that nothing could place */
 	__u8 new_flow;  /* counts as a new flow */
+	__u64 sealed;   /* replaced to new_flow as one word, see choose_seal */
 #ifdef WITH_DECISION
 	struct decision *decision;
 #endif
@@ -90,12 +92,12 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 /* Looks up the backend chosen, and whether it may be sent to. */
 static __always_inline enum reason choose_settle(struct choice *choice)
 {
-	if (choice->id == NO_BACKEND)
-		return DROP_NO_BACKEND;
 	choice->backend = backend_find(choice->id);
 	if (!choice->backend)
-		return DROP_INTERNAL;
-	return backend_is_usable(choice->backend) ? GO_ON : DROP_BACKEND_DOWN;
+		return rarely(DROP_INTERNAL);
+	if (backend_is_usable(choice->backend)) /* never NO_BACKEND's element, which is all zeros */
+		return GO_ON;
+	return choice->id == NO_BACKEND ? rarely(DROP_NO_BACKEND) : rarely(DROP_BACKEND_DOWN);
 }
 
 /* Whether a QUIC connection ID names a backend that may be sent to. */
@@ -112,14 +114,24 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 	return 0;
 }
 
-/* However the choice was made, the rest of the program is the same to the verifier. */
-static __always_inline void choose_blur(const struct packet *packet, struct choice *choice)
+/* What follows from the choice once the packet is sent, as one word: 0 for nearly all packets, which then have nothing
+ * more to ask. However the choice was made, the rest of the program is the same to the verifier.
+ */
+static __always_inline void choose_seal(const struct packet *packet, struct choice *choice)
 {
-	choice->replaced = packet_blur(packet, choice->replaced);
-	choice->record = packet_blur(packet, choice->record);
-	choice->lies_in = packet_blur(packet, choice->lies_in);
-	choice->at_risk = packet_blur(packet, choice->at_risk);
-	choice->new_flow = packet_blur(packet, choice->new_flow);
+	choice->sealed = packet_blur(packet, choice->replaced | (__u32)choice->record << 16 |
+	                                             (__u32)choice->lies_in << 24 |
+	                                             (__u64)choice->at_risk << 32 |
+	                                             (__u64)choice->new_flow << 40);
+}
+
+static __always_inline void choose_unseal(struct choice *choice)
+{
+	choice->replaced = choice->sealed;
+	choice->record = choice->sealed >> 16;
+	choice->lies_in = choice->sealed >> 24;
+	choice->at_risk = choice->sealed >> 32;
+	choice->new_flow = choice->sealed >> 40;
 }
 
 /* Replaces the slot's owner by the backend that the VIP's scheduler chooses, if it has one that chooses per connection.
@@ -130,7 +142,9 @@ static __always_inline void choose_by_scheduler(const struct packet *packet, con
 {
 #ifdef WITH_SCHEDULERS
 	if (vip->scheduler != SCHEDULER_HASH) {
-		choose_blur(packet, choice);
+		choose_seal(packet, choice);
+		choose_unseal(choice);
+		asm volatile("" : "+r"(table)); /* else the compiler keeps for this whether there is a table */
 		choice->id = schedule_flow(vip, table, hash);
 		DECISION_NOTE(choice, chosen, CHOSEN_SCHEDULER);
 	}
@@ -158,13 +172,19 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 	const struct vip_table *table;
 	__u32 slot;
 
-	if (choose_by_quic(ctx, packet, vip, choice))
+	if (!vip_is_plain(vip) && choose_by_quic(ctx, packet, vip, choice))
 		return GO_ON;
 	table = slot_table(vip->id);
 	slot = choose_by_slot(table, hash, choice);
+	if (vip_is_plain(vip) && slot_is_steady(slot)) {
+		choice->new_flow = packet_is_syn(packet);
+		choice->sealed = (__u64)choice->new_flow << 40;
+		return choose_settle(choice);
+	}
 	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
 		choose_by_scheduler(packet, vip, table, hash, choice);
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
+	choose_seal(packet, choice);
 	return choose_settle(choice);
 }
 

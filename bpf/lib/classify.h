@@ -107,6 +107,10 @@ static __always_inline enum reason classify_packet(const struct cursor *cursor, 
 {
 	int is_ours;
 
+	if (packet->is_plain) {
+		packet->class = CLASS_REQUEST;
+		return vip_of_packet(packet, vip) ? GO_ON : PASS_NO_VIP;
+	}
 	packet->class = classify_headers(cursor, packet);
 	if (packet->class == CLASS_NOT_OURS)
 		return PASS_NOT_TCP_UDP;

@@ -28,6 +28,8 @@ static __always_inline void count_sent(const struct packet *packet, __u32 vip_id
 	backend->bytes += packet->frame_length;
 	vip->packets += 1;
 	vip->bytes += packet->frame_length;
+	if (!choice->sealed)
+		return;
 	if (choice->new_flow) {
 		backend->new_flows += 1;
 		vip->new_flows += 1;

@@ -47,11 +47,17 @@ struct vip {
 	__u8 candidates; /* for SCHEDULER_LEAST */
 };
 
+/* What few VIPs have, as bits of struct vip's 8 bytes: flags that packets see, a scheduler that is not SCHEDULER_HASH,
+ * QUIC connection IDs.
+ */
+#define VIP_SPECIAL_FLAGS (VIP_TRACK_ALWAYS | VIP_HASH_SOURCE | VIP_ACCESS | VIP_LIMITED)
+#define VIP_SPECIAL (0x00ffff0000000000ULL | (__u64)VIP_SPECIAL_FLAGS << 32)
+
 struct vip_entry {
 	__be32 address;
 	__be16 port; /* 0 with protocol 0: no VIP, but says that `address` has VIPs */
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP; entries are filled from the front, an empty one has address 0 */
-	__u8 unused;
+	__u8 unused;   /* 0: these 8 bytes are compared as one word */
 	struct vip vip;
 };
 

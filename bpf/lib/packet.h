@@ -13,6 +13,13 @@
 
 #define GO_ON REASONS /* no reason to stop */
 
+/* Returns `reason`, for which few packets stop: it is set only where they do, not ahead of each comparison. */
+static __always_inline enum reason rarely(enum reason reason)
+{
+	asm volatile("" : "+r"(reason));
+	return reason;
+}
+
 #define NET16(constant) __builtin_bswap16(constant)
 #define NET32(constant) __builtin_bswap32(constant)
 
@@ -38,13 +45,14 @@ struct cursor {
 
 struct packet {
 	__u64 source[2], destination[2]; /* in network order; an IPv4 address is in [0], and [1] is 0 */
-	__u32 ports;            /* source and destination port in network order; 0 if there are none */
+	__u64 ports;            /* source and destination port in network order, 32 bits; 0 if there are none */
+	__u64 frame_length;     /* including Ethernet */
 	__u32 ip_length;        /* of the whole IP packet; the frame may be longer (padding) */
-	__u32 frame_length;     /* including Ethernet */
 	__u32 fragment_id;      /* in network order */
 	__u16 ethernet;         /* bytes of the Ethernet header and tags: offset of the IP header */
 	__u16 transport;        /* offset of the transport header from the IP header */
 	__u8 version;           /* 4 or 6: a constant, since the code is compiled once for each */
+	__u8 is_plain;          /* a constant too, see plain.h */
 	__u8 protocol;          /* of the transport; in a non-first IPv6 fragment: fragment_protocol */
 	__u8 fragment_protocol; /* IPv6: next header of the fragment header; IPv4: the same as protocol */
 	__u8 tos;               /* TOS or traffic class */

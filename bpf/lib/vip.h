@@ -13,8 +13,6 @@
 #include "vip_prefix.h"
 #endif
 
-#define VIP_KEY_BITS                                                                                         \
-	0x00ffffffffffffffULL /* of an entry's first word: address, port, protocol; the last byte is unused */
 #define VIP_GROUP_SHIFT (64 - __builtin_ctz(VIP_GROUPS))
 
 /* `transport` is port and protocol as an entry has them, 0 to ask for the address alone. */
@@ -34,7 +32,7 @@ static __always_inline const struct vip *vip_find(__u64 address, __u64 transport
 	entry = &index->entries[(key * index->seed >> VIP_GROUP_SHIFT) * VIP_GROUP_SIZE];
 #pragma unroll
 	for (int i = 0; i < VIP_GROUP_SIZE; i++, entry++) {
-		if ((read_u64(entry) & VIP_KEY_BITS) == key)
+		if (read_u64(entry) == key)
 			return &entry->vip;
 	}
 	return NULL;
@@ -49,12 +47,22 @@ static __always_inline const struct vip *vip_in_index(const struct packet *packe
 	return vip_find(packet->destination[0], transport);
 }
 
+/* Whether the VIP has nothing of VIP_SPECIAL: one comparison, after which nothing of it has to be looked at. */
+static __always_inline int vip_is_plain(const struct vip *vip)
+{
+	__u64 word;
+
+	__builtin_memcpy(&word, vip, sizeof(word));
+	return !(word & VIP_SPECIAL);
+}
+
 /* Copies the VIP of the packet's flow; returns whether there is one. A copy (one load) looks the same to the verifier
  * wherever the VIP was found, so that it follows only one of them through the rest of the program.
  */
 static __always_inline int vip_of_packet(const struct packet *packet, struct vip *vip)
 {
-	const struct vip *found = vip_in_index(packet, (packet->ports >> 16) | (__u64)packet->protocol << 16);
+	const struct vip *found = vip_in_index(packet, packet->ports >> 16 | (__u64)packet->protocol << 16);
+	__u64 word;
 
 #ifdef WITH_WILDCARD
 	if (!found)
@@ -62,7 +70,8 @@ static __always_inline int vip_of_packet(const struct packet *packet, struct vip
 #endif
 	if (!found)
 		return 0;
-	*vip = *found;
+	word = read_u64(found);
+	__builtin_memcpy(vip, &word, sizeof(word));
 	return 1;
 }
 

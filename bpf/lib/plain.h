@@ -1,0 +1,83 @@
+/* Plain packets, which are nearly all: untagged, not a fragment, and TCP or UDP right behind an IP header without options.
+ *
+ * The program is compiled once more for these alone, with what they have in common as constants. It is the same program:
+ * what is not plain, or malformed, goes the general way, with the same result as a plain packet would have there.
+ */
+#ifndef XDPLB_PLAIN_H
+#define XDPLB_PLAIN_H
+
+#include "bytes.h"
+#include "packet.h"
+
+#define PLAIN4_BITS 0xff3f0000000000ffULL /* of the header's first 8 bytes: version and IHL, MF and fragment offset */
+#define PLAIN4 0x45ULL
+
+/* Fills in what the TCP or UDP header tells; `payload` is that of the IP packet. Returns whether the packet is plain. */
+static __always_inline int plain_transport(const void *transport, struct packet *packet, __u64 payload)
+{
+	__u64 length;
+
+	packet->ports = read_u32(transport);
+	if (packet->protocol == IPPROTO_TCP) {
+		length = (*(__u8 *)(transport + 12) >> 4) * 4;
+		packet->tcp_flags = *(__u8 *)(transport + 13);
+		return length >= TCP_HEADER && length <= payload;
+	}
+	length = NET16(*(__be16 *)(transport + 4));
+	packet->tcp_flags = 0;
+	return packet->protocol == IPPROTO_UDP && length >= UDP_HEADER && length <= payload;
+}
+
+static __always_inline int plain_ipv4(const struct cursor *cursor, struct packet *packet)
+{
+	const struct iphdr *ip = cursor->at;
+
+	if (cursor->at + IPV4_HEADER + TCP_HEADER > cursor->end || (read_u64(ip) & PLAIN4_BITS) != PLAIN4)
+		return 0;
+	packet->ip_length = NET16(ip->tot_len);
+	packet->source[0] = ip->saddr;
+	packet->source[1] = 0;
+	packet->destination[0] = ip->daddr;
+	packet->destination[1] = 0;
+	packet->tos = ip->tos;
+	packet->ttl = ip->ttl;
+	packet->protocol = ip->protocol;
+	packet->transport = IPV4_HEADER;
+	return packet->ip_length >= IPV4_HEADER && packet->ip_length <= cursor->end - cursor->at &&
+	       plain_transport(ip + 1, packet, packet->ip_length - IPV4_HEADER);
+}
+
+#ifdef WITH_IPV6
+static __always_inline int plain_ipv6(const struct cursor *cursor, struct packet *packet)
+{
+	const struct ipv6hdr *ip = cursor->at;
+
+	if (cursor->at + IPV6_HEADER + TCP_HEADER > cursor->end || ip->version != 6)
+		return 0;
+	packet->ip_length = IPV6_HEADER + NET16(ip->payload_len);
+	packet->source[0] = read_u64(&ip->saddr);
+	packet->source[1] = read_u64((void *)&ip->saddr + 8);
+	packet->destination[0] = read_u64(&ip->daddr);
+	packet->destination[1] = read_u64((void *)&ip->daddr + 8);
+	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	packet->ttl = ip->hop_limit;
+	packet->protocol = ip->nexthdr;
+	packet->transport = IPV6_HEADER;
+	return packet->ip_length <= cursor->end - cursor->at &&
+	       plain_transport(ip + 1, packet, packet->ip_length - IPV6_HEADER);
+}
+#endif
+
+/* Fills `packet`, whose version is set, and returns whether it is plain. `cursor` is at the IP header, right behind an
+ * untagged Ethernet header.
+ */
+static __always_inline int plain_parse(const struct cursor *cursor, struct packet *packet)
+{
+#ifdef WITH_IPV6
+	if (packet->version == 6)
+		return plain_ipv6(cursor, packet);
+#endif
+	return plain_ipv4(cursor, packet);
+}
+
+#endif
