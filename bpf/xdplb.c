@@ -109,6 +109,7 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	if (choice->sealed) {
 		choose_unseal(choice);
 		choose_record(packet, &journey->vip, choice);
+		count_flow(journey->vip_id, choice);
 	}
 	if (packet->fragment == FRAGMENT_FIRST)
 		fragment_record(packet, choice->id, choice->backend->epoch, journey->vip_id);

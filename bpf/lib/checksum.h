@@ -10,6 +10,14 @@ static __always_inline __u16 checksum_fold(__u32 sum)
 	return ~sum;
 }
 
+/* The same for a sum of less than 2^32. Multiplied so, it lies in the product three times, each 16 bits further: bits 32 to
+ * 47 are both its words and the carry of their sum.
+ */
+static __always_inline __u16 checksum_fold32(__u64 sum)
+{
+	return ~(sum * 0x0000000100010001ULL >> 32);
+}
+
 /* Returns the sum of a 32-bit value's two words. */
 static __always_inline __u32 checksum_words(__u32 value)
 {

@@ -31,7 +31,7 @@ struct choice {
 
 /* UDP has no SYN that tells a new flow from an old one: its flows move with the slot, unless the VIP records all flows.
  */
-static __always_inline int choose_needs_flow(const struct packet *packet, const struct vip *vip, __u32 slot)
+static __always_inline int choose_needs_flow(const struct packet *packet, const struct vip *vip, __u64 slot)
 {
 	if (vip->flags & VIP_TRACK_ALWAYS)
 		return 1;
@@ -39,14 +39,14 @@ static __always_inline int choose_needs_flow(const struct packet *packet, const 
 }
 
 /* Whether the previous owner of the slot gets an old connection that has no record. */
-static __always_inline int choose_previous(const struct vip *vip, __u32 slot)
+static __always_inline int choose_previous(const struct vip *vip, __u64 slot)
 {
 	return vip->scheduler == SCHEDULER_HASH && slot_is_moving(slot) &&
 	       backend_is_usable(backend_find(SLOT_PREVIOUS(slot)));
 }
 
 /* An old TCP connection without a valid record. Returns whether the previous owner gets it. */
-static __always_inline int choose_old(const struct packet *packet, const struct vip *vip, __u32 slot,
+static __always_inline int choose_old(const struct packet *packet, const struct vip *vip, __u64 slot,
                                       struct choice *choice)
 {
 	int always = vip->flags & VIP_TRACK_ALWAYS;
@@ -64,7 +64,7 @@ static __always_inline int choose_old(const struct packet *packet, const struct 
 }
 
 /* Returns whether a record or the previous owner decides; if not, the slot or the scheduler does. */
-static __always_inline int choose_by_flow(const struct packet *packet, const struct vip *vip, __u32 slot,
+static __always_inline int choose_by_flow(const struct packet *packet, const struct vip *vip, __u64 slot,
                                           struct choice *choice)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
@@ -114,6 +114,8 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 	return 0;
 }
 
+#define CHOICE_NEW_FLOW (1ULL << 40)
+
 /* What follows from the choice once the packet is sent, as one word: 0 for nearly all packets, which then have nothing
  * more to ask. However the choice was made, the rest of the program is the same to the verifier.
  */
@@ -122,7 +124,7 @@ static __always_inline void choose_seal(const struct packet *packet, struct choi
 	choice->sealed = packet_blur(packet, choice->replaced | (__u32)choice->record << 16 |
 	                                             (__u32)choice->lies_in << 24 |
 	                                             (__u64)choice->at_risk << 32 |
-	                                             (__u64)choice->new_flow << 40);
+	                                             choice->new_flow * CHOICE_NEW_FLOW);
 }
 
 static __always_inline void choose_unseal(struct choice *choice)
@@ -131,7 +133,7 @@ static __always_inline void choose_unseal(struct choice *choice)
 	choice->record = choice->sealed >> 16;
 	choice->lies_in = choice->sealed >> 24;
 	choice->at_risk = choice->sealed >> 32;
-	choice->new_flow = choice->sealed >> 40;
+	choice->new_flow = choice->sealed >= CHOICE_NEW_FLOW;
 }
 
 /* Replaces the slot's owner by the backend that the VIP's scheduler chooses, if it has one that chooses per connection.
@@ -154,7 +156,7 @@ static __always_inline void choose_by_scheduler(const struct packet *packet, con
 /* Chooses the owner of the slot that the hash falls into. Returns the slot; `table` is NULL if the VIP has none. */
 static __always_inline __u32 choose_by_slot(const struct vip_table *table, __u64 hash, struct choice *choice)
 {
-	__u32 slot = slot_find(table, hash >> 32);
+	__u64 slot = slot_find(table, hash >> 32);
 
 	choice->id = SLOT_OWNER(slot);
 	DECISION_NOTE(choice, slot_number, (hash >> 32) * TABLE_SIZE >> 32);
@@ -170,7 +172,7 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
                                                       struct choice *choice)
 {
 	const struct vip_table *table;
-	__u32 slot;
+	__u64 slot;
 
 	if (!vip_is_plain(vip) && choose_by_quic(ctx, packet, vip, choice))
 		return GO_ON;
@@ -178,7 +180,7 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 	slot = choose_by_slot(table, hash, choice);
 	if (vip_is_plain(vip) && slot_is_steady(slot)) {
 		choice->new_flow = packet_is_syn(packet);
-		choice->sealed = (__u64)choice->new_flow << 40;
+		choice->sealed = choice->new_flow ? CHOICE_NEW_FLOW : 0;
 		return choose_settle(choice);
 	}
 	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
@@ -192,7 +194,7 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 static __always_inline enum reason choose_for_error(const struct packet *packet, const struct vip *vip,
                                                     __u64 hash, struct choice *choice)
 {
-	__u32 slot = choose_by_slot(slot_table(vip->id), hash, choice);
+	__u64 slot = choose_by_slot(slot_table(vip->id), hash, choice);
 
 	if (choose_needs_flow(packet, vip, slot)) {
 		__u8 table;

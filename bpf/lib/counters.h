@@ -28,14 +28,20 @@ static __always_inline void count_sent(const struct packet *packet, __u32 vip_id
 	backend->bytes += packet->frame_length;
 	vip->packets += 1;
 	vip->bytes += packet->frame_length;
-	if (!choice->sealed)
+}
+
+/* What of it few packets have to count. */
+static __always_inline void count_flow(__u32 vip_id, const struct choice *choice)
+{
+	__u32 backend_id = choice->id;
+	struct backend_counters *backend = backend_stats.lookup(&backend_id);
+	struct vip_counters *vip = vip_stats.lookup(&vip_id);
+
+	if (!backend || !vip || !CHANGES_MAPS)
 		return;
-	if (choice->new_flow) {
-		backend->new_flows += 1;
-		vip->new_flows += 1;
-	}
-	if (choice->at_risk)
-		vip->at_risk += 1;
+	backend->new_flows += choice->new_flow;
+	vip->new_flows += choice->new_flow;
+	vip->at_risk += choice->at_risk;
 }
 
 #endif

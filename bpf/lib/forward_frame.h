@@ -12,16 +12,13 @@
 #include "vlan.h"
 #endif
 
-#define MAC_BITS 0x0000ffffffffffffULL
-
-/* Writes both MACs, 12 bytes. Each is read by one 8-byte load, so that neither is ever half an old one. */
+/* Writes both MACs, and 2 bytes behind them that are to be overwritten: the frame has 14. Each is read by one 8-byte load,
+ * so that neither is ever half an old one, and written with what follows it in the backend.
+ */
 static __always_inline void frame_write_macs(void *frame, const struct backend *backend)
 {
-	__u64 destination = read_u64(backend->destination_mac) & MAC_BITS;
-	__u64 source = read_u64(backend->source_mac);
-
-	write_u64(frame, destination | source << 48);
-	write_u32(frame + 8, source >> 16);
+	write_u64(frame, read_u64(backend->destination_mac));
+	write_u64(frame + ETH_ALEN, read_u64(backend->source_mac));
 }
 
 #ifdef WITH_VLAN
@@ -74,8 +71,7 @@ static __always_inline enum reason frame_open(struct xdp_md *ctx, const struct p
 	if (*at + outer > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
 	frame_write_macs(frame, backend);
-	if (outer)
-		write_u16(*at - sizeof(type), type);
+	write_u16(frame + 2 * ETH_ALEN, type);
 	return GO_ON;
 }
 

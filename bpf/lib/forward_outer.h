@@ -25,18 +25,20 @@ static __always_inline void outer_write_ipv4(struct iphdr *ip, const struct pack
                                              const struct backend *backend, __u64 hash, __u32 payload,
                                              __u8 protocol)
 {
-	__be32 varying = (__u32)hash & backend->v4.source_mask;
-	__u16 length = NET16(payload + sizeof(*ip));
-	__u32 sum = backend->checksum + checksum_words(varying) + ((__u32)packet->tos << 8) + length +
-	            NET16(IP_DF);
+	__u64 mask = backend->v4.source_mask, source = backend->v4.source;
+	__u64 tos = (__u64)packet->tos << 8, length = NET16(payload + sizeof(*ip));
+	__u64 sum = backend->checksum + tos + length + NET16(IP_DF);
 
+	if (mask) {
+		source |= hash & mask;
+		sum += checksum_words(hash & mask);
+	}
 	/* Version, IHL, TOS, length, id 0 and DF in one store */
-	write_u64(ip, 0x45 | (__u32)packet->tos << 8 | (__u32)length << 16 | (__u64)NET16(IP_DF) << 48);
-	ip->ttl = OUTER_TTL;
-	ip->protocol = protocol;
-	ip->check = checksum_fold(sum);
-	ip->saddr = backend->v4.source | varying;
-	ip->daddr = backend->v4.address;
+	write_u64(ip, 0x45 | tos | length << 16 | (__u64)NET16(IP_DF) << 48);
+	write_u16(&ip->ttl, OUTER_TTL | protocol << 8);
+	write_u16(&ip->check, checksum_fold32(sum));
+	write_u32(&ip->saddr, source);
+	write_u32(&ip->daddr, backend->v4.address);
 }
 
 #ifdef WITH_OUTER_IPV6

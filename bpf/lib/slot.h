@@ -14,18 +14,18 @@ static __always_inline const struct vip_table *slot_table(__u32 vip_id)
 }
 
 /* Returns the slot that half of a hash, 32 bits, falls into; one without an owner if there is no table. */
-static __always_inline __u32 slot_find(const struct vip_table *table, __u64 half)
+static __always_inline __u64 slot_find(const struct vip_table *table, __u64 half)
 {
 	return table ? table->slots[(half & 0xffffffff) * TABLE_SIZE >> 32] : NO_BACKEND;
 }
 
 /* The owner is changing: old connections go to the previous one. */
-static __always_inline int slot_is_moving(__u32 slot)
+static __always_inline int slot_is_moving(__u64 slot)
 {
 	return SLOT_PREVIOUS(slot) != NO_BACKEND && SLOT_PREVIOUS(slot) != SLOT_PINNED;
 }
 
-static __always_inline int slot_is_steady(__u32 slot)
+static __always_inline int slot_is_steady(__u64 slot)
 {
 	return SLOT_PREVIOUS(slot) == NO_BACKEND;
 }
