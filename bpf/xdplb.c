@@ -164,29 +164,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, str
 /* Compiled twice, once for each version, without what only the other needs; and each of these twice, for plain packets
  * and for the rest. `asm volatile` keeps calls apart: as one, what differs would be no constant (docs/verifier.md).
  */
-static __always_inline int balance_version(struct xdp_md *ctx, struct cursor cursor, __u8 version,
-                                           struct decision *decision)
-{
-	struct packet plain = {
-		.version = version,
-		.is_plain = 1,
-		.ethernet = ETH_HLEN,
-		.frame_length = cursor.end - (void *)(long)ctx->data,
-	};
-	struct packet other = {
-		.version = version,
-		.ethernet = parse_ethernet_length(ctx, &cursor),
-		.frame_length = cursor.end - (void *)(long)ctx->data,
-	};
-	int verdict;
-
-	if (other.ethernet == ETH_HLEN && plain_parse(&cursor, &plain)) {
-		verdict = balance(ctx, cursor, plain, decision);
-		asm volatile("" : "+r"(verdict));
-		return verdict;
-	}
-	return balance(ctx, cursor, other, decision);
-}
+#define BALANCE_APART(verdict) asm volatile("" : "+r"(verdict))
 
 /* A frame that has no packet for us to parse. */
 static __always_inline int pass_frame(struct decision *decision, enum reason reason)
@@ -199,28 +177,65 @@ static __always_inline int pass_frame(struct decision *decision, enum reason rea
 	return reason_verdict(reason);
 }
 
+/* Whether `packet` is filled from a plain packet of this version. */
+static __always_inline int is_plain(const struct cursor *frame, __u8 version, struct packet *packet)
+{
+	packet->version = version;
+	packet->is_plain = 1;
+	packet->ethernet = ETH_HLEN;
+	packet->frame_length = frame->end - frame->at;
+	return plain_parse(frame, packet);
+}
+
+/* `cursor` is behind the Ethernet header. */
+static __always_inline int balance_other(struct xdp_md *ctx, struct cursor cursor, __u8 version,
+                                         struct decision *decision)
+{
+	struct packet packet = {
+		.version = version,
+		.ethernet = parse_ethernet_length(ctx, &cursor),
+		.frame_length = cursor.end - (void *)(long)ctx->data,
+	};
+
+	return balance(ctx, cursor, packet, decision);
+}
+
 int xdplb(struct xdp_md *ctx)
 {
 	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
 	const __u8 *frame = cursor.at;
-	__be16 type = parse_ethernet(&cursor);
 	struct decision *decision = decision_begin();
+	struct packet packet = {};
 	int verdict;
+	__be16 type;
 
 	if (NOTES_DECISIONS && !decision) {
 		count_stop(DROP_INTERNAL);
 		return reason_verdict(DROP_INTERNAL);
 	}
+	if (is_plain(&cursor, 4, &packet)) {
+		verdict = balance(ctx, cursor, packet, decision);
+		BALANCE_APART(verdict);
+		return verdict;
+	}
+#ifdef WITH_IPV6
+	if (is_plain(&cursor, 6, &packet)) {
+		verdict = balance(ctx, cursor, packet, decision);
+		BALANCE_APART(verdict);
+		return verdict;
+	}
+#endif
+	type = parse_ethernet(&cursor);
 	if (!parse_is_ip(type))
 		return pass_frame(decision, PASS_NOT_IP);
 	if (*frame & MAC_GROUP)
 		return pass_frame(decision, PASS_NOT_UNICAST);
 #ifdef WITH_IPV6
 	if (type == NET16(ETH_P_IPV6)) {
-		verdict = balance_version(ctx, cursor, 6, decision);
-		asm volatile("" : "+r"(verdict));
+		verdict = balance_other(ctx, cursor, 6, decision);
+		BALANCE_APART(verdict);
 		return verdict;
 	}
 #endif
-	return balance_version(ctx, cursor, 4, decision);
+	return balance_other(ctx, cursor, 4, decision);
 }
