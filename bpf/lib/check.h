@@ -83,18 +83,24 @@ static __always_inline int check_is_one_host(const struct packet *packet)
 	return (first & 0xf0) != 0xe0 && packet->source[0] && packet->source[0] != 0xffffffff;
 }
 
+/* `rarely` for plain packets alone: for others it would be more to verify. */
+static __always_inline enum reason check_failed(const struct packet *packet, enum reason reason)
+{
+	return packet->is_plain ? rarely(reason) : reason;
+}
+
 /* Returns GO_ON, or why a packet that would be sent to a backend is dropped. */
 static __always_inline enum reason check_packet(struct xdp_md *ctx, const struct packet *packet)
 {
 	if (packet->version == 4 && !check_header_sum(ctx, packet))
-		return rarely(DROP_BAD_CHECKSUM);
+		return check_failed(packet, DROP_BAD_CHECKSUM);
 	if (packet->ttl <= 1)
-		return rarely(DROP_TTL);
+		return check_failed(packet, DROP_TTL);
 	if (check_is_land(packet))
-		return rarely(DROP_LAND);
+		return check_failed(packet, DROP_LAND);
 	if (packet->class == CLASS_REQUEST && packet->protocol == IPPROTO_TCP &&
 	    check_flags_are_forged(packet->tcp_flags))
-		return rarely(DROP_TCP_FLAGS);
+		return check_failed(packet, DROP_TCP_FLAGS);
 	return GO_ON;
 }
 
