@@ -28,6 +28,9 @@ __all__ = [
     "vip_argument",
 ]
 
+# Whether a path can be used is said by the command, with its own sentence and exit code, not by the parser.
+_ANY_PATH = click.Path(path_type=Path, readable=False)
+
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -140,7 +143,7 @@ def pin_dir_option(command: _Decorated) -> _Decorated:
         "--pin-dir",
         default="/sys/fs/bpf/xdplb",
         show_default=True,
-        type=click.Path(path_type=Path),
+        type=_ANY_PATH,
         help="Where the program and maps are pinned; on a bpffs.",
     )(command)
 
@@ -151,6 +154,6 @@ def state_dir_option(purpose: str) -> Callable[[_Decorated], _Decorated]:
         "--state-dir",
         default="/var/lib/xdplb",
         show_default=True,
-        type=click.Path(path_type=Path, file_okay=False),
+        type=_ANY_PATH,
         help=purpose,
     )

@@ -13,8 +13,9 @@ from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
-from xdplb_api.paths import BACKEND, BACKENDS
+from xdplb_api.paths import ALL_BACKENDS, BACKEND, BACKENDS
 from xdplb_api.schemas.backend import (
+    AllBackendsOut,
     BackendChangedOut,
     BackendIn,
     BackendListChangedOut,
@@ -29,6 +30,14 @@ from xdplb_api.schemas.base import DryRunOut, warnings_of
 __all__ = ["router"]
 
 router = APIRouter(tags=["backends"])
+
+
+@router.get(
+    ALL_BACKENDS, operation_id="listAllBackends", summary="List the backends of all VIPs", responses=problems(422)
+)
+async def list_all_backends(answers: AnswersOf) -> AllBackendsOut:
+    """Show the backends of all VIPs, each with its VIP; sorted by VIP and address."""
+    return AllBackendsOut.of(answers.all_backends())
 
 
 @router.get(BACKENDS, operation_id="listBackends", summary="List the backends of a VIP", responses=problems(404, 422))

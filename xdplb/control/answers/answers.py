@@ -85,6 +85,11 @@ class Answers:
         """Return a VIP's backends."""
         return self._backends_view(self._vip(ref), self._facts())
 
+    def all_backends(self) -> dict[VipKey, BackendsView]:
+        """Return the backends of all VIPs, by VIP."""
+        facts = self._facts()
+        return {key: self._backends_view(vip, facts) for key, vip in self._snapshot.vips.items()}
+
     def backend(self, ref: str, address: str) -> BackendView:
         """Return one backend of a VIP; NotFoundError if there is none with this address."""
         vip = self._vip(ref)
