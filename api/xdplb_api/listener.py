@@ -108,7 +108,7 @@ def _remove_stale(path: Path) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # the latter: its queue is full of connections that it does not take
             holder = "a process that does not answer"
         else:
             pid, _ = peer_process(trial)
