@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from xdplb.model.backend import parse_backend_address
 from xdplb.model.vip import Forward
 
 from .changes import Change, changing
@@ -77,6 +78,7 @@ Examples:
 def add(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     """Add a backend. If its VIP has a health check, it gets no packets before its first passed checks."""
     body = {"address": address, **{name: value for name, value in given.items() if value is not None}}
+    parse_backend_address(address)  # at once, and with the same words where no daemon runs
     change.create(vip_path(vip, "backends"), body, f"backend {address} of {vip}")
 
 

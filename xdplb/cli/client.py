@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError, XdplbError
 from xdplb.model.vip import VipKey
 
@@ -267,10 +268,12 @@ def vip_path(vip: str, *more: str) -> str:
 
     Raises InvalidError if `vip` can be neither.
     """
-    reference = VipKey.parse(vip).path if ":" in vip or "/" in vip else vip
+    is_key = any(sign in vip for sign in ":/.[")  # a name has none of these
+    reference = VipKey.parse(vip).path if is_key else vip
     return "/".join(["/v1/vips", quote(reference, safe=":"), *more])
 
 
 def backend_path(vip: str, address: str, *more: str) -> str:
-    """Return the URL path of a backend of `vip`, followed by the parts `more`."""
+    """Return the URL path of a backend of `vip`, followed by the parts `more`. InvalidError if it is no address."""
+    parse_backend_address(address)
     return vip_path(vip, "backends", quote(address, safe=":"), *more)

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 from xdplb.control.answers.answers import Answers
 from xdplb.control.edits.edit import CreateBackend, DeleteBackend, PatchBackend, PutBackend, ReplaceBackends
 from xdplb.control.writing.request import Outcome
-from xdplb.model.address import IPAddress, parse_address
-from xdplb.model.backend import Backend
+from xdplb.model.address import IPAddress
+from xdplb.model.backend import Backend, parse_backend_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
@@ -143,7 +143,7 @@ async def delete_backend(vip: VipRef, address: AddressRef, change: Change, answe
 
 def _wanted(address: str, body: BackendPut) -> Backend:
     """Return the backend in `body`, which was sent to the path of `address`."""
-    parsed = parse_address(address, "/path/address")
+    parsed = parse_backend_address(address, "/path/address")
     if body.address is not None and body.address != parsed:
         raise InvalidError.field(
             "/address",
