@@ -304,7 +304,7 @@ def test_rates_are_per_second_of_the_time_given(web: Daemon):
     assert rates.pop("seconds") >= 0.1
     assert rates.keys() == totals.keys()
     assert rates["vips"][0] == {
-        **{name: 0.0 for name in totals["vips"][0]},
+        **dict.fromkeys(totals["vips"][0], 0.0),
         "vip": WEB,
         "backends": [
             {"backend": address, "packets": 0.0, "bytes": 0.0, "new_flows": 0.0} for address in ("10.0.0.1", "10.0.0.2")

@@ -41,7 +41,11 @@ BACKENDS = [
     ("10.0.0.11:8080", "has a port, but a backend has none of its own", "give 10.0.0.11: dr, ipip and gue leave the"),
     ("[2001:db8::11]:8080", "has a port, but a backend has none of its own", "give 2001:db8::11: dr, ipip and gue"),
     ("[2001:db8::11]", "brackets are only written where a port follows", "write 2001:db8::11"),
-    ("127.0.0.1", "127.0.0.1 is a loopback address: packets to it never leave a host", "the address that it has on a NIC"),
+    (
+        "127.0.0.1",
+        "127.0.0.1 is a loopback address: packets to it never leave a host",
+        "the address that it has on a NIC",
+    ),
     ("127.8.8.8", "is a loopback address", ""),
     ("::1", "is a loopback address", ""),
     ("::ffff:127.0.0.1", "is an IPv4-mapped IPv6 address", "give the IPv4 address: 127.0.0.1"),

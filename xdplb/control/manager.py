@@ -85,7 +85,11 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        self._tasks = [asyncio.create_task(self._writer.reconcile()), asyncio.create_task(self._flows.run())]
+        self._tasks = [
+            asyncio.create_task(self._writer.reconcile()),
+            asyncio.create_task(self._flows.run()),
+            asyncio.create_task(self._writer.watch_state()),
+        ]
         self.answers.is_running = True
 
     async def stop(self) -> None:

@@ -12,7 +12,16 @@ from .errors import InvalidError
 from .misspelt import host_and_port
 from .vip import Forward
 
-__all__ = ["SERVER_ID_HINT", "SERVER_ID_PATTERN", "WEIGHT_RANGE", "AdminState", "Backend", "Health", "KnownHealth", "parse_backend_address"]
+__all__ = [
+    "SERVER_ID_HINT",
+    "SERVER_ID_PATTERN",
+    "WEIGHT_RANGE",
+    "AdminState",
+    "Backend",
+    "Health",
+    "KnownHealth",
+    "parse_backend_address",
+]
 
 WEIGHT_RANGE = (0, 65535)
 SERVER_ID_PATTERN = r"^([0-9a-f]{2}){1,8}$"

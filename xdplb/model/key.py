@@ -71,7 +71,9 @@ class VipKey:
             raise InvalidError.field("/vip", f"{text!r} is not a VIP{f': {why}' if why else ''}", hint=hint)
         address = match[1] or match[2]
         if not match[3]:
-            raise InvalidError.field("/port", f"{text!r} is not a VIP: {vip_fault(text).why}", hint=vip_fault(text).hint)
+            raise InvalidError.field(
+                "/port", f"{text!r} is not a VIP: {vip_fault(text).why}", hint=vip_fault(text).hint
+            )
         first, dash, last = match[3].partition("-")
         if match[4].lower() not in list(Protocol):
             raise InvalidError.field(

@@ -45,7 +45,9 @@ def address_fault(text: str) -> Fault:
             "a number has a leading zero, which some programs read as octal", f"write {'.'.join(map(str, numbers))}"
         )
     if _NAME.fullmatch(bare) and not _QUAD.fullmatch(bare):
-        return Fault("it is a name, and names are not looked up", f"give its address, such as from: getent ahosts {bare}")
+        return Fault(
+            "it is a name, and names are not looked up", f"give its address, such as from: getent ahosts {bare}"
+        )
     return Fault("", _ADDRESS_HINT)
 
 

@@ -187,6 +187,8 @@ class Answers:
             reasons.append("the program is not attached to any NIC")
         if self._writer.last_error:
             reasons.append(f"the data plane does not have the latest change: {self._writer.last_error}")
+        if self._writer.state_error:
+            reasons.append(f"changes are refused: {self._writer.state_error}")
         return reasons
 
     async def _counted(self) -> Counted:
