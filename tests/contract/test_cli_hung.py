@@ -76,7 +76,7 @@ def test_a_queue_full_of_connections_is_no_daemon_that_is_down(tmp_path: Path) -
         listening.listen(0)
         for _ in range(2):
             waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
-            waiting.setblocking(False)
+            waiting.settimeout(0)
             waiting.connect_ex(str(path))
         told = xdplb("--socket", str(path), "--request-timeout", "500ms", "status")
     assert told.returncode == 5

@@ -246,7 +246,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the socket. TimeoutError if its queue is full of connections that nobody takes, as of a hung daemon."""
+        """Connect to the socket. TimeoutError if its queue stays full, as that of a daemon that hangs."""
         if not Path(self._path).exists():
             raise FileNotFoundError(errno.ENOENT, "no such socket", self._path)
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

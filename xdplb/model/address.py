@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from .errors import InvalidError
@@ -65,20 +66,23 @@ def _check_unicast(address: IPAddress, text: str, pointer: str) -> None:
 
 def _unfit(address: IPAddress) -> tuple[str, str]:
     """Return what an address is that no host has or that no router forwards to, and what to give; else empty texts."""
+    return next(_unfitness(address), ("", ""))
+
+
+def _unfitness(address: IPAddress) -> Iterator[tuple[str, str]]:
     unicast = "give an address that one host has"
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
-            return "is an IPv4-mapped IPv6 address, which is not sent", f"give the IPv4 address: {address.ipv4_mapped}"
+            yield "is an IPv4-mapped IPv6 address, which is not sent", f"give the IPv4 address: {address.ipv4_mapped}"
         if address.is_link_local:
-            return "is a link-local address: no router forwards to it", "give a global or unique local address"
+            yield "is a link-local address: no router forwards to it", "give a global or unique local address"
         if address.scope_id is not None:
-            return "has a scope, which only a link-local address has", f"leave out %{address.scope_id}"
+            yield "has a scope, which only a link-local address has", f"leave out %{address.scope_id}"
     if address.is_loopback:
-        return "is a loopback address: packets to it never leave a host", "give the address that it has on a NIC"
+        yield "is a loopback address: packets to it never leave a host", "give the address that it has on a NIC"
     if address.is_multicast:
-        return "is a multicast address: it belongs to a group of hosts", unicast
+        yield "is a multicast address: it belongs to a group of hosts", unicast
     if address.is_unspecified:
-        return "is the unspecified address: no host has it", unicast
+        yield "is the unspecified address: no host has it", unicast
     if address == _BROADCAST:
-        return "is the broadcast address: it belongs to all hosts of a segment", unicast
-    return "", ""
+        yield "is the broadcast address: it belongs to all hosts of a segment", unicast

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
@@ -28,27 +29,30 @@ class Fault(NamedTuple):
 
 def address_fault(text: str) -> Fault:
     """Return what is wrong with a text that is no IP address."""
+    return next(_address_faults(text), Fault("", _ADDRESS_HINT))
+
+
+def _address_faults(text: str) -> Iterator[Fault]:
     bare = text.strip()
     if bare != text and _is_address(bare):
-        return Fault("it has spaces around it", f"write {bare}")
+        yield Fault("it has spaces around it", f"write {bare}")
     if bare.startswith("[") and bare.endswith("]") and _is_address(bare[1:-1]):
-        return Fault("brackets are only written where a port follows", f"write {bare[1:-1]}")
+        yield Fault("brackets are only written where a port follows", f"write {bare[1:-1]}")
     if (url := _URL.match(bare)) is not None:
         host = url[1].strip("[]")
-        return Fault("it is a URL", f"give only the address{f': {host}' if _is_address(host) else ''}")
+        yield Fault("it is a URL", f"give only the address{f': {host}' if _is_address(host) else ''}")
     if host_and_port(bare) is not None:
-        return Fault("it has a port", _ADDRESS_HINT)
+        yield Fault("it has a port", _ADDRESS_HINT)
     if "/" in bare and _is_network(bare):
-        return Fault("it is a prefix", "give one address, without a length")
+        yield Fault("it is a prefix", "give one address, without a length")
     if _QUAD.fullmatch(bare) and (numbers := [int(part) for part in bare.split(".")]) and max(numbers) <= 255:
-        return Fault(
+        yield Fault(
             "a number has a leading zero, which some programs read as octal", f"write {'.'.join(map(str, numbers))}"
         )
     if _NAME.fullmatch(bare) and not _QUAD.fullmatch(bare):
-        return Fault(
+        yield Fault(
             "it is a name, and names are not looked up", f"give its address, such as from: getent ahosts {bare}"
         )
-    return Fault("", _ADDRESS_HINT)
 
 
 def host_and_port(text: str) -> tuple[str, int] | None:

@@ -221,7 +221,8 @@ class Writer:
         while True:
             await asyncio.sleep(_STATE_SECONDS)
             with contextlib.suppress(XdplbError):
-                if self.state_error or await self._disk(self._store.is_in_doubt):
+                in_doubt = await self._disk(self._store.is_in_doubt)
+                if in_doubt or self.state_error:
                     await self._to_the_end(self._saving(self._store.touch))
 
     async def _saving(self, work: Callable[[], None]) -> None:
