@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import xdplb
+from xdplb.control.answers.views import PlaceView
 from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
 from xdplb.control.plan.eligibility import Observed
@@ -25,6 +26,7 @@ from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
 from xdplb_api.server import serve
 
+from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Holder, hold
 from .options import DaemonOptions, require_host
 from .systemd import notify
@@ -91,7 +93,12 @@ def _features_at_start(state_dir: Path) -> Features:
 
 async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener) -> None:
     manager = Manager(
-        plane, SqliteStore(options.state_dir), parts.next_hops(), parts.checker(), tunnel_sources=options.tunnel_sources
+        plane,
+        SqliteStore(options.state_dir),
+        parts.next_hops(),
+        parts.checker(),
+        tunnel_sources=options.tunnel_sources,
+        place=_place(options),
     )
     attached = [_described(attachment) for attachment in plane.attachments()]
 
@@ -108,6 +115,16 @@ async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, liste
         await manager.stop()
     names = " ".join(options.interfaces)
     _log.info("stopped; the program stays on %s and keeps forwarding: xdplb down %s detaches it", names, names)
+
+
+def _place(options: DaemonOptions) -> PlaceView:
+    return PlaceView(
+        os.getpid(),
+        boot_id(),
+        Path("/proc/thread-self/ns/net").stat().st_ino,
+        str(options.pin_dir.absolute()),
+        str(options.state_dir.absolute()),
+    )
 
 
 def _described(attachment: Attachment) -> str:

@@ -18,6 +18,7 @@ from xdplb.control.answers.views import (
     CheckView,
     DataplaneView,
     FlowTableView,
+    PlaceView,
     StatsView,
     StatusView,
     UseView,
@@ -57,9 +58,11 @@ class Answers:
         flows: FlowWatch,
         checker: HealthSource | None,
         now: Callable[[], datetime],
+        *,
+        place: PlaceView | None = None,
     ) -> None:
         self._plane, self._writer, self._flows, self._checker, self._now = plane, writer, flows, checker, now
-        self._started = now()
+        self._started, self._place = now(), place
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -163,6 +166,7 @@ class Answers:
             vips=UseView(vips, capacity.vips),
             backends=UseView(backends, capacity.backends),
             flows=self._flow_table(),
+            place=self._place,
         )
 
     def status(self) -> StatusView:

@@ -28,6 +28,7 @@ __all__ = [
     "DataplaneView",
     "FlowTableView",
     "OperatingStatus",
+    "PlaceView",
     "SlotsView",
     "StatsView",
     "StatusView",
@@ -193,10 +194,21 @@ class UseView:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceView:
+    """Where the daemon runs: its process, its host, its network namespace (an inode), and its folders."""
+
+    pid: int
+    boot_id: str
+    network_namespace: int
+    pin_dir: str
+    state_dir: str
+
+
+@dataclass(frozen=True, slots=True)
 class DataplaneView:
     """The data plane as loaded: NICs with program ids, features, and how full the maps are.
 
-    `layout` is the version of the layout of `meta`, which describes all maps.
+    `layout` is the version of the layout of `meta`, which describes all maps. `place` is where the daemon runs.
     """
 
     layout: int
@@ -206,6 +218,7 @@ class DataplaneView:
     vips: UseView
     backends: UseView
     flows: FlowTableView
+    place: PlaceView | None = None
 
 
 @dataclass(frozen=True, slots=True)
