@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .address import IPAddress
 
@@ -41,7 +41,11 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The next hop, or None with the reason: a sentence for the backend's status."""
+    """The next hop, or None with the reason: a sentence for the backend's status.
+
+    `pending`: it has only just been asked for, and may be known in a moment.
+    """
 
     next_hop: NextHop | None
     reason: str = ""
+    pending: bool = field(default=False, compare=False)

@@ -87,7 +87,7 @@ class NextHops:
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
         known = self._reader.resolutions.get(address) if self._reader is not None else None
-        return known or Resolution(None, f"the route to {address} has not been looked up yet")
+        return known or Resolution(None, f"the route to {address} has not been looked up yet", pending=True)
 
     def vlan_nics(self) -> frozenset[str]:
         """Return the names of the NICs that have VLAN devices; none before `start`."""
