@@ -37,6 +37,7 @@ enum reason {
 	DROP_TCP_FLAGS = 44, /* for a VIP, with flags that TCP never sends together: SYN with FIN or RST, or none at all */
 	DROP_EXTENSION = 45, /* for an address with VIPs, with more IPv6 extension headers than are parsed */
 	DROP_INTERNAL = 46, /* a map lookup that cannot fail failed */
+	DROP_MARTIAN = 47, /* for a VIP, from an address that no host on the network has, or from a link-local one to another link */
 	ANSWER_ECHO = 96, /* an echo request to a VIP's address */
 	ANSWER_TOO_BIG = 97, /* did not fit the MTU; the sender was told by ICMP */
 	REASONS = 128        /* above every number: the packet is sent on */

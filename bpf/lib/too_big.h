@@ -29,10 +29,12 @@
 
 #define CSUM_DIFF_BYTES 512 /* what bpf_csum_diff takes in one call */
 
-/* No answer to an ICMP error, to a non-first fragment, or to a source that is not one host (RFC 1122, 3.2.2). */
+/* No answer to an ICMP error or to a non-first fragment, nor to a source that is not one host (RFC 1122, 3.2.2):
+ * check_packet has dropped what comes from there.
+ */
 static __always_inline int too_big_is_told(const struct packet *packet)
 {
-	if (packet->class != CLASS_REQUEST || !check_is_one_host(packet))
+	if (packet->class != CLASS_REQUEST)
 		return 0;
 	return packet->version == 6 ? packet->ip_length > IPV6_LEAST_MTU
 	                            : packet->ip_length >= TOO_BIG4_QUOTE;

@@ -118,7 +118,7 @@ def test_the_options_are_quoted(balancer: Balancer) -> None:
 def test_no_answer_to_what_is_not_one_host(balancer: Balancer, version: int, source: str) -> None:
     set_up(balancer)
     balancer.send(icmp_packets.segment(version, 1500, src=source))
-    assert stopped(balancer) == {"drop_too_big": 1}
+    assert stopped(balancer) == {"drop_martian": 1}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

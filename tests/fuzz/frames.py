@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.fuzz.worlds import CLIENTS, PORTS, VIP_ADDRESSES
 from xdplb.model.address import IPAddress
@@ -26,9 +26,30 @@ FLAGS = (0x02, 0x02, 0x02, 0x10, 0x10, 0x18, 0x12, 0x11, 0x04, 0x14, 0x06, 0x03,
 SIZES = (0, 0, 1, 6, 10, 40, 100, 540, 552, 560, 572, 1200, 1240, 1260, 1340, 1360, 1361, 1380, 1400, 1420, 1440, 1460)
 CLIENT_PORTS = (40000, 40001, 80)
 ODD_SOURCES = {
-    4: ("224.0.0.5", "255.255.255.255", "0.0.0.0", "239.255.255.250", "127.0.0.1"),
-    6: ("ff02::1", "::", "fe80::1", "::1"),
+    4: (
+        "224.0.0.5",
+        "255.255.255.255",
+        "0.0.0.0",
+        "0.1.2.3",
+        "239.255.255.250",
+        "127.0.0.1",
+        "240.0.0.1",
+        "169.254.0.1",
+    ),
+    6: (
+        "ff02::1",
+        "::",
+        "fe80::1",
+        "fe80::1",
+        "febf::1",
+        "fec0::1",
+        "::1",
+        "::ffff:192.0.2.7",
+        "::7.7.7.7",
+        "0:0:0:1::",
+    ),
 }
+"""Martians, link-local addresses, and what is beside them."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +177,8 @@ class Frames:
         chance = self._chance
         kinds = [3, 3, 11, 12, 4, 5] if icmp == ICMP else [1, 2, 3, 4, 5, 135]
         back = _Talk(talk.destination, talk.destination_port, talk.source, talk.source_port, talk.protocol)
+        if chance.random() < 0.03:
+            back = replace(back, destination=type(talk.source)(chance.choice(ODD_SOURCES[talk.source.version])))
         transport = self._tcp(back) if talk.protocol == TCP else self._udp(back)
         wrap = self._ipv4 if icmp == ICMP else self._ipv6
         quoted = wrap(back, talk.protocol, transport)

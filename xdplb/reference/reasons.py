@@ -42,6 +42,7 @@ class Reason(StrEnum):
     DROP_TCP_FLAGS = auto()
     DROP_EXTENSION = auto()
     DROP_INTERNAL = auto()
+    DROP_MARTIAN = auto()
     ANSWER_ECHO = auto()
     ANSWER_TOO_BIG = auto()
 

@@ -45,6 +45,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_tcp_flags": 44,
         "drop_extension": 45,
         "drop_internal": 46,
+        "drop_martian": 47,
         "answer_echo": 96,
         "answer_too_big": 97,
     },
