@@ -7,10 +7,10 @@
 
 #include "bytes.h"
 #include "classify.h"
+#include "ipv4_options.h"
 #include "martian.h"
 #include "packet.h"
 
-#define IPV4_LONGEST 60
 #define CHECK_INVERSE 0xfffefffefffeffffULL /* * 65535 = 1 modulo 2^64 */
 #define CHECK_MOST 0x0001000100010001ULL    /* 2^64 / 65535 */
 #define TCP_FLAG_BITS 0x3f /* FIN, SYN, RST, PSH, ACK, URG: every segment has at least one of them */

@@ -22,6 +22,9 @@ MAC = b"\x02\0\0\0\1\2"
 GROUP_MACS = (b"\xff" * 6, b"\x01\0\x5e\0\0\5", b"\x33\x33\0\0\0\1")
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 EXTENSIONS = (0, 43, 60, 51, 44)
+OPTIONS = (1, 1, 1, 1, 7, 68, 148, 131, 137, 0)
+"""No operation, record route, timestamp, router alert, both source routes, and the end (IANA)."""
+
 FLAGS = (0x02, 0x02, 0x02, 0x10, 0x10, 0x18, 0x12, 0x11, 0x04, 0x14, 0x06, 0x03, 0x00, 0xC2, 0xFF, 0xC0, 0x29)
 SIZES = (0, 0, 1, 6, 10, 40, 100, 540, 552, 560, 572, 1200, 1240, 1260, 1340, 1360, 1361, 1380, 1400, 1420, 1440, 1460)
 CLIENT_PORTS = (40000, 40001, 80)
@@ -190,7 +193,7 @@ class Frames:
         chance = self._chance
         odd = chance.random
         words = 5 if odd() < 0.85 else chance.randrange(16)
-        options = chance.randbytes(max(0, words - 5) * 4)
+        options = self._options(max(0, words - 5) * 4)
         fragment = chance.choice([0, 0x4000, 0x8000]) if odd() < 0.88 else self._fragment_field()
         header = bytearray(
             struct.pack(
@@ -212,6 +215,21 @@ class Frames:
         header[10:12] = checksum.to_bytes(2, "big")
         return bytes(header) + payload
 
+    def _options(self, room: int) -> bytes:
+        """Return IPv4 options in all of the room: well-formed, as good as, or any bytes."""
+        chance = self._chance
+        if chance.random() < 0.2:
+            return chance.randbytes(room)
+        options = b""
+        while len(options) < room:
+            kind = chance.choice(OPTIONS)
+            if kind > 1:
+                length = chance.choice([0, 1, 2, 3, 7, 11, 39, 255]) if chance.random() < 0.1 else chance.choice([3, 7])
+                options += bytes([kind, length]) + chance.choice([b"\x83", b"\0"]) * max(0, length - 2)
+            else:
+                options += bytes([kind])
+        return options[:room]
+
     def _fragment_field(self) -> int:
         chance = self._chance
         return chance.choice([0x2000, 0x2000, 0x2000, 0x2010, 0x0010, 0x0010, 0x0001, chance.getrandbits(16)])
@@ -221,8 +239,9 @@ class Frames:
         odd = chance.random
         following = protocol
         if odd() < 0.3:
-            for _ in range(chance.choice([1, 1, 1, 2, 3, 5, 6, 6, 7])):
-                kind = chance.choice(EXTENSIONS)
+            number = chance.choice([1, 1, 1, 2, 3, 5, 6, 6, 7])
+            for place in reversed(range(number)):
+                kind = chance.choice(EXTENSIONS if place == 0 or odd() < 0.05 else EXTENSIONS[1:])
                 payload = self._extension(kind, following) + payload
                 following = kind
         first = (6 if odd() < 0.99 else chance.randrange(16)) << 28 | chance.getrandbits(28)
@@ -235,6 +254,10 @@ class Frames:
         if kind == 44:
             offset = chance.choice([0, 1, 1, 1, 0x0010, 0x0011, 0x0006, 0x0007, chance.getrandbits(16)])
             return struct.pack("!BBHI", following, chance.getrandbits(8), offset, chance.randrange(3))
+        if kind == 43 and chance.random() < 0.7:
+            units = chance.choice([0, 2])
+            left = chance.choice([0, 0, 0, 1, 255])
+            return bytes([following, units, chance.choice([0, 2, 3, 4, 253]), left]) + chance.randbytes(4 + 8 * units)
         units = chance.choice([0, 0, 0, 1, 2, 5]) if chance.random() < 0.95 else chance.randrange(256)
         size = (units + 2) * 4 if kind == 51 else (units + 1) * 8
         if chance.random() < 0.02:

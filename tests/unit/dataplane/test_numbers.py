@@ -46,6 +46,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_extension": 45,
         "drop_internal": 46,
         "drop_martian": 47,
+        "drop_source_route": 48,
         "answer_echo": 96,
         "answer_too_big": 97,
     },
