@@ -39,6 +39,7 @@ enum reason {
 	DROP_INTERNAL = 46, /* a map lookup that cannot fail failed */
 	DROP_MARTIAN = 47, /* for a VIP, from an address that no host on the network has, or from a link-local one to another link */
 	DROP_SOURCE_ROUTE = 48, /* for an address with VIPs, and its sender says which way it goes: an IPv4 source route, or an IPv6 routing header with segments left */
+	DROP_SOURCE_MAC = 49, /* an echo request to a VIP's address, from a MAC that cannot be answered: a group, zeros, or the balancer's own */
 	ANSWER_ECHO = 96, /* an echo request to a VIP's address */
 	ANSWER_TOO_BIG = 97, /* did not fit the MTU; the sender was told by ICMP */
 	REASONS = 128        /* above every number: the packet is sent on */

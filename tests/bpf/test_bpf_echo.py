@@ -165,6 +165,35 @@ def test_is_not_answered(pinged: Balancer, row: Row) -> None:
     assert reasons(pinged) == {row.reason: 1}
 
 
+NOBODY = {
+    "broadcast": "ffffffffffff",
+    "IPv4 multicast": "01005e000005",
+    "IPv6 multicast": "333300000001",
+    "the group bit alone": "010000000000",
+    "zeros": "000000000000",
+    "the balancer's own": packets.BALANCER_MAC.replace(":", ""),
+}
+"""MACs that no answer can be sent to."""
+
+
+@pytest.mark.parametrize("tags", [[], [5], [5, 6]])
+@pytest.mark.parametrize("mac", NOBODY)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_mac_that_is_nobody_s_gets_no_answer(pinged: Balancer, version: int, mac: str, tags: list[int]) -> None:
+    request = bytearray(icmp_packets.tagged(icmp_packets.echo_request(version), tags))
+    request[6:12] = bytes.fromhex(NOBODY[mac])
+    result = pinged.send(bytes(request))
+    assert (result.verdict, result.packet) == (XDP_DROP, bytes(request))
+    assert reasons(pinged) == {"drop_source_mac": 1}
+
+
+@pytest.mark.parametrize("mac", ["020000000000", "0200000001fe", "fe0000000000", "000000000001", "020000000103"])
+def test_a_mac_beside_them_does(pinged: Balancer, mac: str) -> None:
+    request = bytearray(icmp_packets.echo_request(4))
+    request[6:12] = bytes.fromhex(mac)
+    assert pinged.send(bytes(request)).packet[:6].hex() == mac
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_addresses_in_the_frame_are_the_ones_answered(pinged: Balancer, version: int) -> None:
     """Many clients: each gets its own answer."""

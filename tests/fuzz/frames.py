@@ -280,7 +280,8 @@ class Frames:
         if chance.random() < 0.01:
             kind = chance.choice([b"\x08\x06", b"\x86\xdd", b"\x08\x00", b"\x81\x00", b"\x00\x08", b"\x88\x47"])
         to = MAC if chance.random() < 0.98 else chance.choice(GROUP_MACS)
-        return to + b"\x02\0\0\0\1\1" + tags + kind
+        of = b"\x02\0\0\0\1\1" if chance.random() < 0.96 else chance.choice([*GROUP_MACS, bytes(6), MAC])
+        return to + of + tags + kind
 
     def _flipped(self, frame: bytes) -> bytes:
         """Return the frame with some bits of its headers changed."""

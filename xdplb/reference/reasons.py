@@ -44,6 +44,7 @@ class Reason(StrEnum):
     DROP_INTERNAL = auto()
     DROP_MARTIAN = auto()
     DROP_SOURCE_ROUTE = auto()
+    DROP_SOURCE_MAC = auto()
     ANSWER_ECHO = auto()
     ANSWER_TOO_BIG = auto()
 

@@ -6,7 +6,7 @@ XDP cannot fragment, so a packet without DF is answered like one with it.
 from __future__ import annotations
 
 from . import checksum, parse_ipv4, parse_ipv6
-from .answer import TTL, answer_link
+from .answer import TTL, answer_link, has_sender
 from .journey import Journey
 from .limits import charge
 from .packet import ICMP, ICMPV6, Fragmented, Packet
@@ -40,7 +40,8 @@ def answer_too_big(journey: Journey, packet: Packet, mtu: int) -> Stop:
     is not one host, which has been dropped before.
     """
     is_answered = (
-        packet.fragmented is not Fragmented.LATER
+        has_sender(packet)
+        and packet.fragmented is not Fragmented.LATER
         and not packet.is_icmp_error
         and len(packet.ip) >= SHORTEST_ANSWERED[packet.version]
     )

@@ -47,6 +47,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_internal": 46,
         "drop_martian": 47,
         "drop_source_route": 48,
+        "drop_source_mac": 49,
         "answer_echo": 96,
         "answer_too_big": 97,
     },
