@@ -68,8 +68,8 @@ def load(options: LoadOptions) -> BccPlane:
 
     It is compiled only if the program pinned is of another source or for other features than the options and what is in
     the maps need; then the program is swapped under the traffic.
-    Errors: NotFoundError (none of the NICs exists), ConflictError (maps that cannot be carried over, another program on the NIC),
-    CapacityError (less room than is in use), PlatformError (what this host or kernel refuses).
+    Errors: NotFoundError (none of the NICs exists), ConflictError (maps that cannot be carried over, another program on
+    the NIC), CapacityError (less room than is in use), PlatformError (what this host or kernel refuses).
     After an error nothing is attached that was not attached before.
     """
     _check(options)

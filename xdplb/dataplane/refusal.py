@@ -65,7 +65,7 @@ def _has_no_xdp(error: OSError, said: str) -> bool:
 
 
 def why_kept_in_skb(name: str) -> str:
-    """Return a sentence for a NIC in skb mode whose driver was asked by an earlier process, so that its answer is lost."""
+    """Return a clause for a NIC in skb mode whose driver was asked by an earlier process: its answer is not known."""
     mtu = _mtu(name)
     because = f", and its MTU of {mtu} is more than most drivers take with XDP" if mtu > SAFE_MTU else ""
     return f"it was attached in skb mode by an earlier xdplb up{because}"
@@ -82,7 +82,7 @@ def _mtu(name: str) -> int:
 
 
 def _words(program: Fd, ifindex: int) -> str:
-    """Attach `program` by rtnetlink, in native mode, and return the kernel's sentence about the failure, "" for none."""
+    """Attach `program` by rtnetlink, in native mode; return the kernel's sentence about the failure, "" for none."""
     with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
         asking.settimeout(_TIMEOUT_SECONDS)
         asking.bind((0, 0))

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import Resolution
+from xdplb.model.nic import NicLink
 
 from .links import nics_below_vlans
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
@@ -45,10 +46,13 @@ class HostView:
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
         self._solicitations = SolicitSchedule()
         self.resolutions: dict[IPAddress, Resolution] = {}
+        self.links_changed = 0
+        """How often the interfaces have changed, the program on one included."""
 
     def resync(self) -> set[IPAddress]:
         """Read all tables again: at the start, and after the kernel had to drop events."""
         self._links = {link.ifindex: link for link in self._requests.links()}
+        self.links_changed += 1
         self._unready.clear()
         for address in self._requests.addresses():
             self._apply_address(address)
@@ -86,6 +90,24 @@ class HostView:
         """Return the names of the NICs that have VLAN devices."""
         return nics_below_vlans(self._links.values())
 
+    def links(self) -> dict[str, NicLink]:
+        """Return the interfaces by name."""
+        return {link.name: self._nic_link(link) for link in self._links.values()}
+
+    def _nic_link(self, link: LinkInfo) -> NicLink:
+        master = self._links.get(link.master)
+        return NicLink(
+            link.name,
+            link.ifindex,
+            link.mtu,
+            link.up,
+            link.carrier,
+            link.ethernet,
+            link.xdp_id,
+            "" if master is None else master.name,
+            link.master_kind,
+        )
+
     def solicit(self, now: float) -> tuple[set[IPAddress], float]:
         """Have the kernel ask for the MACs that are due; return what changed and when to call again (as `now`)."""
         due, wake = self._solicitations.due(now, self._users, self._neighbours)
@@ -108,6 +130,7 @@ class HostView:
     def _apply_link(self, event: LinkInfo | LinkGone) -> bool:
         """Return whether routes may have changed: the kernel does not announce those that it removes with a link."""
         before = self._links.pop(event.ifindex, None)
+        self.links_changed += before != event
         if isinstance(event, LinkGone):
             return before is not None
         self._links[event.ifindex] = event

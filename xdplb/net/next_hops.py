@@ -9,12 +9,13 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
+from xdplb.model.nic import NicLink
 
 from .host_view import HostView
 from .rtnetlink import EventSocket, RequestSocket
@@ -22,7 +23,7 @@ from .rtnetlink import EventSocket, RequestSocket
 __all__ = ["NextHopSource", "NextHops", "OnChange"]
 
 OnChange = Callable[[frozenset[IPAddress]], None]
-"""Called in the event loop with the addresses whose resolution changed; with none if only `vlan_nics` changed."""
+"""Called in the event loop with the addresses whose resolution changed; with none if only `links` changed."""
 
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
@@ -52,6 +53,10 @@ class NextHopSource(Protocol):
 
     def vlan_nics(self) -> frozenset[str]:
         """Return the names of the NICs that have VLAN devices: they may get tagged frames."""
+        ...
+
+    def links(self) -> Mapping[str, NicLink]:
+        """Return the interfaces of this host, by name, as known at present; none before `start`."""
         ...
 
 
@@ -93,12 +98,16 @@ class NextHops:
         """Return the names of the NICs that have VLAN devices; none before `start`."""
         return self._reader.vlan_nics if self._reader is not None else frozenset()
 
+    def links(self) -> Mapping[str, NicLink]:
+        """Return the interfaces of this host, by name; none before `start`."""
+        return self._reader.links if self._reader is not None else {}
+
 
 class _Reader:
     """The thread that reads events and asks the kernel.
 
-    It replaces `resolutions` and `vlan_nics` as a whole and never changes them in place, so that other threads may read
-    them without a lock.
+    It replaces `resolutions`, `links` and `vlan_nics` as a whole and never changes them in place, so that other threads
+    may read them without a lock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange) -> None:
@@ -113,6 +122,8 @@ class _Reader:
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.vlan_nics: frozenset[str] = frozenset()
+        self.links: dict[str, NicLink] = {}
+        self._links_changed = 0
 
     def start(self) -> None:
         """Read all tables once, which blocks, then go on in the thread. Raises PlatformError if the reading fails."""
@@ -176,9 +187,13 @@ class _Reader:
         return min(wake, self._resync_at)
 
     def _publish(self, changed: set[IPAddress]) -> None:
-        vlan_nics = self._view.vlan_nics()
-        if changed or vlan_nics != self.vlan_nics:
-            self.resolutions, self.vlan_nics = dict(self._view.resolutions), vlan_nics
+        links_changed = self._view.links_changed != self._links_changed
+        if changed:
+            self.resolutions = dict(self._view.resolutions)
+        if links_changed:
+            self._links_changed = self._view.links_changed
+            self.links, self.vlan_nics = self._view.links(), self._view.vlan_nics()
+        if changed or links_changed:
             with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
                 self._loop.call_soon_threadsafe(self._tell, frozenset(changed))
 

@@ -111,7 +111,7 @@ class Explainer:
             list(vip.backends.values()),
             self._writer.health.known,
             self._next_hops,
-            self._writer.applier.attachments,
+            self._writer.applier.nics,
             self._tunnel_sources,
         )
         snapshot, present = self._writer.snapshot, self._writer.applier.present_of(held)

@@ -36,14 +36,16 @@ class Observed:
     """What was observed: health by backend id (missing: unknown), next hops by address (missing: not known yet).
 
     `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
-    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, empty if none is
-    known. `vlan`: tagged frames may come in.
+    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
+    not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
+    come in.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
     next_hops: Mapping[IPAddress, Resolution] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
-    ifindexes: frozenset[int] = frozenset()
+    ifindexes: frozenset[int] | None = None
+    nics_out: Mapping[str, str] = field(default_factory=dict)
     vlan: bool = False
 
     def tunnel_source(self, family: int) -> IPNetwork | None:
@@ -120,10 +122,8 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     if resolution is None or resolution.next_hop is None:
         return (resolution and resolution.reason) or "its next hop is not known yet"
     hop = resolution.next_hop
-    if observed.ifindexes and hop.ifindex not in observed.ifindexes:
-        return (
-            f"its route goes out by {hop.interface}, which xdplb is not attached to: add {hop.interface} to `xdplb up`"
-        )
+    if observed.ifindexes is not None and hop.ifindex not in observed.ifindexes:
+        return _why_not_attached(hop.interface, observed.nics_out.get(hop.interface))
     if not can_be_tagged(hop):
         return (
             f"its route goes out by {hop.interface} with VLAN tags that xdplb cannot write"
@@ -133,3 +133,9 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     if gateway is not None and vip.forward_of(bound.backend) is Forward.DR:
         return f"it is behind the gateway {gateway}, but dr needs it on the balancer's own segment: use ipip or gue"
     return ""
+
+
+def _why_not_attached(interface: str, reason: str | None) -> str:
+    if reason is None:
+        return f"its route goes out by {interface}, which xdplb is not attached to: add {interface} to `xdplb up`"
+    return f"its route goes out by {interface}, which xdplb cannot use now: {reason}"
