@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from collections.abc import Iterator
 
@@ -17,7 +18,7 @@ from .conftest import new_lab
 from .test_traffic_lifecycle import program_on
 
 SOON = 3.0
-"""Seconds for the daemon to see what happened to a NIC, and to attach. It takes tenths of a second on an idle machine."""
+"""Seconds for the daemon to see what happened to a NIC, and to attach. On an idle machine it takes tenths of one."""
 
 
 def log_of(balancer: Balancer) -> str:
@@ -58,6 +59,12 @@ def address_eth0(lab: Lab, nic: str = "eth0") -> None:
     lab.configure("balancer", f"link set {nic} up", f"address replace 10.0.0.2/24 dev {nic}")
     lab.configure("balancer", f"address replace 2001:db8::2/64 dev {nic}", "route replace default via 10.0.0.1")
     lab.run("router", ["ip", "neighbour", "flush", "10.0.0.2"])  # a NIC made anew has another MAC
+
+
+def detach_eth0(balancer: Balancer) -> None:
+    """Do what `bpftool link detach` does."""
+    with libbpf.obj_get(balancer.lab.pin_dir / "link_eth0") as link:
+        libbpf.link_detach(link)
 
 
 def make_eth1(lab: Lab) -> None:
@@ -112,8 +119,7 @@ def test_both_nics_are_deleted_and_made_again_one_after_the_other(two: Balancer)
 
 def test_detached_by_hand_it_is_attached_again(two: Balancer) -> None:
     before = log_of(two)
-    with libbpf.obj_get(two.lab.pin_dir / "link_eth0") as link:
-        libbpf.link_detach(link)
+    detach_eth0(two)
     until(lambda: "detached by another process" in log_of(two)[len(before) :], SOON)
     until(lambda: program_on(two) is not None, SOON)
     until(lambda: all_is_well(two, "dr1", "side"), SOON)
@@ -121,8 +127,11 @@ def test_detached_by_hand_it_is_attached_again(two: Balancer) -> None:
 
 
 def test_a_foreign_program_in_its_place_is_named_and_replaced_once_it_is_gone(two: Balancer) -> None:
-    (two.lab.pin_dir / "link_eth0").unlink()
+    assert two.daemon is not None
+    two.daemon.send_signal(signal.SIGSTOP)  # otherwise it would be the first to attach
+    detach_eth0(two)
     two.lab.attach("balancer", "eth0")
+    two.daemon.send_signal(signal.SIGCONT)
     try:
         until(lambda: "eth0 has another XDP program: 'pass'" in why_not_ready(two), SOON)
         assert attached(two, "eth0") == 0

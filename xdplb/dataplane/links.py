@@ -21,7 +21,7 @@ from .bpffs import mounts
 from .libbpf import Fd
 from .pins import DECAP, PROGRAM, link_name, linked_interface
 from .plane import Attachment
-from .refusal import NO_NATIVE, remedy_for_native, why_kept_in_skb, why_no_native
+from .refusal import NO_NATIVE, note_for_skb, remedy_for_native, why_kept_in_skb, why_no_native
 
 __all__ = [
     "MODES",
@@ -40,6 +40,8 @@ __all__ = [
 
 MODES = ("native", "skb", "auto")
 MODE_FLAGS = {"native": 1 << 2, "skb": 1 << 1}  # XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE
+SLOWER_MODE = "try --mode skb, which is several times slower"
+
 _QUERIES = 5
 
 
@@ -180,7 +182,7 @@ def attach(program: Fd, nic: Nic, mode: str, pin: Path) -> tuple[str, str]:
                 libbpf.obj_pin(link, pin)
         except OSError as error:
             if mode == "auto" and tried == "native" and error.errno in NO_NATIVE:
-                note = f"native mode was refused: {why_no_native(error, program, nic.name, nic.ifindex)}"
+                note = note_for_skb(error, program, nic.name, nic.ifindex)
                 continue
             raise _refusal(error, program, nic, tried) from error
         return tried, note
@@ -190,8 +192,8 @@ def attach(program: Fd, nic: Nic, mode: str, pin: Path) -> tuple[str, str]:
 def attach_or_keep(program: Fd, nic: Nic, mode: str, pin_dir: Path, *, reclaim: bool = False) -> Attached:
     """Make sure that `program` is on `nic`.
 
-    A link found pinned must have this program; one of a NIC that was renamed since keeps its pin, unless the NIC that
-    has its name now needs it. `reclaim`: the links of `pin_dir` were made in this network namespace, so that one that
+    A link found pinned must have this program; that of a NIC that was renamed is pinned by its present name, if no
+    other has that name's pin. `reclaim`: the links of `pin_dir` were made in this network namespace, so that one that
     is in another now may be detached. ConflictError where the pin of this name is in another network namespace
     otherwise, or in another mode.
     """
@@ -199,6 +201,8 @@ def attach_or_keep(program: Fd, nic: Nic, mode: str, pin_dir: Path, *, reclaim: 
     links = pinned_links(pin_dir)
     mine = next((link for link in links if _is_on(link, nic)), None)
     if mine is not None:
+        if mine.path != pin and not any(link.path == pin and not link.is_dead for link in links):
+            mine.path.rename(pin)
         actual = _check_mode(mine, nic, mode)
         return Attached(None, why_kept_in_skb(nic.name) if (mode, actual) == ("auto", "skb") else "")
     held = next((link for link in links if link.path == pin), None)
@@ -269,7 +273,7 @@ def _refusal(error: OSError, program: Fd, nic: Nic, mode: str) -> ConflictError 
     if mode == "native" and error.errno in NO_NATIVE:
         return PlatformError(
             f"{nic.name} cannot run XDP in its driver: {why_no_native(error, program, nic.name, nic.ifindex)}",
-            hint=f"try --mode skb, which is several times slower; or {remedy_for_native(error, nic.name)}",
+            hint="; or ".join(filter(None, (SLOWER_MODE, remedy_for_native(error, nic.name)))),
         )
     return PlatformError(
         f"the kernel refused to attach to {nic.name} in {mode} mode: {error.strerror}", hint="see `dmesg`"

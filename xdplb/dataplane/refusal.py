@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from .libbpf import Fd
 
-__all__ = ["NO_NATIVE", "remedy_for_native", "why_kept_in_skb", "why_no_native"]
+__all__ = ["NO_NATIVE", "note_for_skb", "remedy_for_native", "why_kept_in_skb", "why_no_native"]
 
 NO_NATIVE = {errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL, errno.ENOMEM, errno.ENOSPC}
 """What drivers answer when they cannot run XDP themselves: none at all, the MTU, or too few queues."""
@@ -52,8 +52,17 @@ def why_no_native(error: OSError, program: Fd, name: str, ifindex: int) -> str:
     return f"the driver refuses: {said or error.strerror}"
 
 
+def note_for_skb(error: OSError, program: Fd, name: str, ifindex: int) -> str:
+    """Return why a NIC is in skb mode instead of native, and the remedy."""
+    remedy = remedy_for_native(error, name)
+    then = f"; {remedy}, then `xdplb down {name}` and `xdplb up {name}`" if remedy else ""
+    return f"native mode was refused, since {why_no_native(error, program, name, ifindex)}{then}"
+
+
 def remedy_for_native(error: OSError, name: str) -> str:
-    """Return what may make the driver take the program, as a clause."""
+    """Return what may make the driver take the program, as a clause; "" if nothing does."""
+    if error.errno == errno.EOPNOTSUPP and _mtu(name) <= SAFE_MTU:
+        return ""
     if error.errno in {errno.ENOMEM, errno.ENOSPC}:
         return f"give it fewer queues: ethtool -L {name} combined N"
     return f"lower its MTU (most drivers take up to {SAFE_MTU}): ip link set {name} mtu {SAFE_MTU}"

@@ -50,13 +50,15 @@ class NicKeeper:
         """
         before = (self.attachments, self.standings)
         found = {one.interface: one for one in self._plane.attachments()}
+        known = {standing.nic.name: standing for standing in self.standings}
         missing = [nic for nic in self._nics if nic.name not in found]
         self._say_lost(missing, links)
-        attached = [nic for nic in missing if self._attach(nic, links.get(nic.name))]
+        # Also one that has come back with the program on it: the kernel has forgotten that frames may go out by it.
+        fresh = [nic for nic in self._nics if nic.name in found and _is_fresh(found[nic.name], known.get(nic.name))]
+        attached = [nic for nic in (*missing, *fresh) if self._attach(nic, links.get(nic.name))]
         if attached:
             found = {one.interface: one for one in self._plane.attachments()}
         self.attachments = tuple(found.values())
-        known = {standing.nic.name: standing for standing in self.standings}
         modes = {name: standing.mode for name, standing in known.items()}
         self.standings = tuple(
             judge(
@@ -115,9 +117,9 @@ class NicKeeper:
             if now.attachment is None:
                 if was is None or was.reason != now.reason:
                     self._events.say(NicLost(now.nic.name, now.reason))
-            elif was is None or was.attachment is None or was.attachment.ifindex != now.attachment.ifindex:
+            elif _is_fresh(now.attachment, was):
                 self._say_attached(now)
-            elif now.reason != was.reason:
+            elif was is not None and now.reason != was.reason:
                 self._events.say(NicDown(now.nic.name, now.reason) if now.reason else NicUp(now.nic.name))
 
     def _say_attached(self, now: NicStanding) -> None:
@@ -126,6 +128,11 @@ class NicKeeper:
         self._events.say(NicAttached(now.nic.name, ifindex, mode, now.note or None))
         if now.reason:
             self._events.say(NicDown(now.nic.name, now.reason))
+
+
+def _is_fresh(attachment: Attachment, before: NicStanding | None) -> bool:
+    """Return whether a NIC was not attached before, or was another one."""
+    return before is None or before.attachment is None or before.attachment.ifindex != attachment.ifindex
 
 
 def _in_one(error: XdplbError) -> str:

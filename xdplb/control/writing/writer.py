@@ -220,7 +220,7 @@ class Writer:
             links = self._next_hops.links()
             try:
                 changed = await self._maps(lambda: self.applier.nics.check(links))
-            except XdplbError as error:
+            except Exception as error:
                 self._say_nics_unknown(error)
                 return
         self._nic_error = ""
@@ -228,10 +228,13 @@ class Writer:
             self._dirty.everything = True
             self._disturbed.set()
 
-    def _say_nics_unknown(self, error: XdplbError) -> None:
-        if str(error) != self._nic_error:
-            self._events.say(NicsUnknown(str(error)))
-        self._nic_error = str(error)
+    def _say_nics_unknown(self, error: Exception) -> None:
+        """Say it once: the next look is half a second away."""
+        expected = isinstance(error, XdplbError)
+        text = str(error) if expected else repr(error)
+        if text != self._nic_error:
+            self._events.say(NicsUnknown(text), trace=None if expected else error)
+        self._nic_error = text
 
     async def _reconcile_once(self) -> None:
         async with self._lock:
