@@ -27,12 +27,13 @@ class Use(StrEnum):
 class Eligibility:
     """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well.
 
-    If the reason is its check, `about_check` is the reason with {} in place of the result, for views that know a later
-    one.
+    `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
+    the reason with {} in place of the result, for views that know a later one.
     """
 
     use: Use
     reason: str = ""
+    reachable: bool = True
     about_check: str = ""
 
 
@@ -98,20 +99,20 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     if backend.admin_state is AdminState.MAINT:
         return Eligibility(Use.OUT, "in maintenance")
     if obstacle := _obstacle(vip, bound, observed):
-        return Eligibility(Use.OUT, obstacle)
+        return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
         return _by_check(use, _CHECK_FAILED, observed.health[bound.id].reason)
     if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
-        return Eligibility(Use.KEEPING, WAITING, WAITING + ": {}")
+        return Eligibility(Use.KEEPING, WAITING, about_check=WAITING + ": {}")
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
     return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason) if fail_open else _SERVES
 
 
 def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
-    return Eligibility(use, about_check.format(result), about_check)
+    return Eligibility(use, about_check.format(result), about_check=about_check)
 
 
 def _why_nothing_new(bound: BoundBackend) -> str:
