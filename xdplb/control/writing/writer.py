@@ -168,11 +168,13 @@ class Writer:
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
             self._events.say(
-                NextHopChanged(str(address), None, resolution.reason)
+                NextHopChanged(str(address), None, None, resolution.reason)
                 if hop is None
-                else NextHopChanged(str(address), hop.interface, None)
+                else NextHopChanged(str(address), hop.interface, hop.destination_mac.hex(":"), None)
             )
             self._dirty.vips |= self._index.vips_of(address)
+            if self._checker is not None and hop is not None:
+                self._checker.recheck(self._index.backends_at(address))
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
