@@ -14,6 +14,9 @@
 #define RANDOM 1 /* a random one of `flows` */
 #define FRESH 2  /* one never seen before */
 
+#define RESTORES_HEAD 1
+#define RESTORES_TAIL 2
+
 #define FLOOR_READ 34 /* bytes of Ethernet and IPv4 */
 
 struct bench {
@@ -25,8 +28,9 @@ struct bench {
 	__u64 fresh;
 	__u32 flows; /* a power of two */
 	__u32 mode;
-	__s32 cut; /* bytes that the program takes from the frame's end */
-	__u32 unused;
+	__s32 cut;      /* bytes that the program takes from the frame's end */
+	__u16 restores; /* RESTORES_*: the calls that were needed */
+	__u16 mimics;   /* those to make even if they are not */
 	struct pattern frame;
 };
 
@@ -43,16 +47,24 @@ static __always_inline __u32 bench_pick_flow(struct bench *b)
 	return (__u32)(b->random >> 32) & (b->flows - 1);
 }
 
-/* Gives the frame the length back that it had before the last turn. */
-static __always_inline int bench_restore(struct xdp_md *ctx, const struct bench *b)
+/* Gives the frame the length back that it had before the last turn, and notes by which calls. In front of the empty program
+ * it makes the same calls that it makes for the program under test, so that they are not counted as that program's.
+ */
+static __always_inline int bench_restore(struct xdp_md *ctx, struct bench *b)
 {
 	int moved = (int)((long)ctx->data_end - (long)ctx->data) - (int)b->frame.length;
+	int tail = moved ? b->cut : 0, head = moved + tail;
 
-	if (!moved)
-		return 0;
-	if (moved + b->cut && bpf_xdp_adjust_head(ctx, moved + b->cut))
-		return -1;
-	return b->cut ? bpf_xdp_adjust_tail(ctx, b->cut) : 0;
+	if (head || b->mimics & RESTORES_HEAD) {
+		b->restores |= RESTORES_HEAD;
+		if (bpf_xdp_adjust_head(ctx, head))
+			return -1;
+	}
+	if (tail || b->mimics & RESTORES_TAIL) {
+		b->restores |= RESTORES_TAIL;
+		return bpf_xdp_adjust_tail(ctx, tail);
+	}
+	return 0;
 }
 
 int harness(struct xdp_md *ctx)
