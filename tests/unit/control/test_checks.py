@@ -279,3 +279,20 @@ def test_one_that_passes_is_left_alone_when_the_way_changes() -> None:
         await checker.stop()
 
     run_in_simulated_time(run())
+
+
+def test_a_way_that_changes_all_the_time_keeps_no_check_from_its_end() -> None:
+    async def run() -> None:
+        host, book = Network(), HealthBook(lambda: NOW)
+        checker = Checker(host.probe)
+        await checker.start(book.flip, Events())
+        checker.watch({7: target(interval_seconds=2.0, timeout_seconds=1.0, fall=3)}, book.known)
+        await until(lambda: 7 in book.known)
+        host.away = True
+        for _ in range(200):
+            await asyncio.sleep(0.1)
+            checker.recheck([7])
+        assert book.known[7].health is D
+        await checker.stop()
+
+    run_in_simulated_time(run())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import resource
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -136,6 +137,7 @@ class Checker:
         self._targets: dict[int, CheckTarget] = {}
         self._tallies: dict[int, CheckTally] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._rechecked: dict[int, float] = {}
 
     async def start(self, on_flip: OnFlip, events: Events, on_silence: OnSilence | None = None) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
@@ -181,11 +183,17 @@ class Checker:
         """Check those of these backends again at once whose last check failed: the way to them has changed.
 
         A check under way is given up, since its packets may have gone the old way. If it passes, the next ones follow
-        quickly, so that the backend need not wait for `rise` intervals.
+        quickly, so that the backend need not wait for `rise` intervals. While the way changes all the time, as when two
+        hosts have the same address, checks still come to an end.
         """
+        now = asyncio.get_running_loop().time()
         for backend_id in backend_ids:
             task, tally = self._tasks.get(backend_id), self._tallies.get(backend_id)
-            if task is not None and tally is not None and tally.streak < 0:
+            if task is None or tally is None or tally.streak >= 0:
+                continue
+            patience = self._targets[backend_id].check.timeout_seconds + _FIRST_WITHIN_SECONDS
+            if now - self._rechecked.get(backend_id, -math.inf) >= patience:
+                self._rechecked[backend_id] = now
                 task.cancel()
                 self._begin(backend_id, within_seconds=_SOON_SECONDS, quick=True)
 
@@ -195,6 +203,7 @@ class Checker:
 
     def _end(self, backend_id: int) -> None:
         del self._targets[backend_id], self._tallies[backend_id]
+        self._rechecked.pop(backend_id, None)
         task = self._tasks.pop(backend_id, None)
         if task is not None:
             task.cancel()
