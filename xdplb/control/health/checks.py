@@ -49,6 +49,8 @@ Probe = Callable[[HealthCheck, str, int], Awaitable[ProbeResult]]
 _FIRST_WITHIN_SECONDS = 1.0
 _SOON_SECONDS = 0.1
 _QUICK_SECONDS = 0.25
+_LATE_SECONDS = 0.1
+_MOST_WHEN_LATE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Checker:
         self._tallies: dict[int, CheckTally] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._rechecked: dict[int, float] = {}
+        self._few = asyncio.Semaphore(_MOST_WHEN_LATE)
 
     async def start(self, on_flip: OnFlip, events: Events, on_silence: OnSilence | None = None) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
@@ -219,12 +222,23 @@ class Checker:
         due = clock() + random.uniform(0, min(check.interval_seconds, within_seconds))  # noqa: S311
         while True:
             await asyncio.sleep(max(0.0, due - clock()))
-            result = await self._try(target)
+            result = await self._try_in_time(target, late=clock() - due)
             tally = self._note(backend_id, target, result)
             quick = quick and 0 < tally.streak < check.rise
             pause = min(_QUICK_SECONDS, check.interval_seconds) if quick else check.interval_seconds
             due += pause * (1 + random.uniform(-check.jitter, check.jitter))  # noqa: S311
             due = max(due, clock())  # after a long stall, do not catch up on the missed checks
+
+    async def _try_in_time(self, target: CheckTarget, *, late: float) -> ProbeResult:
+        """Probe once; if this host is `late` (seconds), only together with few others.
+
+        If all began whenever they are due, none would end within its timeout on a host that is too busy, and the work
+        for them would keep it busy.
+        """
+        if late < _LATE_SECONDS:
+            return await self._try(target)
+        async with self._few:
+            return await self._try(target)
 
     async def _try(self, target: CheckTarget) -> ProbeResult:
         """Probe once. An unexpected error says nothing about the backend, and must not end its checks."""
