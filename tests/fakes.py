@@ -10,10 +10,12 @@ from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
 from xdplb.control.events import Events
-from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip
+from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, SourceOf
 from xdplb.control.health.probe import ProbeResult
+from xdplb.control.plan.sources import ANY_SOURCE
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.host import NO_HOST, Host
 from xdplb.model.next_hop import NextHop, Resolution
 
 __all__ = ["FakeClock", "FakeHealth", "FakeNextHops", "next_hop", "run_in_simulated_time", "until"]
@@ -40,6 +42,7 @@ class FakeNextHops:
     def __init__(self) -> None:
         self.watched: frozenset[IPAddress] = frozenset()
         self.with_vlans: frozenset[str] = frozenset()
+        self.own = NO_HOST
         self._answers: dict[IPAddress, Resolution] = {}
         self._on_change: Callable[[frozenset[IPAddress]], None] | None = None
 
@@ -58,6 +61,14 @@ class FakeNextHops:
     def carry_vlans(self, *nics: str) -> None:
         """Let VLAN devices stand on these NICs."""
         self.with_vlans = frozenset(nics)
+        self._tell()
+
+    def host(self) -> Host:
+        return self.own
+
+    def own_addresses(self, host: Host) -> None:
+        """Let the host have these addresses from now on."""
+        self.own = host
         self._tell()
 
     def lookup(self, address: IPAddress) -> Resolution:
@@ -87,9 +98,10 @@ class FakeHealth:
         self.targets: dict[int, CheckTarget] = {}
         self._tallies: dict[int, CheckTally] = {}
         self._on_flip: OnFlip | None = None
+        self.source_of: SourceOf = lambda _: ANY_SOURCE
 
-    async def start(self, on_flip: OnFlip, events: Events) -> None:
-        self._on_flip = on_flip
+    async def start(self, on_flip: OnFlip, events: Events, source_of: SourceOf) -> None:
+        self._on_flip, self.source_of = on_flip, source_of
 
     async def stop(self) -> None:
         self._on_flip = None

@@ -25,6 +25,7 @@ __all__ = [
     "Events",
     "FlowScanFailed",
     "HealthChanged",
+    "HostPortsTaken",
     "MapsRestored",
     "NextHopChanged",
     "ReconcileFailed",
@@ -71,7 +72,7 @@ class Event:
         return f"{self.TITLE}: {pairs}" if pairs else self.TITLE
 
 
-_SENTENCES = frozenset({"reason", "error"})
+_SENTENCES = frozenset({"reason", "error", "remedy"})
 """Fields that hold a sentence. They are quoted and escaped, since parts may come from outside."""
 
 
@@ -128,6 +129,19 @@ class NextHopChanged(Event):
     backend: str
     interface: str | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostPortsTaken(Event):
+    """A VIP takes answers to connections of this host, since `address` is both its own and the VIP's."""
+
+    TITLE = "a VIP takes ports of this host"
+    LEVEL = logging.WARNING
+    vip: str
+    address: str
+    interface: str
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from xdplb.model.address import IPAddress
+from xdplb.model.address import IPAddress, parse_address
+from xdplb.model.host import OwnAddress
 from xdplb.model.next_hop import Resolution
 
 from .links import nics_below_vlans
@@ -17,6 +18,7 @@ from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachab
 from .rtmessages import (
     AddressInfo,
     Event,
+    IPInterface,
     LinkGone,
     LinkInfo,
     Neighbour,
@@ -30,6 +32,9 @@ from .solicit import SolicitSchedule
 
 __all__ = ["HostView"]
 
+_FAR = (parse_address("1.1.1.1"), parse_address("2606:4700:4700::1111"))
+"""Hosts that are on no balancer's segment. They are looked up in the routing table and sent nothing."""
+
 
 class HostView:
     """Links, neighbours, the routes of the watched addresses, and the resolutions that follow from them."""
@@ -41,7 +46,9 @@ class HostView:
         self._routes: dict[IPAddress, Route | Unreachable] = {}
         self._users: dict[NeighbourKey, set[IPAddress]] = {}  # the watched addresses that need this neighbour
         self._refused: dict[NeighbourKey, int] = {}  # the errno of neighbours that the kernel would not solicit
-        self._unready: dict[tuple[int, IPAddress], AddressInfo] = {}  # tentative or duplicate addresses of this host
+        self._addresses: dict[tuple[int, IPInterface], AddressInfo] = {}
+        self._own: tuple[OwnAddress, ...] | None = None  # made from them when asked; None: to be made again
+        self._sources: frozenset[IPAddress] = frozenset()  # the kernel's choice towards far hosts
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
         self._solicitations = SolicitSchedule()
         self.resolutions: dict[IPAddress, Resolution] = {}
@@ -49,7 +56,7 @@ class HostView:
     def resync(self) -> set[IPAddress]:
         """Read all tables again: at the start, and after the kernel had to drop events."""
         self._links = {link.ifindex: link for link in self._requests.links()}
-        self._unready.clear()
+        self._addresses.clear()
         for address in self._requests.addresses():
             self._apply_address(address)
         found = self._requests.neighbours()
@@ -57,6 +64,7 @@ class HostView:
             self._apply_neighbour(Neighbour(*key, NeighbourState.NONE, None), self._neighbours)
         for entry in found:
             self._apply_neighbour(entry, self._neighbours)
+        self._look_far()
         return self._look_up(list(self._routes))
 
     def watch(self, addresses: frozenset[IPAddress]) -> set[IPAddress]:
@@ -73,6 +81,8 @@ class HostView:
         stale_routes: set[IPAddress] = set()
         touched: set[IPAddress] = set()
         earlier = dict(self._neighbours)  # before the batch: see `_apply_neighbour`
+        if not all(isinstance(event, Neighbour) for event in events):
+            self._look_far()
         for event in events:
             if isinstance(event, Neighbour):
                 touched |= self._apply_neighbour(event, earlier)
@@ -86,6 +96,26 @@ class HostView:
         """Return the names of the NICs that have VLAN devices."""
         return nics_below_vlans(self._links.values())
 
+    def addresses(self) -> tuple[OwnAddress, ...]:
+        """Return the addresses of this host that others can reach, in the kernel's order."""
+        if self._own is None:
+            self._own = self._own_addresses()
+        return self._own
+
+    def _own_addresses(self) -> tuple[OwnAddress, ...]:
+        chosen = self._sources | {found.source for found in self.resolutions.values() if found.source is not None}
+        return tuple(
+            OwnAddress(
+                address=info.address.ip,
+                network=info.address.network,
+                interface=link.name,
+                is_source=info.address.ip in chosen or (_is_picked(info) and link.name != "lo"),
+                is_usable=not (info.tentative or info.duplicate),
+            )
+            for (ifindex, _), info in self._addresses.items()
+            if (link := self._links.get(ifindex)) is not None and not _is_local(info.address.ip)
+        )
+
     def solicit(self, now: float) -> tuple[set[IPAddress], float]:
         """Have the kernel ask for the MACs that are due; return what changed and when to call again (as `now`)."""
         due, wake = self._solicitations.due(now, self._users, self._neighbours)
@@ -98,11 +128,12 @@ class HostView:
         return self._refresh({address for key in changed for address in self._users[key]}), wake
 
     def _apply_address(self, event: AddressInfo) -> bool:
-        """Keep an address that is not usable yet, to name it as a reason; return whether routes may have changed."""
-        key = (event.ifindex, event.address.ip)
-        self._unready.pop(key, None)
-        if (event.tentative or event.duplicate) and not event.gone:
-            self._unready[key] = event
+        """Keep an address, or forget it; return whether routes may have changed."""
+        key = (event.ifindex, event.address)
+        if event.gone:
+            self._addresses.pop(key, None)
+        else:
+            self._addresses[key] = event
         return True
 
     def _apply_link(self, event: LinkInfo | LinkGone) -> bool:
@@ -141,6 +172,14 @@ class HostView:
             self._set_route(address, route)
         return self._refresh(addresses)
 
+    def _look_far(self) -> None:
+        """Ask where the host's connections to far hosts leave from: a route may name any of its addresses."""
+        self._own = None
+        found = self._requests.routes(_FAR)
+        self._sources = frozenset(
+            route.source for route in found if isinstance(route, Route) and route.source is not None
+        )
+
     def _set_route(self, address: IPAddress, route: Route | Unreachable | None) -> None:
         """Set the route to `address` and note which neighbour entry it uses now."""
         before, after = neighbour_key(address, self._routes.get(address)), neighbour_key(address, route)
@@ -159,10 +198,12 @@ class HostView:
     def _refresh(self, addresses: Iterable[IPAddress]) -> set[IPAddress]:
         changed: set[IPAddress] = set()
         for address in addresses:
-            resolution = self._resolve(address)
-            if self.resolutions.get(address) != resolution:
+            resolution, known = self._resolve(address), self.resolutions.get(address)
+            if known is None or (known, known.source) != (resolution, resolution.source):
                 self.resolutions[address] = resolution
                 changed.add(address)
+        if changed:
+            self._own = None
         return changed
 
     def _resolve(self, address: IPAddress) -> Resolution:
@@ -170,5 +211,16 @@ class HostView:
         if isinstance(route, Unreachable):
             link = self._links.get(self._last_link.get(address, 0))
             return Resolution(None, why_unreachable(address, route, link))
-        tables = Tables(self._links, self._neighbours, self._refused, self._unready.values())
+        unready = [info for info in self._addresses.values() if info.tentative or info.duplicate]
+        tables = Tables(self._links, self._neighbours, self._refused, unready)
         return resolve(address, route, tables)
+
+
+def _is_local(address: IPAddress) -> bool:
+    return address.is_loopback or address.is_link_local
+
+
+def _is_picked(info: AddressInfo) -> bool:
+    """Return whether the kernel may choose it as a source without a route that names it."""
+    is_single = info.address.version == 4 and info.address.network.prefixlen == info.address.max_prefixlen
+    return not info.passive and not is_single

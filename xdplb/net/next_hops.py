@@ -14,18 +14,21 @@ from typing import Protocol
 
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.host import Host, OwnAddress
 from xdplb.model.next_hop import Resolution
 
 from .host_view import HostView
+from .local_ports import ephemeral_ports
 from .rtnetlink import EventSocket, RequestSocket
 
 __all__ = ["NextHopSource", "NextHops", "OnChange"]
 
 OnChange = Callable[[frozenset[IPAddress]], None]
-"""Called in the event loop with the addresses whose resolution changed; with none if only `vlan_nics` changed."""
+"""Called in the event loop with the addresses whose resolution changed; with none if only the host itself changed."""
 
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
+_PORTS_SECONDS = 0.5  # for how long the settings of ports count as read: every check asks
 _GATHER_SECONDS = 0.001  # events come in groups: a deleted neighbour is announced as FAILED and then as deleted
 
 log = logging.getLogger(__name__)
@@ -54,6 +57,10 @@ class NextHopSource(Protocol):
         """Return the names of the NICs that have VLAN devices: they may get tagged frames."""
         ...
 
+    def host(self) -> Host:
+        """Return this host's addresses, and the ports of its own connections."""
+        ...
+
 
 class NextHops:
     """The NextHopSource that uses rtnetlink, for the network namespace of the thread that calls `start`."""
@@ -61,6 +68,8 @@ class NextHops:
     def __init__(self) -> None:
         self._wanted: frozenset[IPAddress] = frozenset()
         self._reader: _Reader | None = None
+        self._ports: tuple[range, ...] = ()
+        self._ports_until = 0.0
 
     async def start(self, on_change: OnChange) -> None:
         """Open the sockets, read the kernel's tables, and start watching. Raises PlatformError."""
@@ -93,12 +102,18 @@ class NextHops:
         """Return the names of the NICs that have VLAN devices; none before `start`."""
         return self._reader.vlan_nics if self._reader is not None else frozenset()
 
+    def host(self) -> Host:
+        """Return this host's addresses, none before `start`, and the ports of its own connections."""
+        if (now := time.monotonic()) >= self._ports_until:
+            self._ports, self._ports_until = ephemeral_ports(), now + _PORTS_SECONDS
+        return Host(self._reader.addresses if self._reader is not None else (), self._ports)
+
 
 class _Reader:
     """The thread that reads events and asks the kernel.
 
-    It replaces `resolutions` and `vlan_nics` as a whole and never changes them in place, so that other threads may read
-    them without a lock.
+    It replaces `resolutions`, `vlan_nics` and `addresses` as a whole and never changes them in place, so that other
+    threads may read them without a lock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange) -> None:
@@ -113,6 +128,7 @@ class _Reader:
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.vlan_nics: frozenset[str] = frozenset()
+        self.addresses: tuple[OwnAddress, ...] = ()
 
     def start(self) -> None:
         """Read all tables once, which blocks, then go on in the thread. Raises PlatformError if the reading fails."""
@@ -176,9 +192,9 @@ class _Reader:
         return min(wake, self._resync_at)
 
     def _publish(self, changed: set[IPAddress]) -> None:
-        vlan_nics = self._view.vlan_nics()
-        if changed or vlan_nics != self.vlan_nics:
-            self.resolutions, self.vlan_nics = dict(self._view.resolutions), vlan_nics
+        vlan_nics, addresses = self._view.vlan_nics(), self._view.addresses()
+        if changed or (vlan_nics, addresses) != (self.vlan_nics, self.addresses):
+            self.resolutions, self.vlan_nics, self.addresses = dict(self._view.resolutions), vlan_nics, addresses
             with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
                 self._loop.call_soon_threadsafe(self._tell, frozenset(changed))
 

@@ -14,20 +14,36 @@ import resource
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from xdplb.control.events import CheckBroke, Events
 from xdplb.control.health.probe import ProbeResult, probe
+from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 
-__all__ = ["CheckTally", "CheckTarget", "Checker", "HealthSource", "OnFlip", "Probe", "health_of", "tallied"]
+__all__ = [
+    "CheckTally",
+    "CheckTarget",
+    "Checker",
+    "HealthSource",
+    "OnFlip",
+    "Probe",
+    "SourceOf",
+    "health_of",
+    "tallied",
+]
 
 OnFlip = Callable[[int, Health, str], None]
 """Called in the event loop with the target's id, its new health and the reason as a sentence."""
 
-Probe = Callable[[HealthCheck, str, int], Awaitable[ProbeResult]]
+Probe = Callable[..., Awaitable[ProbeResult]]
+"""`probe`, or a stand-in, which gets no `source` where any will do."""
+
+SourceOf = Callable[[IPAddress], Source]
+"""Returns where a check of this backend must leave from, asked before each probe."""
 
 _FIRST_WITHIN_SECONDS = 1.0
 
@@ -59,7 +75,7 @@ class CheckTally:
 class HealthSource(Protocol):
     """The source of health: `Checker`, or a fake in tests."""
 
-    async def start(self, on_flip: OnFlip, events: Events) -> None:
+    async def start(self, on_flip: OnFlip, events: Events, source_of: SourceOf) -> None:
         """Start checking the watched targets."""
         ...
 
@@ -109,15 +125,16 @@ class Checker:
         self._probe = probe
         self._on_flip: OnFlip | None = None
         self._events = Events()
+        self._source_of: SourceOf = lambda _: ANY_SOURCE
         self._known: Mapping[int, KnownHealth] = {}
         self._targets: dict[int, CheckTarget] = {}
         self._tallies: dict[int, CheckTally] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    async def start(self, on_flip: OnFlip, events: Events) -> None:
+    async def start(self, on_flip: OnFlip, events: Events, source_of: SourceOf = lambda _: ANY_SOURCE) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
         _allow_many_sockets()
-        self._on_flip, self._events = on_flip, events
+        self._on_flip, self._events, self._source_of = on_flip, events, source_of
         for backend_id in self._targets:
             self._begin(backend_id)
 
@@ -179,7 +196,9 @@ class Checker:
     async def _try(self, target: CheckTarget) -> ProbeResult:
         """Probe once. An unexpected error says nothing about the backend, and must not end its checks."""
         try:
-            return await self._probe(target.check, str(target.address), target.port)
+            source = self._source_of(target.address)
+            probe = self._probe if source is ANY_SOURCE else partial(self._probe, source=source)
+            return await probe(target.check, str(target.address), target.port)
         except Exception as error:
             self._events.say(CheckBroke(str(target.address), target.port, repr(error)), trace=error)
             return ProbeResult(None, f"this host could not run the check: {error!r}", 0.0)

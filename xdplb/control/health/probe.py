@@ -1,5 +1,7 @@
 """A probe, one try of a health check: connect, and for HTTP send a GET. Never raises for what a backend does.
 
+The reason of a failure names the address and port that the probe came from: an answer may have gone elsewhere.
+
 It uses sockets directly instead of streams, which takes a fraction of the CPU: thousands of probes run every second.
 Sockets are closed with a RST, which leaves nothing in TIME_WAIT on either side and frees the local port at once.
 """
@@ -7,8 +9,10 @@ Sockets are closed with a RST, which leaves nothing in TIME_WAIT on either side 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
+import random
 import socket
 import struct
 import time
@@ -18,6 +22,7 @@ from urllib.parse import quote
 
 import h11
 
+from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.health import CheckType, HealthCheck
 
 __all__ = ["ProbeResult", "probe"]
@@ -26,6 +31,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _READ_BYTES = 16384
 _MAX_HEAD_BYTES = 65536
 _PATH_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))  # only non-ASCII characters are quoted
+
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python 3.11 has no name for it
+_BIND_TRIES = 16
 
 _LATE = 0.5
 """By what fraction a probe may exceed its timeout and still count."""
@@ -56,18 +64,61 @@ class ProbeResult:
     seconds: float
 
 
-async def probe(check: HealthCheck, host: str, port: int) -> ProbeResult:
-    """Probe `port` of `host`, an IPv4 or IPv6 address, once as `check` says, within its timeout."""
+async def probe(check: HealthCheck, host: str, port: int, source: Source = ANY_SOURCE) -> ProbeResult:
+    """Probe `port` of `host`, an IPv4 or IPv6 address, once as `check` says, within its timeout, from `source`."""
     started = time.monotonic()
     passed: bool | None
+    if source.obstacle:
+        return ProbeResult(None, f"this host could not run the check: {source.obstacle}", 0.0)
     try:
-        async with asyncio.timeout(check.timeout_seconds):
-            passed, reason = await _try(check, host, port)
-    except TimeoutError:
-        passed, reason = _after_silence(check, time.monotonic() - started)
+        sock = _socket(host)
     except OSError as error:
-        passed, reason = _of_error(error)
+        return ProbeResult(*_of_error(error), time.monotonic() - started)
+    with sock:
+        try:
+            _bind(sock, source)
+            async with asyncio.timeout(check.timeout_seconds):
+                passed, reason = await _try(sock, check, host, port)
+        except TimeoutError:
+            passed, reason = _after_silence(check, time.monotonic() - started)
+        except OSError as error:
+            passed, reason = _of_error(error)
+        if passed is False:
+            reason += _asked_from(sock)
     return ProbeResult(passed, reason, time.monotonic() - started)
+
+
+def _socket(host: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+def _bind(sock: socket.socket, source: Source) -> None:
+    """Bind to the source; the kernel chooses what it leaves open. Raises OSError."""
+    if source.address is None:
+        return
+    if not source.ports:
+        # The port is then chosen while connecting, and may be one that a connection to another backend has too.
+        sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((str(source.address), 0))
+        return
+    for tried in range(1, _BIND_TRIES + 1):
+        ports = random.choice(source.ports)  # noqa: S311 - spreading ports needs no cryptographic randomness
+        try:
+            sock.bind((str(source.address), random.choice(ports)))  # noqa: S311
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or tried == _BIND_TRIES:
+                raise
+        else:
+            return
+
+
+def _asked_from(sock: socket.socket) -> str:
+    """Return the local address and port, to follow a reason; nothing if the kernel had not chosen them yet."""
+    with contextlib.suppress(OSError):
+        address, port, *_ = sock.getsockname()
+        if port:
+            return f" (asked from {f'[{address}]' if ':' in address else address}:{port})"
+    return ""
 
 
 def _after_silence(check: HealthCheck, seconds: float) -> tuple[bool | None, str]:
@@ -85,18 +136,16 @@ def _of_error(error: OSError) -> tuple[bool | None, str]:
     return False, words
 
 
-async def _try(check: HealthCheck, host: str, port: int) -> tuple[bool, str]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        await asyncio.get_running_loop().sock_connect(sock, (host, port))
-        match check.type:
-            case CheckType.TCP:
-                return True, "connected"
-            case CheckType.HTTP:
-                return await _get(sock, check, host, port)
-            case _:
-                assert_never(check.type)
+async def _try(sock: socket.socket, check: HealthCheck, host: str, port: int) -> tuple[bool, str]:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    await asyncio.get_running_loop().sock_connect(sock, (host, port))
+    match check.type:
+        case CheckType.TCP:
+            return True, "connected"
+        case CheckType.HTTP:
+            return await _get(sock, check, host, port)
+        case _:
+            assert_never(check.type)
 
 
 async def _get(sock: socket.socket, check: HealthCheck, host: str, port: int) -> tuple[bool, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xdplb.control.plan.sources import NO_SOURCES, Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health, KnownHealth
@@ -37,7 +38,7 @@ class Observed:
 
     `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, empty if none is
-    known. `vlan`: tagged frames may come in.
+    known. `vlan`: tagged frames may come in. `sources` are the addresses that the host can send from.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Observed:
     tunnel_sources: tuple[IPNetwork, ...] = ()
     ifindexes: frozenset[int] = frozenset()
     vlan: bool = False
+    sources: Sources = NO_SOURCES
 
     def tunnel_source(self, family: int) -> IPNetwork | None:
         """Return the network of outer source addresses of IPv`family`, None for the host's own address."""
@@ -94,19 +96,43 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     health = _health(bound, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
-        return Eligibility(use, f"its check failed: {observed.health[bound.id].reason}")
-    if why := _why_nothing_new(bound, health):
+        return Eligibility(
+            use, f"its check failed: {observed.health[bound.id].reason}{_unchecked(vip, bound, observed)}"
+        )
+    if why := _why_nothing_new(vip, bound, observed, health):
         return Eligibility(Use.KEEPING, why)
-    return _FAIL_OPEN if fail_open else _SERVES
+    if fail_open:
+        return _FAIL_OPEN
+    doubt = _doubt(vip, bound, observed)
+    return Eligibility(Use.SERVING, doubt) if doubt else _SERVES
 
 
-def _why_nothing_new(bound: BoundBackend, health: Health) -> str:
+def _why_nothing_new(vip: BoundVip, bound: BoundBackend, observed: Observed, health: Health) -> str:
     """Return why a backend takes no new connections although it can keep its open ones, or an empty string."""
     if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
     if health is Health.UNKNOWN:
-        return "its check has not passed yet"
+        return f"its check has not passed yet{_unchecked(vip, bound, observed)}"
     return "" if bound.backend.weight else "its weight is 0"
+
+
+def _unchecked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return why its check cannot be run, to follow another sentence, or an empty string."""
+    resolution = observed.next_hops.get(bound.backend.address)
+    if vip.check is None or resolution is None:
+        return ""
+    obstacle = observed.sources.of_check(bound.backend.address, resolution).obstacle
+    return f", and cannot be run: {obstacle}" if obstacle else ""
+
+
+def _doubt(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return what may be wrong with a backend that serves, or an empty string."""
+    address = bound.backend.address
+    if unchecked := _unchecked(vip, bound, observed):
+        return f"its last check passed{unchecked}"
+    if vip.forward_of(bound.backend) is Forward.DR or observed.tunnel_source(address.version) is not None:
+        return ""
+    return observed.sources.of_tunnel(address, observed.next_hops[address]).obstacle
 
 
 def _health(bound: BoundBackend, observed: Observed) -> Health:

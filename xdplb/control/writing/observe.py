@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.sources import Sources
 from xdplb.control.state.snapshot import BoundBackend
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.address import IPNetwork
@@ -19,7 +20,9 @@ def observe(
     health: Mapping[int, KnownHealth],
     next_hops: NextHopSource,
     attachments: Iterable[Attachment],
+    *,
     tunnel_sources: tuple[IPNetwork, ...],
+    sources: Sources,
 ) -> Observed:
     """Return what is known now about these backends and about the NICs that the program is attached to."""
     nics = {attachment.interface: attachment.ifindex for attachment in attachments}
@@ -29,4 +32,5 @@ def observe(
         tunnel_sources=tunnel_sources,
         ifindexes=frozenset(nics.values()),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
+        sources=sources,
     )

@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
+from xdplb.control.edits.own_ports import own_ports
 from xdplb.control.edits.precondition import check_precondition
-from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChanged, ReconcileFailed
+from xdplb.control.events import ChangeMade, Events, HealthChanged, HostPortsTaken, NextHopChanged, ReconcileFailed
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT
+from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
@@ -42,7 +44,9 @@ from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.host import NO_HOST, Host, OwnAddress
 from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import VipKey
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Writer"]
@@ -96,6 +100,9 @@ class Writer:
         self._retry_seconds = 0.0
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
+        self._own_addresses: tuple[OwnAddress, ...] = ()
+        self._own_ports: AbstractSet[tuple[VipKey, IPAddress]] = frozenset()
+        self._sources: tuple[object, Host, Sources] = (None, NO_HOST, NO_SOURCES)
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -148,6 +155,7 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
+        self._look_at_host()
         async with self._lock:
             await self._apply()
 
@@ -160,7 +168,7 @@ class Writer:
         return await self._maps(work)
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
-        """Plan again soon, since these next hops changed, or, if there are none, the VLANs on our NICs."""
+        """Plan again soon, since these next hops changed; if there are none, since our VLANs or addresses did."""
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -170,6 +178,8 @@ class Writer:
                 else NextHopChanged(str(address), hop.interface, None)
             )
             self._dirty.vips |= self._index.vips_of(address)
+        if self._look_at_host():
+            self._dirty.everything = True  # any backend may have to be sent to from another address
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
@@ -191,6 +201,20 @@ class Writer:
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
+
+    def sources(self, snapshot: Snapshot) -> Sources:
+        """Return where packets of this host's own leave from, while it balances the VIPs of `snapshot`."""
+        host = self._next_hops.host()
+        vips, known, sources = self._sources
+        if vips is not snapshot.vips or known != host:
+            sources = Sources.of(host, snapshot.vips)
+            self._sources = snapshot.vips, host, sources
+        return sources
+
+    def check_source(self, backend: IPAddress) -> Source:
+        """Return where a check of this backend must leave from now."""
+        sources = self.sources(self.snapshot)
+        return sources.of_check(backend, self.resolution(backend)) if sources.over else ANY_SOURCE
 
     async def reconcile(self) -> None:
         """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
@@ -257,7 +281,7 @@ class Writer:
         """
         before, known = self.snapshot, self.health.known
         check_precondition(request.edit, before.generations, request.if_match)
-        desired = apply_edit(before.desired, request.edit, request.at or self._now())
+        desired = apply_edit(before.desired, request.edit, request.at or self._now(), self._next_hops.host())
         if desired is before.desired or desired == before.desired:
             return Outcome(before=before, after=before, health=dict(known)), None
         after = before.then(desired, self._capacity)
@@ -287,9 +311,24 @@ class Writer:
         else:
             await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
 
+    def _look_at_host(self) -> bool:
+        """Say which VIPs have come to take ports of the host's own; return whether its addresses have changed."""
+        host, before = self._next_hops.host(), self._own_addresses
+        self._own_addresses = host.addresses
+        found = {(one.vip, one.own.address): one for one in own_ports(self.snapshot.vips, host)}
+        for place in found.keys() - self._own_ports:
+            one = found[place]
+            self._events.say(
+                HostPortsTaken(str(one.vip), str(one.own.address), one.own.interface, str(one), one.remedy)
+            )
+        self._own_ports = found.keys()
+        return host.addresses != before
+
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
         self.snapshot = outcome.after
+        if outcome.before.vips.keys() != outcome.after.vips.keys():
+            self._look_at_host()
         self.watch()
 
     def _say_change(self, request: Request) -> None:
@@ -368,5 +407,6 @@ class Writer:
             health,
             self._next_hops,
             self.applier.attachments,
-            self._tunnel_sources,
+            tunnel_sources=self._tunnel_sources,
+            sources=self.sources(snapshot),
         )
