@@ -83,7 +83,7 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     if change.dry_run:
         note(f"its health check ({check['type']}) would be set too")
     else:
-        change.client.change("PUT", vip_path(vip, "health-check"), check)
+        change.ask("PUT", vip_path(vip, "health-check"), check)
 
 
 @command.command(

@@ -26,10 +26,14 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well."""
+    """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well.
+
+    `reachable` is False if no frame can be sent to it, whatever was asked.
+    """
 
     use: Use
     reason: str = ""
+    reachable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     if backend.admin_state is AdminState.MAINT:
         return Eligibility(Use.OUT, "in maintenance")
     if obstacle := _obstacle(vip, bound, observed):
-        return Eligibility(Use.OUT, obstacle)
+        return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT

@@ -25,12 +25,13 @@ from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
 from xdplb.control.edits.own_ports import own_ports
 from xdplb.control.edits.precondition import check_precondition
 from xdplb.control.events import ChangeMade, Events, HealthChanged, HostPortsTaken, NextHopChanged, ReconcileFailed
+from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import NO_IMPACT
+from xdplb.control.plan.impact import NO_IMPACT, Impact
 from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
@@ -88,6 +89,8 @@ class Writer:
         """The last snapshot that the maps hold completely."""
         self.health = HealthBook(now)
         self.last_error = ""
+        self.traffic = Traffic()
+        """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
         self._store, self._next_hops, self._checker, self._now = store, next_hops, checker, now
@@ -301,8 +304,15 @@ class Writer:
             # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
             if request.dry_run:
                 raise
-        impact = NO_IMPACT if forecast is None else forecast.impact
+        impact = NO_IMPACT if forecast is None else await self._with_breaking(forecast.impact)
         return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed)
+
+    async def _with_breaking(self, impact: Impact) -> Impact:
+        """Return the impact with warnings about open connections that break."""
+        if not impact.cut_off:
+            return impact
+        self.traffic.note(await self._maps(self.applier.packets), self._now())
+        return replace(impact, warnings=(*breaking(impact.cut_off, self.traffic, self._now()), *impact.warnings))
 
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
         forecast, only = prepared.forecast, dirty.only
