@@ -5,14 +5,17 @@ Used by one thread. Every method that may change a resolution returns the addres
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.host import OwnAddress
 from xdplb.model.next_hop import Resolution
 
+from . import arp
 from .links import nics_below_vlans
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
 from .rtmessages import (
@@ -52,6 +55,8 @@ class HostView:
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
         self._solicitations = SolicitSchedule()
         self.resolutions: dict[IPAddress, Resolution] = {}
+        self.avoided: frozenset[IPAddress] = frozenset()
+        """Addresses of this host that nobody must be asked from: backends have them too."""
 
     def resync(self) -> set[IPAddress]:
         """Read all tables again: at the start, and after the kernel had to drop events."""
@@ -124,8 +129,28 @@ class HostView:
             self._refused.pop(key, None)
             if error:
                 self._refused[key] = error
+            elif self.avoided and key[1].version == 4 and self._asks_from(key) in self.avoided:
+                self._ask_from_nowhere(*key)
         changed = {key for key in self._users if before.get(key) != self._refused.get(key)}
         return self._refresh({address for key in changed for address in self._users[key]}), wake
+
+    def _asks_from(self, key: NeighbourKey) -> IPAddress | None:
+        """Return the sender of the kernel's ARP requests: the first address of a prefix around the other, or of all."""
+        ifindex, asked = key
+        own = [
+            info.address
+            for info in self._addresses.values()
+            if info.ifindex == ifindex and info.address.version == asked.version and not info.passive
+        ]
+        near = (one for one in own if asked in one.network)
+        found = next(near, own[0] if own else None)
+        return None if found is None else found.ip
+
+    def _ask_from_nowhere(self, ifindex: int, asked: IPAddress) -> None:
+        link = self._links.get(ifindex)
+        if link is not None and link.ethernet and isinstance(asked, IPv4Address):
+            with contextlib.suppress(OSError):  # the interface has just gone or is down: its events say so
+                arp.ask(link.name, link.mac, asked)
 
     def _apply_address(self, event: AddressInfo) -> bool:
         """Keep an address, or forget it; return whether routes may have changed."""

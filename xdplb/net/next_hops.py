@@ -49,6 +49,10 @@ class NextHopSource(Protocol):
         """Watch these addresses instead of the earlier ones; results are announced by `on_change`."""
         ...
 
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Ask for no MAC from these addresses of the host: backends have them too, and would not answer."""
+        ...
+
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
         ...
@@ -67,6 +71,7 @@ class NextHops:
 
     def __init__(self) -> None:
         self._wanted: frozenset[IPAddress] = frozenset()
+        self._avoided: frozenset[IPAddress] = frozenset()
         self._reader: _Reader | None = None
         self._ports: tuple[range, ...] = ()
         self._ports_until = 0.0
@@ -78,6 +83,7 @@ class NextHops:
         except OSError as error:
             raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
         reader.watch(self._wanted)
+        reader.avoid(self._avoided)
         self._reader = reader
         await asyncio.to_thread(reader.start)
 
@@ -92,6 +98,12 @@ class NextHops:
         self._wanted = addresses
         if self._reader is not None:
             self._reader.watch(addresses)
+
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Ask for no MAC from these addresses of the host: backends have them too, and would not answer."""
+        self._avoided = addresses
+        if self._reader is not None:
+            self._reader.avoid(addresses)
 
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
@@ -142,6 +154,10 @@ class _Reader:
         """Set the addresses to watch. May be called from any thread."""
         self._wanted = addresses
         os.eventfd_write(self._wake_fd, 1)
+
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Set the addresses to ask nobody from. May be called from any thread."""
+        self._view.avoided = addresses
 
     def stop(self) -> None:
         """Stop the thread, wait for its end, and close the sockets."""
