@@ -43,6 +43,7 @@ class FakeNextHops:
         self.watched: frozenset[IPAddress] = frozenset()
         self.with_vlans: frozenset[str] = frozenset()
         self.own = NO_HOST
+        self.avoided: frozenset[IPAddress] = frozenset()
         self._answers: dict[IPAddress, Resolution] = {}
         self._on_change: Callable[[frozenset[IPAddress]], None] | None = None
 
@@ -62,6 +63,9 @@ class FakeNextHops:
         """Let VLAN devices stand on these NICs."""
         self.with_vlans = frozenset(nics)
         self._tell()
+
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        self.avoided = addresses
 
     def host(self) -> Host:
         return self.own

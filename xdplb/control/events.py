@@ -25,7 +25,6 @@ __all__ = [
     "Events",
     "FlowScanFailed",
     "HealthChanged",
-    "HostPortsTaken",
     "MapsRestored",
     "NextHopChanged",
     "ReconcileFailed",
@@ -34,6 +33,7 @@ __all__ = [
     "SlotsSteady",
     "StaleFlowsDeleted",
     "TablePublished",
+    "VipInTheWay",
 ]
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Event:
         return f"{self.TITLE}: {pairs}" if pairs else self.TITLE
 
 
-_SENTENCES = frozenset({"reason", "error", "remedy"})
+_SENTENCES = frozenset({"reason", "error"})
 """Fields that hold a sentence. They are quoted and escaped, since parts may come from outside."""
 
 
@@ -132,16 +132,13 @@ class NextHopChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class HostPortsTaken(Event):
-    """A VIP takes answers to connections of this host, since `address` is both its own and the VIP's."""
+class VipInTheWay(Event):
+    """A VIP has an address of this host, and is in the way of connections that the host opens itself."""
 
-    TITLE = "a VIP takes ports of this host"
+    TITLE = "a VIP is in the way of this host's own connections"
     LEVEL = logging.WARNING
     vip: str
-    address: str
-    interface: str
     reason: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True)

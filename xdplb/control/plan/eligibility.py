@@ -101,7 +101,7 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
         return Eligibility(
-            use, f"its check failed: {observed.health[bound.id].reason}{_unchecked(vip, bound, observed)}"
+            use, f"its check failed: {observed.health[bound.id].reason}{_unless_checked(vip, bound, observed)}"
         )
     if why := _why_nothing_new(vip, bound, observed, health):
         return Eligibility(Use.KEEPING, why)
@@ -116,27 +116,32 @@ def _why_nothing_new(vip: BoundVip, bound: BoundBackend, observed: Observed, hea
     if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
     if health is Health.UNKNOWN:
-        return f"its check has not passed yet{_unchecked(vip, bound, observed)}"
+        return f"its check has not passed yet{_unless_checked(vip, bound, observed)}"
     return "" if bound.backend.weight else "its weight is 0"
-
-
-def _unchecked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
-    """Return why its check cannot be run, to follow another sentence, or an empty string."""
-    resolution = observed.next_hops.get(bound.backend.address)
-    if vip.check is None or resolution is None:
-        return ""
-    obstacle = observed.sources.of_check(bound.backend.address, resolution).obstacle
-    return f", and cannot be run: {obstacle}" if obstacle else ""
 
 
 def _doubt(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return what may be wrong with a backend that serves, or an empty string."""
     address = bound.backend.address
-    if unchecked := _unchecked(vip, bound, observed):
-        return f"its last check passed{unchecked}"
+    if obstacle := _obstacle_to_checks(vip, bound, observed):
+        return f"it passed its last check, but cannot be checked now: {obstacle}"
     if vip.forward_of(bound.backend) is Forward.DR or observed.tunnel_source(address.version) is not None:
         return ""
     return observed.sources.of_tunnel(address, observed.next_hops[address]).obstacle
+
+
+def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return why it cannot be checked, to follow what the checks so far found, or an empty string."""
+    obstacle = _obstacle_to_checks(vip, bound, observed)
+    return f", and it cannot be checked now: {obstacle}" if obstacle else ""
+
+
+def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return why the host has no right address to check the backend from, or an empty string."""
+    resolution = observed.next_hops.get(bound.backend.address)
+    if vip.check is None or resolution is None:
+        return ""
+    return observed.sources.of_check(bound.backend.address, resolution).obstacle
 
 
 def _health(bound: BoundBackend, observed: Observed) -> Health:

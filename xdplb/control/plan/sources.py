@@ -7,7 +7,7 @@ from itself (martian sources), or answers itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdplb.control.edits.own_ports import without
@@ -42,12 +42,11 @@ ANY_SOURCE = Source()
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The addresses of the host, and the VIPs over some of them (`over`, by address), as of one moment."""
+    """The host as of one moment, and the VIPs over some of its addresses (`over`, by address)."""
 
-    addresses: tuple[OwnAddress, ...]
+    host: Host
     over: Mapping[IPAddress, tuple[VipKey, ...]]
     _vips: Mapping[VipKey, BoundVip] = field(compare=False)
-    _ephemeral: tuple[range, ...] = field(compare=False)
 
     @classmethod
     def of(cls, host: Host, vips: Mapping[VipKey, BoundVip]) -> Sources:
@@ -61,15 +60,20 @@ class Sources:
                         over.setdefault(address, []).append(key)
             elif key.address in own:  # nearly every VIP: there may be thousands
                 over.setdefault(key.address, []).append(key)
-        return cls(host.addresses, {address: tuple(keys) for address, keys in over.items()}, vips, host.ephemeral)
+        return cls(host, {address: tuple(keys) for address, keys in over.items()}, vips)
 
     def of_tunnel(self, destination: IPAddress, resolution: Resolution) -> Source:
         """Return the outer source of packets to a backend; with an obstacle, the address is the kernel's choice."""
         wanted = resolution.source
         if wanted is None or wanted not in self.over:
             return Source(wanted)
-        for own in self._others(destination, resolution):
-            return Source(own.address)
+        near, far = self._others(destination, resolution)
+        if near:
+            return Source(near[0].address)
+        if not self._has_too(destination, wanted):
+            return Source(wanted)
+        if far:
+            return Source(far[0].address)
         return Source(wanted, obstacle=f"its tunnel leaves from {self._no_other(wanted)}")
 
     def of_check(self, destination: IPAddress, resolution: Resolution) -> Source:
@@ -77,52 +81,66 @@ class Sources:
         wanted = resolution.source
         if wanted is None or wanted not in self.over:
             return ANY_SOURCE
-        for own in self._others(destination, resolution):
-            return Source(own.address)
-        if any(destination in self._vips[key].backends for key in self.over[wanted]):
-            return Source(obstacle=f"checks would leave from {self._no_other(wanted)}")
-        taken = [key for key in self.over[wanted] if _TCP in key.protocol.numbers]
-        if not (
-            free := _free_ports(self._ephemeral, taken) or _free_ports((range(_FIRST_PORT, LAST_PORT + 1),), taken)
-        ):
-            return Source(
-                obstacle=f"checks would leave from {wanted}, and VIP {taken[0]} takes their answers: {_remedy(wanted)}"
-            )
-        return Source(wanted, () if free == self._ephemeral else free)
+        near, far = self._others(destination, resolution)
+        if near:
+            return Source(near[0].address)
+        free = () if self._has_too(destination, wanted) else self._free_ports(wanted)
+        if free:
+            return ANY_SOURCE if free == self.host.ephemeral else Source(wanted, free)
+        if far:
+            return Source(far[0].address)
+        return Source(obstacle=f"checks would leave from {self._no_other(wanted)}")
 
-    def _others(self, destination: IPAddress, resolution: Resolution) -> Iterator[OwnAddress]:
-        """Yield the addresses to send from that are no VIP's, the one nearest to the destination first."""
+    def lone(self, key: VipKey) -> IPAddress | None:
+        """Return the address of this VIP that the host sends from for want of one that is no VIP's, if there is."""
+        family = [own for own in self.host.addresses if own.address.version == key.address.version and own.is_usable]
+        if any(own.address not in self.over for own in family):
+            return None
+        return next((own.address for own in family if own.is_source and key.has(own.address)), None)
+
+    def _others(
+        self, destination: IPAddress, resolution: Resolution
+    ) -> tuple[Sequence[OwnAddress], Sequence[OwnAddress]]:
+        """Return the addresses that are no VIP's, the best first: those on the way to the destination, and all others.
+
+        Answers find the way to an address of the same segment or NIC. To others they may not.
+        """
         hop = resolution.next_hop
-        near = destination if hop is None or hop.gateway is None else hop.gateway
+        first = destination if hop is None or hop.gateway is None else hop.gateway
         nic = hop.interface if hop is not None else self._interface_of(resolution.source)
-
-        def distance(own: OwnAddress) -> tuple[bool, bool, bool, bool]:
-            return near not in own.network, own.interface != nic, not own.is_source, own.interface == "lo"
-
         usable = [
             own
-            for own in self.addresses
+            for own in self.host.addresses
             if own.address.version == destination.version and own.is_usable and own.address not in self.over
         ]
-        yield from sorted(usable, key=distance)
+        usable.sort(key=lambda own: (first not in own.network, not own.is_source, own.interface == "lo"))
+        near = [own for own in usable if first in own.network or own.interface == nic]
+        return near, [own for own in usable if own not in near]
+
+    def _has_too(self, backend: IPAddress, own: IPAddress) -> bool:
+        """Return whether the backend has this address of the host itself, as an address of a VIP."""
+        return any(backend in self._vips[key].backends for key in self.over[own])
+
+    def _free_ports(self, own: IPAddress) -> tuple[range, ...]:
+        """Return the ports to connect from at an address that is a VIP's: the usual ones, or if there is none, any."""
+        for ports in (self.host.ephemeral, (range(_FIRST_PORT, LAST_PORT + 1),)):
+            free = ports
+            for key in self.over[own]:
+                if _TCP in key.protocol.numbers:
+                    free = without(free, key.ports)
+            if free:
+                return free
+        return ()
 
     def _interface_of(self, address: IPAddress | None) -> str:
-        return next((own.interface for own in self.addresses if own.address == address), "")
+        return next((own.interface for own in self.host.addresses if own.address == address), "")
 
-    def _no_other(self, wanted: IPAddress) -> str:
-        return f"{wanted}, which is the address of VIP {self.over[wanted][0]}: {_remedy(wanted)}"
+    def _no_other(self, own: IPAddress) -> str:
+        return (
+            f"{own}, which is the address of VIP {self.over[own][0]}: give this host an IPv{own.version} address that"
+            " is no VIP's"
+        )
 
 
 NO_SOURCES = Sources.of(NO_HOST, {})
 """Those of a host of which nothing is known: the kernel chooses."""
-
-
-def _remedy(address: IPAddress) -> str:
-    return f"give this host an IPv{address.version} address that is no VIP's"
-
-
-def _free_ports(ports: tuple[range, ...], taken: list[VipKey]) -> tuple[range, ...]:
-    """Return these ports without those of the VIPs."""
-    for key in taken:
-        ports = without(ports, key.ports)
-    return ports

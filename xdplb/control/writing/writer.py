@@ -22,16 +22,17 @@ from numpy.typing import NDArray
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
-from xdplb.control.edits.own_ports import own_ports
 from xdplb.control.edits.precondition import check_precondition
-from xdplb.control.events import ChangeMade, Events, HealthChanged, HostPortsTaken, NextHopChanged, ReconcileFailed
+from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChanged, ReconcileFailed, VipInTheWay
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.plan.host_concerns import host_concerns
+from xdplb.control.plan.impact import NO_IMPACT, Impact, Warned
+from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
@@ -47,7 +48,6 @@ from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.host import NO_HOST, Host, OwnAddress
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import VipKey
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Writer"]
@@ -104,7 +104,7 @@ class Writer:
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
         self._own_addresses: tuple[OwnAddress, ...] = ()
-        self._own_ports: AbstractSet[tuple[VipKey, IPAddress]] = frozenset()
+        self._concerns: frozenset[Warned] = frozenset()
         self._sources: tuple[object, Host, Sources] = (None, NO_HOST, NO_SOURCES)
 
     async def open(self) -> None:
@@ -214,6 +214,10 @@ class Writer:
             self._sources = snapshot.vips, host, sources
         return sources
 
+    def host_concerns(self) -> list[Warned]:
+        """Return which VIPs are in the way of what this host sends itself."""
+        return list(host_concerns(self.snapshot.vips, self.sources(self.snapshot)))
+
     def check_source(self, backend: IPAddress) -> Source:
         """Return where a check of this backend must leave from now."""
         sources = self.sources(self.snapshot)
@@ -322,17 +326,14 @@ class Writer:
             await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
 
     def _look_at_host(self) -> bool:
-        """Say which VIPs have come to take ports of the host's own; return whether its addresses have changed."""
-        host, before = self._next_hops.host(), self._own_addresses
-        self._own_addresses = host.addresses
-        found = {(one.vip, one.own.address): one for one in own_ports(self.snapshot.vips, host)}
-        for place in found.keys() - self._own_ports:
-            one = found[place]
-            self._events.say(
-                HostPortsTaken(str(one.vip), str(one.own.address), one.own.interface, str(one), one.remedy)
-            )
-        self._own_ports = found.keys()
-        return host.addresses != before
+        """Say which VIPs are newly in the way of what the host sends; return whether its addresses have changed."""
+        before, self._own_addresses = self._own_addresses, self._next_hops.host().addresses
+        self._next_hops.avoid(frozenset(self.sources(self.snapshot).over))
+        concerns = frozenset(self.host_concerns())
+        for warned in sorted(concerns - self._concerns, key=lambda warned: (warned.vip, warned.detail)):
+            self._events.say(VipInTheWay(str(warned.vip), warning_sentence(warned)))
+        self._concerns = concerns
+        return self._own_addresses != before
 
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))

@@ -1,0 +1,22 @@
+"""VIPs that are in the way of what this host sends itself, as warnings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from xdplb.control.edits.own_ports import own_ports
+from xdplb.control.plan.impact import Concern, Warned
+from xdplb.control.plan.sources import Sources
+from xdplb.model.vip import VipKey
+
+__all__ = ["host_concerns"]
+
+
+def host_concerns(vips: Collection[VipKey], sources: Sources) -> Iterator[Warned]:
+    """Yield a warning for each of these VIPs that takes answers to this host, or all the addresses it sends from."""
+    for found in own_ports(vips, sources.host):
+        yield Warned(Concern.HOST_PORTS, found.vip, detail=f"{found}; {found.remedy}")
+    over = {key for keys in sources.over.values() for key in keys}
+    for key in vips:
+        if key in over and (lone := sources.lone(key)) is not None:
+            yield Warned(Concern.HOST_SOURCE, key, detail=str(lone))
