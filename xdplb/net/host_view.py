@@ -16,6 +16,7 @@ from xdplb.model.host import OwnAddress
 from xdplb.model.next_hop import Resolution
 
 from . import arp
+from .doubts import Doubts
 from .links import nics_below_vlans
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
 from .rtmessages import (
@@ -35,6 +36,8 @@ from .solicit import SolicitSchedule
 
 __all__ = ["HostView"]
 
+_FIXED = NeighbourState.PERMANENT | NeighbourState.NOARP
+_HAS_MAC = NeighbourState.REACHABLE | NeighbourState.STALE | NeighbourState.DELAY | NeighbourState.PROBE
 _FAR = (parse_address("1.1.1.1"), parse_address("2606:4700:4700::1111"))
 """Hosts that are on no balancer's segment. They are looked up in the routing table and sent nothing."""
 
@@ -54,6 +57,7 @@ class HostView:
         self._sources: frozenset[IPAddress] = frozenset()  # the kernel's choice towards far hosts
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
         self._solicitations = SolicitSchedule()
+        self._doubts = Doubts()
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.avoided: frozenset[IPAddress] = frozenset()
         """Addresses of this host that nobody must be asked from: backends have them too."""
@@ -121,18 +125,40 @@ class HostView:
             if (link := self._links.get(ifindex)) is not None and not _is_local(info.address.ip)
         )
 
+    def doubt(self, now: float, address: IPAddress, *, first: bool) -> None:
+        """Have the next `solicit` ask anew for the neighbour that leads to `address`: nothing comes back from there.
+
+        `first` as in `Doubts.add`. A MAC that was configured, or that another program keeps, is not doubted.
+        """
+        key = neighbour_key(address, self._routes.get(address))
+        neighbour = None if key is None else self._neighbours.get(key)
+        if key is not None and (neighbour is None or not (neighbour.kept or neighbour.state & _FIXED)):
+            self._doubts.add(now, key, first=first)
+
     def solicit(self, now: float) -> tuple[set[IPAddress], float]:
         """Have the kernel ask for the MACs that are due; return what changed and when to call again (as `now`)."""
         due, wake = self._solicitations.due(now, self._users, self._neighbours)
+        doubted, more = self._doubts.due(now)
+        self._forget(doubted)
+        asked = list(dict.fromkeys([*due, *(key for key in doubted if key in self._users)]))
         before, self._refused = self._refused, {key: e for key, e in self._refused.items() if key in self._users}
-        for key, error in zip(due, self._requests.solicit(due), strict=True):
+        for key, error in zip(asked, self._requests.solicit(asked), strict=True):
             self._refused.pop(key, None)
             if error:
                 self._refused[key] = error
             elif self.avoided and key[1].version == 4 and self._asks_from(key) in self.avoided:
                 self._ask_from_nowhere(*key)
         changed = {key for key in self._users if before.get(key) != self._refused.get(key)}
-        return self._refresh({address for key in changed for address in self._users[key]}), wake
+        return self._refresh({address for key in changed for address in self._users[key]}), min(wake, more)
+
+    def _forget(self, doubted: Iterable[NeighbourKey]) -> None:
+        """Have the kernel forget these MACs: it asks a neighbour whose MAC it knows only at that MAC.
+
+        Packets go on to the MAC known so far, in XDP and for the moment until the answer.
+        """
+        entries = (self._neighbours.get(key) for key in doubted)
+        known = [(entry.ifindex, entry.address) for entry in entries if entry is not None and entry.state & _HAS_MAC]
+        self._requests.forget(known)
 
     def _asks_from(self, key: NeighbourKey) -> IPAddress | None:
         """Return the sender of the kernel's ARP requests: the first address of a prefix around the other, or of all."""

@@ -10,6 +10,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Protocol
 
 from xdplb.model.address import IPAddress
@@ -55,6 +56,13 @@ class NextHopSource(Protocol):
 
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
+        ...
+
+    def doubt(self, address: IPAddress, first: bool) -> None:
+        """Ask anew for the neighbour that leads to `address`: a check of it got no answer, for the first time or not.
+
+        If it has another MAC now, that is announced by `on_change`.
+        """
         ...
 
     def vlan_nics(self) -> frozenset[str]:
@@ -110,6 +118,11 @@ class NextHops:
         known = self._reader.resolutions.get(address) if self._reader is not None else None
         return known or Resolution(None, f"the route to {address} has not been looked up yet")
 
+    def doubt(self, address: IPAddress, first: bool) -> None:
+        """Ask anew for the neighbour that leads to `address`, soon and not too often; does not block."""
+        if self._reader is not None:
+            self._reader.doubt(address, first=first)
+
     def vlan_nics(self) -> frozenset[str]:
         """Return the names of the NICs that have VLAN devices; none before `start`."""
         return self._reader.vlan_nics if self._reader is not None else frozenset()
@@ -135,6 +148,7 @@ class _Reader:
         self._view = HostView(self._requests)
         self._wanted: frozenset[IPAddress] = frozenset()
         self._watched: frozenset[IPAddress] = frozenset()
+        self._doubted: SimpleQueue[tuple[IPAddress, bool]] = SimpleQueue()
         self._resync_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
@@ -158,6 +172,11 @@ class _Reader:
     def avoid(self, addresses: frozenset[IPAddress]) -> None:
         """Set the addresses to ask nobody from. May be called from any thread."""
         self._view.avoided = addresses
+
+    def doubt(self, address: IPAddress, *, first: bool) -> None:
+        """Ask anew for the neighbour that leads to `address`. May be called from any thread."""
+        self._doubted.put((address, first))
+        os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
         """Stop the thread, wait for its end, and close the sockets."""
@@ -203,6 +222,9 @@ class _Reader:
             changed |= self._view.watch(wanted)
             self._watched = wanted
         self._publish(changed)
+        while not self._doubted.empty():
+            address, first = self._doubted.get()
+            self._view.doubt(now, address, first=first)
         solicited, wake = self._view.solicit(now)
         self._publish(solicited)
         return min(wake, self._resync_at)

@@ -13,7 +13,7 @@ from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
-__all__ = ["DRAINING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
+__all__ = ["DRAINING", "WAITING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
 
 
 class Use(StrEnum):
@@ -28,12 +28,14 @@ class Use(StrEnum):
 class Eligibility:
     """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well.
 
-    `reachable` is False if no frame can be sent to it, whatever was asked.
+    `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
+    the reason with {} in place of the result, for views that know a later one.
     """
 
     use: Use
     reason: str = ""
     reachable: bool = True
+    about_check: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,16 @@ class Observed:
         return next((network for network in self.tunnel_sources if network.version == family), None)
 
 
+WAITING = "its check has not passed yet"
+
 DRAINING = "draining"
 """The reason of a draining backend. Views replace it once its connections have been counted."""
 
 _CUSTOMER_TAG = 0x8100
 
 _SERVES = Eligibility(Use.SERVING)
-_FAIL_OPEN = Eligibility(Use.SERVING, "its check failed, but no other backend can serve (fail-open)")
+_CHECK_FAILED = "its check failed: {}"
+_FAIL_OPEN = "its check failed: {}; it is used all the same, since no other backend can serve (fail-open)"
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -100,23 +105,34 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     health = _health(bound, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
-        return Eligibility(
-            use, f"its check failed: {observed.health[bound.id].reason}{_unless_checked(vip, bound, observed)}"
-        )
-    if why := _why_nothing_new(vip, bound, observed, health):
+        why = _CHECK_FAILED + _unless_checked(vip, bound, observed)
+        return _by_check(use, why, observed.health[bound.id].reason)
+    if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
+        return _waiting(_unless_checked(vip, bound, observed))
+    if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
+    return _serving(vip, bound, observed, fail_open=fail_open)
+
+
+def _waiting(unless: str) -> Eligibility:
+    return Eligibility(Use.KEEPING, WAITING + unless, about_check="" if unless else WAITING + ": {}")
+
+
+def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool) -> Eligibility:
     if fail_open:
-        return _FAIL_OPEN
+        return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason)
     doubt = _doubt(vip, bound, observed)
     return Eligibility(Use.SERVING, doubt) if doubt else _SERVES
 
 
-def _why_nothing_new(vip: BoundVip, bound: BoundBackend, observed: Observed, health: Health) -> str:
+def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
+    return Eligibility(use, about_check.format(result), about_check=about_check)
+
+
+def _why_nothing_new(bound: BoundBackend) -> str:
     """Return why a backend takes no new connections although it can keep its open ones, or an empty string."""
     if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
-    if health is Health.UNKNOWN:
-        return f"its check has not passed yet{_unless_checked(vip, bound, observed)}"
     return "" if bound.backend.weight else "its weight is 0"
 
 

@@ -176,11 +176,13 @@ class Writer:
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
             self._events.say(
-                NextHopChanged(str(address), None, resolution.reason)
+                NextHopChanged(str(address), None, None, resolution.reason)
                 if hop is None
-                else NextHopChanged(str(address), hop.interface, None)
+                else NextHopChanged(str(address), hop.interface, hop.destination_mac.hex(":"), None)
             )
             self._dirty.vips |= self._index.vips_of(address)
+            if self._checker is not None and hop is not None:
+                self._checker.recheck(self._index.backends_at(address))
         if self._look_at_host():
             self._dirty.everything = True  # any backend may have to be sent to from another address
         self._disturbed.set()
