@@ -79,7 +79,7 @@ def _print(body: dict[str, Any]) -> None:
         note(f"not ready: {reason}")
     if body["last_error"] and body["last_error"] not in body["not_ready"]:
         note(f"error: {body['last_error']}")
-    for warning in body["warnings"]:
+    for warning in body.get("warnings", ()):  # an older daemon has none
         note(f"warning: {warning}")
     if body["vips"]:
         click.echo()

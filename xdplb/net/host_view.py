@@ -66,6 +66,7 @@ class HostView:
         """Read all tables again: at the start, and after the kernel had to drop events."""
         self._links = {link.ifindex: link for link in self._requests.links()}
         self._addresses.clear()
+        self._own = None
         for address in self._requests.addresses():
             self._apply_address(address)
         found = self._requests.neighbours()
@@ -180,6 +181,7 @@ class HostView:
 
     def _apply_address(self, event: AddressInfo) -> bool:
         """Keep an address, or forget it; return whether routes may have changed."""
+        self._own = None
         key = (event.ifindex, event.address)
         if event.gone:
             self._addresses.pop(key, None)
@@ -189,6 +191,7 @@ class HostView:
 
     def _apply_link(self, event: LinkInfo | LinkGone) -> bool:
         """Return whether routes may have changed: the kernel does not announce those that it removes with a link."""
+        self._own = None
         before = self._links.pop(event.ifindex, None)
         if isinstance(event, LinkGone):
             return before is not None
@@ -225,11 +228,10 @@ class HostView:
 
     def _look_far(self) -> None:
         """Ask where the host's connections to far hosts leave from: a route may name any of its addresses."""
-        self._own = None
         found = self._requests.routes(_FAR)
-        self._sources = frozenset(
-            route.source for route in found if isinstance(route, Route) and route.source is not None
-        )
+        sources = frozenset(route.source for route in found if isinstance(route, Route) and route.source is not None)
+        if sources != self._sources:
+            self._sources, self._own = sources, None
 
     def _set_route(self, address: IPAddress, route: Route | Unreachable | None) -> None:
         """Set the route to `address` and note which neighbour entry it uses now."""

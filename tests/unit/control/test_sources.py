@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ from tests.fakes import next_hop
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.edit import CreateBackend, CreateVip
 from xdplb.control.plan.eligibility import Observed, assess
+from xdplb.control.plan.host_concerns import host_concerns
 from xdplb.control.plan.plan import plan
-from xdplb.control.plan.sources import ANY_SOURCE, Source, Sources
+from xdplb.control.plan.sentences import warning_sentence
+from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.desired import Desired
 from xdplb.control.state.snapshot import Snapshot
@@ -165,3 +167,12 @@ def test_the_kernel_s_ports_are_read_without_the_reserved_ones(tmp_path: Path) -
     assert read("40000\t40009\n", "30000-50000\n") == ()
     assert read("40000\t40009\n", "30000-40004\n") == (range(40005, 40010),)
     assert ephemeral_ports(tmp_path / "nowhere") == EPHEMERAL
+
+
+def test_a_prefix_of_outer_sources_that_has_a_vip_is_warned_about() -> None:
+    vips = list(snapshot({"203.0.113.10:80/tcp": [], "10.0.9.9:80/tcp": [], "[2001:db8::10]:80/tcp": []}).vips)
+    (warned,) = host_concerns(vips, NO_SOURCES, (ip_network("203.0.113.0/24"), ip_network("2001:db8:1::/64")))
+    assert warned.vip == VipKey.parse("203.0.113.10:80/tcp")
+    assert warning_sentence(warned).startswith(
+        "packets of tunnels leave from 203.0.113.0/24, which has addresses of VIP 203.0.113.10:80/tcp"
+    )

@@ -75,7 +75,9 @@ def forecast(
     done = Done(planned, present.held, held_then, present.eligibility)
     impact = impact_of(changes, done, lacking, present.flows, about)
     new = [change.vip for change in changes if change.kind is DiffKind.VIP_ADDED]
-    impact = replace(impact, warnings=(*impact.warnings, *host_concerns(new, observed.sources)))
+    impact = replace(
+        impact, warnings=(*impact.warnings, *host_concerns(new, observed.sources, observed.tunnel_sources))
+    )
     return Forecast(planned, present.held, held_then, impact)
 
 

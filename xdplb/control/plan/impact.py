@@ -87,6 +87,8 @@ class Concern(StrEnum):
     """The VIP takes answers to connections that this host opens itself."""
     HOST_SOURCE = "host_source"
     """The VIP has the address that this host sends from, and the host has no other."""
+    TUNNEL_SOURCE = "tunnel_source"
+    """The VIP has an address of the prefix that outer headers get their source from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,8 @@ _WARNINGS = {
     Concern.HOST_PORTS: "{detail}",
     Concern.HOST_SOURCE: "this host can send only from {detail}, the address of VIP {vip}: backends that have it too"
     " answer no check from there, and drop packets of a tunnel from there; give this host an address that is no VIP's",
+    Concern.TUNNEL_SOURCE: "packets of tunnels leave from {detail}, which has addresses of VIP {vip}: backends that"
+    " have them too drop such packets; give xdplb up another --ipip-source",
 }
 
 _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {

@@ -218,7 +218,7 @@ class Writer:
 
     def host_concerns(self) -> list[Warned]:
         """Return which VIPs are in the way of what this host sends itself."""
-        return list(host_concerns(self.snapshot.vips, self.sources(self.snapshot)))
+        return list(host_concerns(self.snapshot.vips, self.sources(self.snapshot), self._tunnel_sources))
 
     def check_source(self, backend: IPAddress) -> Source:
         """Return where a check of this backend must leave from now."""
