@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
@@ -16,6 +17,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.host import NO_HOST, Host
 from xdplb.model.next_hop import NextHop, Resolution
+from xdplb.model.nic import NicLink
 
 __all__ = ["FakeClock", "FakeHealth", "FakeNextHops", "next_hop", "run_in_simulated_time", "until"]
 
@@ -43,6 +45,7 @@ class FakeNextHops:
         self.with_vlans: frozenset[str] = frozenset()
         self.own = NO_HOST
         self.avoided: frozenset[IPAddress] = frozenset()
+        self.interfaces = {"eth0": NicLink("eth0", 2, 1500, up=True, carrier=True, ethernet=True)}
         self.doubted: list[tuple[str, bool]] = []
         self._answers: dict[IPAddress, Resolution] = {}
         self._on_change: Callable[[frozenset[IPAddress]], None] | None = None
@@ -58,6 +61,15 @@ class FakeNextHops:
 
     def vlan_nics(self) -> frozenset[str]:
         return self.with_vlans
+
+    def links(self) -> Mapping[str, NicLink]:
+        return dict(self.interfaces)
+
+    def set_link(self, name: str, **changes: Any) -> None:
+        """Make an interface, up and with a carrier, or change what there is of it, and tell whoever listens."""
+        known = self.interfaces.get(name) or NicLink(name, 2, 1500, up=True, carrier=True, ethernet=True)
+        self.interfaces[name] = replace(known, **changes)
+        self._tell()
 
     def doubt(self, address: IPAddress, first: bool) -> None:
         self.doubted.append((str(address), first))

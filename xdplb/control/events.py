@@ -27,6 +27,11 @@ __all__ = [
     "HealthChanged",
     "MapsRestored",
     "NextHopChanged",
+    "NicAttached",
+    "NicDown",
+    "NicLost",
+    "NicUp",
+    "NicsUnknown",
     "ReconcileFailed",
     "Say",
     "SlotsPinned",
@@ -140,6 +145,54 @@ class VipInTheWay(Event):
     LEVEL = logging.WARNING
     vip: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicAttached(Event):
+    """The program is on a NIC that was asked for, in this mode; `reason` says why not in native mode, if asked for."""
+
+    TITLE = "NIC attached"
+    interface: str
+    ifindex: int
+    mode: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NicLost(Event):
+    """The program is not on a NIC that was asked for. It is attached as soon as that is possible."""
+
+    TITLE = "NIC not attached"
+    LEVEL = logging.WARNING
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicDown(Event):
+    """A NIC has the program, but carries no packets."""
+
+    TITLE = "NIC out of service"
+    LEVEL = logging.WARNING
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicUp(Event):
+    """A NIC that has the program carries packets again."""
+
+    TITLE = "NIC in service"
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicsUnknown(Event):
+    """It could not be found out which NICs have the program; it is tried again."""
+
+    TITLE = "the NICs cannot be looked at"
+    LEVEL = logging.ERROR
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

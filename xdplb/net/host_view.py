@@ -14,9 +14,10 @@ from ipaddress import IPv4Address
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.host import OwnAddress
 from xdplb.model.next_hop import Resolution
+from xdplb.model.nic import NicLink
 
 from . import arp
-from .doubts import Doubts
+from .doubts import Doubts, Unanswered
 from .links import nics_below_vlans
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
 from .rtmessages import (
@@ -58,15 +59,19 @@ class HostView:
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
         self._solicitations = SolicitSchedule()
         self._doubts = Doubts()
+        self._unanswered = Unanswered()
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.avoided: frozenset[IPAddress] = frozenset()
         """Addresses of this host that nobody must be asked from: backends have them too."""
+        self.links_changed = 0
+        """How often the interfaces have changed, the program on one included."""
 
     def resync(self) -> set[IPAddress]:
         """Read all tables again: at the start, and after the kernel had to drop events."""
         self._links = {link.ifindex: link for link in self._requests.links()}
         self._addresses.clear()
         self._own = None
+        self.links_changed += 1
         for address in self._requests.addresses():
             self._apply_address(address)
         found = self._requests.neighbours()
@@ -126,19 +131,39 @@ class HostView:
             if (link := self._links.get(ifindex)) is not None and not _is_local(info.address.ip)
         )
 
+    def links(self) -> dict[str, NicLink]:
+        """Return the interfaces by name."""
+        return {link.name: self._nic_link(link) for link in self._links.values()}
+
+    def _nic_link(self, link: LinkInfo) -> NicLink:
+        master = self._links.get(link.master)
+        return NicLink(
+            link.name,
+            link.ifindex,
+            link.mtu,
+            link.up,
+            link.carrier,
+            link.ethernet,
+            link.xdp_id,
+            "" if master is None else master.name,
+            link.master_kind,
+        )
+
     def doubt(self, now: float, address: IPAddress, *, first: bool) -> None:
         """Have the next `solicit` ask anew for the neighbour that leads to `address`: nothing comes back from there.
 
         `first` as in `Doubts.add`. A MAC that was configured, or that another program keeps, is not doubted.
         """
         key = neighbour_key(address, self._routes.get(address))
-        neighbour = None if key is None else self._neighbours.get(key)
-        if key is not None and (neighbour is None or not (neighbour.kept or neighbour.state & _FIXED)):
-            self._doubts.add(now, key, first=first)
+        if key is not None:
+            self._doubt(now, key, first=first)
 
     def solicit(self, now: float) -> tuple[set[IPAddress], float]:
         """Have the kernel ask for the MACs that are due; return what changed and when to call again (as `now`)."""
         due, wake = self._solicitations.due(now, self._users, self._neighbours)
+        silent, later = self._unanswered.due(now)
+        for key in silent:
+            self._doubt(now, key, first=True)
         doubted, more = self._doubts.due(now)
         self._forget(doubted)
         asked = list(dict.fromkeys([*due, *(key for key in doubted if key in self._users)]))
@@ -150,7 +175,12 @@ class HostView:
             elif self.avoided and key[1].version == 4 and self._asks_from(key) in self.avoided:
                 self._ask_from_nowhere(*key)
         changed = {key for key in self._users if before.get(key) != self._refused.get(key)}
-        return self._refresh({address for key in changed for address in self._users[key]}), min(wake, more)
+        return self._refresh({address for key in changed for address in self._users[key]}), min(wake, later, more)
+
+    def _doubt(self, now: float, key: NeighbourKey, *, first: bool) -> None:
+        neighbour = self._neighbours.get(key)
+        if neighbour is None or not (neighbour.kept or neighbour.state & _FIXED):
+            self._doubts.add(now, key, first=first)
 
     def _forget(self, doubted: Iterable[NeighbourKey]) -> None:
         """Have the kernel forget these MACs: it asks a neighbour whose MAC it knows only at that MAC.
@@ -193,6 +223,7 @@ class HostView:
         """Return whether routes may have changed: the kernel does not announce those that it removes with a link."""
         self._own = None
         before = self._links.pop(event.ifindex, None)
+        self.links_changed += before != event
         if isinstance(event, LinkGone):
             return before is not None
         self._links[event.ifindex] = event
@@ -212,6 +243,8 @@ class HostView:
         elif event.mac is None and before is not None:
             event = replace(event, mac=before.mac)
         self._neighbours[key] = event
+        if key in self._users:
+            self._unanswered.note(key, event.state)
         if event.state == NeighbourState.NONE and key not in self._users:
             del self._neighbours[key]
         return self._users.get(key, set())

@@ -228,7 +228,9 @@ def test_the_longest_outer_headers_are_what_the_mtu_must_have_room_for(monkeypat
     assert "mtu 1548" in found.fix
 
 
-STATUS = {"ready": True, "generation": 7, "not_ready": [], "warnings": [], "attachments": [{"interface": "nosuch0"}]}
+STATUS = {
+    "ready": True, "generation": 7, "not_ready": [], "warnings": [], "nics": [{"interface": "nosuch0", "note": ""}]
+}  # fmt: skip
 
 
 def findings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: AskDaemon) -> list[tuple[Level, str, str]]:

@@ -10,6 +10,8 @@ from datetime import datetime
 from xdplb import __version__
 from xdplb.control.answers import render
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
+from xdplb.control.answers.nics import nics_shown
+from xdplb.control.answers.readiness import not_ready
 from xdplb.control.answers.views import (
     AccessView,
     BackendsView,
@@ -143,7 +145,7 @@ class Answers:
             checks={} if self._checker is None else self._checker.tallies(),
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
-            attachments=applier.attachments,
+            nics=nics_shown(applier.nics),
             now=self._now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -169,6 +171,7 @@ class Answers:
             generation=self._snapshot.generation,
             observed_generation=self._writer.applied.generation,
             attachments=self._writer.applier.attachments,
+            nics=nics_shown(self._writer.applier.nics),
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
@@ -179,12 +182,10 @@ class Answers:
         """Return the reasons why traffic may not be balanced as configured, a sentence each; empty if all is well."""
         if not self.is_running:
             return ["the control plane is not running"]
-        reasons = []
-        if not self._writer.applier.attachments:
-            reasons.append("the program is not attached to any NIC")
-        if self._writer.last_error:
-            reasons.append(f"the data plane does not have the latest change: {self._writer.last_error}")
-        return reasons
+        applier = self._writer.applier
+        return not_ready(
+            self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
+        )
 
     async def _counted(self) -> Counted:
         applier = self._writer.applier
@@ -209,7 +210,8 @@ class Answers:
         applier, health = self._writer.applier, self._writer.health.known
         if outcome is not None:
             health = {**outcome.health, **health}
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts)
+        carry = all(not standing.reason for standing in applier.nics.standings)
+        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]

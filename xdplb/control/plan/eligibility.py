@@ -43,14 +43,16 @@ class Observed:
     """What was observed: health by backend id (missing: unknown), next hops by address (missing: not known yet).
 
     `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
-    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, empty if none is
-    known. `vlan`: tagged frames may come in. `sources` are the addresses that the host can send from.
+    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
+    not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
+    come in. `sources` are the addresses that the host can send from.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
     next_hops: Mapping[IPAddress, Resolution] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
-    ifindexes: frozenset[int] = frozenset()
+    ifindexes: frozenset[int] | None = None
+    nics_out: Mapping[str, str] = field(default_factory=dict)
     vlan: bool = False
     sources: Sources = NO_SOURCES
 
@@ -171,10 +173,8 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     if resolution is None or resolution.next_hop is None:
         return (resolution and resolution.reason) or "its next hop is not known yet"
     hop = resolution.next_hop
-    if observed.ifindexes and hop.ifindex not in observed.ifindexes:
-        return (
-            f"its route goes out by {hop.interface}, which xdplb is not attached to: add {hop.interface} to `xdplb up`"
-        )
+    if observed.ifindexes is not None and hop.ifindex not in observed.ifindexes:
+        return _why_not_attached(hop.interface, observed.nics_out.get(hop.interface))
     if not can_be_tagged(hop):
         return (
             f"its route goes out by {hop.interface} with VLAN tags that xdplb cannot write"
@@ -184,3 +184,9 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     if gateway is not None and vip.forward_of(bound.backend) is Forward.DR:
         return f"it is behind the gateway {gateway}, but dr needs it on the balancer's own segment: use ipip or gue"
     return ""
+
+
+def _why_not_attached(interface: str, reason: str | None) -> str:
+    if reason is None:
+        return f"its route goes out by {interface}, which xdplb is not attached to: add {interface} to `xdplb up`"
+    return f"its route goes out by {interface}, which xdplb cannot use now: {reason}"

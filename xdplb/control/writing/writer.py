@@ -23,7 +23,15 @@ from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
 from xdplb.control.edits.precondition import check_precondition
-from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChanged, ReconcileFailed, VipInTheWay
+from xdplb.control.events import (
+    ChangeMade,
+    Events,
+    HealthChanged,
+    NextHopChanged,
+    NicsUnknown,
+    ReconcileFailed,
+    VipInTheWay,
+)
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
@@ -56,6 +64,7 @@ T = TypeVar("T")
 
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
+_NIC_SECONDS = 0.5
 _NEW_NEXT_HOP_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
@@ -97,10 +106,11 @@ class Writer:
         self._tunnel_sources = tunnel_sources
         self._lock = asyncio.Lock()
         self._disk, self._maps, self._compiler = (Worker(f"xdplb-{name}") for name in ("state", "maps", "compiler"))
-        self._disturbed, self._caught_up = asyncio.Event(), asyncio.Event()
+        self._disturbed, self._caught_up, self._nics_disturbed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
+        self._nic_error = ""
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
         self._own_addresses: tuple[OwnAddress, ...] = ()
@@ -171,7 +181,7 @@ class Writer:
         return await self._maps(work)
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
-        """Plan again soon, since these next hops changed; if there are none, since our VLANs or addresses did."""
+        """Plan again soon, since these next hops changed; if there are none, the host's interfaces or addresses did."""
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -185,6 +195,7 @@ class Writer:
                 self._checker.recheck(self._index.backends_at(address))
         if self._look_at_host():
             self._dirty.everything = True  # any backend may have to be sent to from another address
+        self._nics_disturbed.set()
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
@@ -234,6 +245,37 @@ class Writer:
             # Events that come together are planned together; failures are retried with a growing delay.
             await asyncio.sleep(self._retry_seconds or _GATHER_SECONDS)
             await self._to_the_end(self._reconcile_once())
+
+    async def keep_nics(self) -> None:
+        """Forever: keep the program on the NICs that are asked for. The kernel announces NICs, but not programs."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_NIC_SECONDS):
+                    await self._nics_disturbed.wait()
+            self._nics_disturbed.clear()
+            await self._to_the_end(self.check_nics())
+
+    async def check_nics(self) -> None:
+        """Look at the NICs, and attach where the program is missing; plan everything again soon if that changed any."""
+        async with self._lock:
+            links = self._next_hops.links()
+            try:
+                changed = await self._maps(lambda: self.applier.nics.check(links))
+            except Exception as error:
+                self._say_nics_unknown(error)
+                return
+        self._nic_error = ""
+        if changed:
+            self._dirty.everything = True
+            self._disturbed.set()
+
+    def _say_nics_unknown(self, error: Exception) -> None:
+        """Say it once: the next look is half a second away."""
+        expected = isinstance(error, XdplbError)
+        text = str(error) if expected else repr(error)
+        if text != self._nic_error:
+            self._events.say(NicsUnknown(text), trace=None if expected else error)
+        self._nic_error = text
 
     async def _reconcile_once(self) -> None:
         async with self._lock:
@@ -419,7 +461,7 @@ class Writer:
             [backend for vip, backend in snapshot.backends() if only is None or vip.id in only],
             health,
             self._next_hops,
-            self.applier.attachments,
+            self.applier.nics,
             tunnel_sources=self._tunnel_sources,
             sources=self.sources(snapshot),
         )
