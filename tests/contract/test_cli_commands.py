@@ -308,7 +308,14 @@ def test_the_backends_of_all_vips_are_in_one_table(web: Daemon):
         [WEB, "10.0.0.1", "3"],
         [WEB, "10.0.0.2", "1"],
     ]
-    assert web.run("backend", "ls", "-o", "json").returncode == 2
+    every = json.loads(web.ok("backend", "ls", "-o", "json").stdout)["backends"]
+    assert [(each["vip"], each["address"]) for each in every] == [
+        ("203.0.113.9:53/udp", "10.0.0.3"),
+        (WEB, "10.0.0.1"),
+        (WEB, "10.0.0.2"),
+    ]
+    [first] = json.loads(web.ok("backend", "ls", "203.0.113.9:53/udp", "-o", "json").stdout)["backends"]
+    assert every[0].keys() == {*first.keys(), "vip"}
 
 
 def test_rates_are_per_second_of_the_time_given(web: Daemon):
@@ -317,7 +324,18 @@ def test_rates_are_per_second_of_the_time_given(web: Daemon):
     assert time.monotonic() - began >= 0.2
     assert listed[0] == ["VIP", "BACKEND", "PACKETS/S", "BYTES/S", "NEW FLOWS/S", "AT RISK/S", "RECORDS/S"]
     assert listed[1] == [WEB, "all", "0.0", "0.0", "0.0", "0.0", "0.0"]
-    assert web.run("stats", "--rate", "1s", "-o", "json").returncode == 2
+    rates = json.loads(web.ok("stats", "--rate", "100ms", "-o", "json").stdout)
+    totals = json.loads(web.ok("stats", "-o", "json").stdout)
+    assert rates.pop("seconds") >= 0.1
+    assert rates.keys() == totals.keys()
+    assert rates["vips"][0] == {
+        **dict.fromkeys(totals["vips"][0], 0.0),
+        "vip": WEB,
+        "backends": [
+            {"backend": address, "packets": 0.0, "bytes": 0.0, "new_flows": 0.0} for address in ("10.0.0.1", "10.0.0.2")
+        ],
+    }
+    assert json.loads(web.ok("stats", "web", "--rate", "100ms", "-o", "json").stdout)["vip"] == WEB
 
 
 def test_status_is_one_page_and_waits(web: Daemon):
