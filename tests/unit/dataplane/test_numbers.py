@@ -87,6 +87,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "VLAN_KEEP": 0x10,
         "IPV6": 0x20,
         "INNER6": 0x40,
+        "NOTHING_NEW": 0x80,
     },
     "VIP": {
         "TRACK_ALWAYS": 0x01,
