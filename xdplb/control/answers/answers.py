@@ -181,7 +181,8 @@ class Answers:
         if not self.is_running:
             return ["the control plane is not running"]
         applier = self._writer.applier
-        return not_ready(
+        unknown = [f"it is not known which NICs have the program: {error}"] if (error := self._writer.nic_error) else []
+        return unknown + not_ready(
             self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
         )
 
