@@ -362,6 +362,33 @@ def test_what_needs_root_says_so_in_one_sentence(tmp_path: Path, words: list[str
     assert told.stderr.endswith("hint: run it with sudo\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["up", "eth0", "--pin-dir"], "needs root"),
+        (["up", "eth0", "--state-dir"], "needs root"),
+        (["down", "--all", "--pin-dir"], "needs root"),
+        (["doctor", "--pin-dir"], "this process lacks CAP_NET_ADMIN"),
+        (["decap", "up", "eth0", "--pin-dir"], "needs root"),
+        (["backend-host", "setup", "203.0.113.10", "--interface", "lo", "--pin-dir"], "needs root"),
+        (["backend-host", "setup", "203.0.113.10", "--interface", "lo", "--state-dir"], "needs root"),
+        (["backend-host", "show", "203.0.113.10", "--interface", "lo", "--pin-dir"], "203.0.113.10"),
+        (["backend-host", "undo", "203.0.113.10", "--pin-dir"], "needs root"),
+        (["backend-host", "undo", "203.0.113.10", "--state-dir"], "needs root"),
+    ],
+)
+def test_a_folder_that_may_not_be_read_is_judged_by_the_command(tmp_path: Path, words: list[str], says: str):
+    """The pins are root's. The option parser must not end with a usage error what has an exit code of its own."""
+    (tmp_path / "pins").mkdir(mode=0)
+    plain = [shutil.which("setpriv") or "setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*(plain if os.geteuid() == 0 else []), str(Path(sys.executable).with_name("xdplb")), *words]
+    told = subprocess.run([*command, str(tmp_path / "pins")], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert told.returncode == 1
+    assert says in told.stdout + told.stderr
+    assert "Traceback" not in told.stderr
+    assert "Invalid value" not in told.stderr
+
+
 @pytest.mark.parametrize("words", [["down"], ["down", "eth0", "--all"]])
 def test_down_wants_nics_or_all(words: list[str]):
     told = xdplb(*words)

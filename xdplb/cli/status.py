@@ -53,8 +53,8 @@ def _wait_until_ready(client: Client, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            client.get("/readyz")
-        except (DaemonDownError, PlatformError) as error:
+            client.get("/readyz", within=deadline - time.monotonic())
+        except (DaemonDownError, PlatformError, TimedOutError) as error:
             if time.monotonic() >= deadline:
                 raise TimedOutError(
                     f"not ready after {duration_text(timeout)}: {error.detail}", hint=error.hint

@@ -37,6 +37,8 @@ __all__ = [
     "SlotsPinned",
     "SlotsSteady",
     "StaleFlowsDeleted",
+    "StateNotWritable",
+    "StateWritable",
     "TablePublished",
 ]
 
@@ -236,6 +238,22 @@ class ReconcileFailed(Event):
     LEVEL = logging.ERROR
     retry_seconds: float
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateNotWritable(Event):
+    """The state cannot be written: changes are refused until it can."""
+
+    TITLE = "state not writable"
+    LEVEL = logging.ERROR
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateWritable(Event):
+    """The state can be written again."""
+
+    TITLE = "state writable again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        loops = (self._writer.reconcile(), self._writer.keep_nics(), self._flows.run())
+        writer = self._writer
+        loops = (writer.reconcile(), writer.keep_nics(), writer.watch_state(), self._flows.run())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         self.answers.is_running = True
 

@@ -13,7 +13,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import Resolution
 from xdplb.model.nic import NicLink
 
-from .doubts import Doubts
+from .doubts import Doubts, Unanswered
 from .links import nics_below_vlans
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
 from .rtmessages import (
@@ -50,6 +50,7 @@ class HostView:
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
         self._solicitations = SolicitSchedule()
         self._doubts = Doubts()
+        self._unanswered = Unanswered()
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.links_changed = 0
         """How often the interfaces have changed, the program on one included."""
@@ -119,13 +120,15 @@ class HostView:
         `first` as in `Doubts.add`. A MAC that was configured, or that another program keeps, is not doubted.
         """
         key = neighbour_key(address, self._routes.get(address))
-        neighbour = None if key is None else self._neighbours.get(key)
-        if key is not None and (neighbour is None or not (neighbour.kept or neighbour.state & _FIXED)):
-            self._doubts.add(now, key, first=first)
+        if key is not None:
+            self._doubt(now, key, first=first)
 
     def solicit(self, now: float) -> tuple[set[IPAddress], float]:
         """Have the kernel ask for the MACs that are due; return what changed and when to call again (as `now`)."""
         due, wake = self._solicitations.due(now, self._users, self._neighbours)
+        silent, later = self._unanswered.due(now)
+        for key in silent:
+            self._doubt(now, key, first=True)
         doubted, more = self._doubts.due(now)
         self._forget(doubted)
         asked = list(dict.fromkeys([*due, *(key for key in doubted if key in self._users)]))
@@ -135,7 +138,12 @@ class HostView:
             if error:
                 self._refused[key] = error
         changed = {key for key in self._users if before.get(key) != self._refused.get(key)}
-        return self._refresh({address for key in changed for address in self._users[key]}), min(wake, more)
+        return self._refresh({address for key in changed for address in self._users[key]}), min(wake, later, more)
+
+    def _doubt(self, now: float, key: NeighbourKey, *, first: bool) -> None:
+        neighbour = self._neighbours.get(key)
+        if neighbour is None or not (neighbour.kept or neighbour.state & _FIXED):
+            self._doubts.add(now, key, first=first)
 
     def _forget(self, doubted: Iterable[NeighbourKey]) -> None:
         """Have the kernel forget these MACs: it asks a neighbour whose MAC it knows only at that MAC.
@@ -177,6 +185,8 @@ class HostView:
         elif event.mac is None and before is not None:
             event = replace(event, mac=before.mac)
         self._neighbours[key] = event
+        if key in self._users:
+            self._unanswered.note(key, event.state)
         if event.state == NeighbourState.NONE and key not in self._users:
             del self._neighbours[key]
         return self._users.get(key, set())

@@ -29,6 +29,7 @@ OnChange = Callable[[frozenset[IPAddress]], None]
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
 _GATHER_SECONDS = 0.001  # events come in groups: a deleted neighbour is announced as FAILED and then as deleted
+_DOUBTS_SECONDS = 0.1  # thousands of checks may fail in a second, and each turn of the thread looks at all neighbours
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class NextHops:
     def __init__(self) -> None:
         self._wanted: frozenset[IPAddress] = frozenset()
         self._reader: _Reader | None = None
+        self._doubts: list[tuple[IPAddress, bool]] = []
+        self._telling: asyncio.TimerHandle | None = None
 
     async def start(self, on_change: OnChange) -> None:
         """Open the sockets, read the kernel's tables, and start watching. Raises PlatformError."""
@@ -87,6 +90,9 @@ class NextHops:
 
     async def stop(self) -> None:
         """Stop the thread and close its sockets."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         if self._reader is not None:
             reader, self._reader = self._reader, None
             await asyncio.to_thread(reader.stop)
@@ -104,8 +110,9 @@ class NextHops:
 
     def doubt(self, address: IPAddress, first: bool) -> None:
         """Ask anew for the neighbour that leads to `address`, soon and not too often; does not block."""
-        if self._reader is not None:
-            self._reader.doubt(address, first=first)
+        self._doubts.append((address, first))
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_DOUBTS_SECONDS, self._tell_doubts)
 
     def vlan_nics(self) -> frozenset[str]:
         """Return the names of the NICs that have VLAN devices; none before `start`."""
@@ -114,6 +121,11 @@ class NextHops:
     def links(self) -> Mapping[str, NicLink]:
         """Return the interfaces of this host, by name; none before `start`."""
         return self._reader.links if self._reader is not None else {}
+
+    def _tell_doubts(self) -> None:
+        doubts, self._doubts, self._telling = self._doubts, [], None
+        if self._reader is not None:
+            self._reader.doubt(doubts)
 
 
 class _Reader:
@@ -130,7 +142,7 @@ class _Reader:
         self._view = HostView(self._requests)
         self._wanted: frozenset[IPAddress] = frozenset()
         self._watched: frozenset[IPAddress] = frozenset()
-        self._doubted: SimpleQueue[tuple[IPAddress, bool]] = SimpleQueue()
+        self._doubted: SimpleQueue[list[tuple[IPAddress, bool]]] = SimpleQueue()
         self._resync_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
@@ -152,9 +164,9 @@ class _Reader:
         self._wanted = addresses
         os.eventfd_write(self._wake_fd, 1)
 
-    def doubt(self, address: IPAddress, *, first: bool) -> None:
-        """Ask anew for the neighbour that leads to `address`. May be called from any thread."""
-        self._doubted.put((address, first))
+    def doubt(self, doubts: list[tuple[IPAddress, bool]]) -> None:
+        """Ask anew for the neighbours that lead to these addresses. May be called from any thread."""
+        self._doubted.put(doubts)
         os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
@@ -202,8 +214,8 @@ class _Reader:
             self._watched = wanted
         self._publish(changed)
         while not self._doubted.empty():
-            address, first = self._doubted.get()
-            self._view.doubt(now, address, first=first)
+            for address, first in self._doubted.get():
+                self._view.doubt(now, address, first=first)
         solicited, wake = self._view.solicit(now)
         self._publish(solicited)
         return min(wake, self._resync_at)

@@ -29,7 +29,7 @@ class _Walk:
     protocol: int
     fragmented: Fragmented = Fragmented.WHOLE
     fragment_id: int = 0
-    fragment_protocol: int = 0
+    fragment_offset: int = 0
 
 
 def parse_ipv6(frame: bytes, link: bytes, rest: bytes) -> Packet:
@@ -55,7 +55,7 @@ def parse_ipv6(frame: bytes, link: bytes, rest: bytes) -> Packet:
         hop_limit=rest[7],
         fragmented=walk.fragmented,
         fragment_id=walk.fragment_id,
-        fragment_protocol=walk.fragment_protocol,
+        fragment_offset=walk.fragment_offset,
     )
     return with_ports(packet)
 
@@ -86,13 +86,11 @@ def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
     if refused is not None:
         raise BadPacket(destination, refused)
     end = walk.end + _extension_length(walk.protocol, header[1])
-    if walk.protocol != FRAGMENT:
-        return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_protocol)
     offset_and_more = int.from_bytes(header[2:4], "big")
     fragmented = _fragmented(offset_and_more)
-    if fragmented is Fragmented.WHOLE:
-        return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_protocol)
-    return _Walk(end, header[0], fragmented, int.from_bytes(header[4:8], "big"), header[0])
+    if walk.protocol != FRAGMENT or fragmented is Fragmented.WHOLE:
+        return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_offset)
+    return _Walk(end, header[0], fragmented, int.from_bytes(header[4:8], "big"), offset_and_more & OFFSET)
 
 
 def refused_extension(kind: int, header: bytes, *, is_first: bool) -> Reason | None:

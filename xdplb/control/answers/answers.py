@@ -87,6 +87,11 @@ class Answers:
         """Return a VIP's backends."""
         return self._backends_view(self._vip(ref), self._facts())
 
+    def all_backends(self) -> dict[VipKey, BackendsView]:
+        """Return the backends of all VIPs, by VIP."""
+        facts = self._facts()
+        return {key: self._backends_view(vip, facts) for key, vip in self._snapshot.vips.items()}
+
     def backend(self, ref: str, address: str) -> BackendView:
         """Return one backend of a VIP; NotFoundError if there is none with this address."""
         vip = self._vip(ref)
@@ -181,10 +186,14 @@ class Answers:
         if not self.is_running:
             return ["the control plane is not running"]
         applier = self._writer.applier
-        unknown = [f"it is not known which NICs have the program: {error}"] if (error := self._writer.nic_error) else []
-        return unknown + not_ready(
+        reasons = not_ready(
             self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
         )
+        if self._writer.nic_error:
+            reasons.append(f"it is not known which NICs have the program: {self._writer.nic_error}")
+        if self._writer.state_error:
+            reasons.append(f"changes are refused: {self._writer.state_error}")
+        return reasons
 
     async def _counted(self) -> Counted:
         applier = self._writer.applier

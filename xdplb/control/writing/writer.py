@@ -23,7 +23,16 @@ from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
 from xdplb.control.edits.precondition import check_precondition
-from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChanged, NicsUnknown, ReconcileFailed
+from xdplb.control.events import (
+    ChangeMade,
+    Events,
+    HealthChanged,
+    NextHopChanged,
+    NicsUnknown,
+    ReconcileFailed,
+    StateNotWritable,
+    StateWritable,
+)
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
@@ -42,7 +51,7 @@ from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.errors import PlatformError, StateError, XdplbError
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
 
@@ -53,6 +62,7 @@ T = TypeVar("T")
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
 _NIC_SECONDS = 0.5
+_STATE_SECONDS = 2.0
 _NEW_NEXT_HOP_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
@@ -86,6 +96,8 @@ class Writer:
         """The last snapshot that the maps hold completely."""
         self.health = HealthBook(now)
         self.last_error = ""
+        self.state_error = ""
+        """Why the state cannot be written; empty if it can."""
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
@@ -242,6 +254,28 @@ class Writer:
             self._events.say(NicsUnknown(text), trace=None if expected else error)
         self.nic_error = text
 
+    async def watch_state(self) -> None:
+        """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again."""
+        while True:
+            await asyncio.sleep(_STATE_SECONDS)
+            with contextlib.suppress(XdplbError):
+                in_doubt = await self._disk(self._store.is_in_doubt)
+                if in_doubt or self.state_error:
+                    await self._to_the_end(self._saving(self._store.touch))
+
+    async def _saving(self, work: Callable[[], None]) -> None:
+        """Write to the store, and note whether it can be written."""
+        try:
+            await self._disk(work)
+        except StateError as error:
+            if self.state_error != str(error):
+                self.state_error = str(error)
+                self._events.say(StateNotWritable(self.state_error))
+            raise
+        if self.state_error:
+            self.state_error = ""
+            self._events.say(StateWritable())
+
     async def _reconcile_once(self) -> None:
         async with self._lock:
             disturbed = self._disturbed.is_set()
@@ -278,7 +312,7 @@ class Writer:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
-                await self._disk(lambda: self._store.save(outcome.before, outcome.after, prepared.health))
+                await self._saving(lambda: self._store.save(outcome.before, outcome.after, prepared.health))
                 self._take(outcome, prepared.health)
                 self._say_change(request)
                 try:
@@ -398,7 +432,7 @@ class Writer:
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():
             try:
-                await self._disk(lambda: self._store.save_health(health))
+                await self._saving(lambda: self._store.save_health(health))
             except XdplbError:
                 self.health.put_back(health)
                 raise
