@@ -11,10 +11,11 @@ from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
 from xdplb.control.events import Events
-from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence
+from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence, SourceOf
 from xdplb.control.health.probe import ProbeResult
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.host import NO_HOST, Host
 from xdplb.model.next_hop import NextHop, Resolution
 from xdplb.model.nic import NicLink
 
@@ -42,6 +43,8 @@ class FakeNextHops:
     def __init__(self) -> None:
         self.watched: frozenset[IPAddress] = frozenset()
         self.with_vlans: frozenset[str] = frozenset()
+        self.own = NO_HOST
+        self.avoided: frozenset[IPAddress] = frozenset()
         self.interfaces = {"eth0": NicLink("eth0", 2, 1500, up=True, carrier=True, ethernet=True)}
         self.doubted: list[tuple[str, bool]] = []
         self._answers: dict[IPAddress, Resolution] = {}
@@ -76,6 +79,17 @@ class FakeNextHops:
         self.with_vlans = frozenset(nics)
         self._tell()
 
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        self.avoided = addresses
+
+    def host(self) -> Host:
+        return self.own
+
+    def own_addresses(self, host: Host) -> None:
+        """Let the host have these addresses from now on."""
+        self.own = host
+        self._tell()
+
     def lookup(self, address: IPAddress) -> Resolution:
         return self._answers.get(address) or Resolution(next_hop(address))
 
@@ -105,9 +119,16 @@ class FakeHealth:
         self.rechecked: list[str] = []
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
+        self.source_of: SourceOf | None = None
 
-    async def start(self, on_flip: OnFlip, events: Events, on_silence: OnSilence | None = None) -> None:
-        self._on_flip, self._on_silence = on_flip, on_silence
+    async def start(
+        self,
+        on_flip: OnFlip,
+        events: Events,
+        on_silence: OnSilence | None = None,
+        source_of: SourceOf | None = None,
+    ) -> None:
+        self._on_flip, self._on_silence, self.source_of = on_flip, on_silence, source_of
 
     async def stop(self) -> None:
         self._on_flip = None

@@ -82,6 +82,8 @@ def _print(body: dict[str, Any]) -> None:
             note(f"note: {nic['note']}")
     if body["last_error"] and body["last_error"] not in body["not_ready"]:
         note(f"error: {body['last_error']}")
+    for warning in body.get("warnings", ()):  # an older daemon has none
+        note(f"warning: {warning}")
     if body["vips"]:
         click.echo()
         print_vips(body["vips"])

@@ -40,6 +40,7 @@ __all__ = [
     "StateNotWritable",
     "StateWritable",
     "TablePublished",
+    "VipInTheWay",
 ]
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,16 @@ class NextHopChanged(Event):
     interface: str | None
     mac: str | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VipInTheWay(Event):
+    """A VIP has an address of this host, and is in the way of connections that the host opens itself."""
+
+    TITLE = "a VIP is in the way of this host's own connections"
+    LEVEL = logging.WARNING
+    vip: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

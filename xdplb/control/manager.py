@@ -84,7 +84,9 @@ class Manager:
             await self._writer.wait_resolved(_RESOLVE_SECONDS)
             await self._writer.adopt()
             if self._checker is not None:
-                await self._checker.start(self._writer.health_flipped, self.events, self._next_hops.doubt)
+                await self._checker.start(
+                    self._writer.health_flipped, self.events, self._next_hops.doubt, self._writer.check_source
+                )
         except BaseException:
             await self.stop()
             raise

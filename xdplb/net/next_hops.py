@@ -15,19 +15,23 @@ from typing import Protocol
 
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.host import Host, OwnAddress
 from xdplb.model.next_hop import Resolution
 from xdplb.model.nic import NicLink
 
 from .host_view import HostView
+from .local_ports import ephemeral_ports
 from .rtnetlink import EventSocket, RequestSocket
 
 __all__ = ["NextHopSource", "NextHops", "OnChange"]
 
 OnChange = Callable[[frozenset[IPAddress]], None]
-"""Called in the event loop with the addresses whose resolution changed; with none if only `links` changed."""
+"""Called in the event loop with the addresses whose resolution changed; with none if only the host's interfaces or own
+addresses changed."""
 
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
+_PORTS_SECONDS = 0.5  # for how long the settings of ports count as read: every check asks
 _GATHER_SECONDS = 0.001  # events come in groups: a deleted neighbour is announced as FAILED and then as deleted
 _DOUBTS_SECONDS = 0.1  # thousands of checks may fail in a second, and each turn of the thread looks at all neighbours
 
@@ -49,6 +53,10 @@ class NextHopSource(Protocol):
         """Watch these addresses instead of the earlier ones; results are announced by `on_change`."""
         ...
 
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Ask for no MAC from these addresses of the host: backends have them too, and would not answer."""
+        ...
+
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
         ...
@@ -64,6 +72,10 @@ class NextHopSource(Protocol):
         """Return the names of the NICs that have VLAN devices: they may get tagged frames."""
         ...
 
+    def host(self) -> Host:
+        """Return this host's addresses, and the ports of its own connections."""
+        ...
+
     def links(self) -> Mapping[str, NicLink]:
         """Return the interfaces of this host, by name, as known at present; none before `start`."""
         ...
@@ -74,7 +86,10 @@ class NextHops:
 
     def __init__(self) -> None:
         self._wanted: frozenset[IPAddress] = frozenset()
+        self._avoided: frozenset[IPAddress] = frozenset()
         self._reader: _Reader | None = None
+        self._ports: tuple[range, ...] = ()
+        self._ports_until = 0.0
         self._doubts: list[tuple[IPAddress, bool]] = []
         self._telling: asyncio.TimerHandle | None = None
 
@@ -85,6 +100,7 @@ class NextHops:
         except OSError as error:
             raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
         reader.watch(self._wanted)
+        reader.avoid(self._avoided)
         self._reader = reader
         await asyncio.to_thread(reader.start)
 
@@ -103,6 +119,12 @@ class NextHops:
         if self._reader is not None:
             self._reader.watch(addresses)
 
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Ask for no MAC from these addresses of the host: backends have them too, and would not answer."""
+        self._avoided = addresses
+        if self._reader is not None:
+            self._reader.avoid(addresses)
+
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
         known = self._reader.resolutions.get(address) if self._reader is not None else None
@@ -118,6 +140,12 @@ class NextHops:
         """Return the names of the NICs that have VLAN devices; none before `start`."""
         return self._reader.vlan_nics if self._reader is not None else frozenset()
 
+    def host(self) -> Host:
+        """Return this host's addresses, none before `start`, and the ports of its own connections."""
+        if (now := time.monotonic()) >= self._ports_until:
+            self._ports, self._ports_until = ephemeral_ports(), now + _PORTS_SECONDS
+        return Host(self._reader.addresses if self._reader is not None else (), self._ports)
+
     def links(self) -> Mapping[str, NicLink]:
         """Return the interfaces of this host, by name; none before `start`."""
         return self._reader.links if self._reader is not None else {}
@@ -131,8 +159,8 @@ class NextHops:
 class _Reader:
     """The thread that reads events and asks the kernel.
 
-    It replaces `resolutions`, `links` and `vlan_nics` as a whole and never changes them in place, so that other threads
-    may read them without a lock.
+    It replaces `resolutions`, `links`, `vlan_nics` and `addresses` as a whole and never changes them in place, so that
+    other threads may read them without a lock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange) -> None:
@@ -148,6 +176,7 @@ class _Reader:
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.vlan_nics: frozenset[str] = frozenset()
+        self.addresses: tuple[OwnAddress, ...] = ()
         self.links: dict[str, NicLink] = {}
         self._links_changed = 0
 
@@ -163,6 +192,10 @@ class _Reader:
         """Set the addresses to watch. May be called from any thread."""
         self._wanted = addresses
         os.eventfd_write(self._wake_fd, 1)
+
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Set the addresses to ask nobody from. May be called from any thread."""
+        self._view.avoided = addresses
 
     def doubt(self, doubts: list[tuple[IPAddress, bool]]) -> None:
         """Ask anew for the neighbours that lead to these addresses. May be called from any thread."""
@@ -222,12 +255,15 @@ class _Reader:
 
     def _publish(self, changed: set[IPAddress]) -> None:
         links_changed = self._view.links_changed != self._links_changed
+        addresses = self._view.addresses()
+        host_changed = links_changed or addresses != self.addresses
         if changed:
             self.resolutions = dict(self._view.resolutions)
         if links_changed:
             self._links_changed = self._view.links_changed
             self.links, self.vlan_nics = self._view.links(), self._view.vlan_nics()
-        if changed or links_changed:
+        self.addresses = addresses
+        if changed or host_changed:
             with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
                 self._loop.call_soon_threadsafe(self._tell, frozenset(changed))
 

@@ -135,6 +135,9 @@ class StatusOut(ResponseBody):
     ready: bool = Field(description="Whether it is ready, as in `/readyz`.")
     not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
     last_error: str = Field(description="Why the data plane does not have the latest change; empty if it has it.")
+    warnings: list[str] = Field(
+        description="VIPs that are in the way of connections which this host opens itself, a sentence each."
+    )
     attachments: list[AttachmentOut] = Field(description="The NICs that the program is attached to.")
     nics: list[NicOut] = Field(description="The NICs that were asked for, and how each of them is.")
     flows: FlowTableOut = Field(description="Recorded flows.")
@@ -151,6 +154,7 @@ class StatusOut(ResponseBody):
             ready=not not_ready,
             not_ready=not_ready,
             last_error=view.last_error,
+            warnings=list(view.warnings),
             attachments=AttachmentOut.each(view.attachments),
             nics=NicOut.each(view.nics),
             flows=FlowTableOut.of(view.flows),

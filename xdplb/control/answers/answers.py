@@ -29,6 +29,7 @@ from xdplb.control.answers.views import (
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.checks import CheckTally, HealthSource
+from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.request import Outcome
@@ -179,6 +180,7 @@ class Answers:
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
+            warnings=tuple(warning_sentence(warned) for warned in self._writer.host_concerns()),
         )
 
     def not_ready(self) -> list[str]:

@@ -231,7 +231,10 @@ class DataplaneView:
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change."""
+    """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
+
+    `warnings` are sentences about VIPs that are in the way of what this host sends itself.
+    """
 
     version: str
     started: datetime
@@ -242,3 +245,4 @@ class StatusView:
     vips: tuple[VipView, ...]
     flows: FlowTableView
     last_error: str
+    warnings: tuple[str, ...]

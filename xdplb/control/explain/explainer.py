@@ -113,7 +113,8 @@ class Explainer:
             self._writer.health.known,
             self._next_hops,
             self._writer.applier.nics,
-            self._tunnel_sources,
+            tunnel_sources=self._tunnel_sources,
+            sources=self._writer.sources(self._writer.snapshot),
         )
         snapshot, present = self._writer.snapshot, self._writer.applier.present_of(held)
         then = await self._thread(lambda: if_down(snapshot, backend, observed, present, only={vip.id}, now=self._now()))

@@ -15,10 +15,12 @@ import resource
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from xdplb.control.events import CheckBroke, Events
 from xdplb.control.health.probe import ProbeResult, probe
+from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
@@ -31,6 +33,7 @@ __all__ = [
     "OnFlip",
     "OnSilence",
     "Probe",
+    "SourceOf",
     "health_of",
     "tallied",
 ]
@@ -44,7 +47,11 @@ OnSilence = Callable[[IPAddress, bool], None]
 The second argument says whether the check had not failed right before.
 """
 
-Probe = Callable[[HealthCheck, str, int], Awaitable[ProbeResult]]
+Probe = Callable[..., Awaitable[ProbeResult]]
+"""`probe`, or a stand-in, which gets no `source` where any will do."""
+
+SourceOf = Callable[[IPAddress], Source]
+"""Returns where a check of this backend must leave from, asked before each probe."""
 
 _FIRST_WITHIN_SECONDS = 1.0
 _SOON_SECONDS = 0.1
@@ -80,7 +87,13 @@ class CheckTally:
 class HealthSource(Protocol):
     """The source of health: `Checker`, or a fake in tests."""
 
-    async def start(self, on_flip: OnFlip, events: Events, on_silence: OnSilence | None = None) -> None:
+    async def start(
+        self,
+        on_flip: OnFlip,
+        events: Events,
+        on_silence: OnSilence | None = None,
+        source_of: SourceOf | None = None,
+    ) -> None:
         """Start checking the watched targets."""
         ...
 
@@ -134,6 +147,7 @@ class Checker:
         self._probe = probe
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
+        self._source_of: SourceOf | None = None
         self._events = Events()
         self._known: Mapping[int, KnownHealth] = {}
         self._targets: dict[int, CheckTarget] = {}
@@ -142,10 +156,17 @@ class Checker:
         self._rechecked: dict[int, float] = {}
         self._few = asyncio.Semaphore(_MOST_WHEN_LATE)
 
-    async def start(self, on_flip: OnFlip, events: Events, on_silence: OnSilence | None = None) -> None:
+    async def start(
+        self,
+        on_flip: OnFlip,
+        events: Events,
+        on_silence: OnSilence | None = None,
+        source_of: SourceOf | None = None,
+    ) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
         _allow_many_sockets()
         self._on_flip, self._on_silence, self._events = on_flip, on_silence, events
+        self._source_of = source_of
         for backend_id in self._targets:
             self._begin(backend_id)
 
@@ -243,7 +264,9 @@ class Checker:
     async def _try(self, target: CheckTarget) -> ProbeResult:
         """Probe once. An unexpected error says nothing about the backend, and must not end its checks."""
         try:
-            return await self._probe(target.check, str(target.address), target.port)
+            source = ANY_SOURCE if self._source_of is None else self._source_of(target.address)
+            probe = self._probe if source is ANY_SOURCE else partial(self._probe, source=source)
+            return await probe(target.check, str(target.address), target.port)
         except Exception as error:
             self._events.say(CheckBroke(str(target.address), target.port, repr(error)), trace=error)
             return ProbeResult(None, f"this host could not run the check: {error!r}", 0.0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.nics import nics_out
+from xdplb.control.plan.sources import Sources
 from xdplb.control.state.snapshot import BoundBackend
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.model.address import IPNetwork
@@ -20,7 +21,9 @@ def observe(
     health: Mapping[int, KnownHealth],
     next_hops: NextHopSource,
     keeper: NicKeeper,
+    *,
     tunnel_sources: tuple[IPNetwork, ...],
+    sources: Sources,
 ) -> Observed:
     """Return what is known now about these backends and about the NICs that the program is attached to."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
@@ -31,4 +34,5 @@ def observe(
         ifindexes=frozenset(nics.values()),
         nics_out=nics_out(keeper.standings),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
+        sources=sources,
     )

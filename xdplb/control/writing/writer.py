@@ -32,6 +32,7 @@ from xdplb.control.events import (
     ReconcileFailed,
     StateNotWritable,
     StateWritable,
+    VipInTheWay,
 )
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
@@ -39,7 +40,10 @@ from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.plan.host_concerns import host_concerns
+from xdplb.control.plan.impact import NO_IMPACT, Impact, Warned
+from xdplb.control.plan.sentences import warning_sentence
+from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
@@ -52,6 +56,7 @@ from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import PlatformError, StateError, XdplbError
+from xdplb.model.host import NO_HOST, Host, OwnAddress
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
 
@@ -114,6 +119,9 @@ class Writer:
         """Why it is not known which NICs have the program, "" if it is."""
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
+        self._own_addresses: tuple[OwnAddress, ...] = ()
+        self._concerns: frozenset[Warned] = frozenset()
+        self._sources: tuple[object, Host, Sources] = (None, NO_HOST, NO_SOURCES)
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -166,6 +174,7 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
+        self._look_at_host()
         async with self._lock:
             await self._apply()
 
@@ -178,7 +187,7 @@ class Writer:
         return await self._maps(work)
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
-        """Plan again soon, since these next hops changed, or, if there are none, the interfaces of the host."""
+        """Plan again soon, since these next hops changed; if there are none, the host's interfaces or addresses did."""
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -190,6 +199,8 @@ class Writer:
             self._dirty.vips |= self._index.vips_of(address)
             if self._checker is not None and hop is not None:
                 self._checker.recheck(self._index.backends_at(address))
+        if self._look_at_host():
+            self._dirty.everything = True  # any backend may have to be sent to from another address
         self._nics_disturbed.set()
         self._disturbed.set()
 
@@ -212,6 +223,24 @@ class Writer:
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
+
+    def sources(self, snapshot: Snapshot) -> Sources:
+        """Return where packets of this host's own leave from, while it balances the VIPs of `snapshot`."""
+        host = self._next_hops.host()
+        vips, known, sources = self._sources
+        if vips is not snapshot.vips or known != host:
+            sources = Sources.of(host, snapshot.vips)
+            self._sources = snapshot.vips, host, sources
+        return sources
+
+    def host_concerns(self) -> list[Warned]:
+        """Return which VIPs are in the way of what this host sends itself."""
+        return list(host_concerns(self.snapshot.vips, self.sources(self.snapshot), self._tunnel_sources))
+
+    def check_source(self, backend: IPAddress) -> Source:
+        """Return where a check of this backend must leave from now."""
+        sources = self.sources(self.snapshot)
+        return sources.of_check(backend, self.resolution(backend)) if sources.over else ANY_SOURCE
 
     async def reconcile(self) -> None:
         """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
@@ -331,7 +360,7 @@ class Writer:
         """
         before, known = self.snapshot, self.health.known
         check_precondition(request.edit, before.generations, request.if_match)
-        desired = apply_edit(before.desired, request.edit, request.at or self._now())
+        desired = apply_edit(before.desired, request.edit, request.at or self._now(), self._next_hops.host())
         if desired is before.desired or desired == before.desired:
             return Outcome(before=before, after=before, health=dict(known)), None
         after = before.then(desired, self._capacity)
@@ -368,9 +397,21 @@ class Writer:
         else:
             await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
 
+    def _look_at_host(self) -> bool:
+        """Say which VIPs are newly in the way of what the host sends; return whether its addresses have changed."""
+        before, self._own_addresses = self._own_addresses, self._next_hops.host().addresses
+        self._next_hops.avoid(frozenset(self.sources(self.snapshot).over))
+        concerns = frozenset(self.host_concerns())
+        for warned in sorted(concerns - self._concerns, key=lambda warned: (warned.vip, warned.detail)):
+            self._events.say(VipInTheWay(str(warned.vip), warning_sentence(warned)))
+        self._concerns = concerns
+        return self._own_addresses != before
+
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
         self.snapshot = outcome.after
+        if outcome.before.vips.keys() != outcome.after.vips.keys():
+            self._look_at_host()
         self.watch()
 
     def _say_change(self, request: Request) -> None:
@@ -449,5 +490,6 @@ class Writer:
             health,
             self._next_hops,
             self.applier.nics,
-            self._tunnel_sources,
+            tunnel_sources=self._tunnel_sources,
+            sources=self.sources(snapshot),
         )

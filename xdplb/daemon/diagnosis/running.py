@@ -62,6 +62,8 @@ def examine_daemon(running: Running | None) -> Iterator[Finding]:
         yield ok("daemon", f"ready, generation {running.status['generation']}")
     for reason in running.status["not_ready"]:
         yield fail("daemon", reason, "for more, run xdplb status and read the daemon's log")
+    for warning in running.status.get("warnings", ()):  # an older daemon has none
+        yield warn("VIPs on own addresses", warning, "docs/operations.md, VIPs on the balancer's own addresses")
     for key, backends in running.backends.items():
         yield from examine_backends(key, backends)
 
