@@ -9,7 +9,17 @@ from .packet import Fragmented, Packet
 from .parse_transport import with_ports
 from .reasons import BadPacket, Reason, Stop
 
-__all__ = ["EXTENSIONS", "FRAGMENT", "FRAGMENT_HEADER", "HEADER", "OFFSET", "parse_ipv6"]
+__all__ = [
+    "EXTENSIONS",
+    "FRAGMENT",
+    "HEADER",
+    "MAX_EXTENSIONS",
+    "OFFSET",
+    "SMALLEST_EXTENSION",
+    "extension_length",
+    "parse_ipv6",
+    "refused_extension",
+]
 
 HEADER = 40
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
@@ -80,12 +90,12 @@ def _walk_extensions(ip: bytes, destination: IPv6Address) -> _Walk:
 def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
     """Skip one extension header. All begin with the next header's type and, except for fragments, a length."""
     header = ip[walk.end :]
-    if len(header) < SMALLEST_EXTENSION or _extension_length(walk.protocol, header[1]) > len(header):
+    if len(header) < SMALLEST_EXTENSION or extension_length(walk.protocol, header[1]) > len(header):
         raise BadPacket(destination)
     refused = refused_extension(walk.protocol, header, is_first=walk.end == HEADER)
     if refused is not None:
         raise BadPacket(destination, refused)
-    end = walk.end + _extension_length(walk.protocol, header[1])
+    end = walk.end + extension_length(walk.protocol, header[1])
     offset_and_more = int.from_bytes(header[2:4], "big")
     fragmented = _fragmented(offset_and_more)
     if walk.protocol != FRAGMENT or fragmented is Fragmented.WHOLE:
@@ -107,7 +117,7 @@ def refused_extension(kind: int, header: bytes, *, is_first: bool) -> Reason | N
     return Reason.DROP_EXTENSION if kind == HOP_BY_HOP and not is_first else None
 
 
-def _extension_length(kind: int, length_field: int) -> int:
+def extension_length(kind: int, length_field: int) -> int:
     """Return the length of an extension header in bytes; AH alone counts in words of 4 (RFC 4302, section 2.2)."""
     if kind == FRAGMENT:
         return FRAGMENT_HEADER
