@@ -98,18 +98,40 @@ def test_a_vip_shows_its_check(web: Daemon):
     assert not {"path", "expect-status"} & set(shown(web, "health", "show", "web"))
 
 
+def test_a_vip_says_which_of_its_backends_do_not_serve_and_why(web: Daemon):
+    assert shown(web, "vip", "show", "web")["reasons"] == "-"
+    web.ok("health", "set", "web", "--type", "tcp")
+    for last in range(3, 7):
+        web.ok("backend", "add", "web", f"10.0.0.{last}")
+    waiting = "; ".join(f"10.0.0.{last}: its check has not passed yet" for last in (3, 4, 5))
+    assert shown(web, "vip", "show", "web")["reasons"] == f"{waiting}; 1 more: see xdplb backend ls"
+
+
 def test_a_check_is_set_whole_seen_and_removed(web: Daemon):
     set_check = ["health", "set", "web", "--type", "http", "--port", "8080", "--path", "/up"]
-    set_check += ["--expect-status", "200", "--expect-status", "204", "--rise", "1", "--fall", "5", "--timeout", "2s"]
+    set_check += [
+        "--expect-status",
+        "200",
+        "--expect-status",
+        "204",
+        "--rise",
+        "1",
+        "--fall",
+        "5",
+        "--timeout",
+        "2s",
+        "--reset",
+    ]
     assert web.ok(*set_check).stderr == "health check of web set\n"
     assert web.ok(*set_check).stderr == "health check of web is unchanged\n"
     fields = shown(web, "health", "show", "web")
-    assert {name: fields[name] for name in ("port", "expect-status", "rise", "fall", "timeout")} == {
+    assert {name: fields[name] for name in ("port", "expect-status", "rise", "fall", "timeout", "reset")} == {
         "port": "8080",
         "expect-status": "200, 204",
         "rise": "1",
         "fall": "5",
         "timeout": "2s",
+        "reset": "yes",
     }
     assert [row[0] for row in rows(web.ok("health", "ls", "web").stdout)[1:]] == ["10.0.0.1", "10.0.0.2"]
     assert web.ok("health", "rm", "web").stderr == "health check of web removed\n"
@@ -222,6 +244,9 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
         (["vip", "add", "203.0.113.9/24:443/tcp"], 2, "the prefix is 203.0.113.0/24"),
         (["vip", "add", "203.0.113.10:443/tcp+udp"], 4, "VIP 203.0.113.10:443/tcp"),
         (["vip", "add", "203.0.113.20:0/tcp", "--check", "tcp"], 2, "give --check-port"),
+        (["vip", "add", "203.0.113.20:443/udp", "--check", "http"], 2, "is UDP, and http checks use TCP"),
+        (["vip", "add", "203.0.113.20:443/tcp", "--check", "https"], 2, "use tcp, which connects to the TLS port"),
+        (["health", "set", "web", "--type", "https"], 2, "there is no https check, only http and tcp"),
         (["vip", "add", "203.0.113.20:443/tcp", "--quic-server-id-bytes", "2"], 2, "QUIC runs over UDP"),
         (["vip", "add", "203.0.113.20:443/tcp", "--limit-packets", "-1"], 2, "--limit-packets"),
         (["vip", "add", "203.0.113.20:443/udp", "--limit-source-new-flows", "9"], 2, "limit source_packets instead"),

@@ -27,6 +27,11 @@ __all__ = [
     "HealthChanged",
     "MapsRestored",
     "NextHopChanged",
+    "NicAttached",
+    "NicDown",
+    "NicLost",
+    "NicUp",
+    "NicsUnknown",
     "ReconcileFailed",
     "Say",
     "SlotsPinned",
@@ -35,6 +40,7 @@ __all__ = [
     "StateNotWritable",
     "StateWritable",
     "TablePublished",
+    "VipInTheWay",
 ]
 
 log = logging.getLogger(__name__)
@@ -124,12 +130,71 @@ class CheckBroke(Event):
 
 @dataclass(frozen=True, slots=True)
 class NextHopChanged(Event):
-    """The next hop of a backend changed: the interface it is reached by now, or the reason why there is none."""
+    """The next hop of a backend changed: by which interface and at which MAC it is reached now, or why it is not."""
 
     TITLE = "next hop changed"
     backend: str
     interface: str | None
+    mac: str | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VipInTheWay(Event):
+    """A VIP has an address of this host, and is in the way of connections that the host opens itself."""
+
+    TITLE = "a VIP is in the way of this host's own connections"
+    LEVEL = logging.WARNING
+    vip: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicAttached(Event):
+    """The program is on a NIC that was asked for, in this mode; `reason` says why not in native mode, if asked for."""
+
+    TITLE = "NIC attached"
+    interface: str
+    ifindex: int
+    mode: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NicLost(Event):
+    """The program is not on a NIC that was asked for. It is attached as soon as that is possible."""
+
+    TITLE = "NIC not attached"
+    LEVEL = logging.WARNING
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicDown(Event):
+    """A NIC has the program, but carries no packets."""
+
+    TITLE = "NIC out of service"
+    LEVEL = logging.WARNING
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicUp(Event):
+    """A NIC that has the program carries packets again."""
+
+    TITLE = "NIC in service"
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicsUnknown(Event):
+    """It could not be found out which NICs have the program; it is tried again."""
+
+    TITLE = "the NICs cannot be looked at"
+    LEVEL = logging.ERROR
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,11 @@ class VipKey:
         """Whether it has a single address."""
         return self.prefix_length == self.address.max_prefixlen
 
+    def has(self, address: IPAddress) -> bool:
+        """Return whether this is one of its addresses."""
+        shift = self.address.max_prefixlen - (self.prefix_length or 0)
+        return address.version == self.address.version and int(address) >> shift == int(self.address) >> shift
+
     @property
     def is_exact(self) -> bool:
         """Whether it has a single address and a single port."""

@@ -62,7 +62,7 @@ def resolve(address: IPAddress, route: Route | None, tables: Tables) -> Resoluti
         refused = tables.refused.get(key, 0)
         has_failed = neighbour is not None and bool(neighbour.state & NeighbourState.FAILED)
         reason = _why_not_neighbour(address, key, link, neighbour, refused)
-        return Resolution(None, reason, pending=not refused and not has_failed)
+        return Resolution(None, reason, route.source, pending=not refused and not has_failed)
     mtu = min(entry.mtu for entry in stack)
     return Resolution(
         NextHop(

@@ -27,6 +27,7 @@ __all__ = [
     "ResponseBody",
     "WarningOut",
     "Warnings",
+    "refused",
     "warning_headers",
     "warnings_of",
 ]
@@ -44,7 +45,8 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def _refused(error: InvalidError) -> PydanticCustomError:
+def refused(error: InvalidError) -> PydanticCustomError:
+    """Return the model's error as one of pydantic's, which names the field."""
     return PydanticCustomError("invalid", "{reason}", {"reason": error.detail, "hint": error.hint})
 
 
@@ -54,7 +56,7 @@ def _host_address(value: object) -> IPAddress:
     try:
         return parse_backend_address(value)
     except InvalidError as error:
-        raise _refused(error) from error
+        raise refused(error) from error
 
 
 HostAddress = Annotated[
@@ -69,7 +71,7 @@ def _host_addresses(value: object) -> str:
     try:
         return VipKey.of(value, 0, Protocol.TCP).addresses_text
     except InvalidError as error:
-        raise _refused(error) from error
+        raise refused(error) from error
 
 
 HostAddresses = Annotated[

@@ -232,7 +232,9 @@ def test_the_longest_outer_headers_are_what_the_mtu_must_have_room_for(monkeypat
     assert "mtu 1548" in found.fix
 
 
-STATUS = {"ready": True, "generation": 7, "not_ready": [], "attachments": [{"interface": "nosuch0"}]}
+STATUS = {
+    "ready": True, "generation": 7, "not_ready": [], "warnings": [], "nics": [{"interface": "nosuch0", "note": ""}]
+}  # fmt: skip
 
 
 def findings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: AskDaemon) -> list[tuple[Level, str, str]]:
@@ -306,3 +308,9 @@ def test_a_daemon_that_cannot_be_seen_from_here_is_no_failure(monkeypatch: pytes
     said = running.Running(STATUS, {}, place(pid=2**22 + 1, network_namespace=1))
     found = findings(monkeypatch, tmp_path, lambda: said)
     assert [(level, check) for level, check, _ in found] == [(Level.WARN, "daemon's namespace"), (Level.OK, "daemon")]
+
+
+def test_what_the_daemon_warns_of_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    said = running.Running({**STATUS, "warnings": ["VIP v takes answers to this host"]}, {})
+    found = findings(monkeypatch, tmp_path, lambda: said)
+    assert found[-1:] == [(Level.WARN, "VIPs on own addresses", "VIP v takes answers to this host")]

@@ -10,6 +10,8 @@ from datetime import datetime
 from xdplb import __version__
 from xdplb.control.answers import render
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
+from xdplb.control.answers.nics import nics_shown
+from xdplb.control.answers.readiness import not_ready
 from xdplb.control.answers.views import (
     AccessView,
     BackendsView,
@@ -27,7 +29,8 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
-from xdplb.control.health.checks import HealthSource
+from xdplb.control.health.checks import CheckTally, HealthSource
+from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.request import Outcome
@@ -150,7 +153,7 @@ class Answers:
             checks={} if self._checker is None else self._checker.tallies(),
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
-            attachments=applier.attachments,
+            nics=nics_shown(applier.nics),
             now=self._now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -177,20 +180,23 @@ class Answers:
             generation=self._snapshot.generation,
             observed_generation=self._writer.applied.generation,
             attachments=self._writer.applier.attachments,
+            nics=nics_shown(self._writer.applier.nics),
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
+            warnings=tuple(warning_sentence(warned) for warned in self._writer.host_concerns()),
         )
 
     def not_ready(self) -> list[str]:
         """Return the reasons why traffic may not be balanced as configured, a sentence each; empty if all is well."""
         if not self.is_running:
             return ["the control plane is not running"]
-        reasons = []
-        if not self._writer.applier.attachments:
-            reasons.append("the program is not attached to any NIC")
-        if self._writer.last_error:
-            reasons.append(f"the data plane does not have the latest change: {self._writer.last_error}")
+        applier = self._writer.applier
+        reasons = not_ready(
+            self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
+        )
+        if self._writer.nic_error:
+            reasons.append(f"it is not known which NICs have the program: {self._writer.nic_error}")
         if self._writer.state_error:
             reasons.append(f"changes are refused: {self._writer.state_error}")
         return reasons
@@ -218,7 +224,8 @@ class Answers:
         applier, health = self._writer.applier, self._writer.health.known
         if outcome is not None:
             health = {**outcome.health, **health}
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts)
+        carry = all(not standing.reason for standing in applier.nics.standings)
+        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]
@@ -235,6 +242,7 @@ class Answers:
             next_hop=self._writer.resolution(backend.backend.address).next_hop,
             flows=self._flows.of(backend),
             drain=self._flows.drain(backend),
+            tally=self._tally(backend),
         )
 
     def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
@@ -242,8 +250,10 @@ class Answers:
         return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
 
     def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
-        tally = None if self._checker is None else self._checker.tally(backend.id)
-        return render.check_view(vip, backend, facts.health[backend.id], tally)
+        return render.check_view(vip, backend, facts.health[backend.id], self._tally(backend))
+
+    def _tally(self, backend: BoundBackend) -> CheckTally | None:
+        return None if self._checker is None else self._checker.tally(backend.id)
 
 
 def _flow_table_bytes(capacity: int, *, with_ipv6: bool) -> int:

@@ -9,13 +9,12 @@ from enum import StrEnum
 
 from xdplb import __version__
 from xdplb.control.answers import render
-from xdplb.control.answers.views import FlowTableView, StatsView, VipView
+from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipView
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.checks import CheckTally
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
-from xdplb.dataplane.plane import Attachment
 from xdplb.model.backend import AdminState, Health
 
 __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
@@ -63,7 +62,7 @@ class MetricsView:
     version: str
     generation: int
     observed_generation: int
-    attachments: tuple[Attachment, ...]
+    nics: tuple[NicView, ...]
     stats: StatsView
     vips: tuple[VipMetrics, ...]
 
@@ -78,7 +77,7 @@ class Moment:
     checks: Mapping[int, CheckTally]
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
-    attachments: tuple[Attachment, ...]
+    nics: tuple[NicView, ...]
     now: datetime
 
 
@@ -88,7 +87,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         version=__version__,
         generation=moment.snapshot.generation,
         observed_generation=moment.facts.applied.generation,
-        attachments=moment.attachments,
+        nics=moment.nics,
         stats=render.stats_view(moment.snapshot, moment.counted, moment.flow_table),
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

@@ -30,9 +30,11 @@ from xdplb.control.events import (
     Events,
     HealthChanged,
     NextHopChanged,
+    NicsUnknown,
     ReconcileFailed,
     StateNotWritable,
     StateWritable,
+    VipInTheWay,
 )
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
@@ -40,7 +42,10 @@ from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.plan.host_concerns import host_concerns
+from xdplb.control.plan.impact import NO_IMPACT, Impact, Warned
+from xdplb.control.plan.sentences import warning_sentence
+from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
@@ -54,6 +59,7 @@ from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import PlatformError, StateError, XdplbError
+from xdplb.model.host import NO_HOST, Host, OwnAddress
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
 
@@ -63,6 +69,7 @@ T = TypeVar("T")
 
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
+_NIC_SECONDS = 0.5
 _STATE_SECONDS = 2.0
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
@@ -106,14 +113,19 @@ class Writer:
         self._tunnel_sources = tunnel_sources
         self._lock = asyncio.Lock()
         self._disk, self._maps, self._compiler = (Worker(f"xdplb-{name}") for name in ("state", "maps", "compiler"))
-        self._disturbed, self._hops_changed = asyncio.Event(), asyncio.Event()
+        self._disturbed, self._hops_changed, self._nics_disturbed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._sought: Counter[IPAddress] = Counter()  # next hops that changes under way wait for
         self._patience = Patience(time.monotonic)
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
+        self.nic_error = ""
+        """Why it is not known which NICs have the program, "" if it is."""
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
+        self._own_addresses: tuple[OwnAddress, ...] = ()
+        self._concerns: frozenset[Warned] = frozenset()
+        self._sources: tuple[object, Host, Sources] = (None, NO_HOST, NO_SOURCES)
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -166,6 +178,7 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
+        self._look_at_host()
         async with self._lock:
             await self._apply()
 
@@ -178,17 +191,22 @@ class Writer:
         return await self._maps(work)
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
-        """Plan again soon, since these next hops changed, or, if there are none, the VLANs on our NICs."""
+        """Plan again soon, since these next hops changed; if there are none, the host's interfaces or addresses did."""
         self._hops_changed.set()
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
             self._events.say(
-                NextHopChanged(str(address), None, resolution.reason)
+                NextHopChanged(str(address), None, None, resolution.reason)
                 if hop is None
-                else NextHopChanged(str(address), hop.interface, None)
+                else NextHopChanged(str(address), hop.interface, hop.destination_mac.hex(":"), None)
             )
             self._dirty.vips |= self._index.vips_of(address)
+            if self._checker is not None and hop is not None:
+                self._checker.recheck(self._index.backends_at(address))
+        if self._look_at_host():
+            self._dirty.everything = True  # any backend may have to be sent to from another address
+        self._nics_disturbed.set()
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
@@ -211,6 +229,24 @@ class Writer:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
 
+    def sources(self, snapshot: Snapshot) -> Sources:
+        """Return where packets of this host's own leave from, while it balances the VIPs of `snapshot`."""
+        host = self._next_hops.host()
+        vips, known, sources = self._sources
+        if vips is not snapshot.vips or known != host:
+            sources = Sources.of(host, snapshot.vips)
+            self._sources = snapshot.vips, host, sources
+        return sources
+
+    def host_concerns(self) -> list[Warned]:
+        """Return which VIPs are in the way of what this host sends itself."""
+        return list(host_concerns(self.snapshot.vips, self.sources(self.snapshot), self._tunnel_sources))
+
+    def check_source(self, backend: IPAddress) -> Source:
+        """Return where a check of this backend must leave from now."""
+        sources = self.sources(self.snapshot)
+        return sources.of_check(backend, self.resolution(backend)) if sources.over else ANY_SOURCE
+
     async def reconcile(self) -> None:
         """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
         while True:
@@ -220,6 +256,37 @@ class Writer:
             # Events that come together are planned together; failures are retried with a growing delay.
             await asyncio.sleep(self._retry_seconds or _GATHER_SECONDS)
             await self._to_the_end(self._reconcile_once())
+
+    async def keep_nics(self) -> None:
+        """Forever: keep the program on the NICs that are asked for. The kernel announces NICs, but not programs."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_NIC_SECONDS):
+                    await self._nics_disturbed.wait()
+            self._nics_disturbed.clear()
+            await self._to_the_end(self.check_nics())
+
+    async def check_nics(self) -> None:
+        """Look at the NICs, and attach where the program is missing; plan everything again soon if that changed any."""
+        async with self._lock:
+            links = self._next_hops.links()
+            try:
+                changed = await self._maps(lambda: self.applier.nics.check(links))
+            except Exception as error:
+                self._say_nics_unknown(error)
+                return
+        self.nic_error = ""
+        if changed:
+            self._dirty.everything = True
+            self._disturbed.set()
+
+    def _say_nics_unknown(self, error: Exception) -> None:
+        """Say it once: the next look is half a second away."""
+        expected = isinstance(error, XdplbError)
+        text = str(error) if expected else repr(error)
+        if text != self.nic_error:
+            self._events.say(NicsUnknown(text), trace=None if expected else error)
+        self.nic_error = text
 
     async def watch_state(self) -> None:
         """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again."""
@@ -298,7 +365,7 @@ class Writer:
         """
         before, known = self.snapshot, self.health.known
         check_precondition(request.edit, before.generations, request.if_match)
-        desired = apply_edit(before.desired, request.edit, request.at or self._now())
+        desired = apply_edit(before.desired, request.edit, request.at or self._now(), self._next_hops.host())
         if desired is before.desired or desired == before.desired:
             return Outcome(before=before, after=before, health=dict(known)), None
         after = before.then(desired, self._capacity)
@@ -335,9 +402,21 @@ class Writer:
         else:
             await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
 
+    def _look_at_host(self) -> bool:
+        """Say which VIPs are newly in the way of what the host sends; return whether its addresses have changed."""
+        before, self._own_addresses = self._own_addresses, self._next_hops.host().addresses
+        self._next_hops.avoid(frozenset(self.sources(self.snapshot).over))
+        concerns = frozenset(self.host_concerns())
+        for warned in sorted(concerns - self._concerns, key=lambda warned: (warned.vip, warned.detail)):
+            self._events.say(VipInTheWay(str(warned.vip), warning_sentence(warned)))
+        self._concerns = concerns
+        return self._own_addresses != before
+
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
         self.snapshot = outcome.after
+        if outcome.before.vips.keys() != outcome.after.vips.keys():
+            self._look_at_host()
         self.watch()
 
     def _say_change(self, request: Request) -> None:
@@ -429,6 +508,7 @@ class Writer:
             [backend for vip, backend in snapshot.backends() if only is None or vip.id in only],
             health,
             self._next_hops,
-            self.applier.attachments,
-            self._tunnel_sources,
+            self.applier.nics,
+            tunnel_sources=self._tunnel_sources,
+            sources=self.sources(snapshot),
         )

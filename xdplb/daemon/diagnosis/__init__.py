@@ -22,8 +22,8 @@ DEFAULT_PIN_DIR = Path("/sys/fs/bpf/xdplb")
 def diagnose(interface: str | None, pin_dir: Path | None, ask: AskDaemon) -> Iterator[Finding]:
     """Yield a finding for each thing that xdplb needs, as it is found. Changes nothing but this thread's namespace.
 
-    Without `interface` the NICs are those that the daemon is attached to; they and, without `pin_dir`, the pins are
-    looked at where the daemon runs. `ask` returns what the daemon says, None if none runs, and raises XdplbError for an
+    Without `interface` the NICs are those that the daemon was told to balance on; they and, without `pin_dir`, the pins
+    are looked at where the daemon runs. `ask` returns what the daemon says, None if none runs, and raises XdplbError for an
     answer that is of no use.
     """
     running, unanswered = ask_or_say(ask)
@@ -42,7 +42,7 @@ def diagnose(interface: str | None, pin_dir: Path | None, ask: AskDaemon) -> Ite
     yield from examine_host(pin_dir or DEFAULT_PIN_DIR)
     nics = [interface] if interface else running.interfaces if running else []
     for name in nics if unseen is None else []:
-        yield from examine_nic(name, pin_dir or DEFAULT_PIN_DIR)
+        yield from examine_nic(name, pin_dir or DEFAULT_PIN_DIR, running.note(name) if running else "")
     if unseen is not None:
         yield unseen
     if unanswered is not None:
