@@ -289,7 +289,7 @@ def test_the_daemons_folders_are_looked_at_and_not_the_default_ones(monkeypatch:
         return iter(())
 
     monkeypatch.setattr(diagnosis, "examine_host", examine_host)
-    said = running.Running({**STATUS, "attachments": []}, {}, place())
+    said = running.Running({**STATUS, "nics": []}, {}, place())
     (found,) = diagnosis.diagnose(None, None, lambda: said)
     assert found.detail == "ready, generation 7, state in /state, pins in /pins"
     list(diagnosis.diagnose(None, Path("/given"), lambda: said))

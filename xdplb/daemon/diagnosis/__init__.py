@@ -23,8 +23,8 @@ def diagnose(interface: str | None, pin_dir: Path | None, ask: AskDaemon) -> Ite
     """Yield a finding for each thing that xdplb needs, as it is found. Changes nothing but this thread's namespace.
 
     Without `interface` the NICs are those that the daemon was told to balance on; they and, without `pin_dir`, the pins
-    are looked at where the daemon runs. `ask` returns what the daemon says, None if none runs, and raises XdplbError for
-    an answer that is of no use.
+    are looked at where the daemon runs. `ask` returns what the daemon says, None if none runs, and raises XdplbError
+    for an answer that is of no use.
     """
     running, unanswered = ask_or_say(ask)
     place = running.place if running else None
