@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from xdplb_api.listener import Listener, listen
 from xdplb_api.server import serve
 
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
+from .log import log_to_stderr
 from .options import DaemonOptions, require_host
 from .signals import STOPPING, Signals
 from .systemd import notify
@@ -68,11 +68,10 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     Everything that can be refused is checked before the NIC is touched: the host, the locks, the listening socket, the
     state. Raises ConflictError where another process holds one of them, and PlatformError for what the host refuses.
     """
-    parts = parts or Parts()
+    parts, signals = parts or Parts(), Signals()
     options = options.with_real_names()
     parts.require_host(options)
-    _log_to_stderr()
-    signals = Signals()
+    log_to_stderr()
     holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
     with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
@@ -147,11 +146,3 @@ async def _balance(
 
 def _described(nic: NicView) -> str:
     return f"{nic.interface} ({nic.mode if nic.attached else 'not attached'})"
-
-
-def _log_to_stderr() -> None:
-    """Log to stderr. The journal adds the time and the name of the service itself."""
-    in_journal = "JOURNAL_STREAM" in os.environ
-    layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=layout)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we log the start and the stop ourselves

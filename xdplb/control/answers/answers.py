@@ -191,6 +191,8 @@ class Answers:
         reasons = not_ready(
             self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
         )
+        if self._writer.nic_error:
+            reasons.append(f"it is not known which NICs have the program: {self._writer.nic_error}")
         if self._writer.state_error:
             reasons.append(f"changes are refused: {self._writer.state_error}")
         return reasons

@@ -115,7 +115,8 @@ class Writer:
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
-        self._nic_error = ""
+        self.nic_error = ""
+        """Why it is not known which NICs have the program, "" if it is."""
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
         self._own_addresses: tuple[OwnAddress, ...] = ()
@@ -269,7 +270,7 @@ class Writer:
             except Exception as error:
                 self._say_nics_unknown(error)
                 return
-        self._nic_error = ""
+        self.nic_error = ""
         if changed:
             self._dirty.everything = True
             self._disturbed.set()
@@ -278,9 +279,9 @@ class Writer:
         """Say it once: the next look is half a second away."""
         expected = isinstance(error, XdplbError)
         text = str(error) if expected else repr(error)
-        if text != self._nic_error:
+        if text != self.nic_error:
             self._events.say(NicsUnknown(text), trace=None if expected else error)
-        self._nic_error = text
+        self.nic_error = text
 
     async def watch_state(self) -> None:
         """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again."""
