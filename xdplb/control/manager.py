@@ -15,10 +15,12 @@ from xdplb.control.health.checks import HealthSource
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPNetwork
+from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Manager"]
@@ -44,6 +46,7 @@ class Manager:
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
+        icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
@@ -63,7 +66,8 @@ class Manager:
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
-        self.answers = Answers(plane, self._writer, self._flows, checker, now)
+        self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
+        self.answers = Answers(plane, self._writer, self._flows, paths=self._paths, checker=checker, now=now)
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,12 +84,14 @@ class Manager:
             # The first plan must know the next hops: backends without one would lose their slots for a moment.
             await self._writer.wait_resolved(_RESOLVE_SECONDS)
             await self._writer.adopt()
+            await self._paths.start()
             if self._checker is not None:
                 await self._checker.start(self._writer.health_flipped, self.events)
         except BaseException:
             await self.stop()
             raise
-        self._tasks = [asyncio.create_task(self._writer.reconcile()), asyncio.create_task(self._flows.run())]
+        running = (self._writer.reconcile(), self._flows.run(), self._paths.run())
+        self._tasks = [asyncio.create_task(each) for each in running]
         self.answers.is_running = True
 
     async def stop(self) -> None:
@@ -96,6 +102,7 @@ class Manager:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._checker is not None:
             await self._checker.stop()
+        await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
         await self.explainer.stop()

@@ -19,6 +19,7 @@ from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.plane import Attachment, DataPlane
+from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb_api.app import create_app
@@ -56,6 +57,7 @@ class Parts:
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[], HealthSource] = Checker
+    icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     run_dir: Path = field(default=RUN_DIR)
 
 
@@ -91,7 +93,12 @@ def _features_at_start(state_dir: Path) -> Features:
 
 async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener) -> None:
     manager = Manager(
-        plane, SqliteStore(options.state_dir), parts.next_hops(), parts.checker(), tunnel_sources=options.tunnel_sources
+        plane,
+        SqliteStore(options.state_dir),
+        parts.next_hops(),
+        parts.checker(),
+        icmp_errors=parts.icmp_errors(),
+        tunnel_sources=options.tunnel_sources,
     )
     attached = [_described(attachment) for attachment in plane.attachments()]
 

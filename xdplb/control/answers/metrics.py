@@ -15,6 +15,7 @@ from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.checks import CheckTally
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.path_watch import Ignored, PathView
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.backend import AdminState, Health
 
@@ -39,13 +40,15 @@ class BackendState(StrEnum):
 class BackendMetrics:
     """The metrics of a backend besides its counters.
 
-    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked.
+    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked. `path` is what is
+    known of the path to it.
     """
 
     state: BackendState
     weight: int
     draining_flows: int | None
     check: CheckTally | None
+    path: PathView
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class MetricsView:
     observed_generation: int
     attachments: tuple[Attachment, ...]
     stats: StatsView
+    ignored_errors: Mapping[Ignored, int]
     vips: tuple[VipMetrics, ...]
 
 
@@ -79,6 +83,8 @@ class Moment:
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
     attachments: tuple[Attachment, ...]
+    paths: Mapping[int, PathView]
+    ignored_errors: Mapping[Ignored, int]
     now: datetime
 
 
@@ -90,6 +96,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         observed_generation=moment.facts.applied.generation,
         attachments=moment.attachments,
         stats=render.stats_view(moment.snapshot, moment.counted, moment.flow_table),
+        ignored_errors=moment.ignored_errors,
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
 
@@ -105,6 +112,7 @@ def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Ba
         weight=backend.backend.weight,
         draining_flows=_draining_flows(backend, moment),
         check=None if vip.check is None else moment.checks.get(backend.id),
+        path=moment.paths[backend.id],
     )
 
 

@@ -23,6 +23,7 @@ from xdplb.control.health.checks import CheckTally
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.applier import TableFacts
+from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import NextHop
@@ -67,6 +68,7 @@ def backend_view(
     facts: Facts,
     *,
     next_hop: NextHop | None,
+    path: PathView,
     flows: int | None,
     drain: DrainView | None,
 ) -> BackendView:
@@ -79,13 +81,16 @@ def backend_view(
         generation=backend.generation,
         observed_generation=_observed_generation(vip, backend, facts),
         health=known.health,
-        reason=_reason(standing.reason if standing is not None else known.reason, drain),
+        reason="; ".join(
+            filter(None, [_reason(standing.reason if standing is not None else known.reason, drain), path.reason])
+        ),
         since=known.since,
         share=facts.tables.get(vip.id, _NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
         interface=next_hop.interface if next_hop is not None else None,
         drain=drain,
+        path=path,
     )
 
 

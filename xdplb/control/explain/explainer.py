@@ -111,8 +111,9 @@ class Explainer:
             list(vip.backends.values()),
             self._writer.health.known,
             self._next_hops,
-            self._writer.applier.attachments,
-            self._tunnel_sources,
+            path_mtus=self._writer.paths.mtus,
+            attachments=self._writer.applier.attachments,
+            tunnel_sources=self._tunnel_sources,
         )
         snapshot, present = self._writer.snapshot, self._writer.applier.present_of(held)
         then = await self._thread(lambda: if_down(snapshot, backend, observed, present, only={vip.id}, now=self._now()))

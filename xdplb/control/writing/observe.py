@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.state.snapshot import BoundBackend
 from xdplb.dataplane.plane import Attachment
-from xdplb.model.address import IPNetwork
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import KnownHealth
 from xdplb.net.next_hops import NextHopSource
 
@@ -18,6 +18,8 @@ def observe(
     backends: Sequence[BoundBackend],
     health: Mapping[int, KnownHealth],
     next_hops: NextHopSource,
+    *,
+    path_mtus: Mapping[IPAddress, int],
     attachments: Iterable[Attachment],
     tunnel_sources: tuple[IPNetwork, ...],
 ) -> Observed:
@@ -26,6 +28,7 @@ def observe(
     return Observed(
         health={bound.id: health[bound.id] for bound in backends},
         next_hops={bound.backend.address: next_hops.lookup(bound.backend.address) for bound in backends},
+        path_mtus=path_mtus,
         tunnel_sources=tunnel_sources,
         ifindexes=frozenset(nics.values()),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),

@@ -27,6 +27,7 @@ from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChang
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
+from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT
@@ -83,6 +84,7 @@ class Writer:
         self.applied = Snapshot()
         """The last snapshot that the maps hold completely."""
         self.health = HealthBook(now)
+        self.paths = PathBook()
         self.last_error = ""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
@@ -102,6 +104,7 @@ class Writer:
         self.snapshot, known = await self._disk(self._store.open)
         self.health.start_with(known)
         held = await self._maps(self.applier.read)
+        self.paths.adopt(held.backends.values(), self._now())
         adopted = {vip.id for key, vip in self.snapshot.vips.items() if held.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
@@ -148,6 +151,8 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
+        links = {address: self.link_mtu(address) for address in self.paths.mtus}
+        self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
             await self._apply()
 
@@ -172,6 +177,12 @@ class Writer:
             self._dirty.vips |= self._index.vips_of(address)
         self._disturbed.set()
 
+    def path_mtus_changed(self, addresses: Collection[IPAddress]) -> None:
+        """Plan again soon, since the paths to these backends take more or less now."""
+        for address in addresses:
+            self._dirty.vips |= self._index.vips_of(address)
+        self._disturbed.set()
+
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
         """Set the new health of a backend and plan again soon."""
         self.health.flip(backend_id, health, reason)
@@ -191,6 +202,11 @@ class Writer:
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
+
+    def link_mtu(self, address: IPAddress) -> int | None:
+        """Return the MTU of the NIC or the route to a backend, None while it is not known."""
+        hop = self._next_hops.lookup(address).next_hop
+        return None if hop is None else hop.mtu
 
     async def reconcile(self) -> None:
         """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
@@ -367,6 +383,7 @@ class Writer:
             [backend for vip, backend in snapshot.backends() if only is None or vip.id in only],
             health,
             self._next_hops,
-            self.applier.attachments,
-            self._tunnel_sources,
+            path_mtus=self.paths.mtus,
+            attachments=self.applier.attachments,
+            tunnel_sources=self._tunnel_sources,
         )
