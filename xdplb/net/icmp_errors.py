@@ -7,6 +7,7 @@ them there: also where the outer source is not an address of this host, where a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -86,12 +87,15 @@ class IcmpErrors:
 
 
 def _open(version: int) -> socket.socket:
-    """Return a packet socket that gets what the filter keeps. It gets nothing before the filter is there."""
-    opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+    """Return a packet socket that gets what the filter keeps, from all NICs."""
+    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    opened = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETHERTYPES[version]))
     try:
         attach_filter(opened, version)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM_BYTES)
-        opened.bind(("", _ETHERTYPES[version]))
+        with contextlib.suppress(BlockingIOError):
+            while opened.recv(1):  # what came before the filter was there
+                pass
     except OSError:
         opened.close()
         raise

@@ -35,18 +35,18 @@ class Eligibility:
 class Observed:
     """What was observed: health by backend id (missing: unknown), next hops by address (missing: not known yet).
 
-    `path_mtus` are the MTUs of paths that a router has told, by the backend's address: they hold for tunnels.
     `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, empty if none is
-    known. `vlan`: tagged frames may come in.
+    known. `vlan`: tagged frames may come in. `path_mtus` are the MTUs of paths that a router has told, by the
+    backend's address; they hold for tunnels.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
     next_hops: Mapping[IPAddress, Resolution] = field(default_factory=dict)
-    path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
     ifindexes: frozenset[int] = frozenset()
     vlan: bool = False
+    path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
 
     def tunnel_source(self, family: int) -> IPNetwork | None:
         """Return the network of outer source addresses of IPv`family`, None for the host's own address."""
