@@ -159,7 +159,7 @@ def _of_paths(vips: Sequence[_Vip], view: MetricsView) -> Iterator[Family]:
     yield _gauge(
         "xdplb_backend_mtu_bytes",
         "The longest packet that is sent to the backend, with its outer headers.",
-        ((labels, each.path.mtu) for labels, _, each in _backends(vips) if each.path.mtu is not None),
+        ((labels, each.mtu) for labels, _, each in _backends(vips) if each.mtu is not None),
     )
     yield _counter(
         "xdplb_backend_path_errors_total",
@@ -167,7 +167,7 @@ def _of_paths(vips: Sequence[_Vip], view: MetricsView) -> Iterator[Family]:
         (
             (_and(labels, kind=kind.value), count)
             for labels, _, each in _backends(vips)
-            for kind, count in each.path.errors.items()
+            for kind, count in each.path_errors.items()
         ),
     )
     yield _counter(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Packet, Raw
 
 from xdplb.model.vip import Forward
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP, VIP6, Lab
@@ -73,6 +78,32 @@ def status(balancer: Balancer, way: Way, host: str = TUNNELLED) -> dict[str, Any
     return found
 
 
+def our_packet(**fields: object) -> Packet:
+    """Return a packet of 1500 bytes as the balancer sends it through the first of the tunnels."""
+    ours = {"src": str(ADDRESSES["balancer"]), "dst": str(ADDRESSES[TUNNELLED]), "len": 1500, **fields}
+    return IP(flags="DF", id=0, **ours) / IP(src=str(ADDRESSES["client"]), dst=str(VIP)) / TCP(dport=80)
+
+
+def say(balancer: Balancer, frame: Packet, times: int = 1) -> None:
+    """Have the router send a frame to the balancer's MAC."""
+    link = balancer.lab.run("balancer", ["cat", "/sys/class/net/eth0/address"]).stdout.strip()
+    frame[Ether].dst, frame[Ether].src = link, "02:00:00:00:00:01"
+
+    def send() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind(("segment", 0))
+            for _ in range(times):
+                raw.send(bytes(frame))
+
+    balancer.lab.inside("router", send)
+
+
+def too_big(about: Packet, mtu: int = 1400, **fields: object) -> Packet:
+    """Return a router's IP packet that says that this one was too big."""
+    ip = IP(**{"src": "10.0.0.1", "dst": str(ADDRESSES["balancer"]), **fields})
+    return ip / ICMP(type=3, code=4, nexthopmtu=mtu) / Raw(bytes(about)[:28])
+
+
 def post(balancer: Balancer, way: Way) -> bytes:
     """Have the client upload SIZE bytes; return what the backend says it got."""
     sent = balancer.lab.folder / "sent"
@@ -113,6 +144,76 @@ def test_what_was_learnt_outlives_the_daemon(client: Balancer) -> None:
 def answers_without_a_tunnel(way: Way) -> bool:
     """Whether Linux answers at all: it drops UDP over IPv6 whose checksum is 0, as GUE's is, without a word."""
     return way.inner == 4 and (way.forward, way.outer) != (Forward.GUE, 6)
+
+
+FRAMES = {
+    "untagged": Ether(),
+    "tagged": Ether() / Dot1Q(vlan=7),
+    "tagged twice": Ether(type=0x88A8) / Dot1Q(vlan=7) / Dot1Q(vlan=8),
+}
+
+
+@pytest.mark.parametrize("head", FRAMES)
+def test_it_is_learnt_from_tagged_frames_too(client: Balancer, head: str) -> None:
+    way = TUNNELS[0]
+    add(client, way)
+    say(client, FRAMES[head] / too_big(our_packet()))
+    until(lambda: status(client, way)["mtu"] == 1400)
+
+
+def test_it_is_learnt_where_the_tunnel_s_source_is_not_the_host_s(client: Balancer) -> None:
+    """The network routes the prefix to the balancer, whose own stack knows nothing of it."""
+    way = TUNNELS[0]
+    client.lab.configure("router", f"route add 172.16.0.0/16 via {ADDRESSES['balancer']}")
+    client.kill()
+    client.start("--ipip-source", "172.16.0.0/16")
+    try:
+        add(client, way)
+        set_path(client.lab, PATH[4])
+        assert post(client, way) == body(SIZE)
+        assert status(client, way)["mtu"] == PATH[4]
+    finally:
+        client.kill()
+        client.start()
+        client.lab.configure("router", f"route del 172.16.0.0/16 via {ADDRESSES['balancer']}")
+
+
+def test_forged_messages_change_nothing(client: Balancer) -> None:
+    """After each comes one about another backend of the VIP, so that this has been read, too."""
+    way = TUNNELS[0]
+    add(client, way)
+    client.cli("backend", "add", way.key(), str(ADDRESSES[BARE]), "--forward", way.forward)
+    ignored = sum(client.metric("xdplb_path_errors_ignored_total"))
+    forged = [
+        too_big(our_packet(src="10.0.0.99"), dst="10.0.0.99"),
+        too_big(our_packet(), dst="10.0.0.99"),
+        too_big(our_packet(dst=str(ADDRESSES["dr1"]))),
+        too_big(our_packet(len=1400)),
+        too_big(our_packet(len=1501)),
+        too_big(our_packet(), src="127.0.0.1"),
+    ]
+    for packet in forged:
+        say(client, Ether() / packet)
+    say(client, Ether() / too_big(our_packet(dst=str(ADDRESSES[BARE]))))
+    until(lambda: status(client, way, BARE)["mtu"] == 1400)
+    assert (status(client, way)["mtu"], status(client, way)["path_mtu"]) == (1500, None)
+    assert sum(client.metric("xdplb_path_errors_ignored_total")) == ignored + len(forged)
+
+
+def test_a_flood_of_them_is_read_at_a_bounded_pace(client: Balancer) -> None:
+    """More than can be read in time are dropped by the kernel; the daemon answers as before."""
+    way = TUNNELS[0]
+    add(client, way)
+    frame = Ether() / too_big(our_packet(dst="10.9.9.9"))
+    before = sum(client.metric("xdplb_path_errors_ignored_total"))
+    began = time.monotonic()
+    for _ in range(20):
+        say(client, frame, 500)
+    took = time.monotonic() - began
+    read = sum(client.metric("xdplb_path_errors_ignored_total")) - before
+    assert 0 < read <= 640 * (took + 2)
+    say(client, Ether() / too_big(our_packet()))
+    until(lambda: status(client, way)["mtu"] == 1400)
 
 
 @pytest.mark.parametrize("way", [way for way in TUNNELS if answers_without_a_tunnel(way)], ids=str)

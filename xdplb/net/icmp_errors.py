@@ -1,7 +1,7 @@
 """Listening for ICMP errors about packets that xdplb has sent into a tunnel.
 
-They are sent to the outer header's source, so XDP passes them to the host. A packet socket for each IP version reads
-them there: also where the outer source is not an address of this host, where a firewall drops them, and with VLAN tags.
+They are sent to the outer header's source, so XDP passes them to the host. Packet sockets read them there: also where
+the outer source is not an address of this host, where a firewall drops them, and with VLAN tags.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from xdplb.model.errors import PlatformError
 
-from .icmp_filter import attach_filter
+from .icmp_filter import TAG_BYTES, attach_filter
 from .icmp_message import IcmpError, read_error
 
 __all__ = ["IcmpErrorSource", "IcmpErrors", "OnError"]
@@ -22,11 +22,26 @@ __all__ = ["IcmpErrorSource", "IcmpErrors", "OnError"]
 OnError = Callable[[IcmpError | None], None]
 """Called in the event loop with each error; with None for a message that is broken or forged beyond reading."""
 
-_ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _LONGEST = 65535
 _ROOM_BYTES = 256 << 10  # what waits to be read: hundreds of messages; the kernel drops what comes on top
-_BATCH = 64
-_PAUSE_SECONDS = 0.1  # after a full batch, so that a flood takes little of a core: 640 messages a second are read
+_SPELL_SECONDS, _SPELL_MESSAGES = 0.1, 64  # no more are read in a tenth of a second, so that a flood takes little CPU
+
+
+class _Heard(NamedTuple):
+    """What a socket hears: an Ethernet type; of which, if it is a VLAN tag's, this version of IP behind it."""
+
+    ethertype: int
+    version: int
+    tagged: bool = False
+
+
+_HEARD = (
+    _Heard(0x0800, 4),
+    _Heard(0x86DD, 6),
+    # The kernel takes one tag away, and further ones only if there are VLAN devices for them.
+    _Heard(0x8100, 4, tagged=True),
+    _Heard(0x8100, 6, tagged=True),
+)
 
 
 class IcmpErrorSource(Protocol):
@@ -45,53 +60,68 @@ class IcmpErrors:
     """The IcmpErrorSource that hears what reaches the network namespace of the thread that calls `start`."""
 
     def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[socket.socket, _Heard] = {}
         self._on_error: OnError | None = None
+        self._spell_began, self._in_spell = 0.0, 0
 
     async def start(self, on_error: OnError) -> None:
         """Open the sockets and start listening. Raises PlatformError if the kernel does not allow it."""
         self._on_error = on_error
         try:
-            self._sockets = [_open(version) for version in _ETHERTYPES]
+            for heard in _HEARD:
+                self._sockets[_open(heard)] = heard
         except OSError as error:
+            await self.stop()
             raise PlatformError(
-                f"cannot open a packet socket: {error.strerror}", hint="it needs CAP_NET_RAW"
+                f"a packet socket cannot be opened: {error.strerror}", hint="it needs CAP_NET_RAW"
             ) from error
-        for each in self._sockets:
-            self._listen(each)
+        self._listen()
 
     async def stop(self) -> None:
         """Stop listening and close the sockets."""
-        sockets, self._sockets = self._sockets, []
-        for each in sockets:
-            asyncio.get_running_loop().remove_reader(each)
+        self._pause()
+        for each in self._sockets:
             each.close()
+        self._sockets = {}
 
-    def _listen(self, to: socket.socket) -> None:
-        if to in self._sockets:
-            asyncio.get_running_loop().add_reader(to, self._read, to)
+    def _listen(self) -> None:
+        for each in self._sockets:
+            asyncio.get_running_loop().add_reader(each, self._read, each)
+
+    def _pause(self) -> None:
+        for each in self._sockets:
+            asyncio.get_running_loop().remove_reader(each)
 
     def _read(self, readable: socket.socket) -> None:
-        for _ in range(_BATCH):
+        while self._may_read():
             try:
                 packet = readable.recv(_LONGEST)
             except BlockingIOError:
                 return
-            except OSError:  # a NIC went down: told once, and of no use here
+            except OSError:  # a NIC went down: the kernel says so once
                 continue
             if self._on_error is not None:
-                self._on_error(read_error(packet))
+                self._on_error(read_error(packet[TAG_BYTES:] if self._sockets[readable].tagged else packet))
+
+    def _may_read(self) -> bool:
+        """Count one message of this spell; if there were too many, listen again when it is over."""
         loop = asyncio.get_running_loop()
-        loop.remove_reader(readable)
-        loop.call_later(_PAUSE_SECONDS, self._listen, readable)
+        if loop.time() - self._spell_began >= _SPELL_SECONDS:
+            self._spell_began, self._in_spell = loop.time(), 0
+        self._in_spell += 1
+        if self._in_spell <= _SPELL_MESSAGES:
+            return True
+        self._pause()
+        loop.call_at(self._spell_began + _SPELL_SECONDS, self._listen)
+        return False
 
 
-def _open(version: int) -> socket.socket:
+def _open(heard: _Heard) -> socket.socket:
     """Return a packet socket that gets what the filter keeps, from all NICs."""
     kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    opened = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETHERTYPES[version]))
+    opened = socket.socket(socket.AF_PACKET, kind, socket.htons(heard.ethertype))
     try:
-        attach_filter(opened, version)
+        attach_filter(opened, heard.version, tagged=heard.tagged)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM_BYTES)
         with contextlib.suppress(BlockingIOError):
             while opened.recv(1):  # what came before the filter was there

@@ -1,7 +1,7 @@
 """A socket filter for the ICMP errors that may be about packets in a tunnel: the kernel drops all others unread.
 
 Programs of classic BPF, which the kernel runs on what a packet socket is about to get. A load beyond the packet's end
-drops it. Offsets count from the IP header.
+drops it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .tunnel_settings import GUE_PORT
 
-__all__ = ["attach_filter", "filter_program"]
+__all__ = ["TAG_BYTES", "attach_filter", "filter_program"]
 
 # linux/filter.h, linux/bpf_common.h
 _LD_BYTE, _LD_HALF = 0x30, 0x28
@@ -55,38 +55,48 @@ def _tunnel(protocols: Sequence[int]) -> list[_Line]:
 
 _GUE = _Line(_JUMP_EQUAL, GUE_PORT, "keep", "drop")
 
-_LINES = {
-    4: [
-        *(_Line(_LD_BYTE, 9), _Line(_JUMP_EQUAL, 1, no="drop")),
-        *(_Line(_LD_HALF, 6), _Line(_JUMP_SET, 0x3FFF, "drop")),
-        _Line(_LDX_HEADER, 0),
-        *(_Line(_LD_BYTE_X, 0), *_one_of(3, 11, 12)),
-        *(_Line(_LD_BYTE_X, 8 + 9), *_tunnel(_IPIP)),
+_ETHERTYPES = {4: 0x0800, 6: 0x86DD}
+TAG_BYTES = 4
+
+
+def _lines4(at: int) -> list[_Line]:
+    """Return the program for IPv4, if the IP header begins at this offset."""
+    return [
+        *(_Line(_LD_BYTE, at + 9), _Line(_JUMP_EQUAL, 1, no="drop")),
+        *(_Line(_LD_HALF, at + 6), _Line(_JUMP_SET, 0x3FFF, "drop")),
+        _Line(_LDX_HEADER, at),
+        *(_Line(_LD_BYTE_X, at), *_one_of(3, 11, 12)),
+        *(_Line(_LD_BYTE_X, at + 8 + 9), *_tunnel(_IPIP)),
         # UDP: its destination port, behind the quoted IP header
-        *(_Line(_LD_BYTE_X, 8), _Line(_AND, 0xF), _Line(_SHIFT_LEFT, 2), _Line(_ADD_X), _Line(_TAX)),
-        *(_Line(_LD_HALF_X, 8 + 2), _GUE),
-    ],
-    6: [
-        *(_Line(_LD_BYTE, 6), *(_Line(_JUMP_EQUAL, each, "keep") for each in _EXTENSIONS)),
+        *(_Line(_LD_BYTE_X, at + 8), _Line(_AND, 0xF), _Line(_SHIFT_LEFT, 2), _Line(_ADD_X), _Line(_TAX)),
+        *(_Line(_LD_HALF_X, at + 8 + 2), _GUE),
+    ]
+
+
+def _lines6(at: int) -> list[_Line]:
+    """Return the same for IPv6."""
+    return [
+        *(_Line(_LD_BYTE, at + 6), *(_Line(_JUMP_EQUAL, each, "keep") for each in _EXTENSIONS)),
         _Line(_JUMP_EQUAL, 58, no="drop"),
-        *(_Line(_LD_BYTE, 40), *_one_of(1, 2, 3, 4)),
-        *(_Line(_LD_BYTE, 48 + 6), *_tunnel((*_IPIP, *_EXTENSIONS, _FRAGMENT))),
-        *(_Line(_LD_HALF, 48 + 40 + 2), _GUE),
-    ],
-}
+        *(_Line(_LD_BYTE, at + 40), *_one_of(1, 2, 3, 4)),
+        *(_Line(_LD_BYTE, at + 48 + 6), *_tunnel((*_IPIP, *_EXTENSIONS, _FRAGMENT))),
+        *(_Line(_LD_HALF, at + 48 + 40 + 2), _GUE),
+    ]
 
 
-def filter_program(version: int) -> bytes:
-    """Return the program for IPv4 or IPv6, an array of struct sock_filter."""
-    lines = _LINES[version]
+def filter_program(version: int, *, tagged: bool = False) -> bytes:
+    """Return the program for IPv4 or IPv6, an array of struct sock_filter; `tagged`: a VLAN tag comes first."""
+    lines = (_lines4 if version == 4 else _lines6)(TAG_BYTES if tagged else 0)
+    if tagged:
+        lines = [_Line(_LD_HALF, 2), _Line(_JUMP_EQUAL, _ETHERTYPES[version], no="drop"), *lines]
     keep, drop = len(lines), len(lines) + 1
     program = [_assembled(lines, at, keep, drop) for at in range(len(lines))]
     return b"".join((*program, struct.pack("HBBI", _RETURN, 0, 0, _WHOLE), struct.pack("HBBI", _RETURN, 0, 0, 0)))
 
 
-def attach_filter(to: socket.socket, version: int) -> None:
-    """Have the kernel give this socket nothing but what the program for IPv4 or IPv6 keeps. Raises OSError."""
-    program = filter_program(version)
+def attach_filter(to: socket.socket, version: int, *, tagged: bool = False) -> None:
+    """Have the kernel give this socket nothing but what that program keeps. Raises OSError."""
+    program = filter_program(version, tagged=tagged)
     place = ctypes.create_string_buffer(program, len(program))
     to.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program) // 8, ctypes.addressof(place)))
 

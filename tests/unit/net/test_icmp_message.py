@@ -171,15 +171,15 @@ def test_what_is_no_error_to_us_is_not_read(packet: bytes) -> None:
     assert read_error(packet) is None
 
 
-def kept(packet: bytes) -> bool:
-    """Return whether the filter keeps a packet: it is put on a socket that needs no NIC."""
+def kept(packet: bytes, tag: bytes = b"") -> bool:
+    """Return whether the filter keeps a packet, behind a VLAN tag if there is one: on a socket that needs no NIC."""
     sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with sender, receiver:
-        attach_filter(receiver, packet[0] >> 4)
-        sender.send(packet)
+        attach_filter(receiver, packet[0] >> 4, tagged=bool(tag))
+        sender.send(tag + packet)
         receiver.settimeout(0)
         try:
-            return receiver.recv(65535) == packet
+            return receiver.recv(65535) == tag + packet
         except BlockingIOError:
             return False
 
@@ -218,3 +218,12 @@ def test_the_filter_drops_the_rest(packet: bytes) -> None:
 def test_the_filter_looks_behind_options() -> None:
     quote = outer(4, options=[IPOption(b"\x01\x01\x01\x01")]) / UDP(sport=0xC123, dport=6080)
     assert kept(told(4, FRAGMENTATION_NEEDED, quote, options=[IPOption(b"\x01\x01\x01\x01")]))
+
+
+@pytest.mark.parametrize(("version", "ethertype"), [(4, "0800"), (6, "86dd")])
+def test_the_filter_looks_behind_a_tag(version: int, ethertype: str) -> None:
+    tag = bytes.fromhex("0007" + ethertype)
+    for gue in (False, True):
+        assert kept(told(version, TOO_BIG[version], quoted(version, 4, gue=gue)), tag)
+    assert not kept(told(version, TOO_BIG[version], quoted(version, 4)), bytes.fromhex("00070806"))
+    assert not kept(told(version, TOO_BIG[version], (IP if version == 4 else IPv6)() / TCP()), tag)

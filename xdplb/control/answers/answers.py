@@ -147,7 +147,8 @@ class Answers:
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
             attachments=applier.attachments,
-            paths={backend.id: self._paths.of(vip, backend) for vip, backend in self._snapshot.backends()},
+            held=applier.known.backends,
+            path_errors=self._writer.paths.all_counts(),
             ignored_errors=dict(self._paths.ignored),
             now=self._now(),
         )

@@ -13,11 +13,13 @@ from xdplb.control.answers.views import FlowTableView, StatsView, VipView
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.checks import CheckTally
+from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
-from xdplb.control.writing.path_watch import Ignored, PathView
-from xdplb.dataplane.plane import Attachment
+from xdplb.control.writing.path_watch import Ignored, sent_mtu
+from xdplb.dataplane.plane import Attachment, BackendEntry
 from xdplb.model.backend import AdminState, Health
+from xdplb.net.icmp_message import ErrorKind
 
 __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
 
@@ -40,15 +42,16 @@ class BackendState(StrEnum):
 class BackendMetrics:
     """The metrics of a backend besides its counters.
 
-    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked. `path` is what is
-    known of the path to it.
+    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked, `mtu`
+    while it is not known. `path_errors` are ICMP errors about packets in its tunnel, empty if there were none.
     """
 
     state: BackendState
     weight: int
     draining_flows: int | None
     check: CheckTally | None
-    path: PathView
+    mtu: int | None
+    path_errors: Mapping[ErrorKind, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Moment:
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
     attachments: tuple[Attachment, ...]
-    paths: Mapping[int, PathView]
+    held: Mapping[int, BackendEntry]
+    path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
     ignored_errors: Mapping[Ignored, int]
     now: datetime
 
@@ -112,8 +116,14 @@ def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Ba
         weight=backend.backend.weight,
         draining_flows=_draining_flows(backend, moment),
         check=None if vip.check is None else moment.checks.get(backend.id),
-        path=moment.paths[backend.id],
+        mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
+        path_errors=_path_errors(vip, backend, moment),
     )
+
+
+def _path_errors(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Mapping[ErrorKind, int]:
+    tunnel = tunnel_of(backend.backend.address, vip.forward_of(backend.backend), vip.vip.key.address.version)
+    return {} if tunnel is None else moment.path_errors.get(tunnel, {})
 
 
 def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) -> BackendState:

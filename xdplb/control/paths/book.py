@@ -93,6 +93,10 @@ class PathBook:
         self._troubles[tunnel][error.kind] = _Trouble(error, now)
         return before is None or not before.is_recent(now) or before.error.code != error.code
 
+    def all_counts(self) -> dict[Tunnel, dict[ErrorKind, int]]:
+        """Return how many errors of each kind came, by tunnel, without those about which none did."""
+        return {tunnel: dict(counts) for tunnel, counts in self._counts.items()}
+
     def counts(self, tunnel: Tunnel) -> Mapping[ErrorKind, int]:
         """Return how many errors of each kind came about this tunnel's packets; empty if none did."""
         return dict(self._counts.get(tunnel, {}))

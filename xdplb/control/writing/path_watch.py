@@ -17,11 +17,12 @@ from xdplb.control.paths.words import sentence
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.writer import Writer
+from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.errors import PlatformError
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.icmp_message import ErrorKind, IcmpError
 
-__all__ = ["Ignored", "PathView", "PathWatch"]
+__all__ = ["Ignored", "PathView", "PathWatch", "sent_mtu"]
 
 _LONGEST = 0xFFFF
 
@@ -46,6 +47,13 @@ class PathView:
     lowered: LoweredMtu | None
     errors: Mapping[ErrorKind, int]
     reason: str
+
+
+def sent_mtu(held: BackendEntry | None, vip: BoundVip, backend: BoundBackend) -> int | None:
+    """Return the MTU that packets to a backend are sent with, by the entry with its id that the maps hold, if any."""
+    if held is None or held.next_hop is None or (held.vip_id, held.epoch) != (vip.id, backend.epoch):
+        return None
+    return held.next_hop.mtu
 
 
 class PathWatch:
@@ -118,9 +126,7 @@ class PathWatch:
         """Return what is known of the path to a backend."""
         forward, inner = vip.forward_of(backend.backend), vip.vip.key.address.version
         tunnel = tunnel_of(backend.backend.address, forward, inner)
-        entry = self._writer.applier.known.backends.get(backend.id)
-        held = entry is not None and (entry.vip_id, entry.epoch) == (vip.id, backend.epoch)
-        mtu = entry.next_hop.mtu if entry is not None and held and entry.next_hop is not None else None
+        mtu = sent_mtu(self._writer.applier.known.backends.get(backend.id), vip, backend)
         if tunnel is None:
             return PathView(mtu, None, {}, "")
         book = self._writer.paths
