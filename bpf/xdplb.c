@@ -96,6 +96,8 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	enum reason reason;
 
 	choose_blur(packet, choice);
+	if (check_is_link_local(ctx, packet) && forward_leaves_link(ctx, packet, choice->backend))
+		return DROP_MARTIAN;
 	reason = forward_packet(ctx, packet, choice->backend, journey->hash);
 	if (reason == DROP_TOO_BIG)
 		return too_big_answer(ctx, packet, choice->backend->mtu - forward_overhead(choice->backend));

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
 from xdplb.control.events import Events
-from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip
+from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence
 from xdplb.control.health.probe import ProbeResult
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
@@ -42,6 +42,7 @@ class FakeNextHops:
     def __init__(self) -> None:
         self.watched: frozenset[IPAddress] = frozenset()
         self.with_vlans: frozenset[str] = frozenset()
+        self.doubted: list[tuple[str, bool]] = []
         self._answers: dict[IPAddress, Resolution] = {}
         self._on_change: Callable[[frozenset[IPAddress]], None] | None = None
 
@@ -56,6 +57,9 @@ class FakeNextHops:
 
     def vlan_nics(self) -> frozenset[str]:
         return self.with_vlans
+
+    def doubt(self, address: IPAddress, first: bool) -> None:
+        self.doubted.append((str(address), first))
 
     def carry_vlans(self, *nics: str) -> None:
         """Let VLAN devices stand on these NICs."""
@@ -88,10 +92,12 @@ class FakeHealth:
     def __init__(self) -> None:
         self.targets: dict[int, CheckTarget] = {}
         self._tallies: dict[int, CheckTally] = {}
+        self.rechecked: list[str] = []
         self._on_flip: OnFlip | None = None
+        self._on_silence: OnSilence | None = None
 
-    async def start(self, on_flip: OnFlip, events: Events) -> None:
-        self._on_flip = on_flip
+    async def start(self, on_flip: OnFlip, events: Events, on_silence: OnSilence | None = None) -> None:
+        self._on_flip, self._on_silence = on_flip, on_silence
 
     async def stop(self) -> None:
         self._on_flip = None
@@ -103,11 +109,27 @@ class FakeHealth:
                 self._tallies[backend_id] = CheckTally()
         self.targets = dict(targets)
 
+    def recheck(self, backend_ids: Iterable[int]) -> None:
+        self.rechecked += [
+            str(self.targets[backend_id].address) for backend_id in backend_ids if backend_id in self.targets
+        ]
+
     def tally(self, backend_id: int) -> CheckTally | None:
         return self._tallies.get(backend_id) if backend_id in self.targets else None
 
     def tallies(self) -> Mapping[int, CheckTally]:
         return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
+
+    def silence(self, address: str, *, first: bool = True) -> None:
+        """Let a check of this address fail without anything that came back."""
+        assert self._on_silence is not None, "not started"
+        self._on_silence(ip_address(address), first)
+
+    def result(self, address: str, *, passed: bool | None, reason: str) -> None:
+        """Let the checks of this address have this result, which does not change its health."""
+        for backend_id, target in self.targets.items():
+            if str(target.address) == address:
+                self._tallies[backend_id] = CheckTally(datetime.now(UTC), ProbeResult(passed, reason, 0.001))
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""

@@ -6,6 +6,7 @@
 #ifndef XDPLB_DECAP_MARTIAN_H
 #define XDPLB_DECAP_MARTIAN_H
 
+#include "martian.h"
 #include "packet.h"
 
 #define NEIGHBOUR_HOPS 255         /* a hop limit of 255 proves that no router forwarded it (RFC 4861) */
@@ -38,11 +39,6 @@ static __always_inline int martian_may_discover(const struct ipv6hdr *ip, void *
 static __always_inline int martian_is_low(__u64 first, __u64 second)
 {
 	return first == 0 && (second == 0 || second == 1ULL << 56 || (second & 0xffffffff) == IPV6_MAPPED);
-}
-
-static __always_inline int martian_is_link_local(__u64 first)
-{
-	return (first & 0xc0ff) == 0x80fe;
 }
 
 static __always_inline int martian_ipv6(const struct ipv6hdr *ip, void *end)

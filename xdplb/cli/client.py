@@ -26,11 +26,15 @@ _CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A 2xx answer: its status, its body as received, and the generation in its ETag (None if it has none)."""
+    """A 2xx answer: its status, its body as received, and the generation in its ETag (None if it has none).
+
+    `warnings` are what may have been overlooked in the change that it answers, a sentence each.
+    """
 
     status: int
     body: bytes
     generation: int | None = None
+    warnings: tuple[str, ...] = ()
 
     def json(self) -> Any:
         """Return the decoded body, None if it is empty."""
@@ -74,7 +78,7 @@ class Client:
         if not 200 <= status < 300:
             raise from_problem(status, content)
         tag = (answer_headers.get("ETag") or "").removeprefix("W/").strip('"')
-        return Answer(status, content, int(tag) if tag.isdigit() else None)
+        return Answer(status, content, int(tag) if tag.isdigit() else None, _warnings(answer_headers))
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
@@ -173,6 +177,14 @@ class Client:
             )
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return DaemonDownError(f"cannot reach the daemon at {self._where()}: {reason}", hint="check --socket or --url")
+
+
+def _warnings(headers: http.client.HTTPMessage) -> tuple[str, ...]:
+    """Return the sentences in the header with warnings; none if it is not as this version writes it."""
+    try:
+        return tuple(str(warning["detail"]) for warning in json.loads(headers.get("Xdplb-Warnings") or "[]"))
+    except (ValueError, TypeError, KeyError):
+        return ()
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -126,11 +126,12 @@ class CheckBroke(Event):
 
 @dataclass(frozen=True, slots=True)
 class NextHopChanged(Event):
-    """The next hop of a backend changed: the interface it is reached by now, or the reason why there is none."""
+    """The next hop of a backend changed: by which interface and at which MAC it is reached now, or why it is not."""
 
     TITLE = "next hop changed"
     backend: str
     interface: str | None
+    mac: str | None
     reason: str | None
 
 

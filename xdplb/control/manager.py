@@ -86,7 +86,7 @@ class Manager:
             await self._writer.adopt()
             await self._paths.start()
             if self._checker is not None:
-                await self._checker.start(self._writer.health_flipped, self.events)
+                await self._checker.start(self._writer.health_flipped, self.events, self._next_hops.doubt)
         except BaseException:
             await self.stop()
             raise

@@ -106,7 +106,8 @@ class BackendEntry:
     For ipip and gue, `source` None means the next hop's; where `source_mask` has bits, the flow's hash fills them (one
     read back has `source` set, and in its next hop too, only where the mask is not 0). `inner_version` is 4 or 6, of
     the VIP's addresses: it decides the outer header's protocol. `keep_tags`: frames leave with the VLAN tags they came
-    in with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc).
+    in with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc). `takes_new` False: it
+    keeps its connections and gets no new ones; a second SYN in a row on one of its records is a new connection.
     """
 
     id: int
@@ -122,6 +123,7 @@ class BackendEntry:
     keep_tags: bool = False
     weight: int = 1
     quic_server_id: bytes | None = None
+    takes_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import Resolution
 
+from .doubts import Doubts
 from .links import nics_below_vlans
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
 from .rtmessages import (
@@ -30,6 +31,9 @@ from .solicit import SolicitSchedule
 
 __all__ = ["HostView"]
 
+_FIXED = NeighbourState.PERMANENT | NeighbourState.NOARP
+_HAS_MAC = NeighbourState.REACHABLE | NeighbourState.STALE | NeighbourState.DELAY | NeighbourState.PROBE
+
 
 class HostView:
     """Links, neighbours, the routes of the watched addresses, and the resolutions that follow from them."""
@@ -44,6 +48,7 @@ class HostView:
         self._unready: dict[tuple[int, IPAddress], AddressInfo] = {}  # tentative or duplicate addresses of this host
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
         self._solicitations = SolicitSchedule()
+        self._doubts = Doubts()
         self.resolutions: dict[IPAddress, Resolution] = {}
 
     def resync(self) -> set[IPAddress]:
@@ -86,16 +91,38 @@ class HostView:
         """Return the names of the NICs that have VLAN devices."""
         return nics_below_vlans(self._links.values())
 
+    def doubt(self, now: float, address: IPAddress, *, first: bool) -> None:
+        """Have the next `solicit` ask anew for the neighbour that leads to `address`: nothing comes back from there.
+
+        `first` as in `Doubts.add`. A MAC that was configured, or that another program keeps, is not doubted.
+        """
+        key = neighbour_key(address, self._routes.get(address))
+        neighbour = None if key is None else self._neighbours.get(key)
+        if key is not None and (neighbour is None or not (neighbour.kept or neighbour.state & _FIXED)):
+            self._doubts.add(now, key, first=first)
+
     def solicit(self, now: float) -> tuple[set[IPAddress], float]:
         """Have the kernel ask for the MACs that are due; return what changed and when to call again (as `now`)."""
         due, wake = self._solicitations.due(now, self._users, self._neighbours)
+        doubted, more = self._doubts.due(now)
+        self._forget(doubted)
+        asked = list(dict.fromkeys([*due, *(key for key in doubted if key in self._users)]))
         before, self._refused = self._refused, {key: e for key, e in self._refused.items() if key in self._users}
-        for key, error in zip(due, self._requests.solicit(due), strict=True):
+        for key, error in zip(asked, self._requests.solicit(asked), strict=True):
             self._refused.pop(key, None)
             if error:
                 self._refused[key] = error
         changed = {key for key in self._users if before.get(key) != self._refused.get(key)}
-        return self._refresh({address for key in changed for address in self._users[key]}), wake
+        return self._refresh({address for key in changed for address in self._users[key]}), min(wake, more)
+
+    def _forget(self, doubted: Iterable[NeighbourKey]) -> None:
+        """Have the kernel forget these MACs: it asks a neighbour whose MAC it knows only at that MAC.
+
+        Packets go on to the MAC known so far, in XDP and for the moment until the answer.
+        """
+        entries = (self._neighbours.get(key) for key in doubted)
+        known = [(entry.ifindex, entry.address) for entry in entries if entry is not None and entry.state & _HAS_MAC]
+        self._requests.forget(known)
 
     def _apply_address(self, event: AddressInfo) -> bool:
         """Keep an address that is not usable yet, to name it as a reason; return whether routes may have changed."""

@@ -10,6 +10,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Protocol
 
 from xdplb.model.address import IPAddress
@@ -48,6 +49,13 @@ class NextHopSource(Protocol):
 
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
+        ...
+
+    def doubt(self, address: IPAddress, first: bool) -> None:
+        """Ask anew for the neighbour that leads to `address`: a check of it got no answer, for the first time or not.
+
+        If it has another MAC now, that is announced by `on_change`.
+        """
         ...
 
     def vlan_nics(self) -> frozenset[str]:
@@ -89,6 +97,11 @@ class NextHops:
         known = self._reader.resolutions.get(address) if self._reader is not None else None
         return known or Resolution(None, f"the route to {address} has not been looked up yet")
 
+    def doubt(self, address: IPAddress, first: bool) -> None:
+        """Ask anew for the neighbour that leads to `address`, soon and not too often; does not block."""
+        if self._reader is not None:
+            self._reader.doubt(address, first=first)
+
     def vlan_nics(self) -> frozenset[str]:
         """Return the names of the NICs that have VLAN devices; none before `start`."""
         return self._reader.vlan_nics if self._reader is not None else frozenset()
@@ -108,6 +121,7 @@ class _Reader:
         self._view = HostView(self._requests)
         self._wanted: frozenset[IPAddress] = frozenset()
         self._watched: frozenset[IPAddress] = frozenset()
+        self._doubted: SimpleQueue[tuple[IPAddress, bool]] = SimpleQueue()
         self._resync_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
@@ -125,6 +139,11 @@ class _Reader:
     def watch(self, addresses: frozenset[IPAddress]) -> None:
         """Set the addresses to watch. May be called from any thread."""
         self._wanted = addresses
+        os.eventfd_write(self._wake_fd, 1)
+
+    def doubt(self, address: IPAddress, *, first: bool) -> None:
+        """Ask anew for the neighbour that leads to `address`. May be called from any thread."""
+        self._doubted.put((address, first))
         os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
@@ -171,6 +190,9 @@ class _Reader:
             changed |= self._view.watch(wanted)
             self._watched = wanted
         self._publish(changed)
+        while not self._doubted.empty():
+            address, first = self._doubted.get()
+            self._view.doubt(now, address, first=first)
         solicited, wake = self._view.solicit(now)
         self._publish(solicited)
         return min(wake, self._resync_at)

@@ -42,6 +42,8 @@ IFF_LOWER_UP = 0x10000
 ARPHRD_ETHER = 1
 IFA_F_DADFAILED = 0x08
 IFA_F_TENTATIVE = 0x40
+NTF_EXT_LEARNED = 0x10
+NTF_EXT_MANAGED = 0x01
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 XDP_MODES = {"xdp": "native", "xdpgeneric": "skb", "xdpoffload": "offload", "xdpmulti": "multi"}
 """pyroute2's words for how a program is attached, and ours for the same."""
@@ -94,12 +96,16 @@ class LinkGone:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An entry of the neighbour table; `mac` is None if the kernel has none."""
+    """An entry of the neighbour table; `mac` is None if the kernel has none.
+
+    `kept`: another program wrote it, or has the kernel keep it up to date (`extern_learn`, `managed`).
+    """
 
     ifindex: int
     address: IPAddress
     state: NeighbourState
     mac: bytes | None
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +215,10 @@ def parse_neighbour(message: Any) -> Neighbour | None:
     if message["header"]["type"] == rtnl.RTM_DELNEIGH:
         state = NeighbourState.NONE
     lladdr = message.get_attr("NDA_LLADDR")
-    return Neighbour(message["ifindex"], ip_address(destination), state, _mac(lladdr) or None)
+    extended = message.get_attr("NDA_FLAGS_EXT")
+    managed = isinstance(extended, int) and bool(extended & NTF_EXT_MANAGED)
+    kept = managed or bool(message["flags"] & NTF_EXT_LEARNED)
+    return Neighbour(message["ifindex"], ip_address(destination), state, _mac(lladdr) or None, kept)
 
 
 def parse_address(message: Any) -> AddressInfo | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
 
 from xdplb.model.address import IPAddress
 
@@ -61,6 +62,11 @@ class Packet:
     def tags(self) -> bytes:
         """The VLAN tags of the frame, 4 bytes each."""
         return self.link[12:-2]
+
+    @property
+    def sender(self) -> IPAddress:
+        """The source in the IP header: of an ICMP error that was turned round, the router's address."""
+        return IPv4Address(self.ip[12:16]) if self.version == 4 else IPv6Address(self.ip[8:24])
 
     @property
     def transport_offset(self) -> int:

@@ -17,6 +17,7 @@ EXTENSIONS = {HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION}
 MAX_EXTENSIONS = 6
 SMALLEST_EXTENSION = 8
 FRAGMENT_HEADER = 8
+SEGMENTS_LEFT_AT = 3
 OFFSET = 0xFFF8
 
 
@@ -81,6 +82,9 @@ def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
     header = ip[walk.end :]
     if len(header) < SMALLEST_EXTENSION or _extension_length(walk.protocol, header[1]) > len(header):
         raise BadPacket(destination)
+    refused = refused_extension(walk.protocol, header, is_first=walk.end == HEADER)
+    if refused is not None:
+        raise BadPacket(destination, refused)
     end = walk.end + _extension_length(walk.protocol, header[1])
     if walk.protocol != FRAGMENT:
         return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_protocol)
@@ -89,6 +93,20 @@ def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
     if fragmented is Fragmented.WHOLE:
         return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_protocol)
     return _Walk(end, header[0], fragmented, int.from_bytes(header[4:8], "big"), header[0])
+
+
+def refused_extension(kind: int, header: bytes, *, is_first: bool) -> Reason | None:
+    """Return why a packet with this extension header goes no further, None if it does.
+
+    A routing header with segments left: the packet is not for who has the address, but is to be sent on to others.
+    RFC 5095 forbids that for type 0, and no host behind a VIP is a waypoint of the other types. RFC 8200, section 4.4,
+    has it discarded; without segments left, the header is ignored, whatever its type.
+
+    RFC 8200, section 4.1: hop-by-hop options are "restricted to appear immediately after an IPv6 header only".
+    """
+    if kind == ROUTING and header[SEGMENTS_LEFT_AT]:
+        return Reason.DROP_SOURCE_ROUTE
+    return Reason.DROP_EXTENSION if kind == HOP_BY_HOP and not is_first else None
 
 
 def _extension_length(kind: int, length_field: int) -> int:

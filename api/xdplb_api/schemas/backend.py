@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
@@ -16,10 +16,12 @@ from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Bac
 from xdplb.model.vip import Forward
 from xdplb.net.icmp_message import ErrorKind
 
-from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody
+from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody, Warnings
 
 __all__ = [
+    "BackendChangedOut",
     "BackendIn",
+    "BackendListChangedOut",
     "BackendListOut",
     "BackendOut",
     "BackendPatch",
@@ -205,7 +207,7 @@ class BackendOut(ResponseBody):
     status: BackendStatusOut = Field(description="Its status.")
 
     @classmethod
-    def of(cls, view: BackendView) -> BackendOut:
+    def of(cls, view: BackendView) -> Self:
         """Return the body for the manager's view."""
         return cls(
             address=str(view.backend.address),
@@ -231,13 +233,25 @@ class BackendOut(ResponseBody):
         )
 
 
+class BackendChangedOut(BackendOut):
+    """A backend after a change."""
+
+    warnings: Warnings = Field(default=[])
+
+
 class BackendListOut(ResponseBody):
     """The backends of a VIP."""
 
     backends: list[BackendOut] = Field(description="The backends, sorted by address.")
 
     @classmethod
-    def of(cls, view: BackendsView) -> BackendListOut:
+    def of(cls, view: BackendsView) -> Self:
         """Return the body for the manager's view."""
         ordered = sorted(view.backends, key=lambda each: address_order(each.backend.address))
         return cls(backends=[BackendOut.of(each) for each in ordered])
+
+
+class BackendListChangedOut(BackendListOut):
+    """The backends of a VIP after a change."""
+
+    warnings: Warnings = Field(default=[])

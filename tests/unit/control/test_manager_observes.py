@@ -59,6 +59,39 @@ def test_no_traffic_before_the_first_pass(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_the_reason_is_what_the_check_said_last(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await checked(manager, world, 1)
+        await manager.create_backend("web", backend(2))
+        world.health.result("10.0.0.2", passed=False, reason="connection refused")
+        waiting = "its check has not passed yet: connection refused"
+        assert manager.backend("web", "10.0.0.2").reason == waiting
+        world.health.flip("10.0.0.1", Health.DOWN, "status 200, expected 204")
+        await until(lambda: "check failed" in manager.backend("web", "10.0.0.1").reason)
+        # It is the only one that ever passed, so it is used all the same.
+        assert share(manager, 1) == 1.0
+        said = "its check failed: {}; it is used all the same, since no other backend can serve (fail-open)"
+        assert manager.backend("web", "10.0.0.1").reason == said.format("status 200, expected 204")
+        world.health.result("10.0.0.1", passed=False, reason="no answer in 1 s")
+        assert manager.backend("web", "10.0.0.1").reason == said.format("no answer in 1 s")
+        world.health.result("10.0.0.1", passed=None, reason="this host could not run the check")
+        assert "expected 204" in manager.backend("web", "10.0.0.1").reason
+
+    run(tmp_path, scenario)
+
+
+def test_silence_asks_for_the_neighbour_and_its_answer_for_a_check(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await checked(manager, world, 1, 2)
+        world.health.silence("10.0.0.2")
+        assert world.hops.doubted == [("10.0.0.2", True)]
+        moved = replace(next_hop(IPv4Address("10.0.0.2")), destination_mac=bytes(6))
+        world.hops.set("10.0.0.2", Resolution(moved))
+        assert world.health.rechecked == ["10.0.0.2"]
+
+    run(tmp_path, scenario)
+
+
 def test_a_failed_backend_leaves_at_once_and_comes_back_bit_for_bit(tmp_path: Path) -> None:
     async def scenario(world: World, manager: Door) -> None:
         await checked(manager, world, 1, 2, 3)

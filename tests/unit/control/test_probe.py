@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -148,18 +147,6 @@ def test_a_host_too_busy_to_look_says_nothing_about_the_backend() -> None:
         assert "too busy" in outcome.reason
 
     asyncio.run(run())
-
-
-def test_a_try_leaves_nothing_in_time_wait() -> None:
-    async def run() -> int:
-        async with serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as port:
-            for _ in range(20):
-                assert (await probe(HTTP, "127.0.0.1", port)).passed
-        return port
-
-    port = f":{asyncio.run(run()):04X} "
-    table = Path("/proc/net/tcp").read_text().splitlines()
-    assert not [line for line in table if port in line and line.split()[3] == "06"]
 
 
 def test_answers_before_the_answer_that_never_end_are_a_failure_and_hold_nothing_up() -> None:

@@ -45,6 +45,9 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_tcp_flags": 44,
         "drop_extension": 45,
         "drop_internal": 46,
+        "drop_martian": 47,
+        "drop_source_route": 48,
+        "drop_source_mac": 49,
         "answer_echo": 96,
         "answer_too_big": 97,
     },
@@ -81,6 +84,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "VLAN_KEEP": 0x10,
         "IPV6": 0x20,
         "INNER6": 0x40,
+        "NOTHING_NEW": 0x80,
     },
     "VIP": {
         "TRACK_ALWAYS": 0x01,

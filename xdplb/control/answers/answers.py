@@ -26,7 +26,7 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
-from xdplb.control.health.checks import HealthSource
+from xdplb.control.health.checks import CheckTally, HealthSource
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.path_watch import PathWatch
@@ -232,6 +232,7 @@ class Answers:
             path=self._paths.of(vip, backend),
             flows=self._flows.of(backend),
             drain=self._flows.drain(backend),
+            tally=self._tally(backend),
         )
 
     def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
@@ -239,8 +240,10 @@ class Answers:
         return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
 
     def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
-        tally = None if self._checker is None else self._checker.tally(backend.id)
-        return render.check_view(vip, backend, facts.health[backend.id], tally)
+        return render.check_view(vip, backend, facts.health[backend.id], self._tally(backend))
+
+    def _tally(self, backend: BoundBackend) -> CheckTally | None:
+        return None if self._checker is None else self._checker.tally(backend.id)
 
 
 def _flow_table_bytes(capacity: int, *, with_ipv6: bool) -> int:

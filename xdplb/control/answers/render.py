@@ -71,19 +71,19 @@ def backend_view(
     path: PathView,
     flows: int | None,
     drain: DrainView | None,
+    tally: CheckTally | None,
 ) -> BackendView:
-    """Return the view of a backend."""
+    """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
     known = facts.health[backend.id]
     standing = facts.eligibility.get(backend.id)
+    why = known.reason if standing is None else _reason(standing, known.health, drain, tally)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
         generation=backend.generation,
         observed_generation=_observed_generation(vip, backend, facts),
         health=known.health,
-        reason="; ".join(
-            filter(None, [_reason(standing.reason if standing is not None else known.reason, drain), path.reason])
-        ),
+        reason="; ".join(filter(None, (why, path.reason))),
         since=known.since,
         share=facts.tables.get(vip.id, _NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,
@@ -94,13 +94,23 @@ def backend_view(
     )
 
 
-def _reason(reason: str, drain: DrainView | None) -> str:
-    """Return the reason; if it is the drain, then with the result of the drain."""
-    if reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
-        return reason
+def _reason(standing: Eligibility, health: Health, drain: DrainView | None, tally: CheckTally | None) -> str:
+    """Return the reason with what came of it since: the last result of the check, or the result of the drain."""
+    if standing.about_check and (result := _last_failure(health, tally)):
+        return standing.about_check.format(result)
+    if standing.reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
+        return standing.reason
     if drain.state is DrainState.DRAINED:
         return "drained"
     return f"drain timed out, {'an unknown number' if drain.flows is None else drain.flows or 'none'} left"
+
+
+def _last_failure(health: Health, tally: CheckTally | None) -> str:
+    """Return why the last check did not pass, empty if it did. One that could not be run says nothing of a failure."""
+    last = None if tally is None else tally.last
+    if last is None or last.passed or (last.passed is None and health is not Health.UNKNOWN):
+        return ""
+    return last.reason
 
 
 def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, tally: CheckTally | None) -> CheckView:

@@ -20,7 +20,8 @@ from xdplb.control.edits.patch import patched_vip
 from xdplb.control.edits.rules import check_settings
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredVip
 from xdplb.model.access import AccessList
-from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
+from xdplb.model.errors import ConflictError, FieldProblem, NotFoundError
+from xdplb.model.health import check_fits
 from xdplb.model.vip import Vip
 
 __all__ = [
@@ -68,10 +69,7 @@ def delete_vip(desired: Desired, edit: DeleteVip) -> Desired:
 def put_check(desired: Desired, edit: PutCheck) -> Desired:
     """Set the VIP's health check."""
     present = vip_of(desired.vips, edit.key)
-    if edit.key.port == 0 and edit.check.port is None:
-        raise InvalidError.field(
-            "/port", f"VIP {edit.key} has all ports, so its check needs a port", hint="give the port to check"
-        )
+    check_fits(edit.check, edit.key)
     return desired if present.check == edit.check else desired.with_vip(replace(present, check=edit.check))
 
 

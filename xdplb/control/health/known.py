@@ -7,13 +7,12 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from xdplb.control.health.checks import CheckTarget
+from xdplb.control.plan.eligibility import WAITING
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 
-__all__ = ["WAITING", "added", "check_targets", "health_after", "health_at_start", "reissued"]
-
-WAITING = "its check has not passed yet"
+__all__ = ["added", "check_targets", "health_after", "health_at_start", "reissued"]
 
 
 def health_after(

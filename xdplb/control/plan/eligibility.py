@@ -12,7 +12,7 @@ from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
-__all__ = ["DRAINING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
+__all__ = ["DRAINING", "WAITING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
 
 
 class Use(StrEnum):
@@ -25,10 +25,16 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well."""
+    """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well.
+
+    `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
+    the reason with {} in place of the result, for views that know a later one.
+    """
 
     use: Use
     reason: str = ""
+    reachable: bool = True
+    about_check: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +59,16 @@ class Observed:
         return next((network for network in self.tunnel_sources if network.version == family), None)
 
 
+WAITING = "its check has not passed yet"
+
 DRAINING = "draining"
 """The reason of a draining backend. Views replace it once its connections have been counted."""
 
 _CUSTOMER_TAG = 0x8100
 
 _SERVES = Eligibility(Use.SERVING)
-_FAIL_OPEN = Eligibility(Use.SERVING, "its check failed, but no other backend can serve (fail-open)")
+_CHECK_FAILED = "its check failed: {}"
+_FAIL_OPEN = "its check failed: {}; it is used all the same, since no other backend can serve (fail-open)"
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -92,22 +101,26 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     if backend.admin_state is AdminState.MAINT:
         return Eligibility(Use.OUT, "in maintenance")
     if obstacle := _obstacle(vip, bound, observed):
-        return Eligibility(Use.OUT, obstacle)
+        return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
-        return Eligibility(use, f"its check failed: {observed.health[bound.id].reason}")
-    if why := _why_nothing_new(bound, health):
+        return _by_check(use, _CHECK_FAILED, observed.health[bound.id].reason)
+    if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
+        return Eligibility(Use.KEEPING, WAITING, about_check=WAITING + ": {}")
+    if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
-    return _FAIL_OPEN if fail_open else _SERVES
+    return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason) if fail_open else _SERVES
 
 
-def _why_nothing_new(bound: BoundBackend, health: Health) -> str:
+def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
+    return Eligibility(use, about_check.format(result), about_check=about_check)
+
+
+def _why_nothing_new(bound: BoundBackend) -> str:
     """Return why a backend takes no new connections although it can keep its open ones, or an empty string."""
     if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
-    if health is Health.UNKNOWN:
-        return "its check has not passed yet"
     return "" if bound.backend.weight else "its weight is 0"
 
 

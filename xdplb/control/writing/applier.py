@@ -25,7 +25,7 @@ from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import Attachment, DataPlane, FlowRecords, VipEntry
+from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 
@@ -144,6 +144,10 @@ class Applier:
         Takes seconds; the maps may be written meanwhile.
         """
         self._plane.require(features)
+
+    def packets(self) -> Mapping[int, BackendCounters]:
+        """Return the counters of the backends, by id."""
+        return self._plane.counters().backends
 
     def verify(self) -> bool:
         """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.

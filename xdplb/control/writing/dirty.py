@@ -57,6 +57,10 @@ class Index:
         """Return the ids of the VIPs that have this backend."""
         return {vip.id for vip in self._snapshot.vips.values() if address in vip.backends}
 
+    def backends_at(self, address: IPAddress) -> set[int]:
+        """Return the ids of the backends with this address, one for each VIP that has it."""
+        return {vip.backends[address].id for vip in self._snapshot.vips.values() if address in vip.backends}
+
 
 def touched_vips(before: Snapshot, after: Snapshot) -> frozenset[int]:
     """Return the ids of the VIPs that a change is about: those that are not the same afterwards, or not there."""

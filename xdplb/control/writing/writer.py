@@ -24,13 +24,14 @@ from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
 from xdplb.control.edits.precondition import check_precondition
 from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChanged, ReconcileFailed
+from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
 from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import NO_IMPACT
+from xdplb.control.plan.impact import NO_IMPACT, Impact
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
@@ -86,6 +87,8 @@ class Writer:
         self.health = HealthBook(now)
         self.paths = PathBook()
         self.last_error = ""
+        self.traffic = Traffic()
+        """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
         self._store, self._next_hops, self._checker, self._now = store, next_hops, checker, now
@@ -170,11 +173,13 @@ class Writer:
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
             self._events.say(
-                NextHopChanged(str(address), None, resolution.reason)
+                NextHopChanged(str(address), None, None, resolution.reason)
                 if hop is None
-                else NextHopChanged(str(address), hop.interface, None)
+                else NextHopChanged(str(address), hop.interface, hop.destination_mac.hex(":"), None)
             )
             self._dirty.vips |= self._index.vips_of(address)
+            if self._checker is not None and hop is not None:
+                self._checker.recheck(self._index.backends_at(address))
         self._disturbed.set()
 
     def path_mtus_changed(self, addresses: Collection[IPAddress]) -> None:
@@ -293,8 +298,15 @@ class Writer:
             # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
             if request.dry_run:
                 raise
-        impact = NO_IMPACT if forecast is None else forecast.impact
+        impact = NO_IMPACT if forecast is None else await self._with_breaking(forecast.impact)
         return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed)
+
+    async def _with_breaking(self, impact: Impact) -> Impact:
+        """Return the impact with warnings about open connections that break."""
+        if not impact.cut_off:
+            return impact
+        self.traffic.note(await self._maps(self.applier.packets), self._now())
+        return replace(impact, warnings=(*breaking(impact.cut_off, self.traffic, self._now()), *impact.warnings))
 
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
         forecast, only = prepared.forecast, dirty.only
