@@ -4,6 +4,7 @@
 #define XDPLB_ICMP_H
 
 #include "bytes.h"
+#include "gue.h"
 #include "packet.h"
 #include "parse_ipv6.h"
 
@@ -77,6 +78,20 @@ static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, s
 		return 0;
 	packet->protocol = fragment->next;
 	return IPV6_HEADER + sizeof(*fragment);
+}
+
+/* Whether an error that could not be turned round quotes a packet with an IP packet in it, sent by the address that is
+ * told of the error: one that the balancer itself may have sent to a backend.
+ */
+static __always_inline int icmp_is_about_ipip(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_IPIP || packet->protocol == IPPROTO_IPV6;
+}
+
+/* The same for GUE, of an error that was turned round. */
+static __always_inline int icmp_is_about_gue(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_UDP && (packet->ports & 0xffff) == NET16(GUE_PORT);
 }
 
 /* `cursor` is at the IP header that an error quotes, `length` is that of the quote. If it could be of a packet from a
