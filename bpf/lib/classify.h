@@ -51,6 +51,7 @@ static __always_inline enum packet_class classify_icmp(const struct cursor *curs
 	struct cursor quote = {.end = cursor->end};
 	__u32 length = packet->ip_length - packet->transport;
 	__u16 type;
+	__u8 protocol;
 
 	/* One pointer, or the compiler compares one and reads from another, of which the verifier knows nothing. */
 	asm volatile("" : "+r"(message));
@@ -62,9 +63,10 @@ static __always_inline enum packet_class classify_icmp(const struct cursor *curs
 		return CLASS_PING;
 	if (!icmp_is_error(packet, type))
 		return CLASS_NOT_OURS;
-	if (icmp_turn_round(&quote, packet, length - ICMP_HEADER))
+	protocol = icmp_turn_round(&quote, packet, length - ICMP_HEADER);
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP)
 		return CLASS_ICMP_ERROR;
-	return icmp_is_about_ipip(packet) ? CLASS_TUNNEL_ERROR : CLASS_NOT_OURS;
+	return icmp_is_ipip(protocol) ? CLASS_TUNNEL_ERROR : CLASS_NOT_OURS;
 }
 
 /* Returns the class as far as the headers tell it. `cursor` is at the transport header. */

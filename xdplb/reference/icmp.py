@@ -66,10 +66,10 @@ def turned_round(packet: Packet) -> Packet | None:
 def is_about_tunnel(packet: Packet) -> bool:
     """Whether this is an error about a packet in a tunnel: one that the balancer itself may have sent to a backend."""
     quoted = _quoted(packet)
-    if quoted is None or quoted.protocol != UDP:
-        return quoted is not None and quoted.protocol in {IPV4_IN_IP, IPV6_IN_IP}
-    port = int.from_bytes(quoted.transport[2:4], "big")
-    return len(quoted.transport) >= QUOTED_PORTS and port == GUE_PORT
+    if quoted is None or len(quoted.transport) < QUOTED_PORTS:
+        return False
+    is_gue = quoted.protocol == UDP and int.from_bytes(quoted.transport[2:4], "big") == GUE_PORT
+    return is_gue or quoted.protocol in {IPV4_IN_IP, IPV6_IN_IP}
 
 
 def _quoted(packet: Packet) -> _Quoted | None:
