@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
 from xdplb.control.events import Events
-from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence
+from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence, SourceOf
 from xdplb.control.health.probe import ProbeResult
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.host import NO_HOST, Host
 from xdplb.model.next_hop import NextHop, Resolution
+from xdplb.model.nic import NicLink
 from xdplb.net.icmp_errors import OnError
 from xdplb.net.icmp_message import IcmpError
 
@@ -42,6 +45,9 @@ class FakeNextHops:
     def __init__(self) -> None:
         self.watched: frozenset[IPAddress] = frozenset()
         self.with_vlans: frozenset[str] = frozenset()
+        self.own = NO_HOST
+        self.avoided: frozenset[IPAddress] = frozenset()
+        self.interfaces = {"eth0": NicLink("eth0", 2, 1500, up=True, carrier=True, ethernet=True)}
         self.doubted: list[tuple[str, bool]] = []
         self._answers: dict[IPAddress, Resolution] = {}
         self._on_change: Callable[[frozenset[IPAddress]], None] | None = None
@@ -58,12 +64,32 @@ class FakeNextHops:
     def vlan_nics(self) -> frozenset[str]:
         return self.with_vlans
 
+    def links(self) -> Mapping[str, NicLink]:
+        return dict(self.interfaces)
+
+    def set_link(self, name: str, **changes: Any) -> None:
+        """Make an interface, up and with a carrier, or change what there is of it, and tell whoever listens."""
+        known = self.interfaces.get(name) or NicLink(name, 2, 1500, up=True, carrier=True, ethernet=True)
+        self.interfaces[name] = replace(known, **changes)
+        self._tell()
+
     def doubt(self, address: IPAddress, first: bool) -> None:
         self.doubted.append((str(address), first))
 
     def carry_vlans(self, *nics: str) -> None:
         """Let VLAN devices stand on these NICs."""
         self.with_vlans = frozenset(nics)
+        self._tell()
+
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        self.avoided = addresses
+
+    def host(self) -> Host:
+        return self.own
+
+    def own_addresses(self, host: Host) -> None:
+        """Let the host have these addresses from now on."""
+        self.own = host
         self._tell()
 
     def lookup(self, address: IPAddress) -> Resolution:
@@ -95,9 +121,16 @@ class FakeHealth:
         self.rechecked: list[str] = []
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
+        self.source_of: SourceOf | None = None
 
-    async def start(self, on_flip: OnFlip, events: Events, on_silence: OnSilence | None = None) -> None:
-        self._on_flip, self._on_silence = on_flip, on_silence
+    async def start(
+        self,
+        on_flip: OnFlip,
+        events: Events,
+        on_silence: OnSilence | None = None,
+        source_of: SourceOf | None = None,
+    ) -> None:
+        self._on_flip, self._on_silence, self.source_of = on_flip, on_silence, source_of
 
     async def stop(self) -> None:
         self._on_flip = None

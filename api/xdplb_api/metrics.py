@@ -55,8 +55,13 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
     )
     yield _gauge(
         "xdplb_interface_attached",
-        "A NIC that the program is attached to, and its XDP mode; always 1.",
-        [(Labels(iface=one.interface, mode=one.mode), 1) for one in view.attachments],
+        "Whether the program is on a NIC that was asked for; with its XDP mode, or the one asked for.",
+        [(Labels(iface=one.interface, mode=one.mode), int(one.attached)) for one in view.nics],
+    )
+    yield _gauge(
+        "xdplb_interface_up",
+        "Whether a NIC that was asked for is up and has a carrier.",
+        [(Labels(iface=one.interface), int(one.up)) for one in view.nics if one.up is not None],
     )
     for name, words, packets in (
         ("xdplb_drops_total", "Packets dropped.", view.stats.drops),

@@ -10,9 +10,6 @@
 #include "packet.h"
 #include "vip.h"
 
-#ifdef WITH_IPV6
-#include "parse_ipv6.h"
-#endif
 #ifdef WITH_VLAN
 #include "vlan.h"
 #endif
@@ -30,18 +27,6 @@ enum packet_class {
 static __always_inline int classify_has_flow(const struct packet *packet)
 {
 	return packet->class == CLASS_REQUEST || packet->class == CLASS_ICMP_ERROR;
-}
-
-/* Whether this non-first fragment of IPv6 may have TCP or UDP behind more extension headers, which are in the first
- * one.
- */
-static __always_inline int classify_may_have_transport(const struct packet *packet)
-{
-#ifdef WITH_IPV6
-	if (packet->version == 6)
-		return packet->fragment == FRAGMENT_LATER && extension_is_known(packet->protocol);
-#endif
-	return 0;
 }
 
 /* `cursor` is at the ICMP header. Of an error, `packet` then has the flow that it is about. */
@@ -75,10 +60,13 @@ static __always_inline enum packet_class classify_headers(const struct cursor *c
 	__u8 icmp = packet->version == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 
 	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
-		return packet->fragment == FRAGMENT_LATER ? CLASS_FRAGMENT : CLASS_REQUEST;
+		return packet_is_later_fragment(packet) ? CLASS_FRAGMENT : CLASS_REQUEST;
 	if (packet->protocol == icmp && packet->fragment == FRAGMENT_NONE)
 		return classify_icmp(cursor, packet);
-	return classify_may_have_transport(packet) ? CLASS_FRAGMENT : CLASS_NOT_OURS;
+	/* In IPv6, the next header of any but the first fragment says nothing (RFC 8200, 4.5). */
+	if (packet->version == 6 && packet_is_later_fragment(packet))
+		return CLASS_FRAGMENT;
+	return CLASS_NOT_OURS;
 }
 
 /* However the packet was parsed, the rest of the program is the same to the verifier. */

@@ -58,12 +58,32 @@ static __always_inline __u32 icmp_read_quote4(const struct iphdr *ip, struct pac
 	return ip->ihl * 4;
 }
 
-/* The same for an IPv6 header, of which 40 bytes are in the frame. A datagram that its sender fragmented has a fragment
- * header behind it; the first fragment has the ports.
+/* Returns the length of the quoted IPv6 header at `ip` with its extension headers, 0 if they end the search. Sets the
+ * protocol behind them. A datagram that its sender has cut has a fragment header; the first fragment has the ports.
  */
+static __always_inline __u32 icmp_skip_extensions(const void *ip, const void *end, struct packet *packet)
+{
+	__u32 length = IPV6_HEADER;
+
+	for (int i = 0; i < EXTENSIONS_MOST && extension_is_known(packet->protocol); i++) {
+		const __u8 *header = ip + length;
+
+		asm volatile("" : "+r"(header)); /* one pointer: what is compared is what is read from */
+		if ((void *)header + EXTENSION_LEAST > end ||
+		    extension_check(packet->protocol, header, i) != GO_ON)
+			return 0;
+		if (packet->protocol == IPPROTO_FRAGMENT &&
+		    ((const struct fragment_header *)header)->offset & IPV6_FRAGMENT_OFFSET)
+			return 0;
+		length = (length + extension_length(packet->protocol, header[1])) & EXTENSIONS_BITS;
+		packet->protocol = header[0];
+	}
+	return packet_blur(packet, length) & EXTENSIONS_BITS;
+}
+
+/* The same for an IPv6 header, of which 40 bytes are in the frame, and its extension headers. */
 static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, struct packet *packet)
 {
-	const struct fragment_header *fragment = ip + IPV6_HEADER;
 	const __u8 *bytes = ip;
 
 	if (bytes[0] >> 4 != 6 || read_u64(ip + 8) != packet->destination[0] ||
@@ -72,12 +92,7 @@ static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, s
 	packet->protocol = bytes[6];
 	packet->source[0] = read_u64(ip + 24);
 	packet->source[1] = read_u64(ip + 32);
-	if (packet->protocol != IPPROTO_FRAGMENT)
-		return IPV6_HEADER;
-	if ((void *)(fragment + 1) > end || fragment->offset & IPV6_FRAGMENT_OFFSET)
-		return 0;
-	packet->protocol = fragment->next;
-	return IPV6_HEADER + sizeof(*fragment);
+	return icmp_skip_extensions(ip, end, packet);
 }
 
 /* Whether a packet of this protocol has an IP packet in it: the balancer itself may have sent it to a backend. */

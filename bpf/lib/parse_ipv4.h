@@ -7,6 +7,7 @@
 
 #define IP_MORE_FRAGMENTS NET16(0x2000)
 #define IP_FRAGMENT_OFFSET NET16(0x1fff)
+#define IP_FRAGMENT_INSIDE NET16(1) /* in units of 8 bytes */
 
 /* A header that is not of the usual 20 bytes; the frame has the whole packet. A source route is refused (RFC 7126). */
 static __always_inline enum reason parse_options(const struct cursor *cursor, const struct packet *packet,
@@ -37,7 +38,6 @@ static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct pack
 	packet->tos = ip->tos;
 	packet->ttl = ip->ttl;
 	packet->protocol = ip->protocol;
-	packet->fragment_protocol = ip->protocol;
 	packet->fragment_id = ip->id;
 	if (packet->ip_length < header || packet->ip_length > cursor->end - cursor->at)
 		return DROP_BAD_LENGTH;
@@ -47,7 +47,8 @@ static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct pack
 			return reason;
 	}
 	if (ip->frag_off & IP_FRAGMENT_OFFSET)
-		packet->fragment = FRAGMENT_LATER;
+		packet->fragment = (ip->frag_off & IP_FRAGMENT_OFFSET) == IP_FRAGMENT_INSIDE ? FRAGMENT_INSIDE
+		                                                                             : FRAGMENT_LATER;
 	else if (ip->frag_off & IP_MORE_FRAGMENTS)
 		packet->fragment = FRAGMENT_FIRST;
 	cursor->at += header;

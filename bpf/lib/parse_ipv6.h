@@ -12,6 +12,7 @@
 #define EXTENSIONS_BITS 0x3fff /* more than the IPv6 header and as many of the longest ones (2048 bytes) */
 #define IPV6_MORE_FRAGMENTS NET16(0x0001)
 #define IPV6_FRAGMENT_OFFSET NET16(0xfff8)
+#define IPV6_FRAGMENT_INSIDE NET16(8) /* in bytes */
 
 struct fragment_header {
 	__u8 next;
@@ -48,14 +49,15 @@ static __always_inline enum reason extension_check(__u8 type, const __u8 *header
 /* A fragment header that says "first and last" is ignored (RFC 6946). */
 static __always_inline void extension_fragment(const struct fragment_header *header, struct packet *packet)
 {
-	if (header->offset & IPV6_FRAGMENT_OFFSET)
+	if ((header->offset & IPV6_FRAGMENT_OFFSET) == IPV6_FRAGMENT_INSIDE)
+		packet->fragment = FRAGMENT_INSIDE;
+	else if (header->offset & IPV6_FRAGMENT_OFFSET)
 		packet->fragment = FRAGMENT_LATER;
 	else if (header->offset & IPV6_MORE_FRAGMENTS)
 		packet->fragment = FRAGMENT_FIRST;
 	else
 		return;
 	packet->fragment_id = header->id;
-	packet->fragment_protocol = header->next;
 }
 
 /* Skips the extension headers up to the transport header, or in a non-first fragment up to the fragment header's end.
@@ -84,7 +86,7 @@ static __always_inline enum reason parse_extensions(struct cursor *cursor, struc
 		packet->protocol = header[0];
 		packet->transport += length;
 		cursor->at += length;
-		if (packet->fragment == FRAGMENT_LATER)
+		if (packet_is_later_fragment(packet))
 			return GO_ON;
 	}
 	return extension_is_known(packet->protocol) ? DROP_EXTENSION : GO_ON;
@@ -99,7 +101,6 @@ static __always_inline void parse_blur_extensions(void *network, struct cursor *
 	packet->protocol = packet_blur(packet, packet->protocol);
 	packet->fragment = packet_blur(packet, packet->fragment);
 	packet->fragment_id = packet_blur(packet, packet->fragment_id);
-	packet->fragment_protocol = packet_blur(packet, packet->fragment_protocol);
 	packet->ip_length = packet_blur(packet, packet->ip_length);
 	cursor->at = network + packet->transport;
 }
@@ -120,7 +121,6 @@ static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct pack
 	packet->ttl = ip->hop_limit;
 	packet->protocol = ip->nexthdr;
 	packet->transport = sizeof(*ip);
-	packet->fragment_protocol = 0;
 	packet->fragment_id = 0;
 	if (packet->ip_length > cursor->end - cursor->at)
 		return DROP_BAD_LENGTH;

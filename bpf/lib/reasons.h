@@ -21,7 +21,7 @@ enum reason {
 	PASS_NOT_TCP_UDP = 3, /* other protocols, and ICMP that is not about one of our connections */
 	PASS_NO_VIP = 4, /* no VIP has this address, port and protocol */
 	PASS_MALFORMED = 5, /* truncated, lengths that contradict each other, or a source route, and not for a VIP: the stack decides */
-	PASS_FRAGMENT = 6, /* a non-first fragment for an address without VIPs, or whose first one was for no VIP */
+	PASS_FRAGMENT = 6, /* a non-first fragment for an address without VIPs, or whose first one was passed */
 	PASS_TUNNEL_ERROR = 7, /* an ICMP error about a packet in a tunnel, to the host that sent it: the daemon reads it */
 	DROP_FRAGMENT = 32, /* a non-first fragment for an address with VIPs that arrived before its first one */
 	DROP_NO_BACKEND = 33, /* the slot has no owner: no backend is usable */
@@ -41,6 +41,7 @@ enum reason {
 	DROP_MARTIAN = 47, /* for a VIP, from an address that no host on the network has, or from a link-local one to another link */
 	DROP_SOURCE_ROUTE = 48, /* for an address with VIPs, and its sender says which way it goes: an IPv4 source route, or an IPv6 routing header with segments left */
 	DROP_SOURCE_MAC = 49, /* an echo request to a VIP's address, from a MAC that cannot be answered: a group, zeros, or the balancer's own */
+	DROP_TCP_FRAGMENT = 50, /* for an address with VIPs, a fragment that would write into the TCP header in the first one */
 	ANSWER_ECHO = 96, /* an echo request to a VIP's address */
 	ANSWER_TOO_BIG = 97, /* did not fit the MTU; the sender was told by ICMP */
 	REASONS = 128        /* above every number: the packet is sent on */

@@ -17,6 +17,7 @@ from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.key import Protocol, VipKey
+from xdplb.model.nic import DesiredNic
 from xdplb_api.app import create_app
 
 __all__ = [
@@ -100,7 +101,8 @@ def running_api(*, capacity: Capacity | None = None, raise_errors: bool = True) 
     plane = FakePlane(capacity or Capacity(vips=16, backends=64, flows=1024))
     health, errors = FakeHealth(), FakeIcmpErrors()
     with tempfile.TemporaryDirectory(prefix="xdplb-api-") as directory:
-        manager = Manager(plane, SqliteStore(Path(directory)), FakeNextHops(), health, icmp_errors=errors)
+        nics = (DesiredNic("eth0", "auto"),)
+        manager = Manager(plane, SqliteStore(Path(directory)), FakeNextHops(), health, nics=nics, icmp_errors=errors)
         app = create_app(manager, version=VERSION)
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_errors) as client:
             assert client.portal is not None

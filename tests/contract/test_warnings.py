@@ -36,7 +36,7 @@ def warned(response: Any) -> list[str]:
     return [each["code"] for each in told]
 
 
-LAST_ONE_GOES = [
+LAST_ONE_GOES: list[tuple[str, str, Any, list[str]]] = [
     ("POST", DRAIN, None, ["no_new_connections"]),
     ("PATCH", BACKEND, {"weight": 0}, ["no_new_connections"]),
     ("PATCH", BACKEND, {"admin_state": "maint"}, ["no_backend"]),

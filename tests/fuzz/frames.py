@@ -188,7 +188,7 @@ class Frames:
         wrap = self._ipv4 if icmp == ICMP else self._ipv6
         quoted = wrap(back, protocol, transport)
         if chance.random() < 0.7:
-            quoted = quoted[: chance.choice([28, 28, 36, 48, 48, 60, 548])]
+            quoted = quoted[: chance.choice([28, 28, 36, 48, 48, 56, 60, 64, 80, 548])]
         return struct.pack("!BBHI", chance.choice(kinds), chance.randrange(5), chance.getrandbits(16), 1400) + quoted
 
     def _tunnelled(self, talk: _Talk) -> tuple[bytes, int]:

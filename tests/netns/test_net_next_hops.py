@@ -220,3 +220,20 @@ def test_a_mac_that_somebody_else_keeps_is_not_doubted(lab: Lab, kind: str) -> N
         assert (asked, watch.hop(DR1).destination_mac[-1]) == ([], 0x55)
 
     watching(lab, [DR1], scenario)
+
+
+def test_without_a_check_a_silent_change_is_found_before_the_kernel_gives_up(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        watch.told.clear()
+        hops = []
+        lab.configure("dr1", "link set eth0 address 02:00:00:00:00:77")
+        lab.configure("balancer", f"neigh change {DR1} dev eth0 nud probe")
+        end = asyncio.get_running_loop().time() + 2.5
+        while asyncio.get_running_loop().time() < end:
+            hops.append(watch[DR1].next_hop)
+            await asyncio.sleep(0.01)
+        assert None not in hops, "until then packets go on to the old MAC"
+        assert watch.hop(DR1).destination_mac == bytes.fromhex("020000000077")
+
+    watching(lab, [DR1], scenario)

@@ -67,3 +67,14 @@ def test_the_balancer_does_not_run_out_of_local_ports(balancer: Balancer, tmp_pa
     while time.monotonic() < end:
         passes(balancer)
         time.sleep(0.1)
+
+
+def test_the_table_says_what_the_log_says(balancer: Balancer, tmp_path: Path) -> None:
+    """A directory listing is status 200; the only backend is used all the same, as the VIP fails open."""
+    serve(balancer, tmp_path / "server.log")
+    balancer.start()
+    balancer.cli("vip", "add", KEY, "--check", "http", "--check-expect-status", "204", "--check-interval", "100ms")
+    balancer.cli("backend", "add", KEY, str(ADDRESSES["dr1"]))
+    until(lambda: "reason='status 200, expected 204" in (balancer.lab.folder / "daemon.log").read_text())
+    for command in (("backend", "ls"), ("backend", "ls", KEY), ("vip", "show", KEY)):
+        until(lambda command=command: "its check failed: status 200, expected 204" in balancer.cli(*command).stdout)  # type: ignore[misc]

@@ -27,6 +27,11 @@ __all__ = [
     "HealthChanged",
     "MapsRestored",
     "NextHopChanged",
+    "NicAttached",
+    "NicDown",
+    "NicLost",
+    "NicUp",
+    "NicsUnknown",
     "PathErrorsUnheard",
     "PathMtuLowered",
     "PathMtuOver",
@@ -36,7 +41,10 @@ __all__ = [
     "SlotsPinned",
     "SlotsSteady",
     "StaleFlowsDeleted",
+    "StateNotWritable",
+    "StateWritable",
     "TablePublished",
+    "VipInTheWay",
 ]
 
 log = logging.getLogger(__name__)
@@ -176,6 +184,64 @@ class PathErrorsUnheard(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class VipInTheWay(Event):
+    """A VIP has an address of this host, and is in the way of connections that the host opens itself."""
+
+    TITLE = "a VIP is in the way of this host's own connections"
+    LEVEL = logging.WARNING
+    vip: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicAttached(Event):
+    """The program is on a NIC that was asked for, in this mode; `reason` says why not in native mode, if asked for."""
+
+    TITLE = "NIC attached"
+    interface: str
+    ifindex: int
+    mode: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NicLost(Event):
+    """The program is not on a NIC that was asked for. It is attached as soon as that is possible."""
+
+    TITLE = "NIC not attached"
+    LEVEL = logging.WARNING
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicDown(Event):
+    """A NIC has the program, but carries no packets."""
+
+    TITLE = "NIC out of service"
+    LEVEL = logging.WARNING
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicUp(Event):
+    """A NIC that has the program carries packets again."""
+
+    TITLE = "NIC in service"
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicsUnknown(Event):
+    """It could not be found out which NICs have the program; it is tried again."""
+
+    TITLE = "the NICs cannot be looked at"
+    LEVEL = logging.ERROR
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class TablePublished(Event):
     """A new table of a VIP was published to the packet path."""
 
@@ -227,6 +293,22 @@ class ReconcileFailed(Event):
     LEVEL = logging.ERROR
     retry_seconds: float
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateNotWritable(Event):
+    """The state cannot be written: changes are refused until it can."""
+
+    TITLE = "state not writable"
+    LEVEL = logging.ERROR
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateWritable(Event):
+    """The state can be written again."""
+
+    TITLE = "state writable again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from xdplb.control.answers.answers import Answers
@@ -20,6 +20,7 @@ from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPNetwork
+from xdplb.model.nic import DesiredNic
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
@@ -33,7 +34,7 @@ def _utc_now() -> datetime:
 
 
 class Manager:
-    """The control plane of one host. It is used in the event loop that `start` ran in.
+    """The control plane of one host, which balances on `nics`. It is used in the event loop that `start` ran in.
 
     `answers` reports the desired state and the status, `explainer` says what would happen to a packet, `capturer`
     starts and ends captures, `events` reports what happens.
@@ -46,6 +47,7 @@ class Manager:
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
+        nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -55,7 +57,7 @@ class Manager:
         self.events = Events()
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
-            Applier(plane, clock, self.events),
+            Applier(plane, clock, self.events, nics),
             store,
             next_hops,
             checker,
@@ -80,18 +82,22 @@ class Manager:
         try:
             await self._writer.open()
             await self._next_hops.start(self._writer.next_hops_changed)
+            await self._writer.check_nics()
             self._writer.watch()
             # The first plan must know the next hops: backends without one would lose their slots for a moment.
             await self._writer.wait_resolved(_RESOLVE_SECONDS)
             await self._writer.adopt()
             await self._paths.start()
             if self._checker is not None:
-                await self._checker.start(self._writer.health_flipped, self.events, self._next_hops.doubt)
+                await self._checker.start(
+                    self._writer.health_flipped, self.events, self._next_hops.doubt, self._writer.check_source
+                )
         except BaseException:
             await self.stop()
             raise
-        running = (self._writer.reconcile(), self._flows.run(), self._paths.run())
-        self._tasks = [asyncio.create_task(each) for each in running]
+        writer = self._writer
+        loops = (writer.reconcile(), writer.keep_nics(), writer.watch_state(), self._flows.run(), self._paths.run())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
         self.answers.is_running = True
 
     async def stop(self) -> None:

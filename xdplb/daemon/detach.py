@@ -17,7 +17,7 @@ from xdplb.dataplane.loader import unload
 from xdplb.dataplane.pinned_maps import Maps
 from xdplb.model.errors import ConflictError, XdplbError
 
-from .holder import Holder, find_holder, remove_stale
+from .holder import Detaching, Holder, detaching_from, find_holder, remove_stale
 from .privileges import require_privileges
 
 __all__ = ["Detached", "Preview", "StillRunningError", "detach", "preview_detach"]
@@ -63,7 +63,8 @@ def detach(pin_dir: Path, interfaces: Sequence[str], tell: Callable[[str], None]
     warnings = _warnings(pin_dir, interfaces)
     if holder is not None:
         tell(f"stopping the daemon (pid {holder.pid})")
-        _stop(holder)
+        with detaching_from(pin_dir, Detaching(holder.pid, tuple(interfaces))):
+            _stop(holder)
     removed = unload(pin_dir, list(interfaces) or None)
     remove_stale()
     return Detached(removed, holder.pid if holder else None, warnings)

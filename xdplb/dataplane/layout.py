@@ -273,7 +273,16 @@ FLOW = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("flags", "<u2"), ("vip",
 
 FRAGMENT_KEY = np.dtype([("source", ">u8", (2,)), ("destination", ">u8", (2,)), ("id", "<u4"), ("protocol", "<u4")])
 
-FRAGMENT = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("vip", "<u4"), ("last_seen", "<u8")])
+FRAGMENT = np.dtype(
+    [
+        ("backend", "<u2"),
+        ("epoch", "<u2"),
+        ("vip", "<u4"),
+        ("last_seen", "<u8"),
+        ("protocol", "u1"),
+        ("unused", "u1", (7,)),
+    ]
+)
 
 VIP_GUARD = np.dtype(
     [

@@ -12,11 +12,13 @@ import math
 from dataclasses import dataclass
 
 from .resolve import NeighbourKey
+from .rtmessages import NeighbourState
 
-__all__ = ["Doubts"]
+__all__ = ["Doubts", "Unanswered"]
 
 _LEAST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_UNANSWERED_SECONDS = 1.0
 _BATCH = 50
 _BATCH_SECONDS = 0.1
 
@@ -67,3 +69,33 @@ class Doubts:
         """Forget neighbours that were not doubted for long."""
         old = now - 2 * _LONGEST_PAUSE_SECONDS
         self._asked = {key: asked for key, asked in self._asked.items() if asked.at > old}
+
+
+class Unanswered:
+    """The neighbours that the kernel asks at the MAC that it knows, and that do not answer. Times in seconds.
+
+    It does so three times, a second apart, and then has no MAC until everybody was asked: packets would lose their way
+    in between. To ask everybody after the first second finds another MAC before that.
+    """
+
+    def __init__(self) -> None:
+        self._new: set[NeighbourKey] = set()
+        self._since: dict[NeighbourKey, float] = {}
+
+    def note(self, key: NeighbourKey, state: NeighbourState) -> None:
+        """Note the state that the kernel tells of."""
+        if state & NeighbourState.PROBE:
+            self._new.add(key)
+        else:
+            self._new.discard(key)
+            self._since.pop(key, None)
+
+    def due(self, now: float) -> tuple[list[NeighbourKey], float]:
+        """Return those that have not answered for a second, and the time (as `now`) to call again."""
+        for key in self._new:
+            self._since.setdefault(key, now)
+        self._new.clear()
+        silent = [key for key, since in self._since.items() if now >= since + _UNANSWERED_SECONDS]
+        for key in silent:
+            del self._since[key]
+        return silent, min(self._since.values(), default=math.inf) + _UNANSWERED_SECONDS

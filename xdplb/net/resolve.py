@@ -59,7 +59,8 @@ def resolve(address: IPAddress, route: Route | None, tables: Tables) -> Resoluti
         return Resolution(None, _why_no_source(address, link, tables.unready))
     neighbour = tables.neighbours.get(key)
     if neighbour is None or neighbour.mac is None or len(neighbour.mac) != 6:
-        return Resolution(None, _why_not_neighbour(address, key, link, neighbour, tables.refused.get(key, 0)))
+        reason = _why_not_neighbour(address, key, link, neighbour, tables.refused.get(key, 0))
+        return Resolution(None, reason, route.source)
     mtu = min(entry.mtu for entry in stack)
     return Resolution(
         NextHop(

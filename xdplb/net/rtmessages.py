@@ -40,7 +40,9 @@ IPInterface = IPv4Interface | IPv6Interface
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
 ARPHRD_ETHER = 1
+IFA_F_SECONDARY = 0x01  # of IPv4 only: in IPv6 the same bit says that it is temporary
 IFA_F_DADFAILED = 0x08
+IFA_F_DEPRECATED = 0x20
 IFA_F_TENTATIVE = 0x40
 NTF_EXT_LEARNED = 0x10
 NTF_EXT_MANAGED = 0x01
@@ -113,7 +115,8 @@ class AddressInfo:
     """An address of an interface, or one that was removed from it (`gone`).
 
     An IPv6 address is `tentative` while duplicate address detection runs, and stays so if another host has it, which
-    makes it a `duplicate`.
+    makes it a `duplicate`. The kernel takes no connections' source from it if it is `passive`: a further IPv4 address
+    of a prefix that the interface already has one of, or a deprecated IPv6 address.
     """
 
     ifindex: int
@@ -121,6 +124,7 @@ class AddressInfo:
     tentative: bool = False
     duplicate: bool = False
     gone: bool = False
+    passive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,7 @@ def parse_address(message: Any) -> AddressInfo | None:
         tentative=bool(flags & IFA_F_TENTATIVE),
         duplicate=bool(flags & IFA_F_DADFAILED),
         gone=message["header"]["type"] == rtnl.RTM_DELADDR,
+        passive=bool(flags & (IFA_F_SECONDARY if message["family"] == socket.AF_INET else IFA_F_DEPRECATED)),
     )
 
 

@@ -14,7 +14,6 @@ from xdplb.dataplane.plane import VipEntry
 from .config import Config
 from .icmp import is_about_tunnel, is_ping, turned_round
 from .packet import ICMP, ICMPV6, TCP, UDP, Fragmented, Packet
-from .parse_ipv6 import EXTENSIONS
 from .reasons import BadPacket, Reason, Stop
 from .vip import find_vip, has_vips
 
@@ -84,18 +83,22 @@ def classify_malformed(config: Config, bad: BadPacket) -> Stop:
 
 def _by_headers(packet: Packet) -> tuple[Packet, PacketClass]:
     """Return the class as far as the headers tell it, and the packet, turned round if it is an ICMP error."""
+    if packet.fragmented is Fragmented.LATER:
+        return packet, PacketClass.FRAGMENT if _may_have_transport(packet) else PacketClass.NOT_OURS
     if packet.protocol in {TCP, UDP}:
-        is_later = packet.fragmented is Fragmented.LATER
-        return packet, PacketClass.FRAGMENT if is_later else PacketClass.REQUEST
+        return packet, PacketClass.REQUEST
     if packet.protocol == ICMP_OF[packet.version] and packet.fragmented is Fragmented.WHOLE:
         if is_ping(packet):
             return packet, PacketClass.PING
         if (error := turned_round(packet)) is not None:
             return error, PacketClass.ICMP_ERROR
         return packet, PacketClass.TUNNEL_ERROR if is_about_tunnel(packet) else PacketClass.NOT_OURS
-    return packet, PacketClass.FRAGMENT if _may_have_transport(packet) else PacketClass.NOT_OURS
+    return packet, PacketClass.NOT_OURS
 
 
 def _may_have_transport(packet: Packet) -> bool:
-    """Whether a non-first fragment may have TCP or UDP behind more extension headers, which are in the first one."""
-    return packet.version == 6 and packet.fragmented is Fragmented.LATER and packet.protocol in EXTENSIONS
+    """Whether a non-first fragment may be one of TCP or UDP. In IPv6, only the first one tells.
+
+    RFC 8200, section 4.5: "Only the value from the Offset zero fragment packet is used for reassembly."
+    """
+    return packet.version == 6 or packet.protocol in {TCP, UDP}

@@ -94,16 +94,28 @@ def _quoted_ipv4(quote: bytes) -> _Quoted | None:
 
 
 def _quoted_ipv6(quote: bytes) -> _Quoted | None:
-    """Return the quoted packet. The only extension header that it may have is a fragment header.
+    """Return the quoted packet, None if its transport header is not found behind its extension headers.
 
-    A datagram longer than the path MTU is fragmented by its sender (RFC 8200, section 5), and "packet too big" may be
-    about that. The first fragment has the ports.
+    RFC 4443, section 2.4 e: the transport is found in the quoted packet, "due to the presence of extension headers"
+    perhaps not at once. They are skipped like those of packets that come in. The first fragment of a datagram that its
+    sender has cut (RFC 8200, section 5) has the ports, and "packet too big" may be about that.
     """
     if len(quote) < parse_ipv6.HEADER or quote[0] >> 4 != 6:
         return None
-    protocol, transport = quote[6], quote[parse_ipv6.HEADER :]
-    if protocol == parse_ipv6.FRAGMENT:
-        if len(transport) < parse_ipv6.FRAGMENT_HEADER or int.from_bytes(transport[2:4], "big") & parse_ipv6.OFFSET:
+    protocol, at = quote[6], parse_ipv6.HEADER
+    for _ in range(parse_ipv6.MAX_EXTENSIONS):
+        if protocol not in parse_ipv6.EXTENSIONS:
+            break
+        header = quote[at:]
+        if not _can_be_skipped(protocol, header, is_first=at == parse_ipv6.HEADER):
             return None
-        protocol, transport = transport[0], transport[parse_ipv6.FRAGMENT_HEADER :]
-    return _Quoted(IPv6Address(quote[8:24]), IPv6Address(quote[24:40]), protocol, transport)
+        at += parse_ipv6.extension_length(protocol, header[1])
+        protocol = header[0]
+    return _Quoted(IPv6Address(quote[8:24]), IPv6Address(quote[24:40]), protocol, quote[at:])
+
+
+def _can_be_skipped(kind: int, header: bytes, *, is_first: bool) -> bool:
+    if len(header) < parse_ipv6.SMALLEST_EXTENSION:
+        return False
+    is_later_fragment = kind == parse_ipv6.FRAGMENT and bool(int.from_bytes(header[2:4], "big") & parse_ipv6.OFFSET)
+    return not is_later_fragment and parse_ipv6.refused_extension(kind, header, is_first=is_first) is None

@@ -66,7 +66,7 @@ class Packet:
     hop_limit: int
     fragmented: Fragmented = Fragmented.WHOLE
     fragment_id: int = 0
-    fragment_protocol: int = 0
+    fragment_offset: int = 0  # in bytes
     source_port: int = 0
     destination_port: int = 0
     tcp_flags: int = 0

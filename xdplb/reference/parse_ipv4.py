@@ -14,6 +14,7 @@ HEADER = 20
 DF = 0x4000  # "don't fragment"
 MORE_FRAGMENTS = 0x2000
 OFFSET = 0x1FFF
+OFFSET_UNIT = 8  # bytes
 END_OF_OPTIONS, NO_OPERATION = 0, 1  # the two options of a single byte (RFC 791, section 3.1)
 SOURCE_ROUTES = {131, 137}  # loose and strict (LSRR, SSRR)
 
@@ -48,7 +49,7 @@ def parse_ipv4(frame: bytes, link: bytes, rest: bytes) -> Packet:
         hop_limit=rest[8],
         fragmented=_fragmented(fragmentation),
         fragment_id=int.from_bytes(rest[4:6], "big"),
-        fragment_protocol=protocol,
+        fragment_offset=(fragmentation & OFFSET) * OFFSET_UNIT,
     )
     return with_ports(packet)
 

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     DROP_MARTIAN = auto()
     DROP_SOURCE_ROUTE = auto()
     DROP_SOURCE_MAC = auto()
+    DROP_TCP_FRAGMENT = auto()
     ANSWER_ECHO = auto()
     ANSWER_TOO_BIG = auto()
 

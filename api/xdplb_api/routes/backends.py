@@ -7,14 +7,15 @@ from fastapi import APIRouter, Response
 from xdplb.control.answers.answers import Answers
 from xdplb.control.edits.edit import CreateBackend, DeleteBackend, PatchBackend, PutBackend, ReplaceBackends
 from xdplb.control.writing.request import Outcome
-from xdplb.model.address import IPAddress, parse_address
-from xdplb.model.backend import Backend
+from xdplb.model.address import IPAddress
+from xdplb.model.backend import Backend, parse_backend_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
-from xdplb_api.paths import BACKEND, BACKENDS
+from xdplb_api.paths import ALL_BACKENDS, BACKEND, BACKENDS
 from xdplb_api.schemas.backend import (
+    AllBackendsOut,
     BackendChangedOut,
     BackendIn,
     BackendListChangedOut,
@@ -29,6 +30,14 @@ from xdplb_api.schemas.base import DryRunOut, warnings_of
 __all__ = ["router"]
 
 router = APIRouter(tags=["backends"])
+
+
+@router.get(
+    ALL_BACKENDS, operation_id="listAllBackends", summary="List the backends of all VIPs", responses=problems(422)
+)
+async def list_all_backends(answers: AnswersOf) -> AllBackendsOut:
+    """Show the backends of all VIPs, each with its VIP; sorted by VIP and address."""
+    return AllBackendsOut.of(answers.all_backends())
 
 
 @router.get(BACKENDS, operation_id="listBackends", summary="List the backends of a VIP", responses=problems(404, 422))
@@ -134,7 +143,7 @@ async def delete_backend(vip: VipRef, address: AddressRef, change: Change, answe
 
 def _wanted(address: str, body: BackendPut) -> Backend:
     """Return the backend in `body`, which was sent to the path of `address`."""
-    parsed = parse_address(address, "/path/address")
+    parsed = parse_backend_address(address, "/path/address")
     if body.address is not None and body.address != parsed:
         raise InvalidError.field(
             "/address",

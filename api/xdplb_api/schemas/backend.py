@@ -13,16 +13,18 @@ from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.paths.book import LoweredMtu
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, Health
-from xdplb.model.vip import Forward
+from xdplb.model.vip import Forward, VipKey
 from xdplb.net.icmp_message import ErrorKind
 
 from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody, Warnings
 
 __all__ = [
+    "AllBackendsOut",
     "BackendChangedOut",
     "BackendIn",
     "BackendListChangedOut",
     "BackendListOut",
+    "BackendOfVipOut",
     "BackendOut",
     "BackendPatch",
     "BackendPut",
@@ -249,6 +251,29 @@ class BackendListOut(ResponseBody):
         """Return the body for the manager's view."""
         ordered = sorted(view.backends, key=lambda each: address_order(each.backend.address))
         return cls(backends=[BackendOut.of(each) for each in ordered])
+
+
+class BackendOfVipOut(BackendOut):
+    """A backend, with the VIP that it belongs to."""
+
+    vip: str = Field(default="", description="The VIP's key.", examples=["203.0.113.10:443/tcp"])
+
+
+class AllBackendsOut(ResponseBody):
+    """The backends of all VIPs."""
+
+    backends: list[BackendOfVipOut] = Field(description="The backends, sorted by VIP and address.")
+
+    @classmethod
+    def of(cls, views: Mapping[VipKey, BackendsView]) -> Self:
+        """Return the body for the manager's views, by VIP."""
+        return cls(
+            backends=[
+                BackendOfVipOut.of(each).model_copy(update={"vip": str(key)})
+                for key, view in sorted(views.items(), key=lambda item: item[0])
+                for each in sorted(view.backends, key=lambda each: address_order(each.backend.address))
+            ]
+        )
 
 
 class BackendListChangedOut(BackendListOut):

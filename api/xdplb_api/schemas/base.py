@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 from xdplb.control.plan.impact import Warned
 from xdplb.control.plan.sentences import sentences, warning_sentence
 from xdplb.control.writing.request import Outcome
-from xdplb.model.address import IPAddress, parse_address
+from xdplb.model.address import IPAddress
+from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import Forward, Protocol, VipKey
 
@@ -53,7 +54,7 @@ def _host_address(value: object) -> IPAddress:
     if not isinstance(value, str):
         raise PydanticCustomError("string_type", "must be a string")
     try:
-        return parse_address(value)
+        return parse_backend_address(value)
     except InvalidError as error:
         raise refused(error) from error
 
@@ -61,7 +62,7 @@ def _host_address(value: object) -> IPAddress:
 HostAddress = Annotated[
     IPAddress, BeforeValidator(_host_address), WithJsonSchema({"type": "string", "format": "ip"}, mode="validation")
 ]
-"""A unicast address that a client sends."""
+"""The address of a backend that a client sends."""
 
 
 def _host_addresses(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from xdplb.control.answers.views import DataplaneView, FlowTableView, StatusView, UseView
+from xdplb.control.answers.views import DataplaneView, FlowTableView, NicView, StatusView, UseView
 from xdplb.dataplane.plane import Attachment
 
 from .base import ResponseBody
@@ -19,6 +19,7 @@ __all__ = [
     "DataplaneOut",
     "FlowTableOut",
     "HealthzOut",
+    "NicOut",
     "ReadyzOut",
     "StatusOut",
     "UseOut",
@@ -40,6 +41,36 @@ class AttachmentOut(ResponseBody):
         return [
             cls(interface=one.interface, ifindex=one.ifindex, mode=one.mode, program_id=one.program_id)
             for one in attachments
+        ]
+
+
+class NicOut(ResponseBody):
+    """A NIC that `xdplb up` was told to balance on, or that has the program from an earlier start."""
+
+    interface: str = Field(description="The NIC's name.", examples=["eth0"])
+    asked_mode: str | None = Field(
+        description="The mode asked for: `native`, `skb` or `auto`; null if the NIC was not named."
+    )
+    attached: bool = Field(description="Whether the program is on it.")
+    mode: str = Field(description="The XDP mode it is in, else the one asked for.", examples=["native"])
+    up: bool | None = Field(description="Whether it is up and has a carrier; null if the NIC was not named.")
+    reason: str = Field(description="Why it does not carry packets as asked; empty if it does.")
+    note: str = Field(description="Why it is in skb mode although native mode was wanted; empty if it is not.")
+
+    @classmethod
+    def each(cls, views: Iterable[NicView]) -> list[NicOut]:
+        """Return a body for each view."""
+        return [
+            cls(
+                interface=view.interface,
+                asked_mode=view.asked_mode,
+                attached=view.attached,
+                mode=view.mode,
+                up=view.up,
+                reason=view.reason,
+                note=view.note,
+            )
+            for view in views
         ]
 
 
@@ -104,7 +135,11 @@ class StatusOut(ResponseBody):
     ready: bool = Field(description="Whether it is ready, as in `/readyz`.")
     not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
     last_error: str = Field(description="Why the data plane does not have the latest change; empty if it has it.")
+    warnings: list[str] = Field(
+        description="VIPs that are in the way of connections which this host opens itself, a sentence each."
+    )
     attachments: list[AttachmentOut] = Field(description="The NICs that the program is attached to.")
+    nics: list[NicOut] = Field(description="The NICs that were asked for, and how each of them is.")
     flows: FlowTableOut = Field(description="Recorded flows.")
     vips: list[VipOut] = Field(description="All VIPs, sorted by address, port and protocol.")
 
@@ -119,7 +154,9 @@ class StatusOut(ResponseBody):
             ready=not not_ready,
             not_ready=not_ready,
             last_error=view.last_error,
+            warnings=list(view.warnings),
             attachments=AttachmentOut.each(view.attachments),
+            nics=NicOut.each(view.nics),
             flows=FlowTableOut.of(view.flows),
             vips=vips_out(view.vips),
         )

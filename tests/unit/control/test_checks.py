@@ -279,3 +279,48 @@ def test_one_that_passes_is_left_alone_when_the_way_changes() -> None:
         await checker.stop()
 
     run_in_simulated_time(run())
+
+
+def test_a_way_that_changes_all_the_time_keeps_no_check_from_its_end() -> None:
+    async def run() -> None:
+        host, book = Network(), HealthBook(lambda: NOW)
+        checker = Checker(host.probe)
+        await checker.start(book.flip, Events())
+        checker.watch({7: target(interval_seconds=2.0, timeout_seconds=1.0, fall=3)}, book.known)
+        await until(lambda: 7 in book.known)
+        host.away = True
+        for _ in range(200):
+            await asyncio.sleep(0.1)
+            checker.recheck([7])
+        assert book.known[7].health is D
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_a_host_that_is_too_busy_checks_more_slowly_and_not_in_vain() -> None:
+    """A thousand checks of a millisecond each, four times a second, are four times what one CPU can do."""
+    timeout, ended = 0.5, Counter[bool]()
+
+    def use_cpu() -> None:
+        time.sleep(0.0005)
+
+    async def work(check: HealthCheck, host: str, port: int) -> ProbeResult:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(2):
+            use_cpu()
+            await asyncio.sleep(0)
+        in_time = loop.time() - began < timeout
+        ended[in_time] += 1
+        return PASS if in_time else NO_RESULT
+
+    async def run() -> None:
+        checker = Checker(work)
+        await checker.start(lambda *_: None, Events())
+        checker.watch({i: target(interval_seconds=0.25, timeout_seconds=timeout) for i in range(1000)}, {})
+        await asyncio.sleep(5)
+        await checker.stop()
+
+    asyncio.run(run())
+    assert ended[True] > 10 * ended[False]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -20,6 +20,7 @@ from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
+from xdplb.model.nic import DesiredNic
 from xdplb.model.vip import Vip, VipKey
 
 WEB = Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web", idle_timeout_seconds=60)
@@ -37,8 +38,8 @@ WRITES = {
 class World:
     """What a manager stands on. `clock` moves by hand; scans come every few milliseconds."""
 
-    def __init__(self, path: Path, capacity: Capacity | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path, capacity: Capacity | None = None, *, nics: Sequence[DesiredNic] = ()) -> None:
+        self.path, self.nics = path, nics
         self.clock = FakeClock()
         self.plane = FakePlane(capacity, clock=lambda: int(self.clock.seconds * 1e9))
         self.hops = FakeNextHops()
@@ -54,6 +55,7 @@ class World:
             SqliteStore(self.path),
             self.hops,
             self.health,
+            nics=self.nics,
             icmp_errors=self.errors,
             clock=self.clock.monotonic,
             now=self.clock.now,

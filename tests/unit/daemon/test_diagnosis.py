@@ -228,7 +228,9 @@ def test_the_longest_outer_headers_are_what_the_mtu_must_have_room_for(monkeypat
     assert "mtu 1548" in found.fix
 
 
-STATUS = {"ready": True, "generation": 7, "not_ready": [], "attachments": [{"interface": "nosuch0"}]}
+STATUS = {
+    "ready": True, "generation": 7, "not_ready": [], "warnings": [], "nics": [{"interface": "nosuch0", "note": ""}]
+}  # fmt: skip
 
 
 def findings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: AskDaemon) -> list[tuple[Level, str, str]]:
@@ -259,3 +261,9 @@ def test_the_nics_of_a_running_daemon_and_what_it_says_are_found(monkeypatch: py
         (Level.FAIL, "daemon"),
         (Level.FAIL, "backend 10.0.0.1 of v"),
     ]
+
+
+def test_what_the_daemon_warns_of_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    said = running.Running({**STATUS, "warnings": ["VIP v takes answers to this host"]}, {})
+    found = findings(monkeypatch, tmp_path, lambda: said)
+    assert found[-1:] == [(Level.WARN, "VIPs on own addresses", "VIP v takes answers to this host")]

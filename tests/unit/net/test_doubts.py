@@ -6,8 +6,9 @@ import math
 from ipaddress import IPv4Address
 from itertools import pairwise
 
-from xdplb.net.doubts import Doubts
+from xdplb.net.doubts import Doubts, Unanswered
 from xdplb.net.resolve import NeighbourKey
+from xdplb.net.rtmessages import NeighbourState
 
 KEY: NeighbourKey = (2, IPv4Address("10.0.0.11"))
 
@@ -65,3 +66,14 @@ def test_news_is_heard_while_another_check_of_the_same_neighbour_fails_for_hours
     doubts.add(299.7, KEY, first=True)
     assert doubts.due(299.7) == ([], 300.5), "news within the second waits for its end"
     assert doubts.due(300.5)[0] == [KEY]
+
+
+def test_a_neighbour_that_does_not_answer_the_kernel_is_asked_for_after_a_second() -> None:
+    unanswered = Unanswered()
+    unanswered.note(KEY, NeighbourState.PROBE)
+    assert unanswered.due(5.0) == ([], 6.0)
+    assert unanswered.due(6.0) == ([KEY], math.inf)
+    unanswered.note(KEY, NeighbourState.PROBE)
+    assert unanswered.due(7.0) == ([], 8.0)
+    unanswered.note(KEY, NeighbourState.REACHABLE)
+    assert unanswered.due(8.0) == ([], math.inf)

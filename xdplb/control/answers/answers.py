@@ -10,6 +10,8 @@ from datetime import datetime
 from xdplb import __version__
 from xdplb.control.answers import render
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
+from xdplb.control.answers.nics import nics_shown
+from xdplb.control.answers.readiness import not_ready
 from xdplb.control.answers.views import (
     AccessView,
     BackendsView,
@@ -27,6 +29,7 @@ from xdplb.control.answers.views import (
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.checks import CheckTally, HealthSource
+from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.path_watch import PathWatch
@@ -89,6 +92,11 @@ class Answers:
         """Return a VIP's backends."""
         return self._backends_view(self._vip(ref), self._facts())
 
+    def all_backends(self) -> dict[VipKey, BackendsView]:
+        """Return the backends of all VIPs, by VIP."""
+        facts = self._facts()
+        return {key: self._backends_view(vip, facts) for key, vip in self._snapshot.vips.items()}
+
     def backend(self, ref: str, address: str) -> BackendView:
         """Return one backend of a VIP; NotFoundError if there is none with this address."""
         vip = self._vip(ref)
@@ -146,7 +154,7 @@ class Answers:
             checks={} if self._checker is None else self._checker.tallies(),
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
-            attachments=applier.attachments,
+            nics=nics_shown(applier.nics),
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
             ignored_errors=dict(self._paths.ignored),
@@ -175,20 +183,23 @@ class Answers:
             generation=self._snapshot.generation,
             observed_generation=self._writer.applied.generation,
             attachments=self._writer.applier.attachments,
+            nics=nics_shown(self._writer.applier.nics),
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
+            warnings=tuple(warning_sentence(warned) for warned in self._writer.host_concerns()),
         )
 
     def not_ready(self) -> list[str]:
         """Return the reasons why traffic may not be balanced as configured, a sentence each; empty if all is well."""
         if not self.is_running:
             return ["the control plane is not running"]
-        reasons = []
-        if not self._writer.applier.attachments:
-            reasons.append("the program is not attached to any NIC")
-        if self._writer.last_error:
-            reasons.append(f"the data plane does not have the latest change: {self._writer.last_error}")
+        applier = self._writer.applier
+        reasons = not_ready(
+            self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
+        )
+        if self._writer.state_error:
+            reasons.append(f"changes are refused: {self._writer.state_error}")
         return reasons
 
     async def _counted(self) -> Counted:
@@ -214,7 +225,8 @@ class Answers:
         applier, health = self._writer.applier, self._writer.health.known
         if outcome is not None:
             health = {**outcome.health, **health}
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts)
+        carry = all(not standing.reason for standing in applier.nics.standings)
+        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from xdplb import __version__
 from xdplb.control.answers import render
-from xdplb.control.answers.views import FlowTableView, StatsView, VipView
+from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipView
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.checks import CheckTally
@@ -17,7 +17,7 @@ from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import Ignored, sent_mtu
-from xdplb.dataplane.plane import Attachment, BackendEntry
+from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
 from xdplb.net.icmp_message import ErrorKind
 
@@ -69,7 +69,7 @@ class MetricsView:
     version: str
     generation: int
     observed_generation: int
-    attachments: tuple[Attachment, ...]
+    nics: tuple[NicView, ...]
     stats: StatsView
     ignored_errors: Mapping[Ignored, int]
     vips: tuple[VipMetrics, ...]
@@ -85,7 +85,7 @@ class Moment:
     checks: Mapping[int, CheckTally]
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
-    attachments: tuple[Attachment, ...]
+    nics: tuple[NicView, ...]
     held: Mapping[int, BackendEntry]
     path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
     ignored_errors: Mapping[Ignored, int]
@@ -98,7 +98,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         version=__version__,
         generation=moment.snapshot.generation,
         observed_generation=moment.facts.applied.generation,
-        attachments=moment.attachments,
+        nics=moment.nics,
         stats=render.stats_view(moment.snapshot, moment.counted, moment.flow_table),
         ignored_errors=moment.ignored_errors,
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),

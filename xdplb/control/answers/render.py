@@ -36,12 +36,16 @@ _CHECKED_NEVER = CheckTally()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility and tables."""
+    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility and tables.
+
+    `nics_carry`: every NIC that is asked for carries packets.
+    """
 
     applied: Snapshot
     health: Mapping[int, KnownHealth]
     eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, TableFacts]
+    nics_carry: bool = True
 
 
 def vip_view(vip: BoundVip, facts: Facts) -> VipView:
@@ -53,7 +57,7 @@ def vip_view(vip: BoundVip, facts: Facts) -> VipView:
         vip=vip.vip,
         generation=vip.generation,
         observed_generation=seen.generation if seen is not None and seen.id == vip.id else 0,
-        operating_status=_operating_status(vip, len(serving)),
+        operating_status=_operating_status(vip, len(serving), nics_carry=facts.nics_carry),
         slots=SlotsView(table.steady, table.moving, table.pinned),
         backends=len(vip.backends),
         backends_serving=len(serving),
@@ -165,7 +169,7 @@ def _serves(backend: BoundBackend, facts: Facts) -> bool:
     return standing is not None and standing.use is Use.SERVING and facts.health[backend.id].health is Health.UP
 
 
-def _operating_status(vip: BoundVip, serving: int) -> OperatingStatus:
+def _operating_status(vip: BoundVip, serving: int, *, nics_carry: bool) -> OperatingStatus:
     if not vip.backends:
         return OperatingStatus.NO_BACKEND
     if not serving:
@@ -175,7 +179,7 @@ def _operating_status(vip: BoundVip, serving: int) -> OperatingStatus:
         for backend in vip.backends.values()
         if backend.backend.admin_state is AdminState.READY and backend.backend.weight
     )
-    return OperatingStatus.ONLINE if serving >= asked else OperatingStatus.DEGRADED
+    return OperatingStatus.ONLINE if serving >= asked and nics_carry else OperatingStatus.DEGRADED
 
 
 def _observed_generation(vip: BoundVip, backend: BoundBackend, facts: Facts) -> int:

@@ -28,6 +28,7 @@ __all__ = [
     "ChecksView",
     "DataplaneView",
     "FlowTableView",
+    "NicView",
     "OperatingStatus",
     "SlotsView",
     "StatsView",
@@ -39,7 +40,10 @@ __all__ = [
 
 
 class OperatingStatus(StrEnum):
-    """The status of a VIP: all of its ready backends serve, some do, none does, or it has no backend."""
+    """The status of a VIP: all of its ready backends serve, some do, none does, or it has no backend.
+
+    While a NIC that was asked for carries no packets, it is DEGRADED at best: packets may be lost on their way in.
+    """
 
     ONLINE = "ONLINE"
     DEGRADED = "DEGRADED"
@@ -195,6 +199,23 @@ class UseView:
 
 
 @dataclass(frozen=True, slots=True)
+class NicView:
+    """A NIC that was asked for, or one that has the program from before (then `asked_mode` and `up` are None).
+
+    `mode` is the mode that it is in, else the one that is asked for. `reason` is a sentence that says why it does not
+    carry packets as asked, "" if it does; `note` one that says why it is in skb mode.
+    """
+
+    interface: str
+    asked_mode: str | None
+    attached: bool
+    mode: str
+    up: bool | None
+    reason: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class DataplaneView:
     """The data plane as loaded: NICs with program ids, features, and how full the maps are.
 
@@ -212,13 +233,18 @@ class DataplaneView:
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change."""
+    """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
+
+    `warnings` are sentences about VIPs that are in the way of what this host sends itself.
+    """
 
     version: str
     started: datetime
     generation: int
     observed_generation: int
     attachments: tuple[Attachment, ...]
+    nics: tuple[NicView, ...]
     vips: tuple[VipView, ...]
     flows: FlowTableView
     last_error: str
+    warnings: tuple[str, ...]

@@ -1,5 +1,7 @@
 """A probe, one try of a health check: connect, and for HTTP send a GET. Never raises for what a backend does.
 
+The reason of a failure names the address and port that the probe came from: an answer may have gone elsewhere.
+
 It uses sockets directly instead of streams, which takes a fraction of the CPU: thousands of probes run every second.
 """
 
@@ -17,6 +19,8 @@ from urllib.parse import quote
 import h11
 
 from xdplb.control.health.ending import end_connection, reset_on_close
+from xdplb.control.health.local_end import asked_from, bind
+from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.health import CheckType, HealthCheck
 
 __all__ = ["ProbeResult", "probe"]
@@ -60,8 +64,8 @@ class ProbeResult:
 class _Try:
     """One connection to a backend, and how far it got."""
 
-    def __init__(self, check: HealthCheck, host: str, port: int) -> None:
-        self._check, self._host, self._port = check, host, port
+    def __init__(self, check: HealthCheck, host: str, port: int, source: Source) -> None:
+        self._check, self._host, self._port, self._source = check, host, port, source
         self._sock: socket.socket | None = None
         self._http: h11.Connection | None = None
         self.connected = False
@@ -70,6 +74,7 @@ class _Try:
         """Connect, and for http ask; return whether it passed, and why. Raises OSError."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._sock = sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        bind(sock, self._source)
         await asyncio.get_running_loop().sock_connect(sock, (self._host, self._port))
         self.connected = True
         match self._check.type:
@@ -80,6 +85,10 @@ class _Try:
                 return await self._get(sock, self._http)
             case _:
                 assert_never(self._check.type)
+
+    def asked_from(self) -> str:
+        """Return where it came from, to follow the reason of its failure."""
+        return asked_from(self._sock)
 
     async def end(self) -> None:
         """End the connection as the check says, and close the socket."""
@@ -127,14 +136,16 @@ class _Try:
         return False, f"status {event.status_code}, expected {' or '.join(map(str, expected))}"
 
 
-async def probe(check: HealthCheck, host: str, port: int) -> ProbeResult:
-    """Probe `port` of `host`, an IPv4 or IPv6 address, once as `check` says, within its timeout.
+async def probe(check: HealthCheck, host: str, port: int, source: Source = ANY_SOURCE) -> ProbeResult:
+    """Probe `port` of `host`, an IPv4 or IPv6 address, once as `check` says, within its timeout, from `source`.
 
     The connection is ended before this returns, or in a task if the backend takes its time.
     """
     started = time.monotonic()
+    if source.obstacle:
+        return ProbeResult(None, f"this host could not run the check: {source.obstacle}", 0.0)
     passed: bool | None
-    trying = _Try(check, host, port)
+    trying = _Try(check, host, port, source)
     heard = False
     try:
         async with asyncio.timeout(check.timeout_seconds):
@@ -147,6 +158,8 @@ async def probe(check: HealthCheck, host: str, port: int) -> ProbeResult:
     except BaseException:
         trying.cut()
         raise
+    if passed is False:
+        reason += trying.asked_from()
     result = ProbeResult(passed, reason, time.monotonic() - started, heard=heard or trying.connected)
     await trying.end()
     return result

@@ -29,10 +29,13 @@ def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, obs
         least = least_mtu(backend.address.version, forward, vip.vip.key.address.version)
         told = observed.path_mtus.get(backend.address)
         next_hop = replace(next_hop, mtu=outer_mtu(next_hop.mtu, told, least))
-    if next_hop is not None and forward is not Forward.DR and network is not None:
-        mask = int(network.hostmask) & _LAST_WORD
-        next_hop = replace(next_hop, source=network.network_address)
-        source = next_hop.source if mask else None
+        if network is None:
+            leaving = observed.sources.of_tunnel(backend.address, observed.next_hops[backend.address])
+            next_hop = replace(next_hop, source=leaving.address or next_hop.source)
+        else:
+            mask = int(network.hostmask) & _LAST_WORD
+            next_hop = replace(next_hop, source=network.network_address)
+            source = next_hop.source if mask else None
     return BackendEntry(
         id=bound.id,
         epoch=bound.epoch,

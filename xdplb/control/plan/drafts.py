@@ -13,6 +13,7 @@ from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.plan.backend_entries import backend_entry
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use
+from xdplb.control.plan.sources import Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.needs import needs_of
@@ -65,6 +66,7 @@ class VipDraft:
 
     vip: BoundVip
     tunnel_sources: tuple[IPNetwork, ...]
+    sources: Sources
     backends: Mapping[int, BackendDraft]
     table: TableSource
 
@@ -104,15 +106,15 @@ def draft(
     out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
     kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
     table = TableSource(vip.vip.scheduler, configured, out, kept)
-    return VipDraft(vip, observed.tunnel_sources, backends, table)
+    return VipDraft(vip, observed.tunnel_sources, observed.sources, backends, table)
 
 
 def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
     """Return whether everything else that backend entries depend on, beside the backend itself, is unchanged."""
     old, new = before.vip.vip, vip.vip
-    return (before.vip.id, old.forward, old.scheduler, old.vlan, before.tunnel_sources) == (
+    return (before.vip.id, old.forward, old.scheduler, old.vlan, before.tunnel_sources, before.sources) == (
         *(vip.id, new.forward, new.scheduler, new.vlan),
-        observed.tunnel_sources,
+        *(observed.tunnel_sources, observed.sources),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xdplb.control.plan.sources import NO_SOURCES, Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health, KnownHealth
@@ -42,16 +43,19 @@ class Observed:
     """What was observed: health by backend id (missing: unknown), next hops by address (missing: not known yet).
 
     `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
-    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, empty if none is
-    known. `vlan`: tagged frames may come in. `path_mtus` are the MTUs of paths that a router has told, by the
-    backend's address; they hold for tunnels.
+    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
+    not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
+    come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
+    has told, by the backend's address; they hold for tunnels.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
     next_hops: Mapping[IPAddress, Resolution] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
-    ifindexes: frozenset[int] = frozenset()
+    ifindexes: frozenset[int] | None = None
+    nics_out: Mapping[str, str] = field(default_factory=dict)
     vlan: bool = False
+    sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
 
     def tunnel_source(self, family: int) -> IPNetwork | None:
@@ -105,12 +109,24 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     health = _health(bound, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
-        return _by_check(use, _CHECK_FAILED, observed.health[bound.id].reason)
+        why = _CHECK_FAILED + _unless_checked(vip, bound, observed)
+        return _by_check(use, why, observed.health[bound.id].reason)
     if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
-        return Eligibility(Use.KEEPING, WAITING, about_check=WAITING + ": {}")
+        return _waiting(_unless_checked(vip, bound, observed))
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
-    return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason) if fail_open else _SERVES
+    return _serving(vip, bound, observed, fail_open=fail_open)
+
+
+def _waiting(unless: str) -> Eligibility:
+    return Eligibility(Use.KEEPING, WAITING + unless, about_check="" if unless else WAITING + ": {}")
+
+
+def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool) -> Eligibility:
+    if fail_open:
+        return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason)
+    doubt = _doubt(vip, bound, observed)
+    return Eligibility(Use.SERVING, doubt) if doubt else _SERVES
 
 
 def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
@@ -124,6 +140,30 @@ def _why_nothing_new(bound: BoundBackend) -> str:
     return "" if bound.backend.weight else "its weight is 0"
 
 
+def _doubt(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return what may be wrong with a backend that serves, or an empty string."""
+    address = bound.backend.address
+    if obstacle := _obstacle_to_checks(vip, bound, observed):
+        return f"it passed its last check, but cannot be checked now: {obstacle}"
+    if vip.forward_of(bound.backend) is Forward.DR or observed.tunnel_source(address.version) is not None:
+        return ""
+    return observed.sources.of_tunnel(address, observed.next_hops[address]).obstacle
+
+
+def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return why it cannot be checked, to follow what the checks so far found, or an empty string."""
+    obstacle = _obstacle_to_checks(vip, bound, observed)
+    return f", and it cannot be checked now: {obstacle}" if obstacle else ""
+
+
+def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return why the host has no right address to check the backend from, or an empty string."""
+    resolution = observed.next_hops.get(bound.backend.address)
+    if vip.check is None or resolution is None:
+        return ""
+    return observed.sources.of_check(bound.backend.address, resolution).obstacle
+
+
 def _health(bound: BoundBackend, observed: Observed) -> Health:
     known = observed.health.get(bound.id)
     return Health.UNKNOWN if known is None else known.health
@@ -135,10 +175,8 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     if resolution is None or resolution.next_hop is None:
         return (resolution and resolution.reason) or "its next hop is not known yet"
     hop = resolution.next_hop
-    if observed.ifindexes and hop.ifindex not in observed.ifindexes:
-        return (
-            f"its route goes out by {hop.interface}, which xdplb is not attached to: add {hop.interface} to `xdplb up`"
-        )
+    if observed.ifindexes is not None and hop.ifindex not in observed.ifindexes:
+        return _why_not_attached(hop.interface, observed.nics_out.get(hop.interface))
     if not can_be_tagged(hop):
         return (
             f"its route goes out by {hop.interface} with VLAN tags that xdplb cannot write"
@@ -148,3 +186,9 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     if gateway is not None and vip.forward_of(bound.backend) is Forward.DR:
         return f"it is behind the gateway {gateway}, but dr needs it on the balancer's own segment: use ipip or gue"
     return ""
+
+
+def _why_not_attached(interface: str, reason: str | None) -> str:
+    if reason is None:
+        return f"its route goes out by {interface}, which xdplb is not attached to: add {interface} to `xdplb up`"
+    return f"its route goes out by {interface}, which xdplb cannot use now: {reason}"

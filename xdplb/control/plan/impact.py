@@ -83,6 +83,12 @@ class Concern(StrEnum):
     """Open connections without a record fall into other slots."""
     SCHEDULER_CHANGES = "scheduler_changes"
     """Open connections without a record cannot be told from new ones."""
+    HOST_PORTS = "host_ports"
+    """The VIP takes answers to connections that this host opens itself."""
+    HOST_SOURCE = "host_source"
+    """The VIP has the address that this host sends from, and the host has no other."""
+    TUNNEL_SOURCE = "tunnel_source"
+    """The VIP has an address of the prefix that outer headers get their source from."""
 
 
 @dataclass(frozen=True, slots=True)

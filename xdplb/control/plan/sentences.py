@@ -141,6 +141,11 @@ _WARNINGS = {
     Concern.HASH_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the hash changes",
     Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the"
     " scheduler changes",
+    Concern.HOST_PORTS: "{detail}",
+    Concern.HOST_SOURCE: "this host can send only from {detail}, the address of VIP {vip}: backends that have it too"
+    " answer no check from there, and drop packets of a tunnel from there; give this host an address that is no VIP's",
+    Concern.TUNNEL_SOURCE: "packets of tunnels leave from {detail}, which has addresses of VIP {vip}: backends that"
+    " have them too drop such packets; give xdplb up another --ipip-source",
 }
 
 _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {

@@ -23,7 +23,17 @@ from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
 from xdplb.control.edits.precondition import check_precondition
-from xdplb.control.events import ChangeMade, Events, HealthChanged, NextHopChanged, ReconcileFailed
+from xdplb.control.events import (
+    ChangeMade,
+    Events,
+    HealthChanged,
+    NextHopChanged,
+    NicsUnknown,
+    ReconcileFailed,
+    StateNotWritable,
+    StateWritable,
+    VipInTheWay,
+)
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
@@ -31,7 +41,10 @@ from xdplb.control.health.known import added, check_targets, health_after, healt
 from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.plan.host_concerns import host_concerns
+from xdplb.control.plan.impact import NO_IMPACT, Impact, Warned
+from xdplb.control.plan.sentences import warning_sentence
+from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
@@ -43,7 +56,8 @@ from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.errors import PlatformError, StateError, XdplbError
+from xdplb.model.host import NO_HOST, Host, OwnAddress
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
 
@@ -53,6 +67,8 @@ T = TypeVar("T")
 
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
+_NIC_SECONDS = 0.5
+_STATE_SECONDS = 2.0
 _NEW_NEXT_HOP_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
@@ -87,6 +103,8 @@ class Writer:
         self.health = HealthBook(now)
         self.paths = PathBook()
         self.last_error = ""
+        self.state_error = ""
+        """Why the state cannot be written; empty if it can."""
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
@@ -95,12 +113,16 @@ class Writer:
         self._tunnel_sources = tunnel_sources
         self._lock = asyncio.Lock()
         self._disk, self._maps, self._compiler = (Worker(f"xdplb-{name}") for name in ("state", "maps", "compiler"))
-        self._disturbed, self._caught_up = asyncio.Event(), asyncio.Event()
+        self._disturbed, self._caught_up, self._nics_disturbed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
+        self._nic_error = ""
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
+        self._own_addresses: tuple[OwnAddress, ...] = ()
+        self._concerns: frozenset[Warned] = frozenset()
+        self._sources: tuple[object, Host, Sources] = (None, NO_HOST, NO_SOURCES)
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -154,6 +176,7 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
+        self._look_at_host()
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
@@ -168,7 +191,7 @@ class Writer:
         return await self._maps(work)
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
-        """Plan again soon, since these next hops changed, or, if there are none, the VLANs on our NICs."""
+        """Plan again soon, since these next hops changed; if there are none, the host's interfaces or addresses did."""
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -180,6 +203,9 @@ class Writer:
             self._dirty.vips |= self._index.vips_of(address)
             if self._checker is not None and hop is not None:
                 self._checker.recheck(self._index.backends_at(address))
+        if self._look_at_host():
+            self._dirty.everything = True  # any backend may have to be sent to from another address
+        self._nics_disturbed.set()
         self._disturbed.set()
 
     def path_mtus_changed(self, addresses: Collection[IPAddress]) -> None:
@@ -213,6 +239,24 @@ class Writer:
         hop = self._next_hops.lookup(address).next_hop
         return None if hop is None else hop.mtu
 
+    def sources(self, snapshot: Snapshot) -> Sources:
+        """Return where packets of this host's own leave from, while it balances the VIPs of `snapshot`."""
+        host = self._next_hops.host()
+        vips, known, sources = self._sources
+        if vips is not snapshot.vips or known != host:
+            sources = Sources.of(host, snapshot.vips)
+            self._sources = snapshot.vips, host, sources
+        return sources
+
+    def host_concerns(self) -> list[Warned]:
+        """Return which VIPs are in the way of what this host sends itself."""
+        return list(host_concerns(self.snapshot.vips, self.sources(self.snapshot), self._tunnel_sources))
+
+    def check_source(self, backend: IPAddress) -> Source:
+        """Return where a check of this backend must leave from now."""
+        sources = self.sources(self.snapshot)
+        return sources.of_check(backend, self.resolution(backend)) if sources.over else ANY_SOURCE
+
     async def reconcile(self) -> None:
         """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
         while True:
@@ -222,6 +266,59 @@ class Writer:
             # Events that come together are planned together; failures are retried with a growing delay.
             await asyncio.sleep(self._retry_seconds or _GATHER_SECONDS)
             await self._to_the_end(self._reconcile_once())
+
+    async def keep_nics(self) -> None:
+        """Forever: keep the program on the NICs that are asked for. The kernel announces NICs, but not programs."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_NIC_SECONDS):
+                    await self._nics_disturbed.wait()
+            self._nics_disturbed.clear()
+            await self._to_the_end(self.check_nics())
+
+    async def check_nics(self) -> None:
+        """Look at the NICs, and attach where the program is missing; plan everything again soon if that changed any."""
+        async with self._lock:
+            links = self._next_hops.links()
+            try:
+                changed = await self._maps(lambda: self.applier.nics.check(links))
+            except Exception as error:
+                self._say_nics_unknown(error)
+                return
+        self._nic_error = ""
+        if changed:
+            self._dirty.everything = True
+            self._disturbed.set()
+
+    def _say_nics_unknown(self, error: Exception) -> None:
+        """Say it once: the next look is half a second away."""
+        expected = isinstance(error, XdplbError)
+        text = str(error) if expected else repr(error)
+        if text != self._nic_error:
+            self._events.say(NicsUnknown(text), trace=None if expected else error)
+        self._nic_error = text
+
+    async def watch_state(self) -> None:
+        """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again."""
+        while True:
+            await asyncio.sleep(_STATE_SECONDS)
+            with contextlib.suppress(XdplbError):
+                in_doubt = await self._disk(self._store.is_in_doubt)
+                if in_doubt or self.state_error:
+                    await self._to_the_end(self._saving(self._store.touch))
+
+    async def _saving(self, work: Callable[[], None]) -> None:
+        """Write to the store, and note whether it can be written."""
+        try:
+            await self._disk(work)
+        except StateError as error:
+            if self.state_error != str(error):
+                self.state_error = str(error)
+                self._events.say(StateNotWritable(self.state_error))
+            raise
+        if self.state_error:
+            self.state_error = ""
+            self._events.say(StateWritable())
 
     async def _reconcile_once(self) -> None:
         async with self._lock:
@@ -259,7 +356,7 @@ class Writer:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
-                await self._disk(lambda: self._store.save(outcome.before, outcome.after, prepared.health))
+                await self._saving(lambda: self._store.save(outcome.before, outcome.after, prepared.health))
                 self._take(outcome, prepared.health)
                 self._say_change(request)
                 try:
@@ -278,7 +375,7 @@ class Writer:
         """
         before, known = self.snapshot, self.health.known
         check_precondition(request.edit, before.generations, request.if_match)
-        desired = apply_edit(before.desired, request.edit, request.at or self._now())
+        desired = apply_edit(before.desired, request.edit, request.at or self._now(), self._next_hops.host())
         if desired is before.desired or desired == before.desired:
             return Outcome(before=before, after=before, health=dict(known)), None
         after = before.then(desired, self._capacity)
@@ -315,9 +412,21 @@ class Writer:
         else:
             await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
 
+    def _look_at_host(self) -> bool:
+        """Say which VIPs are newly in the way of what the host sends; return whether its addresses have changed."""
+        before, self._own_addresses = self._own_addresses, self._next_hops.host().addresses
+        self._next_hops.avoid(frozenset(self.sources(self.snapshot).over))
+        concerns = frozenset(self.host_concerns())
+        for warned in sorted(concerns - self._concerns, key=lambda warned: (warned.vip, warned.detail)):
+            self._events.say(VipInTheWay(str(warned.vip), warning_sentence(warned)))
+        self._concerns = concerns
+        return self._own_addresses != before
+
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
         self.snapshot = outcome.after
+        if outcome.before.vips.keys() != outcome.after.vips.keys():
+            self._look_at_host()
         self.watch()
 
     def _say_change(self, request: Request) -> None:
@@ -379,7 +488,7 @@ class Writer:
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():
             try:
-                await self._disk(lambda: self._store.save_health(health))
+                await self._saving(lambda: self._store.save_health(health))
             except XdplbError:
                 self.health.put_back(health)
                 raise
@@ -395,7 +504,8 @@ class Writer:
             [backend for vip, backend in snapshot.backends() if only is None or vip.id in only],
             health,
             self._next_hops,
+            self.applier.nics,
             path_mtus=self.paths.mtus,
-            attachments=self.applier.attachments,
             tunnel_sources=self._tunnel_sources,
+            sources=self.sources(snapshot),
         )

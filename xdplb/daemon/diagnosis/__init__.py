@@ -16,13 +16,13 @@ __all__ = ["Finding", "Level", "Running", "diagnose"]
 def diagnose(interface: str | None, pin_dir: Path, ask: AskDaemon) -> Iterator[Finding]:
     """Yield a finding for each thing that xdplb needs, as it is found. Changes nothing.
 
-    Without `interface` the NICs are those that the daemon is attached to. `ask` returns what the daemon says, None if
-    none runs, and raises XdplbError for an answer that is of no use.
+    Without `interface` the NICs are those that the daemon was told to balance on. `ask` returns what the daemon says,
+    None if none runs, and raises XdplbError for an answer that is of no use.
     """
     yield from examine_host(pin_dir)
     running, warning = ask_or_warn(ask)
     for name in [interface] if interface else running.interfaces if running else []:
-        yield from examine_nic(name, pin_dir)
+        yield from examine_nic(name, pin_dir, running.note(name) if running else "")
     if warning is not None:
         yield warning
     else:

@@ -28,8 +28,17 @@ class Running:
 
     @property
     def interfaces(self) -> list[str]:
-        """The NICs the daemon is attached to."""
-        return [nic["interface"] for nic in self.status["attachments"]]
+        """The NICs that the daemon was told to balance on, and others that its program is on."""
+        return [nic["interface"] for nic in self._nics]
+
+    def note(self, interface: str) -> str:
+        """Return why a NIC is in skb mode although native mode was wanted; "" if it is not, or not known here."""
+        return next((str(nic["note"]) for nic in self._nics if nic["interface"] == interface), "")
+
+    @property
+    def _nics(self) -> Sequence[Mapping[str, Any]]:
+        nics: Sequence[Mapping[str, Any]] = self.status["nics"]
+        return nics
 
 
 AskDaemon = Callable[[], Running | None]
@@ -53,6 +62,8 @@ def examine_daemon(running: Running | None) -> Iterator[Finding]:
         yield ok("daemon", f"ready, generation {running.status['generation']}")
     for reason in running.status["not_ready"]:
         yield fail("daemon", reason, "for more, run xdplb status and read the daemon's log")
+    for warning in running.status.get("warnings", ()):  # an older daemon has none
+        yield warn("VIPs on own addresses", warning, "docs/operations.md, VIPs on the balancer's own addresses")
     for key, backends in running.backends.items():
         yield from examine_backends(key, backends)
 
