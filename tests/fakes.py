@@ -18,8 +18,10 @@ from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.host import NO_HOST, Host
 from xdplb.model.next_hop import NextHop, Resolution
 from xdplb.model.nic import NicLink
+from xdplb.net.icmp_errors import OnError
+from xdplb.net.icmp_message import IcmpError
 
-__all__ = ["FakeClock", "FakeHealth", "FakeNextHops", "next_hop", "run_in_simulated_time", "until"]
+__all__ = ["FakeClock", "FakeHealth", "FakeIcmpErrors", "FakeNextHops", "next_hop", "run_in_simulated_time", "until"]
 
 T = TypeVar("T")
 
@@ -170,6 +172,24 @@ class FakeHealth:
                 self._tallies[backend_id] = CheckTally(datetime.now(UTC), ProbeResult(passed, reason, 0.001))
                 assert self._on_flip is not None, "not started"
                 self._on_flip(backend_id, health, reason)
+
+
+class FakeIcmpErrors:
+    """An ICMP error comes when a test says so."""
+
+    def __init__(self) -> None:
+        self._on_error: OnError | None = None
+
+    async def start(self, on_error: OnError) -> None:
+        self._on_error = on_error
+
+    async def stop(self) -> None:
+        self._on_error = None
+
+    def hear(self, error: IcmpError | None) -> None:
+        """Let this error come, None for a message that cannot be read."""
+        assert self._on_error is not None, "not started"
+        self._on_error(error)
 
 
 class FakeClock:

@@ -4,6 +4,7 @@
 #define XDPLB_ICMP_H
 
 #include "bytes.h"
+#include "gue.h"
 #include "packet.h"
 #include "parse_ipv6.h"
 
@@ -94,11 +95,23 @@ static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, s
 	return icmp_skip_extensions(ip, end, packet);
 }
 
+/* Whether a packet of this protocol has an IP packet in it: the balancer itself may have sent it to a backend. */
+static __always_inline int icmp_is_ipip(__u8 protocol)
+{
+	return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
+}
+
+/* The same for GUE, of an error that was turned round. */
+static __always_inline int icmp_is_about_gue(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_UDP && (packet->ports & 0xffff) == NET16(GUE_PORT);
+}
+
 /* `cursor` is at the IP header that an error quotes, `length` is that of the quote. If it could be of a packet from a
- * VIP, gives `packet` its addresses, ports and protocol turned round, as the client's packets of that flow have them,
- * and returns 1; else 0.
+ * VIP, gives `packet` its addresses, ports and protocol turned round, as the client's packets of that flow have them.
+ * Returns the quoted packet's protocol, 0 if its first bytes are not there or it was not sent by who is told of it.
  */
-static __always_inline int icmp_turn_round(const struct cursor *cursor, struct packet *packet, __u32 length)
+static __always_inline __u8 icmp_turn_round(const struct cursor *cursor, struct packet *packet, __u32 length)
 {
 	const void *ip = cursor->at, *transport;
 	__u32 header = packet->version == 6 ? IPV6_HEADER : IPV4_HEADER, ports;
@@ -110,12 +123,12 @@ static __always_inline int icmp_turn_round(const struct cursor *cursor, struct p
 	transport = ip + header;
 	if (!header || header + QUOTED_TRANSPORT > length || transport + QUOTED_TRANSPORT > cursor->end)
 		return 0;
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
-		return 0;
-	ports = read_u32(transport);
-	packet->ports = ports << 16 | ports >> 16;
-	packet->tcp_flags = 0;
-	return 1;
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) {
+		ports = read_u32(transport);
+		packet->ports = ports << 16 | ports >> 16;
+		packet->tcp_flags = 0;
+	}
+	return packet->protocol;
 }
 
 #endif

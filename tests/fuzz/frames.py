@@ -182,12 +182,22 @@ class Frames:
         back = _Talk(talk.destination, talk.destination_port, talk.source, talk.source_port, talk.protocol)
         if chance.random() < 0.03:
             back = replace(back, destination=type(talk.source)(chance.choice(ODD_SOURCES[talk.source.version])))
-        transport = self._tcp(back) if talk.protocol == TCP else self._udp(back)
+        transport, protocol = self._tcp(back) if talk.protocol == TCP else self._udp(back), talk.protocol
+        if chance.random() < 0.1:
+            transport, protocol = self._tunnelled(back)
         wrap = self._ipv4 if icmp == ICMP else self._ipv6
-        quoted = wrap(back, talk.protocol, transport)
+        quoted = wrap(back, protocol, transport)
         if chance.random() < 0.7:
             quoted = quoted[: chance.choice([28, 28, 36, 48, 48, 56, 60, 64, 80, 548])]
         return struct.pack("!BBHI", chance.choice(kinds), chance.randrange(5), chance.getrandbits(16), 1400) + quoted
+
+    def _tunnelled(self, talk: _Talk) -> tuple[bytes, int]:
+        """Return what follows the outer IP header of a packet in a tunnel, and its protocol."""
+        inner = self._chance.randbytes(self._chance.choice([0, 4, 7, 8, 40]))
+        if self._chance.random() < 0.5:
+            return inner, self._chance.choice([4, 41])
+        port = self._chance.choice([6080, 6080, 6081])
+        return struct.pack("!HHHH", 0xC000, port, 8 + len(inner), 0) + inner, UDP
 
     def _ipv4(self, talk: _Talk, protocol: int, payload: bytes) -> bytes:
         chance = self._chance

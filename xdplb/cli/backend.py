@@ -246,9 +246,25 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("quic-server-id", body["quic_server_id"]),
             ("interface", status["interface"]),
             ("mac", status["mac"]),
+            ("mtu", _mtu_text(status)),
+            ("path errors", _path_errors_text(status["path_errors"])),
             ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),
         ]
     )
+
+
+def _mtu_text(status: dict[str, Any]) -> str | None:
+    if status["mtu"] is None:
+        return None
+    if (told := status["path_mtu"]) is None:
+        return str(status["mtu"])
+    who = "learnt before the daemon started" if told["router"] is None else f"{told['router']} says so"
+    return f"{status['mtu']} ({who}; longer packets are tried again at {moment(told['until'])})"
+
+
+def _path_errors_text(errors: dict[str, int]) -> str | None:
+    counted = [f"{kind.replace('_', ' ')} {count}" for kind, count in errors.items() if count]
+    return ", ".join(counted) or None
 
 
 def _drain_text(drain_status: dict[str, Any] | None) -> str | None:

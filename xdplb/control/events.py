@@ -32,6 +32,10 @@ __all__ = [
     "NicLost",
     "NicUp",
     "NicsUnknown",
+    "PathErrorsUnheard",
+    "PathMtuLowered",
+    "PathMtuOver",
+    "PathTrouble",
     "ReconcileFailed",
     "Say",
     "SlotsPinned",
@@ -137,6 +141,46 @@ class NextHopChanged(Event):
     interface: str | None
     mac: str | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PathMtuLowered(Event):
+    """A router said that the path to a backend takes no more than `mtu` bytes; it is believed until `until`."""
+
+    TITLE = "path MTU lowered"
+    backend: str
+    mtu: int
+    router: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathMtuOver(Event):
+    """What a router said of the MTU of the path to a backend was ten minutes ago: longer packets are tried again."""
+
+    TITLE = "path MTU tried again"
+    backend: str
+    mtu: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PathTrouble(Event):
+    """A router or the backend itself sent an ICMP error about packets in the tunnel to it; said once a while."""
+
+    TITLE = "path trouble"
+    LEVEL = logging.WARNING
+    backend: str
+    forward: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathErrorsUnheard(Event):
+    """ICMP errors about packets in tunnels cannot be read, so the MTUs of paths are not learnt."""
+
+    TITLE = "ICMP errors about tunnels are not heard"
+    LEVEL = logging.WARNING
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ from xdplb.control.health.checks import HealthSource
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPNetwork
 from xdplb.model.nic import DesiredNic
+from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Manager"]
@@ -46,6 +48,7 @@ class Manager:
         checker: HealthSource | None,
         *,
         nics: Sequence[DesiredNic] = (),
+        icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
@@ -65,7 +68,8 @@ class Manager:
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
-        self.answers = Answers(plane, self._writer, self._flows, checker, now)
+        self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
+        self.answers = Answers(plane, self._writer, self._flows, paths=self._paths, checker=checker, now=now)
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,6 +87,7 @@ class Manager:
             # The first plan must know the next hops: backends without one would lose their slots for a moment.
             await self._writer.wait_resolved(_RESOLVE_SECONDS)
             await self._writer.adopt()
+            await self._paths.start()
             if self._checker is not None:
                 await self._checker.start(
                     self._writer.health_flipped, self.events, self._next_hops.doubt, self._writer.check_source
@@ -91,7 +96,7 @@ class Manager:
             await self.stop()
             raise
         writer = self._writer
-        loops = (writer.reconcile(), writer.keep_nics(), writer.watch_state(), self._flows.run())
+        loops = (writer.reconcile(), writer.keep_nics(), writer.watch_state(), self._flows.run(), self._paths.run())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         self.answers.is_running = True
 
@@ -103,6 +108,7 @@ class Manager:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._checker is not None:
             await self._checker.stop()
+        await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
         await self.explainer.stop()

@@ -20,6 +20,7 @@ from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.plane import Attachment, DataPlane
 from xdplb.model.errors import XdplbError
+from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb_api.app import create_app
@@ -59,6 +60,7 @@ class Parts:
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[], HealthSource] = Checker
+    icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     run_dir: Path = field(default=RUN_DIR)
 
 
@@ -122,6 +124,7 @@ async def _balance(
         SqliteStore(options.state_dir),
         parts.next_hops(),
         parts.checker(),
+        icmp_errors=parts.icmp_errors(),
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
     )

@@ -11,18 +11,16 @@ from xdplb.model.vip import Forward
 from . import checksum, parse_ipv4
 from .journey import Journey
 from .martian import is_link_local
-from .packet import UDP, Packet
+from .packet import GUE_PORT, IPV4_IN_IP, IPV6_IN_IP, UDP, Packet
 from .reasons import Reason, Stop
 from .too_big import answer_too_big
 
 __all__ = ["forward"]
 
 OUTER_TTL = 64
-IPV4_IN_IP, IPV6_IN_IP = 4, 41  # RFC 2003, RFC 2473 and RFC 4213
 ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
 OUTER_HEADER = {4: 20, 6: 40}
 UDP_HEADER = 8
-GUE_PORT = 6080
 GUE_FIRST_SOURCE_PORT, GUE_SOURCE_PORTS = 0xC000, 0x3FFF
 MTU_FIELD = 0xFFFF
 VLAN_ID = 0x0FFF  # of a tag's last two bytes; the rest is priority (IEEE 802.1Q, 9.6)

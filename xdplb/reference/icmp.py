@@ -12,9 +12,9 @@ from ipaddress import IPv4Address, IPv6Address
 from xdplb.model.address import IPAddress
 
 from . import parse_ipv4, parse_ipv6
-from .packet import TCP, UDP, Packet
+from .packet import GUE_PORT, IPV4_IN_IP, IPV6_IN_IP, TCP, UDP, Packet
 
-__all__ = ["ECHO_REPLY", "ECHO_REQUEST", "is_ping", "turned_round"]
+__all__ = ["ECHO_REPLY", "ECHO_REQUEST", "is_about_tunnel", "is_ping", "turned_round"]
 
 ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 
@@ -49,14 +49,8 @@ def turned_round(packet: Packet) -> Packet | None:
     The quoted packet was sent by the VIP to the client, so these are its own turned round. None if this is not an
     error, or quotes nothing that could be one of our flows.
     """
-    message = packet.payload
-    if len(message) < ICMP_HEADER or message[0] not in ERRORS[packet.version]:
-        return None
-    quote = message[ICMP_HEADER:]
-    quoted = _quoted_ipv4(quote) if packet.version == 4 else _quoted_ipv6(quote)
+    quoted = _quoted(packet)
     if quoted is None or quoted.protocol not in {TCP, UDP} or len(quoted.transport) < QUOTED_PORTS:
-        return None
-    if quoted.source != packet.destination:  # forged: whoever is told of the error has not sent the packet
         return None
     return replace(
         packet,
@@ -67,6 +61,25 @@ def turned_round(packet: Packet) -> Packet | None:
         protocol=quoted.protocol,
         is_icmp_error=True,
     )
+
+
+def is_about_tunnel(packet: Packet) -> bool:
+    """Whether this is an error about a packet in a tunnel: one that the balancer itself may have sent to a backend."""
+    quoted = _quoted(packet)
+    if quoted is None or len(quoted.transport) < QUOTED_PORTS:
+        return False
+    is_gue = quoted.protocol == UDP and int.from_bytes(quoted.transport[2:4], "big") == GUE_PORT
+    return is_gue or quoted.protocol in {IPV4_IN_IP, IPV6_IN_IP}
+
+
+def _quoted(packet: Packet) -> _Quoted | None:
+    """Return what an error quotes, None if this is none, or a forged one: not sent to whoever sent the packet."""
+    message = packet.payload
+    if len(message) < ICMP_HEADER or message[0] not in ERRORS[packet.version]:
+        return None
+    quote = message[ICMP_HEADER:]
+    quoted = _quoted_ipv4(quote) if packet.version == 4 else _quoted_ipv6(quote)
+    return quoted if quoted is not None and quoted.source == packet.destination else None
 
 
 def _quoted_ipv4(quote: bytes) -> _Quoted | None:

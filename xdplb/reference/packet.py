@@ -10,10 +10,24 @@ from xdplb.model.address import IPAddress
 
 from .flow_state import FlowKey
 
-__all__ = ["ICMP", "ICMPV6", "TCP", "UDP", "Fragmented", "Packet", "TcpFlag"]
+__all__ = [
+    "GUE_PORT",
+    "ICMP",
+    "ICMPV6",
+    "IPV4_IN_IP",
+    "IPV6_IN_IP",
+    "TCP",
+    "UDP",
+    "Fragmented",
+    "Packet",
+    "TcpFlag",
+]
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 """Protocol numbers (IANA)."""
+
+IPV4_IN_IP, IPV6_IN_IP = 4, 41  # RFC 2003, RFC 2473 and RFC 4213
+GUE_PORT = 6080
 
 
 class TcpFlag:

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     PASS_NO_VIP = auto()
     PASS_MALFORMED = auto()
     PASS_FRAGMENT = auto()
+    PASS_TUNNEL_ERROR = auto()
     DROP_FRAGMENT = auto()
     DROP_NO_BACKEND = auto()
     DROP_BACKEND_DOWN = auto()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.fakes import FakeClock, FakeHealth, FakeNextHops
+from tests.fakes import FakeClock, FakeHealth, FakeIcmpErrors, FakeNextHops
 from tests.unit.control.door import Door, DryRun
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Slots, unpack
@@ -44,6 +44,7 @@ class World:
         self.plane = FakePlane(capacity, clock=lambda: int(self.clock.seconds * 1e9))
         self.hops = FakeNextHops()
         self.health = FakeHealth()
+        self.errors = FakeIcmpErrors()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Door]:
@@ -55,6 +56,7 @@ class World:
             self.hops,
             self.health,
             nics=self.nics,
+            icmp_errors=self.errors,
             clock=self.clock.monotonic,
             now=self.clock.now,
             scan_seconds=0.005,

@@ -30,6 +30,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "pass_no_vip": 4,
         "pass_malformed": 5,
         "pass_fragment": 6,
+        "pass_tunnel_error": 7,
         "drop_fragment": 32,
         "drop_no_backend": 33,
         "drop_backend_down": 34,
@@ -60,6 +61,8 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_ecn": 4,
         "drop_martian": 5,
         "drop_internal": 6,
+        "drop_bad_checksum": 7,
+        "drop_source_route": 8,
     },
     "features": {
         "ipv6": 0,

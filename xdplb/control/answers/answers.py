@@ -32,6 +32,7 @@ from xdplb.control.health.checks import CheckTally, HealthSource
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.features import Feature
@@ -58,10 +59,13 @@ class Answers:
         plane: DataPlane,
         writer: Writer,
         flows: FlowWatch,
+        *,
+        paths: PathWatch,
         checker: HealthSource | None,
         now: Callable[[], datetime],
     ) -> None:
-        self._plane, self._writer, self._flows, self._checker, self._now = plane, writer, flows, checker, now
+        self._plane, self._writer, self._flows, self._paths = plane, writer, flows, paths
+        self._checker, self._now = checker, now
         self._started = now()
         self.is_running = False
         """Whether the manager has started and is not stopping."""
@@ -151,6 +155,9 @@ class Answers:
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
             nics=nics_shown(applier.nics),
+            held=applier.known.backends,
+            path_errors=self._writer.paths.all_counts(),
+            ignored_errors=dict(self._paths.ignored),
             now=self._now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -236,6 +243,7 @@ class Answers:
             backend,
             facts,
             next_hop=self._writer.resolution(backend.backend.address).next_hop,
+            path=self._paths.of(vip, backend),
             flows=self._flows.of(backend),
             drain=self._flows.drain(backend),
             tally=self._tally(backend),

@@ -13,9 +13,13 @@ from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipVi
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.checks import CheckTally
+from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.path_watch import Ignored, sent_mtu
+from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
+from xdplb.net.icmp_message import ErrorKind
 
 __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
 
@@ -38,13 +42,16 @@ class BackendState(StrEnum):
 class BackendMetrics:
     """The metrics of a backend besides its counters.
 
-    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked.
+    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked, `mtu`
+    while it is not known. `path_errors` are ICMP errors about packets in its tunnel, empty if there were none.
     """
 
     state: BackendState
     weight: int
     draining_flows: int | None
     check: CheckTally | None
+    mtu: int | None
+    path_errors: Mapping[ErrorKind, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class MetricsView:
     observed_generation: int
     nics: tuple[NicView, ...]
     stats: StatsView
+    ignored_errors: Mapping[Ignored, int]
     vips: tuple[VipMetrics, ...]
 
 
@@ -78,6 +86,9 @@ class Moment:
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
     nics: tuple[NicView, ...]
+    held: Mapping[int, BackendEntry]
+    path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
+    ignored_errors: Mapping[Ignored, int]
     now: datetime
 
 
@@ -89,6 +100,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         observed_generation=moment.facts.applied.generation,
         nics=moment.nics,
         stats=render.stats_view(moment.snapshot, moment.counted, moment.flow_table),
+        ignored_errors=moment.ignored_errors,
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
 
@@ -104,7 +116,14 @@ def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Ba
         weight=backend.backend.weight,
         draining_flows=_draining_flows(backend, moment),
         check=None if vip.check is None else moment.checks.get(backend.id),
+        mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
+        path_errors=_path_errors(vip, backend, moment),
     )
+
+
+def _path_errors(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Mapping[ErrorKind, int]:
+    tunnel = tunnel_of(backend.backend.address, vip.forward_of(backend.backend), vip.vip.key.address.version)
+    return {} if tunnel is None else moment.path_errors.get(tunnel, {})
 
 
 def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) -> BackendState:

@@ -23,6 +23,7 @@ from xdplb.control.health.checks import CheckTally
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.applier import TableFacts
+from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import NextHop
@@ -71,6 +72,7 @@ def backend_view(
     facts: Facts,
     *,
     next_hop: NextHop | None,
+    path: PathView,
     flows: int | None,
     drain: DrainView | None,
     tally: CheckTally | None,
@@ -78,19 +80,21 @@ def backend_view(
     """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
     known = facts.health[backend.id]
     standing = facts.eligibility.get(backend.id)
+    why = known.reason if standing is None else _reason(standing, known.health, drain, tally)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
         generation=backend.generation,
         observed_generation=_observed_generation(vip, backend, facts),
         health=known.health,
-        reason=known.reason if standing is None else _reason(standing, known.health, drain, tally),
+        reason="; ".join(filter(None, (why, path.reason))),
         since=known.since,
         share=facts.tables.get(vip.id, _NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
         interface=next_hop.interface if next_hop is not None else None,
         drain=drain,
+        path=path,
     )
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.model.access import AccessList
@@ -89,9 +90,9 @@ class AccessView:
 class BackendView:
     """A backend and its status.
 
-    `reason` is a sentence about its health, empty if all is well. `share` is its share of the VIP's new connections
-    now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not scanned: only
-    flows in slots that change owners are recorded (all flows with tracking = always).
+    `reason` is a sentence about its health and the path to it, empty if all is well. `share` is its share of the VIP's
+    new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
+    scanned: only flows in slots that change owners are recorded (all flows with tracking = always).
     """
 
     backend: Backend
@@ -106,6 +107,7 @@ class BackendView:
     mac: str | None
     interface: str | None
     drain: DrainView | None
+    path: PathView
 
 
 @dataclass(frozen=True, slots=True)

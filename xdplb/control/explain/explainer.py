@@ -113,6 +113,7 @@ class Explainer:
             self._writer.health.known,
             self._next_hops,
             self._writer.applier.nics,
+            path_mtus=self._writer.paths.mtus,
             tunnel_sources=self._tunnel_sources,
             sources=self._writer.sources(self._writer.snapshot),
         )

@@ -47,13 +47,14 @@ class TableSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BackendDraft:
-    """A backend's entries for the map and for the table, made from `bound` and `resolution`.
+    """A backend's entries for the map and for the table, made from `bound`, `resolution` and `path_mtu`.
 
     `needs` are the features that the program must have for it.
     """
 
     bound: BoundBackend
     resolution: Resolution | None
+    path_mtu: int | None
     entry: BackendEntry
     weighted: WeightedBackend
     needs: Features
@@ -121,6 +122,7 @@ def _is_right(present: BackendDraft, bound: BoundBackend, standing: Eligibility,
     return (
         present.bound is bound
         and present.resolution is observed.next_hops.get(bound.backend.address)
+        and present.path_mtu == observed.path_mtus.get(bound.backend.address)
         and present.entry.usable is (standing.use is not Use.OUT)
     )
 
@@ -130,6 +132,7 @@ def _backend(bound: BoundBackend, observed: Observed, entry: BackendEntry, held:
     return BackendDraft(
         bound,
         observed.next_hops.get(backend.address),
+        observed.path_mtus.get(backend.address),
         held if held is not None and held == entry else entry,
         WeightedBackend(str(backend.address), bound.id, backend.weight),
         needs_of(backends=(entry,)),

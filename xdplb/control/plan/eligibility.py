@@ -45,7 +45,8 @@ class Observed:
     `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
-    come in. `sources` are the addresses that the host can send from.
+    come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
+    has told, by the backend's address; they hold for tunnels.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class Observed:
     nics_out: Mapping[str, str] = field(default_factory=dict)
     vlan: bool = False
     sources: Sources = NO_SOURCES
+    path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
 
     def tunnel_source(self, family: int) -> IPNetwork | None:
         """Return the network of outer source addresses of IPv`family`, None for the host's own address."""

@@ -9,7 +9,7 @@ from xdplb.control.plan.nics import nics_out
 from xdplb.control.plan.sources import Sources
 from xdplb.control.state.snapshot import BoundBackend
 from xdplb.control.writing.nics import NicKeeper
-from xdplb.model.address import IPNetwork
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import KnownHealth
 from xdplb.net.next_hops import NextHopSource
 
@@ -22,6 +22,7 @@ def observe(
     next_hops: NextHopSource,
     keeper: NicKeeper,
     *,
+    path_mtus: Mapping[IPAddress, int],
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
 ) -> Observed:
@@ -30,6 +31,7 @@ def observe(
     return Observed(
         health={bound.id: health[bound.id] for bound in backends},
         next_hops={bound.backend.address: next_hops.lookup(bound.backend.address) for bound in backends},
+        path_mtus=path_mtus,
         tunnel_sources=tunnel_sources,
         ifindexes=frozenset(nics.values()),
         nics_out=nics_out(keeper.standings),

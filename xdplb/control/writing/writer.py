@@ -38,6 +38,7 @@ from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
 from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
+from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.host_concerns import host_concerns
@@ -100,6 +101,7 @@ class Writer:
         self.applied = Snapshot()
         """The last snapshot that the maps hold completely."""
         self.health = HealthBook(now)
+        self.paths = PathBook()
         self.last_error = ""
         self.state_error = ""
         """Why the state cannot be written; empty if it can."""
@@ -128,6 +130,7 @@ class Writer:
         self.snapshot, known = await self._disk(self._store.open)
         self.health.start_with(known)
         held = await self._maps(self.applier.read)
+        self.paths.adopt(held.backends.values(), self._now())
         adopted = {vip.id for key, vip in self.snapshot.vips.items() if held.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
@@ -175,6 +178,8 @@ class Writer:
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
         self._look_at_host()
+        links = {address: self.link_mtu(address) for address in self.paths.mtus}
+        self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
             await self._apply()
 
@@ -204,6 +209,12 @@ class Writer:
         self._nics_disturbed.set()
         self._disturbed.set()
 
+    def path_mtus_changed(self, addresses: Collection[IPAddress]) -> None:
+        """Plan again soon, since the paths to these backends take more or less now."""
+        for address in addresses:
+            self._dirty.vips |= self._index.vips_of(address)
+        self._disturbed.set()
+
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
         """Set the new health of a backend and plan again soon."""
         self.health.flip(backend_id, health, reason)
@@ -223,6 +234,11 @@ class Writer:
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
+
+    def link_mtu(self, address: IPAddress) -> int | None:
+        """Return the MTU of the NIC or the route to a backend, None while it is not known."""
+        hop = self._next_hops.lookup(address).next_hop
+        return None if hop is None else hop.mtu
 
     def sources(self, snapshot: Snapshot) -> Sources:
         """Return where packets of this host's own leave from, while it balances the VIPs of `snapshot`."""
@@ -490,6 +506,7 @@ class Writer:
             health,
             self._next_hops,
             self.applier.nics,
+            path_mtus=self.paths.mtus,
             tunnel_sources=self._tunnel_sources,
             sources=self.sources(snapshot),
         )
