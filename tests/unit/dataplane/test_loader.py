@@ -273,6 +273,11 @@ def test_auto_falls_back_to_skb_and_says_so(pin_dir: Path) -> None:
     assert [(found.interface, found.mode) for found in up(pin_dir, "lo").attachments()] == [("lo", "skb")]
 
 
+def test_decap_says_why_it_is_in_skb_mode(pin_dir: Path) -> None:
+    attached = decap_up("lo", pin_dir, [IPv4Address("127.0.0.2")])
+    assert (attached.mode, attached.note) == ("skb", "native mode was refused, since its driver has no XDP of its own")
+
+
 def test_native_where_the_driver_has_none(bpffs: Path, pin_dir: Path) -> None:
     with pytest.raises(PlatformError, match="lo cannot run XDP in its driver") as refused:
         up(pin_dir, "lo", mode="native")
