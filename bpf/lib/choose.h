@@ -69,11 +69,11 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct flow *flow = flow_find(packet, &choice->lies_in);
-	int valid = flow_is_valid(flow);
+	const struct backend *valid = flow_backend(flow);
 
 	if (valid)
 		DECISION_FLAG(choice, DECISION_RECORD);
-	if (valid && !flow_is_new(flow, packet, vip->idle_seconds, now)) {
+	if (valid && !flow_is_new(flow, valid, packet, vip->idle_seconds, now)) {
 		choice->id = flow->backend;
 		DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
 		flow_use(flow, choice->lies_in, packet, vip, now);
@@ -200,7 +200,7 @@ static __always_inline enum reason choose_for_error(const struct packet *packet,
 		__u8 table;
 		struct flow *flow = flow_find(packet, &table);
 
-		if (flow_is_valid(flow)) {
+		if (flow_backend(flow)) {
 			choice->id = flow->backend;
 			DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
 			DECISION_FLAG(choice, DECISION_RECORD);

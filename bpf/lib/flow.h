@@ -91,28 +91,42 @@ static __always_inline struct flow *flow_find(const struct packet *packet, __u8 
 	return flow;
 }
 
-/* Whether a record is valid: its backend must still be the one that it was made for, and usable. */
-static __always_inline int flow_is_valid(const struct flow *flow)
+/* Returns the backend of a valid record: it must still be the one that the record was made for, and usable. Else NULL. */
+static __always_inline const struct backend *flow_backend(const struct flow *flow)
 {
-	struct backend *backend;
+	const struct backend *backend;
 
 	if (!flow)
-		return 0;
+		return NULL;
 	backend = backend_find(flow->backend);
-	return backend_is_usable(backend) && backend->epoch == flow->epoch;
+	return backend_is_usable(backend) && backend->epoch == flow->epoch ? backend : NULL;
 }
 
-/* Whether the packet begins another flow. In TCP that is a SYN on a connection that ended or was idle for longer than
- * the VIP's idle timeout; in UDP it is the idle time alone.
+/* Whether the packet begins another flow. In UDP the idle time alone says so. In TCP it is a SYN, on a connection that
+ * ended or was idle for longer than the VIP's idle timeout, or the second in a row where the backend takes nothing new:
+ * the first may be a stray, which the backend knows best how to answer, but then it has left the client without an answer.
  */
-static __always_inline int flow_is_new(const struct flow *flow, const struct packet *packet,
-                                       __u32 idle_seconds, __u64 now)
+static __always_inline int flow_is_new(const struct flow *flow, const struct backend *backend,
+                                       const struct packet *packet, __u32 idle_seconds, __u64 now)
 {
 	int idle = now > flow->last_seen + idle_seconds * SECOND;
 
 	if (packet->protocol == IPPROTO_UDP)
 		return idle;
-	return packet_is_syn(packet) && (flow->flags & FLOW_ENDED || idle);
+	if (!packet_is_syn(packet))
+		return 0;
+	return flow->flags & FLOW_ENDED || idle ||
+	       (!(flow->flags & FLOW_ESTABLISHED) && backend->flags & BACKEND_NOTHING_NEW);
+}
+
+/* Whether the packet shows that the flow lives. A SYN speaks for another connection, a RST ends this one, and a FIN comes
+ * again where nobody answers: none of them may keep the record of a dead connection fresh.
+ */
+static __always_inline int flow_is_alive(const struct flow *flow, const struct packet *packet)
+{
+	if (packet->tcp_flags & TCP_FIN && flow->flags & FLOW_FIN)
+		return 0;
+	return !packet_is_syn(packet) && !(packet->tcp_flags & TCP_RST);
 }
 
 /* Keeps the compiler from merging two calls that differ only in their map: the merged call would not be inlined. */
@@ -185,7 +199,8 @@ static __always_inline void flow_add_open(const struct packet *packet, struct fl
 static __always_inline void flow_use(struct flow *flow, __u8 table, const struct packet *packet,
                                      const struct vip *vip, __u64 now)
 {
-	__u32 flags = flow->flags | flow_flags_of(packet);
+	__u32 flags = (flow->flags & ~FLOW_ESTABLISHED) | flow_flags_of(packet);
+	int alive = flow_is_alive(flow, packet);
 
 	if (!CHANGES_MAPS)
 		return;
@@ -202,7 +217,7 @@ static __always_inline void flow_use(struct flow *flow, __u8 table, const struct
 	}
 	if (flags != flow->flags)
 		flow->flags = flags;
-	if (now >= flow->last_seen + FLOW_TOUCH_AFTER)
+	if (alive && now >= flow->last_seen + FLOW_TOUCH_AFTER)
 		flow->last_seen = now;
 }
 

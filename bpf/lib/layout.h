@@ -152,10 +152,11 @@ struct vip_table {
 #define BACKEND_VLAN                                                                                         \
 	0x02 /* `vlan` has one tag, or with BACKEND_QINQ two; without both, frames leave untagged */
 #define BACKEND_QINQ 0x04
-#define BACKEND_VLAN_AD 0x08   /* the outer tag's type is 0x88a8, not 0x8100 */
-#define BACKEND_VLAN_KEEP 0x10 /* the tags of the frame stay as they came in */
-#define BACKEND_IPV6 0x20      /* for the control plane alone: its address is of IPv6, in `v6` for DR too */
-#define BACKEND_INNER6 0x40    /* for the control plane alone: its VIP is of IPv6 */
+#define BACKEND_VLAN_AD 0x08     /* the outer tag's type is 0x88a8, not 0x8100 */
+#define BACKEND_VLAN_KEEP 0x10   /* the tags of the frame stay as they came in */
+#define BACKEND_IPV6 0x20        /* for the control plane alone: its address is of IPv6, in `v6` for DR too */
+#define BACKEND_INNER6 0x40      /* for the control plane alone: its VIP is of IPv6 */
+#define BACKEND_NOTHING_NEW 0x80 /* keeps its connections and takes no new ones */
 
 struct backend {
 	__u8 destination_mac[6];
@@ -221,7 +222,7 @@ struct flow6_key {
 	__u32 protocol;
 };
 
-#define FLOW_ESTABLISHED 0x01 /* the client has sent more than SYNs */
+#define FLOW_ESTABLISHED 0x01 /* the client has sent more than SYNs, and none since */
 #define FLOW_FIN 0x02         /* the client has sent a FIN: a new SYN is a new connection */
 #define FLOW_RST 0x04         /* the client has sent a RST */
 
@@ -249,6 +250,8 @@ struct fragment {
 	__u16 epoch;
 	__u32 vip;
 	__u64 last_seen; /* ns, as in struct flow */
+	__u8 protocol;   /* of the transport */
+	__u8 unused[7];
 };
 
 /* --- defence ---------------------------------------------------------------------------------------------------

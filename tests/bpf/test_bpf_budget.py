@@ -24,8 +24,8 @@ EVERYTHING = frozenset(Feature)
 PLAIN: Features = frozenset()
 
 CEILINGS: dict[Features, int] = {
-    PLAIN: 10_000,
-    frozenset({Feature.IPV6}): 40_000,
+    PLAIN: 25_000,
+    frozenset({Feature.IPV6}): 60_000,
     EVERYTHING - {Feature.CAPTURE}: 200_000,
     **{EVERYTHING - {feature}: 400_000 for feature in Feature if feature is not Feature.CAPTURE},
     EVERYTHING: 400_000,

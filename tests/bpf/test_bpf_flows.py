@@ -43,6 +43,7 @@ class Row:
     before: Record | None = None
     after: Record | None = None
     down: int = 0
+    drained: int = 0
     at_risk: bool = False
     always: bool = False
     new_flow: bool | None = None  # None: if the packet is a SYN that is sent on
@@ -80,7 +81,15 @@ ROWS = [
     Row("a RST is noted", MOVING, "RA", OLD, before=Record(OLD, EST), after=Record(OLD, EST | RST)),
     Row("what follows a FIN stays", MOVING, "A", OLD, before=Record(OLD, EST | FIN), after=Record(OLD, EST | FIN)),
     Row("a retransmitted SYN stays", MOVING, "S", OLD, before=Record(OLD), after=Record(OLD)),
-    Row("a SYN on a live connection stays", MOVING, "S", OLD, before=Record(OLD, EST), after=Record(OLD, EST)),
+    Row("a SYN on a live connection stays", MOVING, "S", OLD, before=Record(OLD, EST), after=Record(OLD)),
+    Row(
+        "... and a second one, while its backend takes new ones",
+        MOVING,
+        "S",
+        OLD,
+        before=Record(OLD),
+        after=Record(OLD),
+    ),
     # Port reuse: a SYN on a record that has ended is a new connection.
     Row("a SYN after a FIN is a new connection", MOVING, "S", NEW, before=Record(OLD, EST | FIN), after=Record(NEW)),
     Row("a SYN after a RST is a new connection", MOVING, "S", NEW, before=Record(OLD, EST | RST), after=Record(NEW)),
@@ -97,8 +106,8 @@ ROWS = [
         MOVING,
         "S",
         OLD,
-        before=Record(OLD, EST, age=IDLE_SECONDS - 5),
-        after=Record(OLD, EST),
+        before=Record(OLD, EST, age=IDLE_SECONDS - 10),
+        after=Record(OLD, age=IDLE_SECONDS - 10),
     ),
     Row(
         "a packet after a long silence keeps its record, which is fresh again",
@@ -107,6 +116,99 @@ ROWS = [
         OLD,
         before=Record(OLD, EST, age=SILENT),
         after=Record(OLD, EST),
+    ),
+    # A SYN on a backend that takes nothing new: the first may be a stray, the second in a row is a new connection.
+    Row(
+        "the first SYN of a row goes to the backend of the record",
+        MOVING,
+        "S",
+        OLD,
+        drained=OLD,
+        before=Record(OLD, EST),
+        after=Record(OLD),
+    ),
+    Row("... and the second is a new connection", MOVING, "S", NEW, drained=OLD, before=Record(OLD), after=Record(NEW)),
+    Row("... in a pinned slot too", PINNED, "S", NEW, drained=OLD, before=Record(OLD), after=Record(NEW)),
+    Row("... and on probation", MOVING, "S", NEW, drained=OLD, before=FRESH, after=Record(NEW, probation=True)),
+    Row("... in a pinned slot too", PINNED, "S", NEW, drained=OLD, before=FRESH, after=Record(NEW, probation=True)),
+    Row(
+        "... if nobody owns the slot it is dropped",
+        slot(NO_BACKEND, OLD),
+        "S",
+        "drop_no_backend",
+        drained=OLD,
+        before=Record(OLD),
+        after=Record(OLD),
+    ),
+    Row(
+        "... what follows the first SYN says that the connection lives",
+        MOVING,
+        "A",
+        OLD,
+        drained=OLD,
+        before=Record(OLD),
+        after=Record(OLD, EST),
+    ),
+    Row(
+        "always: the second SYN of a row is a new connection",
+        STEADY,
+        "S",
+        NEW,
+        drained=OLD,
+        always=True,
+        before=Record(OLD),
+        after=Record(NEW),
+    ),
+    Row(
+        "always: ... on probation",
+        STEADY,
+        "S",
+        NEW,
+        drained=OLD,
+        always=True,
+        before=FRESH,
+        after=Record(NEW, probation=True),
+    ),
+    Row(
+        "always: ... the first one is not",
+        STEADY,
+        "S",
+        OLD,
+        drained=OLD,
+        always=True,
+        before=Record(OLD, EST),
+        after=Record(OLD),
+    ),
+    # What speaks against a connection, or comes again because nobody answers, does not keep its record fresh.
+    Row(
+        "a SYN does not make a record fresh",
+        MOVING,
+        "S",
+        OLD,
+        before=Record(OLD, EST, age=30.0),
+        after=Record(OLD, age=30.0),
+    ),
+    Row("... nor one on probation", MOVING, "S", OLD, before=replace(FRESH, age=30.0), after=replace(FRESH, age=30.0)),
+    Row("... nor a RST", MOVING, "R", OLD, before=Record(OLD, EST, age=30.0), after=Record(OLD, EST | RST, age=30.0)),
+    Row(
+        "... nor a RST on probation", MOVING, "R", OLD, before=replace(FRESH, age=30.0), after=replace(RESET, age=30.0)
+    ),
+    Row(
+        "... nor a second FIN",
+        MOVING,
+        "FA",
+        OLD,
+        before=Record(OLD, EST | FIN, age=30.0),
+        after=Record(OLD, EST | FIN, age=30.0),
+    ),
+    Row("a first FIN does", MOVING, "FA", OLD, before=Record(OLD, EST, age=30.0), after=Record(OLD, EST | FIN)),
+    Row(
+        "... and what a half-closed connection still sends",
+        MOVING,
+        "A",
+        OLD,
+        before=Record(OLD, EST | FIN, age=30.0),
+        after=Record(OLD, EST | FIN),
     ),
     # Records that do not count.
     Row(
@@ -269,7 +371,9 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.shows)
 def test_packet(balancer: Balancer, row: Row) -> None:
     protocol = Protocol.UDP if row.packet == UDP else Protocol.TCP
-    backends = [backend(number, usable=number != row.down) for number in (OLD, NEW, OTHER)]
+    backends = [
+        backend(number, usable=number != row.down, takes_new=number != row.drained) for number in (OLD, NEW, OTHER)
+    ]
     balancer.set_up(row.slot, backends, track_always=row.always)
     if row.before is not None:
         balancer.write_record(protocol, row.before)
@@ -332,7 +436,21 @@ def test_port_reuse_begins_anew(balancer: Balancer) -> None:
     balancer.set_up(MOVING, [backend(OLD), backend(NEW)])
     for flags, to in (("A", OLD), ("FA", OLD), ("A", OLD), ("S", NEW), ("A", NEW), ("S", NEW)):
         assert balancer.send(packets.tcp(flags)).packet == packets.through_dr(packets.tcp(flags), to)
-    assert balancer.record(Protocol.TCP) == Record(NEW, EST)
+    assert balancer.record(Protocol.TCP) == Record(NEW)
+
+
+@pytest.mark.parametrize("always", [False, True], ids=["moving", "always"])
+def test_a_client_that_dials_again_over_ipv6_leaves_a_drained_backend(balancer: Balancer, *, always: bool) -> None:
+    entries = [backend(number, version=6, inner_version=6, takes_new=number != OLD) for number in (OLD, NEW)]
+    balancer.set_up(slot(OLD), entries, track_always=always)
+    if always:
+        assert balancer.send(packets.tcp6("S")).packet == packets.through_dr(packets.tcp6("S"), OLD)
+    else:
+        balancer.write_slots(MOVING)
+    assert balancer.send(packets.tcp6("A")).packet == packets.through_dr(packets.tcp6("A"), OLD)
+    balancer.write_slots(MOVING)
+    for flags, to in (("S", OLD), ("A", OLD), ("S", OLD), ("S", NEW), ("S", NEW), ("A", NEW), ("S", NEW)):
+        assert balancer.send(packets.tcp6(flags)).packet == packets.through_dr(packets.tcp6(flags), to)
 
 
 def test_a_record_is_touched_once_a_second(balancer: Balancer) -> None:

@@ -35,6 +35,7 @@ class Scheduled:
 
     def __init__(self, balancer: Balancer, scheduler: Scheduler, weights: Sequence[int]) -> None:
         self.balancer = balancer
+        self._scheduler = scheduler
         self._plane = balancer.plane
         self._backends = [
             replace(backend(number), weight=weight if scheduler in WEIGHTED else 1)
@@ -59,6 +60,14 @@ class Scheduled:
     def take_down(self, number: int) -> None:
         """Make a backend one that may not be sent to."""
         self._plane.write_backends([replace(self._backends[number - 1], usable=False)])
+
+    def drain(self, number: int) -> None:
+        """Make a backend one that takes nothing new."""
+        self._plane.write_backends([replace(self._backends[number - 1], takes_new=False)])
+        turns = [WeightedBackend(f"{entry.id:03}", entry.id, entry.weight) for entry in self._backends]
+        self._plane.write_table(VIP_ID, rotation(turns, frozenset({number}), weighted=False).astype(np.uint32))
+        if self._scheduler in COMPARING:
+            self._plane.write_vips([_vip(self._scheduler, candidates(turns, frozenset({number})))])
 
     def send(self, flags: str, port: int) -> int:
         """Return which backend gets a segment from this port."""
@@ -95,6 +104,24 @@ def _is_turn_of(taken: list[int], owners: np.ndarray) -> bool:
     """Whether the backends are those of consecutive slots, from wherever this CPU stands."""
     doubled = [*owners.tolist(), *owners[: len(taken)].tolist()]
     return any(doubled[at : at + len(taken)] == taken for at in range(layout.TABLE_SIZE))
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["open", "on probation"])
+@pytest.mark.parametrize("scheduler", [Scheduler.RR, Scheduler.WRR, Scheduler.LC, Scheduler.WLC, Scheduler.P2C])
+def test_a_client_that_dials_again_leaves_a_drained_backend(
+    balancer: Balancer, scheduler: Scheduler, *, answered: bool
+) -> None:
+    """With the second SYN in a row, whether the connection was open before or not; its load goes with it."""
+    vip = Scheduled(balancer, scheduler, [1, 1])
+    first = vip.send("S", FIRST_PORT)
+    if answered:
+        assert vip.send("A", FIRST_PORT) == first
+    assert vip.send("S", FIRST_PORT) == first
+    vip.drain(first)
+    other = 3 - first
+    assert [vip.send(flags, FIRST_PORT) for flags in ("S", "S", "A")] == [other] * 3
+    if scheduler.is_by_load:
+        assert vip.loads(2) == [int(number == other) for number in (1, 2)]
 
 
 def test_round_robin_gives_each_backend_one_connection_in_turn(balancer: Balancer) -> None:

@@ -166,6 +166,7 @@ def _random_backend(chance: random.Random, features: Features, family: int, numb
         inner_version=family,
         keep_tags=Feature.VLAN in features and chance.random() < 0.3,
         weight=chance.choice([1, 1, 2, 7]),
+        takes_new=chance.random() < 0.7,
     )
 
 

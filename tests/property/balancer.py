@@ -158,6 +158,25 @@ class Balancer:
         assert backend[0] in serving, f"a new connection went to {backend}, and only {serving} serve"
         self.connections[flow] = Connection(flow, backend, self.path.now, self.vip.vip.tracks_always)
 
+    def dial_again(self, client: int) -> None:
+        """Let a client lose its connection without a word, and dial from the same port until it is heard.
+
+        The first SYN may go to the backend of the connection that was, the second may not.
+        """
+        flow = self._flows[client % len(self._flows)]
+        if self.connections.pop(flow, None) is None:
+            return
+        serving = {id_ for id_, standing in assess(self.vip, self._observed()).items() if standing.use is Use.SERVING}
+        heard = self.path.syn(flow)
+        if heard is None or heard[0] not in serving:
+            heard = self.path.syn(flow)
+        if not serving:
+            self._forget_port(flow)
+            return
+        assert heard is not None, f"a client that dials again is dropped, though {serving} serve"
+        assert heard[0] in serving, f"a client that dials again is sent to {heard}, and only {serving} serve"
+        self.connections[flow] = Connection(flow, heard, self.path.now, self.vip.vip.tracks_always)
+
     def close(self, client: int) -> None:
         if connection := self.connections.pop(self._flows[client % len(self._flows)], None):
             assert self.path.fin(connection.flow) == connection.backend
@@ -200,6 +219,9 @@ class Balancer:
     def _forget(self, flow: Flow) -> None:
         """Go on with another port: a record that lives on would make a SYN on the same one look like a retry."""
         del self.connections[flow]
+        self._forget_port(flow)
+
+    def _forget_port(self, flow: Flow) -> None:
         self._flows[self._flows.index(flow)] = self._new_flow()
 
     def _everybody_speaks(self) -> None:

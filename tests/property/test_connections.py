@@ -34,6 +34,7 @@ TIME_AND_CLIENTS = st.one_of(
     st.tuples(st.just(Balancer.talk)),
     st.tuples(st.just(Balancer.open), st.integers(0, CLIENTS - 1)),
     st.tuples(st.just(Balancer.close), st.integers(0, CLIENTS - 1)),
+    st.tuples(st.just(Balancer.dial_again), st.integers(0, CLIENTS - 1)),
 )
 
 

@@ -74,6 +74,7 @@ def _flags(backend: BackendEntry) -> int:
         | layout.BACKEND_VLAN_KEEP * backend.keep_tags
         | layout.BACKEND_IPV6 * (backend.address.version == 6)
         | layout.BACKEND_INNER6 * (backend.inner_version == 6)
+        | layout.BACKEND_NOTHING_NEW * (not backend.takes_new)
     )
 
 
@@ -140,6 +141,7 @@ def decode(
         keep_tags=bool(flags & layout.BACKEND_VLAN_KEEP),
         weight=weight,
         quic_server_id=quic_server_id,
+        takes_new=not flags & layout.BACKEND_NOTHING_NEW,
     )
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "BACKEND_INNER6",
     "BACKEND_IPV6",
     "BACKEND_LOAD",
+    "BACKEND_NOTHING_NEW",
     "BACKEND_QINQ",
     "BACKEND_USABLE",
     "BACKEND_VLAN",
@@ -155,6 +156,7 @@ BACKEND_VLAN_AD = 0x08
 BACKEND_VLAN_KEEP = 0x10
 BACKEND_IPV6 = 0x20
 BACKEND_INNER6 = 0x40
+BACKEND_NOTHING_NEW = 0x80
 
 FLOW_ESTABLISHED = 0x01
 FLOW_FIN = 0x02
@@ -271,7 +273,16 @@ FLOW = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("flags", "<u2"), ("vip",
 
 FRAGMENT_KEY = np.dtype([("source", ">u8", (2,)), ("destination", ">u8", (2,)), ("id", "<u4"), ("protocol", "<u4")])
 
-FRAGMENT = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("vip", "<u4"), ("last_seen", "<u8")])
+FRAGMENT = np.dtype(
+    [
+        ("backend", "<u2"),
+        ("epoch", "<u2"),
+        ("vip", "<u4"),
+        ("last_seen", "<u8"),
+        ("protocol", "u1"),
+        ("unused", "u1", (7,)),
+    ]
+)
 
 VIP_GUARD = np.dtype(
     [

@@ -8,7 +8,7 @@ for an RCU grace period, milliseconds) and so are called from a worker thread; n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -52,12 +52,16 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A NIC with the program on it; `mode` is `native` or `skb`."""
+    """A NIC with the program on it; `mode` is `native` or `skb`.
+
+    `note` says why it is in skb mode although native was wanted, "" if it was not or if that is not known.
+    """
 
     interface: str
     ifindex: int
     mode: str
     program_id: int
+    note: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class BackendEntry:
     For ipip and gue, `source` None means the next hop's; where `source_mask` has bits, the flow's hash fills them (one
     read back has `source` set, and in its next hop too, only where the mask is not 0). `inner_version` is 4 or 6, of
     the VIP's addresses: it decides the outer header's protocol. `keep_tags`: frames leave with the VLAN tags they came
-    in with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc).
+    in with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc). `takes_new` False: it
+    keeps its connections and gets no new ones; a second SYN in a row on one of its records is a new connection.
     """
 
     id: int
@@ -122,6 +127,7 @@ class BackendEntry:
     keep_tags: bool = False
     weight: int = 1
     quic_server_id: bytes | None = None
+    takes_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +208,14 @@ class DataPlane(Protocol):
 
     def attachments(self) -> Sequence[Attachment]:
         """Return the NICs the program is on now."""
+        ...
+
+    def attach(self, interface: str, mode: str) -> None:
+        """Make sure that the program is on this NIC, in `mode` (native, skb or auto), and frames can be sent out by it.
+
+        NotFoundError, with what became of it, where there is no such NIC; ConflictError where another program is on it;
+        CapacityError where there are too many; PlatformError where its driver or the kernel refuses.
+        """
         ...
 
     def read_vips(self) -> Mapping[int, VipEntry]:

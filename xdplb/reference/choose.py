@@ -27,7 +27,7 @@ def choose_for_request(journey: Journey, packet: Packet, vip: VipEntry, hashed: 
     found = find(journey.state, packet.flow)
     if found is None or not is_valid(journey, found):
         return _choose_unrecorded(journey, packet, vip, hashed, slot=slot, found=found)
-    if is_new_flow(found.flow, packet, vip.idle_seconds, journey.now):
+    if is_new_flow(journey, found.flow, packet, vip):
         backend_id, placement = _choose_for_new_flow(journey, vip, slot, hashed)
         return Choice(
             backend_id,

@@ -48,12 +48,17 @@ def has_ended(flow: Flow) -> bool:
     return bool(flow.flags & (FIN | RST))
 
 
-def is_new_flow(flow: Flow, packet: Packet, idle_seconds: int, now: int) -> bool:
-    """Whether the packet begins another flow with the addresses and ports of the one recorded."""
-    was_silent = now > flow.last_seen + idle_seconds * SECOND
+def is_new_flow(journey: Journey, flow: Flow, packet: Packet, vip: VipEntry) -> bool:
+    """Whether the packet begins another flow with the addresses and ports of the one recorded.
+
+    A first SYN may be a stray, and the backend knows best how to answer it. After a second one in a row the client is
+    waiting for a connection, and a backend that takes no new ones will not give it one.
+    """
+    was_silent = journey.now > flow.last_seen + vip.idle_seconds * SECOND
     if packet.protocol == UDP:
         return was_silent
-    return packet.is_syn and (was_silent or has_ended(flow))
+    in_vain = not flow.flags & ESTABLISHED and not journey.config.backends[flow.backend].takes_new
+    return packet.is_syn and (was_silent or has_ended(flow) or in_vain)
 
 
 def use(journey: Journey, found: Found, packet: Packet, vip: VipEntry) -> None:
@@ -61,16 +66,19 @@ def use(journey: Journey, found: Found, packet: Packet, vip: VipEntry) -> None:
 
     The first packet after the SYN ends the record's probation. A repeated SYN does not, nor does a RST: it may be the
     reply of a host whose address a SYN flood has forged.
+
+    Only what an open connection sends keeps its record fresh: not a SYN, which speaks for another connection, not a
+    RST, and not a FIN that is sent again because nobody answers.
     """
     flow = found.flow
-    used = replace(flow, flags=flow.flags | _flags_of(packet))
+    used = replace(flow, flags=flow.flags & ~ESTABLISHED | _flags_of(packet))
     if has_ended(used) and not has_ended(flow):
         remove_load(journey, vip, flow.backend)
     if found.table is FlowTable.PROBATION and not packet.is_syn and not packet.tcp_flags & TcpFlag.RST:
         journey.effects.probation[packet.flow] = None
         _add_open(journey, packet.flow, replace(used, last_seen=journey.now))
         return
-    if journey.now >= flow.last_seen + TOUCH_AFTER:
+    if _is_sign_of_life(flow, packet) and journey.now >= flow.last_seen + TOUCH_AFTER:
         used = replace(used, last_seen=journey.now)
     if used != flow:
         _table(journey, found.table)[packet.flow] = used
@@ -104,6 +112,11 @@ def _add_open(journey: Journey, key: FlowKey, flow: Flow) -> None:
     """Add a record to the open ones, and count it: records that are gone were then deleted or evicted."""
     journey.effects.flows[key] = flow
     journey.effects.counts["vip", flow.vip, "records"] += 1
+
+
+def _is_sign_of_life(flow: Flow, packet: Packet) -> bool:
+    is_fin_again = bool(packet.tcp_flags & TcpFlag.FIN and flow.flags & FIN)
+    return not (packet.is_syn or packet.tcp_flags & TcpFlag.RST or is_fin_again)
 
 
 def _flags_of(packet: Packet) -> int:

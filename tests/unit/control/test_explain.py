@@ -92,6 +92,21 @@ def test_a_record_says_whose_it_is_while_it_counts(tmp_path: Path, *, probation:
     run(tmp_path, scenario)
 
 
+def test_a_second_syn_on_a_backend_that_takes_nothing_new_is_explained(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await with_backends(manager, 1, 2, vip=replace(WEB, tracking=Tracking.ALWAYS))
+        source, port = world.flow_to(2)
+        world.plane.add_flow(source, port, WEB.key, backend=1, flags=0)
+        first = await manager.explain(f"{source}:{port}", "web")
+        assert (first.chosen_by, str(first.backend)) == ("record", "10.0.0.1")
+        await manager.drain("web", "10.0.0.1")
+        view = await manager.explain(f"{source}:{port}", "web")
+        assert (view.chosen_by, str(view.backend)) == ("owner", "10.0.0.2")
+        assert told(view.why, "for 10.0.0.1, is replaced: that backend takes no new connections", "second SYN in a row")
+
+    run(tmp_path, scenario)
+
+
 def test_a_record_that_is_not_looked_up_is_told(tmp_path: Path) -> None:
     async def scenario(world: World, manager: Door) -> None:
         await with_backends(manager, 1)
@@ -272,3 +287,13 @@ def test_without_a_nic_no_packet_comes_in(tmp_path: Path) -> None:
             await scenario(world, manager)
 
     asyncio.run(alone(tmp_path))
+
+
+def test_a_source_that_cannot_be_is_told(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await with_backends(manager, 1)
+        view = await manager.explain("240.0.0.1:40000", "web")
+        assert (view.action, view.reason) == ("drop", "martian")
+        assert told(view.why, "240.0.0.1 is not the address of a host on the network")
+
+    run(tmp_path, scenario)

@@ -133,6 +133,27 @@ def test_a_backend_that_is_back_is_usable_before_it_is_in_the_table():
     assert kinds(plan(state(vip(*TWO_BACKENDS)), observed(), held)) == [WriteBackends, WriteTable]
 
 
+@pytest.mark.parametrize(
+    ("second", "seen"),
+    [
+        (backend(2, TWO, admin_state=AdminState.DRAIN), observed()),
+        (backend(2, TWO, weight=0), observed()),
+        (backend(2, TWO), observed({2: Health.UNKNOWN})),
+        (backend(2, TWO), observed({2: Health.DOWN})),
+    ],
+    ids=["drained", "weight 0", "no check has passed", "down, and keeps its connections"],
+)
+def test_the_packet_path_knows_which_backends_take_nothing_new(second: BoundBackend, seen: Observed):
+    entries = after(vip(backend(1, ONE), second, on_unhealthy=OnUnhealthy.KEEP), seen=seen).backends
+    assert [(entry.usable, entry.takes_new) for entry in entries.values()] == [(True, True), (True, False)]
+
+
+def test_a_backend_that_fails_open_takes_new_connections():
+    seen = observed({1: Health.DOWN, 2: Health.DOWN})
+    entries = after(vip(*TWO_BACKENDS, all_unhealthy=AllUnhealthy.FAIL_OPEN), seen=seen).backends
+    assert all(entry.takes_new for entry in entries.values())
+
+
 def test_a_backend_that_is_removed_is_cleared_after_the_table():
     held = after(vip(*TWO_BACKENDS))
     planned = plan(state(vip(backend(1, ONE))), observed(), held)
@@ -183,7 +204,7 @@ def test_a_drain_keeps_open_connections():
     held = after(vip(*TWO_BACKENDS))
     drained = vip(backend(1, ONE), backend(2, TWO, admin_state=AdminState.DRAIN))
     planned = plan(state(drained), observed(), held)
-    assert kinds(planned) == [WriteTable]
+    assert kinds(planned) == [WriteBackends, WriteTable]
     owners, previous = unpack(planned.tables[0].slots)
     assert set(owners.tolist()) == {1}
     assert set(previous[planned.tables[0].moved].tolist()) == {2}

@@ -11,9 +11,11 @@ from xdplb.control.explain.comparison import Comparison
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.state.snapshot import BoundVip
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import VipEntry
 from xdplb.reference.config import Config
 from xdplb.reference.decision import Decision
+from xdplb.reference.flow_state import Flow
 from xdplb.reference.journey import Placement
 from xdplb.reference.reasons import Reason
 from xdplb.reference.slot import SlotState
@@ -108,7 +110,15 @@ def _of_record(story: Story) -> Iterator[str]:
     elif decision.placement is Placement.RECORD:
         yield f"the record of its flow names {backend}"
     else:
-        yield f"the record of its flow, for {backend}, is replaced: that flow ended or went silent, and this one is new"
+        yield f"the record of its flow, for {backend}, is replaced: {_why_new(story, decision.record.flow)}"
+
+
+def _why_new(story: Story, flow: Flow) -> str:
+    """Return why the packet begins a new flow although `flow`, of a usable backend, is recorded for its addresses."""
+    has_begun_again = not flow.flags & (FLOW_ESTABLISHED | FLOW_FIN | FLOW_RST)
+    if story.question.kind is PacketKind.SYN and has_begun_again and not story.config.backends[flow.backend].takes_new:
+        return "that backend takes no new connections, and this is the second SYN in a row"
+    return "that flow ended or went silent, and this one is new"
 
 
 def _is_looked_up(story: Story) -> bool:
@@ -178,6 +188,7 @@ STOPS: Mapping[Reason, Callable[[Story], str]] = {
     Reason.DROP_SOURCE_RATE: lambda story: f"{story.question.flow.source} is over the VIP's limit per source",
     Reason.DROP_VIP_RATE: lambda _: "the VIP is over its rate limit",
     Reason.DROP_LAND: lambda _: "its source is the VIP itself",
+    Reason.DROP_MARTIAN: lambda story: f"{story.question.flow.source} is not the address of a host on the network",
     Reason.DROP_TOO_BIG: _too_big,
     Reason.DROP_INTERNAL: lambda _: "it would go out by a NIC that xdplb is not attached to",
 }

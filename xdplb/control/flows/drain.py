@@ -35,6 +35,9 @@ FIN_QUIET_SECONDS = 5.0
 HANDSHAKE_SECONDS = 10.0
 """A client that has sent nothing since a SYN this long ago has no connection: it was refused, or it is a SYN flood.
 
+The time is that since the record was fresh, which SYNs do not make it: of a connection that was silent for longer, the
+first SYN ends the count.
+
 The backend's RST goes straight to the client and is not seen here.
 """
 
