@@ -63,7 +63,7 @@ static __always_inline enum reason admit(struct xdp_md *ctx, const struct packet
 	if (packet->class == CLASS_PING)
 		return check_ping(ctx, packet);
 	reason = check_packet(ctx, packet);
-	if (reason != GO_ON || vip_is_plain(&journey->vip))
+	if (reason != GO_ON || vip_is_straight(packet, &journey->vip))
 		return reason;
 	if (packet->class == CLASS_REQUEST)
 		reason = access_check(packet, &journey->vip);
@@ -89,7 +89,7 @@ static __always_inline enum reason choose(struct xdp_md *ctx, const struct packe
 {
 	if (packet->class == CLASS_FRAGMENT)
 		return choose_for_fragment(packet, journey);
-	journey->hash = hash_flow(packet, vip_is_plain(&journey->vip) ? 0 : journey->vip.flags);
+	journey->hash = hash_flow(packet, vip_is_straight(packet, &journey->vip) ? 0 : journey->vip.flags);
 	if (packet->class == CLASS_ICMP_ERROR)
 		return choose_for_error(packet, &journey->vip, journey->hash, &journey->choice);
 	return choose_for_request(ctx, packet, &journey->vip, journey->hash, &journey->choice);
@@ -102,6 +102,8 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	struct choice *choice = &journey->choice;
 	enum reason reason;
 
+	if (!packet->is_plain)
+		choose_blur(packet, choice);
 	if (check_is_link_local(ctx, packet) && forward_leaves_link(ctx, packet, choice->backend))
 		return DROP_MARTIAN;
 	reason = forward_packet(ctx, packet, choice->backend, journey->hash);
@@ -111,9 +113,8 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 		return reason;
 	journey->verdict = forward_out(ctx, choice->backend);
 	if (journey->verdict == XDP_ABORTED)
-		return rarely(DROP_INTERNAL);
-	if (choice->sealed) {
-		choose_unseal(choice);
+		return rarely(packet, DROP_INTERNAL);
+	if (choose_has_sequel(packet, choice)) {
 		choose_record(packet, &journey->vip, choice);
 		count_flow(journey->vip_id, choice);
 	}
@@ -200,7 +201,7 @@ static __always_inline int balance_other(struct xdp_md *ctx, struct cursor curso
 	struct packet packet = {
 		.version = version,
 		.ethernet = parse_ethernet_length(ctx, &cursor),
-		.frame_length = cursor.end - (void *)(long)ctx->data,
+		.frame_length = ctx->data_end - ctx->data,
 	};
 
 	return balance(ctx, cursor, packet, decision);

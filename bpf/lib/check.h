@@ -84,28 +84,22 @@ static __always_inline int check_is_link_local(struct xdp_md *ctx, const struct 
 	       martian_is_link_local(sender[0]);
 }
 
-/* `rarely` for plain packets alone: for others it would be more to verify. */
-static __always_inline enum reason check_failed(const struct packet *packet, enum reason reason)
-{
-	return packet->is_plain ? rarely(reason) : reason;
-}
-
 /* Returns GO_ON, or why a packet that would be sent to a backend is dropped. */
 static __always_inline enum reason check_packet(struct xdp_md *ctx, const struct packet *packet)
 {
 	if (packet->version == 4 && !check_header_sum(ctx, packet))
-		return check_failed(packet, DROP_BAD_CHECKSUM);
+		return rarely(packet, DROP_BAD_CHECKSUM);
 	if (packet->ttl <= 1)
-		return check_failed(packet, DROP_TTL);
+		return rarely(packet, DROP_TTL);
 	if (check_is_martian(packet))
-		return check_failed(packet, DROP_MARTIAN);
+		return rarely(packet, DROP_MARTIAN);
 	if (check_is_land(packet))
-		return check_failed(packet, DROP_LAND);
+		return rarely(packet, DROP_LAND);
 	if (packet->class == CLASS_ICMP_ERROR)
 		return check_router(ctx, packet);
 	if (packet->class == CLASS_REQUEST && packet->protocol == IPPROTO_TCP &&
 	    check_flags_are_forged(packet->tcp_flags))
-		return check_failed(packet, DROP_TCP_FLAGS);
+		return rarely(packet, DROP_TCP_FLAGS);
 	return GO_ON;
 }
 

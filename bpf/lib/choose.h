@@ -23,7 +23,7 @@ struct choice {
 	__u8 lies_in;   /* enum flow_table: where the flow's key is now */
 	__u8 at_risk;   /* an old connection that nothing could place */
 	__u8 new_flow;  /* counts as a new flow */
-	__u64 sealed;   /* replaced to new_flow as one word, see choose_seal */
+	__u64 sealed;   /* replaced to new_flow as one word, see choose_blur */
 #ifdef WITH_DECISION
 	struct decision *decision;
 #endif
@@ -90,14 +90,16 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 }
 
 /* Looks up the backend chosen, and whether it may be sent to. */
-static __always_inline enum reason choose_settle(struct choice *choice)
+static __always_inline enum reason choose_settle(const struct packet *packet, struct choice *choice)
 {
+	if (!packet->is_plain && choice->id == NO_BACKEND)
+		return DROP_NO_BACKEND;
 	choice->backend = backend_find(choice->id);
 	if (!choice->backend)
-		return rarely(DROP_INTERNAL);
+		return rarely(packet, DROP_INTERNAL);
 	if (backend_is_usable(choice->backend)) /* never NO_BACKEND's element, which is all zeros */
 		return GO_ON;
-	return choice->id == NO_BACKEND ? rarely(DROP_NO_BACKEND) : rarely(DROP_BACKEND_DOWN);
+	return rarely(packet, choice->id == NO_BACKEND ? DROP_NO_BACKEND : DROP_BACKEND_DOWN);
 }
 
 /* Whether a QUIC connection ID names a backend that may be sent to. */
@@ -108,7 +110,7 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 	if (vip->quic && packet_blur(packet, packet->protocol) == IPPROTO_UDP) {
 		choice->id = quic_find_backend(ctx, packet, vip);
 		DECISION_NOTE(choice, chosen, CHOSEN_QUIC);
-		return choose_settle(choice) == GO_ON;
+		return choose_settle(packet, choice) == GO_ON;
 	}
 #endif
 	return 0;
@@ -116,24 +118,43 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 
 #define CHOICE_NEW_FLOW (1ULL << 40)
 
-/* What follows from the choice once the packet is sent, as one word: 0 for nearly all packets, which then have nothing
- * more to ask. However the choice was made, the rest of the program is the same to the verifier.
+/* However the choice was made, the rest of the program is the same to the verifier. Of a plain packet, what follows once
+ * it is sent becomes one word, which is 0 for nearly all of them: choose_has_sequel then asks once.
  */
-static __always_inline void choose_seal(const struct packet *packet, struct choice *choice)
+static __always_inline void choose_blur(const struct packet *packet, struct choice *choice)
 {
-	choice->sealed = packet_blur(packet, choice->replaced | (__u32)choice->record << 16 |
-	                                             (__u32)choice->lies_in << 24 |
-	                                             (__u64)choice->at_risk << 32 |
-	                                             choice->new_flow * CHOICE_NEW_FLOW);
+	if (packet->is_plain) {
+		choice->sealed = packet_blur(packet, choice->replaced | (__u32)choice->record << 16 |
+		                                             (__u32)choice->lies_in << 24 |
+		                                             (__u64)choice->at_risk << 32 |
+		                                             choice->new_flow * CHOICE_NEW_FLOW);
+		return;
+	}
+	choice->replaced = packet_blur(packet, choice->replaced);
+	choice->record = packet_blur(packet, choice->record);
+	choice->lies_in = packet_blur(packet, choice->lies_in);
+	choice->at_risk = packet_blur(packet, choice->at_risk);
+	choice->new_flow = packet_blur(packet, choice->new_flow);
 }
 
-static __always_inline void choose_unseal(struct choice *choice)
+static __always_inline void choose_unseal(const struct packet *packet, struct choice *choice)
 {
+	if (!packet->is_plain)
+		return;
 	choice->replaced = choice->sealed;
 	choice->record = choice->sealed >> 16;
 	choice->lies_in = choice->sealed >> 24;
 	choice->at_risk = choice->sealed >> 32;
 	choice->new_flow = choice->sealed >= CHOICE_NEW_FLOW;
+}
+
+/* Whether more than counting the packet follows once it is sent; the choice then says what. */
+static __always_inline int choose_has_sequel(const struct packet *packet, struct choice *choice)
+{
+	if (packet->is_plain && !choice->sealed)
+		return 0;
+	choose_unseal(packet, choice);
+	return 1;
 }
 
 /* Replaces the slot's owner by the backend that the VIP's scheduler chooses, if it has one that chooses per connection.
@@ -144,9 +165,10 @@ static __always_inline void choose_by_scheduler(const struct packet *packet, con
 {
 #ifdef WITH_SCHEDULERS
 	if (vip->scheduler != SCHEDULER_HASH) {
-		choose_seal(packet, choice);
-		choose_unseal(choice);
-		asm volatile("" : "+r"(table)); /* else the compiler keeps for this whether there is a table */
+		choose_blur(packet, choice);
+		choose_unseal(packet, choice);
+		asm volatile(""
+		             : "+r"(table)); /* else the compiler keeps for this whether there is a table */
 		choice->id = schedule_flow(vip, table, hash);
 		DECISION_NOTE(choice, chosen, CHOSEN_SCHEDULER);
 	}
@@ -154,7 +176,7 @@ static __always_inline void choose_by_scheduler(const struct packet *packet, con
 }
 
 /* Chooses the owner of the slot that the hash falls into. Returns the slot; `table` is NULL if the VIP has none. */
-static __always_inline __u32 choose_by_slot(const struct vip_table *table, __u64 hash, struct choice *choice)
+static __always_inline __u64 choose_by_slot(const struct vip_table *table, __u64 hash, struct choice *choice)
 {
 	__u64 slot = slot_find(table, hash >> 32);
 
@@ -174,20 +196,21 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 	const struct vip_table *table;
 	__u64 slot;
 
-	if (!vip_is_plain(vip) && choose_by_quic(ctx, packet, vip, choice))
+	if (!vip_is_straight(packet, vip) && choose_by_quic(ctx, packet, vip, choice))
 		return GO_ON;
 	table = slot_table(vip->id);
 	slot = choose_by_slot(table, hash, choice);
-	if (vip_is_plain(vip) && slot_is_steady(slot)) {
+	if (vip_is_straight(packet, vip) && slot_is_steady(slot)) {
 		choice->new_flow = packet_is_syn(packet);
 		choice->sealed = choice->new_flow ? CHOICE_NEW_FLOW : 0;
-		return choose_settle(choice);
+		return choose_settle(packet, choice);
 	}
 	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
 		choose_by_scheduler(packet, vip, table, hash, choice);
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
-	choose_seal(packet, choice);
-	return choose_settle(choice);
+	if (packet->is_plain) /* else it is done when the packet is sent */
+		choose_blur(packet, choice);
+	return choose_settle(packet, choice);
 }
 
 /* The same for an ICMP error, which goes where the flow it is about goes. Nothing is recorded for it. */
@@ -204,7 +227,7 @@ static __always_inline enum reason choose_for_error(const struct packet *packet,
 			choice->id = flow->backend;
 			DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
 			DECISION_FLAG(choice, DECISION_RECORD);
-			return choose_settle(choice);
+			return choose_settle(packet, choice);
 		}
 	}
 	if (vip->scheduler != SCHEDULER_HASH)
@@ -213,7 +236,7 @@ static __always_inline enum reason choose_for_error(const struct packet *packet,
 		choice->id = SLOT_PREVIOUS(slot);
 		DECISION_NOTE(choice, chosen, CHOSEN_PREVIOUS);
 	}
-	return choose_settle(choice);
+	return choose_settle(packet, choice);
 }
 
 /* Writes the flow's record, if one is to be written, once the packet is sent. */

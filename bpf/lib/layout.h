@@ -57,7 +57,7 @@ struct vip_entry {
 	__be32 address;
 	__be16 port; /* 0 with protocol 0: no VIP, but says that `address` has VIPs */
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP; entries are filled from the front, an empty one has address 0 */
-	__u8 unused;   /* 0: these 8 bytes are compared as one word */
+	__u8 unused; /* 0: these 8 bytes are compared as one word */
 	struct vip vip;
 };
 

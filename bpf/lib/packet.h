@@ -13,13 +13,6 @@
 
 #define GO_ON REASONS /* no reason to stop */
 
-/* Returns `reason`, for which few packets stop: it is set only where they do, not ahead of each comparison. */
-static __always_inline enum reason rarely(enum reason reason)
-{
-	asm volatile("" : "+r"(reason));
-	return reason;
-}
-
 #define NET16(constant) __builtin_bswap16(constant)
 #define NET32(constant) __builtin_bswap32(constant)
 
@@ -88,6 +81,16 @@ static __always_inline __u64 packet_blur(const struct packet *packet, __u64 valu
 static __always_inline int packet_is_later_fragment(const struct packet *packet)
 {
 	return packet->fragment >= FRAGMENT_LATER;
+}
+
+/* Returns `reason`, for which few packets stop: of a plain one it is set only there, not ahead of each comparison. For others
+ * that would be more to verify.
+ */
+static __always_inline enum reason rarely(const struct packet *packet, enum reason reason)
+{
+	if (packet->is_plain)
+		asm volatile("" : "+r"(reason));
+	return reason;
 }
 
 static __always_inline int packet_is_syn(const struct packet *packet)

@@ -10,7 +10,8 @@
 #include "packet.h"
 #include "parse.h"
 
-#define PLAIN4_BITS 0xff3f0000000000ffULL /* of the header's first 8 bytes: version and IHL, MF and fragment offset */
+#define PLAIN4_BITS                                                                                          \
+	0xff3f0000000000ffULL /* of the header's first 8 bytes: version and IHL, MF and fragment offset */
 #define PLAIN4 0x45ULL
 
 /* Fills in what the TCP or UDP header tells; `payload` is that of the IP packet. Returns whether the packet is plain. */

@@ -47,11 +47,15 @@ static __always_inline const struct vip *vip_in_index(const struct packet *packe
 	return vip_find(packet->destination[0], transport);
 }
 
-/* Whether the VIP has nothing of VIP_SPECIAL: one comparison, after which nothing of it has to be looked at. */
-static __always_inline int vip_is_plain(const struct vip *vip)
+/* Whether a plain packet is for a VIP that has nothing of VIP_SPECIAL: one comparison, after which nothing of it has to be
+ * looked at.
+ */
+static __always_inline int vip_is_straight(const struct packet *packet, const struct vip *vip)
 {
 	__u64 word;
 
+	if (!packet->is_plain)
+		return 0;
 	__builtin_memcpy(&word, vip, sizeof(word));
 	return !(word & VIP_SPECIAL);
 }
