@@ -102,8 +102,6 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	struct choice *choice = &journey->choice;
 	enum reason reason;
 
-	if (!packet->is_plain)
-		choose_blur(packet, choice);
 	if (check_is_link_local(ctx, packet) && forward_leaves_link(ctx, packet, choice->backend))
 		return DROP_MARTIAN;
 	reason = forward_packet(ctx, packet, choice->backend, journey->hash);

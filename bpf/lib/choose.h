@@ -208,8 +208,7 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
 		choose_by_scheduler(packet, vip, table, hash, choice);
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
-	if (packet->is_plain) /* else it is done when the packet is sent */
-		choose_blur(packet, choice);
+	choose_blur(packet, choice);
 	return choose_settle(packet, choice);
 }
 
