@@ -7,52 +7,24 @@
 
 #include "bytes.h"
 #include "classify.h"
-#include "ipv4_options.h"
+#include "header_sum.h"
 #include "martian.h"
 #include "packet.h"
 
-#define CHECK_INVERSE 0xfffefffefffeffffULL /* * 65535 = 1 modulo 2^64 */
-#define CHECK_MOST 0x0001000100010001ULL    /* 2^64 / 65535 */
 #define TCP_FLAG_BITS 0x3f /* FIN, SYN, RST, PSH, ACK, URG: every segment has at least one of them */
 
-/* The sum of the options' words: bytes 20 to `length` of the header, which ends inside the frame. */
-static __always_inline __u64 check_sum_options(const void *header, const void *end, __u32 length)
-{
-	__u64 sum = 0;
-
-	for (int at = IPV4_HEADER; at < IPV4_LONGEST; at += sizeof(__u32)) {
-		if (at >= length || header + at + sizeof(__u32) > end)
-			break;
-		sum += read_u32(header + at);
-	}
-	return sum;
-}
-
-/* Whether a number is a multiple of 65535. Multiplied by the inverse of 65535 modulo 2^64, a multiple becomes the
- * quotient, which is at most 2^64 / 65535, and any other number becomes something larger.
- */
-static __always_inline int check_is_multiple(__u64 sum)
-{
-	return sum * CHECK_INVERSE <= CHECK_MOST;
-}
-
-/* Whether the checksum of the IPv4 header is right: the one's complement sum of its 16-bit words must be 0, which is to
- * say that their sum is a multiple of 65535. The sum of its 32-bit words leaves the same remainder, since 2^16 = 1
- * modulo 65535.
- */
+/* Whether the checksum of the IPv4 header is right. */
 static __always_inline int check_header_sum(struct xdp_md *ctx, const struct packet *packet)
 {
 	const void *end = (void *)(long)ctx->data_end;
 	const void *header = (void *)(long)ctx->data + packet_network(packet);
-	__u64 sum;
 
 	if (header + IPV4_HEADER > end)
 		return 0;
-	sum = (__u64)read_u32(header) + read_u32(header + 4) + read_u32(header + 8) + read_u32(header + 12) +
-	      read_u32(header + 16);
-	if (packet->transport != IPV4_HEADER)
-		sum += check_sum_options(header, end, packet_blur(packet, packet->transport));
-	return check_is_multiple(sum);
+	if (packet->transport == IPV4_HEADER)
+		return header_sum_is_right(header, 0);
+	return header_sum_is_right(header,
+	                           header_sum_options(header, end, packet_blur(packet, packet->transport)));
 }
 
 /* A packet from its own destination ("land"): the backend would answer itself. */

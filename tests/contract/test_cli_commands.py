@@ -240,7 +240,7 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
         (["vip", "add", "203.0.113.10/tcp"], 2, "write it like 203.0.113.10:443/tcp"),
         (["vip", "add", "203.0.113.10:443/sctp"], 2, "use tcp, udp or tcp+udp"),
         (["vip", "add", "203.0.113.10:70000/tcp"], 2, "not a port"),
-        (["vip", "add", "2001:db8::1:443/tcp"], 2, "[2001:db8::10]:443/tcp"),
+        (["vip", "add", "2001:db8::1:443/tcp"], 2, "[2001:db8::1]:443/tcp"),
         (["vip", "add", "203.0.113.9/24:443/tcp"], 2, "the prefix is 203.0.113.0/24"),
         (["vip", "add", "203.0.113.10:443/tcp+udp"], 4, "VIP 203.0.113.10:443/tcp"),
         (["vip", "add", "203.0.113.20:0/tcp", "--check", "tcp"], 2, "give --check-port"),

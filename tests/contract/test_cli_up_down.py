@@ -170,6 +170,21 @@ def test_a_nic_that_is_not_there_is_one_sentence(host: Host):
 
 
 @pytest.mark.root
+def test_stopped_while_it_starts_it_says_so_and_leaves_nothing(host: Host):
+    with subprocess.Popen(host.up_command("eth0"), stderr=subprocess.PIPE, text=True) as daemon:
+        end = time.monotonic() + 30
+        while not host.pins.exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        daemon.terminate()
+        _, log = daemon.communicate(timeout=20)
+    assert "SIGTERM: stopping" in log
+    assert "Traceback" not in log
+    assert daemon.returncode == 0
+    assert host.is_clean()
+
+
+@pytest.mark.root
 def test_of_several_nics_one_may_be_made_later(host: Host):
     with subprocess.Popen(host.up_command("eth0", "eth5"), stderr=subprocess.PIPE, text=True) as daemon:
         try:

@@ -96,6 +96,7 @@ def test_both_nics_are_deleted_and_made_again_one_after_the_other(two: Balancer)
     until(lambda: "the NIC eth0 is gone" in why_not_ready(two), SOON)
     assert attached(two, "eth0") == 0
     assert attached(two, "eth1") == 1
+    until(lambda: two.status("dr1")["reason"] == "there is no route to 10.0.0.11, since eth0 is gone", SOON)
     (shown,) = two.ask("vip", "ls")["vips"]
     assert shown["status"]["operating_status"] == "DEGRADED"
     assert two.cli("doctor", "--pin-dir", str(lab.pin_dir), check=False).returncode == 1

@@ -137,6 +137,8 @@ def test_an_address_that_comes_later_is_told_and_the_checks_go_on(balancer: Bala
     assert sentence in balancer.ask("status")["warnings"][0]
     assert f"warning: {sentence}" in balancer.cli("status").stderr
     assert f'vip={key} reason="{sentence}' in balancer.log()
+    # With the address the kernel removes the routes that name it.
+    balancer.lab.run("balancer", ["ip", "route", "replace", "10.0.0.0/24", "dev", "eth0", "src", str(OWN)])
     balancer.lab.configure("balancer", f"address del {late}/{length} dev eth0")
     until(lambda: balancer.ask("status")["warnings"] == [])
     serves(balancer, KEY, ADDRESSES["dr1"])

@@ -109,7 +109,10 @@ def setup(
 
 @command.command(
     short_help="Show what a VIP needs of this host, and what is missing.",
-    epilog="\b\nExamples:\n  xdplb backend-host show 203.0.113.10\n  xdplb backend-host show 203.0.113.10 --forward ipip",
+    epilog="""\b
+Examples:
+  xdplb backend-host show 203.0.113.10
+  xdplb backend-host show 203.0.113.10 --forward ipip""",
 )
 @_host_options(None)
 @_state_dir_option
@@ -152,9 +155,7 @@ def _say_what_is_shown(shown: Shown, state_dir: Path, *, asked: bool) -> None:
     if shown.recorded:
         note(f"for {shown.forward}, as set up")
     elif not asked:
-        note(
-            f"for {shown.forward}: {state_dir} has no record of a setup; give --forward or --state-dir if it was another"
-        )
+        note(f"for {shown.forward}: {state_dir} has no record of a setup; else give --forward or --state-dir")
 
 
 @command.command(epilog="\b\nExamples:\n  sudo xdplb backend-host undo 203.0.113.10")

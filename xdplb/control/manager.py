@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from xdplb.control.answers.answers import Answers
+from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
@@ -50,6 +51,7 @@ class Manager:
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
+        place: PlaceView | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
         scan_seconds: float = 1.0,
@@ -69,7 +71,9 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
-        self.answers = Answers(plane, self._writer, self._flows, paths=self._paths, checker=checker, now=now)
+        self.answers = Answers(
+            plane, self._writer, self._flows, paths=self._paths, checker=checker, now=now, place=place
+        )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self._tasks: list[asyncio.Task[None]] = []

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import xdplb
-from xdplb.control.answers.views import NicView
+from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
 from xdplb.control.plan.eligibility import Observed
@@ -28,7 +27,9 @@ from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
 from xdplb_api.server import serve
 
+from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
+from .log import log_to_stderr
 from .options import DaemonOptions, require_host
 from .signals import STOPPING, Signals
 from .systemd import notify
@@ -70,11 +71,10 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     Everything that can be refused is checked before the NIC is touched: the host, the locks, the listening socket, the
     state. Raises ConflictError where another process holds one of them, and PlatformError for what the host refuses.
     """
-    parts = parts or Parts()
+    parts, signals = parts or Parts(), Signals()
     options = options.with_real_names()
     parts.require_host(options)
-    _log_to_stderr()
-    signals = Signals()
+    log_to_stderr()
     holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
     with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
@@ -128,6 +128,7 @@ async def _balance(
         icmp_errors=parts.icmp_errors(),
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
+        place=_place(options),
     )
 
     def started() -> None:
@@ -148,13 +149,15 @@ async def _balance(
         await manager.stop()
 
 
+def _place(options: DaemonOptions) -> PlaceView:
+    return PlaceView(
+        os.getpid(),
+        boot_id(),
+        Path("/proc/thread-self/ns/net").stat().st_ino,
+        str(options.pin_dir.absolute()),
+        str(options.state_dir.absolute()),
+    )
+
+
 def _described(nic: NicView) -> str:
     return f"{nic.interface} ({nic.mode if nic.attached else 'not attached'})"
-
-
-def _log_to_stderr() -> None:
-    """Log to stderr. The journal adds the time and the name of the service itself."""
-    in_journal = "JOURNAL_STREAM" in os.environ
-    layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=layout)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we log the start and the stop ourselves

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from xdplb.model.errors import CapacityError, NotFoundError
+from xdplb.model.errors import CapacityError, NotFoundError, PlatformError
 
 from . import libbpf
 from .links import Nic, attach_or_keep, attachments, find_nic, take_down, why_missing
@@ -42,6 +42,11 @@ class Nics:
         Raises NotFoundError, ConflictError, CapacityError, PlatformError.
         """
         nic = self._find(name)
+        if not (self._maps.pin_dir / PROGRAM).exists():
+            raise PlatformError(
+                f"the pins in {self._maps.pin_dir} were removed, and the program with them",
+                hint="restart the daemon, which makes them again",
+            )
         with self.swapping, libbpf.obj_get(self._maps.pin_dir / PROGRAM) as program:
             done = attach_or_keep(program, nic, mode, self._maps.pin_dir, reclaim=self.loaded)
         with ExitStack() as undo:

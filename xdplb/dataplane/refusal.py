@@ -55,7 +55,7 @@ def why_no_native(error: OSError, program: Fd, name: str, ifindex: int) -> str:
 def note_for_skb(error: OSError, program: Fd, name: str, ifindex: int) -> str:
     """Return why a NIC is in skb mode instead of native, and the remedy."""
     remedy = remedy_for_native(error, name)
-    then = f"; {remedy}, then `xdplb down {name}` and `xdplb up {name}`" if remedy else ""
+    then = f"; {remedy}, then detach and attach again (`down` and `up`)" if remedy else ""
     return f"native mode was refused, since {why_no_native(error, program, name, ifindex)}{then}"
 
 

@@ -43,12 +43,14 @@ class NextHop:
 class Resolution:
     """The next hop, or None with the reason: a sentence for the backend's status.
 
-    `source` is the address that the kernel itself would send from. It is known before the MAC is.
+    `source` is the address that the kernel itself would send from. It is known before the MAC is. `pending`: it has
+    only just been asked for, and may be known in a moment.
     """
 
     next_hop: NextHop | None
     reason: str = ""
     source: IPAddress | None = field(default=None, compare=False)
+    pending: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.next_hop is not None:

@@ -18,8 +18,8 @@ from xdplb.model.vip import Forward
 from . import links
 from .backend_needs import Need, Way, load_tunnels, needs
 from .host_settings import DefaultRoute, Setting, from_key
-from .tunnel_settings import Decap, DecapSetting
 from .setup_log import HostSetup, SetupLog
+from .tunnel_settings import Decap, DecapSetting
 from .undo_log import UndoEntry, UndoLog, VipHost
 
 __all__ = ["Finding", "PutBack", "preview_undo", "setup", "show", "undo"]

@@ -57,6 +57,7 @@ class HostView:
         self._own: tuple[OwnAddress, ...] | None = None  # made from them when asked; None: to be made again
         self._sources: frozenset[IPAddress] = frozenset()  # the kernel's choice towards far hosts
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
+        self._gone: dict[int, str] = {}  # the names of links that are gone, to name them as well
         self._solicitations = SolicitSchedule()
         self._doubts = Doubts()
         self._unanswered = Unanswered()
@@ -225,7 +226,10 @@ class HostView:
         before = self._links.pop(event.ifindex, None)
         self.links_changed += before != event
         if isinstance(event, LinkGone):
+            if before is not None and event.ifindex in self._last_link.values():
+                self._gone[event.ifindex] = before.name
             return before is not None
+        self._gone.pop(event.ifindex, None)
         self._links[event.ifindex] = event
         # No route depends on the XDP program, and attaching ours is such an event.
         return before is None or replace(before, xdp_id=0, xdp_mode=None) != replace(event, xdp_id=0, xdp_mode=None)
@@ -295,11 +299,20 @@ class HostView:
     def _resolve(self, address: IPAddress) -> Resolution:
         route = self._routes.get(address)
         if isinstance(route, Unreachable):
-            link = self._links.get(self._last_link.get(address, 0))
-            return Resolution(None, why_unreachable(address, route, link))
+            ifindex = self._last_link.get(address, 0)
+            reason = why_unreachable(address, route, self._links.get(ifindex))
+            return Resolution(None, reason + self._why_gone(self._gone.get(ifindex)))
         unready = [info for info in self._addresses.values() if info.tentative or info.duplicate]
         tables = Tables(self._links, self._neighbours, self._refused, unready)
         return resolve(address, route, tables)
+
+    def _why_gone(self, name: str | None) -> str:
+        """Return a clause about the interface of the last route if it is gone; another may have its name by now."""
+        if name is None:
+            return ""
+        if any(link.name == name for link in self._links.values()):
+            return f", since {name} was made anew: it needs its addresses and routes again"
+        return f", since {name} is gone"
 
 
 def _is_local(address: IPAddress) -> bool:

@@ -128,7 +128,7 @@ class NextHops:
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
         known = self._reader.resolutions.get(address) if self._reader is not None else None
-        return known or Resolution(None, f"the route to {address} has not been looked up yet")
+        return known or Resolution(None, f"the route to {address} has not been looked up yet", pending=True)
 
     def doubt(self, address: IPAddress, first: bool) -> None:
         """Ask anew for the neighbour that leads to `address`, soon and not too often; does not block."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from xdplb.control.answers.views import DataplaneView, FlowTableView, NicView, StatusView, UseView
+from xdplb.control.answers.views import DataplaneView, FlowTableView, NicView, PlaceView, StatusView, UseView
 from xdplb.dataplane.plane import Attachment
 
 from .base import ResponseBody
@@ -16,6 +16,7 @@ from .vip import VipOut, vips_out
 
 __all__ = [
     "AttachmentOut",
+    "DaemonOut",
     "DataplaneOut",
     "FlowTableOut",
     "HealthzOut",
@@ -100,6 +101,21 @@ class FlowTableOut(ResponseBody):
         return cls(used=view.used, capacity=view.capacity, bytes=view.bytes, evicted=view.evicted)
 
 
+class DaemonOut(ResponseBody):
+    """Where the daemon runs."""
+
+    pid: int = Field(description="Its process.")
+    boot_id: str = Field(description="The boot id of its host, which tells this host from others.")
+    network_namespace: int = Field(description="The inode of its network namespace.")
+    pin_dir: str = Field(description="Its pin dir.", examples=["/sys/fs/bpf/xdplb"])
+    state_dir: str = Field(description="Its state dir.", examples=["/var/lib/xdplb"])
+
+    @classmethod
+    def of(cls, view: PlaceView) -> DaemonOut:
+        """Return the body for the manager's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
 class DataplaneOut(ResponseBody):
     """The data plane as loaded."""
 
@@ -111,6 +127,7 @@ class DataplaneOut(ResponseBody):
     vips: UseOut = Field(description="VIPs.")
     backends: UseOut = Field(description="Backends of all VIPs.")
     flows: FlowTableOut = Field(description="Recorded flows.")
+    daemon: DaemonOut | None = Field(description="Where the daemon runs; null if it does not say.")
 
     @classmethod
     def of(cls, view: DataplaneView) -> DataplaneOut:
@@ -122,6 +139,7 @@ class DataplaneOut(ResponseBody):
             vips=UseOut.of(view.vips),
             backends=UseOut.of(view.backends),
             flows=FlowTableOut.of(view.flows),
+            daemon=None if view.place is None else DaemonOut.of(view.place),
         )
 
 

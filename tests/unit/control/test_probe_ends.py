@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from socketserver import BaseRequestHandler, StreamRequestHandler, ThreadingTCPServer
 from typing import Self
@@ -17,6 +18,7 @@ import pytest
 
 from xdplb.control.health.ending import PortBudget
 from xdplb.control.health.probe import ProbeResult, probe
+from xdplb.control.plan.sources import Source
 from xdplb.model.health import CheckType, HealthCheck
 
 HTTP = HealthCheck(type=CheckType.HTTP, timeout_seconds=0.5)
@@ -246,3 +248,17 @@ def test_checks_that_are_stopped_leave_no_socket(recwarn: pytest.WarningsRecorde
         asyncio.run(run())
     gc.collect()
     assert [warning for warning in recwarn if warning.category is ResourceWarning] == []
+
+
+def test_a_port_that_one_backend_holds_in_time_wait_is_free_for_another() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+    only = Source(ip_address("127.0.0.1"), (range(port, port + 1),))
+
+    async def run() -> list[ProbeResult]:
+        return [await probe(TCP, "127.0.0.1", log.port, only) for log in (one, other)]
+
+    with Log(Reader) as one, Log(Reader) as other:
+        results = asyncio.run(run())
+    assert [result.reason for result in results] == ["connected", "connected"]

@@ -212,6 +212,16 @@ def test_the_only_nic_may_be_missing_if_it_was_attached_before(pin_dir: Path) ->
     assert program_on("eth0") > 0
 
 
+def test_what_cannot_be_attached_since_the_pins_were_removed_says_so(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    for pin in pin_dir.iterdir():
+        pin.unlink()
+    assert plane.attachments() == []
+    with pytest.raises(PlatformError, match=f"the pins in {pin_dir} were removed") as refused:
+        plane.attach("eth0", "auto")
+    assert "restart the daemon" in refused.value.hint
+
+
 def test_an_unknown_nic_is_refused_with_those_there_are(bpffs: Path, pin_dir: Path) -> None:
     with pytest.raises(NotFoundError, match="no NIC eth7") as refused:
         up(pin_dir, "eth7")
@@ -261,6 +271,11 @@ def test_pins_of_another_network_namespace_are_not_taken_up(pin_dir: Path) -> No
 
 def test_auto_falls_back_to_skb_and_says_so(pin_dir: Path) -> None:
     assert [(found.interface, found.mode) for found in up(pin_dir, "lo").attachments()] == [("lo", "skb")]
+
+
+def test_decap_says_why_it_is_in_skb_mode(pin_dir: Path) -> None:
+    attached = decap_up("lo", pin_dir, [IPv4Address("127.0.0.2")])
+    assert (attached.mode, attached.note) == ("skb", "native mode was refused, since its driver has no XDP of its own")
 
 
 def test_native_where_the_driver_has_none(bpffs: Path, pin_dir: Path) -> None:

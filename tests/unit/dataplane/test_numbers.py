@@ -61,6 +61,8 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_ecn": 4,
         "drop_martian": 5,
         "drop_internal": 6,
+        "drop_bad_checksum": 7,
+        "drop_source_route": 8,
     },
     "features": {
         "ipv6": 0,

@@ -20,6 +20,7 @@ from xdplb.control.answers.views import (
     CheckView,
     DataplaneView,
     FlowTableView,
+    PlaceView,
     StatsView,
     StatusView,
     UseView,
@@ -63,10 +64,11 @@ class Answers:
         paths: PathWatch,
         checker: HealthSource | None,
         now: Callable[[], datetime],
+        place: PlaceView | None = None,
     ) -> None:
         self._plane, self._writer, self._flows, self._paths = plane, writer, flows, paths
         self._checker, self._now = checker, now
-        self._started = now()
+        self._started, self._place = now(), place
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -173,6 +175,7 @@ class Answers:
             vips=UseView(vips, capacity.vips),
             backends=UseView(backends, capacity.backends),
             flows=self._flow_table(),
+            place=self._place,
         )
 
     def status(self) -> StatusView:
@@ -198,6 +201,8 @@ class Answers:
         reasons = not_ready(
             self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
         )
+        if self._writer.nic_error:
+            reasons.append(f"it is not known which NICs have the program: {self._writer.nic_error}")
         if self._writer.state_error:
             reasons.append(f"changes are refused: {self._writer.state_error}")
         return reasons

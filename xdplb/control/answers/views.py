@@ -30,6 +30,7 @@ __all__ = [
     "FlowTableView",
     "NicView",
     "OperatingStatus",
+    "PlaceView",
     "SlotsView",
     "StatsView",
     "StatusView",
@@ -199,6 +200,17 @@ class UseView:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceView:
+    """Where the daemon runs: its process, its host, its network namespace (an inode), and its folders."""
+
+    pid: int
+    boot_id: str
+    network_namespace: int
+    pin_dir: str
+    state_dir: str
+
+
+@dataclass(frozen=True, slots=True)
 class NicView:
     """A NIC that was asked for, or one that has the program from before (then `asked_mode` and `up` are None).
 
@@ -219,7 +231,7 @@ class NicView:
 class DataplaneView:
     """The data plane as loaded: NICs with program ids, features, and how full the maps are.
 
-    `layout` is the version of the layout of `meta`, which describes all maps.
+    `layout` is the version of the layout of `meta`, which describes all maps. `place` is where the daemon runs.
     """
 
     layout: int
@@ -229,6 +241,7 @@ class DataplaneView:
     vips: UseView
     backends: UseView
     flows: FlowTableView
+    place: PlaceView | None = None
 
 
 @dataclass(frozen=True, slots=True)

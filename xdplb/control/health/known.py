@@ -12,7 +12,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 
-__all__ = ["added", "check_targets", "health_after", "health_at_start", "reissued"]
+__all__ = ["check_targets", "health_after", "health_at_start", "reissued"]
 
 
 def health_after(
@@ -54,11 +54,6 @@ def health_at_start(
 def reissued(before: Snapshot, after: Snapshot) -> frozenset[int]:
     """Return the ids whose backend is not the same in `before` and in `after`."""
     return frozenset(backend_id for backend_id, _ in _changed_holders(before, after) ^ _changed_holders(after, before))
-
-
-def added(before: Snapshot, after: Snapshot) -> frozenset[int]:
-    """Return the ids of backends that are only in `after`."""
-    return frozenset(backend_id for backend_id, _ in _changed_holders(after, before) - _changed_holders(before, after))
 
 
 def _changed_holders(snapshot: Snapshot, other: Snapshot) -> set[tuple[int, int]]:

@@ -24,6 +24,8 @@ def bind(sock: socket.socket, source: Source) -> None:
         sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         sock.bind((str(source.address), 0))
         return
+    # A connection in TIME_WAIT then takes its port only towards its own backend.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for tried in range(1, _TRIES + 1):
         ports = random.choice(source.ports)  # noqa: S311 - spreading ports needs no cryptographic randomness
         try:

@@ -6,7 +6,7 @@ they are replaced as a whole, never changed in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,11 +90,6 @@ class Applier:
     def addresses_in_use(self) -> frozenset[IPAddress]:
         """Return the addresses of the backends that packets may be sent to now."""
         return frozenset(entry.address for entry in self.read().backends.values() if entry.usable)
-
-    def has_next_hops(self, backend_ids: Collection[int]) -> bool:
-        """Return whether the maps hold a next hop for each of these backends."""
-        entries = self.known.backends
-        return all((entry := entries.get(key)) is not None and entry.next_hop is not None for key in backend_ids)
 
     def present_of(self, held: Held, flows: NDArray[np.int64] | None = None) -> Present:
         """Return the present situation as input of a forecast, if the maps hold `held`; `flows` are as in Present."""

@@ -52,10 +52,10 @@ class NicKeeper:
         found = {one.interface: one for one in self._plane.attachments()}
         known = {standing.nic.name: standing for standing in self.standings}
         missing = [nic for nic in self._nics if nic.name not in found]
-        self._say_lost(missing, links)
         # Also one that has come back with the program on it: the kernel has forgotten that frames may go out by it.
         fresh = [nic for nic in self._nics if nic.name in found and _is_fresh(found[nic.name], known.get(nic.name))]
         attached = [nic for nic in (*missing, *fresh) if self._attach(nic, links.get(nic.name))]
+        self._say_lost(attached, known, links)
         if attached:
             found = {one.interface: one for one in self._plane.attachments()}
         self.attachments = tuple(found.values())
@@ -97,19 +97,16 @@ class NicKeeper:
         refused = self._refused.get(name)
         return "" if refused is None else refused.reason
 
-    def _say_lost(self, missing: Sequence[DesiredNic], links: Mapping[str, NicLink]) -> None:
-        """Say which NICs have lost the program since the last look although they are there: they may get it at once."""
-        names = {nic.name for nic in missing}
-        for standing in self.standings:
-            link = links.get(standing.nic.name)
-            if standing.nic.name in names and standing.attachment is not None and link is not None:
-                remade = link.ifindex != standing.attachment.ifindex
-                self._events.say(
-                    NicLost(
-                        standing.nic.name,
-                        "another NIC has this name now" if remade else "the program was detached by another process",
-                    )
-                )
+    def _say_lost(
+        self, nics: Sequence[DesiredNic], known: Mapping[str, NicStanding], links: Mapping[str, NicLink]
+    ) -> None:
+        """Say which of these NICs, which were attached just now, had the program before, and what became of it."""
+        for nic in nics:
+            before, link = known.get(nic.name), links.get(nic.name)
+            if before is not None and before.attachment is not None:
+                remade = link is None or link.ifindex != before.attachment.ifindex
+                why = "another NIC has this name now" if remade else "the program was detached by another process"
+                self._events.say(NicLost(nic.name, why))
 
     def _say(self, known: Mapping[str, NicStanding]) -> None:
         for now in self.standings:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
-from xdplb.control.edits.edit import backend_of_edit, vip_of_edit
+from xdplb.control.edits.edit import addresses_of_edit, backend_of_edit, vip_of_edit
 from xdplb.control.edits.precondition import check_precondition
 from xdplb.control.events import (
     ChangeMade,
@@ -37,7 +39,7 @@ from xdplb.control.events import (
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import CheckTarget, HealthSource
-from xdplb.control.health.known import added, check_targets, health_after, health_at_start, reissued
+from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
 from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
@@ -50,6 +52,7 @@ from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.dirty import Dirty, Index, touched_vips
 from xdplb.control.writing.observe import observe
+from xdplb.control.writing.patience import Patience
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.dataplane.features import Features
@@ -69,7 +72,6 @@ _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
 _NIC_SECONDS = 0.5
 _STATE_SECONDS = 2.0
-_NEW_NEXT_HOP_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
 
@@ -113,11 +115,14 @@ class Writer:
         self._tunnel_sources = tunnel_sources
         self._lock = asyncio.Lock()
         self._disk, self._maps, self._compiler = (Worker(f"xdplb-{name}") for name in ("state", "maps", "compiler"))
-        self._disturbed, self._caught_up, self._nics_disturbed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._disturbed, self._hops_changed, self._nics_disturbed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._sought: Counter[IPAddress] = Counter()  # next hops that changes under way wait for
+        self._patience = Patience(time.monotonic)
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
-        self._nic_error = ""
+        self.nic_error = ""
+        """Why it is not known which NICs have the program, "" if it is."""
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
         self._own_addresses: tuple[OwnAddress, ...] = ()
@@ -149,17 +154,17 @@ class Writer:
     async def change(self, request: Request) -> Outcome:
         """Make a change. The maps hold it when this returns, with the next hops of new backends if found quickly.
 
+        Those are looked up first, so that the table is built and published once, with the new backends in it.
+
         With `dry_run`, only return what it would do. Raises PreconditionError, the errors of the edit, CapacityError if
         the maps have no room, and PlatformError: if the program cannot be loaded or the change cannot be saved (nothing
         is changed), or if the data plane failed to apply it (it is kept and retried).
         """
-        if request.dry_run:
-            async with self._lock:
-                return (await self._prepare(request, Dirty(everything=False)))[0]
-        done = await self._to_the_end(self._change(request))
-        if done.is_change:
-            await self._wait_for_next_hops(added(done.before, done.after), _NEW_NEXT_HOP_SECONDS)
-        return done
+        async with self._looking_up(addresses_of_edit(request.edit)):
+            if request.dry_run:
+                async with self._lock:
+                    return (await self._prepare(request, Dirty(everything=False)))[0]
+            return await self._to_the_end(self._change(request))
 
     async def wait_resolved(self, seconds: float) -> None:
         """Wait until the next hop of every backend in use is known, for `seconds` at most.
@@ -192,6 +197,7 @@ class Writer:
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         """Plan again soon, since these next hops changed; if there are none, the host's interfaces or addresses did."""
+        self._hops_changed.set()
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -225,7 +231,7 @@ class Writer:
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch now."""
         self._index = Index(self.snapshot)
-        self._next_hops.watch(self.snapshot.addresses())
+        self._next_hops.watch(self.snapshot.addresses() | self._sought.keys())
         if self._checker is not None:
             self._targets = check_targets(self.snapshot, self._targets)
             self._checker.watch(self._targets, self.health.known)
@@ -285,7 +291,7 @@ class Writer:
             except Exception as error:
                 self._say_nics_unknown(error)
                 return
-        self._nic_error = ""
+        self.nic_error = ""
         if changed:
             self._dirty.everything = True
             self._disturbed.set()
@@ -294,9 +300,9 @@ class Writer:
         """Say it once: the next look is half a second away."""
         expected = isinstance(error, XdplbError)
         text = str(error) if expected else repr(error)
-        if text != self._nic_error:
+        if text != self.nic_error:
             self._events.say(NicsUnknown(text), trace=None if expected else error)
-        self._nic_error = text
+        self.nic_error = text
 
     async def watch_state(self) -> None:
         """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again."""
@@ -475,15 +481,29 @@ class Writer:
             raise
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
-        self._caught_up.set()
 
-    async def _wait_for_next_hops(self, backend_ids: Collection[int], seconds: float) -> None:
-        """Wait until the maps hold the next hops of these backends, for `seconds` at most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not self.applier.has_next_hops(backend_ids):
-                    self._caught_up.clear()
-                    await self._caught_up.wait()
+    @contextlib.asynccontextmanager
+    async def _looking_up(self, addresses: frozenset[IPAddress]) -> AsyncIterator[None]:
+        """Look up the next hops of these addresses, as far as they are not known and patience allows, for the block."""
+        unknown = [address for address in addresses if self._next_hops.lookup(address).pending]
+        if not unknown:
+            yield
+            return
+        self._sought.update(unknown)
+        try:
+            self._next_hops.watch(self.snapshot.addresses() | self._sought.keys())
+            began = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience.left()):
+                    while any(self._next_hops.lookup(address).pending for address in unknown):
+                        self._hops_changed.clear()
+                        await self._hops_changed.wait()
+            self._patience.spend(time.monotonic() - began)
+            yield
+        finally:
+            self._sought.subtract(unknown)
+            self._sought = +self._sought
+            self._next_hops.watch(self.snapshot.addresses() | self._sought.keys())
 
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():
