@@ -12,10 +12,11 @@ import fcntl
 import socket
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
 
 from .libbpf import Fd
 
-__all__ = ["NO_NATIVE", "note_for_skb", "remedy_for_native", "why_kept_in_skb", "why_no_native"]
+__all__ = ["NO_NATIVE", "Refusal", "refusal_of", "why_kept_in_skb"]
 
 NO_NATIVE = {errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL, errno.ENOMEM, errno.ENOSPC}
 """What drivers answer when they cannot run XDP themselves: none at all, the MTU, or too few queues."""
@@ -36,36 +37,34 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _TIMEOUT_SECONDS = 2
 
 
-def why_no_native(error: OSError, program: Fd, name: str, ifindex: int) -> str:
-    """Return why the driver refused `program`, as a clause; `error` is what the attempt to attach it gave."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a driver does not run a program, and what may make it, each as a clause; `remedy` is "" if nothing does."""
+
+    why: str
+    remedy: str
+
+    def note(self) -> str:
+        """Return why the NIC is in skb mode instead of native, and the remedy."""
+        then = f"; {self.remedy}, then detach and attach again (`down` and `up`)" if self.remedy else ""
+        return f"native mode was refused, since {self.why}{then}"
+
+
+def refusal_of(error: OSError, program: Fd, name: str, ifindex: int) -> Refusal:
+    """Return what the refusal of `program` means, by the kernel's words; `error` is what the attempt to attach gave."""
     mtu, said = _mtu(name), _words(program, ifindex)
     says = f" (the kernel says: {said})" if said else ""
     if _has_no_xdp(error, said):
-        return "its driver has no XDP of its own"
-    if error.errno == errno.ENOSPC:
-        return f"it has too few queues{says}"
-    if error.errno == errno.ENOMEM:
-        return f"there is not enough memory for its queues{says}"
+        return Refusal("its driver has no XDP of its own", "")
+    if error.errno in {errno.ENOMEM, errno.ENOSPC}:
+        no_room = error.errno == errno.ENOSPC
+        lacks = "it has too few queues left for XDP" if no_room else "there is not enough memory for its queues"
+        return Refusal(f"{lacks}{says}", f"use fewer of them for packets: ethtool -L {name} combined N")
+    lower = f"lower its MTU (most drivers take up to {SAFE_MTU}): ip link set {name} mtu {SAFE_MTU}"
     if mtu > _USUAL_MTU or "mtu" in said.lower():
         whose = "the MTU of its other end" if "peer" in said.lower() else f"its MTU of {mtu}"
-        return f"{whose} is above what the driver takes with XDP{says}"
-    return f"the driver refuses: {said or error.strerror}"
-
-
-def note_for_skb(error: OSError, program: Fd, name: str, ifindex: int) -> str:
-    """Return why a NIC is in skb mode instead of native, and the remedy."""
-    remedy = remedy_for_native(error, name)
-    then = f"; {remedy}, then detach and attach again (`down` and `up`)" if remedy else ""
-    return f"native mode was refused, since {why_no_native(error, program, name, ifindex)}{then}"
-
-
-def remedy_for_native(error: OSError, name: str) -> str:
-    """Return what may make the driver take the program, as a clause; "" if nothing does."""
-    if error.errno == errno.EOPNOTSUPP and _mtu(name) <= SAFE_MTU:
-        return ""
-    if error.errno in {errno.ENOMEM, errno.ENOSPC}:
-        return f"give it fewer queues: ethtool -L {name} combined N"
-    return f"lower its MTU (most drivers take up to {SAFE_MTU}): ip link set {name} mtu {SAFE_MTU}"
+        return Refusal(f"{whose} is above what the driver takes with XDP{says}", lower)
+    return Refusal(f"the driver refuses: {said or error.strerror}", "")
 
 
 def _has_no_xdp(error: OSError, said: str) -> bool:
