@@ -188,7 +188,8 @@ static __always_inline int is_plain(const struct cursor *frame, __u8 version, st
 	packet->version = version;
 	packet->is_plain = 1;
 	packet->ethernet = ETH_HLEN;
-	packet->frame_length = frame->end - frame->at;
+	packet->plain_length = frame->end - frame->at;
+	packet->frame_length = packet->plain_length;
 	return plain_parse(frame, packet);
 }
 

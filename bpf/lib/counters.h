@@ -22,12 +22,14 @@ static __always_inline void count_sent(const struct packet *packet, __u32 vip_id
 	struct backend_counters *backend = backend_stats.lookup(&backend_id);
 	struct vip_counters *vip = vip_stats.lookup(&vip_id);
 
+	__u64 length = packet->is_plain ? packet->plain_length : packet->frame_length;
+
 	if (!backend || !vip || !CHANGES_MAPS)
 		return;
 	backend->packets += 1;
-	backend->bytes += packet->frame_length;
+	backend->bytes += length;
 	vip->packets += 1;
-	vip->bytes += packet->frame_length;
+	vip->bytes += length;
 }
 
 /* What of it few packets have to count. */

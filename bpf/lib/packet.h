@@ -41,7 +41,8 @@ struct cursor {
 struct packet {
 	__u64 source[2], destination[2]; /* in network order; an IPv4 address is in [0], and [1] is 0 */
 	__u64 ports;        /* source and destination port in network order, 32 bits; 0 if there are none */
-	__u64 frame_length; /* including Ethernet */
+	__u64 plain_length; /* frame_length of a plain packet, in 64 bits */
+	__u32 frame_length; /* including Ethernet */
 	__u32 ip_length;    /* of the whole IP packet; the frame may be longer (padding) */
 	__u32 fragment_id;  /* in network order */
 	__u16 ethernet;     /* bytes of the Ethernet header and tags: offset of the IP header */
@@ -73,7 +74,7 @@ static __always_inline __u32 packet_network(const struct packet *packet)
  */
 static __always_inline __u64 packet_blur(const struct packet *packet, __u64 value)
 {
-	value ^= packet->frame_length >> 16;
+	value ^= (packet->is_plain ? packet->plain_length : packet->frame_length) >> 16;
 	asm volatile("" : "+r"(value)); /* do it here, not where the value is used */
 	return value;
 }
