@@ -27,7 +27,7 @@ static __always_inline int plain_transport(const void *transport, struct packet 
 	}
 	length = NET16(*(__be16 *)(transport + 4));
 	packet->tcp_flags = 0;
-	return length >= UDP_HEADER && length <= payload;
+	return packet->protocol == IPPROTO_UDP && length >= UDP_HEADER && length <= payload;
 }
 
 /* Whether the frame has an untagged Ethernet header to one host with this type, and `length` bytes behind it. */
@@ -44,9 +44,6 @@ static __always_inline int plain_ipv4(const struct cursor *cursor, struct packet
 	if (!plain_ethernet(cursor, NET16(ETH_P_IP), IPV4_HEADER + TCP_HEADER) ||
 	    (read_u64(ip) & PLAIN4_BITS) != PLAIN4)
 		return 0;
-	packet->protocol = ip->protocol;
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
-		return 0;
 	packet->ip_length = NET16(ip->tot_len);
 	packet->source[0] = ip->saddr;
 	packet->source[1] = 0;
@@ -54,6 +51,7 @@ static __always_inline int plain_ipv4(const struct cursor *cursor, struct packet
 	packet->destination[1] = 0;
 	packet->tos = ip->tos;
 	packet->ttl = ip->ttl;
+	packet->protocol = ip->protocol;
 	packet->transport = IPV4_HEADER;
 	return packet->ip_length <= packet->plain_length - ETH_HLEN &&
 	       plain_transport(ip + 1, packet, (__s64)packet->ip_length - IPV4_HEADER);
@@ -66,9 +64,6 @@ static __always_inline int plain_ipv6(const struct cursor *cursor, struct packet
 
 	if (!plain_ethernet(cursor, NET16(ETH_P_IPV6), IPV6_HEADER + TCP_HEADER) || ip->version != 6)
 		return 0;
-	packet->protocol = ip->nexthdr;
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
-		return 0;
 	packet->ip_length = IPV6_HEADER + NET16(ip->payload_len);
 	packet->source[0] = read_u64(&ip->saddr);
 	packet->source[1] = read_u64((void *)&ip->saddr + 8);
@@ -76,6 +71,7 @@ static __always_inline int plain_ipv6(const struct cursor *cursor, struct packet
 	packet->destination[1] = read_u64((void *)&ip->daddr + 8);
 	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	packet->ttl = ip->hop_limit;
+	packet->protocol = ip->nexthdr;
 	packet->transport = IPV6_HEADER;
 	return packet->ip_length <= packet->plain_length - ETH_HLEN &&
 	       plain_transport(ip + 1, packet, (__s64)packet->ip_length - IPV6_HEADER);

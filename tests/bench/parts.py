@@ -7,13 +7,13 @@ with all but one. Some parts that are always compiled in are cut from the source
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import traffic
+from tests.bench.cut import without
 from tests.bench.harness import Case, Harness
 from tests.bench.planes import ALL_FEATURES, CAPACITY, new_plane
 from tests.bench.services import Service, Services
@@ -93,15 +93,7 @@ def _variants() -> Iterator[_Variant]:
 def _compile(pin_dir: Path, number: int, variant: _Variant) -> Fd:
     text = flatten(source_dir() / "xdplb.c")
     if variant.without is not None:
-        text = _without(text, *FIXED_PARTS[variant.without])
+        text = without(text, *FIXED_PARTS[variant.without])
     path = pin_dir / f"variant{number}"
     compile_program(text, compile_flags(pin_dir, CAPACITY, variant.features), {"xdplb": path})
     return obj_get(path)
-
-
-def _without(text: str, function: str, value: str) -> str:
-    """Return the C source with the body of a function replaced by a return."""
-    changed, count = re.subn(rf"(\b{function}\([^)]*\)\n\{{\n)", rf"\1\treturn {value};\n", text)
-    if count != 1:
-        raise RuntimeError(f"the C sources have {count} functions {function}: what does that part now?")
-    return changed
