@@ -42,7 +42,7 @@ static __always_inline int plain_ipv4(const struct cursor *cursor, struct packet
 	const struct iphdr *ip = cursor->at + ETH_HLEN;
 
 	if (!plain_ethernet(cursor, NET16(ETH_P_IP), IPV4_HEADER + TCP_HEADER) ||
-	    (read_u64(ip) & PLAIN4_BITS) != PLAIN4)
+	    (read_u64(ip) & PLAIN4_BITS) != PLAIN4 || ip->protocol == IPPROTO_ICMP)
 		return 0;
 	packet->ip_length = NET16(ip->tot_len);
 	packet->source[0] = ip->saddr;
@@ -62,7 +62,8 @@ static __always_inline int plain_ipv6(const struct cursor *cursor, struct packet
 {
 	const struct ipv6hdr *ip = cursor->at + ETH_HLEN;
 
-	if (!plain_ethernet(cursor, NET16(ETH_P_IPV6), IPV6_HEADER + TCP_HEADER) || ip->version != 6)
+	if (!plain_ethernet(cursor, NET16(ETH_P_IPV6), IPV6_HEADER + TCP_HEADER) || ip->version != 6 ||
+	    ip->nexthdr > IPPROTO_UDP)
 		return 0;
 	packet->ip_length = IPV6_HEADER + NET16(ip->payload_len);
 	packet->source[0] = read_u64(&ip->saddr);
