@@ -112,10 +112,8 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	journey->verdict = forward_out(ctx, choice->backend);
 	if (journey->verdict == XDP_ABORTED)
 		return rarely(packet, DROP_INTERNAL);
-	if (choose_has_sequel(packet, choice)) {
+	if (choose_has_sequel(packet, choice))
 		choose_record(packet, &journey->vip, choice);
-		count_flow(journey->vip_id, choice);
-	}
 	if (packet->fragment == FRAGMENT_FIRST)
 		fragment_record(packet, choice->id, choice->backend->epoch, journey->vip_id);
 	count_sent(packet, journey->vip_id, choice);

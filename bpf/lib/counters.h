@@ -16,7 +16,7 @@ static __always_inline void count_stop(enum reason reason)
 		*packets += 1;
 }
 
-static __always_inline void count_sent(const struct packet *packet, __u32 vip_id, const struct choice *choice)
+static __always_inline void count_sent(const struct packet *packet, __u32 vip_id, struct choice *choice)
 {
 	__u32 backend_id = choice->id;
 	struct backend_counters *backend = backend_stats.lookup(&backend_id);
@@ -30,16 +30,7 @@ static __always_inline void count_sent(const struct packet *packet, __u32 vip_id
 	backend->bytes += length;
 	vip->packets += 1;
 	vip->bytes += length;
-}
-
-/* What of it few packets have to count. */
-static __always_inline void count_flow(__u32 vip_id, const struct choice *choice)
-{
-	__u32 backend_id = choice->id;
-	struct backend_counters *backend = backend_stats.lookup(&backend_id);
-	struct vip_counters *vip = vip_stats.lookup(&vip_id);
-
-	if (!backend || !vip || !CHANGES_MAPS)
+	if (!choose_has_sequel(packet, choice))
 		return;
 	backend->new_flows += choice->new_flow;
 	vip->new_flows += choice->new_flow;
