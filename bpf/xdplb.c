@@ -43,8 +43,12 @@ static __always_inline enum reason classify(const struct cursor *cursor, struct 
 		journey->vip_id = journey->vip.id;
 		DECISION_FLAG(&journey->choice, DECISION_VIP);
 	}
-	/* Other ports of an address that has VIPs are the host's, and all fragments of what is sent to them. */
-	if (reason == PASS_NO_VIP && packet->fragment == FRAGMENT_FIRST && vip_has_address(packet))
+	/* Other ports of an address that has VIPs are the host's, and all fragments of what is sent to them. So are other
+	 * protocols, which in IPv6 only the first fragment tells.
+	 */
+	if (packet->fragment == FRAGMENT_FIRST &&
+	    (reason == PASS_NO_VIP || (packet->version == 6 && reason == PASS_NOT_TCP_UDP)) &&
+	    vip_has_address(packet))
 		fragment_record(packet, NO_BACKEND, 0, 0);
 	return reason;
 }
@@ -96,6 +100,8 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	enum reason reason;
 
 	choose_blur(packet, choice);
+	if (check_is_link_local(ctx, packet) && forward_leaves_link(ctx, packet, choice->backend))
+		return DROP_MARTIAN;
 	reason = forward_packet(ctx, packet, choice->backend, journey->hash);
 	if (reason == DROP_TOO_BIG)
 		return too_big_answer(ctx, packet, choice->backend->mtu - forward_overhead(choice->backend));

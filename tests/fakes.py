@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
 from xdplb.control.events import Events
-from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip
+from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence, SourceOf
 from xdplb.control.health.probe import ProbeResult
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.host import NO_HOST, Host
 from xdplb.model.next_hop import NextHop, Resolution
+from xdplb.model.nic import NicLink
+from xdplb.net.icmp_errors import OnError
+from xdplb.net.icmp_message import IcmpError
 
-__all__ = ["FakeClock", "FakeHealth", "FakeNextHops", "next_hop", "run_in_simulated_time", "until"]
+__all__ = ["FakeClock", "FakeHealth", "FakeIcmpErrors", "FakeNextHops", "next_hop", "run_in_simulated_time", "until"]
 
 T = TypeVar("T")
 
@@ -40,6 +45,10 @@ class FakeNextHops:
     def __init__(self) -> None:
         self.watched: frozenset[IPAddress] = frozenset()
         self.with_vlans: frozenset[str] = frozenset()
+        self.own = NO_HOST
+        self.avoided: frozenset[IPAddress] = frozenset()
+        self.interfaces = {"eth0": NicLink("eth0", 2, 1500, up=True, carrier=True, ethernet=True)}
+        self.doubted: list[tuple[str, bool]] = []
         self._answers: dict[IPAddress, Resolution] = {}
         self._on_change: Callable[[frozenset[IPAddress]], None] | None = None
 
@@ -55,9 +64,32 @@ class FakeNextHops:
     def vlan_nics(self) -> frozenset[str]:
         return self.with_vlans
 
+    def links(self) -> Mapping[str, NicLink]:
+        return dict(self.interfaces)
+
+    def set_link(self, name: str, **changes: Any) -> None:
+        """Make an interface, up and with a carrier, or change what there is of it, and tell whoever listens."""
+        known = self.interfaces.get(name) or NicLink(name, 2, 1500, up=True, carrier=True, ethernet=True)
+        self.interfaces[name] = replace(known, **changes)
+        self._tell()
+
+    def doubt(self, address: IPAddress, first: bool) -> None:
+        self.doubted.append((str(address), first))
+
     def carry_vlans(self, *nics: str) -> None:
         """Let VLAN devices stand on these NICs."""
         self.with_vlans = frozenset(nics)
+        self._tell()
+
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        self.avoided = addresses
+
+    def host(self) -> Host:
+        return self.own
+
+    def own_addresses(self, host: Host) -> None:
+        """Let the host have these addresses from now on."""
+        self.own = host
         self._tell()
 
     def lookup(self, address: IPAddress) -> Resolution:
@@ -86,10 +118,19 @@ class FakeHealth:
     def __init__(self) -> None:
         self.targets: dict[int, CheckTarget] = {}
         self._tallies: dict[int, CheckTally] = {}
+        self.rechecked: list[str] = []
         self._on_flip: OnFlip | None = None
+        self._on_silence: OnSilence | None = None
+        self.source_of: SourceOf | None = None
 
-    async def start(self, on_flip: OnFlip, events: Events) -> None:
-        self._on_flip = on_flip
+    async def start(
+        self,
+        on_flip: OnFlip,
+        events: Events,
+        on_silence: OnSilence | None = None,
+        source_of: SourceOf | None = None,
+    ) -> None:
+        self._on_flip, self._on_silence, self.source_of = on_flip, on_silence, source_of
 
     async def stop(self) -> None:
         self._on_flip = None
@@ -101,11 +142,27 @@ class FakeHealth:
                 self._tallies[backend_id] = CheckTally()
         self.targets = dict(targets)
 
+    def recheck(self, backend_ids: Iterable[int]) -> None:
+        self.rechecked += [
+            str(self.targets[backend_id].address) for backend_id in backend_ids if backend_id in self.targets
+        ]
+
     def tally(self, backend_id: int) -> CheckTally | None:
         return self._tallies.get(backend_id) if backend_id in self.targets else None
 
     def tallies(self) -> Mapping[int, CheckTally]:
         return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
+
+    def silence(self, address: str, *, first: bool = True) -> None:
+        """Let a check of this address fail without anything that came back."""
+        assert self._on_silence is not None, "not started"
+        self._on_silence(ip_address(address), first)
+
+    def result(self, address: str, *, passed: bool | None, reason: str) -> None:
+        """Let the checks of this address have this result, which does not change its health."""
+        for backend_id, target in self.targets.items():
+            if str(target.address) == address:
+                self._tallies[backend_id] = CheckTally(datetime.now(UTC), ProbeResult(passed, reason, 0.001))
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""
@@ -115,6 +172,24 @@ class FakeHealth:
                 self._tallies[backend_id] = CheckTally(datetime.now(UTC), ProbeResult(passed, reason, 0.001))
                 assert self._on_flip is not None, "not started"
                 self._on_flip(backend_id, health, reason)
+
+
+class FakeIcmpErrors:
+    """An ICMP error comes when a test says so."""
+
+    def __init__(self) -> None:
+        self._on_error: OnError | None = None
+
+    async def start(self, on_error: OnError) -> None:
+        self._on_error = on_error
+
+    async def stop(self) -> None:
+        self._on_error = None
+
+    def hear(self, error: IcmpError | None) -> None:
+        """Let this error come, None for a message that cannot be read."""
+        assert self._on_error is not None, "not started"
+        self._on_error(error)
 
 
 class FakeClock:

@@ -12,7 +12,7 @@ from xdplb.control.writing.request import Outcome
 
 from .deps import Changer
 from .problems import MEDIA_TYPE
-from .schemas.base import DryRunOut
+from .schemas.base import DryRunOut, warning_headers
 
 __all__ = ["DELETED", "DRY_RUN", "created_or_not", "deleted", "problems", "tag", "would_change"]
 
@@ -54,10 +54,10 @@ def created_or_not(response: Response, generation: int, *, created: bool, locati
 
 def would_change(outcome: Outcome) -> Response:
     """Return the answer to a dry run: 200, whatever the status of the change itself would be."""
-    return JSONResponse(DryRunOut.of(outcome).model_dump(mode="json"))
+    return JSONResponse(DryRunOut.of(outcome).model_dump(mode="json"), headers=warning_headers(outcome))
 
 
 async def deleted(change: Changer, edit: Edit) -> Response:
     """Make a change that removes something, and return the answer: an empty 204, or 200 for a dry run."""
     outcome = await change.make(edit)
-    return would_change(outcome) if change.dry_run else Response(status_code=204)
+    return would_change(outcome) if change.dry_run else Response(status_code=204, headers=warning_headers(outcome))

@@ -8,7 +8,7 @@ from xdplb.control.manager import Manager
 
 from . import openapi, problems
 from .deps import json_only, known_query
-from .middleware import BodyLimit, InternalErrors
+from .middleware import BodyLimit, HeadAsGet, InternalErrors
 from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, metrics, stats, vips
 from .routes import version as version_route
 
@@ -35,6 +35,7 @@ def create_app(manager: Manager, *, version: str) -> FastAPI:
     app.state.manager = manager
     app.add_middleware(BodyLimit, most=LARGEST_BODY, long_path="/access", long=LARGEST_ACCESS_LIST)
     app.add_middleware(InternalErrors)
+    app.add_middleware(HeadAsGet, endless=["/v1/capture"])
     problems.install(app)
     _add_routes(app)
     openapi.install(app)

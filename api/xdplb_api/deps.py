@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header, HTTPException, Path, Query, Request
+from fastapi import Depends, Header, HTTPException, Path, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 
 from xdplb.control.answers.answers import Answers
@@ -19,6 +19,7 @@ from xdplb.control.writing.request import Request as ChangeRequest
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError, PreconditionError
 
 from .peer import actor_of
+from .schemas.base import warning_headers
 
 __all__ = [
     "AddressRef",
@@ -66,18 +67,22 @@ DryRunFlag = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Changer:
-    """Makes changes with the parameters of a request: who asks, the expected generation, and `dry_run`."""
+    """Makes changes with the parameters of a request: who asks, the expected generation, and `dry_run`.
+
+    `response` has the headers that the answer gets, whatever its body is.
+    """
 
     manager: Manager
+    response: Response
     actor: Actor
     if_match: int | None
     dry_run: bool
 
     async def make(self, edit: Edit) -> Outcome:
-        """Make a change and return its outcome; raises what Manager.change raises."""
+        """Make a change, give the answer its warnings, and return the outcome; raises what Manager.change raises."""
         request = ChangeRequest(edit=edit, actor=self.actor, if_match=self.if_match, dry_run=self.dry_run)
         try:
-            return await self.manager.change(request)
+            outcome = await self.manager.change(request)
         except NotFoundError as error:
             # Removed since the path was looked up: what the edit names is what the path names.
             error.problems = tuple(
@@ -85,14 +90,17 @@ class Changer:
                 for problem in error.problems
             )
             raise
+        self.response.headers.update(warning_headers(outcome))
+        return outcome
 
 
-async def _new_change(request: Request, manager: ManagerOf, dry_run: DryRunFlag = False) -> Changer:
-    return Changer(manager, actor_of(request), None, dry_run)
+async def _new_change(request: Request, response: Response, manager: ManagerOf, dry_run: DryRunFlag = False) -> Changer:
+    return Changer(manager, response, actor_of(request), None, dry_run)
 
 
 async def _change(
     request: Request,
+    response: Response,
     manager: ManagerOf,
     if_match: Annotated[
         str | None,
@@ -100,7 +108,8 @@ async def _change(
     ] = None,
     dry_run: DryRunFlag = False,
 ) -> Changer:
-    return Changer(manager, actor_of(request), None if if_match is None else _generation(if_match), dry_run)
+    expected = None if if_match is None else _generation(if_match)
+    return Changer(manager, response, actor_of(request), expected, dry_run)
 
 
 NewChange = Annotated[Changer, Depends(_new_change)]

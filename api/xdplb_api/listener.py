@@ -108,7 +108,7 @@ def _remove_stale(path: Path) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # the latter: its queue is full of connections that it does not take
             holder = "a process that does not answer"
         else:
             pid, _ = peer_process(trial)
@@ -174,6 +174,15 @@ def _loopback(where: str) -> tuple[str, int]:
 def _cannot_bind(where: str, error: OSError) -> Exception:
     if error.errno == errno.EADDRINUSE:
         return ConflictError(f"{where} is in use by another process", hint="use another --listen")
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+    if error.errno == errno.EROFS:
+        return PlatformError(
+            f"cannot listen on {where}: its file system is read-only",
+            hint="mount it writable (mount -o remount,rw), or use another --listen",
+        )
+    if error.errno == errno.ENOSPC:
+        return PlatformError(
+            f"cannot listen on {where}: its file system is full", hint="make room, or use another --listen"
+        )
+    if error.errno in {errno.EACCES, errno.EPERM}:
         return PlatformError(f"cannot listen on {where}: {error.strerror}", hint="run it as root")
     return PlatformError(f"cannot listen on {where}: {error.strerror or error}", hint="use another --listen")

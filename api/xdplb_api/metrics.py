@@ -42,6 +42,7 @@ def collect(view: MetricsView) -> Iterator[Family]:
     yield from _counters_of_backends(vips)
     yield from _gauges_of_backends(vips)
     yield from _of_checks(vips)
+    yield from _of_paths(vips, view)
 
 
 def _of_host(view: MetricsView) -> Iterator[Family]:
@@ -54,8 +55,13 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
     )
     yield _gauge(
         "xdplb_interface_attached",
-        "A NIC that the program is attached to, and its XDP mode; always 1.",
-        [(Labels(iface=one.interface, mode=one.mode), 1) for one in view.attachments],
+        "Whether the program is on a NIC that was asked for; with its XDP mode, or the one asked for.",
+        [(Labels(iface=one.interface, mode=one.mode), int(one.attached)) for one in view.nics],
+    )
+    yield _gauge(
+        "xdplb_interface_up",
+        "Whether a NIC that was asked for is up and has a carrier.",
+        [(Labels(iface=one.interface), int(one.up)) for one in view.nics if one.up is not None],
     )
     for name, words, packets in (
         ("xdplb_drops_total", "Packets dropped.", view.stats.drops),
@@ -152,6 +158,28 @@ def _durations(vips: Iterable[_Vip]) -> _Samples:
         latest = None if each.check is None else each.check.last
         if latest is not None and latest.passed is not None:  # None: it could not be run
             yield labels, latest.seconds
+
+
+def _of_paths(vips: Sequence[_Vip], view: MetricsView) -> Iterator[Family]:
+    yield _gauge(
+        "xdplb_backend_mtu_bytes",
+        "The longest packet that is sent to the backend, with its outer headers.",
+        ((labels, each.mtu) for labels, _, each in _backends(vips) if each.mtu is not None),
+    )
+    yield _counter(
+        "xdplb_backend_path_errors_total",
+        "ICMP errors about packets in the tunnel to the backend, since the daemon started; no samples if none came.",
+        (
+            (_and(labels, kind=kind.value), count)
+            for labels, _, each in _backends(vips)
+            for kind, count in each.path_errors.items()
+        ),
+    )
+    yield _counter(
+        "xdplb_path_errors_ignored_total",
+        "ICMP errors about packets in tunnels that were not believed, since the daemon started.",
+        [(Labels(reason=reason.value), count) for reason, count in view.ignored_errors.items()],
+    )
 
 
 def _backends(vips: Iterable[_Vip]) -> Iterator[tuple[Labels, BackendStatsView, BackendMetrics]]:

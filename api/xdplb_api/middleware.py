@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problems import ProblemResponse, internal_error
 
-__all__ = ["BodyLimit", "InternalErrors", "LoopbackOnly"]
+__all__ = ["BodyLimit", "HeadAsGet", "InternalErrors", "LoopbackOnly"]
 
 
 class InternalErrors:
@@ -36,6 +37,27 @@ class InternalErrors:
                 raise
             answer = internal_error(error, f"{scope['method']} {scope['path']}")
             await answer(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answers HEAD wherever there is a GET: with the same status and headers, and without the body (RFC 9110, 9.3.2).
+
+    Paths in `endless` stream for as long as they are read, so their HEAD is left to routes of their own.
+    """
+
+    def __init__(self, app: ASGIApp, endless: Collection[str]) -> None:
+        self.app, self.endless = app, endless
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"] in self.endless:
+            await self.app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET", "asked": "HEAD"}, receive, without_body)
 
 
 class BodyLimit:

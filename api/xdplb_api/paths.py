@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.convertors import Convertor, register_url_convertor
 
-__all__ = ["ACCESS", "BACKEND", "BACKENDS", "DRAIN", "HEALTH_CHECK", "VIP", "VIPS", "VIP_STATS"]
+__all__ = ["ACCESS", "ALL_BACKENDS", "BACKEND", "BACKENDS", "DRAIN", "HEALTH_CHECK", "VIP", "VIPS", "VIP_STATS"]
 
 
 class _VipConvertor(Convertor[str]):
@@ -21,6 +21,7 @@ class _VipConvertor(Convertor[str]):
 
 register_url_convertor("vip", _VipConvertor())
 
+ALL_BACKENDS = "/backends"
 VIPS = "/vips"
 VIP = f"{VIPS}/{{vip:vip}}"
 BACKENDS = f"{VIP}/backends"

@@ -144,7 +144,7 @@ def install(app: FastAPI) -> None:
         return _validation_problem(error.errors(), body_schema(request))
 
 
-def _http_problem(request: Request, error: HTTPException) -> ProblemResponse:
+def _http_problem(request: Request, error: HTTPException) -> Response:
     status = HTTPStatus(error.status_code)
     # Not request.url: reading it fails if the Host header is malformed.
     path: str = request.scope["path"]
@@ -152,8 +152,10 @@ def _http_problem(request: Request, error: HTTPException) -> ProblemResponse:
     if status == HTTPStatus.NOT_FOUND:
         detail = f"there is nothing at {path}"
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not a method of {path}"
         headers = {"Allow": ", ".join(_methods(request))}
+        if request.method == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+        detail = f"{request.scope.get('asked', request.method)} is not a method of {path}"
     elif status == HTTPStatus.BAD_REQUEST:
         return _not_json("it cannot be decoded")
     code, hint = _BEFORE_ROUTES.get(status, (f"http-{status}", ""))
@@ -164,11 +166,12 @@ def _methods(request: Request) -> list[str]:
     """Return all methods of the requested path; the router itself knows only those of the first matching route."""
     scope = dict(request.scope)
     routes = request.app.router.routes
-    return [
+    methods = [
         method
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
     ]
+    return [*(["GET", "HEAD"] if "GET" in methods else []), *(m for m in methods if m != "GET"), "OPTIONS"]
 
 
 def _not_json(reason: str) -> ProblemResponse:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,6 +18,7 @@ from .peer import PeerProtocol
 __all__ = ["serve"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""The signals that end it, if none are given."""
 GRACE_SECONDS = 5
 
 
@@ -46,13 +47,14 @@ async def serve(
     where: str | Listener,
     *,
     on_started: Callable[[], None] | None = None,
-    on_stopping: Callable[[], None] | None = None,
+    on_stopping: Callable[[int], None] | None = None,
+    stop_signals: Collection[int] = STOP_SIGNALS,
 ) -> None:
-    """Serve `app` on `where` until SIGTERM or SIGINT, then let requests finish for up to 5 s and return.
+    """Serve `app` on `where` until one of `stop_signals`, then let requests finish for up to 5 s and return.
 
     `where` is `unix:PATH`, `HOST:PORT` or what `listen` returned; it is closed at the end. `on_started` is called
-    once requests are answered, `on_stopping` at the signal, to end endless answers. After a second signal it does not
-    wait for requests. Cancelling the task has the same effect as a signal.
+    once requests are answered, `on_stopping` at the signal, with its number, to end endless answers. After a second
+    signal it does not wait for requests. Cancelling the task has the same effect as a signal.
     """
     listener = where if isinstance(where, Listener) else listen(where)
     if listener.path is None:
@@ -71,27 +73,31 @@ async def serve(
     )
     server = _Server(config, on_started)
     try:
-        with _stopped_by_signals(server, on_stopping):
+        with _stopped_by_signals(server, on_stopping, stop_signals):
             await server.serve(sockets=[listener.socket])
     finally:
         listener.close()
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(server: uvicorn.Server, on_stopping: Callable[[], None] | None) -> Iterator[None]:
-    """Stop `server` at SIGTERM and SIGINT while the block runs."""
+def _stopped_by_signals(
+    server: uvicorn.Server, on_stopping: Callable[[int], None] | None, numbers: Collection[int]
+) -> Iterator[None]:
+    """Stop `server` at these signals while the block runs. Afterwards they have the handlers of before."""
     loop = asyncio.get_running_loop()
 
-    def stop() -> None:
+    def stop(number: int) -> None:
         server.force_exit = server.should_exit
         server.should_exit = True
         if on_stopping is not None:
-            on_stopping()
+            on_stopping(number)
 
     with contextlib.ExitStack() as handlers:
-        for number in STOP_SIGNALS:
+        for number in numbers:
             # Only the main thread gets signals; elsewhere (in tests) the caller cancels.
             with contextlib.suppress(RuntimeError, ValueError):
-                loop.add_signal_handler(number, stop)
+                before = signal.getsignal(number)
+                loop.add_signal_handler(number, stop, number)
+                handlers.callback(signal.signal, number, before)
                 handlers.callback(loop.remove_signal_handler, number)
         yield

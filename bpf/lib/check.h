@@ -7,51 +7,24 @@
 
 #include "bytes.h"
 #include "classify.h"
+#include "header_sum.h"
+#include "martian.h"
 #include "packet.h"
 
-#define IPV4_LONGEST 60
-#define CHECK_INVERSE 0xfffefffefffeffffULL /* * 65535 = 1 modulo 2^64 */
-#define CHECK_MOST 0x0001000100010001ULL    /* 2^64 / 65535 */
 #define TCP_FLAG_BITS 0x3f /* FIN, SYN, RST, PSH, ACK, URG: every segment has at least one of them */
 
-/* The sum of the options' words: bytes 20 to `length` of the header, which ends inside the frame. */
-static __always_inline __u64 check_sum_options(const void *header, const void *end, __u32 length)
-{
-	__u64 sum = 0;
-
-	for (int at = IPV4_HEADER; at < IPV4_LONGEST; at += sizeof(__u32)) {
-		if (at >= length || header + at + sizeof(__u32) > end)
-			break;
-		sum += read_u32(header + at);
-	}
-	return sum;
-}
-
-/* Whether a number is a multiple of 65535. Multiplied by the inverse of 65535 modulo 2^64, a multiple becomes the
- * quotient, which is at most 2^64 / 65535, and any other number becomes something larger.
- */
-static __always_inline int check_is_multiple(__u64 sum)
-{
-	return sum * CHECK_INVERSE <= CHECK_MOST;
-}
-
-/* Whether the checksum of the IPv4 header is right: the one's complement sum of its 16-bit words must be 0, which is to
- * say that their sum is a multiple of 65535. The sum of its 32-bit words leaves the same remainder, since 2^16 = 1
- * modulo 65535.
- */
+/* Whether the checksum of the IPv4 header is right. */
 static __always_inline int check_header_sum(struct xdp_md *ctx, const struct packet *packet)
 {
 	const void *end = (void *)(long)ctx->data_end;
 	const void *header = (void *)(long)ctx->data + packet_network(packet);
-	__u64 sum;
 
 	if (header + IPV4_HEADER > end)
 		return 0;
-	sum = (__u64)read_u32(header) + read_u32(header + 4) + read_u32(header + 8) + read_u32(header + 12) +
-	      read_u32(header + 16);
-	if (packet->transport != IPV4_HEADER)
-		sum += check_sum_options(header, end, packet_blur(packet, packet->transport));
-	return check_is_multiple(sum);
+	if (packet->transport == IPV4_HEADER)
+		return header_sum_is_right(header, 0);
+	return header_sum_is_right(header,
+	                           header_sum_options(header, end, packet_blur(packet, packet->transport)));
 }
 
 /* A packet from its own destination ("land"): the backend would answer itself. */
@@ -69,16 +42,44 @@ static __always_inline int check_flags_are_forged(__u8 flags)
 	return !(flags & TCP_FLAG_BITS);
 }
 
-/* Whether an answer to the source would reach one host: multicast, broadcast and the unspecified address get none
- * (RFC 1122, 3.2.2).
- */
-static __always_inline int check_is_one_host(const struct packet *packet)
+static __always_inline int check_is_martian(const struct packet *packet)
 {
-	__u8 first = packet->source[0]; /* in network order: the lowest byte is the first one */
+	return packet->version == 6 ? martian_source6(packet->source[0]) : martian_source4(packet->source[0]);
+}
 
-	if (packet->version == 6)
-		return first != 0xff && (packet->source[0] | packet->source[1]);
-	return (first & 0xf0) != 0xe0 && packet->source[0] && packet->source[0] != 0xffffffff;
+/* Reads the source in the IP header: of an ICMP error that was turned round, it is the router's. Returns 0, or -1 if it
+ * is not in the frame.
+ */
+static __always_inline int check_read_sender(struct xdp_md *ctx, const struct packet *packet, __u64 sender[2])
+{
+	const void *header = (void *)(long)ctx->data + packet_network(packet);
+
+	if (header + (packet->version == 6 ? IPV6_HEADER : IPV4_HEADER) > (void *)(long)ctx->data_end)
+		return -1;
+	sender[0] = packet->version == 6 ? read_u64(header + 8) : read_u32(header + 12);
+	sender[1] = packet->version == 6 ? read_u64(header + 16) : 0;
+	return 0;
+}
+
+/* Checks the router that sent an ICMP error like a client; packet->source is the client that the error names. */
+static __always_inline enum reason check_router(struct xdp_md *ctx, const struct packet *packet)
+{
+	__u64 router[2];
+
+	if (check_read_sender(ctx, packet, router))
+		return DROP_INTERNAL;
+	if (packet->version == 6 ? martian_source6(router[0]) : martian_source4(router[0]))
+		return DROP_MARTIAN;
+	return router[0] == packet->destination[0] && router[1] == packet->destination[1] ? DROP_LAND : GO_ON;
+}
+
+/* Whether the sender may only reach its own link. */
+static __always_inline int check_is_link_local(struct xdp_md *ctx, const struct packet *packet)
+{
+	__u64 sender[2];
+
+	return packet->version == 6 && !check_read_sender(ctx, packet, sender) &&
+	       martian_is_link_local(sender[0]);
 }
 
 /* Returns GO_ON, or why a packet that would be sent to a backend is dropped. */
@@ -88,8 +89,12 @@ static __always_inline enum reason check_packet(struct xdp_md *ctx, const struct
 		return DROP_BAD_CHECKSUM;
 	if (packet->ttl <= 1)
 		return DROP_TTL;
+	if (check_is_martian(packet))
+		return DROP_MARTIAN;
 	if (check_is_land(packet))
 		return DROP_LAND;
+	if (packet->class == CLASS_ICMP_ERROR)
+		return check_router(ctx, packet);
 	if (packet->class == CLASS_REQUEST && packet->protocol == IPPROTO_TCP &&
 	    check_flags_are_forged(packet->tcp_flags))
 		return DROP_TCP_FLAGS;
@@ -101,9 +106,9 @@ static __always_inline enum reason check_ping(struct xdp_md *ctx, const struct p
 {
 	if (packet->version == 4 && !check_header_sum(ctx, packet))
 		return DROP_BAD_CHECKSUM;
-	if (check_is_land(packet))
-		return DROP_LAND;
-	return check_is_one_host(packet) ? GO_ON : PASS_NOT_TCP_UDP;
+	if (check_is_martian(packet))
+		return DROP_MARTIAN;
+	return check_is_land(packet) ? DROP_LAND : GO_ON;
 }
 
 #endif

@@ -10,37 +10,23 @@
 #include "packet.h"
 #include "vip.h"
 
-#ifdef WITH_IPV6
-#include "parse_ipv6.h"
-#endif
 #ifdef WITH_VLAN
 #include "vlan.h"
 #endif
 
 enum packet_class {
-	CLASS_REQUEST,    /* TCP or UDP of a client, with ports: a whole packet or a first fragment */
-	CLASS_ICMP_ERROR, /* about a packet of a backend; addresses, ports and protocol are turned round */
-	CLASS_PING,       /* an echo request */
-	CLASS_FRAGMENT,   /* a non-first fragment: no ports, it follows the first one */
-	CLASS_NOT_OURS,   /* passed to the host */
+	CLASS_REQUEST,      /* TCP or UDP of a client, with ports: a whole packet or a first fragment */
+	CLASS_ICMP_ERROR,   /* about a packet of a backend; addresses, ports and protocol are turned round */
+	CLASS_PING,         /* an echo request */
+	CLASS_FRAGMENT,     /* a non-first fragment: no ports, it follows the first one */
+	CLASS_NOT_OURS,     /* passed to the host, as is what follows */
+	CLASS_TUNNEL_ERROR, /* an ICMP error about a packet that we may have sent to a backend */
 };
 
 /* Whether the packet names a flow, and so a VIP, by addresses, ports and protocol. */
 static __always_inline int classify_has_flow(const struct packet *packet)
 {
 	return packet->class == CLASS_REQUEST || packet->class == CLASS_ICMP_ERROR;
-}
-
-/* Whether this non-first fragment of IPv6 may have TCP or UDP behind more extension headers, which are in the first
- * one.
- */
-static __always_inline int classify_may_have_transport(const struct packet *packet)
-{
-#ifdef WITH_IPV6
-	if (packet->version == 6)
-		return packet->fragment == FRAGMENT_LATER && extension_is_known(packet->protocol);
-#endif
-	return 0;
 }
 
 /* `cursor` is at the ICMP header. Of an error, `packet` then has the flow that it is about. */
@@ -50,6 +36,7 @@ static __always_inline enum packet_class classify_icmp(const struct cursor *curs
 	struct cursor quote = {.end = cursor->end};
 	__u32 length = packet->ip_length - packet->transport;
 	__u16 type;
+	__u8 protocol;
 
 	/* One pointer, or the compiler compares one and reads from another, of which the verifier knows nothing. */
 	asm volatile("" : "+r"(message));
@@ -59,9 +46,12 @@ static __always_inline enum packet_class classify_icmp(const struct cursor *curs
 	type = *(__u16 *)message;
 	if (icmp_is_ping(packet, type))
 		return CLASS_PING;
-	if (icmp_is_error(packet, type) && icmp_turn_round(&quote, packet, length - ICMP_HEADER))
+	if (!icmp_is_error(packet, type))
+		return CLASS_NOT_OURS;
+	protocol = icmp_turn_round(&quote, packet, length - ICMP_HEADER);
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP)
 		return CLASS_ICMP_ERROR;
-	return CLASS_NOT_OURS;
+	return icmp_is_ipip(protocol) ? CLASS_TUNNEL_ERROR : CLASS_NOT_OURS;
 }
 
 /* Returns the class as far as the headers tell it. `cursor` is at the transport header. */
@@ -70,10 +60,13 @@ static __always_inline enum packet_class classify_headers(const struct cursor *c
 	__u8 icmp = packet->version == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 
 	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
-		return packet->fragment == FRAGMENT_LATER ? CLASS_FRAGMENT : CLASS_REQUEST;
+		return packet_is_later_fragment(packet) ? CLASS_FRAGMENT : CLASS_REQUEST;
 	if (packet->protocol == icmp && packet->fragment == FRAGMENT_NONE)
 		return classify_icmp(cursor, packet);
-	return classify_may_have_transport(packet) ? CLASS_FRAGMENT : CLASS_NOT_OURS;
+	/* In IPv6, the next header of any but the first fragment says nothing (RFC 8200, 4.5). */
+	if (packet->version == 6 && packet_is_later_fragment(packet))
+		return CLASS_FRAGMENT;
+	return CLASS_NOT_OURS;
 }
 
 /* However the packet was parsed, the rest of the program is the same to the verifier. */
@@ -91,12 +84,14 @@ static __always_inline void classify_blur(struct packet *packet)
 #endif
 }
 
-/* Returns why a packet of this class is passed to the host if it is not for a VIP. */
-static __always_inline enum reason classify_not_ours(__u8 class)
+/* Returns why a packet with a class of its own is passed to the host if it is not for a VIP. */
+static __always_inline enum reason classify_not_ours(const struct packet *packet)
 {
-	if (class == CLASS_REQUEST)
+	if (packet->class == CLASS_REQUEST)
 		return PASS_NO_VIP;
-	return class == CLASS_FRAGMENT ? PASS_FRAGMENT : PASS_NOT_TCP_UDP;
+	if (packet->class == CLASS_FRAGMENT)
+		return PASS_FRAGMENT;
+	return icmp_is_about_gue(packet) ? PASS_TUNNEL_ERROR : PASS_NOT_TCP_UDP;
 }
 
 /* Sets the packet's class, and copies the VIP that its flow names, if it names one. Returns GO_ON, or why the packet is
@@ -108,14 +103,14 @@ static __always_inline enum reason classify_packet(const struct cursor *cursor, 
 	int is_ours;
 
 	packet->class = classify_headers(cursor, packet);
-	if (packet->class == CLASS_NOT_OURS)
-		return PASS_NOT_TCP_UDP;
+	if (packet->class >= CLASS_NOT_OURS)
+		return packet->class == CLASS_NOT_OURS ? PASS_NOT_TCP_UDP : PASS_TUNNEL_ERROR;
 	/* Before the blur, which a ping does not need: its own path is short. */
 	if (packet->class == CLASS_PING)
 		return vip_has_address(packet) ? GO_ON : PASS_NOT_TCP_UDP;
 	classify_blur(packet);
 	is_ours = classify_has_flow(packet) ? vip_of_packet(packet, vip) : vip_has_address(packet);
-	return is_ours ? GO_ON : classify_not_ours(packet->class);
+	return is_ours ? GO_ON : classify_not_ours(packet);
 }
 
 /* Returns what to do with a packet that could not be parsed, for `reason`: it is ours to drop only if its address has

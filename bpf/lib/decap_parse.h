@@ -8,7 +8,10 @@
 
 #include "decap_ecn.h"
 #include "decap_maps.h"
+#include "decap_udp_sum.h"
 #include "gue.h"
+#include "header_sum.h"
+#include "martian.h"
 #include "packet.h"
 
 #define IP_FRAGMENT NET16(0x3fff) /* a fragment: more follow, or it is not the first one */
@@ -31,11 +34,12 @@ struct udp_header {
 };
 
 struct tunnel {
-	__u32 header;   /* bytes to cut: the outer IP header, and UDP and GUE behind it */
-	__u32 room;     /* bytes of the outer packet behind them */
-	__u8 outer_ecn; /* its ECN field */
-	__u8 protocol;  /* what follows: IPPROTO_IPIP or IPPROTO_IPV6; IPPROTO_UDP until that is parsed */
-	__u8 version;   /* of the inner IP packet */
+	__u32 header;    /* bytes to cut: the outer IP header, and UDP and GUE behind it */
+	__u32 room;      /* bytes of the outer packet behind them */
+	__u32 addresses; /* the sum of the outer addresses' words, for a UDP checksum */
+	__u8 outer_ecn;  /* its ECN field */
+	__u8 protocol;   /* what follows: IPPROTO_IPIP or IPPROTO_IPV6; IPPROTO_UDP until that is parsed */
+	__u8 version;    /* of the inner IP packet */
 };
 
 static __always_inline int tunnel_is_ours(__u64 first, __u64 second)
@@ -45,9 +49,37 @@ static __always_inline int tunnel_is_ours(__u64 first, __u64 second)
 	return decap_addresses.lookup(&address) != 0;
 }
 
+/* Returns the sum of a 64-bit value's 16-bit words. */
+static __always_inline __u32 tunnel_words(__u64 value)
+{
+	return checksum_words(value) + checksum_words(value >> 32);
+}
+
+/* What the stack looks at before it takes a packet out of a tunnel: RFC 1122, 3.2.1.2 and 3.2.1.3, and RFC 7126. `cursor`
+ * is at the header of `length` bytes, all of them in the frame.
+ */
+static __always_inline enum decap_reason tunnel_check_ipv4(const struct cursor *cursor, __u32 length)
+{
+	const struct iphdr *ip = cursor->at;
+	__u64 zero = (__u64)(cursor->end - cursor->at) >>
+	             32; /* which the verifier does not know (docs/verifier.md) */
+	__u64 options = 0;
+
+	length ^= zero;
+	asm volatile("" : "+r"(length));
+	if (length != IPV4_HEADER)
+		options = header_sum_options(ip, cursor->end, length);
+	if (!header_sum_is_right(ip, options))
+		return DECAP_DROP_BAD_CHECKSUM;
+	if (length != IPV4_HEADER && options_have_route(cursor->at, cursor->end, length, zero))
+		return DECAP_DROP_SOURCE_ROUTE;
+	return martian_source4(ip->saddr) || ip->saddr == ip->daddr ? DECAP_DROP_MARTIAN : DECAP_UNWRAPPED;
+}
+
 static __always_inline enum decap_reason tunnel_parse_ipv4(struct cursor *cursor, struct tunnel *tunnel)
 {
 	struct iphdr *ip = cursor->at;
+	enum decap_reason reason;
 	__u32 length;
 
 	if ((void *)(ip + 1) > cursor->end)
@@ -64,6 +96,10 @@ static __always_inline enum decap_reason tunnel_parse_ipv4(struct cursor *cursor
 	if (ip->version != 4 || tunnel->header < sizeof(*ip) || length < tunnel->header ||
 	    length > cursor->end - cursor->at)
 		return DECAP_PASS_MALFORMED;
+	reason = tunnel_check_ipv4(cursor, tunnel->header);
+	if (reason != DECAP_UNWRAPPED)
+		return reason;
+	tunnel->addresses = checksum_words(ip->saddr) + checksum_words(ip->daddr);
 	tunnel->room = length - tunnel->header;
 	cursor->at += tunnel->header;
 	return DECAP_UNWRAPPED;
@@ -73,13 +109,18 @@ static __always_inline enum decap_reason tunnel_parse_ipv4(struct cursor *cursor
 static __always_inline enum decap_reason tunnel_parse_ipv6(struct cursor *cursor, struct tunnel *tunnel)
 {
 	struct ipv6hdr *ip = cursor->at;
+	__u64 source[2], destination[2];
 
 	if ((void *)(ip + 1) > cursor->end)
 		return DECAP_PASS_MALFORMED;
+	source[0] = read_u64(&ip->saddr);
+	source[1] = read_u64((void *)&ip->saddr + 8);
+	destination[0] = read_u64(&ip->daddr);
+	destination[1] = read_u64((void *)&ip->daddr + 8);
 	tunnel->protocol = ip->nexthdr;
 	if ((ip->nexthdr != IPPROTO_IPIP && ip->nexthdr != IPPROTO_IPV6 && ip->nexthdr != IPPROTO_UDP &&
 	     ip->nexthdr != IPPROTO_FRAGMENT) ||
-	    !tunnel_is_ours(read_u64(&ip->daddr), read_u64((void *)&ip->daddr + 8)))
+	    !tunnel_is_ours(destination[0], destination[1]))
 		return DECAP_PASS_OTHER;
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return DECAP_PASS_FRAGMENT;
@@ -88,6 +129,10 @@ static __always_inline enum decap_reason tunnel_parse_ipv6(struct cursor *cursor
 	tunnel->room = NET16(ip->payload_len);
 	if (ip->version != 6 || tunnel->room > cursor->end - (void *)(ip + 1))
 		return DECAP_PASS_MALFORMED;
+	if (martian_source6(source[0]) || (source[0] == destination[0] && source[1] == destination[1]))
+		return DECAP_DROP_MARTIAN;
+	tunnel->addresses = tunnel_words(source[0]) + tunnel_words(source[1]) + tunnel_words(destination[0]) +
+	                    tunnel_words(destination[1]);
 	cursor->at = ip + 1;
 	return DECAP_UNWRAPPED;
 }
@@ -107,7 +152,7 @@ static __always_inline enum decap_reason tunnel_parse_gue(struct cursor *cursor,
 	return DECAP_UNWRAPPED;
 }
 
-/* The UDP checksum, mostly 0, is ignored: the inner packet has its own. */
+/* A UDP checksum that is there is checked (RFC 1122, 4.1.3.4); mostly there is none. */
 static __always_inline enum decap_reason tunnel_parse_udp(struct cursor *cursor, struct tunnel *tunnel)
 {
 	struct udp_header *udp = cursor->at;
@@ -121,6 +166,9 @@ static __always_inline enum decap_reason tunnel_parse_udp(struct cursor *cursor,
 	length = NET16(udp->length);
 	if (length <= sizeof(*udp) || length > tunnel->room)
 		return DECAP_PASS_MALFORMED;
+	if (udp->check &&
+	    !udp_sum_is_right(udp, cursor->end, length, tunnel->addresses + NET16(IPPROTO_UDP) + udp->length))
+		return DECAP_DROP_BAD_CHECKSUM;
 	tunnel->header += sizeof(*udp);
 	tunnel->room = length - sizeof(*udp);
 	cursor->at = inner = (void *)(udp + 1);

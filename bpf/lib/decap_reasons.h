@@ -12,12 +12,16 @@ enum decap_reason {
 	DECAP_PASS_FRAGMENT = 2, /* a fragment of an outer packet: it is not whole */
 	DECAP_PASS_MALFORMED = 3, /* truncated, lengths that contradict each other, or no IP inside: the stack decides */
 	DECAP_DROP_ECN = 4, /* congestion marked on a packet whose sender does not know ECN (RFC 6040, 4.2) */
-	DECAP_DROP_MARTIAN = 5, /* the inner destination is one that no router forwards: multicast, broadcast, loopback, link-local */
+	DECAP_DROP_MARTIAN = 5, /* outer or inner source is the address of no host, or the inner packet is one that no router forwards: multicast, broadcast, loopback, link-local, neighbour discovery */
 	DECAP_DROP_INTERNAL = 6, /* the frame could not be shortened */
+	DECAP_DROP_BAD_CHECKSUM = 7, /* the checksum of the outer IPv4 header is wrong, or that of the UDP datagram with GUE */
+	DECAP_DROP_SOURCE_ROUTE = 8, /* the outer IPv4 header has a source route */
 	DECAP_REASONS = 16       /* above every number */
 };
 /* clang-format on */
 
-#define DECAP_DROPS (1 << DECAP_DROP_ECN | 1 << DECAP_DROP_MARTIAN | 1 << DECAP_DROP_INTERNAL)
+#define DECAP_DROPS                                                                                          \
+	(1 << DECAP_DROP_ECN | 1 << DECAP_DROP_MARTIAN | 1 << DECAP_DROP_INTERNAL |                          \
+	 1 << DECAP_DROP_BAD_CHECKSUM | 1 << DECAP_DROP_SOURCE_ROUTE)
 
 #endif

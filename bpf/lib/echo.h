@@ -52,17 +52,21 @@ static __always_inline void echo_write6(void *ip, const struct packet *packet)
 	*checksum = checksum_update(*checksum, ECHO6_REQUEST, ECHO6_REPLY);
 }
 
-/* Makes the request its answer. */
+/* Makes the request its answer, or returns why there is none. */
 static __always_inline enum reason echo_answer(struct xdp_md *ctx, const struct packet *packet)
 {
 	void *frame = (void *)(long)ctx->data;
 	void *ip = frame + packet_network(packet);
 	__u32 header = packet->version == 6 ? IPV6_HEADER : IPV4_HEADER;
+	struct answer_macs macs;
 
 	if (frame + ETH_HLEN > (void *)(long)ctx->data_end ||
 	    ip + header + ICMP_HEADER > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
-	answer_write_macs(frame, answer_macs_of(frame));
+	macs = answer_macs_of(frame);
+	if (!answer_has_sender(macs))
+		return DROP_SOURCE_MAC;
+	answer_write_macs(frame, macs);
 	if (packet->version == 6)
 		echo_write6(ip, packet);
 	else

@@ -13,6 +13,19 @@
 #include "forward_gue.h"
 #endif
 
+/* Whether the packet goes to another link than the one it came from: another NIC, another VLAN, or a tunnel. */
+static __always_inline int forward_leaves_link(struct xdp_md *ctx, const struct packet *packet,
+                                               const struct backend *backend)
+{
+	if (backend->forward != FORWARD_DR || backend->ifindex != ctx->ingress_ifindex)
+		return 1;
+#ifdef WITH_VLAN
+	return vlan_is_changed(ctx, packet, backend);
+#else
+	return 0;
+#endif
+}
+
 /* Rewrites the frame, or returns why it cannot be sent; the frame is then unchanged. */
 static __always_inline enum reason forward_packet(struct xdp_md *ctx, const struct packet *packet,
                                                   const struct backend *backend, __u64 hash)

@@ -4,6 +4,7 @@
 #define XDPLB_ICMP_H
 
 #include "bytes.h"
+#include "gue.h"
 #include "packet.h"
 #include "parse_ipv6.h"
 
@@ -57,12 +58,32 @@ static __always_inline __u32 icmp_read_quote4(const struct iphdr *ip, struct pac
 	return ip->ihl * 4;
 }
 
-/* The same for an IPv6 header, of which 40 bytes are in the frame. A datagram that its sender fragmented has a fragment
- * header behind it; the first fragment has the ports.
+/* Returns the length of the quoted IPv6 header at `ip` with its extension headers, 0 if they end the search. Sets the
+ * protocol behind them. A datagram that its sender has cut has a fragment header; the first fragment has the ports.
  */
+static __always_inline __u32 icmp_skip_extensions(const void *ip, const void *end, struct packet *packet)
+{
+	__u32 length = IPV6_HEADER;
+
+	for (int i = 0; i < EXTENSIONS_MOST && extension_is_known(packet->protocol); i++) {
+		const __u8 *header = ip + length;
+
+		asm volatile("" : "+r"(header)); /* one pointer: what is compared is what is read from */
+		if ((void *)header + EXTENSION_LEAST > end ||
+		    extension_check(packet->protocol, header, i) != GO_ON)
+			return 0;
+		if (packet->protocol == IPPROTO_FRAGMENT &&
+		    ((const struct fragment_header *)header)->offset & IPV6_FRAGMENT_OFFSET)
+			return 0;
+		length = (length + extension_length(packet->protocol, header[1])) & EXTENSIONS_BITS;
+		packet->protocol = header[0];
+	}
+	return packet_blur(packet, length) & EXTENSIONS_BITS;
+}
+
+/* The same for an IPv6 header, of which 40 bytes are in the frame, and its extension headers. */
 static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, struct packet *packet)
 {
-	const struct fragment_header *fragment = ip + IPV6_HEADER;
 	const __u8 *bytes = ip;
 
 	if (bytes[0] >> 4 != 6 || read_u64(ip + 8) != packet->destination[0] ||
@@ -71,19 +92,26 @@ static __always_inline __u32 icmp_read_quote6(const void *ip, const void *end, s
 	packet->protocol = bytes[6];
 	packet->source[0] = read_u64(ip + 24);
 	packet->source[1] = read_u64(ip + 32);
-	if (packet->protocol != IPPROTO_FRAGMENT)
-		return IPV6_HEADER;
-	if ((void *)(fragment + 1) > end || fragment->offset & IPV6_FRAGMENT_OFFSET)
-		return 0;
-	packet->protocol = fragment->next;
-	return IPV6_HEADER + sizeof(*fragment);
+	return icmp_skip_extensions(ip, end, packet);
+}
+
+/* Whether a packet of this protocol has an IP packet in it: the balancer itself may have sent it to a backend. */
+static __always_inline int icmp_is_ipip(__u8 protocol)
+{
+	return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
+}
+
+/* The same for GUE, of an error that was turned round. */
+static __always_inline int icmp_is_about_gue(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_UDP && (packet->ports & 0xffff) == NET16(GUE_PORT);
 }
 
 /* `cursor` is at the IP header that an error quotes, `length` is that of the quote. If it could be of a packet from a
- * VIP, gives `packet` its addresses, ports and protocol turned round, as the client's packets of that flow have them,
- * and returns 1; else 0.
+ * VIP, gives `packet` its addresses, ports and protocol turned round, as the client's packets of that flow have them.
+ * Returns the quoted packet's protocol, 0 if its first bytes are not there or it was not sent by who is told of it.
  */
-static __always_inline int icmp_turn_round(const struct cursor *cursor, struct packet *packet, __u32 length)
+static __always_inline __u8 icmp_turn_round(const struct cursor *cursor, struct packet *packet, __u32 length)
 {
 	const void *ip = cursor->at, *transport;
 	__u32 header = packet->version == 6 ? IPV6_HEADER : IPV4_HEADER, ports;
@@ -95,12 +123,12 @@ static __always_inline int icmp_turn_round(const struct cursor *cursor, struct p
 	transport = ip + header;
 	if (!header || header + QUOTED_TRANSPORT > length || transport + QUOTED_TRANSPORT > cursor->end)
 		return 0;
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
-		return 0;
-	ports = read_u32(transport);
-	packet->ports = ports << 16 | ports >> 16;
-	packet->tcp_flags = 0;
-	return 1;
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) {
+		ports = read_u32(transport);
+		packet->ports = ports << 16 | ports >> 16;
+		packet->tcp_flags = 0;
+	}
+	return packet->protocol;
 }
 
 #endif

@@ -278,6 +278,8 @@ struct fragment {
 	__u16 epoch;
 	__u32 vip;
 	__u64 last_seen; /* ns, as in struct flow */
+	__u8 protocol;   /* of the transport */
+	__u8 unused[7];
 };
 
 /* --- defence ---------------------------------------------------------------------------------------------------

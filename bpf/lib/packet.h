@@ -29,6 +29,8 @@
 #define FRAGMENT_NONE 0
 #define FRAGMENT_FIRST 1 /* has the transport header */
 #define FRAGMENT_LATER 2 /* a non-first fragment: has no ports */
+#define FRAGMENT_INSIDE                                                                                      \
+	3 /* one that begins 8 bytes behind the transport header's beginning: inside a TCP header */
 
 /* The parser's position in the frame; `end` is the end of the frame. */
 struct cursor {
@@ -38,16 +40,15 @@ struct cursor {
 
 struct packet {
 	__u64 source[2], destination[2]; /* in network order; an IPv4 address is in [0], and [1] is 0 */
-	__u32 ports;            /* source and destination port in network order; 0 if there are none */
-	__u32 ip_length;        /* of the whole IP packet; the frame may be longer (padding) */
-	__u32 frame_length;     /* including Ethernet */
-	__u32 fragment_id;      /* in network order */
-	__u16 ethernet;         /* bytes of the Ethernet header and tags: offset of the IP header */
-	__u16 transport;        /* offset of the transport header from the IP header */
-	__u8 version;           /* 4 or 6: a constant, since the code is compiled once for each */
-	__u8 protocol;          /* of the transport; in a non-first IPv6 fragment: fragment_protocol */
-	__u8 fragment_protocol; /* IPv6: next header of the fragment header; IPv4: the same as protocol */
-	__u8 tos;               /* TOS or traffic class */
+	__u32 ports;        /* source and destination port in network order; 0 if there are none */
+	__u32 ip_length;    /* of the whole IP packet; the frame may be longer (padding) */
+	__u32 frame_length; /* including Ethernet */
+	__u32 fragment_id;  /* in network order */
+	__u16 ethernet;     /* bytes of the Ethernet header and tags: offset of the IP header */
+	__u16 transport;    /* offset of the transport header from the IP header */
+	__u8 version;       /* 4 or 6: a constant, since the code is compiled once for each */
+	__u8 protocol;      /* of the transport; in a non-first IPv6 fragment it means nothing */
+	__u8 tos;           /* TOS or traffic class */
 	__u8 ttl;
 	__u8 tcp_flags; /* 0 for UDP */
 	__u8 fragment;  /* FRAGMENT_* */
@@ -74,6 +75,11 @@ static __always_inline __u64 packet_blur(const struct packet *packet, __u64 valu
 	value ^= packet->frame_length >> 16;
 	asm volatile("" : "+r"(value)); /* do it here, not where the value is used */
 	return value;
+}
+
+static __always_inline int packet_is_later_fragment(const struct packet *packet)
+{
+	return packet->fragment >= FRAGMENT_LATER;
 }
 
 static __always_inline int packet_is_syn(const struct packet *packet)

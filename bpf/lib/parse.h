@@ -2,8 +2,8 @@
  * map.
  *
  * Each parse_* function checks that the header at the cursor is there, moves the cursor behind it and returns GO_ON, or
- * the reason why the packet cannot be parsed. DROP_BAD_LENGTH and DROP_EXTENSION are returned only once the addresses
- * are known: they hold for addresses that have VIPs, any other malformed packet is the host's (classify_malformed).
+ * the reason why the packet goes no further. DROP_* are returned only once the addresses are known: they hold for
+ * addresses that have VIPs, any other such packet is the host's (classify_malformed).
  */
 #ifndef XDPLB_PARSE_H
 #define XDPLB_PARSE_H

@@ -7,10 +7,12 @@
 #include "packet.h"
 
 #define EXTENSIONS_MOST 6
-#define EXTENSION_LEAST 8      /* bytes of the shortest one */
+#define EXTENSION_LEAST 8 /* bytes of the shortest one */
+#define ROUTING_SEGMENTS_LEFT 3
 #define EXTENSIONS_BITS 0x3fff /* more than the IPv6 header and as many of the longest ones (2048 bytes) */
 #define IPV6_MORE_FRAGMENTS NET16(0x0001)
 #define IPV6_FRAGMENT_OFFSET NET16(0xfff8)
+#define IPV6_FRAGMENT_INSIDE NET16(8) /* in bytes */
 
 struct fragment_header {
 	__u8 next;
@@ -33,23 +35,36 @@ static __always_inline __u32 extension_length(__u8 type, __u8 field)
 	return type == IPPROTO_AH ? (field + 2) * 4 : (field + 1) * 8;
 }
 
+/* Returns why a packet with this extension header, at `place` in their chain, goes no further, or GO_ON: a routing
+ * header sends it on to others (RFC 5095; RFC 8200, 4.4), or hop-by-hop options are not directly behind the IPv6 header
+ * (4.1).
+ */
+static __always_inline enum reason extension_check(__u8 type, const __u8 *header, int place)
+{
+	if (type == IPPROTO_ROUTING && header[ROUTING_SEGMENTS_LEFT])
+		return DROP_SOURCE_ROUTE;
+	return type == IPPROTO_HOPOPTS && place ? DROP_EXTENSION : GO_ON;
+}
+
 /* A fragment header that says "first and last" is ignored (RFC 6946). */
 static __always_inline void extension_fragment(const struct fragment_header *header, struct packet *packet)
 {
-	if (header->offset & IPV6_FRAGMENT_OFFSET)
+	if ((header->offset & IPV6_FRAGMENT_OFFSET) == IPV6_FRAGMENT_INSIDE)
+		packet->fragment = FRAGMENT_INSIDE;
+	else if (header->offset & IPV6_FRAGMENT_OFFSET)
 		packet->fragment = FRAGMENT_LATER;
 	else if (header->offset & IPV6_MORE_FRAGMENTS)
 		packet->fragment = FRAGMENT_FIRST;
 	else
 		return;
 	packet->fragment_id = header->id;
-	packet->fragment_protocol = header->next;
 }
 
 /* Skips the extension headers up to the transport header, or in a non-first fragment up to the fragment header's end.
  */
 static __always_inline enum reason parse_extensions(struct cursor *cursor, struct packet *packet)
 {
+	enum reason reason;
 	__u32 length;
 
 	for (int i = 0; i < EXTENSIONS_MOST; i++) {
@@ -63,12 +78,15 @@ static __always_inline enum reason parse_extensions(struct cursor *cursor, struc
 		length = extension_length(packet->protocol, header[1]);
 		if (packet->transport + length > packet->ip_length)
 			return DROP_BAD_LENGTH;
+		reason = extension_check(packet->protocol, header, i);
+		if (reason != GO_ON)
+			return reason;
 		if (packet->protocol == IPPROTO_FRAGMENT)
 			extension_fragment(cursor->at, packet);
 		packet->protocol = header[0];
 		packet->transport += length;
 		cursor->at += length;
-		if (packet->fragment == FRAGMENT_LATER)
+		if (packet_is_later_fragment(packet))
 			return GO_ON;
 	}
 	return extension_is_known(packet->protocol) ? DROP_EXTENSION : GO_ON;
@@ -83,7 +101,6 @@ static __always_inline void parse_blur_extensions(void *network, struct cursor *
 	packet->protocol = packet_blur(packet, packet->protocol);
 	packet->fragment = packet_blur(packet, packet->fragment);
 	packet->fragment_id = packet_blur(packet, packet->fragment_id);
-	packet->fragment_protocol = packet_blur(packet, packet->fragment_protocol);
 	packet->ip_length = packet_blur(packet, packet->ip_length);
 	cursor->at = network + packet->transport;
 }
@@ -104,7 +121,6 @@ static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct pack
 	packet->ttl = ip->hop_limit;
 	packet->protocol = ip->nexthdr;
 	packet->transport = sizeof(*ip);
-	packet->fragment_protocol = 0;
 	packet->fragment_id = 0;
 	if (packet->ip_length > cursor->end - cursor->at)
 		return DROP_BAD_LENGTH;
@@ -112,8 +128,7 @@ static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct pack
 	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
 		return GO_ON;
 	reason = parse_extensions(cursor, packet);
-	if (reason == GO_ON)
-		parse_blur_extensions(ip, cursor, packet);
+	parse_blur_extensions(ip, cursor, packet);
 	return reason;
 }
 

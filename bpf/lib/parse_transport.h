@@ -40,7 +40,7 @@ static __always_inline enum reason parse_transport(struct cursor *cursor, struct
 {
 	__u32 length = packet->ip_length - packet->transport;
 
-	if (packet->fragment == FRAGMENT_LATER)
+	if (packet_is_later_fragment(packet))
 		return GO_ON;
 	if (packet->protocol == IPPROTO_TCP)
 		return parse_tcp(cursor, packet, length);

@@ -20,8 +20,9 @@ enum reason {
 	PASS_NOT_UNICAST = 2, /* IP in a frame to a broadcast or multicast MAC: each receiver would forward it */
 	PASS_NOT_TCP_UDP = 3, /* other protocols, and ICMP that is not about one of our connections */
 	PASS_NO_VIP = 4, /* no VIP has this address, port and protocol */
-	PASS_MALFORMED = 5, /* truncated, or lengths that contradict each other, and not for a VIP: the stack decides */
-	PASS_FRAGMENT = 6, /* a non-first fragment for an address without VIPs, or whose first one was for no VIP */
+	PASS_MALFORMED = 5, /* truncated, lengths that contradict each other, or a source route, and not for a VIP: the stack decides */
+	PASS_FRAGMENT = 6, /* a non-first fragment for an address without VIPs, or whose first one was passed */
+	PASS_TUNNEL_ERROR = 7, /* an ICMP error about a packet in a tunnel, to the host that sent it: the daemon reads it */
 	DROP_FRAGMENT = 32, /* a non-first fragment for an address with VIPs that arrived before its first one */
 	DROP_NO_BACKEND = 33, /* the slot has no owner: no backend is usable */
 	DROP_BACKEND_DOWN = 34, /* the chosen backend cannot be sent to: its next hop is unknown or it failed */
@@ -35,8 +36,12 @@ enum reason {
 	DROP_TTL = 42, /* for a VIP, and its TTL or hop limit is 0 or 1: it may not be forwarded */
 	DROP_LAND = 43, /* for a VIP, and its source is the VIP itself */
 	DROP_TCP_FLAGS = 44, /* for a VIP, with flags that TCP never sends together: SYN with FIN or RST, or none at all */
-	DROP_EXTENSION = 45, /* for an address with VIPs, with more IPv6 extension headers than are parsed */
+	DROP_EXTENSION = 45, /* for an address with VIPs, with more IPv6 extension headers than are parsed, or hop-by-hop options that are not the first of them */
 	DROP_INTERNAL = 46, /* a map lookup that cannot fail failed */
+	DROP_MARTIAN = 47, /* for a VIP, from an address that no host on the network has, or from a link-local one to another link */
+	DROP_SOURCE_ROUTE = 48, /* for an address with VIPs, and its sender says which way it goes: an IPv4 source route, or an IPv6 routing header with segments left */
+	DROP_SOURCE_MAC = 49, /* an echo request to a VIP's address, from a MAC that cannot be answered: a group, zeros, or the balancer's own */
+	DROP_TCP_FRAGMENT = 50, /* for an address with VIPs, a fragment that would write into the TCP header in the first one */
 	ANSWER_ECHO = 96, /* an echo request to a VIP's address */
 	ANSWER_TOO_BIG = 97, /* did not fit the MTU; the sender was told by ICMP */
 	REASONS = 128        /* above every number: the packet is sent on */

@@ -29,10 +29,15 @@
 
 #define CSUM_DIFF_BYTES 512 /* what bpf_csum_diff takes in one call */
 
-/* No answer to an ICMP error, to a non-first fragment, or to a source that is not one host (RFC 1122, 3.2.2). */
-static __always_inline int too_big_is_told(const struct packet *packet)
+/* No answer to an ICMP error or to a non-first fragment, nor to a source that is not one host (RFC 1122, 3.2.2):
+ * check_packet has dropped what comes from an address of that kind.
+ */
+static __always_inline int too_big_is_told(struct xdp_md *ctx, const struct packet *packet)
 {
-	if (packet->class != CLASS_REQUEST || !check_is_one_host(packet))
+	const void *frame = (void *)(long)ctx->data;
+
+	if (packet->class != CLASS_REQUEST || frame + ETH_HLEN > (void *)(long)ctx->data_end ||
+	    !answer_has_sender(answer_macs_of(frame)))
 		return 0;
 	return packet->version == 6 ? packet->ip_length > IPV6_LEAST_MTU
 	                            : packet->ip_length >= TOO_BIG4_QUOTE;
@@ -177,7 +182,7 @@ static __always_inline enum reason too_big_answer(struct xdp_md *ctx, const stru
 {
 	void *ip;
 
-	if (!too_big_is_told(packet) || !too_big_is_affordable())
+	if (!too_big_is_told(ctx, packet) || !too_big_is_affordable())
 		return DROP_TOO_BIG;
 	if (packet->version == 6) {
 		ip = too_big_room(ctx, packet, IPV6_HEADER + ICMP_HEADER, TOO_BIG6_QUOTE);

@@ -8,6 +8,8 @@
 #define VLAN_TAG 4              /* bytes: type, and the tag control information */
 #define VLAN_TAGS_AT 12         /* behind both MACs */
 #define VLAN_ETHERNET_BITS 0x1f /* the Ethernet header and two tags are 22 bytes */
+#define VLAN_IDS                                                                                             \
+	0xff0fffffff0fffffULL /* types and VLANs of two tags, in network order; the rest is priority */
 #define VLAN_HEADER_MOST (ETH_HLEN + 2 * VLAN_TAG)
 
 /* The tags of a frame, in network order. */
@@ -66,6 +68,23 @@ static __always_inline struct vlan vlan_of(const void *frame, const struct packe
 		vlan.length = VLAN_TAG;
 	}
 	return vlan;
+}
+
+/* Whether the frame is sent into another VLAN than it came from, whatever the priorities. */
+static __always_inline int vlan_is_changed(struct xdp_md *ctx, const struct packet *packet,
+                                           const struct backend *backend)
+{
+	const void *frame = (void *)(long)ctx->data;
+	struct vlan vlan;
+	__u64 changed;
+
+	if (frame + VLAN_HEADER_MOST > (void *)(long)ctx->data_end)
+		return 1;
+	vlan = vlan_of(frame, packet, backend);
+	changed = (read_u64(frame + VLAN_TAGS_AT) ^ vlan.tags) & VLAN_IDS;
+	if (vlan.length < 2 * VLAN_TAG)
+		changed = vlan.length ? (__u32)changed : 0;
+	return changed || vlan.length != packet->ethernet - ETH_HLEN;
 }
 
 /* Writes the tags behind the MACs, and the type of what follows; `frame` has room for two tags. */

@@ -35,6 +35,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--cpus", type=int, default=1, help="number of CPUs that send (default: %(default)s)")
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
     benches.add_parser("control")
+    bench = benches.add_parser("checks")
+    bench.add_argument("--checks", type=int, default=5000, help="number of checks (default: %(default)s)")
+    bench.add_argument("--interval", type=float, default=2.0, help="seconds between two of one (default: %(default)s)")
+    bench.add_argument("--seconds", type=float, default=75, help="length of a measurement (default: %(default)s)")
     bench = benches.add_parser("consistency")
     bench.add_argument("--connections", type=int, default=1_000_000, help="open connections (default: %(default)s)")
     bench.add_argument("--changes", type=int, default=60, help="number of changes (default: %(default)s)")
@@ -78,6 +82,12 @@ def _control(_: argparse.Namespace) -> None:
 
     with private_bpffs() as pin_dir:
         measure_control(new_plane(pin_dir))
+
+
+def _checks(arguments: argparse.Namespace) -> None:
+    from tests.bench.checks import measure_checks
+
+    measure_checks(count=arguments.checks, interval=arguments.interval, seconds=arguments.seconds)
 
 
 def _consistency(arguments: argparse.Namespace) -> None:

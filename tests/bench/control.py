@@ -37,7 +37,7 @@ RECORDS = 1_000_000
 REPEATS = 7
 VIP_ID = 900
 FIRST_ID = 10_000
-ADDRESSES = [IPv4Address("10.2.0.0") + number for number in range(1, BACKENDS + 1)]
+ADDRESSES = [IPv4Address("10.2.0.0") + number for number in range(1, BACKENDS + 2)]
 
 
 class _Kernel:
@@ -77,6 +77,14 @@ def measure_control(plane: BccPlane) -> None:
     rows = [_row(f"table of {BACKENDS} backends built and published", first_table)]
     held = publish(up, Held())
     rows.append(_row("1 of them down, published", lambda: publish(one_down, held)))
+    more, held_more = _state(BACKENDS + 1), held
+
+    def one_more() -> None:
+        table._base.cache_clear()
+        plan(more, up, held_more).apply(plane)
+
+    rows.append(_row(f"1 backend added to {BACKENDS}, published", one_more))
+    publish(up, Held())
     held_down = publish(one_down, held)
     rows.append(_row("the same one up again, published", lambda: publish(up, held_down)))
     publish(up, held_down)
@@ -103,10 +111,11 @@ def _row(what: str, work: Callable[[], object]) -> tuple[str, str, str, str]:
     return what, f"{whole:.1f}", f"{own:.1f}", f"{own / whole:.0%}"
 
 
-def _state() -> Snapshot:
+def _state(count: int = BACKENDS) -> Snapshot:
     key = VipKey(IPv4Address("203.0.113.2"), 80, Protocol.TCP)
     backends: dict[IPAddress, BoundBackend] = {
-        address: bound_backend(FIRST_ID + number, 1, Backend(address), 1) for number, address in enumerate(ADDRESSES)
+        address: bound_backend(FIRST_ID + number, 1, Backend(address), 1)
+        for number, address in enumerate(ADDRESSES[:count])
     }
     return snapshot(1, {key: bound_vip(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
 
@@ -114,7 +123,7 @@ def _state() -> Snapshot:
 def _observed() -> Observed:
     hop = NextHop(b"\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x01", "lo", 1, 9000, IPv4Address("10.0.0.1"))
     passed = KnownHealth(Health.UP, "", datetime.now(UTC))
-    health = {FIRST_ID + number: passed for number in range(BACKENDS)}
+    health = {FIRST_ID + number: passed for number in range(len(ADDRESSES))}
     return Observed(health, dict.fromkeys(ADDRESSES, Resolution(hop)))
 
 

@@ -137,11 +137,11 @@ ROWS = [
     Row("IPv6: of another address", icmp_packets.echo_request(6, dst="2001:db8:ffff::11"), "pass_not_tcp_udp"),
     Row("from the VIP itself", icmp_packets.echo_request(4, src=packets.VIP), "drop_land"),
     Row("IPv6: from the VIP itself", icmp_packets.echo_request(6, src=packets.VIP6), "drop_land"),
-    Row("from nobody", icmp_packets.echo_request(4, src="0.0.0.0"), "pass_not_tcp_udp"),
-    Row("from everybody", icmp_packets.echo_request(4, src="255.255.255.255"), "pass_not_tcp_udp"),
-    Row("from a group", icmp_packets.echo_request(4, src="239.255.255.255"), "pass_not_tcp_udp"),
-    Row("IPv6: from nobody", icmp_packets.echo_request(6, src="::"), "pass_not_tcp_udp"),
-    Row("IPv6: from a group", icmp_packets.echo_request(6, src="ff0e::1"), "pass_not_tcp_udp"),
+    Row("from nobody", icmp_packets.echo_request(4, src="0.0.0.0"), "drop_martian"),
+    Row("from everybody", icmp_packets.echo_request(4, src="255.255.255.255"), "drop_martian"),
+    Row("from a group", icmp_packets.echo_request(4, src="239.255.255.255"), "drop_martian"),
+    Row("IPv6: from nobody", icmp_packets.echo_request(6, src="::"), "drop_martian"),
+    Row("IPv6: from a group", icmp_packets.echo_request(6, src="ff0e::1"), "drop_martian"),
     Row("of no address", icmp_packets.echo_request(4, dst="0.0.0.0"), "pass_not_tcp_udp"),
     Row("with IPv4 options", icmp_packets.echo_request(4, options=packets.ip_options(4)), "pass_not_tcp_udp"),
     Row("behind an extension header", icmp_packets.echo_request_behind_options(), "pass_not_tcp_udp"),
@@ -163,6 +163,35 @@ def test_is_not_answered(pinged: Balancer, row: Row) -> None:
     assert result.verdict == (XDP_PASS if row.reason.startswith("pass") else XDP_DROP)
     assert result.packet == row.frame
     assert reasons(pinged) == {row.reason: 1}
+
+
+NOBODY = {
+    "broadcast": "ffffffffffff",
+    "IPv4 multicast": "01005e000005",
+    "IPv6 multicast": "333300000001",
+    "the group bit alone": "010000000000",
+    "zeros": "000000000000",
+    "the balancer's own": packets.BALANCER_MAC.replace(":", ""),
+}
+"""MACs that no answer can be sent to."""
+
+
+@pytest.mark.parametrize("tags", [[], [5], [5, 6]])
+@pytest.mark.parametrize("mac", NOBODY)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_mac_that_is_nobody_s_gets_no_answer(pinged: Balancer, version: int, mac: str, tags: list[int]) -> None:
+    request = bytearray(icmp_packets.tagged(icmp_packets.echo_request(version), tags))
+    request[6:12] = bytes.fromhex(NOBODY[mac])
+    result = pinged.send(bytes(request))
+    assert (result.verdict, result.packet) == (XDP_DROP, bytes(request))
+    assert reasons(pinged) == {"drop_source_mac": 1}
+
+
+@pytest.mark.parametrize("mac", ["020000000000", "0200000001fe", "fe0000000000", "000000000001", "020000000103"])
+def test_a_mac_beside_them_does(pinged: Balancer, mac: str) -> None:
+    request = bytearray(icmp_packets.echo_request(4))
+    request[6:12] = bytes.fromhex(mac)
+    assert pinged.send(bytes(request)).packet[:6].hex() == mac
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -45,8 +45,7 @@ class Flows:
         numbers = line_numbers(keys, lines.info.max_entries)
         self.number = int(np.bincount(numbers).argmax())
         self.ports: list[int] = ports[numbers == self.number][:MORE].tolist()
-        versions = {"version": version, "inner_version": version}
-        balancer.set_up(MOVING, [backend(OLD, **versions), backend(NEW, **versions)])
+        balancer.set_up(MOVING, [backend(number, version=version, inner_version=version) for number in (OLD, NEW)])
 
     def talk(self, ports: Sequence[int]) -> list[int]:
         """Return which backends get a segment from these ports."""

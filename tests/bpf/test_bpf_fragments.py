@@ -150,7 +150,7 @@ def test_for_other_addresses_nothing_is_remembered(balancer: Balancer) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_makes_a_packet_another_one(balancer: Balancer, version: int) -> None:
-    """Addresses, identification and protocol: with one of them different, it is not the packet whose first one came."""
+    """Addresses, identification and, in IPv4, protocol: with one of them different, it is another packet."""
     set_up(balancer)
     balancer.send(fragments(version)[0])
     source = {4: "192.0.2.8", 6: "2001:db8:77::8"}[version]
@@ -158,12 +158,115 @@ def test_what_makes_a_packet_another_one(balancer: Balancer, version: int) -> No
         fragments(version, src=source),
         fragments(version, identification=IDENTIFICATION ^ 1),
         fragments(version, identification=IDENTIFICATION ^ 0x8000),
-        fragments(version, protocol="tcp"),
     ]
+    if version == 4:
+        others.append(fragments(version, protocol="tcp"))
     for other in others:
         assert balancer.send(other[1]).verdict == XDP_DROP
     assert stopped(balancer) == {"drop_fragment": len(others)}
     assert balancer.send(fragments(version)[1]).verdict == XDP_TX
+
+
+NEXT_HEADERS = [0, 1, 6, 17, 41, 43, 44, 50, 51, 58, 59, 60, 135, 255]
+
+
+def later6(next_header: int, offset: int = 3, length: int = 24, **ip: Any) -> bytes:
+    """Return a later fragment of an IPv6 packet that says that this header follows."""
+    header = icmp_packets.internet_layer(6, **ip) / IPv6ExtHdrFragment(nh=next_header, offset=offset, id=IDENTIFICATION)
+    return packets.in_frame(header / Raw(bytes(length)))
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("next_header", NEXT_HEADERS)
+def test_the_next_header_of_a_later_ipv6_fragment_says_nothing(
+    balancer: Balancer, next_header: int, protocol: str
+) -> None:
+    """RFC 8200, 4.5: only the first one's counts. Without a first one it is dropped, whatever it says."""
+    set_up(balancer)
+    frame = later6(next_header)
+    assert balancer.send(frame).verdict == XDP_DROP
+    balancer.send(fragments(6, protocol=protocol)[0])
+    assert balancer.send(frame).packet == packets.through_dr(frame, 1)
+    assert stopped(balancer) == {"drop_fragment": 1}
+
+
+@pytest.mark.parametrize("next_header", NEXT_HEADERS)
+def test_of_what_is_not_tcp_or_udp_all_are_the_hosts(balancer: Balancer, next_header: int) -> None:
+    """A ping in fragments: the host has the first one, and gets the others."""
+    set_up(balancer)
+    ping = icmp_packets.internet_layer(6) / IPv6ExtHdrFragment(nh=58, m=1, id=IDENTIFICATION) / Raw(b"\x80" + bytes(23))
+    for frame in (packets.in_frame(ping), later6(next_header), later6(next_header, offset=1)):
+        result = balancer.send(frame)
+        assert (result.verdict, result.packet) == (XDP_PASS, frame)
+    assert stopped(balancer) == {"pass_not_tcp_udp": 1, "pass_fragment": 2}
+
+
+def inside(version: int, next_header: int, offset: int, length: int = 24) -> bytes:
+    """Return a fragment that begins at this offset, in units of 8 bytes."""
+    if version == 6:
+        return later6(next_header, offset, length)
+    header = icmp_packets.internet_layer(4, id=IDENTIFICATION & 0xFFFF, proto=next_header, frag=offset)
+    return packets.in_frame(header / Raw(bytes(length)))
+
+
+@pytest.mark.parametrize(("version", "next_header"), [(4, 6), *((6, number) for number in NEXT_HEADERS)])
+def test_none_begins_inside_a_tcp_header(balancer: Balancer, version: int, next_header: int) -> None:
+    """RFC 1858: at an offset of 8 bytes it would replace the flags. In IPv6 whatever it says that it is."""
+    set_up(balancer)
+    balancer.send(fragments(version, protocol="tcp")[0])
+    for length in (8, 24):
+        frame = inside(version, next_header, 1, length)
+        result = balancer.send(frame)
+        assert (result.verdict, result.packet) == (XDP_DROP, frame)
+    assert stopped(balancer) == {"drop_tcp_fragment": 2}
+    assert balancer.send(inside(version, next_header, 3)).verdict == XDP_TX
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_one_before_the_first_is_dropped_as_any_other(balancer: Balancer, version: int) -> None:
+    set_up(balancer)
+    assert balancer.send(inside(version, 6, 1)).verdict == XDP_DROP
+
+
+@pytest.mark.parametrize(("version", "next_header"), [(4, 17), (6, 17), (6, 6), (6, 59)])
+def test_one_may_begin_behind_a_udp_header(balancer: Balancer, version: int, next_header: int) -> None:
+    set_up(balancer)
+    balancer.send(fragments(version)[0])
+    assert balancer.send(inside(version, next_header, 1)).verdict == XDP_TX
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_of_the_host_s_connections_none_begins_inside_a_tcp_header(balancer: Balancer, version: int) -> None:
+    """What is for another port of a VIP's address is the host's, but not this."""
+    set_up(balancer)
+    client, vip = icmp_packets.addresses(version)
+    tcp = icmp_packets.transport_layer("tcp", 4000, 22) / Raw(bytes(12))
+    first = (
+        icmp_packets.internet_layer(4, src=client, dst=vip, id=IDENTIFICATION & 0xFFFF, flags="MF") / tcp
+        if version == 4
+        else icmp_packets.internet_layer(6) / IPv6ExtHdrFragment(m=1, id=IDENTIFICATION) / tcp
+    )
+    assert balancer.send(packets.in_frame(first)).verdict == XDP_PASS
+    assert balancer.send(inside(version, 6, 1)).verdict == XDP_DROP
+    assert stopped(balancer) == {"pass_no_vip": 1, "drop_tcp_fragment": 1}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_first_one_has_the_whole_tcp_header(balancer: Balancer, version: int) -> None:
+    """RFC 1858, 3128 and, for the options, 7112: what is behind it is not looked at."""
+    set_up(balancer)
+    client, vip = icmp_packets.addresses(version)
+    tcp = bytes(icmp_packets.transport_layer("tcp", 4000, packets.VIP_PORT))
+    with_options = tcp[:12] + b"\x80" + tcp[13:] + bytes(12)
+    for transport, verdict in ((tcp[:8], XDP_DROP), (tcp[:16], XDP_DROP), (tcp + bytes(4), XDP_TX)):
+        header = (
+            icmp_packets.internet_layer(4, src=client, dst=vip, id=1, flags="MF", proto=6)
+            if version == 4
+            else icmp_packets.internet_layer(6) / IPv6ExtHdrFragment(nh=6, m=1, id=1)
+        )
+        assert balancer.send(packets.in_frame(header / Raw(transport))).verdict == verdict
+        assert balancer.send(packets.in_frame(header / Raw(with_options[:24]))).verdict == XDP_DROP
+        assert balancer.send(packets.in_frame(header / Raw(with_options))).verdict == XDP_TX
 
 
 def test_all_bits_of_an_ipv6_identification_count(balancer: Balancer) -> None:

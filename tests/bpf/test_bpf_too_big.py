@@ -118,7 +118,20 @@ def test_the_options_are_quoted(balancer: Balancer) -> None:
 def test_no_answer_to_what_is_not_one_host(balancer: Balancer, version: int, source: str) -> None:
     set_up(balancer)
     balancer.send(icmp_packets.segment(version, 1500, src=source))
-    assert stopped(balancer) == {"drop_too_big": 1}
+    assert stopped(balancer) == {"drop_martian": 1}
+
+
+@pytest.mark.parametrize("mac", ["ffffffffffff", "01005e000005", "000000000000", "020000000102"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_answer_to_a_mac_that_is_nobody_s(balancer: Balancer, version: int, mac: str) -> None:
+    """A group, zeros, or the balancer's own; and no answer is charged for it."""
+    set_up(balancer)
+    frame = bytearray(icmp_packets.segment(version, 1500))
+    frame[6:12] = bytes.fromhex(mac)
+    for _ in range(200):
+        assert balancer.send(bytes(frame)).verdict == XDP_DROP
+    assert stopped(balancer) == {"drop_too_big": 200}
+    assert balancer.send(icmp_packets.segment(version, 1500)).verdict == XDP_TX
 
 
 @pytest.mark.parametrize("version", VERSIONS)

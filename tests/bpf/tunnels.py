@@ -30,14 +30,25 @@ def tcp6(destination: str = "2001:db8:f::10", *, source: str = "2001:db8:c::7", 
     return packets.in_frame(IPv6(src=source, dst=destination, nh=6, **ip) / Raw(inner))
 
 
-def wrapped(inner: bytes, *, to: str = ADDRESS, gue: int | None = None, port: int = GUE_PORT, **outer: object) -> bytes:
-    """Return the packet of the frame `inner` in a tunnel to the address `to`; `outer` are its outer IP fields."""
+def wrapped(
+    inner: bytes,
+    *,
+    to: str = ADDRESS,
+    gue: int | None = None,
+    port: int = GUE_PORT,
+    checksum: int | None = 0,
+    **outer: object,
+) -> bytes:
+    """Return the packet of the frame `inner` in a tunnel to the address `to`; `outer` are its outer IP fields.
+
+    `checksum` is that of UDP; None: the right one.
+    """
     version = inner[14] >> 4
     payload: Packet = Raw(inner[14:])
     protocol = PROTOCOLS.get(version, 4)
     if gue is not None:
         header = struct.pack(">BBH", 0, protocol, 0) if gue == 0 else b""
-        payload = UDP(sport=0xC123, dport=port, chksum=0) / Raw(header + bytes(payload))
+        payload = UDP(sport=0xC123, dport=port, chksum=checksum) / Raw(header + bytes(payload))
         protocol = 17
     family = ip_address(to).version
     if family == 4:

@@ -11,12 +11,13 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from tests.fakes import FakeHealth, FakeNextHops
+from tests.fakes import FakeHealth, FakeIcmpErrors, FakeNextHops
 from xdplb.control.manager import Manager
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.key import Protocol, VipKey
+from xdplb.model.nic import DesiredNic
 from xdplb_api.app import create_app
 
 __all__ = [
@@ -52,6 +53,7 @@ class Api:
     manager: Manager
     plane: FakePlane
     health: FakeHealth
+    errors: FakeIcmpErrors
 
     def ask(self, method: str, path: str, body: object = None, **more: Any) -> Any:
         """Send a request and return the response."""
@@ -97,15 +99,16 @@ def path_of(vip: Any) -> str:
 def running_api(*, capacity: Capacity | None = None, raise_errors: bool = True) -> Iterator[Api]:
     """Start all of it, and stop it at the end."""
     plane = FakePlane(capacity or Capacity(vips=16, backends=64, flows=1024))
-    health = FakeHealth()
+    health, errors = FakeHealth(), FakeIcmpErrors()
     with tempfile.TemporaryDirectory(prefix="xdplb-api-") as directory:
-        manager = Manager(plane, SqliteStore(Path(directory)), FakeNextHops(), health)
+        nics = (DesiredNic("eth0", "auto"),)
+        manager = Manager(plane, SqliteStore(Path(directory)), FakeNextHops(), health, nics=nics, icmp_errors=errors)
         app = create_app(manager, version=VERSION)
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_errors) as client:
             assert client.portal is not None
             client.portal.call(manager.start)
             try:
-                yield Api(client, manager, plane, health)
+                yield Api(client, manager, plane, health, errors)
             finally:
                 client.portal.call(manager.stop)
 

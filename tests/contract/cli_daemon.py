@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.fakes import FakeHealth, FakeNextHops
+from tests.fakes import FakeHealth, FakeIcmpErrors, FakeNextHops
 from xdplb.daemon.options import DaemonOptions
 from xdplb.daemon.run import Parts, run
 from xdplb.dataplane.fake import FakePlane
@@ -36,6 +36,7 @@ def parts_in(folder: Path) -> Parts:
         load=lambda options, _features: FakePlane(Capacity(**options.capacity)),
         next_hops=FakeNextHops,
         checker=FakeHealth,
+        icmp_errors=FakeIcmpErrors,
         run_dir=folder / "run",
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from xdplb.cli.main import run
 
-__all__ = ["REPOSITORY", "WEB", "Daemon", "Told", "running_daemon", "shown", "xdplb"]
+__all__ = ["REPOSITORY", "WEB", "Daemon", "Told", "in_process", "running_daemon", "shown", "xdplb"]
 
 REPOSITORY = Path(__file__).parents[2]
 WEB = "203.0.113.10:443/tcp"
@@ -26,7 +26,7 @@ START_SECONDS = 30
 Told = subprocess.CompletedProcess[str]
 
 
-def _in_process(*arguments: str) -> Told:
+def in_process(*arguments: str) -> Told:
     """Run xdplb here, which saves the start of an interpreter; in all else as `xdplb` does."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with redirect_stdout(out), redirect_stderr(err):
@@ -53,7 +53,7 @@ class Daemon:
 
     def run(self, *arguments: str) -> Told:
         """Run xdplb against it."""
-        return _in_process("--socket", str(self.socket), *arguments)
+        return in_process("--socket", str(self.socket), *arguments)
 
     def ok(self, *arguments: str) -> Told:
         """Run xdplb against it, which must succeed."""

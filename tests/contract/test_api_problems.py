@@ -34,11 +34,11 @@ def test_a_broken_host_header_breaks_nothing(api: Api):
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/v1/vips", "GET, POST"),
-        ("POST", VIP, "GET, PUT, PATCH, DELETE"),
-        ("PATCH", BACKENDS, "GET, POST, PUT"),
-        ("POST", "/healthz", "GET"),
-        ("TRACE", "/v1/stats", "GET"),
+        ("DELETE", "/v1/vips", "GET, HEAD, POST, OPTIONS"),
+        ("POST", VIP, "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
+        ("PATCH", BACKENDS, "GET, HEAD, POST, PUT, OPTIONS"),
+        ("POST", "/healthz", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/v1/stats", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_a_method_that_a_path_has_not_is_answered_with_all_it_has(api: Api, method: str, path: str, allowed: str):

@@ -239,4 +239,8 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(api: Api, method: 
 def test_a_dry_run_of_what_is_so_already_says_that(api: Api):
     api.add("/v1/vips", WEB)
 
-    assert api.ask("POST", "/v1/vips?dry_run=true", WEB).json() == {"would_change": False, "changes": []}
+    assert api.ask("POST", "/v1/vips?dry_run=true", WEB).json() == {
+        "would_change": False,
+        "changes": [],
+        "warnings": [],
+    }

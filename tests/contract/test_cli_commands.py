@@ -98,18 +98,40 @@ def test_a_vip_shows_its_check(web: Daemon):
     assert not {"path", "expect-status"} & set(shown(web, "health", "show", "web"))
 
 
+def test_a_vip_says_which_of_its_backends_do_not_serve_and_why(web: Daemon):
+    assert shown(web, "vip", "show", "web")["reasons"] == "-"
+    web.ok("health", "set", "web", "--type", "tcp")
+    for last in range(3, 7):
+        web.ok("backend", "add", "web", f"10.0.0.{last}")
+    waiting = "; ".join(f"10.0.0.{last}: its check has not passed yet" for last in (3, 4, 5))
+    assert shown(web, "vip", "show", "web")["reasons"] == f"{waiting}; 1 more: see xdplb backend ls"
+
+
 def test_a_check_is_set_whole_seen_and_removed(web: Daemon):
     set_check = ["health", "set", "web", "--type", "http", "--port", "8080", "--path", "/up"]
-    set_check += ["--expect-status", "200", "--expect-status", "204", "--rise", "1", "--fall", "5", "--timeout", "2s"]
+    set_check += [
+        "--expect-status",
+        "200",
+        "--expect-status",
+        "204",
+        "--rise",
+        "1",
+        "--fall",
+        "5",
+        "--timeout",
+        "2s",
+        "--reset",
+    ]
     assert web.ok(*set_check).stderr == "health check of web set\n"
     assert web.ok(*set_check).stderr == "health check of web is unchanged\n"
     fields = shown(web, "health", "show", "web")
-    assert {name: fields[name] for name in ("port", "expect-status", "rise", "fall", "timeout")} == {
+    assert {name: fields[name] for name in ("port", "expect-status", "rise", "fall", "timeout", "reset")} == {
         "port": "8080",
         "expect-status": "200, 204",
         "rise": "1",
         "fall": "5",
         "timeout": "2s",
+        "reset": "yes",
     }
     assert [row[0] for row in rows(web.ok("health", "ls", "web").stdout)[1:]] == ["10.0.0.1", "10.0.0.2"]
     assert web.ok("health", "rm", "web").stderr == "health check of web removed\n"
@@ -218,10 +240,13 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
         (["vip", "add", "203.0.113.10/tcp"], 2, "write it like 203.0.113.10:443/tcp"),
         (["vip", "add", "203.0.113.10:443/sctp"], 2, "use tcp, udp or tcp+udp"),
         (["vip", "add", "203.0.113.10:70000/tcp"], 2, "not a port"),
-        (["vip", "add", "2001:db8::1:443/tcp"], 2, "[2001:db8::10]:443/tcp"),
+        (["vip", "add", "2001:db8::1:443/tcp"], 2, "[2001:db8::1]:443/tcp"),
         (["vip", "add", "203.0.113.9/24:443/tcp"], 2, "the prefix is 203.0.113.0/24"),
         (["vip", "add", "203.0.113.10:443/tcp+udp"], 4, "VIP 203.0.113.10:443/tcp"),
         (["vip", "add", "203.0.113.20:0/tcp", "--check", "tcp"], 2, "give --check-port"),
+        (["vip", "add", "203.0.113.20:443/udp", "--check", "http"], 2, "is UDP, and http checks use TCP"),
+        (["vip", "add", "203.0.113.20:443/tcp", "--check", "https"], 2, "use tcp, which connects to the TLS port"),
+        (["health", "set", "web", "--type", "https"], 2, "there is no https check, only http and tcp"),
         (["vip", "add", "203.0.113.20:443/tcp", "--quic-server-id-bytes", "2"], 2, "QUIC runs over UDP"),
         (["vip", "add", "203.0.113.20:443/tcp", "--limit-packets", "-1"], 2, "--limit-packets"),
         (["vip", "add", "203.0.113.20:443/udp", "--limit-source-new-flows", "9"], 2, "limit source_packets instead"),
@@ -283,7 +308,14 @@ def test_the_backends_of_all_vips_are_in_one_table(web: Daemon):
         [WEB, "10.0.0.1", "3"],
         [WEB, "10.0.0.2", "1"],
     ]
-    assert web.run("backend", "ls", "-o", "json").returncode == 2
+    every = json.loads(web.ok("backend", "ls", "-o", "json").stdout)["backends"]
+    assert [(each["vip"], each["address"]) for each in every] == [
+        ("203.0.113.9:53/udp", "10.0.0.3"),
+        (WEB, "10.0.0.1"),
+        (WEB, "10.0.0.2"),
+    ]
+    [first] = json.loads(web.ok("backend", "ls", "203.0.113.9:53/udp", "-o", "json").stdout)["backends"]
+    assert every[0].keys() == {*first.keys(), "vip"}
 
 
 def test_rates_are_per_second_of_the_time_given(web: Daemon):
@@ -292,7 +324,18 @@ def test_rates_are_per_second_of_the_time_given(web: Daemon):
     assert time.monotonic() - began >= 0.2
     assert listed[0] == ["VIP", "BACKEND", "PACKETS/S", "BYTES/S", "NEW FLOWS/S", "AT RISK/S", "RECORDS/S"]
     assert listed[1] == [WEB, "all", "0.0", "0.0", "0.0", "0.0", "0.0"]
-    assert web.run("stats", "--rate", "1s", "-o", "json").returncode == 2
+    rates = json.loads(web.ok("stats", "--rate", "100ms", "-o", "json").stdout)
+    totals = json.loads(web.ok("stats", "-o", "json").stdout)
+    assert rates.pop("seconds") >= 0.1
+    assert rates.keys() == totals.keys()
+    assert rates["vips"][0] == {
+        **dict.fromkeys(totals["vips"][0], 0.0),
+        "vip": WEB,
+        "backends": [
+            {"backend": address, "packets": 0.0, "bytes": 0.0, "new_flows": 0.0} for address in ("10.0.0.1", "10.0.0.2")
+        ],
+    }
+    assert json.loads(web.ok("stats", "web", "--rate", "100ms", "-o", "json").stdout)["vip"] == WEB
 
 
 def test_status_is_one_page_and_waits(web: Daemon):

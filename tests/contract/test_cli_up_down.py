@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,10 @@ def test_down_stops_a_running_daemon_and_leaves_nothing(host: Host):
         assert told.returncode == 0, told.stderr
         assert f"stopping the daemon (pid {daemon.pid})" in told.stderr
         assert "removed: the program on eth0" in told.stderr
-        assert daemon.wait(10) == 0
+        _, log = daemon.communicate(timeout=10)
+        assert daemon.returncode == 0
+        assert log.splitlines()[-1].endswith("stopped by xdplb down, which detaches the program from eth0")
+        assert "keeps forwarding" not in log
     assert host.is_clean()
     again = host.down("eth0")
     assert (again.returncode, again.stderr) == (0, "nothing to remove: xdplb is not attached there\n")
@@ -163,6 +167,81 @@ def test_a_nic_that_is_not_there_is_one_sentence(host: Host):
     assert "eth0" in told.stderr
     assert host.is_clean()
     assert not host.socket.exists()
+
+
+@pytest.mark.root
+def test_stopped_while_it_starts_it_says_so_and_leaves_nothing(host: Host):
+    with subprocess.Popen(host.up_command("eth0"), stderr=subprocess.PIPE, text=True) as daemon:
+        end = time.monotonic() + 30
+        while not host.pins.exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        daemon.terminate()
+        _, log = daemon.communicate(timeout=20)
+    assert "SIGTERM: stopping" in log
+    assert "Traceback" not in log
+    assert daemon.returncode == 0
+    assert host.is_clean()
+
+
+@pytest.mark.root
+def test_of_several_nics_one_may_be_made_later(host: Host):
+    with subprocess.Popen(host.up_command("eth0", "eth5"), stderr=subprocess.PIPE, text=True) as daemon:
+        try:
+            waited = host.run("status", "--wait", "--timeout", "20s")
+            assert waited.returncode == 5
+            assert "there is no NIC eth5; xdplb attaches to it as soon as there is one" in waited.stderr
+            found = host.run("doctor", "--pin-dir", str(host.pins))
+            assert found.returncode == 1
+            assert "fail  eth5: there is no NIC eth5" in found.stdout
+            add_nic("eth5")
+            assert host.run("status", "--wait", "--timeout", "5s").returncode == 0
+            assert link("eth5").xdp is not None
+            assert "eth0 (native), eth5 (native)" in host.run("status").stdout
+            host.down("--all")
+        finally:
+            daemon.kill()
+
+
+@pytest.mark.root
+def test_a_restart_that_names_fewer_nics_says_which_still_has_the_program(host: Host):
+    with host.up("eth0", "eth1") as daemon:
+        daemon.kill()
+        daemon.wait()
+    with host.up("eth0"):
+        assert "eth0 (native), eth1 (native, not named in up)" in host.run("status").stdout
+        assert "removed: the program on eth1" in host.down("eth1").stderr
+        end = time.monotonic() + 5
+        while "eth1" in host.run("status").stdout:
+            assert time.monotonic() < end
+        assert link("eth1").xdp is None
+        host.down("--all")
+
+
+@pytest.mark.root
+def test_why_auto_took_skb_mode_is_told_by_log_status_and_doctor(host: Host):
+    for end in ("eth0", "peer-eth0"):
+        subprocess.run(["ip", "link", "set", end, "mtu", "9000"], check=True)
+    refused = host.up_refused("eth0", "--mode", "native")
+    assert (
+        "eth0 cannot run XDP in its driver: the MTU of its other end is above what the driver takes" in refused.stderr
+    )
+    assert "hint: try --mode skb" in refused.stderr
+    why = (
+        "eth0 is in skb mode, which is several times slower: native mode was refused, since the MTU of its other end is"
+    )
+    with host.up("eth0") as daemon:
+        status = host.run("status")
+        assert status.returncode == 0
+        assert f"note: {why} above what the driver takes with XDP (the kernel says: " in status.stderr
+        assert "lower its MTU (most drivers take up to 3498)" in status.stderr
+        assert f"warn  eth0 native XDP: {why}" in host.run("doctor", "--pin-dir", str(host.pins)).stdout
+        daemon.terminate()
+        _, log = daemon.communicate(timeout=10)
+        assert f"mode=skb reason='{why}" in log
+    with host.up("eth0"):
+        assert "it was attached in skb mode by an earlier xdplb up, and its MTU of 9000 is" in host.run("status").stderr
+        host.down("--all")
 
 
 @pytest.mark.root
@@ -281,6 +360,33 @@ def test_what_needs_root_says_so_in_one_sentence(tmp_path: Path, words: list[str
     assert told.returncode == 1
     assert "needs root (it lacks CAP_NET_ADMIN" in told.stderr
     assert told.stderr.endswith("hint: run it with sudo\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["up", "eth0", "--pin-dir"], "needs root"),
+        (["up", "eth0", "--state-dir"], "needs root"),
+        (["down", "--all", "--pin-dir"], "needs root"),
+        (["doctor", "--pin-dir"], "this process lacks CAP_NET_ADMIN"),
+        (["decap", "up", "eth0", "--pin-dir"], "needs root"),
+        (["backend-host", "setup", "203.0.113.10", "--interface", "lo", "--pin-dir"], "needs root"),
+        (["backend-host", "setup", "203.0.113.10", "--interface", "lo", "--state-dir"], "needs root"),
+        (["backend-host", "show", "203.0.113.10", "--interface", "lo", "--pin-dir"], "203.0.113.10"),
+        (["backend-host", "undo", "203.0.113.10", "--pin-dir"], "needs root"),
+        (["backend-host", "undo", "203.0.113.10", "--state-dir"], "needs root"),
+    ],
+)
+def test_a_folder_that_may_not_be_read_is_judged_by_the_command(tmp_path: Path, words: list[str], says: str):
+    """The pins are root's. The option parser must not end with a usage error what has an exit code of its own."""
+    (tmp_path / "pins").mkdir(mode=0)
+    plain = [shutil.which("setpriv") or "setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*(plain if os.geteuid() == 0 else []), str(Path(sys.executable).with_name("xdplb")), *words]
+    told = subprocess.run([*command, str(tmp_path / "pins")], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert told.returncode == 1
+    assert says in told.stdout + told.stderr
+    assert "Traceback" not in told.stderr
+    assert "Invalid value" not in told.stderr
 
 
 @pytest.mark.parametrize("words", [["down"], ["down", "eth0", "--all"]])

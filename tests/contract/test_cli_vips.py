@@ -61,7 +61,7 @@ def test_one_limit_is_set_without_the_others(daemon: Daemon):
 
 def test_a_scheduler_brings_what_it_needs_and_a_dry_run_says_what_that_costs(daemon: Daemon):
     daemon.ok("vip", "add", "203.0.113.10:80/tcp")
-    told = daemon.ok("vip", "set", "203.0.113.10:80/tcp", "--scheduler", "rr", "--dry-run").stdout
+    told = daemon.ok("vip", "set", "203.0.113.10:80/tcp", "--scheduler", "rr", "--dry-run").stderr
     assert "open connections of VIP 203.0.113.10:80/tcp without a record go to other backends" in told
     daemon.ok("vip", "set", "203.0.113.10:80/tcp", "--scheduler", "rr")
     assert shown(daemon, "vip", "show", "203.0.113.10:80/tcp")["tracking"] == "always"

@@ -122,6 +122,8 @@ def test_every_default_is_told(heading: str, schema: type[VipIn | BackendIn | He
             continue
         values = row(told, f"| `{name}` |").split(" | ")[1]
         default = f"{field.default:g}" if isinstance(field.default, (int, float)) else str(field.default)
+        if isinstance(field.default, bool):
+            default = str(field.default).lower()
         assert default in values.rpartition("(")[2], name
 
 

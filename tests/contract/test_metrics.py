@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -12,11 +15,14 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
+from tests.fakes import next_hop
 from xdplb import __version__
+from xdplb.control.writing.path_watch import Ignored
 from xdplb.dataplane.plane import BackendCounters, VipCounters
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
+from xdplb.net.icmp_message import ErrorKind, IcmpError, Quote
 from xdplb_api.exposition import Family, Labels, encode
 from xdplb_api.metrics import collect
 
@@ -210,6 +216,37 @@ def test_many_samples_are_all_there():
     assert len(pieces) > 2
 
 
+def hear_too_big(api: Api) -> None:
+    """Have a router say that its path to 10.0.0.13, a backend by GUE, takes 1400 bytes."""
+    api.add(BACKENDS, {"address": "10.0.0.13", "forward": "gue"})
+    address = ip_address("10.0.0.13")
+    quote = Quote(next_hop(address).source, address, length=1500, protocol=17, ports=(0xC000, 6080))
+    told = IcmpError(ip_address("10.0.0.254"), ErrorKind.TOO_BIG, 4, quote, mtu=1400)
+    assert api.client.portal is not None
+    for error in (told, replace(told, mtu=1500), None):
+        api.client.portal.call(api.errors.hear, error)
+
+
+def test_paths(api: Api):
+    hear_too_big(api)
+    path = f"{BACKENDS}/10.0.0.13"
+    end = time.monotonic() + 10
+    while (status := api.ask("GET", path).json()["status"])["mtu"] == 1500:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert (status["mtu"], status["path_mtu"]["mtu"], status["path_mtu"]["router"]) == (1400, 1400, "10.0.0.254")
+    assert datetime.fromisoformat(status["path_mtu"]["until"]) > datetime.now(UTC)
+    assert status["path_errors"] == {"too_big": 1, "unreachable": 0, "time_exceeded": 0, "parameter_problem": 0}
+    samples = scrape(api)
+    third = {**FIRST, "backend": "10.0.0.13"}
+    assert value(samples, "xdplb_backend_mtu_bytes", **FIRST) == 1500
+    assert value(samples, "xdplb_backend_mtu_bytes", **third) == 1400
+    assert value(samples, "xdplb_backend_path_errors_total", **third, kind="too_big") == 1
+    assert value(samples, "xdplb_backend_path_errors_total", **FIRST, kind="too_big") is None
+    ignored = {reason: value(samples, "xdplb_path_errors_ignored_total", reason=reason) for reason in Ignored}
+    assert ignored == {"malformed": 1, "not_ours": 0, "implausible": 1}
+
+
 def documented() -> dict[str, tuple[str, frozenset[str]]]:
     """Return type and labels of each metric in the table of the docs."""
     page = REFERENCE.read_text(encoding="utf-8")
@@ -225,6 +262,7 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     api.ask("PUT", CHECK, {"type": "tcp"})
     api.ask("POST", DRAIN)
+    hear_too_big(api)
     assert api.client.portal is not None
     api.client.portal.call(api.health.flip, "10.0.0.11", Health.UP)
     end = time.monotonic() + 10

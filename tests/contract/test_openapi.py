@@ -11,6 +11,7 @@ import pytest
 from tests.contract.api_harness import VERSION, running_api
 
 OPERATIONS = {
+    "GET /v1/backends": "listAllBackends",
     "GET /v1/vips": "listVips",
     "POST /v1/vips": "createVip",
     "GET /v1/vips/{vip}": "getVip",

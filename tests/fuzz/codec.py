@@ -45,12 +45,14 @@ def encode_fragment_key(key: FragmentKey) -> bytes:
 
 def encode_fragment(fragment: Fragment) -> bytes:
     """Return a `struct fragment`."""
-    return struct.pack("=HHIQ", fragment.backend, fragment.epoch, fragment.vip, fragment.last_seen)
+    return struct.pack(
+        "=HHIQB7x", fragment.backend, fragment.epoch, fragment.vip, fragment.last_seen, fragment.protocol
+    )
 
 
 def decode_fragment(value: bytes) -> Fragment:
     """Return what is in a `struct fragment`."""
-    return Fragment(*struct.unpack("=HHIQ", value))
+    return Fragment(*struct.unpack("=HHIQB7x", value))
 
 
 def encode_source_key(key: SourceKey) -> bytes:

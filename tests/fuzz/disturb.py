@@ -58,7 +58,9 @@ def _change_fragment(chance: random.Random, config: Config, mirror: Mirror, mome
     key = chance.choice(list(mirror.state.fragments))
     backend = _some_backend(chance, config, key.source.version)
     vip = chance.choice(list(config.vips))
-    mirror.put_fragment(key, Fragment(backend, _some_epoch(chance), vip, max(1, moment - chance.choice(FRAGMENT_AGES))))
+    last_seen = max(1, moment - chance.choice(FRAGMENT_AGES))
+    protocol = chance.choice([0, 6, 6, 17, 58])
+    mirror.put_fragment(key, Fragment(backend, _some_epoch(chance), vip, last_seen, protocol))
 
 
 def _change_buckets(chance: random.Random, config: Config, mirror: Mirror, key: FlowKey, moment: int) -> None:

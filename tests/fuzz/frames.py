@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.fuzz.worlds import CLIENTS, PORTS, VIP_ADDRESSES
 from xdplb.model.address import IPAddress
@@ -22,13 +22,37 @@ MAC = b"\x02\0\0\0\1\2"
 GROUP_MACS = (b"\xff" * 6, b"\x01\0\x5e\0\0\5", b"\x33\x33\0\0\0\1")
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 EXTENSIONS = (0, 43, 60, 51, 44)
+OPTIONS = (1, 1, 1, 1, 7, 68, 148, 131, 137, 0)
+"""No operation, record route, timestamp, router alert, both source routes, and the end (IANA)."""
+
 FLAGS = (0x02, 0x02, 0x02, 0x10, 0x10, 0x18, 0x12, 0x11, 0x04, 0x14, 0x06, 0x03, 0x00, 0xC2, 0xFF, 0xC0, 0x29)
 SIZES = (0, 0, 1, 6, 10, 40, 100, 540, 552, 560, 572, 1200, 1240, 1260, 1340, 1360, 1361, 1380, 1400, 1420, 1440, 1460)
 CLIENT_PORTS = (40000, 40001, 80)
 ODD_SOURCES = {
-    4: ("224.0.0.5", "255.255.255.255", "0.0.0.0", "239.255.255.250", "127.0.0.1"),
-    6: ("ff02::1", "::", "fe80::1", "::1"),
+    4: (
+        "224.0.0.5",
+        "255.255.255.255",
+        "0.0.0.0",
+        "0.1.2.3",
+        "239.255.255.250",
+        "127.0.0.1",
+        "240.0.0.1",
+        "169.254.0.1",
+    ),
+    6: (
+        "ff02::1",
+        "::",
+        "fe80::1",
+        "fe80::1",
+        "febf::1",
+        "fec0::1",
+        "::1",
+        "::ffff:192.0.2.7",
+        "::7.7.7.7",
+        "0:0:0:1::",
+    ),
 }
+"""Martians, link-local addresses, and what is beside them."""
 
 
 @dataclass(frozen=True)
@@ -156,18 +180,30 @@ class Frames:
         chance = self._chance
         kinds = [3, 3, 11, 12, 4, 5] if icmp == ICMP else [1, 2, 3, 4, 5, 135]
         back = _Talk(talk.destination, talk.destination_port, talk.source, talk.source_port, talk.protocol)
-        transport = self._tcp(back) if talk.protocol == TCP else self._udp(back)
+        if chance.random() < 0.03:
+            back = replace(back, destination=type(talk.source)(chance.choice(ODD_SOURCES[talk.source.version])))
+        transport, protocol = self._tcp(back) if talk.protocol == TCP else self._udp(back), talk.protocol
+        if chance.random() < 0.1:
+            transport, protocol = self._tunnelled(back)
         wrap = self._ipv4 if icmp == ICMP else self._ipv6
-        quoted = wrap(back, talk.protocol, transport)
+        quoted = wrap(back, protocol, transport)
         if chance.random() < 0.7:
-            quoted = quoted[: chance.choice([28, 28, 36, 48, 48, 60, 548])]
+            quoted = quoted[: chance.choice([28, 28, 36, 48, 48, 56, 60, 64, 80, 548])]
         return struct.pack("!BBHI", chance.choice(kinds), chance.randrange(5), chance.getrandbits(16), 1400) + quoted
+
+    def _tunnelled(self, talk: _Talk) -> tuple[bytes, int]:
+        """Return what follows the outer IP header of a packet in a tunnel, and its protocol."""
+        inner = self._chance.randbytes(self._chance.choice([0, 4, 7, 8, 40]))
+        if self._chance.random() < 0.5:
+            return inner, self._chance.choice([4, 41])
+        port = self._chance.choice([6080, 6080, 6081])
+        return struct.pack("!HHHH", 0xC000, port, 8 + len(inner), 0) + inner, UDP
 
     def _ipv4(self, talk: _Talk, protocol: int, payload: bytes) -> bytes:
         chance = self._chance
         odd = chance.random
         words = 5 if odd() < 0.85 else chance.randrange(16)
-        options = chance.randbytes(max(0, words - 5) * 4)
+        options = self._options(max(0, words - 5) * 4)
         fragment = chance.choice([0, 0x4000, 0x8000]) if odd() < 0.88 else self._fragment_field()
         header = bytearray(
             struct.pack(
@@ -189,6 +225,21 @@ class Frames:
         header[10:12] = checksum.to_bytes(2, "big")
         return bytes(header) + payload
 
+    def _options(self, room: int) -> bytes:
+        """Return IPv4 options in all of the room: well-formed, as good as, or any bytes."""
+        chance = self._chance
+        if chance.random() < 0.2:
+            return chance.randbytes(room)
+        options = b""
+        while len(options) < room:
+            kind = chance.choice(OPTIONS)
+            if kind > 1:
+                length = chance.choice([0, 1, 2, 3, 7, 11, 39, 255]) if chance.random() < 0.1 else chance.choice([3, 7])
+                options += bytes([kind, length]) + chance.choice([b"\x83", b"\0"]) * max(0, length - 2)
+            else:
+                options += bytes([kind])
+        return options[:room]
+
     def _fragment_field(self) -> int:
         chance = self._chance
         return chance.choice([0x2000, 0x2000, 0x2000, 0x2010, 0x0010, 0x0010, 0x0001, chance.getrandbits(16)])
@@ -198,8 +249,9 @@ class Frames:
         odd = chance.random
         following = protocol
         if odd() < 0.3:
-            for _ in range(chance.choice([1, 1, 1, 2, 3, 5, 6, 6, 7])):
-                kind = chance.choice(EXTENSIONS)
+            number = chance.choice([1, 1, 1, 2, 3, 5, 6, 6, 7])
+            for place in reversed(range(number)):
+                kind = chance.choice(EXTENSIONS if place == 0 or odd() < 0.05 else EXTENSIONS[1:])
                 payload = self._extension(kind, following) + payload
                 following = kind
         first = (6 if odd() < 0.99 else chance.randrange(16)) << 28 | chance.getrandbits(28)
@@ -212,6 +264,10 @@ class Frames:
         if kind == 44:
             offset = chance.choice([0, 1, 1, 1, 0x0010, 0x0011, 0x0006, 0x0007, chance.getrandbits(16)])
             return struct.pack("!BBHI", following, chance.getrandbits(8), offset, chance.randrange(3))
+        if kind == 43 and chance.random() < 0.7:
+            units = chance.choice([0, 2])
+            left = chance.choice([0, 0, 0, 1, 255])
+            return bytes([following, units, chance.choice([0, 2, 3, 4, 253]), left]) + chance.randbytes(4 + 8 * units)
         units = chance.choice([0, 0, 0, 1, 2, 5]) if chance.random() < 0.95 else chance.randrange(256)
         size = (units + 2) * 4 if kind == 51 else (units + 1) * 8
         if chance.random() < 0.02:
@@ -234,7 +290,8 @@ class Frames:
         if chance.random() < 0.01:
             kind = chance.choice([b"\x08\x06", b"\x86\xdd", b"\x08\x00", b"\x81\x00", b"\x00\x08", b"\x88\x47"])
         to = MAC if chance.random() < 0.98 else chance.choice(GROUP_MACS)
-        return to + b"\x02\0\0\0\1\1" + tags + kind
+        of = b"\x02\0\0\0\1\1" if chance.random() < 0.96 else chance.choice([*GROUP_MACS, bytes(6), MAC])
+        return to + of + tags + kind
 
     def _flipped(self, frame: bytes) -> bytes:
         """Return the frame with some bits of its headers changed."""

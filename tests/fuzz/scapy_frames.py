@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_RR
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_NOP, IPOption_RR
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6EchoRequest,
@@ -75,7 +75,9 @@ def _transport(draw: Any, source_port: int, port: int) -> Packet:
 def _ip(draw: Any, version: int, source: str, destination: str) -> Packet:
     hops = draw(st.sampled_from([64, 64, 2, 1, 0]))
     if version == 4:
-        options = draw(st.sampled_from([[], [], [IPOption_NOP()] * 4, [IPOption_RR()]]))
+        options = draw(
+            st.sampled_from([[], [], [IPOption_NOP()] * 4, [IPOption_RR()], [IPOption_RR(), IPOption_LSRR()]])
+        )
         return IP(src=source, dst=destination, ttl=hops, tos=draw(st.integers(0, 255)), options=options, flags="DF")
     header = IPv6(
         src=source, dst=destination, hlim=hops, tc=draw(st.integers(0, 255)), fl=draw(st.integers(0, 0xFFFFF))
@@ -83,7 +85,8 @@ def _ip(draw: Any, version: int, source: str, destination: str) -> Packet:
     for extension in draw(
         st.lists(st.sampled_from([IPv6ExtHdrHopByHop, IPv6ExtHdrDestOpt, IPv6ExtHdrRouting]), max_size=7)
     ):
-        header /= extension()
+        left = {"segleft": draw(st.integers(0, 1))} if extension is IPv6ExtHdrRouting else {}
+        header /= extension(**left)
     return header
 
 

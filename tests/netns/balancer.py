@@ -95,6 +95,10 @@ class Balancer:
         with self._log.open("a") as log:
             return self.lab.popen("balancer", [XDPLB, "up", *nics, *places, *options], stdout=log, stderr=log)
 
+    def log(self) -> str:
+        """Return what the daemons have logged."""
+        return self._log.read_text()
+
     def kill(self) -> None:
         """Kill the daemon with -9."""
         assert self.daemon is not None

@@ -11,12 +11,33 @@ from ipaddress import IPv4Address
 from xdplb.net.lab import Lab
 
 ETH_P_ALL = 3
+ETH_P_IP = 0x0800
+ETH_P_ARP = 0x0806
+ARP_REQUEST = 1
 IPPROTO_IPIP = 4
 
 
 @contextmanager
 def captured(lab: Lab, host: str, interface: str) -> Iterator[list[bytes]]:
     """Collect the IPv4 packets (without Ethernet header) that pass the interface while the block runs."""
+    with _frames(lab, host, interface, ETH_P_IP) as packets:
+        yield packets
+
+
+@contextmanager
+def solicitations(lab: Lab, host: str, interface: str) -> Iterator[list[IPv4Address]]:
+    """Collect the addresses that ARP requests ask for, of those that pass the interface while the block runs.
+
+    The list is filled at the end of the block.
+    """
+    asked: list[IPv4Address] = []
+    with _frames(lab, host, interface, ETH_P_ARP) as packets:
+        yield asked
+    asked += [IPv4Address(packet[24:28]) for packet in packets if packet[7] == ARP_REQUEST]
+
+
+@contextmanager
+def _frames(lab: Lab, host: str, interface: str, wanted: int) -> Iterator[list[bytes]]:
     packets: list[bytes] = []
     sniffer = lab.inside(host, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)))
     sniffer.bind((interface, ETH_P_ALL))
@@ -29,7 +50,7 @@ def captured(lab: Lab, host: str, interface: str) -> Iterator[list[bytes]]:
                 data, (_, protocol, *_) = sniffer.recvfrom(1 << 16)
             except TimeoutError:
                 continue
-            if protocol == 0x0800:
+            if protocol == wanted:
                 packets.append(data)
 
     reader = threading.Thread(target=read)

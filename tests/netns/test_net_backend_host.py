@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
+from tests.netns.balancer import XDPLB
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import Forward
@@ -258,3 +260,37 @@ def test_a_record_that_cannot_be_read_is_said(host: Host, tmp_path: Path) -> Non
     (tmp_path / "backend-host.json").write_text("{")
     with pytest.raises(PlatformError, match=r"backend-host\.json cannot be read"):
         host.setup(VIP, Forward.DR)
+
+
+@pytest.mark.parametrize("forward", ["ipip", "gue", "dr"])
+def test_show_looks_at_what_was_set_up(lab: Lab, tmp_path: Path, forward: str) -> None:
+    """With the commands: show knows the forwarding, and misses what is taken away; undo leaves nothing to show."""
+    places = ["--state-dir", str(tmp_path), "--pin-dir", str(lab.home.bpffs / "ipip1")]
+
+    def run(verb: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [XDPLB, "backend-host", verb, str(VIP), *options, *places]
+        return lab.run("ipip1", command, check=False)
+
+    assert run("setup", "--forward", forward).returncode == 0
+    shown = run("show")
+    assert (shown.returncode, shown.stderr) == (0, f"for {forward}, as set up\n")
+    asked = run("show", "--forward", forward)
+    assert (asked.returncode, asked.stdout) == (0, shown.stdout)
+    assert shown.stdout.count("ok") == run("show", "-o", "json").stdout.count('"good": true')
+    if forward != "dr":
+        [unwraps] = [line for line in shown.stdout.splitlines() if "unwrap" in line or "tunl0" in line][:1]
+        assert unwraps.startswith("ok")
+        if "tunl0" in unwraps:
+            lab.run("ipip1", ["ip", "link", "set", "tunl0", "down"])
+        else:
+            lab.run("ipip1", [XDPLB, "decap", "down", "eth0", *places[2:]])
+    else:
+        lab.run("ipip1", ["ip", "address", "del", f"{VIP}/32", "dev", "lo"])
+    missing = run("show")
+    assert missing.returncode == 1
+    assert "fail" in missing.stdout
+    assert run("setup", "--forward", forward).returncode == 0
+    assert run("undo").returncode == 0
+    after = run("show")
+    assert (after.returncode, f"for dr: {tmp_path} has no record of a setup" in after.stderr) == (1, True)
+    assert f"{tmp_path} notes no change for it" in run("undo").stderr

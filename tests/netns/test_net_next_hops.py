@@ -12,6 +12,7 @@ from xdplb.net.host_view import HostView
 from xdplb.net.lab import Lab
 from xdplb.net.rtnetlink import EventSocket, RequestSocket
 
+from .capture import solicitations
 from .watching import Watch, mac_of, watching
 
 DR1, IPIP1 = "10.0.0.11", "10.0.1.11"
@@ -186,3 +187,53 @@ def test_events_the_kernel_had_to_drop_are_noticed_and_made_up_for(lab: Lab) -> 
             requests.close()
 
     lab.inside("balancer", scenario)
+
+
+def test_doubts_about_many_behind_one_router_ask_it_once_and_interrupt_nothing(lab: Lab) -> None:
+    behind = [f"10.0.1.{last}" for last in range(50, 150)]
+
+    async def scenario(watch: Watch) -> None:
+        for address in behind:
+            await watch.resolved(address)
+        await asyncio.sleep(0.5)  # what was asked at the start is answered
+        watch.told.clear()
+        with solicitations(lab, "router", "segment") as asked:
+            for address in behind:
+                watch.source.doubt(IPv4Address(address), first=True)
+            await asyncio.sleep(0.7)
+        assert asked == [ROUTER]
+        assert watch.told == set(), "the same MAC is no news"
+        assert watch[behind[0]].next_hop is not None
+
+    watching(lab, behind, scenario)
+
+
+@pytest.mark.parametrize("kind", ["nud permanent", "nud reachable extern_learn"])
+def test_a_mac_that_somebody_else_keeps_is_not_doubted(lab: Lab, kind: str) -> None:
+    lab.configure("balancer", f"neigh replace {DR1} lladdr 02:00:00:00:00:55 dev eth0 {kind}")
+
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        with solicitations(lab, "dr1", "eth0") as asked:
+            watch.source.doubt(IPv4Address(DR1), first=True)
+            await asyncio.sleep(0.3)
+        assert (asked, watch.hop(DR1).destination_mac[-1]) == ([], 0x55)
+
+    watching(lab, [DR1], scenario)
+
+
+def test_without_a_check_a_silent_change_is_found_before_the_kernel_gives_up(lab: Lab) -> None:
+    async def scenario(watch: Watch) -> None:
+        await watch.resolved(DR1)
+        watch.told.clear()
+        hops = []
+        lab.configure("dr1", "link set eth0 address 02:00:00:00:00:77")
+        lab.configure("balancer", f"neigh change {DR1} dev eth0 nud probe")
+        end = asyncio.get_running_loop().time() + 2.5
+        while asyncio.get_running_loop().time() < end:
+            hops.append(watch[DR1].next_hop)
+            await asyncio.sleep(0.01)
+        assert None not in hops, "until then packets go on to the old MAC"
+        assert watch.hop(DR1).destination_mac == bytes.fromhex("020000000077")
+
+    watching(lab, [DR1], scenario)

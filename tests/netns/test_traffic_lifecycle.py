@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 
 from xdplb.net.lab import ADDRESSES
 
@@ -117,3 +119,25 @@ def test_a_nic_that_is_not_there_is_said_and_nothing_is_left(balancer: Balancer)
     assert "eht0" in said
     assert "Traceback" not in said
     assert not balancer.lab.pin_dir.exists()
+
+
+def test_doctor_asks_the_daemon_where_it_runs(balancer: Balancer) -> None:
+    """From another network namespace, where there is no such eth0 and no such pin dir."""
+    balancer.prepare("dr1")
+    balancer.start()
+    balancer.cli("vip", "add", KEY)
+    balancer.cli("backend", "add", KEY, str(ADDRESSES["dr1"]))
+    until(lambda: balancer.ask("backend", "ls", KEY)["backends"][0]["status"]["mac"] is not None)
+    command = [XDPLB, "doctor", "-o", "json"]
+    environment = {**os.environ, "XDPLB_SOCKET": str(balancer.socket)}
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    findings = json.loads(told.stdout)["findings"]
+    assert [each for each in findings if each["level"] == "fail"] == []
+    assert told.returncode == 0
+    by_check = {each["check"]: each["detail"] for each in findings}
+    assert by_check["eth0 XDP program"].startswith("xdplb's (id ")
+    assert by_check["bpffs"].startswith(str(balancer.lab.pin_dir))
+    environment["XDPLB_SOCKET"] = str(balancer.lab.folder / "none.sock")
+    told = subprocess.run([XDPLB, "doctor"], capture_output=True, text=True, check=False, env=environment)
+    assert told.returncode == 1
+    assert "fail  daemon: the daemon is not running: nothing listens on" in told.stdout

@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 import click
 
+from xdplb.model.backend import parse_backend_address
 from xdplb.model.vip import Forward
 
 from .changes import Change, changing
-from .client import Client, backend_path, vip_path
+from .client import backend_path, vip_path
 from .groups import Group
 from .output import Column, coloured, moment, percent, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option, vip_argument
-from .vip import vip_text
 
 __all__ = ["command"]
 
@@ -78,6 +78,7 @@ Examples:
 def add(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     """Add a backend. If its VIP has a health check, it gets no packets before its first passed checks."""
     body = {"address": address, **{name: value for name, value in given.items() if value is not None}}
+    parse_backend_address(address)  # at once, and with the same words where no daemon runs
     change.create(vip_path(vip, "backends"), body, f"backend {address} of {vip}")
 
 
@@ -192,24 +193,15 @@ def rm(change: Change, /, *, vip: str, address: str) -> None:
 def ls(connection: Connection, vip: str | None, as_json: bool) -> None:
     """List the backends of a VIP, or of all VIPs, and their status."""
     client = connection.client()
-    if vip is None:
-        _list_all(client, as_json)
-        return
-    answer = client.get(vip_path(vip, "backends"))
+    answer = client.get("/v1/backends" if vip is None else vip_path(vip, "backends"))
     if as_json:
         print_json(answer.body)
+        return
+    backends = answer.json()["backends"]
+    if vip is None:
+        table([Column("VIP"), *_COLUMNS], [(backend["vip"], *_row(backend)) for backend in backends])
     else:
-        table(_COLUMNS, [_row(backend) for backend in answer.json()["backends"]])
-
-
-def _list_all(client: Client, as_json: bool) -> None:
-    if as_json:
-        raise click.UsageError("-o json needs a VIP: the API lists the backends of one VIP only")
-    vips = [vip_text(vip) for vip in client.get("/v1/vips").json()["vips"]]
-    table(
-        [Column("VIP"), *_COLUMNS],
-        [(vip, *_row(each)) for vip in vips for each in client.get(vip_path(vip, "backends")).json()["backends"]],
-    )
+        table(_COLUMNS, [_row(backend) for backend in backends])
 
 
 def _row(backend: dict[str, Any]) -> tuple[object, ...]:
@@ -254,9 +246,25 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("quic-server-id", body["quic_server_id"]),
             ("interface", status["interface"]),
             ("mac", status["mac"]),
+            ("mtu", _mtu_text(status)),
+            ("path errors", _path_errors_text(status["path_errors"])),
             ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),
         ]
     )
+
+
+def _mtu_text(status: dict[str, Any]) -> str | None:
+    if status["mtu"] is None:
+        return None
+    if (told := status["path_mtu"]) is None:
+        return str(status["mtu"])
+    who = "learnt before the daemon started" if told["router"] is None else f"{told['router']} says so"
+    return f"{status['mtu']} ({who}; longer packets are tried again at {moment(told['until'])})"
+
+
+def _path_errors_text(errors: dict[str, int]) -> str | None:
+    counted = [f"{kind.replace('_', ' ')} {count}" for kind, count in errors.items() if count]
+    return ", ".join(counted) or None
 
 
 def _drain_text(drain_status: dict[str, Any] | None) -> str | None:

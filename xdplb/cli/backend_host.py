@@ -19,7 +19,7 @@ from .output import colour_wanted, coloured, note, print_json
 from .params import dry_run_option, local_output_option, pin_dir_option, state_dir_option
 
 if TYPE_CHECKING:
-    from xdplb.daemon.backend_host import PutBack
+    from xdplb.daemon.backend_host import PutBack, Shown
 
 __all__ = ["command"]
 
@@ -35,28 +35,33 @@ def _vip_address(text: str) -> IPAddress | IPNetwork:
     return key.address if key.is_one_address else key.network
 
 
-def _host_options(function: _Command) -> _Command:
-    """Add the options that say how packets reach this host."""
-    for option in (
-        click.option(
-            "--interface", metavar="IFACE", help="The NIC they come in by. Default: that of the default route."
-        ),
-        click.option(
-            "--outer",
-            type=click.Choice(["ipv4", "ipv6"]),
-            help="For ipip and gue: the family of the address that the balancer sends to. Default: the VIP's.",
-        ),
-        click.option(
-            "--forward",
-            type=click.Choice([str(forward) for forward in Forward]),
-            default="dr",
-            show_default=True,
-            help="How the balancer forwards packets to this host.",
-        ),
-        click.argument("vip", metavar="VIP", type=_vip_address),
-    ):
-        function = option(function)
-    return function
+def _host_options(default: str | None) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds the options that say how packets reach this host; `default` is for --forward."""
+    text = "How the balancer forwards packets to this host."
+
+    def add(function: _Command) -> _Command:
+        for option in (
+            click.option(
+                "--interface", metavar="IFACE", help="The NIC they come in by. Default: that of the default route."
+            ),
+            click.option(
+                "--outer",
+                type=click.Choice(["ipv4", "ipv6"]),
+                help="For ipip and gue: the family of the address that the balancer sends to. Default: the VIP's.",
+            ),
+            click.option(
+                "--forward",
+                type=click.Choice([str(forward) for forward in Forward]),
+                default=default,
+                show_default=default is not None,
+                help=text if default else f"{text} Default: as set up, else dr.",
+            ),
+            click.argument("vip", metavar="VIP", type=_vip_address),
+        ):
+            function = option(function)
+        return function
+
+    return add
 
 
 _state_dir_option = state_dir_option("Where the earlier settings are saved for undo.")
@@ -74,7 +79,7 @@ Examples:
   sudo xdplb backend-host setup 203.0.113.10 --forward ipip --interface eth0
   sudo xdplb backend-host setup 2001:db8::10 --forward gue --outer ipv4"""
 )
-@_host_options
+@_host_options("dr")
 @_state_dir_option
 @pin_dir_option
 @dry_run_option
@@ -104,32 +109,53 @@ def setup(
 
 @command.command(
     short_help="Show what a VIP needs of this host, and what is missing.",
-    epilog="\b\nExamples:\n  xdplb backend-host show 203.0.113.10 --forward ipip",
+    epilog="""\b
+Examples:
+  xdplb backend-host show 203.0.113.10
+  xdplb backend-host show 203.0.113.10 --forward ipip""",
 )
-@_host_options
+@_host_options(None)
+@_state_dir_option
 @pin_dir_option
 @local_output_option
 def show(
     *,
     vip: IPAddress | IPNetwork,
-    forward: str,
+    forward: str | None,
     outer: str | None,
     interface: str | None,
+    state_dir: Path,
     pin_dir: Path,
     as_json: bool,
 ) -> int:
-    """Show what a VIP needs of this host, and what is missing. Exit 1 if something is."""
+    """Show what a VIP needs of this host, and what is missing. Exit 1 if something is.
+
+    It checks for the kind of forwarding that this host was set up for.
+    """
     from xdplb.daemon import backend_host
 
-    findings = backend_host.show(vip, Forward(forward), interface=interface, outer=_version(outer), pin_dir=pin_dir)
-    ready = all(finding.good for finding in findings)
+    kind = None if forward is None else Forward(forward)
+    shown = backend_host.show(
+        vip, kind, interface=interface, outer=_version(outer), state_dir=state_dir, pin_dir=pin_dir
+    )
+    ready = all(finding.good for each in shown for finding in each.findings)
     if as_json:
-        print_json({"ok": ready, "findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
+        found = [{"forward": str(each.forward), **asdict(finding)} for each in shown for finding in each.findings]
+        print_json({"ok": ready, "findings": found})
+        return 0 if ready else 1
+    for each in shown:
+        _say_what_is_shown(each, state_dir, asked=kind is not None)
+        for finding in each.findings:
             mark = coloured("ok") + "   " if finding.good else coloured("fail") + " "
             click.echo(f"{mark} {finding.text}", color=colour_wanted())
     return 0 if ready else 1
+
+
+def _say_what_is_shown(shown: Shown, state_dir: Path, *, asked: bool) -> None:
+    if shown.recorded:
+        note(f"for {shown.forward}, as set up")
+    elif not asked:
+        note(f"for {shown.forward}: {state_dir} has no record of a setup; else give --forward or --state-dir")
 
 
 @command.command(epilog="\b\nExamples:\n  sudo xdplb backend-host undo 203.0.113.10")
@@ -146,7 +172,8 @@ def undo(*, vip: IPAddress | IPNetwork, state_dir: Path, pin_dir: Path, dry_run:
         _preview(backend_host.preview_undo(vip, state_dir=state_dir, pin_dir=pin_dir), as_json)
         return
     undone = backend_host.undo(vip, state_dir=state_dir, pin_dir=pin_dir)
-    _tell("undone", undone, f"nothing to restore for {vip}", as_json)
+    none = f"nothing to restore for {vip}: {state_dir} notes no change for it; was it another --state-dir?"
+    _tell("undone", undone, none, as_json)
 
 
 def _version(family: str | None) -> int | None:

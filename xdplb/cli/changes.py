@@ -15,7 +15,7 @@ from .client import Answer, Client
 from .output import note, print_json
 from .params import Connection, dry_run_option, if_generation_option, output_option
 
-__all__ = ["Change", "changing", "tell_dry_run"]
+__all__ = ["Change", "changing", "tell_dry_run", "warn"]
 
 _CREATED = 201
 
@@ -30,8 +30,10 @@ class Change:
     if_generation: int | None = None
 
     def ask(self, method: str, path: str, body: object = None) -> Answer:
-        """Send the request of the change."""
-        return self.client.change(method, path, body, dry_run=self.dry_run, if_generation=self.if_generation)
+        """Send the request of the change, and print its warnings."""
+        answer = self.client.change(method, path, body, dry_run=self.dry_run, if_generation=self.if_generation)
+        warn(answer.warnings)
+        return answer
 
     def create(self, path: str, body: dict[str, Any], what: str) -> None:
         """POST `body`; say that `what` was added, or that the same exists already."""
@@ -76,10 +78,18 @@ class Change:
             note(message)
 
 
-def tell_dry_run(sentences: Sequence[str], *, as_json: bool = False) -> None:
-    """Print what would change, one line each, or as JSON like the API's answer to a dry run."""
+def warn(sentences: Sequence[str]) -> None:
+    """Print warnings to stderr, one line each."""
+    for sentence in sentences:
+        note(f"warning: {sentence}")
+
+
+def tell_dry_run(sentences: Sequence[str], *, warnings: Sequence[str] = (), as_json: bool = False) -> None:
+    """Print what would change, one line each, or as JSON like the API's answer to a dry run; warnings to stderr."""
+    warn(warnings)
     if as_json:
-        print_json({"would_change": bool(sentences), "changes": list(sentences)})
+        told = [{"detail": sentence} for sentence in warnings]
+        print_json({"would_change": bool(sentences), "changes": list(sentences), "warnings": told})
         return
     for sentence in sentences:
         click.echo(f"would change: {sentence}")

@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.errors import InvalidError
+from xdplb.model.health import CheckType, HealthCheck, check_fits, refuse_missing_check
+from xdplb.model.key import VipKey
 
 from .params import duration, duration_text
 
@@ -45,7 +47,26 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "rise": ("rise", {"type": int, "help": f"Passes in a row until a backend is up.  [{_DEFAULTS.rise}]"}),
     "fall": ("fall", {"type": int, "help": f"Failures in a row until it is down.  [{_DEFAULTS.fall}]"}),
+    "reset": (
+        "reset",
+        {
+            "is_flag": True,
+            "default": None,
+            "help": "End the connections of checks with a RST: no TIME_WAIT, but many servers log it as an error.",
+        },
+    ),
 }
+
+
+class _TypeOfCheck(click.Choice[str]):
+    """The types of checks; for one that xdplb does not have, the error says what to use instead."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            refuse_missing_check(value)
+        except InvalidError as error:
+            self.fail(f"{error.detail}: {error.hint}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
@@ -58,7 +79,7 @@ def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
         return click.option(
             type_option,
             _parameter(prefix, "type"),
-            type=click.Choice([kind.value for kind in CheckType]),
+            type=_TypeOfCheck([kind.value for kind in CheckType]),
             required=not prefix,
             help="What a health check does: an HTTP GET, or a TCP connect.",
         )(command)
@@ -66,11 +87,11 @@ def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
     return add
 
 
-def check_body(prefix: str, given: dict[str, Any]) -> dict[str, Any] | None:
+def check_body(prefix: str, given: dict[str, Any], key: VipKey | None = None) -> dict[str, Any] | None:
     """Remove the options of a check from `given` and return them as the API's body, None if there are none.
 
-    Raises click.UsageError if there are fields but no type, and InvalidError for a wrong value. That is before anything
-    is sent, so that no VIP is added without its check.
+    Raises click.UsageError if there are fields but no type, and InvalidError for a wrong value, or for a check that the
+    VIP `key`, if given, cannot have. That is before anything is sent, so that no VIP is added without its check.
     """
     body: dict[str, Any] = {}
     for field in ("type", *(field for field, _ in _FIELDS.values())):
@@ -81,14 +102,19 @@ def check_body(prefix: str, given: dict[str, Any]) -> dict[str, Any] | None:
         raise click.UsageError(f"the options of a check need {' or '.join(f'--check {kind}' for kind in CheckType)}")
     if not body:
         return None
-    _validate(body)
+    check = _check(body)
+    if key is not None:
+        try:
+            check_fits(check, key)
+        except InvalidError as error:
+            raise InvalidError(error.detail, hint=f"give --{prefix}port") from None
     return body
 
 
-def _validate(body: dict[str, Any]) -> None:
-    """Raise the InvalidError that the daemon would answer with."""
+def _check(body: dict[str, Any]) -> HealthCheck:
+    """Return the check; raise the InvalidError that the daemon would answer with."""
     expected = tuple(body.get("expect_status", _DEFAULTS.expect_status))
-    HealthCheck(**{**body, "type": CheckType(body["type"]), "expect_status": expected})
+    return HealthCheck(**{**body, "type": CheckType(body["type"]), "expect_status": expected})
 
 
 def _parameter(prefix: str, field: str) -> str:

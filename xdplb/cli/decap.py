@@ -56,10 +56,12 @@ def up(
         return
     started = decap.start(interface, pin_dir, addresses=addresses, mode=mode)
     if as_json:
-        print_json({"interface": interface, "mode": started.mode})
+        print_json({"interface": interface, "mode": started.mode, "note": started.note})
         return
     already = " already" if started.already else ""
     note(f"IPIP and GUE are unwrapped on {interface} ({started.mode} mode){already}")
+    if started.note:
+        note(f"note: skb mode is several times slower: {started.note}")
 
 
 @command.command(short_help="Stop unwrapping on a NIC.", epilog="\b\nExamples:\n  sudo xdplb decap down eth0")

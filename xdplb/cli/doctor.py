@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from .client import Client, vip_path
+from .client import Client
 from .failures import DaemonDownError
 from .output import colour_wanted, coloured, print_json
 from .params import Connection, local_output_option, pin_dir_option
@@ -34,18 +35,21 @@ Examples:
 @click.argument("interface", metavar="[IFACE]", required=False)
 @pin_dir_option
 @local_output_option
-@click.pass_obj
-def command(connection: Connection, interface: str | None, pin_dir: Path, as_json: bool) -> int:
+@click.pass_context
+def command(context: click.Context, interface: str | None, pin_dir: Path, as_json: bool) -> int:
     """Check what xdplb needs of this host and of a NIC. Exit 1 if something is missing.
 
-    Without IFACE it checks the NICs that the daemon is attached to. It changes nothing.
+    It asks the daemon, if one runs, for its NICs and folders, and looks at them where the daemon runs, also in another
+    network namespace. With IFACE it checks that NIC instead. It changes nothing.
     """
     from xdplb.daemon.diagnosis import diagnose
 
-    client = connection.client()
+    connection: Connection = context.obj
+    client, named = connection.client(), _is_named(context.find_root())
+    pins = pin_dir if _is_given(context, "pin_dir") else None
     healthy = True
     findings = []
-    for finding in diagnose(interface, pin_dir, lambda: _ask(client)):
+    for finding in diagnose(interface, pins, lambda: _ask(client, named=named)):
         healthy &= finding.level != "fail"
         if as_json:
             findings.append(asdict(finding))
@@ -56,16 +60,30 @@ def command(connection: Connection, interface: str | None, pin_dir: Path, as_jso
     return 0 if healthy else _UNHEALTHY
 
 
-def _ask(client: Client) -> Running | None:
-    """Return what the daemon says of itself and its backends, None if none runs."""
-    from xdplb.daemon.diagnosis import Running
+def _is_given(context: click.Context, option: str) -> bool:
+    """Return whether the user set an option, on the command line or in the environment."""
+    return context.get_parameter_source(option) in {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
+
+
+def _is_named(root: click.Context) -> bool:
+    """Return whether the user said which daemon is meant, so that one must be there."""
+    return _is_given(root, "socket_path") or _is_given(root, "url")
+
+
+def _ask(client: Client, *, named: bool) -> Running | None:
+    """Return what the daemon says of itself and its backends, None if none runs where none was `named`."""
+    from xdplb.daemon.diagnosis import Place, Running
 
     try:
         status = client.get("/v1/status").json()
     except DaemonDownError:
+        if named:
+            raise
         return None
-    keys = [vip_text(vip) for vip in status["vips"]]
-    return Running(status, {key: client.get(vip_path(key, "backends")).json()["backends"] for key in keys})
+    backends: dict[str, list[Any]] = {vip_text(vip): [] for vip in status["vips"]}
+    for backend in client.get("/v1/backends").json()["backends"]:
+        backends.setdefault(backend["vip"], []).append(backend)
+    return Running(status, backends, Place.of(client.get("/v1/dataplane").json()))
 
 
 def _print(finding: Finding) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .changes import tell_dry_run
+from .changes import tell_dry_run, warn
 from .output import note, print_json
 from .params import dry_run_option, local_output_option, pin_dir_option
 
@@ -38,11 +38,13 @@ def command(interfaces: tuple[str, ...], everything: bool, pin_dir: Path, dry_ru
     from xdplb.daemon.detach import detach, preview_detach
 
     if dry_run:
-        tell_dry_run(preview_detach(pin_dir, interfaces), as_json=as_json)
+        preview = preview_detach(pin_dir, interfaces)
+        tell_dry_run(preview.changes, warnings=preview.warnings, as_json=as_json)
         return
     done = detach(pin_dir, interfaces, note)
+    warn(done.warnings)
     if as_json:
-        print_json({"removed": done.removed, "stopped_pid": done.stopped_pid})
+        print_json({"removed": done.removed, "stopped_pid": done.stopped_pid, "warnings": list(done.warnings)})
         return
     for what in done.removed:
         note(f"removed: {what}")

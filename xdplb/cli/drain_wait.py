@@ -51,8 +51,8 @@ def _poll(client: Client, path: str, address: str, deadline: float, progress: _P
     left = "the daemon has not answered"
     while True:
         try:
-            answer = client.get(path)
-        except DaemonDownError:
+            answer = client.get(path, within=deadline - time.monotonic())
+        except (DaemonDownError, TimedOutError):
             left = "the daemon does not answer"
         else:
             status = _drain_of(answer, address)

@@ -87,6 +87,8 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
 def _shown(field: str, value: object) -> object:
     if isinstance(value, (int, float)) and field.endswith("_seconds"):
         return duration_text(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "the VIP's" if field == "port" and value is None else value

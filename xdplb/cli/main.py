@@ -13,7 +13,7 @@ from xdplb.model.errors import XdplbError
 
 from .client import DEFAULT_SOCKET
 from .groups import Group
-from .params import Connection
+from .params import Connection, positive_duration
 
 __all__ = ["LazyGroup", "cli", "main", "run"]
 
@@ -76,11 +76,20 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 the daemon is not running,
 )
 @click.option("--url", metavar="URL", envvar="XDPLB_URL", help="The daemon's URL, if it listens on TCP.")
 @click.option("--token-file", metavar="FILE", envvar="XDPLB_TOKEN_FILE", help="A file that contains the token for it.")
+@click.option(
+    "--request-timeout",
+    metavar="TIME",
+    envvar="XDPLB_REQUEST_TIMEOUT",
+    callback=positive_duration,
+    help="How long to wait for an answer of the daemon.  [20s; 60s for a change]",
+)
 @click.version_option(xdplb.__version__, message="xdplb %(version)s", help="Show the version of this command and exit.")
 @click.pass_context
-def cli(ctx: click.Context, socket_path: str, url: str | None, token_file: str | None) -> None:
+def cli(
+    ctx: click.Context, socket_path: str, url: str | None, token_file: str | None, request_timeout: float | None
+) -> None:
     """Balance TCP and UDP over backends in XDP."""
-    ctx.obj = Connection(socket_path, url, token_file)
+    ctx.obj = Connection(socket_path, url, token_file, request_timeout)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

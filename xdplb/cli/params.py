@@ -13,6 +13,7 @@ import click
 from xdplb.model.errors import XdplbError
 
 from .client import DEFAULT_SOCKET, Client
+from .output import note
 
 __all__ = [
     "Connection",
@@ -24,9 +25,13 @@ __all__ = [
     "mode_option",
     "output_option",
     "pin_dir_option",
+    "positive_duration",
     "state_dir_option",
     "vip_argument",
 ]
+
+# Whether a path can be used is said by the command, with its own sentence and exit code, not by the parser.
+_ANY_PATH = click.Path(path_type=Path, readable=False)
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -40,11 +45,12 @@ class Connection:
     socket_path: str = DEFAULT_SOCKET
     url: str | None = None
     token_file: str | None = None
+    request_timeout: float | None = None
 
-    def client(self, *, timeout: float = 60) -> Client:
-        """Return a client for it that waits up to `timeout` seconds for an answer.
+    def client(self, *, timeout: float | None = None) -> Client:
+        """Return a client for it that waits for an answer as long as the user says, else up to `timeout` seconds.
 
-        Raises XdplbError if the token file cannot be read.
+        None is the client's own default. Raises XdplbError if the token file cannot be read.
         """
         token = None
         if self.token_file:
@@ -55,7 +61,8 @@ class Connection:
                 raise XdplbError(
                     f"cannot read the token file {self.token_file}: {reason}", hint="check --token-file"
                 ) from None
-        return Client(socket_path=self.socket_path, url=self.url, token=token, timeout=timeout)
+        patience = timeout if self.request_timeout is None else self.request_timeout
+        return Client(socket_path=self.socket_path, url=self.url, token=token, timeout=patience, on_wait=note)
 
 
 def duration(text: str) -> float:
@@ -65,6 +72,16 @@ def duration(text: str) -> float:
     if not text or _PART.sub("", text):
         raise click.BadParameter(f"{text!r} is not a duration; write it like 500ms, 30s, 10m or 1h30m")
     return sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(text))
+
+
+def positive_duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Return the seconds of a duration that must not be zero, None if it is not given: the callback of an option."""
+    if text is None:
+        return None
+    seconds = duration(text)
+    if seconds <= 0:
+        raise click.BadParameter("it must be longer than 0; write it like 500ms, 30s or 2m")
+    return seconds
 
 
 def duration_text(seconds: float) -> str:
@@ -140,7 +157,7 @@ def pin_dir_option(command: _Decorated) -> _Decorated:
         "--pin-dir",
         default="/sys/fs/bpf/xdplb",
         show_default=True,
-        type=click.Path(path_type=Path),
+        type=_ANY_PATH,
         help="Where the program and maps are pinned; on a bpffs.",
     )(command)
 
@@ -151,6 +168,6 @@ def state_dir_option(purpose: str) -> Callable[[_Decorated], _Decorated]:
         "--state-dir",
         default="/var/lib/xdplb",
         show_default=True,
-        type=click.Path(path_type=Path, file_okay=False),
+        type=_ANY_PATH,
         help=purpose,
     )

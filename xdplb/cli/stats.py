@@ -17,7 +17,7 @@ __all__ = ["command"]
 _HEADINGS = ("PACKETS", "BYTES", "NEW FLOWS", "AT RISK", "RECORDS")
 _FIELDS = ("packets", "bytes", "new_flows", "at_risk", "records")
 
-_Rows = dict[tuple[str, ...], list[int | None]]
+_Rows = dict[tuple[str, ...], list[float | None]]
 """Counters by what they count: a VIP and a backend (or `all`), or an action and a reason."""
 
 
@@ -43,34 +43,37 @@ def command(connection: Connection, vip: str | None, rate: float | None, as_json
     although their slot moves or is pinned. RECORDS counts the flows that were recorded. An evicted flow record is one
     that the full flow table dropped, since the daemon started.
     """
-    if rate is not None and (as_json or not rate):
-        raise click.UsageError(
-            "--rate needs a time, such as 1s, and cannot be printed as JSON: -o json prints the counters themselves"
-        )
+    if rate is not None and not rate:
+        raise click.UsageError("--rate needs a time, such as 1s")
     client = connection.client()
     path = vip_path(vip, "stats") if vip else "/v1/stats"
     answer = client.get(path)
-    if as_json:
-        print_json(answer.body)
-        return
-    body, unit = answer.json(), ""
-    flows, reasons = _flows(body), _reasons(body)
-    show: Callable[[Any], str] = number
     if rate is not None:
-        began = time.monotonic()
-        time.sleep(rate)
-        body, unit = client.get(path).json(), "/S"
-        seconds = time.monotonic() - began
-        flows, reasons = _since(flows, _flows(body)), _since(reasons, _reasons(body))
-        show = _per_second(seconds)
-    _print(flows, reasons if not vip else None, show, unit)
+        _show_rates(answer.json(), lambda: client.get(path).json(), rate, as_json=as_json)
+    elif as_json:
+        print_json(answer.body)
+    else:
+        _print(answer.json(), number)
+
+
+def _show_rates(before: Any, read: Callable[[], Any], wait: float, *, as_json: bool) -> None:
+    """Print the increase per second of each counter, over about `wait` seconds; as JSON in the shape of the answer."""
+    began = time.monotonic()
+    time.sleep(wait)
+    now = read()
+    seconds = time.monotonic() - began
+    rates = _rates(before, now, seconds)
+    if as_json:
+        print_json({"seconds": round(seconds, 3), **rates})
+    else:
+        _print(rates, _tenths, "/S")
 
 
 def _flows(body: dict[str, Any]) -> _Rows:
     return dict(row for vip in body.get("vips", [body]) for row in _of_vip(vip))
 
 
-def _of_vip(vip: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[int | None]]]:
+def _of_vip(vip: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[float | None]]]:
     yield (vip["vip"], "all"), [vip[field] for field in _FIELDS]
     for each in vip["backends"]:
         yield (vip["vip"], each["backend"]), [each.get(field) for field in _FIELDS]
@@ -86,36 +89,40 @@ def _reasons(body: dict[str, Any]) -> _Rows:
     return {(action, reason): [count] for action, counts in actions.items() for reason, count in sorted(counts.items())}
 
 
-def _since(before: _Rows, now: _Rows) -> _Rows:
-    """Return the increase of each counter. One that fell was reset (its VIP was added again) and counts from 0."""
-    return {
-        key: [_more(*pair) for pair in zip(before.get(key, [0] * len(row)), row, strict=True)]
-        for key, row in now.items()
-    }
+def _rates(before: Any, now: Any, seconds: float) -> Any:
+    """Return `now` with each counter as its increase per second.
+
+    A counter that fell was reset (its VIP was added again) and counts from 0; so does one that is new.
+    """
+    if isinstance(now, dict):
+        known = before if isinstance(before, dict) else {}
+        return {name: _rates(known.get(name), value, seconds) for name, value in now.items()}
+    if isinstance(now, list):
+        known = {_name(item): item for item in before or []}
+        return [_rates(known.get(_name(item)), item, seconds) for item in now]
+    if not isinstance(now, int):
+        return now
+    return round((now - before if before is not None and now >= before else now) / seconds, 3)
 
 
-def _more(before: int | None, now: int | None) -> int | None:
-    if before is None or now is None:
-        return None
-    return now - before if now >= before else now
+def _name(item: Any) -> Any:
+    """Return what tells a VIP or a backend in an answer from the others."""
+    return item.get("vip", item.get("backend")) if isinstance(item, dict) else item
 
 
-def _per_second(seconds: float) -> Callable[[Any], str]:
-    def show(count: int | None) -> str:
-        return "-" if count is None else f"{count / seconds:,.1f}".replace(",", " ")
-
-    return show
+def _tenths(count: float | None) -> str:
+    return "-" if count is None else f"{count:,.1f}".replace(",", " ")
 
 
-def _print(flows: _Rows, reasons: _Rows | None, show: Callable[[Any], str], unit: str) -> None:
+def _print(body: Any, show: Callable[[Any], str], unit: str = "") -> None:
     table(
         [Column("VIP"), Column("BACKEND"), *(Column(heading + unit, right=True) for heading in _HEADINGS)],
-        [(*key, *map(show, row)) for key, row in flows.items()],
+        [(*key, *map(show, row)) for key, row in _flows(body).items()],
     )
-    if reasons is None:
+    if "vips" not in body:
         return
     click.echo()
     table(
         [Column("ACTION"), Column("REASON"), Column("COUNT" + unit, right=True)],
-        [(*key, show(row[0])) for key, row in reasons.items() if row[0]],
+        [(*key, show(row[0])) for key, row in _reasons(body).items() if row[0]],
     )

@@ -53,8 +53,8 @@ def _wait_until_ready(client: Client, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            client.get("/readyz")
-        except (DaemonDownError, PlatformError) as error:
+            client.get("/readyz", within=deadline - time.monotonic())
+        except (DaemonDownError, PlatformError, TimedOutError) as error:
             if time.monotonic() >= deadline:
                 raise TimedOutError(
                     f"not ready after {duration_text(timeout)}: {error.detail}", hint=error.hint
@@ -65,7 +65,7 @@ def _wait_until_ready(client: Client, timeout: float) -> None:
 
 
 def _print(body: dict[str, Any]) -> None:
-    nics = ", ".join(f"{nic['interface']} ({nic['mode']})" for nic in body["attachments"])
+    nics = ", ".join(_nic_text(nic) for nic in body["nics"])
     print_fields(
         [
             ("daemon", f"xdplb {body['version']}, since {moment(body['started'])}"),
@@ -77,11 +77,23 @@ def _print(body: dict[str, Any]) -> None:
     )
     for reason in body["not_ready"]:
         note(f"not ready: {reason}")
+    for nic in body["nics"]:
+        if nic["note"]:
+            note(f"note: {nic['note']}")
     if body["last_error"] and body["last_error"] not in body["not_ready"]:
         note(f"error: {body['last_error']}")
+    for warning in body.get("warnings", ()):  # an older daemon has none
+        note(f"warning: {warning}")
     if body["vips"]:
         click.echo()
         print_vips(body["vips"])
+
+
+def _nic_text(nic: dict[str, Any]) -> str:
+    if not nic["attached"]:
+        return f"{nic['interface']} (not attached)"
+    where = nic["mode"] if nic["up"] is not False else f"{nic['mode']}, down"
+    return f"{nic['interface']} ({where})" if nic["asked_mode"] else f"{nic['interface']} ({where}, not named in up)"
 
 
 def _flows_text(flows: dict[str, int]) -> str:

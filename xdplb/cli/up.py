@@ -92,18 +92,23 @@ def command(
     The XDP program stays attached when this command is stopped, killed or upgraded, and keeps forwarding. The next
     `xdplb up` takes over from there. Only `xdplb down` detaches.
     """
-    from xdplb.daemon.options import DaemonOptions
-    from xdplb.daemon.run import run
+    from xdplb.daemon.log import log_to_stderr
+    from xdplb.daemon.signals import Signals
 
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
-    run(
-        DaemonOptions(
-            interfaces=tuple(dict.fromkeys(interfaces)),  # without repetitions, in order
-            mode=mode,
-            listen=listen,
-            state_dir=state_dir,
-            pin_dir=pin_dir,
-            capacity={name: value for name, value in capacity.items() if value is not None},
-            tunnel_sources=tunnel_sources,
+    log_to_stderr()
+    with Signals().handled():  # first of all: the imports take a while
+        from xdplb.daemon.options import DaemonOptions
+        from xdplb.daemon.run import run
+
+        run(
+            DaemonOptions(
+                interfaces=interfaces,
+                mode=mode,
+                listen=listen,
+                state_dir=state_dir,
+                pin_dir=pin_dir,
+                capacity={name: value for name, value in capacity.items() if value is not None},
+                tunnel_sources=tunnel_sources,
+            )
         )
-    )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.errors import NotFoundError
 from xdplb.model.health import CheckType
 from xdplb.model.vip import VipKey
 
@@ -31,6 +31,9 @@ _COLUMNS = [
     Column("TRACKING"),
     Column("GENERATION", right=True),
 ]
+
+
+_MOST_REASONS = 3
 
 
 @click.group(
@@ -71,9 +74,7 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     With --check, its backends get no traffic before their first passed checks.
     """
     key = VipKey.parse(vip)
-    check = check_body("check-", given)
-    if check is not None and key.port == 0 and "port" not in check:
-        raise InvalidError(f"VIP {key} has all ports, so its check needs a port", hint="give --check-port")
+    check = check_body("check-", given, key)
     body = {"address": key.addresses_text, "port": key.port, "protocol": key.protocol.value, **policy(given)}
     if key.last_port != key.port:
         body["last_port"] = key.last_port
@@ -83,7 +84,7 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     if change.dry_run:
         note(f"its health check ({check['type']}) would be set too")
     else:
-        change.client.change("PUT", vip_path(vip, "health-check"), check)
+        change.ask("PUT", vip_path(vip, "health-check"), check)
 
 
 @command.command(
@@ -179,6 +180,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("name", body["name"]),
             ("status", status["operating_status"]),
             ("backends", f"{status['backends_serving']} of {status['backends']} serving"),
+            ("reasons", _reasons_text(client, vip) if status["backends_serving"] < status["backends"] else None),
             ("health-check", _check_text(client, vip)),
             ("forward", body["forward"]),
             ("scheduler", body["scheduler"]),
@@ -210,6 +212,14 @@ def _access_text(access_list: dict[str, int]) -> str:
     if not any(access_list.values()):
         return "any source"
     return f"{access_list['allow']} prefixes allowed, {access_list['deny']} denied"
+
+
+def _reasons_text(client: Client, vip: str) -> str | None:
+    """Return why backends do not serve: the first few of them, each with its reason."""
+    backends = client.get(vip_path(vip, "backends")).json()["backends"]
+    told = [f"{each['address']}: {each['status']['reason']}" for each in backends if each["status"]["reason"]]
+    more = [f"{len(told) - _MOST_REASONS} more: see xdplb backend ls"] if len(told) > _MOST_REASONS else []
+    return "; ".join(told[:_MOST_REASONS] + more) or None
 
 
 def _check_text(client: Client, vip: str) -> str:

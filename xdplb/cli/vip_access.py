@@ -60,7 +60,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
 def _file_option(name: str, what: str) -> Callable[[_Command], _Command]:
     return click.option(
         f"--{name}-file",
-        type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        type=click.Path(path_type=Path, readable=False, allow_dash=True),
         metavar="FILE",
         help=f"A file of prefixes to {what}, one per line; # starts a comment, - is stdin.",
     )

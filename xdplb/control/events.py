@@ -27,12 +27,24 @@ __all__ = [
     "HealthChanged",
     "MapsRestored",
     "NextHopChanged",
+    "NicAttached",
+    "NicDown",
+    "NicLost",
+    "NicUp",
+    "NicsUnknown",
+    "PathErrorsUnheard",
+    "PathMtuLowered",
+    "PathMtuOver",
+    "PathTrouble",
     "ReconcileFailed",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
     "StaleFlowsDeleted",
+    "StateNotWritable",
+    "StateWritable",
     "TablePublished",
+    "VipInTheWay",
 ]
 
 log = logging.getLogger(__name__)
@@ -122,12 +134,111 @@ class CheckBroke(Event):
 
 @dataclass(frozen=True, slots=True)
 class NextHopChanged(Event):
-    """The next hop of a backend changed: the interface it is reached by now, or the reason why there is none."""
+    """The next hop of a backend changed: by which interface and at which MAC it is reached now, or why it is not."""
 
     TITLE = "next hop changed"
     backend: str
     interface: str | None
+    mac: str | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PathMtuLowered(Event):
+    """A router said that the path to a backend takes no more than `mtu` bytes; it is believed until `until`."""
+
+    TITLE = "path MTU lowered"
+    backend: str
+    mtu: int
+    router: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathMtuOver(Event):
+    """What a router said of the MTU of the path to a backend was ten minutes ago: longer packets are tried again."""
+
+    TITLE = "path MTU tried again"
+    backend: str
+    mtu: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PathTrouble(Event):
+    """A router or the backend itself sent an ICMP error about packets in the tunnel to it; said once a while."""
+
+    TITLE = "path trouble"
+    LEVEL = logging.WARNING
+    backend: str
+    forward: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathErrorsUnheard(Event):
+    """ICMP errors about packets in tunnels cannot be read, so the MTUs of paths are not learnt."""
+
+    TITLE = "ICMP errors about tunnels are not heard"
+    LEVEL = logging.WARNING
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class VipInTheWay(Event):
+    """A VIP has an address of this host, and is in the way of connections that the host opens itself."""
+
+    TITLE = "a VIP is in the way of this host's own connections"
+    LEVEL = logging.WARNING
+    vip: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicAttached(Event):
+    """The program is on a NIC that was asked for, in this mode; `reason` says why not in native mode, if asked for."""
+
+    TITLE = "NIC attached"
+    interface: str
+    ifindex: int
+    mode: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NicLost(Event):
+    """The program is not on a NIC that was asked for. It is attached as soon as that is possible."""
+
+    TITLE = "NIC not attached"
+    LEVEL = logging.WARNING
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicDown(Event):
+    """A NIC has the program, but carries no packets."""
+
+    TITLE = "NIC out of service"
+    LEVEL = logging.WARNING
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicUp(Event):
+    """A NIC that has the program carries packets again."""
+
+    TITLE = "NIC in service"
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicsUnknown(Event):
+    """It could not be found out which NICs have the program; it is tried again."""
+
+    TITLE = "the NICs cannot be looked at"
+    LEVEL = logging.ERROR
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +293,22 @@ class ReconcileFailed(Event):
     LEVEL = logging.ERROR
     retry_seconds: float
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateNotWritable(Event):
+    """The state cannot be written: changes are refused until it can."""
+
+    TITLE = "state not writable"
+    LEVEL = logging.ERROR
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateWritable(Event):
+    """The state can be written again."""
+
+    TITLE = "state writable again"
 
 
 @dataclass(frozen=True, slots=True)

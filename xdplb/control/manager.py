@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from xdplb.control.answers.answers import Answers
+from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
@@ -15,10 +16,13 @@ from xdplb.control.health.checks import HealthSource
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPNetwork
+from xdplb.model.nic import DesiredNic
+from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Manager"]
@@ -31,7 +35,7 @@ def _utc_now() -> datetime:
 
 
 class Manager:
-    """The control plane of one host. It is used in the event loop that `start` ran in.
+    """The control plane of one host, which balances on `nics`. It is used in the event loop that `start` ran in.
 
     `answers` reports the desired state and the status, `explainer` says what would happen to a packet, `capturer`
     starts and ends captures, `events` reports what happens.
@@ -44,7 +48,10 @@ class Manager:
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
+        nics: Sequence[DesiredNic] = (),
+        icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
+        place: PlaceView | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
         scan_seconds: float = 1.0,
@@ -52,7 +59,7 @@ class Manager:
         self.events = Events()
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
-            Applier(plane, clock, self.events),
+            Applier(plane, clock, self.events, nics),
             store,
             next_hops,
             checker,
@@ -63,7 +70,10 @@ class Manager:
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
-        self.answers = Answers(plane, self._writer, self._flows, checker, now)
+        self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
+        self.answers = Answers(
+            plane, self._writer, self._flows, paths=self._paths, checker=checker, now=now, place=place
+        )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,16 +86,22 @@ class Manager:
         try:
             await self._writer.open()
             await self._next_hops.start(self._writer.next_hops_changed)
+            await self._writer.check_nics()
             self._writer.watch()
             # The first plan must know the next hops: backends without one would lose their slots for a moment.
             await self._writer.wait_resolved(_RESOLVE_SECONDS)
             await self._writer.adopt()
+            await self._paths.start()
             if self._checker is not None:
-                await self._checker.start(self._writer.health_flipped, self.events)
+                await self._checker.start(
+                    self._writer.health_flipped, self.events, self._next_hops.doubt, self._writer.check_source
+                )
         except BaseException:
             await self.stop()
             raise
-        self._tasks = [asyncio.create_task(self._writer.reconcile()), asyncio.create_task(self._flows.run())]
+        writer = self._writer
+        loops = (writer.reconcile(), writer.keep_nics(), writer.watch_state(), self._flows.run(), self._paths.run())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
         self.answers.is_running = True
 
     async def stop(self) -> None:
@@ -96,6 +112,7 @@ class Manager:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._checker is not None:
             await self._checker.stop()
+        await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
         await self.explainer.stop()

@@ -6,18 +6,20 @@ of the address that the balancer sends to, None for the VIP's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from xdplb.model.vip import Forward
 from xdplb.net import backend_host
 from xdplb.net.backend_host import Finding, PutBack
 from xdplb.net.links import link
+from xdplb.net.setup_log import HostSetup, SetupLog
 from xdplb.net.undo_log import VipHost
 
 from .decap import HostDecap
 from .privileges import require_privileges
 
-__all__ = ["Finding", "PutBack", "preview_setup", "preview_undo", "setup", "show", "undo"]
+__all__ = ["Finding", "PutBack", "Shown", "preview_setup", "preview_undo", "setup", "show", "undo"]
 
 
 def setup(
@@ -39,10 +41,39 @@ def preview_setup(
     return [finding.text for finding in findings if not finding.good]
 
 
-def show(vip: VipHost, forward: Forward, *, interface: str | None, outer: int | None, pin_dir: Path) -> list[Finding]:
-    """Return everything that `vip` needs of this host, each with whether the host has it."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a VIP needs of this host for one kind of forwarding; `recorded`: this host was set up for that."""
+
+    forward: Forward
+    recorded: bool
+    findings: list[Finding]
+
+
+def show(
+    vip: VipHost, forward: Forward | None, *, interface: str | None, outer: int | None, state_dir: Path, pin_dir: Path
+) -> list[Shown]:
+    """Return everything that `vip` needs of this host, each with whether the host has it.
+
+    Without `forward` that is for each kind of forwarding that `setup` set this host up for, else for dr.
+    """
     _require_interface(interface)
-    return backend_host.show(vip, forward, decap=HostDecap(pin_dir), interface=interface, outer=outer)
+    recorded = [each for each in SetupLog(state_dir).of(vip) if forward in {None, each.forward}]
+    wanted = recorded or [HostSetup(forward or Forward.DR, None, None)]
+    return [
+        Shown(
+            each.forward,
+            bool(recorded),
+            backend_host.show(
+                vip,
+                each.forward,
+                decap=HostDecap(pin_dir),
+                interface=interface or each.interface,
+                outer=outer or each.outer,
+            ),
+        )
+        for each in wanted
+    ]
 
 
 def undo(vip: VipHost, *, state_dir: Path, pin_dir: Path) -> list[str]:

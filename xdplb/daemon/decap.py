@@ -46,10 +46,11 @@ class HostDecap:
 
 @dataclass(frozen=True, slots=True)
 class DecapStarted:
-    """How the program is attached (native or skb), and whether it was `already`."""
+    """How the program is attached (native or skb), whether it was `already`, and why not in native mode, if wanted."""
 
     mode: str
     already: bool
+    note: str
 
 
 def start(interface: str, pin_dir: Path, *, addresses: Collection[IPAddress], mode: str) -> DecapStarted:
@@ -60,7 +61,7 @@ def start(interface: str, pin_dir: Path, *, addresses: Collection[IPAddress], mo
     require_privileges("attaching to a NIC")
     already = HostDecap(pin_dir).is_up(interface)
     attached = decap_up(interface, pin_dir, frozenset(addresses) or _host_addresses(), mode=mode)
-    return DecapStarted(attached.mode, already)
+    return DecapStarted(attached.mode, already, attached.note)
 
 
 def preview_start(interface: str, pin_dir: Path) -> list[str]:

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from xdplb.dataplane import bpffs
+from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.links import pinned_links
 from xdplb.dataplane.loader import unload
+from xdplb.dataplane.pinned_maps import Maps
 from xdplb.model.errors import ConflictError, XdplbError
 
-from .holder import Holder, find_holder, remove_stale
+from .holder import Detaching, Holder, detaching_from, find_holder, remove_stale
 from .privileges import require_privileges
 
-__all__ = ["Detached", "StillRunningError", "detach", "preview_detach"]
+__all__ = ["Detached", "Preview", "StillRunningError", "detach", "preview_detach"]
 
 _STOP_SECONDS = 30
 
@@ -32,10 +34,22 @@ class StillRunningError(XdplbError):
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """What was removed, a phrase each, and the pid of the daemon that was stopped for it, None if none ran."""
+    """What was removed, a phrase each, and the pid of the daemon that was stopped for it, None if none ran.
+
+    `warnings` are what this does to traffic, a sentence each.
+    """
 
     removed: Sequence[str]
     stopped_pid: int | None
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What `detach` would do, a sentence each, and its warnings."""
+
+    changes: Sequence[str]
+    warnings: Sequence[str]
 
 
 def detach(pin_dir: Path, interfaces: Sequence[str], tell: Callable[[str], None]) -> Detached:
@@ -46,16 +60,18 @@ def detach(pin_dir: Path, interfaces: Sequence[str], tell: Callable[[str], None]
     """
     holder = _holder_to_stop(pin_dir, interfaces)
     bpffs.require(pin_dir)
+    warnings = _warnings(pin_dir, interfaces)
     if holder is not None:
         tell(f"stopping the daemon (pid {holder.pid})")
-        _stop(holder)
+        with detaching_from(pin_dir, Detaching(holder.pid, tuple(interfaces))):
+            _stop(holder)
     removed = unload(pin_dir, list(interfaces) or None)
     remove_stale()
-    return Detached(removed, holder.pid if holder else None)
+    return Detached(removed, holder.pid if holder else None, warnings)
 
 
-def preview_detach(pin_dir: Path, interfaces: Sequence[str]) -> list[str]:
-    """Return what `detach` would do, a sentence each. Raises what it would refuse."""
+def preview_detach(pin_dir: Path, interfaces: Sequence[str]) -> Preview:
+    """Return what `detach` would do. Raises what it would refuse."""
     holder = _holder_to_stop(pin_dir, interfaces)
     bpffs.require(pin_dir)
     attached = [link.nic for link in pinned_links(pin_dir)]
@@ -64,7 +80,24 @@ def preview_detach(pin_dir: Path, interfaces: Sequence[str]) -> list[str]:
     sentences += [f"xdplb is detached from {name}" for name in chosen]
     if pin_dir.is_dir() and chosen == attached:
         sentences.append(f"program, maps and pins in {pin_dir} are removed")
-    return sentences
+    return Preview(sentences, _warnings(pin_dir, interfaces))
+
+
+def _warnings(pin_dir: Path, interfaces: Sequence[str]) -> list[str]:
+    """Return a warning if these NICs balance VIPs that have backends: their packets then go to the host's own stack."""
+    if not any(not interfaces or link.nic in interfaces for link in pinned_links(pin_dir)):
+        return []
+    try:
+        plane = BccPlane(Maps.adopt(pin_dir))
+        served = {entry.vip_id for entry in plane.read_backends().values() if entry.usable}
+        keys = [str(vip.key) for vip_id, vip in plane.read_vips().items() if vip_id in served]
+    except (XdplbError, OSError, ValueError, KeyError):
+        return []  # maps of another version, or half removed ones: they must be removable all the same
+    if not keys:
+        return []
+    what = f"VIP {keys[0]} is" if len(keys) == 1 else f"{len(keys)} VIPs, such as {keys[0]}, are"
+    where = ", ".join(interfaces) or "any NIC"
+    return [f"{what} no longer balanced on {where}: packets go to the host's own stack, and open connections break"]
 
 
 def _holder_to_stop(pin_dir: Path, interfaces: Sequence[str]) -> Holder | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xdplb.model.errors import ConflictError, XdplbError
 
-__all__ = ["RUN_DIR", "Holder", "find_holder", "hold", "remove_stale"]
+__all__ = ["RUN_DIR", "Detaching", "Holder", "detaching_from", "find_holder", "hold", "remove_stale", "told_to_detach"]
 
 RUN_DIR = Path("/run/xdplb")
 _READ_TRIES = 20
@@ -36,6 +36,38 @@ class Holder:
 
     def __str__(self) -> str:
         return f"pid {self.pid}, on {', '.join(self.interfaces)}, pins in {self.pin_dir}"
+
+
+@dataclass(frozen=True, slots=True)
+class Detaching:
+    """An `xdplb down` that stops a daemon first: the daemon's pid, and the NICs it detaches from, empty for all."""
+
+    pid: int
+    interfaces: tuple[str, ...]
+
+
+@contextmanager
+def detaching_from(pin_dir: Path, what: Detaching, run_dir: Path = RUN_DIR) -> Iterator[None]:
+    """Leave word for the daemon while in the block, so that it ends knowing that its program goes too."""
+    path = _folder_file("pins", str(pin_dir), run_dir).with_suffix(".down")
+    with suppress(OSError):  # the word is for the log only
+        path.write_text(json.dumps(asdict(what)), encoding="utf-8")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def told_to_detach(pin_dir: Path, pid: int, run_dir: Path = RUN_DIR) -> Detaching | None:
+    """Return the `xdplb down` that stops the daemon `pid`, None if it was stopped otherwise."""
+    path = _folder_file("pins", str(pin_dir), run_dir).with_suffix(".down")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        word = Detaching(fields["pid"], tuple(fields["interfaces"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return word if word.pid == pid else None
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from xdplb.dataplane.links import find_nic
 from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
+from xdplb.model.nic import DesiredNic
 from xdplb.net.links import link
 
 from .privileges import require_privileges
@@ -31,11 +33,28 @@ class DaemonOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
 
+    @property
+    def nics(self) -> tuple[DesiredNic, ...]:
+        """The NICs to balance on."""
+        return tuple(DesiredNic(name, self.mode) for name in self.interfaces)
+
+    def with_real_names(self) -> DaemonOptions:
+        """Return the same with each NIC once, by its own name: the kernel also takes alternative names for it."""
+        return replace(self, interfaces=tuple(dict.fromkeys(_real_name(name) for name in self.interfaces)))
+
+
+def _real_name(name: str) -> str:
+    """Return the name of a NIC that may be called otherwise, too; `name` itself if there is none."""
+    try:
+        return find_nic(name).name
+    except NotFoundError:
+        return name
+
 
 def require_host(options: DaemonOptions) -> None:
     """Raise PlatformError unless this process may attach and all NICs are Ethernet interfaces (lo and tunnels are not).
 
-    A NIC that does not exist is no error here: loading reports it.
+    A NIC that does not exist is no error here: loading reports it, if it is not left for later.
     """
     require_privileges("attaching to a NIC")
     for name in options.interfaces:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import xdplb
+from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
 from xdplb.control.plan.eligibility import Observed
@@ -19,17 +19,22 @@ from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.plane import Attachment, DataPlane
+from xdplb.model.errors import XdplbError
+from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
 from xdplb_api.server import serve
 
-from .holder import RUN_DIR, Holder, hold
+from .diagnosis.place import boot_id
+from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
+from .log import log_to_stderr
 from .options import DaemonOptions, require_host
+from .signals import STOPPING, Signals
 from .systemd import notify
 
-__all__ = ["Parts", "run"]
+__all__ = ["Parts", "farewell", "run"]
 
 _log = logging.getLogger("xdplb")
 
@@ -56,26 +61,49 @@ class Parts:
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[], HealthSource] = Checker
+    icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     run_dir: Path = field(default=RUN_DIR)
 
 
 def run(options: DaemonOptions, parts: Parts | None = None) -> None:
-    """Balance until SIGTERM or SIGINT. What is attached stays attached.
+    """Balance until a signal ends it, such as SIGTERM or SIGINT. What is attached stays attached.
 
     Everything that can be refused is checked before the NIC is touched: the host, the locks, the listening socket, the
     state. Raises ConflictError where another process holds one of them, and PlatformError for what the host refuses.
     """
-    parts = parts or Parts()
+    parts, signals = parts or Parts(), Signals()
+    options = options.with_real_names()
     parts.require_host(options)
-    _log_to_stderr()
+    log_to_stderr()
     holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
-    with hold(holder, parts.run_dir):
+    with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
-            asyncio.run(_balance(options, parts, plane, listener))
+            asyncio.run(_balance(options, parts, plane, listener, signals))
         finally:
             listener.close()
+        word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
+        _log.info("%s", farewell([one.interface for one in _still_attached(plane)], word))
+
+
+def farewell(attached: Sequence[str], word: Detaching | None) -> str:
+    """Return the last line of the log: what becomes of the program on these NICs. `word` is of an `xdplb down`."""
+    going = [name for name in attached if word is not None and (not word.interfaces or name in word.interfaces)]
+    staying = [name for name in attached if name not in going]
+    names = " ".join(staying)
+    stays = f"the program stays on {names} and keeps forwarding: xdplb down {names} detaches it"
+    if word is not None:
+        which = f" the program from {' '.join(going)}" if going else " what is left"
+        return f"stopped by xdplb down, which detaches{which}" + (f"; {stays}" if staying else "")
+    return f"stopped; {stays}" if staying else "stopped; the program is on no NIC"
+
+
+def _still_attached(plane: DataPlane) -> Sequence[Attachment]:
+    try:
+        return plane.attachments()
+    except XdplbError:  # its pins are gone: nothing can be attached any more
+        return ()
 
 
 def _features_at_start(state_dir: Path) -> Features:
@@ -89,34 +117,47 @@ def _features_at_start(state_dir: Path) -> Features:
     return features_needed_at_start(snapshot, Observed())
 
 
-async def _balance(options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener) -> None:
+async def _balance(
+    options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener, signals: Signals
+) -> None:
     manager = Manager(
-        plane, SqliteStore(options.state_dir), parts.next_hops(), parts.checker(), tunnel_sources=options.tunnel_sources
+        plane,
+        SqliteStore(options.state_dir),
+        parts.next_hops(),
+        parts.checker(),
+        icmp_errors=parts.icmp_errors(),
+        nics=options.nics,
+        tunnel_sources=options.tunnel_sources,
+        place=_place(options),
     )
-    attached = [_described(attachment) for attachment in plane.attachments()]
 
     def started() -> None:
-        _log.info("balancing on %s; the API is on %s", ", ".join(attached), listener)
-        notify(f"READY=1\nSTATUS=balancing on {', '.join(attached)}")
+        nics = ", ".join(_described(view) for view in manager.answers.status().nics)
+        _log.info("balancing on %s; the API is on %s", nics, listener)
+        notify(f"READY=1\nSTATUS=balancing on {nics}")
+
+    def stopping(number: int) -> None:
+        signals.stopping(number)
+        manager.capturer.end()
 
     await manager.start()
     try:
         app = create_app(manager, version=xdplb.__version__)
-        await serve(app, listener, on_started=started, on_stopping=manager.capturer.end)
+        await serve(app, listener, on_started=started, on_stopping=stopping, stop_signals=STOPPING)
     finally:
         notify("STOPPING=1")
         await manager.stop()
-    names = " ".join(options.interfaces)
-    _log.info("stopped; the program stays on %s and keeps forwarding: xdplb down %s detaches it", names, names)
 
 
-def _described(attachment: Attachment) -> str:
-    return f"{attachment.interface} ({attachment.mode})"
+def _place(options: DaemonOptions) -> PlaceView:
+    return PlaceView(
+        os.getpid(),
+        boot_id(),
+        Path("/proc/thread-self/ns/net").stat().st_ino,
+        str(options.pin_dir.absolute()),
+        str(options.state_dir.absolute()),
+    )
 
 
-def _log_to_stderr() -> None:
-    """Log to stderr. The journal adds the time and the name of the service itself."""
-    in_journal = "JOURNAL_STREAM" in os.environ
-    layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=layout)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we log the start and the stop ourselves
+def _described(nic: NicView) -> str:
+    return f"{nic.interface} ({nic.mode if nic.attached else 'not attached'})"

@@ -14,6 +14,9 @@ from .plane import BackendEntry
 
 __all__ = ["BackendMaps", "quic_key"]
 
+_FEW = 16
+"""Up to one id in this many is read by itself, above that all of them in a batch."""
+
 
 def quic_key(vip_id: int, server_id: bytes) -> bytes:
     """Return the key of a server ID of a VIP's backend, as the `quic_servers` map has it."""
@@ -51,7 +54,7 @@ class BackendMaps:
         """Write these. Counters and load of a new (id, epoch) are zeroed first."""
         ids = np.array([backend.id for backend in backends], np.uint32)
         values = backend_codec.encode(backends)
-        held = self.values()[ids]
+        held, loads = _some(self._maps.backends, ids, layout.BACKEND), self._loads_of(ids)
         is_fresh = (held["epoch"] != values["epoch"]) | (held["forward"] == 0)
         _zero(self._maps.backend_stats, ids[is_fresh])
         # A scheduler must not choose what may not be sent to: what comes up says so last here, what goes down first.
@@ -59,7 +62,8 @@ class BackendMaps:
         self._write_loads(ids, backends, usable & held["flags"], is_fresh)
         self._maps.backends.update_batch(ids, values)
         self._write_loads(ids, backends, usable, np.zeros_like(is_fresh))
-        self._write_servers(backends)
+        if loads["server_id_bytes"].any() or any(backend.quic_server_id for backend in backends):
+            self._write_servers(backends)
         self.ids = sorted({*self.ids, *ids.tolist()})
 
     def clear(self, ids: Sequence[int]) -> None:
@@ -85,7 +89,7 @@ class BackendMaps:
         is_fresh: NDArray[np.bool_],
     ) -> None:
         """Write the loads that differ, and only those: packets count flows meanwhile."""
-        held = self._loads()[ids]
+        held = self._loads_of(ids)
         loads = held.copy()
         loads["flows"][is_fresh] = 0
         loads["weight"] = [backend.weight for backend in backends]
@@ -122,12 +126,22 @@ class BackendMaps:
         numbers = values.view(np.uint32).reshape(-1).tolist()
         return {number: key.tobytes() for number, key in zip(numbers, keys, strict=True)}
 
+    def _loads_of(self, ids: NDArray[np.uint32]) -> NDArray[np.void]:
+        return _some(self._maps.backend_loads, ids, layout.BACKEND_LOAD)
+
     def _loads(self) -> NDArray[np.void]:
         return _whole(self._maps.backend_loads, layout.BACKEND_LOAD)
 
 
 def _whole(array: BpfMap, dtype: np.dtype[np.void]) -> NDArray[np.void]:
     return array.read_all()[1].view(dtype).reshape(-1)
+
+
+def _some(array: BpfMap, ids: NDArray[np.uint32], dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Return the values of these ids: few of them one by one, since a whole map takes milliseconds."""
+    if len(ids) * _FEW > array.info.max_entries:
+        return _whole(array, dtype)[ids]
+    return np.frombuffer(bytearray(b"".join(array.read(number) for number in ids.tolist())), dtype)
 
 
 def _zero(counters: BpfMap, keys: NDArray[np.uint32]) -> None:

@@ -23,9 +23,9 @@ from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .inner_maps import read_element, swap_element
 from .libbpf import Fd, prog_test_run
-from .links import attachments
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
+from .nics import Nics
 from .pinned_maps import Maps
 from .plane import (
     Attachment,
@@ -60,6 +60,7 @@ class BccPlane:
         self._cache_dir = cache_dir
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
+        self.nics = Nics(maps)
         self._capture: CaptureReader | None = None
         self._compiling = Lock()  # one program after the other, whichever thread asks
 
@@ -99,7 +100,13 @@ class BccPlane:
             flags = compile_flags(maps.pin_dir, maps.capacity, features)
             with kernel_errors_in("replace the program"):
                 program = current_program(
-                    maps.pin_dir, maps.meta, PROGRAM_NAME, flags, self._cache_dir, features=features
+                    maps.pin_dir,
+                    maps.meta,
+                    PROGRAM_NAME,
+                    flags,
+                    self._cache_dir,
+                    features=features,
+                    swapping=self.nics.swapping,
                 )
             undo.pop_all()
         maps.shrink()
@@ -108,7 +115,12 @@ class BccPlane:
     @kernel_errors("look at the NICs")
     def attachments(self) -> Sequence[Attachment]:
         """Return the NICs the program is on now."""
-        return attachments(self._maps.pin_dir)
+        return self.nics.attached()
+
+    @kernel_errors("attach the program")
+    def attach(self, interface: str, mode: str) -> None:
+        """Make sure that the program is on this NIC."""
+        self.nics.attach(interface, mode)
 
     @kernel_errors("read the VIPs")
     def read_vips(self) -> Mapping[int, VipEntry]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import PlatformError
+from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.vip import VipKey
 
 from . import access_index, backend_codec, flow_records, layout
@@ -82,6 +82,7 @@ class FakePlane:
         self.calls: list[str] = []
         self.failures: defaultdict[str, list[Exception]] = defaultdict(list)
         self.attached: list[Attachment] = [Attachment("eth0", 2, "native", 1)]
+        self.nics: dict[str, int] = {"eth0": 2}
         self.access: dict[int, AccessList] = {}
         self.loads: dict[int, int] = {}
         self.decision: KernelDecision | None = None
@@ -118,6 +119,15 @@ class FakePlane:
     def attachments(self) -> Sequence[Attachment]:
         """Return `attached`, which a test may change."""
         return list(self.attached)
+
+    @_operation
+    def attach(self, interface: str, mode: str) -> None:
+        """Attach to one of `nics`, the ifindexes by name, which a test may change."""
+        if interface not in self.nics:
+            raise NotFoundError(f"there is no NIC {interface}", hint=f"NICs of this host: {', '.join(self.nics)}")
+        if all(one.interface != interface for one in self.attached):
+            actual = "skb" if mode == "skb" else "native"
+            self.attached.append(Attachment(interface, self.nics[interface], actual, 1))
 
     @_operation
     def read_vips(self) -> Mapping[int, VipEntry]:

@@ -289,7 +289,16 @@ FLOW6_PLACE = np.dtype([("addresses", "<u8", 4), ("ports", "<u8"), ("flow", FLOW
 FLOW_LINE = np.dtype([("places", FLOW_PLACE, FLOW_WAYS)])
 FLOW6_LINE = np.dtype([("places", FLOW6_PLACE, FLOW_WAYS)])
 
-FRAGMENT = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("vip", "<u4"), ("last_seen", "<u8")])
+FRAGMENT = np.dtype(
+    [
+        ("backend", "<u2"),
+        ("epoch", "<u2"),
+        ("vip", "<u4"),
+        ("last_seen", "<u8"),
+        ("protocol", "u1"),
+        ("unused", "u1", (7,)),
+    ]
+)
 
 VIP_GUARD = np.dtype(
     [

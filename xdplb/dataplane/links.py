@@ -1,7 +1,8 @@
 """XDP links: attaches a program to a NIC, finds what is attached, and detaches it.
 
 A link is pinned, so that the program stays on the NIC when the process ends. Once the NIC is gone the link is dead: it
-has no ifindex any more, and its pin is only a name.
+has no ifindex any more, and its pin is only a name. A NIC that is renamed, or moved to another network namespace, takes
+its link with it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from .bpffs import mounts
 from .libbpf import Fd
 from .pins import DECAP, PROGRAM, link_name, linked_interface
 from .plane import Attachment
+from .refusal import NO_NATIVE, refusal_of, why_kept_in_skb
 
 __all__ = [
     "MODES",
+    "Attached",
     "Nic",
     "PinnedLink",
     "attach",
@@ -32,12 +35,14 @@ __all__ = [
     "find_nic",
     "pinned_links",
     "take_down",
+    "why_missing",
 ]
 
 MODES = ("native", "skb", "auto")
 MODE_FLAGS = {"native": 1 << 2, "skb": 1 << 1}  # XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE
-NO_NATIVE = {errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL, errno.ENOMEM, errno.ENOSPC}
-"""What drivers answer when they cannot run XDP themselves: none at all, the MTU, or too few queues."""
+SLOWER_MODE = "try --mode skb, which is several times slower"
+
+_QUERIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,17 @@ class PinnedLink:
         self.path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """How a NIC got the program: `made` is the pin of a new link, None if there was one already.
+
+    `note` says why it is not in native mode where that was wanted, "" where it is or was not wanted.
+    """
+
+    made: Path | None
+    note: str = ""
+
+
 def find_nic(name: str) -> Nic:
     """Return the NIC of that name, or raise NotFoundError listing those there are."""
     try:
@@ -90,9 +106,10 @@ def pinned_links(pin_dir: Path) -> list[PinnedLink]:
     for path in sorted(pin_dir.iterdir()) if pin_dir.is_dir() else []:
         nic = linked_interface(path.name)
         if nic is not None:
-            with libbpf.obj_get(path) as link:
-                info = libbpf.link_info(link)
-            found.append(PinnedLink(path, nic, info.ifindex, info.program_id))
+            with suppress(FileNotFoundError):  # an `xdplb down` removed it just now
+                with libbpf.obj_get(path) as link:
+                    info = libbpf.link_info(link)
+                found.append(PinnedLink(path, nic, info.ifindex, info.program_id))
     return found
 
 
@@ -100,10 +117,33 @@ def attachments(pin_dir: Path) -> list[Attachment]:
     """Return the NICs of this network namespace that the program pinned here is on, under their present names."""
     found = []
     for link in pinned_links(pin_dir):
-        mode = None if link.is_dead else attached_mode(link.ifindex, link.program_id)
+        mode = _mode_here(link)
         if mode is not None:
-            found.append(Attachment(socket.if_indextoname(link.ifindex), link.ifindex, mode, link.program_id))
+            with suppress(OSError):  # the NIC went away just now
+                found.append(Attachment(socket.if_indextoname(link.ifindex), link.ifindex, mode, link.program_id))
     return found
+
+
+def _mode_here(link: PinnedLink) -> str | None:
+    """Return `native` or `skb` if the link's NIC is in this network namespace, else None."""
+    for _ in range(_QUERIES):
+        mode = None if link.is_dead else attached_mode(link.ifindex, link.program_id)
+        if mode is not None or link.is_dead:
+            return mode
+        again = _look_again(link)
+        if again == link:
+            return None
+        link = again  # its program was swapped between the two looks
+    return None
+
+
+def _look_again(link: PinnedLink) -> PinnedLink:
+    try:
+        with link.open() as opened:
+            info = libbpf.link_info(opened)
+    except OSError:
+        return PinnedLink(link.path, link.nic, 0, 0)
+    return PinnedLink(link.path, link.nic, info.ifindex, info.program_id)
 
 
 def attached_mode(ifindex: int, program_id: int) -> str | None:
@@ -115,62 +155,91 @@ def attached_mode(ifindex: int, program_id: int) -> str | None:
     return None
 
 
-def attach(program: Fd, nic: Nic, mode: str, pin: Path) -> str:
-    """Attach `program` to `nic` and pin the link; return the mode, `native` or `skb`, that came of `mode`.
+def why_missing(pin_dir: Path, name: str) -> str:
+    """Return a sentence for a NIC that does not exist: what became of it, if the program was attached to it."""
+    link = next((link for link in pinned_links(pin_dir) if link.nic == name), None)
+    if link is None:
+        return f"there is no NIC {name}"
+    if link.is_dead:
+        return f"the NIC {name} is gone"
+    if _mode_here(link) is None:
+        return f"the NIC {name} was moved to another network namespace"
+    return f"there is no NIC {name}: it is called {_present_name(link)} now"
 
-    ConflictError where another program is on the NIC; PlatformError where the driver or the kernel refuses.
+
+def attach(program: Fd, nic: Nic, mode: str, pin: Path) -> tuple[str, str]:
+    """Attach `program` to `nic` and pin the link, in the place of a dead one's pin.
+
+    Returns the mode, `native` or `skb`, that came of `mode`, and a sentence that says why it is not native if `auto`
+    asked for that. ConflictError where another program is on the NIC; PlatformError where the driver or the kernel
+    refuses.
     """
+    note = ""
     for tried in ("native", "skb") if mode == "auto" else (mode,):
         try:
             with libbpf.link_create_xdp(program, nic.ifindex, MODE_FLAGS[tried]) as link:
+                pin.unlink(missing_ok=True)
                 libbpf.obj_pin(link, pin)
         except OSError as error:
             if mode == "auto" and tried == "native" and error.errno in NO_NATIVE:
+                note = refusal_of(error, program, nic.name, nic.ifindex).note()
                 continue
-            raise _refusal(error, nic, tried) from error
-        return tried
+            raise _refusal(error, program, nic, tried) from error
+        return tried, note
     raise AssertionError("the last mode either attaches or raises")
 
 
-def attach_or_keep(program: Fd, nic: Nic, mode: str, pin_dir: Path) -> Path | None:
-    """Make sure that `program` is on `nic`; return the pin of a link that was made, None where one was there.
+def attach_or_keep(program: Fd, nic: Nic, mode: str, pin_dir: Path, *, reclaim: bool = False) -> Attached:
+    """Make sure that `program` is on `nic`.
 
-    A link found pinned must have this program; one of a NIC that was renamed since keeps its pin. ConflictError where
-    the pin of this name is on another NIC, or in another mode.
+    A link found pinned must have this program; that of a NIC that was renamed is pinned by its present name, if no
+    other has that name's pin. `reclaim`: the links of `pin_dir` were made in this network namespace, so that one that
+    is in another now may be detached. ConflictError where the pin of this name is in another network namespace
+    otherwise, or in another mode.
     """
     pin = pin_dir / link_name(nic.name)
     links = pinned_links(pin_dir)
-    renamed = next((link for link in links if link.path != pin and _is_on(link, nic)), None)
-    if renamed is not None:
-        _check_kept(renamed, nic, mode)
-        return None
+    mine = next((link for link in links if _is_on(link, nic)), None)
+    if mine is not None:
+        if mine.path != pin and not any(link.path == pin and not link.is_dead for link in links):
+            mine.path.rename(pin)
+        actual = _check_mode(mine, nic, mode)
+        return Attached(None, why_kept_in_skb(nic.name) if (mode, actual) == ("auto", "skb") else "")
     held = next((link for link in links if link.path == pin), None)
-    if held is not None and held.is_dead:
-        held.remove()
-    elif held is not None:
-        _check_kept(held, nic, mode)
-        return None
-    attach(program, nic, mode, pin)
-    return pin
+    if held is not None and not held.is_dead:
+        _make_way(held, reclaim=reclaim)
+    return Attached(pin, attach(program, nic, mode, pin)[1])
 
 
 def _is_on(link: PinnedLink, nic: Nic) -> bool:
-    return link.ifindex == nic.ifindex and attached_mode(nic.ifindex, link.program_id) is not None
+    return link.ifindex == nic.ifindex and _mode_here(link) is not None
 
 
-def _check_kept(link: PinnedLink, nic: Nic, mode: str) -> None:
-    actual = attached_mode(nic.ifindex, link.program_id) if link.ifindex == nic.ifindex else None
-    if actual is None:
+def _make_way(link: PinnedLink, *, reclaim: bool) -> None:
+    """Free the pin of a link whose NIC has another name now, or has left this network namespace."""
+    if _mode_here(link) is not None:
+        pin = link.path.with_name(link_name(_present_name(link)))
+        # The name may be taken by a NIC that was renamed, too.
+        link.path.rename(link.path.with_name(link_name(f"index{link.ifindex}")) if pin.exists() else pin)
+    elif reclaim:
+        link.remove()
+    else:
         raise ConflictError(
             f"{link.path.parent} is in use for another {link.nic} (ifindex {link.ifindex}), perhaps in another "
             "network namespace",
             hint="use another --pin-dir, or run xdplb down there",
         )
+
+
+def _check_mode(link: PinnedLink, nic: Nic, mode: str) -> str:
+    """Return the mode of the link of this NIC; ConflictError if another one is wanted."""
+    actual = _mode_here(link) or mode
     if mode not in {"auto", actual}:
         raise ConflictError(
             f"{nic.name} is attached in {actual} mode",
             hint=f"`xdplb down {nic.name}` first: a change of mode detaches the program for a moment",
         )
+    return actual
 
 
 def take_down(pin_dir: Path, interfaces: Collection[str] | None) -> list[str]:
@@ -185,12 +254,15 @@ def take_down(pin_dir: Path, interfaces: Collection[str] | None) -> list[str]:
 
 def _present_name(link: PinnedLink) -> str:
     """Return the name that the link's NIC has now; it may have been renamed."""
-    if attached_mode(link.ifindex, link.program_id) is None:
+    if _mode_here(link) is None:
         return link.nic
-    return socket.if_indextoname(link.ifindex)
+    try:
+        return socket.if_indextoname(link.ifindex)
+    except OSError:
+        return link.nic
 
 
-def _refusal(error: OSError, nic: Nic, mode: str) -> ConflictError | PlatformError:
+def _refusal(error: OSError, program: Fd, nic: Nic, mode: str) -> ConflictError | PlatformError:
     """Return the error for a failed attach, with a hint."""
     if error.errno in {errno.EBUSY, errno.EEXIST}:
         return _occupied(nic)
@@ -199,10 +271,10 @@ def _refusal(error: OSError, nic: Nic, mode: str) -> ConflictError | PlatformErr
     if error.errno == errno.EPERM:
         return PlatformError(f"this process may not attach to {nic.name}", hint="run it as root (CAP_NET_ADMIN)")
     if mode == "native" and error.errno in NO_NATIVE:
+        refused = refusal_of(error, program, nic.name, nic.ifindex)
         return PlatformError(
-            f"{nic.name} cannot run XDP in its driver: {error.strerror}",
-            hint="try --mode skb; or lower its MTU (some drivers run XDP only on frames that fit a page), "
-            "or its queues (ethtool -L)",
+            f"{nic.name} cannot run XDP in its driver: {refused.why}",
+            hint="; or ".join(filter(None, (SLOWER_MODE, refused.remedy))),
         )
     return PlatformError(
         f"the kernel refused to attach to {nic.name} in {mode} mode: {error.strerror}", hint="see `dmesg`"
@@ -216,6 +288,11 @@ def _occupied(nic: Nic) -> ConflictError:
         program_id = libbpf.xdp_program_id(nic.ifindex)
         with libbpf.program_by_id(program_id) as program:
             name = libbpf.program_info(program).name
+    if not program_id:
+        return ConflictError(
+            f"{nic.name} is a port of another device, such as a bond, that has an XDP program itself",
+            hint=f"ip link show {nic.name} names it (master): balance on that device instead",
+        )
     pin_dir = _pin_dir_of(program_id)
     if pin_dir is not None and name == DECAP:
         return ConflictError(

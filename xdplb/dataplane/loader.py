@@ -7,19 +7,18 @@ carry no traffic and are created again. Maps of another layout or size are repla
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xdplb.model.errors import CapacityError, InvalidError
+from xdplb.model.errors import InvalidError, NotFoundError
 
 from . import bpffs
 from .bcc_plane import PROGRAM_NAME, BccPlane
 from .capacity import MAX_BACKEND_ID
 from .features import Feature, Features
-from .links import MODES, Nic, attach_or_keep, find_nic, pinned_links, take_down
+from .links import MODES, find_nic, pinned_links, take_down
 from .map_specs import MAP_NAMES, TX_PORTS, map_layouts, map_specs
 from .maps import BpfMap
 from .pinned_maps import Maps, make_map
@@ -64,14 +63,17 @@ class LoadOptions:
 def load(options: LoadOptions) -> BccPlane:
     """Return the data plane on these NICs: taken over if it is pinned, else created.
 
+    NICs that do not exist are left out, for the daemon to attach when they are made, as long as one of them exists or
+    was attached before.
+
     It is compiled only if the program pinned is of another source or for other features than the options and what is in
     the maps need; then the program is swapped under the traffic.
-    Errors: NotFoundError (no such NIC), ConflictError (maps that cannot be carried over, another program on the NIC),
-    CapacityError (less room than is in use), PlatformError (what this host or kernel refuses).
+    Errors: NotFoundError (none of the NICs exists), ConflictError (maps that cannot be carried over, another program on
+    the NIC), CapacityError (less room than is in use), PlatformError (what this host or kernel refuses).
     After an error nothing is attached that was not attached before.
     """
     _check(options)
-    nics = [find_nic(name) for name in options.interfaces]
+    present = _present(options)
     bpffs.prepare(options.pin_dir)
     with ExitStack() as undo:
         undo.callback(remove_if_unused, options.pin_dir, MAP_NAMES)
@@ -80,15 +82,31 @@ def load(options: LoadOptions) -> BccPlane:
         with kernel_errors_in("read the maps"):
             plane = BccPlane(maps, options.cache_dir)
         # Whether frames come in tagged is not known yet: a program that can read tags keeps doing so.
-        program = plane.compile_for(options.features | (plane.features & {Feature.VLAN}))
+        plane.compile_for(options.features | (plane.features & {Feature.VLAN})).close()
         with kernel_errors_in("attach the program"):
-            for nic in nics:
-                made = attach_or_keep(program, nic, options.mode, options.pin_dir)
+            for name in present:
+                made = plane.nics.attach(name, options.mode)
                 if made is not None:
-                    undo.callback(_give_up, options.pin_dir, [nic.name])
-                _redirect_to(maps, nic)
+                    undo.callback(_give_up, options.pin_dir, [name])
         undo.pop_all()
+    plane.nics.loaded = True
     return plane
+
+
+def _present(options: LoadOptions) -> list[str]:
+    """Return the names of the NICs that exist; NotFoundError if none does, and none is known from before.
+
+    A NIC may be made later than the daemon starts, or just be gone; but a name that was never seen is a mistake.
+    """
+    present, errors = [], []
+    for name in options.interfaces:
+        try:
+            present.append(find_nic(name).name)
+        except NotFoundError as error:
+            errors.append(error)
+    if not present and not {link.nic for link in pinned_links(options.pin_dir)} & set(options.interfaces):
+        raise errors[0]
+    return present
 
 
 def _check(options: LoadOptions) -> None:
@@ -128,18 +146,6 @@ def _wanted(options: LoadOptions) -> Wanted:
         make=make_map,
         cache_dir=options.cache_dir,
     )
-
-
-def _redirect_to(maps: Maps, nic: Nic) -> None:
-    try:
-        maps.tx_ports.update(nic.ifindex, nic.ifindex)
-    except OSError as error:
-        if error.errno != errno.E2BIG:
-            raise
-        raise CapacityError(
-            f"{nic.name} cannot be attached: {TX_PORTS} NICs have been attached here, the limit of a data plane",
-            hint="`xdplb down --all`, then `xdplb up` with the NICs that are needed",
-        ) from error
 
 
 @kernel_errors("remove what is pinned")

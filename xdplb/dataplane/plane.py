@@ -8,7 +8,7 @@ for an RCU grace period, milliseconds) and so are called from a worker thread; n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -52,12 +52,16 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A NIC with the program on it; `mode` is `native` or `skb`."""
+    """A NIC with the program on it; `mode` is `native` or `skb`.
+
+    `note` says why it is in skb mode although native was wanted, "" if it was not or if that is not known.
+    """
 
     interface: str
     ifindex: int
     mode: str
     program_id: int
+    note: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,14 @@ class DataPlane(Protocol):
 
     def attachments(self) -> Sequence[Attachment]:
         """Return the NICs the program is on now."""
+        ...
+
+    def attach(self, interface: str, mode: str) -> None:
+        """Make sure that the program is on this NIC, in `mode` (native, skb or auto), and frames can be sent out by it.
+
+        NotFoundError, with what became of it, where there is no such NIC; ConflictError where another program is on it;
+        CapacityError where there are too many; PlatformError where its driver or the kernel refuses.
+        """
         ...
 
     def read_vips(self) -> Mapping[int, VipEntry]:

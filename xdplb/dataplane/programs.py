@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 
 from xdplb.model.errors import ConflictError
@@ -39,12 +39,14 @@ def current_program(
     cache_dir: Path | None = None,
     *,
     features: Features = frozenset(),
+    swapping: AbstractContextManager[object] | None = None,
 ) -> Fd:
     """Return the program `name` (of `name`.c) pinned in `folder`, made from the present source with these flags.
 
     All NICs that have it get the new one, each by one atomic swap; `features` are those that `flags` compile in, for
     `meta`. Another program that was put into xdplb's link is replaced too, with a warning in the log. After an
-    error all NICs have the old one as before.
+    error all NICs have the old one as before. `swapping` is held while the program is swapped, but not while it is
+    compiled: nobody may attach the pinned one meanwhile.
     """
     text = flatten(source_dir() / f"{name}.c")
     wanted = source_hash(text, flags)
@@ -54,7 +56,7 @@ def current_program(
     pin_next.unlink(missing_ok=True)
     compile_program(text, flags, {name: pin_next}, cache_dir=cache_dir)
     program = libbpf.obj_get(pin_next)
-    with ExitStack() as undo:
+    with swapping or nullcontext(), ExitStack() as undo:
         undo.callback(pin_next.unlink)
         _begin_swap(meta, undo)
         swap_links(folder, name, program, undo)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,9 @@ def decap_up(
             program = current_program(folder, meta, DECAP, compile_flags(folder), cache_dir)
         with kernel_errors_in("attach the program"):
             _set_addresses(BpfMap.open(folder / ADDRESSES.name), addresses)
-            attach_or_keep(program, nic, mode, folder)
-            attachment = next(found for found in attachments(folder) if found.ifindex == nic.ifindex)
+            done = attach_or_keep(program, nic, mode, folder)
+            found = next(found for found in attachments(folder) if found.ifindex == nic.ifindex)
+            attachment = replace(found, note=done.note)
         undo.pop_all()
     return attachment
 

@@ -37,7 +37,7 @@ VERSIONS: dict[str, int] = {
     "flows6": 1,
     "probation": 1,
     "probation6": 1,
-    "fragments": 1,
+    "fragments": 2,
     "vip_guards": 1,
     "vip_buckets": 1,
     "source_buckets": 1,

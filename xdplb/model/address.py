@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from .errors import InvalidError
+from .misspelt import address_fault
 
 __all__ = ["IPAddress", "IPNetwork", "address_order", "parse_address", "parse_network", "parse_port"]
 
@@ -24,8 +26,9 @@ def parse_address(text: str, pointer: str = "/address") -> IPAddress:
     try:
         address = ip_address(text)
     except ValueError:
+        why, hint = address_fault(text)
         raise InvalidError.field(
-            pointer, f"{text!r} is not an IP address", hint="write it like 203.0.113.10 or 2001:db8::10"
+            pointer, f"{text!r} is not an IP address{f': {why}' if why else ''}", hint=hint
         ) from None
     _check_unicast(address, text, pointer)
     return address
@@ -37,10 +40,10 @@ def parse_network(text: str, pointer: str = "/address") -> IPNetwork:
     try:
         return kind(text)
     except ValueError as error:
-        hint = "write it like 203.0.113.0/24 or 2001:db8::/64"
+        why, hint = "", "write it like 203.0.113.0/24 or 2001:db8::/64"
         if "host bits" in str(error):
-            hint = f"the prefix is {kind(text, strict=False)}"
-        raise InvalidError.field(pointer, f"{text!r} is not an IP prefix", hint=hint) from None
+            why, hint = ": it has bits beyond its length", f"the prefix is {kind(text, strict=False)}"
+        raise InvalidError.field(pointer, f"{text!r} is not an IP prefix{why}", hint=hint) from None
 
 
 def parse_port(value: int | str, pointer: str = "/port") -> int:
@@ -55,15 +58,31 @@ def parse_port(value: int | str, pointer: str = "/port") -> int:
 
 
 def _check_unicast(address: IPAddress, text: str, pointer: str) -> None:
-    if address.is_multicast or address.is_unspecified or address.is_loopback or address == _BROADCAST:
-        raise InvalidError.field(
-            pointer,
-            f"{text} is not the address of a host: it is multicast, broadcast, loopback or unspecified",
-            hint="give a unicast address",
-        )
-    if isinstance(address, IPv6Address) and (address.ipv4_mapped is not None or address.is_link_local):
-        raise InvalidError.field(
-            pointer,
-            f"{text} cannot be reached through a router: it is link-local or an IPv4-mapped IPv6 address",
-            hint="give a global or unique local address, or the IPv4 address itself",
-        )
+    """Raise InvalidError, which says what kind of address it is, unless a router would forward to the address."""
+    kind, hint = _unfit(address)
+    if kind:
+        raise InvalidError.field(pointer, f"{text} {kind}", hint=hint)
+
+
+def _unfit(address: IPAddress) -> tuple[str, str]:
+    """Return what an address is that no host has or that no router forwards to, and what to give; else empty texts."""
+    return next(_unfitness(address), ("", ""))
+
+
+def _unfitness(address: IPAddress) -> Iterator[tuple[str, str]]:
+    unicast = "give an address that one host has"
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            yield "is an IPv4-mapped IPv6 address, which is not sent", f"give the IPv4 address: {address.ipv4_mapped}"
+        if address.is_link_local:
+            yield "is a link-local address: no router forwards to it", "give a global or unique local address"
+        if address.scope_id is not None:
+            yield "has a scope, which only a link-local address has", f"leave out %{address.scope_id}"
+    if address.is_loopback:
+        yield "is a loopback address: packets to it never leave a host", "give the address that it has on a NIC"
+    if address.is_multicast:
+        yield "is a multicast address: it belongs to a group of hosts", unicast
+    if address.is_unspecified:
+        yield "is the unspecified address: no host has it", unicast
+    if address == _BROADCAST:
+        yield "is the broadcast address: it belongs to all hosts of a segment", unicast

@@ -7,15 +7,36 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from .address import IPAddress
+from .address import IPAddress, parse_address
 from .errors import InvalidError
+from .misspelt import host_and_port
 from .vip import Forward
 
-__all__ = ["SERVER_ID_HINT", "SERVER_ID_PATTERN", "WEIGHT_RANGE", "AdminState", "Backend", "Health", "KnownHealth"]
+__all__ = [
+    "SERVER_ID_HINT",
+    "SERVER_ID_PATTERN",
+    "WEIGHT_RANGE",
+    "AdminState",
+    "Backend",
+    "Health",
+    "KnownHealth",
+    "parse_backend_address",
+]
 
 WEIGHT_RANGE = (0, 65535)
 SERVER_ID_PATTERN = r"^([0-9a-f]{2}){1,8}$"
 SERVER_ID_HINT = "1 to 8 bytes as lower-case hex, such as 00a7"
+
+
+def parse_backend_address(text: str, pointer: str = "/address") -> IPAddress:
+    """Return the address of a backend in `text`. Raises InvalidError for the field `pointer`, also for a port."""
+    if (found := host_and_port(text)) is not None:
+        raise InvalidError.field(
+            pointer,
+            f"{text!r} has a port, but a backend has none of its own",
+            hint=f"give {found[0]}: dr, ipip and gue leave the client's packet as it is, so it serves the VIP's port",
+        )
+    return parse_address(text, pointer)
 
 
 class AdminState(StrEnum):

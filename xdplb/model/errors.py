@@ -16,6 +16,7 @@ __all__ = [
     "NotFoundError",
     "PlatformError",
     "PreconditionError",
+    "StateError",
     "XdplbError",
 ]
 
@@ -99,3 +100,9 @@ class PlatformError(XdplbError):
     code = "platform"
     status = 503
     exit_code = 1
+
+
+class StateError(PlatformError):
+    """The state cannot be read or written: no room, read-only, another user's, damaged. Nothing was changed."""
+
+    code = "state"

@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from .address import parse_port
 from .errors import InvalidError
+from .key import Protocol, VipKey
 
-__all__ = ["CheckType", "HealthCheck"]
+__all__ = ["CheckType", "HealthCheck", "check_fits", "refuse_missing_check"]
 
 PATH_PATTERN = r"^/[!-~]*$"
 PATH_HINT = "a path starts with / and has no spaces"
@@ -21,12 +22,28 @@ class CheckType(StrEnum):
     TCP = "tcp"
 
 
+_NO_SUCH_CHECK = {
+    "https": "use tcp, which connects to the TLS port, or http on a port without TLS",
+    "udp": "use http or tcp on a TCP port of the backends",
+    "icmp": "use http or tcp, which also tell whether the service answers",
+    "ping": "use http or tcp, which also tell whether the service answers",
+}
+"""What people look for and do not find, and what to use instead."""
+
+
+def refuse_missing_check(word: object) -> None:
+    """Raise InvalidError if `word` is a type of check that many balancers have and xdplb does not."""
+    if hint := _NO_SUCH_CHECK.get(str(word).lower()):
+        raise InvalidError.field("/type", f"there is no {word} check, only http and tcp", hint=hint)
+
+
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """Times are in seconds. After `rise` passes in a row a backend is up, after `fall` failures in a row it is down.
 
     `port` None is the VIP's port. A check starts at a random time within its first interval, and each wait differs from
-    the interval by up to the fraction `jitter`, so that thousands of checks do not run at the same moment.
+    the interval by up to the fraction `jitter`, so that thousands of checks do not run at the same moment. With `reset`
+    its connections end with a RST instead of a FIN.
     """
 
     type: CheckType = CheckType.TCP
@@ -38,6 +55,7 @@ class HealthCheck:
     rise: int = 2
     fall: int = 3
     jitter: float = 0.1
+    reset: bool = False
 
     def __post_init__(self) -> None:
         if self.port is not None:
@@ -57,3 +75,19 @@ class HealthCheck:
         ):
             if not low <= value <= high:
                 raise InvalidError.field(f"/{name}", f"{name} is {value}", hint=f"give {low:g} to {high:g}")
+
+
+def check_fits(check: HealthCheck, key: VipKey) -> None:
+    """Raise InvalidError if this check of the VIP `key` needs a port and has none."""
+    if check.port is not None:
+        return
+    if key.port == 0:
+        raise InvalidError.field(
+            "/port", f"VIP {key} has all ports, so its check needs a port", hint="give the port to check"
+        )
+    if key.protocol is Protocol.UDP:
+        raise InvalidError.field(
+            "/port",
+            f"VIP {key} is UDP, and {check.type} checks use TCP, so its check needs a port",
+            hint=f"give the port to check; {key.port} if the backends take TCP there too",
+        )

@@ -11,12 +11,12 @@ from typing import Self
 
 from .address import IPAddress, IPNetwork, parse_address, parse_network, parse_port
 from .errors import InvalidError
+from .misspelt import vip_fault
 
 __all__ = ["ALL_PORTS", "Protocol", "VipKey"]
 
 LAST_PORT = 65535
 ALL_PORTS = range(1, LAST_PORT + 1)
-HINT = "write it like 203.0.113.10:443/tcp, [2001:db8::10]:443/tcp, 203.0.113.0/24:8000-8999/tcp+udp"
 PATTERN = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):([^:/]*)[:/]([^:/]+)")
 
 
@@ -67,8 +67,13 @@ class VipKey:
         """Parse a VIP as on the command line (`203.0.113.10:443/tcp`) or as in a URL (`path`)."""
         match = PATTERN.fullmatch(text.replace("_", "/"))
         if match is None:
-            raise InvalidError.field("/vip", f"{text!r} is not a VIP", hint=HINT)
+            why, hint = vip_fault(text)
+            raise InvalidError.field("/vip", f"{text!r} is not a VIP{f': {why}' if why else ''}", hint=hint)
         address = match[1] or match[2]
+        if not match[3]:
+            raise InvalidError.field(
+                "/port", f"{text!r} is not a VIP: {vip_fault(text).why}", hint=vip_fault(text).hint
+            )
         first, dash, last = match[3].partition("-")
         if match[4].lower() not in list(Protocol):
             raise InvalidError.field(
@@ -104,6 +109,11 @@ class VipKey:
     def is_one_address(self) -> bool:
         """Whether it has a single address."""
         return self.prefix_length == self.address.max_prefixlen
+
+    def has(self, address: IPAddress) -> bool:
+        """Return whether this is one of its addresses."""
+        shift = self.address.max_prefixlen - (self.prefix_length or 0)
+        return address.version == self.address.version and int(address) >> shift == int(self.address) >> shift
 
     @property
     def is_exact(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .address import IPAddress
 
@@ -41,7 +41,17 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The next hop, or None with the reason: a sentence for the backend's status."""
+    """The next hop, or None with the reason: a sentence for the backend's status.
+
+    `source` is the address that the kernel itself would send from. It is known before the MAC is. `pending`: it has
+    only just been asked for, and may be known in a moment.
+    """
 
     next_hop: NextHop | None
     reason: str = ""
+    source: IPAddress | None = field(default=None, compare=False)
+    pending: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.next_hop is not None:
+            object.__setattr__(self, "source", self.next_hop.source)

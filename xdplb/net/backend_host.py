@@ -18,6 +18,7 @@ from xdplb.model.vip import Forward
 from . import links
 from .backend_needs import Need, Way, load_tunnels, needs
 from .host_settings import DefaultRoute, Setting, from_key
+from .setup_log import HostSetup, SetupLog
 from .tunnel_settings import Decap, DecapSetting
 from .undo_log import UndoEntry, UndoLog, VipHost
 
@@ -71,6 +72,7 @@ def setup(
         log.note(vip, need.setting.key, before, need.value)
         need.setting.write(need.value)
         changed.append(f"{need.setting.sentence(need.value)} now (before: {before}), {need.why}")
+    SetupLog(state_dir).note(vip, HostSetup(forward, interface, outer))
     return changed
 
 
@@ -100,6 +102,7 @@ def undo(vip: VipHost, *, decap: Decap, state_dir: Path) -> list[str]:
             step.setting.write(entry.before)
         log.forget(vip, entry)
         done.append(step.text)
+    SetupLog(state_dir).forget(vip)
     return [text for text in done if text]
 
 

@@ -5,18 +5,25 @@ Used by one thread. Every method that may change a resolution returns the addres
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from ipaddress import IPv4Address
 
-from xdplb.model.address import IPAddress
+from xdplb.model.address import IPAddress, parse_address
+from xdplb.model.host import OwnAddress
 from xdplb.model.next_hop import Resolution
+from xdplb.model.nic import NicLink
 
+from . import arp
+from .doubts import Doubts, Unanswered
 from .links import nics_below_vlans
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
 from .rtmessages import (
     AddressInfo,
     Event,
+    IPInterface,
     LinkGone,
     LinkInfo,
     Neighbour,
@@ -30,6 +37,11 @@ from .solicit import SolicitSchedule
 
 __all__ = ["HostView"]
 
+_FIXED = NeighbourState.PERMANENT | NeighbourState.NOARP
+_HAS_MAC = NeighbourState.REACHABLE | NeighbourState.STALE | NeighbourState.DELAY | NeighbourState.PROBE
+_FAR = (parse_address("1.1.1.1"), parse_address("2606:4700:4700::1111"))
+"""Hosts that are on no balancer's segment. They are looked up in the routing table and sent nothing."""
+
 
 class HostView:
     """Links, neighbours, the routes of the watched addresses, and the resolutions that follow from them."""
@@ -41,15 +53,26 @@ class HostView:
         self._routes: dict[IPAddress, Route | Unreachable] = {}
         self._users: dict[NeighbourKey, set[IPAddress]] = {}  # the watched addresses that need this neighbour
         self._refused: dict[NeighbourKey, int] = {}  # the errno of neighbours that the kernel would not solicit
-        self._unready: dict[tuple[int, IPAddress], AddressInfo] = {}  # tentative or duplicate addresses of this host
+        self._addresses: dict[tuple[int, IPInterface], AddressInfo] = {}
+        self._own: tuple[OwnAddress, ...] | None = None  # made from them when asked; None: to be made again
+        self._sources: frozenset[IPAddress] = frozenset()  # the kernel's choice towards far hosts
         self._last_link: dict[IPAddress, int] = {}  # the ifindex of the last route, to name a link that is down
+        self._gone: dict[int, str] = {}  # the names of links that are gone, to name them as well
         self._solicitations = SolicitSchedule()
+        self._doubts = Doubts()
+        self._unanswered = Unanswered()
         self.resolutions: dict[IPAddress, Resolution] = {}
+        self.avoided: frozenset[IPAddress] = frozenset()
+        """Addresses of this host that nobody must be asked from: backends have them too."""
+        self.links_changed = 0
+        """How often the interfaces have changed, the program on one included."""
 
     def resync(self) -> set[IPAddress]:
         """Read all tables again: at the start, and after the kernel had to drop events."""
         self._links = {link.ifindex: link for link in self._requests.links()}
-        self._unready.clear()
+        self._addresses.clear()
+        self._own = None
+        self.links_changed += 1
         for address in self._requests.addresses():
             self._apply_address(address)
         found = self._requests.neighbours()
@@ -57,6 +80,7 @@ class HostView:
             self._apply_neighbour(Neighbour(*key, NeighbourState.NONE, None), self._neighbours)
         for entry in found:
             self._apply_neighbour(entry, self._neighbours)
+        self._look_far()
         return self._look_up(list(self._routes))
 
     def watch(self, addresses: frozenset[IPAddress]) -> set[IPAddress]:
@@ -73,6 +97,8 @@ class HostView:
         stale_routes: set[IPAddress] = set()
         touched: set[IPAddress] = set()
         earlier = dict(self._neighbours)  # before the batch: see `_apply_neighbour`
+        if not all(isinstance(event, Neighbour) for event in events):
+            self._look_far()
         for event in events:
             if isinstance(event, Neighbour):
                 touched |= self._apply_neighbour(event, earlier)
@@ -86,30 +112,124 @@ class HostView:
         """Return the names of the NICs that have VLAN devices."""
         return nics_below_vlans(self._links.values())
 
+    def addresses(self) -> tuple[OwnAddress, ...]:
+        """Return the addresses of this host that others can reach, in the kernel's order."""
+        if self._own is None:
+            self._own = self._own_addresses()
+        return self._own
+
+    def _own_addresses(self) -> tuple[OwnAddress, ...]:
+        chosen = self._sources | {found.source for found in self.resolutions.values() if found.source is not None}
+        return tuple(
+            OwnAddress(
+                address=info.address.ip,
+                network=info.address.network,
+                interface=link.name,
+                is_source=info.address.ip in chosen or (_is_picked(info) and link.name != "lo"),
+                is_usable=not (info.tentative or info.duplicate),
+            )
+            for (ifindex, _), info in self._addresses.items()
+            if (link := self._links.get(ifindex)) is not None and not _is_local(info.address.ip)
+        )
+
+    def links(self) -> dict[str, NicLink]:
+        """Return the interfaces by name."""
+        return {link.name: self._nic_link(link) for link in self._links.values()}
+
+    def _nic_link(self, link: LinkInfo) -> NicLink:
+        master = self._links.get(link.master)
+        return NicLink(
+            link.name,
+            link.ifindex,
+            link.mtu,
+            link.up,
+            link.carrier,
+            link.ethernet,
+            link.xdp_id,
+            "" if master is None else master.name,
+            link.master_kind,
+        )
+
+    def doubt(self, now: float, address: IPAddress, *, first: bool) -> None:
+        """Have the next `solicit` ask anew for the neighbour that leads to `address`: nothing comes back from there.
+
+        `first` as in `Doubts.add`. A MAC that was configured, or that another program keeps, is not doubted.
+        """
+        key = neighbour_key(address, self._routes.get(address))
+        if key is not None:
+            self._doubt(now, key, first=first)
+
     def solicit(self, now: float) -> tuple[set[IPAddress], float]:
         """Have the kernel ask for the MACs that are due; return what changed and when to call again (as `now`)."""
         due, wake = self._solicitations.due(now, self._users, self._neighbours)
+        silent, later = self._unanswered.due(now)
+        for key in silent:
+            self._doubt(now, key, first=True)
+        doubted, more = self._doubts.due(now)
+        self._forget(doubted)
+        asked = list(dict.fromkeys([*due, *(key for key in doubted if key in self._users)]))
         before, self._refused = self._refused, {key: e for key, e in self._refused.items() if key in self._users}
-        for key, error in zip(due, self._requests.solicit(due), strict=True):
+        for key, error in zip(asked, self._requests.solicit(asked), strict=True):
             self._refused.pop(key, None)
             if error:
                 self._refused[key] = error
+            elif self.avoided and key[1].version == 4 and self._asks_from(key) in self.avoided:
+                self._ask_from_nowhere(*key)
         changed = {key for key in self._users if before.get(key) != self._refused.get(key)}
-        return self._refresh({address for key in changed for address in self._users[key]}), wake
+        return self._refresh({address for key in changed for address in self._users[key]}), min(wake, later, more)
+
+    def _doubt(self, now: float, key: NeighbourKey, *, first: bool) -> None:
+        neighbour = self._neighbours.get(key)
+        if neighbour is None or not (neighbour.kept or neighbour.state & _FIXED):
+            self._doubts.add(now, key, first=first)
+
+    def _forget(self, doubted: Iterable[NeighbourKey]) -> None:
+        """Have the kernel forget these MACs: it asks a neighbour whose MAC it knows only at that MAC.
+
+        Packets go on to the MAC known so far, in XDP and for the moment until the answer.
+        """
+        entries = (self._neighbours.get(key) for key in doubted)
+        known = [(entry.ifindex, entry.address) for entry in entries if entry is not None and entry.state & _HAS_MAC]
+        self._requests.forget(known)
+
+    def _asks_from(self, key: NeighbourKey) -> IPAddress | None:
+        """Return the sender of the kernel's ARP requests: the first address of a prefix around the other, or of all."""
+        ifindex, asked = key
+        own = [
+            info.address
+            for info in self._addresses.values()
+            if info.ifindex == ifindex and info.address.version == asked.version and not info.passive
+        ]
+        near = (one for one in own if asked in one.network)
+        found = next(near, own[0] if own else None)
+        return None if found is None else found.ip
+
+    def _ask_from_nowhere(self, ifindex: int, asked: IPAddress) -> None:
+        link = self._links.get(ifindex)
+        if link is not None and link.ethernet and isinstance(asked, IPv4Address):
+            with contextlib.suppress(OSError):  # the interface has just gone or is down: its events say so
+                arp.ask(link.name, link.mac, asked)
 
     def _apply_address(self, event: AddressInfo) -> bool:
-        """Keep an address that is not usable yet, to name it as a reason; return whether routes may have changed."""
-        key = (event.ifindex, event.address.ip)
-        self._unready.pop(key, None)
-        if (event.tentative or event.duplicate) and not event.gone:
-            self._unready[key] = event
+        """Keep an address, or forget it; return whether routes may have changed."""
+        self._own = None
+        key = (event.ifindex, event.address)
+        if event.gone:
+            self._addresses.pop(key, None)
+        else:
+            self._addresses[key] = event
         return True
 
     def _apply_link(self, event: LinkInfo | LinkGone) -> bool:
         """Return whether routes may have changed: the kernel does not announce those that it removes with a link."""
+        self._own = None
         before = self._links.pop(event.ifindex, None)
+        self.links_changed += before != event
         if isinstance(event, LinkGone):
+            if before is not None and event.ifindex in self._last_link.values():
+                self._gone[event.ifindex] = before.name
             return before is not None
+        self._gone.pop(event.ifindex, None)
         self._links[event.ifindex] = event
         # No route depends on the XDP program, and attaching ours is such an event.
         return before is None or replace(before, xdp_id=0, xdp_mode=None) != replace(event, xdp_id=0, xdp_mode=None)
@@ -127,6 +247,8 @@ class HostView:
         elif event.mac is None and before is not None:
             event = replace(event, mac=before.mac)
         self._neighbours[key] = event
+        if key in self._users:
+            self._unanswered.note(key, event.state)
         if event.state == NeighbourState.NONE and key not in self._users:
             del self._neighbours[key]
         return self._users.get(key, set())
@@ -140,6 +262,13 @@ class HostView:
         for address, route in zip(addresses, self._requests.routes(addresses), strict=True):
             self._set_route(address, route)
         return self._refresh(addresses)
+
+    def _look_far(self) -> None:
+        """Ask where the host's connections to far hosts leave from: a route may name any of its addresses."""
+        found = self._requests.routes(_FAR)
+        sources = frozenset(route.source for route in found if isinstance(route, Route) and route.source is not None)
+        if sources != self._sources:
+            self._sources, self._own = sources, None
 
     def _set_route(self, address: IPAddress, route: Route | Unreachable | None) -> None:
         """Set the route to `address` and note which neighbour entry it uses now."""
@@ -159,16 +288,38 @@ class HostView:
     def _refresh(self, addresses: Iterable[IPAddress]) -> set[IPAddress]:
         changed: set[IPAddress] = set()
         for address in addresses:
-            resolution = self._resolve(address)
-            if self.resolutions.get(address) != resolution:
+            resolution, known = self._resolve(address), self.resolutions.get(address)
+            if known is None or (known, known.source) != (resolution, resolution.source):
                 self.resolutions[address] = resolution
                 changed.add(address)
+        if changed:
+            self._own = None
         return changed
 
     def _resolve(self, address: IPAddress) -> Resolution:
         route = self._routes.get(address)
         if isinstance(route, Unreachable):
-            link = self._links.get(self._last_link.get(address, 0))
-            return Resolution(None, why_unreachable(address, route, link))
-        tables = Tables(self._links, self._neighbours, self._refused, self._unready.values())
+            ifindex = self._last_link.get(address, 0)
+            reason = why_unreachable(address, route, self._links.get(ifindex))
+            return Resolution(None, reason + self._why_gone(self._gone.get(ifindex)))
+        unready = [info for info in self._addresses.values() if info.tentative or info.duplicate]
+        tables = Tables(self._links, self._neighbours, self._refused, unready)
         return resolve(address, route, tables)
+
+    def _why_gone(self, name: str | None) -> str:
+        """Return a clause about the interface of the last route if it is gone; another may have its name by now."""
+        if name is None:
+            return ""
+        if any(link.name == name for link in self._links.values()):
+            return f", since {name} was made anew: it needs its addresses and routes again"
+        return f", since {name} is gone"
+
+
+def _is_local(address: IPAddress) -> bool:
+    return address.is_loopback or address.is_link_local
+
+
+def _is_picked(info: AddressInfo) -> bool:
+    """Return whether the kernel may choose it as a source without a route that names it."""
+    is_single = info.address.version == 4 and info.address.network.prefixlen == info.address.max_prefixlen
+    return not info.passive and not is_single

@@ -9,24 +9,31 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from typing import Protocol
 
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.host import Host, OwnAddress
 from xdplb.model.next_hop import Resolution
+from xdplb.model.nic import NicLink
 
 from .host_view import HostView
+from .local_ports import ephemeral_ports
 from .rtnetlink import EventSocket, RequestSocket
 
 __all__ = ["NextHopSource", "NextHops", "OnChange"]
 
 OnChange = Callable[[frozenset[IPAddress]], None]
-"""Called in the event loop with the addresses whose resolution changed; with none if only `vlan_nics` changed."""
+"""Called in the event loop with the addresses whose resolution changed; with none if only the host's interfaces or own
+addresses changed."""
 
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
+_PORTS_SECONDS = 0.5  # for how long the settings of ports count as read: every check asks
 _GATHER_SECONDS = 0.001  # events come in groups: a deleted neighbour is announced as FAILED and then as deleted
+_DOUBTS_SECONDS = 0.1  # thousands of checks may fail in a second, and each turn of the thread looks at all neighbours
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +53,31 @@ class NextHopSource(Protocol):
         """Watch these addresses instead of the earlier ones; results are announced by `on_change`."""
         ...
 
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Ask for no MAC from these addresses of the host: backends have them too, and would not answer."""
+        ...
+
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
         ...
 
+    def doubt(self, address: IPAddress, first: bool) -> None:
+        """Ask anew for the neighbour that leads to `address`: a check of it got no answer, for the first time or not.
+
+        If it has another MAC now, that is announced by `on_change`.
+        """
+        ...
+
     def vlan_nics(self) -> frozenset[str]:
         """Return the names of the NICs that have VLAN devices: they may get tagged frames."""
+        ...
+
+    def host(self) -> Host:
+        """Return this host's addresses, and the ports of its own connections."""
+        ...
+
+    def links(self) -> Mapping[str, NicLink]:
+        """Return the interfaces of this host, by name, as known at present; none before `start`."""
         ...
 
 
@@ -60,7 +86,12 @@ class NextHops:
 
     def __init__(self) -> None:
         self._wanted: frozenset[IPAddress] = frozenset()
+        self._avoided: frozenset[IPAddress] = frozenset()
         self._reader: _Reader | None = None
+        self._ports: tuple[range, ...] = ()
+        self._ports_until = 0.0
+        self._doubts: list[tuple[IPAddress, bool]] = []
+        self._telling: asyncio.TimerHandle | None = None
 
     async def start(self, on_change: OnChange) -> None:
         """Open the sockets, read the kernel's tables, and start watching. Raises PlatformError."""
@@ -69,11 +100,15 @@ class NextHops:
         except OSError as error:
             raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
         reader.watch(self._wanted)
+        reader.avoid(self._avoided)
         self._reader = reader
         await asyncio.to_thread(reader.start)
 
     async def stop(self) -> None:
         """Stop the thread and close its sockets."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         if self._reader is not None:
             reader, self._reader = self._reader, None
             await asyncio.to_thread(reader.stop)
@@ -84,21 +119,48 @@ class NextHops:
         if self._reader is not None:
             self._reader.watch(addresses)
 
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Ask for no MAC from these addresses of the host: backends have them too, and would not answer."""
+        self._avoided = addresses
+        if self._reader is not None:
+            self._reader.avoid(addresses)
+
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
         known = self._reader.resolutions.get(address) if self._reader is not None else None
-        return known or Resolution(None, f"the route to {address} has not been looked up yet")
+        return known or Resolution(None, f"the route to {address} has not been looked up yet", pending=True)
+
+    def doubt(self, address: IPAddress, first: bool) -> None:
+        """Ask anew for the neighbour that leads to `address`, soon and not too often; does not block."""
+        self._doubts.append((address, first))
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_DOUBTS_SECONDS, self._tell_doubts)
 
     def vlan_nics(self) -> frozenset[str]:
         """Return the names of the NICs that have VLAN devices; none before `start`."""
         return self._reader.vlan_nics if self._reader is not None else frozenset()
 
+    def host(self) -> Host:
+        """Return this host's addresses, none before `start`, and the ports of its own connections."""
+        if (now := time.monotonic()) >= self._ports_until:
+            self._ports, self._ports_until = ephemeral_ports(), now + _PORTS_SECONDS
+        return Host(self._reader.addresses if self._reader is not None else (), self._ports)
+
+    def links(self) -> Mapping[str, NicLink]:
+        """Return the interfaces of this host, by name; none before `start`."""
+        return self._reader.links if self._reader is not None else {}
+
+    def _tell_doubts(self) -> None:
+        doubts, self._doubts, self._telling = self._doubts, [], None
+        if self._reader is not None:
+            self._reader.doubt(doubts)
+
 
 class _Reader:
     """The thread that reads events and asks the kernel.
 
-    It replaces `resolutions` and `vlan_nics` as a whole and never changes them in place, so that other threads may read
-    them without a lock.
+    It replaces `resolutions`, `links`, `vlan_nics` and `addresses` as a whole and never changes them in place, so that
+    other threads may read them without a lock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange) -> None:
@@ -108,11 +170,15 @@ class _Reader:
         self._view = HostView(self._requests)
         self._wanted: frozenset[IPAddress] = frozenset()
         self._watched: frozenset[IPAddress] = frozenset()
+        self._doubted: SimpleQueue[list[tuple[IPAddress, bool]]] = SimpleQueue()
         self._resync_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.vlan_nics: frozenset[str] = frozenset()
+        self.addresses: tuple[OwnAddress, ...] = ()
+        self.links: dict[str, NicLink] = {}
+        self._links_changed = 0
 
     def start(self) -> None:
         """Read all tables once, which blocks, then go on in the thread. Raises PlatformError if the reading fails."""
@@ -125,6 +191,15 @@ class _Reader:
     def watch(self, addresses: frozenset[IPAddress]) -> None:
         """Set the addresses to watch. May be called from any thread."""
         self._wanted = addresses
+        os.eventfd_write(self._wake_fd, 1)
+
+    def avoid(self, addresses: frozenset[IPAddress]) -> None:
+        """Set the addresses to ask nobody from. May be called from any thread."""
+        self._view.avoided = addresses
+
+    def doubt(self, doubts: list[tuple[IPAddress, bool]]) -> None:
+        """Ask anew for the neighbours that lead to these addresses. May be called from any thread."""
+        self._doubted.put(doubts)
         os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
@@ -171,14 +246,24 @@ class _Reader:
             changed |= self._view.watch(wanted)
             self._watched = wanted
         self._publish(changed)
+        while not self._doubted.empty():
+            for address, first in self._doubted.get():
+                self._view.doubt(now, address, first=first)
         solicited, wake = self._view.solicit(now)
         self._publish(solicited)
         return min(wake, self._resync_at)
 
     def _publish(self, changed: set[IPAddress]) -> None:
-        vlan_nics = self._view.vlan_nics()
-        if changed or vlan_nics != self.vlan_nics:
-            self.resolutions, self.vlan_nics = dict(self._view.resolutions), vlan_nics
+        links_changed = self._view.links_changed != self._links_changed
+        addresses = self._view.addresses()
+        host_changed = links_changed or addresses != self.addresses
+        if changed:
+            self.resolutions = dict(self._view.resolutions)
+        if links_changed:
+            self._links_changed = self._view.links_changed
+            self.links, self.vlan_nics = self._view.links(), self._view.vlan_nics()
+        self.addresses = addresses
+        if changed or host_changed:
             with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
                 self._loop.call_soon_threadsafe(self._tell, frozenset(changed))
 

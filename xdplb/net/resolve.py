@@ -49,7 +49,7 @@ def resolve(address: IPAddress, route: Route | None, tables: Tables) -> Resoluti
     """Return the next hop for `address`, or the reason as a sentence for a backend's status."""
     key = neighbour_key(address, route)
     if key is None or route is None:
-        return Resolution(None, _why_no_neighbour(address, route))
+        return Resolution(None, _why_no_neighbour(address, route), pending=route is None)
     stack = _stack(tables.links, route.ifindex)
     reason = _why_not_stack(address, stack, route.ifindex)
     if reason:
@@ -59,7 +59,10 @@ def resolve(address: IPAddress, route: Route | None, tables: Tables) -> Resoluti
         return Resolution(None, _why_no_source(address, link, tables.unready))
     neighbour = tables.neighbours.get(key)
     if neighbour is None or neighbour.mac is None or len(neighbour.mac) != 6:
-        return Resolution(None, _why_not_neighbour(address, key, link, neighbour, tables.refused.get(key, 0)))
+        refused = tables.refused.get(key, 0)
+        has_failed = neighbour is not None and bool(neighbour.state & NeighbourState.FAILED)
+        reason = _why_not_neighbour(address, key, link, neighbour, refused)
+        return Resolution(None, reason, route.source, pending=not refused and not has_failed)
     mtu = min(entry.mtu for entry in stack)
     return Resolution(
         NextHop(

@@ -40,8 +40,12 @@ IPInterface = IPv4Interface | IPv6Interface
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
 ARPHRD_ETHER = 1
+IFA_F_SECONDARY = 0x01  # of IPv4 only: in IPv6 the same bit says that it is temporary
 IFA_F_DADFAILED = 0x08
+IFA_F_DEPRECATED = 0x20
 IFA_F_TENTATIVE = 0x40
+NTF_EXT_LEARNED = 0x10
+NTF_EXT_MANAGED = 0x01
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 XDP_MODES = {"xdp": "native", "xdpgeneric": "skb", "xdpoffload": "offload", "xdpmulti": "multi"}
 """pyroute2's words for how a program is attached, and ours for the same."""
@@ -94,12 +98,16 @@ class LinkGone:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An entry of the neighbour table; `mac` is None if the kernel has none."""
+    """An entry of the neighbour table; `mac` is None if the kernel has none.
+
+    `kept`: another program wrote it, or has the kernel keep it up to date (`extern_learn`, `managed`).
+    """
 
     ifindex: int
     address: IPAddress
     state: NeighbourState
     mac: bytes | None
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,8 @@ class AddressInfo:
     """An address of an interface, or one that was removed from it (`gone`).
 
     An IPv6 address is `tentative` while duplicate address detection runs, and stays so if another host has it, which
-    makes it a `duplicate`.
+    makes it a `duplicate`. The kernel takes no connections' source from it if it is `passive`: a further IPv4 address
+    of a prefix that the interface already has one of, or a deprecated IPv6 address.
     """
 
     ifindex: int
@@ -115,6 +124,7 @@ class AddressInfo:
     tentative: bool = False
     duplicate: bool = False
     gone: bool = False
+    passive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +219,10 @@ def parse_neighbour(message: Any) -> Neighbour | None:
     if message["header"]["type"] == rtnl.RTM_DELNEIGH:
         state = NeighbourState.NONE
     lladdr = message.get_attr("NDA_LLADDR")
-    return Neighbour(message["ifindex"], ip_address(destination), state, _mac(lladdr) or None)
+    extended = message.get_attr("NDA_FLAGS_EXT")
+    managed = isinstance(extended, int) and bool(extended & NTF_EXT_MANAGED)
+    kept = managed or bool(message["flags"] & NTF_EXT_LEARNED)
+    return Neighbour(message["ifindex"], ip_address(destination), state, _mac(lladdr) or None, kept)
 
 
 def parse_address(message: Any) -> AddressInfo | None:
@@ -224,6 +237,7 @@ def parse_address(message: Any) -> AddressInfo | None:
         tentative=bool(flags & IFA_F_TENTATIVE),
         duplicate=bool(flags & IFA_F_DADFAILED),
         gone=message["header"]["type"] == rtnl.RTM_DELADDR,
+        passive=bool(flags & (IFA_F_SECONDARY if message["family"] == socket.AF_INET else IFA_F_DEPRECATED)),
     )
 
 

@@ -137,11 +137,18 @@ class RequestSocket:
 
     def solicit(self, neighbours: Sequence[tuple[int, IPAddress]]) -> list[int]:
         """Have the kernel ask for the MAC of each (ifindex, address); return an errno for each, 0 if it will."""
+        return self._change_neighbours(neighbours, rtnl.RTM_NEWNEIGH, NTF_USE)
+
+    def forget(self, neighbours: Sequence[tuple[int, IPAddress]]) -> None:
+        """Have the kernel forget the MAC of each (ifindex, address)."""
+        self._change_neighbours(neighbours, rtnl.RTM_DELNEIGH, 0)
+
+    def _change_neighbours(self, neighbours: Sequence[tuple[int, IPAddress]], kind: int, ntf: int) -> list[int]:
         errors: list[int] = []
+        flags = NLM_F_REQUEST | NLM_F_ACK | (NLM_F_CREATE if kind == rtnl.RTM_NEWNEIGH else 0)
         for first in range(0, len(neighbours), REQUEST_BATCH):
-            requests = [self._solicit_request(*entry) for entry in neighbours[first : first + REQUEST_BATCH]]
-            flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK
-            errors += [-message["error"] for message in self._exchange(requests, rtnl.RTM_NEWNEIGH, flags)]
+            requests = [self._neighbour_request(*entry, ntf) for entry in neighbours[first : first + REQUEST_BATCH]]
+            errors += [-message["error"] for message in self._exchange(requests, kind, flags)]
         return errors
 
     @staticmethod
@@ -152,9 +159,9 @@ class RequestSocket:
         return request
 
     @staticmethod
-    def _solicit_request(ifindex: int, address: IPAddress) -> Any:
+    def _neighbour_request(ifindex: int, address: IPAddress, ntf: int) -> Any:
         request = ndmsg()
-        request["family"], request["ifindex"], request["flags"] = _family(address), ifindex, NTF_USE
+        request["family"], request["ifindex"], request["flags"] = _family(address), ifindex, ntf
         request["attrs"] = [("NDA_DST", str(address))]
         return request
 

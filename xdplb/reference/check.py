@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
-from xdplb.model.address import IPAddress
-
 from . import checksum
+from .martian import is_martian
 from .packet import TCP, Fragmented, Packet, TcpFlag
 from .reasons import Reason, Stop
 
-__all__ = ["check_packet", "check_ping", "is_one_host"]
-
-BROADCAST = IPv4Address("255.255.255.255")
+__all__ = ["check_packet", "check_ping"]
 
 
 def check_packet(packet: Packet) -> None:
@@ -25,25 +20,14 @@ def check_packet(packet: Packet) -> None:
     _check_header(packet)
     if packet.hop_limit <= 1:
         raise Stop(Reason.DROP_TTL)
-    _check_land(packet)
+    _check_source(packet)
     _check_tcp_flags(packet)
 
 
 def check_ping(packet: Packet) -> None:
     """Stop a ping that is not answered. One with a TTL of 1 is: it has arrived."""
     _check_header(packet)
-    _check_land(packet)
-    if not is_one_host(packet.source):
-        raise Stop(Reason.PASS_NOT_TCP_UDP)
-
-
-def is_one_host(source: IPAddress) -> bool:
-    """Whether an answer to this source would reach one host.
-
-    RFC 1122, section 3.2.2: no ICMP error is sent about "a datagram whose source address does not define a single
-    host"; no echo is answered either.
-    """
-    return not (source.is_multicast or source.is_unspecified or source == BROADCAST)
+    _check_source(packet)
 
 
 def _check_header(packet: Packet) -> None:
@@ -52,8 +36,12 @@ def _check_header(packet: Packet) -> None:
         raise Stop(Reason.DROP_BAD_CHECKSUM)
 
 
-def _check_land(packet: Packet) -> None:
-    if packet.source == packet.destination:
+def _check_source(packet: Packet) -> None:
+    """Stop what cannot have been sent by whom it says: of an ICMP error, neither the router nor the client it names."""
+    sources = {packet.sender, packet.source}
+    if any(is_martian(source) for source in sources):
+        raise Stop(Reason.DROP_MARTIAN)
+    if packet.destination in sources:
         raise Stop(Reason.DROP_LAND)
 
 

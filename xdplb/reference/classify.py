@@ -12,9 +12,8 @@ from enum import Enum
 from xdplb.dataplane.plane import VipEntry
 
 from .config import Config
-from .icmp import is_ping, turned_round
+from .icmp import is_about_tunnel, is_ping, turned_round
 from .packet import ICMP, ICMPV6, TCP, UDP, Fragmented, Packet
-from .parse_ipv6 import EXTENSIONS
 from .reasons import BadPacket, Reason, Stop
 from .vip import find_vip, has_vips
 
@@ -31,6 +30,7 @@ class PacketClass(Enum):
     PING = "ping"  # an echo request
     FRAGMENT = "fragment"  # a non-first fragment: no ports, it follows the first one
     NOT_OURS = "not ours"  # passed to the host
+    TUNNEL_ERROR = "tunnel error"  # also passed to it: about a packet that the balancer may have sent to a backend
 
 
 PASSED_FOR = {
@@ -38,6 +38,8 @@ PASSED_FOR = {
     PacketClass.ICMP_ERROR: Reason.PASS_NOT_TCP_UDP,
     PacketClass.PING: Reason.PASS_NOT_TCP_UDP,
     PacketClass.FRAGMENT: Reason.PASS_FRAGMENT,
+    PacketClass.NOT_OURS: Reason.PASS_NOT_TCP_UDP,
+    PacketClass.TUNNEL_ERROR: Reason.PASS_TUNNEL_ERROR,
 }
 """Why a packet that its headers put into this class is passed to the host if it is not for a VIP."""
 
@@ -57,15 +59,18 @@ class Classified:
 
 def classify(config: Config, packet: Packet) -> Classified:
     """Return the packet's class: only what is for a VIP, or for an address that has VIPs, is ours."""
+    as_it_came = packet
     packet, packet_class = _by_headers(packet)
-    if packet_class is PacketClass.NOT_OURS:
-        return Classified(packet, packet_class, passed_for=Reason.PASS_NOT_TCP_UDP)
+    if packet_class in {PacketClass.NOT_OURS, PacketClass.TUNNEL_ERROR}:
+        return Classified(packet, packet_class, passed_for=PASSED_FOR[packet_class])
     vip = None
     if packet_class in {PacketClass.REQUEST, PacketClass.ICMP_ERROR}:
         vip = find_vip(config, packet)
         is_ours = vip is not None
     else:
         is_ours = has_vips(config, packet.destination)
+    if not is_ours and packet_class is PacketClass.ICMP_ERROR and is_about_tunnel(as_it_came):
+        packet_class = PacketClass.TUNNEL_ERROR
     if not is_ours:
         return Classified(packet, PacketClass.NOT_OURS, passed_for=PASSED_FOR[packet_class])
     return Classified(packet, packet_class, vip)
@@ -78,17 +83,22 @@ def classify_malformed(config: Config, bad: BadPacket) -> Stop:
 
 def _by_headers(packet: Packet) -> tuple[Packet, PacketClass]:
     """Return the class as far as the headers tell it, and the packet, turned round if it is an ICMP error."""
+    if packet.fragmented is Fragmented.LATER:
+        return packet, PacketClass.FRAGMENT if _may_have_transport(packet) else PacketClass.NOT_OURS
     if packet.protocol in {TCP, UDP}:
-        is_later = packet.fragmented is Fragmented.LATER
-        return packet, PacketClass.FRAGMENT if is_later else PacketClass.REQUEST
+        return packet, PacketClass.REQUEST
     if packet.protocol == ICMP_OF[packet.version] and packet.fragmented is Fragmented.WHOLE:
         if is_ping(packet):
             return packet, PacketClass.PING
-        error = turned_round(packet)
-        return (packet, PacketClass.NOT_OURS) if error is None else (error, PacketClass.ICMP_ERROR)
-    return packet, PacketClass.FRAGMENT if _may_have_transport(packet) else PacketClass.NOT_OURS
+        if (error := turned_round(packet)) is not None:
+            return error, PacketClass.ICMP_ERROR
+        return packet, PacketClass.TUNNEL_ERROR if is_about_tunnel(packet) else PacketClass.NOT_OURS
+    return packet, PacketClass.NOT_OURS
 
 
 def _may_have_transport(packet: Packet) -> bool:
-    """Whether a non-first fragment may have TCP or UDP behind more extension headers, which are in the first one."""
-    return packet.version == 6 and packet.fragmented is Fragmented.LATER and packet.protocol in EXTENSIONS
+    """Whether a non-first fragment may be one of TCP or UDP. In IPv6, only the first one tells.
+
+    RFC 8200, section 4.5: "Only the value from the Offset zero fragment packet is used for reassembly."
+    """
+    return packet.version == 6 or packet.protocol in {TCP, UDP}

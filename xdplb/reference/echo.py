@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import checksum
-from .answer import TTL, answer_link
+from .answer import TTL, answer_link, has_sender
 from .icmp import ECHO_REPLY, ECHO_REQUEST
 from .packet import Packet
 from .reasons import Reason, Stop
@@ -12,11 +12,13 @@ __all__ = ["answer_ping"]
 
 
 def answer_ping(packet: Packet) -> Stop:
-    """Return the answer to an echo request.
+    """Return the answer to an echo request, or the drop if there is nobody to send it to.
 
     RFC 792: "To form an echo reply message, the source and destination addresses are simply reversed, the type code
     changed to 0, and the checksum recomputed."
     """
+    if not has_sender(packet):
+        return Stop(Reason.DROP_SOURCE_MAC)
     header = _ipv4_header(packet) if packet.version == 4 else _ipv6_header(packet)
     padding = packet.frame[len(packet.link) + len(packet.ip) :]
     return Stop(Reason.ANSWER_ECHO, answer_link(packet) + header + _reply(packet) + padding)

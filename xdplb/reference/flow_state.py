@@ -75,7 +75,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class FragmentKey:
-    """What the fragments of one packet have in common (RFC 791, section 3.2, and RFC 8200, section 4.5)."""
+    """What the fragments of one packet have in common (RFC 791, section 3.2, and RFC 8200, section 4.5).
+
+    IPv6's have no protocol in common (0 here): "The Next Header values in the Fragment headers of different fragments
+    of the same original packet may differ."
+    """
 
     source: IPAddress
     destination: IPAddress
@@ -85,12 +89,16 @@ class FragmentKey:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Where the first fragment of a packet was sent, backend 0 if it was passed to the host; `last_seen` is in ns."""
+    """Where the first fragment of a packet was sent, backend 0 if it was passed to the host; `last_seen` is in ns.
+
+    `protocol` is the transport's, which only the first fragment tells for sure.
+    """
 
     backend: int
     epoch: int
     vip: int
     last_seen: int
+    protocol: int = 0
 
 
 @dataclass(frozen=True, slots=True)

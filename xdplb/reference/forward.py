@@ -10,32 +10,34 @@ from xdplb.model.vip import Forward
 
 from . import checksum, parse_ipv4
 from .journey import Journey
-from .packet import UDP, Packet
+from .martian import is_link_local
+from .packet import GUE_PORT, IPV4_IN_IP, IPV6_IN_IP, UDP, Packet
 from .reasons import Reason, Stop
 from .too_big import answer_too_big
 
 __all__ = ["forward"]
 
 OUTER_TTL = 64
-IPV4_IN_IP, IPV6_IN_IP = 4, 41  # RFC 2003, RFC 2473 and RFC 4213
 ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
 OUTER_HEADER = {4: 20, 6: 40}
 UDP_HEADER = 8
-GUE_PORT = 6080
 GUE_FIRST_SOURCE_PORT, GUE_SOURCE_PORTS = 0xC000, 0x3FFF
 MTU_FIELD = 0xFFFF
+VLAN_ID = 0x0FFF  # of a tag's last two bytes; the rest is priority (IEEE 802.1Q, 9.6)
 
 
 def forward(journey: Journey, packet: Packet, backend: BackendEntry, hashed: int) -> tuple[bytes, int]:
     """Return the frame for the backend and the ifindex it is sent out by, or raise Stop."""
     hop = backend.next_hop
     assert hop is not None, "a backend without a next hop is not usable"
+    if is_link_local(packet.sender) and _leaves_link(journey, packet, backend, hop):
+        raise Stop(Reason.DROP_MARTIAN)
     outer = _outer_headers(packet, backend, hop, hashed)
     mtu = min(hop.mtu, MTU_FIELD)
     if len(outer) + len(packet.ip) > mtu:
         raise answer_too_big(journey, packet, mtu - len(outer))
     version = backend.address.version if outer else packet.version
-    tags = packet.tags if backend.keep_tags else _tags(hop)
+    tags = _tags(packet, backend, hop)
     link = hop.destination_mac + hop.source_mac + tags + ETHERTYPES[version]
     rest = packet.frame[len(packet.link) :]
     if len(link) + len(outer) - len(packet.link) > journey.headroom:
@@ -46,8 +48,21 @@ def forward(journey: Journey, packet: Packet, backend: BackendEntry, hashed: int
     return frame, hop.ifindex
 
 
-def _tags(hop: NextHop) -> bytes:
-    """Return the VLAN tags of the way to the backend, with priority 0."""
+def _leaves_link(journey: Journey, packet: Packet, backend: BackendEntry, hop: NextHop) -> bool:
+    """Whether the packet goes to another link than the one it came from: another NIC, another VLAN, or a tunnel."""
+    is_other_vlan = _without_priority(_tags(packet, backend, hop)) != _without_priority(packet.tags)
+    return backend.forward is not Forward.DR or hop.ifindex != journey.ifindex or is_other_vlan
+
+
+def _without_priority(tags: bytes) -> list[tuple[bytes, int]]:
+    starts = range(0, len(tags), 4)
+    return [(tags[at : at + 2], int.from_bytes(tags[at + 2 : at + 4], "big") & VLAN_ID) for at in starts]
+
+
+def _tags(packet: Packet, backend: BackendEntry, hop: NextHop) -> bytes:
+    """Return the tags to send the packet with: its own, or those of the way to the backend, with priority 0."""
+    if backend.keep_tags:
+        return packet.tags
     return b"".join(tag.type.to_bytes(2, "big") + tag.id.to_bytes(2, "big") for tag in hop.tags)
 
 

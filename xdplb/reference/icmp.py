@@ -12,9 +12,9 @@ from ipaddress import IPv4Address, IPv6Address
 from xdplb.model.address import IPAddress
 
 from . import parse_ipv4, parse_ipv6
-from .packet import TCP, UDP, Packet
+from .packet import GUE_PORT, IPV4_IN_IP, IPV6_IN_IP, TCP, UDP, Packet
 
-__all__ = ["ECHO_REPLY", "ECHO_REQUEST", "is_ping", "turned_round"]
+__all__ = ["ECHO_REPLY", "ECHO_REQUEST", "is_about_tunnel", "is_ping", "turned_round"]
 
 ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 
@@ -49,14 +49,8 @@ def turned_round(packet: Packet) -> Packet | None:
     The quoted packet was sent by the VIP to the client, so these are its own turned round. None if this is not an
     error, or quotes nothing that could be one of our flows.
     """
-    message = packet.payload
-    if len(message) < ICMP_HEADER or message[0] not in ERRORS[packet.version]:
-        return None
-    quote = message[ICMP_HEADER:]
-    quoted = _quoted_ipv4(quote) if packet.version == 4 else _quoted_ipv6(quote)
+    quoted = _quoted(packet)
     if quoted is None or quoted.protocol not in {TCP, UDP} or len(quoted.transport) < QUOTED_PORTS:
-        return None
-    if quoted.source != packet.destination:  # forged: whoever is told of the error has not sent the packet
         return None
     return replace(
         packet,
@@ -67,6 +61,25 @@ def turned_round(packet: Packet) -> Packet | None:
         protocol=quoted.protocol,
         is_icmp_error=True,
     )
+
+
+def is_about_tunnel(packet: Packet) -> bool:
+    """Whether this is an error about a packet in a tunnel: one that the balancer itself may have sent to a backend."""
+    quoted = _quoted(packet)
+    if quoted is None or len(quoted.transport) < QUOTED_PORTS:
+        return False
+    is_gue = quoted.protocol == UDP and int.from_bytes(quoted.transport[2:4], "big") == GUE_PORT
+    return is_gue or quoted.protocol in {IPV4_IN_IP, IPV6_IN_IP}
+
+
+def _quoted(packet: Packet) -> _Quoted | None:
+    """Return what an error quotes, None if this is none, or a forged one: not sent to whoever sent the packet."""
+    message = packet.payload
+    if len(message) < ICMP_HEADER or message[0] not in ERRORS[packet.version]:
+        return None
+    quote = message[ICMP_HEADER:]
+    quoted = _quoted_ipv4(quote) if packet.version == 4 else _quoted_ipv6(quote)
+    return quoted if quoted is not None and quoted.source == packet.destination else None
 
 
 def _quoted_ipv4(quote: bytes) -> _Quoted | None:
@@ -81,16 +94,28 @@ def _quoted_ipv4(quote: bytes) -> _Quoted | None:
 
 
 def _quoted_ipv6(quote: bytes) -> _Quoted | None:
-    """Return the quoted packet. The only extension header that it may have is a fragment header.
+    """Return the quoted packet, None if its transport header is not found behind its extension headers.
 
-    A datagram longer than the path MTU is fragmented by its sender (RFC 8200, section 5), and "packet too big" may be
-    about that. The first fragment has the ports.
+    RFC 4443, section 2.4 e: the transport is found in the quoted packet, "due to the presence of extension headers"
+    perhaps not at once. They are skipped like those of packets that come in. The first fragment of a datagram that its
+    sender has cut (RFC 8200, section 5) has the ports, and "packet too big" may be about that.
     """
     if len(quote) < parse_ipv6.HEADER or quote[0] >> 4 != 6:
         return None
-    protocol, transport = quote[6], quote[parse_ipv6.HEADER :]
-    if protocol == parse_ipv6.FRAGMENT:
-        if len(transport) < parse_ipv6.FRAGMENT_HEADER or int.from_bytes(transport[2:4], "big") & parse_ipv6.OFFSET:
+    protocol, at = quote[6], parse_ipv6.HEADER
+    for _ in range(parse_ipv6.MAX_EXTENSIONS):
+        if protocol not in parse_ipv6.EXTENSIONS:
+            break
+        header = quote[at:]
+        if not _can_be_skipped(protocol, header, is_first=at == parse_ipv6.HEADER):
             return None
-        protocol, transport = transport[0], transport[parse_ipv6.FRAGMENT_HEADER :]
-    return _Quoted(IPv6Address(quote[8:24]), IPv6Address(quote[24:40]), protocol, transport)
+        at += parse_ipv6.extension_length(protocol, header[1])
+        protocol = header[0]
+    return _Quoted(IPv6Address(quote[8:24]), IPv6Address(quote[24:40]), protocol, quote[at:])
+
+
+def _can_be_skipped(kind: int, header: bytes, *, is_first: bool) -> bool:
+    if len(header) < parse_ipv6.SMALLEST_EXTENSION:
+        return False
+    is_later_fragment = kind == parse_ipv6.FRAGMENT and bool(int.from_bytes(header[2:4], "big") & parse_ipv6.OFFSET)
+    return not is_later_fragment and parse_ipv6.refused_extension(kind, header, is_first=is_first) is None

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
 
 from xdplb.model.address import IPAddress
 
 from .flow_state import FlowKey
 
-__all__ = ["ICMP", "ICMPV6", "TCP", "UDP", "Fragmented", "Packet", "TcpFlag"]
+__all__ = [
+    "GUE_PORT",
+    "ICMP",
+    "ICMPV6",
+    "IPV4_IN_IP",
+    "IPV6_IN_IP",
+    "TCP",
+    "UDP",
+    "Fragmented",
+    "Packet",
+    "TcpFlag",
+]
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 """Protocol numbers (IANA)."""
+
+IPV4_IN_IP, IPV6_IN_IP = 4, 41  # RFC 2003, RFC 2473 and RFC 4213
+GUE_PORT = 6080
 
 
 class TcpFlag:
@@ -51,7 +66,7 @@ class Packet:
     hop_limit: int
     fragmented: Fragmented = Fragmented.WHOLE
     fragment_id: int = 0
-    fragment_protocol: int = 0
+    fragment_offset: int = 0  # in bytes
     source_port: int = 0
     destination_port: int = 0
     tcp_flags: int = 0
@@ -61,6 +76,11 @@ class Packet:
     def tags(self) -> bytes:
         """The VLAN tags of the frame, 4 bytes each."""
         return self.link[12:-2]
+
+    @property
+    def sender(self) -> IPAddress:
+        """The source in the IP header: of an ICMP error that was turned round, the router's address."""
+        return IPv4Address(self.ip[12:16]) if self.version == 4 else IPv6Address(self.ip[8:24])
 
     @property
     def transport_offset(self) -> int:

@@ -14,6 +14,9 @@ HEADER = 20
 DF = 0x4000  # "don't fragment"
 MORE_FRAGMENTS = 0x2000
 OFFSET = 0x1FFF
+OFFSET_UNIT = 8  # bytes
+END_OF_OPTIONS, NO_OPERATION = 0, 1  # the two options of a single byte (RFC 791, section 3.1)
+SOURCE_ROUTES = {131, 137}  # loose and strict (LSRR, SSRR)
 
 
 def parse_ipv4(frame: bytes, link: bytes, rest: bytes) -> Packet:
@@ -29,6 +32,8 @@ def parse_ipv4(frame: bytes, link: bytes, rest: bytes) -> Packet:
     source, destination = IPv4Address(rest[12:16]), IPv4Address(rest[16:20])
     if not HEADER <= header_length <= total_length <= len(rest):
         raise BadPacket(destination)
+    if _has_source_route(rest[HEADER:header_length]):
+        raise BadPacket(destination, Reason.DROP_SOURCE_ROUTE)
     protocol = rest[9]
     fragmentation = int.from_bytes(rest[6:8], "big")
     packet = Packet(
@@ -44,9 +49,26 @@ def parse_ipv4(frame: bytes, link: bytes, rest: bytes) -> Packet:
         hop_limit=rest[8],
         fragmented=_fragmented(fragmentation),
         fragment_id=int.from_bytes(rest[4:6], "big"),
-        fragment_protocol=protocol,
+        fragment_offset=(fragmentation & OFFSET) * OFFSET_UNIT,
     )
     return with_ports(packet)
+
+
+def _has_source_route(options: bytes) -> bool:
+    """Whether the sender wants the packet to go by a way of its own.
+
+    RFC 7126, sections 4.3.5 and 4.4.5: packets with LSRR or SSRR "should be dropped". Options of which one has no right
+    length end there: what is behind it no host reads.
+    """
+    at = 0
+    while at < len(options) and options[at] != END_OF_OPTIONS:
+        if options[at] in SOURCE_ROUTES:
+            return True
+        length = 1 if options[at] == NO_OPERATION else int.from_bytes(options[at + 1 : at + 2], "big")
+        if length < (1 if options[at] == NO_OPERATION else 2):
+            return False
+        at += length
+    return False
 
 
 def _fragmented(fragmentation: int) -> Fragmented:

@@ -9,7 +9,17 @@ from .packet import Fragmented, Packet
 from .parse_transport import with_ports
 from .reasons import BadPacket, Reason, Stop
 
-__all__ = ["EXTENSIONS", "FRAGMENT", "FRAGMENT_HEADER", "HEADER", "OFFSET", "parse_ipv6"]
+__all__ = [
+    "EXTENSIONS",
+    "FRAGMENT",
+    "HEADER",
+    "MAX_EXTENSIONS",
+    "OFFSET",
+    "SMALLEST_EXTENSION",
+    "extension_length",
+    "parse_ipv6",
+    "refused_extension",
+]
 
 HEADER = 40
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
@@ -17,6 +27,7 @@ EXTENSIONS = {HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION}
 MAX_EXTENSIONS = 6
 SMALLEST_EXTENSION = 8
 FRAGMENT_HEADER = 8
+SEGMENTS_LEFT_AT = 3
 OFFSET = 0xFFF8
 
 
@@ -28,7 +39,7 @@ class _Walk:
     protocol: int
     fragmented: Fragmented = Fragmented.WHOLE
     fragment_id: int = 0
-    fragment_protocol: int = 0
+    fragment_offset: int = 0
 
 
 def parse_ipv6(frame: bytes, link: bytes, rest: bytes) -> Packet:
@@ -54,7 +65,7 @@ def parse_ipv6(frame: bytes, link: bytes, rest: bytes) -> Packet:
         hop_limit=rest[7],
         fragmented=walk.fragmented,
         fragment_id=walk.fragment_id,
-        fragment_protocol=walk.fragment_protocol,
+        fragment_offset=walk.fragment_offset,
     )
     return with_ports(packet)
 
@@ -79,19 +90,34 @@ def _walk_extensions(ip: bytes, destination: IPv6Address) -> _Walk:
 def _step(ip: bytes, walk: _Walk, destination: IPv6Address) -> _Walk:
     """Skip one extension header. All begin with the next header's type and, except for fragments, a length."""
     header = ip[walk.end :]
-    if len(header) < SMALLEST_EXTENSION or _extension_length(walk.protocol, header[1]) > len(header):
+    if len(header) < SMALLEST_EXTENSION or extension_length(walk.protocol, header[1]) > len(header):
         raise BadPacket(destination)
-    end = walk.end + _extension_length(walk.protocol, header[1])
-    if walk.protocol != FRAGMENT:
-        return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_protocol)
+    refused = refused_extension(walk.protocol, header, is_first=walk.end == HEADER)
+    if refused is not None:
+        raise BadPacket(destination, refused)
+    end = walk.end + extension_length(walk.protocol, header[1])
     offset_and_more = int.from_bytes(header[2:4], "big")
     fragmented = _fragmented(offset_and_more)
-    if fragmented is Fragmented.WHOLE:
-        return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_protocol)
-    return _Walk(end, header[0], fragmented, int.from_bytes(header[4:8], "big"), header[0])
+    if walk.protocol != FRAGMENT or fragmented is Fragmented.WHOLE:
+        return _Walk(end, header[0], walk.fragmented, walk.fragment_id, walk.fragment_offset)
+    return _Walk(end, header[0], fragmented, int.from_bytes(header[4:8], "big"), offset_and_more & OFFSET)
 
 
-def _extension_length(kind: int, length_field: int) -> int:
+def refused_extension(kind: int, header: bytes, *, is_first: bool) -> Reason | None:
+    """Return why a packet with this extension header goes no further, None if it does.
+
+    A routing header with segments left: the packet is not for who has the address, but is to be sent on to others.
+    RFC 5095 forbids that for type 0, and no host behind a VIP is a waypoint of the other types. RFC 8200, section 4.4,
+    has it discarded; without segments left, the header is ignored, whatever its type.
+
+    RFC 8200, section 4.1: hop-by-hop options are "restricted to appear immediately after an IPv6 header only".
+    """
+    if kind == ROUTING and header[SEGMENTS_LEFT_AT]:
+        return Reason.DROP_SOURCE_ROUTE
+    return Reason.DROP_EXTENSION if kind == HOP_BY_HOP and not is_first else None
+
+
+def extension_length(kind: int, length_field: int) -> int:
     """Return the length of an extension header in bytes; AH alone counts in words of 4 (RFC 4302, section 2.2)."""
     if kind == FRAGMENT:
         return FRAGMENT_HEADER

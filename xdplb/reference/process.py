@@ -30,6 +30,9 @@ __all__ = ["Reference"]
 HEADROOM = 216
 """XDP_PACKET_HEADROOM (256) less the 40 bytes that the kernel keeps for struct xdp_frame."""
 
+FIRST_TELLS = {4: {Reason.PASS_NO_VIP}, 6: {Reason.PASS_NO_VIP, Reason.PASS_NOT_TCP_UDP}}
+"""Why a first fragment is passed to the host where the others do not tell: in IPv6, they do not tell the protocol."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -63,7 +66,7 @@ def _process(journey: Journey, frame: bytes) -> tuple[bytes, int]:
 def _classify(journey: Journey, packet: Packet) -> Classified:
     classified = classify(journey.config, packet)
     if classified.passed_for is not None:
-        if packet.fragmented is Fragmented.FIRST and classified.passed_for is Reason.PASS_NO_VIP:
+        if packet.fragmented is Fragmented.FIRST and classified.passed_for in FIRST_TELLS[packet.version]:
             _pass_fragments(journey, packet)
         raise Stop(classified.passed_for)
     if classified.vip is not None:
@@ -72,7 +75,7 @@ def _classify(journey: Journey, packet: Packet) -> Classified:
 
 
 def _pass_fragments(journey: Journey, packet: Packet) -> None:
-    """Remember that the rest of this packet is passed to the host too: the address is ours, but not on this port."""
+    """Remember that the rest of this packet is passed to the host too: the address is ours, but this is for no VIP."""
     if has_vips(journey.config, packet.destination):
         remember(journey, packet, NO_BACKEND)
 

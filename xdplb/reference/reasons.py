@@ -27,6 +27,7 @@ class Reason(StrEnum):
     PASS_NO_VIP = auto()
     PASS_MALFORMED = auto()
     PASS_FRAGMENT = auto()
+    PASS_TUNNEL_ERROR = auto()
     DROP_FRAGMENT = auto()
     DROP_NO_BACKEND = auto()
     DROP_BACKEND_DOWN = auto()
@@ -42,6 +43,10 @@ class Reason(StrEnum):
     DROP_TCP_FLAGS = auto()
     DROP_EXTENSION = auto()
     DROP_INTERNAL = auto()
+    DROP_MARTIAN = auto()
+    DROP_SOURCE_ROUTE = auto()
+    DROP_SOURCE_MAC = auto()
+    DROP_TCP_FRAGMENT = auto()
     ANSWER_ECHO = auto()
     ANSWER_TOO_BIG = auto()
 
@@ -63,7 +68,7 @@ class Stop(Exception):  # noqa: N818 - nothing is wrong
 
 
 class BadPacket(Exception):  # noqa: N818 - the packet is wrong, not the program
-    """The lengths contradict each other, or there are too many extension headers.
+    """The lengths contradict each other, or options or extension headers say what is not followed.
 
     Dropped for `reason` if `destination` has VIPs; else it is passed to the host.
     """

@@ -6,8 +6,7 @@ XDP cannot fragment, so a packet without DF is answered like one with it.
 from __future__ import annotations
 
 from . import checksum, parse_ipv4, parse_ipv6
-from .answer import TTL, answer_link
-from .check import is_one_host
+from .answer import TTL, answer_link, has_sender
 from .journey import Journey
 from .limits import charge
 from .packet import ICMP, ICMPV6, Fragmented, Packet
@@ -38,10 +37,10 @@ def answer_too_big(journey: Journey, packet: Packet, mtu: int) -> Stop:
     """Return the answer that says that `mtu` bytes would fit, or the drop if none is sent.
 
     RFC 1122, section 3.2.2: no ICMP error is sent about an ICMP error, a non-first fragment, or a packet whose source
-    is not one host.
+    is not one host, which has been dropped before.
     """
     is_answered = (
-        is_one_host(packet.source)
+        has_sender(packet)
         and packet.fragmented is not Fragmented.LATER
         and not packet.is_icmp_error
         and len(packet.ip) >= SHORTEST_ANSWERED[packet.version]

@@ -5,28 +5,47 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb.control.answers.answers import Answers
-from xdplb.control.answers.views import BackendsView
 from xdplb.control.edits.edit import CreateBackend, DeleteBackend, PatchBackend, PutBackend, ReplaceBackends
 from xdplb.control.writing.request import Outcome
-from xdplb.model.address import IPAddress, parse_address
-from xdplb.model.backend import Backend
+from xdplb.model.address import IPAddress
+from xdplb.model.backend import Backend, parse_backend_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
-from xdplb_api.paths import BACKEND, BACKENDS
-from xdplb_api.schemas.backend import BackendIn, BackendListOut, BackendOut, BackendPatch, BackendPut, BackendsPut
-from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.paths import ALL_BACKENDS, BACKEND, BACKENDS
+from xdplb_api.schemas.backend import (
+    AllBackendsOut,
+    BackendChangedOut,
+    BackendIn,
+    BackendListChangedOut,
+    BackendListOut,
+    BackendOut,
+    BackendPatch,
+    BackendPut,
+    BackendsPut,
+)
+from xdplb_api.schemas.base import DryRunOut, warnings_of
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["backends"])
 
 
+@router.get(
+    ALL_BACKENDS, operation_id="listAllBackends", summary="List the backends of all VIPs", responses=problems(422)
+)
+async def list_all_backends(answers: AnswersOf) -> AllBackendsOut:
+    """Show the backends of all VIPs, each with its VIP; sorted by VIP and address."""
+    return AllBackendsOut.of(answers.all_backends())
+
+
 @router.get(BACKENDS, operation_id="listBackends", summary="List the backends of a VIP", responses=problems(404, 422))
 async def list_backends(vip: VipRef, answers: AnswersOf, response: Response) -> BackendListOut:
     """Show the backends of a VIP, sorted by address. The ETag is that of the VIP, for a PUT of the whole set."""
-    return _shown(answers.backends(vip), response)
+    view = answers.backends(vip)
+    tag(response, view.generation)
+    return BackendListOut.of(view)
 
 
 @router.post(
@@ -35,13 +54,13 @@ async def list_backends(vip: VipRef, answers: AnswersOf, response: Response) -> 
     summary="Add a backend",
     responses={
         200: {"description": "It already existed unchanged; or `dry_run`."},
-        201: {"model": BackendOut, "description": "It was added; its URL is in `Location`."},
+        201: {"model": BackendChangedOut, "description": "It was added; its URL is in `Location`."},
         **problems(400, 404, 409, 413, 415, 422, 503),
     },
 )
 async def create_backend(
     vip: VipRef, *, body: BackendIn, change: NewChange, answers: AnswersOf, response: Response
-) -> BackendOut | DryRunOut:
+) -> BackendChangedOut | DryRunOut:
     """Add a backend. If the VIP has a health check, it takes no connections before the first pass."""
     key, wanted = answers.key(vip), body.backend()
     outcome = await change.make(CreateBackend(key, wanted))
@@ -56,11 +75,15 @@ async def create_backend(
 )
 async def replace_backends(
     vip: VipRef, *, body: BackendsPut, change: Change, answers: AnswersOf, response: Response
-) -> BackendListOut | DryRunOut:
+) -> BackendListChangedOut | DryRunOut:
     """Replace the set of backends in one step. Backends in both sets keep their connections."""
     key = answers.key(vip)
     outcome = await change.make(ReplaceBackends(key, tuple(body.wanted())))
-    return DryRunOut.of(outcome) if change.dry_run else _shown(answers.backends_after(outcome, key), response)
+    if change.dry_run:
+        return DryRunOut.of(outcome)
+    view = answers.backends_after(outcome, key)
+    tag(response, view.generation)
+    return BackendListChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})
 
 
 @router.get(BACKEND, operation_id="getBackend", summary="Show a backend", responses=problems(404, 422))
@@ -77,13 +100,13 @@ async def get_backend(vip: VipRef, address: AddressRef, answers: AnswersOf, resp
     summary="Add or replace a backend",
     responses={
         200: {"description": "It is now as requested; or `dry_run`."},
-        201: {"model": BackendOut, "description": "It was added; its URL is in `Location`."},
+        201: {"model": BackendChangedOut, "description": "It was added; its URL is in `Location`."},
         **problems(400, 404, 409, 412, 413, 415, 422, 503),
     },
 )
 async def put_backend(
     vip: VipRef, address: AddressRef, *, body: BackendPut, change: Change, answers: AnswersOf, response: Response
-) -> BackendOut | DryRunOut:
+) -> BackendChangedOut | DryRunOut:
     """Add the backend, or replace all of its settings with the body."""
     key, wanted = answers.key(vip), _wanted(address, body)
     outcome = await change.make(PutBackend(key, wanted))
@@ -98,7 +121,7 @@ async def put_backend(
 )
 async def patch_backend(
     vip: VipRef, address: AddressRef, *, body: BackendPatch, change: Change, answers: AnswersOf, response: Response
-) -> BackendOut | DryRunOut:
+) -> BackendChangedOut | DryRunOut:
     """Change the fields in the body (JSON merge patch), such as `weight`, `forward` or `admin_state`."""
     key, known = answers.place(vip, address)
     outcome = await change.make(PatchBackend(key, known, body.changes()))
@@ -120,7 +143,7 @@ async def delete_backend(vip: VipRef, address: AddressRef, change: Change, answe
 
 def _wanted(address: str, body: BackendPut) -> Backend:
     """Return the backend in `body`, which was sent to the path of `address`."""
-    parsed = parse_address(address, "/path/address")
+    parsed = parse_backend_address(address, "/path/address")
     if body.address is not None and body.address != parsed:
         raise InvalidError.field(
             "/address",
@@ -130,14 +153,9 @@ def _wanted(address: str, body: BackendPut) -> Backend:
     return body.at(parsed)
 
 
-def _made(outcome: Outcome, key: VipKey, address: IPAddress, answers: Answers, response: Response) -> BackendOut:
+def _made(outcome: Outcome, key: VipKey, address: IPAddress, answers: Answers, response: Response) -> BackendChangedOut:
     view = answers.backend_after(outcome, key, address)
     is_new = address not in outcome.before.vips[key].backends
     location = f"/v1/vips/{key.path}/backends/{address}"
     created_or_not(response, view.generation, created=is_new, location=location)
-    return BackendOut.of(view)
-
-
-def _shown(view: BackendsView, response: Response) -> BackendListOut:
-    tag(response, view.generation)
-    return BackendListOut.of(view)
+    return BackendChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -38,6 +38,12 @@ class PcapngResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._capture.close()
+
+
+@router.head("/capture", include_in_schema=False)
+async def describe_capture() -> Response:
+    """Answer without a capture: the program is not recompiled for a question about headers."""
+    return Response(media_type=PcapngResponse.media_type)
 
 
 Vip = Annotated[

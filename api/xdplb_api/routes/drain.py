@@ -8,8 +8,8 @@ from xdplb.control.edits.edit import DrainBackend, UndrainBackend
 from xdplb_api.answers import problems, tag, would_change
 from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
 from xdplb_api.paths import DRAIN
-from xdplb_api.schemas.backend import BackendOut, DrainIn
-from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.schemas.backend import BackendChangedOut, DrainIn
+from xdplb_api.schemas.base import DryRunOut, warnings_of
 
 __all__ = ["router"]
 
@@ -21,7 +21,7 @@ router = APIRouter(tags=["drain"])
     operation_id="drainBackend",
     summary="Drain a backend",
     status_code=202,
-    response_model=BackendOut,
+    response_model=BackendChangedOut,
     responses={
         200: {"model": DryRunOut, "description": "With `dry_run`: what would change."},
         202: {"description": "It takes no new connections; its progress is in `status.drain` of the backend."},
@@ -36,7 +36,7 @@ async def drain_backend(
     response: Response,
     change: Change,
     body: DrainIn | None = None,
-) -> BackendOut | Response:
+) -> BackendChangedOut | Response:
     """Send a backend no new connections and keep its open ones. They are kept even after the timeout."""
     times = body or DrainIn()
     key, known = answers.place(vip, address)
@@ -45,7 +45,7 @@ async def drain_backend(
         return would_change(outcome)
     view = answers.backend_after(outcome, key, known)
     tag(response, view.generation)
-    return BackendOut.of(view)
+    return BackendChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})
 
 
 @router.delete(
@@ -61,7 +61,7 @@ async def undrain_backend(
     change: Change,
     answers: AnswersOf,
     response: Response,
-) -> BackendOut | DryRunOut:
+) -> BackendChangedOut | DryRunOut:
     """Send new connections to a drained or draining backend again."""
     key, known = answers.place(vip, address)
     outcome = await change.make(UndrainBackend(key, known))
@@ -69,4 +69,4 @@ async def undrain_backend(
         return DryRunOut.of(outcome)
     view = answers.backend_after(outcome, key, known)
     tag(response, view.generation)
-    return BackendOut.of(view)
+    return BackendChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})

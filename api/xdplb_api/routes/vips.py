@@ -13,8 +13,8 @@ from xdplb.model.vip import Vip, VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import AnswersOf, Change, Changer, NewChange, VipRef
 from xdplb_api.paths import VIP, VIPS
-from xdplb_api.schemas.base import DryRunOut
-from xdplb_api.schemas.vip import VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
+from xdplb_api.schemas.base import DryRunOut, warnings_of
+from xdplb_api.schemas.vip import VipChangedOut, VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
 
 __all__ = ["router"]
 
@@ -35,11 +35,13 @@ async def list_vips(answers: AnswersOf, response: Response) -> VipListOut:
     summary="Add a VIP",
     responses={
         200: {"description": "It already existed unchanged; or `dry_run`."},
-        201: {"model": VipOut, "description": "It was added; its URL is in `Location`."},
+        201: {"model": VipChangedOut, "description": "It was added; its URL is in `Location`."},
         **problems(400, 409, 413, 415, 422, 503),
     },
 )
-async def create_vip(body: VipIn, change: NewChange, answers: AnswersOf, response: Response) -> VipOut | DryRunOut:
+async def create_vip(
+    body: VipIn, change: NewChange, answers: AnswersOf, response: Response
+) -> VipChangedOut | DryRunOut:
     """Add a VIP. Its packets are dropped and counted until it has a usable backend."""
     vip = body.vip()
     return _answer(await change.make(CreateVip(vip)), vip.key, change, answers, response)
@@ -59,13 +61,13 @@ async def get_vip(vip: VipRef, answers: AnswersOf, response: Response) -> VipOut
     summary="Add or replace a VIP",
     responses={
         200: {"description": "It is now as requested; or `dry_run`."},
-        201: {"model": VipOut, "description": "It was added; its URL is in `Location`."},
+        201: {"model": VipChangedOut, "description": "It was added; its URL is in `Location`."},
         **problems(400, 409, 412, 413, 415, 422, 503),
     },
 )
 async def put_vip(
     vip: VipRef, *, body: VipPut, change: Change, answers: AnswersOf, response: Response
-) -> VipOut | DryRunOut:
+) -> VipChangedOut | DryRunOut:
     """Add the VIP, or replace all of its settings with the body. Backends, health check and access list stay."""
     wanted = _wanted(vip, body, answers)
     return _answer(await change.make(PutVip(wanted)), wanted.key, change, answers, response)
@@ -79,7 +81,7 @@ async def put_vip(
 )
 async def patch_vip(
     vip: VipRef, *, body: VipPatch, change: Change, answers: AnswersOf, response: Response
-) -> VipOut | DryRunOut:
+) -> VipChangedOut | DryRunOut:
     """Change the fields in the body (JSON merge patch). Address, ports and protocol of a VIP cannot change."""
     key = answers.key(vip)
     return _answer(await change.make(PatchVip(key, body.changes())), key, change, answers, response)
@@ -147,10 +149,12 @@ def _key(body: VipPut) -> VipKey:
     return VipKey.of(body.address, body.port, body.protocol, body.last_port)
 
 
-def _answer(outcome: Outcome, key: VipKey, change: Changer, answers: Answers, response: Response) -> VipOut | DryRunOut:
+def _answer(
+    outcome: Outcome, key: VipKey, change: Changer, answers: Answers, response: Response
+) -> VipChangedOut | DryRunOut:
     if change.dry_run:
         return DryRunOut.of(outcome)
     view = answers.vip_after(outcome, key)
     is_new = key not in outcome.before.vips
     created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}")
-    return VipOut.of(view)
+    return VipChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})

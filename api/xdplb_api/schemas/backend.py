@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from xdplb.control.answers.views import BackendsView, BackendView
 from xdplb.control.flows.drain import DrainState, DrainView
+from xdplb.control.paths.book import LoweredMtu
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, Health
-from xdplb.model.vip import Forward
+from xdplb.model.vip import Forward, VipKey
+from xdplb.net.icmp_message import ErrorKind
 
-from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody
+from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody, Warnings
 
 __all__ = [
+    "AllBackendsOut",
+    "BackendChangedOut",
     "BackendIn",
+    "BackendListChangedOut",
     "BackendListOut",
+    "BackendOfVipOut",
     "BackendOut",
     "BackendPatch",
     "BackendPut",
@@ -25,6 +32,8 @@ __all__ = [
     "BackendsPut",
     "DrainIn",
     "DrainOut",
+    "PathErrorsOut",
+    "PathMtuOut",
 ]
 
 MOST_BACKENDS = 65533
@@ -141,16 +150,49 @@ class DrainOut(ResponseBody):
         )
 
 
+class PathMtuOut(ResponseBody):
+    """What a router on the way to a backend has said of the path's MTU."""
+
+    mtu: int = Field(description="The MTU, in bytes, with the outer headers.", examples=[1400])
+    router: str | None = Field(description="Who said so; null if it was before the daemon started.")
+    until: datetime = Field(description="When longer packets are tried again, UTC.")
+
+    @classmethod
+    def of(cls, lowered: LoweredMtu) -> PathMtuOut:
+        """Return the body for what the manager knows."""
+        router = None if lowered.router is None else str(lowered.router)
+        return cls(mtu=lowered.mtu, router=router, until=lowered.until)
+
+
+class PathErrorsOut(ResponseBody):
+    """How many ICMP errors came about packets in the tunnel to a backend, since the daemon started."""
+
+    too_big: int = Field(description="A packet was too big for a router on the way.")
+    unreachable: int = Field(description="A router, or the backend, says that it cannot be reached.")
+    time_exceeded: int = Field(description="Too many hops, or a routing loop.")
+    parameter_problem: int = Field(description="Somebody does not understand the outer header.")
+
+    @classmethod
+    def of(cls, errors: Mapping[ErrorKind, int]) -> PathErrorsOut:
+        """Return the body for these counts; those that are missing are 0."""
+        return cls(**{kind.value: errors.get(kind, 0) for kind in ErrorKind})
+
+
 class BackendStatusOut(ResponseBody):
     """The status of a backend."""
 
     health: Health = Field(description="The result of its checks; `up` without a check.")
-    reason: str = Field(description="A sentence about its health; empty if all is well.")
+    reason: str = Field(description="A sentence about its health and the path to it; empty if all is well.")
     since: datetime = Field(description="Since when it has this health, UTC.")
     share: float = Field(description="Its share of the VIP's new connections now, 0 to 1.", examples=[0.25])
     flows: int | None = Field(description="Its recorded open connections; null if not counted.")
     mac: str | None = Field(description="The MAC address that packets to it are sent to; null while unknown.")
     interface: str | None = Field(description="The NIC they are sent by; null while unknown.")
+    mtu: int | None = Field(
+        description="The longest IP packet that is sent to it, with outer headers; null while unknown.", examples=[1500]
+    )
+    path_mtu: PathMtuOut | None = Field(description="Why that is less than its NIC or route takes; null if it is not.")
+    path_errors: PathErrorsOut
     observed_generation: ObservedGeneration
     drain: DrainOut | None = Field(description="Its drain; null if it is not draining.")
 
@@ -167,7 +209,7 @@ class BackendOut(ResponseBody):
     status: BackendStatusOut = Field(description="Its status.")
 
     @classmethod
-    def of(cls, view: BackendView) -> BackendOut:
+    def of(cls, view: BackendView) -> Self:
         """Return the body for the manager's view."""
         return cls(
             address=str(view.backend.address),
@@ -184,10 +226,19 @@ class BackendOut(ResponseBody):
                 flows=view.flows,
                 mac=view.mac,
                 interface=view.interface,
+                mtu=view.path.mtu,
+                path_mtu=PathMtuOut.of(view.path.lowered) if view.path.lowered else None,
+                path_errors=PathErrorsOut.of(view.path.errors),
                 observed_generation=view.observed_generation,
                 drain=DrainOut.of(view.drain) if view.drain else None,
             ),
         )
+
+
+class BackendChangedOut(BackendOut):
+    """A backend after a change."""
+
+    warnings: Warnings = Field(default=[])
 
 
 class BackendListOut(ResponseBody):
@@ -196,7 +247,36 @@ class BackendListOut(ResponseBody):
     backends: list[BackendOut] = Field(description="The backends, sorted by address.")
 
     @classmethod
-    def of(cls, view: BackendsView) -> BackendListOut:
+    def of(cls, view: BackendsView) -> Self:
         """Return the body for the manager's view."""
         ordered = sorted(view.backends, key=lambda each: address_order(each.backend.address))
         return cls(backends=[BackendOut.of(each) for each in ordered])
+
+
+class BackendOfVipOut(BackendOut):
+    """A backend, with the VIP that it belongs to."""
+
+    vip: str = Field(default="", description="The VIP's key.", examples=["203.0.113.10:443/tcp"])
+
+
+class AllBackendsOut(ResponseBody):
+    """The backends of all VIPs."""
+
+    backends: list[BackendOfVipOut] = Field(description="The backends, sorted by VIP and address.")
+
+    @classmethod
+    def of(cls, views: Mapping[VipKey, BackendsView]) -> Self:
+        """Return the body for the manager's views, by VIP."""
+        return cls(
+            backends=[
+                BackendOfVipOut.of(each).model_copy(update={"vip": str(key)})
+                for key, view in sorted(views.items(), key=lambda item: item[0])
+                for each in sorted(view.backends, key=lambda each: address_order(each.backend.address))
+            ]
+        )
+
+
+class BackendListChangedOut(BackendListOut):
+    """The backends of a VIP after a change."""
+
+    warnings: Warnings = Field(default=[])

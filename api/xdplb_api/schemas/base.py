@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from xdplb.control.plan.sentences import sentences
+from xdplb.control.plan.impact import Warned
+from xdplb.control.plan.sentences import sentences, warning_sentence
 from xdplb.control.writing.request import Outcome
-from xdplb.model.address import IPAddress, parse_address
+from xdplb.model.address import IPAddress
+from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import Forward, Protocol, VipKey
 
@@ -22,6 +25,11 @@ __all__ = [
     "ObservedGeneration",
     "RequestBody",
     "ResponseBody",
+    "WarningOut",
+    "Warnings",
+    "refused",
+    "warning_headers",
+    "warnings_of",
 ]
 
 
@@ -37,7 +45,8 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def _refused(error: InvalidError) -> PydanticCustomError:
+def refused(error: InvalidError) -> PydanticCustomError:
+    """Return the model's error as one of pydantic's, which names the field."""
     return PydanticCustomError("invalid", "{reason}", {"reason": error.detail, "hint": error.hint})
 
 
@@ -45,15 +54,15 @@ def _host_address(value: object) -> IPAddress:
     if not isinstance(value, str):
         raise PydanticCustomError("string_type", "must be a string")
     try:
-        return parse_address(value)
+        return parse_backend_address(value)
     except InvalidError as error:
-        raise _refused(error) from error
+        raise refused(error) from error
 
 
 HostAddress = Annotated[
     IPAddress, BeforeValidator(_host_address), WithJsonSchema({"type": "string", "format": "ip"}, mode="validation")
 ]
-"""A unicast address that a client sends."""
+"""The address of a backend that a client sends."""
 
 
 def _host_addresses(value: object) -> str:
@@ -62,7 +71,7 @@ def _host_addresses(value: object) -> str:
     try:
         return VipKey.of(value, 0, Protocol.TCP).addresses_text
     except InvalidError as error:
-        raise _refused(error) from error
+        raise refused(error) from error
 
 
 HostAddresses = Annotated[
@@ -84,6 +93,33 @@ ObservedGeneration = Annotated[
 ]
 
 
+class WarningOut(ResponseBody):
+    """What whoever asks for a change may have overlooked. It refuses nothing."""
+
+    code: str = Field(description="The kind of warning, for programs.", examples=["no_backend"])
+    vip: str = Field(description="The VIP that it is about.", examples=["203.0.113.10:443/tcp"])
+    backends: list[str] = Field(description="The backends that it is about; empty if it is about the VIP itself.")
+    detail: str = Field(description="The warning, as a sentence.")
+
+    @classmethod
+    def of(cls, warned: Warned) -> WarningOut:
+        """Return the body for a warning of the manager."""
+        return cls(
+            code=warned.concern,
+            vip=str(warned.vip),
+            backends=[str(backend) for backend in warned.backends],
+            detail=warning_sentence(warned),
+        )
+
+
+Warnings = Annotated[
+    list[WarningOut], Field(description="What may have been overlooked; also in the header `Xdplb-Warnings`.")
+]
+
+WARNINGS_HEADER = "Xdplb-Warnings"
+_MOST_IN_HEADER = 8
+
+
 class DryRunOut(ResponseBody):
     """What a change would do: the answer to `dry_run=true`. Nothing was changed."""
 
@@ -92,8 +128,30 @@ class DryRunOut(ResponseBody):
         description="A sentence for each thing that would change.",
         examples=[["VIP 203.0.113.10:443/tcp is added"]],
     )
+    warnings: Warnings
 
     @classmethod
     def of(cls, outcome: Outcome) -> DryRunOut:
         """Return the body for the outcome of a dry run."""
-        return cls(would_change=outcome.is_change, changes=list(sentences(outcome.impact)))
+        return cls(
+            would_change=outcome.is_change,
+            changes=list(sentences(outcome.impact)),
+            warnings=warnings_of(outcome),
+        )
+
+
+def warnings_of(outcome: Outcome) -> list[WarningOut]:
+    """Return the warnings about a change."""
+    return [WarningOut.of(warned) for warned in outcome.impact.warnings]
+
+
+def warning_headers(outcome: Outcome) -> dict[str, str]:
+    """Return the header with the warnings about a change, none without a warning: an empty 204 has them too.
+
+    Its value is JSON. It names at most a few warnings and backends, since header lines are limited in length.
+    """
+    shown = [
+        {**warning.model_dump(mode="json"), "backends": warning.backends[:_MOST_IN_HEADER]}
+        for warning in warnings_of(outcome)[:_MOST_IN_HEADER]
+    ]
+    return {WARNINGS_HEADER: json.dumps(shown)} if shown else {}

@@ -7,22 +7,34 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from xdplb.control.answers.views import CheckView
 from xdplb.model.address import address_order
 from xdplb.model.backend import Health
-from xdplb.model.health import PATH_PATTERN, CheckType, HealthCheck
+from xdplb.model.errors import InvalidError
+from xdplb.model.health import PATH_PATTERN, CheckType, HealthCheck, refuse_missing_check
 
-from .base import RequestBody, ResponseBody
+from .base import RequestBody, ResponseBody, refused
 
 __all__ = ["CheckResultOut", "HealthCheckIn", "HealthCheckOut", "HealthCheckStatusOut"]
 
-CheckTypeWord = Annotated[CheckType, Field(strict=False)]
+
+def _check_type(value: object) -> object:
+    try:
+        refuse_missing_check(value)
+    except InvalidError as error:
+        raise refused(error) from error
+    return value
+
+
+CheckTypeWord = Annotated[CheckType, Field(strict=False), BeforeValidator(_check_type)]
 StatusCode = Annotated[int, Field(ge=100, le=599)]
 
 TYPE = "An HTTP GET that must answer with an expected status (`http`), or a TCP connect (`tcp`)."
-PORT = "The port to check; null: the VIP's port, or the first of its range."
+PORT = (
+    "The TCP port to check; null: the VIP's port, or the first of its range. Needed for a VIP of UDP or with all ports."
+)
 PATH = "The path of the GET; `http` only."
 EXPECT_STATUS = "The HTTP status codes that pass; `http` only."
 INTERVAL = "Seconds from one check of a backend to the next."
@@ -30,6 +42,7 @@ TIMEOUT = "Seconds after which a check has failed."
 RISE = "Passes in a row that make a backend `up`."
 FALL = "Failures in a row that make it `down`."
 JITTER = "The largest random deviation of a wait, as a fraction of the interval, so that checks do not run all at once."
+RESET = "End the connections of checks with a RST: no TIME_WAIT, but many servers log an error at each check."
 TARGET = "What to check: each backend at its own address."
 
 
@@ -45,6 +58,7 @@ class HealthCheckIn(RequestBody):
     rise: int = Field(default=2, ge=1, le=100, description=RISE)
     fall: int = Field(default=3, ge=1, le=100, description=FALL)
     jitter: float = Field(default=0.1, ge=0, le=0.5, description=JITTER)
+    reset: bool = Field(default=False, description=RESET)
     target: Literal["backend"] = Field(default="backend", description=TARGET)
 
     def check(self) -> HealthCheck:
@@ -94,6 +108,7 @@ class HealthCheckOut(ResponseBody):
     rise: int = Field(description=RISE)
     fall: int = Field(description=FALL)
     jitter: float = Field(description=JITTER)
+    reset: bool = Field(description=RESET)
     target: Literal["backend"] = Field(description=TARGET)
     status: HealthCheckStatusOut = Field(description="Its results.")
 
@@ -110,6 +125,7 @@ class HealthCheckOut(ResponseBody):
             rise=check.rise,
             fall=check.fall,
             jitter=check.jitter,
+            reset=check.reset,
             target="backend",
             status=HealthCheckStatusOut(
                 backends=[CheckResultOut.of(result) for result in sorted(results, key=_address)]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from xdplb.control.answers.views import DataplaneView, FlowTableView, StatusView, UseView
+from xdplb.control.answers.views import DataplaneView, FlowTableView, NicView, PlaceView, StatusView, UseView
 from xdplb.dataplane.plane import Attachment
 
 from .base import ResponseBody
@@ -16,9 +16,11 @@ from .vip import VipOut, vips_out
 
 __all__ = [
     "AttachmentOut",
+    "DaemonOut",
     "DataplaneOut",
     "FlowTableOut",
     "HealthzOut",
+    "NicOut",
     "ReadyzOut",
     "StatusOut",
     "UseOut",
@@ -40,6 +42,36 @@ class AttachmentOut(ResponseBody):
         return [
             cls(interface=one.interface, ifindex=one.ifindex, mode=one.mode, program_id=one.program_id)
             for one in attachments
+        ]
+
+
+class NicOut(ResponseBody):
+    """A NIC that `xdplb up` was told to balance on, or that has the program from an earlier start."""
+
+    interface: str = Field(description="The NIC's name.", examples=["eth0"])
+    asked_mode: str | None = Field(
+        description="The mode asked for: `native`, `skb` or `auto`; null if the NIC was not named."
+    )
+    attached: bool = Field(description="Whether the program is on it.")
+    mode: str = Field(description="The XDP mode it is in, else the one asked for.", examples=["native"])
+    up: bool | None = Field(description="Whether it is up and has a carrier; null if the NIC was not named.")
+    reason: str = Field(description="Why it does not carry packets as asked; empty if it does.")
+    note: str = Field(description="Why it is in skb mode although native mode was wanted; empty if it is not.")
+
+    @classmethod
+    def each(cls, views: Iterable[NicView]) -> list[NicOut]:
+        """Return a body for each view."""
+        return [
+            cls(
+                interface=view.interface,
+                asked_mode=view.asked_mode,
+                attached=view.attached,
+                mode=view.mode,
+                up=view.up,
+                reason=view.reason,
+                note=view.note,
+            )
+            for view in views
         ]
 
 
@@ -69,6 +101,21 @@ class FlowTableOut(ResponseBody):
         return cls(used=view.used, capacity=view.capacity, bytes=view.bytes, evicted=view.evicted)
 
 
+class DaemonOut(ResponseBody):
+    """Where the daemon runs."""
+
+    pid: int = Field(description="Its process.")
+    boot_id: str = Field(description="The boot id of its host, which tells this host from others.")
+    network_namespace: int = Field(description="The inode of its network namespace.")
+    pin_dir: str = Field(description="Its pin dir.", examples=["/sys/fs/bpf/xdplb"])
+    state_dir: str = Field(description="Its state dir.", examples=["/var/lib/xdplb"])
+
+    @classmethod
+    def of(cls, view: PlaceView) -> DaemonOut:
+        """Return the body for the manager's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
 class DataplaneOut(ResponseBody):
     """The data plane as loaded."""
 
@@ -80,6 +127,7 @@ class DataplaneOut(ResponseBody):
     vips: UseOut = Field(description="VIPs.")
     backends: UseOut = Field(description="Backends of all VIPs.")
     flows: FlowTableOut = Field(description="Recorded flows.")
+    daemon: DaemonOut | None = Field(description="Where the daemon runs; null if it does not say.")
 
     @classmethod
     def of(cls, view: DataplaneView) -> DataplaneOut:
@@ -91,6 +139,7 @@ class DataplaneOut(ResponseBody):
             vips=UseOut.of(view.vips),
             backends=UseOut.of(view.backends),
             flows=FlowTableOut.of(view.flows),
+            daemon=None if view.place is None else DaemonOut.of(view.place),
         )
 
 
@@ -104,7 +153,11 @@ class StatusOut(ResponseBody):
     ready: bool = Field(description="Whether it is ready, as in `/readyz`.")
     not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
     last_error: str = Field(description="Why the data plane does not have the latest change; empty if it has it.")
+    warnings: list[str] = Field(
+        description="VIPs that are in the way of connections which this host opens itself, a sentence each."
+    )
     attachments: list[AttachmentOut] = Field(description="The NICs that the program is attached to.")
+    nics: list[NicOut] = Field(description="The NICs that were asked for, and how each of them is.")
     flows: FlowTableOut = Field(description="Recorded flows.")
     vips: list[VipOut] = Field(description="All VIPs, sorted by address, port and protocol.")
 
@@ -119,7 +172,9 @@ class StatusOut(ResponseBody):
             ready=not not_ready,
             not_ready=not_ready,
             last_error=view.last_error,
+            warnings=list(view.warnings),
             attachments=AttachmentOut.each(view.attachments),
+            nics=NicOut.each(view.nics),
             flows=FlowTableOut.of(view.flows),
             vips=vips_out(view.vips),
         )

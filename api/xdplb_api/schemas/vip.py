@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
@@ -29,9 +29,20 @@ from xdplb.model.vip import (
     VlanTags,
 )
 
-from .base import ForwardWord, Generation, HostAddresses, ObservedGeneration, RequestBody, ResponseBody
+from .base import ForwardWord, Generation, HostAddresses, ObservedGeneration, RequestBody, ResponseBody, Warnings
 
-__all__ = ["SlotsOut", "VipIn", "VipListOut", "VipOut", "VipPatch", "VipPut", "VipSettings", "VipStatusOut", "vips_out"]
+__all__ = [
+    "SlotsOut",
+    "VipChangedOut",
+    "VipIn",
+    "VipListOut",
+    "VipOut",
+    "VipPatch",
+    "VipPut",
+    "VipSettings",
+    "VipStatusOut",
+    "vips_out",
+]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 LastPort = Annotated[int, Field(ge=1, le=65535)]
@@ -256,7 +267,7 @@ class VipOut(ResponseBody):
     status: VipStatusOut = Field(description="Its status.")
 
     @classmethod
-    def of(cls, view: VipView) -> VipOut:
+    def of(cls, view: VipView) -> Self:
         """Return the body for the manager's view."""
         vip, slots = view.vip, view.slots
         settings = {name: getattr(vip, name) for name in _SETTINGS}
@@ -283,6 +294,12 @@ class VipOut(ResponseBody):
 def vips_out(views: Iterable[VipView]) -> list[VipOut]:
     """Return the bodies for these VIPs, sorted by address, port and protocol."""
     return [VipOut.of(view) for view in sorted(views, key=lambda view: view.vip.key)]
+
+
+class VipChangedOut(VipOut):
+    """A VIP after a change."""
+
+    warnings: Warnings = Field(default=[])
 
 
 class VipListOut(ResponseBody):

@@ -15,6 +15,7 @@ def say_how_to_play(world: World, screen: Screen) -> None:
     first = world.backends[0]
     client, balancer = (_enter(world, host) for host in ("client", "balancer"))
     xdplb = shlex.join([XDPLB, "--socket", str(world.socket)])
+    host, *places = f"{_enter(world, first.name)} {XDPLB} backend-host", world.vip, *world.places(first)
     screen.step("The lab stays up. Commands to try")
     for comment, command in (
         ("a request; every answer names its backend", f"{client} curl {world.url}"),
@@ -25,6 +26,8 @@ def say_how_to_play(world: World, screen: Screen) -> None:
         ("", f"{xdplb} backend drain {world.vip} {first.address} --wait"),
         ("", f"{xdplb} backend undrain {world.vip} {first.address}"),
         ("", f"curl --unix-socket {world.socket} http://localhost/v1/stats"),
+        (f"what {first.name} needs as a backend, and how to undo that", f"{host} show {shlex.join(places)}"),
+        ("", f"{host} undo {shlex.join(places)}"),
         ("the daemon's log", f"tail -f {world.lab.folder / 'daemon.log'}"),
         ("stop the daemon and take the data plane down", f"{balancer} {XDPLB} down eth0 --pin-dir {world.lab.pin_dir}"),
         ("remove the lab", f"scripts/demo --clean {world.lab.home.id}"),

@@ -37,7 +37,7 @@ def come_up(world: World, screen: Screen) -> None:
     attached = world.attachment()
     screen.expect(attached["mode"] == "native", f"ready after {time.monotonic() - began:.1f} s, including compilation")
     screen.say(f"        program {attached['program_id']} on {attached['interface']}, {attached['mode']} XDP")
-    screen.say(f"        from here on, xdplb runs with --socket {world.socket}, and curl with --unix-socket")
+    screen.command(["export", f"XDPLB_SOCKET={world.socket}"])
 
 
 def balance(world: World, screen: Screen) -> None:

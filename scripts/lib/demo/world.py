@@ -90,17 +90,16 @@ class World:
 
     def prepare(self, backend: Backend) -> None:
         """Set a backend's host up for the VIP, and show the command."""
-        places = [
-            "--state-dir",
-            str(self.lab.folder / backend.name),
-            "--pin-dir",
-            str(self.lab.home.bpffs / backend.name),
-        ]
-        command = ["backend-host", "setup", self.vip, "--forward", backend.forward]
+        command = ["backend-host", "setup", self.vip, "--forward", backend.forward, *self.places(backend)]
         self._screen.command(["xdplb", *command], where=backend.name)
-        done = self.lab.run(backend.name, [XDPLB, *command, *places], check=False)
+        done = self.lab.run(backend.name, [XDPLB, *command], check=False)
         if done.returncode != 0:
             raise DemoError(f"{backend.name} cannot be set up: {done.stderr.strip()}")
+
+    def places(self, backend: Backend) -> list[str]:
+        """Return the options with the folders of a backend's host: the hosts of the lab share a file system."""
+        state, pins = self.lab.folder / backend.name, self.lab.home.bpffs / backend.name
+        return ["--state-dir", str(state), "--pin-dir", str(pins)]
 
     def start_server(self, backend: Backend) -> None:
         """Start a backend's HTTP server."""
@@ -189,13 +188,12 @@ class World:
 
     def rest(self, method: str, path: str, body: object = None) -> Any:
         """Send a request to the API with curl, and return the body. Requests other than GET are shown."""
-        command = ["curl", "-X", method, f"http://localhost{path}"]
-        if body is not None:
-            command += ["--json", json.dumps(body)]
+        command = ["curl", "-sS", "--fail-with-body", "--unix-socket", str(self.socket), "-X", method]
+        command += [] if body is None else ["--json", json.dumps(body)]
+        command.append(f"http://localhost{path}")
         if method != "GET":
             self._screen.command(command)
-        quiet = ["--silent", "--show-error", "--fail-with-body", "--unix-socket", str(self.socket)]
-        done = subprocess.run([*command, *quiet], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise DemoError(f"{method} {path} failed: {done.stderr.strip()} {done.stdout.strip()}")
         return json.loads(done.stdout) if done.stdout else None
@@ -226,7 +224,7 @@ class World:
 
     def _client(self, arguments: Sequence[str]) -> list[str]:
         self._screen.command(["xdplb", *arguments])
-        return [XDPLB, "--socket", str(self.socket), *arguments]
+        return ["env", f"XDPLB_SOCKET={self.socket}", XDPLB, *arguments]
 
     def _start(self, host: str, command: Sequence[str], *, log: str) -> subprocess.Popen[str]:
         """Start a process that may outlive the demo, in its own session so that the terminal's Ctrl-C misses it."""

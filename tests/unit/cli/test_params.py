@@ -53,7 +53,9 @@ def test_a_vip_goes_by_its_name_too():
 
 
 def test_a_name_cannot_climb_out_of_its_path():
-    assert vip_path("..%2f x?y#z") == "/v1/vips/..%252f%20x%3Fy%23z"
+    assert vip_path("%2f x?y#z") == "/v1/vips/%252f%20x%3Fy%23z"
+    with pytest.raises(InvalidError):
+        vip_path("..")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from xdplb.control.edits import edit as edits
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
 from xdplb.control.manager import Manager
-from xdplb.control.plan.sentences import sentences
+from xdplb.control.plan.sentences import sentences, warning_sentence
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend
@@ -23,7 +23,7 @@ __all__ = ["Door", "DryRun"]
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a change would do, a sentence each."""
+    """What a change would do and warn of, a sentence each."""
 
     would_change: bool
     changes: tuple[str, ...] = ()
@@ -133,7 +133,10 @@ class Door:
 
     async def _ask(self, edit: edits.Edit, under: Mapping[str, Any]) -> Outcome | DryRun:
         outcome = await self.manager.change(Request(edit=edit, **under))
-        return DryRun(outcome.is_change, sentences(outcome.impact)) if under.get("dry_run") else outcome
+        if not under.get("dry_run"):
+            return outcome
+        said = (*sentences(outcome.impact), *map(warning_sentence, outcome.impact.warnings))
+        return DryRun(outcome.is_change, said)
 
     async def _vip(self, edit: edits.Edit, key: VipKey, under: Mapping[str, Any]) -> tuple[VipView, bool] | DryRun:
         done = await self._ask(edit, under)

@@ -85,7 +85,7 @@ def test_an_impact_names_whoever_is_cut_off_and_warns(tmp_path: Path) -> None:
     async def scenario(door: Door) -> None:
         await with_backends(door, 1)
         done = await asked(door, DeleteBackend(WEB.key, ONE), dry_run=True)
-        assert done.impact.cut_off == ((WEB.key, ONE),)
+        assert [(each.vip, each.backend, each.served) for each in done.impact.cut_off] == [(WEB.key, ONE, True)]
         assert done.impact.warnings == (Warned(Concern.NO_BACKEND, WEB.key),)
         done = await asked(door, PatchVip(WEB.key, {"hash": HashKind.SOURCE.value}), dry_run=True)
         assert done.impact.warnings == (Warned(Concern.HASH_CHANGES, WEB.key),)

@@ -203,3 +203,124 @@ def test_a_thousand_real_checks_cost_little_and_leave_the_loop_free() -> None:
 def waited_for_a_cpu() -> float:
     """Return the seconds that this thread could have run in and did not, since others did (see proc(5), schedstat)."""
     return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+
+
+class Network(Host):
+    """A host whose answers get lost while it is `away`; refused ones come back."""
+
+    away = False
+    refuses = False
+
+    async def probe(self, check: HealthCheck, host: str, port: int) -> ProbeResult:
+        self.tries.append(asyncio.get_running_loop().time())
+        if self.away:
+            await asyncio.sleep(check.timeout_seconds)
+            return ProbeResult(passed=False, reason="no answer", seconds=check.timeout_seconds, heard=False)
+        return FAIL if self.refuses else PASS
+
+
+def test_silence_is_told_and_a_refusal_is_not() -> None:
+    async def run() -> None:
+        host, told, book = Network(), [], HealthBook(lambda: NOW)
+        checker = Checker(host.probe)
+        await checker.start(book.flip, Events(), lambda address, first: told.append((str(address), first)))
+        checker.watch({7: target()}, book.known)
+        await until(lambda: 7 in book.known)
+        host.refuses = True
+        await until(lambda: book.known[7].health is D)
+        assert told == []
+        host.refuses = False
+        await until(lambda: book.known[7].health is U)
+        host.away = True
+        await until(lambda: len(told) == 3)
+        assert told == [("192.0.2.1", True), ("192.0.2.1", False), ("192.0.2.1", False)]
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+@pytest.mark.parametrize("fall", [1, 3])
+def test_when_the_way_has_changed_it_is_checked_at_once_until_it_is_up(fall: int) -> None:
+    async def run() -> None:
+        host, book, clock = Network(), HealthBook(lambda: NOW), asyncio.get_running_loop().time
+        checker = Checker(host.probe)
+        await checker.start(book.flip, Events())
+        checker.watch({7: target(interval_seconds=10.0, timeout_seconds=5.0, rise=3, fall=fall)}, book.known)
+        await until(lambda: 7 in book.known, 20)
+        host.away = True
+        await until(lambda: (tally := checker.tally(7)) is not None and tally.failures == 1, 30)
+        await until(lambda: len(host.tries) == 3, 30)  # one that is under way when the next hop changes
+        host.away, changed = False, clock()
+        checker.recheck([7, 8])
+        await until(lambda: (tally := checker.tally(7)) is not None and tally.streak == 3, 30)
+        assert clock() - changed < 1.0
+        assert book.known[7].health is U
+        tally = checker.tally(7)
+        assert tally is not None
+        assert tally.failures == 1, "the check whose packets went the old way says nothing"
+        tries = len(host.tries)
+        await asyncio.sleep(8)
+        assert len(host.tries) == tries, "and then at its interval again"
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_one_that_passes_is_left_alone_when_the_way_changes() -> None:
+    async def run() -> None:
+        host = Host()
+        checker = Checker(host.probe)
+        await checker.start(lambda *_: None, Events())
+        checker.watch({7: target(interval_seconds=10.0)}, {})
+        await asyncio.sleep(2)
+        checker.recheck([7])
+        await asyncio.sleep(2)
+        assert len(host.tries) == 1
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_a_way_that_changes_all_the_time_keeps_no_check_from_its_end() -> None:
+    async def run() -> None:
+        host, book = Network(), HealthBook(lambda: NOW)
+        checker = Checker(host.probe)
+        await checker.start(book.flip, Events())
+        checker.watch({7: target(interval_seconds=2.0, timeout_seconds=1.0, fall=3)}, book.known)
+        await until(lambda: 7 in book.known)
+        host.away = True
+        for _ in range(200):
+            await asyncio.sleep(0.1)
+            checker.recheck([7])
+        assert book.known[7].health is D
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_a_host_that_is_too_busy_checks_more_slowly_and_not_in_vain() -> None:
+    """A thousand checks of a millisecond each, four times a second, are four times what one CPU can do."""
+    timeout, ended = 0.5, Counter[bool]()
+
+    def use_cpu() -> None:
+        time.sleep(0.0005)
+
+    async def work(check: HealthCheck, host: str, port: int) -> ProbeResult:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(2):
+            use_cpu()
+            await asyncio.sleep(0)
+        in_time = loop.time() - began < timeout
+        ended[in_time] += 1
+        return PASS if in_time else NO_RESULT
+
+    async def run() -> None:
+        checker = Checker(work)
+        await checker.start(lambda *_: None, Events())
+        checker.watch({i: target(interval_seconds=0.25, timeout_seconds=timeout) for i in range(1000)}, {})
+        await asyncio.sleep(5)
+        await checker.stop()
+
+    asyncio.run(run())
+    assert ended[True] > 10 * ended[False]

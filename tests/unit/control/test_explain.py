@@ -287,3 +287,13 @@ def test_without_a_nic_no_packet_comes_in(tmp_path: Path) -> None:
             await scenario(world, manager)
 
     asyncio.run(alone(tmp_path))
+
+
+def test_a_source_that_cannot_be_is_told(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await with_backends(manager, 1)
+        view = await manager.explain("240.0.0.1:40000", "web")
+        assert (view.action, view.reason) == ("drop", "martian")
+        assert told(view.why, "240.0.0.1 is not the address of a host on the network")
+
+    run(tmp_path, scenario)

@@ -21,7 +21,7 @@ from xdplb.dataplane.plane import VipCounters
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import CapacityError, ConflictError, InvalidError, PlatformError, XdplbError
-from xdplb.model.health import HealthCheck
+from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.vip import Forward, QuicIds, Scheduler, Vip, VipKey
 
 WEB6 = Vip(VipKey.parse("[2001:db8::10]:443/tcp"), name="web6", forward=Forward.IPIP)
@@ -277,6 +277,12 @@ REFUSED: dict[str, tuple[Attempt, type[XdplbError], str, str]] = {
         InvalidError,
         "/port",
         "has all ports",
+    ),
+    "a check by TCP of a UDP port": (
+        lambda m: m.put_health_check("quic", HealthCheck(type=CheckType.HTTP)),
+        InvalidError,
+        "/port",
+        "VIP 203.0.113.10:443/udp is UDP, and http checks use TCP, so its check needs a port",
     ),
 }
 

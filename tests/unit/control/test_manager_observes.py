@@ -13,10 +13,11 @@ import pytest
 from tests.fakes import next_hop, until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, slots_of, with_backends
+from xdplb.balance import table
 from xdplb.balance.slots import unpack
 from xdplb.control.answers.views import OperatingStatus
 from xdplb.dataplane.fake import FakePlane
-from xdplb.model.backend import Health
+from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
@@ -55,6 +56,39 @@ def test_no_traffic_before_the_first_pass(tmp_path: Path) -> None:
         view = manager.backend("web", "10.0.0.1")
         assert (view.health, view.reason, view.since) == (Health.UP, "", world.clock.utc)
         assert manager.vip("web").operating_status is OperatingStatus.ONLINE
+
+    run(tmp_path, scenario)
+
+
+def test_the_reason_is_what_the_check_said_last(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await checked(manager, world, 1)
+        await manager.create_backend("web", backend(2))
+        world.health.result("10.0.0.2", passed=False, reason="connection refused")
+        waiting = "its check has not passed yet: connection refused"
+        assert manager.backend("web", "10.0.0.2").reason == waiting
+        world.health.flip("10.0.0.1", Health.DOWN, "status 200, expected 204")
+        await until(lambda: "check failed" in manager.backend("web", "10.0.0.1").reason)
+        # It is the only one that ever passed, so it is used all the same.
+        assert share(manager, 1) == 1.0
+        said = "its check failed: {}; it is used all the same, since no other backend can serve (fail-open)"
+        assert manager.backend("web", "10.0.0.1").reason == said.format("status 200, expected 204")
+        world.health.result("10.0.0.1", passed=False, reason="no answer in 1 s")
+        assert manager.backend("web", "10.0.0.1").reason == said.format("no answer in 1 s")
+        world.health.result("10.0.0.1", passed=None, reason="this host could not run the check")
+        assert "expected 204" in manager.backend("web", "10.0.0.1").reason
+
+    run(tmp_path, scenario)
+
+
+def test_silence_asks_for_the_neighbour_and_its_answer_for_a_check(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await checked(manager, world, 1, 2)
+        world.health.silence("10.0.0.2")
+        assert world.hops.doubted == [("10.0.0.2", True)]
+        moved = replace(next_hop(IPv4Address("10.0.0.2")), destination_mac=bytes(6))
+        world.hops.set("10.0.0.2", Resolution(moved))
+        assert world.health.rechecked == ["10.0.0.2"]
 
     run(tmp_path, scenario)
 
@@ -236,14 +270,57 @@ def test_dr_through_a_gateway_cannot_be_and_says_so(tmp_path: Path) -> None:
 def test_a_new_backend_is_answered_for_once_its_next_hop_is_in_the_maps(tmp_path: Path) -> None:
     async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)
-        world.hops.lose("10.0.0.1")
+        asked = Resolution(None, "waiting for an ARP answer", pending=True)
+        world.hops.set("10.0.0.1", asked)
         asyncio.get_running_loop().call_later(0.05, world.hops.set, "10.0.0.1", None)
         await manager.create_backend("web", backend(1))
         assert world.plane.read_backends()[1].usable
-        world.hops.lose("10.0.0.2")
-        async with asyncio.timeout(1):
+        world.hops.set("10.0.0.2", asked)
+        async with asyncio.timeout(5):
             await manager.create_backend("web", backend(2))
         assert not world.plane.read_backends()[2].usable
+        world.hops.set("10.0.0.3", Resolution(None, "there is no route to 10.0.0.3"))
+        left = manager.manager._writer._patience.left()
+        await manager.create_backend("web", backend(3))
+        assert manager.manager._writer._patience.left() >= left  # what is known for certain is not waited for
+
+    run(tmp_path, scenario)
+
+
+def test_each_backend_that_is_added_costs_one_table_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks: list[int] = []
+    walk = table._walk
+    monkeypatch.setattr(table, "_walk", lambda *given: walks.append(1) or walk(*given))  # type: ignore[func-returns-value]
+
+    async def scenario(world: World, manager: Door) -> None:
+        await manager.create_vip(WEB)
+        many = [Backend(IPv4Address("10.1.0.0") + n, 1) for n in range(1, 301)]
+        await manager.replace_backends("web", many)
+        asked = Resolution(None, "waiting for an ARP answer", pending=True)
+        for last in range(1, 11):
+            world.hops.set(f"10.0.0.{last}", asked)
+            asyncio.get_running_loop().call_later(0.001, world.hops.set, f"10.0.0.{last}", None)
+            before, built = world.writes(), len(walks)
+            await manager.create_backend("web", backend(last))
+            assert sorted(world.writes()[len(before) :]) == ["write_backends", "write_table"]
+            assert len(walks) == built + 1
+
+    run(tmp_path, scenario)
+
+
+def test_backends_that_do_not_answer_are_not_waited_for_one_by_one(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await manager.create_vip(WEB)
+        waited = 0.0
+        for last in range(1, 31):
+            world.hops.set(f"10.0.0.{last}", Resolution(None, "waiting for an ARP answer", pending=True))
+            patience = manager.manager._writer._patience
+            before = patience.left()
+            await manager.create_backend("web", backend(last))
+            waited += max(0.0, before - patience._saved)
+        assert waited < 1.0
 
     run(tmp_path, scenario)
 

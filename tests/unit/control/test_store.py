@@ -166,7 +166,7 @@ def test_a_full_disk_changes_nothing_and_is_forgotten_when_there_is_room(tmp_pat
     after = snapshot(99, {WEB.key: bound_vip(web.id, WEB, 99, web.check, {**web.backends, **many})})
     with pytest.raises(PlatformError, match="is full") as raised:
         store.save(state, after, {})
-    assert "has room" in raised.value.hint
+    assert "make room on it" in raised.value.hint
     connection.execute("PRAGMA max_page_count = 1000000")
     kept = snapshot(98, state.vips, state.bindings.epochs)
     store.save(state, kept, {})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import numpy as np
 
-from tests.fakes import FakeClock, FakeHealth, FakeNextHops
+from tests.fakes import FakeClock, FakeHealth, FakeIcmpErrors, FakeNextHops
 from tests.unit.control.door import Door, DryRun
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Slots, unpack
@@ -20,6 +20,7 @@ from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
+from xdplb.model.nic import DesiredNic
 from xdplb.model.vip import Vip, VipKey
 
 WEB = Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web", idle_timeout_seconds=60)
@@ -37,12 +38,13 @@ WRITES = {
 class World:
     """What a manager stands on. `clock` moves by hand; scans come every few milliseconds."""
 
-    def __init__(self, path: Path, capacity: Capacity | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path, capacity: Capacity | None = None, *, nics: Sequence[DesiredNic] = ()) -> None:
+        self.path, self.nics = path, nics
         self.clock = FakeClock()
         self.plane = FakePlane(capacity, clock=lambda: int(self.clock.seconds * 1e9))
         self.hops = FakeNextHops()
         self.health = FakeHealth()
+        self.errors = FakeIcmpErrors()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Door]:
@@ -53,6 +55,8 @@ class World:
             SqliteStore(self.path),
             self.hops,
             self.health,
+            nics=self.nics,
+            icmp_errors=self.errors,
             clock=self.clock.monotonic,
             now=self.clock.now,
             scan_seconds=0.005,

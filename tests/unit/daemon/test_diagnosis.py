@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from xdplb.cli.failures import TimedOutError
 from xdplb.daemon import diagnosis
 from xdplb.daemon.diagnosis import host, nic, running
-from xdplb.daemon.diagnosis.finding import Level
+from xdplb.daemon.diagnosis.finding import Finding, Level
+from xdplb.daemon.diagnosis.place import Place, boot_id
 from xdplb.daemon.diagnosis.running import AskDaemon
 from xdplb.daemon.privileges import missing_capabilities, require_privileges
 from xdplb.model.errors import PlatformError, XdplbError
@@ -228,7 +232,9 @@ def test_the_longest_outer_headers_are_what_the_mtu_must_have_room_for(monkeypat
     assert "mtu 1548" in found.fix
 
 
-STATUS = {"ready": True, "generation": 7, "not_ready": [], "attachments": [{"interface": "nosuch0"}]}
+STATUS = {
+    "ready": True, "generation": 7, "not_ready": [], "warnings": [], "nics": [{"interface": "nosuch0", "note": ""}]
+}  # fmt: skip
 
 
 def findings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: AskDaemon) -> list[tuple[Level, str, str]]:
@@ -259,3 +265,52 @@ def test_the_nics_of_a_running_daemon_and_what_it_says_are_found(monkeypatch: py
         (Level.FAIL, "daemon"),
         (Level.FAIL, "backend 10.0.0.1 of v"),
     ]
+
+
+def test_a_daemon_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def ask() -> None:
+        raise TimedOutError("the daemon did not answer within 20 s")
+
+    (found,) = findings(monkeypatch, tmp_path, ask)
+    assert found == (Level.FAIL, "daemon", "the daemon did not answer within 20 s")
+
+
+def place(**other: object) -> Place:
+    here = Path("/proc/thread-self/ns/net").stat().st_ino
+    fields = {"pid": os.getpid(), "boot_id": boot_id(), "network_namespace": here, **other}
+    return Place(pin_dir=Path("/pins"), state_dir=Path("/state"), **fields)  # type: ignore[arg-type]
+
+
+def test_the_daemons_folders_are_looked_at_and_not_the_default_ones(monkeypatch: pytest.MonkeyPatch):
+    asked: list[Path] = []
+
+    def examine_host(pin_dir: Path) -> Iterator[Finding]:
+        asked.append(pin_dir)
+        return iter(())
+
+    monkeypatch.setattr(diagnosis, "examine_host", examine_host)
+    said = running.Running({**STATUS, "nics": []}, {}, place())
+    (found,) = diagnosis.diagnose(None, None, lambda: said)
+    assert found.detail == "ready, generation 7, state in /state, pins in /pins"
+    list(diagnosis.diagnose(None, Path("/given"), lambda: said))
+    list(diagnosis.diagnose(None, None, lambda: None))
+    assert asked == [Path("/pins"), Path("/given"), Path("/sys/fs/bpf/xdplb")]
+
+
+def test_a_daemon_on_another_host_does_not_make_this_one_be_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    said = running.Running(STATUS, {}, place(boot_id="another"))
+    found = list(diagnosis.diagnose(None, tmp_path, lambda: said))
+    assert [(each.level, each.check) for each in found] == [(Level.OK, "host"), (Level.OK, "daemon")]
+    assert "another host" in found[0].detail
+
+
+def test_a_daemon_that_cannot_be_seen_from_here_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    said = running.Running(STATUS, {}, place(pid=2**22 + 1, network_namespace=1))
+    found = findings(monkeypatch, tmp_path, lambda: said)
+    assert [(level, check) for level, check, _ in found] == [(Level.WARN, "daemon's namespace"), (Level.OK, "daemon")]
+
+
+def test_what_the_daemon_warns_of_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    said = running.Running({**STATUS, "warnings": ["VIP v takes answers to this host"]}, {})
+    found = findings(monkeypatch, tmp_path, lambda: said)
+    assert found[-1:] == [(Level.WARN, "VIPs on own addresses", "VIP v takes answers to this host")]

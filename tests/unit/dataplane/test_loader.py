@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ from tests.unit.dataplane.loading import CAPACITY, VIP, change_source, forbid_co
 from xdplb.daemon.diagnosis import host
 from xdplb.daemon.diagnosis.finding import Level
 from xdplb.dataplane import libbpf
+from xdplb.dataplane.features import Feature
 from xdplb.dataplane.loader import LoadOptions, decap_down, decap_up, load, pass_program, unload
 from xdplb.dataplane.map_specs import map_specs
 from xdplb.dataplane.maps import BpfMap
@@ -126,6 +128,100 @@ def test_a_nic_that_was_renamed_is_known_by_both_names(pin_dir: Path) -> None:
     assert program_on("lan0") == 0
 
 
+def test_the_name_of_a_nic_that_was_renamed_is_free_for_another(pin_dir: Path) -> None:
+    up(pin_dir)
+    ip("link set eth0 down")
+    ip("link set eth0 name lan0")
+    ip("link set peer-eth0 name peer-lan0")
+    add_nic("eth0")
+    plane = up(pin_dir)
+    assert {found.interface for found in plane.attachments()} == {"eth0", "lan0"}
+    assert unload(pin_dir, ["lan0"]) == ["the program on lan0"]
+    assert program_on("eth0") > 0
+
+
+def test_a_nic_that_was_in_another_network_namespace_gets_redirected_frames_again(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    ifindex = socket.if_nametoindex("eth0")
+    name = f"xdplb-test-{os.getpid()}"
+    ip(f"netns add {name}")
+    try:
+        ip(f"link set eth0 netns {name}")
+        assert plane.attachments() == []
+        assert plane.maps.tx_ports.lookup(ifindex) is None
+        with pytest.raises(NotFoundError, match="the NIC eth0 was moved to another network namespace"):
+            plane.attach("eth0", "auto")
+        ip(f"-n {name} link set eth0 netns {os.getpid()}")
+    finally:
+        ip(f"netns del {name}")
+    plane.attach("eth0", "auto")
+    (attachment,) = plane.attachments()
+    assert plane.maps.tx_ports.lookup(attachment.ifindex) is not None
+
+
+def test_a_nic_that_was_moved_away_leaves_its_name_to_another(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    name = f"xdplb-test-{os.getpid()}"
+    ip(f"netns add {name}")
+    try:
+        ip(f"link set eth0 netns {name}")
+        ip("link set peer-eth0 name old-peer")
+        add_nic("eth0")
+        plane.attach("eth0", "auto")
+        assert program_on("eth0") > 0
+        assert (
+            "xdp" not in subprocess.run(["ip", "-n", name, "link"], capture_output=True, text=True, check=True).stdout
+        )
+    finally:
+        ip(f"netns del {name}")
+
+
+def test_a_nic_is_attached_while_the_program_is_swapped(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the new program, whether before the swap or after it."""
+    plane = up(pin_dir)
+    with ThreadPoolExecutor(1) as other:
+        swapping = other.submit(plane.require, frozenset({Feature.IPV6}))
+        for number in range(20):
+            add_nic(f"n{number}")
+            plane.attach(f"n{number}", "auto")
+        swapping.result()
+    add_nic("last")
+    plane.attach("last", "auto")
+    assert len({found.program_id for found in plane.attachments()}) == 1
+
+
+def test_of_several_nics_one_may_be_missing(pin_dir: Path) -> None:
+    plane = up(pin_dir, "eth7", "eth0")
+    assert [found.interface for found in plane.attachments()] == ["eth0"]
+    with pytest.raises(NotFoundError, match="there is no NIC eth7"):
+        plane.attach("eth7", "auto")
+    add_nic("eth7")
+    plane.attach("eth7", "auto")
+    assert program_on("eth7") > 0
+
+
+def test_the_only_nic_may_be_missing_if_it_was_attached_before(pin_dir: Path) -> None:
+    up(pin_dir).write_vips([VIP])
+    remove_nic("eth0")
+    plane = up(pin_dir)
+    assert (plane.attachments(), plane.read_vips()) == ([], {VIP.id: VIP})
+    with pytest.raises(NotFoundError, match="the NIC eth0 is gone"):
+        plane.attach("eth0", "auto")
+    add_nic("eth0")
+    plane.attach("eth0", "auto")
+    assert program_on("eth0") > 0
+
+
+def test_what_cannot_be_attached_since_the_pins_were_removed_says_so(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    for pin in pin_dir.iterdir():
+        pin.unlink()
+    assert plane.attachments() == []
+    with pytest.raises(PlatformError, match=f"the pins in {pin_dir} were removed") as refused:
+        plane.attach("eth0", "auto")
+    assert "restart the daemon" in refused.value.hint
+
+
 def test_an_unknown_nic_is_refused_with_those_there_are(bpffs: Path, pin_dir: Path) -> None:
     with pytest.raises(NotFoundError, match="no NIC eth7") as refused:
         up(pin_dir, "eth7")
@@ -175,6 +271,11 @@ def test_pins_of_another_network_namespace_are_not_taken_up(pin_dir: Path) -> No
 
 def test_auto_falls_back_to_skb_and_says_so(pin_dir: Path) -> None:
     assert [(found.interface, found.mode) for found in up(pin_dir, "lo").attachments()] == [("lo", "skb")]
+
+
+def test_decap_says_why_it_is_in_skb_mode(pin_dir: Path) -> None:
+    attached = decap_up("lo", pin_dir, [IPv4Address("127.0.0.2")])
+    assert (attached.mode, attached.note) == ("skb", "native mode was refused, since its driver has no XDP of its own")
 
 
 def test_native_where_the_driver_has_none(bpffs: Path, pin_dir: Path) -> None:

@@ -10,6 +10,8 @@ from datetime import datetime
 from xdplb import __version__
 from xdplb.control.answers import render
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
+from xdplb.control.answers.nics import nics_shown
+from xdplb.control.answers.readiness import not_ready
 from xdplb.control.answers.views import (
     AccessView,
     BackendsView,
@@ -18,6 +20,7 @@ from xdplb.control.answers.views import (
     CheckView,
     DataplaneView,
     FlowTableView,
+    PlaceView,
     StatsView,
     StatusView,
     UseView,
@@ -26,9 +29,11 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
-from xdplb.control.health.checks import HealthSource
+from xdplb.control.health.checks import CheckTally, HealthSource
+from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.features import Feature
@@ -55,11 +60,15 @@ class Answers:
         plane: DataPlane,
         writer: Writer,
         flows: FlowWatch,
+        *,
+        paths: PathWatch,
         checker: HealthSource | None,
         now: Callable[[], datetime],
+        place: PlaceView | None = None,
     ) -> None:
-        self._plane, self._writer, self._flows, self._checker, self._now = plane, writer, flows, checker, now
-        self._started = now()
+        self._plane, self._writer, self._flows, self._paths = plane, writer, flows, paths
+        self._checker, self._now = checker, now
+        self._started, self._place = now(), place
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -84,6 +93,11 @@ class Answers:
     def backends(self, ref: str) -> BackendsView:
         """Return a VIP's backends."""
         return self._backends_view(self._vip(ref), self._facts())
+
+    def all_backends(self) -> dict[VipKey, BackendsView]:
+        """Return the backends of all VIPs, by VIP."""
+        facts = self._facts()
+        return {key: self._backends_view(vip, facts) for key, vip in self._snapshot.vips.items()}
 
     def backend(self, ref: str, address: str) -> BackendView:
         """Return one backend of a VIP; NotFoundError if there is none with this address."""
@@ -142,7 +156,10 @@ class Answers:
             checks={} if self._checker is None else self._checker.tallies(),
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
-            attachments=applier.attachments,
+            nics=nics_shown(applier.nics),
+            held=applier.known.backends,
+            path_errors=self._writer.paths.all_counts(),
+            ignored_errors=dict(self._paths.ignored),
             now=self._now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -158,6 +175,7 @@ class Answers:
             vips=UseView(vips, capacity.vips),
             backends=UseView(backends, capacity.backends),
             flows=self._flow_table(),
+            place=self._place,
         )
 
     def status(self) -> StatusView:
@@ -168,20 +186,25 @@ class Answers:
             generation=self._snapshot.generation,
             observed_generation=self._writer.applied.generation,
             attachments=self._writer.applier.attachments,
+            nics=nics_shown(self._writer.applier.nics),
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
+            warnings=tuple(warning_sentence(warned) for warned in self._writer.host_concerns()),
         )
 
     def not_ready(self) -> list[str]:
         """Return the reasons why traffic may not be balanced as configured, a sentence each; empty if all is well."""
         if not self.is_running:
             return ["the control plane is not running"]
-        reasons = []
-        if not self._writer.applier.attachments:
-            reasons.append("the program is not attached to any NIC")
-        if self._writer.last_error:
-            reasons.append(f"the data plane does not have the latest change: {self._writer.last_error}")
+        applier = self._writer.applier
+        reasons = not_ready(
+            self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
+        )
+        if self._writer.nic_error:
+            reasons.append(f"it is not known which NICs have the program: {self._writer.nic_error}")
+        if self._writer.state_error:
+            reasons.append(f"changes are refused: {self._writer.state_error}")
         return reasons
 
     async def _counted(self) -> Counted:
@@ -207,7 +230,8 @@ class Answers:
         applier, health = self._writer.applier, self._writer.health.known
         if outcome is not None:
             health = {**outcome.health, **health}
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts)
+        carry = all(not standing.reason for standing in applier.nics.standings)
+        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]
@@ -222,8 +246,10 @@ class Answers:
             backend,
             facts,
             next_hop=self._writer.resolution(backend.backend.address).next_hop,
+            path=self._paths.of(vip, backend),
             flows=self._flows.of(backend),
             drain=self._flows.drain(backend),
+            tally=self._tally(backend),
         )
 
     def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
@@ -231,8 +257,10 @@ class Answers:
         return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
 
     def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
-        tally = None if self._checker is None else self._checker.tally(backend.id)
-        return render.check_view(vip, backend, facts.health[backend.id], tally)
+        return render.check_view(vip, backend, facts.health[backend.id], self._tally(backend))
+
+    def _tally(self, backend: BoundBackend) -> CheckTally | None:
+        return None if self._checker is None else self._checker.tally(backend.id)
 
 
 def _flow_table_bytes(capacity: int, *, with_ipv6: bool) -> int:

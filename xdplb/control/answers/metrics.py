@@ -9,14 +9,17 @@ from enum import StrEnum
 
 from xdplb import __version__
 from xdplb.control.answers import render
-from xdplb.control.answers.views import FlowTableView, StatsView, VipView
+from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipView
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.checks import CheckTally
+from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
-from xdplb.dataplane.plane import Attachment
+from xdplb.control.writing.path_watch import Ignored, sent_mtu
+from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
+from xdplb.net.icmp_message import ErrorKind
 
 __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
 
@@ -39,13 +42,16 @@ class BackendState(StrEnum):
 class BackendMetrics:
     """The metrics of a backend besides its counters.
 
-    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked.
+    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked, `mtu`
+    while it is not known. `path_errors` are ICMP errors about packets in its tunnel, empty if there were none.
     """
 
     state: BackendState
     weight: int
     draining_flows: int | None
     check: CheckTally | None
+    mtu: int | None
+    path_errors: Mapping[ErrorKind, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,9 @@ class MetricsView:
     version: str
     generation: int
     observed_generation: int
-    attachments: tuple[Attachment, ...]
+    nics: tuple[NicView, ...]
     stats: StatsView
+    ignored_errors: Mapping[Ignored, int]
     vips: tuple[VipMetrics, ...]
 
 
@@ -78,7 +85,10 @@ class Moment:
     checks: Mapping[int, CheckTally]
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
-    attachments: tuple[Attachment, ...]
+    nics: tuple[NicView, ...]
+    held: Mapping[int, BackendEntry]
+    path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
+    ignored_errors: Mapping[Ignored, int]
     now: datetime
 
 
@@ -88,8 +98,9 @@ def metrics_view(moment: Moment) -> MetricsView:
         version=__version__,
         generation=moment.snapshot.generation,
         observed_generation=moment.facts.applied.generation,
-        attachments=moment.attachments,
+        nics=moment.nics,
         stats=render.stats_view(moment.snapshot, moment.counted, moment.flow_table),
+        ignored_errors=moment.ignored_errors,
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
 
@@ -105,7 +116,14 @@ def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Ba
         weight=backend.backend.weight,
         draining_flows=_draining_flows(backend, moment),
         check=None if vip.check is None else moment.checks.get(backend.id),
+        mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
+        path_errors=_path_errors(vip, backend, moment),
     )
+
+
+def _path_errors(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Mapping[ErrorKind, int]:
+    tunnel = tunnel_of(backend.backend.address, vip.forward_of(backend.backend), vip.vip.key.address.version)
+    return {} if tunnel is None else moment.path_errors.get(tunnel, {})
 
 
 def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) -> BackendState:

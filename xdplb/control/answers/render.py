@@ -23,6 +23,7 @@ from xdplb.control.health.checks import CheckTally
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.applier import TableFacts
+from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import NextHop
@@ -35,12 +36,16 @@ _CHECKED_NEVER = CheckTally()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility and tables."""
+    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility and tables.
+
+    `nics_carry`: every NIC that is asked for carries packets.
+    """
 
     applied: Snapshot
     health: Mapping[int, KnownHealth]
     eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, TableFacts]
+    nics_carry: bool = True
 
 
 def vip_view(vip: BoundVip, facts: Facts) -> VipView:
@@ -52,7 +57,7 @@ def vip_view(vip: BoundVip, facts: Facts) -> VipView:
         vip=vip.vip,
         generation=vip.generation,
         observed_generation=seen.generation if seen is not None and seen.id == vip.id else 0,
-        operating_status=_operating_status(vip, len(serving)),
+        operating_status=_operating_status(vip, len(serving), nics_carry=facts.nics_carry),
         slots=SlotsView(table.steady, table.moving, table.pinned),
         backends=len(vip.backends),
         backends_serving=len(serving),
@@ -67,35 +72,49 @@ def backend_view(
     facts: Facts,
     *,
     next_hop: NextHop | None,
+    path: PathView,
     flows: int | None,
     drain: DrainView | None,
+    tally: CheckTally | None,
 ) -> BackendView:
-    """Return the view of a backend."""
+    """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
     known = facts.health[backend.id]
     standing = facts.eligibility.get(backend.id)
+    why = known.reason if standing is None else _reason(standing, known.health, drain, tally)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
         generation=backend.generation,
         observed_generation=_observed_generation(vip, backend, facts),
         health=known.health,
-        reason=_reason(standing.reason if standing is not None else known.reason, drain),
+        reason="; ".join(filter(None, (why, path.reason))),
         since=known.since,
         share=facts.tables.get(vip.id, _NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
         interface=next_hop.interface if next_hop is not None else None,
         drain=drain,
+        path=path,
     )
 
 
-def _reason(reason: str, drain: DrainView | None) -> str:
-    """Return the reason; if it is the drain, then with the result of the drain."""
-    if reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
-        return reason
+def _reason(standing: Eligibility, health: Health, drain: DrainView | None, tally: CheckTally | None) -> str:
+    """Return the reason with what came of it since: the last result of the check, or the result of the drain."""
+    if standing.about_check and (result := _last_failure(health, tally)):
+        return standing.about_check.format(result)
+    if standing.reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
+        return standing.reason
     if drain.state is DrainState.DRAINED:
         return "drained"
     return f"drain timed out, {'an unknown number' if drain.flows is None else drain.flows or 'none'} left"
+
+
+def _last_failure(health: Health, tally: CheckTally | None) -> str:
+    """Return why the last check did not pass, empty if it did. One that could not be run says nothing of a failure."""
+    last = None if tally is None else tally.last
+    if last is None or last.passed or (last.passed is None and health is not Health.UNKNOWN):
+        return ""
+    return last.reason
 
 
 def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, tally: CheckTally | None) -> CheckView:
@@ -150,7 +169,7 @@ def _serves(backend: BoundBackend, facts: Facts) -> bool:
     return standing is not None and standing.use is Use.SERVING and facts.health[backend.id].health is Health.UP
 
 
-def _operating_status(vip: BoundVip, serving: int) -> OperatingStatus:
+def _operating_status(vip: BoundVip, serving: int, *, nics_carry: bool) -> OperatingStatus:
     if not vip.backends:
         return OperatingStatus.NO_BACKEND
     if not serving:
@@ -160,7 +179,7 @@ def _operating_status(vip: BoundVip, serving: int) -> OperatingStatus:
         for backend in vip.backends.values()
         if backend.backend.admin_state is AdminState.READY and backend.backend.weight
     )
-    return OperatingStatus.ONLINE if serving >= asked else OperatingStatus.DEGRADED
+    return OperatingStatus.ONLINE if serving >= asked and nics_carry else OperatingStatus.DEGRADED
 
 
 def _observed_generation(vip: BoundVip, backend: BoundBackend, facts: Facts) -> int:

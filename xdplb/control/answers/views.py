@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.model.access import AccessList
@@ -27,7 +28,9 @@ __all__ = [
     "ChecksView",
     "DataplaneView",
     "FlowTableView",
+    "NicView",
     "OperatingStatus",
+    "PlaceView",
     "SlotsView",
     "StatsView",
     "StatusView",
@@ -38,7 +41,10 @@ __all__ = [
 
 
 class OperatingStatus(StrEnum):
-    """The status of a VIP: all of its ready backends serve, some do, none does, or it has no backend."""
+    """The status of a VIP: all of its ready backends serve, some do, none does, or it has no backend.
+
+    While a NIC that was asked for carries no packets, it is DEGRADED at best: packets may be lost on their way in.
+    """
 
     ONLINE = "ONLINE"
     DEGRADED = "DEGRADED"
@@ -85,9 +91,9 @@ class AccessView:
 class BackendView:
     """A backend and its status.
 
-    `reason` is a sentence about its health, empty if all is well. `share` is its share of the VIP's new connections
-    now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not scanned: only
-    flows in slots that change owners are recorded (all flows with tracking = always).
+    `reason` is a sentence about its health and the path to it, empty if all is well. `share` is its share of the VIP's
+    new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
+    scanned: only flows in slots that change owners are recorded (all flows with tracking = always).
     """
 
     backend: Backend
@@ -102,6 +108,7 @@ class BackendView:
     mac: str | None
     interface: str | None
     drain: DrainView | None
+    path: PathView
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +200,38 @@ class UseView:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceView:
+    """Where the daemon runs: its process, its host, its network namespace (an inode), and its folders."""
+
+    pid: int
+    boot_id: str
+    network_namespace: int
+    pin_dir: str
+    state_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicView:
+    """A NIC that was asked for, or one that has the program from before (then `asked_mode` and `up` are None).
+
+    `mode` is the mode that it is in, else the one that is asked for. `reason` is a sentence that says why it does not
+    carry packets as asked, "" if it does; `note` one that says why it is in skb mode.
+    """
+
+    interface: str
+    asked_mode: str | None
+    attached: bool
+    mode: str
+    up: bool | None
+    reason: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class DataplaneView:
     """The data plane as loaded: NICs with program ids, features, and how full the maps are.
 
-    `layout` is the version of the layout of `meta`, which describes all maps.
+    `layout` is the version of the layout of `meta`, which describes all maps. `place` is where the daemon runs.
     """
 
     layout: int
@@ -206,17 +241,23 @@ class DataplaneView:
     vips: UseView
     backends: UseView
     flows: FlowTableView
+    place: PlaceView | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change."""
+    """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
+
+    `warnings` are sentences about VIPs that are in the way of what this host sends itself.
+    """
 
     version: str
     started: datetime
     generation: int
     observed_generation: int
     attachments: tuple[Attachment, ...]
+    nics: tuple[NicView, ...]
     vips: tuple[VipView, ...]
     flows: FlowTableView
     last_error: str
+    warnings: tuple[str, ...]

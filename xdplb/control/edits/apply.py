@@ -28,21 +28,23 @@ from xdplb.control.edits.edit import (
 )
 from xdplb.control.state.desired import Desired
 from xdplb.model.errors import FieldProblem, XdplbError
+from xdplb.model.host import NO_HOST, Host
 
 __all__ = ["apply_edit"]
 
 
-def apply_edit(desired: Desired, edit: Edit, now: datetime) -> Desired:
+def apply_edit(desired: Desired, edit: Edit, now: datetime, host: Host = NO_HOST) -> Desired:
     """Return the desired state after the edit, or the same object if nothing changes; `now` (UTC) starts drains.
 
+    A new VIP must not take the ports of the own connections of `host`.
     Raises InvalidError, NotFoundError, ConflictError or CapacityError. In the error of a batch, field pointers start
     with the edit's index, such as `/edits/3/weight`.
     """
     if not isinstance(edit, Batch):
-        return _apply(desired, edit, now)
+        return _apply(desired, edit, now, host)
     for place, part in enumerate(edit.edits):
         try:
-            desired = _apply(desired, part, now)
+            desired = _apply(desired, part, now, host)
         except XdplbError as error:
             error.problems = tuple(
                 FieldProblem(f"/edits/{place}{problem.pointer}", problem.detail) for problem in error.problems
@@ -51,12 +53,14 @@ def apply_edit(desired: Desired, edit: Edit, now: datetime) -> Desired:
     return desired
 
 
-def _apply(desired: Desired, edit: SingleEdit, now: datetime) -> Desired:  # noqa: C901, PLR0911, PLR0912 - a table
+def _apply(  # noqa: C901, PLR0911, PLR0912 - a table
+    desired: Desired, edit: SingleEdit, now: datetime, host: Host
+) -> Desired:
     match edit:
         case CreateVip():
-            return vips.create_vip(desired, edit)
+            return vips.create_vip(desired, edit, host)
         case PutVip():
-            return vips.put_vip(desired, edit)
+            return vips.put_vip(desired, edit, host)
         case PatchVip():
             return vips.patch_vip(desired, edit)
         case DeleteVip():

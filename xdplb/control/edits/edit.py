@@ -35,6 +35,7 @@ __all__ = [
     "ReplaceBackends",
     "SingleEdit",
     "UndrainBackend",
+    "addresses_of_edit",
     "backend_of_edit",
     "vip_of_edit",
 ]
@@ -203,3 +204,16 @@ def backend_of_edit(edit: Edit) -> IPAddress | None:
     if isinstance(edit, PatchBackend | DeleteBackend | DrainBackend | UndrainBackend):
         return edit.address
     return None
+
+
+def addresses_of_edit(edit: Edit) -> frozenset[IPAddress]:
+    """Return the addresses of the backends that an edit adds, or that are there already."""
+    match edit:
+        case CreateBackend() | PutBackend():
+            return frozenset([edit.backend.address])
+        case ReplaceBackends():
+            return frozenset(backend.address for backend in edit.backends)
+        case Batch():
+            return frozenset().union(*(addresses_of_edit(each) for each in edit.edits))
+        case _:
+            return frozenset()

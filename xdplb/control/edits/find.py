@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
-from xdplb.model.address import IPAddress, parse_address
+from xdplb.model.address import IPAddress
+from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.vip import Vip, VipKey
 
@@ -56,7 +57,7 @@ def vip_of(vips: Mapping[VipKey, AnyVip], key: VipKey, pointer: str = "/key") ->
 
 def find_backend(key: VipKey, backends: Mapping[IPAddress, AnyBackend], address: str, pointer: str) -> AnyBackend:
     """Return the backend of VIP `key` with this address, given at `pointer`; NotFoundError if there is none."""
-    backend = backends.get(parse_address(address, pointer))
+    backend = backends.get(parse_backend_address(address, pointer))
     if backend is None:
         raise no_backend(key, address, pointer)
     return backend

@@ -1,19 +1,21 @@
-"""Conflicts between VIPs: two that match the same packets, and backends that have the address of a VIP."""
+"""Conflicts of VIPs: with another one, with the address of a backend, with the host's own connections."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from xdplb.control.edits.own_ports import check_own_ports
 from xdplb.control.state.desired import Desired
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError, InvalidError
+from xdplb.model.host import Host
 from xdplb.model.vip import VipKey
 
 __all__ = ["check_new_vip", "check_no_vips"]
 
 
-def check_new_vip(desired: Desired, key: VipKey) -> None:
-    """Refuse a VIP that overlaps one of equal rank, or that has the address of a backend."""
+def check_new_vip(desired: Desired, key: VipKey, host: Host) -> None:
+    """Refuse a VIP that overlaps one of equal rank, has the address of a backend, or takes ports of the host's own."""
     for other in desired.vips:
         if _is_ambiguous(key, other):
             raise ConflictError.field(
@@ -29,6 +31,7 @@ def check_new_vip(desired: Desired, key: VipKey) -> None:
                 f"{other_backend.backend.address} is a backend of VIP {vip.vip.key}",
                 hint="packets to it would loop: a VIP needs its own address",
             )
+    check_own_ports(key, host)
 
 
 def check_no_vips(desired: Desired, own: VipKey, pointers: Mapping[IPAddress, str]) -> None:

@@ -20,7 +20,9 @@ from xdplb.control.edits.patch import patched_vip
 from xdplb.control.edits.rules import check_settings
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredVip
 from xdplb.model.access import AccessList
-from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, NotFoundError
+from xdplb.model.errors import ConflictError, FieldProblem, NotFoundError
+from xdplb.model.health import check_fits
+from xdplb.model.host import NO_HOST, Host
 from xdplb.model.vip import Vip
 
 __all__ = [
@@ -36,7 +38,7 @@ __all__ = [
 ]
 
 
-def create_vip(desired: Desired, edit: CreateVip) -> Desired:
+def create_vip(desired: Desired, edit: CreateVip, host: Host) -> Desired:
     """Add a VIP; ConflictError if it exists with other settings."""
     vip, present = edit.vip, desired.vips.get(edit.vip.key)
     if present is not None and present.vip != vip:
@@ -46,17 +48,17 @@ def create_vip(desired: Desired, edit: CreateVip) -> Desired:
             hint="change it with xdplb vip set, or PUT or PATCH",
             problems=differing,
         )
-    return _with_settings(desired, vip)
+    return _with_settings(desired, vip, host)
 
 
-def put_vip(desired: Desired, edit: PutVip) -> Desired:
+def put_vip(desired: Desired, edit: PutVip, host: Host) -> Desired:
     """Add a VIP, or replace its settings."""
-    return _with_settings(desired, edit.vip)
+    return _with_settings(desired, edit.vip, host)
 
 
 def patch_vip(desired: Desired, edit: PatchVip) -> Desired:
     """Change some fields of a VIP."""
-    return _with_settings(desired, patched_vip(vip_of(desired.vips, edit.key).vip, edit.changes))
+    return _with_settings(desired, patched_vip(vip_of(desired.vips, edit.key).vip, edit.changes), NO_HOST)
 
 
 def delete_vip(desired: Desired, edit: DeleteVip) -> Desired:
@@ -68,10 +70,7 @@ def delete_vip(desired: Desired, edit: DeleteVip) -> Desired:
 def put_check(desired: Desired, edit: PutCheck) -> Desired:
     """Set the VIP's health check."""
     present = vip_of(desired.vips, edit.key)
-    if edit.key.port == 0 and edit.check.port is None:
-        raise InvalidError.field(
-            "/port", f"VIP {edit.key} has all ports, so its check needs a port", hint="give the port to check"
-        )
+    check_fits(edit.check, edit.key)
     return desired if present.check == edit.check else desired.with_vip(replace(present, check=edit.check))
 
 
@@ -105,14 +104,14 @@ def differences(present: object, asked: object) -> tuple[FieldProblem, ...]:
     )
 
 
-def _with_settings(desired: Desired, vip: Vip) -> Desired:
-    """Return the state with this VIP added, or its settings replaced."""
+def _with_settings(desired: Desired, vip: Vip, host: Host) -> Desired:
+    """Return the state with this VIP added, which `host` must allow, or its settings replaced."""
     present = desired.vips.get(vip.key)
     if present is not None and present.vip == vip:
         return desired
     _check_name(desired, vip)
     if present is None:
-        check_new_vip(desired, vip.key)
+        check_new_vip(desired, vip.key, host)
         return desired.with_vip(DesiredVip(vip))
     changed = replace(present, vip=vip)
     check_settings(changed)

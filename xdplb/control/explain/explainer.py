@@ -85,7 +85,8 @@ class Explainer:
     def _nic(self, interface: str | None) -> Attachment:
         nics = self._writer.applier.attachments
         if not nics:
-            raise PlatformError("xdplb is not attached to any NIC", hint="xdplb up IFACE")
+            reasons = [standing.reason for standing in self._writer.applier.nics.standings]
+            raise PlatformError("; ".join(reasons) or "xdplb is not attached to any NIC", hint="see xdplb status")
         if interface is None:
             return nics[0]
         found = next((nic for nic in nics if nic.interface == interface), None)
@@ -111,8 +112,10 @@ class Explainer:
             list(vip.backends.values()),
             self._writer.health.known,
             self._next_hops,
-            self._writer.applier.attachments,
-            self._tunnel_sources,
+            self._writer.applier.nics,
+            path_mtus=self._writer.paths.mtus,
+            tunnel_sources=self._tunnel_sources,
+            sources=self._writer.sources(self._writer.snapshot),
         )
         snapshot, present = self._writer.snapshot, self._writer.applier.present_of(held)
         then = await self._thread(lambda: if_down(snapshot, backend, observed, present, only={vip.id}, now=self._now()))

@@ -188,6 +188,7 @@ STOPS: Mapping[Reason, Callable[[Story], str]] = {
     Reason.DROP_SOURCE_RATE: lambda story: f"{story.question.flow.source} is over the VIP's limit per source",
     Reason.DROP_VIP_RATE: lambda _: "the VIP is over its rate limit",
     Reason.DROP_LAND: lambda _: "its source is the VIP itself",
+    Reason.DROP_MARTIAN: lambda story: f"{story.question.flow.source} is not the address of a host on the network",
     Reason.DROP_TOO_BIG: _too_big,
     Reason.DROP_INTERNAL: lambda _: "it would go out by a NIC that xdplb is not attached to",
 }

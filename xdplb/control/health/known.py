@@ -7,13 +7,12 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from xdplb.control.health.checks import CheckTarget
+from xdplb.control.plan.eligibility import WAITING
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 
-__all__ = ["WAITING", "added", "check_targets", "health_after", "health_at_start", "reissued"]
-
-WAITING = "its check has not passed yet"
+__all__ = ["check_targets", "health_after", "health_at_start", "reissued"]
 
 
 def health_after(
@@ -55,11 +54,6 @@ def health_at_start(
 def reissued(before: Snapshot, after: Snapshot) -> frozenset[int]:
     """Return the ids whose backend is not the same in `before` and in `after`."""
     return frozenset(backend_id for backend_id, _ in _changed_holders(before, after) ^ _changed_holders(after, before))
-
-
-def added(before: Snapshot, after: Snapshot) -> frozenset[int]:
-    """Return the ids of backends that are only in `after`."""
-    return frozenset(backend_id for backend_id, _ in _changed_holders(after, before) - _changed_holders(before, after))
 
 
 def _changed_holders(snapshot: Snapshot, other: Snapshot) -> set[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, can_be_tagged
+from xdplb.control.plan.path_mtu import least_mtu, outer_mtu
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
@@ -24,10 +25,17 @@ def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, obs
     network = observed.tunnel_source(backend.address.version)
     source: IPAddress | None = None
     mask = 0
-    if next_hop is not None and forward is not Forward.DR and network is not None:
-        mask = int(network.hostmask) & _LAST_WORD
-        next_hop = replace(next_hop, source=network.network_address)
-        source = next_hop.source if mask else None
+    if next_hop is not None and forward is not Forward.DR:
+        least = least_mtu(backend.address.version, forward, vip.vip.key.address.version)
+        told = observed.path_mtus.get(backend.address)
+        next_hop = replace(next_hop, mtu=outer_mtu(next_hop.mtu, told, least))
+        if network is None:
+            leaving = observed.sources.of_tunnel(backend.address, observed.next_hops[backend.address])
+            next_hop = replace(next_hop, source=leaving.address or next_hop.source)
+        else:
+            mask = int(network.hostmask) & _LAST_WORD
+            next_hop = replace(next_hop, source=network.network_address)
+            source = next_hop.source if mask else None
     return BackendEntry(
         id=bound.id,
         epoch=bound.epoch,

@@ -13,6 +13,7 @@ from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.plan.backend_entries import backend_entry
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use
+from xdplb.control.plan.sources import Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.needs import needs_of
@@ -46,13 +47,14 @@ class TableSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BackendDraft:
-    """A backend's entries for the map and for the table, made from `bound` and `resolution`.
+    """A backend's entries for the map and for the table, made from `bound`, `resolution` and `path_mtu`.
 
     `needs` are the features that the program must have for it.
     """
 
     bound: BoundBackend
     resolution: Resolution | None
+    path_mtu: int | None
     entry: BackendEntry
     weighted: WeightedBackend
     needs: Features
@@ -64,6 +66,7 @@ class VipDraft:
 
     vip: BoundVip
     tunnel_sources: tuple[IPNetwork, ...]
+    sources: Sources
     backends: Mapping[int, BackendDraft]
     table: TableSource
 
@@ -103,15 +106,15 @@ def draft(
     out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
     kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
     table = TableSource(vip.vip.scheduler, configured, out, kept)
-    return VipDraft(vip, observed.tunnel_sources, backends, table)
+    return VipDraft(vip, observed.tunnel_sources, observed.sources, backends, table)
 
 
 def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
     """Return whether everything else that backend entries depend on, beside the backend itself, is unchanged."""
     old, new = before.vip.vip, vip.vip
-    return (before.vip.id, old.forward, old.scheduler, old.vlan, before.tunnel_sources) == (
+    return (before.vip.id, old.forward, old.scheduler, old.vlan, before.tunnel_sources, before.sources) == (
         *(vip.id, new.forward, new.scheduler, new.vlan),
-        observed.tunnel_sources,
+        *(observed.tunnel_sources, observed.sources),
     )
 
 
@@ -119,6 +122,7 @@ def _is_right(present: BackendDraft, bound: BoundBackend, standing: Eligibility,
     return (
         present.bound is bound
         and present.resolution is observed.next_hops.get(bound.backend.address)
+        and present.path_mtu == observed.path_mtus.get(bound.backend.address)
         and present.entry.usable is (standing.use is not Use.OUT)
     )
 
@@ -128,6 +132,7 @@ def _backend(bound: BoundBackend, observed: Observed, entry: BackendEntry, held:
     return BackendDraft(
         bound,
         observed.next_hops.get(backend.address),
+        observed.path_mtus.get(backend.address),
         held if held is not None and held == entry else entry,
         WeightedBackend(str(backend.address), bound.id, backend.weight),
         needs_of(backends=(entry,)),

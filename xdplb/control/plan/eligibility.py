@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xdplb.control.plan.sources import NO_SOURCES, Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
-__all__ = ["DRAINING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
+__all__ = ["DRAINING", "WAITING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
 
 
 class Use(StrEnum):
@@ -25,10 +26,16 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well."""
+    """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well.
+
+    `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
+    the reason with {} in place of the result, for views that know a later one.
+    """
 
     use: Use
     reason: str = ""
+    reachable: bool = True
+    about_check: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +43,27 @@ class Observed:
     """What was observed: health by backend id (missing: unknown), next hops by address (missing: not known yet).
 
     `tunnel_sources` are the networks from which outer source addresses are taken, at most one per family; a family
-    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, empty if none is
-    known. `vlan`: tagged frames may come in.
+    without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
+    not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
+    come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
+    has told, by the backend's address; they hold for tunnels.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
     next_hops: Mapping[IPAddress, Resolution] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
-    ifindexes: frozenset[int] = frozenset()
+    ifindexes: frozenset[int] | None = None
+    nics_out: Mapping[str, str] = field(default_factory=dict)
     vlan: bool = False
+    sources: Sources = NO_SOURCES
+    path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
 
     def tunnel_source(self, family: int) -> IPNetwork | None:
         """Return the network of outer source addresses of IPv`family`, None for the host's own address."""
         return next((network for network in self.tunnel_sources if network.version == family), None)
 
+
+WAITING = "its check has not passed yet"
 
 DRAINING = "draining"
 """The reason of a draining backend. Views replace it once its connections have been counted."""
@@ -57,7 +71,8 @@ DRAINING = "draining"
 _CUSTOMER_TAG = 0x8100
 
 _SERVES = Eligibility(Use.SERVING)
-_FAIL_OPEN = Eligibility(Use.SERVING, "its check failed, but no other backend can serve (fail-open)")
+_CHECK_FAILED = "its check failed: {}"
+_FAIL_OPEN = "its check failed: {}; it is used all the same, since no other backend can serve (fail-open)"
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -90,23 +105,63 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     if backend.admin_state is AdminState.MAINT:
         return Eligibility(Use.OUT, "in maintenance")
     if obstacle := _obstacle(vip, bound, observed):
-        return Eligibility(Use.OUT, obstacle)
+        return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
     if health is Health.DOWN and not fail_open:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
-        return Eligibility(use, f"its check failed: {observed.health[bound.id].reason}")
-    if why := _why_nothing_new(bound, health):
+        why = _CHECK_FAILED + _unless_checked(vip, bound, observed)
+        return _by_check(use, why, observed.health[bound.id].reason)
+    if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
+        return _waiting(_unless_checked(vip, bound, observed))
+    if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
-    return _FAIL_OPEN if fail_open else _SERVES
+    return _serving(vip, bound, observed, fail_open=fail_open)
 
 
-def _why_nothing_new(bound: BoundBackend, health: Health) -> str:
+def _waiting(unless: str) -> Eligibility:
+    return Eligibility(Use.KEEPING, WAITING + unless, about_check="" if unless else WAITING + ": {}")
+
+
+def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool) -> Eligibility:
+    if fail_open:
+        return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason)
+    doubt = _doubt(vip, bound, observed)
+    return Eligibility(Use.SERVING, doubt) if doubt else _SERVES
+
+
+def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
+    return Eligibility(use, about_check.format(result), about_check=about_check)
+
+
+def _why_nothing_new(bound: BoundBackend) -> str:
     """Return why a backend takes no new connections although it can keep its open ones, or an empty string."""
     if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
-    if health is Health.UNKNOWN:
-        return "its check has not passed yet"
     return "" if bound.backend.weight else "its weight is 0"
+
+
+def _doubt(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return what may be wrong with a backend that serves, or an empty string."""
+    address = bound.backend.address
+    if obstacle := _obstacle_to_checks(vip, bound, observed):
+        return f"it passed its last check, but cannot be checked now: {obstacle}"
+    if vip.forward_of(bound.backend) is Forward.DR or observed.tunnel_source(address.version) is not None:
+        return ""
+    return observed.sources.of_tunnel(address, observed.next_hops[address]).obstacle
+
+
+def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return why it cannot be checked, to follow what the checks so far found, or an empty string."""
+    obstacle = _obstacle_to_checks(vip, bound, observed)
+    return f", and it cannot be checked now: {obstacle}" if obstacle else ""
+
+
+def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
+    """Return why the host has no right address to check the backend from, or an empty string."""
+    resolution = observed.next_hops.get(bound.backend.address)
+    if vip.check is None or resolution is None:
+        return ""
+    return observed.sources.of_check(bound.backend.address, resolution).obstacle
 
 
 def _health(bound: BoundBackend, observed: Observed) -> Health:
@@ -120,10 +175,8 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     if resolution is None or resolution.next_hop is None:
         return (resolution and resolution.reason) or "its next hop is not known yet"
     hop = resolution.next_hop
-    if observed.ifindexes and hop.ifindex not in observed.ifindexes:
-        return (
-            f"its route goes out by {hop.interface}, which xdplb is not attached to: add {hop.interface} to `xdplb up`"
-        )
+    if observed.ifindexes is not None and hop.ifindex not in observed.ifindexes:
+        return _why_not_attached(hop.interface, observed.nics_out.get(hop.interface))
     if not can_be_tagged(hop):
         return (
             f"its route goes out by {hop.interface} with VLAN tags that xdplb cannot write"
@@ -133,3 +186,9 @@ def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     if gateway is not None and vip.forward_of(bound.backend) is Forward.DR:
         return f"it is behind the gateway {gateway}, but dr needs it on the balancer's own segment: use ipip or gue"
     return ""
+
+
+def _why_not_attached(interface: str, reason: str | None) -> str:
+    if reason is None:
+        return f"its route goes out by {interface}, which xdplb is not attached to: add {interface} to `xdplb up`"
+    return f"its route goes out by {interface}, which xdplb cannot use now: {reason}"

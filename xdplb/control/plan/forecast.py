@@ -14,8 +14,9 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.control.plan.desired_diff import diff
+from xdplb.control.plan.desired_diff import DiffKind, diff
 from xdplb.control.plan.eligibility import Eligibility, Observed
+from xdplb.control.plan.host_concerns import host_concerns
 from xdplb.control.plan.impact import Done, Impact, impact_of
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
@@ -72,7 +73,12 @@ def forecast(
     changes = diff(before.desired, after.desired)
     lacking = planned.features - present.features
     done = Done(planned, present.held, held_then, present.eligibility)
-    return Forecast(planned, present.held, held_then, impact_of(changes, done, lacking, present.flows, about))
+    impact = impact_of(changes, done, lacking, present.flows, about)
+    new = [change.vip for change in changes if change.kind is DiffKind.VIP_ADDED]
+    impact = replace(
+        impact, warnings=(*impact.warnings, *host_concerns(new, observed.sources, observed.tunnel_sources))
+    )
+    return Forecast(planned, present.held, held_then, impact)
 
 
 def if_down(

@@ -21,7 +21,7 @@ from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import Forward, VipKey
 
-__all__ = ["NO_IMPACT", "BackendUse", "Concern", "Impact", "SlotMove", "TableChange", "Warned", "impact_of"]
+__all__ = ["NO_IMPACT", "BackendUse", "Concern", "CutOff", "Impact", "SlotMove", "TableChange", "Warned", "impact_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,10 @@ class TableChange:
 
 @dataclass(frozen=True, slots=True)
 class BackendUse:
-    """What a backend is used for after the change, and the reason; `before` is None if it is new."""
+    """What a backend is used for after the change, and the reason; `before` is None if it is new.
+
+    `reachable` is False if no frame can be sent to it.
+    """
 
     vip: VipKey
     backend: IPAddress
@@ -62,25 +65,56 @@ class BackendUse:
     before: Use | None
     after: Use
     reason: str
+    reachable: bool = True
 
 
 class Concern(StrEnum):
     """What a user who asks for a change may have overlooked."""
 
     NO_BACKEND = "no_backend"
-    """The VIP has no usable backend: its packets are dropped."""
+    """The VIP loses its last usable backend: its packets are dropped."""
+    NO_NEW_CONNECTIONS = "no_new_connections"
+    """The VIP loses its last backend that takes new connections; open ones stay."""
+    CONNECTIONS_BREAK = "connections_break"
+    """Backends lose all their packets, and have open connections."""
+    CANNOT_SEND = "cannot_send"
+    """No frame can be sent yet to backends that are added."""
     HASH_CHANGES = "hash_changes"
     """Open connections without a record fall into other slots."""
     SCHEDULER_CHANGES = "scheduler_changes"
     """Open connections without a record cannot be told from new ones."""
+    HOST_PORTS = "host_ports"
+    """The VIP takes answers to connections that this host opens itself."""
+    HOST_SOURCE = "host_source"
+    """The VIP has the address that this host sends from, and the host has no other."""
+    TUNNEL_SOURCE = "tunnel_source"
+    """The VIP has an address of the prefix that outer headers get their source from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A warning about a VIP."""
+    """A warning about a VIP, and about `backends` of it if it concerns these; `detail` is what is known, in words."""
 
     concern: Concern
     vip: VipKey
+    backends: tuple[IPAddress, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """A backend, by its VIP, its address and its id, that loses all its traffic.
+
+    `flows` is how many recorded flows it has, None without a recent scan. `served`: it took new connections until now.
+    `idle_seconds` is how long an open connection may be silent.
+    """
+
+    vip: VipKey
+    backend: IPAddress
+    id: int
+    flows: int | None
+    served: bool
+    idle_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +123,14 @@ class Impact:
 
     `features` are those that the program must be recompiled with first. `cut_off` are the backends that lose all their
     traffic, including open connections; `flows` is how many recorded flows these have, None without a recent scan.
+    `warnings` are what whoever asks may have overlooked; they refuse nothing.
     """
 
     changes: tuple[DesiredChange, ...] = ()
     features: Features = frozenset()
     tables: tuple[TableChange, ...] = ()
     uses: tuple[BackendUse, ...] = ()
-    cut_off: tuple[tuple[VipKey, IPAddress], ...] = ()
+    cut_off: tuple[CutOff, ...] = ()
     flows: int | None = 0
     warnings: tuple[Warned, ...] = ()
 
@@ -134,15 +169,16 @@ def impact_of(
         for entry in step.backends
         if about is None or entry.vip_id in about
     ]
-    cut_off = list(_cut_off(done, about))
+    cut_off = tuple(_cut_off(done, flows, about))
+    uses = tuple(_uses(entries, done))
     return Impact(
         changes=changes,
         features=lacking,
         tables=tuple(_table_change(step, done) for step in tables),
-        uses=tuple(_uses(entries, done)),
-        cut_off=tuple((done.before.vips[entry.vip_id].key, entry.address) for entry in cut_off),
-        flows=None if flows is None else sum(int(flows[entry.id]) for entry in cut_off),
-        warnings=(*_warnings_of_changes(changes), *_warnings_of_tables(tables)),
+        uses=uses,
+        cut_off=cut_off,
+        flows=None if flows is None else sum(int(flows[each.id]) for each in cut_off),
+        warnings=(*_warnings_of_changes(changes), *_warnings_of_tables(tables, done), *_warnings_of_uses(uses)),
     )
 
 
@@ -180,12 +216,18 @@ def _uses(entries: Iterable[BackendEntry], done: Done) -> Iterator[BackendUse]:
             continue
         was = done.eligibility.get(entry.id) if present is not None and _is_same(present, entry) else None
         yield BackendUse(
-            keys[entry.vip_id], entry.address, entry.forward, None if was is None else was.use, now.use, now.reason
+            keys[entry.vip_id],
+            entry.address,
+            entry.forward,
+            None if was is None else was.use,
+            now.use,
+            now.reason,
+            now.reachable,
         )
 
 
-def _cut_off(done: Done, about: AbstractSet[int] | None) -> Iterator[BackendEntry]:
-    """Yield the entries of backends that were usable and no longer are."""
+def _cut_off(done: Done, flows: NDArray[np.int64] | None, about: AbstractSet[int] | None) -> Iterator[CutOff]:
+    """Yield the backends that were usable and no longer are."""
     touched = {entry.id for step in done.plan.steps if isinstance(step, WriteBackends) for entry in step.backends}
     touched |= {key for step in done.plan.steps if isinstance(step, ClearBackends) for key in step.ids}
     for backend_id in sorted(touched):
@@ -195,7 +237,15 @@ def _cut_off(done: Done, about: AbstractSet[int] | None) -> Iterator[BackendEntr
         if about is not None and before.vip_id not in about:
             continue
         if now is None or not now.usable or not _is_same(before, now):
-            yield before
+            vip, was = done.before.vips[before.vip_id], done.eligibility.get(backend_id)
+            yield CutOff(
+                vip.key,
+                before.address,
+                backend_id,
+                None if flows is None else int(flows[backend_id]),
+                was is None or was.use is Use.SERVING,
+                vip.idle_seconds,
+            )
 
 
 def _is_same(one: BackendEntry, other: BackendEntry) -> bool:
@@ -216,7 +266,19 @@ def _warnings_of_changes(changes: tuple[DesiredChange, ...]) -> Iterator[Warned]
             yield Warned(Concern.SCHEDULER_CHANGES, change.vip)
 
 
-def _warnings_of_tables(tables: Iterable[WriteTable]) -> Iterator[Warned]:
+def _warnings_of_tables(tables: Iterable[WriteTable], done: Done) -> Iterator[Warned]:
+    """Yield a warning for each VIP that had a backend for new connections and no longer has."""
     for step in tables:
-        if not unpack(step.slots)[0].any():
-            yield Warned(Concern.NO_BACKEND, step.key)
+        if unpack(step.before)[0].any() and not unpack(step.slots)[0].any():
+            keeps = done.plan.drafts[step.vip_id].table.kept
+            yield Warned(Concern.NO_NEW_CONNECTIONS if keeps else Concern.NO_BACKEND, step.key)
+
+
+def _warnings_of_uses(uses: Iterable[BackendUse]) -> Iterator[Warned]:
+    """Yield a warning for each VIP with new backends that no frame can be sent to."""
+    lacking: dict[VipKey, list[BackendUse]] = {}
+    for use in uses:
+        if use.before is None and not use.reachable:
+            lacking.setdefault(use.vip, []).append(use)
+    for vip, found in lacking.items():
+        yield Warned(Concern.CANNOT_SEND, vip, tuple(use.backend for use in found), found[0].reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.plan.desired_diff import DesiredChange, DiffKind, FieldChange
@@ -10,23 +10,29 @@ from xdplb.control.plan.eligibility import Use
 from xdplb.control.plan.impact import BackendUse, Concern, Impact, TableChange, Warned
 from xdplb.control.state.desired import DesiredBackend, DesiredVip
 from xdplb.dataplane.features import Features
+from xdplb.model.address import IPAddress
 
-__all__ = ["sentences"]
+__all__ = ["sentences", "warning_sentence"]
 
 
 def sentences(impact: Impact) -> tuple[str, ...]:
-    """Return a sentence for each effect of a change; none if it changes nothing."""
+    """Return a sentence for each effect of a change; none if it changes nothing. Warnings are not among them."""
     return tuple(_sentences(impact))
+
+
+def warning_sentence(warned: Warned) -> str:
+    """Return a warning as a sentence. It can follow "warning: "."""
+    some = warned.backends
+    return _WARNINGS[warned.concern].format(vip=warned.vip, who=_who(some), get=_get(some), detail=warned.detail)
 
 
 def _sentences(impact: Impact) -> Iterator[str]:
     yield from (_CHANGES[change.kind](change) for change in impact.changes)
-    yield from (_warning_sentence(warned) for warned in impact.warnings)
     if impact.features:
         yield _features_sentence(impact.features)
     # In the order of the steps: a backend is usable before a table names it, and is cut off after the tables.
     yield from (_use_sentence(use) for use in impact.uses if use.after is not Use.OUT)
-    yield from (_table_sentence(table) for table in impact.tables if table.moves)
+    yield from (_table_sentence(table) for table in impact.tables if table.moves or table.is_first)
     yield from (_use_sentence(use) for use in impact.uses if use.after is Use.OUT)
     if impact.cut_off and impact.flows is None:
         yield "recorded flows of these backends break; the flow table was not read lately, so it is not known how many"
@@ -44,6 +50,8 @@ def _use_sentence(use: BackendUse) -> str:
 
 
 def _table_sentence(table: TableChange) -> str:
+    if not table.moves:
+        return f"packets to {table.vip} are dropped until a backend is usable"
     if table.is_first:
         return f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots are assigned to backends"
     return (
@@ -52,8 +60,15 @@ def _table_sentence(table: TableChange) -> str:
     )
 
 
-def _warning_sentence(warned: Warned) -> str:
-    return _WARNINGS[warned.concern].format(vip=warned.vip)
+def _who(backends: Sequence[IPAddress]) -> str:
+    """Return the backends that a warning is about, as the subject of its sentence."""
+    if not backends:
+        return "its backends"
+    return f"backend {backends[0]}" if len(backends) == 1 else f"{len(backends)} backends, such as {backends[0]},"
+
+
+def _get(backends: Sequence[IPAddress]) -> str:
+    return "gets" if len(backends) == 1 else "get"
 
 
 def _vip_removed(change: DesiredChange) -> str:
@@ -117,10 +132,20 @@ _USES = {
 }
 
 _WARNINGS = {
-    Concern.NO_BACKEND: "packets to {vip} are dropped until a backend is usable",
+    Concern.NO_BACKEND: "VIP {vip} has no usable backend now: its packets are dropped until it has one",
+    Concern.NO_NEW_CONNECTIONS: "no backend of VIP {vip} takes new connections now: they are dropped until one does;"
+    " open ones go on",
+    Concern.CONNECTIONS_BREAK: "open connections of VIP {vip} break: {detail}; to let them end first, use xdplb backend"
+    " drain VIP ADDRESS --wait",
+    Concern.CANNOT_SEND: "{who} of VIP {vip} {get} no packets yet: {detail}",
     Concern.HASH_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the hash changes",
     Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the"
     " scheduler changes",
+    Concern.HOST_PORTS: "{detail}",
+    Concern.HOST_SOURCE: "this host can send only from {detail}, the address of VIP {vip}: backends that have it too"
+    " answer no check from there, and drop packets of a tunnel from there; give this host an address that is no VIP's",
+    Concern.TUNNEL_SOURCE: "packets of tunnels leave from {detail}, which has addresses of VIP {vip}: backends that"
+    " have them too drop such packets; give xdplb up another --ipip-source",
 }
 
 _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {

@@ -142,6 +142,7 @@ def check_to_json(check: HealthCheck) -> Json:
         "rise": check.rise,
         "fall": check.fall,
         "jitter": float(check.jitter),
+        "reset": check.reset,
     }
 
 

@@ -28,9 +28,10 @@ from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend,
 from xdplb.control.state.generations import Generations, VipGenerations
 from xdplb.control.state.schema import prepare
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.state.storage_errors import is_short_of_room, storage_errors
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.errors import ConflictError, PlatformError
+from xdplb.model.errors import StateError
 from xdplb.model.vip import VipKey
 
 __all__ = ["SqliteStore"]
@@ -45,12 +46,12 @@ class SqliteStore:
 
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
         """Open or create the file and return its contents: the state, and the last known health by backend id."""
-        with self._storage_errors("cannot be opened"):
+        with storage_errors(self.path, "cannot be opened"):
             self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
         self._connection = connection
         try:
-            with self._storage_errors("cannot be opened"):
+            with storage_errors(self.path, "cannot be opened"):
                 prepare(connection, self.path)
                 return _read_state(connection), _read_health(connection)
         except BaseException:
@@ -80,12 +81,23 @@ class SqliteStore:
             known = {row[0] for row in connection.execute("SELECT id FROM backend_binding")}
             _write_health(connection, {key: value for key, value in health.items() if key in known})
 
+    def is_in_doubt(self) -> bool:
+        """Return whether the file may not be writable now, from a look at its file system; `touch` finds out."""
+        return is_short_of_room(self.path.parent)
+
+    def touch(self) -> None:
+        """Write what is there already, to see that the file can be written."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO counter VALUES ('touched', 1) ON CONFLICT (name) DO UPDATE SET value = 1 - value"
+            )
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._connection
         if connection is None:
-            raise PlatformError(f"the state in {self.path} is closed", hint="the daemon is stopping: start it again")
-        with self._storage_errors("cannot be written"):
+            raise StateError(f"the state in {self.path} is closed", hint="the daemon is stopping: start it again")
+        with storage_errors(self.path, "cannot be written"):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -94,31 +106,6 @@ class SqliteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-
-    @contextmanager
-    def _storage_errors(self, what: str) -> Iterator[None]:
-        """Turn errors of SQLite and the file system into errors of xdplb."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-                raise ConflictError(
-                    f"the state in {self.path} is held by another xdplb",
-                    hint="stop it, or use another --state-dir",
-                ) from error
-            raise PlatformError(
-                f"the state in {self.path} {what}: {error}",
-                hint="check that the file system has room and is writable for this user",
-            ) from error
-        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
-            raise PlatformError(
-                f"the state in {self.path} is damaged: {error}",
-                hint="restore the file from a backup, or move it away to start without VIPs",
-            ) from error
-        except OSError as error:
-            raise PlatformError(
-                f"the state in {self.path} {what}: {error.strerror}", hint="use a --state-dir that is writable"
-            ) from error
 
 
 def _read_state(connection: sqlite3.Connection) -> Snapshot:

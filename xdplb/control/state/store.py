@@ -18,7 +18,7 @@ class Store(Protocol):
     beside it, which mean nothing to the others.
 
     All methods block, and all are called from the same thread. Raises ConflictError if another process holds the
-    store, PlatformError if it cannot be read or written.
+    store, StateError if it cannot be read or written.
     """
 
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
@@ -31,6 +31,14 @@ class Store(Protocol):
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths, except those of backends that have been removed."""
+        ...
+
+    def is_in_doubt(self) -> bool:
+        """Return whether the store may not be writable now. Costs next to nothing, and writes nothing."""
+        ...
+
+    def touch(self) -> None:
+        """Write something that changes nothing, to see that the store can be written."""
         ...
 
     def close(self) -> None:

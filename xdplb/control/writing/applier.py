@@ -6,7 +6,7 @@ they are replaced as a whole, never changed in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,10 +24,12 @@ from xdplb.control.plan.forecast import Forecast, Present, check_room, forecast
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.writing.nics import NicKeeper
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import Attachment, DataPlane, FlowRecords, VipEntry
+from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
+from xdplb.model.nic import DesiredNic
 
 __all__ = ["Applier", "TableFacts"]
 
@@ -45,8 +47,11 @@ class TableFacts:
 class Applier:
     """Keeps track of what the data plane holds, and changes it by plans and by settling slots."""
 
-    def __init__(self, plane: DataPlane, clock: Callable[[], float], events: Events) -> None:
+    def __init__(
+        self, plane: DataPlane, clock: Callable[[], float], events: Events, nics: Sequence[DesiredNic] = ()
+    ) -> None:
         self._plane, self._clock, self._events = plane, clock, events
+        self.nics = NicKeeper(plane, nics, clock, events)
         self._held: Held | None = None
         self._tables: Mapping[int, Slots] = {}
         self.known = Held()
@@ -56,7 +61,6 @@ class Applier:
         self._looked_at = 0
         self.facts: Mapping[int, TableFacts] = {}
         self.eligibility: Mapping[int, Eligibility] = {}
-        self.attachments: tuple[Attachment, ...] = ()
         self.evictions = Evictions()
         self.used = (0, 0)
         """How many VIPs and backends the maps hold."""
@@ -71,10 +75,14 @@ class Applier:
         """The tables as last published, by VIP id. They are never changed, only replaced."""
         return self._tables
 
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The NICs that the program is on, as last seen."""
+        return self.nics.attachments
+
     def read(self) -> Held:
         """Return what the maps hold: from memory if that is up to date, otherwise from the maps."""
         if self._held is None:
-            self.attachments = tuple(self._plane.attachments())
             self._hold(_read(self._plane))
         assert self._held is not None
         return self._held
@@ -82,11 +90,6 @@ class Applier:
     def addresses_in_use(self) -> frozenset[IPAddress]:
         """Return the addresses of the backends that packets may be sent to now."""
         return frozenset(entry.address for entry in self.read().backends.values() if entry.usable)
-
-    def has_next_hops(self, backend_ids: Collection[int]) -> bool:
-        """Return whether the maps hold a next hop for each of these backends."""
-        entries = self.known.backends
-        return all((entry := entries.get(key)) is not None and entry.next_hop is not None for key in backend_ids)
 
     def present_of(self, held: Held, flows: NDArray[np.int64] | None = None) -> Present:
         """Return the present situation as input of a forecast, if the maps hold `held`; `flows` are as in Present."""
@@ -145,6 +148,10 @@ class Applier:
         """
         self._plane.require(features)
 
+    def packets(self) -> Mapping[int, BackendCounters]:
+        """Return the counters of the backends, by id."""
+        return self._plane.counters().backends
+
     def verify(self) -> bool:
         """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.
 
@@ -153,7 +160,6 @@ class Applier:
         held = self.read()
         if held.access is None:
             return False
-        self.attachments = tuple(self._plane.attachments())
         ids = sorted(held.tables)
         some = list(islice(ids[self._looked_at :] + ids[: self._looked_at], min(_TABLES_A_LOOK, len(ids))))
         self._looked_at = (self._looked_at + len(some)) % max(1, len(ids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress
@@ -51,11 +52,21 @@ class Index:
         self.backends: Mapping[int, tuple[BoundVip, BoundBackend]] = {
             backend.id: (vip, backend) for vip, backend in snapshot.backends()
         }
-        self._snapshot = snapshot
 
     def vips_of(self, address: IPAddress) -> set[int]:
         """Return the ids of the VIPs that have this backend."""
-        return {vip.id for vip in self._snapshot.vips.values() if address in vip.backends}
+        return {vip.id for vip, _ in self._by_address.get(address, ())}
+
+    def backends_at(self, address: IPAddress) -> set[int]:
+        """Return the ids of the backends with this address, one for each VIP that has it."""
+        return {backend.id for _, backend in self._by_address.get(address, ())}
+
+    @cached_property
+    def _by_address(self) -> Mapping[IPAddress, list[tuple[BoundVip, BoundBackend]]]:
+        found: dict[IPAddress, list[tuple[BoundVip, BoundBackend]]] = {}
+        for vip, backend in self.backends.values():
+            found.setdefault(backend.backend.address, []).append((vip, backend))
+        return found
 
 
 def touched_vips(before: Snapshot, after: Snapshot) -> frozenset[int]:

@@ -133,7 +133,9 @@ class FlowWatch:
             self._writer.applier.evictions.made(counters.vips)
             return counters
 
-        return await self._writer.read_maps(work)
+        counters = await self._writer.read_maps(work)
+        self._writer.traffic.note(counters.backends, self._now())
+        return counters
 
     async def _note_present(self, records: int, at: datetime) -> None:
         self.records, self._counted_at = records, at

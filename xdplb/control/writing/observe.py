@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.nics import nics_out
+from xdplb.control.plan.sources import Sources
 from xdplb.control.state.snapshot import BoundBackend
-from xdplb.dataplane.plane import Attachment
-from xdplb.model.address import IPNetwork
+from xdplb.control.writing.nics import NicKeeper
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import KnownHealth
 from xdplb.net.next_hops import NextHopSource
 
@@ -18,15 +20,21 @@ def observe(
     backends: Sequence[BoundBackend],
     health: Mapping[int, KnownHealth],
     next_hops: NextHopSource,
-    attachments: Iterable[Attachment],
+    keeper: NicKeeper,
+    *,
+    path_mtus: Mapping[IPAddress, int],
     tunnel_sources: tuple[IPNetwork, ...],
+    sources: Sources,
 ) -> Observed:
     """Return what is known now about these backends and about the NICs that the program is attached to."""
-    nics = {attachment.interface: attachment.ifindex for attachment in attachments}
+    nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
     return Observed(
         health={bound.id: health[bound.id] for bound in backends},
         next_hops={bound.backend.address: next_hops.lookup(bound.backend.address) for bound in backends},
+        path_mtus=path_mtus,
         tunnel_sources=tunnel_sources,
         ifindexes=frozenset(nics.values()),
+        nics_out=nics_out(keeper.standings),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
+        sources=sources,
     )

@@ -25,8 +25,11 @@ NATIVE_XDP_DRIVERS = frozenset({
 """Drivers with native XDP, by the names that ethtool -i prints. `xdplb up --mode native` asks the kernel itself."""
 
 
-def examine_nic(name: str, pin_dir: Path) -> Iterator[Finding]:
-    """Yield a finding for each thing that xdplb needs of the NIC; the pins in `pin_dir` identify our own program."""
+def examine_nic(name: str, pin_dir: Path, why_skb: str = "") -> Iterator[Finding]:
+    """Yield a finding for each thing that xdplb needs of the NIC; the pins in `pin_dir` identify our own program.
+
+    `why_skb` is what the daemon says about its being in skb mode, "" if it is not, or none runs.
+    """
     try:
         found = link(name)
     except NotFoundError as error:
@@ -40,7 +43,7 @@ def examine_nic(name: str, pin_dir: Path) -> Iterator[Finding]:
     else:
         yield fail(name, "it is down or has no carrier", f"ip link set {name} up, and check the cable")
     yield from place(found)
-    yield native_xdp(found)
+    yield native_xdp(found, why_skb)
     yield other_program(found, pin_dir)
     yield from offloads(name, ethtool.flags(name), vlan_devices([name]))
 
@@ -67,11 +70,17 @@ def place(nic: Link) -> Iterator[Finding]:
         )
 
 
-def native_xdp(nic: Link) -> Finding:
+def native_xdp(nic: Link, why_skb: str = "") -> Finding:
     """Check whether XDP runs in the NIC's driver: by the program attached, if any, else by the driver's name."""
     check = f"{nic.name} native XDP"
     if nic.xdp is not None and nic.xdp.mode == "native":
         return ok(check, "a program runs in native mode")
+    if nic.xdp is not None and nic.xdp.mode == "skb":
+        return warn(
+            check,
+            why_skb or "a program runs in skb mode, which is several times slower",
+            f"remove the cause, then xdplb down {nic.name} and xdplb up {nic.name}; --mode skb if it is what you want",
+        )
     if nic.driver == "veth":
         return warn(
             check,

@@ -11,8 +11,9 @@ from xdplb.model.errors import XdplbError
 from xdplb.net.links import link
 
 from .finding import Finding, Level, fail, ok, warn
+from .place import Place
 
-__all__ = ["AskDaemon", "Running", "ask_or_warn", "examine_backends", "examine_daemon", "tunnel_room"]
+__all__ = ["AskDaemon", "Running", "ask_or_say", "examine_backends", "examine_daemon", "tunnel_room"]
 
 OUTER_BYTES = {4: 20, 6: 40}
 UDP_BYTES = 8
@@ -21,43 +22,64 @@ FULL_SIZE = 1500
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Answers of the API: the status, and the backends of each VIP by its key."""
+    """Answers of the API: the status, the backends of each VIP by its key, and where the daemon runs, if it says."""
 
     status: Mapping[str, Any]
     backends: Mapping[str, Sequence[Mapping[str, Any]]]
+    place: Place | None = None
 
     @property
     def interfaces(self) -> list[str]:
-        """The NICs the daemon is attached to."""
-        return [nic["interface"] for nic in self.status["attachments"]]
+        """The NICs that the daemon was told to balance on, and others that its program is on."""
+        return [nic["interface"] for nic in self._nics]
+
+    def note(self, interface: str) -> str:
+        """Return why a NIC is in skb mode although native mode was wanted; "" if it is not, or not known here."""
+        return next((str(nic["note"]) for nic in self._nics if nic["interface"] == interface), "")
+
+    @property
+    def _nics(self) -> Sequence[Mapping[str, Any]]:
+        nics: Sequence[Mapping[str, Any]] = self.status["nics"]
+        return nics
 
 
 AskDaemon = Callable[[], Running | None]
 """Return what the daemon says, None if none runs. Raises XdplbError for an answer that is of no use."""
 
 
-def ask_or_warn(ask: AskDaemon) -> tuple[Running | None, Finding | None]:
-    """Return what the daemon says, or the warning that it gave no useful answer."""
+_SILENT = {"timed-out", "daemon-down"}
+"""The codes of errors that mean that no daemon answers where one was expected."""
+
+
+def ask_or_say(ask: AskDaemon) -> tuple[Running | None, Finding | None]:
+    """Return what the daemon says, or the finding that it gave no useful answer."""
     try:
         return ask(), None
     except XdplbError as error:
-        return None, Finding(Level.WARN, "daemon", error.detail, error.hint)
+        level = Level.FAIL if error.code in _SILENT else Level.WARN
+        return None, Finding(level, "daemon", error.detail, error.hint)
 
 
-def examine_daemon(running: Running | None) -> Iterator[Finding]:
-    """Yield what the daemon says of itself and of its backends. It is not a failure if none runs."""
+def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterator[Finding]:
+    """Yield what the daemon says of itself and of its backends. It is not a failure if none runs.
+
+    `nics_here`: its NICs can be looked at in this thread.
+    """
     if running is None:
         yield ok("daemon", "not running, so backends were not checked")
         return
     if running.status["ready"]:
-        yield ok("daemon", f"ready, generation {running.status['generation']}")
+        where = f", state in {running.place.state_dir}, pins in {running.place.pin_dir}" if running.place else ""
+        yield ok("daemon", f"ready, generation {running.status['generation']}{where}")
     for reason in running.status["not_ready"]:
         yield fail("daemon", reason, "for more, run xdplb status and read the daemon's log")
+    for warning in running.status.get("warnings", ()):  # an older daemon has none
+        yield warn("VIPs on own addresses", warning, "docs/operations.md, VIPs on the balancer's own addresses")
     for key, backends in running.backends.items():
-        yield from examine_backends(key, backends)
+        yield from examine_backends(key, backends, nics_here=nics_here)
 
 
-def examine_backends(vip: str, backends: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+def examine_backends(vip: str, backends: Sequence[Mapping[str, Any]], *, nics_here: bool = True) -> Iterator[Finding]:
     """Yield a finding for each backend whose next hop is unknown, and for each NIC that sends tunnelled packets."""
     unknown = [backend for backend in backends if backend["status"]["mac"] is None]
     for backend in unknown:
@@ -73,7 +95,7 @@ def examine_backends(vip: str, backends: Sequence[Mapping[str, Any]]) -> Iterato
         interface, overhead = backend["status"]["interface"], _overhead(backend)
         if interface is not None and overhead:
             longest[interface] = max(overhead, longest.get(interface, 0))
-    for interface, overhead in sorted(longest.items()):
+    for interface, overhead in sorted(longest.items()) if nics_here else []:
         yield tunnel_room(interface, link(interface).mtu, overhead)
 
 

@@ -1,0 +1,115 @@
+"""What thousands of health checks cost, and what they leave behind: CPU time, TIME_WAIT, resets at the backends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from tests.bench.tables import print_table
+from xdplb.control.events import Events
+from xdplb.control.health.book import HealthBook
+from xdplb.control.health.checks import Checker, CheckTarget
+from xdplb.model.health import CheckType, HealthCheck
+from xdplb.net import netns
+from xdplb.net.lab_home import LabHome, reap
+
+__all__ = ["measure_checks"]
+
+PORT = 8080
+FIRST = IPv4Address("10.99.0.1")
+ADDRESSES = 1000
+SERVICE = str(Path(__file__).with_name("checked_service.py"))
+HEAD = ("check", "checks/s", "failed", "not run", "µs of CPU each", "TIME_WAIT", "RSTs at backends")
+
+
+@dataclass(frozen=True)
+class _Found:
+    checks: int
+    failures: int
+    not_run: int
+    cpu_seconds: float
+    time_wait: int
+
+
+def measure_checks(*, count: int, interval: float, seconds: float) -> None:
+    """Run `count` checks of 1000 addresses every `interval` seconds, for `seconds`; print a row for each kind."""
+    reap()
+    home = LabHome()
+    try:
+        _build(home)
+        rows = [
+            _row(
+                home,
+                f"{kind}{', reset' if reset else ''}",
+                HealthCheck(type=kind, port=PORT, interval_seconds=interval, timeout_seconds=interval, reset=reset),
+                count,
+                seconds,
+            )
+            for kind in CheckType
+            for reset in (False, True)
+        ]
+    finally:
+        home.remove()
+    print(f"{count} checks every {interval:g} s, for {seconds:g} s\n")
+    print_table(HEAD, rows)
+
+
+def _build(home: LabHome) -> None:
+    """Connect a balancer and a host that has all addresses, behind one next hop."""
+    balancer, backends = home.prefix() + "balancer", home.prefix() + "backends"
+    for name in (balancer, backends):
+        netns.create(name)
+    netns.configure(balancer, [f"link add eth0 type veth peer name eth0 netns {backends}"])
+    for name, address in ((balancer, "10.99.32.1"), (backends, "10.99.16.1")):
+        netns.configure(name, [f"address add {address}/16 dev eth0", "link set eth0 up", "link set lo up"])
+    netns.configure(backends, ["route add local 10.99.0.0/20 dev lo"])
+    netns.configure(balancer, ["route add 10.99.0.0/20 via 10.99.16.1 dev eth0"])
+
+
+def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: float) -> tuple[str, ...]:
+    line = netns.command(home.prefix() + "backends", [sys.executable, SERVICE, str(PORT)], dies_with_parent=True)
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as service:
+        time.sleep(1)
+        found = netns.inside(home.prefix() + "balancer", lambda: asyncio.run(_run(check, count, seconds)))
+        service.terminate()
+        resets = service.communicate()[0].strip()
+    each = 1e6 * found.cpu_seconds / max(1, found.checks)
+    figures = (f"{found.checks / seconds:.0f}", str(found.failures), str(found.not_run), f"{each:.0f}")
+    return (name, *figures, str(found.time_wait), resets)
+
+
+async def _run(check: HealthCheck, count: int, seconds: float) -> _Found:
+    checker, book = Checker(), HealthBook(lambda: datetime.now(UTC))
+    await checker.start(book.flip, Events())
+    checker.watch({i: CheckTarget(0, FIRST + i % ADDRESSES, PORT, check) for i in range(count)}, book.known)
+    began, cpu = time.monotonic(), time.process_time()
+    not_run = 0
+    while time.monotonic() < began + seconds:
+        await asyncio.sleep(1)
+        tallies = checker.tallies().values()
+        not_run += sum(1 for tally in tallies if tally.last is not None and tally.last.passed is None)
+    cpu = time.process_time() - cpu
+    tallies = checker.tallies().values()
+    time_wait = _time_wait()
+    await checker.stop()
+    return _Found(
+        checks=sum(tally.passes + tally.failures for tally in tallies),
+        failures=sum(tally.failures for tally in tallies),
+        not_run=not_run,
+        cpu_seconds=cpu,
+        time_wait=time_wait,
+    )
+
+
+def _time_wait() -> int:
+    """Return how many connections of this thread's namespace are in TIME_WAIT."""
+    found = re.search(r"TCP:.* tw (\d+)", Path("/proc/thread-self/net/sockstat").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1])

@@ -1,0 +1,80 @@
+"""What checks do to the hosts at both ends: the backend's log stays empty, and the balancer keeps its ports."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xdplb.cli.client import Client, vip_path
+from xdplb.net.lab import ADDRESSES, VIP
+
+from .balancer import Balancer, until
+
+PORT = 8081
+KEY = f"{VIP}:{PORT}/tcp"
+OFTEN = ["--check-interval", "50ms", "--check-timeout", "2s", "--check-fall", "100"]
+
+
+def serve(balancer: Balancer, log: Path) -> None:
+    """Run Python's own HTTP server on dr1, which logs a traceback for every connection that breaks."""
+    with log.open("w") as file:
+        balancer.lab.popen("dr1", [sys.executable, "-m", "http.server", str(PORT)], stdout=file, stderr=file)
+    asked = ["curl", "-sf", "-o", "/dev/null", f"http://{ADDRESSES['dr1']}:{PORT}/"]
+    until(lambda: balancer.lab.run("dr1", asked, check=False).returncode == 0)
+
+
+def passes(balancer: Balancer) -> int:
+    """Return how many checks of the backend passed; the test fails if one did not."""
+    client = Client(socket_path=str(balancer.socket))
+    (found,) = client.get(vip_path(KEY, "health-check")).json()["status"]["backends"]
+    assert found["failures"] == 0, found["reason"]
+    assert found["last_passed"] is not None or found["last_run"] is None, found["reason"]
+    count: int = found["passes"]
+    return count
+
+
+def check(balancer: Balancer, *options: str) -> None:
+    """Check dr1 often, until fifty checks have passed."""
+    balancer.cli("vip", "add", KEY, *OFTEN, *options)
+    balancer.cli("backend", "add", KEY, str(ADDRESSES["dr1"]))
+    until(lambda: passes(balancer) >= 50, 60)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+@pytest.mark.parametrize("reset", [False, True], ids=["clean", "reset"])
+def test_a_server_has_nothing_to_log_unless_checks_are_to_reset(
+    balancer: Balancer, tmp_path: Path, kind: str, *, reset: bool
+) -> None:
+    log = tmp_path / "server.log"
+    serve(balancer, log)
+    balancer.start()
+    check(balancer, "--check", kind, *(["--check-reset"] if reset else []))
+    broken = [line for line in log.read_text().splitlines() if "Error" in line or "Traceback" in line]
+    assert bool(broken) is reset
+
+
+def test_the_balancer_does_not_run_out_of_local_ports(balancer: Balancer, tmp_path: Path) -> None:
+    """Forty ports for at most twenty connections a second, each of which would hold its port for a minute."""
+    serve(balancer, tmp_path / "server.log")
+    narrow = "echo 40000 40039 > /proc/sys/net/ipv4/ip_local_port_range"
+    balancer.lab.run("balancer", ["sh", "-c", narrow])
+    balancer.start()
+    check(balancer, "--check", "tcp")
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        passes(balancer)
+        time.sleep(0.1)
+
+
+def test_the_table_says_what_the_log_says(balancer: Balancer, tmp_path: Path) -> None:
+    """A directory listing is status 200; the only backend is used all the same, as the VIP fails open."""
+    serve(balancer, tmp_path / "server.log")
+    balancer.start()
+    balancer.cli("vip", "add", KEY, "--check", "http", "--check-expect-status", "204", "--check-interval", "100ms")
+    balancer.cli("backend", "add", KEY, str(ADDRESSES["dr1"]))
+    until(lambda: "reason='status 200, expected 204" in (balancer.lab.folder / "daemon.log").read_text())
+    for command in (("backend", "ls"), ("backend", "ls", KEY), ("vip", "show", KEY)):
+        until(lambda command=command: "its check failed: status 200, expected 204" in balancer.cli(*command).stdout)  # type: ignore[misc]

@@ -1,0 +1,48 @@
+"""When the balancer is ready: when it has what was asked, and packets can be forwarded. Pure.
+
+A tracker such as keepalived moves the VIP's address to another balancer while this one is not ready, so everything here
+is about this host. A backend that fails its check is no reason, except if no packet of any VIP is forwarded any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from xdplb.control.plan.eligibility import Eligibility, Use
+from xdplb.control.plan.nics import NicStanding
+from xdplb.control.state.snapshot import Snapshot
+from xdplb.dataplane.plane import Attachment
+from xdplb.model.backend import AdminState
+
+__all__ = ["not_ready"]
+
+
+def not_ready(
+    snapshot: Snapshot,
+    attachments: Collection[Attachment],
+    nics: Collection[NicStanding],
+    eligibility: Mapping[int, Eligibility],
+    last_error: str,
+) -> list[str]:
+    """Return the reasons why it is not ready, a sentence each; none if it is.
+
+    `eligibility` is that of the backends by id, as the maps have it.
+    """
+    reasons = [standing.reason for standing in nics if standing.reason]
+    if not attachments and not reasons:
+        reasons.append("the program is not attached to any NIC")
+    if last_error:
+        reasons.append(f"the data plane does not have the latest change: {last_error}")
+    if not reasons and (why := _why_nothing_is_forwarded(snapshot, eligibility)):
+        reasons.append(why)
+    return reasons
+
+
+def _why_nothing_is_forwarded(snapshot: Snapshot, eligibility: Mapping[int, Eligibility]) -> str:
+    """Return why no packet of any VIP can be forwarded; "" if some can, or none is meant to be."""
+    wanted = [bound for _, bound in snapshot.backends() if bound.backend.admin_state is not AdminState.MAINT]
+    known = [standing for bound in wanted if (standing := eligibility.get(bound.id)) is not None]
+    if not known or len(known) < len(wanted) or any(standing.use is not Use.OUT for standing in known):
+        return ""
+    number = "the only backend" if len(known) == 1 else f"any of the {len(known)} backends"
+    return f"no packet can be sent to {number}: {known[0].reason}"

@@ -1,0 +1,77 @@
+"""Which backends have traffic, from their packet counters: most open connections have no record to be counted by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from xdplb.control.plan.impact import Concern, CutOff, Warned
+from xdplb.dataplane.plane import BackendCounters
+from xdplb.model.address import IPAddress
+from xdplb.model.vip import VipKey
+
+__all__ = ["Traffic", "breaking"]
+
+
+class Traffic:
+    """Since when each backend has had no packet, as seen at the readings of the counters."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, datetime | None]] = {}
+
+    def note(self, counters: Mapping[int, BackendCounters], at: datetime) -> None:
+        """Take in a reading of the counters at `at` (UTC), by backend id.
+
+        A count that differs from that of the reading before, or is the first, means packets now.
+        """
+        seen: dict[int, tuple[int, datetime | None]] = {}
+        for backend_id, counter in counters.items():
+            packets, last = self._seen.get(backend_id, (0, None))
+            changed = counter.packets != packets
+            seen[backend_id] = (counter.packets, (at if counter.packets else None) if changed else last)
+        self._seen = seen
+
+    def last_packet(self, backend_id: int) -> datetime | None:
+        """Return when a backend had packets last (UTC), at the latest; None if it never had one."""
+        return self._seen.get(backend_id, (0, None))[1]
+
+
+def breaking(cut_off: Sequence[CutOff], traffic: Traffic, now: datetime) -> list[Warned]:
+    """Return a warning for each VIP whose backends in `cut_off` have, as far as can be seen, open connections.
+
+    That is so if some are recorded, or if a packet came within the VIP's idle timeout. A backend that took no new
+    connections is believed to have none once its records say so: while it drains, open connections are recorded.
+    """
+    found: dict[VipKey, list[CutOff]] = {}
+    for each in cut_off:
+        if _is_open(each, traffic, now):
+            found.setdefault(each.vip, []).append(each)
+    return [
+        Warned(Concern.CONNECTIONS_BREAK, vip, _backends(those), _evidence(those, traffic, now))
+        for vip, those in found.items()
+    ]
+
+
+def _is_open(each: CutOff, traffic: Traffic, now: datetime) -> bool:
+    if each.flows:
+        return True
+    if each.flows == 0 and not each.served:
+        return False
+    last = traffic.last_packet(each.id)
+    return last is not None and (now - last).total_seconds() <= each.idle_seconds
+
+
+def _backends(those: Sequence[CutOff]) -> tuple[IPAddress, ...]:
+    return tuple(each.backend for each in those)
+
+
+def _evidence(those: Sequence[CutOff], traffic: Traffic, now: datetime) -> str:
+    """Return what is known of the connections of these backends, as a clause."""
+    who = str(those[0].backend) if len(those) == 1 else f"its {len(those)} backends with traffic"
+    flows = sum(each.flows or 0 for each in those)
+    has = "has" if len(those) == 1 else "have"
+    if flows:
+        return f"{who} {has} at least {flows} open"
+    last = max(last for each in those if (last := traffic.last_packet(each.id)) is not None)
+    seconds = (now - last).total_seconds()
+    return f"{who} had packets {'just now' if seconds < 1 else f'{seconds:.0f} s ago'}"

@@ -1,0 +1,1 @@
+"""The paths to backends in tunnels: what routers say of them by ICMP, how much of it is believed, and for how long."""

@@ -1,0 +1,77 @@
+"""The NICs of a data plane: puts the pinned program on them, also again, and lets frames be redirected to them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+
+from xdplb.model.errors import CapacityError, NotFoundError, PlatformError
+
+from . import libbpf
+from .links import Nic, attach_or_keep, attachments, find_nic, take_down, why_missing
+from .map_specs import TX_PORTS
+from .pinned_maps import Maps
+from .pins import PROGRAM
+from .plane import Attachment
+
+__all__ = ["Nics"]
+
+
+class Nics:
+    """The NICs of the maps' pin dir. Once `loaded`, the links there are known to be of this network namespace."""
+
+    def __init__(self, maps: Maps) -> None:
+        self._maps = maps
+        self._notes: dict[int, str] = {}
+        self.swapping = Lock()
+        """Held while the pinned program and that of the links are replaced."""
+        self.loaded = False
+
+    def attached(self) -> Sequence[Attachment]:
+        """Return the NICs the program is on now."""
+        found = attachments(self._maps.pin_dir)
+        return [replace(one, note=self._notes.get(one.ifindex, "")) if one.mode == "skb" else one for one in found]
+
+    def attach(self, name: str, mode: str) -> Path | None:
+        """Make sure that the pinned program is on this NIC; return the pin of a link that was made, else None.
+
+        Raises NotFoundError, ConflictError, CapacityError, PlatformError.
+        """
+        nic = self._find(name)
+        if not (self._maps.pin_dir / PROGRAM).exists():
+            raise PlatformError(
+                f"the pins in {self._maps.pin_dir} were removed, and the program with them",
+                hint="restart the daemon, which makes them again",
+            )
+        with self.swapping, libbpf.obj_get(self._maps.pin_dir / PROGRAM) as program:
+            done = attach_or_keep(program, nic, mode, self._maps.pin_dir, reclaim=self.loaded)
+        with ExitStack() as undo:
+            if done.made is not None:
+                undo.callback(take_down, self._maps.pin_dir, [nic.name])
+            self._redirect_to(nic)
+            undo.pop_all()
+        if done.made is not None or nic.ifindex not in self._notes:
+            self._notes[nic.ifindex] = done.note
+        return done.made
+
+    def _find(self, name: str) -> Nic:
+        try:
+            return find_nic(name)
+        except NotFoundError as error:
+            raise NotFoundError(why_missing(self._maps.pin_dir, name), hint=error.hint) from None
+
+    def _redirect_to(self, nic: Nic) -> None:
+        """Let frames be redirected to the NIC. The kernel forgets that when the NIC goes."""
+        try:
+            self._maps.tx_ports.update(nic.ifindex, nic.ifindex)
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            raise CapacityError(
+                f"{nic.name} cannot be attached: {TX_PORTS} NICs have been attached here, the limit of a data plane",
+                hint="`xdplb down --all`, then `xdplb up` with the NICs that are needed",
+            ) from error

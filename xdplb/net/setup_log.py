@@ -1,0 +1,75 @@
+"""For which VIPs this host was set up as a backend, and how: what `backend-host show` checks. Kept in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from xdplb.model.errors import PlatformError
+from xdplb.model.vip import Forward
+
+from .undo_log import VipHost
+
+__all__ = ["HostSetup", "SetupLog"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSetup:
+    """How packets of a VIP reach this host: see `setup` in backend_host. None stands for the default."""
+
+    forward: Forward
+    interface: str | None
+    outer: int | None
+
+
+class SetupLog:
+    """The setups by VIP. Raises PlatformError if the file is damaged or may not be read."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "backend-host-setups.json"
+        try:
+            read = json.loads(self._path.read_text())
+            self._setups = {vip: [_setup(each) for each in found] for vip, found in read.items()}
+        except (FileNotFoundError, NotADirectoryError):
+            self._setups = {}
+        except PermissionError:
+            raise PlatformError(f"{self._path} may not be read by this user", hint="run it with sudo") from None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise PlatformError(
+                f"{self._path} cannot be read: {error}",
+                hint="it lists how this host was set up: remove it, and run xdplb backend-host setup again",
+            ) from error
+
+    def of(self, vip: VipHost) -> tuple[HostSetup, ...]:
+        """Return how this host was set up for a VIP; several if packets reach it in several ways."""
+        return tuple(self._setups.get(str(vip), ()))
+
+    def note(self, vip: VipHost, setup: HostSetup) -> None:
+        """Note a setup. It replaces one for the same kind of forwarding."""
+        others = [each for each in self.of(vip) if each.forward is not setup.forward]
+        self._setups[str(vip)] = [*others, setup]
+        self._write()
+
+    def forget(self, vip: VipHost) -> None:
+        """Forget the setups for a VIP."""
+        if self._setups.pop(str(vip), None) is not None:
+            self._write()
+
+    def _write(self) -> None:
+        """Replace the file in one step, so that a crash leaves the old or the new one, never a part."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".new")
+        with draft.open("w") as file:
+            json.dump({vip: [asdict(each) for each in found] for vip, found in self._setups.items()}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path)
+
+
+def _setup(fields: dict[str, object]) -> HostSetup:
+    interface, outer = fields["interface"], fields["outer"]
+    if not (interface is None or isinstance(interface, str)) or not (outer is None or isinstance(outer, int)):
+        raise ValueError("a setup has values of the wrong type")
+    return HostSetup(Forward(str(fields["forward"])), interface, outer)
