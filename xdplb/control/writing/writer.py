@@ -231,7 +231,9 @@ class Writer:
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch now."""
         self._index = Index(self.snapshot)
-        self._next_hops.watch(self.snapshot.addresses() | self._sought.keys())
+        addresses = self.snapshot.addresses()
+        self._next_hops.watch(addresses | self._sought.keys())
+        self.paths.keep(addresses)
         if self._checker is not None:
             self._targets = check_targets(self.snapshot, self._targets)
             self._checker.watch(self._targets, self.health.known)
