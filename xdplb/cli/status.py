@@ -65,8 +65,8 @@ def _wait_until_ready(client: Client, timeout: float) -> None:
 
 
 def _print(body: dict[str, Any]) -> None:
-    # A daemon that was started before an upgrade does not know them.
-    nics = ", ".join(_nic_text(nic) for nic in body.get("nics", []))
+    body = {"nics": [], **body}  # a daemon that was started before an upgrade does not know them
+    nics = ", ".join(_nic_text(nic) for nic in body["nics"])
     print_fields(
         [
             ("daemon", f"xdplb {body['version']}, since {moment(body['started'])}"),
