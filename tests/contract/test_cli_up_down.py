@@ -190,7 +190,7 @@ def test_of_several_nics_one_may_be_made_later(host: Host):
         try:
             waited = host.run("status", "--wait", "--timeout", "20s")
             assert waited.returncode == 5
-            assert "there is no NIC eth5; xdplb attaches to it as soon as there is one" in waited.stderr
+            assert "there is no NIC eth5; xdplb attaches to eth5 as soon as it is there" in waited.stderr
             found = host.run("doctor", "--pin-dir", str(host.pins))
             assert found.returncode == 1
             assert "fail  eth5: there is no NIC eth5" in found.stdout
@@ -234,13 +234,13 @@ def test_why_auto_took_skb_mode_is_told_by_log_status_and_doctor(host: Host):
         status = host.run("status")
         assert status.returncode == 0
         assert f"note: {why} above what the driver takes with XDP (the kernel says: " in status.stderr
-        assert "lower its MTU (most drivers take up to 3498)" in status.stderr
+        assert "lower the MTU of the other end of eth0 (most drivers take up to 3498)" in status.stderr
         assert f"warn  eth0 native XDP: {why}" in host.run("doctor", "--pin-dir", str(host.pins)).stdout
         daemon.terminate()
         _, log = daemon.communicate(timeout=10)
         assert f"mode=skb reason='{why}" in log
     with host.up("eth0"):
-        assert "it was attached in skb mode by an earlier xdplb up, and its MTU of 9000 is" in host.run("status").stderr
+        assert "it was in skb mode already, and its MTU of 9000 is" in host.run("status").stderr
         host.down("--all")
 
 

@@ -21,7 +21,7 @@ from .bpffs import mounts
 from .libbpf import Fd
 from .pins import DECAP, PROGRAM, link_name, linked_interface
 from .plane import Attachment
-from .refusal import NO_NATIVE, note_for_skb, remedy_for_native, why_kept_in_skb, why_no_native
+from .refusal import NO_NATIVE, note_for_skb, why_and_remedy, why_kept_in_skb
 
 __all__ = [
     "MODES",
@@ -271,9 +271,9 @@ def _refusal(error: OSError, program: Fd, nic: Nic, mode: str) -> ConflictError 
     if error.errno == errno.EPERM:
         return PlatformError(f"this process may not attach to {nic.name}", hint="run it as root (CAP_NET_ADMIN)")
     if mode == "native" and error.errno in NO_NATIVE:
+        why, remedy = why_and_remedy(error, program, nic.name, nic.ifindex)
         return PlatformError(
-            f"{nic.name} cannot run XDP in its driver: {why_no_native(error, program, nic.name, nic.ifindex)}",
-            hint="; or ".join(filter(None, (SLOWER_MODE, remedy_for_native(error, nic.name)))),
+            f"{nic.name} cannot run XDP in its driver: {why}", hint="; or ".join(filter(None, (SLOWER_MODE, remedy)))
         )
     return PlatformError(
         f"the kernel refused to attach to {nic.name} in {mode} mode: {error.strerror}", hint="see `dmesg`"

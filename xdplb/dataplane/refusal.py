@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from .libbpf import Fd
 
-__all__ = ["NO_NATIVE", "note_for_skb", "remedy_for_native", "why_kept_in_skb", "why_no_native"]
+__all__ = ["NO_NATIVE", "note_for_skb", "why_and_remedy", "why_kept_in_skb"]
 
 NO_NATIVE = {errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL, errno.ENOMEM, errno.ENOSPC}
 """What drivers answer when they cannot run XDP themselves: none at all, the MTU, or too few queues."""
@@ -36,9 +36,25 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _TIMEOUT_SECONDS = 2
 
 
-def why_no_native(error: OSError, program: Fd, name: str, ifindex: int) -> str:
-    """Return why the driver refused `program`, as a clause; `error` is what the attempt to attach it gave."""
-    mtu, said = _mtu(name), _words(program, ifindex)
+def note_for_skb(error: OSError, program: Fd, name: str, ifindex: int) -> str:
+    """Return why a NIC is in skb mode instead of native, and the remedy."""
+    said = _words(program, ifindex)
+    remedy = _remedy(error, name, said)
+    then = f"; {remedy}, then detach and attach again (`down` and `up`)" if remedy else ""
+    return f"native mode was refused, since {_why(error, name, said)}{then}"
+
+
+def why_and_remedy(error: OSError, program: Fd, name: str, ifindex: int) -> tuple[str, str]:
+    """Return why the driver refused `program`, and what may make it take it; the latter is "" if nothing does.
+
+    Both are clauses; `error` is what the attempt to attach it gave.
+    """
+    said = _words(program, ifindex)
+    return _why(error, name, said), _remedy(error, name, said)
+
+
+def _why(error: OSError, name: str, said: str) -> str:
+    mtu = _mtu(name)
     says = f" (the kernel says: {said})" if said else ""
     if _has_no_xdp(error, said):
         return "its driver has no XDP of its own"
@@ -47,25 +63,24 @@ def why_no_native(error: OSError, program: Fd, name: str, ifindex: int) -> str:
     if error.errno == errno.ENOMEM:
         return f"there is not enough memory for its queues{says}"
     if mtu > _USUAL_MTU or "mtu" in said.lower():
-        whose = "the MTU of its other end" if "peer" in said.lower() else f"its MTU of {mtu}"
+        whose = "the MTU of its other end" if _is_about_peer(said) else f"its MTU of {mtu}"
         return f"{whose} is above what the driver takes with XDP{says}"
     return f"the driver refuses: {said or error.strerror}"
 
 
-def note_for_skb(error: OSError, program: Fd, name: str, ifindex: int) -> str:
-    """Return why a NIC is in skb mode instead of native, and the remedy."""
-    remedy = remedy_for_native(error, name)
-    then = f"; {remedy}, then detach and attach again (`down` and `up`)" if remedy else ""
-    return f"native mode was refused, since {why_no_native(error, program, name, ifindex)}{then}"
-
-
-def remedy_for_native(error: OSError, name: str) -> str:
-    """Return what may make the driver take the program, as a clause; "" if nothing does."""
+def _remedy(error: OSError, name: str, said: str) -> str:
+    if _is_about_peer(said):
+        return f"lower the MTU of the other end of {name} (most drivers take up to {SAFE_MTU})"
     if error.errno == errno.EOPNOTSUPP and _mtu(name) <= SAFE_MTU:
         return ""
     if error.errno in {errno.ENOMEM, errno.ENOSPC}:
         return f"give it fewer queues: ethtool -L {name} combined N"
     return f"lower its MTU (most drivers take up to {SAFE_MTU}): ip link set {name} mtu {SAFE_MTU}"
+
+
+def _is_about_peer(said: str) -> bool:
+    """Return whether the other end of a veth is what the driver refuses."""
+    return "peer" in said.lower()
 
 
 def _has_no_xdp(error: OSError, said: str) -> bool:
@@ -74,10 +89,10 @@ def _has_no_xdp(error: OSError, said: str) -> bool:
 
 
 def why_kept_in_skb(name: str) -> str:
-    """Return a clause for a NIC in skb mode whose driver was asked by an earlier process: its answer is not known."""
+    """Return a clause for a NIC in skb mode whose driver was asked earlier: its answer is not known."""
     mtu = _mtu(name)
     because = f", and its MTU of {mtu} is more than most drivers take with XDP" if mtu > SAFE_MTU else ""
-    return f"it was attached in skb mode by an earlier xdplb up{because}"
+    return f"it was in skb mode already{because}"
 
 
 def _mtu(name: str) -> int:
