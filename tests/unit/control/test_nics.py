@@ -50,12 +50,12 @@ def test_one_that_is_gone_is_said_once_and_attached_when_it_is_back() -> None:
     links = {"eth0": UP}
     assert kept.keeper.check(links)
     assert not kept.keeper.check(links)
-    assert kept.reasons == ["", "there is no NIC eth1; xdplb attaches to it as soon as there is one"]
+    assert kept.reasons == ["", "there is no NIC eth1; xdplb attaches to eth1 as soon as it is there"]
     assert kept.keeper.standings[1].mode == "native"
     kept.plane.nics["eth1"] = 9
     assert kept.keeper.check({**links, "eth1": replace(UP, name="eth1", ifindex=9)})
     assert kept.said == [
-        NicLost("eth1", "there is no NIC eth1; xdplb attaches to it as soon as there is one"),
+        NicLost("eth1", "there is no NIC eth1; xdplb attaches to eth1 as soon as it is there"),
         NicAttached("eth1", 9, "native", None),
     ]
 

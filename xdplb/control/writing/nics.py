@@ -83,7 +83,7 @@ class NicKeeper:
                 raise XdplbError(f"{nic.name} is not an Ethernet interface")
             self._plane.attach(nic.name, nic.mode)
         except NotFoundError as error:  # cheap to ask for: no pause
-            reason = f"{error.detail}; xdplb attaches to it as soon as there is one"
+            reason = f"{error.detail}; xdplb attaches to {nic.name} as soon as it is there"
             self._refused[nic.name] = _Refused(reason, link, 0.0, 0.0)
         except XdplbError as error:
             wait = min(2 * refused.wait, _LAST_RETRY_SECONDS) if refused and refused.wait else _FIRST_RETRY_SECONDS
