@@ -15,12 +15,12 @@
 #endif
 
 enum packet_class {
-	CLASS_REQUEST,    /* TCP or UDP of a client, with ports: a whole packet or a first fragment */
-	CLASS_ICMP_ERROR, /* about a packet of a backend; addresses, ports and protocol are turned round */
-	CLASS_PING,       /* an echo request */
-	CLASS_FRAGMENT,   /* a non-first fragment: no ports, it follows the first one */
-	CLASS_NOT_OURS,   /* passed to the host */
-	CLASS_TUNNEL_ERROR, /* also passed to it: an ICMP error about a packet that we may have sent to a backend */
+	CLASS_REQUEST,      /* TCP or UDP of a client, with ports: a whole packet or a first fragment */
+	CLASS_ICMP_ERROR,   /* about a packet of a backend; addresses, ports and protocol are turned round */
+	CLASS_PING,         /* an echo request */
+	CLASS_FRAGMENT,     /* a non-first fragment: no ports, it follows the first one */
+	CLASS_NOT_OURS,     /* passed to the host, as is what follows */
+	CLASS_TUNNEL_ERROR, /* an ICMP error about a packet that we may have sent to a backend */
 };
 
 /* Whether the packet names a flow, and so a VIP, by addresses, ports and protocol. */
@@ -103,10 +103,8 @@ static __always_inline enum reason classify_packet(const struct cursor *cursor, 
 	int is_ours;
 
 	packet->class = classify_headers(cursor, packet);
-	if (packet->class == CLASS_NOT_OURS)
-		return PASS_NOT_TCP_UDP;
-	if (packet->class == CLASS_TUNNEL_ERROR)
-		return PASS_TUNNEL_ERROR;
+	if (packet->class >= CLASS_NOT_OURS)
+		return packet->class == CLASS_NOT_OURS ? PASS_NOT_TCP_UDP : PASS_TUNNEL_ERROR;
 	/* Before the blur, which a ping does not need: its own path is short. */
 	if (packet->class == CLASS_PING)
 		return vip_has_address(packet) ? GO_ON : PASS_NOT_TCP_UDP;

@@ -234,7 +234,7 @@ def test_why_auto_took_skb_mode_is_told_by_log_status_and_doctor(host: Host):
         status = host.run("status")
         assert status.returncode == 0
         assert f"note: {why} above what the driver takes with XDP (the kernel says: " in status.stderr
-        assert "lower the MTU of the other end of eth0 (most drivers take up to 3498)" in status.stderr
+        assert "lower the MTU of the other end of eth0 (to 3498 or less)" in status.stderr
         assert f"warn  eth0 native XDP: {why}" in host.run("doctor", "--pin-dir", str(host.pins)).stdout
         daemon.terminate()
         _, log = daemon.communicate(timeout=10)
@@ -275,7 +275,7 @@ def test_a_program_of_somebody_else_stays_and_is_named(host: Host):
         found = host.run("doctor", "eth0", "--pin-dir", str(host.pins), "-o", "json")
         assert found.returncode == 1
         failed = [each for each in json.loads(found.stdout)["findings"] if each["level"] == "fail"]
-        assert [each["check"] for each in failed] == ["eth0 XDP program"]
+        assert [each["check"] for each in failed] == ["eth0 XDP program", "daemon"]
         assert f"id {foreign.program_id}" in failed[0]["detail"]
         assert link("eth0").xdp == foreign
     assert host.is_clean()

@@ -13,14 +13,16 @@ from xdplb.control.capture.capturer import Capturer
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.checks import HealthSource
+from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
-from xdplb.model.address import IPNetwork
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.nic import DesiredNic
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
@@ -71,8 +73,9 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
+        self._nics = NicWatch(self._writer, next_hops, self.events)
         self.answers = Answers(
-            plane, self._writer, self._flows, paths=self._paths, checker=checker, now=now, place=place
+            plane, self._writer, self._flows, nics=self._nics, paths=self._paths, checker=checker, now=now, place=place
         )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)
@@ -85,8 +88,8 @@ class Manager:
         """
         try:
             await self._writer.open()
-            await self._next_hops.start(self._writer.next_hops_changed)
-            await self._writer.check_nics()
+            await self._next_hops.start(self._next_hops_changed)
+            await self._nics.look()
             self._writer.watch()
             # The first plan must know the next hops: backends without one would lose their slots for a moment.
             await self._writer.wait_resolved(_RESOLVE_SECONDS)
@@ -94,14 +97,13 @@ class Manager:
             await self._paths.start()
             if self._checker is not None:
                 await self._checker.start(
-                    self._writer.health_flipped, self.events, self._next_hops.doubt, self._writer.check_source
+                    self._writer.health_flipped, self.events, self._next_hops.doubt, self._check_source
                 )
         except BaseException:
             await self.stop()
             raise
-        writer = self._writer
-        loops = (writer.reconcile(), writer.keep_nics(), writer.watch_state(), self._flows.run(), self._paths.run())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths)
+        self._tasks = [asyncio.create_task(part.run()) for part in parts]
         self.answers.is_running = True
 
     async def stop(self) -> None:
@@ -127,3 +129,10 @@ class Manager:
         but not yet in the data plane: the message says which.
         """
         return await self._writer.change(request)
+
+    def _next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
+        self._writer.next_hops_changed(addresses)
+        self._nics.disturb()
+
+    def _check_source(self, backend: IPAddress) -> Source:
+        return self._writer.host.check_source(self._writer.snapshot.vips, backend)

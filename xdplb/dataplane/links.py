@@ -21,7 +21,7 @@ from .bpffs import mounts
 from .libbpf import Fd
 from .pins import DECAP, PROGRAM, link_name, linked_interface
 from .plane import Attachment
-from .refusal import NO_NATIVE, note_for_skb, why_and_remedy, why_kept_in_skb
+from .refusal import NO_NATIVE, refusal_of, why_kept_in_skb
 
 __all__ = [
     "MODES",
@@ -182,7 +182,7 @@ def attach(program: Fd, nic: Nic, mode: str, pin: Path) -> tuple[str, str]:
                 libbpf.obj_pin(link, pin)
         except OSError as error:
             if mode == "auto" and tried == "native" and error.errno in NO_NATIVE:
-                note = note_for_skb(error, program, nic.name, nic.ifindex)
+                note = refusal_of(error, program, nic.name, nic.ifindex).note()
                 continue
             raise _refusal(error, program, nic, tried) from error
         return tried, note
@@ -271,9 +271,10 @@ def _refusal(error: OSError, program: Fd, nic: Nic, mode: str) -> ConflictError 
     if error.errno == errno.EPERM:
         return PlatformError(f"this process may not attach to {nic.name}", hint="run it as root (CAP_NET_ADMIN)")
     if mode == "native" and error.errno in NO_NATIVE:
-        why, remedy = why_and_remedy(error, program, nic.name, nic.ifindex)
+        refused = refusal_of(error, program, nic.name, nic.ifindex)
         return PlatformError(
-            f"{nic.name} cannot run XDP in its driver: {why}", hint="; or ".join(filter(None, (SLOWER_MODE, remedy)))
+            f"{nic.name} cannot run XDP in its driver: {refused.why}",
+            hint="; or ".join(filter(None, (SLOWER_MODE, refused.remedy))),
         )
     return PlatformError(
         f"the kernel refused to attach to {nic.name} in {mode} mode: {error.strerror}", hint="see `dmesg`"

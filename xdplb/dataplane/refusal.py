@@ -12,10 +12,11 @@ import fcntl
 import socket
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
 
 from .libbpf import Fd
 
-__all__ = ["NO_NATIVE", "note_for_skb", "why_and_remedy", "why_kept_in_skb"]
+__all__ = ["NO_NATIVE", "Refusal", "refusal_of", "why_kept_in_skb"]
 
 NO_NATIVE = {errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL, errno.ENOMEM, errno.ENOSPC}
 """What drivers answer when they cannot run XDP themselves: none at all, the MTU, or too few queues."""
@@ -36,51 +37,37 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _TIMEOUT_SECONDS = 2
 
 
-def note_for_skb(error: OSError, program: Fd, name: str, ifindex: int) -> str:
-    """Return why a NIC is in skb mode instead of native, and the remedy."""
-    said = _words(program, ifindex)
-    remedy = _remedy(error, name, said)
-    then = f"; {remedy}, then detach and attach again (`down` and `up`)" if remedy else ""
-    return f"native mode was refused, since {_why(error, name, said)}{then}"
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a driver does not run a program, and what may make it, each as a clause; `remedy` is "" if nothing does."""
+
+    why: str
+    remedy: str
+
+    def note(self) -> str:
+        """Return why the NIC is in skb mode instead of native, and the remedy."""
+        then = f"; {self.remedy}, then detach and attach again (`down` and `up`)" if self.remedy else ""
+        return f"native mode was refused, since {self.why}{then}"
 
 
-def why_and_remedy(error: OSError, program: Fd, name: str, ifindex: int) -> tuple[str, str]:
-    """Return why the driver refused `program`, and what may make it take it; the latter is "" if nothing does.
-
-    Both are clauses; `error` is what the attempt to attach it gave.
-    """
-    said = _words(program, ifindex)
-    return _why(error, name, said), _remedy(error, name, said)
-
-
-def _why(error: OSError, name: str, said: str) -> str:
-    mtu = _mtu(name)
+def refusal_of(error: OSError, program: Fd, name: str, ifindex: int) -> Refusal:
+    """Return what the refusal of `program` means, by the kernel's words; `error` is what the attempt to attach gave."""
+    mtu, said = _mtu(name), _words(program, ifindex)
     says = f" (the kernel says: {said})" if said else ""
     if _has_no_xdp(error, said):
-        return "its driver has no XDP of its own"
-    if error.errno == errno.ENOSPC:
-        return f"it has too few queues{says}"
-    if error.errno == errno.ENOMEM:
-        return f"there is not enough memory for its queues{says}"
-    if mtu > _USUAL_MTU or "mtu" in said.lower():
-        whose = "the MTU of its other end" if _is_about_peer(said) else f"its MTU of {mtu}"
-        return f"{whose} is above what the driver takes with XDP{says}"
-    return f"the driver refuses: {said or error.strerror}"
-
-
-def _remedy(error: OSError, name: str, said: str) -> str:
-    if _is_about_peer(said):
-        return f"lower the MTU of the other end of {name} (most drivers take up to {SAFE_MTU})"
-    if error.errno == errno.EOPNOTSUPP and _mtu(name) <= SAFE_MTU:
-        return ""
+        return Refusal("its driver has no XDP of its own", "")
     if error.errno in {errno.ENOMEM, errno.ENOSPC}:
-        return f"give it fewer queues: ethtool -L {name} combined N"
-    return f"lower its MTU (most drivers take up to {SAFE_MTU}): ip link set {name} mtu {SAFE_MTU}"
-
-
-def _is_about_peer(said: str) -> bool:
-    """Return whether the other end of a veth is what the driver refuses."""
-    return "peer" in said.lower()
+        no_room = error.errno == errno.ENOSPC
+        lacks = "it has too few queues left for XDP" if no_room else "there is not enough memory for its queues"
+        return Refusal(f"{lacks}{says}", f"use fewer of them for packets: ethtool -L {name} combined N")
+    above = f"is above what the driver takes with XDP{says}"
+    if "peer mtu" in said.lower():  # of a veth, which may be in another network namespace
+        lower = f"lower the MTU of the other end of {name} (to {SAFE_MTU} or less)"
+        return Refusal(f"the MTU of its other end {above}", lower)
+    if mtu > _USUAL_MTU or "mtu" in said.lower():
+        lower = f"lower its MTU (most drivers take up to {SAFE_MTU}): ip link set {name} mtu {SAFE_MTU}"
+        return Refusal(f"its MTU of {mtu} {above}", lower)
+    return Refusal(f"the driver refuses: {said or error.strerror}", "")
 
 
 def _has_no_xdp(error: OSError, said: str) -> bool:

@@ -280,9 +280,9 @@ def test_a_new_backend_is_answered_for_once_its_next_hop_is_in_the_maps(tmp_path
             await manager.create_backend("web", backend(2))
         assert not world.plane.read_backends()[2].usable
         world.hops.set("10.0.0.3", Resolution(None, "there is no route to 10.0.0.3"))
-        left = manager.manager._writer._patience.left()
+        left = manager.manager._writer._seeking.patience.left()
         await manager.create_backend("web", backend(3))
-        assert manager.manager._writer._patience.left() >= left  # what is known for certain is not waited for
+        assert manager.manager._writer._seeking.patience.left() >= left  # what is known for certain is not waited for
 
     run(tmp_path, scenario)
 
@@ -316,7 +316,7 @@ def test_backends_that_do_not_answer_are_not_waited_for_one_by_one(tmp_path: Pat
         waited = 0.0
         for last in range(1, 31):
             world.hops.set(f"10.0.0.{last}", Resolution(None, "waiting for an ARP answer", pending=True))
-            patience = manager.manager._writer._patience
+            patience = manager.manager._writer._seeking.patience
             before = patience.left()
             await manager.create_backend("web", backend(last))
             waited += max(0.0, before - patience._saved)

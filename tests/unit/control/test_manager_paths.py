@@ -195,6 +195,20 @@ def test_it_is_lowered_again_but_not_raised(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_explain_says_what_is_sent_now(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await add(manager, (VIPS[4], BACKEND, Forward.IPIP), (VIPS[4], "10.0.1.4", Forward.IPIP))
+        for other in (BACKEND, "10.0.1.4"):
+            world.errors.hear(too_big(1400, quote(other)))
+            await becomes(world, VIPS[4], other, 1400)
+        for down in (None, BACKEND):
+            view = await manager.explain("198.51.100.7:40000", str(VIPS[4]), if_down=down)
+            assert view.sent is not None
+            assert view.sent.next_hop.mtu == 1400
+
+    run(tmp_path, scenario)
+
+
 def of_mtu(mtu: int) -> Resolution:
     return Resolution(replace(next_hop(ip_address(BACKEND)), mtu=mtu))
 
@@ -243,7 +257,6 @@ def test_a_backend_that_comes_again_starts_anew(tmp_path: Path) -> None:
         world.errors.hear(error(ErrorKind.UNREACHABLE, 1))
         await becomes(world, VIPS[4], BACKEND, 1400)
         await manager.delete_backend(str(VIPS[4]), BACKEND)
-        await until(lambda: not manager.manager._writer.paths.lowered)
         await add(manager, (VIPS[4], BACKEND, Forward.IPIP))
         path = manager.backend(str(VIPS[4]), BACKEND).path
         assert (path.mtu, path.errors, path.reason) == (1500, {}, "")

@@ -33,6 +33,7 @@ from xdplb.control.health.checks import CheckTally, HealthSource
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
+from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.writer import Writer
@@ -61,13 +62,14 @@ class Answers:
         writer: Writer,
         flows: FlowWatch,
         *,
+        nics: NicWatch,
         paths: PathWatch,
         checker: HealthSource | None,
         now: Callable[[], datetime],
         place: PlaceView | None = None,
     ) -> None:
-        self._plane, self._writer, self._flows, self._paths = plane, writer, flows, paths
-        self._checker, self._now = checker, now
+        self._plane, self._writer, self._flows = plane, writer, flows
+        self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
         self._started, self._place = now(), place
         self.is_running = False
         """Whether the manager has started and is not stopping."""
@@ -190,7 +192,7 @@ class Answers:
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
-            warnings=tuple(warning_sentence(warned) for warned in self._writer.host_concerns()),
+            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.vips)),
         )
 
     def not_ready(self) -> list[str]:
@@ -201,10 +203,10 @@ class Answers:
         reasons = not_ready(
             self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
         )
-        if self._writer.nic_error:
-            reasons.append(f"it is not known which NICs have the program: {self._writer.nic_error}")
-        if self._writer.state_error:
-            reasons.append(f"changes are refused: {self._writer.state_error}")
+        if self._nics.error:
+            reasons.append(f"it is not known which NICs have the program: {self._nics.error}")
+        if self._writer.saver.error:
+            reasons.append(f"changes are refused: {self._writer.saver.error}")
         return reasons
 
     async def _counted(self) -> Counted:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,11 +28,7 @@ from xdplb.control.events import (
     Events,
     HealthChanged,
     NextHopChanged,
-    NicsUnknown,
     ReconcileFailed,
-    StateNotWritable,
-    StateWritable,
-    VipInTheWay,
 )
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
@@ -43,24 +37,22 @@ from xdplb.control.health.known import check_targets, health_after, health_at_st
 from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.host_concerns import host_concerns
-from xdplb.control.plan.impact import NO_IMPACT, Impact, Warned
-from xdplb.control.plan.sentences import warning_sentence
-from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
+from xdplb.control.plan.impact import NO_IMPACT, Impact
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.dirty import Dirty, Index, touched_vips
+from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.observe import observe
-from xdplb.control.writing.patience import Patience
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.saver import Saver
+from xdplb.control.writing.seeking import Seeking
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.errors import PlatformError, StateError, XdplbError
-from xdplb.model.host import NO_HOST, Host, OwnAddress
+from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
 
@@ -105,33 +97,26 @@ class Writer:
         self.health = HealthBook(now)
         self.paths = PathBook()
         self.last_error = ""
-        self.state_error = ""
-        """Why the state cannot be written; empty if it can."""
+        self.saver = Saver(store, events)
+        self.host = HostWatch(next_hops, events, tunnel_sources)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
-        self._store, self._next_hops, self._checker, self._now = store, next_hops, checker, now
-        self._tunnel_sources = tunnel_sources
+        self._next_hops, self._checker, self._now = next_hops, checker, now
+        self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
-        self._disk, self._maps, self._compiler = (Worker(f"xdplb-{name}") for name in ("state", "maps", "compiler"))
-        self._disturbed, self._hops_changed, self._nics_disturbed = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._sought: Counter[IPAddress] = Counter()  # next hops that changes under way wait for
-        self._patience = Patience(time.monotonic)
+        self._maps, self._compiler = Worker("xdplb-maps"), Worker("xdplb-compiler")
+        self._disturbed = asyncio.Event()
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
-        self.nic_error = ""
-        """Why it is not known which NICs have the program, "" if it is."""
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
-        self._own_addresses: tuple[OwnAddress, ...] = ()
-        self._concerns: frozenset[Warned] = frozenset()
-        self._sources: tuple[object, Host, Sources] = (None, NO_HOST, NO_SOURCES)
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
-        self.snapshot, known = await self._disk(self._store.open)
+        self.snapshot, known = await self.saver.open()
         self.health.start_with(known)
         held = await self._maps(self.applier.read)
         self.paths.adopt(held.backends.values(), self._now())
@@ -139,15 +124,14 @@ class Writer:
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
         if reset:
-            await self._disk(lambda: self._store.save_health(reset))
+            await self.saver.save_health(reset)
 
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
         await self._to_the_end.all_done()
         with contextlib.suppress(XdplbError):
             await self._save_health()
-        await self._disk(self._store.close)
-        await self._disk.stop()
+        await self.saver.close()
         await self._maps.stop()
         await self._compiler.stop()
 
@@ -160,7 +144,7 @@ class Writer:
         the maps have no room, and PlatformError: if the program cannot be loaded or the change cannot be saved (nothing
         is changed), or if the data plane failed to apply it (it is kept and retried).
         """
-        async with self._looking_up(addresses_of_edit(request.edit)):
+        async with self._seeking.seek(addresses_of_edit(request.edit)):
             if request.dry_run:
                 async with self._lock:
                     return (await self._prepare(request, Dirty(everything=False)))[0]
@@ -181,7 +165,7 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
-        self._look_at_host()
+        self.host.look(self.snapshot.vips)
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
@@ -197,7 +181,7 @@ class Writer:
 
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         """Plan again soon, since these next hops changed; if there are none, the host's interfaces or addresses did."""
-        self._hops_changed.set()
+        self._seeking.next_hops_changed()
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -209,9 +193,8 @@ class Writer:
             self._dirty.vips |= self._index.vips_of(address)
             if self._checker is not None and hop is not None:
                 self._checker.recheck(self._index.backends_at(address))
-        if self._look_at_host():
+        if self.host.look(self.snapshot.vips):
             self._dirty.everything = True  # any backend may have to be sent to from another address
-        self._nics_disturbed.set()
         self._disturbed.set()
 
     def path_mtus_changed(self, addresses: Collection[IPAddress]) -> None:
@@ -231,7 +214,8 @@ class Writer:
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch now."""
         self._index = Index(self.snapshot)
-        self._next_hops.watch(self.snapshot.addresses() | self._sought.keys())
+        self._seeking.watch()
+        self.paths.keep(self.snapshot.addresses())
         if self._checker is not None:
             self._targets = check_targets(self.snapshot, self._targets)
             self._checker.watch(self._targets, self.health.known)
@@ -245,25 +229,12 @@ class Writer:
         hop = self._next_hops.lookup(address).next_hop
         return None if hop is None else hop.mtu
 
-    def sources(self, snapshot: Snapshot) -> Sources:
-        """Return where packets of this host's own leave from, while it balances the VIPs of `snapshot`."""
-        host = self._next_hops.host()
-        vips, known, sources = self._sources
-        if vips is not snapshot.vips or known != host:
-            sources = Sources.of(host, snapshot.vips)
-            self._sources = snapshot.vips, host, sources
-        return sources
+    def plan_everything(self) -> None:
+        """Plan everything again soon."""
+        self._dirty.everything = True
+        self._disturbed.set()
 
-    def host_concerns(self) -> list[Warned]:
-        """Return which VIPs are in the way of what this host sends itself."""
-        return list(host_concerns(self.snapshot.vips, self.sources(self.snapshot), self._tunnel_sources))
-
-    def check_source(self, backend: IPAddress) -> Source:
-        """Return where a check of this backend must leave from now."""
-        sources = self.sources(self.snapshot)
-        return sources.of_check(backend, self.resolution(backend)) if sources.over else ANY_SOURCE
-
-    async def reconcile(self) -> None:
+    async def run(self) -> None:
         """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
         while True:
             with contextlib.suppress(TimeoutError):
@@ -272,59 +243,6 @@ class Writer:
             # Events that come together are planned together; failures are retried with a growing delay.
             await asyncio.sleep(self._retry_seconds or _GATHER_SECONDS)
             await self._to_the_end(self._reconcile_once())
-
-    async def keep_nics(self) -> None:
-        """Forever: keep the program on the NICs that are asked for. The kernel announces NICs, but not programs."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_NIC_SECONDS):
-                    await self._nics_disturbed.wait()
-            self._nics_disturbed.clear()
-            await self._to_the_end(self.check_nics())
-
-    async def check_nics(self) -> None:
-        """Look at the NICs, and attach where the program is missing; plan everything again soon if that changed any."""
-        async with self._lock:
-            links = self._next_hops.links()
-            try:
-                changed = await self._maps(lambda: self.applier.nics.check(links))
-            except Exception as error:
-                self._say_nics_unknown(error)
-                return
-        self.nic_error = ""
-        if changed:
-            self._dirty.everything = True
-            self._disturbed.set()
-
-    def _say_nics_unknown(self, error: Exception) -> None:
-        """Say it once: the next look is half a second away."""
-        expected = isinstance(error, XdplbError)
-        text = str(error) if expected else repr(error)
-        if text != self.nic_error:
-            self._events.say(NicsUnknown(text), trace=None if expected else error)
-        self.nic_error = text
-
-    async def watch_state(self) -> None:
-        """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again."""
-        while True:
-            await asyncio.sleep(_STATE_SECONDS)
-            with contextlib.suppress(XdplbError):
-                in_doubt = await self._disk(self._store.is_in_doubt)
-                if in_doubt or self.state_error:
-                    await self._to_the_end(self._saving(self._store.touch))
-
-    async def _saving(self, work: Callable[[], None]) -> None:
-        """Write to the store, and note whether it can be written."""
-        try:
-            await self._disk(work)
-        except StateError as error:
-            if self.state_error != str(error):
-                self.state_error = str(error)
-                self._events.say(StateNotWritable(self.state_error))
-            raise
-        if self.state_error:
-            self.state_error = ""
-            self._events.say(StateWritable())
 
     async def _reconcile_once(self) -> None:
         async with self._lock:
@@ -362,7 +280,7 @@ class Writer:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
-                await self._saving(lambda: self._store.save(outcome.before, outcome.after, prepared.health))
+                await self.saver.save(outcome.before, outcome.after, prepared.health)
                 self._take(outcome, prepared.health)
                 self._say_change(request)
                 try:
@@ -418,21 +336,11 @@ class Writer:
         else:
             await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
 
-    def _look_at_host(self) -> bool:
-        """Say which VIPs are newly in the way of what the host sends; return whether its addresses have changed."""
-        before, self._own_addresses = self._own_addresses, self._next_hops.host().addresses
-        self._next_hops.avoid(frozenset(self.sources(self.snapshot).over))
-        concerns = frozenset(self.host_concerns())
-        for warned in sorted(concerns - self._concerns, key=lambda warned: (warned.vip, warned.detail)):
-            self._events.say(VipInTheWay(str(warned.vip), warning_sentence(warned)))
-        self._concerns = concerns
-        return self._own_addresses != before
-
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
         self.snapshot = outcome.after
         if outcome.before.vips.keys() != outcome.after.vips.keys():
-            self._look_at_host()
+            self.host.look(self.snapshot.vips)
         self.watch()
 
     def _say_change(self, request: Request) -> None:
@@ -482,33 +390,10 @@ class Writer:
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
 
-    @contextlib.asynccontextmanager
-    async def _looking_up(self, addresses: frozenset[IPAddress]) -> AsyncIterator[None]:
-        """Look up the next hops of these addresses, as far as they are not known and patience allows, for the block."""
-        unknown = [address for address in addresses if self._next_hops.lookup(address).pending]
-        if not unknown:
-            yield
-            return
-        self._sought.update(unknown)
-        try:
-            self._next_hops.watch(self.snapshot.addresses() | self._sought.keys())
-            began = time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._patience.left()):
-                    while any(self._next_hops.lookup(address).pending for address in unknown):
-                        self._hops_changed.clear()
-                        await self._hops_changed.wait()
-            self._patience.spend(time.monotonic() - began)
-            yield
-        finally:
-            self._sought.subtract(unknown)
-            self._sought = +self._sought
-            self._next_hops.watch(self.snapshot.addresses() | self._sought.keys())
-
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():
             try:
-                await self._saving(lambda: self._store.save_health(health))
+                await self.saver.save_health(health)
             except XdplbError:
                 self.health.put_back(health)
                 raise
@@ -526,6 +411,6 @@ class Writer:
             self._next_hops,
             self.applier.nics,
             path_mtus=self.paths.mtus,
-            tunnel_sources=self._tunnel_sources,
-            sources=self.sources(snapshot),
+            tunnel_sources=self.host.tunnel_sources,
+            sources=self.host.sources(snapshot.vips),
         )

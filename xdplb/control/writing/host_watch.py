@@ -1,0 +1,58 @@
+"""What this host sends itself, beside the VIPs: where checks and tunnels leave from, and which VIPs are in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xdplb.control.events import Events, VipInTheWay
+from xdplb.control.plan.host_concerns import host_concerns
+from xdplb.control.plan.impact import Warned
+from xdplb.control.plan.sentences import warning_sentence
+from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
+from xdplb.control.state.snapshot import BoundVip
+from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.host import NO_HOST, Host, OwnAddress
+from xdplb.model.vip import VipKey
+from xdplb.net.next_hops import NextHopSource
+
+__all__ = ["HostWatch"]
+
+
+class HostWatch:
+    """Compares the host's own addresses with the VIPs, whichever of the two changes."""
+
+    def __init__(self, next_hops: NextHopSource, events: Events, tunnel_sources: tuple[IPNetwork, ...]) -> None:
+        self._next_hops, self._events = next_hops, events
+        self.tunnel_sources = tunnel_sources
+        """The prefixes that outer sources are taken from, empty for the host's own addresses."""
+        self._own_addresses: tuple[OwnAddress, ...] = ()
+        self._concerns: frozenset[Warned] = frozenset()
+        self._made: tuple[object, Host, Sources] = (None, NO_HOST, NO_SOURCES)
+
+    def look(self, vips: Mapping[VipKey, BoundVip]) -> bool:
+        """Say which VIPs are newly in the way of what the host sends; return whether its addresses have changed."""
+        before, self._own_addresses = self._own_addresses, self._next_hops.host().addresses
+        self._next_hops.avoid(frozenset(self.sources(vips).over))
+        concerns = frozenset(self.concerns(vips))
+        for warned in sorted(concerns - self._concerns, key=lambda warned: (warned.vip, warned.detail)):
+            self._events.say(VipInTheWay(str(warned.vip), warning_sentence(warned)))
+        self._concerns = concerns
+        return self._own_addresses != before
+
+    def sources(self, vips: Mapping[VipKey, BoundVip]) -> Sources:
+        """Return where packets of this host's own leave from, while it balances these VIPs."""
+        host = self._next_hops.host()
+        made_for, known, sources = self._made
+        if made_for is not vips or known != host:
+            sources = Sources.of(host, vips)
+            self._made = vips, host, sources
+        return sources
+
+    def check_source(self, vips: Mapping[VipKey, BoundVip], backend: IPAddress) -> Source:
+        """Return where a check of this backend must leave from now."""
+        sources = self.sources(vips)
+        return sources.of_check(backend, self._next_hops.lookup(backend)) if sources.over else ANY_SOURCE
+
+    def concerns(self, vips: Mapping[VipKey, BoundVip]) -> list[Warned]:
+        """Return which of these VIPs are in the way of what this host sends itself."""
+        return list(host_concerns(vips, self.sources(vips), self.tunnel_sources))
