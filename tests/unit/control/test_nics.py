@@ -67,6 +67,18 @@ def test_one_made_again_between_two_looks_is_told_as_lost_and_attached() -> None
     assert kept.said == [NicLost("eth1", "another NIC has this name now"), NicAttached("eth1", 9, "native", None)]
 
 
+def test_one_that_somebody_detached_is_told_as_lost_and_attached() -> None:
+    kept = Kept()
+    kept.plane.attached = kept.plane.attached[:1]
+    kept.keeper.check(LINKS)
+    assert kept.said == [
+        NicLost("eth1", "the program was detached by another process"),
+        NicAttached("eth1", 3, "native", None),
+    ]
+    kept.keeper.check(LINKS)
+    assert len(kept.said) == 2
+
+
 def test_what_the_kernel_refuses_is_tried_again_later_or_when_the_nic_changes() -> None:
     kept = Kept()
 
