@@ -11,6 +11,8 @@ VIPS = [
     ("203.0.113.0/24:80", "the protocol is missing", "write 203.0.113.0/24:80/tcp or"),
     ("203.0.113.10:80-90", "the protocol is missing", "write 203.0.113.10:80-90/tcp or"),
     ("[2001:db8::10]:443", "the protocol is missing", "write [2001:db8::10]:443/tcp or"),
+    ("web:80", "the protocol is missing", "write it like 203.0.113.10:443/tcp, [2001:db8::10]:443/tcp"),
+    ("tcp/203.0.113.10:80", "the protocol is missing", "write it like 203.0.113.10:443/tcp, [2001:db8::10]:443/tcp"),
     ("203.0.113.10/tcp", "the port is missing", "write it like 203.0.113.10:443/tcp; port 0 stands for all ports"),
     ("203.0.113.10:/tcp", "the port is missing", "write it like 203.0.113.10:443/tcp; port 0 stands for all ports"),
     ("[2001:db8::10]/udp", "the port is missing", "write it like [2001:db8::10]:443/udp"),
@@ -44,7 +46,7 @@ BACKENDS = [
     (
         "127.0.0.1",
         "127.0.0.1 is a loopback address: packets to it never leave a host",
-        "the address that it has on a NIC",
+        "an address that other hosts can send to",
     ),
     ("127.8.8.8", "is a loopback address", ""),
     ("::1", "is a loopback address", ""),

@@ -190,7 +190,7 @@ def test_of_several_nics_one_may_be_made_later(host: Host):
         try:
             waited = host.run("status", "--wait", "--timeout", "20s")
             assert waited.returncode == 5
-            assert "there is no NIC eth5; xdplb attaches to it as soon as there is one" in waited.stderr
+            assert "there is no NIC eth5; xdplb attaches to eth5 as soon as it is there" in waited.stderr
             found = host.run("doctor", "--pin-dir", str(host.pins))
             assert found.returncode == 1
             assert "fail  eth5: there is no NIC eth5" in found.stdout
@@ -234,13 +234,13 @@ def test_why_auto_took_skb_mode_is_told_by_log_status_and_doctor(host: Host):
         status = host.run("status")
         assert status.returncode == 0
         assert f"note: {why} above what the driver takes with XDP (the kernel says: " in status.stderr
-        assert "lower its MTU (most drivers take up to 3498)" in status.stderr
+        assert "lower the MTU of the other end of eth0 (to 3498 or less)" in status.stderr
         assert f"warn  eth0 native XDP: {why}" in host.run("doctor", "--pin-dir", str(host.pins)).stdout
         daemon.terminate()
         _, log = daemon.communicate(timeout=10)
         assert f"mode=skb reason='{why}" in log
     with host.up("eth0"):
-        assert "it was attached in skb mode by an earlier xdplb up, and its MTU of 9000 is" in host.run("status").stderr
+        assert "it was in skb mode already, and its MTU of 9000 is" in host.run("status").stderr
         host.down("--all")
 
 
@@ -275,7 +275,7 @@ def test_a_program_of_somebody_else_stays_and_is_named(host: Host):
         found = host.run("doctor", "eth0", "--pin-dir", str(host.pins), "-o", "json")
         assert found.returncode == 1
         failed = [each for each in json.loads(found.stdout)["findings"] if each["level"] == "fail"]
-        assert [each["check"] for each in failed] == ["eth0 XDP program"]
+        assert [each["check"] for each in failed] == ["eth0 XDP program", "daemon"]
         assert f"id {foreign.program_id}" in failed[0]["detail"]
         assert link("eth0").xdp == foreign
     assert host.is_clean()

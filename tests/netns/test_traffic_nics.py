@@ -227,7 +227,7 @@ def test_a_nic_that_comes_late_is_attached_then_and_down_says_the_truth(balancer
     balancer.prepare("dr1")
     balancer.daemon = balancer.spawn(nics=("eth0", "eth1"))
     until(lambda: "balancing on eth0 (native), eth1 (not attached)" in log_of(balancer), 60)
-    assert "there is no NIC eth1; xdplb attaches to it as soon as there is one" in why_not_ready(balancer)
+    assert "there is no NIC eth1; xdplb attaches to eth1 as soon as it is there" in why_not_ready(balancer)
     make_eth1(lab)
     began = time.monotonic()
     until(lambda: readyz(balancer)[0] == 200, SOON)

@@ -69,8 +69,7 @@ def add(balancer: Balancer, way: Way, host: str = TUNNELLED) -> None:
     balancer.cli("vip", "add", way.key())
     balancer.cli("backend", "add", way.key(), address_of(way, host), "--forward", way.forward)
     until(lambda: status(balancer, way, host)["share"] > 0)
-    # What the test before has taught of this address is forgotten with its VIP.
-    until(lambda: status(balancer, way, host)["path_mtu"] is None)
+    assert status(balancer, way, host)["path_mtu"] is None  # what it learnt was forgotten with its last VIP
 
 
 def status(balancer: Balancer, way: Way, host: str = TUNNELLED) -> dict[str, Any]:
@@ -139,6 +138,13 @@ def test_what_was_learnt_outlives_the_daemon(client: Balancer) -> None:
     assert known["path_errors"]["too_big"] == 0
     assert post(client, way) == body(SIZE)
     assert status(client, way)["path_errors"]["too_big"] == 0
+
+
+def complaint(balancer: Balancer, way: Way, host: str = TUNNELLED) -> str:
+    """Have the client try once, and return the backend's reason. Routers send few errors a second."""
+    balancer.lab.run("client", ["curl", "-s", "--max-time", "1", f"http://{way.vip}/"], check=False)
+    reason: str = status(balancer, way, host)["reason"]
+    return reason
 
 
 def answers_without_a_tunnel(way: Way) -> bool:
@@ -220,8 +226,7 @@ def test_a_flood_of_them_is_read_at_a_bounded_pace(client: Balancer) -> None:
 def test_a_backend_without_the_tunnel_says_so(client: Balancer, way: Way) -> None:
     """Its check, if it had one, would pass: that does not go through the tunnel."""
     add(client, way, BARE)
-    client.lab.run("client", ["curl", "-s", "--max-time", "1", f"http://{way.vip}/"], check=False)
-    until(lambda: status(client, way, BARE)["reason"] != "")
+    until(lambda: complaint(client, way, BARE) != "")
     known = status(client, way, BARE)
     assert known["reason"].startswith("the backend rejects ")
     assert "xdplb backend-host" in known["reason"]
@@ -234,8 +239,7 @@ def test_a_router_without_a_way_to_the_backend_says_so(client: Balancer) -> None
     add(client, way)
     client.lab.configure("router", f"route add unreachable {ADDRESSES[TUNNELLED]}/32")
     try:
-        client.lab.run("client", ["curl", "-s", "--max-time", "1", f"http://{way.vip}/"], check=False)
-        until(lambda: status(client, way)["reason"] != "")
+        until(lambda: complaint(client, way) != "")
     finally:
         client.lab.configure("router", f"route del unreachable {ADDRESSES[TUNNELLED]}/32")
     assert status(client, way)["reason"] == (

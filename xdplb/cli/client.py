@@ -138,7 +138,7 @@ class Client:
         try:
             return response.status, response.headers, response.read()
         except TimeoutError:
-            raise self._too_slow(seconds) from None
+            raise self._too_slow(method, seconds) from None
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from None
         finally:
@@ -161,7 +161,7 @@ class Client:
         except BaseException as error:
             connection.close()
             if isinstance(error, TimeoutError):
-                raise self._too_slow(seconds) from None
+                raise self._too_slow(method, seconds) from None
             if isinstance(error, (OSError, http.client.HTTPException)):
                 raise self._unreachable(error) from None
             raise
@@ -188,11 +188,12 @@ class Client:
         self._told = True
         self._on_wait(f"waiting for the daemon at {self._where()} to answer, for up to {seconds:g} s")
 
-    def _too_slow(self, seconds: float) -> XdplbError:
+    def _too_slow(self, method: str, seconds: float) -> XdplbError:
+        may_be_made = "" if method == "GET" else ". A change that was asked for may still be made"
         return TimedOutError(
             f"the daemon at {self._where()} did not answer within {seconds:g} s",
             hint="is it stopped or busy? Look at its process and its log (journalctl -u xdplb); --request-timeout waits"
-            " longer. A change that was asked for may still be made",
+            f" longer{may_be_made}",
         )
 
     def _connection(self, seconds: float) -> tuple[http.client.HTTPConnection, str]:

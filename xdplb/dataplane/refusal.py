@@ -60,10 +60,13 @@ def refusal_of(error: OSError, program: Fd, name: str, ifindex: int) -> Refusal:
         no_room = error.errno == errno.ENOSPC
         lacks = "it has too few queues left for XDP" if no_room else "there is not enough memory for its queues"
         return Refusal(f"{lacks}{says}", f"use fewer of them for packets: ethtool -L {name} combined N")
-    lower = f"lower its MTU (most drivers take up to {SAFE_MTU}): ip link set {name} mtu {SAFE_MTU}"
+    above = f"is above what the driver takes with XDP{says}"
+    if "peer mtu" in said.lower():  # of a veth, which may be in another network namespace
+        lower = f"lower the MTU of the other end of {name} (to {SAFE_MTU} or less)"
+        return Refusal(f"the MTU of its other end {above}", lower)
     if mtu > _USUAL_MTU or "mtu" in said.lower():
-        whose = "the MTU of its other end" if "peer" in said.lower() else f"its MTU of {mtu}"
-        return Refusal(f"{whose} is above what the driver takes with XDP{says}", lower)
+        lower = f"lower its MTU (most drivers take up to {SAFE_MTU}): ip link set {name} mtu {SAFE_MTU}"
+        return Refusal(f"its MTU of {mtu} {above}", lower)
     return Refusal(f"the driver refuses: {said or error.strerror}", "")
 
 
@@ -73,10 +76,10 @@ def _has_no_xdp(error: OSError, said: str) -> bool:
 
 
 def why_kept_in_skb(name: str) -> str:
-    """Return a clause for a NIC in skb mode whose driver was asked by an earlier process: its answer is not known."""
+    """Return a clause for a NIC in skb mode whose driver was asked earlier: its answer is not known."""
     mtu = _mtu(name)
     because = f", and its MTU of {mtu} is more than most drivers take with XDP" if mtu > SAFE_MTU else ""
-    return f"it was attached in skb mode by an earlier xdplb up{because}"
+    return f"it was in skb mode already{because}"
 
 
 def _mtu(name: str) -> int:

@@ -79,7 +79,7 @@ def _unfitness(address: IPAddress) -> Iterator[tuple[str, str]]:
         if address.scope_id is not None:
             yield "has a scope, which only a link-local address has", f"leave out %{address.scope_id}"
     if address.is_loopback:
-        yield "is a loopback address: packets to it never leave a host", "give the address that it has on a NIC"
+        yield "is a loopback address: packets to it never leave a host", "give an address that other hosts can send to"
     if address.is_multicast:
         yield "is a multicast address: it belongs to a group of hosts", unicast
     if address.is_unspecified:

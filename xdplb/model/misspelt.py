@@ -72,8 +72,9 @@ def vip_fault(text: str) -> Fault:
     rest, protocol = (ended[1], ended[2].lower()) if ended is not None else (bare, "")
     if "[" not in rest and rest.count(":") > 1:
         return Fault("an IPv6 address needs brackets", f"write it like {_bracketed(rest)}/{protocol or 'tcp'}")
-    if _ADDRESS_AND_PORTS.fullmatch(rest) and not protocol:
-        return Fault("the protocol is missing", f"write {rest}/tcp or {rest}/udp")
+    if (found := _ADDRESS_AND_PORTS.fullmatch(rest)) is not None and not protocol:
+        known = _is_address(found[1].strip("[]")) or _is_network(found[1].strip("[]"))
+        return Fault("the protocol is missing", f"write {rest}/tcp or {rest}/udp" if known else _VIP_HINT)
     if not rest.strip("[]:") or rest.startswith(":") or rest.isdigit():
         return Fault("the address is missing", _VIP_HINT)
     if _is_address(rest.strip("[]:")) or _is_network(rest.strip("[]:")):

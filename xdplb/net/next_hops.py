@@ -31,7 +31,7 @@ addresses changed."""
 
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
-_PORTS_SECONDS = 0.5  # for how long the settings of ports count as read: every check asks
+_PORTS_SECONDS = 0.1  # for how long the settings of ports count as read: every check asks
 _GATHER_SECONDS = 0.001  # events come in groups: a deleted neighbour is announced as FAILED and then as deleted
 _DOUBTS_SECONDS = 0.1  # thousands of checks may fail in a second, and each turn of the thread looks at all neighbours
 

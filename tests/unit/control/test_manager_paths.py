@@ -257,7 +257,6 @@ def test_a_backend_that_comes_again_starts_anew(tmp_path: Path) -> None:
         world.errors.hear(error(ErrorKind.UNREACHABLE, 1))
         await becomes(world, VIPS[4], BACKEND, 1400)
         await manager.delete_backend(str(VIPS[4]), BACKEND)
-        await until(lambda: not manager.manager._writer.paths.lowered)
         await add(manager, (VIPS[4], BACKEND, Forward.IPIP))
         path = manager.backend(str(VIPS[4]), BACKEND).path
         assert (path.mtu, path.errors, path.reason) == (1500, {}, "")

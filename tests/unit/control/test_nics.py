@@ -50,12 +50,12 @@ def test_one_that_is_gone_is_said_once_and_attached_when_it_is_back() -> None:
     links = {"eth0": UP}
     assert kept.keeper.check(links)
     assert not kept.keeper.check(links)
-    assert kept.reasons == ["", "there is no NIC eth1; xdplb attaches to it as soon as there is one"]
+    assert kept.reasons == ["", "there is no NIC eth1; xdplb attaches to eth1 as soon as it is there"]
     assert kept.keeper.standings[1].mode == "native"
     kept.plane.nics["eth1"] = 9
     assert kept.keeper.check({**links, "eth1": replace(UP, name="eth1", ifindex=9)})
     assert kept.said == [
-        NicLost("eth1", "there is no NIC eth1; xdplb attaches to it as soon as there is one"),
+        NicLost("eth1", "there is no NIC eth1; xdplb attaches to eth1 as soon as it is there"),
         NicAttached("eth1", 9, "native", None),
     ]
 
@@ -65,6 +65,18 @@ def test_one_made_again_between_two_looks_is_told_as_lost_and_attached() -> None
     kept.plane.attached, kept.plane.nics["eth1"] = kept.plane.attached[:1], 9
     kept.keeper.check({**LINKS, "eth1": replace(UP, name="eth1", ifindex=9)})
     assert kept.said == [NicLost("eth1", "another NIC has this name now"), NicAttached("eth1", 9, "native", None)]
+
+
+def test_one_that_somebody_detached_is_told_as_lost_and_attached() -> None:
+    kept = Kept()
+    kept.plane.attached = kept.plane.attached[:1]
+    kept.keeper.check(LINKS)
+    assert kept.said == [
+        NicLost("eth1", "the program was detached by another process"),
+        NicAttached("eth1", 3, "native", None),
+    ]
+    kept.keeper.check(LINKS)
+    assert len(kept.said) == 2
 
 
 def test_what_the_kernel_refuses_is_tried_again_later_or_when_the_nic_changes() -> None:

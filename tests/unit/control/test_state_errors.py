@@ -65,6 +65,36 @@ def test_a_full_disk_is_told_and_forgotten_when_there_is_room(small: Path) -> No
     run_in(World(small / "state"), scenario)
 
 
+@pytest.mark.parametrize("name", ["state.db", "state.db-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_taken_away_refuses_changes_that_would_be_lost(
+    tmp_path: Path, name: str, replaced: bool
+) -> None:
+    async def scenario(door: Door) -> None:
+        await with_backends(door, 1)
+        file, aside = tmp_path / "state" / name, tmp_path / "aside"
+        file.rename(aside)
+        if replaced:
+            file.write_bytes(aside.read_bytes())
+        with pytest.raises(StateError, match="cannot be written: the file was removed or replaced") as raised:
+            await door.create_backend("web", backend(2))
+        assert "put it back" in str(raised.value.hint)
+        assert door.not_ready() == [f"changes are refused: {raised.value}"]
+        aside.rename(file)
+        await until(lambda: door.not_ready() == [])
+        await door.create_backend("web", backend(2))
+
+    run_in(World(tmp_path / "state"), scenario)
+
+
+def test_a_file_that_is_taken_away_is_noticed_without_a_change(tmp_path: Path) -> None:
+    async def scenario(door: Door) -> None:
+        (tmp_path / "state" / "state.db").unlink()
+        await until(lambda: door.not_ready() != [])
+
+    run_in(World(tmp_path / "state"), scenario)
+
+
 @root
 def test_a_read_only_file_system_is_called_so(small: Path) -> None:
     store = SqliteStore(small / "state")

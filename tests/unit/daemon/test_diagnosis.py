@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import ipaddress
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -158,6 +159,16 @@ def test_a_program_that_is_not_ours_is_named(tmp_path: Path):
     assert found.level is Level.FAIL
     assert "id 2147483647, skb mode" in found.detail
     assert "ip link set dev eth0 xdp off" in found.fix
+
+
+def test_a_program_that_only_root_can_see_is_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def refuse(_number: int) -> NoReturn:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(nic, "program_by_id", refuse)
+    found = nic.other_program(interface("ixgbe", XdpAttachment(7, "native")), tmp_path)
+    assert (found.level, found.fix) == (Level.WARN, "run it as root")
+    assert found.detail == "one is attached (id 7, native mode), but only root can see which"
 
 
 @pytest.mark.parametrize(("flags", "levels"), [(0, []), (1 << 15, [Level.WARN]), (1 << 8, [Level.OK])])

@@ -21,13 +21,12 @@ _ENOUGH_PORTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class OwnPorts:
-    """A VIP over an address of the host, with the ports of the host's own connections that it takes (`ports`)."""
+    """A VIP over an address of the host: it takes `taken` of the `ports` that the host's own connections leave from."""
 
     vip: VipKey
     own: OwnAddress
     ports: tuple[range, ...]
-    left: int
-    """How many ports of the host's own connections it does not take."""
+    taken: tuple[range, ...]
 
     def __str__(self) -> str:
         return (
@@ -39,8 +38,8 @@ class OwnPorts:
     def remedy(self) -> str:
         """What to do about it."""
         advice = f"use an address that this host does not send from, or ports outside of {ports_text(self.ports)}"
-        if self.left >= _ENOUGH_PORTS:
-            advice += f", or add {ports_text(self.ports)} to net.ipv4.ip_local_reserved_ports"
+        if sum(map(len, self.ports)) - sum(map(len, self.taken)) >= _ENOUGH_PORTS:
+            advice += f", or add {ports_text(self.taken)} to net.ipv4.ip_local_reserved_ports"
         return advice
 
 
@@ -49,10 +48,9 @@ def own_ports(vips: Iterable[VipKey], host: Host) -> Iterator[OwnPorts]:
     for key in vips:
         if not (taken := _common(key.ports, host.ephemeral)):
             continue
-        left = sum(map(len, host.ephemeral)) - sum(map(len, taken))
         for own in host.addresses:
             if key.has(own.address):
-                yield OwnPorts(key, own, taken, left)
+                yield OwnPorts(key, own, host.ephemeral, taken)
 
 
 def check_own_ports(key: VipKey, host: Host) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -106,9 +107,9 @@ class PathBook:
         troubles = [each for each in self._troubles.get(tunnel, {}).values() if each.is_recent(now)]
         return [each.error for each in sorted(troubles, key=lambda each: each.at, reverse=True)]
 
-    def keep(self, addresses: Collection[IPAddress]) -> None:
-        """Forget everything about other addresses."""
-        if not self.lowered.keys() <= set(addresses):
+    def keep(self, addresses: AbstractSet[IPAddress]) -> None:
+        """Forget everything about other addresses: a backend that is removed and added again starts anew."""
+        if not self.lowered.keys() <= addresses:
             self._set({key: one for key, one in self.lowered.items() if key in addresses})
         for gone in [tunnel for tunnel in self._counts if tunnel.address not in addresses]:
             del self._counts[gone]

@@ -43,6 +43,8 @@ class SqliteStore:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "state.db"
         self._connection: sqlite3.Connection | None = None
+        self._files: dict[Path, tuple[int, int]] = {}
+        """Device and inode of what is open: another process may remove or replace it, and SQLite writes on."""
 
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
         """Open or create the file and return its contents: the state, and the last known health by backend id."""
@@ -53,6 +55,7 @@ class SqliteStore:
         try:
             with storage_errors(self.path, "cannot be opened"):
                 prepare(connection, self.path)
+                self._files = {path: found for path in self._paths() if (found := _identity(path)) is not None}
                 return _read_state(connection), _read_health(connection)
         except BaseException:
             self.close()
@@ -83,7 +86,7 @@ class SqliteStore:
 
     def is_in_doubt(self) -> bool:
         """Return whether the file may not be writable now, from a look at its file system; `touch` finds out."""
-        return is_short_of_room(self.path.parent)
+        return is_short_of_room(self.path.parent) or not self._is_in_place()
 
     def touch(self) -> None:
         """Write what is there already, to see that the file can be written."""
@@ -92,11 +95,25 @@ class SqliteStore:
                 "INSERT INTO counter VALUES ('touched', 1) ON CONFLICT (name) DO UPDATE SET value = 1 - value"
             )
 
+    def _paths(self) -> tuple[Path, Path]:
+        """Return the file and its write-ahead log."""
+        return self.path, self.path.with_name(f"{self.path.name}-wal")
+
+    def _is_in_place(self) -> bool:
+        """Return whether what is open is what the next start will find."""
+        return all(_identity(path) == found for path, found in self._files.items())
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._connection
         if connection is None:
             raise StateError(f"the state in {self.path} is closed", hint="the daemon is stopping: start it again")
+        if not self._is_in_place():
+            raise StateError(
+                f"the state in {self.path} cannot be written: the file was removed or replaced while xdplb ran",
+                hint="put it back; or restart xdplb, which starts with what is there now: before that, save what"
+                " `xdplb vip ls -o json` and `xdplb backend ls -o json` show",
+            )
         with storage_errors(self.path, "cannot be written"):
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -106,6 +123,15 @@ class SqliteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return the device and the inode of a file, None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _read_state(connection: sqlite3.Connection) -> Snapshot:

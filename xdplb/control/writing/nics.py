@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdplb.control.events import Events, NicAttached, NicDown, NicLost, NicUp
@@ -70,7 +70,7 @@ class NicKeeper:
             )
             for nic in self._nics
         )
-        self._say(known)
+        self._say(known, {nic.name for nic in attached})
         return (self.attachments, self.standings) != before
 
     def _attach(self, nic: DesiredNic, link: NicLink | None) -> bool:
@@ -83,7 +83,7 @@ class NicKeeper:
                 raise XdplbError(f"{nic.name} is not an Ethernet interface")
             self._plane.attach(nic.name, nic.mode)
         except NotFoundError as error:  # cheap to ask for: no pause
-            reason = f"{error.detail}; xdplb attaches to it as soon as there is one"
+            reason = f"{error.detail}; xdplb attaches to {nic.name} as soon as it is there"
             self._refused[nic.name] = _Refused(reason, link, 0.0, 0.0)
         except XdplbError as error:
             wait = min(2 * refused.wait, _LAST_RETRY_SECONDS) if refused and refused.wait else _FIRST_RETRY_SECONDS
@@ -108,13 +108,14 @@ class NicKeeper:
                 why = "another NIC has this name now" if remade else "the program was detached by another process"
                 self._events.say(NicLost(nic.name, why))
 
-    def _say(self, known: Mapping[str, NicStanding]) -> None:
+    def _say(self, known: Mapping[str, NicStanding], attached: Collection[str]) -> None:
+        """Say what has changed for the NICs asked for; those in `attached` have been attached just now."""
         for now in self.standings:
             was = known.get(now.nic.name)
             if now.attachment is None:
                 if was is None or was.reason != now.reason:
                     self._events.say(NicLost(now.nic.name, now.reason))
-            elif _is_fresh(now.attachment, was):
+            elif now.nic.name in attached or _is_fresh(now.attachment, was):
                 self._say_attached(now)
             elif was is not None and now.reason != was.reason:
                 self._events.say(NicDown(now.nic.name, now.reason) if now.reason else NicUp(now.nic.name))

@@ -15,7 +15,7 @@ from xdplb.control.paths.told import told_mtu
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.paths.words import sentence
 from xdplb.control.plan.steps import Held
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.errors import PlatformError
@@ -72,7 +72,6 @@ class PathWatch:
         self._period_seconds = period_seconds
         self._made_for: Held | None = None
         self._sent = SentPackets({}, {})
-        self._kept_for: Snapshot | None = None
         self.ignored: dict[Ignored, int] = dict.fromkeys(Ignored, 0)
         """How many errors were not believed since the start."""
 
@@ -96,12 +95,8 @@ class PathWatch:
             await asyncio.sleep(self._period_seconds)
 
     def turn(self) -> None:
-        """Forget what is over and what is about backends that are gone."""
-        book, snapshot = self._writer.paths, self._writer.snapshot
-        if self._kept_for is not snapshot:
-            book.keep(snapshot.addresses())
-            self._kept_for = snapshot
-        if over := book.expire(self._now()):
+        """Forget the MTUs whose time is over."""
+        if over := self._writer.paths.expire(self._now()):
             for address in over:
                 self._events.say(PathMtuOver(str(address), self._writer.link_mtu(address)))
             self._writer.path_mtus_changed(over)

@@ -215,6 +215,7 @@ class Writer:
         """Tell the next-hop source and the checker what to watch now."""
         self._index = Index(self.snapshot)
         self._seeking.watch()
+        self.paths.keep(self.snapshot.addresses())
         if self._checker is not None:
             self._targets = check_targets(self.snapshot, self._targets)
             self._checker.watch(self._targets, self.health.known)

@@ -104,6 +104,12 @@ def other_program(nic: Link, pin_dir: Path) -> Finding:
     ours, name = _program_names(nic.xdp.program_id, pin_dir)
     if ours == nic.xdp.program_id:
         return ok(check, f"xdplb's (id {ours}, {nic.xdp.mode} mode)")
+    if name is None:
+        return warn(
+            check,
+            f"one is attached (id {nic.xdp.program_id}, {nic.xdp.mode} mode), but only root can see which",
+            "run it as root",
+        )
     return fail(
         check,
         f"another program is attached: {name}, id {nic.xdp.program_id}, {nic.xdp.mode} mode",
@@ -112,13 +118,22 @@ def other_program(nic: Link, pin_dir: Path) -> Finding:
     )
 
 
-def _program_names(program_id: int, pin_dir: Path) -> tuple[int | None, str]:
-    """Return the id of our pinned program, None if there is none, and the name of the program `program_id`."""
-    ours, name = None, "its name can only be read by root"
+def _program_names(program_id: int, pin_dir: Path) -> tuple[int | None, str | None]:
+    """Return the id of our pinned program, None if there is none to be read, and the name of the program `program_id`.
+
+    The name is None if this process may not read it.
+    """
+    ours: int | None = None
+    name: str | None = "it is gone"
     with suppress(OSError), obj_get(pin_dir / PROGRAM) as pinned:
         ours = program_info(pinned).id
-    with suppress(OSError), program_by_id(program_id) as program:
-        name = repr(program_info(program).name)
+    try:
+        with program_by_id(program_id) as program:
+            name = repr(program_info(program).name)
+    except PermissionError:
+        name = None
+    except OSError:
+        pass
     return ours, name
 
 
