@@ -24,8 +24,8 @@ EVERYTHING = frozenset(Feature)
 PLAIN: Features = frozenset()
 
 CEILINGS: dict[Features, int] = {
-    PLAIN: 40_000,
-    frozenset({Feature.IPV6}): 120_000,
+    PLAIN: 60_000,
+    frozenset({Feature.IPV6}): 150_000,
     EVERYTHING - {Feature.CAPTURE}: 500_000,
     **{EVERYTHING - {feature}: 700_000 for feature in Feature if feature is not Feature.CAPTURE},
     EVERYTHING: 700_000,
