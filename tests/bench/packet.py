@@ -40,7 +40,8 @@ RATIOS = (
 )
 NANOSECONDS = (
     ("no VIP", "no VIP: TCP to another address", 25),
-    ("dr steady", "dr steady: established, 1 flow", 32),
+    ("dr steady", "dr steady: established, 1 flow", 28),
+    ("ipip steady", "ipip steady: established, 1 flow", 36),
     ("ping", "ping to a VIP", 15),
     ("ping, IPv6", "ping to a VIP, IPv6", 15),
     ("denied, 1 source", "denied: 1 source", 35),
