@@ -11,6 +11,7 @@
 #include "backend.h"
 #include "decision.h"
 #include "backend_load.h"
+#include "flow_line.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -66,9 +67,11 @@ static __always_inline __u32 flow_flags_of(const struct packet *packet)
 /* Returns the packet's record, valid or not, NULL if there is none; sets `table` to where it is. */
 static __always_inline struct flow *flow_find(const struct packet *packet, __u8 *table)
 {
-	struct flow *flow;
+	struct flow *flow = flow_line_find(packet);
 
 	*table = FLOW_OPEN;
+	if (flow)
+		return flow;
 #ifdef WITH_IPV6
 	if (packet->version == 6) {
 		struct flow6_key key = flow6_key_of(packet);
@@ -132,7 +135,8 @@ static __always_inline int flow_is_alive(const struct flow *flow, const struct p
 /* Keeps the compiler from merging two calls that differ only in their map: the merged call would not be inlined. */
 #define FLOW_APART(table) asm volatile("" ::"i"(table))
 
-static __always_inline long flow_write_open(const struct packet *packet, struct flow *flow)
+/* Writes a record to the kernel's table of open flows. */
+static __always_inline long flow_write_overflow(const struct packet *packet, struct flow *flow)
 {
 #ifdef WITH_IPV6
 	if (packet->version == 6) {
@@ -178,16 +182,31 @@ static __always_inline void flow_end_probation(const struct packet *packet)
 	probation.delete(&key);
 }
 
+/* Writes a record in the place of one of the open ones. */
+static __always_inline void flow_replace_open(const struct packet *packet, struct flow *flow)
+{
+	struct flow *held = flow_line_find(packet);
+
+	if (held)
+		*held = *flow;
+	else
+		flow_write_overflow(packet, flow);
+}
+
 /* Adds a record to the open ones, and only then removes it from probation: other CPUs always find one of the two. */
-static __always_inline void flow_add_open(const struct packet *packet, struct flow *flow, __u8 table)
+static __always_inline void flow_add_open(const struct packet *packet, const struct vip *vip,
+                                          struct flow *flow, __u8 table)
 {
 	__u32 vip_id = flow->vip;
 	struct vip_counters *counters;
+	int added = flow_line_add(packet, vip, flow);
 
-	if (flow_write_open(packet, flow))
+	if (added == FLOW_LINE_FULL && flow_write_overflow(packet, flow))
 		return;
 	if (table == FLOW_PROBATION)
 		flow_end_probation(packet);
+	if (added == FLOW_LINE_REPLACED) /* one more and one less: none was evicted */
+		return;
 	counters = vip_stats.lookup(&vip_id);
 	if (counters)
 		counters->records += 1;
@@ -212,7 +231,7 @@ static __always_inline void flow_use(struct flow *flow, __u8 table, const struct
 
 		open.flags = flags;
 		open.last_seen = now;
-		flow_add_open(packet, &open, table);
+		flow_add_open(packet, vip, &open, table);
 		return;
 	}
 	if (flags != flow->flags)
@@ -238,9 +257,9 @@ static __always_inline void flow_record(const struct packet *packet, const struc
 	if (!(flow.flags & FLOW_ENDED))
 		backend_load_add(vip, backend_id);
 	if (lies_in == FLOW_OPEN)
-		flow_write_open(packet, &flow);
+		flow_replace_open(packet, &flow);
 	else if (to == FLOW_OPEN)
-		flow_add_open(packet, &flow, lies_in);
+		flow_add_open(packet, vip, &flow, lies_in);
 	else
 		flow_write_probation(packet, &flow);
 }

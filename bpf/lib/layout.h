@@ -228,6 +228,40 @@ struct flow {
 	__u64 last_seen; /* ns, CLOCK_MONOTONIC as bpf_ktime_get_coarse_ns gives it */
 };
 
+/* Open flows lie in a table of our own first: a packet finds its record in one place of the memory, where the kernel's hash
+ * looks at two, one after the other, and with many flows each is a miss in the caches and in the TLB. A line is picked by
+ * a hash of the key and has room for FLOW_WAYS records; those that find their line full go to `flows` or flows6. A flow is
+ * in one of the two.
+ *
+ * The words of a key are those of struct flow_key or flow6_key. `ports` is the last of them, with the VIP's idle timeout
+ * in the bits from FLOW_KEY_BITS on; it is 0 where there is no record, and FLOW_BUSY while one is written.
+ */
+#define FLOW_WAYS 4
+#define FLOW_LINES (MAX_FLOWS / FLOW_WAYS + 1)
+#define FLOW_KEY_BITS 40
+#define FLOW_BUSY (1ULL << 63)
+
+struct flow_place {
+	__u64 addresses;
+	__u64 ports;
+	struct flow flow;
+};
+
+struct flow6_place {
+	__u64 addresses[4];
+	__u64 ports;
+	struct flow flow;
+	__u64 unused;
+};
+
+struct flow_line {
+	struct flow_place places[FLOW_WAYS];
+};
+
+struct flow6_line {
+	struct flow6_place places[FLOW_WAYS];
+};
+
 /* Where the first fragment of a packet went; of both families, IPv4 addresses in the first word. */
 #define FRAGMENT_SECONDS                                                                                     \
 	30 /* how long the others are waited for: longer than Linux reassembles (ipfrag_time, 30 s) */

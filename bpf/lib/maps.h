@@ -44,9 +44,13 @@ BPF_TABLE_PINNED("array", __u32, struct backend_load, backend_loads, MAX_BACKEND
 BPF_TABLE_PINNED("hash", struct quic_key, __u32, quic_servers, MAX_BACKENDS, PIN_DIR "/quic_servers");
 #endif
 
-/* Flows of moving and pinned slots, and of VIPs that track always. Least recently used go first when it is full, so
- * that it never refuses a new one; the steady path does not touch it.
- */
+/* Open flows of moving and pinned slots, and of VIPs that track always; the steady path does not touch them. */
+BPF_TABLE_PINNED("array", __u32, struct flow_line, flow_lines, FLOW_LINES, PIN_DIR "/flow_lines");
+#ifdef WITH_IPV6
+BPF_TABLE_PINNED("array", __u32, struct flow6_line, flow_lines6, FLOW_LINES, PIN_DIR "/flow_lines6");
+#endif
+
+/* Those that have no place there. Least recently used go first when it is full, so that it never refuses a new one. */
 BPF_TABLE_PINNED("lru_hash", struct flow_key, struct flow, flows, MAX_FLOWS, PIN_DIR "/flows");
 #ifdef WITH_IPV6
 BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, flows6, MAX_FLOWS, PIN_DIR "/flows6");

@@ -13,6 +13,7 @@ import numpy as np
 from tests.bpf import packets
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
+from xdplb.dataplane.flow_lines import FlowLines
 from xdplb.dataplane.libbpf import Fd, RunResult, prog_test_run
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.plane import BackendEntry, VipEntry
@@ -172,7 +173,10 @@ class Balancer:
 
     def record(self, protocol: Protocol) -> Record | None:
         """Return the record of the tests' one flow; its age in tens of seconds, so that a slow host changes nothing."""
-        found = [(table.lookup(_flow_key(protocol)), probation) for probation, table in self._flow_tables().items()]
+        key = _flow_key(protocol)
+        found = [(table.lookup(key), probation) for probation, table in self._flow_tables().items()]
+        with FlowLines(self.plane.maps.flow_lines) as lines:
+            found.append((lines.lookup(key.tobytes()), False))
         records = [_record(value, probation) for value, probation in found if value is not None]
         assert len(records) < 2, "a flow has a record in both tables"
         return records[0] if records else None

@@ -53,7 +53,7 @@ def flood(balancer: Balancer, flags: str) -> None:
     """Send packets from random sources."""
     rng, sender = random.Random(1), Sender(flags)
     for _ in range(FLOOD):
-        balancer.send(sender.frame(rng.randrange(0x01000000, 0xDF000000), rng.randrange(1024, 65536)))
+        balancer.send(sender.frame(rng.randrange(0x01000000, 0x7F000000), rng.randrange(1024, 65536)))
 
 
 def talk(balancer: Balancer, flags: str) -> list[int]:

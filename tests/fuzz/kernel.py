@@ -14,6 +14,7 @@ from tests.fuzz.profiles import CAPACITY, INGRESS, OTHER_NIC
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature, Features
+from xdplb.dataplane.flow_lines import FlowLines
 from xdplb.dataplane.libbpf import call, prog_test_run
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.pinned_maps import Maps
@@ -24,6 +25,7 @@ __all__ = ["Kernel"]
 ROOM = 4096
 
 STATE_MAPS = ("flows", "flows6", "probation", "probation6", "fragments", "source_buckets")
+LINES = {"flows": "flow_lines", "flows6": "flow_lines6"}
 BUCKETS = ("vip_buckets", "answer_budget")
 COUNTERS = ("vip_stats", "backend_stats", "reason_stats")
 
@@ -112,6 +114,10 @@ class Kernel:
             if self.has(name):
                 found = self.map(name)
                 found.delete_batch(found.read_all()[0])
+        for name in LINES.values():
+            if self.has(name):
+                with FlowLines(self.map(name)) as lines:
+                    lines.delete_batch(lines.read_all()[0])
         for name in BUCKETS:
             self._zero(name)
         self.plane.write_loads(dict.fromkeys(self.plane.read_backends(), 0))
@@ -131,9 +137,30 @@ class Kernel:
         return getattr(self.plane.maps, name) is not None
 
     def contents(self, name: str) -> dict[bytes, bytes]:
-        """Return all of a hash map."""
-        keys, values = self.map(name).read_all()
-        return {key.tobytes(): value.tobytes() for key, value in zip(keys, values, strict=True)}
+        """Return all of a hash map; of a table of open flows also what is in lines."""
+        tables = [self.map(name).read_all()]
+        if name in LINES:
+            with FlowLines(self.map(LINES[name])) as lines:
+                tables.append(lines.read_all())
+        found = [pair for keys, values in tables for pair in zip(keys, values, strict=True)]
+        contents = {key.tobytes(): value.tobytes() for key, value in found}
+        assert len(contents) == len(found), "a flow has two records"
+        return contents
+
+    def flow(self, name: str, key: bytes) -> bytes | None:
+        """Return a record of a flow table, wherever it is."""
+        found = self.map(name).lookup(key)
+        if found is None and name in LINES:
+            with FlowLines(self.map(LINES[name])) as lines:
+                return lines.lookup(key)
+        return found
+
+    def forget_flow(self, name: str, key: bytes) -> None:
+        """Take away a record of a flow table."""
+        self.map(name).delete(key)
+        if name in LINES:
+            with FlowLines(self.map(LINES[name])) as lines:
+                lines.delete_batch(np.frombuffer(key, np.uint8)[None, :])
 
     def sums(self, name: str) -> np.ndarray:
         """Return a per-CPU map of 64-bit numbers, summed over the CPUs, shape (keys, fields)."""

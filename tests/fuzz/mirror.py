@@ -58,7 +58,7 @@ class Mirror:
         if not self._kernel.has(_table_name(FlowTable.OPEN, key.source.version)):
             return
         for each in FlowTable:
-            self._flow_map(each, key).delete(codec.encode_flow_key(key))
+            self._kernel.forget_flow(_table_name(each, key.source.version), codec.encode_flow_key(key))
             self._flows(each).pop(key, None)
         if flow is not None:
             self._flow_map(table, key).update(codec.encode_flow_key(key), codec.encode_flow(flow))
@@ -190,7 +190,7 @@ class Mirror:
 
     def read_flow(self, table: FlowTable, key: FlowKey) -> Flow | None:
         """Return a record as the maps hold it."""
-        found = self._flow_map(table, key).lookup(codec.encode_flow_key(key))
+        found = self._kernel.flow(_table_name(table, key.source.version), codec.encode_flow_key(key))
         return None if found is None else codec.decode_flow(found)
 
     def _read_fragment(self, key: FragmentKey) -> Fragment | None:

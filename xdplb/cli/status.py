@@ -65,6 +65,7 @@ def _wait_until_ready(client: Client, timeout: float) -> None:
 
 
 def _print(body: dict[str, Any]) -> None:
+    body = {"nics": [], **body}  # a daemon that was started before an upgrade does not know them
     nics = ", ".join(_nic_text(nic) for nic in body["nics"])
     print_fields(
         [

@@ -19,6 +19,7 @@ from .capture import CaptureReader
 from .decision_codec import decision_of, encode_filter
 from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Feature, Features
+from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .inner_maps import read_element, swap_element
 from .libbpf import Fd, prog_test_run
@@ -208,19 +209,26 @@ class BccPlane:
     @kernel_errors("read the flow table")
     def scan_flows(self) -> FlowRecords:
         """Read all flow tables. A record that leaves its probation meanwhile is seen twice, but never missed."""
-        tables = [RawFlows(*table.read_all(), version, probation) for table, version, probation in self._flow_tables()]
+        with ExitStack() as opened:
+            tables = []
+            for table, version, probation in self._flow_tables(opened):
+                keys, values = table.read_all()
+                tables.append(RawFlows(keys, values, version, probation))
         return flow_records.from_raw(tables, time.monotonic_ns())
 
     @kernel_errors("count the flow table")
     def flow_count(self) -> int:
         """Return how many records there are, without those on probation. The kernel keeps no count: they are read."""
-        return sum(len(table.read_all()[0]) for table, _, probation in self._flow_tables() if not probation)
+        with ExitStack() as opened:
+            tables = [table for table, _, probation in self._flow_tables(opened) if not probation]
+            return sum(len(table.read_all()[0]) for table in tables)
 
     @kernel_errors("delete flow records")
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records; no error for those already gone."""
-        for table, version, probation in self._flow_tables():
-            table.delete_batch(flow_records.flow_keys(records, version, probation=probation))
+        with ExitStack() as opened:
+            for table, version, probation in self._flow_tables(opened):
+                table.delete_batch(flow_records.flow_keys(records, version, probation=probation))
 
     @kernel_errors("explain a packet")
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
@@ -264,13 +272,19 @@ class BccPlane:
         if capture is not None:
             capture.close()
 
-    def _flow_tables(self) -> list[tuple[BpfMap, int, bool]]:
+    def _flow_tables(self, opened: ExitStack) -> list[tuple[BpfMap | FlowLines, int, bool]]:
         """Return the flow tables, what version of IP they are for and whether for probation; those first."""
         maps = self._maps
+        lines, lines6 = (
+            None if found is None else opened.enter_context(FlowLines(found))
+            for found in (maps.flow_lines, maps.flow_lines6)
+        )
         tables = (
             (maps.probation, 4, True),
+            (lines, 4, False),
             (maps.flows, 4, False),
             (maps.probation6, 6, True),
+            (lines6, 6, False),
             (maps.flows6, 6, False),
         )
         return [(table, version, probation) for table, version, probation in tables if table is not None]

@@ -6,6 +6,8 @@ written to the old one first and to the new one then. What each kind of map need
 - What only the control plane writes is copied once, and exact.
 - Flow records and other tables that the kernel evicts from are copied, and what came after the copy is added: the newer
   one of two records for one key wins.
+- Lines of flow records are places by a hash over their number. Their records are carried into the kernel's table of the
+  same flows, which packets look into where a line has none.
 - Counters start at zero, and what the old ones have is added when nobody writes them any more: exact.
 - Buckets and loads are copied. The new ones miss what packets changed between the copy and the swap,
   some milliseconds: a load is set right by the next scan of the flow tables, a bucket fills up within a second anyway.
@@ -20,13 +22,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import layout, vip_index
 from .counter_mover import CounterMover
+from .flow_lines import FlowLines
 from .inner_maps import read_element, read_trie, swap_element, swap_trie
 from .map_layout import MapLayout, convert
 from .map_specs import U32, MapSpec
@@ -37,6 +40,9 @@ __all__ = ["Pair", "backend_ids", "filling_order", "vip_ids"]
 
 NOT_CARRIED = {"explain_decision", "capture_decision", "capture_filter", "capture_events"}
 COUNTERS = {"vip_stats", "backend_stats", "reason_stats", "decap_stats"}
+LINES = {"flow_lines": "flows", "flow_lines6": "flows6"}
+"""Where the records of lines are carried to."""
+
 INDEXES = {"vip_index": vip_index.IPV4, "vip_index6": vip_index.IPV6}
 TRIES = {"vip_prefixes", "vip_prefixes6"}
 ENOTSUPP = 524  # of the kernel alone
@@ -68,6 +74,19 @@ class Rows:
         return self[~np.isin(_fingerprints(self.keys), _fingerprints(others.keys))]
 
 
+class LinesAsTable(BpfMap):
+    """Lines of flow records that are read as the table of the same flows would be; `line` is their layout."""
+
+    def __init__(self, lines: BpfMap, line: np.dtype[Any]) -> None:
+        super().__init__(lines.fd)
+        self._lines, self._line = lines, line
+
+    def read_all(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return all keys and values, each of shape (n, bytes)."""
+        with FlowLines(self._lines, self._line) as lines:
+            return lines.read_all()
+
+
 @dataclass(slots=True)
 class Pair:
     """A map, and the one that replaces it; `before` and `after` are their layouts."""
@@ -80,6 +99,23 @@ class Pair:
     _filled: Rows | None = None
     _filled_keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     _read_at: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        old: BpfMap,
+        new: Mapping[str, BpfMap],
+        before: Mapping[str, MapLayout],
+        after: Mapping[str, MapLayout],
+    ) -> Self:
+        """Return the pair of an old map, given all new ones and the layouts of all."""
+        target = LINES.get(name)
+        if target is None:
+            return cls(name, old, new[name], before[name], after[name])
+        place = before[name].value["places"].base
+        read_as = MapLayout(before[name].version, after[target].key, place["flow"])
+        return cls(name, LinesAsTable(old, before[name].value), new[target], read_as, after[target])
 
     def fill(self, spec: MapSpec) -> None:
         """Copy the old map into the new one, of this spec, which no packet uses yet."""

@@ -53,10 +53,17 @@ __all__ = [
     "DECISION_VIP",
     "FLOW",
     "FLOW6_KEY",
+    "FLOW6_LINE",
+    "FLOW6_PLACE",
+    "FLOW_BUSY",
     "FLOW_ESTABLISHED",
     "FLOW_FIN",
     "FLOW_KEY",
+    "FLOW_KEY_BITS",
+    "FLOW_LINE",
+    "FLOW_PLACE",
     "FLOW_RST",
+    "FLOW_WAYS",
     "FORWARD_DR",
     "FORWARD_GUE",
     "FORWARD_GUE6",
@@ -161,6 +168,10 @@ BACKEND_NOTHING_NEW = 0x80
 FLOW_ESTABLISHED = 0x01
 FLOW_FIN = 0x02
 FLOW_RST = 0x04
+
+FLOW_WAYS = 4
+FLOW_KEY_BITS = 40
+FLOW_BUSY = 1 << 63
 
 FRAGMENT_SECONDS = 30
 BUCKET_NS = 1_000_000_000
@@ -272,6 +283,11 @@ FLOW6_KEY = np.dtype(
 FLOW = np.dtype([("backend", "<u2"), ("epoch", "<u2"), ("flags", "<u2"), ("vip", "<u2"), ("last_seen", "<u8")])
 
 FRAGMENT_KEY = np.dtype([("source", ">u8", (2,)), ("destination", ">u8", (2,)), ("id", "<u4"), ("protocol", "<u4")])
+
+FLOW_PLACE = np.dtype([("addresses", "<u8"), ("ports", "<u8"), ("flow", FLOW)])
+FLOW6_PLACE = np.dtype([("addresses", "<u8", 4), ("ports", "<u8"), ("flow", FLOW), ("unused", "<u8")])
+FLOW_LINE = np.dtype([("places", FLOW_PLACE, FLOW_WAYS)])
+FLOW6_LINE = np.dtype([("places", FLOW6_PLACE, FLOW_WAYS)])
 
 FRAGMENT = np.dtype(
     [

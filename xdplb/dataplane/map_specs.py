@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 BPF_F_NO_PREALLOC = 1
+BPF_F_MMAPABLE = 1 << 10
 U32, U64 = np.dtype("<u4"), np.dtype("<u8")
 TX_PORTS = 64
 REASON_ROOM = 128  # REASONS of reasons.h
@@ -37,6 +38,7 @@ SOURCE_BUCKETS = 262144
 CPUS = 8192  # as many as a kernel can be built for
 
 OPTIONAL: dict[str, Features] = {
+    "flow_lines6": frozenset({Feature.IPV6}),
     "flows6": frozenset({Feature.IPV6}),
     "probation6": frozenset({Feature.IPV6}),
     "vip_index6": frozenset({Feature.IPV6}),
@@ -154,7 +156,10 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
 
 def _flow_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
     on_probation = max(capacity.flows // 4, 1)
+    lines = capacity.flows // layout.FLOW_WAYS + 1
     return (
+        MapSpec("flow_lines", MapType.ARRAY, U32, layout.FLOW_LINE, lines, BPF_F_MMAPABLE),
+        MapSpec("flow_lines6", MapType.ARRAY, U32, layout.FLOW6_LINE, lines, BPF_F_MMAPABLE),
         _lru("flows", layout.FLOW_KEY, layout.FLOW, capacity.flows),
         _lru("flows6", layout.FLOW6_KEY, layout.FLOW, capacity.flows),
         _lru("probation", layout.FLOW_KEY, layout.FLOW, on_probation),

@@ -47,9 +47,11 @@ class Maps:
     backend_loads: BpfMap
     quic_servers: BpfMap
     tx_ports: BpfMap
+    flow_lines: BpfMap
     flows: BpfMap
     probation: BpfMap
     fragments: BpfMap
+    flow_lines6: BpfMap | None = None
     flows6: BpfMap | None = None
     probation6: BpfMap | None = None
     vip_index6: BpfMap | None = None

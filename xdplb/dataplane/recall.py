@@ -7,6 +7,7 @@ import numpy as np
 from xdplb.model.address import IPAddress
 
 from . import layout
+from .flow_lines import FlowLines
 from .flow_records import raw_key, record_of
 from .pinned_maps import Maps
 from .remembered import Buckets, FlowId, FlowRecord, Remembered
@@ -28,14 +29,16 @@ def recall(maps: Maps, flow: FlowId, vip_id: int) -> Remembered:
 def _record(maps: Maps, flow: FlowId) -> FlowRecord | None:
     """Return the flow's record. It leaves probation after it is among the open ones, so that these are asked last."""
     is_ipv6 = flow.destination.version == 6
-    tables = (maps.probation6, maps.flows6) if is_ipv6 else (maps.probation, maps.flows)
+    on_probation, others, lines = (
+        (maps.probation6, maps.flows6, maps.flow_lines6) if is_ipv6 else (maps.probation, maps.flows, maps.flow_lines)
+    )
     key = raw_key(flow.source, flow.source_port, flow.destination, flow.destination_port, flow.protocol)
-    found = None
-    for table, probation in zip(tables, (True, False), strict=True):
-        value = table.lookup(key) if table is not None else None
-        if value is not None:
-            found = record_of(value, probation=probation)
-    return found
+    if on_probation is None or others is None or lines is None:
+        return None
+    with FlowLines(lines) as places:
+        found = [(table.lookup(key), table is on_probation) for table in (on_probation, others, places)]
+    records = [record_of(value, probation=probation) for value, probation in found if value is not None]
+    return records[-1] if records else None
 
 
 def _source_buckets(maps: Maps, source: IPAddress, vip_id: int) -> Buckets | None:

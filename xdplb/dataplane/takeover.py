@@ -30,8 +30,9 @@ from xdplb.model.errors import ConflictError
 
 from . import bpffs, layout, libbpf
 from .capacity import too_low
-from .carry import Pair, backend_ids, filling_order, vip_ids
+from .carry import LINES, Pair, backend_ids, filling_order, vip_ids
 from .features import Features
+from .flow_lines import FlowLines
 from .libbpf import Fd
 from .links import pinned_links
 from .map_layout import MapLayout
@@ -93,7 +94,7 @@ def take_over(wanted: Wanted) -> None:
             found.pin(staging / name)
         program, program_hash = stage_program(folder, wanted.name, wanted.flags, wanted.cache_dir)
         pairs = [
-            (spec, Pair(spec.name, old[spec.name], new[spec.name], before[spec.name], spec.layout))
+            (spec, Pair.of(spec.name, old[spec.name], new, before, wanted.layouts))
             for spec in sorted(wanted.specs, key=filling_order)
             if spec.name in before and spec.name in old and spec.name not in kept
         ]
@@ -177,6 +178,10 @@ def _check_use(wanted: Wanted, before: Layouts, there: Capacity, old: Mapping[st
     if asked.flows < there.flows:
         shares = {"flows": 1, "flows6": 1, "probation": 4, "probation6": 4}
         records = {name: len(old[name].read_all()[0]) for name in shares if name in old}
+        for name, target in LINES.items():
+            if name in known:
+                with FlowLines(known[name], before[name].value) as lines:
+                    records[target] += len(lines.read_all()[0])
         fullest = max(records, key=lambda name: records[name] * shares[name])
         least = records[fullest] * shares[fullest]
         if least > asked.flows:
@@ -193,7 +198,9 @@ def _pairs_left(folder: Path) -> list[Pair]:
         if (folder / name).exists() and (staging / name).exists():
             old, new = BpfMap.open(folder / name), BpfMap.open(staging / name)
             if old.info.id != new.info.id:
-                pairs.append(Pair(name, old, new, before[name], after[name]))
+                target = LINES.get(name, name)
+                there = {target: BpfMap.open(staging / target)}
+                pairs.append(Pair.of(name, old, there, before, after))
     return pairs
 
 

@@ -31,6 +31,8 @@ VERSIONS: dict[str, int] = {
     "backend_loads": 1,
     "quic_servers": 1,
     "tx_ports": 1,
+    "flow_lines": 1,
+    "flow_lines6": 1,
     "flows": 1,
     "flows6": 1,
     "probation": 1,

@@ -105,7 +105,7 @@ GIVEN: dict[str, dict[str, int]] = {
 
 RETIRED: dict[str, dict[str, int]] = {}
 
-NOT_NUMBERS = {"VIP_GROUP_SIZE", "VIP_RULES"}
+NOT_NUMBERS = {"VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
 """Constants of layout that begin like a code and are sizes."""
 
 RANGES = {"pass": range(1, 32), "drop": range(32, 96), "answer": range(96, 128)}
@@ -164,6 +164,8 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "backend_loads": {1: 1042380605},
     "quic_servers": {1: 1514847233},
     "tx_ports": {1: 320501658},
+    "flow_lines": {1: 3655101086},
+    "flow_lines6": {1: 3600725209},
     "flows": {1: 3076272096},
     "flows6": {1: 2261903432},
     "probation": {1: 1685708886},

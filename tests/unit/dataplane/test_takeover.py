@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from xdplb.dataplane import (
 )
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature
+from xdplb.dataplane.flow_lines import FlowLines, line_numbers
+from xdplb.dataplane.flow_records import raw_key
 from xdplb.dataplane.loader import unload
 from xdplb.dataplane.map_layout import MapLayout, convert, dump_layouts, load_layouts
 from xdplb.dataplane.map_specs import map_layouts
@@ -240,6 +243,45 @@ def test_what_packets_wrote_after_the_copy_is_carried_too(
     assert there == {1: 8, 3: 0, 50: 7}
     assert plane.counters().vips[2] == VipCounters(101, 10099, 8, 2, 4)
     assert plane.counters().reasons["pass_no_vip"] == 9
+
+
+@pytest.mark.parametrize("capacity", [LARGER, replace(CAPACITY, flows=64)], ids=["more room", "less"])
+def test_records_in_lines_are_carried_too(
+    pin_dir: Path, filled: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capacity: Capacity
+) -> None:
+    """Those from before the copy, one that came after it, and not one that was deleted then."""
+    del filled
+    old, original = Maps.adopt(pin_dir), programs.swap_links
+    for port in (10, 11):
+        put_in_line(old.flow_lines, flow_key(CLIENT, port, KEY))
+    assert old.flow_lines6 is not None
+    put_in_line(old.flow_lines6, flow_key("2001:db8::7", 12, V6))
+
+    def swap(*arguments: Any) -> None:
+        original(*arguments)
+        put_in_line(old.flow_lines, flow_key(CLIENT, 13, KEY))
+        with FlowLines(old.flow_lines) as lines:
+            lines.delete_batch(np.frombuffer(flow_key(CLIENT, 11, KEY), np.uint8)[None, :])
+
+    monkeypatch.setattr(takeover, "swap_links", swap)
+    plane = start(pin_dir, capacity)
+    there = sorted(plane.scan_flows().source_port.tolist())
+    assert there == [1, 2, 3, 10, 12, 13]
+
+
+def flow_key(source: str, port: int, vip: VipKey) -> bytes:
+    return raw_key(ip_address(source), port, vip.address, vip.port, 6)
+
+
+def put_in_line(lines: BpfMap, key: bytes) -> None:
+    """Put a record into the first place of its line."""
+    words = np.frombuffer(key, np.uint64)
+    number = int(line_numbers(words[None, :], lines.info.max_entries)[0])
+    line = np.zeros(1, layout.FLOW_LINE if len(words) == 2 else layout.FLOW6_LINE)
+    place = line["places"][:, 0]
+    place["addresses"], place["ports"] = words[:-1] if len(words) > 2 else words[0], words[-1]
+    place["flow"] = (1, 7, layout.FLOW_ESTABLISHED, 0, time.monotonic_ns())
+    lines.update(number, line)
 
 
 # killed in any step

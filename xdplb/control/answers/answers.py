@@ -38,7 +38,7 @@ from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.features import Feature
-from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW_KEY, LAYOUT_VERSION
+from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
@@ -266,10 +266,15 @@ class Answers:
 
 
 def _flow_table_bytes(capacity: int, *, with_ipv6: bool) -> int:
-    """Return the memory of the flow tables in bytes: `capacity` open flows per family, and those on probation."""
+    """Return the memory of the flow tables in bytes: `capacity` open flows per family, and those on probation.
+
+    There are also lines for as many open flows: the tables take those whose line is full.
+    """
     keys = [FLOW_KEY.itemsize, FLOW6_KEY.itemsize] if with_ipv6 else [FLOW_KEY.itemsize]
+    lines = [FLOW_LINE.itemsize, FLOW6_LINE.itemsize] if with_ipv6 else [FLOW_LINE.itemsize]
     tables = (capacity, max(1, capacity // _PROBATION_PART))
-    return sum(_lru_bytes(entries, key_bytes + FLOW.itemsize) for key_bytes in keys for entries in tables)
+    in_tables = sum(_lru_bytes(entries, key_bytes + FLOW.itemsize) for key_bytes in keys for entries in tables)
+    return in_tables + (capacity // FLOW_WAYS + 1) * sum(lines)
 
 
 def _lru_bytes(entries: int, key_and_value_bytes: int) -> int:
