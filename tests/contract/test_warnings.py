@@ -76,6 +76,7 @@ def test_a_vip_without_traffic_goes_quietly_and_one_with_open_connections_does_n
     [told] = foretold.json()["warnings"]
     assert told["backends"] == ["10.0.0.11"]
     assert "open connections of VIP 203.0.113.10:443/tcp break: 10.0.0.11 had packets just now" in told["detail"]
+    assert f"xdplb backend drain {KEY} 10.0.0.11 --wait" in told["detail"]
     assert warned(api.ask("DELETE", VIP)) == ["connections_break"]
 
 

@@ -173,7 +173,9 @@ def test_it_is_ready_while_packets_can_be_sent_to_one_backend(tmp_path: Path) ->
             await until(lambda: manager.backend("web", "10.0.0.1").share == 0)
             assert manager.not_ready() == []
             world.hops.lose("10.0.0.2")
-            why = "no packet can be sent to any of the 2 backends: 10.0.0.1 does not answer ARP on eth0"
+            why = (
+                "no packet can be sent to any of the 2 backends, such as 10.0.0.1: 10.0.0.1 does not answer ARP on eth0"
+            )
             await until(lambda: manager.not_ready() == [why])
             world.hops.set("10.0.0.2", None)
             await until(lambda: manager.not_ready() == [])

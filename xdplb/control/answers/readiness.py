@@ -44,5 +44,6 @@ def _why_nothing_is_forwarded(snapshot: Snapshot, eligibility: Mapping[int, Elig
     known = [standing for bound in wanted if (standing := eligibility.get(bound.id)) is not None]
     if not known or len(known) < len(wanted) or any(standing.use is not Use.OUT for standing in known):
         return ""
-    number = "the only backend" if len(known) == 1 else f"any of the {len(known)} backends"
-    return f"no packet can be sent to {number}: {known[0].reason}"
+    first = wanted[0].backend.address
+    which = f"the only backend, {first}" if len(known) == 1 else f"any of the {len(known)} backends, such as {first}"
+    return f"no packet can be sent to {which}: {known[0].reason}"

@@ -23,7 +23,10 @@ def sentences(impact: Impact) -> tuple[str, ...]:
 def warning_sentence(warned: Warned) -> str:
     """Return a warning as a sentence. It can follow "warning: "."""
     some = warned.backends
-    return _WARNINGS[warned.concern].format(vip=warned.vip, who=_who(some), get=_get(some), detail=warned.detail)
+    one = some[0] if len(some) == 1 else "ADDRESS"
+    return _WARNINGS[warned.concern].format(
+        vip=warned.vip, who=_who(some), get=_get(some), one=one, detail=warned.detail
+    )
 
 
 def _sentences(impact: Impact) -> Iterator[str]:
@@ -136,7 +139,7 @@ _WARNINGS = {
     Concern.NO_NEW_CONNECTIONS: "no backend of VIP {vip} takes new connections now: they are dropped until one does;"
     " open ones go on",
     Concern.CONNECTIONS_BREAK: "open connections of VIP {vip} break: {detail}; to let them end first, use xdplb backend"
-    " drain VIP ADDRESS --wait",
+    " drain {vip} {one} --wait",
     Concern.CANNOT_SEND: "{who} of VIP {vip} {get} no packets yet: {detail}",
     Concern.HASH_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the hash changes",
     Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the"
