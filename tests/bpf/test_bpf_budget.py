@@ -135,8 +135,8 @@ def test_every_map_call_knows_its_map(program_for: Callable[[Features], Fd], fea
 
 
 def test_no_packet_for_a_steady_slot_looks_into_a_hash_table(program_for: Callable[[Features], Fd]) -> None:
-    """Arrays are inlined. What is called looks for a flow's record, in two tables, for a plain packet, for another and for what an ICMP
-    error is about, and for where a first fragment went.
+    """Arrays are inlined. What is called looks for a flow's record, in two tables, for a plain packet, for another and
+    for what an ICMP error is about, and for where a first fragment went.
     """
     lookups = [name for name in called(program_for(PLAIN)) if "lookup" in name and "percpu" not in name]
     assert lookups == ["__htab_map_lookup_elem"] * 7
