@@ -87,7 +87,7 @@ MIXED6 = access(allow=["2001:db8::/32"], deny=["2001:db8:1::/48", "2001:db8:1:2:
         ("the shorter one allows the rest", MIXED4, "192.0.2.127", True),
         ("the longest of three", access(deny=["0.0.0.0/0", "192.0.2.7/32"], allow=["192.0.2.0/24"]), "192.0.2.8", True),
         ("an equal prefix denies", access(allow=["192.0.2.0/24"], deny=["192.0.2.0/24"]), "192.0.2.7", False),
-        ("all", access(deny=["0.0.0.0/0"]), "255.255.255.254", False),
+        ("all", access(deny=["0.0.0.0/0"]), "223.255.255.254", False),
         ("the last address", access(deny=["223.255.255.255/32"]), "223.255.255.255", False),
         ("the one before it", access(deny=["223.255.255.255/32"]), "223.255.255.254", True),
         ("an empty list", NEITHER, "192.0.2.7", True),
