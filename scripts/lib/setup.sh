@@ -25,7 +25,7 @@ setup_fail() {
 setup_packages() {
 	local architecture
 	architecture=$(dpkg --print-architecture)
-	printf '%s\n' python3 python3-venv python3-bpfcc libbpf1 "linux-headers-$architecture" \
+	printf '%s\n' python3 python3-venv python3-bpfcc gcc libbpf1 "linux-headers-$architecture" \
 		ca-certificates curl ethtool iproute2 procps
 	if [[ $1 == dev ]]; then
 		printf '%s\n' clang-format iputils-ping tcpdump
@@ -82,7 +82,7 @@ setup_apt() {
 setup_fingerprint() {
 	{
 		printf '%s\n%s\n' "$XDPLB_ROOT" "$(readlink -f "$SETUP_PYTHON")"
-		cat "$XDPLB_ROOT/pyproject.toml" "$XDPLB_ROOT/xdplb/__init__.py"
+		cat "$XDPLB_ROOT"/{pyproject.toml,xdplb/__init__.py,xdplb/balance/fill.c,scripts/lib/build_fill.py}
 	} | sha256sum
 }
 

@@ -14,23 +14,20 @@ backends (keys and weights) and on which are out, so that all balancers of a clu
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .fill import Places, Turns, fill
 from .hashing import TABLE_SIZE
 from .slots import NOBODY, Owners
 
 __all__ = ["WeightedBackend", "build"]
-
-_FEW = 768
-"""With so few free slots, it is faster to compute which comes first than to walk a permutation until one is met."""
 
 _CACHED_TABLES = 128  # 128 KiB each
 
@@ -42,15 +39,6 @@ class WeightedBackend:
     key: str
     id: int
     weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Permutation:
-    """The order in which a backend takes slots: offset, offset + skip, offset + 2 skip, … modulo TABLE_SIZE."""
-
-    offset: int
-    skip: int
-    inverse: int  # of skip, modulo TABLE_SIZE: it converts a slot to its place in the order
 
 
 def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
@@ -74,11 +62,11 @@ def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
 
 
 @lru_cache(_CACHED_TABLES)
-def _base(configured: tuple[tuple[str, int], ...]) -> NDArray[np.uint16]:
+def _base(configured: tuple[tuple[str, int], ...]) -> Places:
     """Return the base table: for each slot the owner's place in `configured`, counted from 1."""
     places = np.zeros(TABLE_SIZE, np.uint16)
     if configured:
-        places = _fill(places, configured, _turns(np.array([weight for _, weight in configured], np.int64)))
+        places = _filled(places, configured, _turns(np.array([weight for _, weight in configured], np.int64)))
     places.flags.writeable = False
     return places
 
@@ -92,21 +80,17 @@ def _quotas(weights: NDArray[np.int64]) -> NDArray[np.int64]:
     return quotas
 
 
-def _turns(weights: NDArray[np.int64]) -> list[int]:
+def _turns(weights: NDArray[np.int64]) -> Turns:
     """Return the backends, as indexes, in turn: the n-th turn of each is due at n / weight; of equals the first."""
     if len(set(weights.tolist())) == 1:  # then they simply take turns, and sorting would be half of the work
-        rounds, rest = divmod(TABLE_SIZE, len(weights))
-        return [*range(len(weights))] * rounds + [*range(rest)]
+        return np.resize(np.arange(len(weights), dtype=np.uint16), TABLE_SIZE)
     quotas = _quotas(weights)
-    backend = np.repeat(np.arange(len(weights)), quotas)
+    backend = np.repeat(np.arange(len(weights), dtype=np.uint16), quotas)
     nth = np.arange(1, TABLE_SIZE + 1) - np.repeat(np.cumsum(quotas) - quotas, quotas)
-    order: list[int] = backend[np.argsort(nth / weights[backend], kind="stable")].tolist()
-    return order
+    return backend[np.argsort(nth / weights[backend], kind="stable")]
 
 
-def _refill(
-    base: NDArray[np.uint16], configured: tuple[tuple[str, int], ...], missing: Sequence[int]
-) -> NDArray[np.uint16]:
+def _refill(base: Places, configured: tuple[tuple[str, int], ...], missing: Sequence[int]) -> Places:
     """Give the slots of the missing backends to the others."""
     is_missing = np.zeros(len(configured) + 1, np.bool_)
     is_missing[missing] = True
@@ -115,10 +99,11 @@ def _refill(
         return places
     weights = np.array([weight for _, weight in configured], np.int64)
     weights[is_missing[1:]] = 0
-    return _fill(places, configured, _turns_least_loaded(places, weights))
+    free = int(np.count_nonzero(places == NOBODY))
+    return _filled(places, configured, np.fromiter(_turns_least_loaded(places, weights), np.uint16, free))
 
 
-def _turns_least_loaded(places: NDArray[np.uint16], weights: NDArray[np.int64]) -> Iterator[int]:
+def _turns_least_loaded(places: Places, weights: NDArray[np.int64]) -> Iterator[int]:
     """Yield the backend whose turn it is: the one that lacks most slots of its share; of equals the first."""
     total = int(weights.sum())
     owned = np.bincount(places, minlength=len(weights) + 1)[1:]
@@ -133,54 +118,16 @@ def _turns_least_loaded(places: NDArray[np.uint16], weights: NDArray[np.int64]) 
         yield backend
 
 
-def _fill(
-    places: NDArray[np.uint16], configured: tuple[tuple[str, int], ...], turns: Iterable[int]
-) -> NDArray[np.uint16]:
+def _filled(places: Places, configured: tuple[tuple[str, int], ...], turns: Turns) -> Places:
     """Return `places` with every free slot filled: at each turn the backend takes the first of its permutation."""
-    free = int(np.count_nonzero(places == NOBODY))
-    permutations = [_permutation(key) for key, _ in configured]
-    remaining = iter(turns)
-    if free > _FEW:
-        places = _walk(places, permutations, islice(remaining, free - _FEW))
-    return _pick(places, permutations, remaining)
-
-
-def _walk(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turns: Iterable[int]) -> NDArray[np.uint16]:
-    """Fill slots turn by turn: the backend walks on in its permutation to the next free slot."""
-    # Most steps find a taken slot: what is taken is in 64 KiB, which stay in the processor's cache. Lists and bytes are
-    # several times faster to index than arrays.
-    taken, table = bytearray((places != NOBODY).astype(np.uint8)), places.tolist()
-    cursors = [permutation.offset for permutation in permutations]
-    skips = [permutation.skip for permutation in permutations]
-    for backend in turns:
-        slot, skip = cursors[backend], skips[backend]
-        while taken[slot]:
-            slot += skip
-            if slot >= TABLE_SIZE:
-                slot -= TABLE_SIZE
-        taken[slot], table[slot] = 1, backend + 1
-        cursors[backend] = slot
-    return np.array(table, np.uint16)
-
-
-def _pick(places: NDArray[np.uint16], permutations: Sequence[_Permutation], turns: Iterator[int]) -> NDArray[np.uint16]:
-    """Do the same, but compute for each free slot its place in the backend's permutation, and take the lowest."""
-    filled = places.copy()
-    free = np.flatnonzero(places == NOBODY)
-    while len(free):
-        backend = next(turns)
-        wanted = permutations[backend]
-        first = int(np.argmin((free - wanted.offset) * wanted.inverse % TABLE_SIZE))
-        filled[free[first]] = backend + 1
-        free[first] = free[-1]
-        free = free[:-1]
-    return filled
+    permutations = np.array([_permutation(key) for key, _ in configured], np.uint32)
+    return fill(places, permutations[:, 0].copy(), permutations[:, 1].copy(), turns)
 
 
 @lru_cache(1 << 16)
-def _permutation(key: str) -> _Permutation:
+def _permutation(key: str) -> tuple[int, int]:
+    """Return the order in which a backend takes slots: offset and skip of offset + n * skip modulo TABLE_SIZE."""
     digest = blake2b(key.encode(), digest_size=16).digest()
     offset = int.from_bytes(digest[:8], "little") % TABLE_SIZE
-    # Never 0. TABLE_SIZE is prime, so every other skip visits all slots and has an inverse.
-    skip = int.from_bytes(digest[8:], "little") % (TABLE_SIZE - 1) + 1
-    return _Permutation(offset, skip, pow(skip, -1, TABLE_SIZE))
+    # Never 0. TABLE_SIZE is prime, so every other skip visits all slots.
+    return offset, int.from_bytes(digest[8:], "little") % (TABLE_SIZE - 1) + 1

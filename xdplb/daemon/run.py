@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import xdplb
+from xdplb.balance.fill import IS_COMPILED
 from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
@@ -134,6 +135,11 @@ async def _balance(
     def started() -> None:
         nics = ", ".join(_described(view) for view in manager.answers.status().nics)
         _log.info("balancing on %s; the API is on %s", nics, listener)
+        if not IS_COMPILED:
+            _log.warning(
+                "tables are computed in Python, which takes about 50 ms each: xdplb was installed on a host without a C"
+                " compiler; install gcc, then install xdplb again"
+            )
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
     def stopping(number: int) -> None:

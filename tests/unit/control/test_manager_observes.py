@@ -290,9 +290,9 @@ def test_a_new_backend_is_answered_for_once_its_next_hop_is_in_the_maps(tmp_path
 def test_each_backend_that_is_added_costs_one_table_however_many_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    walks: list[int] = []
-    walk = table._walk
-    monkeypatch.setattr(table, "_walk", lambda *given: walks.append(1) or walk(*given))  # type: ignore[func-returns-value]
+    fills: list[int] = []
+    fill = table._filled
+    monkeypatch.setattr(table, "_filled", lambda *given: fills.append(1) or fill(*given))  # type: ignore[func-returns-value]
 
     async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)
@@ -302,10 +302,10 @@ def test_each_backend_that_is_added_costs_one_table_however_many_there_are(
         for last in range(1, 11):
             world.hops.set(f"10.0.0.{last}", asked)
             asyncio.get_running_loop().call_later(0.001, world.hops.set, f"10.0.0.{last}", None)
-            before, built = world.writes(), len(walks)
+            before, built = world.writes(), len(fills)
             await manager.create_backend("web", backend(last))
             assert sorted(world.writes()[len(before) :]) == ["write_backends", "write_table"]
-            assert len(walks) == built + 1
+            assert len(fills) == built + 1
 
     run(tmp_path, scenario)
 

@@ -1,0 +1,35 @@
+"""Compiles xdplb/balance/fill.c whenever xdplb is built or installed; a build hook of hatchling, see pyproject.toml.
+
+It is one loop that needs no header of the C library. Without a compiler xdplb is built all the same, and slower.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_OPTIONS = ("-O2", "-shared", "-fPIC", "-nostdlib", "-ffreestanding")
+
+
+class FillHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Puts the compiled loop beside its source, and into the wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's interface
+        """Compile, and mark the wheel as one for this kind of machine."""
+        source = Path(self.root, "xdplb/balance/fill.c")
+        target, made = source.with_name("_fill.so"), source.with_name(f"_fill.{os.getpid()}.so")
+        target.unlink(missing_ok=True)
+        try:
+            subprocess.run([os.environ.get("CC", "cc"), *_OPTIONS, "-o", made, source], check=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.app.display_warning(f"{source.name} is not compiled, so tables are computed in Python: {error}")
+            return
+        made.rename(target)
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data.update(pure_python=False, tag=f"py3-none-{platform}")
+        build_data["artifacts"].append("xdplb/balance/_fill.so")
