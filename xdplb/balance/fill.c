@@ -4,8 +4,8 @@
  */
 #include <stdint.h>
 
-void xdplb_fill(uint16_t *places, uint32_t size, uint32_t *cursors, const uint32_t *skips, const uint16_t *turns,
-                uint32_t count)
+void xdplb_fill(uint16_t *places, uint32_t size, uint32_t *cursors, const uint32_t *skips,
+                const uint16_t *turns, uint32_t count)
 {
 	for (uint32_t turn = 0; turn < count; turn++) {
 		uint32_t backend = turns[turn], slot = cursors[backend], skip = skips[backend];
