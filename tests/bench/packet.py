@@ -30,7 +30,6 @@ BEFORE = "before: "
 """In front of the names of the cases that run the second tree's program."""
 
 RATIOS = (
-    ("ipip steady, 1 flow, to the floor", "ipip steady: established, 1 flow", FLOOR, 3.2),
     ("ipip steady, 1 M flows, to 1", "ipip steady: established, 1 M flows", "ipip steady: established, 1 flow", 1.15),
     ("ipip: new SYN, to established", "ipip steady: SYN, ever new flows", "ipip steady: established, 1 M flows", 1.1),
     ("dr: new SYN, to established", "dr steady: SYN, ever new flows", "dr steady: established, 1 M flows", 1.1),
