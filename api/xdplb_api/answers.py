@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
@@ -12,9 +12,11 @@ from xdplb.control.writing.request import Outcome
 
 from .deps import Changer
 from .problems import MEDIA_TYPE
-from .schemas.base import DryRunOut, warning_headers
+from .schemas.base import DryRunOut, ResponseBody, warning_headers, warnings_of
 
-__all__ = ["DELETED", "DRY_RUN", "created_or_not", "deleted", "problems", "tag", "would_change"]
+__all__ = ["DELETED", "DRY_RUN", "created_or_not", "deleted", "problems", "tag", "warned", "would_change"]
+
+Body = TypeVar("Body", bound=ResponseBody)
 
 _PROBLEMS = {
     400: "The body is not JSON.",
@@ -50,6 +52,11 @@ def created_or_not(response: Response, generation: int, *, created: bool, locati
     if created:
         response.status_code = 201
         response.headers["Location"] = location
+
+
+def warned(body: Body, outcome: Outcome) -> Body:
+    """Return the body of an answer to a change, with the warnings about it."""
+    return body.model_copy(update={"warnings": warnings_of(outcome)})
 
 
 def would_change(outcome: Outcome) -> Response:

@@ -11,7 +11,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, parse_backend_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
-from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
+from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag, warned
 from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
 from xdplb_api.paths import ALL_BACKENDS, BACKEND, BACKENDS
 from xdplb_api.schemas.backend import (
@@ -25,7 +25,7 @@ from xdplb_api.schemas.backend import (
     BackendPut,
     BackendsPut,
 )
-from xdplb_api.schemas.base import DryRunOut, warnings_of
+from xdplb_api.schemas.base import DryRunOut
 
 __all__ = ["router"]
 
@@ -83,7 +83,7 @@ async def replace_backends(
         return DryRunOut.of(outcome)
     view = answers.backends_after(outcome, key)
     tag(response, view.generation)
-    return BackendListChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})
+    return warned(BackendListChangedOut.of(view), outcome)
 
 
 @router.get(BACKEND, operation_id="getBackend", summary="Show a backend", responses=problems(404, 422))
@@ -158,4 +158,4 @@ def _made(outcome: Outcome, key: VipKey, address: IPAddress, answers: Answers, r
     is_new = address not in outcome.before.vips[key].backends
     location = f"/v1/vips/{key.path}/backends/{address}"
     created_or_not(response, view.generation, created=is_new, location=location)
-    return BackendChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})
+    return warned(BackendChangedOut.of(view), outcome)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb.control.edits.edit import DrainBackend, UndrainBackend
-from xdplb_api.answers import problems, tag, would_change
+from xdplb_api.answers import problems, tag, warned, would_change
 from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
 from xdplb_api.paths import DRAIN
 from xdplb_api.schemas.backend import BackendChangedOut, DrainIn
-from xdplb_api.schemas.base import DryRunOut, warnings_of
+from xdplb_api.schemas.base import DryRunOut
 
 __all__ = ["router"]
 
@@ -45,7 +45,7 @@ async def drain_backend(
         return would_change(outcome)
     view = answers.backend_after(outcome, key, known)
     tag(response, view.generation)
-    return BackendChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})
+    return warned(BackendChangedOut.of(view), outcome)
 
 
 @router.delete(
@@ -69,4 +69,4 @@ async def undrain_backend(
         return DryRunOut.of(outcome)
     view = answers.backend_after(outcome, key, known)
     tag(response, view.generation)
-    return BackendChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})
+    return warned(BackendChangedOut.of(view), outcome)

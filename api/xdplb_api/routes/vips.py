@@ -10,10 +10,10 @@ from xdplb.control.writing.request import Outcome
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError
 from xdplb.model.key import ALL_PORTS
 from xdplb.model.vip import Vip, VipKey
-from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
+from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag, warned
 from xdplb_api.deps import AnswersOf, Change, Changer, NewChange, VipRef
 from xdplb_api.paths import VIP, VIPS
-from xdplb_api.schemas.base import DryRunOut, warnings_of
+from xdplb_api.schemas.base import DryRunOut
 from xdplb_api.schemas.vip import VipChangedOut, VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
 
 __all__ = ["router"]
@@ -157,4 +157,4 @@ def _answer(
     view = answers.vip_after(outcome, key)
     is_new = key not in outcome.before.vips
     created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}")
-    return VipChangedOut.of(view).model_copy(update={"warnings": warnings_of(outcome)})
+    return warned(VipChangedOut.of(view), outcome)
