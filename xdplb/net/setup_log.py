@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Forward
 
+from .json_file import write_json
 from .undo_log import VipHost
 
 __all__ = ["HostSetup", "SetupLog"]
@@ -58,14 +58,7 @@ class SetupLog:
             self._write()
 
     def _write(self) -> None:
-        """Replace the file in one step, so that a crash leaves the old or the new one, never a part."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".new")
-        with draft.open("w") as file:
-            json.dump({vip: [asdict(each) for each in found] for vip, found in self._setups.items()}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        write_json(self._path, {vip: [asdict(each) for each in found] for vip, found in self._setups.items()})
 
 
 def _setup(fields: dict[str, object]) -> HostSetup:

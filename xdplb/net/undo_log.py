@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.errors import PlatformError
+
+from .json_file import write_json
 
 __all__ = ["UndoEntry", "UndoLog", "VipHost"]
 
@@ -74,11 +75,4 @@ class UndoLog:
         self._write()
 
     def _write(self) -> None:
-        """Replace the file in one step, so that a crash leaves the old or the new one, never a part."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".new")
-        with draft.open("w") as file:
-            json.dump([asdict(entry) for entry in self._entries], file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        write_json(self._path, [asdict(entry) for entry in self._entries])
