@@ -48,10 +48,17 @@ def storage_errors(path: Path, what: str) -> Iterator[None]:
 def is_short_of_room(folder: Path) -> bool:
     """Return whether nothing may be writable in `folder`: its file system is full or read-only, or it is gone."""
     try:
-        found = os.statvfs(folder)
+        return _shortage(folder) != 0
     except OSError:
         return True
-    return bool(found.f_flag & os.ST_RDONLY) or found.f_bfree == 0
+
+
+def _shortage(folder: Path) -> int:
+    """Return the errno of a write to a file system that is read-only or full, 0 if it is neither. Raises OSError."""
+    found = os.statvfs(folder)
+    if found.f_flag & os.ST_RDONLY:
+        return errno.EROFS
+    return 0 if found.f_bfree else errno.ENOSPC
 
 
 def _errno(error: sqlite3.OperationalError, folder: Path) -> int:
@@ -62,11 +69,8 @@ def _errno(error: sqlite3.OperationalError, folder: Path) -> int:
             return number
     # For SQLite a file that cannot be made in a full, read-only or foreign folder is an I/O error.
     with suppress(OSError):
-        found = os.statvfs(folder)
-        if found.f_flag & os.ST_RDONLY:
-            return errno.EROFS
-        if found.f_bfree == 0:
-            return errno.ENOSPC
+        if shortage := _shortage(folder):
+            return shortage
     if not os.access(folder, os.W_OK):
         return errno.EACCES
     return errno.EIO if name.startswith("SQLITE_IOERR") else 0
@@ -74,6 +78,11 @@ def _errno(error: sqlite3.OperationalError, folder: Path) -> int:
 
 def _state_error(path: Path, what: str, number: int, told: str) -> PlatformError:
     folder = path.parent
+    foreign = (
+        f"this user (uid {os.geteuid()}) may not use it",
+        f"look at who owns it: ls -ld {folder} {path}; or use another --state-dir",
+    )
+    no_folder = (f"{folder} is not a folder", "use another --state-dir")
     why, hint = {
         errno.ENOSPC: ("its file system is full", f"make room on it: df {folder}"),
         errno.EDQUOT: ("the quota of its owner is used up", f"make room on it: df {folder}"),
@@ -81,16 +90,10 @@ def _state_error(path: Path, what: str, number: int, told: str) -> PlatformError
             "its file system, or the file, is read-only",
             f"make it writable (mount -o remount,rw; ls -l {folder}), or use another --state-dir",
         ),
-        errno.EACCES: (
-            f"this user (uid {os.geteuid()}) may not use it",
-            f"look at who owns it: ls -ld {folder} {path}; or use another --state-dir",
-        ),
-        errno.EPERM: (
-            f"this user (uid {os.geteuid()}) may not use it",
-            f"look at who owns it: ls -ld {folder} {path}; or use another --state-dir",
-        ),
-        errno.ENOTDIR: (f"{folder} is not a folder", "use another --state-dir"),
-        errno.EEXIST: (f"{folder} is not a folder", "use another --state-dir"),
+        errno.EACCES: foreign,
+        errno.EPERM: foreign,
+        errno.ENOTDIR: no_folder,
+        errno.EEXIST: no_folder,
         errno.EIO: ("the disk reports an error", "look at dmesg; restore the file from a backup on another disk"),
         errno.ENOMEM: ("there is not enough memory", "free some"),
     }.get(number, (told, "check that its file system has room and is writable for this user"))
