@@ -30,7 +30,9 @@ def fill(places: Places, begins: Walks, steps: Walks, turns: Turns) -> Places:
 
     There must be as many free slots as turns, and the size must be a prime, or a walk would not come to its end.
     """
-    filled, cursors = places.copy(), begins.copy()
+    # C takes its arrays in one piece, which columns of another array are not.
+    filled, cursors = np.array(places, order="C"), np.array(begins, order="C")
+    steps, turns = np.ascontiguousarray(steps), np.ascontiguousarray(turns)
     if _COMPILED is None:
         _fill_in_python(filled, cursors, steps, turns)
     else:

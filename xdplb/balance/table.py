@@ -120,8 +120,8 @@ def _turns_least_loaded(places: Places, weights: NDArray[np.int64]) -> Iterator[
 
 def _filled(places: Places, configured: tuple[tuple[str, int], ...], turns: Turns) -> Places:
     """Return `places` with every free slot filled: at each turn the backend takes the first of its permutation."""
-    permutations = np.array([_permutation(key) for key, _ in configured], np.uint32)
-    return fill(places, permutations[:, 0].copy(), permutations[:, 1].copy(), turns)
+    offsets, skips = np.array([_permutation(key) for key, _ in configured], np.uint32).T
+    return fill(places, offsets, skips, turns)
 
 
 @lru_cache(1 << 16)
