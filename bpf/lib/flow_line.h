@@ -82,23 +82,61 @@ static __always_inline struct flow *flow_line_find4(const struct packet *packet)
 	return way < FLOW_WAYS ? &line->places[flow_line_bound(way)].flow : NULL;
 }
 
+/* A place of either family, from the last word of its key on. */
+struct flow_held {
+	__u64 ports;
+	struct flow flow;
+};
+
 /* Whether a place is one of a record that was silent for longer than its VIP's idle timeout. */
-static __always_inline int flow_line_is_silent(__u64 ports, __u64 last_seen, __u64 now)
+static __always_inline int flow_line_is_silent(const struct flow_held *held, __u64 now)
 {
-	return !(ports & FLOW_BUSY) && now > last_seen + (ports >> FLOW_KEY_BITS) * FLOW_SECOND;
+	return !(held->ports & FLOW_BUSY) &&
+	       now > held->flow.last_seen + (held->ports >> FLOW_KEY_BITS) * FLOW_SECOND;
 }
 
-/* Takes a place whose last word was `before` when it was free. Returns 0 if another CPU was faster. */
-static __always_inline int flow_line_take(__u64 *ports, __u64 before)
+/* Takes a place in a line for a new record: an empty one, else that of a record which was silent for too long. Returns
+ * NULL if there is none, or if another CPU was faster. `first` is in the line's first place, and the others follow at
+ * a distance of `size` bytes; `before` is what the place had.
+ */
+static __always_inline struct flow_held *flow_line_take(const struct packet *packet, void *first, __u32 size,
+                                                        __u64 now, __u64 *before)
 {
-	return __sync_val_compare_and_swap(ports, before, FLOW_BUSY) == before;
+	struct flow_held *held;
+	__u32 way = FLOW_NO_WAY;
+
+#pragma unroll
+	for (int i = 0; i < FLOW_WAYS; i++) {
+		if (flow_line_is_silent(first + i * size, now))
+			way = i;
+		way = packet_blur(packet, way);
+	}
+#pragma unroll
+	for (int i = FLOW_WAYS - 1; i >= 0; i--) {
+		held = first + i * size;
+		if (!held->ports)
+			way = i;
+		way = packet_blur(packet, way);
+	}
+	if (way >= FLOW_WAYS)
+		return NULL;
+	held = first + flow_line_bound(way) * size;
+	*before = held->ports;
+	if (*before & FLOW_BUSY || __sync_val_compare_and_swap(&held->ports, *before, FLOW_BUSY) != *before)
+		return NULL;
+	return held;
 }
 
-/* The last word says from now on that the place has this flow's record; what was written before it is seen before it. */
-static __always_inline void flow_line_publish(__u64 *ports, const struct packet *packet,
-                                              const struct vip *vip)
+/* Puts the record into a place that was taken and has its addresses. The last word says from then on whose it is; what was
+ * written before it is seen before it.
+ */
+static __always_inline int flow_line_publish(const struct packet *packet, const struct vip *vip,
+                                             const struct flow *flow, struct flow_held *held, __u64 before)
 {
-	__sync_lock_test_and_set(ports, flow_line_ports(packet) | (__u64)vip->idle_seconds << FLOW_KEY_BITS);
+	held->flow = *flow;
+	__sync_lock_test_and_set(&held->ports,
+	                         flow_line_ports(packet) | (__u64)vip->idle_seconds << FLOW_KEY_BITS);
+	return before ? FLOW_LINE_REPLACED : FLOW_LINE_ADDED;
 }
 
 /* Gives the record of a flow that has none a place in its line, if there is one. */
@@ -106,35 +144,18 @@ static __always_inline int flow_line_add4(const struct packet *packet, const str
                                           const struct flow *flow)
 {
 	struct flow_line *line = flow_line_of(packet);
+	struct flow_held *held;
 	struct flow_place *place;
-	__u32 way = FLOW_NO_WAY;
 	__u64 before;
 
 	if (!line)
 		return FLOW_LINE_FULL;
-#pragma unroll
-	for (int i = 0; i < FLOW_WAYS; i++) {
-		if (flow_line_is_silent(line->places[i].ports, line->places[i].flow.last_seen,
-		                        flow->last_seen))
-			way = i;
-		way = packet_blur(packet, way);
-	}
-#pragma unroll
-	for (int i = FLOW_WAYS - 1; i >= 0; i--) {
-		if (!line->places[i].ports)
-			way = i;
-		way = packet_blur(packet, way);
-	}
-	if (way >= FLOW_WAYS)
+	held = flow_line_take(packet, &line->places->ports, sizeof(*place), flow->last_seen, &before);
+	if (!held)
 		return FLOW_LINE_FULL;
-	place = &line->places[flow_line_bound(way)];
-	before = place->ports;
-	if (before & FLOW_BUSY || !flow_line_take(&place->ports, before))
-		return FLOW_LINE_FULL;
+	place = (void *)held - offsetof(struct flow_place, ports);
 	place->addresses = flow_line_addresses(packet);
-	place->flow = *flow;
-	flow_line_publish(&place->ports, packet, vip);
-	return before ? FLOW_LINE_REPLACED : FLOW_LINE_ADDED;
+	return flow_line_publish(packet, vip, flow, held, before);
 }
 
 #ifdef WITH_IPV6
@@ -173,38 +194,21 @@ static __always_inline int flow_line_add6(const struct packet *packet, const str
                                           const struct flow *flow)
 {
 	struct flow6_line *line = flow_line_of6(packet);
+	struct flow_held *held;
 	struct flow6_place *place;
-	__u32 way = FLOW_NO_WAY;
 	__u64 before;
 
 	if (!line)
 		return FLOW_LINE_FULL;
-#pragma unroll
-	for (int i = 0; i < FLOW_WAYS; i++) {
-		if (flow_line_is_silent(line->places[i].ports, line->places[i].flow.last_seen,
-		                        flow->last_seen))
-			way = i;
-		way = packet_blur(packet, way);
-	}
-#pragma unroll
-	for (int i = FLOW_WAYS - 1; i >= 0; i--) {
-		if (!line->places[i].ports)
-			way = i;
-		way = packet_blur(packet, way);
-	}
-	if (way >= FLOW_WAYS)
+	held = flow_line_take(packet, &line->places->ports, sizeof(*place), flow->last_seen, &before);
+	if (!held)
 		return FLOW_LINE_FULL;
-	place = &line->places[flow_line_bound(way)];
-	before = place->ports;
-	if (before & FLOW_BUSY || !flow_line_take(&place->ports, before))
-		return FLOW_LINE_FULL;
+	place = (void *)held - offsetof(struct flow6_place, ports);
 	place->addresses[0] = packet->source[0];
 	place->addresses[1] = packet->source[1];
 	place->addresses[2] = packet->destination[0];
 	place->addresses[3] = packet->destination[1];
-	place->flow = *flow;
-	flow_line_publish(&place->ports, packet, vip);
-	return before ? FLOW_LINE_REPLACED : FLOW_LINE_ADDED;
+	return flow_line_publish(packet, vip, flow, held, before);
 }
 #endif
 
