@@ -44,9 +44,10 @@ static __always_inline int check_flags_are_forged(__u8 flags)
 	return !(flags & TCP_FLAG_BITS);
 }
 
-static __always_inline int check_is_martian(const struct packet *packet)
+/* `source` is the first word of an address of the packet's version. */
+static __always_inline int check_is_martian(const struct packet *packet, __u64 source)
 {
-	return packet->version == 6 ? martian_source6(packet->source[0]) : martian_source4(packet->source[0]);
+	return packet->version == 6 ? martian_source6(source) : martian_source4(source);
 }
 
 /* Reads the source in the IP header: of an ICMP error that was turned round, it is the router's. Returns 0, or -1 if it
@@ -70,7 +71,7 @@ static __always_inline enum reason check_router(struct xdp_md *ctx, const struct
 
 	if (check_read_sender(ctx, packet, router))
 		return DROP_INTERNAL;
-	if (packet->version == 6 ? martian_source6(router[0]) : martian_source4(router[0]))
+	if (check_is_martian(packet, router[0]))
 		return DROP_MARTIAN;
 	return router[0] == packet->destination[0] && router[1] == packet->destination[1] ? DROP_LAND : GO_ON;
 }
@@ -80,8 +81,11 @@ static __always_inline int check_is_link_local(struct xdp_md *ctx, const struct 
 {
 	__u64 sender[2];
 
-	return packet->version == 6 && !check_read_sender(ctx, packet, sender) &&
-	       martian_is_link_local(sender[0]);
+	if (packet->version != 6)
+		return 0;
+	if (packet->is_plain) /* it is no error, and its source is at hand */
+		return martian_is_link_local(packet->source[0]);
+	return !check_read_sender(ctx, packet, sender) && martian_is_link_local(sender[0]);
 }
 
 /* Returns GO_ON, or why a packet that would be sent to a backend is dropped. */
@@ -91,7 +95,7 @@ static __always_inline enum reason check_packet(struct xdp_md *ctx, const struct
 		return rarely(packet, DROP_BAD_CHECKSUM);
 	if (packet->ttl <= 1)
 		return rarely(packet, DROP_TTL);
-	if (check_is_martian(packet))
+	if (check_is_martian(packet, packet->source[0]))
 		return rarely(packet, DROP_MARTIAN);
 	if (check_is_land(packet))
 		return rarely(packet, DROP_LAND);
@@ -108,7 +112,7 @@ static __always_inline enum reason check_ping(struct xdp_md *ctx, const struct p
 {
 	if (packet->version == 4 && !check_header_sum(ctx, packet))
 		return DROP_BAD_CHECKSUM;
-	if (check_is_martian(packet))
+	if (check_is_martian(packet, packet->source[0]))
 		return DROP_MARTIAN;
 	return check_is_land(packet) ? DROP_LAND : GO_ON;
 }

@@ -21,6 +21,19 @@ static __always_inline enum reason parse_options(const struct cursor *cursor, co
 	               : GO_ON;
 }
 
+/* What every header has, whatever follows its first 20 bytes. */
+static __always_inline void parse_ipv4_fields(const struct iphdr *ip, struct packet *packet)
+{
+	packet->ip_length = NET16(ip->tot_len);
+	packet->source[0] = ip->saddr;
+	packet->source[1] = 0;
+	packet->destination[0] = ip->daddr;
+	packet->destination[1] = 0;
+	packet->tos = ip->tos;
+	packet->ttl = ip->ttl;
+	packet->protocol = ip->protocol;
+}
+
 static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct packet *packet)
 {
 	struct iphdr *ip = cursor->at;
@@ -30,14 +43,7 @@ static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct pack
 	if ((void *)(ip + 1) > cursor->end || ip->version != 4)
 		return PASS_MALFORMED;
 	header = ip->ihl * 4;
-	packet->ip_length = NET16(ip->tot_len);
-	packet->source[0] = ip->saddr;
-	packet->source[1] = 0;
-	packet->destination[0] = ip->daddr;
-	packet->destination[1] = 0;
-	packet->tos = ip->tos;
-	packet->ttl = ip->ttl;
-	packet->protocol = ip->protocol;
+	parse_ipv4_fields(ip, packet);
 	packet->fragment_id = ip->id;
 	if (packet->ip_length < header || packet->ip_length > cursor->end - cursor->at)
 		return DROP_BAD_LENGTH;

@@ -105,13 +105,9 @@ static __always_inline void parse_blur_extensions(void *network, struct cursor *
 	cursor->at = network + packet->transport;
 }
 
-static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct packet *packet)
+/* The fixed header, with nothing known yet of extension headers. */
+static __always_inline void parse_ipv6_fields(const struct ipv6hdr *ip, struct packet *packet)
 {
-	struct ipv6hdr *ip = cursor->at;
-	enum reason reason;
-
-	if ((void *)(ip + 1) > cursor->end || ip->version != 6)
-		return PASS_MALFORMED;
 	packet->ip_length = sizeof(*ip) + NET16(ip->payload_len);
 	packet->source[0] = read_u64(&ip->saddr);
 	packet->source[1] = read_u64((void *)&ip->saddr + 8);
@@ -121,6 +117,16 @@ static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct pack
 	packet->ttl = ip->hop_limit;
 	packet->protocol = ip->nexthdr;
 	packet->transport = sizeof(*ip);
+}
+
+static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct packet *packet)
+{
+	struct ipv6hdr *ip = cursor->at;
+	enum reason reason;
+
+	if ((void *)(ip + 1) > cursor->end || ip->version != 6)
+		return PASS_MALFORMED;
+	parse_ipv6_fields(ip, packet);
 	packet->fragment_id = 0;
 	if (packet->ip_length > cursor->end - cursor->at)
 		return DROP_BAD_LENGTH;

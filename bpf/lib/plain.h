@@ -44,14 +44,7 @@ static __always_inline int plain_ipv4(const struct cursor *cursor, struct packet
 	if (!plain_ethernet(cursor, NET16(ETH_P_IP), IPV4_HEADER + TCP_HEADER) ||
 	    (read_u64(ip) & PLAIN4_BITS) != PLAIN4 || ip->protocol == IPPROTO_ICMP)
 		return 0;
-	packet->ip_length = NET16(ip->tot_len);
-	packet->source[0] = ip->saddr;
-	packet->source[1] = 0;
-	packet->destination[0] = ip->daddr;
-	packet->destination[1] = 0;
-	packet->tos = ip->tos;
-	packet->ttl = ip->ttl;
-	packet->protocol = ip->protocol;
+	parse_ipv4_fields(ip, packet);
 	packet->transport = IPV4_HEADER;
 	return packet->ip_length <= packet->plain_length - ETH_HLEN &&
 	       plain_transport(ip + 1, packet, (__s64)packet->ip_length - IPV4_HEADER);
@@ -65,15 +58,7 @@ static __always_inline int plain_ipv6(const struct cursor *cursor, struct packet
 	if (!plain_ethernet(cursor, NET16(ETH_P_IPV6), IPV6_HEADER + TCP_HEADER) || ip->version != 6 ||
 	    ip->nexthdr > IPPROTO_UDP)
 		return 0;
-	packet->ip_length = IPV6_HEADER + NET16(ip->payload_len);
-	packet->source[0] = read_u64(&ip->saddr);
-	packet->source[1] = read_u64((void *)&ip->saddr + 8);
-	packet->destination[0] = read_u64(&ip->daddr);
-	packet->destination[1] = read_u64((void *)&ip->daddr + 8);
-	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
-	packet->ttl = ip->hop_limit;
-	packet->protocol = ip->nexthdr;
-	packet->transport = IPV6_HEADER;
+	parse_ipv6_fields(ip, packet);
 	return packet->ip_length <= packet->plain_length - ETH_HLEN &&
 	       plain_transport(ip + 1, packet, (__s64)packet->ip_length - IPV6_HEADER);
 }
