@@ -19,7 +19,18 @@ from xdplb.model.errors import FieldProblem, XdplbError
 
 from .hints import Schema, body_schema, hint_for
 
-__all__ = ["MEDIA_TYPE", "FieldProblemOut", "Problem", "ProblemResponse", "install", "internal_error", "refused"]
+__all__ = [
+    "MEDIA_TYPE",
+    "FieldProblemOut",
+    "Problem",
+    "ProblemResponse",
+    "busy",
+    "install",
+    "internal_error",
+    "raw_problem",
+    "refused",
+    "too_large",
+]
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:xdplb:problem:"
@@ -126,6 +137,27 @@ def internal_error(error: Exception, request_line: str) -> ProblemResponse:
     return ProblemResponse(
         500, "internal", "the daemon failed on this request", hint="its log has the cause; please report it"
     )
+
+
+def busy(detail: str, hint: str) -> ProblemResponse:
+    """Return the answer to a request that comes while there is too much to do."""
+    return ProblemResponse(503, "busy", detail, hint=hint, headers={"Retry-After": "1"})
+
+
+def too_large(most: int) -> ProblemResponse:
+    """Return the answer to a body of more than `most` bytes."""
+    code, hint = _BEFORE_ROUTES[413]
+    return ProblemResponse(413, code, f"the body has more than {most} bytes", hint=hint)
+
+
+def raw_problem(
+    status: int, code: str, detail: str, *, hint: str, headers: Mapping[str, str] | None = None
+) -> bytes:
+    """Return a whole answer of HTTP/1.1 with a problem, for a connection that is closed after it."""
+    answer = ProblemResponse(status, code, detail, hint=hint, headers={**(headers or {}), "Connection": "close"})
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+    lines += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(answer.body)])
 
 
 def install(app: FastAPI) -> None:

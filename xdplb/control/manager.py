@@ -37,8 +37,9 @@ def _utc_now() -> datetime:
 
 
 class Manager:
-    """The control plane of one host, which balances on `nics`. It is used in the event loop that `start` ran in.
+    """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
+    Only what `answers` says may be asked from other threads.
     `answers` reports the desired state and the status, `explainer` says what would happen to a packet, `capturer`
     starts and ends captures, `events` reports what happens.
     """
@@ -79,6 +80,8 @@ class Manager:
         )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Its event loop, None before `start`."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -86,6 +89,7 @@ class Manager:
 
         Raises PlatformError or ConflictError if the state or the data plane cannot be used.
         """
+        self.loop = asyncio.get_running_loop()
         try:
             await self._writer.open()
             await self._next_hops.start(self._next_hops_changed)

@@ -12,6 +12,7 @@ from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.net.links import link
+from xdplb_api.limits import Limits
 
 from .privileges import require_privileges
 
@@ -32,6 +33,7 @@ class DaemonOptions:
     pin_dir: Path
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
+    api: Limits = field(default_factory=Limits)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

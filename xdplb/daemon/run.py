@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,18 +27,23 @@ from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
-from xdplb_api.server import serve
+from xdplb_api.server import Stop, serve_in_thread
 
 from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
 from .options import DaemonOptions, require_host
-from .signals import STOPPING, Signals
+from .signals import Signals
 from .systemd import notify
 
 __all__ = ["Parts", "farewell", "run"]
 
 _log = logging.getLogger("xdplb")
+
+_SWITCH_SECONDS = 0.0001
+"""For how long a thread may keep the interpreter while another wants it. Python's 5 ms would make each system call of the
+control loop that long while the API or the planning is at work; a shorter time than this changes nothing on Linux.
+"""
 
 
 def _load(options: DaemonOptions, features: Features) -> DataPlane:
@@ -142,14 +148,18 @@ async def _balance(
             )
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
-    def stopping(number: int) -> None:
-        signals.stopping(number)
-        manager.capturer.end()
+    stop = Stop()
 
+    def stopping() -> None:
+        manager.capturer.end()
+        stop()
+
+    sys.setswitchinterval(_SWITCH_SECONDS)
     await manager.start()
     try:
-        app = create_app(manager, version=xdplb.__version__)
-        await serve(app, listener, on_started=started, on_stopping=stopping, stop_signals=STOPPING)
+        app = create_app(manager, version=xdplb.__version__, limits=options.api)
+        with signals.calling(stopping):
+            await serve_in_thread(app, listener, limits=options.api, stop=stop, on_started=started)
     finally:
         notify("STOPPING=1")
         await manager.stop()

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from xdplb import __version__
 from xdplb.control.answers import render
+from xdplb.control.answers.gathered import Gathered
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.answers.nics import nics_shown
 from xdplb.control.answers.readiness import not_ready
@@ -53,6 +54,8 @@ _PROBATION_PART = 4
 class Answers:
     """Answers from the writer's snapshot. Methods that are not `async` answer from memory, at once.
 
+    All may be called in any thread, the `async` ones in one event loop: they read values that are replaced as a whole,
+    and look up what they need in mappings that change meanwhile, but iterate over none of those.
     A `ref` is the name or key of a VIP, in any spelling; NotFoundError if there is none.
     """
 
@@ -71,6 +74,7 @@ class Answers:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
         self._started, self._place = now(), place
+        self._counted = Gathered(self._read_counters)
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -209,7 +213,7 @@ class Answers:
             reasons.append(f"changes are refused: {self._writer.saver.error}")
         return reasons
 
-    async def _counted(self) -> Counted:
+    async def _read_counters(self) -> Counted:
         applier = self._writer.applier
         return await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
 
@@ -259,7 +263,7 @@ class Answers:
         return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
 
     def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
-        return render.check_view(vip, backend, facts.health[backend.id], self._tally(backend))
+        return render.check_view(vip, backend, facts.health_of(backend), self._tally(backend))
 
     def _tally(self, backend: BoundBackend) -> CheckTally | None:
         return None if self._checker is None else self._checker.tally(backend.id)
