@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from .connections import Connections
+from .peer import client_name, peer_of
 from .problems import raw_problem
 
 __all__ = ["Acceptor"]
@@ -81,7 +82,7 @@ class Acceptor:
                 return
             self._pause = _FIRST_PAUSE_SECONDS
             accepted.setblocking(False)
-            if self._connections.take_place(len(self._starting)):
+            if self._connections.take_place(len(self._starting), client_name(peer_of(accepted))):
                 self._begin(accepted)
             else:
                 self._refuse(accepted)

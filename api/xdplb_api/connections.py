@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import h11
@@ -128,19 +130,19 @@ class Connections:
         self._open: set[Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def take_place(self, starting: int) -> bool:
-        """Return whether there is room for one more beside `starting` ones.
+    def take_place(self, starting: int, client: str) -> bool:
+        """Return whether there is room for one more of this client (see `client_name`), beside `starting` ones.
 
-        If not, that which was silent for the longest time is closed, unless all are at work or were heard just now: so
-        those who hold connections without asking anything lock nobody out.
+        If not, another one makes room that waits for its client: of the client that has far more of them, or else one
+        that was silent for a while. So nobody who holds connections, or opens ever new ones, locks the others out.
         """
         if len(self._open) + starting < self._limits.connections:
             return True
-        now = time.monotonic()
-        silent = [one for one in self._open if now - one.heard > _YIELDS_AFTER_SECONDS and one.waits_for_client()]
-        if not silent:
+        waiting = [one for one in self._open if one.waits_for_client()]
+        chosen = _of_hog(waiting, client) or _silent(waiting)
+        if not chosen:
             return False
-        longest = min(silent, key=lambda one: one.heard)
+        longest = min(chosen, key=lambda one: one.heard)
         self._open.discard(longest)
         longest.yields()
         return True
@@ -163,3 +165,16 @@ class Connections:
         if self._open:
             self._sweeping = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
+
+def _of_hog(waiting: Collection[Connection], client: str) -> list[Connection]:
+    """Return the connections of the client that has the most, if those are at least twice as many as `client` has."""
+    counts = Counter(one.client_name for one in waiting)
+    hog, most = max(counts.items(), key=lambda pair: pair[1], default=("", 0))
+    if most < 2 * (counts[client] + 1):
+        return []
+    return [one for one in waiting if one.client_name == hog]
+
+
+def _silent(waiting: Collection[Connection]) -> list[Connection]:
+    now = time.monotonic()
+    return [one for one in waiting if now - one.heard > _YIELDS_AFTER_SECONDS]

@@ -74,6 +74,10 @@ _SENTENCES = {
 """Errors with a sentence of their own, instead of a rule and the given value."""
 
 
+_MOST_ERRORS = 100
+"""How many wrong fields an answer lists: a body may have hundreds of thousands."""
+
+
 class FieldProblemOut(BaseModel):
     """A field that is not accepted."""
 
@@ -215,8 +219,8 @@ def _validation_problem(errors: Sequence[Mapping[str, Any]], schema: Schema) -> 
     for error in errors:
         if error["type"] == "json_invalid":
             return _not_json(f"{error['ctx']['error']} (character {error['loc'][-1]})")
-    fields = [FieldProblem(_pointer(error["loc"]), _sentence(error)) for error in errors]
-    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+    fields = [FieldProblem(_pointer(error["loc"]), _sentence(error)) for error in errors[:_MOST_ERRORS]]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ProblemResponse(422, "invalid", fields[0].detail + more, hint=hint_for(errors[0], schema), errors=fields)
 
 
