@@ -14,7 +14,7 @@ class Limits:
     `connections` may be open, `requests` be worked on at once. A client has `head_seconds` for the request line and
     headers and `body_seconds` for the body, in which it may not pause for longer than `head_seconds`; after an answer
     it may keep the connection for `idle_seconds`, and it may not leave an answer unread for `unread_seconds`.
-    `body_bytes` is the most that a body may have, `memory_bytes` what all bodies under way may have together.
+    `body_bytes` is the most that a body may have; all large bodies under way may have `memory_bytes` together.
     """
 
     connections: int = 256
@@ -24,4 +24,8 @@ class Limits:
     idle_seconds: float = 30.0
     unread_seconds: float = 60.0
     body_bytes: int = 48 << 20
-    memory_bytes: int = 64 << 20
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory of all large bodies under way together: the largest one fits, and some others beside it."""
+        return self.body_bytes * 4 // 3

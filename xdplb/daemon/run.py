@@ -29,6 +29,7 @@ from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
 from xdplb_api.server import Stop, serve_in_thread
 
+from .budget import budget, raise_limit
 from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
@@ -127,6 +128,7 @@ def _features_at_start(state_dir: Path) -> Features:
 async def _balance(
     options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener, signals: Signals
 ) -> None:
+    shares = budget(raise_limit(), options.api)
     manager = Manager(
         plane,
         SqliteStore(options.state_dir),
@@ -136,11 +138,14 @@ async def _balance(
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
+        notes=[shares.note] if shares.note else [],
     )
 
     def started() -> None:
         nics = ", ".join(_described(view) for view in manager.answers.status().nics)
         _log.info("balancing on %s; the API is on %s", nics, listener)
+        if shares.note:
+            _log.warning("%s", shares.note)
         if not IS_COMPILED:
             _log.warning(
                 "tables are computed in Python, which takes about 50 ms each: xdplb was installed on a host without a C"
@@ -157,9 +162,9 @@ async def _balance(
     sys.setswitchinterval(_SWITCH_SECONDS)
     await manager.start()
     try:
-        app = create_app(manager, version=xdplb.__version__, limits=options.api)
+        app = create_app(manager, version=xdplb.__version__, limits=shares.api)
         with signals.calling(stopping):
-            await serve_in_thread(app, listener, limits=options.api, stop=stop, on_started=started)
+            await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
     finally:
         notify("STOPPING=1")
         await manager.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -70,10 +70,11 @@ class Answers:
         checker: HealthSource | None,
         now: Callable[[], datetime],
         place: PlaceView | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
-        self._started, self._place = now(), place
+        self._started, self._place, self._notes = now(), place, tuple(notes)
         self._counted = Gathered(self._read_counters)
         self.is_running = False
         """Whether the manager has started and is not stopping."""
@@ -197,6 +198,7 @@ class Answers:
             flows=self._flow_table(),
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.vips)),
+            notes=self._notes,
         )
 
     def not_ready(self) -> list[str]:
