@@ -39,8 +39,8 @@ def create_app(manager: Manager, *, version: str, limits: Limits | None = None) 
         redirect_slashes=False,
         dependencies=[Depends(known_query), Depends(json_only)],
     )
-    app.state.control = Control(manager)
-    app.state.scrapes = Scrapes(manager.answers)
+    control = Control(manager)
+    app.state.control, app.state.scrapes = control, Scrapes(control)
     app.add_middleware(
         Admission, limits=limits or Limits(), most=LARGEST_BODY, long_path="/access", endless=frozenset(ENDLESS)
     )
