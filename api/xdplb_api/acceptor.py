@@ -51,7 +51,7 @@ class Acceptor:
         self._pause = _FIRST_PAUSE_SECONDS
         self._log_at, self._unlogged = 0.0, 0
         self._resume: asyncio.TimerHandle | None = None
-        listening.setblocking(False)
+        listening.settimeout(0)
         self._loop.add_reader(listening.fileno(), self._accept)
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class Acceptor:
                 self._rest(error)
                 return
             self._pause = _FIRST_PAUSE_SECONDS
-            accepted.setblocking(False)
+            accepted.settimeout(0)
             if self._connections.take_place(len(self._starting), client_name(peer_of(accepted))):
                 self._begin(accepted)
             else:

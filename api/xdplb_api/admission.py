@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from typing import Self
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,7 +60,9 @@ class Admission:
             return
         turn = _Turn(self._turns)
         try:
-            await self.app(scope, receive, turn.until_it_begins(send) if scope["path"] in self.endless else _in_pieces(send))
+            await self.app(
+                scope, receive, turn.until_it_begins(send) if scope["path"] in self.endless else _in_pieces(send)
+            )
         finally:
             turn.end()
 
@@ -88,7 +91,7 @@ class _Body:
         self._held = 0
         self.is_broken_off = False
 
-    def __enter__(self) -> _Body:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -74,11 +74,11 @@ class Connection(PeerProtocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The client reads on."""
+        """Note that the client reads on."""
         self._stuck_since = 0.0
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (the same for all)
         """Answer what is not HTTP. Nothing is logged: anyone could fill the log with it."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(_NOT_HTTP)

@@ -40,7 +40,9 @@ class _Request(Request):
         body = await self.body()
         if len(body) <= SMALL:
             return json.loads(body)
-        return await asyncio.to_thread(lambda: _Decoder().decode(body.decode(json.detect_encoding(body), "surrogatepass")))
+        return await asyncio.to_thread(
+            lambda: _Decoder().decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+        )
 
 
 class JsonRoute(APIRoute):

@@ -1,7 +1,7 @@
 """The pace of the API's thread: it leaves the interpreter to the control loop for at least half of the time.
 
-Python runs one thread at a time. While the API's thread has work without end, the control loop gets the interpreter only
-after a wait at every system call that it makes, and a check makes a dozen. So under a flood the API's thread rests.
+Python runs one thread at a time. While the API's thread has work without end, the control loop gets the interpreter
+only after a wait at every system call that it makes, and a check makes a dozen. So under a flood it rests.
 """
 
 from __future__ import annotations

@@ -154,9 +154,7 @@ def too_large(most: int) -> ProblemResponse:
     return ProblemResponse(413, code, f"the body has more than {most} bytes", hint=hint)
 
 
-def raw_problem(
-    status: int, code: str, detail: str, *, hint: str, headers: Mapping[str, str] | None = None
-) -> bytes:
+def raw_problem(status: int, code: str, detail: str, *, hint: str, headers: Mapping[str, str] | None = None) -> bytes:
     """Return a whole answer of HTTP/1.1 with a problem, for a connection that is closed after it."""
     answer = ProblemResponse(status, code, detail, hint=hint, headers={**(headers or {}), "Connection": "close"})
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]

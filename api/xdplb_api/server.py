@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import math
 import signal
 import socket
@@ -54,8 +53,8 @@ class Stop:
 class _Server(uvicorn.Server):
     """uvicorn's server, but it accepts connections itself, reports when it serves, and does not handle signals.
 
-    asyncio's way to accept logs thousands of lines and takes a core when there are no descriptors left. uvicorn raises a
-    signal again after it has stopped, which would end the process before its caller has cleaned up.
+    asyncio's way to accept logs thousands of lines and takes a core when there are no descriptors left. uvicorn raises
+    a signal again after it has stopped, which would end the process before its caller has cleaned up.
     """
 
     def __init__(self, config: uvicorn.Config, limits: Limits, on_started: Callable[[], None] | None) -> None:
@@ -128,7 +127,9 @@ async def serve_in_thread(
     ended: asyncio.Future[None] = loop.create_future()
 
     def run() -> None:
-        told = functools.partial(loop.call_soon_threadsafe, on_started)
+        def told() -> None:
+            loop.call_soon_threadsafe(on_started)
+
         try:
             with asyncio.Runner(loop_factory=new_paced_loop) as runner:
                 runner.run(serve(app, listener, limits=limits, on_started=told, stop=stop, stop_signals=()))

@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +68,19 @@ class _Daemon:
         finally:
             connection.close()
 
+    def await_answer(self) -> None:
+        """Return once the API answers."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self.ask("GET", "/healthz")
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
     def up(self) -> int:
         """Return how many of the checked backends the log says to be up."""
         last = dict(re.findall(r"health: vip=203\.0\.113\.1:80/tcp backend=(\S+) health=(\w+)", self.log.read_text()))
@@ -85,7 +100,7 @@ class _Daemon:
         """Kill the services; return after how many seconds each backend was found down."""
         assert self.service is not None
         from_byte = self.log.stat().st_size
-        at = datetime.now()  # noqa: DTZ005 - as the log has it
+        at = datetime.now()
         self.service.kill()
         self.service.wait()
         end = time.monotonic() + PATIENCE_SECONDS
@@ -96,8 +111,10 @@ class _Daemon:
     def _found(self, from_byte: int, at: datetime) -> list[float]:
         with self.log.open(errors="replace") as log:
             log.seek(from_byte)
-            lines = re.findall(r"^(\S+ \S+) WARNING health: vip=203\.0\.113\.1:80.* health=down", log.read(), re.MULTILINE)
-        return [(datetime.strptime(line, "%Y-%m-%d %H:%M:%S,%f") - at).total_seconds() for line in lines]  # noqa: DTZ007
+            lines = re.findall(
+                r"^(\S+ \S+) WARNING health: vip=203\.0\.113\.1:80.* health=down", log.read(), re.MULTILINE
+            )
+        return [(datetime.strptime(line, "%Y-%m-%d %H:%M:%S,%f") - at).total_seconds() for line in lines]
 
     def memory(self) -> int:
         """Return its resident memory in bytes."""
@@ -114,12 +131,20 @@ def measure_admin(*, vips: int, backends: int, rounds: int, only: list[str], aga
     """Attack a daemon of `vips` VIPs with `backends` backends each, beside 20 checked ones; print a row for each."""
     reap()
     rows = []
-    for name in ("no attack", *ATTACKS):
-        if only and name != "no attack" and not any(word in name for word in only):
-            continue
-        with _running(vips, backends, against) as daemon:
-            rows.append(_row(daemon, name, rounds))
-            print(*rows[-1], sep="  ", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="xdplb-bench-") as folder:
+        state = Path(folder) / "state"
+        with _running(against) as daemon:
+            _fill(daemon, vips, backends)
+            daemon.process.terminate()
+            daemon.process.wait()
+            shutil.copytree(daemon.home.folder / "state", state)
+        for name in ("no attack", *ATTACKS):
+            if only and name != "no attack" and not any(word in name for word in only):
+                continue
+            with _running(against, state) as daemon:
+                daemon.serve()
+                rows.append(_row(daemon, name, rounds))
+                print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
     print_table(HEAD, rows)
 
 
@@ -128,7 +153,7 @@ def _row(daemon: _Daemon, name: str, rounds: int) -> tuple[str, ...]:
     with _attacking(name, daemon):
         time.sleep(2)
         log, cpu, began = daemon.log.stat().st_size, daemon.cpu(), time.monotonic()
-        found, asked, most, health_lines = [], [], 0, 0
+        found, asked, most = [], [], 0
         for _ in range(rounds):
             found += daemon.fail()
             most = max(most, daemon.memory())
@@ -165,9 +190,12 @@ def _attacking(name: str, daemon: _Daemon) -> Iterator[None]:
 
 
 @contextmanager
-def _running(vips: int, backends: int, against: Path | None) -> Iterator[_Daemon]:
+def _running(against: Path | None, state: Path | None = None) -> Iterator[_Daemon]:
+    """Run a daemon, with a copy of this state if there is one, until the block ends; it answers already."""
     home = LabHome()
     try:
+        if state is not None:
+            shutil.copytree(state, home.folder / "state")
         space = home.prefix() + "all"
         netns.create(space)
         netns.configure(space, ["route add local 10.1.0.0/24 dev lo"])
@@ -182,8 +210,7 @@ def _running(vips: int, backends: int, against: Path | None) -> Iterator[_Daemon
             )
         daemon = _Daemon(home, process)
         try:
-            _fill(daemon, vips, backends)
-            daemon.serve()
+            daemon.await_answer()
             yield daemon
         finally:
             for child in (process, daemon.service):
@@ -195,18 +222,13 @@ def _running(vips: int, backends: int, against: Path | None) -> Iterator[_Daemon
 
 
 def _fill(daemon: _Daemon, vips: int, backends: int) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            daemon.ask("GET", "/healthz")
-            break
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
     _add(daemon, "203.0.113.1", [f"10.1.0.{i + 1}" for i in range(BACKENDS)], CHECK)
     for vip in range(vips):
-        _add(daemon, f"203.0.113.{vip + 2}", [f"10.{2 + (i >> 16)}.{i >> 8 & 255}.{i & 255}" for i in range(1, backends + 1)])
+        _add(
+            daemon,
+            f"203.0.113.{vip + 2}",
+            [f"10.{2 + (i >> 16)}.{i >> 8 & 255}.{i & 255}" for i in range(1, backends + 1)],
+        )
 
 
 def _add(daemon: _Daemon, address: str, backends: list[str], check: object = None) -> None:

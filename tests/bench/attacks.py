@@ -36,7 +36,7 @@ class _Client:
             return False
         self.not_before = time.monotonic() + 0.05
         new = socket.socket(socket.AF_UNIX)
-        new.setblocking(False)
+        new.settimeout(0)
         try:
             new.connect(self.path)
         except OSError:
@@ -146,7 +146,10 @@ def _unread(path: str) -> None:
 def _changes(path: str) -> None:
     bodies = [json.dumps({"weight": weight}).encode() for weight in (1, 2)]
     address = f"{VIP}/backends/10.1.0.1"
-    _run([_Client(path, b"".join(_request("PATCH", address, body) for body in bodies)) for _ in range(CLIENTS)], again=True)
+    _run(
+        [_Client(path, b"".join(_request("PATCH", address, body) for body in bodies)) for _ in range(CLIENTS)],
+        again=True,
+    )
 
 
 ATTACKS: dict[str, Callable[[str], None]] = {

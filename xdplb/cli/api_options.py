@@ -16,7 +16,7 @@ __all__ = ["api_options"]
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
 
-class _Number(click.ParamType):
+class _Number(click.ParamType[int]):
     """A whole number from 1 to `most`; the option means so many times `unit`."""
 
     name = "number"

@@ -101,9 +101,8 @@ def command(
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     log_to_stderr()
     with Signals().handled():  # first of all: the imports take a while
-        from xdplb.daemon.options import DaemonOptions
+        from xdplb.daemon.options import DaemonOptions, Limits
         from xdplb.daemon.run import run
-        from xdplb_api.limits import Limits
 
         run(
             DaemonOptions(

@@ -1,7 +1,8 @@
 """How the descriptors that this process may open are divided: the checks, the maps and netlink come before the API.
 
-Of the limit, half is for the probes of checks and a quarter for all else that the balancer itself opens (maps, programs,
-netlink, the state). The API gets the last quarter, up to its own cap, so that no number of connections takes the others'.
+Of the limit, half is for the probes of checks and a quarter for all else that the balancer itself opens (maps,
+programs, netlink, the state). The API gets the last quarter, up to its own cap, so that no number of connections takes
+the others'.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def budget(descriptors: int, wanted: Limits) -> Budget:
     if room >= wanted.connections:
         return Budget(probes, wanted, "")
     note = (
-        f"the API takes {room} connections at a time instead of {wanted.connections}, and {probes} checks run at a time:"
-        f" this process may only open {descriptors} files; raise LimitNOFILE= of the service, or ulimit -n"
+        f"the API takes {room} connections at a time instead of {wanted.connections}, and up to {probes} checks run at"
+        f" a time: this process may only open {descriptors} files; raise LimitNOFILE= of the service, or ulimit -n"
     )
     return Budget(probes, replace(wanted, connections=room), note)
 

@@ -16,14 +16,15 @@ from xdplb_api.limits import Limits
 
 from .privileges import require_privileges
 
-__all__ = ["DaemonOptions", "require_host"]
+__all__ = ["DaemonOptions", "Limits", "require_host"]
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
 
-    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
+    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
+    what the API takes on.
     """
 
     interfaces: tuple[str, ...]

@@ -42,8 +42,8 @@ __all__ = ["Parts", "farewell", "run"]
 _log = logging.getLogger("xdplb")
 
 _SWITCH_SECONDS = 0.0001
-"""For how long a thread may keep the interpreter while another wants it. Python's 5 ms would make each system call of the
-control loop that long while the API or the planning is at work; a shorter time than this changes nothing on Linux.
+"""For how long a thread may keep the interpreter while another wants it. With Python's 5 ms, each system call of the
+control loop takes that long while the API or the planning is at work.
 """
 
 

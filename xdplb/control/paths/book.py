@@ -47,8 +47,8 @@ class _Trouble:
 class PathBook:
     """MTUs by the backend's address, errors by tunnel: what one VIP's packets meet holds for those of all others.
 
-    Used in the event loop, except for `mtus` and `lowered`, which are replaced as a whole and never changed in place, and
-    for `all_counts`, `counts` and `recent`, which may be asked in any thread.
+    Used in the event loop, except for `mtus` and `lowered`, which are replaced as a whole and never changed in place,
+    and for `all_counts`, `counts` and `recent`, which may be asked in any thread.
     """
 
     def __init__(self) -> None:
