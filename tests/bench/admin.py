@@ -57,7 +57,7 @@ class _Daemon:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(20)
         try:
-            connection.sock.connect(str(self.socket))
+            self._connect(connection.sock)
             content = None if body is None else json.dumps(body)
             connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
             answer = connection.getresponse()
@@ -67,6 +67,19 @@ class _Daemon:
             return json.loads(told)
         finally:
             connection.close()
+
+    def _connect(self, unconnected: Any) -> None:
+        """Connect as the commands do, which try again while the queue is full."""
+        end = time.monotonic() + 20
+        while True:
+            try:
+                unconnected.connect(str(self.socket))
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def await_answer(self) -> None:
         """Return once the API answers."""
