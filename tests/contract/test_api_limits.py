@@ -225,13 +225,14 @@ def test_a_capture_takes_no_turn_of_other_requests(tmp_path: Path):
 
 
 def test_an_answer_lists_no_more_than_100_wrong_fields(short: Daemon):
-    backends = [{"address": f"10.1.{i >> 8}.{i & 255}", "weight": 70000} for i in range(1000)]
+    backends = [{"address": f"10.1.{i >> 8}.{i & 255}", "weight": 70000 if i > 4 else 1} for i in range(2000)]
     body = json.dumps({"backends": backends}).encode()
     with connected(short, request("PUT", "/v1/vips/203.0.113.10:443:tcp/backends", body)) as connection:
         status, _, problem = answer(connection)
     assert status == 422
     assert len(problem["errors"]) == 100
-    assert problem["detail"].endswith("(and 999 more)")
+    assert problem["detail"].endswith("(and 494 more)")  # in the first part; the rest is not looked at
+    assert problem["errors"][0]["pointer"] == "/backends/5/weight"
 
 
 @pytest.mark.parametrize(
