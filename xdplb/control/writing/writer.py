@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -41,6 +42,7 @@ from xdplb.control.plan.impact import NO_IMPACT, Impact
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index, touched_vips
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.observe import observe
@@ -62,6 +64,7 @@ T = TypeVar("T")
 
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
+_PART_SECONDS = 0.02
 _NIC_SECONDS = 0.5
 _STATE_SECONDS = 2.0
 _FIRST_RETRY_SECONDS = 0.1
@@ -335,7 +338,7 @@ class Writer:
         if forecast is None:
             await self._bring(dirty)
         else:
-            await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
+            await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
 
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
@@ -373,15 +376,23 @@ class Writer:
 
     async def _bring(self, dirty: Dirty) -> None:
         """Plan what is dirty and carry the plan out."""
-        snapshot, only = self.snapshot, dirty.only
-        observed = self._observe(snapshot, self.health.known, only)
-        await self._bringing(dirty, lambda: self.applier.bring(snapshot, observed, only))
+        await self._bringing(dirty, self._bring_parts(dirty))
 
-    async def _bringing(self, dirty: Dirty, work: Callable[[], None]) -> None:
-        """Run `work`, which brings the dirty parts of the maps to the snapshot."""
+    async def _bring_parts(self, dirty: Dirty) -> None:
+        """Bring VIPs about which only something else was observed in turn, those with most traffic first."""
+        snapshot = self.snapshot
+        parts: Iterable[AbstractSet[int] | None] = [dirty.only]
+        if dirty.vips and not dirty.everything and self.applied is snapshot:
+            parts = batches(self.traffic.busiest_first(dirty.vips), _PART_SECONDS)
+        for only in parts:
+            observed = self._observe(snapshot, self.health.known, only)
+            await self._maps(partial(self.applier.bring, snapshot, observed, only))
+
+    async def _bringing(self, dirty: Dirty, work: Awaitable[None]) -> None:
+        """Wait for `work`, which brings the dirty parts of the maps to the snapshot."""
         snapshot = self.snapshot
         try:
-            await self._maps(work)
+            await work
         except Exception as error:
             self.last_error = str(error)
             self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
