@@ -79,22 +79,21 @@ class Balancer:
 
     # the daemon
 
-    def start(self, *options: str, nics: Sequence[str] = ("eth0",), under: Sequence[str] = ()) -> None:
-        """Run `xdplb up`, started by the command `under` if there is one, and wait until it is ready."""
-        self.daemon = self.spawn(*options, nics=nics, under=under)
+    def start(self, *options: str, nics: Sequence[str] = ("eth0",)) -> None:
+        """Run `xdplb up` and wait until it is ready."""
+        self.daemon = self.spawn(*options, nics=nics)
         end = time.monotonic() + READY_SECONDS
         while (waited := self.cli("status", "--wait", "--timeout", "10s", check=False)).returncode:
             told = f"not ready: {waited.stdout}{waited.stderr}\n{self.log_file.read_text()}"
             assert self.daemon.poll() is None, told
             assert time.monotonic() < end, told
 
-    def spawn(self, *options: str, nics: Sequence[str] = ("eth0",), under: Sequence[str] = ()) -> subprocess.Popen[Any]:
+    def spawn(self, *options: str, nics: Sequence[str] = ("eth0",)) -> subprocess.Popen[Any]:
         """Run `xdplb up` and return at once."""
         places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
         places += ["--pin-dir", str(self.lab.pin_dir)]
         with self.log_file.open("a") as log:
-            line = [*under, XDPLB, "up", *nics, *places, *options]
-            return self.lab.popen("balancer", line, stdout=log, stderr=log)
+            return self.lab.popen("balancer", [XDPLB, "up", *nics, *places, *options], stdout=log, stderr=log)
 
     def log(self) -> str:
         """Return what the daemons have logged."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -10,28 +12,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .balancer import CHECK, KEY, Balancer, until
+from xdplb.net import netns
+from xdplb.net.lab import VIP, Lab
+
+from .balancer import CHECK, KEY, PORT, Balancer, until
 
 ATTACKS = Path(__file__).parents[1] / "bench/attacks.py"
 BACKENDS = [f"10.0.0.{number}" for number in range(101, 121)]
+SET = {"backends": [{"address": address, "forward": "dr"} for address in BACKENDS]}
 LATER_SECONDS = 0.5  # 50 ms is the target, which the bench measures; a busy machine needs more
 LOG_BYTES = 50_000
 MORE_MEMORY = 50 << 20
 
 
+class FewFiles(Balancer):
+    """A balancer whose daemon may open 1024 files."""
+
+    def spawn(self, *options: str, nics: Any = ("eth0",)) -> subprocess.Popen[Any]:
+        daemon = super().spawn(*options, nics=nics)
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+        return daemon
+
+
 @pytest.fixture
-def flooded(balancer: Balancer) -> Balancer:
-    """A balancer that may open 1024 files, with 20 checked backends on one host."""
-    for address in BACKENDS:
-        balancer.lab.run("dr1", ["ip", "address", "add", f"{address}/24", "dev", "eth0"])
+def flooded(lab: Lab) -> Balancer:
+    """A balancer that may open few files, with 20 checked backends on one host."""
+    balancer = FewFiles(lab)
+    lines = [f"address add {address}/24 dev eth0" for address in BACKENDS]
+    netns.configure(lab.namespace("dr1"), lines)
     balancer.prepare("dr1")
-    balancer.start(under=["prlimit", "--nofile=1024"])
+    balancer.start()
     balancer.cli("vip", "add", KEY, *CHECK)
-    for address in BACKENDS:
-        balancer.cli("backend", "add", KEY, address, "--forward", "dr")
+    asked = ["curl", "-sf", "--unix-socket", str(balancer.socket), "-X", "PUT", "--json", json.dumps(SET)]
+    balancer.lab.run("balancer", [*asked, f"http://localhost/v1/vips/{VIP}:{PORT}:tcp/backends"])
     until(lambda: _up(balancer) == len(BACKENDS))
     return balancer
 
