@@ -20,6 +20,8 @@ __all__ = [
     "CaptureStuck",
     "ChangeMade",
     "CheckBroke",
+    "ChecksNotRun",
+    "ChecksRunAgain",
     "DrainChanged",
     "Event",
     "Events",
@@ -130,6 +132,24 @@ class CheckBroke(Event):
     backend: str
     port: int
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksNotRun(Event):
+    """Checks have had no result for too long, since this host cannot run them: a backend that fails is not noticed."""
+
+    TITLE = "health checks cannot be run"
+    LEVEL = logging.ERROR
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksRunAgain(Event):
+    """All checks have had a result in time again."""
+
+    TITLE = "health checks run again"
+    LEVEL = logging.WARNING
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

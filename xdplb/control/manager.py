@@ -57,6 +57,7 @@ class Manager:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
         scan_seconds: float = 1.0,
+        longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.events = Events()
         self._next_hops, self._checker = next_hops, checker
@@ -75,7 +76,15 @@ class Manager:
         self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
         self.answers = Answers(
-            plane, self._writer, self._flows, nics=self._nics, paths=self._paths, checker=checker, now=now, place=place
+            plane,
+            self._writer,
+            self._flows,
+            nics=self._nics,
+            paths=self._paths,
+            checker=checker,
+            now=now,
+            place=place,
+            longest_pause=longest_pause,
         )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)

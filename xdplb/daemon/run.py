@@ -31,6 +31,7 @@ from xdplb_api.server import serve
 from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
+from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
 from .signals import STOPPING, Signals
 from .systemd import notify
@@ -81,7 +82,8 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
-            asyncio.run(_balance(options, parts, plane, listener, signals))
+            with asyncio.Runner(loop_factory=ControlLoop) as runner:
+                runner.run(_balance(options, parts, plane, listener, signals))
         finally:
             listener.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -130,6 +132,7 @@ async def _balance(
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
+        longest_pause=longest_pause(asyncio.get_running_loop()),
     )
 
     def started() -> None:
