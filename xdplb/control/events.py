@@ -73,10 +73,14 @@ DAEMON = Actor("daemon")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event. Its log line is `TITLE`, then its fields as `name=value`, except those that are None."""
+    """An event. Its log line is `TITLE`, then its fields as `name=value`, except those that are None.
+
+    No more than `LINES` of one kind are written to the log in 10 s; then one more says how many came.
+    """
 
     TITLE: ClassVar[str]
     LEVEL: ClassVar[int] = logging.INFO
+    LINES: ClassVar[int] = 50
 
     def line(self) -> str:
         """Return the log line."""
@@ -103,6 +107,7 @@ class ChangeMade(Event):
     """
 
     TITLE = "change"
+    LINES = 1000
     actor: Actor
     generation: int
     edit: str
@@ -117,6 +122,7 @@ class HealthChanged(Event):
 
     TITLE = "health"
     LEVEL = logging.WARNING
+    LINES = 2000  # a host that dies may be a backend of a thousand VIPs
     vip: str
     backend: str
     health: str
@@ -157,6 +163,7 @@ class NextHopChanged(Event):
     """The next hop of a backend changed: by which interface and at which MAC it is reached now, or why it is not."""
 
     TITLE = "next hop changed"
+    LINES = 500
     backend: str
     interface: str | None
     mac: str | None
@@ -345,6 +352,7 @@ class DrainChanged(Event):
     """A drain started, or no connection or no time is left; `flows` are the connections left, None if not known."""
 
     TITLE = "drain"
+    LINES = 1000
     vip: str
     backend: str
     state: str
@@ -392,6 +400,7 @@ class Events:
 
     def say(self, event: Event, *, trace: BaseException | None = None) -> None:
         """Write the event's log line, with the traceback of `trace` if given, and call the listeners."""
-        log.log(event.LEVEL, "%s", event.line(), exc_info=trace)
+        about = {"kind": event.TITLE, "lines": event.LINES}
+        log.log(event.LEVEL, "%s", event.line(), exc_info=trace, extra=about)
         for listener in self._listeners:
             listener(event)
