@@ -9,11 +9,9 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from xdplb.control.events import Event
-
 __all__ = ["DEFAULT_LINES", "LogLimit"]
 
-DEFAULT_LINES = Event.LINES
+DEFAULT_LINES = 50
 """How many lines of a kind are written within a period, if the record does not say."""
 _PERIOD_SECONDS = 10.0
 _SUMMARY = "sums_up"

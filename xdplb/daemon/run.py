@@ -30,7 +30,7 @@ from xdplb_api.server import serve
 
 from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
-from .log import log_to_stderr
+from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
 from .signals import STOPPING, Signals
@@ -82,7 +82,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
-            with asyncio.Runner(loop_factory=ControlLoop) as runner:
+            with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
                 runner.run(_balance(options, parts, plane, listener, signals))
         finally:
             listener.close()

@@ -9,7 +9,7 @@ import time
 from io import StringIO
 from textwrap import dedent
 
-from xdplb.control.events import ChangeMade, CheckBroke, ChecksNotRun, HealthChanged
+from xdplb.control.events import ChangeMade, CheckBroke, ChecksNotRun, Event, HealthChanged
 from xdplb.daemon.log_limit import DEFAULT_LINES, LogLimit
 
 
@@ -66,7 +66,7 @@ def test_each_kind_of_event_has_its_own_limit() -> None:
 
 def test_what_a_person_asks_about_later_has_generous_limits() -> None:
     assert min(HealthChanged.LINES, ChangeMade.LINES) >= 1000
-    assert CheckBroke.LINES == ChecksNotRun.LINES == DEFAULT_LINES
+    assert Event.LINES == CheckBroke.LINES == ChecksNotRun.LINES == DEFAULT_LINES
 
 
 def logger_of(handler: logging.Handler) -> logging.Logger:
@@ -107,3 +107,33 @@ def test_without_a_timer_the_next_line_brings_the_number() -> None:
         logger.log(30, "line %d", number)
         now[0] += 10.1 if number == 53 else 0
     assert out.getvalue().splitlines()[-2:] == ["line 53 … and 3 more of this kind in 10 s", "line 54"]
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up() -> None:
+    """As with a terminal that is paused, or a journal that hangs: the pipe is full after a while."""
+    program = """
+        import logging, sys, time
+        from xdplb.daemon.log import log_beside, log_to_stderr
+        log_to_stderr()
+        logging.info("first")
+        with log_beside():
+            began = time.monotonic()
+            for number in range(30_000):
+                logging.getLogger().handle(logging.makeLogRecord(
+                    {"levelno": 30, "levelname": "WARNING", "msg": f"line {number} {'x' * 100}", "kind": number}))
+            print(time.monotonic() - began, flush=True)
+            sys.stdin.readline()
+        logging.info("last")
+    """
+    line = [sys.executable, "-c", dedent(program)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert float(process.stdout.readline()) < 20
+        _, written = process.communicate("\n", timeout=60)
+    lines = written.splitlines()
+    assert "first" in lines[0]
+    assert "last" in lines[-1]
+    (missing,) = [line for line in lines if "lines are missing here: nobody read the log" in line]
+    assert int(missing.split()[3]) + sum(" line " in line for line in lines) == 30_000
