@@ -16,6 +16,7 @@ from tests.bench.tables import print_table
 from xdplb.control.events import Events
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import Checker, CheckTarget
+from xdplb.daemon.budget import raise_limit
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.net import netns
 from xdplb.net.lab_home import LabHome, reap
@@ -85,7 +86,7 @@ def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: floa
 
 
 async def _run(check: HealthCheck, count: int, seconds: float) -> _Found:
-    checker, book = Checker(), HealthBook(lambda: datetime.now(UTC))
+    checker, book = Checker(raise_limit()), HealthBook(lambda: datetime.now(UTC))
     await checker.start(book.flip, Events())
     checker.watch({i: CheckTarget(0, FIRST + i, PORT, check) for i in range(count)}, book.known)
     began, cpu = time.monotonic(), time.process_time()

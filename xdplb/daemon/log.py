@@ -28,7 +28,8 @@ def log_to_stderr() -> None:
     writer.addFilter(limit)
     atexit.register(limit.flush)
     logging.basicConfig(handlers=[writer], level=logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we log the start and the stop ourselves
+    # The start and the stop are logged elsewhere, and a warning is about a client.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def target(epoch: int = 0, **times: float) -> CheckTarget:
 def test_flips_are_reported_with_the_reason() -> None:
     async def run() -> None:
         host, flips = Host(), []
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *flip: flips.append(flip), Events())
         checker.watch({7: target()}, {})
         await until(lambda: flips == [(7, U, "ok")])
@@ -99,7 +99,7 @@ def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.L
 
     async def run() -> None:
         host = Broken()
-        checker, book = Checker(TaskProber(host.probe)), HealthBook(lambda: NOW)
+        checker, book = Checker(prober=TaskProber(host.probe)), HealthBook(lambda: NOW)
         await checker.start(book.flip, Events())
         checker.watch({7: target()}, book.known)
         await until(lambda: 7 in book.known and book.known[7].health is U)
@@ -112,7 +112,7 @@ def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.L
 def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() -> None:
     async def run() -> None:
         host = Host()
-        checker, book = Checker(TaskProber(host.probe)), HealthBook(lambda: NOW)
+        checker, book = Checker(prober=TaskProber(host.probe)), HealthBook(lambda: NOW)
         book.start_with({7: KnownHealth(D, "", NOW)})
         await checker.start(book.flip, Events())
         checker.watch({7: target()}, book.known)
@@ -139,7 +139,7 @@ def test_a_slow_backend_does_not_shift_the_clock() -> None:
 
     async def run() -> None:
         host = Slow()
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *_: None, Events())
         checker.watch({7: target(jitter=0.0)}, {})
         await until(lambda: len(host.tries) == 1001, 100)
@@ -154,7 +154,7 @@ def test_a_thousand_checks_a_second_keep_time() -> None:
 
     async def run() -> None:
         host = Host()
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *_: None, Events())
         checker.watch({i: target(interval_seconds=1.0) for i in range(count)}, {})
         await asyncio.sleep(seconds)
@@ -228,7 +228,7 @@ class Network(Host):
 def test_silence_is_told_and_a_refusal_is_not() -> None:
     async def run() -> None:
         host, told, book = Network(), [], HealthBook(lambda: NOW)
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(book.flip, Events(), lambda address, first: told.append((str(address), first)))
         checker.watch({7: target()}, book.known)
         await until(lambda: 7 in book.known)
@@ -249,7 +249,7 @@ def test_silence_is_told_and_a_refusal_is_not() -> None:
 def test_when_the_way_has_changed_it_is_checked_at_once_until_it_is_up(fall: int) -> None:
     async def run() -> None:
         host, book, clock = Network(), HealthBook(lambda: NOW), asyncio.get_running_loop().time
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(book.flip, Events())
         checker.watch({7: target(interval_seconds=10.0, timeout_seconds=5.0, rise=3, fall=fall)}, book.known)
         await until(lambda: 7 in book.known, 20)
@@ -275,7 +275,7 @@ def test_when_the_way_has_changed_it_is_checked_at_once_until_it_is_up(fall: int
 def test_one_that_passes_is_left_alone_when_the_way_changes() -> None:
     async def run() -> None:
         host = Host()
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *_: None, Events())
         checker.watch({7: target(interval_seconds=10.0)}, {})
         await asyncio.sleep(2)
@@ -290,7 +290,7 @@ def test_one_that_passes_is_left_alone_when_the_way_changes() -> None:
 def test_a_way_that_changes_all_the_time_keeps_no_check_from_its_end() -> None:
     async def run() -> None:
         host, book = Network(), HealthBook(lambda: NOW)
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(book.flip, Events())
         checker.watch({7: target(interval_seconds=2.0, timeout_seconds=1.0, fall=3)}, book.known)
         await until(lambda: 7 in book.known)
@@ -322,7 +322,7 @@ def test_a_host_that_is_too_busy_checks_more_slowly_and_not_in_vain() -> None:
         return PASS if in_time else NO_RESULT
 
     async def run() -> None:
-        checker = Checker(TaskProber(work))
+        checker = Checker(prober=TaskProber(work))
         await checker.start(lambda *_: None, Events())
         checker.watch({i: target(interval_seconds=0.25, timeout_seconds=timeout) for i in range(1000)}, {})
         await asyncio.sleep(5)
@@ -347,7 +347,7 @@ class Heard:
 def test_equal_checks_of_one_host_are_one_and_all_flip_together() -> None:
     async def run() -> None:
         host, flips = Host(), []
-        checker, book = Checker(TaskProber(host.probe)), HealthBook(lambda: NOW)
+        checker, book = Checker(prober=TaskProber(host.probe)), HealthBook(lambda: NOW)
         loop = asyncio.get_running_loop()
 
         def flipped(backend_id: int, health: Health, reason: str) -> None:
@@ -384,7 +384,7 @@ def test_equal_checks_of_one_host_are_one_and_all_flip_together() -> None:
 def test_what_is_known_of_a_host_holds_for_a_backend_that_joins(*, passing: bool) -> None:
     async def run() -> None:
         host, book = Host(passing), HealthBook(lambda: NOW)
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(book.flip, Events())
         first = target(interval_seconds=60.0, fall=1)
         checker.watch({1: first}, book.known)
@@ -414,7 +414,7 @@ def test_no_more_probes_are_under_way_than_there_may_be() -> None:
 
     async def run() -> None:
         host, heard = Slow(), Heard()
-        checker = Checker(TaskProber(host.probe), sockets=10)
+        checker = Checker(10, prober=TaskProber(host.probe))
         await checker.start(lambda *_: None, heard.events)
         many = {number: replace(target(interval_seconds=1.0), port=number) for number in range(1, 101)}
         checker.watch(many, {})
@@ -446,7 +446,7 @@ def test_while_this_host_cannot_check_no_backend_flips_and_it_is_said_once() -> 
 
     async def run() -> None:
         host, heard, book = Starved(), Heard(), HealthBook(lambda: NOW)
-        checker = Checker(TaskProber(host.probe))
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(book.flip, heard.events)
         checker.watch({7: target(interval_seconds=5.0, timeout_seconds=1.0, fall=1)}, book.known)
         await until(lambda: 7 in book.known)
@@ -480,7 +480,7 @@ def test_a_check_that_is_not_to_be_run_from_here_is_not_overdue() -> None:
             return NO_RESULT
 
     async def run() -> None:
-        checker, heard = Checker(TaskProber(Forbidden().probe)), Heard()
+        checker, heard = Checker(prober=TaskProber(Forbidden().probe)), Heard()
         await checker.start(lambda *_: None, heard.events)
         checker.watch({7: target()}, {})
         await asyncio.sleep(60)
@@ -493,7 +493,7 @@ def test_a_check_that_is_not_to_be_run_from_here_is_not_overdue() -> None:
 
 def test_a_loop_that_hangs_is_seen_from_another_thread() -> None:
     async def run() -> str:
-        checker = Checker(TaskProber(Host().probe))
+        checker = Checker(prober=TaskProber(Host().probe))
         await checker.start(lambda *_: None, Events())
         checker.watch({7: target()}, {})
         await asyncio.sleep(1.2)

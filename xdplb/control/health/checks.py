@@ -11,10 +11,8 @@ all of its backends have the result at the same moment.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
-import resource
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +23,7 @@ from typing import Protocol
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
 from xdplb.control.health.alarms import Alarm, Alarms
 from xdplb.control.health.probe import NOT_RUN, Aim, ProbeResult
-from xdplb.control.health.prober import Prober, Probing, Sockets, default_sockets
+from xdplb.control.health.prober import Prober, Probing, Sockets
 from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
 from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.address import IPAddress
@@ -62,6 +60,7 @@ _QUICK_SECONDS = 0.25
 _AGAIN_SECONDS = 1.0
 _LATE_SECONDS = 0.1
 _MOST_WHEN_LATE = 128
+_MOST_SOCKETS = 4096
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 1.0
 _MOST_SILENT_SECONDS = 3.0
@@ -191,11 +190,12 @@ class _Check:
 class Checker:
     """Runs the checks of all backends, in the event loop in which it is started.
 
-    It has no more than `sockets` probes under way at a time; None: half of the files that this process may open.
+    It has no more than `sockets` probes under way at a time, and holds no more sockets than that.
     """
 
-    def __init__(self, prober: Prober | None = None, *, sockets: int | None = None) -> None:
-        self._prober, self._most = prober, sockets or 0
+    def __init__(self, sockets: int = _MOST_SOCKETS, *, prober: Prober | None = None) -> None:
+        self._most = sockets
+        self._prober: Prober = Sockets(sockets) if prober is None else prober
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
         self._source_of: SourceOf | None = None
@@ -220,11 +220,8 @@ class Checker:
         source_of: SourceOf | None = None,
     ) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
-        _allow_many_sockets()
-        self._most = self._most or default_sockets()
         self._loop = asyncio.get_running_loop()
         self._alarms = Alarms(self._broke)
-        self._prober = self._prober or Sockets(self._most)
         self._prober.start(self._alarms, self._probe_broke)
         self._on_flip, self._on_silence, self._events = on_flip, on_silence, events
         self._source_of = source_of
@@ -234,7 +231,7 @@ class Checker:
 
     async def stop(self) -> None:
         """End all checks."""
-        if self._on_flip is None or self._prober is None:
+        if self._on_flip is None:
             return
         self._on_flip = self._on_silence = None
         if self._look_timer is not None:
@@ -368,7 +365,6 @@ class Checker:
             self._is_beginning = False
 
     def _begin(self, check: _Check) -> None:
-        assert self._prober is not None
         try:
             source = ANY_SOURCE if self._source_of is None else self._source_of(check.address)
         except Exception as error:
@@ -466,10 +462,3 @@ class Checker:
 
     def _broke(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "an error in the health checks", "exception": error})
-
-
-def _allow_many_sockets() -> None:
-    """Raise the soft limit of open files to the hard limit: every probe in flight holds a socket."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -7,7 +7,6 @@ each socket would cost more than the probe itself.
 from __future__ import annotations
 
 import asyncio
-import resource
 import select
 from collections.abc import Callable
 from typing import Protocol
@@ -17,13 +16,11 @@ from xdplb.control.health.ending import PortBudget, most_in_time_wait
 from xdplb.control.health.probe import NOT_RUN, Aim, OnResult, Probe, ProbeResult
 from xdplb.control.plan.sources import Source
 
-__all__ = ["OnBroken", "Prober", "Probing", "Sockets", "default_sockets"]
+__all__ = ["OnBroken", "Prober", "Probing", "Sockets"]
 
 OnBroken = Callable[[Aim, Exception], None]
 """Called with what a probe ran into that nobody thought of; its result says that it could not be run."""
 
-_MOST_SOCKETS = 16384
-_PART_OF_DESCRIPTORS = 2
 _MOST_NEWS = 64  # at a time: what else waits in the event loop comes in between
 
 
@@ -52,12 +49,6 @@ class Prober(Protocol):
         What ends the connection after that needs nobody's care.
         """
         ...
-
-
-def default_sockets() -> int:
-    """Return how many sockets checks take if nobody says: half of what this process may open, 16384 at most."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, min(_MOST_SOCKETS, soft // _PART_OF_DESCRIPTORS))
 
 
 class Sockets:
