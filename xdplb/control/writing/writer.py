@@ -108,6 +108,7 @@ class Writer:
         self._next_hops, self._checker, self._now = next_hops, checker, now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
+        self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
         self._maps, self._compiler = Worker("xdplb-maps"), Worker("xdplb-compiler")
         self._disturbed = asyncio.Event()
         self._dirty = Dirty()
@@ -148,7 +149,7 @@ class Writer:
         """
         async with self._seeking.seek(addresses_of_edit(request.edit)):
             if request.dry_run:
-                async with self._lock:
+                async with self._queue, self._lock:
                     return (await self._prepare(request, Dirty(everything=False)))[0]
             return await self._to_the_end(self._change(request))
 
@@ -274,7 +275,7 @@ class Writer:
 
     async def _change_now(self, request: Request) -> Outcome | Features:
         """Make a change, or change nothing and return the features that the program must be compiled with first."""
-        async with self._lock:
+        async with self._queue, self._lock:
             # Dirty VIPs are planned with the change, so that the maps hold the whole snapshot afterwards.
             with self._planning() as dirty:
                 outcome, prepared = await self._prepare(request, dirty)
