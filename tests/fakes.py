@@ -139,6 +139,8 @@ class ProbingTask:
 class TaskProber:
     """Runs a coroutine of a test for each probe."""
 
+    is_behind = False
+
     def __init__(self, probe: Callable[[HealthCheck, str, int], Coroutine[Any, Any, ProbeResult]]) -> None:
         self._probe = probe
         self._tasks: set[asyncio.Task[None]] = set()

@@ -82,6 +82,9 @@ class Event:
     LEVEL: ClassVar[int] = logging.INFO
     LINES: ClassVar[int] = 50
 
+    def __str__(self) -> str:
+        return self.line()
+
     def line(self) -> str:
         """Return the log line."""
         shown = ((one.name, getattr(self, one.name)) for one in fields(self) if one.repr)
@@ -401,6 +404,7 @@ class Events:
     def say(self, event: Event, *, trace: BaseException | None = None) -> None:
         """Write the event's log line, with the traceback of `trace` if given, and call the listeners."""
         about = {"kind": event.TITLE, "lines": event.LINES}
-        log.log(event.LEVEL, "%s", event.line(), exc_info=trace, extra=about)
+        # The line is made when it is written, which is not in the control loop: a thousand backends may fail at once.
+        log.log(event.LEVEL, "%s", event, exc_info=trace, extra=about)
         for listener in self._listeners:
             listener(event)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from queue import Full, Queue
+from contextlib import contextmanager
+from queue import SimpleQueue
 from threading import Thread
 
 __all__ = ["LogWriter"]
@@ -20,7 +20,7 @@ class LogWriter(logging.Handler):
     def __init__(self, target: logging.Handler, most_lines: int = _MOST_LINES) -> None:
         super().__init__()
         self._target, self._most = target, most_lines
-        self._queue: Queue[logging.LogRecord | None] | None = None
+        self._queue: SimpleQueue[logging.LogRecord | None] | None = None
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -28,27 +28,26 @@ class LogWriter(logging.Handler):
         if self._queue is None:
             self._target.handle(record)
             return
-        try:
-            self._queue.put_nowait(record)
-        except Full:
+        if self._queue.qsize() < self._most:
+            self._queue.put(record)
+        else:
             self._lost += 1
 
     @contextmanager
     def beside(self) -> Iterator[None]:
         """Write in a thread while the block runs; at its end, wait for what is left to be written, 2 s at most."""
-        queue = self._queue = Queue(self._most)
+        queue = self._queue = SimpleQueue()
         thread = Thread(target=self._write_all, args=[queue], name="xdplb-log", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            with suppress(Full):
-                queue.put(None, timeout=_LAST_SECONDS)
+            queue.put(None)
             thread.join(_LAST_SECONDS)
             if not thread.is_alive():
                 self._queue = None
 
-    def _write_all(self, queue: Queue[logging.LogRecord | None]) -> None:
+    def _write_all(self, queue: SimpleQueue[logging.LogRecord | None]) -> None:
         while (record := queue.get()) is not None:
             self._target.handle(record)
             if self._lost:

@@ -59,7 +59,7 @@ _SOON_SECONDS = 0.1
 _QUICK_SECONDS = 0.25
 _AGAIN_SECONDS = 1.0
 _LATE_SECONDS = 0.1
-_MOST_WHEN_LATE = 128
+_FEW = 128
 _MOST_SOCKETS = 4096
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 1.0
@@ -204,7 +204,8 @@ class Checker:
         self._targets: dict[int, CheckTarget] = {}
         self._checks: dict[tuple[IPAddress, int, HealthCheck], _Check] = {}
         self._check_of: dict[int, _Check] = {}
-        self._waiting: deque[tuple[_Check, int]] = deque()
+        self._waiting: deque[_Check] = deque()
+        self._is_late = False
         self._under_way = 0
         self._is_beginning = False
         self._standing = NO_CHECKS
@@ -345,22 +346,26 @@ class Checker:
         a host that is too busy, and the work for them would keep it busy.
         """
         check.alarm = None
-        is_late = self._loop.time() - check.due >= _LATE_SECONDS
+        self._is_late = self._loop.time() - check.due >= _LATE_SECONDS
         check.is_waiting = True
-        self._waiting.append((check, min(self._most, _MOST_WHEN_LATE) if is_late else self._most))
+        self._waiting.append(check)
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:
-        """Begin those that wait, in their order, as far as there is room."""
+        """Begin those that wait, in their order, as far as there is room, and no more than a few at once."""
         if self._is_beginning:  # a probe that could not begin has its result at once
             return
         self._is_beginning = True
+        most = min(self._most, _FEW) if self._is_late or self._prober.is_behind else self._most
         try:
-            while self._waiting and self._under_way < self._waiting[0][1]:
-                check, _ = self._waiting.popleft()
+            for _ in range(_FEW):
+                if not self._waiting or self._under_way >= most:
+                    return
+                check = self._waiting.popleft()
                 if check.is_waiting:
                     check.is_waiting = False
                     self._begin(check)
+            self._alarms.at(self._loop.time(), self._begin_waiting)
         finally:
             self._is_beginning = False
 

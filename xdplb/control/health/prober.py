@@ -33,7 +33,12 @@ class Probing(Protocol):
 
 
 class Prober(Protocol):
-    """What runs probes: `Sockets`, or a fake in tests."""
+    """What runs probes: `Sockets`, or a fake in tests.
+
+    `is_behind`: there was more news of sockets than it could read at once.
+    """
+
+    is_behind: bool
 
     def start(self, alarms: Alarms, on_broken: OnBroken) -> None:
         """Start in the running event loop; `alarms` are for the timeouts."""
@@ -58,6 +63,7 @@ class Sockets:
 
     def __init__(self, most: int) -> None:
         self.most = most
+        self.is_behind = False
         self.ports = PortBudget(most_in_time_wait)
         self._epoll: select.epoll | None = None
         self._probes: dict[int, Probe] = {}
@@ -137,7 +143,9 @@ class Sockets:
         if self._epoll is None:
             return
         self._round += 1
-        for number, events in self._epoll.poll(0, _MOST_NEWS):
+        news = self._epoll.poll(0, _MOST_NEWS)
+        self.is_behind = len(news) == _MOST_NEWS
+        for number, events in news:
             probe = self._probes.get(number)
             # A probe that began in this round has a number of one that ended in it, which these events were for.
             if probe is None or probe.born == self._round:
