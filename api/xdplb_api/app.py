@@ -24,8 +24,8 @@ LARGEST_BODY = 8 << 20
 ENDLESS = ("/v1/capture",)
 """Paths whose answers stream for as long as they are read."""
 
-LARGE = ("/metrics", "/v1/backends", "/v1/stats", "/v1/status", "/v1/vips")
-"""Paths whose answers grow with the number of VIPs or backends, and are the same for everyone."""
+LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/stats", "/v1/status", "/v1/vips")
+"""Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
 
 
 def create_app(manager: Manager, *, version: str, limits: Limits | None = None) -> FastAPI:
