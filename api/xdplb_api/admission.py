@@ -58,9 +58,8 @@ class Admission:
             return
         is_endless = scope["path"] in self.endless
         try:
-            await self.app(
-                {**scope, TURN: turn}, receive, _ending(turn, send) if is_endless else _in_pieces(turn.sending(send))
-            )
+            told = _ending(turn, send) if is_endless else _in_pieces(turn.sending(send))
+            await self.app({**scope, TURN: turn}, receive, told)
         finally:
             turn.end()
 

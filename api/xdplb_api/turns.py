@@ -59,7 +59,10 @@ class Turn:
 
 
 class Turns:
-    """So many turns at a time, each after a wait of some seconds at most. Next is a request of the client with the fewest, so that nobody keeps all others out."""
+    """So many turns at a time, each after a wait of some seconds at most.
+
+    Next is a request of the client with the fewest, so that nobody keeps all others out.
+    """
 
     def __init__(self, most: int, most_seconds: float) -> None:
         self._most, self._most_seconds = most, most_seconds
