@@ -136,11 +136,16 @@ class FakeHealth:
         self._on_flip = None
 
     def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        self.change(self.targets.keys() - targets.keys(), targets, known)
+
+    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        for backend_id in gone:
+            del self.targets[backend_id]
         for backend_id, target in targets.items():
             before = self.targets.get(backend_id)
             if before is None or before.epoch != target.epoch:
                 self._tallies[backend_id] = CheckTally()
-        self.targets = dict(targets)
+            self.targets[backend_id] = target
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         self.rechecked += [

@@ -115,7 +115,7 @@ class Explainer:
             self._writer.applier.nics,
             path_mtus=self._writer.paths.mtus,
             tunnel_sources=self._tunnel_sources,
-            sources=self._writer.host.sources(self._writer.snapshot.vips),
+            sources=self._writer.host.sources(self._writer.snapshot.desired),
         )
         snapshot, present = self._writer.snapshot, self._writer.applier.present_of(held)
         then = await self._thread(lambda: if_down(snapshot, backend, observed, present, only={vip.id}, now=self._now()))

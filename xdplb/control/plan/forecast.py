@@ -20,6 +20,8 @@ from xdplb.control.plan.host_concerns import host_concerns
 from xdplb.control.plan.impact import Done, Impact, impact_of
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
+from xdplb.control.state.desired import NO_ACCESS_LIST
+from xdplb.control.state.differing import differing
 from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.dataplane import access_index, vip_prefixes
 from xdplb.dataplane.capacity import check_access_lists
@@ -98,9 +100,11 @@ def if_down(
 
 def check_room(before: Snapshot, after: Snapshot) -> None:
     """Raise CapacityError if the maps cannot hold what is new in `after`. Takes seconds for very long access lists."""
-    if before.vips.keys() != after.vips.keys():
+    difference = differing(before.vips, after.vips)
+    if not all(key.is_exact for key in (*difference.gone, *difference.new)):
         _check_prefixes(after)
-    if any((old := before.vips.get(key)) is None or old.access is not vip.access for key, vip in after.vips.items()):
+    known = {key: before.vips[key].access if key in before.vips else NO_ACCESS_LIST for key in difference.present}
+    if any(after.vips[key].access is not access for key, access in known.items()):
         _check_access(after)
 
 

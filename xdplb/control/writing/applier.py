@@ -23,6 +23,7 @@ from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.forecast import Forecast, Present, check_room, forecast
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
+from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.dataplane.features import Features
@@ -131,15 +132,19 @@ class Applier:
             # If records may now be found that were not looked up before, all stale ones must be deleted. It is noted
             # before the maps change, so that it is still due if a step fails.
             self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
-            if held.vips.keys() - after.vips.keys():  # read the counters of VIPs that go while they are there
-                self.evictions.made(self._plane.counters().vips)
+            if gone := differing(held.vips, after.vips).gone:  # read their counters while they are there
+                self.evictions.gone(self._plane.vip_counters(gone))
             planned.apply(self._plane)
             for table in planned.tables:
                 self._events.say(TablePublished(str(table.key), int(np.count_nonzero(table.moved))))
             self._hold(after)
             if not self._swept:
                 self._sweep(after)
-            self.eligibility = planned.eligibility if only is None else {**self.eligibility, **planned.eligibility}
+            if only is None:
+                self.eligibility = planned.eligibility
+            else:
+                gone_ids = [number for number in planned.cleared if number in self.eligibility]
+                self.eligibility = without(self.eligibility, gone_ids) | planned.eligibility
 
     def require(self, features: Features) -> None:
         """Recompile the program with these features added, in any thread; PlatformError if it cannot be loaded.
@@ -245,14 +250,14 @@ class Applier:
 
     def _hold(self, held: Held) -> None:
         """Note what the maps hold now, the times of moved slots, and the facts of new tables."""
-        facts = {vip_id: self.facts[vip_id] for vip_id in held.tables if vip_id in self.facts}
-        for vip_id in self._tables.keys() - held.tables.keys():
+        tables = differing(self._tables, held.tables)
+        facts = without(self.facts, tables.gone)
+        for vip_id in tables.gone:
             self._times.forget(vip_id)
-        for vip_id, slots in held.tables.items():
-            before = self._tables.get(vip_id)
-            if before is not slots:
-                self._times.published(vip_id, before, slots, self._clock())
-                facts[vip_id] = TableFacts(counts(slots), shares(slots))
+        for vip_id in tables.present:
+            slots = held.tables[vip_id]
+            self._times.published(vip_id, self._tables.get(vip_id), slots, self._clock())
+            facts[vip_id] = TableFacts(counts(slots), shares(slots))
         self._held, self._tables, self.known = held, held.tables, held
         self.facts = facts
         self.used = (len(held.vips), len(held.backends))
@@ -274,11 +279,8 @@ def _equal(one: Slots | None, other: Slots) -> bool:
 
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:
     """Return whether packets of a VIP change slots, or whether it starts or stops to look up flows in steady slots."""
-    return any(
-        (old.hash_source, old.track_always) != (new.hash_source, new.track_always)
-        for vip_id, new in after.items()
-        if (old := before.get(vip_id)) is not None
-    )
+    changed = [(before[vip_id], after[vip_id]) for vip_id in differing(before, after).changed]
+    return any((old.hash_source, old.track_always) != (new.hash_source, new.track_always) for old, new in changed)
 
 
 def _open_records(flows: FlowRecords, chosen: NDArray[np.intp]) -> int:

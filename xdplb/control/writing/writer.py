@@ -111,8 +111,9 @@ class Writer:
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
-        self._index = Index(Snapshot())
-        self._targets: Mapping[int, CheckTarget] = {}
+        self._index = Index()
+        self._targets: dict[int, CheckTarget] = {}
+        self._watched = Snapshot()
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -165,7 +166,7 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
-        self.host.look(self.snapshot.vips)
+        self.host.look(self.snapshot.desired)
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
@@ -193,7 +194,7 @@ class Writer:
             self._dirty.vips |= self._index.vips_of(address)
             if self._checker is not None and hop is not None:
                 self._checker.recheck(self._index.backends_at(address))
-        if self.host.look(self.snapshot.vips):
+        if self.host.look(self.snapshot.desired):
             self._dirty.everything = True  # any backend may have to be sent to from another address
         self._disturbed.set()
 
@@ -206,19 +207,24 @@ class Writer:
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
         """Set the new health of a backend and plan again soon."""
         self.health.flip(backend_id, health, reason)
-        vip, backend = self._index.backends[backend_id]
+        vip, backend = self._index.backend(backend_id)
         self._events.say(HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason))
         self._dirty.vips.add(vip.id)
         self._disturbed.set()
 
     def watch(self) -> None:
-        """Tell the next-hop source and the checker what to watch now."""
-        self._index = Index(self.snapshot)
-        self._seeking.watch()
-        self.paths.keep(self.snapshot.addresses())
+        """Tell the next-hop source and the checker what has changed of what to watch."""
+        before, self._watched = self._watched, self.snapshot
+        self._index.follow(self.snapshot)
+        if before.desired.places.backends is not self.snapshot.desired.places.backends:
+            self._seeking.watch()
+            self.paths.keep(self.snapshot.addresses())
         if self._checker is not None:
-            self._targets = check_targets(self.snapshot, self._targets)
-            self._checker.watch(self._targets, self.health.known)
+            gone, targets = check_targets(before, self.snapshot, self._targets)
+            for backend_id in gone:
+                del self._targets[backend_id]
+            self._targets.update(targets)
+            self._checker.change(gone, targets, self.health.known)
 
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
@@ -307,6 +313,7 @@ class Writer:
         health = {**known, **changed}
         touched = Dirty(everything=False)
         touched.note(before, after)
+        touched.everything = self.host.sends_otherwise(before, after)
         dirty.add(touched)
         only, about = dirty.only, touched_vips(before, after)
         observed, flows = self._observe(after, health, only), self._recorded_flows()
@@ -340,7 +347,7 @@ class Writer:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
         self.snapshot = outcome.after
         if outcome.before.vips.keys() != outcome.after.vips.keys():
-            self.host.look(self.snapshot.vips)
+            self.host.look(self.snapshot.desired)
         self.watch()
 
     def _say_change(self, request: Request) -> None:
@@ -405,12 +412,15 @@ class Writer:
     def _observe(
         self, snapshot: Snapshot, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None
     ) -> Observed:
+        vips = (
+            snapshot.by_id.values() if only is None else [snapshot.by_id[vip] for vip in only & snapshot.by_id.keys()]
+        )
         return observe(
-            [backend for vip, backend in snapshot.backends() if only is None or vip.id in only],
+            [backend for vip in vips for backend in vip.backends.values()],
             health,
             self._next_hops,
             self.applier.nics,
             path_mtus=self.paths.mtus,
             tunnel_sources=self.host.tunnel_sources,
-            sources=self.host.sources(snapshot.vips),
+            sources=self.host.sources(snapshot.desired),
         )
