@@ -109,8 +109,7 @@ class Explainer:
             )
         backend = find_backend(vip.vip.key, vip.backends, down, "/query/if_down")
         observed = observe(
-            list(vip.backends.values()),
-            self._writer.health.known,
+            dict(self._writer.health.known),
             self._next_hops,
             self._writer.applier.nics,
             path_mtus=self._writer.paths.mtus,

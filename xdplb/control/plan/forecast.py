@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,14 +64,15 @@ def forecast(
     present: Present,
     *,
     only: AbstractSet[int] | None = None,
+    seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
     about: AbstractSet[int] | None = None,
 ) -> Forecast:
     """Return the plan that brings the maps to `after`, with its impact. See check_room for whether they have room.
 
-    `observed` and `only` are as in `plan`. The impact covers the VIPs with the ids `about`, None for all: the plan may
-    also contain other changes that were due anyway.
+    `observed`, `only` and `seen` are as in `plan`. The impact covers the VIPs with the ids `about`, None for all: the
+    plan may also contain other changes that were due anyway.
     """
-    planned = plan(after, observed, present.held, only)
+    planned = plan(after, observed, present.held, only, seen)
     held_then = planned.after(present.held)
     changes = diff(before.desired, after.desired)
     lacking = planned.features - present.features

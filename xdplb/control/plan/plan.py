@@ -7,12 +7,13 @@ VIP and deleted after it. An id that gets a new owner is first removed from its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from xdplb.control.plan.drafts import VipDraft, draft
-from xdplb.control.plan.eligibility import Eligibility, Observed, assess
+from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.needs import features_needed
 from xdplb.control.plan.steps import (
     ClearBackends,
@@ -71,13 +72,19 @@ class Plan:
         return later.held()
 
 
-def plan(snapshot: Snapshot, observed: Observed, held: Held, only: AbstractSet[int] | None = None) -> Plan:
+def plan(
+    snapshot: Snapshot,
+    observed: Observed,
+    held: Held,
+    only: AbstractSet[int] | None = None,
+    seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
+) -> Plan:
     """Return the steps that bring the maps from `held` to the desired state, as far as `observed` allows.
 
     The same arguments give the same plan; once it is carried out, the next plan has no steps. With `only`, VIP ids, all
     other VIPs are assumed to be up to date and are skipped, which makes a plan cost what it changes: `only` are the
-    VIPs that were added, removed or changed, and those about whose backends something else was observed. `observed`
-    then needs to cover only these.
+    VIPs that were added, removed or changed, and those about whose backends something else was observed. If `seen`
+    has such a VIP, that concerns only the backends with the ids there.
     """
     lists = _lists(snapshot, held, only)
     if only is None:
@@ -85,22 +92,34 @@ def plan(snapshot: Snapshot, observed: Observed, held: Held, only: AbstractSet[i
     else:
         vips = [snapshot.by_id[vip_id] for vip_id in sorted(only) if vip_id in snapshot.by_id]
         held = held.part(only)
-    eligibility: dict[int, Eligibility] = {}
-    drafts: dict[int, VipDraft] = {}
-    for vip in vips:
-        assessed = assess(vip, observed)
-        eligibility |= assessed
-        drafts[vip.id] = draft(vip, assessed, observed, held.backends, held.drafts.get(vip.id))
+    drafts = {vip.id: draft(vip, observed, held.backends, held.drafts.get(vip.id), seen.get(vip.id)) for vip in vips}
     first: tuple[Step, ...] = ()
     # An id that gets a new owner needs two rounds of steps: first without either owner, then with the new one.
     # Otherwise packets between two steps could reach the new owner by slots of the old one.
     vacated = _without_reused_ids(drafts, held)
+    whole = drafts
     if vacated is not None:
         vacating = drafts.keys() - vacated.keys()
         first = _steps(vacated, held, {vip_id: one for vip_id, one in lists.items() if vip_id not in vacating})
         held = Plan(first, drafts=vacated).after(held)
-    steps = first + _steps(drafts, held, lists)
-    return Plan(steps, eligibility, drafts, features_needed(drafts.values(), vlan=observed.vlan))
+        whole = {vip_id: replace(wanted, changed=None) for vip_id, wanted in drafts.items()}
+    return Plan(
+        first + _steps(whole, held, lists),
+        _eligibility(drafts.values()),
+        drafts,
+        features_needed(drafts.values(), vlan=observed.vlan),
+    )
+
+
+def _eligibility(drafts: Iterable[VipDraft]) -> dict[int, Eligibility]:
+    """Return the eligibility of the backends that are not as in the drafts before."""
+    found: dict[int, Eligibility] = {}
+    for each in drafts:
+        if each.changed is None:
+            found |= each.eligibility
+        else:
+            found |= {number: each.eligibility[number] for number in each.concerned}
+    return found
 
 
 def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int, VipDraft] | None:
@@ -114,7 +133,7 @@ def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int,
         reused = frozenset(
             [
                 backend_id
-                for backend_id, backend in wanted.backends.items()
+                for backend_id, backend in wanted.concerned.items()
                 if (entry := held.backends.get(backend_id)) is not None
                 and entry is not backend.entry
                 and not _is_holder(wanted.vip, backend.bound, entry)
@@ -132,8 +151,8 @@ def _is_holder(vip: BoundVip, bound: BoundBackend, entry: BackendEntry) -> bool:
 def _steps(drafts: Mapping[int, VipDraft], held: Held, lists: Mapping[int, AccessList]) -> tuple[Step, ...]:
     """Return the steps that bring the maps to these drafts, and to these access lists of all VIPs."""
     vips = {vip_id: wanted.entry for vip_id, wanted in drafts.items()}
-    backends = {key: backend.entry for wanted in drafts.values() for key, backend in wanted.backends.items()}
-    early, late = _backend_writes(backends, held)
+    entries = {key: backend.entry for wanted in drafts.values() for key, backend in wanted.concerned.items()}
+    early, late = _backend_writes(entries, held)
     steps: list[Step] = []
     if early:
         steps.append(WriteBackends(early))
@@ -150,8 +169,8 @@ def _steps(drafts: Mapping[int, VipDraft], held: Held, lists: Mapping[int, Acces
     if late:
         steps.append(WriteBackends(late))
     steps += [DeleteTable(vip_id) for vip_id in sorted(held.tables.keys() - vips.keys())]
-    if gone := tuple(sorted(held.backends.keys() - backends.keys())):
-        steps.append(ClearBackends(gone))
+    if gone := set[int]().union(*held.ids.values()).difference(*(wanted.backends for wanted in drafts.values())):
+        steps.append(ClearBackends(tuple(sorted(gone))))
     return tuple(steps)
 
 

@@ -65,13 +65,14 @@ class Held:
         return entry is not None and entry.key == key and vip_id in self.tables
 
     def part(self, only: AbstractSet[int]) -> Held:
-        """Return the part that belongs to the VIPs with these ids, with the access lists of all."""
+        """Return the part that belongs to the VIPs with these ids, with the backends and the access lists of all."""
         return Held(
             vips=_some(self.vips, only),
             tables=_some(self.tables, only),
-            backends={number: self.backends[number] for vip_id in only for number in self.ids.get(vip_id, ())},
+            backends=self.backends,
             access=self.access,
             drafts=_some(self.drafts, only),
+            _ids=_some(self.ids, only),
         )
 
     def with_table(self, vip_id: int, slots: Slots) -> Held:

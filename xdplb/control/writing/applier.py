@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,20 +104,27 @@ class Applier:
         observed: Observed,
         *,
         only: AbstractSet[int] | None,
+        seen: Mapping[int, AbstractSet[int]],
         about: AbstractSet[int] | None,
         flows: NDArray[np.int64] | None,
     ) -> Forecast:
         """Return the plan that brings the maps to `after`, with its impact; CapacityError if the maps have no room."""
         check_room(before, after)  # first: it is known also while the maps cannot be read
-        return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, about=about)
+        return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, seen=seen, about=about)
 
-    def bring(self, snapshot: Snapshot, observed: Observed, only: AbstractSet[int] | None = None) -> None:
+    def bring(
+        self,
+        snapshot: Snapshot,
+        observed: Observed,
+        only: AbstractSet[int] | None = None,
+        seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
+    ) -> None:
         """Plan and carry out the plan; the arguments are those of `plan`.
 
         Raises PlatformError; the maps are then read again the next time.
         """
         held = self.read()
-        planned = plan(snapshot, observed, held, only)
+        planned = plan(snapshot, observed, held, only, seen)
         self.require(planned.features)
         self._carry_out(planned, held, planned.after(held), only)
 

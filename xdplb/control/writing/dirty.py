@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from xdplb.control.state.differing import differing
@@ -15,9 +16,12 @@ __all__ = ["Dirty", "Index", "touched_vips"]
 
 @dataclass(slots=True)
 class Dirty:
-    """The ids of VIPs whose maps may be out of date, or `everything`."""
+    """The ids of VIPs whose maps may be out of date, or `everything`.
 
-    vips: set[int] = field(default_factory=set)
+    With each VIP are the ids of its backends about which something new was observed, None if it may be any.
+    """
+
+    vips: dict[int, set[int] | None] = field(default_factory=dict)
     everything: bool = True
 
     @property
@@ -25,18 +29,33 @@ class Dirty:
         """The ids of the VIPs to plan, None for everything."""
         return None if self.everything else frozenset(self.vips)
 
+    @property
+    def seen(self) -> dict[int, frozenset[int]]:
+        """The ids of the backends about which something new was observed, by VIP id, where it is known which."""
+        return {vip_id: frozenset(ids) for vip_id, ids in self.vips.items() if ids is not None}
+
+    def touch(self, vip_id: int, backend_ids: Iterable[int] | None = ()) -> None:
+        """Add a VIP, and what was observed anew: these backends, None for any; its settings may have changed too."""
+        present = self.vips.setdefault(vip_id, set())
+        if backend_ids is None or present is None:
+            self.vips[vip_id] = None
+        else:
+            present.update(backend_ids)
+
     def add(self, other: Dirty) -> None:
         """Add everything that is dirty in `other`."""
-        self.vips |= other.vips
+        for vip_id, ids in other.vips.items():
+            self.touch(vip_id, ids)
         self.everything |= other.everything
 
     def clear(self) -> None:
         """Note that all maps are up to date."""
-        self.vips, self.everything = set(), False
+        self.vips, self.everything = {}, False
 
     def note(self, before: Snapshot, after: Snapshot) -> None:
         """Add the VIPs that a change touched."""
-        self.vips |= touched_vips(before, after)
+        for vip_id in touched_vips(before, after):
+            self.touch(vip_id)
 
 
 class Index:
@@ -72,9 +91,9 @@ class Index:
         vip = self._snapshot.vips[key]
         return vip, vip.backends[address]
 
-    def vips_of(self, address: IPAddress) -> set[int]:
-        """Return the ids of the VIPs that have this backend."""
-        return {self._snapshot.vips[self._places[number][0]].id for number in self.backends_at(address)}
+    def vips_of(self, address: IPAddress) -> dict[int, int]:
+        """Return the ids of the VIPs that have this backend, each with the backend's id there."""
+        return {self._snapshot.vips[self._places[number][0]].id: number for number in self.backends_at(address)}
 
     def backends_at(self, address: IPAddress) -> set[int]:
         """Return the ids of the backends with this address, one for each VIP that has it."""

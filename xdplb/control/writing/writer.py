@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -191,7 +190,7 @@ class Writer:
                 if hop is None
                 else NextHopChanged(str(address), hop.interface, hop.destination_mac.hex(":"), None)
             )
-            self._dirty.vips |= self._index.vips_of(address)
+            self._touch(address)
             if self._checker is not None and hop is not None:
                 self._checker.recheck(self._index.backends_at(address))
         if self.host.look(self.snapshot.desired):
@@ -201,7 +200,7 @@ class Writer:
     def path_mtus_changed(self, addresses: Collection[IPAddress]) -> None:
         """Plan again soon, since the paths to these backends take more or less now."""
         for address in addresses:
-            self._dirty.vips |= self._index.vips_of(address)
+            self._touch(address)
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
@@ -209,7 +208,7 @@ class Writer:
         self.health.flip(backend_id, health, reason)
         vip, backend = self._index.backend(backend_id)
         self._events.say(HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason))
-        self._dirty.vips.add(vip.id)
+        self._dirty.touch(vip.id, [backend_id])
         self._disturbed.set()
 
     def watch(self) -> None:
@@ -315,12 +314,12 @@ class Writer:
         touched.note(before, after)
         touched.everything = self.host.sends_otherwise(before, after)
         dirty.add(touched)
-        only, about = dirty.only, touched_vips(before, after)
-        observed, flows = self._observe(after, health, only), self._recorded_flows()
+        only, seen, about = dirty.only, dirty.seen, touched_vips(before, after)
+        observed, flows = self._observe(after, health), self._recorded_flows()
         forecast = None
         try:
             forecast = await self._maps(
-                lambda: self.applier.forecast(before, after, observed, only=only, about=about, flows=flows)
+                lambda: self.applier.forecast(before, after, observed, only=only, seen=seen, about=about, flows=flows)
             )
         except PlatformError:
             # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
@@ -379,9 +378,9 @@ class Writer:
 
     async def _bring(self, dirty: Dirty) -> None:
         """Plan what is dirty and carry the plan out."""
-        snapshot, only = self.snapshot, dirty.only
-        observed = self._observe(snapshot, self.health.known, only)
-        await self._bringing(dirty, lambda: self.applier.bring(snapshot, observed, only))
+        snapshot, only, seen = self.snapshot, dirty.only, dirty.seen
+        observed = self._observe(snapshot, dict(self.health.known))
+        await self._bringing(dirty, lambda: self.applier.bring(snapshot, observed, only, seen))
 
     async def _bringing(self, dirty: Dirty, work: Callable[[], None]) -> None:
         """Run `work`, which brings the dirty parts of the maps to the snapshot."""
@@ -409,14 +408,13 @@ class Writer:
         async with self._lock:
             return await self._maps(work)
 
-    def _observe(
-        self, snapshot: Snapshot, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None
-    ) -> Observed:
-        vips = (
-            snapshot.by_id.values() if only is None else [snapshot.by_id[vip] for vip in only & snapshot.by_id.keys()]
-        )
+    def _touch(self, address: IPAddress) -> None:
+        """Note that something new was observed about the backends at this address."""
+        for vip_id, backend_id in self._index.vips_of(address).items():
+            self._dirty.touch(vip_id, [backend_id])
+
+    def _observe(self, snapshot: Snapshot, health: Mapping[int, KnownHealth]) -> Observed:
         return observe(
-            [backend for vip in vips for backend in vip.backends.values()],
             health,
             self._next_hops,
             self.applier.nics,
