@@ -241,7 +241,7 @@ def _backend(
     observed: Observed,
     present: tuple[BackendEntry | None, BackendDraft | None],
 ) -> BackendDraft:
-    """Return the draft of a backend. `present`, its entry in the maps and the draft before, is used where it is right."""
+    """Return a backend's draft. `present`: its entry in the maps and the draft before, each used where it is right."""
     held, before = present
     if before is not None and _is_right(before, bound, standing, observed):
         return before
