@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
 from xdplb_api.server import serve
 
+from .collecting import ShortCollections, set_aside
 from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
@@ -146,7 +148,9 @@ async def _balance(
         signals.stopping(number)
         manager.capturer.end()
 
+    gc.callbacks.append(ShortCollections())
     await manager.start()
+    set_aside()
     try:
         app = create_app(manager, version=xdplb.__version__)
         await serve(app, listener, on_started=started, on_stopping=stopping, stop_signals=STOPPING)

@@ -6,7 +6,7 @@ they are replaced as a whole, never changed in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,9 +161,9 @@ class Applier:
         """
         self._plane.require(features)
 
-    def packets(self) -> Mapping[int, BackendCounters]:
-        """Return the counters of the backends, by id."""
-        return self._plane.counters().backends
+    def packets(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Return the counters of these backends, by id."""
+        return self._plane.backend_counters(backend_ids)
 
     def verify(self) -> bool:
         """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.
