@@ -74,7 +74,7 @@ class Host:
         whole = plan(self.snapshot, self.seen(), before).after(before)
         assert (self.held.vips, self.held.backends, self.held.access) == (whole.vips, whole.backends, whole.access)
         assert self.held.tables.keys() == whole.tables.keys()
-        assert all(np.array_equal(table, whole.tables[vip_id]) for vip_id, table in self.held.tables.items())
+        assert all(table == whole.tables[vip_id] for vip_id, table in self.held.tables.items())
         assert plan(self.snapshot, self.seen(), self.held).steps == ()
 
     def seen(self) -> Observed:

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -34,6 +35,10 @@ __all__ = ["BackendDraft", "HostSide", "TableSource", "VipDraft", "draft"]
 _ID = attrgetter("id")
 
 
+_FINGERPRINT_VERSION = 1
+"""Goes up whenever the same source gives another table."""
+
+
 @dataclass(frozen=True, slots=True)
 class TableSource:
     """What a table is built from. While it is the same, so is the table, except for slots that settle.
@@ -45,6 +50,16 @@ class TableSource:
     configured: tuple[WeightedBackend, ...]
     out: frozenset[int]
     kept: frozenset[int]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """16 bytes that differ wherever the table does: who asks for it later knows the table without computing it."""
+        digest = blake2b(f"{_FINGERPRINT_VERSION} {self.scheduler.value}".encode(), digest_size=16)
+        for backend in sorted(self.configured, key=lambda backend: (backend.key, backend.id)):
+            digest.update(f"|{backend.key} {backend.weight} {backend.id}".encode())
+        for ids in (self.out, self.kept):
+            digest.update(f"|{sorted(ids)}".encode())
+        return digest.digest()
 
     @property
     def candidates(self) -> int:

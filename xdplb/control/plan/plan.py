@@ -20,7 +20,7 @@ from xdplb.control.plan.steps import (
     DeleteTable,
     Held,
     HeldLater,
-    ResetVipCounters,
+    StartVips,
     Step,
     WriteAccess,
     WriteBackends,
@@ -157,7 +157,7 @@ def _steps(drafts: Mapping[int, VipDraft], held: Held, lists: Mapping[int, Acces
     if early:
         steps.append(WriteBackends(early))
     if new := tuple(sorted(vips.keys() - held.vips.keys())):
-        steps.append(ResetVipCounters(new))
+        steps.append(StartVips(new))
     steps += [step for vip_id in sorted(drafts) if (step := table_step(drafts[vip_id], held)) is not None]
     allowing, forgetting = _access_writes(lists, held)
     steps += allowing

@@ -12,8 +12,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.control.plan.drafts import VipDraft
-from xdplb.dataplane.plane import BackendEntry, DataPlane, Slots, VipEntry
+from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.vip import VipKey
 
@@ -22,7 +23,7 @@ __all__ = [
     "DeleteTable",
     "Held",
     "HeldLater",
-    "ResetVipCounters",
+    "StartVips",
     "Step",
     "WriteAccess",
     "WriteBackends",
@@ -42,7 +43,7 @@ class Held:
     """
 
     vips: Mapping[int, VipEntry] = field(default_factory=dict)
-    tables: Mapping[int, Slots] = field(default_factory=dict)
+    tables: Mapping[int, HeldTable] = field(default_factory=dict)
     backends: Mapping[int, BackendEntry] = field(default_factory=dict)
     access: Mapping[int, AccessList] | None = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
@@ -75,9 +76,9 @@ class Held:
             _ids=_some(self.ids, only),
         )
 
-    def with_table(self, vip_id: int, slots: Slots) -> Held:
+    def with_table(self, vip_id: int, table: HeldTable) -> Held:
         """Return the same with another table for one VIP."""
-        return replace(self, tables={**self.tables, vip_id: slots})
+        return replace(self, tables={**self.tables, vip_id: table})
 
 
 class HeldLater:
@@ -93,7 +94,7 @@ class HeldLater:
         return dict(self._held.vips)
 
     @cached_property
-    def tables(self) -> dict[int, Slots]:
+    def tables(self) -> dict[int, HeldTable]:
         """The tables, by VIP id."""
         return dict(self._held.tables)
 
@@ -178,21 +179,29 @@ class WriteBackends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteTable:
-    """Publish a VIP's table in place of `before`; `moved` marks the slots that start to move to a new owner."""
+    """Publish a VIP's table in place of `before`."""
 
     vip_id: int
     key: VipKey
-    slots: Slots
-    before: Slots
-    moved: NDArray[np.bool_]
+    table: HeldTable
+    before: HeldTable
+
+    @property
+    def moved(self) -> NDArray[np.intp]:
+        """The numbers of the slots that start to move to a new owner, or go on to another one."""
+        moving = self.table.moving
+        if not len(moving):
+            return moving
+        found: NDArray[np.intp] = moving[self.before.owners.of_slots(moving) != self.table.owners.of_slots(moving)]
+        return found
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
-        plane.write_table(self.vip_id, self.slots)
+        plane.write_table(self.vip_id, self.table.slots)
 
     def note_in(self, held: HeldLater) -> None:
         """Note what the maps hold once this is done."""
-        held.tables[self.vip_id] = self.slots
+        held.tables[self.vip_id] = self.table
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,17 +238,19 @@ class WriteVips:
 
 
 @dataclass(frozen=True, slots=True)
-class ResetVipCounters:
-    """Start the counters of these VIP ids at zero."""
+class StartVips:
+    """Prepare these VIP ids for new VIPs: counters at zero, and an empty table."""
 
     vip_ids: tuple[int, ...]
 
     def apply(self, plane: DataPlane) -> None:
-        """Reset them. Blocks."""
-        plane.reset_vip_counters(self.vip_ids)
+        """Prepare them. Blocks."""
+        plane.start_vips(self.vip_ids)
 
     def note_in(self, held: HeldLater) -> None:
-        """Note what the maps hold once this is done: the same as before."""
+        """Note what the maps hold once this is done."""
+        for vip_id in self.vip_ids:
+            held.tables.setdefault(vip_id, NO_TABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,4 +284,4 @@ class ClearBackends:
         held.drop_backends(self.ids)
 
 
-Step = WriteBackends | WriteTable | WriteAccess | WriteVips | ResetVipCounters | DeleteTable | ClearBackends
+Step = WriteBackends | WriteTable | WriteAccess | WriteVips | StartVips | DeleteTable | ClearBackends

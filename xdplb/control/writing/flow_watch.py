@@ -132,6 +132,7 @@ class FlowWatch:
             counters = self._plane.counters()
             self._writer.applier.evictions.made(counters.vips)
             self._writer.traffic.note(counters.backends, self._now())
+            self._writer.traffic.note_vips(counters.vips)
             return counters
 
         return await self._writer.read_maps(work)
