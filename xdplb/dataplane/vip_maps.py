@@ -29,15 +29,18 @@ class VipMaps:
         self._maps = maps
         self._guards = maps.vip_guards.read_all()[1].view(layout.VIP_GUARD).reshape(-1).copy()
         self._seeds: dict[Part, list[int]] = {}
-        self._parts: VipParts | None = None
+        self._parts: VipParts | None = None  # None until they are read, and after an error
+        self._vips: Mapping[int, VipEntry] = {}
         self._lists = {
             vip.id: int(self._guards["access_list"][vip.id]) for vip in self.held.values() if vip.has_access_list
         }
 
     @property
     def held(self) -> Mapping[int, VipEntry]:
-        """The VIPs the packets see, by id: live, in no order."""
-        return self._known().vips
+        """The VIPs the packets see, by id, in no order. In any thread: it is replaced as a whole."""
+        if self._parts is None:
+            self._known()
+        return self._vips
 
     def read(self) -> dict[int, VipEntry]:
         """Return the VIPs the packets see, by id, in order."""
@@ -49,17 +52,20 @@ class VipMaps:
         All that is different of a part is swapped at once, after the guards, which the new VIPs may need.
         """
         parts = self._known()
-        self._parts = None  # after an error, what the maps hold is read again
-        ready = [
-            (part, parts.build(self._maps.capacity, part, self._seeds.get(part)))
-            for part in sorted(parts.replace(vips, instead_of))
-        ]
-        self._write_limits(vips)
-        for part, built in ready:
-            self._swap(part, built)
-            if not isinstance(built, dict):
-                self._seeds[part] = FAMILIES[part[0]].seeds_of(built)
-        self._parts = parts
+        try:
+            ready = [
+                (part, parts.build(self._maps.capacity, part, self._seeds.get(part)))
+                for part in sorted(parts.replace(vips, instead_of))
+            ]
+            self._write_limits(vips)
+            for part, built in ready:
+                self._swap(part, built)
+                if not isinstance(built, dict):
+                    self._seeds[part] = FAMILIES[part[0]].seeds_of(built)
+        except BaseException:
+            self._parts = None
+            raise
+        self._vips = dict(parts.vips)
 
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
         """Swap the access lists; then say in the guards which number each VIP's list has.
@@ -89,6 +95,7 @@ class VipMaps:
         if self._parts is None:
             parts = [(version, exact) for version in FAMILIES for exact in (True, False)]
             self._parts = VipParts([vip for part in parts for vip in self._read(part)])
+            self._vips = dict(self._parts.vips)
         return self._parts
 
     def _read(self, part: Part) -> list[VipEntry]:
