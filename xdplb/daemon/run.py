@@ -32,6 +32,7 @@ from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
 from .options import DaemonOptions, require_host
+from .process import Process
 from .signals import STOPPING, Signals
 from .systemd import notify
 
@@ -76,7 +77,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     options = options.with_real_names()
     parts.require_host(options)
     log_to_stderr()
-    holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
+    holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
     with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:

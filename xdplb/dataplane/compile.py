@@ -50,6 +50,9 @@ def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, c
     headers = kernel_headers.find(cache_dir)
     if headers is not None:
         environment["BCC_KERNEL_SOURCE"] = str(headers)
+    scratch = kernel_headers.scratch(cache_dir)
+    if scratch is not None:
+        environment["TMPDIR"] = str(scratch)
     answer, log = _run_child(request, environment)
     if answer is None:
         raise PlatformError("the compiler process ended without a result" + log, hint="see `dmesg`")
