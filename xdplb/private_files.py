@@ -137,12 +137,22 @@ def open_private(name: str | Path, flags: int, folder: int | None = None) -> int
 def shut_out_others(path: Path) -> None:
     """Make a file private that may have been made without care; it is no error if there is none.
 
-    Raises PlatformError if it is another user's or a symlink.
+    Raises PlatformError if it is another user's, or a symlink into a folder that is not trusted.
     """
     try:
-        os.close(open_private(path, os.O_RDONLY))
+        if path.is_symlink():
+            _require_ours(path, path.lstat(), "it")
+            require_trusted(path.resolve().parent, str(path))
+        descriptor = os.open(path.resolve(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     except OSError as error:
-        wrong = "it is a symlink" if error.errno == errno.ELOOP else error.strerror
-        raise PlatformError(f"{path} cannot be trusted: {wrong}", hint=f"ls -l {path}: remove it, or chown it") from None
+        raise PlatformError(f"{path} cannot be opened: {error.strerror}", hint=f"ls -l {path}") from None
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            raise PlatformError(f"{path} belongs to user {found.st_uid}", hint=f"chown root {path}, or remove it")
+        if found.st_mode & _OTHERS:
+            os.fchmod(descriptor, FILE_MODE)
+    finally:
+        os.close(descriptor)

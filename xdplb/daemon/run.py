@@ -34,6 +34,7 @@ from .log import log_to_stderr
 from .options import DaemonOptions, require_host
 from .process import Process
 from .signals import STOPPING, Signals
+from .state_dir import shut_state_dir
 from .systemd import notify
 
 __all__ = ["Parts", "farewell", "run"]
@@ -77,6 +78,8 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     options = options.with_real_names()
     parts.require_host(options)
     log_to_stderr()
+    os.umask(0o077)  # whatever is made without a mode of its own is for root only
+    shut_state_dir(options.state_dir)
     holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
     with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
