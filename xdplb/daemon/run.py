@@ -32,6 +32,7 @@ from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
 from .options import DaemonOptions, require_host
+from .privileges import give_up_privileges
 from .process import Process
 from .signals import STOPPING, Signals
 from .state_dir import shut_state_dir
@@ -65,6 +66,7 @@ class Parts:
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
+    give_up_privileges: Callable[[], None] = give_up_privileges
     run_dir: Path = field(default=RUN_DIR)
 
 
@@ -85,6 +87,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
+            parts.give_up_privileges()
             asyncio.run(_balance(options, parts, plane, listener, signals))
         finally:
             listener.close()
