@@ -63,7 +63,7 @@ def _require_ours(path: Path, found: os.stat_result, what: str) -> None:
 
 
 def is_trusted(folder: Path) -> bool:
-    """Return whether nobody else can make or replace a file in `folder`. A sticky folder such as /tmp is not trusted."""
+    """Return whether nobody else can make or replace a file in `folder`. Sticky ones such as /tmp are not."""
     found = folder.stat()
     return found.st_uid in {0, os.geteuid()} and not found.st_mode & (stat.S_IWOTH | stat.S_IWGRP)
 

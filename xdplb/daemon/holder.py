@@ -23,7 +23,17 @@ from xdplb.private_files import make_folder, open_private, open_private_folder
 
 from .process import Process, holder_of_lock
 
-__all__ = ["LOCKS", "RUN_DIR", "Detaching", "Holder", "detaching_from", "find_holder", "hold", "remove_stale", "told_to_detach"]
+__all__ = [
+    "LOCKS",
+    "RUN_DIR",
+    "Detaching",
+    "Holder",
+    "detaching_from",
+    "find_holder",
+    "hold",
+    "remove_stale",
+    "told_to_detach",
+]
 
 RUN_DIR = Path("/run/xdplb")
 LOCKS = "locks"
@@ -129,7 +139,7 @@ def remove_stale(run_dir: Path = RUN_DIR) -> None:
     if not (run_dir / LOCKS).exists():
         return
     with suppress(OSError), _folder(run_dir) as locks:
-        for name in os.listdir(locks):
+        for name in os.listdir(locks):  # noqa: PTH208  # a descriptor, not a path
             if name.endswith(".lock"):
                 with suppress(OSError), _opened(locks, name) as descriptor:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -67,7 +67,7 @@ def holder_of_lock(file: int, likely: int | None = None) -> Process | None:
     The kernel is asked, and not the file. `likely` is the pid to look at first.
     """
     found = os.fstat(file)
-    name = Path(os.readlink(f"/proc/self/fd/{file}")).name.removesuffix(" (deleted)")
+    name = Path(f"/proc/self/fd/{file}").readlink().name.removesuffix(" (deleted)")
     for pid in _pids(likely):
         with suppress(OSError):  # it has ended, or may not be looked at
             process = Process.of(pid)
@@ -83,11 +83,13 @@ def _pids(first: int | None) -> Iterator[int]:
 
 
 def _has_locked(pid: int, name: str, file: os.stat_result) -> bool:
-    """Return whether a descriptor of the process holds the lock. Only files of this name are looked at: it is quick."""
+    """Return whether a descriptor of the process holds the lock. Only files of this name are looked at."""
     for entry in (_PROC / str(pid) / "fd").iterdir():
         with suppress(FileNotFoundError):
-            if name in os.readlink(entry) and os.path.samestat(entry.stat(), file):
+            if name in entry.readlink().name and os.path.samestat(entry.stat(), file):
                 told = (_PROC / str(pid) / "fdinfo" / entry.name).read_text(encoding="ascii")
-                if any(line.startswith("lock:") and " FLOCK " in line and " WRITE " in line for line in told.split("\n")):
+                if any(
+                    line.startswith("lock:") and " FLOCK " in line and " WRITE " in line for line in told.split("\n")
+                ):
                     return True
     return False

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
-
 from xdplb.private_files import open_private_folder
 
 from . import netns

@@ -188,9 +188,11 @@ def test_a_folder_that_is_open_to_others_is_closed(tmp_path: Path, run_dir: Path
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, run_dir: Path, whose: str):
     (run_dir / LOCKS).mkdir(parents=True)
     os.chown(run_dir / whose, NOBODY, NOBODY)
-    with pytest.raises(PlatformError, match=f"{run_dir / whose} belongs to user {NOBODY}") as refusal:
-        with hold(holder(tmp_path, "eth0"), run_dir):
-            pytest.fail("somebody else can replace the locks")
+    with (
+        pytest.raises(PlatformError, match=f"{run_dir / whose} belongs to user {NOBODY}") as refusal,
+        hold(holder(tmp_path, "eth0"), run_dir),
+    ):
+        pytest.fail("somebody else can replace the locks")
     assert refusal.value.hint
     with pytest.raises(PlatformError):
         find_holder(tmp_path / "pins", run_dir)
