@@ -10,6 +10,7 @@ import click
 
 from xdplb.model.address import IPNetwork
 
+from .api_options import api_options
 from .client import DEFAULT_SOCKET
 from .params import mode_option, pin_dir_option, state_dir_option
 
@@ -76,6 +77,7 @@ Examples:
     help="Outer source address of ipip and gue packets: the host's own (off), or one of PREFIX, chosen by flow, so "
     "that RSS spreads them on the backends. May be given twice, once per family.  [off]",
 )
+@api_options
 def command(
     *,
     interfaces: tuple[str, ...],
@@ -87,6 +89,7 @@ def command(
     max_backends: int | None,
     max_flows: int | None,
     tunnel_sources: tuple[IPNetwork, ...],
+    **api: float,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
 
@@ -101,7 +104,7 @@ def command(
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with Signals().handled():  # first of all: the imports take a while
-        from xdplb.daemon.options import DaemonOptions
+        from xdplb.daemon.options import DaemonOptions, Limits
         from xdplb.daemon.run import run
 
         run(
@@ -113,5 +116,6 @@ def command(
                 pin_dir=pin_dir,
                 capacity={name: value for name, value in capacity.items() if value is not None},
                 tunnel_sources=tunnel_sources,
+                api=Limits(**api),  # type: ignore[arg-type]
             )
         )
