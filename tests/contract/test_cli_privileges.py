@@ -35,7 +35,7 @@ def test_it_gives_up_what_it_does_not_need_and_does_all_its_work(host: Host) -> 
 
         def ok(*arguments: str) -> str:
             # Three programs are compiled: on a busy machine that takes longer than other commands may.
-            command = [Path(sys.executable).with_name("xdplb"), "--socket", host.socket, *arguments]
+            command = [str(Path(sys.executable).with_name("xdplb")), "--socket", str(host.socket), *arguments]
             told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
             assert told.returncode == 0, told.stderr
             return told.stdout
