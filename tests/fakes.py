@@ -95,6 +95,9 @@ class FakeNextHops:
     def lookup(self, address: IPAddress) -> Resolution:
         return self._answers.get(address) or Resolution(next_hop(address))
 
+    def known(self) -> Mapping[IPAddress, Resolution]:
+        return LookedUp(self)
+
     def set(self, address: str, resolution: Resolution | None) -> None:
         """Make `address` resolve to this from now on (None: on the segment), and tell whoever listens."""
         key = ip_address(address)
@@ -110,6 +113,20 @@ class FakeNextHops:
     def _tell(self, *keys: IPAddress) -> None:
         if self._on_change is not None:
             self._on_change(frozenset(keys))
+
+
+class LookedUp(dict[IPAddress, Resolution]):
+    """What fake next hops answer, each once."""
+
+    def __init__(self, hops: FakeNextHops) -> None:
+        super().__init__()
+        self._hops = hops
+
+    def __missing__(self, address: IPAddress) -> Resolution:
+        return self.setdefault(address, self._hops.lookup(address))
+
+    def get(self, address: IPAddress, default: object = None) -> Any:
+        return self[address]
 
 
 class FakeHealth:
@@ -136,11 +153,16 @@ class FakeHealth:
         self._on_flip = None
 
     def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        self.change(self.targets.keys() - targets.keys(), targets, known)
+
+    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        for backend_id in gone:
+            del self.targets[backend_id]
         for backend_id, target in targets.items():
             before = self.targets.get(backend_id)
             if before is None or before.epoch != target.epoch:
                 self._tallies[backend_id] = CheckTally()
-        self.targets = dict(targets)
+            self.targets[backend_id] = target
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         self.rechecked += [

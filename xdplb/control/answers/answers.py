@@ -197,7 +197,7 @@ class Answers:
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
-            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.vips)),
+            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
         )
 

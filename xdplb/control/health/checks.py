@@ -105,6 +105,10 @@ class HealthSource(Protocol):
         """Replace the set of targets, by backend id. `known` is their health, now and as `on_flip` changes it."""
         ...
 
+    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        """Check no more the backends with the ids `gone`, and check `targets`, by backend id, beside all others."""
+        ...
+
     def recheck(self, backend_ids: Iterable[int]) -> None:
         """Check those of these backends again at once whose last check failed: the way to them has changed."""
         ...
@@ -181,8 +185,15 @@ class Checker:
 
     def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
         """Replace the set of targets. An unchanged target keeps its task and tally; a changed one starts again."""
+        self.change(self._targets.keys() - targets.keys(), targets, known)
+
+    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        """Check no more the backends with the ids `gone`, and check `targets`, by backend id, beside all others.
+
+        An unchanged target keeps its task and tally; a changed one starts again.
+        """
         self._known = known
-        for backend_id in self._targets.keys() - targets.keys():
+        for backend_id in gone:
             self._end(backend_id)
         for backend_id, target in targets.items():
             before = self._targets.get(backend_id)
