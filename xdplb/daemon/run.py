@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -30,6 +31,7 @@ from xdplb_api.listener import Listener, listen
 from xdplb_api.server import Stop, serve_in_thread
 
 from .budget import budget, raise_limit
+from .collecting import ShortCollections, set_aside
 from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
@@ -160,7 +162,9 @@ async def _balance(
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.callbacks.append(ShortCollections())
     await manager.start()
+    set_aside()
     try:
         app = create_app(manager, version=xdplb.__version__, limits=shares.api)
         with signals.calling(stopping):

@@ -208,6 +208,12 @@ class BccPlane:
         )
 
     @kernel_errors("read the counters")
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Read the counters of these backends."""
+        found = _sums(self._maps.backend_stats, backend_ids)
+        return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
+
+    @kernel_errors("read the counters")
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
         """Read the counters of these VIPs."""
         found = _sums(self._maps.vip_stats, vip_ids)

@@ -94,6 +94,7 @@ class FakePlane:
         self._features = features
         self._clock = clock
         self._vips: dict[int, VipEntry] = {}
+        self._parts: VipParts | None = None  # None after an error
         self._tables: dict[int, Slots] = {}
         self._backends: dict[int, BackendEntry] = {}
         self._flows = FakeFlows(self._capacity.flows)
@@ -142,11 +143,10 @@ class FakePlane:
         left = {number: vip for number, vip in self._vips.items() if number not in gone}
         check_vips(self._capacity, vips, left)
         check_needs(self._features, needs_of(vips))
-        wanted = left | {vip.id: vip for vip in vips}
-        parts = VipParts()
-        for part in parts.replace(wanted.values(), ()):
+        parts, self._parts = self._parts or VipParts(list(self._vips.values())), None
+        for part in parts.replace(vips, list(gone)):
             parts.build(self._capacity, part, None)
-        self._vips = wanted
+        self._vips, self._parts = left | {vip.id: vip for vip in vips}, parts
 
     @_operation
     def read_table(self, vip_id: int) -> Slots | None:
@@ -219,6 +219,11 @@ class FakePlane:
             backends={number: self._backend_counters.get(number, BackendCounters()) for number in self._ids()},
             reasons={reason.name: self._reasons[reason.name] for reason in REASONS},
         )
+
+    @_operation
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Return what tests have counted of these backends."""
+        return {number: self._backend_counters.get(number, BackendCounters()) for number in backend_ids}
 
     @_operation
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:

@@ -282,6 +282,10 @@ class DataPlane(Protocol):
         """Read all counters."""
         ...
 
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Read the counters of these backends."""
+        ...
+
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
         """Read the counters of these VIPs."""
         ...

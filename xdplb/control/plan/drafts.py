@@ -174,13 +174,18 @@ def _whole_draft(
 
 def _goes_on(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
     """Return whether nothing but backends can differ from the draft before, and each can be looked at by itself."""
-    old = before.vip
     return (
         not before.fails_open
-        and (old.id, old.vip, old.check) == (vip.id, vip.vip, vip.check)
+        and _asked(before.vip) == _asked(vip)
         and before.host == HostSide.of(observed)
         and len(before.table.out) < len(before.backends)
     )
+
+
+def _asked(vip: BoundVip) -> tuple[object, ...]:
+    """Return the settings of a VIP on which all its backends depend."""
+    one = vip.vip
+    return vip.id, one.key, one.forward, one.scheduler, one.vlan, one.on_unhealthy, one.all_unhealthy, vip.check
 
 
 def _changed_draft(

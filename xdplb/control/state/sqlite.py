@@ -81,7 +81,11 @@ class SqliteStore:
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths, except those of backends that have been removed."""
         with self._transaction() as connection:
-            known = {row[0] for row in connection.execute("SELECT id FROM backend_binding")}
+            known = {
+                backend_id
+                for backend_id in health
+                if connection.execute("SELECT 1 FROM backend_binding WHERE id = ?", (backend_id,)).fetchone()
+            }
             _write_health(connection, {key: value for key, value in health.items() if key in known})
 
     def is_in_doubt(self) -> bool:

@@ -6,7 +6,7 @@ they are replaced as a whole, never changed in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
@@ -153,9 +153,9 @@ class Applier:
         """
         self._plane.require(features)
 
-    def packets(self) -> Mapping[int, BackendCounters]:
-        """Return the counters of the backends, by id."""
-        return self._plane.counters().backends
+    def packets(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Return the counters of these backends, by id."""
+        return self._plane.backend_counters(backend_ids)
 
     def verify(self) -> bool:
         """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.
@@ -262,10 +262,10 @@ class Applier:
 
     def _hold(self, held: Held) -> None:
         """Note what the maps hold now, and the times of moved slots."""
-        tables, unsettled = differing(self._tables, held.tables), set(self._unsettled)
+        tables = differing(self._tables, held.tables)
+        unsettled = set(self._unsettled.difference(tables.gone))
         for vip_id in tables.gone:
             self._times.forget(vip_id)
-            unsettled.discard(vip_id)
         for vip_id in tables.present:
             table = held.tables[vip_id]
             self._times.published(vip_id, self._tables.get(vip_id), table, self._clock())

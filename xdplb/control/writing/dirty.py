@@ -65,6 +65,8 @@ class Index:
         self._snapshot = Snapshot()
         self._places: dict[int, tuple[VipKey, IPAddress]] = {}
         self._by_address: defaultdict[IPAddress, set[int]] = defaultdict(set)
+        self.draining: set[int] = set()
+        """The ids of the backends that drain."""
 
     def follow(self, snapshot: Snapshot) -> None:
         """Look up in this snapshot from now on."""
@@ -77,12 +79,15 @@ class Index:
         for each in touched:  # first all that go, since others may have their ids
             for backend in each.gone:
                 del self._places[backend.id]
+                self.draining.discard(backend.id)
                 self._by_address[backend.backend.address].discard(backend.id)
                 if not self._by_address[backend.backend.address]:
                     del self._by_address[backend.backend.address]
         for each in touched:
             for backend in each.present:
                 self._places[backend.id] = each.key, backend.backend.address
+                if backend.drain is not None:
+                    self.draining.add(backend.id)
                 self._by_address[backend.backend.address].add(backend.id)
 
     def backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend]:

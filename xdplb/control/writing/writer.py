@@ -39,7 +39,7 @@ from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT, Impact
-from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
@@ -229,6 +229,10 @@ class Writer:
             self._targets.update(targets)
             self._checker.change(gone, targets, self.health.known)
 
+    def draining(self) -> list[tuple[BoundVip, BoundBackend]]:
+        """Return the backends that drain, each with its VIP."""
+        return [self._index.backend(backend_id) for backend_id in sorted(self._index.draining)]
+
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
@@ -336,7 +340,8 @@ class Writer:
         """Return the impact with warnings about open connections that break."""
         if not impact.cut_off:
             return impact
-        self.traffic.note(await self._maps(self.applier.packets), self._now())
+        cut_off = [each.id for each in impact.cut_off]
+        self.traffic.note_some(await self._maps(lambda: self.applier.packets(cut_off)), self._now())
         return replace(impact, warnings=(*breaking(impact.cut_off, self.traffic, self._now()), *impact.warnings))
 
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
