@@ -114,9 +114,9 @@ class VipMaps:
         if isinstance(built, dict):
             name = "vip_prefixes6" if part[0] == 6 else "vip_prefixes"
             spec = next(spec.inner for spec in map_specs(self._maps.capacity) if spec.name == name and spec.inner)
-            swap_trie(outer, spec, built)
+            swap_trie(outer, spec, built, wait=False)
         else:
-            swap_element(outer, 0, "vip_index", built)
+            swap_element(outer, 0, "vip_index", built, wait=False)
 
     def _outer(self, part: Part) -> BpfMap | None:
         maps = self._maps
