@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import xdplb
-from xdplb.balance.fill import IS_COMPILED
+from xdplb.balance.compiled import IS_COMPILED
 from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager

@@ -233,7 +233,7 @@ class Answers:
         if outcome is not None:
             health = {**outcome.health, **health}
         carry = all(not standing.reason for standing in applier.nics.standings)
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts, carry)
+        return render.Facts(self._writer.applied, health, applier.eligibility, applier.tables, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]

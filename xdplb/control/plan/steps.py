@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.balance.held_table import HeldTable
 from xdplb.control.plan.drafts import VipDraft
-from xdplb.dataplane.plane import BackendEntry, DataPlane, Slots, VipEntry
+from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.vip import VipKey
 
@@ -36,7 +37,7 @@ class Held:
     """
 
     vips: Mapping[int, VipEntry] = field(default_factory=dict)
-    tables: Mapping[int, Slots] = field(default_factory=dict)
+    tables: Mapping[int, HeldTable] = field(default_factory=dict)
     backends: Mapping[int, BackendEntry] = field(default_factory=dict)
     access: Mapping[int, AccessList] | None = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
@@ -50,15 +51,15 @@ class Held:
         """Return the part that belongs to the VIPs with these ids."""
         return Held(
             vips={vip_id: entry for vip_id, entry in self.vips.items() if vip_id in only},
-            tables={vip_id: slots for vip_id, slots in self.tables.items() if vip_id in only},
+            tables={vip_id: table for vip_id, table in self.tables.items() if vip_id in only},
             backends={key: entry for key, entry in self.backends.items() if entry.vip_id in only},
             access={vip_id: access for vip_id, access in (self.access or {}).items() if vip_id in only},
             drafts={vip_id: draft for vip_id, draft in self.drafts.items() if vip_id in only},
         )
 
-    def with_table(self, vip_id: int, slots: Slots) -> Held:
+    def with_table(self, vip_id: int, table: HeldTable) -> Held:
         """Return the same with another table for one VIP."""
-        return replace(self, tables={**self.tables, vip_id: slots})
+        return replace(self, tables={**self.tables, vip_id: table})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +79,30 @@ class WriteBackends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteTable:
-    """Publish a VIP's table in place of `before`; `moved` marks the slots that start to move to a new owner."""
+    """Publish a VIP's table in place of `before`."""
 
     vip_id: int
     key: VipKey
-    slots: Slots
-    before: Slots
-    moved: NDArray[np.bool_]
+    table: HeldTable
+    before: HeldTable
+
+    @property
+    def moved(self) -> NDArray[np.intp]:
+        """The numbers of the slots that start to move to a new owner, or go on to another one."""
+        moving = self.table.moving
+        if not len(moving):
+            return moving
+        old, new = self.before.owners.owners, self.table.owners.owners
+        found: NDArray[np.intp] = moving[old[moving] != new[moving]]
+        return found
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
-        plane.write_table(self.vip_id, self.slots)
+        plane.write_table(self.vip_id, self.table.slots)
 
     def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
-        return held.with_table(self.vip_id, self.slots)
+        return held.with_table(self.vip_id, self.table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +162,7 @@ class DeleteTable:
 
     def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
-        tables = {vip_id: slots for vip_id, slots in held.tables.items() if vip_id != self.vip_id}
+        tables = {vip_id: table for vip_id, table in held.tables.items() if vip_id != self.vip_id}
         drafts = {vip_id: draft for vip_id, draft in held.drafts.items() if vip_id != self.vip_id}
         return replace(held, tables=tables, drafts=drafts)
 
