@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.bench.scale_host import Cost, Daemon
 from xdplb.dataplane import layout
@@ -33,42 +35,41 @@ class Failover:
 
 
 class Tables:
-    """The tables of VIPs, as pinned: a table that is swapped is another map, with another id."""
+    """The tables of VIPs as they lie in the kernel."""
 
     def __init__(self, pin_dir: Path) -> None:
         self._outer = BpfMap.open(pin_dir / "vip_tables")
 
-    def names(self, vip_id: int, backend_id: int) -> bool:
-        """Return whether new connections may go to this backend."""
-        found = self._outer.lookup(vip_id)
-        if found is None:
-            return False
-        with BpfMap.by_id(int.from_bytes(found, "little")) as table:
-            slots = np.frombuffer(table.read(0), np.uint32, count=layout.TABLE_SIZE)
-        return bool((slots & OWNER == backend_id).any())
-
     def watch(self, daemon: Daemon, backends: Mapping[int, int]) -> Failover:
-        """Return when these VIPs are rid of these backends, ids by ids. Looks at every table that is swapped."""
+        """Return when these VIPs are rid of these backends, ids by ids.
+
+        Tables are written from the first slot to the last, so that the last slot of a backend is what is looked at.
+        """
         at: dict[int, float] = {}
-        seen = self._ids()
+        tables = {vip_id: self._open(vip_id) for vip_id in backends}
+        last = {
+            vip_id: int(np.flatnonzero(table & OWNER == backends[vip_id]).max(initial=0))
+            for vip_id, table in tables.items()
+        }
         end = time.monotonic() + PATIENCE_SECONDS
         with Cost(daemon) as cost:
-            left = sorted(backends)
+            left = list(backends)
             while left:
-                now, ids = time.time(), self._ids()
-                # A table may also change without being swapped: look at one that was not, too.
-                asked = {vip_id for vip_id in left if ids[vip_id] != seen[vip_id]} | {left[len(at) % len(left)]}
-                at.update({vip_id: now for vip_id in asked if not self.names(vip_id, backends[vip_id])})
-                seen, left = ids, [vip_id for vip_id in left if vip_id not in at]
+                now = time.time()
+                gone = [vip_id for vip_id in left if tables[vip_id][last[vip_id]] & OWNER != backends[vip_id]]
+                at.update(dict.fromkeys(gone, now))
+                if gone:
+                    left = [vip_id for vip_id in left if vip_id not in at]
                 if time.monotonic() > end:
                     raise SystemExit(f"scripts/bench: {len(left)} VIPs still have a dead backend")
                 time.sleep(LOOK_SECONDS)
         return Failover(at, cost.spent.cpu)
 
-    def _ids(self) -> list[int]:
-        """Return the ids of the tables, by VIP id."""
-        keys, values = self._outer.read_all()
-        found = dict(
-            zip(keys.view(np.uint32).reshape(-1).tolist(), values.view(np.uint32).reshape(-1).tolist(), strict=True)
-        )
-        return [found.get(vip_id, 0) for vip_id in range(self._outer.info.max_entries)]
+    def _open(self, vip_id: int) -> NDArray[np.uint32]:
+        found = self._outer.lookup(vip_id)
+        if found is None:
+            raise SystemExit(f"scripts/bench: VIP {vip_id} has no table")
+        size = -(-layout.VIP_TABLE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        with BpfMap.by_id(int.from_bytes(found, "little")) as table:
+            mapped = mmap.mmap(table.fd.fileno(), size, prot=mmap.PROT_READ)
+        return np.frombuffer(mapped, np.uint32, layout.TABLE_SIZE)

@@ -21,7 +21,7 @@ from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
-from .inner_maps import read_element, swap_element
+from .inner_maps import inner_keys, read_element, swap_element
 from .libbpf import Fd, prog_test_run
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
@@ -44,6 +44,7 @@ from .reasons import REASONS
 from .recall import recall
 from .remembered import FlowId, Remembered
 from .source import compile_flags
+from .table_prints import NO_PRINT, TablePrints
 from .vip_maps import VipMaps
 
 __all__ = ["PROGRAM_NAME", "BccPlane"]
@@ -60,6 +61,7 @@ class BccPlane:
         self._cache_dir = cache_dir
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
+        self._prints = TablePrints(maps.table_prints)
         self.nics = Nics(maps)
         self._capture: CaptureReader | None = None
         self._compiling = Lock()  # one program after the other, whichever thread asks
@@ -140,6 +142,16 @@ class BccPlane:
         check_access(self.features, lists)
         self._vips.write_access(lists)
 
+    @kernel_errors("read the VIPs' tables")
+    def table_ids(self) -> Collection[int]:
+        """Return the ids that have a table."""
+        return inner_keys(self._maps.vip_tables)
+
+    @kernel_errors("read the tables' fingerprints")
+    def read_prints(self) -> Mapping[int, bytes]:
+        """Return the fingerprints of the tables that were written with one."""
+        return self._prints.read()
+
     @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
@@ -150,16 +162,19 @@ class BccPlane:
         return slots
 
     @kernel_errors("write a VIP's table")
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = NO_PRINT) -> None:
         """Swap a VIP's whole table."""
         check_table(self.capacity, vip_id, slots)
         table = np.zeros(1, layout.VIP_TABLE)
         table["slots"][0] = slots
+        self._prints.write(vip_id, NO_PRINT)
         swap_element(self._maps.vip_tables, vip_id, "vip_table", table)
+        self._prints.write(vip_id, fingerprint)
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
         """Remove a VIP's table; no error if it has none."""
+        self._prints.write(vip_id, NO_PRINT)
         self._maps.vip_tables.delete(vip_id)
 
     @kernel_errors("read the backends")

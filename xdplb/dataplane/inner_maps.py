@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,7 +11,20 @@ from numpy.typing import NDArray
 from .map_specs import U32, MapSpec
 from .maps import BpfMap, MapType
 
-__all__ = ["read_element", "read_trie", "swap_element", "swap_trie"]
+__all__ = ["inner_keys", "read_element", "read_trie", "swap_element", "swap_trie"]
+
+
+ENOTSUPP = 524  # of the kernel alone
+
+
+def inner_keys(outer: BpfMap) -> list[int]:
+    """Return the keys of an array of maps that have one, in order."""
+    try:
+        return np.sort(outer.read_all()[0].view(np.uint32).reshape(-1)).tolist()
+    except OSError as error:
+        if error.errno not in {ENOTSUPP, errno.EINVAL, errno.EOPNOTSUPP}:  # kernels before 5.19 read no batches of it
+            raise
+        return [key for key in range(outer.info.max_entries) if outer.lookup(key) is not None]
 
 
 def read_element(outer: BpfMap, key: int) -> bytes | None:

@@ -7,7 +7,7 @@ for an RCU grace period, milliseconds) and so are called from a worker thread; n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -229,12 +229,23 @@ class DataPlane(Protocol):
         """
         ...
 
+    def table_ids(self) -> Collection[int]:
+        """Return the ids that have a table."""
+        ...
+
+    def read_prints(self) -> Mapping[int, bytes]:
+        """Return the fingerprints, by VIP id, of the tables that were written with one and are as they were written."""
+        ...
+
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
         ...
 
-    def write_table(self, vip_id: int, slots: Slots) -> None:
-        """Swap a VIP's whole table, with the same promise as `write_vips`."""
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
+        """Swap a VIP's whole table, with the same promise as `write_vips`.
+
+        `fingerprint`, 16 bytes, is kept for `read_prints`; without one, the next daemon must read the table.
+        """
         ...
 
     def delete_table(self, vip_id: int) -> None:

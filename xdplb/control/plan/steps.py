@@ -42,11 +42,6 @@ class Held:
     access: Mapping[int, AccessList] | None = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
 
-    def balances(self, vip_id: int, key: VipKey) -> bool:
-        """Return whether the maps have this VIP under this id, with a table."""
-        entry = self.vips.get(vip_id)
-        return entry is not None and entry.key == key and vip_id in self.tables
-
     def part(self, only: AbstractSet[int]) -> Held:
         """Return the part that belongs to the VIPs with these ids."""
         return Held(
@@ -79,12 +74,13 @@ class WriteBackends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteTable:
-    """Publish a VIP's table in place of `before`."""
+    """Publish a VIP's table in place of `before`; with `fingerprint` the next daemon knows it without reading it."""
 
     vip_id: int
     key: VipKey
     table: HeldTable
     before: HeldTable
+    fingerprint: bytes = b""
 
     @property
     def moved(self) -> NDArray[np.intp]:
@@ -98,7 +94,7 @@ class WriteTable:
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
-        plane.write_table(self.vip_id, self.table.slots)
+        plane.write_table(self.vip_id, self.table.slots, self.fingerprint)
 
     def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""

@@ -18,15 +18,16 @@ from xdplb.balance.held_table import HeldTable
 from xdplb.control.events import Events, MapsRestored, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
-from xdplb.control.plan.eligibility import Eligibility, Observed
+from xdplb.control.plan.drafts import draft
+from xdplb.control.plan.eligibility import Eligibility, Observed, assess
 from xdplb.control.plan.forecast import Forecast, Present, check_room, forecast
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.nics import NicKeeper
+from xdplb.control.writing.reading import Found, read_found, read_held
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, VipEntry
-from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.nic import DesiredNic
 
@@ -43,6 +44,7 @@ class Applier:
     ) -> None:
         self._plane, self._clock, self._events = plane, clock, events
         self.nics = NicKeeper(plane, nics, clock, events)
+        self._found: Found | None = None
         self._held: Held | None = None
         self._tables: Mapping[int, HeldTable] = {}
         self._unsettled: frozenset[int] = frozenset()
@@ -71,16 +73,30 @@ class Applier:
         """The NICs that the program is on, as last seen."""
         return self.nics.attachments
 
+    def find(self) -> Found:
+        """Return what a start finds in the maps, without reading the tables."""
+        if self._found is None:
+            self._found = read_found(self._plane)
+        return self._found
+
+    def adopt(self, snapshot: Snapshot, observed: Observed) -> None:
+        """Take the maps over as they were found: read only the tables that are not known to be what is wanted."""
+        found, self._found = self.find(), None
+        drafts = {
+            vip.id: draft(vip, assess(vip, observed), observed, found.backends, None) for vip in snapshot.vips.values()
+        }
+        self._hold(read_held(self._plane, found, drafts))
+
     def read(self) -> Held:
         """Return what the maps hold: from memory if that is up to date, otherwise from the maps."""
         if self._held is None:
-            self._hold(_read(self._plane))
+            self._hold(read_held(self._plane, read_found(self._plane), self.known.drafts))
         assert self._held is not None
         return self._held
 
     def addresses_in_use(self) -> frozenset[IPAddress]:
-        """Return the addresses of the backends that packets may be sent to now."""
-        return frozenset(entry.address for entry in self.read().backends.values() if entry.usable)
+        """Return the addresses of the backends that packets may be sent to, as a start finds them."""
+        return frozenset(entry.address for entry in self.find().backends.values() if entry.usable)
 
     def present_of(self, held: Held, flows: NDArray[np.int64] | None = None) -> Present:
         """Return the present situation as input of a forecast, if the maps hold `held`; `flows` are as in Present."""
@@ -194,7 +210,7 @@ class Applier:
         for vip_id in [vip_id for vip_id in self._times.vips if vip_id in held.vips]:
             table = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), held.vips[vip_id].idle_seconds)
             if table is not None:
-                self._plane.write_table(vip_id, table.slots)
+                self._write_table(held, vip_id, table)
                 held = held.with_table(vip_id, table)
                 self._events.say(SlotsPinned(str(held.vips[vip_id].key), table.counts.pinned))
         return held
@@ -205,12 +221,17 @@ class Applier:
         if found is None:
             return held
         self._swept = False  # if deleting the records fails, the next change sweeps them
-        self._plane.write_table(vip_id, found.table.slots)
+        self._write_table(held, vip_id, found.table)
         if scan is not None and len(found.stale):
             self._delete(scan.flows, found.stale)
         self._swept = True
         self._events.say(SlotsSteady(str(vip.key), found.table.counts.pinned))
         return held.with_table(vip_id, found.table)
+
+    def _write_table(self, held: Held, vip_id: int, table: HeldTable) -> None:
+        """Publish a table with the owners that it has: those of the draft that it was made from."""
+        fingerprint = held.drafts[vip_id].table.fingerprint if table.is_steady and vip_id in held.drafts else b""
+        self._plane.write_table(vip_id, table.slots, fingerprint)
 
     def _sweep(self, held: Held) -> None:
         flows = self._plane.scan_flows()
@@ -247,16 +268,6 @@ class Applier:
         self._held, self._tables, self.known = held, held.tables, held
         self._unsettled = frozenset(unsettled)
         self.used = (len(held.vips), len(held.backends))
-
-
-def _read(plane: DataPlane) -> Held:
-    """Read what the maps hold, all of it."""
-    read = ((vip_id, plane.read_table(vip_id)) for vip_id in range(plane.capacity.vips))
-    tables = {vip_id: HeldTable.of(slots) for vip_id, slots in read if slots is not None}
-    vips = dict(plane.read_vips())
-    # Access lists cannot be read back from the maps: only that there are none is certain.
-    access = None if any(vip.has_access_list for vip in vips.values()) else dict[int, AccessList]()
-    return Held(vips, tables, dict(plane.read_backends()), access)
 
 
 def _has(plane: DataPlane, vip_id: int, table: HeldTable) -> bool:

@@ -118,9 +118,9 @@ class Writer:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
         self.snapshot, known = await self.saver.open()
         self.health.start_with(known)
-        held = await self._maps(self.applier.read)
-        self.paths.adopt(held.backends.values(), self._now())
-        adopted = {vip.id for key, vip in self.snapshot.vips.items() if held.balances(vip.id, key)}
+        found = await self._maps(self.applier.find)
+        self.paths.adopt(found.backends.values(), self._now())
+        adopted = {vip.id for key, vip in self.snapshot.vips.items() if found.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
         if reset:
@@ -169,6 +169,8 @@ class Writer:
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
+            snapshot, observed = self.snapshot, self._observe(self.snapshot, self.health.known, None)
+            await self._maps(lambda: self.applier.adopt(snapshot, observed))
             await self._apply()
 
     async def with_maps(self, work: Callable[[], T]) -> T:
