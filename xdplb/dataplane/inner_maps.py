@@ -20,11 +20,12 @@ ENOTSUPP = 524  # of the kernel alone
 def inner_keys(outer: BpfMap) -> list[int]:
     """Return the keys of an array of maps that have one, in order."""
     try:
-        return np.sort(outer.read_all()[0].view(np.uint32).reshape(-1)).tolist()
+        keys: list[int] = np.sort(outer.read_all()[0].view(np.uint32).reshape(-1)).tolist()
     except OSError as error:
         if error.errno not in {ENOTSUPP, errno.EINVAL, errno.EOPNOTSUPP}:  # kernels before 5.19 read no batches of it
             raise
-        return [key for key in range(outer.info.max_entries) if outer.lookup(key) is not None]
+        keys = [key for key in range(outer.info.max_entries) if outer.lookup(key) is not None]
+    return keys
 
 
 def read_element(outer: BpfMap, key: int) -> bytes | None:
