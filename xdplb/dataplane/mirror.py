@@ -51,6 +51,8 @@ class Mirror:
 
     def _differs(self, found: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
         if not self._ours:
-            rows, others = (np.ascontiguousarray(part).view(np.uint8).reshape(len(part), -1) for part in (found, wanted))
+            rows, others = (
+                np.ascontiguousarray(part).view(np.uint8).reshape(len(part), -1) for part in (found, wanted)
+            )
             return np.asarray((rows != others).any(axis=1))
         return np.logical_or.reduce([found[name] != wanted[name] for name in self._ours])

@@ -23,7 +23,7 @@ from xdplb.control.plan.steps import (
     ClearBackends,
     DeleteTable,
     Held,
-    ResetVipCounters,
+    StartVips,
     WriteBackends,
     WriteTable,
     WriteVips,
@@ -80,7 +80,7 @@ TWO_BACKENDS = (backend(1, ONE), backend(2, TWO))
 
 def test_a_first_vip_has_its_backends_and_table_written_before_it_is_seen():
     planned = plan(state(vip(*TWO_BACKENDS)), observed(), Held())
-    assert kinds(planned) == [WriteBackends, ResetVipCounters, WriteTable, WriteVips]
+    assert kinds(planned) == [WriteBackends, StartVips, WriteTable, WriteVips]
 
 
 def test_nothing_is_planned_when_all_is_as_it_should_be():
@@ -181,7 +181,7 @@ def test_a_vip_id_that_changes_hands_is_taken_from_its_old_holder_first():
     other = vip(backend(3, THREE), key=VipKey.parse("203.0.113.11:80/tcp"))
     planned = plan(state(other), observed(), held)
     assert kinds(planned)[:3] == [WriteVips, DeleteTable, ClearBackends]
-    assert kinds(planned)[3:] == [WriteBackends, ResetVipCounters, WriteTable, WriteVips]
+    assert kinds(planned)[3:] == [WriteBackends, StartVips, WriteTable, WriteVips]
     assert planned.after(held).tables[0].counts.steady == TABLE_SIZE
 
 

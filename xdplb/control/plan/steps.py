@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.balance.held_table import HeldTable
+from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.control.plan.drafts import VipDraft
 from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
 from xdplb.model.access import AccessList
@@ -19,7 +19,7 @@ __all__ = [
     "ClearBackends",
     "DeleteTable",
     "Held",
-    "ResetVipCounters",
+    "StartVips",
     "Step",
     "WriteAccess",
     "WriteBackends",
@@ -132,18 +132,18 @@ class WriteVips:
 
 
 @dataclass(frozen=True, slots=True)
-class ResetVipCounters:
-    """Start the counters of these VIP ids at zero."""
+class StartVips:
+    """Prepare these VIP ids for new VIPs: counters at zero, and an empty table."""
 
     vip_ids: tuple[int, ...]
 
     def apply(self, plane: DataPlane) -> None:
-        """Reset them. Blocks."""
-        plane.reset_vip_counters(self.vip_ids)
+        """Prepare them. Blocks."""
+        plane.start_vips(self.vip_ids)
 
     def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done: the same as before."""
-        return held
+        """Return what the maps hold once this is done."""
+        return replace(held, tables={**dict.fromkeys(self.vip_ids, NO_TABLE), **held.tables})
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,4 +179,4 @@ class ClearBackends:
         return replace(held, backends={key: entry for key, entry in held.backends.items() if key not in gone})
 
 
-Step = WriteBackends | WriteTable | WriteAccess | WriteVips | ResetVipCounters | DeleteTable | ClearBackends
+Step = WriteBackends | WriteTable | WriteAccess | WriteVips | StartVips | DeleteTable | ClearBackends
