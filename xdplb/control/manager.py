@@ -20,6 +20,7 @@ from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork
@@ -74,6 +75,7 @@ class Manager:
         self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
+        self._verifier = Verifier(self._writer, self._writer.applier, self.events)
         self.answers = Answers(
             plane, self._writer, self._flows, nics=self._nics, paths=self._paths, checker=checker, now=now, place=place
         )
@@ -102,7 +104,7 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths)
+        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths, self._verifier)
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         self.answers.is_running = True
 

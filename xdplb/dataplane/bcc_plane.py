@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -28,6 +28,7 @@ from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
 from .nics import Nics
 from .pinned_maps import Maps
+from .pins import META
 from .plane import (
     Attachment,
     BackendCounters,
@@ -167,6 +168,20 @@ class BccPlane:
         self._prints.write(vip_id, NO_PRINT)
         self._tables.write(vip_id, slots)
         self._prints.write(vip_id, fingerprint)
+
+    @kernel_errors("verify a VIP's table")
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Write a VIP's table again if it does not have these slots; return whether it had not."""
+        return self._tables.restore(vip_id, slots)
+
+    def verify(self) -> Iterator[str]:
+        """Compare some of what was written at each step."""
+        with kernel_errors_in("verify the maps"):
+            yield from (name if changed else "" for name, changed in self._vips.verify())
+            yield from (name if changed else "" for name, changed in self._backends.verify())
+            yield from ("table_prints" if changed else "" for changed in self._prints.verify())
+            yield "tx_ports" if self.nics.restore_ports() else ""
+            yield META if self._maps.meta.restore() else ""
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:

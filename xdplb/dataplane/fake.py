@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from ipaddress import ip_address
 from typing import Concatenate, ParamSpec, TypeVar
@@ -96,6 +96,7 @@ class FakePlane:
         self._vips: dict[int, VipEntry] = {}
         self._tables: dict[int, Slots] = {}
         self._prints: dict[int, bytes] = {}
+        self._overwritten: dict[str, object] = {}
         self._backends: dict[int, BackendEntry] = {}
         self._flows = FakeFlows(self._capacity.flows)
         self._vip_counters: dict[int, VipCounters] = {}
@@ -169,6 +170,22 @@ class FakePlane:
         self._prints.pop(vip_id, None)
         if fingerprint:
             self._prints[vip_id] = fingerprint
+
+    @_operation
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Replace a VIP's table if it is another one."""
+        held = self._tables.get(vip_id)
+        if held is not None and np.array_equal(held, slots):
+            return False
+        self._tables[vip_id] = slots.copy()
+        return True
+
+    def verify(self) -> Iterator[str]:
+        """Undo what `overwrite` has done."""
+        while self._overwritten:
+            name, before = self._overwritten.popitem()
+            setattr(self, f"_{name}", before)
+            yield name
 
     @_operation
     def delete_table(self, vip_id: int) -> None:
@@ -280,6 +297,11 @@ class FakePlane:
         """End the capture."""
         self.capture = None
         self._features -= {Feature.CAPTURE}
+
+    def overwrite(self, name: str) -> None:
+        """Empty the maps of `vips` or `backends` as another process would."""
+        self._overwritten[name] = getattr(self, f"_{name}")
+        setattr(self, f"_{name}", {})
 
     def fail(self, method: str, error: Exception, *, times: int = 1) -> None:
         """Let the next `times` calls of `method` raise `error` and do nothing."""

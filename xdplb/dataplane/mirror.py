@@ -1,4 +1,4 @@
-"""Arrays that only the control plane writes, with a copy in memory of what it wrote: other writers show by comparing."""
+"""Arrays that only the control plane writes, with a copy in memory of what it wrote: another writer's show by it."""
 
 from __future__ import annotations
 
@@ -55,4 +55,4 @@ class Mirror:
                 np.ascontiguousarray(part).view(np.uint8).reshape(len(part), -1) for part in (found, wanted)
             )
             return np.asarray((rows != others).any(axis=1))
-        return np.logical_or.reduce([found[name] != wanted[name] for name in self._ours])
+        return np.asarray(np.logical_or.reduce([found[name] != wanted[name] for name in self._ours]))

@@ -7,7 +7,7 @@ for an RCU grace period, milliseconds) and so are called from a worker thread; n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -246,6 +246,18 @@ class DataPlane(Protocol):
 
         Once this returns they see new ones only, but for those under way, some microseconds. `fingerprint`, 16 bytes,
         is kept for `read_prints`; without one, the next daemon must read the table.
+        """
+        ...
+
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Write a VIP's table again if it does not have these slots, as if another process had changed it; say so."""
+        ...
+
+    def verify(self) -> Iterator[str]:
+        """Compare everything in the maps but the tables with what was written, a part at each step.
+
+        A step takes a few milliseconds at most; other methods may be called between two. What another process has
+        changed is written again: the step then yields the name of the map, else "".
         """
         ...
 

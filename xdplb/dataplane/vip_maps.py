@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -14,12 +14,13 @@ from xdplb.model.key import Protocol, VipKey
 
 from . import access_index, layout, vip_codec, vip_index, vip_prefixes
 from .capacity import check_access_lists
-from .inner_maps import read_element, read_trie, swap_element, swap_trie
 from .map_specs import map_specs
 from .maps import BpfMap
+from .mirror import Mirror
 from .pinned_maps import Maps
 from .plane import Capacity, VipEntry
 from .source import vip_groups, vip_groups6
+from .swapped import Swapped
 
 __all__ = ["VipMaps", "assign_lists", "build_part", "parted"]
 
@@ -29,16 +30,26 @@ Vips = dict[int, VipEntry]
 Part = tuple[int, bool]
 """Which of the four a VIP lies in: its address's version, and whether in the index (else in the trie)."""
 
+_NAMES: dict[Part, str] = {
+    (4, True): "vip_index",
+    (4, False): "vip_prefixes",
+    (6, True): "vip_index6",
+    (6, False): "vip_prefixes6",
+}
+
 
 class VipMaps:
     """Reads and writes the VIPs. It remembers what it wrote, and swaps only what is different."""
 
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
-        self._guards = maps.vip_guards.read_all()[1].view(layout.VIP_GUARD).reshape(-1).copy()
+        self._guards = Mirror(maps.vip_guards, layout.VIP_GUARD)
+        self._swapped = Swapped()
+        self._access: Mapping[int, AccessList] = {}
+        """The access lists by their numbers."""
         self._held = {part: self._read(part) for part in parted([])}
         self._lists = {
-            vip.id: int(self._guards["access_list"][vip.id]) for vip in self.read().values() if vip.has_access_list
+            vip.id: int(self._guards.held["access_list"][vip.id]) for vip in self.read().values() if vip.has_access_list
         }
 
     def read(self) -> Vips:
@@ -63,44 +74,70 @@ class VipMaps:
         """
         numbers = assign_lists(self._lists, lists)
         numbered = {numbers[vip_id]: found for vip_id, found in lists.items()}
-        built = [
-            (outer, name, build(numbered))
-            for outer, name, build in (
-                (self._maps.access4, "access4", access_index.build4),
-                (self._maps.access6, "access6", access_index.build6),
-            )
-            if outer is not None
-        ]
+        built = [(outer, name, build(numbered)) for outer, name, build in self._access_maps()]
         for outer, name, index in built:
-            swap_element(outer, 0, name, index)
-        guards = self._guards.copy()
+            self._swapped.swap_element(outer, name, index)
+        self._access = numbered
+        guards = self._guards.held.copy()
         guards["access_list"][list(numbers)] = list(numbers.values())
         self._write_guards(guards)
         self._lists = numbers
 
+    def verify(self) -> Iterator[tuple[str, bool]]:
+        """Compare some at each step; say of which map it is, and whether it had to be written again."""
+        for part in self._held:
+            yield from ((_NAMES[part], changed) for changed in self._verify(part))
+        yield from (("vip_guards", changed) for changed in self._guards.verify())
+        for outer, name, build in self._access_maps():
+            changed = not self._swapped.is_element_as_written(outer, name)
+            if changed:
+                self._swapped.swap_element(outer, name, build(self._access))
+            yield name, changed
+
+    def _verify(self, part: Part) -> Iterator[bool]:
+        outer, exact = self._outer(part), part[1]
+        if outer is None:
+            return
+        if exact:
+            looks = iter([not self._swapped.is_element_as_written(outer, _NAMES[part])])
+        else:
+            looks = self._swapped.look_at_trie(outer, _NAMES[part])
+        for changed in looks:
+            if changed:
+                self._swap(part, build_part(self._maps.capacity, part, self._held[part]))
+            yield changed
+
+    def _access_maps(self) -> list[tuple[BpfMap, str, Callable[[Mapping[int, AccessList]], NDArray[np.void]]]]:
+        found = (
+            (self._maps.access4, "access4", access_index.build4),
+            (self._maps.access6, "access6", access_index.build6),
+        )
+        return [(outer, name, build) for outer, name, build in found if outer is not None]
+
     def _read(self, part: Part) -> Vips:
-        outer = self._outer(part)
+        outer, name = self._outer(part), _NAMES[part]
         version, exact = part
         if outer is None:
             found: Vips = {}
         elif exact:
             family = FAMILIES[version]
             groups = _groups(self._maps.capacity, version)
-            found = family.parse(np.frombuffer(read_element(outer, 0) or b"", family.index(groups)))
+            found = family.parse(np.frombuffer(self._swapped.read_element(outer, name), family.index(groups)))
         else:
-            found = vip_prefixes.parse(read_trie(outer))
-        return {number: replace(vip, limits=vip_codec.limits_of(self._guards[number])) for number, vip in found.items()}
+            found = vip_prefixes.parse(self._swapped.read_trie(outer, name))
+        guards = self._guards.held
+        return {number: replace(vip, limits=vip_codec.limits_of(guards[number])) for number, vip in found.items()}
 
     def _swap(self, part: Part, built: NDArray[np.void] | vip_prefixes.Rules) -> None:
         outer = self._outer(part)
         if outer is None:
             raise ValueError("there is no map for VIPs of this kind: require its feature first")
+        name = _NAMES[part]
         if isinstance(built, dict):
-            name = "vip_prefixes6" if part[0] == 6 else "vip_prefixes"
             spec = next(spec.inner for spec in map_specs(self._maps.capacity) if spec.name == name and spec.inner)
-            swap_trie(outer, spec, built)
+            self._swapped.swap_trie(outer, name, spec, built)
         else:
-            swap_element(outer, 0, "vip_index", built)
+            self._swapped.swap_element(outer, name, built)
 
     def _outer(self, part: Part) -> BpfMap | None:
         maps = self._maps
@@ -109,15 +146,14 @@ class VipMaps:
         return maps.vip_index6 if part[1] else maps.vip_prefixes6
 
     def _write_limits(self, vips: Sequence[VipEntry]) -> None:
-        guards = self._guards.copy()
+        guards = self._guards.held.copy()
         for vip in vips:
             vip_codec.write_limits(guards[vip.id : vip.id + 1], vip.limits)
         self._write_guards(guards)
 
     def _write_guards(self, guards: NDArray[np.void]) -> None:
-        changed = np.flatnonzero((_rows(guards) != _rows(self._guards)).any(axis=1))
-        self._maps.vip_guards.update_batch(changed.astype(np.uint32), guards[changed])
-        self._guards = guards
+        changed = np.flatnonzero((_rows(guards) != _rows(self._guards.held)).any(axis=1))
+        self._guards.write(changed.astype(np.uint32), guards[changed])
 
 
 def _is_hidden(key: VipKey, keys: AbstractSet[VipKey]) -> bool:

@@ -6,10 +6,10 @@ they are replaced as a whole, never changed in place.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ from xdplb.model.nic import DesiredNic
 
 __all__ = ["Applier"]
 
-_TABLES_A_LOOK = 16
+_LOOK_SECONDS = 0.002
+_OTHER_PARTS = 32
 
 
 class Applier:
@@ -52,7 +53,7 @@ class Applier:
         """What the maps held when it was last known, never None."""
         self._times = MoveTimes()
         self._swept = False
-        self._looked_at = 0
+        self._round: Iterator[str] | None = None
         self.eligibility: Mapping[int, Eligibility] = {}
         self.evictions = Evictions()
         self.used = (0, 0)
@@ -159,26 +160,51 @@ class Applier:
         """Return the counters of the backends, by id."""
         return self._plane.counters().backends
 
-    def verify(self) -> bool:
-        """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.
+    @property
+    def knows_the_maps(self) -> bool:
+        """Whether it is known what the maps hold. After a failure it is not, until everything is planned again."""
+        return self._held is not None and self._held.access is not None
 
-        Access lists cannot be read back, so after a failed change the answer is False until they are written again.
+    @property
+    def parts(self) -> int:
+        """About how many parts `verify` has to look at in a round."""
+        return len(self._tables) + _OTHER_PARTS
+
+    def verify(self, most: int) -> int:
+        """Look at up to `most` parts of the maps, for some milliseconds; return at how many, `most` if a round is over.
+
+        A part that another process has changed is written again, and an event says so. Nothing is done while it is
+        not known what the maps should hold, since a change has failed: it is retried, which writes everything.
         """
-        held = self.read()
-        if held.access is None:
-            return False
-        ids = sorted(held.tables)
-        some = list(islice(ids[self._looked_at :] + ids[: self._looked_at], min(_TABLES_A_LOOK, len(ids))))
-        self._looked_at = (self._looked_at + len(some)) % max(1, len(ids))
-        same = (
-            dict(self._plane.read_vips()) == held.vips
-            and dict(self._plane.read_backends()) == held.backends
-            and all(_has(self._plane, vip_id, held.tables[vip_id]) for vip_id in some)
-        )
-        if not same:
-            self._events.say(MapsRestored())
-            self._held = None
-        return same
+        end, done = time.perf_counter() + _LOOK_SECONDS, 0
+        while done < most and self._held is not None:
+            if self._round is None:
+                self._round = self._verification()
+            changed = next(self._round, None)
+            if changed is None:
+                self._round = None
+                break
+            if changed:
+                self._events.say(MapsRestored(changed))
+            done += 1
+            if time.perf_counter() >= end:
+                return done
+        return most
+
+    def _verification(self) -> Iterator[str]:
+        """Verify a part at each step; yield the map in which something had to be written again, else an empty string.
+
+        Changes may come between two steps.
+        """
+        yield from self._plane.verify()
+        for vip_id in list(self._tables):
+            table = self._tables.get(vip_id)
+            if table is not None:
+                yield "vip_tables" if self._plane.restore_table(vip_id, table.slots) else ""
+        for vip_id in self._plane.table_ids():
+            if vip_id not in self._tables:
+                self._plane.delete_table(vip_id)
+                yield "vip_tables"
 
     def settle(self, scan: Scan | None) -> None:
         """Pin moving slots whose idle timeout has passed, and make steady the pinned ones that `scan` shows settled."""
@@ -268,11 +294,6 @@ class Applier:
         self._held, self._tables, self.known = held, held.tables, held
         self._unsettled = frozenset(unsettled)
         self.used = (len(held.vips), len(held.backends))
-
-
-def _has(plane: DataPlane, vip_id: int, table: HeldTable) -> bool:
-    found = plane.read_table(vip_id)
-    return found is not None and np.array_equal(found, table.slots)
 
 
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:

@@ -237,7 +237,7 @@ class Writer:
         self._disturbed.set()
 
     async def run(self) -> None:
-        """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
+        """Forever: bring the maps to the desired state when something changed or failed."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
@@ -251,7 +251,7 @@ class Writer:
             disturbed = self._disturbed.is_set()
             self._disturbed.clear()
             try:
-                if not disturbed and not await self._maps(self.applier.verify):
+                if not disturbed and not self.applier.knows_the_maps:
                     self._dirty.everything = disturbed = True
                 if disturbed:
                     await self._apply()
