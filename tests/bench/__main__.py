@@ -43,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--vips", type=int, default=1000, help="number of VIPs (default: %(default)s)")
     bench.add_argument("--backends", type=int, default=20, help="backends of each VIP (default: %(default)s)")
     bench.add_argument("rows", nargs="*", metavar="ROW", help="only the groups whose name contains one of these")
+    bench = benches.add_parser("admin")
+    bench.add_argument("--vips", type=int, default=100, help="VIPs beside the checked one (default: %(default)s)")
+    bench.add_argument("--backends", type=int, default=200, help="backends of each (default: %(default)s)")
+    bench.add_argument("--rounds", type=int, default=3, help="how often the backends die (default: %(default)s)")
+    bench.add_argument("--against", type=Path, metavar="DIR", help="attack the daemon of another checkout")
+    bench.add_argument("attacks", nargs="*", metavar="ATTACK", help="only those whose name contains one of these")
     bench = benches.add_parser("consistency")
     bench.add_argument("--connections", type=int, default=1_000_000, help="open connections (default: %(default)s)")
     bench.add_argument("--changes", type=int, default=60, help="number of changes (default: %(default)s)")
@@ -106,6 +112,18 @@ def _scale(arguments: argparse.Namespace) -> None:
     from tests.bench.scale_state import Load
 
     measure_scale(Load(arguments.vips, arguments.backends), arguments.rows)
+
+
+def _admin(arguments: argparse.Namespace) -> None:
+    from tests.bench.admin import measure_admin
+
+    measure_admin(
+        vips=arguments.vips,
+        backends=arguments.backends,
+        rounds=arguments.rounds,
+        only=arguments.attacks,
+        against=arguments.against,
+    )
 
 
 def _consistency(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .hashing import TABLE_SIZE
 from .pattern import Ownership
-from .slots import PINNED, STEADY, SlotCounts, Slots, is_moving, move, unpack
+from .slots import PINNED, STEADY, SlotCounts, Slots, move, unpack
 
 __all__ = ["NO_TABLE", "HeldTable"]
 
@@ -60,7 +60,15 @@ class HeldTable:
         """The numbers of the slots that are moving."""
         if not self.counts.moving:
             return np.empty(0, np.intp)
-        return np.flatnonzero(is_moving(self.slots))
+        previous = self.previous.owners
+        return np.flatnonzero((previous != STEADY) & (previous != PINNED))
+
+    def are_as_in(self, other: HeldTable, numbers: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return for each of these slots, given by number, whether it is the same in another table."""
+        same: NDArray[np.bool_] = (self.owners.of_slots(numbers) == other.owners.of_slots(numbers)) & (
+            self.previous.of_slots(numbers) == other.previous.of_slots(numbers)
+        )
+        return same
 
     @property
     def is_steady(self) -> bool:

@@ -70,6 +70,11 @@ class Ownership:
         """The owner of each slot."""
         return self.pattern.owners(self.ids)
 
+    def of_slots(self, numbers: NDArray[np.integer]) -> Owners:
+        """Return the owners of some slots, given by number."""
+        owners: Owners = self.ids[self.pattern.places[numbers]]
+        return owners
+
     @cached_property
     def owned(self) -> dict[int, int]:
         """How many slots each owner has, NOBODY left out."""

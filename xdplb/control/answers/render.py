@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.balance.slots import SlotCounts
@@ -32,6 +33,7 @@ __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view"
 
 _NO_SLOTS = SlotCounts(0, 0, 0)
 _CHECKED_NEVER = CheckTally()
+_GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtimestamp(0, UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Facts:
     eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, HeldTable]
     nics_carry: bool = True
+
+    def health_of(self, backend: BoundBackend) -> KnownHealth:
+        """Return the health of a backend; unknown for one that has been removed while the answer is made."""
+        return self.health.get(backend.id, _GONE)
 
 
 def vip_view(vip: BoundVip, facts: Facts) -> VipView:
@@ -79,7 +85,7 @@ def backend_view(
     tally: CheckTally | None,
 ) -> BackendView:
     """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
-    known = facts.health[backend.id]
+    known = facts.health_of(backend)
     standing = facts.eligibility.get(backend.id)
     why = known.reason if standing is None else _reason(standing, known.health, drain, tally)
     return BackendView(
@@ -167,7 +173,7 @@ def _reasons(counters: Counters, kind: str) -> dict[str, int]:
 def _serves(backend: BoundBackend, facts: Facts) -> bool:
     """Return whether a backend takes new connections and is healthy, not just in use because all others failed too."""
     standing = facts.eligibility.get(backend.id)
-    return standing is not None and standing.use is Use.SERVING and facts.health[backend.id].health is Health.UP
+    return standing is not None and standing.use is Use.SERVING and facts.health_of(backend).health is Health.UP
 
 
 def _operating_status(vip: BoundVip, serving: int, *, nics_carry: bool) -> OperatingStatus:

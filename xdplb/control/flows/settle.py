@@ -39,8 +39,9 @@ class MoveTimes:
             return
         times = np.full(len(moving), now)
         if before is not None and known is not None:
-            stayed = np.isin(moving, known.slots) & (before.slots[moving] == after.slots[moving])
-            times[stayed] = known.times[np.searchsorted(known.slots, moving[stayed])]
+            places = np.minimum(np.searchsorted(known.slots, moving), len(known.slots) - 1)
+            stayed = (known.slots[places] == moving) & after.are_as_in(before, moving)
+            times[stayed] = known.times[places[stayed]]
         self._moves[vip_id] = _Moves(moving, times)
 
     def forget(self, vip_id: int) -> None:

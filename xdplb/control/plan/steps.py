@@ -88,8 +88,7 @@ class WriteTable:
         moving = self.table.moving
         if not len(moving):
             return moving
-        old, new = self.before.owners.owners, self.table.owners.owners
-        found: NDArray[np.intp] = moving[old[moving] != new[moving]]
+        found: NDArray[np.intp] = moving[self.before.owners.of_slots(moving) != self.table.owners.of_slots(moving)]
         return found
 
     def apply(self, plane: DataPlane) -> None:
