@@ -124,6 +124,7 @@ class Manager:
     async def stop(self) -> None:
         """Finish changes under way and release the state and the network. The data plane keeps running."""
         self.answers.is_running = False
+        self._writer.stop_soon()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -35,7 +35,7 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
 from .options import DaemonOptions, require_host
 from .signals import Signals
-from .systemd import notify
+from .systemd import asking_for_time, notify
 
 __all__ = ["Parts", "farewell", "run"]
 
@@ -84,11 +84,11 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     parts.require_host(options)
     log_to_stderr()
     holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
-    with signals.handled(), hold(holder, parts.run_dir):
+    with signals.handled(), hold(holder, parts.run_dir), asking_for_time() as ready:
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
-            asyncio.run(_balance(options, parts, plane, listener, signals))
+            asyncio.run(_balance(options, parts, plane, listener, signals, ready=ready))
         finally:
             listener.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -126,7 +126,13 @@ def _features_at_start(state_dir: Path) -> Features:
 
 
 async def _balance(
-    options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener, signals: Signals
+    options: DaemonOptions,
+    parts: Parts,
+    plane: DataPlane,
+    listener: Listener,
+    signals: Signals,
+    *,
+    ready: Callable[[], None],
 ) -> None:
     shares = budget(raise_limit(), options.api)
     manager = Manager(
@@ -151,11 +157,13 @@ async def _balance(
                 "tables are computed in Python, which takes about 50 ms each: xdplb was installed on a host without a C"
                 " compiler; install gcc, then install xdplb again"
             )
+        ready()
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
     stop = Stop()
 
     def stopping() -> None:
+        notify("STOPPING=1")
         manager.capturer.end()
         stop()
 
@@ -166,7 +174,6 @@ async def _balance(
         with signals.calling(stopping):
             await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
     finally:
-        notify("STOPPING=1")
         await manager.stop()
 
 

@@ -115,6 +115,7 @@ class Writer:
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
+        self._is_stopping = False
         self._index = Index(Snapshot())
         self._targets: Mapping[int, CheckTarget] = {}
 
@@ -129,6 +130,10 @@ class Writer:
         self.health.set(reset)
         if reset:
             await self.saver.save_health(reset)
+
+    def stop_soon(self) -> None:
+        """Begin no more of what only follows the checks and the network; changes under way go on."""
+        self._is_stopping = True
 
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
@@ -387,6 +392,8 @@ class Writer:
         if dirty.vips and not dirty.everything and self.applied is snapshot:
             parts = batches(self.traffic.busiest_first(dirty.vips), _PART_SECONDS)
         for only in parts:
+            if self._is_stopping:  # what is dirty stays so: the next start plans everything, by the health saved here
+                raise asyncio.CancelledError
             observed = self._observe(snapshot, self.health.known, only)
             await self._maps(partial(self.applier.bring, snapshot, observed, only))
 
