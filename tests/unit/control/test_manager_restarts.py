@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,14 @@ import pytest
 
 from tests.fakes import until
 from tests.unit.control.door import Door
-from tests.unit.control.world import World, backend, run, slots_of, with_backends
+from tests.unit.control.world import WEB, World, backend, run, slots_of, with_backends
 from xdplb.balance import table
+from xdplb.balance.fill import Places
 from xdplb.control.writing import verifier
+from xdplb.dataplane.plane import Slots
 from xdplb.model.errors import PlatformError
-from xdplb.net.next_hops import Resolution
+from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import VipKey
 
 
 async def _two_backends(_world: World, manager: Door) -> None:
@@ -64,7 +69,12 @@ def test_a_known_table_is_neither_read_nor_computed_nor_written(
     computed: list[object] = []
     table._pattern.cache_clear()
     base = table._base
-    monkeypatch.setattr(table, "_base", lambda configured: computed.append(configured) or base(configured))
+
+    def noting(configured: tuple[tuple[str, int], ...]) -> Places:
+        computed.append(configured)
+        return base(configured)
+
+    monkeypatch.setattr(table, "_base", noting)
 
     async def start() -> None:
         async with world.running():
@@ -139,3 +149,37 @@ def test_after_a_failure_only_what_is_not_known_is_read_again(tmp_path: Path) ->
         await until(lambda: [view.share for view in manager.backends("web")] == [0.0, 1.0])
 
     run(tmp_path, scenario)
+
+
+def test_stopping_does_not_wait_for_what_follows_the_network(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    vips = [
+        replace(WEB, key=VipKey(WEB.key.address, 1000 + number, WEB.key.protocol), name=f"web{number}")
+        for number in range(12)
+    ]
+    written: list[int] = []
+
+    async def lose_and_stop() -> None:
+        async with world.running() as manager:
+            for vip in vips:
+                await with_backends(manager, 1, 2, vip=vip)
+            write = world.plane.write_table
+
+            def slowly(vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
+                time.sleep(0.1)
+                written.append(vip_id)
+                write(vip_id, slots, fingerprint)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(world.plane, "write_table", slowly)
+                world.hops.set("10.0.0.1", Resolution(None, "its neighbour does not answer"))
+                await until(lambda: written != [])
+                await manager.manager.stop()
+
+    async def start() -> None:
+        async with world.running() as manager:
+            assert {manager.backend(vip.name, "10.0.0.1").share for vip in vips} == {0.0}
+
+    asyncio.run(lose_and_stop())
+    assert len(written) < 12
+    asyncio.run(start())
