@@ -151,35 +151,30 @@ def test_after_a_failure_only_what_is_not_known_is_read_again(tmp_path: Path) ->
     run(tmp_path, scenario)
 
 
-def test_stopping_does_not_wait_for_what_follows_the_network(tmp_path: Path) -> None:
+def test_stopping_does_not_wait_for_what_follows_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path)
-    vips = [
-        replace(WEB, key=VipKey(WEB.key.address, 1000 + number, WEB.key.protocol), name=f"web{number}")
-        for number in range(12)
-    ]
+    keys = [VipKey(WEB.key.address, 1000 + number, WEB.key.protocol) for number in range(12)]
+    vips = [replace(WEB, key=key, name=f"web{key.port}") for key in keys]
     written: list[int] = []
+    write = world.plane.write_table
+
+    def slowly(vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
+        time.sleep(0.1)
+        written.append(vip_id)
+        write(vip_id, slots, fingerprint)
 
     async def lose_and_stop() -> None:
         async with world.running() as manager:
             for vip in vips:
                 await with_backends(manager, 1, 2, vip=vip)
-            write = world.plane.write_table
-
-            def slowly(vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
-                time.sleep(0.1)
-                written.append(vip_id)
-                write(vip_id, slots, fingerprint)
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(world.plane, "write_table", slowly)
-                world.hops.set("10.0.0.1", Resolution(None, "its neighbour does not answer"))
-                await until(lambda: written != [])
-                await manager.manager.stop()
+            monkeypatch.setattr(world.plane, "write_table", slowly)
+            world.hops.set("10.0.0.1", Resolution(None, "its neighbour does not answer"))
+            await until(lambda: written != [])
+        assert len(written) < 12
 
     async def start() -> None:
         async with world.running() as manager:
-            assert {manager.backend(vip.name, "10.0.0.1").share for vip in vips} == {0.0}
+            assert {manager.backend(str(vip.key), "10.0.0.1").share for vip in vips} == {0.0}
 
     asyncio.run(lose_and_stop())
-    assert len(written) < 12
     asyncio.run(start())
