@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from tests.bench.checks import cost_of_checks
 from tests.bench.scale_failover import Tables
-from tests.bench.scale_host import FAR, Cost, Daemon, ScaleHost, Spent
+from tests.bench.scale_host import Cost, Daemon, ScaleHost, Spent
 from tests.bench.scale_state import Load, change_check, write_state
 from tests.bench.tables import print_table
 from xdplb.model.health import CheckType, HealthCheck
@@ -158,7 +158,7 @@ def _checks(host: ScaleHost, _: Load) -> Iterator[Row]:
     """Checks alone, without the rest of the daemon."""
     for kind in CheckType:
         check = HealthCheck(type=kind, port=8080, interval_seconds=2, timeout_seconds=2)
-        found = cost_of_checks(host.home, check, 5000, 20, FAR)
+        found = cost_of_checks(host.home, check, 5000, 20)
         share = 100 * found.cpu_seconds / 20
         counts = f"{found.checks} checks, {found.failures} failed"
         yield (f"5000 {kind} checks every 2 s", "30 % of a core", f"{share:.0f} %", f"{found.cpu_seconds:.2f}", counts)

@@ -32,7 +32,8 @@ from xdplb_api.server import Stop, serve_in_thread
 from .budget import budget, raise_limit
 from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
-from .log import log_to_stderr
+from .log import log_beside, log_to_stderr
+from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
 from .signals import Signals
 from .systemd import asking_for_time, notify
@@ -68,7 +69,7 @@ class Parts:
     require_host: Callable[[DaemonOptions], None] = require_host
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
-    checker: Callable[[], HealthSource] = Checker
+    checker: Callable[[int], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     run_dir: Path = field(default=RUN_DIR)
 
@@ -88,7 +89,8 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
-            asyncio.run(_balance(options, parts, plane, listener, signals, ready=ready))
+            with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
+                runner.run(_balance(options, parts, plane, listener, signals, ready=ready))
         finally:
             listener.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -139,12 +141,13 @@ async def _balance(
         plane,
         SqliteStore(options.state_dir),
         parts.next_hops(),
-        parts.checker(),
+        parts.checker(shares.probes),
         icmp_errors=parts.icmp_errors(),
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
         notes=[shares.note] if shares.note else [],
+        longest_pause=longest_pause(asyncio.get_running_loop()),
     )
 
     def started() -> None:
