@@ -31,6 +31,7 @@ from xdplb_api.server import Stop, serve_in_thread
 
 from .budget import budget, raise_limit
 from .diagnosis.place import boot_id
+from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
@@ -171,11 +172,15 @@ async def _balance(
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
+    app = create_app(manager, version=xdplb.__version__, limits=shares.api)
     await manager.start()
     try:
-        app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-        with signals.calling(stopping):
-            await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+        with signals.calling(stopping), Garbage() as garbage:
+            watching = asyncio.create_task(garbage.watch())
+            try:
+                await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+            finally:
+                watching.cancel()
     finally:
         await manager.stop()
 
