@@ -71,7 +71,8 @@ class BackendMaps:
         self._write_loads(ids, backends, usable, np.zeros_like(is_fresh))
         if had_server or any(backend.quic_server_id for backend in backends):
             self._write_servers(backends)
-        self.ids = sorted({*self.ids, *ids.tolist()})
+        if (held["forward"] == 0).any():
+            self.ids = sorted({*self.ids, *ids.tolist()})
 
     def clear(self, ids: Sequence[int]) -> None:
         """Empty these."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -202,7 +203,7 @@ class Answers:
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
-            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.vips)),
+            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
         )
 
@@ -248,7 +249,7 @@ class Answers:
         """Return the facts known now; for backends removed since `outcome`, their health as of then."""
         applier, health = self._writer.applier, self._writer.health.known
         if outcome is not None:
-            health = {**outcome.health, **health}
+            health = ChainMap(dict(health), dict(outcome.health))
         carry = all(not standing.reason for standing in applier.nics.standings)
         return render.Facts(self._writer.applied, health, applier.eligibility, applier.tables, carry)
 
