@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,30 +16,33 @@ from tests.bench.tables import print_table
 from xdplb.control.events import Events
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import Checker, CheckTarget
+from xdplb.daemon.budget import raise_limit
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.net import netns
 from xdplb.net.lab_home import LabHome, reap
 
-__all__ = ["measure_checks"]
+__all__ = ["CostOfChecks", "cost_of_checks", "measure_checks"]
 
 PORT = 8080
-FIRST = IPv4Address("10.99.0.1")
-ADDRESSES = 1000
+FIRST = IPv4Address("10.98.0.1")
 SERVICE = str(Path(__file__).with_name("checked_service.py"))
 HEAD = ("check", "checks/s", "failed", "not run", "µs of CPU each", "TIME_WAIT", "RSTs at backends")
 
 
 @dataclass(frozen=True)
-class _Found:
+class CostOfChecks:
+    """What checks cost in a time, and what they left; `resets` are connections that backends saw end with a RST."""
+
     checks: int
     failures: int
     not_run: int
     cpu_seconds: float
     time_wait: int
+    resets: int = 0
 
 
 def measure_checks(*, count: int, interval: float, seconds: float) -> None:
-    """Run `count` checks of 1000 addresses every `interval` seconds, for `seconds`; print a row for each kind."""
+    """Run checks of `count` addresses every `interval` seconds, for `seconds`; print a row for each kind."""
     reap()
     home = LabHome()
     try:
@@ -69,26 +72,31 @@ def _build(home: LabHome) -> None:
     netns.configure(balancer, [f"link add eth0 type veth peer name eth0 netns {backends}"])
     for name, address in ((balancer, "10.99.32.1"), (backends, "10.99.16.1")):
         netns.configure(name, [f"address add {address}/16 dev eth0", "link set eth0 up", "link set lo up"])
-    netns.configure(backends, ["route add local 10.99.0.0/20 dev lo"])
-    netns.configure(balancer, ["route add 10.99.0.0/20 via 10.99.16.1 dev eth0"])
+    netns.configure(backends, ["route add local 10.98.0.0/16 dev lo"])
+    netns.configure(balancer, ["route add 10.98.0.0/16 via 10.99.16.1 dev eth0"])
 
 
-def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: float) -> tuple[str, ...]:
+def cost_of_checks(home: LabHome, check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
+    """Run checks of `count` addresses from FIRST on, which the namespace `backends` has, for `seconds`."""
     line = netns.command(home.prefix() + "backends", [sys.executable, SERVICE, str(PORT)], dies_with_parent=True)
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as service:
         time.sleep(1)
         found = netns.inside(home.prefix() + "balancer", lambda: asyncio.run(_run(check, count, seconds)))
         service.terminate()
-        resets = service.communicate()[0].strip()
+        return replace(found, resets=int(service.communicate()[0]))
+
+
+def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: float) -> tuple[str, ...]:
+    found = cost_of_checks(home, check, count, seconds)
     each = 1e6 * found.cpu_seconds / max(1, found.checks)
     figures = (f"{found.checks / seconds:.0f}", str(found.failures), str(found.not_run), f"{each:.0f}")
-    return (name, *figures, str(found.time_wait), resets)
+    return (name, *figures, str(found.time_wait), str(found.resets))
 
 
-async def _run(check: HealthCheck, count: int, seconds: float) -> _Found:
-    checker, book = Checker(), HealthBook(lambda: datetime.now(UTC))
+async def _run(check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
+    checker, book = Checker(raise_limit()), HealthBook(lambda: datetime.now(UTC))
     await checker.start(book.flip, Events())
-    checker.watch({i: CheckTarget(0, FIRST + i % ADDRESSES, PORT, check) for i in range(count)}, book.known)
+    checker.watch({i: CheckTarget(0, FIRST + i, PORT, check) for i in range(count)}, book.known)
     began, cpu = time.monotonic(), time.process_time()
     not_run = 0
     while time.monotonic() < began + seconds:
@@ -99,7 +107,7 @@ async def _run(check: HealthCheck, count: int, seconds: float) -> _Found:
     tallies = checker.tallies().values()
     time_wait = _time_wait()
     await checker.stop()
-    return _Found(
+    return CostOfChecks(
         checks=sum(tally.passes + tally.failures for tally in tallies),
         failures=sum(tally.failures for tally in tallies),
         not_run=not_run,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -19,15 +18,15 @@ __all__ = ["NO_TABLE", "HeldTable"]
 _CACHED_MOVES = 32  # some 100 KiB each
 
 
-@dataclass(frozen=True, eq=False)
 class HeldTable:
     """The owner and the previous owner of each slot. It is never changed; `slots` are computed whenever they are asked.
 
     A previous owner is as in slots.py: an id, STEADY or PINNED.
     """
 
-    owners: Ownership
-    previous: Ownership
+    def __init__(self, owners: Ownership | Callable[[], Ownership], previous: Ownership) -> None:
+        """Make one; `owners` may be a pure function, which is called when somebody asks for them."""
+        self._owners, self.previous = owners, previous
 
     @classmethod
     def of(cls, slots: Slots) -> HeldTable:
@@ -36,9 +35,14 @@ class HeldTable:
         return cls(Ownership.of(owners), Ownership.of(previous))
 
     @classmethod
-    def steady(cls, owners: Ownership) -> HeldTable:
+    def steady(cls, owners: Ownership | Callable[[], Ownership]) -> HeldTable:
         """Return the table of these owners in which all slots are steady."""
         return cls(owners, _ALL_STEADY)
+
+    @cached_property
+    def owners(self) -> Ownership:
+        """Who owns each slot."""
+        return self._owners() if callable(self._owners) else self._owners
 
     def move(self, owners: Ownership, *, gone: AbstractSet[int] = frozenset()) -> HeldTable:
         """Return the table with these owners, such that open connections keep their backends; `gone` as in `move`."""
@@ -107,7 +111,7 @@ class HeldTable:
         """How many slots are in each state."""
         marked = sum(self.previous.owned.values())
         pinned = self.previous.owned.get(PINNED, 0)
-        return SlotCounts(len(self.owners.pattern.places) - marked, marked - pinned, pinned)
+        return SlotCounts(TABLE_SIZE - marked, marked - pinned, pinned)
 
     @cached_property
     def shares(self) -> Mapping[int, float]:

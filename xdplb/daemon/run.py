@@ -33,11 +33,13 @@ from xdplb_api.server import Stop, serve_in_thread
 from .budget import budget, raise_limit
 from .collecting import ShortCollections, set_aside
 from .diagnosis.place import boot_id
+from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
-from .log import log_to_stderr
+from .log import log_beside, log_to_stderr
+from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
 from .signals import Signals
-from .systemd import notify
+from .systemd import asking_for_time, notify
 
 __all__ = ["Parts", "farewell", "run"]
 
@@ -70,7 +72,7 @@ class Parts:
     require_host: Callable[[DaemonOptions], None] = require_host
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
-    checker: Callable[[], HealthSource] = Checker
+    checker: Callable[[int], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     run_dir: Path = field(default=RUN_DIR)
 
@@ -86,11 +88,12 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     parts.require_host(options)
     log_to_stderr()
     holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
-    with signals.handled(), hold(holder, parts.run_dir):
+    with signals.handled(), hold(holder, parts.run_dir), asking_for_time() as ready:
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
-            asyncio.run(_balance(options, parts, plane, listener, signals))
+            with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
+                runner.run(_balance(options, parts, plane, listener, signals, ready=ready))
         finally:
             listener.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -128,19 +131,26 @@ def _features_at_start(state_dir: Path) -> Features:
 
 
 async def _balance(
-    options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener, signals: Signals
+    options: DaemonOptions,
+    parts: Parts,
+    plane: DataPlane,
+    listener: Listener,
+    signals: Signals,
+    *,
+    ready: Callable[[], None],
 ) -> None:
     shares = budget(raise_limit(), options.api)
     manager = Manager(
         plane,
         SqliteStore(options.state_dir),
         parts.next_hops(),
-        parts.checker(),
+        parts.checker(shares.probes),
         icmp_errors=parts.icmp_errors(),
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
         notes=[shares.note] if shares.note else [],
+        longest_pause=longest_pause(asyncio.get_running_loop()),
     )
 
     def started() -> None:
@@ -153,24 +163,29 @@ async def _balance(
                 "tables are computed in Python, which takes about 50 ms each: xdplb was installed on a host without a C"
                 " compiler; install gcc, then install xdplb again"
             )
+        ready()
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
     stop = Stop()
 
     def stopping() -> None:
+        notify("STOPPING=1")
         manager.capturer.end()
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.callbacks.append(ShortCollections())
+    app = create_app(manager, version=xdplb.__version__, limits=shares.api)
     await manager.start()
     set_aside()
     try:
-        app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-        with signals.calling(stopping):
-            await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+        with signals.calling(stopping), Garbage() as garbage:
+            watching = asyncio.create_task(garbage.watch())
+            try:
+                await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+            finally:
+                watching.cancel()
     finally:
-        notify("STOPPING=1")
         await manager.stop()
 
 

@@ -14,6 +14,7 @@ from .map_specs import U32, MapSpec
 from .maps import BpfMap, MapType
 
 __all__ = [
+    "inner_keys",
     "open_inner",
     "put_inner_maps",
     "put_without_waiting",
@@ -26,6 +27,17 @@ __all__ = [
 ENOTSUPP = 524  # of the kernel alone
 CLONE_FS = 0x00000200
 _LOOK_SECONDS = 0.0001
+
+
+def inner_keys(outer: BpfMap) -> list[int]:
+    """Return the keys of an array of maps that have one, in order."""
+    try:
+        keys: list[int] = np.sort(outer.read_all()[0].view(np.uint32).reshape(-1)).tolist()
+    except OSError as error:
+        if error.errno not in {ENOTSUPP, errno.EINVAL, errno.EOPNOTSUPP}:  # kernels before 5.19 read no batches of it
+            raise
+        keys = [key for key in range(outer.info.max_entries) if outer.lookup(key) is not None]
+    return keys
 
 
 def read_element(outer: BpfMap, key: int) -> bytes | None:

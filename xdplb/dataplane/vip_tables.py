@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 
@@ -52,6 +52,19 @@ class VipTables:
             assert found is not None
         with found:
             _store(_mapped(found, mmap.PROT_READ | mmap.PROT_WRITE), np.ascontiguousarray(slots))
+
+    def restore(self, vip_id: int, slots: Slots) -> bool:
+        """Compare a VIP's table with what was written; write it again where it differs, and say whether it did."""
+        found = open_inner(self._outer, vip_id)
+        if found is not None:
+            with found, suppress(OSError, ValueError):  # an array of another process may not be mapped, or be smaller
+                if np.array_equal(_mapped(found, mmap.PROT_READ), slots):
+                    return False
+                _store(_mapped(found, mmap.PROT_READ | mmap.PROT_WRITE), np.ascontiguousarray(slots))
+                return True
+            self.delete(vip_id)
+        self.write(vip_id, slots)
+        return True
 
     def add(self, vip_ids: Collection[int]) -> None:
         """Give an empty table to those of these VIPs that have none."""

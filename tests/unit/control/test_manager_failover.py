@@ -37,8 +37,8 @@ def written_by(world: World) -> list[int]:
     written: list[int] = []
     write = world.plane.write_table
 
-    def noting(vip_id: int, slots: Slots) -> None:
-        write(vip_id, slots)
+    def noting(vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
+        write(vip_id, slots, fingerprint)
         written.append(vip_id)
 
     world.plane.write_table = noting  # type: ignore[method-assign]
@@ -102,10 +102,10 @@ def test_a_failure_half_way_is_tried_again_until_all_vips_are_without_the_dead_h
         await with_many_vips(manager)
         write, times = world.plane.write_table, iter(range(100))
 
-        def failing(vip_id: int, slots: Slots) -> None:
+        def failing(vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
             if next(times) == 6:
                 raise PlatformError("no memory")
-            write(vip_id, slots)
+            write(vip_id, slots, fingerprint)
 
         world.plane.write_table = failing  # type: ignore[method-assign]
         world.hops.set("10.0.0.1", DEAD)

@@ -60,11 +60,6 @@ class Held:
         assert self._ids is not None
         return self._ids
 
-    def balances(self, vip_id: int, key: VipKey) -> bool:
-        """Return whether the maps have this VIP under this id, with a table."""
-        entry = self.vips.get(vip_id)
-        return entry is not None and entry.key == key and vip_id in self.tables
-
     def part(self, only: AbstractSet[int]) -> Held:
         """Return the part that belongs to the VIPs with these ids, with the backends and the access lists of all."""
         return Held(
@@ -175,12 +170,13 @@ class WriteBackends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteTable:
-    """Publish a VIP's table in place of `before`."""
+    """Publish a VIP's table in place of `before`; with `fingerprint` the next daemon knows it without reading it."""
 
     vip_id: int
     key: VipKey
     table: HeldTable
     before: HeldTable
+    fingerprint: bytes = b""
 
     @property
     def moved(self) -> NDArray[np.intp]:
@@ -193,7 +189,7 @@ class WriteTable:
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
-        plane.write_table(self.vip_id, self.table.slots)
+        plane.write_table(self.vip_id, self.table.slots, self.fingerprint)
 
     def note_in(self, held: HeldLater) -> None:
         """Note what the maps hold once this is done."""

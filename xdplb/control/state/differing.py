@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, islice
 from operator import is_, is_not
 from typing import Generic, TypeVar
 
@@ -48,8 +48,8 @@ def differing(before: Mapping[K, V], after: Mapping[K, V]) -> Differing[K]:
 
 def missing(one: Mapping[K, object], other: Mapping[K, object]) -> tuple[K, ...]:
     """Return the keys that only `one` has, in its order."""
-    if _has_keys(one, other):
-        return ()
+    if all(map(is_, one, other)):  # one of them is only the beginning of the other
+        return tuple(islice(one, len(other), None))
     found = set(one).difference(other)
     return tuple(found) if len(found) < 2 else tuple([key for key in one if key in found])
 
