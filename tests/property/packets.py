@@ -105,7 +105,7 @@ class PacketPath:
     def read_table(self, vip_id: int) -> Slots | None:
         return self.tables[vip_id].copy() if vip_id in self.tables else None
 
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
         # Packets come while some slots are new and others are not.
         before = self.tables.get(vip_id, np.zeros_like(slots))
         self.tables[vip_id] = np.where(np.arange(len(slots)) % 2, slots, before)
