@@ -102,6 +102,12 @@ class PacketPath:
         self.vips = left | {vip.id: vip for vip in vips}
         self._stepped()
 
+    def table_ids(self) -> Collection[int]:
+        return list(self.tables)
+
+    def read_prints(self) -> Mapping[int, bytes]:
+        return {}
+
     def read_table(self, vip_id: int) -> Slots | None:
         return self.tables[vip_id].copy() if vip_id in self.tables else None
 
