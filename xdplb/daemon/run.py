@@ -38,7 +38,10 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
+from .privileges import give_up_privileges
+from .process import Process
 from .signals import Signals
+from .state_dir import shut_state_dir
 from .systemd import asking_for_time, notify
 
 __all__ = ["Parts", "farewell", "run"]
@@ -74,6 +77,7 @@ class Parts:
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[int], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
+    give_up_privileges: Callable[[], None] = give_up_privileges
     run_dir: Path = field(default=RUN_DIR)
 
 
@@ -87,13 +91,17 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     options = options.with_real_names()
     parts.require_host(options)
     log_to_stderr()
-    holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
-    with signals.handled(), hold(holder, parts.run_dir), asking_for_time() as ready:
+    os.umask(0o077)  # whatever is made without a mode of its own is for root only
+    shut_state_dir(options.state_dir)
+    holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
+    with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
-            plane = parts.load(options, _features_at_start(options.state_dir))
+            with asking_for_time():
+                plane = parts.load(options, _features_at_start(options.state_dir))
+            parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
-                runner.run(_balance(options, parts, plane, listener, signals, ready=ready))
+                runner.run(_balance(options, parts, plane, listener, signals))
         finally:
             listener.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -136,8 +144,6 @@ async def _balance(
     plane: DataPlane,
     listener: Listener,
     signals: Signals,
-    *,
-    ready: Callable[[], None],
 ) -> None:
     shares = budget(raise_limit(), options.api)
     manager = Manager(
@@ -163,7 +169,6 @@ async def _balance(
                 "tables are computed in Python, which takes about 50 ms each: xdplb was installed on a host without a C"
                 " compiler; install gcc, then install xdplb again"
             )
-        ready()
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
     stop = Stop()
@@ -176,7 +181,8 @@ async def _balance(
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.callbacks.append(ShortCollections())
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-    await manager.start()
+    with asking_for_time():
+        await manager.start()
     set_aside()
     try:
         with signals.calling(stopping), Garbage() as garbage:

@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["asking_for_time", "notify"]
@@ -34,21 +34,23 @@ def notify(message: str) -> None:
 
 
 @contextmanager
-def asking_for_time() -> Iterator[Callable[[], None]]:
-    """Keep the service manager from giving up the start while in the block, or until what is yielded is called."""
+def asking_for_time() -> Iterator[None]:
+    """Keep the service manager from giving up the start while in the block. Its thread has ended when the block has."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        yield
+        return
     done = threading.Event()
     end = time.monotonic() + _MOST_SECONDS
 
     def ask() -> None:
-        while time.monotonic() < end:
+        while not done.is_set() and time.monotonic() < end:
             notify(f"EXTEND_TIMEOUT_USEC={round(3e6 * _ASK_SECONDS)}")
-            if done.wait(_ASK_SECONDS):
-                return
+            done.wait(_ASK_SECONDS)
 
-    thread = threading.Thread(target=ask, name="asking-for-time", daemon=True)
-    if os.environ.get("NOTIFY_SOCKET"):
-        thread.start()
+    thread = threading.Thread(target=ask, name="asking-for-time")
+    thread.start()
     try:
-        yield done.set
+        yield
     finally:
         done.set()
+        thread.join()
