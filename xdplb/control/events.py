@@ -48,6 +48,7 @@ __all__ = [
     "StateNotWritable",
     "StateWritable",
     "TablePublished",
+    "VerifyFailed",
     "VipInTheWay",
 ]
 
@@ -329,11 +330,20 @@ class StaleFlowsDeleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class MapsRestored(Event):
-    """The maps did not hold what xdplb wrote to them; they are written again."""
+    """A map did not hold what xdplb wrote to it; that was written again."""
 
-    TITLE = "maps changed by another process"
+    TITLE = "map changed by another process, and written again"
     LEVEL = logging.ERROR
-    action: str = "restore"
+    map: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyFailed(Event):
+    """The maps could not be read to see whether they hold what was written."""
+
+    TITLE = "maps cannot be verified"
+    LEVEL = logging.ERROR
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork
@@ -77,6 +78,7 @@ class Manager:
         self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
+        self._verifier = Verifier(self._writer, self._writer.applier, self.events)
         self.answers = Answers(
             plane,
             self._writer,
@@ -117,13 +119,14 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths)
+        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths, self._verifier)
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         self.answers.is_running = True
 
     async def stop(self) -> None:
         """Finish changes under way and release the state and the network. The data plane keeps running."""
         self.answers.is_running = False
+        self._writer.stop_soon()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

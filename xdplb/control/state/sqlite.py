@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -171,6 +172,7 @@ def _read_backends(
     dict[str, dict[IPAddress, int]],
 ]:
     """Return the backends, their bindings and their generations, each by the text of the VIP's key, then by address."""
+    alike: dict[tuple[str, str], DesiredBackend] = {}
     desired: dict[str, dict[IPAddress, DesiredBackend]] = {}
     bindings: dict[str, dict[IPAddress, BackendBinding]] = {}
     generations: dict[str, dict[IPAddress, int]] = {}
@@ -178,9 +180,12 @@ def _read_backends(
         "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
         " FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
     ):
-        address = ip_address(text)
+        like = alike.get((text, spec))
+        if like is None:  # a host is a backend of many VIPs, mostly with the same settings
+            like = alike[text, spec] = DesiredBackend(backend_from_json(ip_address(text), json.loads(spec)))
+        address = like.backend.address
         drain = None if started is None else Drain(_utc(started), timeout, quiet)
-        desired.setdefault(vip, {})[address] = DesiredBackend(backend_from_json(address, json.loads(spec)), drain)
+        desired.setdefault(vip, {})[address] = like if drain is None else replace(like, drain=drain)
         bindings.setdefault(vip, {})[address] = BackendBinding(backend_id, epoch)
         generations.setdefault(vip, {})[address] = generation
     return desired, bindings, generations

@@ -114,6 +114,7 @@ class Writer:
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
+        self._is_stopping = False
         self._index = Index()
         self._targets: dict[int, CheckTarget] = {}
         self._watched = Snapshot()
@@ -122,13 +123,17 @@ class Writer:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
         self.snapshot, known = await self.saver.open()
         self.health.start_with(known)
-        held = await self._maps(self.applier.read)
-        self.paths.adopt(held.backends.values(), self._now())
-        adopted = {vip.id for key, vip in self.snapshot.vips.items() if held.balances(vip.id, key)}
+        found = await self._maps(self.applier.find)
+        self.paths.adopt(found.backends.values(), self._now())
+        adopted = {vip.id for key, vip in self.snapshot.vips.items() if found.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
         if reset:
             await self.saver.save_health(reset)
+
+    def stop_soon(self) -> None:
+        """Begin no more of what only follows the checks and the network; changes under way go on."""
+        self._is_stopping = True
 
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
@@ -173,6 +178,8 @@ class Writer:
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
+            snapshot, observed = self.snapshot, self._observe(self.snapshot, dict(self.health.known))
+            await self._maps(lambda: self.applier.adopt(snapshot, observed))
             await self._apply()
 
     async def with_maps(self, work: Callable[[], T]) -> T:
@@ -248,7 +255,7 @@ class Writer:
         self._disturbed.set()
 
     async def run(self) -> None:
-        """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
+        """Forever: bring the maps to the desired state when something changed or failed."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
@@ -262,7 +269,7 @@ class Writer:
             disturbed = self._disturbed.is_set()
             self._disturbed.clear()
             try:
-                if not disturbed and not await self._maps(self.applier.verify):
+                if not disturbed and not self.applier.knows_the_maps:
                     self._dirty.everything = disturbed = True
                 if disturbed:
                     await self._apply()
@@ -395,8 +402,10 @@ class Writer:
         parts: Iterable[AbstractSet[int] | None] = [dirty.only]
         if dirty.vips and not dirty.everything and self.applied is snapshot:
             parts = batches(self.traffic.busiest_first(dirty.vips.keys()))
+        observed = self._observe(snapshot, dict(self.health.known))
         for only in parts:
-            observed = self._observe(snapshot, dict(self.health.known))
+            if self._is_stopping:  # what is dirty stays so: the next start plans everything, by the health saved here
+                raise asyncio.CancelledError
             await self._maps(partial(self.applier.bring, snapshot, observed, only, seen))
 
     async def _bringing(self, dirty: Dirty, work: Awaitable[None]) -> None:
