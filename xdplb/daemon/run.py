@@ -184,6 +184,7 @@ async def _balance(
     with asking_for_time():
         await manager.start()
     set_aside()
+    gc.enable()
     try:
         with signals.calling(stopping), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
