@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from ipaddress import ip_network
 from pathlib import Path
@@ -103,6 +104,7 @@ def command(
     log_to_stderr()
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    gc.disable()  # until the start is over: nearly all that it makes lives on
     with Signals().handled():  # first of all: the imports take a while
         from xdplb.daemon.options import DaemonOptions, Limits
         from xdplb.daemon.run import run
