@@ -175,6 +175,10 @@ class Writer:
         """Run `work` in the thread of the maps, with the lock that changes take."""
         return await self._to_the_end(self._with_maps(work))
 
+    async def compile(self, work: Callable[[], T]) -> T:
+        """Run `work`, which compiles a program and puts it on the NICs, beside all else: it takes seconds."""
+        return await self._to_the_end(self._compiler(work))
+
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
         return await self._maps(work)
@@ -263,11 +267,11 @@ class Writer:
         # While a program is compiled, other changes may be made, so this one is then checked and planned again.
         compiled: Features = frozenset()
         while not isinstance(done := await self._change_now(request), Outcome):
-            await self._compile(done)
+            await self._compile_with(done)
             compiled |= done
         return replace(done, impact=replace(done.impact, features=compiled)) if compiled else done
 
-    async def _compile(self, features: Features) -> None:
+    async def _compile_with(self, features: Features) -> None:
         await self._compiler(lambda: self.applier.require(features))
 
     async def _change_now(self, request: Request) -> Outcome | Features:
