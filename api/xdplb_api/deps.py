@@ -20,6 +20,7 @@ from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError, Precon
 
 from .peer import actor_of
 from .schemas.base import warning_headers
+from .unambiguous import FLAG
 
 __all__ = [
     "AddressRef",
@@ -61,7 +62,7 @@ VipRef = Annotated[
 ]
 AddressRef = Annotated[str, Path(description="The backend's address.", examples=["10.0.0.11"])]
 DryRunFlag = Annotated[
-    bool, Query(description="Only return what would change (200), after all checks. Changes nothing.")
+    bool, Query(description="Only return what would change (200), after all checks. Changes nothing."), FLAG
 ]
 
 

@@ -16,10 +16,11 @@ from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.paths import ACCESS
 from xdplb_api.schemas.access import AccessIn, AccessOut, AccessPatch
 from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.unambiguous import BodyRoute
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["access"])
+router = APIRouter(route_class=BodyRoute, tags=["access"])
 
 
 @router.get(ACCESS, operation_id="getAccess", summary="Show a VIP's access list", responses=problems(404, 422))

@@ -26,10 +26,11 @@ from xdplb_api.schemas.backend import (
     BackendsPut,
 )
 from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.unambiguous import BodyRoute
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["backends"])
+router = APIRouter(route_class=BodyRoute, tags=["backends"])
 
 
 @router.get(

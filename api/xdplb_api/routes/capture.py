@@ -13,6 +13,7 @@ from xdplb.control.capture.wanted import MOST_SNAP_BYTES, CaptureRequest
 from xdplb.dataplane.decisions import SNAP_BYTES
 from xdplb_api.answers import problems
 from xdplb_api.deps import ManagerOf
+from xdplb_api.unambiguous import DECIMAL, WHOLE
 
 __all__ = ["router"]
 
@@ -58,10 +59,12 @@ Client = Annotated[
         examples=["192.0.2.7:40000"],
     ),
 ]
-Packets = Annotated[int | None, Query(ge=1, description="End after this many packets.")]
-Seconds = Annotated[float | None, Query(gt=0, le=LONGEST_SECONDS, description="End after this many seconds.")]
-Sample = Annotated[int, Query(ge=1, le=MOST_SAMPLE, description="Capture one in this many packets, at random.")]
-Snaplen = Annotated[int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, description="Bytes captured of each frame.")]
+Packets = Annotated[int | None, Query(ge=1, description="End after this many packets."), WHOLE]
+Seconds = Annotated[float | None, Query(gt=0, le=LONGEST_SECONDS, description="End after this many seconds."), DECIMAL]
+Sample = Annotated[int, Query(ge=1, le=MOST_SAMPLE, description="Capture one in this many packets, at random."), WHOLE]
+Snaplen = Annotated[
+    int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, description="Bytes captured of each frame."), WHOLE
+]
 
 
 @router.get(
@@ -75,7 +78,7 @@ Snaplen = Annotated[int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, descriptio
             "description": "A pcapng file, streamed until the capture ends.",
             "content": {PcapngResponse.media_type: {"schema": {"type": "string", "format": "binary"}}},
         },
-        **problems(404, 409, 422, 503),
+        **problems(404, 409, 415, 422, 503),
     },
 )
 async def capture(

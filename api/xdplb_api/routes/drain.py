@@ -10,10 +10,11 @@ from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
 from xdplb_api.paths import DRAIN
 from xdplb_api.schemas.backend import BackendChangedOut, DrainIn
 from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.unambiguous import BodyRoute
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["drain"])
+router = APIRouter(route_class=BodyRoute, tags=["drain"])
 
 
 @router.post(

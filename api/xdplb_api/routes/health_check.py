@@ -11,10 +11,11 @@ from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.paths import HEALTH_CHECK
 from xdplb_api.schemas.base import DryRunOut
 from xdplb_api.schemas.health_check import HealthCheckIn, HealthCheckOut
+from xdplb_api.unambiguous import BodyRoute
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health checks"])
+router = APIRouter(route_class=BodyRoute, tags=["health checks"])
 
 
 @router.get(

@@ -93,6 +93,8 @@ def _client(text: str) -> tuple[IPNetwork, int | None]:
         if port == 0:
             raise InvalidError.field(pointer, "no client has port 0", hint="omit the port for all ports")
         return ip_network(parse_address(match[1] or match[2], pointer)), port
+    if "%" in text:
+        return parse_network(text, pointer), None  # refused, with what to leave out
     try:
         return parse_network(text, pointer), None
     except InvalidError as error:

@@ -22,11 +22,13 @@ from xdplb.control.health.ending import end_connection, reset_on_close
 from xdplb.control.health.local_end import asked_from, bind
 from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.printable import printable
 
 __all__ = ["ProbeResult", "probe"]
 
 _READ_BYTES = 16384
 _MAX_HEAD_BYTES = 65536
+_LONGEST_WORDS = 200  # of what a backend sent, in a reason
 _PATH_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))  # only non-ASCII characters are quoted
 
 _LEAST_PATIENCE_SECONDS = 1.0  # a short timeout is about how fast a backend answers, not about how it closes
@@ -129,7 +131,7 @@ class _Try:
                         0
                     )  # data that has already arrived is read without yielding, and the timeout would never fire
         except h11.RemoteProtocolError as error:
-            return False, f"the answer is not HTTP: {error}"
+            return False, f"the answer is not HTTP: {printable(str(error), _LONGEST_WORDS)}"
         expected = self._check.expect_status
         if event.status_code in expected:
             return True, f"status {event.status_code}"
