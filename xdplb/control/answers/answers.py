@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 
 from xdplb import __version__
 from xdplb.control.answers import render
@@ -27,6 +25,8 @@ from xdplb.control.answers.views import (
     VipStatsView,
     VipView,
 )
+from xdplb.control.answers.wall_time import backend_on_the_wall, check_on_the_wall
+from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.checks import CheckTally, HealthSource
@@ -65,12 +65,12 @@ class Answers:
         nics: NicWatch,
         paths: PathWatch,
         checker: HealthSource | None,
-        now: Callable[[], datetime],
+        steady: SteadyClock,
         place: PlaceView | None = None,
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
-        self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
-        self._started, self._place = now(), place
+        self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
+        self.started, self._place = steady.now(), place
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -162,7 +162,7 @@ class Answers:
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
             ignored_errors=dict(self._paths.ignored),
-            now=self._now(),
+            now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
 
@@ -184,7 +184,7 @@ class Answers:
         """Return an overview of the whole host."""
         return StatusView(
             version=__version__,
-            started=self._started,
+            started=self.started + self._steady.ahead(),
             generation=self._snapshot.generation,
             observed_generation=self._writer.applied.generation,
             attachments=self._writer.applier.attachments,
@@ -243,7 +243,7 @@ class Answers:
         return BackendsView(views, vip.generation)
 
     def _backend_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> BackendView:
-        return render.backend_view(
+        view = render.backend_view(
             vip,
             backend,
             facts,
@@ -253,13 +253,15 @@ class Answers:
             drain=self._flows.drain(backend),
             tally=self._tally(backend),
         )
+        return backend_on_the_wall(view, self._steady.ahead())
 
     def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
         checked = () if vip.check is None else vip.backends.values()
         return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
 
     def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
-        return render.check_view(vip, backend, facts.health[backend.id], self._tally(backend))
+        view = render.check_view(vip, backend, facts.health[backend.id], self._tally(backend))
+        return check_on_the_wall(view, self._steady.ahead())
 
     def _tally(self, backend: BoundBackend) -> CheckTally | None:
         return None if self._checker is None else self._checker.tally(backend.id)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
+from xdplb.control.clock import ClockMark, SteadyClock
 from xdplb.control.events import Events, StateNotWritable, StateWritable
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
@@ -21,15 +22,25 @@ _LOOK_SECONDS = 2.0
 class Saver:
     """Reads and writes the store in a thread of its own. Its methods raise what those of the store raise."""
 
-    def __init__(self, store: Store, events: Events) -> None:
-        self._store, self._events = store, events
+    def __init__(self, store: Store, events: Events, clock: SteadyClock) -> None:
+        self._store, self._events, self._clock = store, events, clock
         self._disk, self._to_the_end = Worker("xdplb-state"), Unbroken()
         self.error = ""
         """Why the state cannot be written; empty if it can."""
+        self._mark: ClockMark | None = None
 
     async def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
-        """Open the store and return the state, and the last known health by backend id."""
-        return await self._disk(self._store.open)
+        """Open the store and return the state, and the last known health by backend id; its clock goes on."""
+        return await self._disk(self._open)
+
+    def _open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
+        opened = self._store.open()
+        moved = self._clock.resume(self._store.clock_mark())
+        self._mark = self._clock.mark()
+        if not self._store.set_clock_mark(self._mark, moved):
+            return opened
+        self._store.close()
+        return self._store.open()
 
     async def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> None:
         """Write a change and the healths that it sets: durable when this returns, or not written at all."""
@@ -47,6 +58,16 @@ class Saver:
                 in_doubt = await self._disk(self._store.is_in_doubt)
                 if in_doubt or self.error:
                     await self._to_the_end(self._write(self._store.touch))
+                if self._mark is not None and self._clock.has_stepped(self._mark):
+                    await self._to_the_end(self._keep_mark())
+
+    async def _keep_mark(self) -> None:
+        mark = self._clock.mark()
+        await self._write(lambda: self._set_mark(mark))
+        self._mark = mark
+
+    def _set_mark(self, mark: ClockMark) -> None:
+        self._store.set_clock_mark(mark, 0)
 
     async def close(self) -> None:
         """Release the store."""

@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import addresses_of_edit, backend_of_edit, vip_of_edit
@@ -88,22 +88,22 @@ class Writer:
         *,
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
-        now: Callable[[], datetime],
+        steady: SteadyClock,
         recorded_flows: Callable[[], NDArray[np.int64] | None],
     ) -> None:
         self.snapshot = Snapshot()
         self.applied = Snapshot()
         """The last snapshot that the maps hold completely."""
-        self.health = HealthBook(now)
+        self.health = HealthBook(steady.now)
         self.paths = PathBook()
         self.last_error = ""
-        self.saver = Saver(store, events)
+        self.saver = Saver(store, events, steady)
         self.host = HostWatch(next_hops, events, tunnel_sources)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
-        self._next_hops, self._checker, self._now = next_hops, checker, now
+        self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
         self._maps, self._compiler = Worker("xdplb-maps"), Worker("xdplb-compiler")
