@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Mapping
 
 from xdplb.control.clock import ClockMark, SteadyClock
@@ -17,6 +18,7 @@ from xdplb.model.errors import StateError, XdplbError
 __all__ = ["Saver"]
 
 _LOOK_SECONDS = 2.0
+_TURNS_TO_A_WRITE = 30
 
 
 class Saver:
@@ -51,11 +53,14 @@ class Saver:
         await self._write(lambda: self._store.save_health(health))
 
     async def run(self) -> None:
-        """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again."""
-        while True:
+        """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again.
+
+        A look at the file system tells most of it within seconds. A quota or a failing disk shows only in a write.
+        """
+        for turn in itertools.count(1):
             await asyncio.sleep(_LOOK_SECONDS)
             with contextlib.suppress(XdplbError):
-                in_doubt = await self._disk(self._store.is_in_doubt)
+                in_doubt = turn % _TURNS_TO_A_WRITE == 0 or await self._disk(self._store.is_in_doubt)
                 if in_doubt or self.error:
                     await self._to_the_end(self._write(self._store.touch))
                 if self._mark is not None and self._clock.has_stepped(self._mark):
