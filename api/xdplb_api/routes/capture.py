@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import WithJsonSchema
 from starlette.types import Receive, Scope, Send
 
 from xdplb.control.capture.capturer import RunningCapture
@@ -13,6 +14,7 @@ from xdplb.control.capture.wanted import MOST_SNAP_BYTES, CaptureRequest
 from xdplb.dataplane.decisions import SNAP_BYTES
 from xdplb_api.answers import problems
 from xdplb_api.deps import ManagerOf
+from xdplb_api.schemas.forms import CAPTURED_CLIENT, DESTINATION
 from xdplb_api.unambiguous import DECIMAL, WHOLE
 
 __all__ = ["router"]
@@ -50,6 +52,7 @@ async def describe_capture() -> Response:
 Vip = Annotated[
     str | None,
     Query(description="Only packets to this VIP, by name or key.", examples=["203.0.113.10:443/tcp"]),
+    WithJsonSchema(DESTINATION),
 ]
 Client = Annotated[
     str | None,
@@ -58,6 +61,7 @@ Client = Annotated[
         "that are passed to the host.",
         examples=["192.0.2.7:40000"],
     ),
+    WithJsonSchema(CAPTURED_CLIENT),
 ]
 Packets = Annotated[int | None, Query(ge=1, description="End after this many packets."), WHOLE]
 Seconds = Annotated[float | None, Query(gt=0, le=LONGEST_SECONDS, description="End after this many seconds."), DECIMAL]
