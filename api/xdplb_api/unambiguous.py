@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import Request
-from fastapi.routing import APIRoute
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
-from starlette.responses import Response
+from starlette.types import Scope
 
 from xdplb.model.errors import InvalidError
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
 
-__all__ = ["DECIMAL", "FLAG", "WHOLE", "BodyRoute", "said_once"]
+__all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]
 
 _SINGLE_HEADERS = ("If-Match", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization")
 _TWICE = "xdplb.twice"
@@ -50,17 +48,30 @@ class _Twice(dict[str, Any]):
     name = ""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) == len(pairs):
-        return fields
-    twice, seen = _Twice(fields), set[str]()
-    for name, _ in pairs:
-        if name in seen:
-            twice.name = name
-            break
-        seen.add(name)
-    return twice
+class Once:
+    """Makes the objects of a JSON body, and finds the fields that one of them has twice: a hook for `json`."""
+
+    def __init__(self) -> None:
+        self._found = False
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return the object with these fields."""
+        fields = dict(pairs)
+        if len(fields) == len(pairs):
+            return fields
+        twice, seen = _Twice(fields), set[str]()
+        for name, _ in pairs:
+            if name in seen:
+                twice.name = name
+                break
+            seen.add(name)
+        self._found = True
+        return twice
+
+    def note(self, scope: Scope, body: Any) -> None:
+        """Note in the request's scope which field is given twice, for `said_once`: an error here is the parser's."""
+        if self._found:
+            scope[_TWICE] = next(_pointers(body, ""))
 
 
 def _pointers(value: Any, at: str) -> Iterator[str]:
@@ -75,39 +86,6 @@ def _pointers(value: Any, at: str) -> Iterator[str]:
 
 def _step(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
-
-
-class _BodyRequest(Request):
-    """A request whose body is read once, and which notes a field that an object of it has twice."""
-
-    async def json(self) -> Any:
-        """Return the body. The field is refused by `said_once`, since an error here would be one of the parser."""
-        if not hasattr(self, "_json"):
-            found: list[_Twice] = []
-
-            def take(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-                taken = _object(pairs)
-                if isinstance(taken, _Twice):
-                    found.append(taken)
-                return taken
-
-            self._json = json.loads(await self.body(), object_pairs_hook=take)
-            if found:
-                self.scope[_TWICE] = next(_pointers(self._json, ""))
-        return self._json
-
-
-class BodyRoute(APIRoute):
-    """A route whose JSON body must not have a field twice."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler of this route."""
-        handle = super().get_route_handler()
-
-        async def strictly(request: Request) -> Response:
-            return await handle(_BodyRequest(request.scope, request.receive))
-
-        return strictly
 
 
 def _whole(given: object) -> object:

@@ -9,6 +9,7 @@ import click
 from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.errors import InvalidError
 
+from .api_options import api_options
 from .client import DEFAULT_SOCKET
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
 
@@ -75,6 +76,7 @@ Examples:
     help="Outer source address of ipip and gue packets: the host's own (off), or one of PREFIX, chosen by flow, so "
     "that RSS spreads them on the backends. May be given twice, once per family.  [off]",
 )
+@api_options
 def command(
     *,
     interfaces: tuple[str, ...],
@@ -86,6 +88,7 @@ def command(
     max_backends: int | None,
     max_flows: int | None,
     tunnel_sources: tuple[IPNetwork, ...],
+    **api: float,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
 
@@ -98,7 +101,7 @@ def command(
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     log_to_stderr()
     with Signals().handled():  # first of all: the imports take a while
-        from xdplb.daemon.options import DaemonOptions
+        from xdplb.daemon.options import DaemonOptions, Limits
         from xdplb.daemon.run import run
 
         run(
@@ -110,5 +113,6 @@ def command(
                 pin_dir=pin_dir,
                 capacity={name: value for name, value in capacity.items() if value is not None},
                 tunnel_sources=tunnel_sources,
+                api=Limits(**api),  # type: ignore[arg-type]
             )
         )

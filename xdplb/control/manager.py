@@ -33,10 +33,11 @@ _RESOLVE_SECONDS = 2.0
 
 
 class Manager:
-    """The control plane of one host, which balances on `nics`. It is used in the event loop that `start` ran in.
+    """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
-    `answers` reports the desired state and the status, `explainer` says what would happen to a packet, `capturer`
-    starts and ends captures, `events` reports what happens.
+    `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
+    packet, `capturer` starts and ends captures, `events` reports what happens. `notes` are sentences about the daemon
+    itself, which the status has.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Manager:
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
         place: PlaceView | None = None,
+        notes: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
@@ -80,9 +82,12 @@ class Manager:
             checker=checker,
             steady=steady,
             place=place,
+            notes=notes,
         )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Its event loop, None before `start`."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -90,6 +95,7 @@ class Manager:
 
         Raises PlatformError or ConflictError if the state or the data plane cannot be used.
         """
+        self.loop = asyncio.get_running_loop()
         try:
             await self._writer.open()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood

@@ -42,4 +42,5 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(layout))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we log the start and the stop ourselves
+    # The start and the stop are logged elsewhere, and a warning is about a client, which could fill the log with them.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

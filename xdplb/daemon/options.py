@@ -12,17 +12,19 @@ from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.net.links import link
+from xdplb_api.limits import Limits
 
 from .privileges import require_privileges
 
-__all__ = ["DaemonOptions", "require_host"]
+__all__ = ["DaemonOptions", "Limits", "require_host"]
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
 
-    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
+    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
+    what the API takes on.
     """
 
     interfaces: tuple[str, ...]
@@ -32,6 +34,7 @@ class DaemonOptions:
     pin_dir: Path
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
+    api: Limits = field(default_factory=Limits)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

@@ -13,6 +13,7 @@ from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag, warned
 from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
+from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import ALL_BACKENDS, BACKEND, BACKENDS
 from xdplb_api.schemas.backend import (
     AllBackendsOut,
@@ -26,11 +27,10 @@ from xdplb_api.schemas.backend import (
     BackendsPut,
 )
 from xdplb_api.schemas.base import DryRunOut
-from xdplb_api.unambiguous import BodyRoute
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=BodyRoute, tags=["backends"])
+router = APIRouter(tags=["backends"], route_class=JsonRoute)
 
 
 @router.get(

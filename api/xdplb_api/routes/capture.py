@@ -9,11 +9,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import WithJsonSchema
 from starlette.types import Receive, Scope, Send
 
-from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import MOST_SNAP_BYTES, CaptureRequest
 from xdplb.dataplane.decisions import SNAP_BYTES
 from xdplb_api.answers import problems
-from xdplb_api.deps import ManagerOf
+from xdplb_api.control import Capture
+from xdplb_api.deps import ControlOf
 from xdplb_api.schemas.forms import CAPTURED_CLIENT, DESTINATION
 from xdplb_api.unambiguous import DECIMAL, WHOLE
 
@@ -31,7 +31,7 @@ class PcapngResponse(StreamingResponse):
 
     media_type = "application/x-pcapng"
 
-    def __init__(self, capture: RunningCapture) -> None:
+    def __init__(self, capture: Capture) -> None:
         super().__init__(capture.blocks())
         self._capture = capture
 
@@ -86,7 +86,7 @@ Snaplen = Annotated[
     },
 )
 async def capture(
-    manager: ManagerOf,
+    control: ControlOf,
     *,
     vip: Vip = None,
     client: Client = None,
@@ -101,4 +101,4 @@ async def capture(
     `vip` and `client` it takes all packets that concern a VIP. It takes seconds to start: a program is compiled for it.
     """
     request = CaptureRequest(vip, client, packets, seconds, sample, snaplen)
-    return PcapngResponse(await manager.capturer.start(request))
+    return PcapngResponse(await control.start_capture(request))
