@@ -40,7 +40,7 @@ def parts_in(folder: Path) -> Parts:
         require_host=lambda _options: None,
         load=lambda options, _features: FakePlane(Capacity(**options.capacity)),
         next_hops=FakeNextHops,
-        checker=FakeHealth,
+        checker=lambda _sockets: FakeHealth(),
         icmp_errors=FakeIcmpErrors,
         run_dir=folder / "run",
     )

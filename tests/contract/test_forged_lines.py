@@ -16,10 +16,10 @@ import pytest
 
 from tests.contract.api_harness import ACCESS, BACKENDS, WEB, Api, problem_of, running_api
 from tests.contract.cli_harness import Daemon, running_daemon
+from tests.probing import probe
 from xdplb.cli.output import note, print_fields, print_json, table
 from xdplb.control.events import CaptureBegan, HealthChanged, NicLost
-from xdplb.control.health.probe import probe
-from xdplb.daemon.log import LineFormatter
+from xdplb.daemon.log_line import LineFormatter
 from xdplb.model.health import CheckType, HealthCheck
 
 FORGED = "\nINFO change: actor=daemon generation=7\u2028\x1b[2J\u202e"

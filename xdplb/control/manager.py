@@ -55,6 +55,7 @@ class Manager:
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
+        longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
         self.events = Events()
@@ -83,6 +84,7 @@ class Manager:
             steady=steady,
             place=place,
             notes=notes,
+            longest_pause=longest_pause,
         )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from xdplb.model.printable import printable
+from .log_limit import LogLimit
+from .log_line import LineFormatter
+from .log_writer import LogWriter
 
-__all__ = ["LONGEST_LINE", "LineFormatter", "log_to_stderr"]
-
-LONGEST_LINE = 8000
-"""Characters of one message that are logged. The journal splits lines of more than 48 KB."""
-
-
-class LineFormatter(logging.Formatter):
-    """Formats each message in one line, whatever is in it; the lines of a traceback below it are indented.
-
-    So no word of a request, of a backend or of a library can pass for a line of the log.
-    """
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (a method of logging)
-        """Return the line."""
-        record.message = printable(record.message, LONGEST_LINE)
-        return super().formatMessage(record)
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 (a method of logging)
-        """Return the traceback."""
-        return "\n".join(f"    {printable(line, LONGEST_LINE)}" for line in super().formatException(ei).split("\n"))
-
-    def formatStack(self, stack_info: str) -> str:  # noqa: N802 (a method of logging)
-        """Return the stack."""
-        return "\n".join(f"    {printable(line, LONGEST_LINE)}" for line in stack_info.split("\n"))
+__all__ = ["log_beside", "log_to_stderr"]
 
 
 def log_to_stderr() -> None:
-    """Log to stderr. The journal adds the time and the name of the service itself."""
+    """Log to stderr, with a limit for each kind of line. The journal adds the time and the name of the service."""
+    if _writers():
+        return
     in_journal = "JOURNAL_STREAM" in os.environ
     layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter(layout))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # The start and the stop are logged elsewhere, and a warning is about a client, which could fill the log with them.
+    target = logging.StreamHandler(sys.stderr)
+    target.setFormatter(LineFormatter(layout))
+    writer = LogWriter(target)
+    limit = LogLimit(writer)
+    writer.addFilter(limit)
+    atexit.register(limit.flush)
+    logging.basicConfig(handlers=[writer], level=logging.INFO)
+    # The start and the stop are logged elsewhere, and a warning is about a client.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+
+
+@contextmanager
+def log_beside() -> Iterator[None]:
+    """While the block runs, write the log in a thread, so that nothing waits for whoever reads it."""
+    writers = _writers()
+    if not writers:
+        yield
+        return
+    with writers[0].beside():
+        yield
+
+
+def _writers() -> list[LogWriter]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, LogWriter)]

@@ -31,8 +31,10 @@ from xdplb_api.server import Stop, serve_in_thread
 
 from .budget import budget, raise_limit
 from .diagnosis.place import boot_id
+from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
-from .log import log_to_stderr
+from .log import log_beside, log_to_stderr
+from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
 from .signals import Signals
 from .systemd import notify
@@ -68,7 +70,7 @@ class Parts:
     require_host: Callable[[DaemonOptions], None] = require_host
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
-    checker: Callable[[], HealthSource] = Checker
+    checker: Callable[[int], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     run_dir: Path = field(default=RUN_DIR)
 
@@ -88,7 +90,8 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
-            asyncio.run(_balance(options, parts, plane, listener, signals))
+            with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
+                runner.run(_balance(options, parts, plane, listener, signals))
         finally:
             listener.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -133,12 +136,13 @@ async def _balance(
         plane,
         SqliteStore(options.state_dir),
         parts.next_hops(),
-        parts.checker(),
+        parts.checker(shares.probes),
         icmp_errors=parts.icmp_errors(),
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
         notes=[shares.note] if shares.note else [],
+        longest_pause=longest_pause(asyncio.get_running_loop()),
     )
 
     def started() -> None:
@@ -160,11 +164,15 @@ async def _balance(
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
+    app = create_app(manager, version=xdplb.__version__, limits=shares.api)
     await manager.start()
     try:
-        app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-        with signals.calling(stopping):
-            await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+        with signals.calling(stopping), Garbage() as garbage:
+            watching = asyncio.create_task(garbage.watch())
+            try:
+                await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+            finally:
+                watching.cancel()
     finally:
         notify("STOPPING=1")
         await manager.stop()

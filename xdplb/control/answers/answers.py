@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdplb import __version__
@@ -32,6 +32,7 @@ from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.checks import CheckTally, HealthSource
+from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
@@ -72,10 +73,12 @@ class Answers:
         steady: SteadyClock,
         place: PlaceView | None = None,
         notes: Sequence[str] = (),
+        longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
+        self._longest_pause = longest_pause
         self._counted = Gathered(self._read_counters)
         self.is_running = False
         """Whether the manager has started and is not stopping."""
@@ -168,6 +171,8 @@ class Answers:
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
             ignored_errors=dict(self._paths.ignored),
+            standing=self._checks_standing,
+            longest_pause=self._longest_pause(),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -214,6 +219,8 @@ class Answers:
             reasons.append(f"it is not known which NICs have the program: {self._nics.error}")
         if self._writer.saver.error:
             reasons.append(f"changes are refused: {self._writer.saver.error}")
+        if why := self._checks_standing.reason:
+            reasons.append(why)
         return reasons
 
     async def _read_counters(self) -> Counted:
@@ -229,6 +236,10 @@ class Answers:
             bytes=_flow_table_bytes(capacity, with_ipv6=with_ipv6),
             evicted=applier.evictions.evicted,
         )
+
+    @property
+    def _checks_standing(self) -> Standing:
+        return NO_CHECKS if self._checker is None else self._checker.standing()
 
     @property
     def _snapshot(self) -> Snapshot:
