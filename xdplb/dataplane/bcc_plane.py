@@ -22,6 +22,7 @@ from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .grace import wait_for_packets
+from .kept import Kept
 from .libbpf import Fd, prog_test_run
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
@@ -62,7 +63,8 @@ class BccPlane:
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
-        self.nics = Nics(maps)
+        self._kept = Kept(maps)
+        self.nics = Nics(maps, self._kept)
         self._capture: CaptureReader | None = None
         self._compiling = Lock()  # one program after the other, whichever thread asks
 
@@ -112,7 +114,18 @@ class BccPlane:
                 )
             undo.pop_all()
         maps.shrink()
+        self._kept.program(program)
         return program
+
+    @kernel_errors("pin again what was removed")
+    def repair(self) -> Sequence[str]:
+        """Pin again what somebody has removed from the pin dir; return its names."""
+        if not self._compiling.acquire(blocking=False):
+            return ()  # pins come and go now, and it is asked again soon
+        try:
+            return self._kept.repair()
+        finally:
+            self._compiling.release()
 
     @kernel_errors("look at the NICs")
     def attachments(self) -> Sequence[Attachment]:

@@ -206,6 +206,10 @@ class DataPlane(Protocol):
         """
         ...
 
+    def repair(self) -> Sequence[str]:
+        """Put back what another process has removed of what outlives this one; return the names of that."""
+        ...
+
     def attachments(self) -> Sequence[Attachment]:
         """Return the NICs the program is on now."""
         ...
