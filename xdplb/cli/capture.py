@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ import click
 
 from xdplb.model.errors import XdplbError
 
+from .capture_file import open_capture
 from .output import note
-from .params import Connection
+from .params import Connection, Decimal, Whole
 from .pcapng_blocks import PcapngBlocks
 
 __all__ = ["command"]
@@ -39,10 +41,10 @@ Examples:
 )
 @click.argument("what", metavar="[VIP|CLIENT]...", nargs=-1)
 @click.option("-w", "--write", "path", metavar="FILE|-", required=True, help="The file to write; - is stdout.")
-@click.option("--packets", type=click.IntRange(1), metavar="N", help="Stop after this many packets.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after this many seconds.")
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="Capture one in N packets, at random.  [1]")
-@click.option("--snaplen", type=click.IntRange(14, 16384), metavar="B", help="Bytes to keep of each frame.  [256]")
+@click.option("--packets", type=Whole(1), metavar="N", help="Stop after this many packets.")
+@click.option("--seconds", type=Decimal(0, min_open=True), metavar="S", help="Stop after this many seconds.")
+@click.option("--sample", type=Whole(1), metavar="N", help="Capture one in N packets, at random.  [1]")
+@click.option("--snaplen", type=Whole(14, 16384), metavar="B", help="Bytes to keep of each frame.  [256]")
 @click.pass_obj
 def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bounds: float | None) -> None:
     """Write packets to a pcapng file, as XDP received them and as it sent them (which tcpdump cannot see).
@@ -50,7 +52,7 @@ def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bo
     Each packet has a comment with the decision: where it was sent, how and why, or why it was not. VIP is a name or a
     key; CLIENT is an address, a prefix or ADDRESS:PORT. Without them, all packets that concern a VIP are captured.
     Ctrl-C stops it. There is one capture at a time, and no cost while there is none. It takes seconds to start, since a
-    program is compiled for it.
+    program is compiled for it. The file is for its owner only (0600); one that is no pcapng file is not overwritten.
     """
     query = _named(what) | {name: str(value) for name, value in bounds.items() if value is not None}
     if path == "-" and sys.stdout.isatty():
@@ -107,7 +109,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         if path == "-":
             yield sys.stdout.buffer
         else:
-            with Path(path).open("wb") as file:
+            with os.fdopen(open_capture(Path(path)), "wb") as file:
                 yield file
     except BrokenPipeError:
         raise

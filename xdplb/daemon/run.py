@@ -36,8 +36,11 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
+from .privileges import give_up_privileges
+from .process import Process
 from .signals import Signals
-from .systemd import notify
+from .state_dir import shut_state_dir
+from .systemd import asking_for_time, notify
 
 __all__ = ["Parts", "farewell", "run"]
 
@@ -72,6 +75,7 @@ class Parts:
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[int], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
+    give_up_privileges: Callable[[], None] = give_up_privileges
     run_dir: Path = field(default=RUN_DIR)
 
 
@@ -85,11 +89,15 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     options = options.with_real_names()
     parts.require_host(options)
     log_to_stderr()
-    holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
+    os.umask(0o077)  # whatever is made without a mode of its own is for root only
+    shut_state_dir(options.state_dir)
+    holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
     with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
-            plane = parts.load(options, _features_at_start(options.state_dir))
+            with asking_for_time():
+                plane = parts.load(options, _features_at_start(options.state_dir))
+            parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
                 runner.run(_balance(options, parts, plane, listener, signals))
         finally:
@@ -129,7 +137,11 @@ def _features_at_start(state_dir: Path) -> Features:
 
 
 async def _balance(
-    options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener, signals: Signals
+    options: DaemonOptions,
+    parts: Parts,
+    plane: DataPlane,
+    listener: Listener,
+    signals: Signals,
 ) -> None:
     shares = budget(raise_limit(), options.api)
     manager = Manager(
@@ -160,12 +172,14 @@ async def _balance(
     stop = Stop()
 
     def stopping() -> None:
+        notify("STOPPING=1")
         manager.capturer.end()
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-    await manager.start()
+    with asking_for_time():
+        await manager.start()
     try:
         with signals.calling(stopping), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
@@ -174,7 +188,6 @@ async def _balance(
             finally:
                 watching.cancel()
     finally:
-        notify("STOPPING=1")
         await manager.stop()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -22,11 +22,14 @@ from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .grace import wait_for_packets
+from .inner_maps import inner_keys
+from .kept import Kept
 from .libbpf import Fd, prog_test_run
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
 from .nics import Nics
 from .pinned_maps import Maps
+from .pins import META
 from .plane import (
     Attachment,
     BackendCounters,
@@ -44,6 +47,7 @@ from .reasons import REASONS
 from .recall import recall
 from .remembered import FlowId, Remembered
 from .source import compile_flags
+from .table_prints import NO_PRINT, TablePrints
 from .vip_maps import VipMaps
 from .vip_tables import VipTables
 
@@ -62,7 +66,9 @@ class BccPlane:
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
-        self.nics = Nics(maps)
+        self._prints = TablePrints(maps.table_prints)
+        self._kept = Kept(maps)
+        self.nics = Nics(maps, self._kept)
         self._capture: CaptureReader | None = None
         self._compiling = Lock()  # one program after the other, whichever thread asks
 
@@ -94,7 +100,7 @@ class BccPlane:
 
         Additional maps are created first, maps no longer needed are removed last. After an error all is as before.
         """
-        features |= needs_of(self._vips.read().values()) | needs_of_values(self._backends.values())
+        features |= needs_of(self._vips.held.values()) | needs_of_values(self._backends.values())
         maps = self._maps
         with ExitStack() as undo:
             with kernel_errors_in("create the maps"):
@@ -112,7 +118,18 @@ class BccPlane:
                 )
             undo.pop_all()
         maps.shrink()
+        self._kept.program(program)
         return program
+
+    @kernel_errors("pin again what was removed")
+    def repair(self) -> Sequence[str]:
+        """Pin again what somebody has removed from the pin dir; return its names."""
+        if not self._compiling.acquire(blocking=False):
+            return ()  # pins come and go now, and it is asked again soon
+        try:
+            return self._kept.repair()
+        finally:
+            self._compiling.release()
 
     @kernel_errors("look at the NICs")
     def attachments(self) -> Sequence[Attachment]:
@@ -130,11 +147,13 @@ class BccPlane:
         return self._vips.read()
 
     @kernel_errors("write the VIPs")
-    def write_vips(self, vips: Sequence[VipEntry]) -> None:
+    def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
         """Swap the indexes and tries that are different."""
-        check_vips(self.capacity, vips)
+        held = self._vips.held.keys()
+        replaced = set(held) if instead_of is None else held & set(instead_of)
+        check_vips(self.capacity, vips, held - replaced)
         check_needs(self.features, needs_of(vips))
-        self._vips.write(vips)
+        self._vips.write(vips, replaced)
 
     @kernel_errors("write the access lists")
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
@@ -142,20 +161,47 @@ class BccPlane:
         check_access(self.features, lists)
         self._vips.write_access(lists)
 
+    @kernel_errors("read the VIPs' tables")
+    def table_ids(self) -> Collection[int]:
+        """Return the ids that have a table."""
+        return inner_keys(self._maps.vip_tables)
+
+    @kernel_errors("read the tables' fingerprints")
+    def read_prints(self) -> Mapping[int, bytes]:
+        """Return the fingerprints of the tables that were written with one."""
+        return self._prints.read()
+
     @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
         return self._tables.read(vip_id)
 
     @kernel_errors("write a VIP's table")
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = NO_PRINT) -> None:
         """Change the slots that differ, in place."""
         check_table(self.capacity, vip_id, slots)
+        self._prints.write(vip_id, NO_PRINT)
         self._tables.write(vip_id, slots)
+        self._prints.write(vip_id, fingerprint)
+
+    @kernel_errors("verify a VIP's table")
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Write a VIP's table again if it does not have these slots; return whether it had not."""
+        return self._tables.restore(vip_id, slots)
+
+    def verify(self) -> Iterator[str]:
+        """Compare some of what was written at each step."""
+        with kernel_errors_in("verify the maps"):
+            yield from (name if changed else "" for name, changed in self._vips.verify())
+            yield from (name if changed else "" for name, changed in self._backends.verify())
+            yield from ("table_prints" if changed else "" for changed in self._prints.verify())
+            yield "tx_ports" if self.nics.restore_ports() else ""
+            yield META if self._maps.meta.restore() else ""
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
         """Remove a VIP's table; no error if it has none."""
+        self._prints.write(vip_id, NO_PRINT)
         self._tables.delete(vip_id)
 
     @kernel_errors("read the backends")
@@ -196,7 +242,7 @@ class BccPlane:
     @kernel_errors("read the counters")
     def counters(self) -> Counters:
         """Read the counters of the VIPs and backends that there are, and of all reasons."""
-        vips = _sums(self._maps.vip_stats, list(self._vips.read()))
+        vips = _sums(self._maps.vip_stats, sorted(self._vips.held))
         backends = _sums(self._maps.backend_stats, self._backends.ids)
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
@@ -204,6 +250,18 @@ class BccPlane:
             backends={backend_id: BackendCounters(*fields[:3]) for backend_id, fields in backends.items()},
             reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
         )
+
+    @kernel_errors("read the counters")
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Read the counters of these backends."""
+        found = _sums(self._maps.backend_stats, backend_ids)
+        return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
+
+    @kernel_errors("read the counters")
+    def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Read the counters of these VIPs."""
+        found = _sums(self._maps.vip_stats, vip_ids)
+        return {vip_id: VipCounters(*fields[:5]) for vip_id, fields in found.items()}
 
     @kernel_errors("read the flow table")
     def scan_flows(self) -> FlowRecords:

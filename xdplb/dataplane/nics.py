@@ -12,10 +12,11 @@ from threading import Lock
 from xdplb.model.errors import CapacityError, NotFoundError, PlatformError
 
 from . import libbpf
+from .kept import Kept
 from .links import Nic, attach_or_keep, attachments, find_nic, take_down, why_missing
 from .map_specs import TX_PORTS
 from .pinned_maps import Maps
-from .pins import PROGRAM
+from .pins import PROGRAM, link_name
 from .plane import Attachment
 
 __all__ = ["Nics"]
@@ -24,8 +25,9 @@ __all__ = ["Nics"]
 class Nics:
     """The NICs of the maps' pin dir. Once `loaded`, the links there are known to be of this network namespace."""
 
-    def __init__(self, maps: Maps) -> None:
+    def __init__(self, maps: Maps, kept: Kept) -> None:
         self._maps = maps
+        self._kept = kept
         self._notes: dict[int, str] = {}
         self.swapping = Lock()
         """Held while the pinned program and that of the links are replaced."""
@@ -49,6 +51,7 @@ class Nics:
             )
         with self.swapping, libbpf.obj_get(self._maps.pin_dir / PROGRAM) as program:
             done = attach_or_keep(program, nic, mode, self._maps.pin_dir, reclaim=self.loaded)
+            self._kept.link(self._maps.pin_dir / link_name(nic.name), nic.ifindex)
         with ExitStack() as undo:
             if done.made is not None:
                 undo.callback(take_down, self._maps.pin_dir, [nic.name])
@@ -57,6 +60,19 @@ class Nics:
         if done.made is not None or nic.ifindex not in self._notes:
             self._notes[nic.ifindex] = done.note
         return done.made
+
+    def restore_ports(self) -> bool:
+        """Let frames be redirected to exactly the NICs that the program is on; return whether it was otherwise."""
+        ports = self._maps.tx_ports
+        wanted = {index: index for index in self._kept.nics().union(one.ifindex for one in self.attached())}
+        found = {_number(key): _number(value) for key, value in ports.items()}
+        if found == wanted:
+            return False
+        for ifindex in found.keys() - wanted.keys():
+            ports.delete(ifindex)
+        for ifindex, port in wanted.items() - found.items():
+            ports.update(ifindex, port)
+        return True
 
     def _find(self, name: str) -> Nic:
         try:
@@ -75,3 +91,7 @@ class Nics:
                 f"{nic.name} cannot be attached: {TX_PORTS} NICs have been attached here, the limit of a data plane",
                 hint="`xdplb down --all`, then `xdplb up` with the NICs that are needed",
             ) from error
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw[:4], "little")
