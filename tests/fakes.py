@@ -109,6 +109,9 @@ class FakeNextHops:
     def lookup(self, address: IPAddress) -> Resolution:
         return self._answers.get(address) or Resolution(next_hop(address))
 
+    def known(self) -> Mapping[IPAddress, Resolution]:
+        return LookedUp(self)
+
     def set(self, address: str, resolution: Resolution | None) -> None:
         """Make `address` resolve to this from now on (None: on the segment), and tell whoever listens."""
         key = ip_address(address)
@@ -124,6 +127,20 @@ class FakeNextHops:
     def _tell(self, *keys: IPAddress) -> None:
         if self._on_change is not None:
             self._on_change(frozenset(keys))
+
+
+class LookedUp(dict[IPAddress, Resolution]):
+    """What fake next hops answer, each once."""
+
+    def __init__(self, hops: FakeNextHops) -> None:
+        super().__init__()
+        self._hops = hops
+
+    def __missing__(self, address: IPAddress) -> Resolution:
+        return self.setdefault(address, self._hops.lookup(address))
+
+    def get(self, address: IPAddress, default: object = None) -> Any:
+        return self[address]
 
 
 class ProbingTask:

@@ -150,4 +150,4 @@ class Manager:
         self._nics.disturb()
 
     def _check_source(self, backend: IPAddress) -> Source:
-        return self._writer.host.check_source(self._writer.snapshot.vips, backend)
+        return self._writer.host.check_source(self._writer.snapshot.desired, backend)

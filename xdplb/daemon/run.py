@@ -96,7 +96,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
         listener = listen(options.listen)
         try:
             plane = parts.load(options, _features_at_start(options.state_dir))
-            parts.give_up_privileges()  # before there are threads
+            parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
                 runner.run(_balance(options, parts, plane, listener, signals))
         finally:

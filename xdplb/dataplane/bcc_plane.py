@@ -96,7 +96,7 @@ class BccPlane:
 
         Additional maps are created first, maps no longer needed are removed last. After an error all is as before.
         """
-        features |= needs_of(self._vips.read().values()) | needs_of_values(self._backends.values())
+        features |= needs_of(self._vips.held.values()) | needs_of_values(self._backends.values())
         maps = self._maps
         with ExitStack() as undo:
             with kernel_errors_in("create the maps"):
@@ -143,11 +143,13 @@ class BccPlane:
         return self._vips.read()
 
     @kernel_errors("write the VIPs")
-    def write_vips(self, vips: Sequence[VipEntry]) -> None:
+    def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
         """Swap the indexes and tries that are different."""
-        check_vips(self.capacity, vips)
+        held = self._vips.held.keys()
+        replaced = set(held) if instead_of is None else held & set(instead_of)
+        check_vips(self.capacity, vips, held - replaced)
         check_needs(self.features, needs_of(vips))
-        self._vips.write(vips)
+        self._vips.write(vips, replaced)
 
     @kernel_errors("write the access lists")
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
@@ -209,7 +211,7 @@ class BccPlane:
     @kernel_errors("read the counters")
     def counters(self) -> Counters:
         """Read the counters of the VIPs and backends that there are, and of all reasons."""
-        vips = _sums(self._maps.vip_stats, list(self._vips.read()))
+        vips = _sums(self._maps.vip_stats, sorted(self._vips.held))
         backends = _sums(self._maps.backend_stats, self._backends.ids)
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
@@ -217,6 +219,18 @@ class BccPlane:
             backends={backend_id: BackendCounters(*fields[:3]) for backend_id, fields in backends.items()},
             reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
         )
+
+    @kernel_errors("read the counters")
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Read the counters of these backends."""
+        found = _sums(self._maps.backend_stats, backend_ids)
+        return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
+
+    @kernel_errors("read the counters")
+    def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Read the counters of these VIPs."""
+        found = _sums(self._maps.vip_stats, vip_ids)
+        return {vip_id: VipCounters(*fields[:5]) for vip_id, fields in found.items()}
 
     @kernel_errors("read the flow table")
     def scan_flows(self) -> FlowRecords:

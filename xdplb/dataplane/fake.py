@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, replace
 from ipaddress import ip_address
 from typing import Concatenate, ParamSpec, TypeVar
@@ -36,7 +36,8 @@ from .plane import (
 )
 from .reasons import REASONS
 from .remembered import Buckets, FlowId, Remembered
-from .vip_maps import assign_lists, build_part, parted
+from .vip_maps import assign_lists
+from .vip_parts import VipParts
 
 __all__ = ["FakePlane"]
 
@@ -93,6 +94,7 @@ class FakePlane:
         self._features = features
         self._clock = clock
         self._vips: dict[int, VipEntry] = {}
+        self._parts: VipParts | None = None  # None after an error
         self._tables: dict[int, Slots] = {}
         self._backends: dict[int, BackendEntry] = {}
         self._flows = FakeFlows(self._capacity.flows)
@@ -139,13 +141,16 @@ class FakePlane:
         return dict(self._vips)
 
     @_operation
-    def write_vips(self, vips: Sequence[VipEntry]) -> None:
-        """Replace all VIPs."""
-        check_vips(self._capacity, vips)
+    def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
+        """Replace some VIPs, or all."""
+        gone = self._vips.keys() if instead_of is None else instead_of
+        left = {number: vip for number, vip in self._vips.items() if number not in gone}
+        check_vips(self._capacity, vips, left)
         check_needs(self._features, needs_of(vips))
-        for part, found in parted(vips).items():
-            build_part(self._capacity, part, found)
-        self._vips = {vip.id: vip for vip in vips}
+        parts, self._parts = self._parts or VipParts(list(self._vips.values())), None
+        for part in parts.replace(vips, list(gone)):
+            parts.build(self._capacity, part, None)
+        self._vips, self._parts = left | {vip.id: vip for vip in vips}, parts
 
     @_operation
     def read_table(self, vip_id: int) -> Slots | None:
@@ -218,6 +223,16 @@ class FakePlane:
             backends={number: self._backend_counters.get(number, BackendCounters()) for number in self._ids()},
             reasons={reason.name: self._reasons[reason.name] for reason in REASONS},
         )
+
+    @_operation
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Return what tests have counted of these backends."""
+        return {number: self._backend_counters.get(number, BackendCounters()) for number in backend_ids}
+
+    @_operation
+    def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Return what tests have counted of these VIPs."""
+        return {vip_id: self._vip_counters.get(vip_id, VipCounters()) for vip_id in vip_ids}
 
     @_operation
     def scan_flows(self) -> FlowRecords:

@@ -7,7 +7,7 @@ for an RCU grace period, milliseconds) and so are called from a worker thread; n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -226,9 +226,10 @@ class DataPlane(Protocol):
         """Return the VIPs the packets see, by id."""
         ...
 
-    def write_vips(self, vips: Sequence[VipEntry]) -> None:
-        """Swap the whole index: packets see the old or the new one, and only the new one once this returns.
+    def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
+        """Put these VIPs in place of those with the ids `instead_of`, None for all there are.
 
+        The index is swapped as a whole: packets see the old or the new one, and only the new one once this returns.
         CapacityError if they do not fit. ValueError if they need a feature that was not required.
         """
         ...
@@ -283,6 +284,14 @@ class DataPlane(Protocol):
 
     def counters(self) -> Counters:
         """Read all counters."""
+        ...
+
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Read the counters of these backends."""
+        ...
+
+    def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Read the counters of these VIPs."""
         ...
 
     def scan_flows(self) -> FlowRecords:

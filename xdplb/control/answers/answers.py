@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -78,7 +79,7 @@ class Answers:
         self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
         self._started, self._place, self._notes = now(), place, tuple(notes)
         self._longest_pause = longest_pause
-        self._counted = Gathered(self._read_counters)
+        self._counted = Gathered(self._read_counters, rests=True)
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -202,7 +203,7 @@ class Answers:
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
-            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.vips)),
+            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
         )
 
@@ -248,7 +249,7 @@ class Answers:
         """Return the facts known now; for backends removed since `outcome`, their health as of then."""
         applier, health = self._writer.applier, self._writer.health.known
         if outcome is not None:
-            health = {**outcome.health, **health}
+            health = ChainMap(dict(health), dict(outcome.health))
         carry = all(not standing.reason for standing in applier.nics.standings)
         return render.Facts(self._writer.applied, health, applier.eligibility, applier.tables, carry)
 

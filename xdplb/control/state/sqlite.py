@@ -25,6 +25,7 @@ from xdplb.control.state.codec import (
     vip_to_json,
 )
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.differing import differing
 from xdplb.control.state.generations import Generations, VipGenerations
 from xdplb.control.state.schema import prepare
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
@@ -71,9 +72,8 @@ class SqliteStore:
         """Write the difference of two states, and these healths: on disk when this returns, or not at all."""
         with self._transaction() as connection:
             _delete_gone(connection, before, after)
-            for key, vip in after.vips.items():
-                if (old := before.vips.get(key)) is not vip:
-                    _write_vip(connection, old, vip)
+            for key in differing(before.vips, after.vips).present:
+                _write_vip(connection, before.vips.get(key), after.vips[key])
             _write_epochs(connection, before.bindings, after.bindings)
             connection.execute("INSERT OR REPLACE INTO counter VALUES ('generation', ?)", (after.generation,))
             _write_health(connection, health)
@@ -81,7 +81,11 @@ class SqliteStore:
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths, except those of backends that have been removed."""
         with self._transaction() as connection:
-            known = {row[0] for row in connection.execute("SELECT id FROM backend_binding")}
+            known = {
+                backend_id
+                for backend_id in health
+                if connection.execute("SELECT 1 FROM backend_binding WHERE id = ?", (backend_id,)).fetchone()
+            }
             _write_health(connection, {key: value for key, value in health.items() if key in known})
 
     def is_in_doubt(self) -> bool:
@@ -190,13 +194,16 @@ def _read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
 def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapshot) -> None:
     """Delete removed VIPs and backends. This must come first, since new ones may reuse their ids."""
     gone: list[tuple[str, str]] = []
-    for key, old in before.vips.items():
-        new = after.vips.get(key)
+    difference = differing(before.vips, after.vips)
+    for key in (*difference.gone, *difference.changed):
+        old, new = before.vips[key], after.vips.get(key)
         if new is None or new.id != old.id:
             connection.execute("DELETE FROM desired_vip WHERE vip = ?", (str(key),))
-        elif new is not old:
-            kept = {(backend.id, backend.epoch) for backend in new.backends.values()}
-            gone += [(str(key), str(a)) for a, b in old.backends.items() if (b.id, b.epoch) not in kept]
+        else:
+            backends = differing(old.backends, new.backends)
+            held = {address: old.backends[address] for address in (*backends.gone, *backends.changed)}
+            kept = {(b.id, b.epoch) for b in (new.backends[address] for address in backends.present)}
+            gone += [(str(key), str(address)) for address, b in held.items() if (b.id, b.epoch) not in kept]
     connection.executemany("DELETE FROM desired_backend WHERE vip = ? AND address = ?", gone)
 
 
@@ -214,7 +221,8 @@ def _write_vip(connection: sqlite3.Connection, old: BoundVip | None, new: BoundV
     if (NO_ACCESS_LIST if old is None else old.access) is not new.access:
         _write_access(connection, key, new)
     known = {} if old is None else old.backends
-    changed = [(address, b) for address, b in new.backends.items() if known.get(address) != b]
+    present = differing(known, new.backends).present
+    changed = [(address, b) for address in present if known.get(address) != (b := new.backends[address])]
     _write_backends(connection, key, changed, known)
 
 
@@ -256,7 +264,7 @@ def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, flo
 
 def _write_epochs(connection: sqlite3.Connection, before: Bindings, after: Bindings) -> None:
     if before.epochs is not after.epochs:
-        changed = [item for item in after.epochs.items() if before.epochs.get(item[0]) != item[1]]
+        changed = [(number, after.epochs[number]) for number in differing(before.epochs, after.epochs).present]
         connection.executemany("INSERT OR REPLACE INTO epoch VALUES (?, ?)", changed)
 
 

@@ -6,10 +6,11 @@ they are replaced as a whole, never changed in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.forecast import Forecast, Present, check_room, forecast
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
+from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.dataplane.features import Features
@@ -93,20 +95,27 @@ class Applier:
         observed: Observed,
         *,
         only: AbstractSet[int] | None,
+        seen: Mapping[int, AbstractSet[int]],
         about: AbstractSet[int] | None,
         flows: NDArray[np.int64] | None,
     ) -> Forecast:
         """Return the plan that brings the maps to `after`, with its impact; CapacityError if the maps have no room."""
         check_room(before, after)  # first: it is known also while the maps cannot be read
-        return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, about=about)
+        return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, seen=seen, about=about)
 
-    def bring(self, snapshot: Snapshot, observed: Observed, only: AbstractSet[int] | None = None) -> None:
+    def bring(
+        self,
+        snapshot: Snapshot,
+        observed: Observed,
+        only: AbstractSet[int] | None = None,
+        seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
+    ) -> None:
         """Plan and carry out the plan; the arguments are those of `plan`.
 
         Raises PlatformError; the maps are then read again the next time.
         """
         held = self.read()
-        planned = plan(snapshot, observed, held, only)
+        planned = plan(snapshot, observed, held, only, seen)
         self.require(planned.features)
         self._carry_out(planned, held, planned.after(held), only)
 
@@ -122,15 +131,19 @@ class Applier:
             # If records may now be found that were not looked up before, all stale ones must be deleted. It is noted
             # before the maps change, so that it is still due if a step fails.
             self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
-            if held.vips.keys() - after.vips.keys():  # read the counters of VIPs that go while they are there
-                self.evictions.made(self._plane.counters().vips)
+            if gone := differing(held.vips, after.vips).gone:  # read their counters while they are there
+                self.evictions.gone(self._plane.vip_counters(gone))
             planned.apply(self._plane)
             for table in planned.tables:
                 self._events.say(TablePublished(str(table.key), len(table.moved)))
             self._hold(after)
             if not self._swept:
                 self._sweep(after)
-            self.eligibility = planned.eligibility if only is None else {**self.eligibility, **planned.eligibility}
+            if only is None:
+                self.eligibility = planned.eligibility
+            else:
+                gone_ids = [number for number in planned.cleared if number in self.eligibility]
+                self.eligibility = without(self.eligibility, gone_ids) | planned.eligibility
 
     def require(self, features: Features) -> None:
         """Recompile the program with these features added, in any thread; PlatformError if it cannot be loaded.
@@ -139,9 +152,9 @@ class Applier:
         """
         self._plane.require(features)
 
-    def packets(self) -> Mapping[int, BackendCounters]:
-        """Return the counters of the backends, by id."""
-        return self._plane.counters().backends
+    def packets(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Return the counters of these backends, by id."""
+        return self._plane.backend_counters(backend_ids)
 
     def verify(self) -> bool:
         """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.
@@ -236,14 +249,14 @@ class Applier:
 
     def _hold(self, held: Held) -> None:
         """Note what the maps hold now, and the times of moved slots."""
-        unsettled = set(self._unsettled & held.tables.keys())
-        for vip_id in self._tables.keys() - held.tables.keys():
+        tables = differing(self._tables, held.tables)
+        unsettled = set(self._unsettled.difference(tables.gone))
+        for vip_id in tables.gone:
             self._times.forget(vip_id)
-        for vip_id, table in held.tables.items():
-            before = self._tables.get(vip_id)
-            if before is not table:
-                self._times.published(vip_id, before, table, self._clock())
-                (unsettled.discard if table.is_steady else unsettled.add)(vip_id)
+        for vip_id in tables.present:
+            table = held.tables[vip_id]
+            self._times.published(vip_id, self._tables.get(vip_id), table, self._clock())
+            (unsettled.discard if table.is_steady else unsettled.add)(vip_id)
         self._held, self._tables, self.known = held, held.tables, held
         self._unsettled = frozenset(unsettled)
         self.used = (len(held.vips), len(held.backends))
@@ -266,11 +279,8 @@ def _has(plane: DataPlane, vip_id: int, table: HeldTable) -> bool:
 
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:
     """Return whether packets of a VIP change slots, or whether it starts or stops to look up flows in steady slots."""
-    return any(
-        (old.hash_source, old.track_always) != (new.hash_source, new.track_always)
-        for vip_id, new in after.items()
-        if (old := before.get(vip_id)) is not None
-    )
+    changed = [(before[vip_id], after[vip_id]) for vip_id in differing(before, after).changed]
+    return any((old.hash_source, old.track_always) != (new.hash_source, new.track_always) for old, new in changed)
 
 
 def _open_records(flows: FlowRecords, chosen: NDArray[np.intp]) -> int:

@@ -131,12 +131,11 @@ class FlowWatch:
         def work() -> Counters:
             counters = self._plane.counters()
             self._writer.applier.evictions.made(counters.vips)
+            self._writer.traffic.note(counters.backends, self._now())
+            self._writer.traffic.note_vips(counters.vips)
             return counters
 
-        counters = await self._writer.read_maps(work)
-        self._writer.traffic.note(counters.backends, self._now())
-        self._writer.traffic.note_vips(counters.vips)
-        return counters
+        return await self._writer.read_maps(work)
 
     async def _note_present(self, records: int, at: datetime) -> None:
         self.records, self._counted_at = records, at
@@ -160,12 +159,12 @@ class FlowWatch:
             self._took = time.monotonic() - began
 
     def _has_open_drains(self) -> bool:
-        drains = (self.drain(backend) for _, backend in self._writer.snapshot.backends())
+        drains = (self.drain(backend) for _, backend in self._writer.draining())
         return any(drain is not None and drain.state is not DrainState.DRAINED for drain in drains)
 
     def _report_drains(self) -> None:
         drains: dict[int, DrainState] = {}
-        for vip, backend in self._writer.snapshot.backends():
+        for vip, backend in self._writer.draining():
             if (drain := self.drain(backend)) is None:
                 continue
             drains[backend.id] = drain.state

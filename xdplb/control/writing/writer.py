@@ -39,7 +39,7 @@ from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT, Impact
-from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
@@ -114,8 +114,9 @@ class Writer:
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
-        self._index = Index(Snapshot())
-        self._targets: Mapping[int, CheckTarget] = {}
+        self._index = Index()
+        self._targets: dict[int, CheckTarget] = {}
+        self._watched = Snapshot()
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -168,7 +169,7 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
-        self.host.look(self.snapshot.vips)
+        self.host.look(self.snapshot.desired)
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
@@ -193,35 +194,44 @@ class Writer:
                 if hop is None
                 else NextHopChanged(str(address), hop.interface, hop.destination_mac.hex(":"), None)
             )
-            self._dirty.vips |= self._index.vips_of(address)
+            self._touch(address)
             if self._checker is not None and hop is not None:
                 self._checker.recheck(self._index.backends_at(address))
-        if self.host.look(self.snapshot.vips):
+        if self.host.look(self.snapshot.desired):
             self._dirty.everything = True  # any backend may have to be sent to from another address
         self._disturbed.set()
 
     def path_mtus_changed(self, addresses: Collection[IPAddress]) -> None:
         """Plan again soon, since the paths to these backends take more or less now."""
         for address in addresses:
-            self._dirty.vips |= self._index.vips_of(address)
+            self._touch(address)
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
         """Set the new health of a backend and plan again soon."""
         self.health.flip(backend_id, health, reason)
-        vip, backend = self._index.backends[backend_id]
+        vip, backend = self._index.backend(backend_id)
         self._events.say(HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason))
-        self._dirty.vips.add(vip.id)
+        self._dirty.touch(vip.id, [backend_id])
         self._disturbed.set()
 
     def watch(self) -> None:
-        """Tell the next-hop source and the checker what to watch now."""
-        self._index = Index(self.snapshot)
-        self._seeking.watch()
-        self.paths.keep(self.snapshot.addresses())
+        """Tell the next-hop source and the checker what has changed of what to watch."""
+        before, self._watched = self._watched, self.snapshot
+        self._index.follow(self.snapshot)
+        if before.desired.places.backends is not self.snapshot.desired.places.backends:
+            self._seeking.watch()
+            self.paths.keep(self.snapshot.addresses())
         if self._checker is not None:
-            self._targets = check_targets(self.snapshot, self._targets)
-            self._checker.watch(self._targets, self.health.known)
+            gone, targets = check_targets(before, self.snapshot, self._targets)
+            for backend_id in gone:
+                del self._targets[backend_id]
+            self._targets.update(targets)
+            self._checker.change(gone, targets, self.health.known)
+
+    def draining(self) -> list[tuple[BoundVip, BoundBackend]]:
+        """Return the backends that drain, each with its VIP."""
+        return [self._index.backend(backend_id) for backend_id in sorted(self._index.draining)]
 
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
@@ -310,13 +320,14 @@ class Writer:
         health = {**known, **changed}
         touched = Dirty(everything=False)
         touched.note(before, after)
+        touched.everything = self.host.sends_otherwise(before, after)
         dirty.add(touched)
-        only, about = dirty.only, touched_vips(before, after)
-        observed, flows = self._observe(after, health, only), self._recorded_flows()
+        only, seen, about = dirty.only, dirty.seen, touched_vips(before, after)
+        observed, flows = self._observe(after, health), self._recorded_flows()
         forecast = None
         try:
             forecast = await self._maps(
-                lambda: self.applier.forecast(before, after, observed, only=only, about=about, flows=flows)
+                lambda: self.applier.forecast(before, after, observed, only=only, seen=seen, about=about, flows=flows)
             )
         except PlatformError:
             # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
@@ -329,7 +340,8 @@ class Writer:
         """Return the impact with warnings about open connections that break."""
         if not impact.cut_off:
             return impact
-        self.traffic.note(await self._maps(self.applier.packets), self._now())
+        cut_off = [each.id for each in impact.cut_off]
+        self.traffic.note_some(await self._maps(lambda: self.applier.packets(cut_off)), self._now())
         return replace(impact, warnings=(*breaking(impact.cut_off, self.traffic, self._now()), *impact.warnings))
 
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
@@ -343,7 +355,7 @@ class Writer:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
         self.snapshot = outcome.after
         if outcome.before.vips.keys() != outcome.after.vips.keys():
-            self.host.look(self.snapshot.vips)
+            self.host.look(self.snapshot.desired)
         self.watch()
 
     def _say_change(self, request: Request) -> None:
@@ -379,13 +391,13 @@ class Writer:
 
     async def _bring_parts(self, dirty: Dirty) -> None:
         """Bring VIPs about which only something else was observed in turn, those with most traffic first."""
-        snapshot = self.snapshot
+        snapshot, seen = self.snapshot, dirty.seen
         parts: Iterable[AbstractSet[int] | None] = [dirty.only]
         if dirty.vips and not dirty.everything and self.applied is snapshot:
-            parts = batches(self.traffic.busiest_first(dirty.vips))
+            parts = batches(self.traffic.busiest_first(dirty.vips.keys()))
         for only in parts:
-            observed = self._observe(snapshot, self.health.known, only)
-            await self._maps(partial(self.applier.bring, snapshot, observed, only))
+            observed = self._observe(snapshot, dict(self.health.known))
+            await self._maps(partial(self.applier.bring, snapshot, observed, only, seen))
 
     async def _bringing(self, dirty: Dirty, work: Awaitable[None]) -> None:
         """Wait for `work`, which brings the dirty parts of the maps to the snapshot."""
@@ -413,15 +425,17 @@ class Writer:
         async with self._lock:
             return await self._maps(work)
 
-    def _observe(
-        self, snapshot: Snapshot, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None
-    ) -> Observed:
+    def _touch(self, address: IPAddress) -> None:
+        """Note that something new was observed about the backends at this address."""
+        for vip_id, backend_id in self._index.vips_of(address).items():
+            self._dirty.touch(vip_id, [backend_id])
+
+    def _observe(self, snapshot: Snapshot, health: Mapping[int, KnownHealth]) -> Observed:
         return observe(
-            [backend for vip, backend in snapshot.backends() if only is None or vip.id in only],
             health,
             self._next_hops,
             self.applier.nics,
             path_mtus=self.paths.mtus,
             tunnel_sources=self.host.tunnel_sources,
-            sources=self.host.sources(snapshot.vips),
+            sources=self.host.sources(snapshot.desired),
         )
