@@ -40,7 +40,7 @@ from .privileges import give_up_privileges
 from .process import Process
 from .signals import Signals
 from .state_dir import shut_state_dir
-from .systemd import notify
+from .systemd import asking_for_time, notify
 
 __all__ = ["Parts", "farewell", "run"]
 
@@ -95,7 +95,8 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
-            plane = parts.load(options, _features_at_start(options.state_dir))
+            with asking_for_time():
+                plane = parts.load(options, _features_at_start(options.state_dir))
             parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
                 runner.run(_balance(options, parts, plane, listener, signals))
@@ -136,7 +137,11 @@ def _features_at_start(state_dir: Path) -> Features:
 
 
 async def _balance(
-    options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener, signals: Signals
+    options: DaemonOptions,
+    parts: Parts,
+    plane: DataPlane,
+    listener: Listener,
+    signals: Signals,
 ) -> None:
     shares = budget(raise_limit(), options.api)
     manager = Manager(
@@ -167,12 +172,14 @@ async def _balance(
     stop = Stop()
 
     def stopping() -> None:
+        notify("STOPPING=1")
         manager.capturer.end()
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-    await manager.start()
+    with asking_for_time():
+        await manager.start()
     try:
         with signals.calling(stopping), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
@@ -181,7 +188,6 @@ async def _balance(
             finally:
                 watching.cancel()
     finally:
-        notify("STOPPING=1")
         await manager.stop()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -22,12 +22,14 @@ from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .grace import wait_for_packets
+from .inner_maps import inner_keys
 from .kept import Kept
 from .libbpf import Fd, prog_test_run
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
 from .nics import Nics
 from .pinned_maps import Maps
+from .pins import META
 from .plane import (
     Attachment,
     BackendCounters,
@@ -45,6 +47,7 @@ from .reasons import REASONS
 from .recall import recall
 from .remembered import FlowId, Remembered
 from .source import compile_flags
+from .table_prints import NO_PRINT, TablePrints
 from .vip_maps import VipMaps
 from .vip_tables import VipTables
 
@@ -63,6 +66,7 @@ class BccPlane:
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
+        self._prints = TablePrints(maps.table_prints)
         self._kept = Kept(maps)
         self.nics = Nics(maps, self._kept)
         self._capture: CaptureReader | None = None
@@ -157,20 +161,47 @@ class BccPlane:
         check_access(self.features, lists)
         self._vips.write_access(lists)
 
+    @kernel_errors("read the VIPs' tables")
+    def table_ids(self) -> Collection[int]:
+        """Return the ids that have a table."""
+        return inner_keys(self._maps.vip_tables)
+
+    @kernel_errors("read the tables' fingerprints")
+    def read_prints(self) -> Mapping[int, bytes]:
+        """Return the fingerprints of the tables that were written with one."""
+        return self._prints.read()
+
     @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
         return self._tables.read(vip_id)
 
     @kernel_errors("write a VIP's table")
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = NO_PRINT) -> None:
         """Change the slots that differ, in place."""
         check_table(self.capacity, vip_id, slots)
+        self._prints.write(vip_id, NO_PRINT)
         self._tables.write(vip_id, slots)
+        self._prints.write(vip_id, fingerprint)
+
+    @kernel_errors("verify a VIP's table")
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Write a VIP's table again if it does not have these slots; return whether it had not."""
+        return self._tables.restore(vip_id, slots)
+
+    def verify(self) -> Iterator[str]:
+        """Compare some of what was written at each step."""
+        with kernel_errors_in("verify the maps"):
+            yield from (name if changed else "" for name, changed in self._vips.verify())
+            yield from (name if changed else "" for name, changed in self._backends.verify())
+            yield from ("table_prints" if changed else "" for changed in self._prints.verify())
+            yield "tx_ports" if self.nics.restore_ports() else ""
+            yield META if self._maps.meta.restore() else ""
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
         """Remove a VIP's table; no error if it has none."""
+        self._prints.write(vip_id, NO_PRINT)
         self._tables.delete(vip_id)
 
     @kernel_errors("read the backends")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from ipaddress import ip_address
 from typing import Concatenate, ParamSpec, TypeVar
@@ -36,6 +36,7 @@ from .plane import (
 )
 from .reasons import REASONS
 from .remembered import Buckets, FlowId, Remembered
+from .table_prints import NO_PRINT
 from .vip_maps import assign_lists
 from .vip_parts import VipParts
 
@@ -96,6 +97,8 @@ class FakePlane:
         self._vips: dict[int, VipEntry] = {}
         self._parts: VipParts | None = None  # None after an error
         self._tables: dict[int, Slots] = {}
+        self._prints: dict[int, bytes] = {}
+        self._overwritten: dict[str, object] = {}
         self._backends: dict[int, BackendEntry] = {}
         self._flows = FakeFlows(self._capacity.flows)
         self._vip_counters: dict[int, VipCounters] = {}
@@ -153,21 +156,51 @@ class FakePlane:
         self._vips, self._parts = left | {vip.id: vip for vip in vips}, parts
 
     @_operation
+    def table_ids(self) -> Collection[int]:
+        """Return the ids that have a table."""
+        return sorted(self._tables)
+
+    @_operation
+    def read_prints(self) -> Mapping[int, bytes]:
+        """Return the fingerprints of the tables that were written with one."""
+        return dict(self._prints)
+
+    @_operation
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
         table = self._tables.get(vip_id)
         return None if table is None else table.copy()
 
     @_operation
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = NO_PRINT) -> None:
         """Replace a VIP's table."""
         check_table(self._capacity, vip_id, slots)
         self._tables[vip_id] = slots.copy()
+        self._prints.pop(vip_id, None)
+        if fingerprint:
+            self._prints[vip_id] = fingerprint
+
+    @_operation
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Replace a VIP's table if it is another one."""
+        held = self._tables.get(vip_id)
+        if held is not None and np.array_equal(held, slots):
+            return False
+        self._tables[vip_id] = slots.copy()
+        return True
+
+    def verify(self) -> Iterator[str]:
+        """Undo what `overwrite` has done."""
+        while self._overwritten:
+            name, before = self._overwritten.popitem()
+            setattr(self, f"_{name}", before)
+            yield name
 
     @_operation
     def delete_table(self, vip_id: int) -> None:
         """Forget a VIP's table."""
         self._tables.pop(vip_id, None)
+        self._prints.pop(vip_id, None)
 
     @_operation
     def read_backends(self) -> Mapping[int, BackendEntry]:
@@ -283,6 +316,11 @@ class FakePlane:
         """End the capture."""
         self.capture = None
         self._features -= {Feature.CAPTURE}
+
+    def overwrite(self, name: str) -> None:
+        """Empty the maps of `vips` or `backends` as another process would."""
+        self._overwritten[name] = getattr(self, f"_{name}")
+        setattr(self, f"_{name}", {})
 
     def fail(self, method: str, error: Exception, *, times: int = 1) -> None:
         """Let the next `times` calls of `method` raise `error` and do nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,14 +12,22 @@ from xdplb.model.access import AccessList
 
 from . import access_index, layout, vip_codec, vip_prefixes
 from .capacity import check_access_lists
-from .inner_maps import read_element, read_trie, swap_element, swap_trie
 from .map_specs import map_specs
 from .maps import BpfMap
+from .mirror import Mirror
 from .pinned_maps import Maps
 from .plane import VipEntry
+from .swapped import Swapped
 from .vip_parts import FAMILIES, Part, VipParts, groups_of
 
 __all__ = ["VipMaps", "assign_lists"]
+
+_NAMES: dict[Part, str] = {
+    (4, True): "vip_index",
+    (4, False): "vip_prefixes",
+    (6, True): "vip_index6",
+    (6, False): "vip_prefixes6",
+}
 
 
 class VipMaps:
@@ -27,12 +35,15 @@ class VipMaps:
 
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
-        self._guards = maps.vip_guards.read_all()[1].view(layout.VIP_GUARD).reshape(-1).copy()
+        self._guards = Mirror(maps.vip_guards, layout.VIP_GUARD)
+        self._swapped = Swapped()
+        self._access: Mapping[int, AccessList] = {}
+        """The access lists by their numbers."""
         self._seeds: dict[Part, list[int]] = {}
         self._parts: VipParts | None = None  # None until they are read, and after an error
         self._vips: Mapping[int, VipEntry] = {}
         self._lists = {
-            vip.id: int(self._guards["access_list"][vip.id]) for vip in self.held.values() if vip.has_access_list
+            vip.id: int(self._guards.held["access_list"][vip.id]) for vip in self.held.values() if vip.has_access_list
         }
 
     @property
@@ -75,55 +86,80 @@ class VipMaps:
         """
         numbers = assign_lists(self._lists, lists)
         numbered = {numbers[vip_id]: found for vip_id, found in lists.items()}
-        built = [
-            (outer, name, build(numbered))
-            for outer, name, build in (
-                (self._maps.access4, "access4", access_index.build4),
-                (self._maps.access6, "access6", access_index.build6),
-            )
-            if outer is not None
-        ]
+        built = [(outer, name, build(numbered)) for outer, name, build in self._access_maps()]
         for outer, name, index in built:
-            swap_element(outer, 0, name, index)
+            self._swapped.swap_element(outer, name, index)
+        self._access = numbered
         ids = list(numbers)
-        guards = self._guards[ids]
+        guards = self._guards.held[ids]
         guards["access_list"] = list(numbers.values())
         self._write_guards(ids, guards)
         self._lists = numbers
 
+    def verify(self) -> Iterator[tuple[str, bool]]:
+        """Compare some at each step; say of which map it is, and whether it had to be written again."""
+        for part, name in _NAMES.items():
+            yield from ((name, changed) for changed in self._verify(part, name))
+        yield from (("vip_guards", changed) for changed in self._guards.verify())
+        for outer, name, build in self._access_maps():
+            changed = not self._swapped.is_element_as_written(outer, name)
+            if changed:
+                self._swapped.swap_element(outer, name, build(self._access))
+            yield name, changed
+
+    def _verify(self, part: Part, name: str) -> Iterator[bool]:
+        outer, exact = self._outer(part), part[1]
+        if outer is None:
+            return
+        if exact:
+            looks = iter([not self._swapped.is_element_as_written(outer, name)])
+        else:
+            looks = self._swapped.look_at_trie(outer, name)
+        for changed in looks:
+            if changed and self._parts is not None:
+                self._swap(part, self._parts.build(self._maps.capacity, part, self._seeds.get(part)))
+            yield changed
+
+    def _access_maps(self) -> list[tuple[BpfMap, str, Callable[[Mapping[int, AccessList]], NDArray[np.void]]]]:
+        found = (
+            (self._maps.access4, "access4", access_index.build4),
+            (self._maps.access6, "access6", access_index.build6),
+        )
+        return [(outer, name, build) for outer, name, build in found if outer is not None]
+
     def _known(self) -> VipParts:
         if self._parts is None:
-            parts = [(version, exact) for version in FAMILIES for exact in (True, False)]
-            self._parts = VipParts([vip for part in parts for vip in self._read(part)])
+            self._parts = VipParts([vip for part in _NAMES for vip in self._read(part)])
             self._vips = dict(self._parts.vips)
         return self._parts
 
     def _read(self, part: Part) -> list[VipEntry]:
-        outer = self._outer(part)
+        outer, name = self._outer(part), _NAMES[part]
         version, exact = part
         if outer is None:
             return []
         if exact:
             family = FAMILIES[version]
-            data = read_element(outer, 0)
-            index = np.frombuffer(data or b"", family.index(groups_of(self._maps.capacity, version)))
+            data = self._swapped.read_element(outer, name)
+            index = np.frombuffer(data, family.index(groups_of(self._maps.capacity, version)))
             found = family.parse(index)
             if data:
                 self._seeds[part] = family.seeds_of(index)
         else:
-            found = vip_prefixes.parse(read_trie(outer))
-        return [replace(vip, limits=vip_codec.limits_of(self._guards[number])) for number, vip in found.items()]
+            found = vip_prefixes.parse(self._swapped.read_trie(outer, name))
+        guards = self._guards.held
+        return [replace(vip, limits=vip_codec.limits_of(guards[number])) for number, vip in found.items()]
 
     def _swap(self, part: Part, built: NDArray[np.void] | vip_prefixes.Rules) -> None:
         outer = self._outer(part)
         if outer is None:
             raise ValueError("there is no map for VIPs of this kind: require its feature first")
+        name = _NAMES[part]
         if isinstance(built, dict):
-            name = "vip_prefixes6" if part[0] == 6 else "vip_prefixes"
             spec = next(spec.inner for spec in map_specs(self._maps.capacity) if spec.name == name and spec.inner)
-            swap_trie(outer, spec, built)
+            self._swapped.swap_trie(outer, name, spec, built, wait=False)
         else:
-            swap_element(outer, 0, "vip_index", built)
+            self._swapped.swap_element(outer, name, built, wait=False)
 
     def _outer(self, part: Part) -> BpfMap | None:
         maps = self._maps
@@ -133,7 +169,7 @@ class VipMaps:
 
     def _write_limits(self, vips: Sequence[VipEntry]) -> None:
         ids = [vip.id for vip in vips]
-        guards = self._guards[ids]
+        guards = self._guards.held[ids]
         for number, vip in enumerate(vips):
             vip_codec.write_limits(guards[number : number + 1], vip.limits)
         self._write_guards(ids, guards)
@@ -143,9 +179,8 @@ class VipMaps:
         if not ids:
             return
         numbers = np.array(ids, np.uint32)
-        changed = (_rows(guards) != _rows(self._guards[numbers])).any(axis=1)
-        self._maps.vip_guards.update_batch(numbers[changed], guards[changed])
-        self._guards[numbers] = guards
+        changed = (_rows(guards) != _rows(self._guards.held[numbers])).any(axis=1)
+        self._guards.write(numbers[changed], guards[changed])
 
 
 def _rows(guards: NDArray[np.void]) -> NDArray[np.uint8]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from xdplb.control.plan.drafts import VipDraft, draft
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.needs import needs_of
 from xdplb.model.vip import VlanTags
@@ -30,5 +31,12 @@ def features_needed(drafts: Iterable[VipDraft], *, vlan: bool) -> Features:
 
 def features_needed_at_start(snapshot: Snapshot, observed: Observed) -> Features:
     """Return the features that are known to be needed before the first plan."""
-    drafts = (draft(vip, observed, {}, None) for vip in snapshot.vips.values())
+    vips = (_with_one_of_each_kind(vip) for vip in snapshot.vips.values())
+    drafts = (draft(vip, observed, {}, None) for vip in vips)
     return features_needed(drafts, vlan=observed.vlan)
+
+
+def _with_one_of_each_kind(vip: BoundVip) -> BoundVip:
+    """Return the VIP with few of its backends: of thousands, most need the same."""
+    kinds = {(vip.forward_of(one.backend), one.backend.address.version): one for one in vip.backends.values()}
+    return replace(vip, backends={one.backend.address: one for one in kinds.values()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -60,11 +60,6 @@ class Held:
         assert self._ids is not None
         return self._ids
 
-    def balances(self, vip_id: int, key: VipKey) -> bool:
-        """Return whether the maps have this VIP under this id, with a table."""
-        entry = self.vips.get(vip_id)
-        return entry is not None and entry.key == key and vip_id in self.tables
-
     def part(self, only: AbstractSet[int]) -> Held:
         """Return the part that belongs to the VIPs with these ids, with the backends and the access lists of all."""
         return Held(
@@ -75,10 +70,6 @@ class Held:
             drafts=_some(self.drafts, only),
             _ids=_some(self.ids, only),
         )
-
-    def with_table(self, vip_id: int, table: HeldTable) -> Held:
-        """Return the same with another table for one VIP."""
-        return replace(self, tables={**self.tables, vip_id: table})
 
 
 class HeldLater:
@@ -179,12 +170,13 @@ class WriteBackends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteTable:
-    """Publish a VIP's table in place of `before`."""
+    """Publish a VIP's table in place of `before`; with `fingerprint` the next daemon knows it without reading it."""
 
     vip_id: int
     key: VipKey
     table: HeldTable
     before: HeldTable
+    fingerprint: bytes = b""
 
     @property
     def moved(self) -> NDArray[np.intp]:
@@ -197,7 +189,7 @@ class WriteTable:
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
-        plane.write_table(self.vip_id, self.table.slots)
+        plane.write_table(self.vip_id, self.table.slots, self.fingerprint)
 
     def note_in(self, held: HeldLater) -> None:
         """Note what the maps hold once this is done."""

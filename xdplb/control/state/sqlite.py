@@ -9,11 +9,14 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
+from xdplb.control.clock import ClockMark
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding
+from xdplb.control.state.clock_row import read_mark, write_mark
 from xdplb.control.state.codec import (
     backend_from_json,
     backend_to_json,
@@ -87,6 +90,17 @@ class SqliteStore:
                 if connection.execute("SELECT 1 FROM backend_binding WHERE id = ?", (backend_id,)).fetchone()
             }
             _write_health(connection, {key: value for key, value in health.items() if key in known})
+
+    def clock_mark(self) -> ClockMark | None:
+        """Return how the clock stood that gave the times in the file."""
+        assert self._connection is not None, "it is open"
+        with storage_errors(self.path, "cannot be read"):
+            return read_mark(self._connection)
+
+    def set_clock_mark(self, mark: ClockMark, moved: int) -> bool:
+        """Write how the clock stands, and move all times by so many ns; return whether any has changed."""
+        with self._transaction() as connection:
+            return write_mark(connection, mark, moved)
 
     def is_in_doubt(self) -> bool:
         """Return whether the file may not be writable now, from a look at its file system; `touch` finds out."""
@@ -171,6 +185,7 @@ def _read_backends(
     dict[str, dict[IPAddress, int]],
 ]:
     """Return the backends, their bindings and their generations, each by the text of the VIP's key, then by address."""
+    alike: dict[tuple[str, str], DesiredBackend] = {}
     desired: dict[str, dict[IPAddress, DesiredBackend]] = {}
     bindings: dict[str, dict[IPAddress, BackendBinding]] = {}
     generations: dict[str, dict[IPAddress, int]] = {}
@@ -178,9 +193,12 @@ def _read_backends(
         "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
         " FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
     ):
-        address = ip_address(text)
+        like = alike.get((text, spec))
+        if like is None:  # a host is a backend of many VIPs, mostly with the same settings
+            like = alike[text, spec] = DesiredBackend(backend_from_json(ip_address(text), json.loads(spec)))
+        address = like.backend.address
         drain = None if started is None else Drain(_utc(started), timeout, quiet)
-        desired.setdefault(vip, {})[address] = DesiredBackend(backend_from_json(address, json.loads(spec)), drain)
+        desired.setdefault(vip, {})[address] = like if drain is None else replace(like, drain=drain)
         bindings.setdefault(vip, {})[address] = BackendBinding(backend_id, epoch)
         generations.setdefault(vip, {})[address] = generation
     return desired, bindings, generations

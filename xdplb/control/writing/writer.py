@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import addresses_of_edit, backend_of_edit, vip_of_edit
@@ -90,22 +90,22 @@ class Writer:
         *,
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
-        now: Callable[[], datetime],
+        steady: SteadyClock,
         recorded_flows: Callable[[], NDArray[np.int64] | None],
     ) -> None:
         self.snapshot = Snapshot()
         self.applied = Snapshot()
         """The last snapshot that the maps hold completely."""
-        self.health = HealthBook(now)
+        self.health = HealthBook(steady.now)
         self.paths = PathBook()
         self.last_error = ""
-        self.saver = Saver(store, events)
+        self.saver = Saver(store, events, steady)
         self.host = HostWatch(next_hops, events, tunnel_sources)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
-        self._next_hops, self._checker, self._now = next_hops, checker, now
+        self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
         self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
@@ -114,6 +114,7 @@ class Writer:
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
+        self._is_stopping = False
         self._index = Index()
         self._targets: dict[int, CheckTarget] = {}
         self._watched = Snapshot()
@@ -122,13 +123,17 @@ class Writer:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
         self.snapshot, known = await self.saver.open()
         self.health.start_with(known)
-        held = await self._maps(self.applier.read)
-        self.paths.adopt(held.backends.values(), self._now())
-        adopted = {vip.id for key, vip in self.snapshot.vips.items() if held.balances(vip.id, key)}
+        found = await self._maps(self.applier.find)
+        self.paths.adopt(found.backends.values(), self._now())
+        adopted = {vip.id for key, vip in self.snapshot.vips.items() if found.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
         if reset:
             await self.saver.save_health(reset)
+
+    def stop_soon(self) -> None:
+        """Begin no more of what only follows the checks and the network; changes under way go on."""
+        self._is_stopping = True
 
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
@@ -173,11 +178,17 @@ class Writer:
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
+            snapshot, observed = self.snapshot, self._observe(self.snapshot, dict(self.health.known))
+            await self._maps(lambda: self.applier.adopt(snapshot, observed))
             await self._apply()
 
     async def with_maps(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread of the maps, with the lock that changes take."""
         return await self._to_the_end(self._with_maps(work))
+
+    async def compile(self, work: Callable[[], T]) -> T:
+        """Run `work`, which compiles a program and puts it on the NICs, beside all else: it takes seconds."""
+        return await self._to_the_end(self._compiler(work))
 
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
@@ -248,7 +259,7 @@ class Writer:
         self._disturbed.set()
 
     async def run(self) -> None:
-        """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
+        """Forever: bring the maps to the desired state when something changed or failed."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
@@ -262,7 +273,7 @@ class Writer:
             disturbed = self._disturbed.is_set()
             self._disturbed.clear()
             try:
-                if not disturbed and not await self._maps(self.applier.verify):
+                if not disturbed and not self.applier.knows_the_maps:
                     self._dirty.everything = disturbed = True
                 if disturbed:
                     await self._apply()
@@ -276,11 +287,11 @@ class Writer:
         # While a program is compiled, other changes may be made, so this one is then checked and planned again.
         compiled: Features = frozenset()
         while not isinstance(done := await self._change_now(request), Outcome):
-            await self._compile(done)
+            await self._compile_with(done)
             compiled |= done
         return replace(done, impact=replace(done.impact, features=compiled)) if compiled else done
 
-    async def _compile(self, features: Features) -> None:
+    async def _compile_with(self, features: Features) -> None:
         await self._compiler(lambda: self.applier.require(features))
 
     async def _change_now(self, request: Request) -> Outcome | Features:
@@ -395,8 +406,10 @@ class Writer:
         parts: Iterable[AbstractSet[int] | None] = [dirty.only]
         if dirty.vips and not dirty.everything and self.applied is snapshot:
             parts = batches(self.traffic.busiest_first(dirty.vips.keys()))
+        observed = self._observe(snapshot, dict(self.health.known))
         for only in parts:
-            observed = self._observe(snapshot, dict(self.health.known))
+            if self._is_stopping:  # what is dirty stays so: the next start plans everything, by the health saved here
+                raise asyncio.CancelledError
             await self._maps(partial(self.applier.bring, snapshot, observed, only, seen))
 
     async def _bringing(self, dirty: Dirty, work: Awaitable[None]) -> None:
