@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -31,7 +30,6 @@ from xdplb_api.listener import Listener, listen
 from xdplb_api.server import Stop, serve_in_thread
 
 from .budget import budget, raise_limit
-from .collecting import ShortCollections, set_aside
 from .diagnosis.place import boot_id
 from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
@@ -179,11 +177,9 @@ async def _balance(
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.callbacks.append(ShortCollections())
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
     with asking_for_time():
         await manager.start()
-    set_aside()
     try:
         with signals.calling(stopping), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
