@@ -12,7 +12,7 @@ import numpy as np
 
 from xdplb.model.access import AccessList
 
-from . import flow_records, layout
+from . import flow_records, layout, mark_map
 from .backend_maps import BackendMaps
 from .capacity import check_backends, check_frame, check_table, check_vips
 from .capture import CaptureReader
@@ -27,6 +27,7 @@ from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
 from .nics import Nics
 from .pinned_maps import Maps
+from .pinned_reader import PinnedReader
 from .plane import (
     Attachment,
     BackendCounters,
@@ -34,6 +35,7 @@ from .plane import (
     Capacity,
     Counters,
     FlowRecords,
+    Mark,
     Slots,
     VipCounters,
     VipEntry,
@@ -140,6 +142,10 @@ class BccPlane:
         check_access(self.features, lists)
         self._vips.write_access(lists)
 
+    def read_access(self) -> Mapping[int, AccessList]:
+        """Return the access lists of the VIPs that have one, by VIP id."""
+        return PinnedReader(self._maps.pin_dir).read_access()
+
     @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
@@ -180,6 +186,16 @@ class BccPlane:
         """Empty these entries."""
         check_backends(self.capacity, ids)
         self._backends.clear(ids)
+
+    @kernel_errors("read which state the maps belong to")
+    def read_mark(self) -> Mark | None:
+        """Return which state the maps belong to."""
+        return mark_map.read_mark(self._maps.pin_dir)
+
+    @kernel_errors("note which state the maps belong to")
+    def write_mark(self, mark: Mark) -> None:
+        """Note which state the maps belong to."""
+        mark_map.write_mark(self._maps.pin_dir, mark)
 
     @kernel_errors("write the backends' loads")
     def write_loads(self, flows: Mapping[int, int]) -> None:

@@ -5,6 +5,7 @@ The desired state has its own tables, by VIP key and backend address; this host'
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -13,9 +14,12 @@ from pathlib import Path
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
 
-__all__ = ["SCHEMA_VERSION", "prepare"]
+__all__ = ["MAX_INSTANCE", "SCHEMA_VERSION", "prepare"]
 
-SCHEMA_VERSION = 3
+MAX_INSTANCE = (1 << 63) - 1
+"""The largest number that a column holds."""
+
+SCHEMA_VERSION = 4
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -83,6 +87,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     if version == 0:
         for statement in _SCHEMA:
             connection.execute(statement)
+        _give_instance(connection)
     else:
         for step in range(version, SCHEMA_VERSION):
             _MIGRATIONS[step](connection)
@@ -124,6 +129,11 @@ def _to_desired_and_bindings(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _give_instance(connection: sqlite3.Connection) -> None:
+    """Give the state an id of its own, by which maps are known to belong to it. Before, it had none."""
+    connection.execute("INSERT INTO counter VALUES ('instance', ?)", (1 + secrets.randbelow(MAX_INSTANCE),))
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -131,5 +141,6 @@ def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_p
 _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     1: _to_ranges_and_prefixes,
     2: _to_desired_and_bindings,
+    3: _give_instance,
 }
 """By version: the migration from it to the next version."""

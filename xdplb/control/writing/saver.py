@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
-from xdplb.control.events import Events, StateNotWritable, StateWritable
+from xdplb.control.events import Events, StateNotWritable, StateRestored, StateWritable
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.threads import Unbroken, Worker
@@ -26,6 +26,11 @@ class Saver:
         self._disk, self._to_the_end = Worker("xdplb-state"), Unbroken()
         self.error = ""
         """Why the state cannot be written; empty if it can."""
+
+    @property
+    def instance(self) -> int:
+        """The id of the state, once it is open."""
+        return self._store.instance
 
     async def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
         """Open the store and return the state, and the last known health by backend id."""
@@ -55,8 +60,14 @@ class Saver:
         await self._disk.stop()
 
     async def _write(self, work: Callable[[], None]) -> None:
+        def restore_and_work() -> str:
+            restored = self._store.restore()
+            work()
+            return restored
+
         try:
-            await self._disk(work)
+            if restored := await self._disk(restore_and_work):
+                self._events.say(StateRestored(f"the state {restored}"))
         except StateError as error:
             if self.error != str(error):
                 self.error = str(error)
