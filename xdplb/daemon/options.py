@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
 from xdplb.dataplane.links import find_nic
@@ -15,14 +16,22 @@ from xdplb.net.links import link
 
 from .privileges import require_privileges
 
-__all__ = ["DaemonOptions", "require_host"]
+__all__ = ["DaemonOptions", "Otherwise", "require_host"]
+
+
+class Otherwise(StrEnum):
+    """What to do if the state does not belong to the maps, or is known to lack something: as the options are called."""
+
+    ADOPT = "--adopt-maps"
+    DISCARD = "--discard-maps"
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
 
-    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
+    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. A state
+    that does not belong to the maps is refused, unless there is an `otherwise`.
     """
 
     interfaces: tuple[str, ...]
@@ -32,6 +41,7 @@ class DaemonOptions:
     pin_dir: Path
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
+    otherwise: Otherwise | None = None
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

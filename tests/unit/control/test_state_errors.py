@@ -79,7 +79,7 @@ def taken_away(folder: Path, what: str) -> None:
         "log": (folder / "state.db-wal").unlink,
         "log cut": lambda: os.truncate(folder / "state.db-wal", (folder / "state.db-wal").stat().st_size // 2),
         "log emptied": lambda: (folder / "state.db-wal").write_bytes(b""),
-        "both": lambda: [(folder / name).unlink() for name in ("state.db", "state.db-wal")],
+        "both": lambda: shutil.move(folder / "state.db", (folder / "state.db-wal").replace(folder / "log")),
         "folder": lambda: shutil.rmtree(folder),
         "folder renamed": lambda: folder.rename(folder.with_name("elsewhere")),
         "file renamed": lambda: (folder / "state.db").rename(folder / "aside"),

@@ -124,6 +124,7 @@ def _is_right(present: BackendDraft, bound: BoundBackend, standing: Eligibility,
         and present.resolution is observed.next_hops.get(bound.backend.address)
         and present.path_mtu == observed.path_mtus.get(bound.backend.address)
         and present.entry.usable is (standing.use is not Use.OUT)
+        and present.entry.takes_new is (standing.use is Use.SERVING)
     )
 
 

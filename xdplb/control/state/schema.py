@@ -14,9 +14,9 @@ from pathlib import Path
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
 
-__all__ = ["MAX_INSTANCE", "SCHEMA_VERSION", "prepare"]
+__all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 
-MAX_INSTANCE = (1 << 63) - 1
+_MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
 SCHEMA_VERSION = 4
@@ -55,6 +55,11 @@ _SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"
 _ACCESS_2 = """CREATE TABLE access (
         vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
         allow4 BLOB NOT NULL, allow6 BLOB NOT NULL, deny4 BLOB NOT NULL, deny6 BLOB NOT NULL) STRICT"""
+
+
+def new_instance() -> int:
+    """Return an id for a state that no other one has."""
+    return 1 + secrets.randbelow(_MAX_INSTANCE)
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -131,7 +136,7 @@ def _to_desired_and_bindings(connection: sqlite3.Connection) -> None:
 
 def _give_instance(connection: sqlite3.Connection) -> None:
     """Give the state an id of its own, by which maps are known to belong to it. Before, it had none."""
-    connection.execute("INSERT INTO counter VALUES ('instance', ?)", (1 + secrets.randbelow(MAX_INSTANCE),))
+    connection.execute("INSERT INTO counter VALUES ('instance', ?)", (new_instance(),))
 
 
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:

@@ -26,7 +26,7 @@ from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, VipEntry
+from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.nic import DesiredNic
@@ -57,6 +57,7 @@ class Applier:
         self.known = Held()
         """What the maps held when it was last known, never None."""
         self._times = MoveTimes()
+        self._mark: Mark | None = None
         self._swept = False
         self._looked_at = 0
         self.facts: Mapping[int, TableFacts] = {}
@@ -140,6 +141,24 @@ class Applier:
             if not self._swept:
                 self._sweep(after)
             self.eligibility = planned.eligibility if only is None else {**self.eligibility, **planned.eligibility}
+
+    def belong_to(self, instance: int, generation: int) -> None:
+        """Make the maps those of a state, before they are changed; they hold what they hold of it after `brought_to`.
+
+        Until then a mark that would make the state look older, or another's, must not be found.
+        """
+        self._mark = self._plane.read_mark()
+        if self._mark is None or self._mark.instance != instance or self._mark.generation > generation:
+            self._write_mark(Mark(instance, 0))
+
+    def brought_to(self, generation: int) -> None:
+        """Note that the maps hold this generation completely, if that is not noted yet."""
+        if self._mark is not None and self._mark.generation != generation:
+            self._write_mark(Mark(self._mark.instance, generation))
+
+    def _write_mark(self, mark: Mark) -> None:
+        self._plane.write_mark(mark)
+        self._mark = mark
 
     def require(self, features: Features) -> None:
         """Recompile the program with these features added, in any thread; PlatformError if it cannot be loaded.

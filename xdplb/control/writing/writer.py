@@ -169,6 +169,8 @@ class Writer:
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
+            instance, generation = self.saver.instance, self.snapshot.generation
+            await self._maps(lambda: self.applier.belong_to(instance, generation))
             await self._apply()
 
     async def with_maps(self, work: Callable[[], T]) -> T:
@@ -379,8 +381,13 @@ class Writer:
     async def _bringing(self, dirty: Dirty, work: Callable[[], None]) -> None:
         """Run `work`, which brings the dirty parts of the maps to the snapshot."""
         snapshot = self.snapshot
+
+        def work_and_note() -> None:
+            work()
+            self.applier.brought_to(snapshot.generation)
+
         try:
-            await self._maps(work)
+            await self._maps(work_and_note)
         except Exception as error:
             self.last_error = str(error)
             self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
