@@ -44,7 +44,7 @@ class Balancer:
         self.socket = lab.folder / "api.sock"
         self.services: dict[str, subprocess.Popen[Any]] = {}
         self.daemon: subprocess.Popen[Any] | None = None
-        self._log = lab.folder / "daemon.log"
+        self.log_file = lab.folder / "daemon.log"
 
     # the backends' side
 
@@ -84,7 +84,7 @@ class Balancer:
         self.daemon = self.spawn(*options, nics=nics)
         end = time.monotonic() + READY_SECONDS
         while (waited := self.cli("status", "--wait", "--timeout", "10s", check=False)).returncode:
-            told = f"not ready: {waited.stdout}{waited.stderr}\n{self._log.read_text()}"
+            told = f"not ready: {waited.stdout}{waited.stderr}\n{self.log_file.read_text()}"
             assert self.daemon.poll() is None, told
             assert time.monotonic() < end, told
 
@@ -92,12 +92,12 @@ class Balancer:
         """Run `xdplb up` and return at once."""
         places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
         places += ["--pin-dir", str(self.lab.pin_dir)]
-        with self._log.open("a") as log:
+        with self.log_file.open("a") as log:
             return self.lab.popen("balancer", [XDPLB, "up", *nics, *places, *options], stdout=log, stderr=log)
 
     def log(self) -> str:
         """Return what the daemons have logged."""
-        return self._log.read_text()
+        return self.log_file.read_text()
 
     def kill(self) -> None:
         """Kill the daemon with -9."""

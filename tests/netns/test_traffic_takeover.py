@@ -68,7 +68,7 @@ class Versioned(Balancer):
         places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
         places += ["--pin-dir", str(self.lab.pin_dir)]
         argv = [sys.executable, "-c", "from xdplb.cli.main import main; main()", "up", *nics, *places, *options]
-        with self._log.open("a") as log:
+        with self.log_file.open("a") as log:
             return self.lab.popen(
                 "balancer", argv, stdout=log, stderr=log, env=self.version.environment(), cwd=self.lab.folder
             )
