@@ -7,22 +7,29 @@ from fastapi import APIRouter, Depends, FastAPI
 from xdplb.control.manager import Manager
 
 from . import openapi, problems
+from .admission import Admission
+from .control import Control
 from .deps import json_only, known_query
-from .middleware import BodyLimit, HeadAsGet, InternalErrors
+from .limits import Limits
+from .middleware import HeadAsGet, InternalErrors
 from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, metrics, stats, vips
 from .routes import version as version_route
+from .scrape import Scrapes
 
 __all__ = ["create_app"]
 
 LARGEST_BODY = 8 << 20
 """In bytes. The largest possible set of backends takes about half of it."""
 
-LARGEST_ACCESS_LIST = 48 << 20
-"""In bytes. The longest possible list of IPv6 prefixes takes about half of it."""
+ENDLESS = ("/v1/capture",)
+"""Paths whose answers stream for as long as they are read."""
 
 
-def create_app(manager: Manager, *, version: str) -> FastAPI:
-    """Return the API over `manager`, which the caller starts and stops; `version` is the daemon's."""
+def create_app(manager: Manager, *, version: str, limits: Limits | None = None) -> FastAPI:
+    """Return the API over `manager`, which the caller starts and stops; `version` is the daemon's.
+
+    It may be served in another event loop, and another thread, than that of the manager.
+    """
     app = FastAPI(
         title="xdplb",
         version=version,
@@ -32,10 +39,13 @@ def create_app(manager: Manager, *, version: str) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(known_query), Depends(json_only)],
     )
-    app.state.manager = manager
-    app.add_middleware(BodyLimit, most=LARGEST_BODY, long_path="/access", long=LARGEST_ACCESS_LIST)
+    control = Control(manager)
+    app.state.control, app.state.scrapes = control, Scrapes(control)
+    app.add_middleware(
+        Admission, limits=limits or Limits(), most=LARGEST_BODY, long_path="/access", endless=frozenset(ENDLESS)
+    )
     app.add_middleware(InternalErrors)
-    app.add_middleware(HeadAsGet, endless=["/v1/capture"])
+    app.add_middleware(HeadAsGet, endless=ENDLESS)
     problems.install(app)
     _add_routes(app)
     openapi.install(app)

@@ -1,4 +1,4 @@
-"""The dependencies of routes: the manager and its answers, and a way to make a change."""
+"""The dependencies of routes: the control plane and its answers, and a way to make a change."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fastapi.dependencies.models import Dependant
 from xdplb.control.answers.answers import Answers
 from xdplb.control.edits.edit import Edit
 from xdplb.control.events import Actor
-from xdplb.control.manager import Manager
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.request import Request as ChangeRequest
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError, PreconditionError
 
+from .control import Control
 from .peer import actor_of
 from .schemas.base import warning_headers
 
@@ -26,7 +26,7 @@ __all__ = [
     "AnswersOf",
     "Change",
     "Changer",
-    "ManagerOf",
+    "ControlOf",
     "NewChange",
     "VipRef",
     "json_only",
@@ -38,17 +38,17 @@ _IN_PATH = {"/key": "/path/vip", "/address": "/path/address"}
 _GENERATION = re.compile(r"[0-9]{1,18}")
 
 
-async def _manager(request: Request) -> Manager:
-    manager: Manager = request.app.state.manager
-    return manager
+async def _control(request: Request) -> Control:
+    control: Control = request.app.state.control
+    return control
 
 
 async def _answers(request: Request) -> Answers:
-    manager: Manager = request.app.state.manager
-    return manager.answers
+    control: Control = request.app.state.control
+    return control.answers
 
 
-ManagerOf = Annotated[Manager, Depends(_manager)]
+ControlOf = Annotated[Control, Depends(_control)]
 AnswersOf = Annotated[Answers, Depends(_answers)]
 
 VipRef = Annotated[
@@ -72,17 +72,17 @@ class Changer:
     `response` has the headers that the answer gets, whatever its body is.
     """
 
-    manager: Manager
+    control: Control
     response: Response
     actor: Actor
     if_match: int | None
     dry_run: bool
 
     async def make(self, edit: Edit) -> Outcome:
-        """Make a change, give the answer its warnings, and return the outcome; raises what Manager.change raises."""
+        """Make a change, give the answer its warnings, and return the outcome; raises what Control.change raises."""
         request = ChangeRequest(edit=edit, actor=self.actor, if_match=self.if_match, dry_run=self.dry_run)
         try:
-            outcome = await self.manager.change(request)
+            outcome = await self.control.change(request)
         except NotFoundError as error:
             # Removed since the path was looked up: what the edit names is what the path names.
             error.problems = tuple(
@@ -94,14 +94,14 @@ class Changer:
         return outcome
 
 
-async def _new_change(request: Request, response: Response, manager: ManagerOf, dry_run: DryRunFlag = False) -> Changer:
-    return Changer(manager, response, actor_of(request), None, dry_run)
+async def _new_change(request: Request, response: Response, control: ControlOf, dry_run: DryRunFlag = False) -> Changer:
+    return Changer(control, response, actor_of(request), None, dry_run)
 
 
 async def _change(
     request: Request,
     response: Response,
-    manager: ManagerOf,
+    control: ControlOf,
     if_match: Annotated[
         str | None,
         Header(description="The `ETag` it must still have; 412 if it has changed since.", examples=['"7"']),
@@ -109,7 +109,7 @@ async def _change(
     dry_run: DryRunFlag = False,
 ) -> Changer:
     expected = None if if_match is None else _generation(if_match)
-    return Changer(manager, response, actor_of(request), expected, dry_run)
+    return Changer(control, response, actor_of(request), expected, dry_run)
 
 
 NewChange = Annotated[Changer, Depends(_new_change)]

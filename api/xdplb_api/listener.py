@@ -21,6 +21,8 @@ SOCKET_MODE = 0o660
 SOCKET_GROUP = "xdplb"
 """Members of this group, if the host has it, may use the socket besides root."""
 
+_BACKLOG = 1024  # connections beyond the cap wait here until they are refused, which takes microseconds each
+
 
 @dataclass(slots=True)
 class Listener:
@@ -72,7 +74,7 @@ def _listen_unix(path: Path, group: str) -> Listener:
         bound.bind(str(path))
         _hand_to_group(path, group)
         path.chmod(SOCKET_MODE)
-        bound.listen()
+        bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise _cannot_bind(f"unix:{path}", error) from error
@@ -140,7 +142,7 @@ def _listen_tcp(where: str) -> Listener:
         # A restart need not wait for connections in TIME_WAIT; the port of a running daemon is still refused.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-        bound.listen()
+        bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise _cannot_bind(where, error) from error

@@ -1,4 +1,4 @@
-"""Middleware: a catch-all for errors, a limit on the size of bodies, and a guard for requests over TCP."""
+"""Middleware: a catch-all for errors, HEAD, and a guard for requests over TCP."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problems import ProblemResponse, internal_error
 
-__all__ = ["BodyLimit", "HeadAsGet", "InternalErrors", "LoopbackOnly"]
+__all__ = ["HeadAsGet", "InternalErrors", "LoopbackOnly"]
 
 
 class InternalErrors:
@@ -58,33 +57,6 @@ class HeadAsGet:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
         await self.app({**scope, "method": "GET", "asked": "HEAD"}, receive, without_body)
-
-
-class BodyLimit:
-    """Refuses a body of more than `most` bytes: before reading it if it has a Content-Length, otherwise while reading.
-
-    Paths that end with `long_path` may have `long` bytes.
-    """
-
-    def __init__(self, app: ASGIApp, most: int, long_path: str, long: int) -> None:
-        self.app = app
-        self.most, self.long_path, self.long = most, long_path, long
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
-        most = self.long if scope.get("path", "").endswith(self.long_path) else self.most
-        taken, said = 0, int(length) if length.isdecimal() else 0
-
-        async def count() -> Message:
-            nonlocal taken
-            message = await receive() if said <= most else {}
-            taken += len(message.get("body", b""))
-            if max(taken, said) > most:
-                raise HTTPException(413, f"the body has more than {most} bytes")
-            return message
-
-        await self.app(scope, count, send)
 
 
 class LoopbackOnly:

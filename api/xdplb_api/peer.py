@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xdplb.control.events import Actor
 
-__all__ = ["PeerProtocol", "actor_of", "peer_process"]
+__all__ = ["PeerProtocol", "actor_of", "client_name", "peer_of", "peer_process"]
 
 _STATE_KEY = "peer"
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
@@ -22,10 +22,15 @@ _UNKNOWN = Actor("api")
 class PeerProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 protocol, with the peer in the state of each request."""
 
+    client_name = ""
+    """The client, in the words of `client_name`."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note the peer at once: later its pid may belong to another process."""
         super().connection_made(transport)
-        self.app_state = {**self.app_state, _STATE_KEY: _peer(transport.get_extra_info("socket"))}
+        peer = peer_of(transport.get_extra_info("socket"))
+        self.client_name = client_name(peer)
+        self.app_state = {**self.app_state, _STATE_KEY: peer}
 
 
 def actor_of(request: Request) -> Actor:
@@ -41,7 +46,12 @@ def peer_process(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def _peer(connection: socket.socket) -> Actor:
+def client_name(peer: Actor) -> str:
+    """Return the same for all connections of one client: its process on a Unix socket, its host on TCP."""
+    return peer.name.rpartition(":")[0] if peer.pid is None else str(peer.pid)
+
+
+def peer_of(connection: socket.socket) -> Actor:
     """Return the peer: on a Unix socket the process, on TCP the address."""
     if connection.family == socket.AF_UNIX:
         pid, uid = peer_process(connection)

@@ -19,7 +19,18 @@ from xdplb.model.errors import FieldProblem, XdplbError
 
 from .hints import Schema, body_schema, hint_for
 
-__all__ = ["MEDIA_TYPE", "FieldProblemOut", "Problem", "ProblemResponse", "install", "internal_error", "refused"]
+__all__ = [
+    "MEDIA_TYPE",
+    "FieldProblemOut",
+    "Problem",
+    "ProblemResponse",
+    "busy",
+    "install",
+    "internal_error",
+    "raw_problem",
+    "refused",
+    "too_large",
+]
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:xdplb:problem:"
@@ -61,6 +72,10 @@ _SENTENCES = {
     "string_pattern_mismatch": "{given} is not a valid {name}",
 }
 """Errors with a sentence of their own, instead of a rule and the given value."""
+
+
+_MOST_ERRORS = 100
+"""How many wrong fields an answer lists: a body may have hundreds of thousands."""
 
 
 class FieldProblemOut(BaseModel):
@@ -128,6 +143,25 @@ def internal_error(error: Exception, request_line: str) -> ProblemResponse:
     )
 
 
+def busy(detail: str, hint: str) -> ProblemResponse:
+    """Return the answer to a request that comes while there is too much to do."""
+    return ProblemResponse(503, "busy", detail, hint=hint, headers={"Retry-After": "1"})
+
+
+def too_large(most: int) -> ProblemResponse:
+    """Return the answer to a body of more than `most` bytes."""
+    code, hint = _BEFORE_ROUTES[413]
+    return ProblemResponse(413, code, f"the body has more than {most} bytes", hint=hint)
+
+
+def raw_problem(status: int, code: str, detail: str, *, hint: str, headers: Mapping[str, str] | None = None) -> bytes:
+    """Return a whole answer of HTTP/1.1 with a problem, for a connection that is closed after it."""
+    answer = ProblemResponse(status, code, detail, hint=hint, headers={**(headers or {}), "Connection": "close"})
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+    lines += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(answer.body)])
+
+
 def install(app: FastAPI) -> None:
     """Make `app` answer every error with a problem."""
 
@@ -183,8 +217,8 @@ def _validation_problem(errors: Sequence[Mapping[str, Any]], schema: Schema) -> 
     for error in errors:
         if error["type"] == "json_invalid":
             return _not_json(f"{error['ctx']['error']} (character {error['loc'][-1]})")
-    fields = [FieldProblem(_pointer(error["loc"]), _sentence(error)) for error in errors]
-    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+    fields = [FieldProblem(_pointer(error["loc"]), _sentence(error)) for error in errors[:_MOST_ERRORS]]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ProblemResponse(422, "invalid", fields[0].detail + more, hint=hint_for(errors[0], schema), errors=fields)
 
 

@@ -4,38 +4,72 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
+import threading
 from collections.abc import Callable, Collection, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from .acceptor import Acceptor
+from .connections import Connection, Connections
+from .limits import Limits
 from .listener import Listener, listen
 from .middleware import LoopbackOnly
-from .peer import PeerProtocol
+from .pace import new_paced_loop
 
-__all__ = ["serve"]
+__all__ = ["Stop", "serve", "serve_in_thread"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """The signals that end it, if none are given."""
 GRACE_SECONDS = 5
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, but it reports when it serves, and does not handle signals.
+class Stop:
+    """Stops serving when it is called, from any thread. At the second time it does not wait for requests."""
 
-    uvicorn raises a signal again after it has stopped, which would end the process before its caller has cleaned up.
+    def __init__(self) -> None:
+        self._server: uvicorn.Server | None = None
+        self._times = 0
+
+    def __call__(self) -> None:
+        """Stop."""
+        self._times += 1
+        self._tell()
+
+    def serves(self, server: uvicorn.Server) -> None:
+        """Note the server to be stopped."""
+        self._server = server
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._server is not None and self._times:
+            self._server.force_exit = self._times > 1
+            self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, but it accepts connections itself, reports when it serves, and does not handle signals.
+
+    asyncio's way to accept logs thousands of lines and takes a core when there are no descriptors left. uvicorn raises
+    a signal again after it has stopped, which would end the process before its caller has cleaned up.
     """
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, limits: Limits, on_started: Callable[[], None] | None) -> None:
         super().__init__(config)
-        self._on_started = on_started
+        self._connections, self._on_started = Connections(limits), on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and self._on_started is not None:
+        await self.lifespan.startup()
+        self.servers = [Acceptor(one, self._connection, self._connections) for one in sockets or ()]  # type: ignore[misc]
+        self.started = True
+        if self._on_started is not None:
             self._on_started()
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state, connections=self._connections)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -46,58 +80,83 @@ async def serve(
     app: ASGIApp,
     where: str | Listener,
     *,
+    limits: Limits | None = None,
     on_started: Callable[[], None] | None = None,
-    on_stopping: Callable[[int], None] | None = None,
+    stop: Stop | None = None,
     stop_signals: Collection[int] = STOP_SIGNALS,
 ) -> None:
-    """Serve `app` on `where` until one of `stop_signals`, then let requests finish for up to 5 s and return.
+    """Serve `app` on `where` until `stop` or one of `stop_signals`, then let requests finish for up to 5 s and return.
 
     `where` is `unix:PATH`, `HOST:PORT` or what `listen` returned; it is closed at the end. `on_started` is called
-    once requests are answered, `on_stopping` at the signal, with its number, to end endless answers. After a second
-    signal it does not wait for requests. Cancelling the task has the same effect as a signal.
+    once requests are answered. After a second signal it does not wait for requests. Cancelling the task has the same
+    effect as a signal.
     """
+    limits, stop = limits or Limits(), stop or Stop()
     listener = where if isinstance(where, Listener) else listen(where)
     if listener.path is None:
         app = LoopbackOnly(app)
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http=PeerProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=math.ceil(limits.idle_seconds),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = _Server(config, on_started)
+    server = _Server(config, limits, on_started)
+    stop.serves(server)
     try:
-        with _stopped_by_signals(server, on_stopping, stop_signals):
+        with _stopped_by_signals(stop, stop_signals):
             await server.serve(sockets=[listener.socket])
     finally:
         listener.close()
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(
-    server: uvicorn.Server, on_stopping: Callable[[int], None] | None, numbers: Collection[int]
-) -> Iterator[None]:
-    """Stop `server` at these signals while the block runs. Afterwards they have the handlers of before."""
+async def serve_in_thread(
+    app: ASGIApp, listener: Listener, *, limits: Limits, stop: Stop, on_started: Callable[[], None]
+) -> None:
+    """Serve `app` as `serve` does, in a thread and an event loop of its own, until `stop`; return when that has ended.
+
+    `on_started` is called in the caller's event loop, which goes on beside it. Cancelling this stops it, too.
+    """
     loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
 
-    def stop(number: int) -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-        if on_stopping is not None:
-            on_stopping(number)
+    def run() -> None:
+        def told() -> None:
+            loop.call_soon_threadsafe(on_started)
 
+        try:
+            with asyncio.Runner(loop_factory=new_paced_loop) as runner:
+                runner.run(serve(app, listener, limits=limits, on_started=told, stop=stop, stop_signals=()))
+        except BaseException as error:
+            loop.call_soon_threadsafe(ended.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(ended.set_result, None)
+
+    threading.Thread(target=run, name="xdplb-api", daemon=True).start()
+    try:
+        await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        stop()
+        await ended
+        raise
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: Stop, numbers: Collection[int]) -> Iterator[None]:
+    """Call `stop` at these signals while the block runs. Afterwards they have the handlers of before."""
+    loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as handlers:
         for number in numbers:
-            # Only the main thread gets signals; elsewhere (in tests) the caller cancels.
+            # Only the main thread gets signals; elsewhere the caller stops it.
             with contextlib.suppress(RuntimeError, ValueError):
                 before = signal.getsignal(number)
-                loop.add_signal_handler(number, stop, number)
+                loop.add_signal_handler(number, stop)
                 handlers.callback(signal.signal, number, before)
                 handlers.callback(loop.remove_signal_handler, number)
         yield

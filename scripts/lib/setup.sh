@@ -82,7 +82,7 @@ setup_apt() {
 setup_fingerprint() {
 	{
 		printf '%s\n%s\n' "$XDPLB_ROOT" "$(readlink -f "$SETUP_PYTHON")"
-		cat "$XDPLB_ROOT"/{pyproject.toml,xdplb/__init__.py,xdplb/balance/fill.c,scripts/lib/build_fill.py}
+		cat "$XDPLB_ROOT"/{pyproject.toml,xdplb/__init__.py,xdplb/balance/fill.c,xdplb/balance/slots.c,scripts/lib/build_loops.py}
 	} | sha256sum
 }
 

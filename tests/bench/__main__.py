@@ -39,6 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--checks", type=int, default=5000, help="number of checks (default: %(default)s)")
     bench.add_argument("--interval", type=float, default=2.0, help="seconds between two of one (default: %(default)s)")
     bench.add_argument("--seconds", type=float, default=75, help="length of a measurement (default: %(default)s)")
+    bench = benches.add_parser("admin")
+    bench.add_argument("--vips", type=int, default=100, help="VIPs beside the checked one (default: %(default)s)")
+    bench.add_argument("--backends", type=int, default=200, help="backends of each (default: %(default)s)")
+    bench.add_argument("--rounds", type=int, default=3, help="how often the backends die (default: %(default)s)")
+    bench.add_argument("--against", type=Path, metavar="DIR", help="attack the daemon of another checkout")
+    bench.add_argument("attacks", nargs="*", metavar="ATTACK", help="only those whose name contains one of these")
     bench = benches.add_parser("consistency")
     bench.add_argument("--connections", type=int, default=1_000_000, help="open connections (default: %(default)s)")
     bench.add_argument("--changes", type=int, default=60, help="number of changes (default: %(default)s)")
@@ -95,6 +101,18 @@ def _checks(arguments: argparse.Namespace) -> None:
     from tests.bench.checks import measure_checks
 
     measure_checks(count=arguments.checks, interval=arguments.interval, seconds=arguments.seconds)
+
+
+def _admin(arguments: argparse.Namespace) -> None:
+    from tests.bench.admin import measure_admin
+
+    measure_admin(
+        vips=arguments.vips,
+        backends=arguments.backends,
+        rounds=arguments.rounds,
+        only=arguments.attacks,
+        against=arguments.against,
+    )
 
 
 def _consistency(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.balance.hashing import TABLE_SIZE
-from xdplb.balance.slots import STEADY, find_settled, is_moving, move, release, settle, unpack
+from xdplb.balance.slots import STEADY, find_settled, is_moving, move, pin, release, unpack
 from xdplb.balance.table import WeightedBackend, build
 
 __all__ = ["Balancer", "Flows", "Maglev", "RecordingMaglev", "Xdplb"]
@@ -271,7 +271,7 @@ class Xdplb:
 
     def settle(self, now: int) -> None:
         """Pin slots that have moved for long enough. Make pinned slots steady once all their records name the owner."""
-        self._slots = settle(self._slots, self._moved_at, now, self._idle_ticks)
+        self._slots = pin(self._slots, np.flatnonzero(now - self._moved_at > self._idle_ticks))
         held = NONE if self._always else np.flatnonzero(self._records.backend)
         live = np.ones(len(held), np.bool_)
         settled = find_settled(self._slots, self._slot_of[held], self._records.backend[held], live)

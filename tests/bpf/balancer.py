@@ -110,10 +110,10 @@ class Balancer:
         vip_ids = sorted({*ALL_IDS, *self.plane.read_vips()})
         self.plane.write_vips([])
         self.plane.delete_flows(self.plane.scan_flows())
+        self.plane.start_vips(vip_ids)
         for vip_id in vip_ids:
             self.plane.delete_table(vip_id)
         self.plane.clear_backends(sorted(self.plane.read_backends()))
-        self.plane.reset_vip_counters(vip_ids)
         for key, _ in list(self.plane.maps.fragments.items()):
             self.plane.maps.fragments.delete(key)
         for counters in (self.plane.maps.reason_stats, self.plane.maps.answer_budget):

@@ -1,11 +1,15 @@
 """The daemon as `xdplb up` puts it together, over stand-ins for what reaches into the host. Run as a process.
 
-python -m tests.contract.cli_daemon FOLDER
+python -m tests.contract.cli_daemon FOLDER [LIMITS]
+
+LIMITS are fields of the API's limits, as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.fakes import FakeHealth, FakeIcmpErrors, FakeNextHops
@@ -13,6 +17,7 @@ from xdplb.daemon.options import DaemonOptions
 from xdplb.daemon.run import Parts, run
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
+from xdplb_api.limits import Limits
 
 __all__ = ["options_in", "parts_in"]
 
@@ -43,4 +48,6 @@ def parts_in(folder: Path) -> Parts:
 
 
 if __name__ == "__main__":
-    run(options_in(Path(sys.argv[1])), parts_in(Path(sys.argv[1])))
+    folder = Path(sys.argv[1])
+    limits = Limits(**json.loads(sys.argv[2])) if sys.argv[2:] else Limits()
+    run(replace(options_in(folder), api=limits), parts_in(folder))

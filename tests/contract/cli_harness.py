@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import os
 import select
 import socket
@@ -86,17 +87,20 @@ def shown(daemon: Daemon, *words: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(folder: Path) -> Iterator[Daemon]:
-    """Start a daemon, wait until it has told systemd that it is ready, and end it after the block."""
+def running_daemon(folder: Path, *, log: int = subprocess.PIPE, **limits: float) -> Iterator[Daemon]:
+    """Start a daemon, wait until it has told systemd that it is ready, and end it after the block.
+
+    `log` is the descriptor that it logs to, `limits` are fields of the API's limits.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         address = f"@xdplb-test-{os.getpid()}-{folder.name}-{os.urandom(4).hex()}"
         manager.bind(address.replace("@", "\0", 1))
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.cli_daemon", str(folder)],
+            [sys.executable, "-m", "tests.contract.cli_daemon", str(folder), json.dumps(limits)],
             cwd=REPOSITORY,
             env={**os.environ, "NOTIFY_SOCKET": address},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=log,
             text=True,
         )
         daemon = Daemon(folder, process, [])

@@ -12,6 +12,7 @@ import pytest
 from xdplb.cli.main import cli
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Capacity
+from xdplb_api.limits import Limits
 
 INTERFACE = [
     "up", "down", "status", "doctor", "stats", "explain", "capture", "version",
@@ -133,3 +134,29 @@ def test_the_capacities_that_may_be_asked_for_are_those_the_loader_takes():
         "--max-backends": (1, loader.MAX_BACKENDS),
         "--max-flows": (1, loader.MAX_FLOWS),
     }
+
+
+def test_what_the_api_takes_on_by_default_is_what_up_says(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr("xdplb.daemon.run.run", lambda options: asked.append(options.api))
+    cli.main(["up", "eth0"], standalone_mode=False)
+    cli.main(["up", "eth0", "--api-connections", "9", "--api-max-body", "2"], standalone_mode=False)
+    assert asked == [Limits(), Limits(connections=9, body_bytes=2 << 20)]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--api-connections", "0"),
+        ("--api-connections", "many"),
+        ("--api-requests", "-1"),
+        ("--api-requests", "1025"),
+        ("--api-max-body", "0"),
+        ("--api-head-timeout", "0s"),
+        ("--api-body-timeout", "-1s"),
+        ("--api-idle-timeout", "soon"),
+    ],
+)
+def test_a_limit_of_the_api_that_makes_no_sense_is_refused(option: str, value: str):
+    with pytest.raises(click.UsageError):
+        cli.main(["up", "eth0", f"{option}={value}"], standalone_mode=False)

@@ -61,8 +61,8 @@ def test_vip_counters_are_reset_by_id(kit: Kit) -> None:
     kit.plane.write_vips([vip(0, KEY), vip(1, UDP)])
     for number in (0, 1):
         kit.count_vip(number, VipCounters(1, 2, 3, 4))
-    kit.plane.reset_vip_counters([0])
-    kit.plane.reset_vip_counters([])
+    kit.plane.start_vips([0])
+    kit.plane.start_vips([])
     assert kit.plane.counters().vips == {0: VipCounters(), 1: VipCounters(1, 2, 3, 4)}
 
 

@@ -184,7 +184,7 @@ class Balancer:
     # --- what is so
 
     def counts(self) -> SlotCounts:
-        return self.applier.facts[0].counts
+        return self.applier.tables[0].counts
 
     def owners_are_the_tables(self) -> bool:
         """Whether the owners are a function of who is configured and who is out alone."""

@@ -132,7 +132,7 @@ class PacketPath:
     def write_loads(self, flows: Mapping[int, int]) -> None:
         self.state.loads.update(flows)
 
-    def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
+    def start_vips(self, vip_ids: Sequence[int]) -> None:
         self._stepped()
 
     def counters(self) -> Counters:

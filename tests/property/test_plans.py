@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.bound import bound_backend, bound_vip, snapshot
 from tests.fakes import next_hop
-from xdplb.balance.slots import NOBODY, PINNED, STEADY, named, unpack
+from xdplb.balance.slots import NOBODY, PINNED, STEADY
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held
@@ -80,12 +80,12 @@ def observed_of(health, lost) -> Observed:
 def check(held: Held) -> None:
     """Every VIP in the index has a table, and it names usable backends of this VIP alone."""
     for vip in held.vips.values():
-        for backend_id in named(held.tables[vip.id]):
+        for backend_id in held.tables[vip.id].named:
             entry = held.backends[backend_id]
             assert entry.usable
             assert entry.vip_id == vip.id
         assert not vip.has_access_list or (held.access or {})[vip.id]
-        owners = unpack(held.tables[vip.id])[0]
+        owners = held.tables[vip.id].owners.owners
         # A table is emptied before its VIP says that there are no candidates any more: then there is nobody to choose.
         assert NOBODY not in owners[: vip.candidates] or not owners.any()
 
@@ -96,7 +96,7 @@ def same(one: Held, other: Held) -> bool:
         and one.backends == other.backends
         and one.access == other.access
         and one.tables.keys() == other.tables.keys()
-        and all(np.array_equal(one.tables[vip_id], other.tables[vip_id]) for vip_id in one.tables)
+        and all(one.tables[vip_id] == other.tables[vip_id] for vip_id in one.tables)
     )
 
 
@@ -127,11 +127,11 @@ def test_health_moves_no_slot_of_a_backend_that_is_not_concerned(vips, health, o
     second = plan(wanted, observed_of(other, ()), first)
     after = second.after(first)
     serving = {key for key, entry in first.backends.items() if entry.usable and after.backends[key].usable}
-    for vip_id, slots in after.tables.items():
-        before, owners = unpack(first.tables[vip_id])[0], unpack(slots)[0]
+    for vip_id, table in after.tables.items():
+        before, owners = first.tables[vip_id].owners.owners, table.owners.owners
         restored = plan(wanted, observed_of(health, ()), after).after(after)
-        assert np.array_equal(unpack(restored.tables[vip_id])[0], before), "not back bit for bit"
-        previous = unpack(slots)[1]
+        assert np.array_equal(restored.tables[vip_id].owners.owners, before), "not back bit for bit"
+        previous = table.previous.owners
         cut = (before != owners) & np.isin(before, list(serving)) & np.isin(previous, [STEADY, PINNED])
         vip = first.vips[vip_id]
         moves_alone = vip.key.protocol is Protocol.UDP or vip.scheduler.is_per_connection

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdplb.balance import fill, table
+from xdplb.balance import compiled, fill, pattern, slots, table
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.rotation import candidates, rotation
 from xdplb.balance.table import WeightedBackend, build
@@ -23,6 +23,11 @@ CASES = st.builds(
     WEIGHTS,
     st.sets(st.integers(1, 12)),
 )
+
+
+def forget_tables() -> None:
+    table._base.cache_clear()
+    table._pattern.cache_clear()
 
 
 def owned(owners: np.ndarray, backend: WeightedBackend) -> int:
@@ -55,7 +60,7 @@ def test_neither_order_nor_ids_nor_what_was_built_before_make_a_difference(case,
     expected = build(backends, out)
     new_ids = dict(zip(range(1, 13), rng.sample(range(1, 60000), 12), strict=True))
     shuffled = rng.sample([WeightedBackend(b.key, new_ids[b.id], b.weight) for b in backends], len(backends))
-    table._base.cache_clear()
+    forget_tables()
     renamed = np.array([0, *new_ids.values()], np.uint16)[expected]
     assert np.array_equal(build(shuffled, {new_ids[number] for number in out}), renamed)
 
@@ -64,13 +69,44 @@ def test_neither_order_nor_ids_nor_what_was_built_before_make_a_difference(case,
 @given(CASES)
 def test_c_and_python_fill_the_same_slots(case):
     backends, out = case
-    assert fill.IS_COMPILED, "xdplb was installed without a C compiler"
+    assert compiled.IS_COMPILED, "xdplb was installed without a C compiler"
     expected = build(backends, out)
-    table._base.cache_clear()
+    forget_tables()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fill, "_COMPILED", None)
+        for module in (fill, pattern):
+            patch.setattr(module, "LOOPS", None)
         assert np.array_equal(build(backends, out), expected)
-    table._base.cache_clear()
+    forget_tables()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(-(1 << 50), 1 << 50), min_size=1, max_size=60),
+    st.integers(1, 1 << 40),
+)
+def test_c_and_python_give_turns_to_the_same_backends(lacks, total):
+    given_ = np.array(lacks), np.arange(len(lacks)), total, 500
+    turns = fill.turns_least_loaded(*given_)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fill, "LOOPS", None)
+        assert np.array_equal(fill.turns_least_loaded(*given_), turns)
+
+
+IDS = st.sampled_from([0, 1, 2, 3, 700, 0xFFFE])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(IDS, IDS | st.just(slots.PINNED), IDS), min_size=1, max_size=50),
+    st.sets(IDS.filter(bool)),
+)
+def test_c_and_numpy_move_slots_alike(rows, gone):
+    owners, previous, new = np.array(rows, np.uint16).T
+    current = slots.pack(owners, previous)
+    moved = slots.move(current, new, gone=gone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slots, "LOOPS", None)
+        assert np.array_equal(slots.move(current, new, gone=gone), moved)
 
 
 @settings(max_examples=40, deadline=None)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from xdplb.model.errors import CapacityError
 
 from .hashing import TABLE_SIZE
-from .slots import NOBODY, Owners
+from .pattern import NOBODY, Owners
 from .table import WeightedBackend
 
 __all__ = ["MAX_CANDIDATES", "candidates", "check_candidates", "rotation"]

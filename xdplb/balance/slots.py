@@ -6,7 +6,7 @@ A slot is a 32-bit number: the owner's id in the low half, and in the high half 
 - *moving*: an open connection without a record goes to the previous owner; every flow seen is recorded.
 - *pinned*: a flow's record wins over the owner. Each connection that was open at the move is recorded or has ended.
 
-A slot goes steady -> moving (`move`) -> pinned (`settle`) -> steady (`find_settled`, `release`). All functions return
+A slot goes steady -> moving (`move`) -> pinned (`pin`) -> steady (`find_settled`, `release`). All functions return
 new arrays and do not change their arguments.
 """
 
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .hashing import TABLE_SIZE
+from .compiled import LOOPS, address
+from .pattern import NOBODY, Owners
 
 __all__ = [
     "NOBODY",
@@ -27,24 +28,18 @@ __all__ = [
     "Owners",
     "SlotCounts",
     "Slots",
-    "counts",
     "find_settled",
     "is_moving",
     "move",
-    "named",
     "pack",
+    "pin",
     "pin_all",
     "release",
-    "settle",
-    "shares",
     "unpack",
 ]
 
 Slots = NDArray[np.uint32]
-Owners = NDArray[np.uint16]
 
-NOBODY = 0
-"""As an owner: no backend."""
 STEADY = 0
 """As a previous owner: the slot is steady."""
 PINNED = 0xFFFF
@@ -86,20 +81,21 @@ def move(current: Slots, owners: Owners, *, gone: AbstractSet[int] = frozenset()
     `gone` are the ids of backends that get no packets any more, not even of open connections. None of them becomes a
     previous owner. A slot that was moving away from one becomes pinned, since it may have records of other backends.
     """
-    old_owners, previous = unpack(current)
     is_gone = _members(gone)
-    moving = is_moving(current)
-    changed = (owners != old_owners) & ~moving  # a slot that moves twice keeps its first previous owner
-    worth_keeping = ~is_gone[old_owners] & (old_owners != NOBODY)
-    previous = np.where(changed & worth_keeping, old_owners, previous)
-    previous = np.where(moving & is_gone[previous], np.uint16(PINNED), previous)
-    return pack(owners, previous)
+    if LOOPS is None:
+        return _move_in_numpy(current, owners, is_gone)
+    current, owners = np.ascontiguousarray(current), np.ascontiguousarray(owners)
+    slots = np.empty(len(current), np.uint32)
+    LOOPS.xdplb_move(address(current), address(owners), address(is_gone), len(slots), address(slots))
+    return slots
 
 
-def settle(slots: Slots, moved_at: NDArray[np.float64], now: float, idle_seconds: float) -> Slots:
-    """Pin the moving slots that last moved more than `idle_seconds` ago; `moved_at` is in seconds, on `now`'s clock."""
-    over = is_moving(slots) & (now - moved_at > idle_seconds)
-    return np.where(over, _owners(slots) | np.uint32(PINNED << 16), slots)
+def pin(slots: Slots, chosen: NDArray[np.integer]) -> Slots:
+    """Pin those of the chosen slots that are moving; the chosen ones are given by number."""
+    pinned = slots.copy()
+    each = slots[chosen]
+    pinned[chosen] = np.where(is_moving(each), _owners(each) | np.uint32(PINNED << 16), each)
+    return pinned
 
 
 def find_settled(
@@ -136,28 +132,14 @@ def pin_all(slots: Slots) -> Slots:
     return np.where(slots >> np.uint32(16) == STEADY, slots | np.uint32(PINNED << 16), slots)
 
 
-def named(slots: Slots) -> frozenset[int]:
-    """Return the ids of all backends that own a slot or are a previous owner."""
-    present = np.zeros(_IDS, np.bool_)
-    for half in unpack(slots):
-        present[half] = True
-    present[[NOBODY, PINNED]] = False
-    return frozenset(np.flatnonzero(present).tolist())
-
-
-def counts(slots: Slots) -> SlotCounts:
-    """Count the slots in each state."""
-    moving = int(np.count_nonzero(is_moving(slots)))
-    pinned = int(np.count_nonzero(slots >> np.uint32(16) == PINNED))
-    return SlotCounts(len(slots) - moving - pinned, moving, pinned)
-
-
-def shares(slots: Slots) -> dict[int, float]:
-    """Return each owner's share, 0 to 1, of the slots and thus of new connections. NOBODY is left out."""
-    owned = np.bincount(_owners(slots), minlength=1)
-    owned[NOBODY] = 0
-    owners = np.flatnonzero(owned)
-    return dict(zip(owners.tolist(), (owned[owners] / TABLE_SIZE).tolist(), strict=True))
+def _move_in_numpy(current: Slots, owners: Owners, is_gone: NDArray[np.bool_]) -> Slots:
+    old_owners, previous = unpack(current)
+    moving = is_moving(current)
+    changed = (owners != old_owners) & ~moving  # a slot that moves twice keeps its first previous owner
+    worth_keeping = ~is_gone[old_owners] & (old_owners != NOBODY)
+    previous = np.where(changed & worth_keeping, old_owners, previous)
+    previous = np.where(moving & is_gone[previous], np.uint16(PINNED), previous)
+    return pack(owners, previous)
 
 
 def _owners(slots: Slots) -> Slots:

@@ -13,8 +13,7 @@ backends (keys and weights) and on which are out, so that all balancers of a clu
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,13 +22,14 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from .fill import Places, Turns, fill
+from .fill import Places, Turns, fill, turns_least_loaded
 from .hashing import TABLE_SIZE
-from .slots import NOBODY, Owners
+from .pattern import NOBODY, Owners, Ownership, Pattern
 
-__all__ = ["WeightedBackend", "build"]
+__all__ = ["WeightedBackend", "assign", "build"]
 
 _CACHED_TABLES = 128  # 128 KiB each
+_CACHED_PATTERNS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +41,32 @@ class WeightedBackend:
     weight: int
 
 
-def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
-    """Return the id of the owner of each slot, NOBODY if no backend can be used.
+def assign(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Ownership:
+    """Return the owner of each slot, NOBODY if no backend can be used.
 
     Each backend owns its weight's share of the table, exact to one slot; with weight 0 it owns none. `out` are the ids
     whose slots go to the others. The order of `backends` and their ids make no difference. Raises ValueError if two
     have the same key.
     """
     ordered = sorted((b for b in backends if b.weight > 0), key=lambda b: b.key)
-    configured = tuple((b.key, b.weight) for b in ordered)
+    configured = tuple([(b.key, b.weight) for b in ordered])
     if len({key for key, _ in configured}) != len(configured):
         raise ValueError("two backends have the same key")
+    missing = tuple([place for place, backend in enumerate(ordered, 1) if backend.id in out])
     ids = np.array([NOBODY, *(b.id for b in ordered)], np.uint16)
-    missing = [place for place, backend in enumerate(ordered, 1) if backend.id in out]
+    return Ownership(_pattern(configured, missing), ids)
+
+
+def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
+    """Return what `assign` does as the id of the owner of each slot."""
+    return assign(backends, out).owners
+
+
+@lru_cache(_CACHED_PATTERNS)
+def _pattern(configured: tuple[tuple[str, int], ...], missing: tuple[int, ...]) -> Pattern:
+    """Return who owns each slot, by place in `configured`; a host that fails is missing in all VIPs that have it."""
     places = _base(configured)
-    if missing:
-        places = _refill(places, configured, missing)
-    owners: Owners = ids[places]
-    return owners
+    return Pattern(_refill(places, configured, missing) if missing else places, len(configured))
 
 
 @lru_cache(_CACHED_TABLES)
@@ -93,29 +101,23 @@ def _turns(weights: NDArray[np.int64]) -> Turns:
 def _refill(base: Places, configured: tuple[tuple[str, int], ...], missing: Sequence[int]) -> Places:
     """Give the slots of the missing backends to the others."""
     is_missing = np.zeros(len(configured) + 1, np.bool_)
-    is_missing[missing] = True
+    is_missing[list(missing)] = True
     places = np.where(is_missing[base], np.uint16(NOBODY), base)
     if len(missing) == len(configured):
         return places
     weights = np.array([weight for _, weight in configured], np.int64)
     weights[is_missing[1:]] = 0
-    free = int(np.count_nonzero(places == NOBODY))
-    return _filled(places, configured, np.fromiter(_turns_least_loaded(places, weights), np.uint16, free))
+    return _filled(places, configured, _turns_of_refill(places, weights))
 
 
-def _turns_least_loaded(places: Places, weights: NDArray[np.int64]) -> Iterator[int]:
-    """Yield the backend whose turn it is: the one that lacks most slots of its share; of equals the first."""
+def _turns_of_refill(places: Places, weights: NDArray[np.int64]) -> Turns:
+    """Return whose turn it is to take a free slot: the backend that lacks most slots of its share."""
     total = int(weights.sum())
-    owned = np.bincount(places, minlength=len(weights) + 1)[1:]
-    lacks = (
-        weights * TABLE_SIZE - owned * total
-    ).tolist()  # in units of 1/total of a slot, so that they are exact integers
-    heap = [(-lack, backend) for backend, lack in enumerate(lacks) if weights[backend]]
-    heapq.heapify(heap)
-    while True:
-        surplus, backend = heap[0]  # what it owns beyond its share, in the same units; negative if it lacks some
-        heapq.heapreplace(heap, (surplus + total, backend))
-        yield backend
+    owned = np.bincount(places, minlength=len(weights) + 1)
+    takers = np.flatnonzero(weights)
+    # in units of 1/total of a slot
+    lacks = (weights * TABLE_SIZE - owned[1:] * total)[takers]
+    return turns_least_loaded(lacks, takers, total, int(owned[NOBODY]))
 
 
 def _filled(places: Places, configured: tuple[tuple[str, int], ...], turns: Turns) -> Places:

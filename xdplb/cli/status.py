@@ -85,6 +85,8 @@ def _print(body: dict[str, Any]) -> None:
         note(f"error: {body['last_error']}")
     for warning in body.get("warnings", ()):  # an older daemon has none
         note(f"warning: {warning}")
+    for own in body.get("notes", ()):
+        note(f"note: {own}")
     if body["vips"]:
         click.echo()
         print_vips(body["vips"])

@@ -9,6 +9,7 @@ import click
 
 from xdplb.model.address import IPNetwork
 
+from .api_options import api_options
 from .client import DEFAULT_SOCKET
 from .params import mode_option, pin_dir_option, state_dir_option
 
@@ -85,6 +86,7 @@ Examples:
     is_flag=True,
     help="If the state is empty, older, or another balancer's, go on with it: the maps lose what it does not have.",
 )
+@api_options
 def command(
     *,
     interfaces: tuple[str, ...],
@@ -98,6 +100,7 @@ def command(
     tunnel_sources: tuple[IPNetwork, ...],
     adopt_maps: bool,
     discard_maps: bool,
+    **api: float,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
 
@@ -112,7 +115,7 @@ def command(
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     log_to_stderr()
     with Signals().handled():  # first of all: the imports take a while
-        from xdplb.daemon.options import DaemonOptions, Otherwise
+        from xdplb.daemon.options import DaemonOptions, Limits, Otherwise
         from xdplb.daemon.run import run
 
         otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
@@ -126,5 +129,6 @@ def command(
                 capacity={name: value for name, value in capacity.items() if value is not None},
                 tunnel_sources=tunnel_sources,
                 otherwise=otherwise,
+                api=Limits(**api),  # type: ignore[arg-type]
             )
         )

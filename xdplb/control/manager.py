@@ -37,10 +37,11 @@ def _utc_now() -> datetime:
 
 
 class Manager:
-    """The control plane of one host, which balances on `nics`. It is used in the event loop that `start` ran in.
+    """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
-    `answers` reports the desired state and the status, `explainer` says what would happen to a packet, `capturer`
-    starts and ends captures, `events` reports what happens.
+    `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
+    packet, `capturer` starts and ends captures, `events` reports what happens. `notes` are sentences about the daemon
+    itself, which the status has.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Manager:
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
         place: PlaceView | None = None,
+        notes: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
         scan_seconds: float = 1.0,
@@ -75,10 +77,20 @@ class Manager:
         self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
         self.answers = Answers(
-            plane, self._writer, self._flows, nics=self._nics, paths=self._paths, checker=checker, now=now, place=place
+            plane,
+            self._writer,
+            self._flows,
+            nics=self._nics,
+            paths=self._paths,
+            checker=checker,
+            now=now,
+            place=place,
+            notes=notes,
         )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Its event loop, None before `start`."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -86,6 +98,7 @@ class Manager:
 
         Raises PlatformError or ConflictError if the state or the data plane cannot be used.
         """
+        self.loop = asyncio.get_running_loop()
         try:
             await self._writer.open()
             await self._next_hops.start(self._next_hops_changed)

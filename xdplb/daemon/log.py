@@ -14,4 +14,5 @@ def log_to_stderr() -> None:
     in_journal = "JOURNAL_STREAM" in os.environ
     layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=layout)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we log the start and the stop ourselves
+    # The start and the stop are logged elsewhere, and a warning is about a client, which could fill the log with them.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -13,10 +13,11 @@ from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.net.links import link
+from xdplb_api.limits import Limits
 
 from .privileges import require_privileges
 
-__all__ = ["DaemonOptions", "Otherwise", "require_host"]
+__all__ = ["DaemonOptions", "Limits", "Otherwise", "require_host"]
 
 
 class Otherwise(StrEnum):
@@ -30,8 +31,8 @@ class Otherwise(StrEnum):
 class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
 
-    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. A state
-    that does not belong to the maps is refused, unless there is an `otherwise`.
+    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
+    what the API takes on. A state that does not belong to the maps is refused, unless there is an `otherwise`.
     """
 
     interfaces: tuple[str, ...]
@@ -42,6 +43,7 @@ class DaemonOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
+    api: Limits = field(default_factory=Limits)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import xdplb
-from xdplb.balance.fill import IS_COMPILED
+from xdplb.balance.compiled import IS_COMPILED
 from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
@@ -27,19 +28,25 @@ from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
-from xdplb_api.server import serve
+from xdplb_api.server import Stop, serve_in_thread
 
+from .budget import budget, raise_limit
 from .diagnosis.place import boot_id
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_to_stderr
 from .options import DaemonOptions, require_host
-from .signals import STOPPING, Signals
+from .signals import Signals
 from .start import state_at_start
 from .systemd import notify
 
 __all__ = ["Parts", "farewell", "run"]
 
 _log = logging.getLogger("xdplb")
+
+_SWITCH_SECONDS = 0.0001
+"""For how long a thread may keep the interpreter while another wants it. With Python's 5 ms, each system call of the
+control loop takes that long while the API or the planning is at work.
+"""
 
 
 def _load(options: DaemonOptions, features: Features) -> DataPlane:
@@ -120,6 +127,7 @@ def _still_attached(plane: DataPlane) -> Sequence[Attachment]:
 async def _balance(
     options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener, signals: Signals
 ) -> None:
+    shares = budget(raise_limit(), options.api)
     manager = Manager(
         plane,
         SqliteStore(options.state_dir),
@@ -129,11 +137,14 @@ async def _balance(
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
+        notes=[shares.note] if shares.note else [],
     )
 
     def started() -> None:
         nics = ", ".join(_described(view) for view in manager.answers.status().nics)
         _log.info("balancing on %s; the API is on %s", nics, listener)
+        if shares.note:
+            _log.warning("%s", shares.note)
         if not IS_COMPILED:
             _log.warning(
                 "tables are computed in Python, which takes about 50 ms each: xdplb was installed on a host without a C"
@@ -141,14 +152,18 @@ async def _balance(
             )
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
-    def stopping(number: int) -> None:
-        signals.stopping(number)
-        manager.capturer.end()
+    stop = Stop()
 
+    def stopping() -> None:
+        manager.capturer.end()
+        stop()
+
+    sys.setswitchinterval(_SWITCH_SECONDS)
     await manager.start()
     try:
-        app = create_app(manager, version=xdplb.__version__)
-        await serve(app, listener, on_started=started, on_stopping=stopping, stop_signals=STOPPING)
+        app = create_app(manager, version=xdplb.__version__, limits=shares.api)
+        with signals.calling(stopping):
+            await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
     finally:
         notify("STOPPING=1")
         await manager.stop()

@@ -6,10 +6,11 @@ Those that ask it to end stop it in order. The others have no meaning here: they
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
@@ -27,7 +28,7 @@ _log = logging.getLogger("xdplb")
 
 
 class Signals:
-    """The daemon's handlers of signals, outside of the time in which the API is served (it has handlers of its own)."""
+    """The daemon's handlers of signals."""
 
     def __init__(self) -> None:
         self._is_stopping = False
@@ -45,6 +46,24 @@ class Signals:
             if not faulthandler.is_enabled():
                 faulthandler.enable()
                 undo.callback(faulthandler.disable)
+            yield
+
+    @contextmanager
+    def calling(self, stop: Callable[[], None]) -> Iterator[None]:
+        """In the block, call `stop` in the running event loop at each signal that asks the daemon to end."""
+        loop = asyncio.get_running_loop()
+
+        def stopped(number: int) -> None:
+            self.stopping(number)
+            stop()
+
+        with ExitStack() as undo:
+            for number in STOPPING:
+                with suppress(RuntimeError, ValueError):  # not in the main thread
+                    before = signal.getsignal(number)
+                    loop.add_signal_handler(number, stopped, number)
+                    undo.callback(signal.signal, number, before)
+                    undo.callback(loop.remove_signal_handler, number)
             yield
 
     def stopping(self, number: int) -> None:

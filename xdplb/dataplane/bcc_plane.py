@@ -21,7 +21,7 @@ from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
-from .inner_maps import read_element, swap_element
+from .grace import wait_for_packets
 from .libbpf import Fd, prog_test_run
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
@@ -47,6 +47,7 @@ from .recall import recall
 from .remembered import FlowId, Remembered
 from .source import compile_flags
 from .vip_maps import VipMaps
+from .vip_tables import VipTables
 
 __all__ = ["PROGRAM_NAME", "BccPlane"]
 
@@ -62,6 +63,7 @@ class BccPlane:
         self._cache_dir = cache_dir
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
+        self._tables = VipTables(maps.vip_tables)
         self.nics = Nics(maps)
         self._capture: CaptureReader | None = None
         self._compiling = Lock()  # one program after the other, whichever thread asks
@@ -149,24 +151,18 @@ class BccPlane:
     @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
-        value = read_element(self._maps.vip_tables, vip_id)
-        if value is None:
-            return None
-        slots: Slots = np.frombuffer(value, np.uint32, count=layout.TABLE_SIZE).copy()
-        return slots
+        return self._tables.read(vip_id)
 
     @kernel_errors("write a VIP's table")
     def write_table(self, vip_id: int, slots: Slots) -> None:
-        """Swap a VIP's whole table."""
+        """Change the slots that differ, in place."""
         check_table(self.capacity, vip_id, slots)
-        table = np.zeros(1, layout.VIP_TABLE)
-        table["slots"][0] = slots
-        swap_element(self._maps.vip_tables, vip_id, "vip_table", table)
+        self._tables.write(vip_id, slots)
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
         """Remove a VIP's table; no error if it has none."""
-        self._maps.vip_tables.delete(vip_id)
+        self._tables.delete(vip_id)
 
     @kernel_errors("read the backends")
     def read_backends(self) -> Mapping[int, BackendEntry]:
@@ -183,9 +179,11 @@ class BccPlane:
 
     @kernel_errors("clear backends")
     def clear_backends(self, ids: Sequence[int]) -> None:
-        """Empty these entries."""
+        """Empty these entries, once no packet has a slot that named them."""
         check_backends(self.capacity, ids)
-        self._backends.clear(ids)
+        if ids:
+            wait_for_packets()
+            self._backends.clear(ids)
 
     @kernel_errors("read which state the maps belong to")
     def read_mark(self) -> Mark | None:
@@ -204,9 +202,10 @@ class BccPlane:
         if flows:
             self._backends.write_loads(flows)
 
-    @kernel_errors("reset counters")
-    def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
-        """Start the counters of these VIP ids at zero."""
+    @kernel_errors("prepare new VIPs")
+    def start_vips(self, vip_ids: Sequence[int]) -> None:
+        """Start the counters of these VIP ids at zero, and give an empty table to those that have none."""
+        self._tables.add(vip_ids)
         counters = self._maps.vip_stats
         counters.update_batch(np.array(vip_ids, np.uint32), np.zeros((len(vip_ids), counters.value_bytes), np.uint8))
 
@@ -242,6 +241,9 @@ class BccPlane:
     @kernel_errors("delete flow records")
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records; no error for those already gone."""
+        if not len(records.backend):
+            return
+        wait_for_packets()
         with ExitStack() as opened:
             for table, version, probation in self._flow_tables(opened):
                 table.delete_batch(flow_records.flow_keys(records, version, probation=probation))

@@ -16,7 +16,6 @@ written to the old one first and to the new one then. What each kind of map need
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 from . import layout, vip_index
 from .counter_mover import CounterMover
 from .flow_lines import FlowLines
-from .inner_maps import read_element, read_trie, swap_element, swap_trie
+from .inner_maps import open_inner, put_inner_maps, read_element, read_trie, swap_element, swap_trie
 from .map_layout import MapLayout, convert
 from .map_specs import U32, MapSpec
 from .maps import BPF_NOEXIST, BpfMap, MapType
@@ -45,7 +44,6 @@ LINES = {"flow_lines": "flows", "flow_lines6": "flows6"}
 
 INDEXES = {"vip_index": vip_index.IPV4, "vip_index6": vip_index.IPV6}
 TRIES = {"vip_prefixes", "vip_prefixes6"}
-ENOTSUPP = 524  # of the kernel alone
 
 _CLOCK_LAG_NS = 1_000_000_000  # the coarse clock of records lags by some milliseconds
 _MIXERS = np.random.default_rng(0).integers(0, 1 << 64, 64, np.uint64) | np.uint64(1)
@@ -183,17 +181,16 @@ class Pair:
         assert spec.inner is not None
         inner_maps: dict[int, BpfMap] = {}
         for key in range(min(self.old.info.max_entries, self.new.info.max_entries)):
-            found = self.old.lookup(key)
-            if found is None:
+            inner = open_inner(self.old, key)
+            if inner is None:
                 continue
-            inner = BpfMap.by_id(int.from_bytes(found, "little"))
-            if self.before.value != self.after.value:
+            if self.before.version != self.after.version:
                 with inner:
                     value = convert(np.frombuffer(inner.read(0), self.before.value), self.after.value)
                 inner = spec.inner.create()
                 inner.update(0, value)
             inner_maps[key] = inner
-        _put_inner_maps(self.new, inner_maps)
+        put_inner_maps(self.new, inner_maps)
 
     # arrays and tables
 
@@ -290,19 +287,6 @@ def backend_ids(found: BpfMap, before: MapLayout) -> list[int]:
 def _groups(index: MapLayout) -> int:
     entries: int = index.value["entries"].shape[0]
     return entries // layout.VIP_GROUP_SIZE
-
-
-def _put_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
-    """Put all in one batch if the kernel can: it waits for a grace period for every single update."""
-    keys = np.array(list(inner_maps), np.uint32)
-    fds = np.array([inner.fd.fileno() for inner in inner_maps.values()], np.uint32)
-    try:
-        outer.update_batch(keys, fds)
-    except OSError as error:
-        if error.errno not in {ENOTSUPP, errno.EINVAL, errno.EOPNOTSUPP}:
-            raise
-        for key, inner in inner_maps.items():
-            outer.update(key, inner.fd)
 
 
 def _elements(values: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:

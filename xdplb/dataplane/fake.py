@@ -217,9 +217,10 @@ class FakePlane:
         self.loads |= flows
 
     @_operation
-    def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
-        """Start the counters of these VIP ids at zero."""
+    def start_vips(self, vip_ids: Sequence[int]) -> None:
+        """Start the counters of these VIP ids at zero, and give an empty table to those that have none."""
         for vip_id in vip_ids:
+            self._tables.setdefault(vip_id, np.zeros(layout.TABLE_SIZE, np.uint32))
             self._vip_counters.pop(vip_id, None)
 
     @_operation

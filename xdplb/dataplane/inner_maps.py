@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 from collections.abc import Mapping
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +13,16 @@ from numpy.typing import NDArray
 from .map_specs import U32, MapSpec
 from .maps import BpfMap, MapType
 
-__all__ = ["read_element", "read_trie", "swap_element", "swap_trie"]
+__all__ = ["add_inner_maps", "open_inner", "put_inner_maps", "read_element", "read_trie", "swap_element", "swap_trie"]
+
+ENOTSUPP = 524  # of the kernel alone
+CLONE_FS = 0x00000200
+_LOOK_SECONDS = 0.0001
 
 
 def read_element(outer: BpfMap, key: int) -> bytes | None:
     """Return the one value of the inner array at `key`, None where there is none."""
-    inner = _inner(outer, key)
+    inner = open_inner(outer, key)
     if inner is None:
         return None
     with inner:
@@ -24,7 +31,7 @@ def read_element(outer: BpfMap, key: int) -> bytes | None:
 
 def read_trie(outer: BpfMap) -> list[tuple[bytes, bytes]]:
     """Return keys and values of the inner trie."""
-    inner = _inner(outer, 0)
+    inner = open_inner(outer, 0)
     if inner is None:
         return []
     with inner:
@@ -46,7 +53,46 @@ def swap_trie(outer: BpfMap, spec: MapSpec, entries: Mapping[bytes, NDArray[np.v
         outer.update(0, inner.fd)
 
 
-def _inner(outer: BpfMap, key: int) -> BpfMap | None:
-    """Open the inner map at `key`. A map of maps hands out ids."""
+def put_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
+    """Put all in one batch if the kernel can: it waits for a grace period for every single update."""
+    keys = np.array(list(inner_maps), np.uint32)
+    fds = np.array([inner.fd.fileno() for inner in inner_maps.values()], np.uint32)
+    try:
+        outer.update_batch(keys, fds)
+    except OSError as error:
+        if error.errno not in {ENOTSUPP, errno.EINVAL, errno.EOPNOTSUPP}:
+            raise
+        for key, inner in inner_maps.items():
+            outer.update(key, inner.fd)
+
+
+def add_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
+    """Put inner maps where there are none, and return once they are there.
+
+    That is at once, but the call goes on until no packet uses what was there before, some 15 ms: a thread waits for it.
+    """
+    failed: list[OSError] = []
+
+    def put() -> None:
+        # With folders of its own, so that this thread keeps nobody from entering another namespace meanwhile.
+        ctypes.CDLL(None).unshare(CLONE_FS)
+        try:
+            put_inner_maps(outer, inner_maps)
+        except OSError as error:
+            failed.append(error)
+
+    last = list(inner_maps)[-1]
+    waiting = Thread(target=put, name="xdplb-new-maps", daemon=True)
+    waiting.start()
+    while waiting.is_alive() and outer.lookup(last) is None:
+        waiting.join(_LOOK_SECONDS)
+    if outer.lookup(last) is None:
+        waiting.join()
+    if failed:
+        raise failed[0]
+
+
+def open_inner(outer: BpfMap, key: int) -> BpfMap | None:
+    """Open the inner map at `key`, None where there is none. A map of maps hands out ids."""
     found = outer.lookup(key)
     return None if found is None else BpfMap.by_id(int.from_bytes(found, "little"))

@@ -23,6 +23,7 @@ __all__ = [
     "TX_PORTS",
     "U32",
     "U64",
+    "VIP_TABLE",
     "MapSpec",
     "map_layouts",
     "map_specs",
@@ -107,6 +108,10 @@ class MapSpec:
         return MapLayout(VERSIONS[self.name], held.key, held.value)
 
 
+VIP_TABLE = MapSpec("vip_table", MapType.ARRAY, U32, layout.VIP_TABLE, 1, BPF_F_MMAPABLE)
+"""The inner maps of vip_tables, which are mapped to be changed in place."""
+
+
 def map_specs(capacity: Capacity, features: Features = frozenset()) -> tuple[MapSpec, ...]:
     """Return the maps there are with these features; the names are the pins' names."""
     specs = (
@@ -136,7 +141,7 @@ def _vip_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
             U32,
             U32,
             capacity.vips,
-            inner=_element("vip_table", layout.VIP_TABLE),
+            inner=VIP_TABLE,
         ),
         _array("vip_stats", layout.VIP_COUNTERS, capacity.vips, MapType.PERCPU_ARRAY),
         MapSpec("reason_stats", MapType.PERCPU_ARRAY, U32, U64, REASON_ROOM),

@@ -263,7 +263,10 @@ class DataPlane(Reading, Protocol):
         ...
 
     def write_table(self, vip_id: int, slots: Slots) -> None:
-        """Swap a VIP's whole table, with the same promise as `write_vips`."""
+        """Change the slots of a VIP's table that differ, each by itself: packets see the old slot or the new one.
+
+        Once this returns they see new ones only, but for those under way, some microseconds.
+        """
         ...
 
     def delete_table(self, vip_id: int) -> None:
@@ -278,7 +281,7 @@ class DataPlane(Reading, Protocol):
         ...
 
     def clear_backends(self, ids: Sequence[int]) -> None:
-        """Empty these entries; no table may name them any more."""
+        """Empty these entries, which no table names any more, when no packet under way uses them."""
         ...
 
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
@@ -296,8 +299,11 @@ class DataPlane(Reading, Protocol):
         """Set how many open flows each of these backends has, by id, for schedulers that choose by load."""
         ...
 
-    def reset_vip_counters(self, vip_ids: Sequence[int]) -> None:
-        """Start the counters of these VIP ids at zero, before an id is given to another VIP."""
+    def start_vips(self, vip_ids: Sequence[int]) -> None:
+        """Prepare these ids for new VIPs: counters at zero, and an empty table for those that have none.
+
+        Many at once take no longer than one.
+        """
         ...
 
     def counters(self) -> Counters:
@@ -313,7 +319,7 @@ class DataPlane(Reading, Protocol):
         ...
 
     def delete_flows(self, records: FlowRecords) -> None:
-        """Delete these records; no error for those already gone."""
+        """Delete these records when no packet under way saw an older table; no error for those already gone."""
         ...
 
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:

@@ -33,11 +33,12 @@ from .capacity import too_low
 from .carry import LINES, Pair, backend_ids, filling_order, vip_ids
 from .features import Features
 from .flow_lines import FlowLines
+from .grace import wait_for_packets
 from .libbpf import Fd
 from .links import pinned_links
 from .map_layout import MapLayout
-from .map_specs import U32, MapSpec
-from .maps import BpfMap, MapType
+from .map_specs import MapSpec
+from .maps import BpfMap
 from .pins import META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
 from .plane import Capacity
 from .programs import discard_staged, stage_program, swap_links
@@ -207,21 +208,10 @@ def _pairs_left(folder: Path) -> list[Pair]:
 def _carry(pairs: Collection[Pair], staging: Path) -> None:
     for pair in pairs:
         pair.catch_up()  # soon: a connection that has just begun may depend on it
-    _wait_for_packets()
+    wait_for_packets()
     for pair in pairs:
         pair.finish(staging)
     Meta.open(staging).set_state(layout.META_CARRIED)
-
-
-def _wait_for_packets() -> None:
-    """Return when every packet that was in a program has left it.
-
-    A change to a map of maps guarantees that: the kernel waits for an RCU grace period.
-    """
-    with MapSpec(
-        "wait", MapType.ARRAY_OF_MAPS, U32, U32, 1, inner=MapSpec("inner", MapType.ARRAY, U32, U32, 1), filled=True
-    ).create():
-        pass
 
 
 def _move_pins(folder: Path) -> None:

@@ -23,7 +23,7 @@ VERSIONS: dict[str, int] = {
     "vip_index6": 1,
     "vip_prefixes": 1,
     "vip_prefixes6": 1,
-    "vip_tables": 1,
+    "vip_tables": 2,
     "vip_stats": 1,
     "reason_stats": 2,
     "backends": 1,

@@ -13,13 +13,14 @@ from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.model.access import AccessList
 from xdplb_api.answers import DELETED, deleted, problems, tag
 from xdplb_api.deps import AnswersOf, Change, VipRef
+from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import ACCESS
 from xdplb_api.schemas.access import AccessIn, AccessOut, AccessPatch
 from xdplb_api.schemas.base import DryRunOut
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["access"])
+router = APIRouter(tags=["access"], route_class=JsonRoute)
 
 
 @router.get(ACCESS, operation_id="getAccess", summary="Show a VIP's access list", responses=problems(404, 422))

@@ -13,6 +13,7 @@ from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag, warned
 from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
+from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import ALL_BACKENDS, BACKEND, BACKENDS
 from xdplb_api.schemas.backend import (
     AllBackendsOut,
@@ -29,7 +30,7 @@ from xdplb_api.schemas.base import DryRunOut
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["backends"])
+router = APIRouter(tags=["backends"], route_class=JsonRoute)
 
 
 @router.get(

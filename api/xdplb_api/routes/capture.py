@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import MOST_SNAP_BYTES, CaptureRequest
 from xdplb.dataplane.decisions import SNAP_BYTES
 from xdplb_api.answers import problems
-from xdplb_api.deps import ManagerOf
+from xdplb_api.control import Capture
+from xdplb_api.deps import ControlOf
 
 __all__ = ["router"]
 
@@ -28,7 +28,7 @@ class PcapngResponse(StreamingResponse):
 
     media_type = "application/x-pcapng"
 
-    def __init__(self, capture: RunningCapture) -> None:
+    def __init__(self, capture: Capture) -> None:
         super().__init__(capture.blocks())
         self._capture = capture
 
@@ -79,7 +79,7 @@ Snaplen = Annotated[int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, descriptio
     },
 )
 async def capture(
-    manager: ManagerOf,
+    control: ControlOf,
     *,
     vip: Vip = None,
     client: Client = None,
@@ -94,4 +94,4 @@ async def capture(
     `vip` and `client` it takes all packets that concern a VIP. It takes seconds to start: a program is compiled for it.
     """
     request = CaptureRequest(vip, client, packets, seconds, sample, snaplen)
-    return PcapngResponse(await manager.capturer.start(request))
+    return PcapngResponse(await control.start_capture(request))

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Response
 from xdplb.control.edits.edit import DrainBackend, UndrainBackend
 from xdplb_api.answers import problems, tag, warned, would_change
 from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
+from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import DRAIN
 from xdplb_api.schemas.backend import BackendChangedOut, DrainIn
 from xdplb_api.schemas.base import DryRunOut
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["drain"])
+router = APIRouter(tags=["drain"], route_class=JsonRoute)
 
 
 @router.post(

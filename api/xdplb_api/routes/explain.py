@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from xdplb.control.explain.question import PacketKind
 from xdplb_api.answers import problems
-from xdplb_api.deps import ManagerOf
+from xdplb_api.deps import ControlOf
 from xdplb_api.schemas.explain import ExplainOut
 
 __all__ = ["router"]
@@ -45,7 +45,7 @@ Interface = Annotated[
 
 @router.get("/explain", operation_id="explain", summary="Explain a packet", responses=problems(404, 422, 503))
 async def explain(
-    manager: ManagerOf,
+    control: ControlOf,
     client: Client,
     vip: Destination,
     *,
@@ -57,4 +57,4 @@ async def explain(
 
     Nothing is sent, counted or recorded. The first question takes seconds: a program is compiled for it.
     """
-    return ExplainOut.of(await manager.explainer.explain(client, vip, packet, if_down, interface))
+    return ExplainOut.of(await control.explain(client, vip, packet, if_down, interface))

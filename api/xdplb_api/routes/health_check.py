@@ -8,13 +8,14 @@ from xdplb.control.edits.edit import DeleteCheck, PutCheck
 from xdplb.model.errors import NotFoundError
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
 from xdplb_api.deps import AnswersOf, Change, VipRef
+from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import HEALTH_CHECK
 from xdplb_api.schemas.base import DryRunOut
 from xdplb_api.schemas.health_check import HealthCheckIn, HealthCheckOut
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health checks"])
+router = APIRouter(tags=["health checks"], route_class=JsonRoute)
 
 
 @router.get(

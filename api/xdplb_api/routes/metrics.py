@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import StreamingResponse
 
 from xdplb_api.answers import problems
-from xdplb_api.deps import AnswersOf
-from xdplb_api.exposition import MEDIA_TYPE, encode
-from xdplb_api.metrics import collect
+from xdplb_api.exposition import MEDIA_TYPE
+from xdplb_api.scrape import Scrapes
 
 __all__ = ["router"]
 
@@ -16,9 +18,22 @@ router = APIRouter(tags=["stats"])
 
 
 class MetricsResponse(StreamingResponse):
-    """Streams metrics, encoded in a thread: all of them may be tens of megabytes."""
+    """Streams the text of metrics, which other answers share."""
 
     media_type = MEDIA_TYPE
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        super().__init__(_each(pieces))
+
+
+async def _each(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+async def _scrapes(request: Request) -> Scrapes:
+    scrapes: Scrapes = request.app.state.scrapes
+    return scrapes
 
 
 @router.get(
@@ -35,6 +50,6 @@ class MetricsResponse(StreamingResponse):
         **problems(422, 503),
     },
 )
-async def get_metrics(answers: AnswersOf) -> MetricsResponse:
+async def get_metrics(scrapes: Annotated[Scrapes, Depends(_scrapes)]) -> MetricsResponse:
     """Show all counters and the state of NICs, VIPs, backends, checks and the flow table, as of one moment."""
-    return MetricsResponse(encode(collect(await answers.metrics())))
+    return MetricsResponse(await scrapes.text())

@@ -12,13 +12,14 @@ from xdplb.model.key import ALL_PORTS
 from xdplb.model.vip import Vip, VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag, warned
 from xdplb_api.deps import AnswersOf, Change, Changer, NewChange, VipRef
+from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import VIP, VIPS
 from xdplb_api.schemas.base import DryRunOut
 from xdplb_api.schemas.vip import VipChangedOut, VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["vips"])
+router = APIRouter(tags=["vips"], route_class=JsonRoute)
 
 
 @router.get(VIPS, operation_id="listVips", summary="List the VIPs", responses=problems(422))

@@ -156,6 +156,9 @@ class StatusOut(ResponseBody):
     warnings: list[str] = Field(
         description="VIPs that are in the way of connections which this host opens itself, a sentence each."
     )
+    notes: list[str] = Field(
+        description="What the daemon itself is short of, such as files that it may open; a sentence each."
+    )
     attachments: list[AttachmentOut] = Field(description="The NICs that the program is attached to.")
     nics: list[NicOut] = Field(description="The NICs that were asked for, and how each of them is.")
     flows: FlowTableOut = Field(description="Recorded flows.")
@@ -173,6 +176,7 @@ class StatusOut(ResponseBody):
             not_ready=not_ready,
             last_error=view.last_error,
             warnings=list(view.warnings),
+            notes=list(view.notes),
             attachments=AttachmentOut.each(view.attachments),
             nics=NicOut.each(view.nics),
             flows=FlowTableOut.of(view.flows),

@@ -5,22 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.slots import (
     NOBODY,
     PINNED,
     STEADY,
-    SlotCounts,
-    counts,
     find_settled,
-    is_moving,
     move,
-    named,
     pack,
+    pin,
     pin_all,
     release,
-    settle,
-    shares,
     unpack,
 )
 
@@ -109,15 +103,9 @@ def test_moving_leaves_what_it_was_given_alone():
     assert pairs_of(before) == [(A, STEADY), (B, A)]
 
 
-def test_a_moving_slot_is_pinned_when_its_last_move_is_older_than_the_idle_timeout():
-    before = slots_of((B, A), (B, A), (B, A))
-    after = settle(before, np.array([10.0, 40.0, 41.0]), now=100.0, idle_seconds=60.0)
-    assert pairs_of(after) == [(B, PINNED), (B, A), (B, A)]
-
-
-def test_settling_concerns_moving_slots_alone():
-    before = slots_of((B, STEADY), (B, PINNED))
-    assert np.array_equal(settle(before, np.zeros(2), now=100.0, idle_seconds=60.0), before)
+def test_of_the_slots_chosen_those_that_move_are_pinned():
+    before = slots_of((B, A), (B, A), (B, STEADY), (B, PINNED))
+    assert pairs_of(pin(before, np.array([0, 2, 3]))) == [(B, PINNED), (B, A), (B, STEADY), (B, PINNED)]
 
 
 def settled(slots: np.ndarray, *records: tuple[int, int, bool]) -> list[int]:
@@ -157,17 +145,3 @@ def test_a_slot_that_moved_since_it_was_found_settled_is_not_released():
 
 def test_a_vip_that_stops_recording_has_all_steady_slots_pinned():
     assert pairs_of(pin_all(slots_of((A, STEADY), (B, A), (C, PINNED)))) == [(A, PINNED), (B, A), (C, PINNED)]
-
-
-def test_counts_and_names():
-    slots = slots_of((A, STEADY), (A, STEADY), (B, C), (A, PINNED), (NOBODY, STEADY))
-    assert counts(slots) == SlotCounts(steady=3, moving=1, pinned=1)
-    assert is_moving(slots).tolist() == [False, False, True, False, False]
-    assert named(slots) == {A, B, C}
-
-
-def test_shares_are_of_the_whole_table():
-    owners = np.zeros(TABLE_SIZE, np.uint16)
-    owners[:16384] = A
-    owners[16384:49152] = B
-    assert shares(pack(owners, np.zeros_like(owners))) == {A: 16384 / TABLE_SIZE, B: 32768 / TABLE_SIZE}

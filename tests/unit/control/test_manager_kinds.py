@@ -13,7 +13,8 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, WRITES, World, backend, run, with_backends
-from xdplb.balance.slots import counts, unpack
+from xdplb.balance.held_table import HeldTable
+from xdplb.balance.slots import unpack
 from xdplb.control.answers.views import AccessView
 from xdplb.control.writing import writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN
@@ -40,7 +41,7 @@ def test_turns_change_with_who_serves_and_no_slot_moves(tmp_path: Path) -> None:
         assert unpack(world.table())[0][:6].tolist() == [1, 2, 3, 1, 2, 3]
         await manager.drain("web", "10.0.0.2")
         assert unpack(world.table())[0][:4].tolist() == [1, 3, 1, 3]
-        assert counts(world.table()).steady == len(world.table())
+        assert HeldTable.of(world.table()).counts.steady == len(world.table())
 
     run(tmp_path, scenario)
 
@@ -81,7 +82,7 @@ def test_from_turns_to_maglev_records_go_before_slots(tmp_path: Path) -> None:
         world.plane.add_flow("198.51.100.7", 1, WEB.key, backend=1)
         await manager.patch_vip("web", {"scheduler": "maglev", "tracking": "auto"})
         assert world.plane.flow_count() == 1
-        assert counts(world.table()).pinned > 0 or manager.vip("web").slots.steady > 0
+        assert HeldTable.of(world.table()).counts.pinned > 0 or manager.vip("web").slots.steady > 0
 
     run(tmp_path, scenario)
 

@@ -30,7 +30,7 @@ WRITES = {
     "delete_table",
     "write_backends",
     "clear_backends",
-    "reset_vip_counters",
+    "start_vips",
     "write_access",
 }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from xdplb import __version__
 from xdplb.control.answers import render
+from xdplb.control.answers.gathered import Gathered
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.answers.nics import nics_shown
 from xdplb.control.answers.readiness import not_ready
@@ -53,6 +54,8 @@ _PROBATION_PART = 4
 class Answers:
     """Answers from the writer's snapshot. Methods that are not `async` answer from memory, at once.
 
+    All may be called in any thread, the `async` ones in one event loop: they read values that are replaced as a whole,
+    and look up what they need in mappings that change meanwhile, but iterate over none of those.
     A `ref` is the name or key of a VIP, in any spelling; NotFoundError if there is none.
     """
 
@@ -67,10 +70,12 @@ class Answers:
         checker: HealthSource | None,
         now: Callable[[], datetime],
         place: PlaceView | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
-        self._started, self._place = now(), place
+        self._started, self._place, self._notes = now(), place, tuple(notes)
+        self._counted = Gathered(self._read_counters)
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -193,6 +198,7 @@ class Answers:
             flows=self._flow_table(),
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.vips)),
+            notes=self._notes,
         )
 
     def not_ready(self) -> list[str]:
@@ -209,7 +215,7 @@ class Answers:
             reasons.append(f"changes are refused: {self._writer.saver.error}")
         return reasons
 
-    async def _counted(self) -> Counted:
+    async def _read_counters(self) -> Counted:
         applier = self._writer.applier
         return await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
 
@@ -233,7 +239,7 @@ class Answers:
         if outcome is not None:
             health = {**outcome.health, **health}
         carry = all(not standing.reason for standing in applier.nics.standings)
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.facts, carry)
+        return render.Facts(self._writer.applied, health, applier.eligibility, applier.tables, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]
@@ -259,7 +265,7 @@ class Answers:
         return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
 
     def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
-        return render.check_view(vip, backend, facts.health[backend.id], self._tally(backend))
+        return render.check_view(vip, backend, facts.health_of(backend), self._tally(backend))
 
     def _tally(self, backend: BoundBackend) -> CheckTally | None:
         return None if self._checker is None else self._checker.tally(backend.id)

@@ -112,7 +112,7 @@ def _vip_metrics(vip: BoundVip, moment: Moment) -> VipMetrics:
 
 def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> BackendMetrics:
     return BackendMetrics(
-        state=_state(backend, moment.facts.health[backend.id].health, moment.facts.eligibility.get(backend.id)),
+        state=_state(backend, moment.facts.health_of(backend).health, moment.facts.eligibility.get(backend.id)),
         weight=backend.backend.weight,
         draining_flows=_draining_flows(backend, moment),
         check=None if vip.check is None else moment.checks.get(backend.id),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.balance.slots import SlotCounts
 from xdplb.control.answers.views import (
     BackendStatsView,
@@ -22,7 +24,6 @@ from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.checks import CheckTally
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
-from xdplb.control.writing.applier import TableFacts
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import AdminState, Health, KnownHealth
@@ -30,8 +31,9 @@ from xdplb.model.next_hop import NextHop
 
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
 
-_NO_TABLE = TableFacts(SlotCounts(0, 0, 0), {})
+_NO_SLOTS = SlotCounts(0, 0, 0)
 _CHECKED_NEVER = CheckTally()
+_GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtimestamp(0, UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +46,26 @@ class Facts:
     applied: Snapshot
     health: Mapping[int, KnownHealth]
     eligibility: Mapping[int, Eligibility]
-    tables: Mapping[int, TableFacts]
+    tables: Mapping[int, HeldTable]
     nics_carry: bool = True
+
+    def health_of(self, backend: BoundBackend) -> KnownHealth:
+        """Return the health of a backend; unknown for one that has been removed while the answer is made."""
+        return self.health.get(backend.id, _GONE)
 
 
 def vip_view(vip: BoundVip, facts: Facts) -> VipView:
     """Return the view of a VIP."""
     seen = facts.applied.vips.get(vip.vip.key)
-    table = facts.tables.get(vip.id, _NO_TABLE).counts
+    table = facts.tables.get(vip.id)
+    slots = _NO_SLOTS if table is None else table.counts
     serving = [backend for backend in vip.backends.values() if _serves(backend, facts)]
     return VipView(
         vip=vip.vip,
         generation=vip.generation,
         observed_generation=seen.generation if seen is not None and seen.id == vip.id else 0,
         operating_status=_operating_status(vip, len(serving), nics_carry=facts.nics_carry),
-        slots=SlotsView(table.steady, table.moving, table.pinned),
+        slots=SlotsView(slots.steady, slots.moving, slots.pinned),
         backends=len(vip.backends),
         backends_serving=len(serving),
         allowed=len(vip.access.allow),
@@ -78,7 +85,7 @@ def backend_view(
     tally: CheckTally | None,
 ) -> BackendView:
     """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
-    known = facts.health[backend.id]
+    known = facts.health_of(backend)
     standing = facts.eligibility.get(backend.id)
     why = known.reason if standing is None else _reason(standing, known.health, drain, tally)
     return BackendView(
@@ -89,7 +96,7 @@ def backend_view(
         health=known.health,
         reason="; ".join(filter(None, (why, path.reason))),
         since=known.since,
-        share=facts.tables.get(vip.id, _NO_TABLE).shares.get(backend.id, 0.0),
+        share=facts.tables.get(vip.id, NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
         interface=next_hop.interface if next_hop is not None else None,
@@ -166,7 +173,7 @@ def _reasons(counters: Counters, kind: str) -> dict[str, int]:
 def _serves(backend: BoundBackend, facts: Facts) -> bool:
     """Return whether a backend takes new connections and is healthy, not just in use because all others failed too."""
     standing = facts.eligibility.get(backend.id)
-    return standing is not None and standing.use is Use.SERVING and facts.health[backend.id].health is Health.UP
+    return standing is not None and standing.use is Use.SERVING and facts.health_of(backend).health is Health.UP
 
 
 def _operating_status(vip: BoundVip, serving: int, *, nics_carry: bool) -> OperatingStatus:

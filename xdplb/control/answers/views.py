@@ -248,7 +248,7 @@ class DataplaneView:
 class StatusView:
     """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
 
-    `warnings` are sentences about VIPs that are in the way of what this host sends itself.
+    `warnings` are sentences about VIPs that are in the way of what this host sends itself, `notes` about the daemon.
     """
 
     version: str
@@ -261,3 +261,4 @@ class StatusView:
     flows: FlowTableView
     last_error: str
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]

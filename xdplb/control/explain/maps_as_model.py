@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 
+from xdplb.balance.held_table import HeldTable
 from xdplb.control.plan.steps import Held
 from xdplb.dataplane.features import Feature
-from xdplb.dataplane.plane import Attachment, DataPlane, VipEntry
+from xdplb.dataplane.plane import Attachment, DataPlane, Slots, VipEntry
 from xdplb.dataplane.remembered import FlowId, FlowRecord, Remembered
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
@@ -32,13 +33,29 @@ def config_of(held: Held, plane: DataPlane, attachments: Collection[Attachment],
     """Return the model's configuration from the maps, as far as it concerns packets of this source."""
     return Config(
         vips=held.vips,
-        tables=held.tables,
+        tables=_SlotsOf(held.tables),
         backends=held.backends,
         features=plane.features - {Feature.CAPTURE},
         access=concerning(held.access or {}, source),
         interfaces=frozenset(attachment.ifindex for attachment in attachments),
         max_backends=plane.capacity.backends,
     )
+
+
+class _SlotsOf(Mapping[int, Slots]):
+    """The slots of tables, computed when they are asked for: the model looks into one or two."""
+
+    def __init__(self, tables: Mapping[int, HeldTable]) -> None:
+        self._tables = tables
+
+    def __getitem__(self, vip_id: int) -> Slots:
+        return self._tables[vip_id].slots
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
 
 
 def concerning(access: Mapping[int, AccessList], source: IPAddress) -> dict[int, AccessList]:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.balance.hashing import flow_hash, flow_hash6, slot_of
-from xdplb.balance.slots import STEADY, Slots, find_settled, is_moving, release, settle
+from xdplb.balance.held_table import HeldTable
+from xdplb.balance.slots import STEADY, Slots, find_settled, pin, release
 from xdplb.dataplane.plane import FlowRecords, VipEntry
 
 __all__ = ["MoveTimes", "Release", "Scan", "find_release", "select", "stale_records"]
@@ -28,41 +29,52 @@ class MoveTimes:
     """When each moving slot last moved, in seconds of one clock. Kept in memory: a restart starts them again."""
 
     def __init__(self) -> None:
-        self._times: dict[int, NDArray[np.float64]] = {}
+        self._moves: dict[int, _Moves] = {}
 
-    def published(self, vip_id: int, before: Slots | None, after: Slots, now: float) -> None:
+    def published(self, vip_id: int, before: HeldTable | None, after: HeldTable, now: float) -> None:
         """Note the slots that move with a table published at `now`."""
-        moving = is_moving(after)
-        if not moving.any():
-            self._times.pop(vip_id, None)
+        moving = after.moving
+        known = self._moves.pop(vip_id, None)
+        if not len(moving):
             return
-        times = self._times.setdefault(vip_id, np.full(len(after), now))
-        moved = moving if before is None else moving & (before != after)
-        times[moved] = now
+        times = np.full(len(moving), now)
+        if before is not None and known is not None:
+            places = np.minimum(np.searchsorted(known.slots, moving), len(known.slots) - 1)
+            stayed = (known.slots[places] == moving) & after.are_as_in(before, moving)
+            times[stayed] = known.times[places[stayed]]
+        self._moves[vip_id] = _Moves(moving, times)
 
     def forget(self, vip_id: int) -> None:
         """Forget a VIP that was removed."""
-        self._times.pop(vip_id, None)
+        self._moves.pop(vip_id, None)
 
     @property
     def vips(self) -> Collection[int]:
         """The ids of VIPs with moving slots."""
-        return self._times.keys()
+        return self._moves.keys()
 
-    def pinned(self, vip_id: int, slots: Slots, now: float, idle_seconds: float) -> Slots | None:
+    def pinned(self, vip_id: int, table: HeldTable, now: float, idle_seconds: float) -> HeldTable | None:
         """Return the table with those moving slots pinned whose idle timeout has passed, None if there are none."""
-        times = self._times.get(vip_id)
-        if times is None:
+        moves = self._moves.get(vip_id)
+        if moves is None:
             return None
-        after = settle(slots, times, now, idle_seconds)
-        return None if np.array_equal(after, slots) else after
+        over = moves.slots[now - moves.times > idle_seconds]
+        return HeldTable.of(pin(table.slots, over)) if len(over) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    """The moving slots of a VIP by number, in ascending order, and when each last moved."""
+
+    slots: NDArray[np.intp]
+    times: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """A reading of the flow table: the tables before it, the records, and which belong to an open connection."""
 
-    tables: Mapping[int, Slots]
+    tables: Mapping[int, HeldTable]
     flows: FlowRecords
     live: NDArray[np.bool_]
 
@@ -71,27 +83,28 @@ class Scan:
 class Release:
     """A table with some pinned slots made steady, and the records to delete once it is published."""
 
-    slots: Slots
+    table: HeldTable
     stale: NDArray[np.intp]
 
 
-def find_release(vip: VipEntry, current: Slots, scan: Scan | None) -> Release | None:
+def find_release(vip: VipEntry, table: HeldTable, scan: Scan | None) -> Release | None:
     """Return which pinned slots of a VIP can become steady, None if there are none, or no scan to tell.
 
     A slot that has changed since the scan started waits for the next one. A VIP that records every flow looks up
     records in steady slots too, so it needs no scan, and its records are kept.
     """
+    current = table.slots
     if vip.track_always:
         settled, stale = find_settled(current, _NONE, _NONE, _NONE.astype(np.bool_)), _NONE
     elif scan is None or vip.id not in scan.tables:
         return None
     else:
         settled, stale = _settled_and_stale(vip, current, scan)
-    return Release(release(current, settled), stale) if len(settled) else None
+    return Release(HeldTable.of(release(current, settled)), stale) if len(settled) else None
 
 
 def _settled_and_stale(vip: VipEntry, current: Slots, scan: Scan) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    scanned = scan.tables[vip.id]
+    scanned = scan.tables[vip.id].slots
     mine = records_of(vip, scan.flows)
     slots = slots_of(vip, scan.flows, mine)
     settled = find_settled(scanned, slots, scan.flows.backend[mine], scan.live[mine])
@@ -101,7 +114,7 @@ def _settled_and_stale(vip: VipEntry, current: Slots, scan: Scan) -> tuple[NDArr
     return settled, mine[is_settled[slots]]
 
 
-def stale_records(vips: Collection[VipEntry], tables: Mapping[int, Slots], flows: FlowRecords) -> NDArray[np.intp]:
+def stale_records(vips: Collection[VipEntry], tables: Mapping[int, HeldTable], flows: FlowRecords) -> NDArray[np.intp]:
     """Return the records that must not exist: in a steady slot of a VIP that records only what moves, or of no VIP.
 
     They are left behind if a daemon dies between publishing a steady slot and deleting its records.
@@ -109,11 +122,11 @@ def stale_records(vips: Collection[VipEntry], tables: Mapping[int, Slots], flows
     stale = np.ones(len(flows.backend), np.bool_)
     for vip in vips:
         mine = records_of(vip, flows)
-        slots = tables.get(vip.id)
+        table = tables.get(vip.id)
         if vip.track_always:
             stale[mine] = False
-        elif slots is not None:
-            steady = slots >> np.uint32(16) == STEADY
+        elif table is not None and len(mine):
+            steady = table.previous.owners == STEADY
             stale[mine] = steady[slots_of(vip, flows, mine)]
     return np.flatnonzero(stale)
 

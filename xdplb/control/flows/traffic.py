@@ -1,12 +1,12 @@
-"""Which backends have traffic, from their packet counters: most open connections have no record to be counted by."""
+"""Which backends and VIPs have traffic, from their packet counters: most open connections have no record to count."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from xdplb.control.plan.impact import Concern, CutOff, Warned
-from xdplb.dataplane.plane import BackendCounters
+from xdplb.dataplane.plane import BackendCounters, VipCounters
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 
@@ -14,10 +14,12 @@ __all__ = ["Traffic", "breaking"]
 
 
 class Traffic:
-    """Since when each backend has had no packet, as seen at the readings of the counters."""
+    """Since when each backend has had no packet, and how many each VIP has, as seen at readings of the counters."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, datetime | None]] = {}
+        self._vips: dict[int, int] = {}
+        self._recent: dict[int, int] = {}
 
     def note(self, counters: Mapping[int, BackendCounters], at: datetime) -> None:
         """Take in a reading of the counters at `at` (UTC), by backend id.
@@ -30,6 +32,16 @@ class Traffic:
             changed = counter.packets != packets
             seen[backend_id] = (counter.packets, (at if counter.packets else None) if changed else last)
         self._seen = seen
+
+    def note_vips(self, counters: Mapping[int, VipCounters]) -> None:
+        """Take in a reading of the VIPs' counters, by id."""
+        packets = {vip_id: counter.packets for vip_id, counter in counters.items()}
+        self._recent = {vip_id: count - self._vips.get(vip_id, 0) for vip_id, count in packets.items()}
+        self._vips = packets
+
+    def busiest_first(self, vip_ids: Collection[int]) -> list[int]:
+        """Return these VIPs, those first that had most packets between the last two readings of their counters."""
+        return sorted(vip_ids, key=lambda vip_id: (-self._recent.get(vip_id, 0), vip_id))
 
     def last_packet(self, backend_id: int) -> datetime | None:
         """Return when a backend had packets last (UTC), at the latest; None if it never had one."""

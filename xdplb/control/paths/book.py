@@ -47,7 +47,8 @@ class _Trouble:
 class PathBook:
     """MTUs by the backend's address, errors by tunnel: what one VIP's packets meet holds for those of all others.
 
-    Used in the event loop, except for `mtus` and `lowered`, which are replaced as a whole and never changed in place.
+    Used in the event loop, except for `mtus` and `lowered`, which are replaced as a whole and never changed in place,
+    and for `all_counts`, `counts` and `recent`, which may be asked in any thread.
     """
 
     def __init__(self) -> None:
@@ -96,7 +97,7 @@ class PathBook:
 
     def all_counts(self) -> dict[Tunnel, dict[ErrorKind, int]]:
         """Return how many errors of each kind came, by tunnel, without those about which none did."""
-        return {tunnel: dict(counts) for tunnel, counts in self._counts.items()}
+        return {tunnel: dict(counts) for tunnel, counts in list(self._counts.items())}
 
     def counts(self, tunnel: Tunnel) -> Mapping[ErrorKind, int]:
         """Return how many errors of each kind came about this tunnel's packets; empty if none did."""
@@ -104,7 +105,7 @@ class PathBook:
 
     def recent(self, tunnel: Tunnel, now: datetime) -> list[IcmpError]:
         """Return the last error of each kind about this tunnel, if it is not a while ago; the newest first."""
-        troubles = [each for each in self._troubles.get(tunnel, {}).values() if each.is_recent(now)]
+        troubles = [each for each in list(self._troubles.get(tunnel, {}).values()) if each.is_recent(now)]
         return [each.error for each in sorted(troubles, key=lambda each: each.at, reverse=True)]
 
     def keep(self, addresses: AbstractSet[IPAddress]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
@@ -25,6 +26,10 @@ from xdplb.model.vip import Scheduler
 __all__ = ["BackendDraft", "TableSource", "VipDraft", "draft"]
 
 
+_FINGERPRINT_VERSION = 1
+"""Goes up whenever the same source gives another table."""
+
+
 @dataclass(frozen=True, slots=True)
 class TableSource:
     """What a table is built from. While it is the same, so is the table, except for slots that settle.
@@ -36,6 +41,16 @@ class TableSource:
     configured: tuple[WeightedBackend, ...]
     out: frozenset[int]
     kept: frozenset[int]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """16 bytes that differ wherever the table does: who asks for it later knows the table without computing it."""
+        digest = blake2b(f"{_FINGERPRINT_VERSION} {self.scheduler.value}".encode(), digest_size=16)
+        for backend in sorted(self.configured, key=lambda backend: (backend.key, backend.id)):
+            digest.update(f"|{backend.key} {backend.weight} {backend.id}".encode())
+        for ids in (self.out, self.kept):
+            digest.update(f"|{sorted(ids)}".encode())
+        return digest.digest()
 
     @property
     def candidates(self) -> int:

@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.balance.slots import SlotCounts, counts, unpack
+from xdplb.balance.slots import SlotCounts
 from xdplb.control.plan.desired_diff import DesiredChange, DiffKind
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.plan.plan import Plan
@@ -185,17 +185,17 @@ def impact_of(
 def _table_change(step: WriteTable, done: Done) -> TableChange:
     return TableChange(
         vip=step.key,
-        is_first=not unpack(step.before)[0].any(),
+        is_first=not step.before.has_owner,
         moves=tuple(_moves(step, done.before.backends, done.after.backends)),
-        kept=int(np.count_nonzero(step.moved)),
-        after=counts(step.slots),
+        kept=len(step.moved),
+        after=step.table.counts,
     )
 
 
 def _moves(
     step: WriteTable, before: Mapping[int, BackendEntry], after: Mapping[int, BackendEntry]
 ) -> Iterator[SlotMove]:
-    old, new = unpack(step.before)[0], unpack(step.slots)[0]
+    old, new = step.before.owners.owners, step.table.owners.owners
     changed: NDArray[np.intp] = np.flatnonzero(old != new)
     # Both ids in one number: numpy sorts these many times faster than rows of two.
     pairs, slots = np.unique(old[changed].astype(np.uint32) << np.uint32(16) | new[changed], return_counts=True)
@@ -269,7 +269,7 @@ def _warnings_of_changes(changes: tuple[DesiredChange, ...]) -> Iterator[Warned]
 def _warnings_of_tables(tables: Iterable[WriteTable], done: Done) -> Iterator[Warned]:
     """Yield a warning for each VIP that had a backend for new connections and no longer has."""
     for step in tables:
-        if unpack(step.before)[0].any() and not unpack(step.slots)[0].any():
+        if step.before.has_owner and not step.table.has_owner:
             keeps = done.plan.drafts[step.vip_id].table.kept
             yield Warned(Concern.NO_NEW_CONNECTIONS if keeps else Concern.NO_BACKEND, step.key)
 

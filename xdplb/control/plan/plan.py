@@ -18,7 +18,7 @@ from xdplb.control.plan.steps import (
     ClearBackends,
     DeleteTable,
     Held,
-    ResetVipCounters,
+    StartVips,
     Step,
     WriteAccess,
     WriteBackends,
@@ -130,7 +130,7 @@ def _steps(drafts: Mapping[int, VipDraft], held: Held, others: Mapping[int, VipE
     if early:
         steps.append(WriteBackends(early))
     if new := tuple(sorted(vips.keys() - held.vips.keys())):
-        steps.append(ResetVipCounters(new))
+        steps.append(StartVips(new))
     steps += [step for vip_id in sorted(drafts) if (step := table_step(drafts[vip_id], held)) is not None]
     allowing, forgetting = _access_writes(drafts, held)
     steps += allowing

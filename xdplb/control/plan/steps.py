@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.control.plan.drafts import VipDraft
-from xdplb.dataplane.plane import BackendEntry, DataPlane, Slots, VipEntry
+from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.vip import VipKey
 
@@ -18,7 +19,7 @@ __all__ = [
     "ClearBackends",
     "DeleteTable",
     "Held",
-    "ResetVipCounters",
+    "StartVips",
     "Step",
     "WriteAccess",
     "WriteBackends",
@@ -36,7 +37,7 @@ class Held:
     """
 
     vips: Mapping[int, VipEntry] = field(default_factory=dict)
-    tables: Mapping[int, Slots] = field(default_factory=dict)
+    tables: Mapping[int, HeldTable] = field(default_factory=dict)
     backends: Mapping[int, BackendEntry] = field(default_factory=dict)
     access: Mapping[int, AccessList] | None = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
@@ -50,15 +51,15 @@ class Held:
         """Return the part that belongs to the VIPs with these ids."""
         return Held(
             vips={vip_id: entry for vip_id, entry in self.vips.items() if vip_id in only},
-            tables={vip_id: slots for vip_id, slots in self.tables.items() if vip_id in only},
+            tables={vip_id: table for vip_id, table in self.tables.items() if vip_id in only},
             backends={key: entry for key, entry in self.backends.items() if entry.vip_id in only},
             access={vip_id: access for vip_id, access in (self.access or {}).items() if vip_id in only},
             drafts={vip_id: draft for vip_id, draft in self.drafts.items() if vip_id in only},
         )
 
-    def with_table(self, vip_id: int, slots: Slots) -> Held:
+    def with_table(self, vip_id: int, table: HeldTable) -> Held:
         """Return the same with another table for one VIP."""
-        return replace(self, tables={**self.tables, vip_id: slots})
+        return replace(self, tables={**self.tables, vip_id: table})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +79,29 @@ class WriteBackends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteTable:
-    """Publish a VIP's table in place of `before`; `moved` marks the slots that start to move to a new owner."""
+    """Publish a VIP's table in place of `before`."""
 
     vip_id: int
     key: VipKey
-    slots: Slots
-    before: Slots
-    moved: NDArray[np.bool_]
+    table: HeldTable
+    before: HeldTable
+
+    @property
+    def moved(self) -> NDArray[np.intp]:
+        """The numbers of the slots that start to move to a new owner, or go on to another one."""
+        moving = self.table.moving
+        if not len(moving):
+            return moving
+        found: NDArray[np.intp] = moving[self.before.owners.of_slots(moving) != self.table.owners.of_slots(moving)]
+        return found
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
-        plane.write_table(self.vip_id, self.slots)
+        plane.write_table(self.vip_id, self.table.slots)
 
     def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
-        return held.with_table(self.vip_id, self.slots)
+        return held.with_table(self.vip_id, self.table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +135,18 @@ class WriteVips:
 
 
 @dataclass(frozen=True, slots=True)
-class ResetVipCounters:
-    """Start the counters of these VIP ids at zero."""
+class StartVips:
+    """Prepare these VIP ids for new VIPs: counters at zero, and an empty table."""
 
     vip_ids: tuple[int, ...]
 
     def apply(self, plane: DataPlane) -> None:
-        """Reset them. Blocks."""
-        plane.reset_vip_counters(self.vip_ids)
+        """Prepare them. Blocks."""
+        plane.start_vips(self.vip_ids)
 
     def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done: the same as before."""
-        return held
+        """Return what the maps hold once this is done."""
+        return replace(held, tables={**dict.fromkeys(self.vip_ids, NO_TABLE), **held.tables})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +161,7 @@ class DeleteTable:
 
     def applied_to(self, held: Held) -> Held:
         """Return what the maps hold once this is done."""
-        tables = {vip_id: slots for vip_id, slots in held.tables.items() if vip_id != self.vip_id}
+        tables = {vip_id: table for vip_id, table in held.tables.items() if vip_id != self.vip_id}
         drafts = {vip_id: draft for vip_id, draft in held.drafts.items() if vip_id != self.vip_id}
         return replace(held, tables=tables, drafts=drafts)
 
@@ -173,4 +182,4 @@ class ClearBackends:
         return replace(held, backends={key: entry for key, entry in held.backends.items() if key not in gone})
 
 
-Step = WriteBackends | WriteTable | WriteAccess | WriteVips | ResetVipCounters | DeleteTable | ClearBackends
+Step = WriteBackends | WriteTable | WriteAccess | WriteVips | StartVips | DeleteTable | ClearBackends

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from xdplb.balance import slots
-from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.held_table import NO_TABLE, HeldTable
+from xdplb.balance.pattern import Ownership
 from xdplb.balance.rotation import rotation
-from xdplb.balance.slots import Owners
-from xdplb.balance.table import build
+from xdplb.balance.table import assign
 from xdplb.control.plan.drafts import TableSource, VipDraft
 from xdplb.control.plan.steps import Held, WriteTable
-from xdplb.dataplane.plane import Slots, VipEntry
+from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Protocol, Vip
 
 __all__ = ["table_step"]
-
-_NOBODYS: Slots = np.zeros(TABLE_SIZE, np.uint32)
-_NOBODYS.flags.writeable = False
 
 
 def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
@@ -33,30 +28,33 @@ def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
         return None
     after = _after(vip, wanted.table, before, present)
     if before is None:
-        before = _NOBODYS
-    elif np.array_equal(before, after):
+        before = NO_TABLE
+    elif before == after:
         return None
-    changed = (before ^ after) & np.uint32(0xFFFF) != 0
-    return WriteTable(vip_id, vip.key, after, before, changed & slots.is_moving(after))
+    return WriteTable(vip_id, vip.key, after, before)
 
 
-def _after(vip: Vip, source: TableSource, before: Slots | None, present: VipEntry | None) -> Slots:
-    """Return the slots with the owners of `source`, such that open connections stay with their backends."""
+def _after(vip: Vip, source: TableSource, before: HeldTable | None, present: VipEntry | None) -> HeldTable:
+    """Return the table with the owners of `source`, such that open connections stay with their backends."""
     owners = _owners(source)
-    steady = slots.pack(owners, np.zeros_like(owners))
     if before is None or present is None:
-        return steady
+        return HeldTable.steady(owners)
     if vip.key.protocol is Protocol.UDP or vip.scheduler.is_per_connection:
-        return steady  # previous owners are not used: UDP flows move with their slot, or all flows are recorded
+        return HeldTable.steady(owners)  # previous owners are not used: UDP moves with its slot, or all is recorded
     if present.scheduler.is_per_connection:  # only records said where its connections go, not its slots
-        return steady if vip.tracks_always else slots.pin_all(steady)
+        steady = HeldTable.steady(owners)
+        return steady if vip.tracks_always else _pinned(steady)
     if present.track_always and not vip.tracks_always:
-        before = slots.pin_all(before)
-    return slots.move(before, owners, gone=slots.named(before) - source.kept)
+        before = _pinned(before)
+    return before.move(owners, gone=before.named - source.kept)
 
 
-def _owners(source: TableSource) -> Owners:
+def _pinned(table: HeldTable) -> HeldTable:
+    return HeldTable.of(slots.pin_all(table.slots))
+
+
+def _owners(source: TableSource) -> Ownership:
     # lc and wlc use the beginning of a rotation as the list of backends to compare.
     if source.scheduler.takes_turns or source.scheduler.compares_all:
-        return rotation(source.configured, source.out, weighted=source.scheduler.weighs_turns)
-    return build(source.configured, source.out)
+        return Ownership.of(rotation(source.configured, source.out, weighted=source.scheduler.weighs_turns))
+    return assign(source.configured, source.out)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from xdplb.balance.hashing import TABLE_SIZE
-from xdplb.balance.slots import shares
+from xdplb.balance.held_table import HeldTable
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip
 from xdplb.control.state.generations import Generations, VipGenerations
@@ -69,7 +69,7 @@ def adopt(maps: Reading, older: Snapshot, generation: int, now: datetime) -> Ado
     for vip_id, entry in sorted(maps.read_vips().items()):
         mine = tuple(backend for _, backend in sorted(backends.items()) if backend.vip_id == vip_id)
         table = maps.read_table(vip_id)
-        owners = {} if table is None else shares(table)
+        owners = {} if table is None else HeldTable.of(table).shares
         known = older.vips.get(entry.key)
         known = known if known is not None and known.id == vip_id else None
         made.append(_Found(entry, mine, owners, access.get(vip_id, NO_ACCESS_LIST), known))

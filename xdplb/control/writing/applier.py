@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.balance.slots import SlotCounts, Slots, counts, shares
+from xdplb.balance.held_table import HeldTable
 from xdplb.control.events import Events, MapsRestored, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
@@ -31,17 +30,9 @@ from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.nic import DesiredNic
 
-__all__ = ["Applier", "TableFacts"]
+__all__ = ["Applier"]
 
 _TABLES_A_LOOK = 16
-
-
-@dataclass(frozen=True, slots=True)
-class TableFacts:
-    """What is computed from a VIP's table once, when it is published."""
-
-    counts: SlotCounts
-    shares: Mapping[int, float]
 
 
 class Applier:
@@ -53,14 +44,14 @@ class Applier:
         self._plane, self._clock, self._events = plane, clock, events
         self.nics = NicKeeper(plane, nics, clock, events)
         self._held: Held | None = None
-        self._tables: Mapping[int, Slots] = {}
+        self._tables: Mapping[int, HeldTable] = {}
+        self._unsettled: frozenset[int] = frozenset()
         self.known = Held()
         """What the maps held when it was last known, never None."""
         self._times = MoveTimes()
         self._mark: Mark | None = None
         self._swept = False
         self._looked_at = 0
-        self.facts: Mapping[int, TableFacts] = {}
         self.eligibility: Mapping[int, Eligibility] = {}
         self.evictions = Evictions()
         self.used = (0, 0)
@@ -72,7 +63,7 @@ class Applier:
         return self._plane.features
 
     @property
-    def tables(self) -> Mapping[int, Slots]:
+    def tables(self) -> Mapping[int, HeldTable]:
         """The tables as last published, by VIP id. They are never changed, only replaced."""
         return self._tables
 
@@ -136,7 +127,7 @@ class Applier:
                 self.evictions.made(self._plane.counters().vips)
             planned.apply(self._plane)
             for table in planned.tables:
-                self._events.say(TablePublished(str(table.key), int(np.count_nonzero(table.moved))))
+                self._events.say(TablePublished(str(table.key), len(table.moved)))
             self._hold(after)
             if not self._swept:
                 self._sweep(after)
@@ -151,9 +142,13 @@ class Applier:
         if self._mark is None or self._mark.instance != instance or self._mark.generation > generation:
             self._write_mark(Mark(instance, 0))
 
+    def is_marked(self, generation: int) -> bool:
+        """Return whether the maps say that they hold this generation, in any thread."""
+        return self._mark is None or self._mark.generation == generation
+
     def brought_to(self, generation: int) -> None:
-        """Note that the maps hold this generation completely, if that is not noted yet."""
-        if self._mark is not None and self._mark.generation != generation:
+        """Note that the maps hold this generation completely."""
+        if self._mark is not None:
             self._write_mark(Mark(self._mark.instance, generation))
 
     def _write_mark(self, mark: Mark) -> None:
@@ -185,7 +180,7 @@ class Applier:
         same = (
             dict(self._plane.read_vips()) == held.vips
             and dict(self._plane.read_backends()) == held.backends
-            and all(_equal(self._plane.read_table(vip_id), held.tables[vip_id]) for vip_id in some)
+            and all(_has(self._plane, vip_id, held.tables[vip_id]) for vip_id in some)
         )
         if not same:
             self._events.say(MapsRestored())
@@ -196,8 +191,8 @@ class Applier:
         """Pin moving slots whose idle timeout has passed, and make steady the pinned ones that `scan` shows settled."""
         with self._changing() as before:
             held = self._pin(before)
-            for vip_id, facts in self.facts.items():
-                if facts.counts.pinned and vip_id in held.vips:
+            for vip_id in sorted(self._unsettled):
+                if held.tables[vip_id].counts.pinned and vip_id in held.vips:
                     held = self._release(vip_id, scan, held)
             self._hold(held)
 
@@ -205,8 +200,8 @@ class Applier:
         """Return whether a scan is needed: for pinned slots of a VIP that records only what moves, or for loads."""
         vips = self._held.vips if self._held is not None else {}
         return bool(self.choosing_by_load()) or any(
-            facts.counts.pinned and vip_id in vips and not vips[vip_id].track_always
-            for vip_id, facts in self.facts.items()
+            self._tables[vip_id].counts.pinned and vip_id in vips and not vips[vip_id].track_always
+            for vip_id in self._unsettled
         )
 
     def choosing_by_load(self) -> frozenset[int]:
@@ -216,15 +211,15 @@ class Applier:
 
     def is_settled(self) -> bool:
         """Return whether all slots are steady."""
-        return all(not facts.counts.moving and not facts.counts.pinned for facts in self.facts.values())
+        return not self._unsettled
 
     def _pin(self, held: Held) -> Held:
         for vip_id in [vip_id for vip_id in self._times.vips if vip_id in held.vips]:
-            slots = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), held.vips[vip_id].idle_seconds)
-            if slots is not None:
-                self._plane.write_table(vip_id, slots)
-                held = held.with_table(vip_id, slots)
-                self._events.say(SlotsPinned(str(held.vips[vip_id].key), counts(slots).pinned))
+            table = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), held.vips[vip_id].idle_seconds)
+            if table is not None:
+                self._plane.write_table(vip_id, table.slots)
+                held = held.with_table(vip_id, table)
+                self._events.say(SlotsPinned(str(held.vips[vip_id].key), table.counts.pinned))
         return held
 
     def _release(self, vip_id: int, scan: Scan | None, held: Held) -> Held:
@@ -233,12 +228,12 @@ class Applier:
         if found is None:
             return held
         self._swept = False  # if deleting the records fails, the next change sweeps them
-        self._plane.write_table(vip_id, found.slots)
+        self._plane.write_table(vip_id, found.table.slots)
         if scan is not None and len(found.stale):
             self._delete(scan.flows, found.stale)
         self._swept = True
-        self._events.say(SlotsSteady(str(vip.key), counts(found.slots).pinned))
-        return held.with_table(vip_id, found.slots)
+        self._events.say(SlotsSteady(str(vip.key), found.table.counts.pinned))
+        return held.with_table(vip_id, found.table)
 
     def _sweep(self, held: Held) -> None:
         flows = self._plane.scan_flows()
@@ -263,32 +258,33 @@ class Applier:
             raise
 
     def _hold(self, held: Held) -> None:
-        """Note what the maps hold now, the times of moved slots, and the facts of new tables."""
-        facts = {vip_id: self.facts[vip_id] for vip_id in held.tables if vip_id in self.facts}
+        """Note what the maps hold now, and the times of moved slots."""
+        unsettled = set(self._unsettled & held.tables.keys())
         for vip_id in self._tables.keys() - held.tables.keys():
             self._times.forget(vip_id)
-        for vip_id, slots in held.tables.items():
+        for vip_id, table in held.tables.items():
             before = self._tables.get(vip_id)
-            if before is not slots:
-                self._times.published(vip_id, before, slots, self._clock())
-                facts[vip_id] = TableFacts(counts(slots), shares(slots))
+            if before is not table:
+                self._times.published(vip_id, before, table, self._clock())
+                (unsettled.discard if table.is_steady else unsettled.add)(vip_id)
         self._held, self._tables, self.known = held, held.tables, held
-        self.facts = facts
+        self._unsettled = frozenset(unsettled)
         self.used = (len(held.vips), len(held.backends))
 
 
 def _read(plane: DataPlane) -> Held:
     """Read what the maps hold, all of it."""
     read = ((vip_id, plane.read_table(vip_id)) for vip_id in range(plane.capacity.vips))
-    tables = {vip_id: table for vip_id, table in read if table is not None}
+    tables = {vip_id: HeldTable.of(slots) for vip_id, slots in read if slots is not None}
     vips = dict(plane.read_vips())
     # Access lists cannot be read back from the maps: only that there are none is certain.
     access = None if any(vip.has_access_list for vip in vips.values()) else dict[int, AccessList]()
     return Held(vips, tables, dict(plane.read_backends()), access)
 
 
-def _equal(one: Slots | None, other: Slots) -> bool:
-    return one is not None and np.array_equal(one, other)
+def _has(plane: DataPlane, vip_id: int, table: HeldTable) -> bool:
+    found = plane.read_table(vip_id)
+    return found is not None and np.array_equal(found, table.slots)
 
 
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:

@@ -135,6 +135,7 @@ class FlowWatch:
 
         counters = await self._writer.read_maps(work)
         self._writer.traffic.note(counters.backends, self._now())
+        self._writer.traffic.note_vips(counters.vips)
         return counters
 
     async def _note_present(self, records: int, at: datetime) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -41,6 +42,7 @@ from xdplb.control.plan.impact import NO_IMPACT, Impact
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index, touched_vips
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.observe import observe
@@ -62,6 +64,7 @@ T = TypeVar("T")
 
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
+_PART_SECONDS = 0.02
 _NIC_SECONDS = 0.5
 _STATE_SECONDS = 2.0
 _FIRST_RETRY_SECONDS = 0.1
@@ -106,6 +109,7 @@ class Writer:
         self._next_hops, self._checker, self._now = next_hops, checker, now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
+        self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
         self._maps, self._compiler = Worker("xdplb-maps"), Worker("xdplb-compiler")
         self._disturbed = asyncio.Event()
         self._dirty = Dirty()
@@ -146,7 +150,7 @@ class Writer:
         """
         async with self._seeking.seek(addresses_of_edit(request.edit)):
             if request.dry_run:
-                async with self._lock:
+                async with self._queue, self._lock:
                     return (await self._prepare(request, Dirty(everything=False)))[0]
             return await self._to_the_end(self._change(request))
 
@@ -274,7 +278,7 @@ class Writer:
 
     async def _change_now(self, request: Request) -> Outcome | Features:
         """Make a change, or change nothing and return the features that the program must be compiled with first."""
-        async with self._lock:
+        async with self._queue, self._lock:
             # Dirty VIPs are planned with the change, so that the maps hold the whole snapshot afterwards.
             with self._planning() as dirty:
                 outcome, prepared = await self._prepare(request, dirty)
@@ -336,7 +340,7 @@ class Writer:
         if forecast is None:
             await self._bring(dirty)
         else:
-            await self._bringing(dirty, lambda: self.applier.carry_out(forecast, only))
+            await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
 
     def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
@@ -374,20 +378,25 @@ class Writer:
 
     async def _bring(self, dirty: Dirty) -> None:
         """Plan what is dirty and carry the plan out."""
-        snapshot, only = self.snapshot, dirty.only
-        observed = self._observe(snapshot, self.health.known, only)
-        await self._bringing(dirty, lambda: self.applier.bring(snapshot, observed, only))
+        await self._bringing(dirty, self._bring_parts(dirty))
 
-    async def _bringing(self, dirty: Dirty, work: Callable[[], None]) -> None:
-        """Run `work`, which brings the dirty parts of the maps to the snapshot."""
+    async def _bring_parts(self, dirty: Dirty) -> None:
+        """Bring VIPs about which only something else was observed in turn, those with most traffic first."""
         snapshot = self.snapshot
+        parts: Iterable[AbstractSet[int] | None] = [dirty.only]
+        if dirty.vips and not dirty.everything and self.applied is snapshot:
+            parts = batches(self.traffic.busiest_first(dirty.vips), _PART_SECONDS)
+        for only in parts:
+            observed = self._observe(snapshot, self.health.known, only)
+            await self._maps(partial(self.applier.bring, snapshot, observed, only))
 
-        def work_and_note() -> None:
-            work()
-            self.applier.brought_to(snapshot.generation)
-
+    async def _bringing(self, dirty: Dirty, work: Awaitable[None]) -> None:
+        """Wait for `work`, which brings the dirty parts of the maps to the snapshot."""
+        snapshot = self.snapshot
         try:
-            await self._maps(work_and_note)
+            await work
+            if not self.applier.is_marked(snapshot.generation):
+                await self._maps(partial(self.applier.brought_to, snapshot.generation))
         except Exception as error:
             self.last_error = str(error)
             self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)

@@ -75,6 +75,8 @@ def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterat
         yield fail("daemon", reason, "for more, run xdplb status and read the daemon's log")
     for warning in running.status.get("warnings", ()):  # an older daemon has none
         yield warn("VIPs on own addresses", warning, "docs/operations.md, VIPs on the balancer's own addresses")
+    for note in running.status.get("notes", ()):
+        yield warn("daemon", note, "docs/operations.md, When the API is flooded")
     for key, backends in running.backends.items():
         yield from examine_backends(key, backends, nics_here=nics_here)
 

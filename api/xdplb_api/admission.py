@@ -1,0 +1,164 @@
+"""Admission of requests: their bodies within bounds of size and memory, and only so many worked on at once.
+
+A body is read as a whole before the request takes its turn, so that a slow client keeps nobody waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Self
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .limits import Limits
+from .problems import ProblemResponse, busy, too_large
+
+__all__ = ["Admission"]
+
+MOST_WAIT_SECONDS = 5.0
+"""How long a request waits for its turn before it is refused."""
+
+SMALL_BODY = 64 << 10
+"""Up to this size a body is always taken, whatever the others have taken: an operator's change is never refused."""
+
+PIECE = 64 << 10
+"""Answers are handed on in pieces of this size, so that one is done only when its client has read nearly all of it."""
+
+
+class Admission:
+    """Lets requests in. `most` is the size of a body in bytes; those of paths that end with `long_path` may have more.
+
+    `endless` are paths whose answers have no end: they count as worked on only until the answer begins.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, *, most: int, long_path: str, endless: Collection[str]) -> None:
+        self.app, self.limits = app, limits
+        self.most, self.long_path, self.endless = min(most, limits.body_bytes), long_path, endless
+        self._turns = asyncio.Semaphore(limits.requests)
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with _Body(self, scope) as body:
+            refusal = await body.read(receive)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+            elif not body.is_broken_off:
+                await self._serve(scope, body.again(receive), send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(MOST_WAIT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            await busy("the API has too much to do at the moment", "try again in a second")(scope, receive, send)
+            return
+        turn = _Turn(self._turns)
+        try:
+            await self.app(
+                scope, receive, turn.until_it_begins(send) if scope["path"] in self.endless else _in_pieces(send)
+            )
+        finally:
+            turn.end()
+
+    def take(self, count: int) -> bool:
+        """Take memory for this many bytes of a body; return whether there was enough."""
+        if self._held + count > self.limits.memory_bytes:
+            return False
+        self._held += count
+        return True
+
+    def give_back(self, count: int) -> None:
+        """Give memory back."""
+        self._held -= count
+
+
+class _Body:
+    """The body of a request while it is read and until the request is answered."""
+
+    def __init__(self, admission: Admission, scope: Scope) -> None:
+        self._admission = admission
+        length = Headers(scope=scope).get("content-length", "")
+        self._said = int(length) if length.isdecimal() else 0
+        is_long = scope["path"].endswith(admission.long_path)
+        self._most = admission.limits.body_bytes if is_long else admission.most
+        self._bytes = bytearray()
+        self._held = 0
+        self.is_broken_off = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.give_back(self._held)
+
+    async def read(self, receive: Receive) -> ProblemResponse | None:
+        """Read it; return a refusal if it is too large or there is no memory for it."""
+        more = True
+        while more:
+            if max(self._said, len(self._bytes)) > self._most:
+                return too_large(self._most)
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.is_broken_off = True
+                return None
+            self._bytes += message.get("body", b"")
+            more = message.get("more_body", False)
+            needed = len(self._bytes) - self._held
+            if len(self._bytes) > SMALL_BODY and len(self._bytes) <= self._most:
+                if not self._admission.take(needed):
+                    return busy("too many large bodies are on their way at the moment", "try again in a few seconds")
+                self._held += needed
+        return too_large(self._most) if len(self._bytes) > self._most else None
+
+    def again(self, receive: Receive) -> Receive:
+        """Return what gives the application the body that has been read, and then what else the client does."""
+        pending: list[Message] = [{"type": "http.request", "body": bytes(self._bytes), "more_body": False}]
+        self._bytes = bytearray()
+
+        async def next_message() -> Message:
+            return pending.pop() if pending else await receive()
+
+        return next_message
+
+
+class _Turn:
+    """The turn of a request, which ends once."""
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns: asyncio.Semaphore | None = turns
+
+    def end(self) -> None:
+        """Let the next one have its turn."""
+        if self._turns is not None:
+            self._turns.release()
+            self._turns = None
+
+    def until_it_begins(self, send: Send) -> Send:
+        """Return a `send` that ends the turn when the answer begins."""
+
+        async def sent(message: Message) -> None:
+            self.end()
+            await send(message)
+
+        return sent
+
+
+def _in_pieces(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        body = message.get("body", b"")
+        if message["type"] != "http.response.body" or len(body) <= PIECE:
+            await send(message)
+            return
+        whole = memoryview(body)
+        for start in range(0, len(body) - PIECE, PIECE):
+            await send({"type": "http.response.body", "body": bytes(whole[start : start + PIECE]), "more_body": True})
+        left = len(body) - 1 - (len(body) - 1) % PIECE
+        await send({**message, "body": bytes(whole[left:])})
+
+    return sent

@@ -1,0 +1,76 @@
+"""The way from the API's thread to the control plane, which runs in an event loop of its own.
+
+What is asked often is answered from values that the control plane replaces as a whole, so that the control loop has
+nothing to do with it. What changes something, or must wait for the control plane, runs there; the API waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+from xdplb.control.answers.answers import Answers
+from xdplb.control.capture.capturer import RunningCapture
+from xdplb.control.capture.wanted import CaptureRequest
+from xdplb.control.explain.question import PacketKind
+from xdplb.control.explain.views import ExplainView
+from xdplb.control.manager import Manager
+from xdplb.control.writing.request import Outcome, Request
+
+__all__ = ["Capture", "Control"]
+
+T = TypeVar("T")
+
+
+class Control:
+    """The control plane of `manager`, for callers in any event loop."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    @property
+    def answers(self) -> Answers:
+        """What answers from memory."""
+        return self._manager.answers
+
+    async def change(self, request: Request) -> Outcome:
+        """Make a change; see Manager.change."""
+        return await self._there(self._manager.change(request))
+
+    async def explain(
+        self, client: str, vip: str, packet: PacketKind | None, down: str | None, interface: str | None
+    ) -> ExplainView:
+        """Return what would happen to a packet; see Explainer.explain."""
+        return await self._manager.explainer.explain(client, vip, packet, down, interface)
+
+    async def start_capture(self, request: CaptureRequest) -> Capture:
+        """Start a capture, which the caller must close; see Capturer.start."""
+        running = await self._there(self._manager.capturer.start(request))
+        return Capture(self, running)
+
+    async def close_capture(self, running: RunningCapture) -> None:
+        """End a capture, and restore the program."""
+        await self._there(running.close())
+
+    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` in the manager's event loop, and return or raise what it does."""
+        loop = self._manager.loop
+        if loop is None or loop is asyncio.get_running_loop():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+
+class Capture:
+    """A running capture, whose packets are read without the control loop."""
+
+    def __init__(self, control: Control, running: RunningCapture) -> None:
+        self._control, self._running = control, running
+
+    def blocks(self) -> AsyncIterator[bytes]:
+        """Yield a pcapng file in whole blocks; see RunningCapture.blocks."""
+        return self._running.blocks()
+
+    async def close(self) -> None:
+        """Restore the program. May be called more than once."""
+        await self._control.close_capture(self._running)

@@ -1,0 +1,31 @@
+"""What the API takes on at once and waits for. Whoever floods it gets refusals; the balancer goes on beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of the API.
+
+    `connections` may be open, `requests` be worked on at once. A client has `head_seconds` for the request line and
+    headers and `body_seconds` for the body, in which it may not pause for longer than `head_seconds`; after an answer
+    it may keep the connection for `idle_seconds`, and it may not leave an answer unread for `unread_seconds`.
+    `body_bytes` is the most that a body may have; all large bodies under way may have `memory_bytes` together.
+    """
+
+    connections: int = 256
+    requests: int = 16
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    idle_seconds: float = 30.0
+    unread_seconds: float = 60.0
+    body_bytes: int = 48 << 20
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory of all large bodies under way together: the largest one fits, and some others beside it."""
+        return self.body_bytes * 4 // 3

@@ -1,0 +1,246 @@
+"""What the API takes on: a client that floods it, or takes too long, is refused or closed; all others are served."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xdplb.daemon.budget import budget
+from xdplb_api.limits import Limits
+
+from .cli_harness import Daemon, running_daemon, xdplb
+
+MEBIBYTE = 1 << 20
+ACCESS = "/v1/vips/203.0.113.10:443:tcp/access"
+SHORT = {"head_seconds": 1, "body_seconds": 2, "idle_seconds": 1, "unread_seconds": 1}
+
+
+@contextmanager
+def connected(daemon: Daemon, says: bytes = b"") -> Iterator[socket.socket]:
+    """Connect and send this, as much of it as the daemon takes at once."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.settimeout(10)
+        made.connect(str(daemon.socket))
+        made.sendall(says)
+        yield made
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
+    """Read until the connection is closed; return status, headers and body of the answer, 0 if there was none."""
+    told = b""
+    try:
+        while more := connection.recv(1 << 16):
+            told += more
+    except ConnectionResetError:
+        pass
+    if not told:
+        return 0, {}, None
+    head, _, body = told.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return int(first.split()[1]), headers, json.loads(body)
+
+
+def request(method: str, path: str, body: bytes = b"", *, length: int | None = None) -> bytes:
+    length = len(body) if length is None else length
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+    )
+    return head.encode() + b"\r\n" + body
+
+
+def memory(daemon: Daemon) -> int:
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with little patience."""
+    with running_daemon(tmp_path_factory.mktemp("short"), **SHORT) as daemon:
+        daemon.ok("vip", "add", "203.0.113.10:443/tcp")
+        yield daemon
+
+
+@pytest.mark.parametrize("says", [b"", b"GET / HTTP/1.1\r\nX-A"], ids=["silent", "half a request"])
+def test_a_client_that_does_not_ask_is_closed(short: Daemon, says: bytes):
+    began = time.monotonic()
+    with connected(short, says) as connection:
+        status, _, problem = answer(connection)
+    assert 0.5 < time.monotonic() - began < 5
+    assert status == (408 if says else 0)
+    assert problem is None or problem["type"] == "urn:xdplb:problem:too-slow"
+
+
+def test_half_a_request_that_comes_byte_by_byte_is_closed_too(short: Daemon):
+    began = time.monotonic()
+    with connected(short, b"GET /v1/vips HTTP/1.1\r\nX: ") as connection:
+        connection.settimeout(0.2)
+        while time.monotonic() - began < 8:
+            try:
+                connection.sendall(b"x")
+                if connection.recv(1000):
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    assert 0.5 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("pause", "most"), [(30.0, 4), (0.3, 6)], ids=["stands still", "drips"])
+def test_a_body_that_does_not_come_is_closed(short: Daemon, pause: float, most: float):
+    began = time.monotonic()
+    told = b""
+    with connected(short, request("PUT", ACCESS, b"{", length=100_000)) as connection:
+        connection.settimeout(min(pause, most + 2))
+        while not told and time.monotonic() - began < most + 2:
+            try:
+                told = connection.recv(1000)
+                break
+            except TimeoutError:
+                connection.sendall(b" ")
+    assert told.startswith(b"HTTP/1.1 408 ")
+    assert 0.5 < time.monotonic() - began < most
+
+
+def test_a_body_that_goes_on_after_its_refusal_is_closed(short: Daemon):
+    began = time.monotonic()
+    with connected(short, request("PUT", "/v1/vips/web", b"{", length=9 * MEBIBYTE)) as connection:
+        status, _, problem = answer(connection)
+    assert (status, problem["type"]) == (413, "urn:xdplb:problem:too-large")
+    assert time.monotonic() - began < 5
+
+
+def test_a_connection_that_asks_no_more_is_closed(short: Daemon):
+    began = time.monotonic()
+    with connected(short, request("GET", "/v1/version")) as connection:
+        assert answer(connection)[0] == 200
+    assert 0.5 < time.monotonic() - began < 5
+
+
+def test_a_client_that_leaves_its_answer_unread_is_closed(short: Daemon):
+    allow = [f"10.{i >> 8}.{i & 255}.0/24" for i in range(60_000)]
+    with connected(short, request("PUT", ACCESS, json.dumps({"allow": allow}).encode())) as connection:
+        assert connection.recv(20).startswith(b"HTTP/1.1 200 ")
+    with connected(short, request("GET", ACCESS)) as connection:
+        time.sleep(4)
+        taken = 0
+        try:
+            while more := connection.recv(1 << 16):
+                taken += len(more)
+        except ConnectionResetError:
+            pass
+    assert taken < MEBIBYTE
+
+
+def test_what_is_not_http_gets_a_problem_and_no_line_of_log(tmp_path: Path):
+    with running_daemon(tmp_path) as daemon:
+        for garbage in (b"\x16\x03\x01\x02\r\n\r\n", b"GET /\r\n\r\n", b"X" * 70_000):
+            with connected(daemon, garbage) as connection:
+                status, headers, problem = answer(connection)
+            assert (status, headers["content-type"]) == (400, "application/problem+json")
+            assert problem["type"] == "urn:xdplb:problem:not-http"
+        assert len(daemon.stop().splitlines()) < 5
+
+
+def test_more_connections_than_the_cap_get_a_503_and_lock_nobody_out(tmp_path: Path):
+    with running_daemon(tmp_path, connections=8) as daemon, ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(connected(daemon))
+        with connected(daemon) as one_more:
+            status, headers, problem = answer(one_more)
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert problem["type"] == "urn:xdplb:problem:too-many-connections"
+        told = xdplb("--socket", str(daemon.socket), "status")  # another process has a place, at once
+        assert told.returncode == 0, told.stderr
+        time.sleep(1.1)
+        with connected(daemon, request("GET", "/v1/version")) as later:  # one that is silent gives way
+            assert later.recv(20).startswith(b"HTTP/1.1 200 ")
+
+
+def test_without_descriptors_it_neither_spins_nor_fills_the_log(tmp_path: Path):
+    with (tmp_path / "log").open("wb") as log, running_daemon(tmp_path / "d", log=log.fileno()) as daemon:
+        pid = daemon.process.pid
+        opened = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened + 5, limits[1]))
+        before = _cpu(pid)
+        with ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(connected(daemon))
+            time.sleep(3)
+            assert _cpu(pid) - before < 1
+        assert xdplb("--socket", str(daemon.socket), "status").returncode == 0
+        assert (tmp_path / "log").stat().st_size < 4000
+        assert "the API cannot accept connections: Too many open files" in (tmp_path / "log").read_text()
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_unfinished_bodies_take_bounded_memory_and_a_change_still_gets_in(tmp_path: Path):
+    size = 47 * MEBIBYTE
+    with running_daemon(tmp_path) as daemon, ExitStack() as stack:
+        daemon.ok("vip", "add", "203.0.113.10:443/tcp")
+        before = memory(daemon)
+        begun = request("PUT", ACCESS, b'{"allow": ["', length=size)
+        clients = [stack.enter_context(connected(daemon, begun)) for _ in range(20)]
+        part = b"x" * MEBIBYTE
+        statuses = []
+        for client in clients:
+            try:
+                for _ in range(46):
+                    client.sendall(part)
+            except OSError:
+                pass
+            client.settimeout(0.2)
+            try:
+                statuses.append(client.recv(20)[9:12])
+            except (TimeoutError, OSError):
+                statuses.append(b"")
+        assert memory(daemon) - before < 250 * MEBIBYTE
+        assert b"503" in statuses
+        told = xdplb("--socket", str(daemon.socket), "backend", "add", "203.0.113.10:443/tcp", "10.0.0.1")
+        assert told.returncode == 0, told.stderr
+
+
+def test_a_capture_takes_no_turn_of_other_requests(tmp_path: Path):
+    with running_daemon(tmp_path, requests=1) as daemon:
+        with connected(daemon, request("GET", "/v1/capture?seconds=20")) as capturing:
+            assert capturing.recv(20).startswith(b"HTTP/1.1 200 ")
+            assert json.loads(daemon.get("/v1/version"))["api"] == "v1"
+        daemon.ok("status")
+
+
+def test_an_answer_lists_no_more_than_100_wrong_fields(short: Daemon):
+    backends = [{"address": f"10.1.{i >> 8}.{i & 255}", "weight": 70000} for i in range(1000)]
+    body = json.dumps({"backends": backends}).encode()
+    with connected(short, request("PUT", "/v1/vips/203.0.113.10:443:tcp/backends", body)) as connection:
+        status, _, problem = answer(connection)
+    assert status == 422
+    assert len(problem["errors"]) == 100
+    assert problem["detail"].endswith("(and 999 more)")
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "asked", "connections", "probes"),
+    [(1024, 256, 232, 512), (65536, 256, 256, 16384), (1024, 100, 100, 512), (64, 256, 1, 32)],
+)
+def test_the_api_leaves_three_quarters_of_the_descriptors_to_the_balancer(
+    descriptors: int, asked: int, connections: int, probes: int
+):
+    divided = budget(descriptors, Limits(connections=asked))
+    assert (divided.api.connections, divided.probes) == (connections, probes)
+    assert bool(divided.note) is (connections < asked)

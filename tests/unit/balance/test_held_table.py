@@ -1,0 +1,101 @@
+"""A table as it is kept in memory: the same slots, what is counted of them, and what tables share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xdplb.balance import pattern, slots
+from xdplb.balance.compiled import IS_COMPILED
+from xdplb.balance.hashing import TABLE_SIZE
+from xdplb.balance.held_table import NO_TABLE, HeldTable
+from xdplb.balance.pattern import Ownership
+from xdplb.balance.slots import NOBODY, PINNED, STEADY, SlotCounts, Slots, pack
+from xdplb.balance.table import WeightedBackend, assign, build
+
+A, B, C = 1, 2, 3
+
+
+@pytest.fixture(params=["C", "numpy"], autouse=True)
+def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert IS_COMPILED, "xdplb was installed without a C compiler"
+    if request.param == "numpy":
+        monkeypatch.setattr(pattern, "LOOPS", None)
+        monkeypatch.setattr(slots, "LOOPS", None)
+
+
+def repeated(*pairs: tuple[int, int]) -> Slots:
+    owners, previous = np.resize(np.array(pairs, np.uint16), (TABLE_SIZE, 2)).T
+    return pack(owners, previous)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(NOBODY, STEADY)],
+        [(A, STEADY)],
+        [(A, STEADY), (NOBODY, STEADY), (B, A), (C, PINNED), (NOBODY, B)],
+        [(number, (7 * number) % 900) for number in range(900)],
+        [(0xFFFE, STEADY), (A, 0xFFFE)],
+    ],
+)
+def test_the_slots_are_those_it_was_made_of(pairs):
+    made = repeated(*pairs)
+    table = HeldTable.of(made)
+    assert np.array_equal(table.slots, made)
+    assert table == HeldTable.of(made.copy())
+
+
+def test_what_is_counted():
+    made = np.zeros(TABLE_SIZE, np.uint32)
+    made[:5] = pack(np.array([A, A, B, A, NOBODY], np.uint16), np.array([STEADY, STEADY, C, PINNED, STEADY], np.uint16))
+    table = HeldTable.of(made)
+    assert table.counts == SlotCounts(steady=TABLE_SIZE - 2, moving=1, pinned=1)
+    assert table.moving.tolist() == [2]
+    assert table.named == {A, B, C}
+    assert (table.is_steady, table.has_owner) == (False, True)
+    assert (NO_TABLE.is_steady, NO_TABLE.has_owner, NO_TABLE.named) == (True, False, frozenset())
+
+
+def test_shares_are_of_the_whole_table():
+    owners = np.zeros(TABLE_SIZE, np.uint16)
+    owners[:16384], owners[16384:49152] = A, B
+    assert HeldTable.steady(Ownership.of(owners)).shares == {A: 16384 / TABLE_SIZE, B: 32768 / TABLE_SIZE}
+
+
+def test_tables_that_differ_by_ids_alone_share_what_is_large():
+    one, other = (HeldTable.of(repeated((a, STEADY), (b, a), (a, STEADY))) for a, b in ((1, 2), (700, 3)))
+    assert one.owners.pattern is other.owners.pattern
+    assert one.previous.pattern is other.previous.pattern
+    assert one != other
+
+
+def test_ids_that_change_places_make_another_table():
+    assert HeldTable.of(repeated((A, STEADY), (B, STEADY))) != HeldTable.of(repeated((B, STEADY), (A, STEADY)))
+
+
+def test_vips_with_the_same_backends_and_weights_share_a_table_also_when_one_fails():
+    here, there = (
+        [WeightedBackend(f"192.0.2.{number}", first + number, 1 + number % 2) for number in range(9)]
+        for first in (1, 500)
+    )
+    assert assign(here, {3}).pattern is assign(there, {502}).pattern
+    assert assign(here, {3}).pattern is not assign(there, {503}).pattern
+    renamed = build(here, {3}).astype(int) + 499
+    assert np.array_equal(build(there, {502}), renamed)
+
+
+def test_a_table_with_over_255_owners():
+    backends = [WeightedBackend(f"192.0.{number // 256}.{number % 256}", number, 1) for number in range(1, 1001)]
+    table = HeldTable.steady(assign(backends, {7}))
+    assert table.named == set(range(1, 1001)) - {7}
+    assert np.array_equal(table.slots, build(backends, {7}))
+
+
+def test_a_move_is_that_of_its_slots():
+    before = HeldTable.of(repeated((A, STEADY), (B, STEADY), (B, A), (A, PINNED)))
+    owners = Ownership.of(np.full(TABLE_SIZE, C, np.uint16))
+    for gone in (frozenset[int](), frozenset({A}), frozenset({A, B})):
+        assert np.array_equal(before.move(owners, gone=gone).slots, slots.move(before.slots, owners.owners, gone=gone))
+    lost = HeldTable.of(repeated((A, STEADY), (B, STEADY))).move(owners, gone=frozenset({A, B}))
+    assert lost.is_steady

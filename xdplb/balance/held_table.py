@@ -1,0 +1,107 @@
+"""A VIP's table as it is kept in memory: a few kilobytes beside what it shares with the tables of like VIPs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .hashing import TABLE_SIZE
+from .pattern import Ownership
+from .slots import PINNED, STEADY, SlotCounts, Slots, move, unpack
+
+__all__ = ["NO_TABLE", "HeldTable"]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldTable:
+    """The owner and the previous owner of each slot. It is never changed; `slots` are computed whenever they are asked.
+
+    A previous owner is as in slots.py: an id, STEADY or PINNED.
+    """
+
+    owners: Ownership
+    previous: Ownership
+
+    @classmethod
+    def of(cls, slots: Slots) -> HeldTable:
+        """Return the table with these slots."""
+        owners, previous = unpack(slots)
+        return cls(Ownership.of(owners), Ownership.of(previous))
+
+    @classmethod
+    def steady(cls, owners: Ownership) -> HeldTable:
+        """Return the table of these owners in which all slots are steady."""
+        return cls(owners, _ALL_STEADY)
+
+    def move(self, owners: Ownership, *, gone: AbstractSet[int] = frozenset()) -> HeldTable:
+        """Return the table with these owners, such that open connections keep their backends; `gone` as in `move`."""
+        previous = (move(self.slots, owners.owners, gone=gone) >> np.uint32(16)).astype(np.uint16)
+        return HeldTable(owners, Ownership.of(previous) if previous.any() else _ALL_STEADY)
+
+    @property
+    def slots(self) -> Slots:
+        """The slots as the maps have them."""
+        slots: Slots = self.owners.owners.astype(np.uint32)
+        if not self.is_steady:
+            slots |= self.previous.owners.astype(np.uint32) << np.uint32(16)
+        return slots
+
+    @property
+    def moving(self) -> NDArray[np.intp]:
+        """The numbers of the slots that are moving."""
+        if not self.counts.moving:
+            return np.empty(0, np.intp)
+        previous = self.previous.owners
+        return np.flatnonzero((previous != STEADY) & (previous != PINNED))
+
+    def are_as_in(self, other: HeldTable, numbers: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return for each of these slots, given by number, whether it is the same in another table."""
+        same: NDArray[np.bool_] = (self.owners.of_slots(numbers) == other.owners.of_slots(numbers)) & (
+            self.previous.of_slots(numbers) == other.previous.of_slots(numbers)
+        )
+        return same
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether all slots are steady."""
+        return not self.previous.owned
+
+    @property
+    def has_owner(self) -> bool:
+        """Whether any slot has an owner."""
+        return bool(self.owners.owned)
+
+    @property
+    def named(self) -> frozenset[int]:
+        """The ids of all backends that own a slot or are a previous owner."""
+        return frozenset(self.owners.owned.keys() | self.previous.owned.keys()) - {PINNED}
+
+    @cached_property
+    def counts(self) -> SlotCounts:
+        """How many slots are in each state."""
+        marked = sum(self.previous.owned.values())
+        pinned = self.previous.owned.get(PINNED, 0)
+        return SlotCounts(len(self.owners.pattern.places) - marked, marked - pinned, pinned)
+
+    @cached_property
+    def shares(self) -> Mapping[int, float]:
+        """Each owner's share, 0 to 1, of the slots and thus of new connections."""
+        return {number: owned / TABLE_SIZE for number, owned in sorted(self.owners.owned.items())}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, HeldTable):
+            return NotImplemented
+        return self.owners == other.owners and self.previous == other.previous
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_ALL_STEADY = Ownership.of(np.full(TABLE_SIZE, STEADY, np.uint16))
+
+NO_TABLE = HeldTable.steady(Ownership.of(np.zeros(TABLE_SIZE, np.uint16)))
+"""Nobody owns any slot of it: what packets see where there is no table."""

@@ -1,0 +1,79 @@
+"""The tables of VIPs, an inner map each, which are changed in place while packets use them.
+
+A slot is one aligned word of 32 bits and is written by one store, so a packet finds the old slot or the new one, and
+each of the two is valid whatever the others are. So nothing is copied, and there is no grace period to wait for. Who
+must know that no packet uses an old slot any more waits for one with `wait_for_packets` (grace.py), once for all.
+
+A table is mapped into this process only while it is read or written: thousands would count as the daemon's memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Collection
+from contextlib import ExitStack
+
+import numpy as np
+
+from xdplb.balance.compiled import LOOPS, address
+
+from . import layout
+from .inner_maps import add_inner_maps, open_inner
+from .map_specs import VIP_TABLE
+from .maps import BpfMap
+from .plane import Slots
+
+__all__ = ["VipTables"]
+
+_BYTES = -(-layout.VIP_TABLE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+_AT_ONCE = 128  # descriptors that are open at a time
+
+
+class VipTables:
+    """The tables by VIP id, in the map of maps `outer`."""
+
+    def __init__(self, outer: BpfMap) -> None:
+        self._outer = outer
+
+    def read(self, vip_id: int) -> Slots | None:
+        """Return a copy of a VIP's table, None where it has none."""
+        found = open_inner(self._outer, vip_id)
+        if found is None:
+            return None
+        with found:
+            return _mapped(found, mmap.PROT_READ).copy()
+
+    def write(self, vip_id: int, slots: Slots) -> None:
+        """Write the slots that differ. A VIP without a table gets one."""
+        found = open_inner(self._outer, vip_id)
+        if found is None:
+            self.add([vip_id])
+            found = open_inner(self._outer, vip_id)
+            assert found is not None
+        with found:
+            _store(_mapped(found, mmap.PROT_READ | mmap.PROT_WRITE), np.ascontiguousarray(slots))
+
+    def add(self, vip_ids: Collection[int]) -> None:
+        """Give an empty table to those of these VIPs that have none."""
+        missing = [vip_id for vip_id in vip_ids if self._outer.lookup(vip_id) is None]
+        for start in range(0, len(missing), _AT_ONCE):
+            with ExitStack() as opened:
+                chunk = missing[start : start + _AT_ONCE]
+                add_inner_maps(self._outer, {vip_id: opened.enter_context(VIP_TABLE.create()) for vip_id in chunk})
+
+    def delete(self, vip_id: int) -> None:
+        """Remove a VIP's table, and wait until no packet uses it; no error if it has none."""
+        self._outer.delete(vip_id)
+
+
+def _mapped(found: BpfMap, protection: int) -> Slots:
+    """Return the slots of a table as they lie in the kernel. They are unmapped when the array is gone."""
+    return np.frombuffer(mmap.mmap(found.fd.fileno(), _BYTES, prot=protection), np.uint32, layout.TABLE_SIZE)
+
+
+def _store(table: Slots, slots: Slots) -> None:
+    if LOOPS is not None:
+        LOOPS.xdplb_store(address(table), address(slots), len(slots))
+        return
+    changed = np.flatnonzero(table != slots)
+    table[changed] = slots[changed]
