@@ -11,17 +11,31 @@ from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
 from xdplb.control.events import Events
+from xdplb.control.health.alarms import Alarms
 from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence, SourceOf
-from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.probe import NOT_RUN, Aim, OnResult, ProbeResult
+from xdplb.control.health.prober import OnBroken
+from xdplb.control.health.standing import NO_CHECKS, Standing
+from xdplb.control.plan.sources import Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.health import HealthCheck
 from xdplb.model.host import NO_HOST, Host
 from xdplb.model.next_hop import NextHop, Resolution
 from xdplb.model.nic import NicLink
 from xdplb.net.icmp_errors import OnError
 from xdplb.net.icmp_message import IcmpError
 
-__all__ = ["FakeClock", "FakeHealth", "FakeIcmpErrors", "FakeNextHops", "next_hop", "run_in_simulated_time", "until"]
+__all__ = [
+    "FakeClock",
+    "FakeHealth",
+    "FakeIcmpErrors",
+    "FakeNextHops",
+    "TaskProber",
+    "next_hop",
+    "run_in_simulated_time",
+    "until",
+]
 
 T = TypeVar("T")
 
@@ -112,6 +126,47 @@ class FakeNextHops:
             self._on_change(frozenset(keys))
 
 
+class ProbingTask:
+    """A probe of a `TaskProber`."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def cut(self) -> None:
+        self._task.cancel()
+
+
+class TaskProber:
+    """Runs a coroutine of a test for each probe."""
+
+    is_behind = False
+
+    def __init__(self, probe: Callable[[HealthCheck, str, int], Coroutine[Any, Any, ProbeResult]]) -> None:
+        self._probe = probe
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, alarms: Alarms, on_broken: OnBroken) -> None:
+        self._on_broken = on_broken
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def begin(self, aim: Aim, source: Source, on_result: OnResult) -> ProbingTask:
+        async def run() -> None:
+            try:
+                result = await self._probe(aim.check, aim.host, aim.port)
+            except Exception as error:
+                self._on_broken(aim, error)
+                result = ProbeResult(None, f"{NOT_RUN}: {error!r}", 0.0, starved=True)
+            on_result(result)
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return ProbingTask(task)
+
+
 class FakeHealth:
     """A health source in which a test decides what the checks find."""
 
@@ -122,6 +177,8 @@ class FakeHealth:
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
         self.source_of: SourceOf | None = None
+        self.stands = NO_CHECKS
+        """How the checks stand, for a test to set."""
 
     async def start(
         self,
@@ -136,11 +193,16 @@ class FakeHealth:
         self._on_flip = None
 
     def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        self.change(self.targets.keys() - targets.keys(), targets, known)
+
+    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        for backend_id in gone:
+            del self.targets[backend_id]
         for backend_id, target in targets.items():
             before = self.targets.get(backend_id)
             if before is None or before.epoch != target.epoch:
                 self._tallies[backend_id] = CheckTally()
-        self.targets = dict(targets)
+            self.targets[backend_id] = target
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         self.rechecked += [
@@ -152,6 +214,9 @@ class FakeHealth:
 
     def tallies(self) -> Mapping[int, CheckTally]:
         return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
+
+    def standing(self) -> Standing:
+        return self.stands
 
     def silence(self, address: str, *, first: bool = True) -> None:
         """Let a check of this address fail without anything that came back."""

@@ -5,7 +5,6 @@ A body is read as a whole before the request takes its turn, so that a slow clie
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from typing import Self
 
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import Limits
 from .problems import ProblemResponse, busy, too_large
+from .turns import Turn, Turns
 
 __all__ = ["Admission"]
 
@@ -36,7 +36,7 @@ class Admission:
     def __init__(self, app: ASGIApp, limits: Limits, *, most: int, long_path: str, endless: Collection[str]) -> None:
         self.app, self.limits = app, limits
         self.most, self.long_path, self.endless = min(most, limits.body_bytes), long_path, endless
-        self._turns = asyncio.Semaphore(limits.requests)
+        self._turns = Turns(limits.requests)
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,17 +52,13 @@ class Admission:
                 await self._serve(scope, body.again(receive), send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with asyncio.timeout(MOST_WAIT_SECONDS):
-                await self._turns.acquire()
-        except TimeoutError:
+        turn = await self._turns.take(scope, MOST_WAIT_SECONDS)
+        if turn is None:
             await busy("the API has too much to do at the moment", "try again in a second")(scope, receive, send)
             return
-        turn = _Turn(self._turns)
+        is_endless = scope["path"] in self.endless
         try:
-            await self.app(
-                scope, receive, turn.until_it_begins(send) if scope["path"] in self.endless else _in_pieces(send)
-            )
+            await self.app(scope, receive, _ending(turn, send) if is_endless else _in_pieces(turn.sending(send)))
         finally:
             turn.end()
 
@@ -127,26 +123,14 @@ class _Body:
         return next_message
 
 
-class _Turn:
-    """The turn of a request, which ends once."""
+def _ending(turn: Turn, send: Send) -> Send:
+    """Return a `send` that ends the turn when the answer begins."""
 
-    def __init__(self, turns: asyncio.Semaphore) -> None:
-        self._turns: asyncio.Semaphore | None = turns
+    async def sent(message: Message) -> None:
+        turn.end()
+        await send(message)
 
-    def end(self) -> None:
-        """Let the next one have its turn."""
-        if self._turns is not None:
-            self._turns.release()
-            self._turns = None
-
-    def until_it_begins(self, send: Send) -> Send:
-        """Return a `send` that ends the turn when the answer begins."""
-
-        async def sent(message: Message) -> None:
-            self.end()
-            await send(message)
-
-        return sent
+    return sent
 
 
 def _in_pieces(send: Send) -> Send:

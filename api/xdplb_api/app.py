@@ -14,7 +14,7 @@ from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
 from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, metrics, stats, vips
 from .routes import version as version_route
-from .scrape import Scrapes
+from .shared import SharedAnswers
 
 __all__ = ["create_app"]
 
@@ -23,6 +23,9 @@ LARGEST_BODY = 8 << 20
 
 ENDLESS = ("/v1/capture",)
 """Paths whose answers stream for as long as they are read."""
+
+LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/stats", "/v1/status", "/v1/vips")
+"""Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
 
 
 def create_app(manager: Manager, *, version: str, limits: Limits | None = None) -> FastAPI:
@@ -39,8 +42,8 @@ def create_app(manager: Manager, *, version: str, limits: Limits | None = None) 
         redirect_slashes=False,
         dependencies=[Depends(known_query), Depends(json_only)],
     )
-    control = Control(manager)
-    app.state.control, app.state.scrapes = control, Scrapes(control)
+    app.state.control = Control(manager)
+    app.add_middleware(SharedAnswers, paths=LARGE)
     app.add_middleware(
         Admission, limits=limits or Limits(), most=LARGEST_BODY, long_path="/access", endless=frozenset(ENDLESS)
     )

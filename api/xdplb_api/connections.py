@@ -9,12 +9,15 @@ from collections.abc import Collection
 from typing import Any
 
 import h11
+from starlette.types import Scope
 
 from .limits import Limits
 from .peer import PeerProtocol
 from .problems import raw_problem
 
-__all__ = ["Connection", "Connections"]
+__all__ = ["Connection", "Connections", "connection_of"]
+
+_STATE_KEY = "connection"
 
 _SWEEP_SECONDS = 0.5
 _YIELDS_AFTER_SECONDS = 1.0
@@ -40,6 +43,7 @@ class Connection(PeerProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it."""
         super().connection_made(transport)
+        self.app_state = {**self.app_state, _STATE_KEY: self}
         self._all.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -120,6 +124,12 @@ class Connection(PeerProtocol):
         if asked:
             self.transport.write(_TOO_SLOW)
         self.transport.close()
+
+
+def connection_of(scope: Scope) -> Connection | None:
+    """Return the connection of a request, None in tests without a server."""
+    connection: Connection | None = scope.get("state", {}).get(_STATE_KEY)
+    return connection
 
 
 class Connections:

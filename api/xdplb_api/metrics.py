@@ -42,6 +42,7 @@ def collect(view: MetricsView) -> Iterator[Family]:
     yield from _counters_of_backends(vips)
     yield from _gauges_of_backends(vips)
     yield from _of_checks(vips)
+    yield from _of_checks_standing(view)
     yield from _of_paths(vips, view)
 
 
@@ -144,6 +145,22 @@ def _of_checks(vips: Sequence[_Vip]) -> Iterator[Family]:
         "xdplb_health_checks_total", "Results of checks since the daemon started or the check changed.", _results(vips)
     )
     yield _gauge("xdplb_health_check_duration_seconds", "Duration of the last check.", _durations(vips))
+
+
+def _of_checks_standing(view: MetricsView) -> Iterator[Family]:
+    standing = view.standing
+    yield _gauge(
+        "xdplb_health_checks_overdue",
+        "Checks that have had no result for longer than they should, since this host cannot run them.",
+        [(_NONE, standing.overdue)],
+    )
+    yield _gauge("xdplb_health_probes", "Probes of checks under way.", [(_NONE, standing.probes)])
+    yield _gauge("xdplb_health_probes_limit", "How many may be under way at a time.", [(_NONE, standing.most_probes)])
+    yield _gauge(
+        "xdplb_loop_pause_seconds",
+        "The longest time in the last minute or two in which the control loop did one thing and all else waited.",
+        [(_NONE, view.longest_pause)],
+    )
 
 
 def _results(vips: Iterable[_Vip]) -> _Samples:

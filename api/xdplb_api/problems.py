@@ -74,6 +74,9 @@ _SENTENCES = {
 """Errors with a sentence of their own, instead of a rule and the given value."""
 
 
+_SHOWN = 60
+"""Characters of a value that are shown."""
+
 _MOST_ERRORS = 100
 """How many wrong fields an answer lists: a body may have hundreds of thousands."""
 
@@ -243,8 +246,9 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def _json(value: object) -> str:
-    return _short(json.dumps(value, default=str))
+    # Only what is shown is written: the value may be a body of megabytes.
+    return _short(json.dumps(value[:_SHOWN] if isinstance(value, list | str) else value, default=str))
 
 
-def _short(text: str, length: int = 60) -> str:
+def _short(text: str, length: int = _SHOWN) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"

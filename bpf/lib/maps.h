@@ -30,8 +30,9 @@ BPF_TABLE_PINNED("array_of_maps", __u32, __u32, vip_prefixes6, 1, PIN_DIR "/vip_
 #endif
 #endif
 
-/* A table per VIP id, swapped whole. The inner array has one element, not TABLE_SIZE: the key is then a constant,
- * which the kernel turns into an address, and a slot is one load away from it.
+/* A table per VIP id. The control plane maps it and changes slots in place, each by one store of 32 bits: a packet finds
+ * the old slot or the new one, and either is right whatever the other slots are. The inner array has one element, not
+ * TABLE_SIZE: the key is then a constant, which the kernel turns into an address, and a slot is one load away from it.
  */
 BPF_TABLE_PINNED("array_of_maps", __u32, __u32, vip_tables, MAX_VIPS, PIN_DIR "/vip_tables");
 

@@ -26,7 +26,7 @@ class _Client:
     def __init__(self, path: str, says: bytes, *, reads: bool = True) -> None:
         self.path, self.says, self.reads = path, says, reads
         self.socket: socket.socket | None = None
-        self.unsent = b""
+        self.unsent = memoryview(b"")
         self.not_before = 0.0
         self.is_answered = False
 
@@ -42,7 +42,7 @@ class _Client:
         except OSError:
             new.close()
             return False
-        self.socket, self.unsent = new, self.says
+        self.socket, self.unsent = new, memoryview(self.says)
         self.send()
         return True
 
@@ -67,7 +67,7 @@ class _Client:
         except BlockingIOError:
             pass
         except OSError:
-            self.unsent = b""  # the end of the connection is seen when it is read
+            self.unsent = memoryview(b"")  # the end of the connection is seen when it is read
 
     def close(self) -> None:
         """Close the connection."""
@@ -91,12 +91,12 @@ def _run(clients: list[_Client], *, drip: bytes = b"", again: bool = False) -> N
                 ready.unregister(key.fileobj)
                 client.close()
             elif again and client.is_answered:
-                client.unsent = client.says
+                client.unsent = memoryview(client.says)
                 client.send()
         if drip and time.monotonic() - dripped > 1:
             dripped = time.monotonic()
             for client in clients:
-                client.unsent = client.unsent or drip
+                client.unsent = client.unsent or memoryview(drip)
 
 
 def _request(method: str, path: str, body: bytes = b"", *, length: int | None = None) -> bytes:

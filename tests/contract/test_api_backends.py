@@ -8,6 +8,7 @@ import pytest
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VERSION, VIP, WEB, Api, problem_of, running_api
 from xdplb.control.edits.edit import DeleteVip, PatchVip
+from xdplb.control.health.standing import Standing
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.model.backend import Health
 from xdplb.model.vip import VipKey
@@ -177,6 +178,14 @@ def test_it_is_alive_and_says_why_it_is_not_ready(api: Api, monkeypatch: pytest.
     assert problem["reasons"] == ["no NIC is attached"]
     assert "no NIC is attached" in problem["detail"]
     assert api.ask("GET", "/v1/status").json()["not_ready"] == ["no NIC is attached"]
+
+
+def test_it_is_not_ready_while_checks_are_not_run(api: Api):
+    reason = "3 of 5 health checks have had no result for 9 s, so a backend that fails is not noticed: no file"
+    api.health.stands = Standing(checks=5, overdue=3, probes=7, most_probes=8, reason=reason)
+    assert problem_of(api.ask("GET", "/readyz"), 503)["reasons"] == [reason]
+    status = api.ask("GET", "/v1/status").json()
+    assert (status["ready"], status["not_ready"]) == (False, [reason])
 
 
 def test_lists_are_in_the_order_of_addresses(api: Api):

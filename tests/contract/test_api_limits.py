@@ -225,13 +225,14 @@ def test_a_capture_takes_no_turn_of_other_requests(tmp_path: Path):
 
 
 def test_an_answer_lists_no_more_than_100_wrong_fields(short: Daemon):
-    backends = [{"address": f"10.1.{i >> 8}.{i & 255}", "weight": 70000} for i in range(1000)]
+    backends = [{"address": f"10.1.{i >> 8}.{i & 255}", "weight": 70000 if i > 4 else 1} for i in range(2000)]
     body = json.dumps({"backends": backends}).encode()
     with connected(short, request("PUT", "/v1/vips/203.0.113.10:443:tcp/backends", body)) as connection:
         status, _, problem = answer(connection)
     assert status == 422
     assert len(problem["errors"]) == 100
-    assert problem["detail"].endswith("(and 999 more)")
+    assert problem["detail"].endswith("(and 494 more)")  # in the first part; the rest is not looked at
+    assert problem["errors"][0]["pointer"] == "/backends/5/weight"
 
 
 @pytest.mark.parametrize(
@@ -244,3 +245,27 @@ def test_the_api_leaves_three_quarters_of_the_descriptors_to_the_balancer(
     divided = budget(descriptors, Limits(connections=asked))
     assert (divided.api.connections, divided.probes) == (connections, probes)
     assert bool(divided.note) is (connections < asked)
+
+
+def test_clients_that_read_no_answer_keep_nobody_waiting(tmp_path: Path):
+    allow = [f"10.{i >> 8}.{i & 255}.0/24" for i in range(60_000)]
+    with running_daemon(tmp_path, requests=2) as daemon, ExitStack() as stack:
+        daemon.ok("vip", "add", "203.0.113.10:443/tcp")
+        with connected(daemon, request("PUT", ACCESS, json.dumps({"allow": allow}).encode())) as connection:
+            assert connection.recv(20).startswith(b"HTTP/1.1 200 ")
+        for _ in range(6):
+            stack.enter_context(connected(daemon, request("GET", ACCESS)))
+        time.sleep(1.5)
+        told = xdplb("--socket", str(daemon.socket), "vip", "ls")
+        assert told.returncode == 0, told.stderr
+
+
+def test_a_process_that_asks_without_end_does_not_keep_another_waiting(tmp_path: Path):
+    flood = b"".join([request("GET", "/v1/backends")] * 200)
+    with running_daemon(tmp_path, requests=2) as daemon, ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(connected(daemon, flood))
+        began = time.monotonic()
+        told = xdplb("--socket", str(daemon.socket), "vip", "ls")
+        assert told.returncode == 0, told.stderr
+        assert time.monotonic() - began < 5

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
 from tests.fakes import next_hop
 from xdplb import __version__
+from xdplb.control.health.standing import Standing
 from xdplb.control.writing.path_watch import Ignored
 from xdplb.dataplane.plane import BackendCounters, VipCounters
 from xdplb.model.backend import Health
@@ -27,6 +28,7 @@ from xdplb_api.exposition import Family, Labels, encode
 from xdplb_api.metrics import collect
 
 KEY = "203.0.113.10:443/tcp"
+STARVED = Standing(checks=5, overdue=3, probes=7, most_probes=8, reason="3 of 5 health checks are late: no file")
 FIRST = {"vip": KEY, "backend": "10.0.0.11"}
 SECOND = {"vip": KEY, "backend": "10.0.0.12"}
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
@@ -137,6 +139,13 @@ def test_checks_and_what_they_find(api: Api):
     assert results == {"passed", "failed"}
     assert only(found, "xdplb_health_check_duration_seconds") == [FIRST]
     assert value(found, "xdplb_health_check_duration_seconds", **FIRST) == 0.001
+
+
+def test_checks_that_are_not_run_are_counted(api: Api) -> None:
+    api.health.stands = STARVED
+    found = scrape(api)
+    names = ("health_checks_overdue", "health_probes", "health_probes_limit", "loop_pause_seconds")
+    assert [value(found, f"xdplb_{name}") for name in names] == [3, 7, 8, 0]
 
 
 def test_connections_that_a_drain_waits_for(api: Api):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from pathlib import Path
@@ -78,3 +79,26 @@ def test_the_table_says_what_the_log_says(balancer: Balancer, tmp_path: Path) ->
     until(lambda: "reason='status 200, expected 204" in (balancer.lab.folder / "daemon.log").read_text())
     for command in (("backend", "ls"), ("backend", "ls", KEY), ("vip", "show", KEY)):
         until(lambda command=command: "its check failed: status 200, expected 204" in balancer.cli(*command).stdout)  # type: ignore[misc]
+
+
+def test_without_descriptors_no_backend_is_judged_and_the_log_says_so(balancer: Balancer, tmp_path: Path) -> None:
+    """A backend that dies meanwhile is found out as soon as there are some again."""
+    serve(balancer, tmp_path / "server.log")
+    balancer.start()
+    check(balancer, "--check", "tcp", "--check-timeout", "500ms", "--check-fall", "3")
+    assert balancer.daemon is not None
+    pid = balancer.daemon.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (4, limits[1]))
+    until(lambda: "health checks cannot be run: reason='the only health check has had no result" in balancer.log())
+    assert "as many files open as it may (raise LimitNOFILE= of its unit, or ulimit -n)" in balancer.log()
+    balancer.lab.run("dr1", ["ip", "link", "set", "lo", "up"])
+    balancer.lab.run("dr1", ["ip", "route", "add", "blackhole", f"{ADDRESSES['balancer']}/32"])
+    time.sleep(2)
+    assert "health=down" not in balancer.log()
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    until(lambda: "health checks run again: seconds=" in balancer.log())
+    until(lambda: "health=down" in balancer.log())
+    assert balancer.log().count("health checks cannot be run") == 1
+    assert balancer.ask("status")["ready"]
+    assert balancer.metric("xdplb_health_checks_overdue") == [0]

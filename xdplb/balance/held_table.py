@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .hashing import TABLE_SIZE
-from .pattern import Ownership
+from .pattern import Ownership, Pattern
 from .slots import PINNED, STEADY, SlotCounts, Slots, move, unpack
 
 __all__ = ["NO_TABLE", "HeldTable"]
+
+_CACHED_MOVES = 32  # some 100 KiB each
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +42,16 @@ class HeldTable:
 
     def move(self, owners: Ownership, *, gone: AbstractSet[int] = frozenset()) -> HeldTable:
         """Return the table with these owners, such that open connections keep their backends; `gone` as in `move`."""
+        if self.is_steady and np.array_equal(self.owners.ids, owners.ids):
+            return HeldTable(owners, self._left_behind(owners, gone))
         previous = (move(self.slots, owners.owners, gone=gone) >> np.uint32(16)).astype(np.uint16)
         return HeldTable(owners, Ownership.of(previous) if previous.any() else _ALL_STEADY)
+
+    def _left_behind(self, owners: Ownership, gone: AbstractSet[int]) -> Ownership:
+        """Return the previous owners once these have all slots, which are steady now; the places are the same."""
+        out = tuple([place for place, number in enumerate(self.owners.ids.tolist()) if number in gone])
+        pattern = _left_behind(self.owners.pattern, owners.pattern, out)
+        return Ownership(pattern, self.owners.ids) if len(pattern.taken) else _ALL_STEADY
 
     @property
     def slots(self) -> Slots:
@@ -54,8 +64,8 @@ class HeldTable:
     @property
     def moving(self) -> NDArray[np.intp]:
         """The numbers of the slots that are moving."""
-        if not self.counts.moving:
-            return np.empty(0, np.intp)
+        if not self.counts.pinned:
+            return self.previous.pattern.taken
         previous = self.previous.owners
         return np.flatnonzero((previous != STEADY) & (previous != PINNED))
 
@@ -99,6 +109,18 @@ class HeldTable:
         return self.owners == other.owners and self.previous == other.previous
 
     __hash__ = None  # type: ignore[assignment]
+
+
+@lru_cache(_CACHED_MOVES)
+def _left_behind(before: Pattern, after: Pattern, gone: tuple[int, ...]) -> Pattern:
+    """Return the place that each slot moves away from, but for `gone`, and 0 for a slot that stays.
+
+    A host that fails or comes back makes the same move in all VIPs that have it.
+    """
+    is_gone = np.zeros(len(before.owned), np.bool_)
+    is_gone[list(gone)] = True
+    stays = (before.places == after.places) | is_gone[before.places]
+    return Pattern(np.where(stays, 0, before.places), len(before.owned) - 1)
 
 
 _ALL_STEADY = Ownership.of(np.full(TABLE_SIZE, STEADY, np.uint16))

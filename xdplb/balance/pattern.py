@@ -37,6 +37,11 @@ class Pattern:
         self.owned: tuple[int, ...] = tuple(np.bincount(places, minlength=count + 1).tolist())
         """How many slots each place owns, nobody's first."""
 
+    @cached_property
+    def taken(self) -> NDArray[np.intp]:
+        """The numbers of the slots that have an owner."""
+        return np.flatnonzero(self.places)
+
     def owners(self, ids: Owners) -> Owners:
         """Return the owner of each slot, `ids` being those at the places, nobody's first."""
         if LOOPS is None:

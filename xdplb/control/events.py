@@ -20,6 +20,8 @@ __all__ = [
     "CaptureStuck",
     "ChangeMade",
     "CheckBroke",
+    "ChecksNotRun",
+    "ChecksRunAgain",
     "DrainChanged",
     "Event",
     "Events",
@@ -72,10 +74,17 @@ DAEMON = Actor("daemon")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event. Its log line is `TITLE`, then its fields as `name=value`, except those that are None."""
+    """An event. Its log line is `TITLE`, then its fields as `name=value`, except those that are None.
+
+    No more than `LINES` of one kind are written to the log in 10 s; then one more says how many came.
+    """
 
     TITLE: ClassVar[str]
     LEVEL: ClassVar[int] = logging.INFO
+    LINES: ClassVar[int] = 50
+
+    def __str__(self) -> str:
+        return self.line()
 
     def line(self) -> str:
         """Return the log line."""
@@ -102,6 +111,7 @@ class ChangeMade(Event):
     """
 
     TITLE = "change"
+    LINES = 1000
     actor: Actor
     generation: int
     edit: str
@@ -116,6 +126,7 @@ class HealthChanged(Event):
 
     TITLE = "health"
     LEVEL = logging.WARNING
+    LINES = 2000  # a host that dies may be a backend of a thousand VIPs
     vip: str
     backend: str
     health: str
@@ -134,10 +145,29 @@ class CheckBroke(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ChecksNotRun(Event):
+    """Checks have had no result for too long, since this host cannot run them: a backend that fails is not noticed."""
+
+    TITLE = "health checks cannot be run"
+    LEVEL = logging.ERROR
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksRunAgain(Event):
+    """All checks have had a result in time again."""
+
+    TITLE = "health checks run again"
+    LEVEL = logging.WARNING
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class NextHopChanged(Event):
     """The next hop of a backend changed: by which interface and at which MAC it is reached now, or why it is not."""
 
     TITLE = "next hop changed"
+    LINES = 500
     backend: str
     interface: str | None
     mac: str | None
@@ -335,6 +365,7 @@ class DrainChanged(Event):
     """A drain started, or no connection or no time is left; `flows` are the connections left, None if not known."""
 
     TITLE = "drain"
+    LINES = 1000
     vip: str
     backend: str
     state: str
@@ -382,6 +413,8 @@ class Events:
 
     def say(self, event: Event, *, trace: BaseException | None = None) -> None:
         """Write the event's log line, with the traceback of `trace` if given, and call the listeners."""
-        log.log(event.LEVEL, "%s", event.line(), exc_info=trace)
+        about = {"kind": event.TITLE, "lines": event.LINES}
+        # The line is made when it is written, which is not in the control loop: a thousand backends may fail at once.
+        log.log(event.LEVEL, "%s", event, exc_info=trace, extra=about)
         for listener in self._listeners:
             listener(event)

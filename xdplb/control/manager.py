@@ -59,6 +59,7 @@ class Manager:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
         scan_seconds: float = 1.0,
+        longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.events = Events()
         self._next_hops, self._checker = next_hops, checker
@@ -86,6 +87,7 @@ class Manager:
             now=now,
             place=place,
             notes=notes,
+            longest_pause=longest_pause,
         )
         self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
         self.capturer = Capturer(plane, self._writer, self.events)

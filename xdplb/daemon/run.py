@@ -32,8 +32,10 @@ from xdplb_api.server import Stop, serve_in_thread
 
 from .budget import budget, raise_limit
 from .diagnosis.place import boot_id
+from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
-from .log import log_to_stderr
+from .log import log_beside, log_to_stderr
+from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
 from .signals import Signals
 from .start import state_at_start
@@ -75,7 +77,7 @@ class Parts:
     maps_in_use: Callable[[DaemonOptions], Reading | None] = _maps_in_use
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
-    checker: Callable[[], HealthSource] = Checker
+    checker: Callable[[int], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     run_dir: Path = field(default=RUN_DIR)
 
@@ -98,7 +100,8 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
             state = state_at_start(options, parts.maps_in_use(options))
             # The program is compiled only once, with what the state needs.
             plane = parts.load(options, features_needed_at_start(state, Observed()))
-            asyncio.run(_balance(options, parts, plane, listener, signals))
+            with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
+                runner.run(_balance(options, parts, plane, listener, signals))
         finally:
             listener.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -132,12 +135,13 @@ async def _balance(
         plane,
         SqliteStore(options.state_dir),
         parts.next_hops(),
-        parts.checker(),
+        parts.checker(shares.probes),
         icmp_errors=parts.icmp_errors(),
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
         notes=[shares.note] if shares.note else [],
+        longest_pause=longest_pause(asyncio.get_running_loop()),
     )
 
     def started() -> None:
@@ -159,11 +163,15 @@ async def _balance(
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
+    app = create_app(manager, version=xdplb.__version__, limits=shares.api)
     await manager.start()
     try:
-        app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-        with signals.calling(stopping):
-            await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+        with signals.calling(stopping), Garbage() as garbage:
+            watching = asyncio.create_task(garbage.watch())
+            try:
+                await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+            finally:
+                watching.cancel()
     finally:
         notify("STOPPING=1")
         await manager.stop()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from xdplb_api.answers import problems
-from xdplb_api.exposition import MEDIA_TYPE
-from xdplb_api.scrape import Scrapes
+from xdplb_api.deps import AnswersOf
+from xdplb_api.exposition import MEDIA_TYPE, encode
+from xdplb_api.metrics import collect
 
 __all__ = ["router"]
 
@@ -18,22 +16,9 @@ router = APIRouter(tags=["stats"])
 
 
 class MetricsResponse(StreamingResponse):
-    """Streams the text of metrics, which other answers share."""
+    """Streams metrics, encoded in a thread: all of them may be tens of megabytes."""
 
     media_type = MEDIA_TYPE
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        super().__init__(_each(pieces))
-
-
-async def _each(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
-
-
-async def _scrapes(request: Request) -> Scrapes:
-    scrapes: Scrapes = request.app.state.scrapes
-    return scrapes
 
 
 @router.get(
@@ -50,6 +35,6 @@ async def _scrapes(request: Request) -> Scrapes:
         **problems(422, 503),
     },
 )
-async def get_metrics(scrapes: Annotated[Scrapes, Depends(_scrapes)]) -> MetricsResponse:
+async def get_metrics(answers: AnswersOf) -> MetricsResponse:
     """Show all counters and the state of NICs, VIPs, backends, checks and the flow table, as of one moment."""
-    return MetricsResponse(await scrapes.text())
+    return MetricsResponse(encode(collect(await answers.metrics())))

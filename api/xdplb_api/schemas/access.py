@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from xdplb.control.answers.views import AccessView
 
 from .base import RequestBody, ResponseBody
+from .long_list import in_parts
 
 __all__ = ["MOST_PREFIXES", "AccessIn", "AccessOut", "AccessPatch"]
 
@@ -16,19 +19,21 @@ MOST_PREFIXES = 500_000
 ALLOW = "Prefixes of allowed sources. If there are any, sources in none of the prefixes are denied."
 DENY = "Prefixes of denied sources. A prefix in both lists is denied."
 
+_Prefixes = Annotated[list[str], Field(max_length=MOST_PREFIXES), in_parts(MOST_PREFIXES)]
+
 
 class AccessIn(RequestBody):
     """An access list. The longest prefix that contains the source decides."""
 
-    allow: list[str] = Field(default=[], max_length=MOST_PREFIXES, description=ALLOW, examples=[["198.51.100.0/24"]])
-    deny: list[str] = Field(default=[], max_length=MOST_PREFIXES, description=DENY, examples=[["192.0.2.7"]])
+    allow: _Prefixes = Field(default=[], description=ALLOW, examples=[["198.51.100.0/24"]])
+    deny: _Prefixes = Field(default=[], description=DENY, examples=[["192.0.2.7"]])
 
 
 class AccessPatch(RequestBody):
     """A JSON merge patch (RFC 7396): an omitted list stays, null empties it."""
 
-    allow: list[str] | None = Field(default=None, max_length=MOST_PREFIXES, description=ALLOW)
-    deny: list[str] | None = Field(default=None, max_length=MOST_PREFIXES, description=DENY)
+    allow: _Prefixes | None = Field(default=None, description=ALLOW)
+    deny: _Prefixes | None = Field(default=None, description=DENY)
 
     def changes(self) -> dict[str, list[str] | None]:
         """Return what was sent, nulls included."""

@@ -17,6 +17,7 @@ from xdplb.model.vip import Forward, VipKey
 from xdplb.net.icmp_message import ErrorKind
 
 from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody, Warnings
+from .long_list import in_parts
 
 __all__ = [
     "AllBackendsOut",
@@ -99,7 +100,9 @@ class BackendPatch(RequestBody):
 class BackendsPut(RequestBody):
     """All backends of a VIP, replaced in one step."""
 
-    backends: list[BackendIn] = Field(max_length=MOST_BACKENDS, description="All backends; others are removed.")
+    backends: Annotated[list[BackendIn], Field(max_length=MOST_BACKENDS), in_parts(MOST_BACKENDS)] = Field(
+        description="All backends; others are removed."
+    )
 
     def wanted(self) -> list[Backend]:
         """Return the backends of the model."""

@@ -92,6 +92,27 @@ def test_a_table_with_over_255_owners():
     assert np.array_equal(table.slots, build(backends, {7}))
 
 
+def test_a_host_that_fails_and_comes_back_makes_the_same_moves_in_all_vips():
+    whole, without = (
+        [assign([WeightedBackend(f"192.0.2.{number}", first + number, 1) for number in range(9)], out)
+         for first, out in ((1, {3} if failed else set()), (500, {502} if failed else set()))]
+        for failed in (False, True)
+    )  # fmt: skip
+    for gone in (False, True):
+        for before, after in ((whole, without), (without, whole)):
+            moved = [
+                HeldTable.steady(one).move(other, gone={number} if gone else set())
+                for one, other, number in zip(before, after, (3, 502), strict=True)
+            ]
+            for table, one, other, number in zip(moved, before, after, (3, 502), strict=True):
+                steady = pack(one.owners, np.zeros(TABLE_SIZE, np.uint16))
+                expected = slots.move(steady, other.owners, gone={number} if gone else set())
+                assert np.array_equal(table.slots, expected)
+                assert table == HeldTable.of(expected)
+                assert np.array_equal(table.moving, np.flatnonzero(slots.is_moving(expected)))
+            assert moved[0].previous.pattern is moved[1].previous.pattern
+
+
 def test_a_move_is_that_of_its_slots():
     before = HeldTable.of(repeated((A, STEADY), (B, STEADY), (B, A), (A, PINNED)))
     owners = Ownership.of(np.full(TABLE_SIZE, C, np.uint16))

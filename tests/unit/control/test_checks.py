@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -12,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import run_in_simulated_time, until
-from xdplb.control.events import Events
+from tests.fakes import TaskProber, run_in_simulated_time, until
+from xdplb.control.events import ChecksNotRun, ChecksRunAgain, Event, Events
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import Checker, CheckTally, CheckTarget, health_of, tallied
 from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.standing import Standing
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import CheckType, HealthCheck
 
@@ -69,7 +75,7 @@ def target(epoch: int = 0, **times: float) -> CheckTarget:
 def test_flips_are_reported_with_the_reason() -> None:
     async def run() -> None:
         host, flips = Host(), []
-        checker = Checker(host.probe)
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *flip: flips.append(flip), Events())
         checker.watch({7: target()}, {})
         await until(lambda: flips == [(7, U, "ok")])
@@ -93,7 +99,7 @@ def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.L
 
     async def run() -> None:
         host = Broken()
-        checker, book = Checker(host.probe), HealthBook(lambda: NOW)
+        checker, book = Checker(prober=TaskProber(host.probe)), HealthBook(lambda: NOW)
         await checker.start(book.flip, Events())
         checker.watch({7: target()}, book.known)
         await until(lambda: 7 in book.known and book.known[7].health is U)
@@ -106,7 +112,7 @@ def test_a_try_that_ends_in_an_unexpected_error_is_not_the_last(caplog: pytest.L
 def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() -> None:
     async def run() -> None:
         host = Host()
-        checker, book = Checker(host.probe), HealthBook(lambda: NOW)
+        checker, book = Checker(prober=TaskProber(host.probe)), HealthBook(lambda: NOW)
         book.start_with({7: KnownHealth(D, "", NOW)})
         await checker.start(book.flip, Events())
         checker.watch({7: target()}, book.known)
@@ -133,7 +139,7 @@ def test_a_slow_backend_does_not_shift_the_clock() -> None:
 
     async def run() -> None:
         host = Slow()
-        checker = Checker(host.probe)
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *_: None, Events())
         checker.watch({7: target(jitter=0.0)}, {})
         await until(lambda: len(host.tries) == 1001, 100)
@@ -148,7 +154,7 @@ def test_a_thousand_checks_a_second_keep_time() -> None:
 
     async def run() -> None:
         host = Host()
-        checker = Checker(host.probe)
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *_: None, Events())
         checker.watch({i: target(interval_seconds=1.0) for i in range(count)}, {})
         await asyncio.sleep(seconds)
@@ -222,7 +228,7 @@ class Network(Host):
 def test_silence_is_told_and_a_refusal_is_not() -> None:
     async def run() -> None:
         host, told, book = Network(), [], HealthBook(lambda: NOW)
-        checker = Checker(host.probe)
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(book.flip, Events(), lambda address, first: told.append((str(address), first)))
         checker.watch({7: target()}, book.known)
         await until(lambda: 7 in book.known)
@@ -243,7 +249,7 @@ def test_silence_is_told_and_a_refusal_is_not() -> None:
 def test_when_the_way_has_changed_it_is_checked_at_once_until_it_is_up(fall: int) -> None:
     async def run() -> None:
         host, book, clock = Network(), HealthBook(lambda: NOW), asyncio.get_running_loop().time
-        checker = Checker(host.probe)
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(book.flip, Events())
         checker.watch({7: target(interval_seconds=10.0, timeout_seconds=5.0, rise=3, fall=fall)}, book.known)
         await until(lambda: 7 in book.known, 20)
@@ -269,7 +275,7 @@ def test_when_the_way_has_changed_it_is_checked_at_once_until_it_is_up(fall: int
 def test_one_that_passes_is_left_alone_when_the_way_changes() -> None:
     async def run() -> None:
         host = Host()
-        checker = Checker(host.probe)
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *_: None, Events())
         checker.watch({7: target(interval_seconds=10.0)}, {})
         await asyncio.sleep(2)
@@ -284,7 +290,7 @@ def test_one_that_passes_is_left_alone_when_the_way_changes() -> None:
 def test_a_way_that_changes_all_the_time_keeps_no_check_from_its_end() -> None:
     async def run() -> None:
         host, book = Network(), HealthBook(lambda: NOW)
-        checker = Checker(host.probe)
+        checker = Checker(prober=TaskProber(host.probe))
         await checker.start(book.flip, Events())
         checker.watch({7: target(interval_seconds=2.0, timeout_seconds=1.0, fall=3)}, book.known)
         await until(lambda: 7 in book.known)
@@ -316,7 +322,7 @@ def test_a_host_that_is_too_busy_checks_more_slowly_and_not_in_vain() -> None:
         return PASS if in_time else NO_RESULT
 
     async def run() -> None:
-        checker = Checker(work)
+        checker = Checker(prober=TaskProber(work))
         await checker.start(lambda *_: None, Events())
         checker.watch({i: target(interval_seconds=0.25, timeout_seconds=timeout) for i in range(1000)}, {})
         await asyncio.sleep(5)
@@ -324,3 +330,218 @@ def test_a_host_that_is_too_busy_checks_more_slowly_and_not_in_vain() -> None:
 
     asyncio.run(run())
     assert ended[True] > 10 * ended[False]
+
+
+STARVED = ProbeResult(passed=None, reason="this host could not run the check: no file", seconds=0.0, starved=True)
+
+
+class Heard:
+    """The events that say whether checks are run."""
+
+    def __init__(self) -> None:
+        self.events = Events()
+        self.said: list[Event] = []
+        self.events.listen(self.said.append)
+
+
+def test_equal_checks_of_one_host_are_one_and_all_flip_together() -> None:
+    async def run() -> None:
+        host, flips = Host(), []
+        checker, book = Checker(prober=TaskProber(host.probe)), HealthBook(lambda: NOW)
+        loop = asyncio.get_running_loop()
+
+        def flipped(backend_id: int, health: Health, reason: str) -> None:
+            book.flip(backend_id, health, reason)
+            flips.append((loop.time(), health))
+
+        await checker.start(flipped, Events())
+        thousand = {number: replace(target(), epoch=number) for number in range(1000)}
+        checker.watch({**thousand, 1000: target(rise=3)}, book.known)
+        await asyncio.sleep(1)
+        assert {health for _, health in flips} == {U}
+        assert len(flips) == 1001
+        assert len(host.tries) < 2 * 20 + 5, "each of the two different checks runs once in its interval"
+        flips.clear()
+        host.passing = False
+        await until(lambda: len(flips) == 1001)
+        moments = Counter(at for at, _ in flips)
+        assert sorted(moments.values()) == [1, 1000]
+        assert book.known[999] == KnownHealth(D, "no", NOW)
+        checker.watch({5: thousand[5]}, book.known)
+        host.tries.clear()
+        await asyncio.sleep(1)
+        assert len(host.tries) == pytest.approx(20, abs=4)
+        checker.watch({}, book.known)
+        host.tries.clear()
+        await asyncio.sleep(1)
+        assert host.tries == []
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_what_is_known_of_a_host_holds_for_a_backend_that_joins(*, passing: bool) -> None:
+    async def run() -> None:
+        host, book = Host(passing), HealthBook(lambda: NOW)
+        checker = Checker(prober=TaskProber(host.probe))
+        await checker.start(book.flip, Events())
+        first = target(interval_seconds=60.0, fall=1)
+        checker.watch({1: first}, book.known)
+        await until(lambda: 1 in book.known, 70)
+        checker.watch({1: first, 2: replace(first, epoch=1)}, book.known)
+        assert 2 not in book.known, "the change that adds it must be through first"
+        await asyncio.sleep(0.01)
+        assert book.known[2].health is (U if passing else D)
+        assert len(host.tries) == 1
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_no_more_probes_are_under_way_than_there_may_be() -> None:
+    """The others wait, and come in their turn."""
+
+    class Slow(Host):
+        under_way = most = 0
+
+        async def probe(self, check: HealthCheck, host: str, port: int) -> ProbeResult:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            await asyncio.sleep(0.5)
+            self.under_way -= 1
+            return PASS
+
+    async def run() -> None:
+        host, heard = Slow(), Heard()
+        checker = Checker(10, prober=TaskProber(host.probe))
+        await checker.start(lambda *_: None, heard.events)
+        many = {number: replace(target(interval_seconds=1.0), port=number) for number in range(1, 101)}
+        checker.watch(many, {})
+        await asyncio.sleep(30)
+        tallies = list(checker.tallies().values())
+        stands = checker.standing()
+        assert host.most == 10
+        assert sum(tally.passes for tally in tallies) == pytest.approx(600, rel=0.1)
+        assert min(tally.passes for tally in tallies) >= 4, "none is left out"
+        assert stands.overdue > 0
+        assert stands.reason.endswith("10 probes are under way, and there may be no more at a time")
+        assert [type(event) for event in heard.said] == [ChecksNotRun]
+        checker.watch({number: many[number] for number in range(1, 11)}, {})
+        await asyncio.sleep(5)
+        assert checker.standing() == Standing(10, 0, checker.standing().probes, 10, "")
+        assert [type(event) for event in heard.said] == [ChecksNotRun, ChecksRunAgain]
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_while_this_host_cannot_check_no_backend_flips_and_it_is_said_once() -> None:
+    class Starved(Host):
+        starved = False
+
+        async def probe(self, check: HealthCheck, host: str, port: int) -> ProbeResult:
+            result = await super().probe(check, host, port)
+            return STARVED if self.starved else result
+
+    async def run() -> None:
+        host, heard, book = Starved(), Heard(), HealthBook(lambda: NOW)
+        checker = Checker(prober=TaskProber(host.probe))
+        await checker.start(book.flip, heard.events)
+        checker.watch({7: target(interval_seconds=5.0, timeout_seconds=1.0, fall=1)}, book.known)
+        await until(lambda: 7 in book.known)
+        host.starved, host.passing = True, False
+        await asyncio.sleep(6.4)
+        assert checker.standing().reason == ""
+        await asyncio.sleep(60)
+        assert book.known[7].health is U
+        stands = checker.standing()
+        assert (stands.checks, stands.overdue) == (1, 1)
+        assert stands.reason.startswith("the only health check has had no result for 6")
+        assert stands.reason.endswith("so a backend that fails is not noticed: no file")
+        host.tries.clear()
+        await asyncio.sleep(10)
+        assert len(host.tries) == pytest.approx(10, abs=2), "it is tried again every second, not at its interval"
+        host.starved = False
+        await until(lambda: book.known[7].health is D, 3)
+        await asyncio.sleep(2)
+        assert checker.standing().reason == ""
+        assert [type(event) for event in heard.said] == [ChecksNotRun, ChecksRunAgain]
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_a_check_that_is_not_to_be_run_from_here_is_not_overdue() -> None:
+    """Its own backend's reason says it; the others are checked, and the balancer is as ready as before."""
+
+    class Forbidden(Host):
+        async def probe(self, check: HealthCheck, host: str, port: int) -> ProbeResult:
+            return NO_RESULT
+
+    async def run() -> None:
+        checker, heard = Checker(prober=TaskProber(Forbidden().probe)), Heard()
+        await checker.start(lambda *_: None, heard.events)
+        checker.watch({7: target()}, {})
+        await asyncio.sleep(60)
+        assert checker.standing().reason == ""
+        assert heard.said == []
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_a_loop_that_hangs_is_seen_from_another_thread() -> None:
+    async def run() -> str:
+        checker = Checker(prober=TaskProber(Host().probe))
+        await checker.start(lambda *_: None, Events())
+        checker.watch({7: target()}, {})
+        await asyncio.sleep(1.2)
+        assert checker.standing().reason == ""
+        with ThreadPoolExecutor(1) as other:
+            asked = other.submit(standing_later, checker)
+            reason = asked.result().reason  # the loop hangs in this line
+        await checker.stop()
+        return reason
+
+    def standing_later(checker: Checker) -> Standing:
+        time.sleep(3.2)
+        return checker.standing()
+
+    assert asyncio.run(run()).endswith("so a backend that fails is not noticed: this host is too busy")
+
+
+def test_a_process_without_descriptors_says_so_and_goes_on_when_it_has_some() -> None:
+    check = HealthCheck(interval_seconds=0.1, timeout_seconds=0.1, fall=1, jitter=0.0)
+
+    async def run() -> None:
+        heard, book = Heard(), HealthBook(lambda: NOW)
+        book.start_with({1: KnownHealth(U, "", NOW)})
+        checker = Checker()
+        await checker.start(book.flip, heard.events)
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            with no_descriptor_left():
+                checker.watch({1: CheckTarget(0, IPv4Address("127.0.0.1"), nobody.getsockname()[1], check)}, book.known)
+                await until(lambda: checker.standing().reason)
+                assert "as many files open as it may (raise LimitNOFILE=" in checker.standing().reason
+                assert book.known[1].health is U
+            await until(lambda: book.known[1].health is D)
+            await until(lambda: checker.standing().reason == "")
+        await checker.stop()
+        assert [type(event) for event in heard.said] == [ChecksNotRun, ChecksRunAgain]
+
+    asyncio.run(run())
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing more in the block."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as last:
+        free = last.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import FakeClock, until
+from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import World, run, with_backends
 from xdplb.balance import table
@@ -118,14 +118,12 @@ def test_a_failure_half_way_is_tried_again_until_all_vips_are_without_the_dead_h
     run(tmp_path, scenario)
 
 
-def test_parts_grow_until_they_take_their_time() -> None:
-    clock, sizes = FakeClock(), list[int]()
-    for part in batches(range(1000), 20 / 1024, clock.monotonic):
-        sizes.append(len(part))
-        clock.advance(len(part) / (1024 if len(sizes) < 5 else 8))
-    assert sizes[:7] == [4, 8, 16, 20, 20, 1, 1]
-    assert sum(sizes) == 1000
+def test_parts_grow_and_together_are_all() -> None:
+    parts = list(batches(range(300)))
+    assert [len(part) for part in parts] == [4, 8, 16, 32, 64, 64, 64, 48]
+    assert [min(part) for part in parts] == [0, 4, 12, 28, 60, 124, 188, 252]
+    assert frozenset().union(*parts) == frozenset(range(300))
 
 
 def test_of_nothing_there_is_no_part() -> None:
-    assert list(batches([], 1.0)) == []
+    assert list(batches([])) == []

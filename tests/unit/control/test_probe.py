@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -14,8 +15,12 @@ from ipaddress import ip_address
 
 import pytest
 
-from xdplb.control.health.probe import probe
-from xdplb.control.plan.sources import Source
+from tests.fakes import until
+from tests.probing import probe
+from xdplb.control.health.alarms import Alarms
+from xdplb.control.health.probe import Aim, ProbeResult
+from xdplb.control.health.prober import Sockets
+from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.health import CheckType, HealthCheck
 
 HTTP = HealthCheck(type=CheckType.HTTP, path="/ready", timeout_seconds=0.5)
@@ -178,9 +183,85 @@ def test_a_host_out_of_sockets_says_nothing_about_the_backend(monkeypatch: pytes
         outcome = await probe(TCP, "127.0.0.1", 1)
         monkeypatch.undo()
         assert outcome.passed is None
-        assert outcome.reason == "this host could not run the check: Too many open files"
+        assert outcome.starved
+        assert outcome.reason.startswith(
+            "this host could not run the check: the daemon has as many files open as it may"
+        )
 
     asyncio.run(run())
+
+
+SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EAGAIN", "EADDRNOTAVAIL", "EADDRINUSE"]
+
+
+@pytest.mark.parametrize("step", ["__init__", "bind", "connect_ex"])
+@pytest.mark.parametrize("name", SHORTAGES)
+def test_what_this_host_lacks_at_any_step_says_nothing_about_the_backend(
+    monkeypatch: pytest.MonkeyPatch, step: str, name: str
+) -> None:
+    code = getattr(errno, name)
+
+    class Poor(socket.socket):
+        def __init__(self, *args: int) -> None:
+            self.fail("__init__")
+            super().__init__(*args)
+
+        def bind(self, address: object) -> None:
+            self.fail("bind")
+
+        def connect_ex(self, address: object) -> int:
+            return code if step == "connect_ex" else super().connect_ex(address)  # type: ignore[arg-type]
+
+        def fail(self, at: str) -> None:
+            if at == step:
+                raise OSError(code, "so says the test")
+
+    async def run() -> None:
+        monkeypatch.setattr("xdplb.control.health.probe.socket.socket", Poor)
+        outcome = await probe(TCP, "127.0.0.1", 1, Source(ip_address("127.0.0.1")))
+        assert (outcome.passed, outcome.starved) == (None, True)
+        assert outcome.reason.startswith("this host could not run the check: ")
+
+    asyncio.run(run())
+
+
+def test_connections_that_only_end_make_room_for_probes() -> None:
+    """A server that does not close holds a socket of ours, but keeps no check from running."""
+
+    async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(3)
+
+    async def run() -> None:
+        prober, found = Sockets(5), list[ProbeResult]()
+        prober.start(Alarms(lambda error: None), lambda _, error: None)
+        async with serving(idle) as port:
+            for _ in range(50):
+                before = len(found)
+                prober.begin(Aim(TCP, "127.0.0.1", port), ANY_SOURCE, found.append)
+                await until(lambda before=before: len(found) > before)  # type: ignore[misc]
+            prober.stop()
+        assert [result.passed for result in found] == [True] * 50
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_came_while_this_process_stood_still_counts() -> None:
+    """The backend is a thread: it answers while the event loop hangs."""
+
+    def answer(listening: socket.socket) -> None:
+        with listening.accept()[0] as client:
+            client.recv(1000)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def run(port: int) -> ProbeResult:
+        asyncio.get_running_loop().call_later(0.05, time.sleep, 1.0)
+        trying = asyncio.create_task(probe(HTTP, "127.0.0.1", port))
+        return await trying
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Timer(0.3, answer, [listening]).start()
+        outcome = asyncio.run(run(listening.getsockname()[1]))
+    assert (outcome.passed, outcome.reason) == (True, "status 200")
 
 
 def test_a_host_too_busy_to_look_says_nothing_about_the_backend() -> None:

@@ -16,8 +16,9 @@ from typing import Self
 
 import pytest
 
+from tests.probing import probe
 from xdplb.control.health.ending import PortBudget
-from xdplb.control.health.probe import ProbeResult, probe
+from xdplb.control.health.probe import ProbeResult
 from xdplb.control.plan.sources import Source
 from xdplb.model.health import CheckType, HealthCheck
 

@@ -31,6 +31,7 @@ from xdplb.control.answers.views import (
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.checks import CheckTally, HealthSource
+from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
@@ -71,10 +72,12 @@ class Answers:
         now: Callable[[], datetime],
         place: PlaceView | None = None,
         notes: Sequence[str] = (),
+        longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
         self._started, self._place, self._notes = now(), place, tuple(notes)
+        self._longest_pause = longest_pause
         self._counted = Gathered(self._read_counters)
         self.is_running = False
         """Whether the manager has started and is not stopping."""
@@ -167,6 +170,8 @@ class Answers:
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
             ignored_errors=dict(self._paths.ignored),
+            standing=self._checks_standing,
+            longest_pause=self._longest_pause(),
             now=self._now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -213,6 +218,8 @@ class Answers:
             reasons.append(f"it is not known which NICs have the program: {self._nics.error}")
         if self._writer.saver.error:
             reasons.append(f"changes are refused: {self._writer.saver.error}")
+        if why := self._checks_standing.reason:
+            reasons.append(why)
         return reasons
 
     async def _read_counters(self) -> Counted:
@@ -228,6 +235,10 @@ class Answers:
             bytes=_flow_table_bytes(capacity, with_ipv6=with_ipv6),
             evicted=applier.evictions.evicted,
         )
+
+    @property
+    def _checks_standing(self) -> Standing:
+        return NO_CHECKS if self._checker is None else self._checker.standing()
 
     @property
     def _snapshot(self) -> Snapshot:

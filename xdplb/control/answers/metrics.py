@@ -13,6 +13,7 @@ from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipVi
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.checks import CheckTally
+from xdplb.control.health.standing import Standing
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
@@ -64,7 +65,7 @@ class VipMetrics:
 
 @dataclass(frozen=True, slots=True)
 class MetricsView:
-    """All metrics; `vips` are in the order of those in `stats`."""
+    """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds."""
 
     version: str
     generation: int
@@ -72,6 +73,8 @@ class MetricsView:
     nics: tuple[NicView, ...]
     stats: StatsView
     ignored_errors: Mapping[Ignored, int]
+    standing: Standing
+    longest_pause: float
     vips: tuple[VipMetrics, ...]
 
 
@@ -89,6 +92,8 @@ class Moment:
     held: Mapping[int, BackendEntry]
     path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
     ignored_errors: Mapping[Ignored, int]
+    standing: Standing
+    longest_pause: float
     now: datetime
 
 
@@ -101,6 +106,8 @@ def metrics_view(moment: Moment) -> MetricsView:
         nics=moment.nics,
         stats=render.stats_view(moment.snapshot, moment.counted, moment.flow_table),
         ignored_errors=moment.ignored_errors,
+        standing=moment.standing,
+        longest_pause=moment.longest_pause,
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
 

@@ -37,8 +37,9 @@ class MoveTimes:
         known = self._moves.pop(vip_id, None)
         if not len(moving):
             return
-        times = np.full(len(moving), now)
+        times = np.broadcast_to(np.float64(now), len(moving))  # which takes no memory for each slot
         if before is not None and known is not None:
+            times = times.copy()
             places = np.minimum(np.searchsorted(known.slots, moving), len(known.slots) - 1)
             stayed = (known.slots[places] == moving) & after.are_as_in(before, moving)
             times[stayed] = known.times[places[stayed]]

@@ -1,25 +1,30 @@
-"""Health checks: one asyncio task per backend, and the rule that turns results into up and down.
+"""Health checks: when each is due, and the rule that turns results into up and down.
 
 A backend of unknown health comes up at the first pass (as in HAProxy: a new backend waits for one result, not for
 `rise`) and goes down after `fall` failures in a row. After that it takes `rise` passes in a row to come up and `fall`
 failures in a row to go down.
+
+Equal checks of the same address and port, as VIPs with the same backends have them, are one check: it probes once, and
+all of its backends have the result at the same moment.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
-import resource
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
-from xdplb.control.events import CheckBroke, Events
-from xdplb.control.health.probe import ProbeResult, probe
+from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
+from xdplb.control.health.alarms import Alarm, Alarms
+from xdplb.control.health.probe import NOT_RUN, Aim, ProbeResult
+from xdplb.control.health.prober import Prober, Probing, Sockets
+from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
 from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
@@ -32,7 +37,6 @@ __all__ = [
     "HealthSource",
     "OnFlip",
     "OnSilence",
-    "Probe",
     "SourceOf",
     "health_of",
     "tallied",
@@ -47,17 +51,20 @@ OnSilence = Callable[[IPAddress, bool], None]
 The second argument says whether the check had not failed right before.
 """
 
-Probe = Callable[..., Awaitable[ProbeResult]]
-"""`probe`, or a stand-in, which gets no `source` where any will do."""
-
 SourceOf = Callable[[IPAddress], Source]
 """Returns where a check of this backend must leave from, asked before each probe."""
 
 _FIRST_WITHIN_SECONDS = 1.0
 _SOON_SECONDS = 0.1
 _QUICK_SECONDS = 0.25
+_AGAIN_SECONDS = 1.0
 _LATE_SECONDS = 0.1
-_MOST_WHEN_LATE = 128
+_FEW = 128
+_MOST_SOCKETS = 4096
+_LOOK_SECONDS = 1.0
+_GRACE_SECONDS = 1.0
+_MOST_SILENT_SECONDS = 3.0
+_BUSY = "this host is too busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class CheckTarget:
 
 @dataclass(frozen=True, slots=True)
 class CheckTally:
-    """The results of the checks of one target: the last one, and how many passed and failed, in total and in a row.
+    """The results of one check: the last one, and how many passed and failed, in total and in a row.
 
     `streak` is positive for passes in a row, negative for failures.
     """
@@ -105,6 +112,10 @@ class HealthSource(Protocol):
         """Replace the set of targets, by backend id. `known` is their health, now and as `on_flip` changes it."""
         ...
 
+    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        """Check no more the backends with the ids `gone`, and check `targets`, by backend id, beside all others."""
+        ...
+
     def recheck(self, backend_ids: Iterable[int]) -> None:
         """Check those of these backends again at once whose last check failed: the way to them has changed."""
         ...
@@ -117,20 +128,19 @@ class HealthSource(Protocol):
         """Return the tallies of all checks, by backend id."""
         ...
 
+    def standing(self) -> Standing:
+        """Return whether the checks are run in time. It may be called in any thread."""
+        ...
+
 
 def tallied(tally: CheckTally, result: ProbeResult) -> CheckTally:
     """Return the tally with one more result. A probe that this host could not run changes no count."""
-    tally = replace(tally, last_run=datetime.now(UTC), last=result)
+    now = datetime.now(UTC)
     if result.passed is None:
-        return tally
-    same = tally.streak > 0 if result.passed else tally.streak < 0
-    step = 1 if result.passed else -1
-    return replace(
-        tally,
-        streak=tally.streak + step if same else step,
-        passes=tally.passes + (1 if result.passed else 0),
-        failures=tally.failures + (0 if result.passed else 1),
-    )
+        return CheckTally(now, result, tally.streak, tally.passes, tally.failures)
+    if result.passed:
+        return CheckTally(now, result, max(tally.streak, 0) + 1, tally.passes + 1, tally.failures)
+    return CheckTally(now, result, min(tally.streak, 0) - 1, tally.passes, tally.failures + 1)
 
 
 def health_of(check: HealthCheck, health: Health, tally: CheckTally) -> Health:
@@ -140,21 +150,68 @@ def health_of(check: HealthCheck, health: Health, tally: CheckTally) -> Health:
     return Health.DOWN if -tally.streak >= check.fall else health
 
 
-class Checker:
-    """Runs the checks of all backends, in the event loop in which it is started."""
+class _Check:
+    """One check, of all the backends in `members` (their ids)."""
 
-    def __init__(self, probe: Probe = probe) -> None:
-        self._probe = probe
+    __slots__ = (
+        "address",
+        "aim",
+        "alarm",
+        "answered",
+        "due",
+        "is_quick",
+        "is_waiting",
+        "members",
+        "patience",
+        "probing",
+        "rechecked",
+        "tally",
+    )
+
+    def __init__(self, target: CheckTarget, now: float) -> None:
+        check = target.check
+        self.address = target.address
+        self.aim = Aim(check, str(target.address), target.port)
+        self.members: set[int] = set()
+        self.tally = CheckTally()
+        self.due = now
+        self.alarm: Alarm | None = None
+        self.probing: Probing | None = None
+        self.is_waiting = False
+        """It is due and waits until fewer probes are under way."""
+        self.is_quick = False
+        """Passes are followed by the next probe soon, until they are enough to come up."""
+        self.rechecked = -math.inf
+        self.answered = now
+        """When it last had a result that says something, or would have if this host had what it takes."""
+        self.patience = check.interval_seconds * (1 + check.jitter) + check.timeout_seconds + _GRACE_SECONDS
+
+
+class Checker:
+    """Runs the checks of all backends, in the event loop in which it is started.
+
+    It has no more than `sockets` probes under way at a time, and holds no more sockets than that.
+    """
+
+    def __init__(self, sockets: int = _MOST_SOCKETS, *, prober: Prober | None = None) -> None:
+        self._most = sockets
+        self._prober: Prober = Sockets(sockets) if prober is None else prober
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
         self._source_of: SourceOf | None = None
         self._events = Events()
         self._known: Mapping[int, KnownHealth] = {}
         self._targets: dict[int, CheckTarget] = {}
-        self._tallies: dict[int, CheckTally] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._rechecked: dict[int, float] = {}
-        self._few = asyncio.Semaphore(_MOST_WHEN_LATE)
+        self._checks: dict[tuple[IPAddress, int, HealthCheck], _Check] = {}
+        self._check_of: dict[int, _Check] = {}
+        self._waiting: deque[_Check] = deque()
+        self._is_late = False
+        self._under_way = 0
+        self._is_beginning = False
+        self._standing = NO_CHECKS
+        self._stuck_since: float | None = None
+        self._looked = -math.inf
+        self._look_timer: asyncio.TimerHandle | None = None
 
     async def start(
         self,
@@ -164,44 +221,66 @@ class Checker:
         source_of: SourceOf | None = None,
     ) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
-        _allow_many_sockets()
+        self._loop = asyncio.get_running_loop()
+        self._alarms = Alarms(self._broke)
+        self._prober.start(self._alarms, self._probe_broke)
         self._on_flip, self._on_silence, self._events = on_flip, on_silence, events
         self._source_of = source_of
-        for backend_id in self._targets:
-            self._begin(backend_id)
+        for backend_id, target in self._targets.items():
+            self._join(backend_id, target)
+        self._look_on()
 
     async def stop(self) -> None:
-        """End all checks; return when none is running any more."""
+        """End all checks."""
+        if self._on_flip is None:
+            return
         self._on_flip = self._on_silence = None
-        tasks = list(self._tasks.values())
-        self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+        self._waiting.clear()
+        self._alarms.stop()
+        self._prober.stop()
 
     def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
-        """Replace the set of targets. An unchanged target keeps its task and tally; a changed one starts again."""
+        """Replace the set of targets. A target that is new or has changed starts again, or joins an equal check."""
+        self.change(self._targets.keys() - targets.keys(), targets, known)
+
+    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        """Check no more the backends with the ids `gone`, and check `targets`, by backend id, beside all others.
+
+        An unchanged target keeps its tally. One that is new or has changed starts again, or joins an equal check.
+        """
         self._known = known
-        for backend_id in self._targets.keys() - targets.keys():
-            self._end(backend_id)
+        for backend_id in gone:
+            self._leave(backend_id)
         for backend_id, target in targets.items():
             before = self._targets.get(backend_id)
             if before is target or before == target:
                 continue
             if before is not None:
-                self._end(backend_id)
+                self._leave(backend_id)
             self._targets[backend_id] = target
-            self._tallies[backend_id] = CheckTally()
             if self._on_flip is not None:
-                self._begin(backend_id)
+                self._join(backend_id, target)
 
     def tally(self, backend_id: int) -> CheckTally | None:
         """Return the tally of this backend's checks, None if it is not watched."""
-        return self._tallies.get(backend_id)
+        check = self._check_of.get(backend_id)
+        return None if check is None else check.tally
 
     def tallies(self) -> Mapping[int, CheckTally]:
         """Return the tallies of all checks, by backend id."""
-        return dict(self._tallies)
+        return {backend_id: check.tally for backend_id, check in list(self._check_of.items())}
+
+    def standing(self) -> Standing:
+        """Return whether the checks are run in time, as of a second ago. It may be called in any thread."""
+        standing = self._standing
+        if self._on_flip is None or not standing.checks:
+            return standing
+        silent = self._loop.time() - self._looked
+        if silent < _MOST_SILENT_SECONDS:
+            return standing
+        return replace(standing, reason=not_run_sentence(standing.checks, standing.checks, silent, _BUSY))
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         """Check those of these backends again at once whose last check failed: the way to them has changed.
@@ -210,82 +289,181 @@ class Checker:
         quickly, so that the backend need not wait for `rise` intervals. While the way changes all the time, as when two
         hosts have the same address, checks still come to an end.
         """
-        now = asyncio.get_running_loop().time()
-        for backend_id in backend_ids:
-            task, tally = self._tasks.get(backend_id), self._tallies.get(backend_id)
-            if task is None or tally is None or tally.streak >= 0:
+        checks = {check for backend_id in backend_ids if (check := self._check_of.get(backend_id)) is not None}
+        for check in checks:
+            if check.tally.streak >= 0:
                 continue
-            patience = self._targets[backend_id].check.timeout_seconds + _FIRST_WITHIN_SECONDS
-            if now - self._rechecked.get(backend_id, -math.inf) >= patience:
-                self._rechecked[backend_id] = now
-                task.cancel()
-                self._begin(backend_id, within_seconds=_SOON_SECONDS, quick=True)
+            now = self._loop.time()
+            if now - check.rechecked >= check.aim.check.timeout_seconds + _FIRST_WITHIN_SECONDS:
+                check.rechecked, check.is_quick = now, True
+                self._give_up(check)
+                self._begin_within(check, _SOON_SECONDS)
 
-    def _begin(self, backend_id: int, *, within_seconds: float = _FIRST_WITHIN_SECONDS, quick: bool = False) -> None:
-        target = self._targets[backend_id]
-        self._tasks[backend_id] = asyncio.create_task(self._run(backend_id, target, within_seconds, quick=quick))
+    def _join(self, backend_id: int, target: CheckTarget) -> None:
+        key = (target.address, target.port, target.check)
+        check = self._checks.get(key)
+        if check is None:
+            check = self._checks[key] = _Check(target, self._loop.time())
+            self._begin_within(check, _FIRST_WITHIN_SECONDS)
+        elif check.tally.streak != 0:  # what is known of the others holds for this one; not before the caller is ready
+            self._loop.call_soon(self._judge_if_watched, check)
+        check.members.add(backend_id)
+        self._check_of[backend_id] = check
 
-    def _end(self, backend_id: int) -> None:
-        del self._targets[backend_id], self._tallies[backend_id]
-        self._rechecked.pop(backend_id, None)
-        task = self._tasks.pop(backend_id, None)
-        if task is not None:
-            task.cancel()
+    def _leave(self, backend_id: int) -> None:
+        target = self._targets.pop(backend_id)
+        check = self._check_of.pop(backend_id, None)
+        if check is None:
+            return
+        check.members.discard(backend_id)
+        if not check.members:
+            del self._checks[target.address, target.port, target.check]
+            self._give_up(check)
 
-    async def _run(self, backend_id: int, target: CheckTarget, within_seconds: float, *, quick: bool) -> None:
-        """Check forever. Times follow from the schedule, not from when a probe ended, so that they do not drift.
-
-        While `quick`, the checks that pass are followed by the next one soon, until they are enough to come up.
-        """
-        check = target.check
-        clock = asyncio.get_running_loop().time
+    def _begin_within(self, check: _Check, seconds: float) -> None:
+        """Let it be due at a random time within its interval, `seconds` at most."""
         # Spreading load needs no cryptographic randomness.
-        due = clock() + random.uniform(0, min(check.interval_seconds, within_seconds))  # noqa: S311
-        while True:
-            await asyncio.sleep(max(0.0, due - clock()))
-            result = await self._try_in_time(target, late=clock() - due)
-            tally = self._note(backend_id, target, result)
-            quick = quick and 0 < tally.streak < check.rise
-            pause = min(_QUICK_SECONDS, check.interval_seconds) if quick else check.interval_seconds
-            due += pause * (1 + random.uniform(-check.jitter, check.jitter))  # noqa: S311
-            due = max(due, clock())  # after a long stall, do not catch up on the missed checks
+        delay = random.uniform(0, min(check.aim.check.interval_seconds, seconds))  # noqa: S311
+        check.due = self._loop.time() + delay
+        check.alarm = self._alarms.at(check.due, partial(self._is_due, check))
 
-    async def _try_in_time(self, target: CheckTarget, *, late: float) -> ProbeResult:
-        """Probe once; if this host is `late` (seconds), only together with few others.
+    def _give_up(self, check: _Check) -> None:
+        """Let the check be neither due nor under way."""
+        if check.alarm is not None:
+            self._alarms.cancel(check.alarm)
+            check.alarm = None
+        check.is_waiting = False
+        if check.probing is not None:
+            probing, check.probing = check.probing, None
+            probing.cut()
+            self._under_way -= 1
+            self._begin_waiting()
 
-        If all began whenever they are due, none would end within its timeout on a host that is too busy, and the work
-        for them would keep it busy.
+    def _is_due(self, check: _Check) -> None:
+        """Begin the probe, or let it wait if too many are under way.
+
+        If this host is late, only few may be: if all began whenever they are due, none would end within its timeout on
+        a host that is too busy, and the work for them would keep it busy.
         """
-        if late < _LATE_SECONDS:
-            return await self._try(target)
-        async with self._few:
-            return await self._try(target)
+        check.alarm = None
+        self._is_late = self._loop.time() - check.due >= _LATE_SECONDS
+        check.is_waiting = True
+        self._waiting.append(check)
+        self._begin_waiting()
 
-    async def _try(self, target: CheckTarget) -> ProbeResult:
-        """Probe once. An unexpected error says nothing about the backend, and must not end its checks."""
+    def _begin_waiting(self) -> None:
+        """Begin those that wait, in their order, as far as there is room, and no more than a few at once."""
+        if self._is_beginning:  # a probe that could not begin has its result at once
+            return
+        self._is_beginning = True
+        most = min(self._most, _FEW) if self._is_late or self._prober.is_behind else self._most
         try:
-            source = ANY_SOURCE if self._source_of is None else self._source_of(target.address)
-            probe = self._probe if source is ANY_SOURCE else partial(self._probe, source=source)
-            return await probe(target.check, str(target.address), target.port)
+            for _ in range(_FEW):
+                if not self._waiting or self._under_way >= most:
+                    return
+                check = self._waiting.popleft()
+                if check.is_waiting:
+                    check.is_waiting = False
+                    self._begin(check)
+            self._alarms.at(self._loop.time(), self._begin_waiting)
+        finally:
+            self._is_beginning = False
+
+    def _begin(self, check: _Check) -> None:
+        try:
+            source = ANY_SOURCE if self._source_of is None else self._source_of(check.address)
         except Exception as error:
-            self._events.say(CheckBroke(str(target.address), target.port, repr(error)), trace=error)
-            return ProbeResult(None, f"this host could not run the check: {error!r}", 0.0)
+            self._probe_broke(check.aim, error)
+            self._note(check, ProbeResult(None, f"{NOT_RUN}: {error!r}", 0.0, starved=True))
+            return
+        self._under_way += 1
+        is_over = False
 
-    def _note(self, backend_id: int, target: CheckTarget, result: ProbeResult) -> CheckTally:
-        before = self._tallies[backend_id]
-        tally = self._tallies[backend_id] = tallied(before, result)
-        known = self._known.get(backend_id)
-        health = Health.UNKNOWN if known is None else known.health
-        after = health_of(target.check, health, tally)
+        def on_result(result: ProbeResult) -> None:
+            nonlocal is_over
+            is_over = True
+            check.probing = None
+            self._under_way -= 1
+            self._note(check, result)
+
+        probing = self._prober.begin(check.aim, source, on_result)
+        if not is_over:
+            check.probing = probing
+
+    def _note(self, check: _Check, result: ProbeResult) -> None:
+        """Take a result: set the time of the next probe, tell of silence and flips, and begin those that wait."""
+        before = check.tally
+        check.tally = tallied(before, result)
+        self._set_next(check, result)
         if result.passed is False and not result.heard and self._on_silence is not None:
-            self._on_silence(target.address, before.streak >= 0)
-        if after is not health and self._on_flip is not None:
-            self._on_flip(backend_id, after, result.reason)
-        return tally
+            self._on_silence(check.address, before.streak >= 0)
+        self._judge(check)
+        if self._waiting:
+            self._begin_waiting()
 
+    def _set_next(self, check: _Check, result: ProbeResult) -> None:
+        """Set when it is due next: that follows from the schedule, not from when a probe ended, and does not drift."""
+        config, now = check.aim.check, self._loop.time()
+        check.is_quick = check.is_quick and 0 < check.tally.streak < config.rise
+        pause = config.interval_seconds
+        if check.is_quick:
+            pause = min(_QUICK_SECONDS, pause)
+        elif result.starved:
+            pause = min(_AGAIN_SECONDS, pause)
+        if not result.starved:
+            check.answered = now
+        # After a long stall, it does not catch up on the missed checks.
+        check.due = max(check.due + pause * (1 + random.uniform(-config.jitter, config.jitter)), now)  # noqa: S311
+        check.alarm = self._alarms.at(check.due, partial(self._is_due, check))
 
-def _allow_many_sockets() -> None:
-    """Raise the soft limit of open files to the hard limit: every probe in flight holds a socket."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    def _judge_if_watched(self, check: _Check) -> None:
+        if self._on_flip is not None and check.members:
+            self._judge(check)
+
+    def _judge(self, check: _Check) -> None:
+        """Report the flips that follow from the tally."""
+        if self._on_flip is None:
+            return
+        config, tally = check.aim.check, check.tally
+        for backend_id in tuple(check.members):
+            known = self._known.get(backend_id)
+            health = Health.UNKNOWN if known is None else known.health
+            after = health_of(config, health, tally)
+            if after is not health:
+                self._on_flip(backend_id, after, "" if tally.last is None else tally.last.reason)
+
+    def _look_on(self) -> None:
+        """Look every second whether the checks are run in time."""
+        self._look_timer = self._loop.call_later(_LOOK_SECONDS, self._look_on)
+        self._look()
+
+    def _look(self) -> None:
+        now = self._looked = self._loop.time()
+        overdue = [check for check in self._checks.values() if now - check.answered > check.patience]
+        reason = ""
+        if overdue:
+            seconds = now - min(check.answered for check in overdue)
+            reason = not_run_sentence(len(overdue), len(self._checks), seconds, self._cause(overdue))
+        self._standing = Standing(len(self._checks), len(overdue), self._under_way, self._most, reason)
+        if reason and self._stuck_since is None:
+            self._stuck_since = now
+            self._events.say(ChecksNotRun(reason))
+        elif not reason and self._stuck_since is not None:
+            self._events.say(ChecksRunAgain(round(now - self._stuck_since, 1)))
+            self._stuck_since = None
+
+    def _cause(self, overdue: list[_Check]) -> str:
+        """Return why these checks have no result."""
+        for check in overdue:
+            last = check.tally.last
+            if last is not None and last.starved:
+                return last.reason.removeprefix(f"{NOT_RUN}: ")
+        if self._waiting:
+            return f"{self._under_way} probes are under way, and there may be no more at a time"
+        return _BUSY
+
+    def _probe_broke(self, aim: Aim, error: Exception) -> None:
+        self._events.say(CheckBroke(aim.host, aim.port, repr(error)), trace=error)
+
+    def _broke(self, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": "an error in the health checks", "exception": error})

@@ -64,7 +64,6 @@ T = TypeVar("T")
 
 _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
-_PART_SECONDS = 0.02
 _NIC_SECONDS = 0.5
 _STATE_SECONDS = 2.0
 _FIRST_RETRY_SECONDS = 0.1
@@ -385,7 +384,7 @@ class Writer:
         snapshot = self.snapshot
         parts: Iterable[AbstractSet[int] | None] = [dirty.only]
         if dirty.vips and not dirty.everything and self.applied is snapshot:
-            parts = batches(self.traffic.busiest_first(dirty.vips), _PART_SECONDS)
+            parts = batches(self.traffic.busiest_first(dirty.vips))
         for only in parts:
             observed = self._observe(snapshot, self.health.known, only)
             await self._maps(partial(self.applier.bring, snapshot, observed, only))

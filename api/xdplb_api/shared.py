@@ -1,0 +1,66 @@
+"""Answers that are large and the same for everyone: those who ask for one at the same time share it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from xdplb.control.answers.gathered import Gathered
+
+__all__ = ["SharedAnswers"]
+
+
+class SharedAnswers:
+    """Makes the answer to a GET of one of `paths` once for all who ask while another one is being made.
+
+    It is as of a moment after they asked. The next one is made after a pause as long as it took, so that a flood of
+    them takes at most half of the time.
+    """
+
+    def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
+        self.app = app
+        self._paths = frozenset(paths)
+        self._making: dict[str, Gathered[list[Message]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not self._is_shared(scope):
+            await self.app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if path not in self._making:
+            plain = {**scope, "headers": []}
+            self._making[path] = Gathered(lambda: self._made(plain), rests=True)
+        for message in await self._making[path]():
+            await send(message)
+
+    def _is_shared(self, scope: Scope) -> bool:
+        """Return whether the answer depends on the path alone; a body or a parameter gets a refusal of its own."""
+        headers = Headers(scope=scope)
+        is_plain = not scope["query_string"] and "transfer-encoding" not in headers
+        return (
+            is_plain
+            and scope["method"] == "GET"
+            and scope["path"] in self._paths
+            and headers.get("content-length", "0") == "0"
+        )
+
+    async def _made(self, scope: Scope) -> list[Message]:
+        """Return the messages of the answer."""
+        messages: list[Message] = []
+        pending: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> Message:
+            if pending:
+                return pending.pop()
+            await asyncio.Event().wait()  # nobody in particular asks, so nobody disconnects
+            raise AssertionError("nothing sets it")
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        await self.app(dict(scope), receive, keep)
+        return messages

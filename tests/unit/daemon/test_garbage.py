@@ -1,0 +1,58 @@
+"""Full collections stop all threads, so they happen at the start and when memory has grown a lot."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from xdplb.daemon import garbage
+from xdplb.daemon.garbage import Garbage
+
+
+@pytest.fixture
+def full() -> Iterator[list[str]]:
+    """What full collections have begun meanwhile."""
+    seen: list[str] = []
+
+    def note(phase: str, info: dict[str, Any]) -> None:
+        if phase == "start" and info["generation"] == 2:
+            seen.append(phase)
+
+    gc.callbacks.append(note)
+    yield seen
+    gc.callbacks.remove(note)
+
+
+def test_many_objects_cause_no_full_collection(full: list[str]):
+    before = gc.get_threshold()
+    with Garbage():
+        assert len(full) == 1
+        kept = [[number] for number in range(1_000_000)]
+        assert len(full) == 1
+        assert gc.get_freeze_count() > 0
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
+    del kept
+
+
+@pytest.mark.parametrize(("grown", "times"), [(0, 1), (200 << 20, 2)])
+def test_it_collects_again_when_memory_has_grown(
+    full: list[str], monkeypatch: pytest.MonkeyPatch, grown: int, times: int
+):
+    memory = [500 << 20]
+    monkeypatch.setattr(garbage, "_resident_bytes", lambda: memory[0])
+    monkeypatch.setattr(garbage, "_LOOK_SECONDS", 0.01)
+
+    async def run() -> None:
+        with Garbage() as collected:
+            memory[0] += grown
+            watching = asyncio.create_task(collected.watch())
+            await asyncio.sleep(0.1)
+            watching.cancel()
+
+    asyncio.run(run())
+    assert len(full) == times

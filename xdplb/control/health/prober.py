@@ -1,0 +1,156 @@
+"""Runs probes: one epoll instance for the sockets of all of them, and one timer for their timeouts.
+
+The event loop sees only the epoll instance, which is readable while some socket has news: a callback of the loop for
+each socket would cost more than the probe itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from typing import Protocol
+
+from xdplb.control.health.alarms import Alarms
+from xdplb.control.health.ending import PortBudget, most_in_time_wait
+from xdplb.control.health.probe import NOT_RUN, Aim, OnResult, Probe, ProbeResult
+from xdplb.control.plan.sources import Source
+
+__all__ = ["OnBroken", "Prober", "Probing", "Sockets"]
+
+OnBroken = Callable[[Aim, Exception], None]
+"""Called with what a probe ran into that nobody thought of; its result says that it could not be run."""
+
+_MOST_NEWS = 64  # at a time: what else waits in the event loop comes in between
+
+
+class Probing(Protocol):
+    """A probe that has begun."""
+
+    def cut(self) -> None:
+        """End it at once, without a result if it has none yet."""
+        ...
+
+
+class Prober(Protocol):
+    """What runs probes: `Sockets`, or a fake in tests.
+
+    `is_behind`: there was more news of sockets than it could read at once.
+    """
+
+    is_behind: bool
+
+    def start(self, alarms: Alarms, on_broken: OnBroken) -> None:
+        """Start in the running event loop; `alarms` are for the timeouts."""
+        ...
+
+    def stop(self) -> None:
+        """End all probes; those that have no result yet get none."""
+        ...
+
+    def begin(self, aim: Aim, source: Source, on_result: OnResult) -> Probing | None:
+        """Begin a probe. `on_result` is called once, unless it is cut; at once and with None returned if it cannot be.
+
+        What ends the connection after that needs nobody's care.
+        """
+        ...
+
+
+class Sockets:
+    """Runs probes with real sockets, no more than `most` at a time: those that only end make room for new ones."""
+
+    alarms: Alarms
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.is_behind = False
+        self.ports = PortBudget(most_in_time_wait)
+        self._epoll: select.epoll | None = None
+        self._probes: dict[int, Probe] = {}
+        self._ending: dict[Probe, None] = {}
+        self._round = 0
+
+    def start(self, alarms: Alarms, on_broken: OnBroken) -> None:
+        """Start in the running event loop. Raises OSError."""
+        self.alarms, self._on_broken = alarms, on_broken
+        self._epoll = select.epoll()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._epoll.fileno(), self.read_now)
+
+    def stop(self) -> None:
+        """Close all connections."""
+        if self._epoll is None:
+            return
+        self._loop.remove_reader(self._epoll.fileno())
+        for probe in list(self._probes.values()):
+            probe.cut()
+        self._epoll.close()
+        self._epoll = None
+
+    def begin(self, aim: Aim, source: Source, on_result: OnResult) -> Probe | None:
+        """Begin a probe, from `source`."""
+        if source.obstacle:
+            on_result(ProbeResult(None, f"{NOT_RUN}: {source.obstacle}", 0.0))
+            return None
+        if len(self._probes) >= self.most:
+            self._make_room()
+        probe, result = self._try(aim, source, on_result)
+        if result is not None and result.starved and self._make_room():
+            probe, result = self._try(aim, source, on_result)
+        if result is None:
+            return probe
+        on_result(result)
+        return None
+
+    def _try(self, aim: Aim, source: Source, on_result: OnResult) -> tuple[Probe, ProbeResult | None]:
+        probe = Probe(aim, self, on_result)
+        try:
+            return probe, probe.begin(source)
+        except Exception as error:
+            self._on_broken(aim, error)
+            return probe, ProbeResult(None, f"{NOT_RUN}: {error!r}", 0.0, starved=True)
+
+    def _make_room(self) -> bool:
+        """Cut the connection that has been ending for longest; return whether there was one."""
+        for probe in self._ending:
+            probe.cut()
+            return True
+        return False
+
+    def register(self, probe: Probe, events: int) -> None:
+        """Give the probe the news of its socket."""
+        assert self._epoll is not None, "not started"
+        self._epoll.register(probe.number, events)
+        self._probes[probe.number] = probe
+        probe.born = self._round
+
+    def answered(self, probe: Probe) -> None:
+        """Count the probe among those that may be cut for others."""
+        self._ending[probe] = None
+
+    def closed(self, probe: Probe) -> None:
+        """Forget the probe."""
+        del self._probes[probe.number]
+        self._ending.pop(probe, None)
+
+    def broken(self, probe: Probe, error: Exception) -> None:
+        """Report the error, and end the probe."""
+        self._on_broken(probe.aim, error)
+        probe.broke(error)
+
+    def read_now(self) -> None:
+        """Give the probes the news that their sockets have by now."""
+        if self._epoll is None:
+            return
+        self._round += 1
+        news = self._epoll.poll(0, _MOST_NEWS)
+        self.is_behind = len(news) == _MOST_NEWS
+        for number, events in news:
+            probe = self._probes.get(number)
+            # A probe that began in this round has a number of one that ended in it, which these events were for.
+            if probe is None or probe.born == self._round:
+                continue
+            try:
+                probe.news(events)
+            except Exception as error:
+                self.broken(probe, error)

@@ -1,0 +1,56 @@
+"""Python's collection of cyclic garbage, kept from stopping the daemon.
+
+A full collection looks at every object, and no thread runs meanwhile: a tenth of a second with 20,000 backends, at any
+moment. Nearly all garbage here is freed without it: by reference counts, or while it is young. So there is a full
+collection at the start, which puts what it leaves aside for good, and later only if memory has grown a lot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from pathlib import Path
+from typing import Self
+
+__all__ = ["Garbage"]
+
+_NEVER = 1 << 30
+_LOOK_SECONDS = 60.0
+_GROWTH = 1.25
+_LEAST_GROWTH_BYTES = 64 << 20
+
+
+class Garbage:
+    """In the block, full collections happen at its beginning and in `watch`, and at no other time."""
+
+    def __init__(self) -> None:
+        self._at_last = 0
+        self._before = gc.get_threshold()
+
+    def __enter__(self) -> Self:
+        young, middle, _ = self._before
+        gc.set_threshold(young, middle, _NEVER)
+        self._collect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gc.set_threshold(*self._before)
+        gc.unfreeze()
+
+    async def watch(self) -> None:
+        """Forever: collect when memory has grown by a quarter, and by 64 MiB at least, since the last time."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if _resident_bytes() > max(_GROWTH * self._at_last, self._at_last + _LEAST_GROWTH_BYTES):
+                self._collect()
+
+    def _collect(self) -> None:
+        gc.collect()
+        gc.freeze()  # what is left is not looked at any more; it is still freed when nothing refers to it
+        self._at_last = _resident_bytes()
+
+
+def _resident_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
