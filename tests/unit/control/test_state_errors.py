@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -211,3 +212,21 @@ def test_touching_the_state_changes_nothing(tmp_path: Path) -> None:
     store.close()
     assert SqliteStore(tmp_path).open() == before
     assert WEB.key in before[0].vips
+
+
+@root
+def test_no_room_for_what_a_start_writes_is_called_so(small: Path) -> None:
+    store = SqliteStore(small / "state")
+    store.open()
+    store.close()
+    with sqlite3.connect(small / "state" / "state.db") as connection:
+        connection.execute("DELETE FROM counter")
+        connection.execute("PRAGMA user_version = 3")
+    connection.close()
+    fill(small / "filler")
+    for folder in ("state", "new"):
+        with pytest.raises(StateError, match="cannot be opened: its file system is full") as raised:
+            SqliteStore(small / folder).open()
+        assert "make room on it" in raised.value.hint
+    (small / "filler").unlink()
+    SqliteStore(small / "state").open()
