@@ -121,6 +121,19 @@ def test_what_is_taken_away_is_written_again_and_nothing_acknowledged_is_lost(
         assert [str(address) for address in state.vips[WEB.key].backends] == kept
 
 
+@pytest.mark.parametrize("what", TAKEN)
+def test_what_is_taken_away_just_before_the_end_is_there_for_the_next_start(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "state"
+
+    async def scenario(door: Door) -> None:
+        await with_backends(door, 1, 2)
+        taken_away(folder, what)
+
+    run_in(World(folder), scenario)
+    state, _ = SqliteStore(folder).open()
+    assert state.generation == 3
+
+
 @pytest.mark.parametrize("how", ["another file", "a copy", "written in place", "a folder"])
 def test_what_lies_in_its_place_is_left_alone_and_changes_are_refused(tmp_path: Path, how: str) -> None:
     folder = tmp_path / "state"

@@ -54,8 +54,10 @@ class Saver:
                     await self._to_the_end(self._write(self._store.touch))
 
     async def close(self) -> None:
-        """Release the store."""
+        """Release the store, with everything in its place."""
         await self._to_the_end.all_done()
+        with contextlib.suppress(XdplbError):
+            await self._write(lambda: None)
         await self._disk(self._store.close)
         await self._disk.stop()
 
