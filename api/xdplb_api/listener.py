@@ -12,12 +12,15 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.model.errors import ConflictError, InvalidError, PlatformError
+from xdplb.private_files import make_folder, require_trusted
 
 from .peer import peer_process
 
 __all__ = ["SOCKET_GROUP", "SOCKET_MODE", "Listener", "listen"]
 
 SOCKET_MODE = 0o660
+FOLDER_MODE = 0o755
+"""Of the socket's folder, if it is made here: members of the group pass through it."""
 SOCKET_GROUP = "xdplb"
 """Members of this group, if the host has it, may use the socket besides root."""
 
@@ -69,11 +72,14 @@ def _listen_unix(path: Path, group: str) -> Listener:
     try:
         _make_folder(path.parent)
         _remove_stale(path)
-        # Linux gives the file the mode of the unbound socket, so that others cannot connect at any moment.
-        os.fchmod(bound.fileno(), SOCKET_MODE)
-        bound.bind(str(path))
+        # The file has its mode from the beginning, so that others cannot connect at any moment, and nothing is changed
+        # by a path that might lead to another file.
+        before = os.umask(0o777 & ~SOCKET_MODE)
+        try:
+            bound.bind(str(path))
+        finally:
+            os.umask(before)
         _hand_to_group(path, group)
-        path.chmod(SOCKET_MODE)
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
@@ -85,14 +91,17 @@ def _listen_unix(path: Path, group: str) -> Listener:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder, such as /run/xdplb after a boot. Without a parent folder, the path is misspelled."""
-    try:
-        folder.mkdir(mode=0o755, exist_ok=True)
-    except FileNotFoundError:
+    """Make the folder, such as /run/xdplb after a boot. Without a parent folder, the path is misspelled.
+
+    PlatformError if another user could put a socket of his own in the place of this one.
+    """
+    if not folder.parent.exists():
         raise PlatformError(
             f"cannot make {folder} for the socket: the folder {folder.parent} does not exist",
             hint=f"mkdir -p {folder}, or use another --listen",
-        ) from None
+        )
+    require_trusted(folder, "the API's socket")
+    make_folder(folder, FOLDER_MODE)
 
 
 def _remove_stale(path: Path) -> None:
@@ -124,7 +133,7 @@ def _hand_to_group(path: Path, group: str) -> None:
     except KeyError:
         return
     if os.geteuid() == 0:
-        os.chown(path, -1, gid)
+        os.chown(path, -1, gid, follow_symlinks=False)
 
 
 def _inode(path: Path) -> int:

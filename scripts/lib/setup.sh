@@ -82,7 +82,7 @@ setup_apt() {
 setup_fingerprint() {
 	{
 		printf '%s\n%s\n' "$XDPLB_ROOT" "$(readlink -f "$SETUP_PYTHON")"
-		cat "$XDPLB_ROOT"/{pyproject.toml,xdplb/__init__.py,xdplb/balance/fill.c,xdplb/balance/slots.c,scripts/lib/build_loops.py}
+		cat "$XDPLB_ROOT"/{pyproject.toml,requirements.lock,requirements-dev.lock,xdplb/__init__.py,xdplb/balance/fill.c,xdplb/balance/slots.c,scripts/lib/build_loops.py}
 	} | sha256sum
 }
 
@@ -107,15 +107,26 @@ setup_make_venv() {
 		setup_fail "$SETUP_PYTHON cannot make a venv in $XDPLB_ROOT (see its error above)"
 }
 
+# The file of the locked Python packages for a purpose.
+setup_lock() {
+	[[ $1 == dev ]] && printf '%s\n' "$XDPLB_ROOT/requirements-dev.lock" || printf '%s\n' "$XDPLB_ROOT/requirements.lock"
+}
+
+setup_pip() {
+	"$XDPLB_BIN/python" -m pip install --quiet --disable-pip-version-check "$@" >&2
+}
+
+# Every package that pip fetches is in the lock, with the hashes of its files; also those that build xdplb.
 setup_install() {
-	local target=$XDPLB_ROOT
-	if [[ $1 == dev ]]; then
-		target+='[dev]'
+	setup_say "installing the Python packages in $(basename "$(setup_lock "$1")"), and xdplb, into .venv"
+	if ! setup_pip --require-hashes --no-deps --requirement "$(setup_lock "$1")"; then
+		setup_fail "pip could not install the locked packages into .venv (see its error above): is the network up, does" \
+			"pip need PIP_INDEX_URL, and may you write to .venv? If it says that hashes do not match, a file is not" \
+			"the one that was locked: do not install it"
+		return
 	fi
-	setup_say "installing xdplb and the Python packages it needs into .venv"
-	if ! "$XDPLB_BIN/python" -m pip install --quiet --disable-pip-version-check --editable "$target" >&2; then
-		setup_fail "pip could not install xdplb into .venv (see its error above): is the network up, does pip need" \
-			"PIP_INDEX_URL, and may you write to .venv?"
+	if ! setup_pip --no-deps --no-build-isolation --editable "$XDPLB_ROOT"; then
+		setup_fail "pip could not install xdplb itself into .venv (see its error above)"
 		return
 	fi
 	setup_fingerprint >"$XDPLB_ROOT/.venv/.set-up-$1"

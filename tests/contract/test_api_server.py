@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bystander import NOBODY
 from xdplb.model.errors import ConflictError, InvalidError, PlatformError, XdplbError
 from xdplb_api.listener import listen
 
@@ -242,3 +243,30 @@ def test_over_tcp_what_a_web_page_could_send_is_refused(where: str):
         assert get(Host="[") == 421
         assert get(Origin="https://page.example") == 403
         assert get(Origin="null") == 403
+
+
+def test_the_folder_of_the_socket_is_one_that_the_group_can_pass_through(tmp_path: Path):
+    before = os.umask(0o077)
+    try:
+        listen(f"unix:{tmp_path / 'run' / 'api.sock'}").close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o755
+
+
+def test_a_folder_where_others_could_replace_the_socket_is_refused(tmp_path: Path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(PlatformError, match=f"other users may write to {tmp_path}/open") as refusal:
+        listen(f"unix:{tmp_path / 'open' / 'api.sock'}")
+    assert refusal.value.hint == f"chmod go-w {tmp_path}/open, or use another folder"
+    (tmp_path / "open").chmod(0o1777)  # as /tmp is
+    listen(f"unix:{tmp_path / 'open' / 'api.sock'}").close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_a_folder_of_another_user_is_refused(tmp_path: Path):
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", NOBODY, NOBODY)
+    with pytest.raises(PlatformError, match=f"belongs to user {NOBODY}, who could replace the API's socket"):
+        listen(f"unix:{tmp_path / 'theirs' / 'api.sock'}")

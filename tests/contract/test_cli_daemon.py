@@ -27,7 +27,7 @@ def test_stopped_it_says_that_the_nic_stays_attached_and_leaves_nothing_open(tmp
     assert "xdplb down eth0" in log
     assert "Traceback" not in log
     assert not daemon.socket.exists()
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list((tmp_path / "run" / "locks").iterdir()) == []
 
 
 def test_its_socket_is_for_its_group_alone(tmp_path: Path):

@@ -42,7 +42,7 @@ def test_signals_that_end_it_say_so_and_end_it_in_order(tmp_path: Path, number: 
     assert f"{number.name}: stopping" in log
     assert "the program stays on eth0" in log.splitlines()[-1]
     assert daemon.process.returncode == 0
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list((tmp_path / "run" / "locks").iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.bystander import NOBODY, flocking, open_a_way
 from tests.private_host import add_nic, private_host
+from xdplb.daemon.holder import LOCKS, RUN_DIR
 from xdplb.dataplane.libbpf import Fd, link_create_xdp
 from xdplb.dataplane.single import pass_program
 from xdplb.net.links import link, names
@@ -23,6 +26,7 @@ from xdplb.net.links import link, names
 from .cli_harness import Told, xdplb
 
 START = "60s"
+LOCK_DIR = RUN_DIR / LOCKS
 
 
 class Host:
@@ -422,3 +426,59 @@ def test_a_state_dir_that_cannot_be_used_is_said_before_the_nic_is_touched(host:
     assert refused.returncode == 4
     assert f"eth0 runs the xdplb that is pinned in {host.pins}" in refused.stderr
     assert link("eth0").xdp == attached
+
+
+@pytest.mark.root
+def test_another_user_keeps_no_crashed_daemon_from_starting_and_gives_down_no_one_to_kill(host: Host):
+    open_a_way(host.folder)
+    with host.up("eth0") as daemon, subprocess.Popen(["sleep", "60"]) as victim:
+        files = [path for path in LOCK_DIR.iterdir() if json.loads(path.read_text())["process"]["pid"] == daemon.pid]
+        assert len(files) == 3
+        daemon.kill()
+        daemon.wait()
+        for path in files:  # as if the pid were used again
+            said = json.loads(path.read_text())
+            path.write_text(json.dumps({**said, "process": {**said["process"], "pid": victim.pid}}))
+        with flocking(*files) as told:
+            assert told == ["Permission denied"] * 3
+            foretold = host.down("--all", "--dry-run")
+            assert "is stopped" not in foretold.stdout, foretold.stdout
+            with host.up("eth0") as second:
+                assert host.down("--all").returncode == 0
+                assert second.wait(10) == 0
+        assert victim.poll() is None
+        victim.kill()
+    assert host.is_clean()
+
+
+@pytest.mark.root
+def test_a_pin_dir_that_others_may_enter_is_closed_and_one_of_another_user_is_refused(host: Host):
+    host.pins.mkdir()
+    host.pins.chmod(0o777)
+    with host.up("eth0"):
+        assert stat.S_IMODE(host.pins.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(path.stat().st_mode) for path in host.pins.iterdir()} == {0o600}
+        assert host.down("--all").returncode == 0
+    host.pins.mkdir()
+    os.chown(host.pins, NOBODY, NOBODY)
+    told = host.up_refused("eth0")
+    assert told.returncode == 1
+    assert f"{host.pins} belongs to user {NOBODY}" in told.stderr
+    host.pins.rmdir()
+
+
+@pytest.mark.root
+def test_everything_is_for_root_alone_whatever_the_umask_is(host: Host):
+    before = os.umask(0)
+    try:
+        with host.up("eth0"):
+            host.run("vip", "add", "203.0.113.10:80/tcp")
+            open_to_others = {
+                str(path.relative_to(host.folder)): oct(stat.S_IMODE(path.stat().st_mode))
+                for path in (host.folder / "state", *(host.folder / "state").iterdir(), host.socket)
+                if path.stat().st_mode & 0o077
+            }
+            assert open_to_others == {"api.sock": "0o660"}
+            host.down("--all")
+    finally:
+        os.umask(before)

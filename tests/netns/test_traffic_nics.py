@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -67,6 +68,11 @@ def detach_eth0(balancer: Balancer) -> None:
         libbpf.link_detach(link)
 
 
+def pins_of(balancer: Balancer) -> list[str]:
+    folder = balancer.lab.pin_dir
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
 def make_eth1(lab: Lab) -> None:
     """Connect the balancer's eth1 with the host at its side."""
     peer = f"type veth peer name eth0 netns {lab.namespace('side')}"
@@ -124,6 +130,34 @@ def test_detached_by_hand_it_is_attached_again(two: Balancer) -> None:
     until(lambda: "detached by another process" in log_of(two)[len(before) :], SOON)
     until(lambda: program_on(two) is not None, SOON)
     until(lambda: all_is_well(two, "dr1", "side"), SOON)
+    assert two.get(40).keys() == {"dr1", "side"}
+
+
+def test_pins_that_are_removed_come_back_and_no_packet_is_lost_meanwhile(two: Balancer) -> None:
+    pins = pins_of(two)
+    before = program_on(two)
+    for removed in (["link_eth0"], ["program"], ["meta", "flows"], pins):
+        for name in removed:
+            (two.lab.pin_dir / name).unlink(missing_ok=True)
+        assert program_on(two) == before
+        assert two.get(10).total() == 10
+        until(lambda: pins_of(two) == pins, SOON)
+    shutil.rmtree(two.lab.pin_dir)
+    until(lambda: pins_of(two) == pins, SOON)
+    assert "pins restored: count=1 names=link_eth0" in log_of(two)
+    assert all_is_well(two, "dr1", "side")
+    two.kill()  # and the next one takes over what was pinned again
+    two.start(nics=("eth0", "eth1"))
+    assert program_on(two) == before
+    until(lambda: all_is_well(two, "dr1", "side"))
+
+
+def test_detached_by_hand_while_no_daemon_runs_it_is_attached_by_the_next(two: Balancer) -> None:
+    two.kill()
+    detach_eth0(two)
+    assert program_on(two) is None
+    two.start(nics=("eth0", "eth1"))
+    until(lambda: all_is_well(two, "dr1", "side"))
     assert two.get(40).keys() == {"dr1", "side"}
 
 

@@ -91,6 +91,10 @@ class PacketPath:
     def require(self, features: Features) -> None:
         self.features |= features
 
+    def repair(self) -> Sequence[str]:
+        """Put back nothing: there is nothing that another process could remove."""
+        return ()
+
     def attachments(self) -> Sequence[Attachment]:
         return ()
 

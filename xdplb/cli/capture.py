@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import click
 
 from xdplb.model.errors import XdplbError
 
+from .capture_file import open_capture
 from .output import note
 from .params import Connection
 from .pcapng_blocks import PcapngBlocks
@@ -50,7 +52,7 @@ def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bo
     Each packet has a comment with the decision: where it was sent, how and why, or why it was not. VIP is a name or a
     key; CLIENT is an address, a prefix or ADDRESS:PORT. Without them, all packets that concern a VIP are captured.
     Ctrl-C stops it. There is one capture at a time, and no cost while there is none. It takes seconds to start, since a
-    program is compiled for it.
+    program is compiled for it. The file is for its owner only (0600); one that is no pcapng file is not overwritten.
     """
     query = _named(what) | {name: str(value) for name, value in bounds.items() if value is not None}
     if path == "-" and sys.stdout.isatty():
@@ -107,7 +109,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         if path == "-":
             yield sys.stdout.buffer
         else:
-            with Path(path).open("wb") as file:
+            with os.fdopen(open_capture(Path(path)), "wb") as file:
                 yield file
     except BrokenPipeError:
         raise

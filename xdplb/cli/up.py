@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -114,6 +115,8 @@ def command(
         raise click.UsageError("--adopt-maps and --discard-maps exclude each other: give one of them")
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     log_to_stderr()
+    # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with Signals().handled():  # first of all: the imports take a while
         from xdplb.daemon.options import DaemonOptions, Limits, Otherwise
         from xdplb.daemon.run import run

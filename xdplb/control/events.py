@@ -38,6 +38,8 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "PinsNotRestored",
+    "PinsRestored",
     "ReconcileFailed",
     "Say",
     "SlotsPinned",
@@ -242,6 +244,25 @@ class NicLost(Event):
     TITLE = "NIC not attached"
     LEVEL = logging.WARNING
     interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinsRestored(Event):
+    """Another process has removed these pins. They are there again, and packets were forwarded meanwhile."""
+
+    TITLE = "pins restored"
+    LEVEL = logging.WARNING
+    count: int
+    names: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinsNotRestored(Event):
+    """Pins were removed and cannot be made again. Packets are forwarded as long as the daemon runs, and no longer."""
+
+    TITLE = "pins not restored"
+    LEVEL = logging.ERROR
     reason: str
 
 

@@ -123,7 +123,7 @@ def _holder_to_stop(pin_dir: Path, interfaces: Sequence[str]) -> Holder | None:
 def _stop(holder: Holder) -> None:
     """Send SIGTERM to the daemon and wait until it has ended."""
     try:
-        process = os.pidfd_open(holder.pid)
+        process = holder.process.open()
     except ProcessLookupError:
         return
     try:

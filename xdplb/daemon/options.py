@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from xdplb.dataplane.compile import require_bcc
 from xdplb.dataplane.links import find_nic
 from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
@@ -64,11 +65,12 @@ def _real_name(name: str) -> str:
 
 
 def require_host(options: DaemonOptions) -> None:
-    """Raise PlatformError unless this process may attach and all NICs are Ethernet interfaces (lo and tunnels are not).
+    """Raise PlatformError unless this process may attach, has bcc, and all NICs are Ethernet (lo and tunnels are not).
 
     A NIC that does not exist is no error here: loading reports it, if it is not left for later.
     """
     require_privileges("attaching to a NIC")
+    require_bcc()  # now, and not when a change needs the compiler
     for name in options.interfaces:
         with suppress(NotFoundError):
             if not link(name).ethernet:

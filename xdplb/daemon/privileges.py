@@ -1,22 +1,28 @@
-"""Which capabilities this process has."""
+"""Which capabilities this process needs, and how the daemon gives up those that it no longer does."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from xdplb.capabilities import NET_ADMIN, NET_RAW, SYS_ADMIN, Capabilities, keep_only, name_of
 from xdplb.model.errors import PlatformError
 
-__all__ = ["missing_capabilities", "require_privileges"]
+__all__ = ["KEPT", "give_up_privileges", "missing_capabilities", "require_privileges"]
 
-# CAP_BPF and CAP_PERFMON are not enough: only CAP_SYS_ADMIN, which includes them, may open BPF objects by id.
-_NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+_log = logging.getLogger("xdplb")
+
+_NEEDED = (NET_ADMIN, SYS_ADMIN)
+"""CAP_BPF and CAP_PERFMON are not enough: only CAP_SYS_ADMIN, which includes them, may open BPF objects by id."""
+
+KEPT = frozenset({*_NEEDED, NET_RAW})
+"""What a running daemon has. CAP_NET_RAW is for ARP, neighbour discovery and reading ICMP errors."""
 
 
 def missing_capabilities(status: Path = Path("/proc/self/status")) -> list[str]:
     """Return the capabilities that loading and attaching XDP needs and this process lacks."""
-    line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("CapEff:"))
-    effective = int(line.split()[1], 16)
-    return [name for name, bit in _NEEDED.items() if not effective >> bit & 1]
+    effective = Capabilities.of(status).effective
+    return [name_of(number) for number in _NEEDED if number not in effective]
 
 
 def require_privileges(doing: str) -> None:
@@ -24,3 +30,15 @@ def require_privileges(doing: str) -> None:
     missing = missing_capabilities()
     if missing:
         raise PlatformError(f"{doing} needs root (it lacks {', '.join(missing)})", hint="run it with sudo")
+
+
+def give_up_privileges() -> None:
+    """Give up all capabilities but those of `KEPT`, for good. It is still root's process, and may use root's files.
+
+    To be called before threads are started: those that run already, of a library, keep theirs, which is logged.
+    """
+    keep_only(KEPT)
+    tasks = [Capabilities.of(task / "status") for task in Path("/proc/self/task").iterdir()]
+    privileged = sum(1 for each in tasks if each.permitted - KEPT)
+    if privileged:
+        _log.warning("%d threads were started before the daemon gave up its privileges, and keep them", privileged)

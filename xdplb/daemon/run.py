@@ -37,8 +37,11 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
+from .privileges import give_up_privileges
+from .process import Process
 from .signals import Signals
 from .start import state_at_start
+from .state_dir import shut_state_dir
 from .systemd import notify
 
 __all__ = ["Parts", "farewell", "run"]
@@ -79,6 +82,7 @@ class Parts:
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[int], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
+    give_up_privileges: Callable[[], None] = give_up_privileges
     run_dir: Path = field(default=RUN_DIR)
 
 
@@ -93,13 +97,16 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     options = options.with_real_names()
     parts.require_host(options)
     log_to_stderr()
-    holder = Holder(os.getpid(), options.interfaces, str(options.pin_dir), str(options.state_dir))
+    os.umask(0o077)  # whatever is made without a mode of its own is for root only
+    shut_state_dir(options.state_dir)
+    holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
     with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
             state = state_at_start(options, parts.maps_in_use(options))
             # The program is compiled only once, with what the state needs.
             plane = parts.load(options, features_needed_at_start(state, Observed()))
+            parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
                 runner.run(_balance(options, parts, plane, listener, signals))
         finally:

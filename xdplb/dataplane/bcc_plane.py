@@ -12,7 +12,7 @@ import numpy as np
 
 from xdplb.model.access import AccessList
 
-from . import flow_records, layout, mark_map
+from . import flow_records, layout
 from .backend_maps import BackendMaps
 from .capacity import check_backends, check_frame, check_table, check_vips
 from .capture import CaptureReader
@@ -22,6 +22,7 @@ from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .grace import wait_for_packets
+from .kept import Kept
 from .libbpf import Fd, prog_test_run
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
@@ -64,7 +65,8 @@ class BccPlane:
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
-        self.nics = Nics(maps)
+        self._kept = Kept(maps)
+        self.nics = Nics(maps, self._kept)
         self._capture: CaptureReader | None = None
         self._compiling = Lock()  # one program after the other, whichever thread asks
 
@@ -114,7 +116,18 @@ class BccPlane:
                 )
             undo.pop_all()
         maps.shrink()
+        self._kept.program(program)
         return program
+
+    @kernel_errors("pin again what was removed")
+    def repair(self) -> Sequence[str]:
+        """Pin again what somebody has removed from the pin dir; return its names."""
+        if not self._compiling.acquire(blocking=False):
+            return ()  # pins come and go now, and it is asked again soon
+        try:
+            return self._kept.repair()
+        finally:
+            self._compiling.release()
 
     @kernel_errors("look at the NICs")
     def attachments(self) -> Sequence[Attachment]:
@@ -188,12 +201,12 @@ class BccPlane:
     @kernel_errors("read which state the maps belong to")
     def read_mark(self) -> Mark | None:
         """Return which state the maps belong to."""
-        return mark_map.read_mark(self._maps.pin_dir)
+        return self._maps.instance.read()
 
     @kernel_errors("note which state the maps belong to")
     def write_mark(self, mark: Mark) -> None:
         """Note which state the maps belong to."""
-        mark_map.write_mark(self._maps.pin_dir, mark)
+        self._maps.instance.write(mark)
 
     @kernel_errors("write the backends' loads")
     def write_loads(self, flows: Mapping[int, int]) -> None:

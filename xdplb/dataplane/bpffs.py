@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
+from xdplb.private_files import open_private_folder, require_trusted
 
 __all__ = ["is_bpffs", "mounts", "prepare", "remove_directory", "require"]
 
@@ -70,10 +71,16 @@ def _entered_namespace() -> str | None:
 
 
 def prepare(pin_dir: Path) -> None:
-    """Make `pin_dir`, for root only, in a bpffs."""
+    """Make `pin_dir`, for root only, in a bpffs; repair the mode of one that exists.
+
+    Raises PlatformError if it is another user's, or if others could put their pins in the place of these.
+    """
     require(pin_dir)
+    require_trusted(pin_dir.parent, f"the pins in {pin_dir}")
+    if os.path.ismount(pin_dir):  # others use it too, and its mode is not ours to change
+        return require_trusted(pin_dir, "the pins")
     try:
-        pin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.close(open_private_folder(pin_dir.resolve()))
     except OSError as error:
         raise PlatformError(
             f"the pin dir {pin_dir} cannot be created: {error.strerror}",

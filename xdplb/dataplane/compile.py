@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -18,16 +19,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xdplb.capabilities import NET_ADMIN, SYS_ADMIN, keep_only
 from xdplb.model.errors import PlatformError
 
 from . import kernel_headers
 from .libbpf import Fd, call, obj_pin
 
-__all__ = ["CompileRequest", "compile_program"]
+__all__ = ["CompileRequest", "compile_program", "require_bcc"]
 
 TIMEOUT_SECONDS = 180
 PR_SET_PDEATHSIG = 1
 LOG_LINES = 25
+NEEDED = (NET_ADMIN, SYS_ADMIN)
+"""The compiler's capabilities. bcc opens pinned maps by their ids, for which the kernel asks CAP_SYS_ADMIN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,29 @@ def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, c
     headers = kernel_headers.find(cache_dir)
     if headers is not None:
         environment["BCC_KERNEL_SOURCE"] = str(headers)
+    scratch = kernel_headers.scratch(cache_dir)
+    if scratch is not None:
+        environment["TMPDIR"] = str(scratch)
     answer, log = _run_child(request, environment)
     if answer is None:
         raise PlatformError("the compiler process ended without a result" + log, hint="see `dmesg`")
     if "error" in answer:
         detail, hint = _explain(answer, flags)
         raise PlatformError(detail + (log if answer["error"] in {"compile", "load"} else ""), hint=hint)
+
+
+def require_bcc() -> None:
+    """Raise PlatformError, which names the Debian package, unless this Python has bcc. Does not load it, nor LLVM."""
+    found = importlib.util.find_spec("bcc")
+    if found is None:
+        raise _bcc_error({"error": "no-bcc", "detail": "No module named 'bcc'"})
+    if found.origin is None or not Path(found.origin).with_name("libbcc.py").exists():
+        raise _bcc_error({"error": "wrong-bcc", "detail": str(found.origin)})
+
+
+def _bcc_error(answer: dict[str, Any]) -> PlatformError:
+    detail, hint = _explain(answer, [])
+    return PlatformError(detail, hint=hint)
 
 
 def _run_child(request: CompileRequest, environment: dict[str, str]) -> tuple[dict[str, Any] | None, str]:
@@ -163,6 +184,7 @@ def _end_with(parent: int) -> None:
 
 def _main() -> None:
     _end_with(int(sys.argv[1]))
+    keep_only(NEEDED)
     request = CompileRequest(**json.load(sys.stdin))
     sys.stdout.write(json.dumps(_child(request)) + "\n")
 

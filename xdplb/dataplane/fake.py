@@ -118,6 +118,10 @@ class FakePlane:
         self._features |= features
 
     @_operation
+    def repair(self) -> Sequence[str]:
+        """Put back nothing: there is nothing that another process could remove."""
+        return ()
+
     def attachments(self) -> Sequence[Attachment]:
         """Return `attached`, which a test may change."""
         return list(self.attached)

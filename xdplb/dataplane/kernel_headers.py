@@ -11,15 +11,18 @@ import os
 import platform
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
+from xdplb.private_files import open_private_folder
 
-__all__ = ["DEBIAN_ARCHITECTURE", "find", "merge"]
+__all__ = ["DEBIAN_ARCHITECTURE", "find", "merge", "scratch"]
 
 DEBIAN_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
-CACHE = Path("/var/cache/xdplb")
+CACHES = (Path("/var/cache/xdplb"), Path("/run/xdplb/cache"))
+"""Where merged headers are kept; the second is for hosts whose /var is read-only. Never in /tmp: others write there."""
 
 
 def find(
@@ -31,7 +34,7 @@ def find(
 ) -> Path | None:
     """Return the folder for BCC_KERNEL_SOURCE, None if bcc finds the headers by itself.
 
-    A merged tree is kept in `cache_dir`, or in CACHE, or else in a temporary folder. PlatformError, with the
+    A merged tree is kept in `cache_dir`, or else in the first of CACHES that can be written. PlatformError, with the
     command that installs them, if there are none.
     """
     given = os.environ.get("BCC_KERNEL_SOURCE")
@@ -73,19 +76,29 @@ def _version(folder: Path) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", folder.name))
 
 
+def scratch(cache_dir: Path | None = None) -> Path | None:
+    """Return a folder of root's own for what bcc unpacks, which it else does in /tmp; None if there is none."""
+    for folder in filter(None, (cache_dir, *CACHES)):
+        with suppress(OSError, PlatformError):
+            os.close(open_private_folder(folder))
+            if os.access(folder, os.W_OK):
+                return folder
+    return None
+
+
 def _merged(common: Path, flavour: Path, cache_dir: Path | None) -> Path:
-    failure = "no folder for them belongs to this user"
-    temporary = Path(tempfile.gettempdir()) / f"xdplb-{os.geteuid()}"
-    for folder in filter(None, (cache_dir, CACHE, temporary)):
+    failure = ""
+    for folder in filter(None, (cache_dir, *CACHES)):
         try:
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if folder.stat().st_uid != os.geteuid():
-                continue  # a folder somebody else made in /tmp is not to be compiled from
+            os.close(open_private_folder(folder))
             return merge(common, flavour, folder / f"headers-{flavour.name.removeprefix('linux-headers-')}")
+        except PlatformError as error:
+            failure = error.detail  # what somebody else may have made is not to be compiled from
         except OSError as error:
             failure = str(error)
     raise PlatformError(
-        f"the kernel headers could not be merged: {failure}", hint=f"make {CACHE} writable, with free space"
+        f"the kernel headers could not be merged: {failure}",
+        hint=f"make {CACHES[0]} a writable folder of root's, with free space",
     )
 
 

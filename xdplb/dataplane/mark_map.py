@@ -6,41 +6,54 @@ It stays where it is while other maps are replaced (takeover.py), and goes with 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
+from .libbpf import Fd
 from .maps import BpfMap, MapType
 from .pins import INSTANCE
 from .plane import Mark
 
-__all__ = ["read_mark", "write_mark"]
+__all__ = ["MarkMap"]
 
 _LAYOUT = 1
 _VALUE = np.dtype([("layout", "<u8"), ("instance", "<u8"), ("generation", "<u8")])
 
 
-def read_mark(folder: Path) -> Mark | None:
-    """Return what is pinned in `folder`, None where nothing is, or what a later xdplb wrote in another layout."""
-    try:
-        found = BpfMap.open(folder / INSTANCE)
-    except FileNotFoundError:
-        return None
-    with found:
-        if found.info.value_size != _VALUE.itemsize:
-            return None
-        value = np.frombuffer(found.read(0), _VALUE)[0]
-    return Mark(int(value["instance"]), int(value["generation"])) if value["layout"] == _LAYOUT else None
+class MarkMap:
+    """The map, open: it can be written whatever becomes of its pin."""
 
+    def __init__(self, found: BpfMap) -> None:
+        self._map = found
 
-def write_mark(folder: Path, mark: Mark) -> None:
-    """Write it, in one update; the map is made where there is none, and pinned when it has its value."""
-    value = np.array([(_LAYOUT, mark.instance, mark.generation)], _VALUE)
-    try:
-        found = BpfMap.open(folder / INSTANCE)
-    except FileNotFoundError:
-        with BpfMap.create(MapType.ARRAY, INSTANCE, value_size=_VALUE.itemsize) as made:
-            made.update(0, value)
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open the one pinned in `folder`. FileNotFoundError where there is none."""
+        return cls(BpfMap.open(folder / INSTANCE))
+
+    @classmethod
+    def open_or_create(cls, folder: Path) -> Self:
+        """Open the one pinned in `folder`, or pin one there that says nothing yet."""
+        try:
+            return cls.open(folder)
+        except FileNotFoundError:
+            made = BpfMap.create(MapType.ARRAY, INSTANCE, value_size=_VALUE.itemsize)
             made.pin(folder / INSTANCE)
-        return
-    with found:
-        found.update(0, value)
+            return cls(made)
+
+    @property
+    def fd(self) -> Fd:
+        """The descriptor of the map."""
+        return self._map.fd
+
+    def read(self) -> Mark | None:
+        """Return what was written last, None if nothing was, or if a later xdplb wrote it in another layout."""
+        if self._map.info.value_size != _VALUE.itemsize:
+            return None
+        value = np.frombuffer(self._map.read(0), _VALUE)[0]
+        return Mark(int(value["instance"]), int(value["generation"])) if value["layout"] == _LAYOUT else None
+
+    def write(self, mark: Mark) -> None:
+        """Write it, in one update."""
+        self._map.update(0, np.array([(_LAYOUT, mark.instance, mark.generation)], _VALUE))

@@ -12,10 +12,11 @@ from threading import Lock
 from xdplb.model.errors import CapacityError, NotFoundError, PlatformError
 
 from . import libbpf
+from .kept import Kept
 from .links import Nic, attach_or_keep, attachments, find_nic, take_down, why_missing
 from .map_specs import TX_PORTS
 from .pinned_maps import Maps
-from .pins import PROGRAM
+from .pins import PROGRAM, link_name
 from .plane import Attachment
 
 __all__ = ["Nics"]
@@ -24,8 +25,9 @@ __all__ = ["Nics"]
 class Nics:
     """The NICs of the maps' pin dir. Once `loaded`, the links there are known to be of this network namespace."""
 
-    def __init__(self, maps: Maps) -> None:
+    def __init__(self, maps: Maps, kept: Kept) -> None:
         self._maps = maps
+        self._kept = kept
         self._notes: dict[int, str] = {}
         self.swapping = Lock()
         """Held while the pinned program and that of the links are replaced."""
@@ -49,6 +51,7 @@ class Nics:
             )
         with self.swapping, libbpf.obj_get(self._maps.pin_dir / PROGRAM) as program:
             done = attach_or_keep(program, nic, mode, self._maps.pin_dir, reclaim=self.loaded)
+            self._kept.link(self._maps.pin_dir / link_name(nic.name), nic.ifindex)
         with ExitStack() as undo:
             if done.made is not None:
                 undo.callback(take_down, self._maps.pin_dir, [nic.name])

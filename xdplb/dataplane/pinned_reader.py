@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
 
-from . import access_index, backend_codec, layout, mark_map, vip_codec, vip_index, vip_prefixes
+from . import access_index, backend_codec, layout, vip_codec, vip_index, vip_prefixes
 from .inner_maps import read_element, read_trie
 from .links import pinned_links
 from .map_layout import convert
 from .maps import BpfMap
+from .mark_map import MarkMap
 from .pins import META, NEXT, Meta
 from .plane import BackendEntry, Capacity, Mark, Slots, VipEntry
 from .platform_errors import kernel_errors
@@ -61,7 +62,10 @@ class PinnedReader:
     @kernel_errors("read the maps")
     def read_mark(self) -> Mark | None:
         """Return which state the maps belong to."""
-        return mark_map.read_mark(self._folder)
+        try:
+            return MarkMap.open(self._folder).read()
+        except FileNotFoundError:
+            return None
 
     @kernel_errors("read the VIPs")
     def read_vips(self) -> Mapping[int, VipEntry]:

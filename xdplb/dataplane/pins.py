@@ -14,6 +14,7 @@ from xdplb.model.errors import ConflictError
 
 from . import layout, older_layouts
 from .features import Features, feature_bits, features_of_bits
+from .libbpf import Fd
 from .map_layout import MapLayout, dump_layouts, load_layouts
 from .maps import BpfMap, MapType
 from .plane import Capacity
@@ -58,6 +59,11 @@ class Meta:
     def __init__(self, found: BpfMap) -> None:
         self._map = found
         self._writing = Lock()  # the program that explains is made in a thread of its own
+
+    @property
+    def fd(self) -> Fd:
+        """The descriptor of the map."""
+        return self._map.fd
 
     @classmethod
     def create(

@@ -243,6 +243,10 @@ class DataPlane(Reading, Protocol):
         """
         ...
 
+    def repair(self) -> Sequence[str]:
+        """Put back what another process has removed of what outlives this one; return the names of that."""
+        ...
+
     def attachments(self) -> Sequence[Attachment]:
         """Return the NICs the program is on now."""
         ...

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
+from xdplb.private_files import open_private_folder
 
 from . import netns
 
@@ -117,9 +118,8 @@ def _registry() -> Iterator[None]:
 def _lock_root() -> int:
     """Return a locked descriptor of the root folder. Create it again if the last lab has removed it meanwhile."""
     while True:
-        ROOT.mkdir(mode=0o755, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = open_private_folder(ROOT)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), ROOT.stat()):

@@ -18,6 +18,7 @@ from xdplb.daemon import diagnosis
 from xdplb.daemon.diagnosis import host, nic, running
 from xdplb.daemon.diagnosis.finding import Finding, Level
 from xdplb.daemon.diagnosis.place import Place, boot_id
+from xdplb.daemon.diagnosis.rights import examine_rights
 from xdplb.daemon.diagnosis.running import AskDaemon
 from xdplb.daemon.privileges import missing_capabilities, require_privileges
 from xdplb.model.errors import PlatformError, XdplbError
@@ -43,6 +44,42 @@ def proc_status(tmp_path: Path, effective: int) -> Path:
 def test_capabilities_are_judged(tmp_path: Path, effective: int, missing: list[str]):
     assert missing_capabilities(proc_status(tmp_path, effective)) == missing
     assert (host.privileges(missing).level is Level.FAIL) is bool(missing)
+
+
+def process(proc: Path, *threads: dict[str, int]) -> int:
+    """Make /proc of a process whose threads have these capabilities."""
+    for number, sets in enumerate(threads):
+        task = proc / "77" / "task" / str(number)
+        task.mkdir(parents=True)
+        lines = [
+            f"{name}:\t{value:016x}" if name.startswith("Cap") else f"{name}:\t{value}" for name, value in sets.items()
+        ]
+        (task / "status").write_text("\n".join(lines) + "\n")
+    return 77
+
+
+FEW = {"CapPrm": 0x203000, "CapEff": 0x203000, "CapBnd": 0x203000, "CapAmb": 0, "NoNewPrivs": 1}
+
+
+def test_what_the_daemon_may_do_is_said(tmp_path: Path):
+    (found,) = examine_rights(process(tmp_path, FEW, FEW), tmp_path)
+    assert found.level is Level.OK
+    assert found.detail == ("pid 77 has CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; it can get no other capabilities")
+
+
+@pytest.mark.parametrize(
+    ("more", "count"),
+    [({"CapPrm": 0x203003, "CapEff": 0x203000}, 2), ({"CapAmb": 0x20}, 1), ({"CapBnd": 0x20300F, "NoNewPrivs": 0}, 4)],
+)
+def test_a_daemon_of_which_one_thread_may_do_more_is_a_warning(tmp_path: Path, more: dict[str, int], count: int):
+    (found,) = examine_rights(process(tmp_path, FEW, FEW | more), tmp_path)
+    assert found.level is Level.WARN
+    assert f"has or can get {count} capabilities more than it needs" in found.detail
+    assert "restart it" in found.fix
+
+
+def test_a_daemon_that_has_ended_has_no_privileges(tmp_path: Path):
+    assert list(examine_rights(77, tmp_path)) == []
 
 
 def test_what_needs_root_says_so(monkeypatch: pytest.MonkeyPatch):
@@ -301,7 +338,8 @@ def test_the_daemons_folders_are_looked_at_and_not_the_default_ones(monkeypatch:
 
     monkeypatch.setattr(diagnosis, "examine_host", examine_host)
     said = running.Running({**STATUS, "nics": []}, {}, place())
-    (found,) = diagnosis.diagnose(None, None, lambda: said)
+    found, rights = diagnosis.diagnose(None, None, lambda: said)
+    assert rights.check == "daemon's privileges"
     assert found.detail == "ready, generation 7, state in /state, pins in /pins"
     list(diagnosis.diagnose(None, Path("/given"), lambda: said))
     list(diagnosis.diagnose(None, None, lambda: None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.private_host import private_host
-from xdplb.dataplane.compile import compile_program
+from xdplb.dataplane.compile import compile_program, require_bcc
 from xdplb.dataplane.libbpf import XDP_PASS, obj_get, prog_test_run
 from xdplb.model.errors import PlatformError
 
@@ -118,3 +119,28 @@ def test_a_program_that_is_too_much_for_the_verifier_names_what_it_does(bpffs: P
     with pytest.raises(PlatformError, match="cannot check a program with all of these features: ipv6, vlan") as refused:
         compile_program(ENDLESS, ["-DWITH_IPV6=1", "-DWITH_VLAN=1"], {"endless": bpffs / "endless"})
     assert "docs/kernels.md" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "told", "hint"),
+    [
+        (None, "has no bcc", "apt-get install python3-bpfcc"),
+        ("def lattice(): ...\n", "another project of that name", "pip uninstall bcc"),
+    ],
+)
+def test_bcc_is_looked_for_without_loading_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None, told: str, hint: str
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "bcc", raising=False)
+    if source is not None:
+        (tmp_path / "bcc.py").write_text(source)
+    with pytest.raises(PlatformError, match=told) as refused:
+        require_bcc()
+    assert refused.value.hint.startswith(hint)
+    (tmp_path / "bcc.py").unlink(missing_ok=True)
+    (tmp_path / "bcc").mkdir()
+    for name in ("__init__.py", "libbcc.py"):
+        (tmp_path / "bcc" / name).write_text("raise ImportError('loaded')\n")
+    importlib.invalidate_caches()
+    require_bcc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import stat
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_without_headers_the_command_that_installs_them(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_headers(tmp_path / "src", "6.1.0-1")
     write(tmp_path / "cache", "a file, not a folder")
-    monkeypatch.setattr(kernel_headers, "CACHE", tmp_path / "system")
+    monkeypatch.setattr(kernel_headers, "CACHES", (tmp_path / "system",))
     assert search(tmp_path) == tmp_path / "system" / f"headers-6.1.0-1-{DEBIAN_ARCHITECTURE}"
 
 
@@ -100,3 +101,18 @@ def test_a_merge_that_broke_off_leaves_no_half_tree(tmp_path: Path, monkeypatch:
             merge(common, flavour, tmp_path / "tree")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["src"]
     assert (merge(common, flavour, tmp_path / "tree") / "include" / "uapi").is_symlink()
+
+
+def test_a_cache_that_others_may_write_to_is_closed_or_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_headers(tmp_path / "src", "6.1.0-1")
+    monkeypatch.setattr(kernel_headers, "CACHES", (tmp_path / "system",))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    assert search(tmp_path) == tmp_path / "cache" / f"headers-6.1.0-1-{DEBIAN_ARCHITECTURE}"
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    (tmp_path / "cache").symlink_to(tmp_path / "elsewhere")
+    assert search(tmp_path) == tmp_path / "system" / f"headers-6.1.0-1-{DEBIAN_ARCHITECTURE}"
+    assert kernel_headers.scratch(tmp_path / "cache") == tmp_path / "system"

@@ -69,7 +69,7 @@ class Files:
     def staged(self) -> Path:
         """Return where to write a database that is to take the place of this one; nothing is left there."""
         self.database = Path(os.path.realpath(self.path))
-        self.database.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         staged = self.database.with_name(f"{self.database.name}-new")
         for path in (staged, staged.with_name(f"{staged.name}-wal")):
             path.unlink(missing_ok=True)

@@ -62,7 +62,7 @@ class SqliteStore:
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
         """Open or create the file and return its contents: the state, and the last known health by backend id."""
         with storage_errors(self.path, "cannot be opened"):
-            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         connection = self._connect()
         self._is_closed = False
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from xdplb.control.events import Events, NicAttached, NicDown, NicLost, NicUp
+from xdplb.control.events import Events, NicAttached, NicDown, NicLost, NicUp, PinsNotRestored, PinsRestored
 from xdplb.control.plan.nics import NicStanding, judge
 from xdplb.dataplane.plane import Attachment, DataPlane
 from xdplb.model.errors import NotFoundError, XdplbError
@@ -38,6 +38,7 @@ class NicKeeper:
     ) -> None:
         self._plane, self._nics, self._clock, self._events = plane, nics, clock, events
         self._refused: dict[str, _Refused] = {}
+        self._unrepaired = ""
         self.attachments: tuple[Attachment, ...] = ()
         """The NICs that the program is on, also those that are not asked for."""
         self.standings: tuple[NicStanding, ...] = ()
@@ -49,6 +50,7 @@ class NicKeeper:
         `links` are the interfaces of the host by name. Raises PlatformError if the NICs cannot be looked at.
         """
         before = (self.attachments, self.standings)
+        self._repair()
         found = {one.interface: one for one in self._plane.attachments()}
         known = {standing.nic.name: standing for standing in self.standings}
         missing = [nic for nic in self._nics if nic.name not in found]
@@ -72,6 +74,19 @@ class NicKeeper:
         )
         self._say(known, {nic.name for nic in attached})
         return (self.attachments, self.standings) != before
+
+    def _repair(self) -> None:
+        """Have pins put back that were removed; what stands in the way of that is said once."""
+        try:
+            removed = self._plane.repair()
+        except XdplbError as error:
+            if (text := _in_one(error)) != self._unrepaired:
+                self._events.say(PinsNotRestored(text))
+            self._unrepaired = text
+            return
+        self._unrepaired = ""
+        if removed:
+            self._events.say(PinsRestored(len(removed), ", ".join(sorted(removed))))
 
     def _attach(self, nic: DesiredNic, link: NicLink | None) -> bool:
         """Try to attach to a NIC, unless it was refused just now; return whether the program is on it."""

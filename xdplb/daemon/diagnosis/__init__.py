@@ -11,6 +11,7 @@ from .finding import Finding, Level, ok, warn
 from .host import examine_host
 from .nic import examine_nic
 from .place import Place
+from .rights import examine_rights
 from .running import AskDaemon, Running, ask_or_say, examine_daemon
 
 __all__ = ["Finding", "Level", "Place", "Running", "diagnose"]
@@ -49,3 +50,5 @@ def diagnose(interface: str | None, pin_dir: Path | None, ask: AskDaemon) -> Ite
         yield unanswered
     else:
         yield from examine_daemon(running, nics_here=unseen is None)
+        if place is not None and unseen is None:
+            yield from examine_rights(place.pid)

@@ -1,0 +1,79 @@
+"""What a running daemon keeps open of its pin dir, and pins again if somebody removes it there.
+
+As long as a link's descriptor is open, the program stays on the NIC, whatever becomes of the pins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import bpffs, libbpf
+from .libbpf import Fd
+from .links import pinned_links
+from .map_specs import MAP_NAMES
+from .pinned_maps import Maps
+from .pins import INSTANCE, META, PROGRAM, link_name
+
+__all__ = ["Kept"]
+
+
+class Kept:
+    """Descriptors of the maps, the program and the links. Used by one thread at a time."""
+
+    def __init__(self, maps: Maps) -> None:
+        self._maps = maps
+        self._program: Fd | None = None
+        self._links: dict[int, tuple[str, Fd]] = {}
+
+    def program(self, program: Fd) -> None:
+        """Keep this program, which is pinned, in the place of the last one."""
+        self._program = Fd(os.dup(program.fileno()))
+
+    def link(self, pin: Path, ifindex: int) -> None:
+        """Keep the link pinned there, which has the program on the NIC `ifindex`."""
+        self._links[ifindex] = (pin.name, libbpf.obj_get(pin))
+
+    def repair(self) -> list[str]:
+        """Pin again what is missing; return its names. OSError or PlatformError if the folder takes no pins."""
+        folder = self._maps.pin_dir
+        try:
+            there = {path.name for path in folder.iterdir()}
+        except FileNotFoundError:
+            bpffs.prepare(folder)
+            there = set()
+        missing = {name: fd for name, fd in self._pins() if name not in there}
+        missing |= self._missing_links(there)
+        # The order in which a start makes them: `meta` says that all maps are there, a link that they are in use.
+        order = [*MAP_NAMES, INSTANCE, META, PROGRAM]
+        for name in sorted(missing, key=lambda name: order.index(name) if name in order else len(order)):
+            libbpf.obj_pin(missing[name], folder / name)
+        return list(missing)
+
+    def _pins(self) -> Iterator[tuple[str, Fd]]:
+        for name in MAP_NAMES:
+            found = getattr(self._maps, name)
+            if found is not None:
+                yield name, found.fd
+        yield INSTANCE, self._maps.instance.fd
+        yield META, self._maps.meta.fd
+        if self._program is not None:
+            yield PROGRAM, self._program
+
+    def _missing_links(self, there: set[str]) -> dict[str, Fd]:
+        """Return the links that are not pinned any more, by the names of their pins."""
+        if all(name in there for name, _ in self._links.values()):
+            return {}
+        self._links = {index: kept for index, kept in self._links.items() if _is_alive(kept[1])}
+        pinned = {link.ifindex for link in pinned_links(self._maps.pin_dir)}  # a pin may have been renamed with its NIC
+        found: dict[str, Fd] = {}
+        for index, (name, fd) in self._links.items():
+            if index not in pinned:
+                found[name if name not in {*there, *found} else link_name(f"index{index}")] = fd
+        return found
+
+
+def _is_alive(link: Fd) -> bool:
+    """Return whether a link still has the program on a NIC."""
+    return libbpf.link_info(link).ifindex != 0
