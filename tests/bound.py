@@ -68,5 +68,9 @@ def snapshot(
         bindings[key] = VipBinding(vip.id, {a: BackendBinding(b.id, b.epoch) for a, b in vip.backends.items()})
         generations[key] = VipGenerations(vip.generation, {a: b.generation for a, b in vip.backends.items()})
     return Snapshot(
-        Desired(desired), Bindings(bindings, dict(epochs)), Generations(generation, generations), dict(vips)
+        Desired(desired),
+        Bindings(bindings, dict(epochs)),
+        Generations(generation, generations),
+        dict(vips),
+        {vip.id: vip for vip in vips.values()},
     )

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
+from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
 from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence, SourceOf
@@ -109,6 +110,9 @@ class FakeNextHops:
     def lookup(self, address: IPAddress) -> Resolution:
         return self._answers.get(address) or Resolution(next_hop(address))
 
+    def known(self) -> Mapping[IPAddress, Resolution]:
+        return LookedUp(self)
+
     def set(self, address: str, resolution: Resolution | None) -> None:
         """Make `address` resolve to this from now on (None: on the segment), and tell whoever listens."""
         key = ip_address(address)
@@ -124,6 +128,20 @@ class FakeNextHops:
     def _tell(self, *keys: IPAddress) -> None:
         if self._on_change is not None:
             self._on_change(frozenset(keys))
+
+
+class LookedUp(dict[IPAddress, Resolution]):
+    """What fake next hops answer, each once."""
+
+    def __init__(self, hops: FakeNextHops) -> None:
+        super().__init__()
+        self._hops = hops
+
+    def __missing__(self, address: IPAddress) -> Resolution:
+        return self.setdefault(address, self._hops.lookup(address))
+
+    def get(self, address: IPAddress, default: object = None) -> Any:
+        return self[address]
 
 
 class ProbingTask:
@@ -258,22 +276,37 @@ class FakeIcmpErrors:
 
 
 class FakeClock:
-    """Both clocks the manager reads, moved by hand."""
+    """The clocks the manager reads, moved by hand: `utc` is the wall clock's time, `boot` the id of the boot."""
 
     def __init__(self) -> None:
         self.seconds = 1_000_000.0
         self.utc = datetime(2030, 1, 1, tzinfo=UTC)
+        self.boot = "first"
 
     def monotonic(self) -> float:
         return self.seconds
 
-    def now(self) -> datetime:
-        return self.utc
+    def steady(self) -> SteadyClock:
+        """Return the clock of a process that starts now."""
+        return SteadyClock(
+            since_boot=lambda: round(self.seconds * 1e6) * 1000,
+            wall=lambda: (self.utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000,
+            boot=lambda: self.boot,
+        )
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass."""
         self.seconds += seconds
         self.utc += timedelta(seconds=seconds)
+
+    def set_wall(self, seconds: float) -> None:
+        """Set the wall clock ahead by so much, or back."""
+        self.utc += timedelta(seconds=seconds)
+
+    def reboot(self, seconds: float) -> None:
+        """Let the host be off for so long by the wall clock, and start again."""
+        self.utc += timedelta(seconds=seconds)
+        self.seconds, self.boot = 30.0, f"after {self.boot}"
 
 
 class _SkippingSelector(DefaultSelector):

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from xdplb.model.errors import FieldProblem, XdplbError
+from xdplb.model.printable import quoted
 
 from .hints import Schema, body_schema, hint_for
 
@@ -30,6 +31,7 @@ __all__ = [
     "raw_problem",
     "refused",
     "too_large",
+    "too_much_to_do",
 ]
 
 MEDIA_TYPE = "application/problem+json"
@@ -140,7 +142,7 @@ def refused(error: XdplbError) -> ProblemResponse:
 
 def internal_error(error: Exception, request_line: str) -> ProblemResponse:
     """Log `error` with its traceback and return the answer, which only says where to look."""
-    _log.error("%s failed", request_line, exc_info=error)
+    _log.error("request failed: %s", quoted(request_line), exc_info=error)
     return ProblemResponse(
         500, "internal", "the daemon failed on this request", hint="its log has the cause; please report it"
     )
@@ -149,6 +151,11 @@ def internal_error(error: Exception, request_line: str) -> ProblemResponse:
 def busy(detail: str, hint: str) -> ProblemResponse:
     """Return the answer to a request that comes while there is too much to do."""
     return ProblemResponse(503, "busy", detail, hint=hint, headers={"Retry-After": "1"})
+
+
+def too_much_to_do() -> ProblemResponse:
+    """Return the answer to a request that has waited for its turn for too long."""
+    return busy("the API has too much to do at the moment", "try again in a second")
 
 
 def too_large(most: int) -> ProblemResponse:

@@ -39,6 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--checks", type=int, default=5000, help="number of checks (default: %(default)s)")
     bench.add_argument("--interval", type=float, default=2.0, help="seconds between two of one (default: %(default)s)")
     bench.add_argument("--seconds", type=float, default=75, help="length of a measurement (default: %(default)s)")
+    bench = benches.add_parser("scale")
+    bench.add_argument("--vips", type=int, default=1000, help="number of VIPs (default: %(default)s)")
+    bench.add_argument("--backends", type=int, default=20, help="backends of each VIP (default: %(default)s)")
+    bench.add_argument("rows", nargs="*", metavar="ROW", help="only the groups whose name contains one of these")
     bench = benches.add_parser("admin")
     bench.add_argument("--vips", type=int, default=100, help="VIPs beside the checked one (default: %(default)s)")
     bench.add_argument("--backends", type=int, default=200, help="backends of each (default: %(default)s)")
@@ -101,6 +105,13 @@ def _checks(arguments: argparse.Namespace) -> None:
     from tests.bench.checks import measure_checks
 
     measure_checks(count=arguments.checks, interval=arguments.interval, seconds=arguments.seconds)
+
+
+def _scale(arguments: argparse.Namespace) -> None:
+    from tests.bench.scale import measure_scale
+    from tests.bench.scale_state import Load
+
+    measure_scale(Load(arguments.vips, arguments.backends), arguments.rows)
 
 
 def _admin(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What the bench of the health checks checks: answers any request and closes. `checked_service.py PORT`.
+"""What the benches check: answers any request and closes. `checked_service.py PORT [ADDRESS...]`; all without one.
 
 It reads before it closes, as servers do, and at SIGTERM prints how many connections ended with a RST.
 """
@@ -14,10 +14,13 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
 def main() -> None:
-    listening = socket.create_server(("", int(sys.argv[1])), backlog=8192)
-    listening.settimeout(0)
+    listening = {}
     poll = select.epoll()
-    poll.register(listening, select.EPOLLIN)
+    for address in sys.argv[2:] or [""]:
+        server = socket.create_server((address, int(sys.argv[1])), backlog=8192)
+        server.settimeout(0)
+        poll.register(server, select.EPOLLIN)
+        listening[server.fileno()] = server
     clients: dict[int, socket.socket] = {}
     resets = 0
 
@@ -28,7 +31,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     while True:
         for number, _ in poll.poll():
-            if number != listening.fileno():
+            if number not in listening:
                 client = clients.pop(number)
                 with client:
                     try:
@@ -39,7 +42,7 @@ def main() -> None:
                 continue
             while True:
                 try:
-                    client = listening.accept()[0]
+                    client = listening[number].accept()[0]
                 except BlockingIOError:
                     break
                 client.settimeout(0)

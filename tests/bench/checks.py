@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -21,7 +21,7 @@ from xdplb.model.health import CheckType, HealthCheck
 from xdplb.net import netns
 from xdplb.net.lab_home import LabHome, reap
 
-__all__ = ["measure_checks"]
+__all__ = ["CostOfChecks", "cost_of_checks", "measure_checks"]
 
 PORT = 8080
 FIRST = IPv4Address("10.98.0.1")
@@ -30,12 +30,15 @@ HEAD = ("check", "checks/s", "failed", "not run", "µs of CPU each", "TIME_WAIT"
 
 
 @dataclass(frozen=True)
-class _Found:
+class CostOfChecks:
+    """What checks cost in a time, and what they left; `resets` are connections that backends saw end with a RST."""
+
     checks: int
     failures: int
     not_run: int
     cpu_seconds: float
     time_wait: int
+    resets: int = 0
 
 
 def measure_checks(*, count: int, interval: float, seconds: float) -> None:
@@ -73,19 +76,24 @@ def _build(home: LabHome) -> None:
     netns.configure(balancer, ["route add 10.98.0.0/16 via 10.99.16.1 dev eth0"])
 
 
-def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: float) -> tuple[str, ...]:
+def cost_of_checks(home: LabHome, check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
+    """Run checks of `count` addresses from FIRST on, which the namespace `backends` has, for `seconds`."""
     line = netns.command(home.prefix() + "backends", [sys.executable, SERVICE, str(PORT)], dies_with_parent=True)
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as service:
         time.sleep(1)
         found = netns.inside(home.prefix() + "balancer", lambda: asyncio.run(_run(check, count, seconds)))
         service.terminate()
-        resets = service.communicate()[0].strip()
+        return replace(found, resets=int(service.communicate()[0]))
+
+
+def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: float) -> tuple[str, ...]:
+    found = cost_of_checks(home, check, count, seconds)
     each = 1e6 * found.cpu_seconds / max(1, found.checks)
     figures = (f"{found.checks / seconds:.0f}", str(found.failures), str(found.not_run), f"{each:.0f}")
-    return (name, *figures, str(found.time_wait), resets)
+    return (name, *figures, str(found.time_wait), str(found.resets))
 
 
-async def _run(check: HealthCheck, count: int, seconds: float) -> _Found:
+async def _run(check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
     checker, book = Checker(raise_limit()), HealthBook(lambda: datetime.now(UTC))
     await checker.start(book.flip, Events())
     checker.watch({i: CheckTarget(0, FIRST + i, PORT, check) for i in range(count)}, book.known)
@@ -99,7 +107,7 @@ async def _run(check: HealthCheck, count: int, seconds: float) -> _Found:
     tallies = checker.tallies().values()
     time_wait = _time_wait()
     await checker.stop()
-    return _Found(
+    return CostOfChecks(
         checks=sum(tally.passes + tally.failures for tally in tallies),
         failures=sum(tally.failures for tally in tallies),
         not_run=not_run,

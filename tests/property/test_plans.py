@@ -13,7 +13,7 @@ from tests.bound import bound_backend, bound_vip, snapshot
 from tests.fakes import next_hop
 from xdplb.balance.slots import NOBODY, PINNED, STEADY
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.plan.plan import plan
+from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.control.state.snapshot import Snapshot
@@ -110,7 +110,7 @@ def test_every_step_is_safe_and_planning_again_is_empty(happenings):
         again = plan(wanted, seen, held)
         start = held
         for step in planned.steps:
-            held = step.applied_to(held)
+            held = Plan((step,)).after(held)
             check(held)
         held = planned.after(start)
         assert same(held, again.after(start))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from xdplb.control.edits.edit import Edit
+from xdplb.model.printable import quoted, word
 
 __all__ = [
     "DAEMON",
@@ -49,6 +50,7 @@ __all__ = [
     "StateRestored",
     "StateWritable",
     "TablePublished",
+    "VerifyFailed",
     "VipInTheWay",
 ]
 
@@ -96,13 +98,13 @@ class Event:
 
 
 _SENTENCES = frozenset({"reason", "error"})
-"""Fields that hold a sentence. They are quoted and escaped, since parts may come from outside."""
+"""Fields that hold a sentence, and are always quoted. Of the others, only what is not one plain word is."""
 
 
 def _shown(name: str, value: object) -> str:
-    if name in _SENTENCES:
-        return repr(str(value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return quoted(str(value)) if name in _SENTENCES else word(str(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,11 +332,20 @@ class StaleFlowsDeleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class MapsRestored(Event):
-    """The maps did not hold what xdplb wrote to them; they are written again."""
+    """A map did not hold what xdplb wrote to it; that was written again."""
 
-    TITLE = "maps changed by another process"
+    TITLE = "map changed by another process, and written again"
     LEVEL = logging.ERROR
-    action: str = "restore"
+    map: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyFailed(Event):
+    """The maps could not be read to see whether they hold what was written."""
+
+    TITLE = "maps cannot be verified"
+    LEVEL = logging.ERROR
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
+from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.checks import HealthSource
@@ -20,6 +20,7 @@ from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork
@@ -30,10 +31,6 @@ from xdplb.net.next_hops import NextHopSource
 __all__ = ["Manager"]
 
 _RESOLVE_SECONDS = 2.0
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Manager:
@@ -57,10 +54,11 @@ class Manager:
         place: PlaceView | None = None,
         notes: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = _utc_now,
+        steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._steady = steady = steady or SteadyClock()
         self.events = Events()
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
@@ -71,12 +69,13 @@ class Manager:
             self.events,
             capacity=plane.capacity,
             tunnel_sources=tunnel_sources,
-            now=now,
+            steady=steady,
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
         )
-        self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
-        self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
+        self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
+        self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
+        self._verifier = Verifier(self._writer, self._writer.applier, self.events)
         self.answers = Answers(
             plane,
             self._writer,
@@ -84,12 +83,12 @@ class Manager:
             nics=self._nics,
             paths=self._paths,
             checker=checker,
-            now=now,
+            steady=steady,
             place=place,
             notes=notes,
             longest_pause=longest_pause,
         )
-        self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
+        self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self.loop: asyncio.AbstractEventLoop | None = None
         """Its event loop, None before `start`."""
@@ -103,6 +102,7 @@ class Manager:
         self.loop = asyncio.get_running_loop()
         try:
             await self._writer.open()
+            self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
             await self._next_hops.start(self._next_hops_changed)
             await self._nics.look()
             self._writer.watch()
@@ -117,13 +117,14 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths)
+        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths, self._verifier)
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         self.answers.is_running = True
 
     async def stop(self) -> None:
         """Finish changes under way and release the state and the network. The data plane keeps running."""
         self.answers.is_running = False
+        self._writer.stop_soon()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -150,4 +151,4 @@ class Manager:
         self._nics.disturb()
 
     def _check_source(self, backend: IPAddress) -> Source:
-        return self._writer.host.check_source(self._writer.snapshot.vips, backend)
+        return self._writer.host.check_source(self._writer.snapshot.desired, backend)

@@ -42,7 +42,7 @@ from .process import Process
 from .signals import Signals
 from .start import state_at_start
 from .state_dir import shut_state_dir
-from .systemd import notify
+from .systemd import asking_for_time, notify
 
 __all__ = ["Parts", "farewell", "run"]
 
@@ -103,9 +103,10 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     with signals.handled(), hold(holder, parts.run_dir):
         listener = listen(options.listen)
         try:
-            state = state_at_start(options, parts.maps_in_use(options))
-            # The program is compiled only once, with what the state needs.
-            plane = parts.load(options, features_needed_at_start(state, Observed()))
+            with asking_for_time():
+                state = state_at_start(options, parts.maps_in_use(options))
+                # The program is compiled only once, with what the state needs.
+                plane = parts.load(options, features_needed_at_start(state, Observed()))
             parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
                 runner.run(_balance(options, parts, plane, listener, signals))
@@ -135,7 +136,11 @@ def _still_attached(plane: DataPlane) -> Sequence[Attachment]:
 
 
 async def _balance(
-    options: DaemonOptions, parts: Parts, plane: DataPlane, listener: Listener, signals: Signals
+    options: DaemonOptions,
+    parts: Parts,
+    plane: DataPlane,
+    listener: Listener,
+    signals: Signals,
 ) -> None:
     shares = budget(raise_limit(), options.api)
     manager = Manager(
@@ -166,12 +171,14 @@ async def _balance(
     stop = Stop()
 
     def stopping() -> None:
+        notify("STOPPING=1")
         manager.capturer.end()
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-    await manager.start()
+    with asking_for_time():
+        await manager.start()
     try:
         with signals.calling(stopping), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
@@ -180,7 +187,6 @@ async def _balance(
             finally:
                 watching.cancel()
     finally:
-        notify("STOPPING=1")
         await manager.stop()
 
 

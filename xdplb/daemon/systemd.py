@@ -1,11 +1,22 @@
-"""Tell systemd when the daemon is ready and when it stops (sd_notify(3)): one datagram, which needs no library."""
+"""Tell systemd when the daemon is ready and when it stops (sd_notify(3)): one datagram, which needs no library.
+
+A start with thousands of VIPs and nothing pinned takes longer than a service manager may allow. It asks for more time
+while it goes on, so that it is not killed and started again for ever; but not without end, since a start may hang.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["notify"]
+__all__ = ["asking_for_time", "notify"]
+
+_ASK_SECONDS = 10.0
+_MOST_SECONDS = 900.0
 
 
 def notify(message: str) -> None:
@@ -20,3 +31,26 @@ def notify(message: str) -> None:
             channel.sendto(message.encode(), address)
         except OSError:
             return  # the service manager is gone; that is no reason to stop balancing
+
+
+@contextmanager
+def asking_for_time() -> Iterator[None]:
+    """Keep the service manager from giving up the start while in the block. Its thread has ended when the block has."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        yield
+        return
+    done = threading.Event()
+    end = time.monotonic() + _MOST_SECONDS
+
+    def ask() -> None:
+        while not done.is_set() and time.monotonic() < end:
+            notify(f"EXTEND_TIMEOUT_USEC={round(3e6 * _ASK_SECONDS)}")
+            done.wait(_ASK_SECONDS)
+
+    thread = threading.Thread(target=ask, name="asking-for-time")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
@@ -16,7 +16,7 @@ from xdplb.model.vip import Forward
 from . import layout
 from .plane import BackendEntry
 
-__all__ = ["checksum_base", "decode", "encode"]
+__all__ = ["checksum_base", "decode", "decode_all", "encode"]
 
 FORWARD_NUMBERS = {
     (Forward.DR, 4): layout.FORWARD_DR,
@@ -143,6 +143,43 @@ def decode(
         quic_server_id=quic_server_id,
         takes_new=not flags & layout.BACKEND_NOTHING_NEW,
     )
+
+
+def decode_all(
+    values: NDArray[np.void], ids: Sequence[int], weights: Sequence[int], servers: Mapping[int, bytes]
+) -> dict[int, BackendEntry]:
+    """Return the backends with these ids, by id, from the whole `backends` map. `weights` and `servers` are by id.
+
+    Most hosts are backends of many VIPs, in entries that differ by VIP and epoch alone: each is decoded once.
+    """
+    chosen = values[list(ids)]
+    epochs, vips = chosen["epoch"].tolist(), chosen["vip"].tolist()
+    chosen["epoch"], chosen["vip"] = 0, 0
+    raw, size = chosen.tobytes(), chosen.itemsize
+    alike: dict[bytes, BackendEntry] = {}
+    entries: dict[int, BackendEntry] = {}
+    for place, number in enumerate(ids):
+        key = raw[place * size : (place + 1) * size]
+        like = alike.get(key)
+        if like is None:
+            like = alike[key] = decode(0, chosen[place : place + 1])
+        entries[number] = BackendEntry(
+            number,
+            epochs[place],
+            vips[place],
+            like.address,
+            like.forward,
+            like.usable,
+            like.next_hop,
+            like.source,
+            like.source_mask,
+            like.inner_version,
+            like.keep_tags,
+            weights[number],
+            servers.get(number),
+            like.takes_new,
+        )
+    return entries
 
 
 def _decode_outer(value: NDArray[np.void], flags: int) -> tuple[IPAddress, IPAddress, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -22,6 +22,7 @@ from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .grace import wait_for_packets
+from .inner_maps import inner_keys
 from .kept import Kept
 from .libbpf import Fd, prog_test_run
 from .maps import BpfMap
@@ -29,6 +30,7 @@ from .needs import check_access, check_needs, needs_of, needs_of_values
 from .nics import Nics
 from .pinned_maps import Maps
 from .pinned_reader import PinnedReader
+from .pins import META
 from .plane import (
     Attachment,
     BackendCounters,
@@ -47,6 +49,7 @@ from .reasons import REASONS
 from .recall import recall
 from .remembered import FlowId, Remembered
 from .source import compile_flags
+from .table_prints import NO_PRINT, TablePrints
 from .vip_maps import VipMaps
 from .vip_tables import VipTables
 
@@ -65,6 +68,7 @@ class BccPlane:
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
+        self._prints = TablePrints(maps.table_prints)
         self._kept = Kept(maps)
         self.nics = Nics(maps, self._kept)
         self._capture: CaptureReader | None = None
@@ -98,7 +102,7 @@ class BccPlane:
 
         Additional maps are created first, maps no longer needed are removed last. After an error all is as before.
         """
-        features |= needs_of(self._vips.read().values()) | needs_of_values(self._backends.values())
+        features |= needs_of(self._vips.held.values()) | needs_of_values(self._backends.values())
         maps = self._maps
         with ExitStack() as undo:
             with kernel_errors_in("create the maps"):
@@ -145,11 +149,13 @@ class BccPlane:
         return self._vips.read()
 
     @kernel_errors("write the VIPs")
-    def write_vips(self, vips: Sequence[VipEntry]) -> None:
+    def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
         """Swap the indexes and tries that are different."""
-        check_vips(self.capacity, vips)
+        held = self._vips.held.keys()
+        replaced = set(held) if instead_of is None else held & set(instead_of)
+        check_vips(self.capacity, vips, held - replaced)
         check_needs(self.features, needs_of(vips))
-        self._vips.write(vips)
+        self._vips.write(vips, replaced)
 
     @kernel_errors("write the access lists")
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
@@ -161,20 +167,47 @@ class BccPlane:
         """Return the access lists of the VIPs that have one, by VIP id."""
         return PinnedReader(self._maps.pin_dir).read_access()
 
+    @kernel_errors("read the VIPs' tables")
+    def table_ids(self) -> Collection[int]:
+        """Return the ids that have a table."""
+        return inner_keys(self._maps.vip_tables)
+
+    @kernel_errors("read the tables' fingerprints")
+    def read_prints(self) -> Mapping[int, bytes]:
+        """Return the fingerprints of the tables that were written with one."""
+        return self._prints.read()
+
     @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
         """Return a copy of a VIP's table, None where it has none."""
         return self._tables.read(vip_id)
 
     @kernel_errors("write a VIP's table")
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = NO_PRINT) -> None:
         """Change the slots that differ, in place."""
         check_table(self.capacity, vip_id, slots)
+        self._prints.write(vip_id, NO_PRINT)
         self._tables.write(vip_id, slots)
+        self._prints.write(vip_id, fingerprint)
+
+    @kernel_errors("verify a VIP's table")
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Write a VIP's table again if it does not have these slots; return whether it had not."""
+        return self._tables.restore(vip_id, slots)
+
+    def verify(self) -> Iterator[str]:
+        """Compare some of what was written at each step."""
+        with kernel_errors_in("verify the maps"):
+            yield from (name if changed else "" for name, changed in self._vips.verify())
+            yield from (name if changed else "" for name, changed in self._backends.verify())
+            yield from ("table_prints" if changed else "" for changed in self._prints.verify())
+            yield "tx_ports" if self.nics.restore_ports() else ""
+            yield META if self._maps.meta.restore() else ""
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
         """Remove a VIP's table; no error if it has none."""
+        self._prints.write(vip_id, NO_PRINT)
         self._tables.delete(vip_id)
 
     @kernel_errors("read the backends")
@@ -225,7 +258,7 @@ class BccPlane:
     @kernel_errors("read the counters")
     def counters(self) -> Counters:
         """Read the counters of the VIPs and backends that there are, and of all reasons."""
-        vips = _sums(self._maps.vip_stats, list(self._vips.read()))
+        vips = _sums(self._maps.vip_stats, sorted(self._vips.held))
         backends = _sums(self._maps.backend_stats, self._backends.ids)
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
@@ -233,6 +266,18 @@ class BccPlane:
             backends={backend_id: BackendCounters(*fields[:3]) for backend_id, fields in backends.items()},
             reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
         )
+
+    @kernel_errors("read the counters")
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Read the counters of these backends."""
+        found = _sums(self._maps.backend_stats, backend_ids)
+        return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
+
+    @kernel_errors("read the counters")
+    def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Read the counters of these VIPs."""
+        found = _sums(self._maps.vip_stats, vip_ids)
+        return {vip_id: VipCounters(*fields[:5]) for vip_id, fields in found.items()}
 
     @kernel_errors("read the flow table")
     def scan_flows(self) -> FlowRecords:

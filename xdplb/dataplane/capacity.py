@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -51,12 +51,16 @@ def too_many(what: str, count: int, limit: int, *, hint: str) -> CapacityError:
     return CapacityError(f"too many {what}: {count}, the limit is {limit}", hint=hint)
 
 
-def check_vips(capacity: Capacity, vips: Sequence[VipEntry]) -> None:
-    """Raise CapacityError if there are more VIPs, a larger id, or more candidates of a VIP, than the maps hold."""
-    if len({vip.key for vip in vips}) < len(vips) or len({vip.id for vip in vips}) < len(vips):
+def check_vips(capacity: Capacity, vips: Sequence[VipEntry], others: Collection[int] = ()) -> None:
+    """Raise CapacityError if there are more VIPs, a larger id, or more candidates of a VIP, than the maps hold.
+
+    `others` are the ids of VIPs that are there beside these `vips`.
+    """
+    ids = {vip.id for vip in vips}
+    if len({vip.key for vip in vips}) < len(vips) or len(ids) < len(vips) or any(number in others for number in ids):
         raise ValueError("a VIP or its id is given twice")
-    if len(vips) > capacity.vips:
-        raise too_many("VIPs", len(vips), capacity.vips, hint=growth_hint("VIPs"))
+    if len(vips) + len(others) > capacity.vips:
+        raise too_many("VIPs", len(vips) + len(others), capacity.vips, hint=growth_hint("VIPs"))
     for vip in vips:
         _check_id("VIP", vip.id, range(capacity.vips))
         check_candidates(vip.candidates)

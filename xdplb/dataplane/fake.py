@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from ipaddress import ip_address
 from typing import Concatenate, ParamSpec, TypeVar
@@ -37,7 +37,9 @@ from .plane import (
 )
 from .reasons import REASONS
 from .remembered import Buckets, FlowId, Remembered
-from .vip_maps import assign_lists, build_part, parted
+from .table_prints import NO_PRINT
+from .vip_maps import assign_lists
+from .vip_parts import VipParts
 
 __all__ = ["FakePlane"]
 
@@ -94,7 +96,10 @@ class FakePlane:
         self._features = features
         self._clock = clock
         self._vips: dict[int, VipEntry] = {}
+        self._parts: VipParts | None = None  # None after an error
         self._tables: dict[int, Slots] = {}
+        self._prints: dict[int, bytes] = {}
+        self._overwritten: dict[str, object] = {}
         self._backends: dict[int, BackendEntry] = {}
         self._flows = FakeFlows(self._capacity.flows)
         self._mark: Mark | None = None
@@ -141,13 +146,26 @@ class FakePlane:
         return dict(self._vips)
 
     @_operation
-    def write_vips(self, vips: Sequence[VipEntry]) -> None:
-        """Replace all VIPs."""
-        check_vips(self._capacity, vips)
+    def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
+        """Replace some VIPs, or all."""
+        gone = self._vips.keys() if instead_of is None else instead_of
+        left = {number: vip for number, vip in self._vips.items() if number not in gone}
+        check_vips(self._capacity, vips, left)
         check_needs(self._features, needs_of(vips))
-        for part, found in parted(vips).items():
-            build_part(self._capacity, part, found)
-        self._vips = {vip.id: vip for vip in vips}
+        parts, self._parts = self._parts or VipParts(list(self._vips.values())), None
+        for part in parts.replace(vips, list(gone)):
+            parts.build(self._capacity, part, None)
+        self._vips, self._parts = left | {vip.id: vip for vip in vips}, parts
+
+    @_operation
+    def table_ids(self) -> Collection[int]:
+        """Return the ids that have a table."""
+        return sorted(self._tables)
+
+    @_operation
+    def read_prints(self) -> Mapping[int, bytes]:
+        """Return the fingerprints of the tables that were written with one."""
+        return dict(self._prints)
 
     @_operation
     def read_table(self, vip_id: int) -> Slots | None:
@@ -156,15 +174,35 @@ class FakePlane:
         return None if table is None else table.copy()
 
     @_operation
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = NO_PRINT) -> None:
         """Replace a VIP's table."""
         check_table(self._capacity, vip_id, slots)
         self._tables[vip_id] = slots.copy()
+        self._prints.pop(vip_id, None)
+        if fingerprint:
+            self._prints[vip_id] = fingerprint
+
+    @_operation
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Replace a VIP's table if it is another one."""
+        held = self._tables.get(vip_id)
+        if held is not None and np.array_equal(held, slots):
+            return False
+        self._tables[vip_id] = slots.copy()
+        return True
+
+    def verify(self) -> Iterator[str]:
+        """Undo what `overwrite` has done."""
+        while self._overwritten:
+            name, before = self._overwritten.popitem()
+            setattr(self, f"_{name}", before)
+            yield name
 
     @_operation
     def delete_table(self, vip_id: int) -> None:
         """Forget a VIP's table."""
         self._tables.pop(vip_id, None)
+        self._prints.pop(vip_id, None)
 
     @_operation
     def read_backends(self) -> Mapping[int, BackendEntry]:
@@ -237,6 +275,16 @@ class FakePlane:
         )
 
     @_operation
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Return what tests have counted of these backends."""
+        return {number: self._backend_counters.get(number, BackendCounters()) for number in backend_ids}
+
+    @_operation
+    def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Return what tests have counted of these VIPs."""
+        return {vip_id: self._vip_counters.get(vip_id, VipCounters()) for vip_id in vip_ids}
+
+    @_operation
     def scan_flows(self) -> FlowRecords:
         """Return the flow records that tests have added."""
         return self._flows.scan(self._clock())
@@ -285,6 +333,11 @@ class FakePlane:
         """End the capture."""
         self.capture = None
         self._features -= {Feature.CAPTURE}
+
+    def overwrite(self, name: str) -> None:
+        """Empty the maps of `vips` or `backends` as another process would."""
+        self._overwritten[name] = getattr(self, f"_{name}")
+        setattr(self, f"_{name}", {})
 
     def fail(self, method: str, error: Exception, *, times: int = 1) -> None:
         """Let the next `times` calls of `method` raise `error` and do nothing."""

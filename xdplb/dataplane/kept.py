@@ -35,6 +35,10 @@ class Kept:
         """Keep the link pinned there, which has the program on the NIC `ifindex`."""
         self._links[ifindex] = (pin.name, libbpf.obj_get(pin))
 
+    def nics(self) -> set[int]:
+        """Return the ifindexes of the NICs that have the program by a link kept here, pinned or not."""
+        return {index for index, (_, link) in self._links.items() if _is_alive(link)}
+
     def repair(self) -> list[str]:
         """Pin again what is missing; return its names. OSError or PlatformError if the folder takes no pins."""
         folder = self._maps.pin_dir

@@ -90,6 +90,7 @@ __all__ = [
     "SCHEDULER_TWO",
     "SLOT_PINNED",
     "SOURCE_KEY",
+    "TABLE_PRINT",
     "TABLE_SIZE",
     "VIP",
     "VIP6_ENTRY",
@@ -235,6 +236,9 @@ PREFIX4 = np.dtype([("length", "<u4"), ("address", ">u4")])
 PREFIX6 = np.dtype([("length", "<u4"), ("address", "u1", (16,))])
 
 VIP_TABLE = np.dtype([("slots", "<u4", (TABLE_SIZE,)), ("unused", "<u4")])
+
+TABLE_PRINT = np.dtype([("fingerprint", "u1", (16,))])
+"""Not in layout.h: the program does not use it."""
 
 _OUTER4 = np.dtype([("address", ">u4"), ("source", ">u4"), ("source_mask", ">u4"), ("unused", "<u4", (5,))])
 

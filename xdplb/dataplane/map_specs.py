@@ -143,6 +143,7 @@ def _vip_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
             capacity.vips,
             inner=VIP_TABLE,
         ),
+        _array("table_prints", layout.TABLE_PRINT, capacity.vips),
         _array("vip_stats", layout.VIP_COUNTERS, capacity.vips, MapType.PERCPU_ARRAY),
         MapSpec("reason_stats", MapType.PERCPU_ARRAY, U32, U64, REASON_ROOM),
     )

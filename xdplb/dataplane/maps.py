@@ -243,6 +243,29 @@ class BpfMap:
             filled += count.value
         return keys[:filled], values[:filled]
 
+    def read_rows(self, first: int, count: int) -> Array:
+        """Return the values of up to `count` keys of an array from `first` on, shape (n, size) and dtype uint8."""
+        keys = np.empty((count, self.info.key_size), np.uint8)
+        values = np.empty((count, self.value_bytes), np.uint8)
+        before = None if first == 0 else (first - 1).to_bytes(self.info.key_size, "little")
+        position = ctypes.create_string_buffer(max(self.info.key_size, 4))
+        read = c_uint32(count)
+        try:
+            call(
+                "bpf_map_lookup_batch",
+                self.fd.fileno(),
+                before,
+                position,
+                _at(keys),
+                _at(values),
+                ctypes.byref(read),
+                None,
+            )
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # the end
+                raise
+        return values[: read.value]
+
     def _key(self, key: int | Array | bytes) -> bytes:
         return _as_bytes(key, self.info.key_size)
 

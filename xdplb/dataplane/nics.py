@@ -61,6 +61,19 @@ class Nics:
             self._notes[nic.ifindex] = done.note
         return done.made
 
+    def restore_ports(self) -> bool:
+        """Let frames be redirected to exactly the NICs that the program is on; return whether it was otherwise."""
+        ports = self._maps.tx_ports
+        wanted = {index: index for index in self._kept.nics().union(one.ifindex for one in self.attached())}
+        found = {_number(key): _number(value) for key, value in ports.items()}
+        if found == wanted:
+            return False
+        for ifindex in found.keys() - wanted.keys():
+            ports.delete(ifindex)
+        for ifindex, port in wanted.items() - found.items():
+            ports.update(ifindex, port)
+        return True
+
     def _find(self, name: str) -> Nic:
         try:
             return find_nic(name)
@@ -78,3 +91,7 @@ class Nics:
                 f"{nic.name} cannot be attached: {TX_PORTS} NICs have been attached here, the limit of a data plane",
                 hint="`xdplb down --all`, then `xdplb up` with the NICs that are needed",
             ) from error
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw[:4], "little")

@@ -35,6 +35,7 @@ class Maps:
     vip_prefixes: BpfMap
     vip_prefixes6: BpfMap
     vip_tables: BpfMap
+    table_prints: BpfMap
     vip_stats: BpfMap
     vip_guards: BpfMap
     vip_buckets: BpfMap

@@ -58,6 +58,7 @@ class Meta:
 
     def __init__(self, found: BpfMap) -> None:
         self._map = found
+        self._held = found.read(0)
         self._writing = Lock()  # the program that explains is made in a thread of its own
 
     @property
@@ -152,15 +153,24 @@ class Meta:
         """Note how far these pins are with replacing others."""
         self._set(state=state)
 
+    def restore(self) -> bool:
+        """Write it again if another process has changed it; return whether it had."""
+        with self._writing:
+            changed = self._map.read(0) != self._held
+            if changed:
+                self._map.update(0, self._held)
+            return changed
+
     def _set(self, **fields: int) -> None:
         with self._writing:
             value = self._value()
             for name, number in fields.items():
                 value[name] = number
             self._map.update(0, value)
+            self._held = value.tobytes()
 
     def _value(self) -> NDArray[np.void]:
-        """Return the value. Older layouts have only the first of its fields."""
-        raw = self._map.read(0)[: layout.META.itemsize].ljust(layout.META.itemsize, b"\0")
+        """Return the value as it was written. Older layouts have only the first of its fields."""
+        raw = self._held[: layout.META.itemsize].ljust(layout.META.itemsize, b"\0")
         value: NDArray[np.void] = np.frombuffer(raw, layout.META).copy()
         return value

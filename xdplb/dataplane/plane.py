@@ -7,7 +7,7 @@ for an RCU grace period, milliseconds) and so are called from a worker thread; n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -259,17 +259,40 @@ class DataPlane(Reading, Protocol):
         """
         ...
 
-    def write_vips(self, vips: Sequence[VipEntry]) -> None:
-        """Swap the whole index: packets see the old or the new one, and only the new one once this returns.
+    def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
+        """Put these VIPs in place of those with the ids `instead_of`, None for all there are.
 
+        The index is swapped as a whole: packets see the old or the new one. Once this returns they see the new one, but
+        for those under way, some microseconds: what deletes anything waits for these.
         CapacityError if they do not fit. ValueError if they need a feature that was not required.
         """
         ...
 
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def table_ids(self) -> Collection[int]:
+        """Return the ids that have a table."""
+        ...
+
+    def read_prints(self) -> Mapping[int, bytes]:
+        """Return the fingerprints, by VIP id, of the tables that were written with one and are as they were written."""
+        ...
+
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
         """Change the slots of a VIP's table that differ, each by itself: packets see the old slot or the new one.
 
-        Once this returns they see new ones only, but for those under way, some microseconds.
+        Once this returns they see new ones only, but for those under way, as after `write_vips`. `fingerprint`, 16
+        bytes, is kept for `read_prints`; without one, the next daemon must read the table.
+        """
+        ...
+
+    def restore_table(self, vip_id: int, slots: Slots) -> bool:
+        """Write a VIP's table again if it does not have these slots, as if another process had changed it; say so."""
+        ...
+
+    def verify(self) -> Iterator[str]:
+        """Compare everything in the maps but the tables with what was written, a part at each step.
+
+        A step takes a few milliseconds at most; other methods may be called between two. What another process has
+        changed is written again: the step then yields the name of the map, else "".
         """
         ...
 
@@ -312,6 +335,14 @@ class DataPlane(Reading, Protocol):
 
     def counters(self) -> Counters:
         """Read all counters."""
+        ...
+
+    def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Read the counters of these backends."""
+        ...
+
+    def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Read the counters of these VIPs."""
         ...
 
     def scan_flows(self) -> FlowRecords:

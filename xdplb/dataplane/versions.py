@@ -24,6 +24,7 @@ VERSIONS: dict[str, int] = {
     "vip_prefixes": 1,
     "vip_prefixes6": 1,
     "vip_tables": 2,
+    "table_prints": 1,
     "vip_stats": 1,
     "reason_stats": 2,
     "backends": 1,

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,28 +40,39 @@ class Family:
     index: Callable[[int], np.dtype[np.void]]
     seeds: str
     words: Callable[[NDArray[np.void]], Words]
-    to_field: Callable[[IPAddress], int | tuple[int, int]]
+    to_field: Callable[[int], int | tuple[int, int]]
     from_field: Callable[[np.void], IPAddress]
 
-    def build(self, vips: Sequence[VipEntry], groups: int) -> NDArray[np.void]:
-        """Return the index that holds these VIPs, shape (1,); `groups` is a power of two.
+    def rows(self, places: Sequence[tuple[int, int, int]], vips: Sequence[VipEntry | None]) -> list[bytes]:
+        """Return the entries of these addresses, ports and protocols, with their VIPs: None for an address alone."""
+        entries = np.zeros(len(places), self.entry)
+        known = [number for number, vip in enumerate(vips) if vip is not None]
+        entries["vip"][known] = vip_codec.encode([vip for vip in vips if vip is not None])
+        for number, (address, port, protocol) in enumerate(places):
+            entries["address"][number] = self.to_field(address)
+            entries["port"][number], entries["protocol"][number] = port, protocol
+        size, data = self.entry.itemsize, entries.tobytes()
+        return [data[at : at + size] for at in range(0, len(data), size)]
 
-        Each address with VIPs gets an entry of port 0 and protocol 0 more, by which fragments are known. CapacityError
-        if no seed places all.
+    def place(self, entries: NDArray[np.void], groups: int, first: Sequence[int] | None = None) -> NDArray[np.void]:
+        """Return the index that holds these entries, shape (1,); `groups` is a power of two.
+
+        The seeds `first` are tried before others. CapacityError if no seed places all.
         """
-        return self.place(self._entries(vips), groups)
-
-    def place(self, entries: NDArray[np.void], groups: int) -> NDArray[np.void]:
-        """Return the index that holds these entries, such as another index had, shape (1,)."""
         index = np.zeros(1, self.index(groups))
         if len(entries):
-            seeds, group = self._find_seeds(entries, groups)
+            seeds, group = self._find_seeds(entries, groups, first)
             order = np.argsort(group, kind="stable")
             ordered = group[order]
             rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
             index["entries"][0][ordered * layout.VIP_GROUP_SIZE + rank] = entries[order]
             index[self.seeds] = seeds if len(seeds) > 1 else seeds[0]
         return index
+
+    def seeds_of(self, index: NDArray[np.void]) -> list[int]:
+        """Return the seeds by which the entries of an index were placed."""
+        seeds: list[int] = np.ravel(index[self.seeds]).tolist()
+        return seeds
 
     def entries_of(self, index: NDArray[np.void]) -> NDArray[np.void]:
         """Return the entries in an index, also those that only say that an address has VIPs."""
@@ -86,21 +98,11 @@ class Family:
         protocol = vip_codec.protocol_of(entry["vip"], int(entry["protocol"]))
         return VipKey(self.from_field(entry["address"]), int(entry["port"]), protocol)
 
-    def _entries(self, vips: Sequence[VipEntry]) -> NDArray[np.void]:
-        found = _found(vips)
-        addresses = sorted({int(vip.key.address): vip.key.address for vip in vips}.items())
-        entries = np.zeros(len(found) + len(addresses), self.entry)
-        values = vip_codec.encode(vips)
-        for entry, ((_, port, protocol), number) in zip(entries, found.items(), strict=False):
-            entry["address"] = self.to_field(vips[number].key.address)
-            entry["port"], entry["protocol"], entry["vip"] = port, protocol, values[number]
-        for entry, (_, address) in zip(entries[len(found) :], addresses, strict=True):
-            entry["address"] = self.to_field(address)
-        return entries
-
-    def _find_seeds(self, entries: NDArray[np.void], groups: int) -> tuple[list[int], NDArray[np.int64]]:
+    def _find_seeds(
+        self, entries: NDArray[np.void], groups: int, first: Sequence[int] | None
+    ) -> tuple[Sequence[int], NDArray[np.int64]]:
         words = len(self.words(entries[:1]))
-        for seeds in _seeds(words):
+        for seeds in chain([first] if first is not None and any(first) else [], _seeds(words)):
             group = self.group_of(entries, seeds, groups)
             if np.bincount(group).max() <= layout.VIP_GROUP_SIZE:
                 return seeds, group
@@ -109,15 +111,6 @@ class Family:
             "protocol, and one for each address)",
             hint=f"put more VIPs on one address, or {growth_hint('VIPs')}",
         )
-
-
-def _found(vips: Sequence[VipEntry]) -> dict[tuple[int, int, int], int]:
-    """Return which VIP, by its place, has each address, port and protocol: of two, that of one protocol alone."""
-    found = {}
-    for number, vip in sorted(enumerate(vips), key=lambda numbered: numbered[1].key.rank):
-        for protocol in vip.key.protocol.numbers:
-            found[int(vip.key.address), vip.key.port, protocol] = number
-    return found
 
 
 def _seeds(words: int) -> Iterator[list[int]]:
@@ -143,8 +136,8 @@ def _words6(entries: NDArray[np.void]) -> Words:
     return halves[:, 0], halves[:, 1], _transport(entries)
 
 
-def _halves(address: IPAddress) -> tuple[int, int]:
-    return int(address) >> 64, int(address) & LOW64
+def _halves(address: int) -> tuple[int, int]:
+    return address >> 64, address & LOW64
 
 
 def _from_halves(field: np.void) -> IPAddress:

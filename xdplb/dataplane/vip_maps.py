@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
-from xdplb.model.key import Protocol, VipKey
 
-from . import access_index, layout, vip_codec, vip_index, vip_prefixes
+from . import access_index, layout, vip_codec, vip_prefixes
 from .capacity import check_access_lists
-from .inner_maps import read_element, read_trie, swap_element, swap_trie
 from .map_specs import map_specs
 from .maps import BpfMap
+from .mirror import Mirror
 from .pinned_maps import Maps
-from .plane import Capacity, VipEntry
-from .source import vip_groups, vip_groups6
+from .plane import VipEntry
+from .swapped import Swapped
+from .vip_parts import FAMILIES, Part, VipParts, groups_of
 
-__all__ = ["VipMaps", "assign_lists", "build_part", "parted"]
+__all__ = ["VipMaps", "assign_lists"]
 
-FAMILIES = {4: vip_index.IPV4, 6: vip_index.IPV6}
-
-Vips = dict[int, VipEntry]
-Part = tuple[int, bool]
-"""Which of the four a VIP lies in: its address's version, and whether in the index (else in the trie)."""
+_NAMES: dict[Part, str] = {
+    (4, True): "vip_index",
+    (4, False): "vip_prefixes",
+    (6, True): "vip_index6",
+    (6, False): "vip_prefixes6",
+}
 
 
 class VipMaps:
@@ -35,25 +35,48 @@ class VipMaps:
 
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
-        self._guards = maps.vip_guards.read_all()[1].view(layout.VIP_GUARD).reshape(-1).copy()
-        self._held = {part: self._read(part) for part in parted([])}
+        self._guards = Mirror(maps.vip_guards, layout.VIP_GUARD)
+        self._swapped = Swapped()
+        self._access: Mapping[int, AccessList] = {}
+        """The access lists by their numbers."""
+        self._seeds: dict[Part, list[int]] = {}
+        self._parts: VipParts | None = None  # None until they are read, and after an error
+        self._vips: Mapping[int, VipEntry] = {}
         self._lists = {
-            vip.id: int(self._guards["access_list"][vip.id]) for vip in self.read().values() if vip.has_access_list
+            vip.id: int(self._guards.held["access_list"][vip.id]) for vip in self.held.values() if vip.has_access_list
         }
 
-    def read(self) -> Vips:
-        """Return the VIPs the packets see, by id, in order."""
-        every = {vip.id: vip for part in self._held.values() for vip in part.values()}
-        return dict(sorted(every.items()))
+    @property
+    def held(self) -> Mapping[int, VipEntry]:
+        """The VIPs the packets see, by id, in no order. In any thread: it is replaced as a whole."""
+        if self._parts is None:
+            self._known()
+        return self._vips
 
-    def write(self, vips: Sequence[VipEntry]) -> None:
-        """Swap what is different, after the guards, which the new VIPs may need at once."""
-        writes = [(part, found) for part, found in parted(vips).items() if found != self._held[part]]
-        ready = [(part, found, build_part(self._maps.capacity, part, found)) for part, found in writes]
-        self._write_limits(vips)
-        for part, found, built in ready:
-            self._swap(part, built)
-            self._held[part] = found
+    def read(self) -> dict[int, VipEntry]:
+        """Return the VIPs the packets see, by id, in order."""
+        return dict(sorted(self.held.items()))
+
+    def write(self, vips: Sequence[VipEntry], instead_of: Collection[int]) -> None:
+        """Put these VIPs in place of those with the ids `instead_of`.
+
+        All that is different of a part is swapped at once, after the guards, which the new VIPs may need.
+        """
+        parts = self._known()
+        try:
+            ready = [
+                (part, parts.build(self._maps.capacity, part, self._seeds.get(part)))
+                for part in sorted(parts.replace(vips, instead_of))
+            ]
+            self._write_limits(vips)
+            for part, built in ready:
+                self._swap(part, built)
+                if not isinstance(built, dict):
+                    self._seeds[part] = FAMILIES[part[0]].seeds_of(built)
+        except BaseException:
+            self._parts = None
+            raise
+        self._vips = dict(parts.vips)
 
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
         """Swap the access lists; then say in the guards which number each VIP's list has.
@@ -63,44 +86,80 @@ class VipMaps:
         """
         numbers = assign_lists(self._lists, lists)
         numbered = {numbers[vip_id]: found for vip_id, found in lists.items()}
-        built = [
-            (outer, name, build(numbered))
-            for outer, name, build in (
-                (self._maps.access4, "access4", access_index.build4),
-                (self._maps.access6, "access6", access_index.build6),
-            )
-            if outer is not None
-        ]
+        built = [(outer, name, build(numbered)) for outer, name, build in self._access_maps()]
         for outer, name, index in built:
-            swap_element(outer, 0, name, index)
-        guards = self._guards.copy()
-        guards["access_list"][list(numbers)] = list(numbers.values())
-        self._write_guards(guards)
+            self._swapped.swap_element(outer, name, index)
+        self._access = numbered
+        ids = list(numbers)
+        guards = self._guards.held[ids]
+        guards["access_list"] = list(numbers.values())
+        self._write_guards(ids, guards)
         self._lists = numbers
 
-    def _read(self, part: Part) -> Vips:
-        outer = self._outer(part)
+    def verify(self) -> Iterator[tuple[str, bool]]:
+        """Compare some at each step; say of which map it is, and whether it had to be written again."""
+        for part, name in _NAMES.items():
+            yield from ((name, changed) for changed in self._verify(part, name))
+        yield from (("vip_guards", changed) for changed in self._guards.verify())
+        for outer, name, build in self._access_maps():
+            changed = not self._swapped.is_element_as_written(outer, name)
+            if changed:
+                self._swapped.swap_element(outer, name, build(self._access))
+            yield name, changed
+
+    def _verify(self, part: Part, name: str) -> Iterator[bool]:
+        outer, exact = self._outer(part), part[1]
+        if outer is None:
+            return
+        if exact:
+            looks = iter([not self._swapped.is_element_as_written(outer, name)])
+        else:
+            looks = self._swapped.look_at_trie(outer, name)
+        for changed in looks:
+            if changed and self._parts is not None:
+                self._swap(part, self._parts.build(self._maps.capacity, part, self._seeds.get(part)))
+            yield changed
+
+    def _access_maps(self) -> list[tuple[BpfMap, str, Callable[[Mapping[int, AccessList]], NDArray[np.void]]]]:
+        found = (
+            (self._maps.access4, "access4", access_index.build4),
+            (self._maps.access6, "access6", access_index.build6),
+        )
+        return [(outer, name, build) for outer, name, build in found if outer is not None]
+
+    def _known(self) -> VipParts:
+        if self._parts is None:
+            self._parts = VipParts([vip for part in _NAMES for vip in self._read(part)])
+            self._vips = dict(self._parts.vips)
+        return self._parts
+
+    def _read(self, part: Part) -> list[VipEntry]:
+        outer, name = self._outer(part), _NAMES[part]
         version, exact = part
         if outer is None:
-            found: Vips = {}
-        elif exact:
+            return []
+        if exact:
             family = FAMILIES[version]
-            groups = _groups(self._maps.capacity, version)
-            found = family.parse(np.frombuffer(read_element(outer, 0) or b"", family.index(groups)))
+            data = self._swapped.read_element(outer, name)
+            index = np.frombuffer(data, family.index(groups_of(self._maps.capacity, version)))
+            found = family.parse(index)
+            if data:
+                self._seeds[part] = family.seeds_of(index)
         else:
-            found = vip_prefixes.parse(read_trie(outer))
-        return {number: replace(vip, limits=vip_codec.limits_of(self._guards[number])) for number, vip in found.items()}
+            found = vip_prefixes.parse(self._swapped.read_trie(outer, name))
+        guards = self._guards.held
+        return [replace(vip, limits=vip_codec.limits_of(guards[number])) for number, vip in found.items()]
 
     def _swap(self, part: Part, built: NDArray[np.void] | vip_prefixes.Rules) -> None:
         outer = self._outer(part)
         if outer is None:
             raise ValueError("there is no map for VIPs of this kind: require its feature first")
+        name = _NAMES[part]
         if isinstance(built, dict):
-            name = "vip_prefixes6" if part[0] == 6 else "vip_prefixes"
             spec = next(spec.inner for spec in map_specs(self._maps.capacity) if spec.name == name and spec.inner)
-            swap_trie(outer, spec, built)
+            self._swapped.swap_trie(outer, name, spec, built, wait=False)
         else:
-            swap_element(outer, 0, "vip_index", built)
+            self._swapped.swap_element(outer, name, built, wait=False)
 
     def _outer(self, part: Part) -> BpfMap | None:
         maps = self._maps
@@ -109,46 +168,23 @@ class VipMaps:
         return maps.vip_index6 if part[1] else maps.vip_prefixes6
 
     def _write_limits(self, vips: Sequence[VipEntry]) -> None:
-        guards = self._guards.copy()
-        for vip in vips:
-            vip_codec.write_limits(guards[vip.id : vip.id + 1], vip.limits)
-        self._write_guards(guards)
+        ids = [vip.id for vip in vips]
+        guards = self._guards.held[ids]
+        for number, vip in enumerate(vips):
+            vip_codec.write_limits(guards[number : number + 1], vip.limits)
+        self._write_guards(ids, guards)
 
-    def _write_guards(self, guards: NDArray[np.void]) -> None:
-        changed = np.flatnonzero((_rows(guards) != _rows(self._guards)).any(axis=1))
-        self._maps.vip_guards.update_batch(changed.astype(np.uint32), guards[changed])
-        self._guards = guards
-
-
-def _is_hidden(key: VipKey, keys: AbstractSet[VipKey]) -> bool:
-    """Whether two VIPs of one protocol stand before this one of both: it has no entry in the index to be read from."""
-    return key.protocol is Protocol.BOTH and all(
-        replace(key, protocol=protocol) in keys for protocol in (Protocol.TCP, Protocol.UDP)
-    )
+    def _write_guards(self, ids: Sequence[int], guards: NDArray[np.void]) -> None:
+        """Write these guards where they differ from those there are."""
+        if not ids:
+            return
+        numbers = np.array(ids, np.uint32)
+        changed = (_rows(guards) != _rows(self._guards.held[numbers])).any(axis=1)
+        self._guards.write(numbers[changed], guards[changed])
 
 
 def _rows(guards: NDArray[np.void]) -> NDArray[np.uint8]:
     return guards.view(np.uint8).reshape(len(guards), -1)
-
-
-def parted(vips: Sequence[VipEntry]) -> dict[Part, Vips]:
-    """Return the VIPs by where they lie."""
-    parts: dict[Part, Vips] = {(version, exact): {} for version in (4, 6) for exact in (True, False)}
-    keys = {vip.key for vip in vips}
-    for vip in vips:
-        parts[vip.key.address.version, vip.key.is_exact and not _is_hidden(vip.key, keys)][vip.id] = vip
-    return parts
-
-
-def build_part(capacity: Capacity, part: Part, vips: Vips) -> NDArray[np.void] | vip_prefixes.Rules:
-    """Return the index or the rules that hold these VIPs; CapacityError if they do not fit."""
-    version, exact = part
-    found = list(vips.values())
-    return FAMILIES[version].build(found, _groups(capacity, version)) if exact else vip_prefixes.build(found)
-
-
-def _groups(capacity: Capacity, version: int) -> int:
-    return vip_groups(capacity) if version == 4 else vip_groups6(capacity)
 
 
 def assign_lists(held: Mapping[int, int], wanted: Mapping[int, AccessList]) -> dict[int, int]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 
 from xdplb.balance.compiled import LOOPS, address
 
 from . import layout
-from .inner_maps import add_inner_maps, open_inner
+from .inner_maps import open_inner, put_without_waiting
 from .map_specs import VIP_TABLE
 from .maps import BpfMap
 from .plane import Slots
@@ -53,13 +53,26 @@ class VipTables:
         with found:
             _store(_mapped(found, mmap.PROT_READ | mmap.PROT_WRITE), np.ascontiguousarray(slots))
 
+    def restore(self, vip_id: int, slots: Slots) -> bool:
+        """Compare a VIP's table with what was written; write it again where it differs, and say whether it did."""
+        found = open_inner(self._outer, vip_id)
+        if found is not None:
+            with found, suppress(OSError, ValueError):  # an array of another process may not be mapped, or be smaller
+                if np.array_equal(_mapped(found, mmap.PROT_READ), slots):
+                    return False
+                _store(_mapped(found, mmap.PROT_READ | mmap.PROT_WRITE), np.ascontiguousarray(slots))
+                return True
+            self.delete(vip_id)
+        self.write(vip_id, slots)
+        return True
+
     def add(self, vip_ids: Collection[int]) -> None:
         """Give an empty table to those of these VIPs that have none."""
         missing = [vip_id for vip_id in vip_ids if self._outer.lookup(vip_id) is None]
         for start in range(0, len(missing), _AT_ONCE):
             with ExitStack() as opened:
                 chunk = missing[start : start + _AT_ONCE]
-                add_inner_maps(self._outer, {vip_id: opened.enter_context(VIP_TABLE.create()) for vip_id in chunk})
+                put_without_waiting(self._outer, {vip_id: opened.enter_context(VIP_TABLE.create()) for vip_id in chunk})
 
     def delete(self, vip_id: int) -> None:
         """Remove a VIP's table, and wait until no packet uses it; no error if it has none."""

@@ -9,7 +9,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -59,6 +59,10 @@ class NextHopSource(Protocol):
 
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
+        ...
+
+    def known(self) -> Mapping[IPAddress, Resolution]:
+        """Return what `lookup` returns at present, for any address; it does not change later."""
         ...
 
     def doubt(self, address: IPAddress, first: bool) -> None:
@@ -127,8 +131,11 @@ class NextHops:
 
     def lookup(self, address: IPAddress) -> Resolution:
         """Return what is known at present, without blocking."""
-        known = self._reader.resolutions.get(address) if self._reader is not None else None
-        return known or Resolution(None, f"the route to {address} has not been looked up yet", pending=True)
+        return self.known()[address]
+
+    def known(self) -> Mapping[IPAddress, Resolution]:
+        """Return what `lookup` returns at present, for any address; it does not change later."""
+        return _Known(self._reader.resolutions if self._reader is not None else {})
 
     def doubt(self, address: IPAddress, first: bool) -> None:
         """Ask anew for the neighbour that leads to `address`, soon and not too often; does not block."""
@@ -154,6 +161,23 @@ class NextHops:
         doubts, self._doubts, self._telling = self._doubts, [], None
         if self._reader is not None:
             self._reader.doubt(doubts)
+
+
+class _Known(Mapping[IPAddress, Resolution]):
+    """Resolutions as published; an address that has none yet is pending."""
+
+    def __init__(self, resolutions: Mapping[IPAddress, Resolution]) -> None:
+        self._published = resolutions
+
+    def __getitem__(self, address: IPAddress) -> Resolution:
+        found = self._published.get(address)
+        return found or Resolution(None, f"the route to {address} has not been looked up yet", pending=True)
+
+    def __iter__(self) -> Iterator[IPAddress]:
+        return iter(self._published)
+
+    def __len__(self) -> int:
+        return len(self._published)
 
 
 class _Reader:

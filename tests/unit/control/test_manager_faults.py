@@ -14,7 +14,7 @@ from tests.fakes import until
 from tests.unit.control.world import WEB, World, backend, with_backends
 from xdplb.balance.slots import unpack
 from xdplb.control.state.sqlite import SqliteStore
-from xdplb.control.writing import writer
+from xdplb.control.writing import verifier, writer
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.health import HealthCheck
@@ -234,7 +234,7 @@ def test_a_backend_that_waited_for_its_check_takes_new_connections_in_the_maps_t
 def test_maps_that_somebody_else_changed_are_put_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
-    monkeypatch.setattr(writer, "_HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(verifier, "_TURN_SECONDS", 0.02)
     world = World(tmp_path)
 
     async def scenario() -> None:
@@ -245,9 +245,9 @@ def test_maps_that_somebody_else_changed_are_put_right(
             if harm == "table":
                 plane.write_table(0, np.zeros_like(world.table()))
             elif harm == "backend":
-                plane.clear_backends([1])
+                plane.overwrite("backends")
             else:
-                plane.write_vips([])
+                plane.overwrite("vips")
 
             def is_right() -> bool:
                 after = unpack(world.table())[0], plane.read_backends(), plane.read_vips()

@@ -55,7 +55,7 @@ def resolved(backend: str, source: str, *, gateway: str | None = None) -> Resolu
 
 
 def sources(addresses: list[OwnAddress], vips: dict[str, list[str]]) -> Sources:
-    return Sources.of(Host(tuple(addresses), EPHEMERAL), snapshot(vips).vips)
+    return Sources.of(Host(tuple(addresses), EPHEMERAL), snapshot(vips).desired)
 
 
 def of_check(found: Sources, backend: str, source: str, *, gateway: str | None = None) -> Source:
@@ -137,7 +137,7 @@ def test_tunnels_leave_from_another_address_as_soon_as_there_is_one(forward: For
 
     def source(held: Held, *addresses: OwnAddress) -> tuple[Held, IPAddress, str]:
         known = {1: KnownHealth(Health.UP, "", NOW)}
-        host = Sources.of(Host(addresses, EPHEMERAL), state.vips)
+        host = Sources.of(Host(addresses, EPHEMERAL), state.desired)
         seen = Observed(known, {ip_address(backend): resolution}, sources=host)
         (standing,) = assess(next(iter(state.vips.values())), seen).values()
         after = plan(state, seen, held).after(held)

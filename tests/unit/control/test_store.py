@@ -420,6 +420,7 @@ def as_schema_3(path: Path) -> None:
     """Make the state what xdplb of schema 3 wrote, which gave it no instance id."""
     with sqlite3.connect(path / "state.db") as connection:
         connection.execute("DELETE FROM counter WHERE name = 'instance'")
+        connection.execute("DROP TABLE clock")
         connection.execute("PRAGMA user_version = 3")
     connection.close()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xdplb.daemon.systemd import notify
+from xdplb.daemon import systemd
+from xdplb.daemon.systemd import asking_for_time, notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -30,3 +31,33 @@ def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch):
 def test_a_service_manager_that_is_gone_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     notify("STOPPING=1")
+
+
+def test_a_long_start_asks_for_more_time_until_it_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(systemd, "_ASK_SECONDS", 0.02)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(2)
+        with asking_for_time():
+            assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=60000"
+            assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=60000"
+        manager.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            _read_on(manager)
+
+
+def test_a_start_that_hangs_asks_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(systemd, "_ASK_SECONDS", 0.01)
+    monkeypatch.setattr(systemd, "_MOST_SECONDS", 0.1)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, asking_for_time():
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            _read_on(manager)
+
+
+def _read_on(manager: socket.socket) -> None:
+    while manager.recv(100):
+        pass

@@ -157,6 +157,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "vip_prefixes": {1: 2262822627},
     "vip_prefixes6": {1: 2943250437},
     "vip_tables": {1: 3827611993, 2: 1382481100},
+    "table_prints": {1: 3189149141},
     "vip_stats": {1: 274566186},
     "reason_stats": {2: 3065438575},
     "backends": {1: 3187877111},

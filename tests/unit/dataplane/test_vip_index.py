@@ -14,6 +14,7 @@ from xdplb.dataplane import layout
 from xdplb.dataplane.plane import Capacity, VipEntry
 from xdplb.dataplane.source import vip_groups, vip_groups6
 from xdplb.dataplane.vip_index import IPV4, IPV6, Family
+from xdplb.dataplane.vip_parts import VipParts
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import CapacityError
 from xdplb.model.vip import Protocol, VipKey
@@ -28,6 +29,10 @@ keys6 = st.builds(VipKey, addresses6, ports, st.sampled_from(Protocol))
 
 def entries_of(found: Sequence[VipKey]) -> list[VipEntry]:
     return [VipEntry(number, key, number % 2 == 0, number % 3 == 0, 1 + number) for number, key in enumerate(found)]
+
+
+def built(family: Family, vips: Sequence[VipEntry], groups: int) -> np.ndarray:
+    return family.place(VipParts(vips).entries(4 if family is IPV4 else 6), groups)
 
 
 def family_of(address: IPAddress) -> Family:
@@ -63,7 +68,7 @@ def test_each_vip_and_each_of_their_addresses_is_found(found: list[VipKey]) -> N
     entries = entries_of(found)
     groups = vip_groups(Capacity(vips=64))
     family = family_of(found[0].address) if found else IPV4
-    index = family.build(entries, groups)
+    index = built(family, entries, groups)
     for entry in entries:
         for number in entry.key.protocol.numbers:
             if not shadowed(found, entry.key, number):
@@ -80,7 +85,7 @@ def test_a_vip_of_one_protocol_stands_before_one_of_both() -> None:
     found = [VipKey.parse("203.0.113.10:53/tcp+udp"), VipKey.parse("203.0.113.10:53/tcp")]
     for order in (found, found[::-1]):
         entries = entries_of(order)
-        index = IPV4.build(entries, 64)
+        index = built(IPV4, entries, 64)
         owners = {
             number: look_up(index, 64, found[0].address, 53, number)["vip"]["id"]  # type: ignore[index]
             for number in (6, 17)
@@ -92,7 +97,7 @@ def test_a_vip_of_one_protocol_stands_before_one_of_both() -> None:
 @pytest.mark.parametrize("start", [IPv4Address("10.0.0.0"), IPv6Address("2001:db8::")])
 def test_entries_of_a_group_are_filled_from_the_front(start: IPAddress) -> None:
     entries = entries_of([VipKey(start + n, 80, Protocol.TCP) for n in range(500)])
-    index = family_of(start).build(entries, 2048)
+    index = built(family_of(start), entries, 2048)
     used = index["entries"][0]["address"].reshape(2048, 4, -1).any(axis=2)
     assert (np.diff(used.astype(int), axis=1) <= 0).all()
     assert np.count_nonzero(used) == 1000
@@ -111,7 +116,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_largest_index_is_built_whatever_the_vips(shape: str) -> None:
     found = [VipKey(IPv4Address(0x0B000000 + offset), port, Protocol.TCP) for offset, port in SHAPES[shape]]
-    index = IPV4.build(entries_of(found), vip_groups(Capacity(vips=8192)))
+    index = built(IPV4, entries_of(found), vip_groups(Capacity(vips=8192)))
     assert len(IPV4.parse(index)) == 8192
 
 
@@ -131,20 +136,20 @@ def test_the_largest_index_of_ipv6(shape: str) -> None:
         VipKey(IPv6Address((0x20010DB800000000 ^ upper) << 64 | lower), port, Protocol.TCP)
         for upper, lower, port in SHAPES6[shape]
     ]
-    index = IPV6.build(entries_of(found), vip_groups6(Capacity(vips=8192)))
+    index = built(IPV6, entries_of(found), vip_groups6(Capacity(vips=8192)))
     assert len(IPV6.parse(index)) == len(found)
 
 
 @pytest.mark.parametrize("vips", [1024, 4096])
 def test_an_address_each_of_tcp_and_udp(vips: int) -> None:
     found = [VipKey(IPv4Address(0x0B000000 + number), 443, Protocol.BOTH) for number in range(vips)]
-    assert len(IPV4.parse(IPV4.build(entries_of(found), vip_groups(Capacity(vips=vips))))) == vips
+    assert len(IPV4.parse(built(IPV4, entries_of(found), vip_groups(Capacity(vips=vips))))) == vips
 
 
 def test_an_index_without_room_is_refused() -> None:
     found = [VipKey(IPv4Address(0x0B000000), port, Protocol.TCP) for port in range(1, 18)]
     with pytest.raises(CapacityError, match="no room") as refused:
-        IPV4.build(entries_of(found), 4)
+        built(IPV4, entries_of(found), 4)
     assert "--max-vips" in refused.value.hint
 
 

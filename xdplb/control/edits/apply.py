@@ -80,7 +80,7 @@ def _apply(  # noqa: C901, PLR0911, PLR0912 - a table
         case PatchBackend():
             return backends.patch_backend(desired, edit, now)
         case DeleteBackend():
-            return backends.delete_backend(desired, edit, now)
+            return backends.delete_backend(desired, edit)
         case ReplaceBackends():
             return backends.replace_backends(desired, edit, now)
         case DrainBackend():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from types import MappingProxyType
 
 from xdplb.control.edits.edit import (
     CreateBackend,
@@ -22,6 +21,7 @@ from xdplb.control.edits.patch import patched_backend
 from xdplb.control.edits.rules import check_backends
 from xdplb.control.edits.vips import differences
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.differing import without
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import ConflictError, InvalidError
@@ -66,12 +66,11 @@ def patch_backend(desired: Desired, edit: PatchBackend, now: datetime) -> Desire
     return _with_backend(desired, vip, patched_backend(present.backend, edit.changes), now)
 
 
-def delete_backend(desired: Desired, edit: DeleteBackend, now: datetime) -> Desired:
+def delete_backend(desired: Desired, edit: DeleteBackend) -> Desired:
     """Remove a backend at once."""
     vip = vip_of(desired.vips, edit.key)
     _backend_of(vip, edit.address)
-    left = [backend.backend for address, backend in vip.backends.items() if address != edit.address]
-    return _with_backends(desired, vip, left, now)
+    return desired.with_vip(replace(vip, backends=without(vip.backends, [edit.address])))
 
 
 def replace_backends(desired: Desired, edit: ReplaceBackends, now: datetime) -> Desired:
@@ -124,34 +123,42 @@ def _backend_of(vip: DesiredVip, address: IPAddress) -> DesiredBackend:
 
 def _with_backend(desired: Desired, vip: DesiredVip, backend: Backend, now: datetime) -> Desired:
     """Return the state with this backend added to the VIP, or replacing the one that has its address."""
-    asked = {address: present.backend for address, present in vip.backends.items()} | {backend.address: backend}
-    return _with_backends(desired, vip, asked.values(), now)
+    address, old = backend.address, vip.backends.get(backend.address)
+    new = DesiredBackend(backend, _drain_of(old, backend, now))
+    if old == new:
+        return desired
+    if old is None:
+        check_no_vips(desired, vip.vip.key, {address: "/address"})
+    changed = replace(vip, backends={**vip.backends, address: new})
+    check_backends(changed, [address])
+    return desired.with_vip(changed)
 
 
 def _with_backends(
-    desired: Desired,
-    vip: DesiredVip,
-    asked: Iterable[Backend],
-    now: datetime,
-    pointers: Mapping[IPAddress, str] = MappingProxyType({}),
+    desired: Desired, vip: DesiredVip, asked: Iterable[Backend], now: datetime, pointers: Mapping[IPAddress, str]
 ) -> Desired:
     """Return the state with the VIP's backends replaced by `asked`; those that it had before keep their drain.
 
-    `pointers` gives a backend's JSON pointer in the request body, if it is not the whole body.
+    `pointers` gives each backend's JSON pointer in the request body.
     """
     backends: dict[IPAddress, DesiredBackend] = {}
+    changed: list[IPAddress] = []
     # Unchanged backends stay the same objects, so that later stages can compare by identity what changed.
     for backend in asked:
         old = vip.backends.get(backend.address)
         new = DesiredBackend(backend, _drain_of(old, backend, now))
-        backends[backend.address] = old if old is not None and old == new else new
-    if backends == vip.backends:
+        if old is not None and old == new:
+            backends[backend.address] = old
+        else:
+            backends[backend.address] = new
+            changed.append(backend.address)
+    if not changed and len(backends) == len(vip.backends):
         return desired
-    new_ones = [address for address in backends if address not in vip.backends]  # the others were checked when added
-    check_no_vips(desired, vip.vip.key, {address: f"{pointers.get(address, '')}/address" for address in new_ones})
-    changed = replace(vip, backends=backends)
-    check_backends(changed, pointers)
-    return desired.with_vip(changed)
+    new_ones = [address for address in changed if address not in vip.backends]  # the others were checked when added
+    check_no_vips(desired, vip.vip.key, {address: f"{pointers[address]}/address" for address in new_ones})
+    replaced = replace(vip, backends=backends)
+    check_backends(replaced, changed, pointers)
+    return desired.with_vip(replaced)
 
 
 def _drain_of(old: DesiredBackend | None, backend: Backend, now: datetime) -> Drain | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from xdplb.balance.rotation import check_candidates
 from xdplb.control.state.desired import DesiredVip
@@ -14,22 +15,21 @@ from xdplb.model.vip import Forward, Vip
 __all__ = ["check_backends", "check_settings"]
 
 
-def check_backends(vip: DesiredVip, pointers: Mapping[IPAddress, str]) -> None:
-    """Raise an error for the first backend that the VIP cannot have; `pointers` gives their JSON pointers."""
+def check_backends(
+    vip: DesiredVip, changed: Collection[IPAddress], pointers: Mapping[IPAddress, str] = MappingProxyType({})
+) -> None:
+    """Raise an error for the first backend of these `changed` ones that the VIP cannot have.
+
+    `pointers` gives the JSON pointers of backends, those of the whole body are "".
+    """
     _check_number(vip)
-    server_ids: dict[str, IPAddress] = {}
-    for address, present in vip.backends.items():
-        pointer = pointers.get(address, "")
-        _check_family(vip, present.backend, f"{pointer}/{'address' if present.backend.forward is None else 'forward'}")
-        if present.backend.quic_server_id is not None:
-            _check_quic(vip.vip, present.backend, f"{pointer}/quic_server_id")
-            other = server_ids.setdefault(present.backend.quic_server_id, address)
-            if other != address:
-                raise InvalidError.field(
-                    f"{pointer}/quic_server_id",
-                    f"backend {other} already has the server ID {present.backend.quic_server_id}",
-                    hint="each backend of a VIP needs a unique server ID",
-                )
+    for address in changed:
+        backend, pointer = vip.backends[address].backend, pointers.get(address, "")
+        _check_family(vip, backend, f"{pointer}/{'address' if backend.forward is None else 'forward'}")
+        if backend.quic_server_id is not None:
+            _check_quic(vip.vip, backend, f"{pointer}/quic_server_id")
+    if any(vip.backends[address].backend.quic_server_id is not None for address in changed):
+        _check_server_ids(vip, pointers)
 
 
 def check_settings(vip: DesiredVip) -> None:
@@ -39,6 +39,18 @@ def check_settings(vip: DesiredVip) -> None:
         _check_family(vip, present.backend, "/forward")
         if present.backend.quic_server_id is not None:
             _check_quic(vip.vip, present.backend, "/quic")
+
+
+def _check_server_ids(vip: DesiredVip, pointers: Mapping[IPAddress, str]) -> None:
+    found: dict[str, IPAddress] = {}
+    for address, present in vip.backends.items():
+        server_id = present.backend.quic_server_id
+        if server_id is not None and (other := found.setdefault(server_id, address)) != address:
+            raise InvalidError.field(
+                f"{pointers.get(address, '')}/quic_server_id",
+                f"backend {other} already has the server ID {server_id}",
+                hint="each backend of a VIP needs a unique server ID",
+            )
 
 
 def _check_number(vip: DesiredVip) -> None:

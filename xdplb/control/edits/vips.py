@@ -114,8 +114,14 @@ def _with_settings(desired: Desired, vip: Vip, host: Host) -> Desired:
         check_new_vip(desired, vip.key, host)
         return desired.with_vip(DesiredVip(vip))
     changed = replace(present, vip=vip)
-    check_settings(changed)
+    if _asked_of_backends(present.vip) != _asked_of_backends(vip):
+        check_settings(changed)
     return desired.with_vip(changed)
+
+
+def _asked_of_backends(vip: Vip) -> tuple[object, ...]:
+    """Return the settings that backends must fit."""
+    return vip.forward, vip.scheduler, vip.quic
 
 
 def _show(value: object) -> str:
@@ -123,13 +129,13 @@ def _show(value: object) -> str:
 
 
 def _check_name(desired: Desired, vip: Vip) -> None:
-    for key, other in desired.vips.items():
-        if vip.name is not None and other.vip.name == vip.name and key != vip.key:
-            raise ConflictError.field(
-                "/name",
-                f"the name {vip.name!r} is taken by VIP {key}",
-                hint="a name can belong to only one VIP: choose another",
-            )
+    holder = None if vip.name is None else desired.places.names.get(vip.name)
+    if holder is not None and holder != vip.key:
+        raise ConflictError.field(
+            "/name",
+            f"the name {vip.name!r} is taken by VIP {holder}",
+            hint="a name can belong to only one VIP: choose another",
+        )
 
 
 def _with_access(desired: Desired, present: DesiredVip, access: AccessList) -> Desired:

@@ -109,13 +109,12 @@ class Explainer:
             )
         backend = find_backend(vip.vip.key, vip.backends, down, "/query/if_down")
         observed = observe(
-            list(vip.backends.values()),
-            self._writer.health.known,
+            dict(self._writer.health.known),
             self._next_hops,
             self._writer.applier.nics,
             path_mtus=self._writer.paths.mtus,
             tunnel_sources=self._tunnel_sources,
-            sources=self._writer.host.sources(self._writer.snapshot.vips),
+            sources=self._writer.host.sources(self._writer.snapshot.desired),
         )
         snapshot, present = self._writer.snapshot, self._writer.applier.present_of(held)
         then = await self._thread(lambda: if_down(snapshot, backend, observed, present, only={vip.id}, now=self._now()))

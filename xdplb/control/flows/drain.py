@@ -171,9 +171,14 @@ class QuicSilence:
         counts as having received packets now.
         """
         seen: dict[tuple[int, int], tuple[int, datetime]] = {}
-        for vip, backend in snapshot.backends():
-            if vip.vip.quic is None or backend.drain is None:
-                continue
+        draining = [
+            backend
+            for vip in snapshot.vips.values()
+            if vip.vip.quic is not None
+            for backend in vip.backends.values()
+            if backend.drain is not None
+        ]
+        for backend in draining:
             key = (backend.id, backend.epoch)
             packets = counters.get(backend.id, BackendCounters()).packets
             before = self._seen.get(key)

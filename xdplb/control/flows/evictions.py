@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from xdplb.control.state.differing import without
 from xdplb.dataplane.plane import VipCounters
 
 __all__ = ["Evictions"]
@@ -31,14 +32,23 @@ class Evictions:
         self._made = {vip_id: counters.records for vip_id, counters in vips.items()}
 
     def made(self, vips: Mapping[int, VipCounters]) -> None:
-        """Note the counters of each VIP id. To be called before a VIP is removed, and before `present`."""
-        if self._balance is None:
-            return
+        """Note the counters of all VIP ids. To be called before `present`."""
+        if self._balance is not None:
+            self._add(vips)
+            self._made = {vip_id: counters.records for vip_id, counters in vips.items()}
+
+    def gone(self, vips: Mapping[int, VipCounters]) -> None:
+        """Note the counters of these VIP ids, right before the VIPs are removed."""
+        if self._balance is not None:
+            self._add(vips)
+            self._made = without(self._made, self._made.keys() & vips.keys())
+
+    def _add(self, vips: Mapping[int, VipCounters]) -> None:
+        assert self._balance is not None
         for vip_id, counters in vips.items():
             before = self._made.get(vip_id, 0)
             # A counter that is lower than before was reset for a new VIP with this id.
             self._balance += counters.records - before if counters.records >= before else counters.records
-        self._made = {vip_id: counters.records for vip_id, counters in vips.items()}
 
     def deleted(self, records: int) -> None:
         """Note that this many records were deleted on purpose."""

@@ -22,16 +22,23 @@ class Traffic:
         self._recent: dict[int, int] = {}
 
     def note(self, counters: Mapping[int, BackendCounters], at: datetime) -> None:
-        """Take in a reading of the counters at `at` (UTC), by backend id.
+        """Take in a reading of all counters at `at` (UTC), by backend id; in any thread.
 
         A count that differs from that of the reading before, or is the first, means packets now.
         """
+        self._seen = self._after(counters, at)
+
+    def note_some(self, counters: Mapping[int, BackendCounters], at: datetime) -> None:
+        """Take in a reading of the counters of some backends, as `note` does; it keeps what is known of all others."""
+        self._seen = {**self._seen, **self._after(counters, at)}
+
+    def _after(self, counters: Mapping[int, BackendCounters], at: datetime) -> dict[int, tuple[int, datetime | None]]:
         seen: dict[int, tuple[int, datetime | None]] = {}
         for backend_id, counter in counters.items():
             packets, last = self._seen.get(backend_id, (0, None))
             changed = counter.packets != packets
             seen[backend_id] = (counter.packets, (at if counter.packets else None) if changed else last)
-        self._seen = seen
+        return seen
 
     def note_vips(self, counters: Mapping[int, VipCounters]) -> None:
         """Take in a reading of the VIPs' counters, by id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, can_be_tagged
 from xdplb.control.plan.path_mtu import least_mtu, outer_mtu
@@ -59,5 +60,10 @@ def _next_hop(observed: Observed, address: IPAddress) -> NextHop | None:
     resolution = observed.next_hops.get(address)
     if resolution is None or resolution.next_hop is None or not can_be_tagged(resolution.next_hop):
         return None
-    next_hop = resolution.next_hop
+    return _as_held(resolution.next_hop)
+
+
+@lru_cache(1 << 12)
+def _as_held(next_hop: NextHop) -> NextHop:
+    """Return the next hop as it is read back: a host is a backend of many VIPs, and this is the same for all."""
     return replace(next_hop, interface="", gateway=None, mtu=min(next_hop.mtu, _LARGEST_MTU))

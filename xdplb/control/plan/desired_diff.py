@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip
+from xdplb.control.state.differing import differing
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 
@@ -56,15 +57,13 @@ def diff(before: Desired, after: Desired) -> tuple[DesiredChange, ...]:
 
 
 def _changes(before: Desired, after: Desired) -> Iterator[DesiredChange]:
-    for key, old in before.vips.items():
-        if key not in after.vips:
-            yield DesiredChange(DiffKind.VIP_REMOVED, key, old, None)
-    for key, new in after.vips.items():
-        present = before.vips.get(key)
-        if present is None:
-            yield DesiredChange(DiffKind.VIP_ADDED, key, None, new)
-        elif present is not new:  # an edit keeps the objects that it does not change
-            yield from _of_vip(key, present, new)
+    difference = differing(before.vips, after.vips)  # an edit keeps the objects that it does not change
+    for key in difference.gone:
+        yield DesiredChange(DiffKind.VIP_REMOVED, key, before.vips[key], None)
+    for key in difference.changed:
+        yield from _of_vip(key, before.vips[key], after.vips[key])
+    for key in difference.new:
+        yield DesiredChange(DiffKind.VIP_ADDED, key, None, after.vips[key])
 
 
 def _of_vip(key: VipKey, old: DesiredVip, new: DesiredVip) -> Iterator[DesiredChange]:
@@ -73,11 +72,11 @@ def _of_vip(key: VipKey, old: DesiredVip, new: DesiredVip) -> Iterator[DesiredCh
     if old.access is not new.access:
         yield DesiredChange(DiffKind.ACCESS_CHANGED, key, old, new)
     yield from _of_check(key, old, new)
-    for address, gone in old.backends.items():
-        if address not in new.backends:
-            yield DesiredChange(DiffKind.BACKEND_REMOVED, key, gone, None, address)
-    for address, backend in new.backends.items():
-        yield from _of_backend(key, address, old.backends.get(address), backend)
+    backends = differing(old.backends, new.backends)
+    for address in backends.gone:
+        yield DesiredChange(DiffKind.BACKEND_REMOVED, key, old.backends[address], None, address)
+    for address in (*backends.changed, *backends.new):
+        yield from _of_backend(key, address, old.backends.get(address), new.backends[address])
 
 
 def _of_check(key: VipKey, old: DesiredVip, new: DesiredVip) -> Iterator[DesiredChange]:

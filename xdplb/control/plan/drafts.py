@@ -1,29 +1,38 @@
 """Drafts of VIPs, the first half of a plan: their backend entries, and what their tables are built from.
 
-A failed check concerns one backend among thousands. So a draft reuses the parts of the previous draft that were made
-from the same objects. This only makes it faster; the result is the same.
+A failed check or a new weight concerns one backend among thousands. So a draft reuses the parts of the previous draft
+that were made from the same objects, and where it is known which backends to look at, only these are looked at. This
+only makes it faster; the result is the same.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from operator import attrgetter
+from typing import NamedTuple
 
 from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.plan.backend_entries import backend_entry
-from xdplb.control.plan.eligibility import Eligibility, Observed, Use
+from xdplb.control.plan.eligibility import Eligibility, Observed, Use, assess, assess_one, fails_open
 from xdplb.control.plan.sources import Sources
+from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.needs import needs_of
 from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.address import IPNetwork
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import Scheduler
+from xdplb.model.vip import AllUnhealthy, Scheduler
 
-__all__ = ["BackendDraft", "TableSource", "VipDraft", "draft"]
+__all__ = ["BackendDraft", "HostSide", "TableSource", "VipDraft", "draft"]
+
+
+_ID = attrgetter("id")
 
 
 _FINGERPRINT_VERSION = 1
@@ -77,13 +86,19 @@ class BackendDraft:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VipDraft:
-    """A VIP, its backends by id, and what its table is built from."""
+    """A VIP, its backends and their eligibility by id, and what its table is built from.
+
+    `host` is what was known of the host. `changed` are the ids of the backends that are not as in the draft before it,
+    among them those that are gone; None if it may be any.
+    """
 
     vip: BoundVip
-    tunnel_sources: tuple[IPNetwork, ...]
-    sources: Sources
+    host: HostSide
     backends: Mapping[int, BackendDraft]
+    eligibility: Mapping[int, Eligibility]
     table: TableSource
+    fails_open: bool
+    changed: frozenset[int] | None = None
 
     @property
     def entry(self) -> VipEntry:
@@ -91,45 +106,174 @@ class VipDraft:
         vip = self.vip
         return VipEntry.of(vip.id, vip.vip, candidates=self.table.candidates, has_access_list=bool(vip.access))
 
+    @property
+    def concerned(self) -> Mapping[int, BackendDraft]:
+        """The backends whose entries may have to be written."""
+        if self.changed is None:
+            return self.backends
+        return {number: self.backends[number] for number in self.changed if number in self.backends}
+
     def without(self, ids: frozenset[int]) -> VipDraft:
         """Return the draft without these backends."""
         backends = {key: value for key, value in self.backends.items() if key not in ids}
         configured = tuple(weighted for weighted in self.table.configured if weighted.id not in ids)
         table = replace(self.table, configured=configured, out=self.table.out - ids, kept=self.table.kept - ids)
-        return replace(self, backends=backends, table=table)
+        return replace(self, backends=backends, table=table, changed=None)
+
+
+class HostSide(NamedTuple):
+    """What is known of the host itself, on which the entries and the eligibility of all backends depend."""
+
+    tunnel_sources: tuple[IPNetwork, ...]
+    sources: Sources
+    ifindexes: frozenset[int] | None
+    nics_out: Mapping[str, str]
+
+    @classmethod
+    def of(cls, observed: Observed) -> HostSide:
+        """Return what was observed of it."""
+        return cls(observed.tunnel_sources, observed.sources, observed.ifindexes, observed.nics_out)
 
 
 def draft(
     vip: BoundVip,
-    eligibility: Mapping[int, Eligibility],
     observed: Observed,
     held: Mapping[int, BackendEntry],
     before: VipDraft | None,
+    seen: AbstractSet[int] | None = None,
 ) -> VipDraft:
-    """Return the draft of `vip`. `held` are the backends in the maps: a correct entry there is used as it is."""
+    """Return the draft of `vip`. `held` are the backends in the maps: a correct entry there is used as it is.
+
+    If `seen` is given, something new was observed, since the draft `before`, only about the backends with these ids.
+    """
+    if before is not None and seen is not None and _goes_on(before, vip, observed):
+        changed = _changed_draft(vip, observed, held, before, seen)
+        if vip.vip.all_unhealthy is not AllUnhealthy.FAIL_OPEN or len(changed.table.out) < len(changed.backends):
+            return changed
+    return _whole_draft(vip, observed, held, before)
+
+
+def _whole_draft(
+    vip: BoundVip, observed: Observed, held: Mapping[int, BackendEntry], before: VipDraft | None
+) -> VipDraft:
+    eligibility = assess(vip, observed)
     known: Mapping[int, BackendDraft] = {}
     if before is not None and _has_entries_alike(before, vip, observed):
         known = before.backends
     backends: dict[int, BackendDraft] = {}
     for bound in vip.backends.values():
-        standing, present = eligibility[bound.id], known.get(bound.id)
-        if present is None or not _is_right(present, bound, standing, observed):
-            entry = backend_entry(vip, bound, standing, observed)
-            present = _backend(bound, observed, entry, held.get(bound.id))
-        backends[bound.id] = present
+        backends[bound.id] = _backend(
+            vip, bound, eligibility[bound.id], observed, (held.get(bound.id), known.get(bound.id))
+        )
     configured = tuple(backends[backend_id].weighted for backend_id in sorted(backends))
     out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
     kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
     table = TableSource(vip.vip.scheduler, configured, out, kept)
-    return VipDraft(vip, observed.tunnel_sources, observed.sources, backends, table)
+    return VipDraft(vip, HostSide.of(observed), backends, eligibility, table, fails_open(eligibility))
+
+
+def _goes_on(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
+    """Return whether nothing but backends can differ from the draft before, and each can be looked at by itself."""
+    return (
+        not before.fails_open
+        and _asked(before.vip) == _asked(vip)
+        and before.host == HostSide.of(observed)
+        and len(before.table.out) < len(before.backends)
+    )
+
+
+def _asked(vip: BoundVip) -> tuple[object, ...]:
+    """Return the settings of a VIP on which all its backends depend."""
+    one = vip.vip
+    return vip.id, one.key, one.forward, one.scheduler, one.vlan, one.on_unhealthy, one.all_unhealthy, vip.check
+
+
+def _changed_draft(
+    vip: BoundVip,
+    observed: Observed,
+    held: Mapping[int, BackendEntry],
+    before: VipDraft,
+    seen: AbstractSet[int],
+) -> VipDraft:
+    """Return the draft made from the one before: what is not seen anew and has not changed costs nothing."""
+    difference = differing(before.vip.backends, vip.backends)
+    gone = {before.vip.backends[address].id for address in (*difference.gone, *difference.changed)}
+    touched = [vip.backends[address] for address in difference.present]
+    again = [before.backends[number].bound for number in seen - gone if number in before.backends]
+    touched += [bound for bound in again if vip.backends.get(bound.backend.address) is bound]
+    eligibility = {bound.id: assess_one(vip, bound, observed) for bound in touched}
+    made = {
+        bound.id: _backend(
+            vip, bound, eligibility[bound.id], observed, (held.get(bound.id), before.backends.get(bound.id))
+        )
+        for bound in touched
+    }
+    gone -= made.keys()
+    source = before.table
+    serving = {number for number, standing in eligibility.items() if standing.use is Use.SERVING}
+    keeping = {number for number, standing in eligibility.items() if standing.use is not Use.OUT}
+    table = TableSource(
+        vip.vip.scheduler,
+        _with_weights(source.configured, gone, {number: one.weighted for number, one in made.items()}),
+        (source.out - gone - serving) | (made.keys() - serving),
+        (source.kept - gone - (made.keys() - keeping)) | keeping,
+    )
+    return VipDraft(
+        vip,
+        before.host,
+        without(before.backends, gone) | made,
+        without(before.eligibility, gone) | eligibility,
+        table,
+        fails_open=False,
+        changed=frozenset(gone | made.keys()),
+    )
+
+
+def _with_weights(
+    configured: tuple[WeightedBackend, ...], gone: AbstractSet[int], given: Mapping[int, WeightedBackend]
+) -> tuple[WeightedBackend, ...]:
+    """Return the backends of a table, by id, without those that are gone and with those that are given."""
+    found = list(configured)
+    for number in gone:
+        del found[bisect_left(found, number, key=_ID)]
+    for number, weighted in given.items():
+        place = bisect_left(found, number, key=_ID)
+        if place < len(found) and found[place].id == number:
+            found[place] = weighted
+        else:
+            found.insert(place, weighted)
+    return tuple(found)
 
 
 def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
     """Return whether everything else that backend entries depend on, beside the backend itself, is unchanged."""
-    old, new = before.vip.vip, vip.vip
-    return (before.vip.id, old.forward, old.scheduler, old.vlan, before.tunnel_sources, before.sources) == (
+    old, new, host = before.vip.vip, vip.vip, before.host
+    return (before.vip.id, old.forward, old.scheduler, old.vlan, host.tunnel_sources, host.sources) == (
         *(vip.id, new.forward, new.scheduler, new.vlan),
         *(observed.tunnel_sources, observed.sources),
+    )
+
+
+def _backend(
+    vip: BoundVip,
+    bound: BoundBackend,
+    standing: Eligibility,
+    observed: Observed,
+    present: tuple[BackendEntry | None, BackendDraft | None],
+) -> BackendDraft:
+    """Return a backend's draft. `present`: its entry in the maps and the draft before, each used where it is right."""
+    held, before = present
+    if before is not None and _is_right(before, bound, standing, observed):
+        return before
+    backend, entry = bound.backend, backend_entry(vip, bound, standing, observed)
+    weighted = WeightedBackend(str(backend.address), bound.id, backend.weight)
+    return BackendDraft(
+        bound,
+        observed.next_hops.get(backend.address),
+        observed.path_mtus.get(backend.address),
+        held if held is not None and held == entry else entry,
+        before.weighted if before is not None and before.weighted == weighted else weighted,
+        needs_of(backends=(entry,)),
     )
 
 
@@ -140,16 +284,4 @@ def _is_right(present: BackendDraft, bound: BoundBackend, standing: Eligibility,
         and present.path_mtu == observed.path_mtus.get(bound.backend.address)
         and present.entry.usable is (standing.use is not Use.OUT)
         and present.entry.takes_new is (standing.use is Use.SERVING)
-    )
-
-
-def _backend(bound: BoundBackend, observed: Observed, entry: BackendEntry, held: BackendEntry | None) -> BackendDraft:
-    backend = bound.backend
-    return BackendDraft(
-        bound,
-        observed.next_hops.get(backend.address),
-        observed.path_mtus.get(backend.address),
-        held if held is not None and held == entry else entry,
-        WeightedBackend(str(backend.address), bound.id, backend.weight),
-        needs_of(backends=(entry,)),
     )

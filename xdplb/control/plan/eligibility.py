@@ -13,7 +13,17 @@ from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
 from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
 
-__all__ = ["DRAINING", "WAITING", "Eligibility", "Observed", "Use", "assess", "can_be_tagged"]
+__all__ = [
+    "DRAINING",
+    "WAITING",
+    "Eligibility",
+    "Observed",
+    "Use",
+    "assess",
+    "assess_one",
+    "can_be_tagged",
+    "fails_open",
+]
 
 
 class Use(StrEnum):
@@ -94,6 +104,16 @@ def assess(vip: BoundVip, observed: Observed) -> dict[int, Eligibility]:
             if _health(bound, observed) is Health.DOWN
         }
     return eligibility
+
+
+def assess_one(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
+    """Return the eligibility of one backend of `vip`, while at least one of them serves without failing open."""
+    return _standing(vip, bound, observed)
+
+
+def fails_open(eligibility: Mapping[int, Eligibility]) -> bool:
+    """Return whether some of these backends serve only since no other could."""
+    return any(standing.about_check == _FAIL_OPEN for standing in eligibility.values())
 
 
 def _any_serves(eligibility: Mapping[int, Eligibility]) -> bool:

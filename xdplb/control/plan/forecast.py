@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from xdplb.control.plan.host_concerns import host_concerns
 from xdplb.control.plan.impact import Done, Impact, impact_of
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
+from xdplb.control.state.desired import NO_ACCESS_LIST
+from xdplb.control.state.differing import differing
 from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.dataplane import access_index, vip_prefixes
 from xdplb.dataplane.capacity import check_access_lists
@@ -61,14 +64,15 @@ def forecast(
     present: Present,
     *,
     only: AbstractSet[int] | None = None,
+    seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
     about: AbstractSet[int] | None = None,
 ) -> Forecast:
     """Return the plan that brings the maps to `after`, with its impact. See check_room for whether they have room.
 
-    `observed` and `only` are as in `plan`. The impact covers the VIPs with the ids `about`, None for all: the plan may
-    also contain other changes that were due anyway.
+    `observed`, `only` and `seen` are as in `plan`. The impact covers the VIPs with the ids `about`, None for all: the
+    plan may also contain other changes that were due anyway.
     """
-    planned = plan(after, observed, present.held, only)
+    planned = plan(after, observed, present.held, only, seen)
     held_then = planned.after(present.held)
     changes = diff(before.desired, after.desired)
     lacking = planned.features - present.features
@@ -98,9 +102,11 @@ def if_down(
 
 def check_room(before: Snapshot, after: Snapshot) -> None:
     """Raise CapacityError if the maps cannot hold what is new in `after`. Takes seconds for very long access lists."""
-    if before.vips.keys() != after.vips.keys():
+    difference = differing(before.vips, after.vips)
+    if not all(key.is_exact for key in (*difference.gone, *difference.new)):
         _check_prefixes(after)
-    if any((old := before.vips.get(key)) is None or old.access is not vip.access for key, vip in after.vips.items()):
+    known = {key: before.vips[key].access if key in before.vips else NO_ACCESS_LIST for key in difference.present}
+    if any(after.vips[key].access is not access for key, access in known.items()):
         _check_access(after)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from xdplb.control.plan.drafts import VipDraft, draft
-from xdplb.control.plan.eligibility import Observed, assess
-from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.needs import needs_of
 from xdplb.model.vip import VlanTags
@@ -15,14 +16,14 @@ __all__ = ["features_needed", "features_needed_at_start"]
 
 
 def features_needed(drafts: Iterable[VipDraft], *, vlan: bool) -> Features:
-    """Return the features that the program needs to forward all packets of these VIPs.
+    """Return the features that the program needs for these VIPs, as far as they are not as in the drafts before them.
 
     `vlan`: tagged frames may come in.
     """
     needed: set[Feature] = {Feature.VLAN} if vlan else set()
     for one in drafts:
         needed |= needs_of((one.entry,))
-        needed.update(*{backend.needs for backend in one.backends.values()})
+        needed.update(*{backend.needs for backend in one.concerned.values()})
         if one.vip.vip.vlan is VlanTags.KEEP:  # not in the VIP's entry but in those of its backends
             needed.add(Feature.VLAN)
     return frozenset(needed)
@@ -30,5 +31,12 @@ def features_needed(drafts: Iterable[VipDraft], *, vlan: bool) -> Features:
 
 def features_needed_at_start(snapshot: Snapshot, observed: Observed) -> Features:
     """Return the features that are known to be needed before the first plan."""
-    drafts = (draft(vip, assess(vip, observed), observed, {}, None) for vip in snapshot.vips.values())
+    vips = (_with_one_of_each_kind(vip) for vip in snapshot.vips.values())
+    drafts = (draft(vip, observed, {}, None) for vip in vips)
     return features_needed(drafts, vlan=observed.vlan)
+
+
+def _with_one_of_each_kind(vip: BoundVip) -> BoundVip:
+    """Return the VIP with few of its backends: of thousands, most need the same."""
+    kinds = {(vip.forward_of(one.backend), one.backend.address.version): one for one in vip.backends.values()}
+    return replace(vip, backends={one.backend.address: one for one in kinds.values()})

@@ -7,17 +7,19 @@ VIP and deleted after it. An id that gets a new owner is first removed from its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from xdplb.control.plan.drafts import VipDraft, draft
-from xdplb.control.plan.eligibility import Eligibility, Observed, assess
+from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.needs import features_needed
 from xdplb.control.plan.steps import (
     ClearBackends,
     DeleteTable,
     Held,
+    HeldLater,
     StartVips,
     Step,
     WriteAccess,
@@ -28,7 +30,8 @@ from xdplb.control.plan.steps import (
 from xdplb.control.plan.tables import table_step
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import BackendEntry, DataPlane, VipEntry
+from xdplb.dataplane.plane import BackendEntry, DataPlane
+from xdplb.model.access import AccessList
 
 __all__ = ["Plan", "plan"]
 
@@ -41,7 +44,7 @@ class Plan:
     """
 
     steps: tuple[Step, ...]
-    eligibility: Mapping[int, Eligibility] = field(default_factory=dict)
+    eligibility: dict[int, Eligibility] = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
     features: Features = frozenset()
 
@@ -50,6 +53,11 @@ class Plan:
         """The tables that are published, each with the slots that move."""
         return tuple(step for step in self.steps if isinstance(step, WriteTable))
 
+    @property
+    def cleared(self) -> tuple[int, ...]:
+        """The ids of the backends whose entries are cleared."""
+        return tuple([number for step in self.steps if isinstance(step, ClearBackends) for number in step.ids])
+
     def apply(self, plane: DataPlane) -> None:
         """Carry out all steps. Blocks. After a PlatformError, read the maps and plan again."""
         for step in self.steps:
@@ -57,43 +65,61 @@ class Plan:
 
     def after(self, held: Held) -> Held:
         """Return what the maps hold after all steps."""
+        later = HeldLater(held)
         for step in self.steps:
-            held = step.applied_to(held)
-        return replace(held, drafts={**held.drafts, **self.drafts})
+            step.note_in(later)
+        later.drafts.update(self.drafts)
+        return later.held()
 
 
-def plan(snapshot: Snapshot, observed: Observed, held: Held, only: AbstractSet[int] | None = None) -> Plan:
+def plan(
+    snapshot: Snapshot,
+    observed: Observed,
+    held: Held,
+    only: AbstractSet[int] | None = None,
+    seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
+) -> Plan:
     """Return the steps that bring the maps from `held` to the desired state, as far as `observed` allows.
 
     The same arguments give the same plan; once it is carried out, the next plan has no steps. With `only`, VIP ids, all
-    other VIPs are assumed to be up to date and are skipped: a health flip concerns one VIP, and planning thousands of
-    backends takes long. `observed` then needs to cover only these, and no VIP may have been added, removed or changed,
-    except for its backends.
+    other VIPs are assumed to be up to date and are skipped, which makes a plan cost what it changes: `only` are the
+    VIPs that were added, removed or changed, and those about whose backends something else was observed. If `seen`
+    has such a VIP, that concerns only the backends with the ids there.
     """
-    vips = [vip for vip in snapshot.vips.values() if only is None or vip.id in only]
-    others: Mapping[int, VipEntry] = {}
-    if only is not None:
-        others = {vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in only}
-        # WriteAccess replaces all lists, so it would remove those of the other VIPs. With `only`, no list has changed,
-        # so the present ones count as held. That also covers `held` read from the maps, which cannot give the lists.
-        held = replace(held.part(only), access={vip.id: vip.access for vip in vips if vip.access})
-    eligibility: dict[int, Eligibility] = {}
-    drafts: dict[int, VipDraft] = {}
-    for vip in vips:
-        assessed = assess(vip, observed)
-        eligibility |= assessed
-        drafts[vip.id] = draft(vip, assessed, observed, held.backends, held.drafts.get(vip.id))
+    lists = _lists(snapshot, held, only)
+    if only is None:
+        vips = list(snapshot.vips.values())
+    else:
+        vips = [snapshot.by_id[vip_id] for vip_id in sorted(only) if vip_id in snapshot.by_id]
+        held = held.part(only)
+    drafts = {vip.id: draft(vip, observed, held.backends, held.drafts.get(vip.id), seen.get(vip.id)) for vip in vips}
     first: tuple[Step, ...] = ()
     # An id that gets a new owner needs two rounds of steps: first without either owner, then with the new one.
     # Otherwise packets between two steps could reach the new owner by slots of the old one.
     vacated = _without_reused_ids(drafts, held)
+    whole = drafts
     if vacated is not None:
-        first = _steps(vacated, held, others)
+        vacating = drafts.keys() - vacated.keys()
+        first = _steps(vacated, held, {vip_id: one for vip_id, one in lists.items() if vip_id not in vacating})
         held = Plan(first, drafts=vacated).after(held)
-        held = replace(held, vips={vip_id: entry for vip_id, entry in held.vips.items() if vip_id not in others})
+        whole = {vip_id: replace(wanted, changed=None) for vip_id, wanted in drafts.items()}
     return Plan(
-        first + _steps(drafts, held, others), eligibility, drafts, features_needed(drafts.values(), vlan=observed.vlan)
+        first + _steps(whole, held, lists),
+        _eligibility(drafts.values()),
+        drafts,
+        features_needed(drafts.values(), vlan=observed.vlan),
     )
+
+
+def _eligibility(drafts: Iterable[VipDraft]) -> dict[int, Eligibility]:
+    """Return the eligibility of the backends that are not as in the drafts before."""
+    found: dict[int, Eligibility] = {}
+    for each in drafts:
+        if each.changed is None:
+            found |= each.eligibility
+        else:
+            found |= {number: each.eligibility[number] for number in each.concerned}
+    return found
 
 
 def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int, VipDraft] | None:
@@ -107,7 +133,7 @@ def _without_reused_ids(drafts: Mapping[int, VipDraft], held: Held) -> dict[int,
         reused = frozenset(
             [
                 backend_id
-                for backend_id, backend in wanted.backends.items()
+                for backend_id, backend in wanted.concerned.items()
                 if (entry := held.backends.get(backend_id)) is not None
                 and entry is not backend.entry
                 and not _is_holder(wanted.vip, backend.bound, entry)
@@ -122,32 +148,45 @@ def _is_holder(vip: BoundVip, bound: BoundBackend, entry: BackendEntry) -> bool:
     return (entry.vip_id, entry.epoch, entry.address) == (vip.id, bound.epoch, bound.backend.address)
 
 
-def _steps(drafts: Mapping[int, VipDraft], held: Held, others: Mapping[int, VipEntry]) -> tuple[Step, ...]:
+def _steps(drafts: Mapping[int, VipDraft], held: Held, lists: Mapping[int, AccessList]) -> tuple[Step, ...]:
+    """Return the steps that bring the maps to these drafts, and to these access lists of all VIPs."""
     vips = {vip_id: wanted.entry for vip_id, wanted in drafts.items()}
-    backends = {key: backend.entry for wanted in drafts.values() for key, backend in wanted.backends.items()}
-    early, late = _backend_writes(backends, held)
+    entries = {key: backend.entry for wanted in drafts.values() for key, backend in wanted.concerned.items()}
+    early, late = _backend_writes(entries, held)
     steps: list[Step] = []
     if early:
         steps.append(WriteBackends(early))
     if new := tuple(sorted(vips.keys() - held.vips.keys())):
         steps.append(StartVips(new))
     steps += [step for vip_id in sorted(drafts) if (step := table_step(drafts[vip_id], held)) is not None]
-    allowing, forgetting = _access_writes(drafts, held)
+    allowing, forgetting = _access_writes(lists, held)
     steps += allowing
-    if vips != held.vips:
-        steps.append(WriteVips(tuple(entry for _, entry in sorted({**others, **vips}.items()))))
+    written = tuple([entry for vip_id, entry in sorted(vips.items()) if held.vips.get(vip_id) != entry])
+    removed = tuple(sorted(held.vips.keys() - vips.keys()))
+    if written or removed:
+        steps.append(WriteVips(written, removed))
     steps += forgetting
     if late:
         steps.append(WriteBackends(late))
     steps += [DeleteTable(vip_id) for vip_id in sorted(held.tables.keys() - vips.keys())]
-    if gone := tuple(sorted(held.backends.keys() - backends.keys())):
-        steps.append(ClearBackends(gone))
+    if gone := set[int]().union(*held.ids.values()).difference(*(wanted.backends for wanted in drafts.values())):
+        steps.append(ClearBackends(tuple(sorted(gone))))
     return tuple(steps)
 
 
-def _access_writes(drafts: Mapping[int, VipDraft], held: Held) -> tuple[list[WriteAccess], list[WriteAccess]]:
+def _lists(snapshot: Snapshot, held: Held, only: AbstractSet[int] | None) -> Mapping[int, AccessList]:
+    """Return the access lists of all VIPs, since a step replaces all: those not in `only` have them already."""
+    if only is None or held.access is None:
+        return {vip.id: vip.access for vip in snapshot.vips.values() if vip.access}
+    lists = {vip_id: access for vip_id, access in held.access.items() if vip_id not in only}
+    for vip_id in only & snapshot.by_id.keys():
+        if access := snapshot.by_id[vip_id].access:
+            lists[vip_id] = access
+    return lists
+
+
+def _access_writes(wanted: Mapping[int, AccessList], held: Held) -> tuple[list[WriteAccess], list[WriteAccess]]:
     """Return the lists to write before the VIPs, with those about to be removed, and the lists to write after them."""
-    wanted = {vip_id: draft.vip.access for vip_id, draft in drafts.items() if draft.vip.access}
     if held.access == wanted:
         return [], []
     both = {**(held.access or {}), **wanted}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdplb.control.edits.own_ports import without
-from xdplb.control.state.snapshot import BoundVip
+from xdplb.control.state.desired import Desired, DesiredVip
 from xdplb.model.address import IPAddress
 from xdplb.model.host import NO_HOST, Host, OwnAddress
 from xdplb.model.key import LAST_PORT
@@ -46,21 +46,14 @@ class Sources:
 
     host: Host
     over: Mapping[IPAddress, tuple[VipKey, ...]]
-    _vips: Mapping[VipKey, BoundVip] = field(compare=False)
+    _vips: Mapping[VipKey, DesiredVip] = field(compare=False)
 
     @classmethod
-    def of(cls, host: Host, vips: Mapping[VipKey, BoundVip]) -> Sources:
-        """Return the sources of `host` that balances `vips`."""
-        over: dict[IPAddress, list[VipKey]] = {}
-        own = {each.address for each in host.addresses}
-        for key in vips:
-            if not key.is_one_address:
-                for address in own:
-                    if key.has(address):
-                        over.setdefault(address, []).append(key)
-            elif key.address in own:  # nearly every VIP: there may be thousands
-                over.setdefault(key.address, []).append(key)
-        return cls(host, {address: tuple(keys) for address, keys in over.items()}, vips)
+    def of(cls, host: Host, desired: Desired) -> Sources:
+        """Return the sources of `host` that balances these VIPs."""
+        own = dict.fromkeys(each.address for each in host.addresses)
+        over = {address: tuple(desired.places.vips_of(address)) for address in own}
+        return cls(host, {address: keys for address, keys in over.items() if keys}, desired.vips)
 
     def of_tunnel(self, destination: IPAddress, resolution: Resolution) -> Source:
         """Return the outer source of packets to a backend; with an obstacle, the address is the kernel's choice."""
@@ -142,5 +135,5 @@ class Sources:
         )
 
 
-NO_SOURCES = Sources.of(NO_HOST, {})
+NO_SOURCES = Sources.of(NO_HOST, Desired())
 """Those of a host of which nothing is known: the kernel chooses."""

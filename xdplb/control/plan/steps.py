@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,7 @@ __all__ = [
     "ClearBackends",
     "DeleteTable",
     "Held",
+    "HeldLater",
     "StartVips",
     "Step",
     "WriteAccess",
@@ -26,6 +30,8 @@ __all__ = [
     "WriteTable",
     "WriteVips",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +47,110 @@ class Held:
     backends: Mapping[int, BackendEntry] = field(default_factory=dict)
     access: Mapping[int, AccessList] | None = field(default_factory=dict)
     drafts: Mapping[int, VipDraft] = field(default_factory=dict)
+    _ids: Mapping[int, frozenset[int]] | None = field(default=None, compare=False, repr=False)
 
-    def balances(self, vip_id: int, key: VipKey) -> bool:
-        """Return whether the maps have this VIP under this id, with a table."""
-        entry = self.vips.get(vip_id)
-        return entry is not None and entry.key == key and vip_id in self.tables
+    @property
+    def ids(self) -> Mapping[int, frozenset[int]]:
+        """The ids of the backends of each VIP, by its id. Made once, and after steps from those before them."""
+        if self._ids is None:
+            found: defaultdict[int, set[int]] = defaultdict(set)
+            for number, entry in self.backends.items():
+                found[entry.vip_id].add(number)
+            object.__setattr__(self, "_ids", {vip_id: frozenset(ids) for vip_id, ids in found.items()})
+        assert self._ids is not None
+        return self._ids
 
     def part(self, only: AbstractSet[int]) -> Held:
-        """Return the part that belongs to the VIPs with these ids."""
+        """Return the part that belongs to the VIPs with these ids, with the backends and the access lists of all."""
         return Held(
-            vips={vip_id: entry for vip_id, entry in self.vips.items() if vip_id in only},
-            tables={vip_id: table for vip_id, table in self.tables.items() if vip_id in only},
-            backends={key: entry for key, entry in self.backends.items() if entry.vip_id in only},
-            access={vip_id: access for vip_id, access in (self.access or {}).items() if vip_id in only},
-            drafts={vip_id: draft for vip_id, draft in self.drafts.items() if vip_id in only},
+            vips=_some(self.vips, only),
+            tables=_some(self.tables, only),
+            backends=self.backends,
+            access=self.access,
+            drafts=_some(self.drafts, only),
+            _ids=_some(self.ids, only),
         )
 
-    def with_table(self, vip_id: int, table: HeldTable) -> Held:
-        """Return the same with another table for one VIP."""
-        return replace(self, tables={**self.tables, vip_id: table})
+
+class HeldLater:
+    """What the maps hold while steps are carried out one after the other. What no step changes is never copied."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self.access = held.access
+
+    @cached_property
+    def vips(self) -> dict[int, VipEntry]:
+        """The VIPs, by id."""
+        return dict(self._held.vips)
+
+    @cached_property
+    def tables(self) -> dict[int, HeldTable]:
+        """The tables, by VIP id."""
+        return dict(self._held.tables)
+
+    @cached_property
+    def drafts(self) -> dict[int, VipDraft]:
+        """The drafts, by VIP id."""
+        return dict(self._held.drafts)
+
+    @cached_property
+    def _backends(self) -> dict[int, BackendEntry]:
+        return dict(self._held.backends)
+
+    @cached_property
+    def _moved(self) -> dict[int, tuple[set[int], set[int]]]:
+        """The ids of backends that VIPs, by id, have got and lost."""
+        return {}
+
+    def put_backends(self, entries: Iterable[BackendEntry]) -> None:
+        """Note these backends, in place of those that have their ids."""
+        for entry in entries:
+            before = self._backends.get(entry.id)
+            if before is None or before.vip_id != entry.vip_id:
+                self._lose(before)
+                got, lost = self._moved.setdefault(entry.vip_id, (set(), set()))
+                got.add(entry.id)
+                lost.discard(entry.id)
+            self._backends[entry.id] = entry
+
+    def drop_backends(self, ids: Iterable[int]) -> None:
+        """Note that there are no backends with these ids any more."""
+        for number in ids:
+            self._lose(self._backends.pop(number, None))
+
+    def held(self) -> Held:
+        """Return what the maps hold now."""
+        changed = self.__dict__
+        return Held(
+            changed.get("vips", self._held.vips),
+            changed.get("tables", self._held.tables),
+            changed.get("_backends", self._held.backends),
+            self.access,
+            changed.get("drafts", self._held.drafts),
+            self._ids(),
+        )
+
+    def _lose(self, entry: BackendEntry | None) -> None:
+        if entry is not None:
+            got, lost = self._moved.setdefault(entry.vip_id, (set(), set()))
+            got.discard(entry.id)
+            lost.add(entry.id)
+
+    def _ids(self) -> Mapping[int, frozenset[int]]:
+        ids = self._held.ids
+        if not self._moved:
+            return ids
+        moved = {vip_id: (ids.get(vip_id, frozenset()) | got) - lost for vip_id, (got, lost) in self._moved.items()}
+        left = {**ids, **moved}
+        for vip_id, numbers in moved.items():
+            if not numbers:
+                del left[vip_id]
+        return left
+
+
+def _some(mapping: Mapping[int, T], keys: AbstractSet[int]) -> dict[int, T]:
+    return {key: mapping[key] for key in keys if key in mapping}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +163,20 @@ class WriteBackends:
         """Write them. Blocks."""
         plane.write_backends(self.backends)
 
-    def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done."""
-        return replace(held, backends={**held.backends, **{entry.id: entry for entry in self.backends}})
+    def note_in(self, held: HeldLater) -> None:
+        """Note what the maps hold once this is done."""
+        held.put_backends(self.backends)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteTable:
-    """Publish a VIP's table in place of `before`."""
+    """Publish a VIP's table in place of `before`; with `fingerprint` the next daemon knows it without reading it."""
 
     vip_id: int
     key: VipKey
     table: HeldTable
     before: HeldTable
+    fingerprint: bytes = b""
 
     @property
     def moved(self) -> NDArray[np.intp]:
@@ -97,11 +189,11 @@ class WriteTable:
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
-        plane.write_table(self.vip_id, self.table.slots)
+        plane.write_table(self.vip_id, self.table.slots, self.fingerprint)
 
-    def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done."""
-        return held.with_table(self.vip_id, self.table)
+    def note_in(self, held: HeldLater) -> None:
+        """Note what the maps hold once this is done."""
+        held.tables[self.vip_id] = self.table
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +206,27 @@ class WriteAccess:
         """Publish them. Blocks, for seconds with hundreds of thousands of prefixes."""
         plane.write_access(self.lists)
 
-    def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done."""
-        return replace(held, access=self.lists)
+    def note_in(self, held: HeldLater) -> None:
+        """Note what the maps hold once this is done."""
+        held.access = self.lists
 
 
 @dataclass(frozen=True, slots=True)
 class WriteVips:
-    """Replace the index of VIPs with exactly these."""
+    """Write these VIPs into the index, and remove those with the ids `gone`."""
 
     vips: tuple[VipEntry, ...]
+    gone: tuple[int, ...] = ()
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""
-        plane.write_vips(self.vips)
+        plane.write_vips(self.vips, {*self.gone, *(entry.id for entry in self.vips)})
 
-    def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done."""
-        return replace(held, vips={entry.id: entry for entry in self.vips})
+    def note_in(self, held: HeldLater) -> None:
+        """Note what the maps hold once this is done."""
+        for vip_id in self.gone:
+            held.vips.pop(vip_id, None)
+        held.vips.update((entry.id, entry) for entry in self.vips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +239,10 @@ class StartVips:
         """Prepare them. Blocks."""
         plane.start_vips(self.vip_ids)
 
-    def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done."""
-        return replace(held, tables={**dict.fromkeys(self.vip_ids, NO_TABLE), **held.tables})
+    def note_in(self, held: HeldLater) -> None:
+        """Note what the maps hold once this is done."""
+        for vip_id in self.vip_ids:
+            held.tables.setdefault(vip_id, NO_TABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +255,10 @@ class DeleteTable:
         """Delete it. Blocks."""
         plane.delete_table(self.vip_id)
 
-    def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done."""
-        tables = {vip_id: table for vip_id, table in held.tables.items() if vip_id != self.vip_id}
-        drafts = {vip_id: draft for vip_id, draft in held.drafts.items() if vip_id != self.vip_id}
-        return replace(held, tables=tables, drafts=drafts)
+    def note_in(self, held: HeldLater) -> None:
+        """Note what the maps hold once this is done."""
+        held.tables.pop(self.vip_id, None)
+        held.drafts.pop(self.vip_id, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +271,9 @@ class ClearBackends:
         """Clear them. Blocks."""
         plane.clear_backends(self.ids)
 
-    def applied_to(self, held: Held) -> Held:
-        """Return what the maps hold once this is done."""
-        gone = frozenset(self.ids)
-        return replace(held, backends={key: entry for key, entry in held.backends.items() if key not in gone})
+    def note_in(self, held: HeldLater) -> None:
+        """Note what the maps hold once this is done."""
+        held.drop_backends(self.ids)
 
 
 Step = WriteBackends | WriteTable | WriteAccess | WriteVips | StartVips | DeleteTable | ClearBackends

@@ -12,7 +12,7 @@ from xdplb.control.plan.steps import Held, WriteTable
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Protocol, Vip
 
-__all__ = ["table_step"]
+__all__ = ["owners_of", "table_step"]
 
 
 def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
@@ -31,12 +31,13 @@ def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
         before = NO_TABLE
     elif before == after:
         return None
-    return WriteTable(vip_id, vip.key, after, before)
+    fingerprint = wanted.table.fingerprint if after.is_steady else b""  # with others, owners are not all there is
+    return WriteTable(vip_id, vip.key, after, before, fingerprint)
 
 
 def _after(vip: Vip, source: TableSource, before: HeldTable | None, present: VipEntry | None) -> HeldTable:
     """Return the table with the owners of `source`, such that open connections stay with their backends."""
-    owners = _owners(source)
+    owners = owners_of(source)
     if before is None or present is None:
         return HeldTable.steady(owners)
     if vip.key.protocol is Protocol.UDP or vip.scheduler.is_per_connection:
@@ -53,7 +54,8 @@ def _pinned(table: HeldTable) -> HeldTable:
     return HeldTable.of(slots.pin_all(table.slots))
 
 
-def _owners(source: TableSource) -> Ownership:
+def owners_of(source: TableSource) -> Ownership:
+    """Return who owns each slot of a table."""
     # lc and wlc use the beginning of a rotation as the list of backends to compare.
     if source.scheduler.takes_turns or source.scheduler.compares_all:
         return Ownership.of(rotation(source.configured, source.out, weighted=source.scheduler.weighs_turns))

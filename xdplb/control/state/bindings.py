@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from xdplb.control.state.desired import Desired, DesiredVip
+from xdplb.control.state.differing import carried, missing
 from xdplb.dataplane.capacity import MAX_BACKEND_ID, full, growth_hint
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress
@@ -40,86 +42,109 @@ class Bindings:
 
     vips: Mapping[VipKey, VipBinding] = field(default_factory=dict)
     epochs: Mapping[int, int] = field(default_factory=dict)
+    _used: _Used | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def used(self) -> _Used:
+        """The ids in use, as bits. Made once, and after a change from those before it."""
+        if self._used is None:
+            backends = (binding.id for vip in self.vips.values() for binding in vip.backends.values())
+            used = _Used(_bits(vip.id for vip in self.vips.values()), _bits(backends))
+            object.__setattr__(self, "_used", used)
+        assert self._used is not None
+        return self._used
 
 
-def bind(desired: Desired, bindings: Bindings, capacity: Capacity) -> Bindings:
+class _Used(NamedTuple):
+    """The ids of VIPs and of backends, each a number with a bit for each id: it is copied in microseconds."""
+
+    vips: int
+    backends: int
+
+
+def bind(
+    desired: Desired, bindings: Bindings, capacity: Capacity, touched: Collection[VipKey] | None = None
+) -> Bindings:
     """Return the bindings for a desired state: what has an id keeps it, what is new gets a free one.
 
-    CapacityError if the maps have no room. Ids that the same change frees are used last, since packets under way may
-    still refer to them.
+    `touched` are the VIPs that may have got backends or lost some, or are new; None if it may be any. CapacityError if
+    the maps have no room. Ids that the same change frees are used last, since packets under way may still refer to
+    them.
     """
-    if all(_is_bound(vip, bindings.vips.get(key)) for key, vip in desired.vips.items()) and (
-        len(desired.vips) == len(bindings.vips)
-    ):
+    asked = [
+        _Asked(key, vip, bindings.vips.get(key))
+        for key, vip in (desired.vips.items() if touched is None else ((key, desired.vips[key]) for key in touched))
+    ]
+    unbound = [each for each in asked if each.present is None or each.new or each.gone]
+    gone = missing(bindings.vips, desired.vips)
+    removed = [bindings.vips[key] for key in gone]
+    if not unbound and not removed:
         return bindings
-    vip_ids = _vip_ids(desired, bindings, capacity)
-    given = _backend_bindings(desired, bindings, capacity)
-    vips: dict[VipKey, VipBinding] = {}
-    for key, vip in desired.vips.items():
-        present = bindings.vips.get(key)
-        if present is not None and _is_bound(vip, present):
-            vips[key] = present
-            continue
-        known = {} if present is None else present.backends
-        backends = {address: known.get(address) or given[key, address] for address in vip.backends}
-        vips[key] = VipBinding(vip_ids[key] if present is None else present.id, backends)
-    return Bindings(vips, {**bindings.epochs, **dict(given.values())} if given else bindings.epochs)
-
-
-def _is_bound(vip: DesiredVip, present: VipBinding | None) -> bool:
-    """Return whether a VIP has an id, and exactly its backends have one too."""
-    return present is not None and present.backends.keys() == vip.backends.keys()
-
-
-def _vip_ids(desired: Desired, bindings: Bindings, capacity: Capacity) -> dict[VipKey, int]:
-    """Return an id for each VIP without one: the lowest free ids, in the order of the VIPs."""
-    new = [key for key in desired.vips if key not in bindings.vips]
-    if not new:
-        return {}
-    if len(desired.vips) > capacity.vips:
-        raise _no_room("VIPs", len(bindings.vips), len(desired.vips), capacity.vips)
-    used = {binding.id for binding in bindings.vips.values()}
-    freed = [binding.id for key, binding in bindings.vips.items() if key not in desired.vips]
-    return dict(zip(new, _free(range(capacity.vips), used, freed, len(new)), strict=True))
-
-
-def _backend_bindings(
-    desired: Desired, bindings: Bindings, capacity: Capacity
-) -> dict[tuple[VipKey, IPAddress], BackendBinding]:
-    """Return a binding for each backend without one."""
-    new: list[tuple[VipKey, IPAddress]] = []
-    freed: list[int] = []
-    for key, vip in desired.vips.items():
-        present = bindings.vips.get(key)
-        if _is_bound(vip, present):
-            continue
-        known = {} if present is None else present.backends
-        new += [(key, address) for address in vip.backends if address not in known]
-        freed += [binding.id for address, binding in known.items() if address not in vip.backends]
-    for key, gone in bindings.vips.items():
-        if key not in desired.vips:
-            freed += [binding.id for binding in gone.backends.values()]
-    if not new:
-        return {}
-    used = {binding.id for vip in bindings.vips.values() for binding in vip.backends.values()}
-    most = min(capacity.backends, MAX_BACKEND_ID)
-    if (wanted := len(used) - len(freed) + len(new)) > most:
-        raise _no_room("backends", len(used), wanted, most)
-    ids = _free(range(1, most + 1), used, freed, len(new))
-    return {
+    used = bindings.used
+    new_vips = [each.key for each in unbound if each.present is None]
+    vip_ids, used_vips = _given("VIPs", used.vips, range(capacity.vips), [vip.id for vip in removed], len(new_vips))
+    freed = [binding.id for vip in removed for binding in vip.backends.values()]
+    freed += [each.present.backends[address].id for each in unbound if each.present for address in each.gone]
+    new_backends = [(each.key, address) for each in unbound for address in each.new]
+    room = range(1, min(capacity.backends, MAX_BACKEND_ID) + 1)
+    ids, used_backends = _given("backends", used.backends, room, freed, len(new_backends))
+    fresh = {
         place: BackendBinding(number, (bindings.epochs.get(number, -1) + 1) % _EPOCHS)
-        for place, number in zip(new, ids, strict=True)
+        for place, number in zip(new_backends, ids, strict=True)
     }
+    numbers = dict(zip(new_vips, vip_ids, strict=True))
+    vips = {each.key: each.bound(numbers, fresh) for each in unbound}
+    return Bindings(
+        carried(bindings.vips, gone, vips, desired.vips),
+        {**bindings.epochs, **dict(fresh.values())} if fresh else bindings.epochs,
+        _Used(used_vips, used_backends),
+    )
 
 
-def _no_room(what: str, used: int, wanted: int, room: int) -> CapacityError:
-    if used == room:
-        return full(what, used, room)
-    return CapacityError(f"this needs {wanted} {what}, and there is room for {room}", hint=growth_hint(what))
+class _Asked:
+    """A VIP that may need ids: its backends that have none yet (`new`), and those with one that it no longer has."""
+
+    def __init__(self, key: VipKey, vip: DesiredVip, present: VipBinding | None) -> None:
+        self.key, self.vip, self.present = key, vip, present
+        held: Mapping[IPAddress, BackendBinding] = {} if present is None else present.backends
+        self.new, self.gone = missing(vip.backends, held), missing(held, vip.backends)
+
+    def bound(
+        self, vips: Mapping[VipKey, int], backends: Mapping[tuple[VipKey, IPAddress], BackendBinding]
+    ) -> VipBinding:
+        """Return its binding, with the new ids among these."""
+        given = {address: backends[self.key, address] for address in self.new}
+        if self.present is None:
+            return VipBinding(vips[self.key], given)
+        return VipBinding(self.present.id, carried(self.present.backends, self.gone, given, self.vip.backends))
 
 
-def _free(ids: range, used: Collection[int], freed: Collection[int], count: int) -> Iterator[int]:
-    """Yield `count` ids: the lowest free ones, then those that the same change frees (`freed`)."""
-    free = list(islice((candidate for candidate in ids if candidate not in used), count))
-    yield from free
-    yield from sorted(freed)[: count - len(free)]
+def _given(what: str, used: int, room: range, freed: list[int], count: int) -> tuple[list[int], int]:
+    """Return `count` ids, and all ids in use then: the lowest free ones first, then those that the same change frees.
+
+    CapacityError if there are not so many.
+    """
+    in_use, after = used.bit_count(), used.bit_count() - len(freed) + count
+    if count and after > len(room):
+        if in_use == len(room):
+            raise full(what, in_use, len(room))
+        raise CapacityError(f"this needs {after} {what}, and there is room for {len(room)}", hint=growth_hint(what))
+    ids = _lowest(~used & ((1 << room.stop) - (1 << room.start)), count) if count else []
+    ids += sorted(freed)[: count - len(ids)]
+    return ids, (used & ~_bits(freed)) | _bits(ids)
+
+
+def _bits(ids: Iterable[int]) -> int:
+    """Return the number with the bits of these ids."""
+    numbers = list(ids)
+    found = bytearray((max(numbers, default=0) >> 3) + 1)
+    for number in numbers:
+        found[number >> 3] |= 1 << (number & 7)
+    return int.from_bytes(found, "little")
+
+
+def _lowest(free: int, count: int) -> list[int]:
+    """Return the lowest ids whose bits are set, at most `count`."""
+    data = np.frombuffer(free.to_bytes((free.bit_length() + 7) // 8, "little"), np.uint8)
+    ids: list[int] = np.flatnonzero(np.unpackbits(data, bitorder="little"))[:count].tolist()
+    return ids

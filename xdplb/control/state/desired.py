@@ -7,9 +7,11 @@ never changed: an edit makes a new one, which shares the objects that stay the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from xdplb.control.state.differing import without
+from xdplb.control.state.places import Places
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
@@ -24,7 +26,7 @@ NO_ACCESS_LIST = AccessList()
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """A requested drain. `started` is wall-clock time (UTC), so that the deadline survives a restart."""
+    """A requested drain. `started` is a time of `xdplb.control.clock`: the deadline survives a restart."""
 
     started: datetime
     timeout_seconds: float = 600.0
@@ -63,6 +65,15 @@ class Desired:
     """The whole desired state."""
 
     vips: Mapping[VipKey, DesiredVip] = field(default_factory=dict)
+    _places: Places | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def places(self) -> Places:
+        """Where its VIPs and backends are. Made once, and after an edit from those before it."""
+        if self._places is None:
+            object.__setattr__(self, "_places", Places.of(self.vips.values()))
+        assert self._places is not None
+        return self._places
 
     def backends(self) -> Iterator[tuple[DesiredVip, DesiredBackend]]:
         """Yield every backend with its VIP."""
@@ -72,8 +83,15 @@ class Desired:
 
     def with_vip(self, vip: DesiredVip) -> Desired:
         """Return the state with this VIP added, or replacing the one with the same key."""
-        return replace(self, vips={**self.vips, vip.vip.key: vip})
+        key = vip.vip.key
+        return self._with({**self.vips, key: vip}, self.places.after(self.vips.get(key), vip))
 
     def without_vip(self, key: VipKey) -> Desired:
         """Return the state without the VIP of this key."""
-        return replace(self, vips={other: vip for other, vip in self.vips.items() if other != key})
+        return self._with(without(self.vips, [key]), self.places.after(self.vips[key], None))
+
+    @staticmethod
+    def _with(vips: Mapping[VipKey, DesiredVip], places: Places) -> Desired:
+        made = Desired(vips)
+        object.__setattr__(made, "_places", places)
+        return made

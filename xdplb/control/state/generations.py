@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xdplb.control.state.desired import Desired, DesiredVip
+from xdplb.control.state.differing import carried, differing
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 
@@ -31,22 +32,18 @@ class Generations:
 def stamp(before: Desired, after: Desired, generations: Generations) -> Generations:
     """Return the generations after a change. It is one generation, however much it changes."""
     current = generations.current + 1
-    vips = {
-        key: generations.vips[key] if (old := before.vips.get(key)) is vip else _stamped(old, vip, generations, current)
-        for key, vip in after.vips.items()
-    }
-    return Generations(current, vips)
+    difference = differing(before.vips, after.vips)
+    given = {key: _stamped(before.vips.get(key), after.vips[key], generations, current) for key in difference.present}
+    return Generations(current, carried(generations.vips, difference.gone, given, after.vips))
 
 
 def _stamped(old: DesiredVip | None, new: DesiredVip, generations: Generations, current: int) -> VipGenerations:
-    key = new.vip.key
     if old is None:
         return VipGenerations(current, dict.fromkeys(new.backends, current))
-    known = generations.vips[key]
+    known = generations.vips[new.vip.key]
     if old == new:
         return known
-    backends = {
-        address: known.backends[address] if old.backends.get(address) == backend else current
-        for address, backend in new.backends.items()
-    }
-    return VipGenerations(current, backends)
+    difference = differing(old.backends, new.backends)
+    changed = [key for key in difference.changed if old.backends[key] != new.backends[key]]
+    given = dict.fromkeys((*difference.new, *changed), current)
+    return VipGenerations(current, carried(known.backends, difference.gone, given, new.backends))

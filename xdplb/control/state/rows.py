@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -20,6 +21,7 @@ from xdplb.control.state.codec import (
     vip_to_json,
 )
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.differing import differing
 from xdplb.control.state.generations import Generations, VipGenerations
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress
@@ -45,9 +47,8 @@ def write_change(
 ) -> None:
     """Write the difference of two states, and these healths."""
     _delete_gone(connection, before, after)
-    for key, vip in after.vips.items():
-        if (old := before.vips.get(key)) is not vip:
-            _write_vip(connection, old, vip)
+    for key in differing(before.vips, after.vips).present:
+        _write_vip(connection, before.vips.get(key), after.vips[key])
     _write_epochs(connection, before.bindings, after.bindings)
     connection.execute("INSERT OR REPLACE INTO counter VALUES ('generation', ?)", (after.generation,))
     write_health(connection, health)
@@ -87,6 +88,7 @@ def _read_backends(
     dict[str, dict[IPAddress, int]],
 ]:
     """Return the backends, their bindings and their generations, each by the text of the VIP's key, then by address."""
+    alike: dict[tuple[str, str], DesiredBackend] = {}
     desired: dict[str, dict[IPAddress, DesiredBackend]] = {}
     bindings: dict[str, dict[IPAddress, BackendBinding]] = {}
     generations: dict[str, dict[IPAddress, int]] = {}
@@ -94,9 +96,12 @@ def _read_backends(
         "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
         " FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
     ):
-        address = ip_address(text)
+        like = alike.get((text, spec))
+        if like is None:  # a host is a backend of many VIPs, mostly with the same settings
+            like = alike[text, spec] = DesiredBackend(backend_from_json(ip_address(text), json.loads(spec)))
+        address = like.backend.address
         drain = None if started is None else Drain(_utc(started), timeout, quiet)
-        desired.setdefault(vip, {})[address] = DesiredBackend(backend_from_json(address, json.loads(spec)), drain)
+        desired.setdefault(vip, {})[address] = like if drain is None else replace(like, drain=drain)
         bindings.setdefault(vip, {})[address] = BackendBinding(backend_id, epoch)
         generations.setdefault(vip, {})[address] = generation
     return desired, bindings, generations
@@ -111,13 +116,16 @@ def read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
 def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapshot) -> None:
     """Delete removed VIPs and backends. This must come first, since new ones may reuse their ids."""
     gone: list[tuple[str, str]] = []
-    for key, old in before.vips.items():
-        new = after.vips.get(key)
+    difference = differing(before.vips, after.vips)
+    for key in (*difference.gone, *difference.changed):
+        old, new = before.vips[key], after.vips.get(key)
         if new is None or new.id != old.id:
             connection.execute("DELETE FROM desired_vip WHERE vip = ?", (str(key),))
-        elif new is not old:
-            kept = {(backend.id, backend.epoch) for backend in new.backends.values()}
-            gone += [(str(key), str(a)) for a, b in old.backends.items() if (b.id, b.epoch) not in kept]
+        else:
+            backends = differing(old.backends, new.backends)
+            held = {address: old.backends[address] for address in (*backends.gone, *backends.changed)}
+            kept = {(b.id, b.epoch) for b in (new.backends[address] for address in backends.present)}
+            gone += [(str(key), str(address)) for address, b in held.items() if (b.id, b.epoch) not in kept]
     connection.executemany("DELETE FROM desired_backend WHERE vip = ? AND address = ?", gone)
 
 
@@ -135,7 +143,8 @@ def _write_vip(connection: sqlite3.Connection, old: BoundVip | None, new: BoundV
     if (NO_ACCESS_LIST if old is None else old.access) is not new.access:
         _write_access(connection, key, new)
     known = {} if old is None else old.backends
-    changed = [(address, b) for address, b in new.backends.items() if known.get(address) != b]
+    present = differing(known, new.backends).present
+    changed = [(address, b) for address in present if known.get(address) != (b := new.backends[address])]
     _write_backends(connection, key, changed, known)
 
 
@@ -177,7 +186,7 @@ def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, flo
 
 def _write_epochs(connection: sqlite3.Connection, before: Bindings, after: Bindings) -> None:
     if before.epochs is not after.epochs:
-        changed = [item for item in after.epochs.items() if before.epochs.get(item[0]) != item[1]]
+        changed = [(number, after.epochs[number]) for number in differing(before.epochs, after.epochs).present]
         connection.executemany("INSERT OR REPLACE INTO epoch VALUES (?, ?)", changed)
 
 

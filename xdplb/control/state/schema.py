@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from xdplb.control.state.clock_row import CLOCK
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
 
@@ -19,7 +20,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -50,7 +51,7 @@ _HEALTH = """CREATE TABLE {name} (
         backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
         health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT"""
 
-_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"))
+_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK)
 
 _ACCESS_2 = """CREATE TABLE access (
         vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
@@ -139,6 +140,11 @@ def _give_instance(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO counter VALUES ('instance', ?)", (new_instance(),))
 
 
+def _to_steady_time(connection: sqlite3.Connection) -> None:
+    """Before, times were of the wall clock. They stay as they are: without a mark they are taken for that."""
+    connection.execute(CLOCK)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -147,5 +153,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     1: _to_ranges_and_prefixes,
     2: _to_desired_and_bindings,
     3: _give_instance,
+    4: _to_steady_time,
 }
 """By version: the migration from it to the next version."""

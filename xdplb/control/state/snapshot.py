@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding, bind
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.differing import carried, differing, without
 from xdplb.control.state.generations import Generations, VipGenerations, stamp
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
@@ -73,29 +74,37 @@ class BoundVip:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The desired state, its bindings and its generations, and the three joined, by VIP."""
+    """The desired state, its bindings and its generations, and the three joined, by VIP (`by_id`: by its id)."""
 
     desired: Desired = field(default_factory=Desired)
     bindings: Bindings = field(default_factory=Bindings)
     generations: Generations = field(default_factory=Generations)
     vips: Mapping[VipKey, BoundVip] = field(default_factory=dict)
+    by_id: Mapping[int, BoundVip] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, desired: Desired, bindings: Bindings, generations: Generations, before: Snapshot | None = None
-    ) -> Snapshot:
-        """Return the snapshot of these three. Parts that are the same in `before` are reused."""
-        known = {} if before is None else before.vips
-        vips = {
-            key: _joined(vip, bindings.vips[key], generations.vips[key], known.get(key))
-            for key, vip in desired.vips.items()
-        }
-        return cls(desired, bindings, generations, vips)
+    def of(cls, desired: Desired, bindings: Bindings, generations: Generations) -> Snapshot:
+        """Return the snapshot of these three."""
+        vips = {key: _joined(vip, bindings.vips[key], generations.vips[key], None) for key, vip in desired.vips.items()}
+        return cls(desired, bindings, generations, vips, {vip.id: vip for vip in vips.values()})
 
     def then(self, desired: Desired, capacity: Capacity) -> Snapshot:
-        """Return the snapshot after a change to `desired`; CapacityError if there are no ids left."""
-        bindings = bind(desired, self.bindings, capacity)
-        return Snapshot.of(desired, bindings, stamp(self.desired, desired, self.generations), self)
+        """Return the snapshot after a change to `desired`; CapacityError if there are no ids left.
+
+        All that the change does not touch are the same objects, and cost nothing.
+        """
+        difference = differing(self.desired.vips, desired.vips)
+        bindings = bind(desired, self.bindings, capacity, difference.present)
+        generations = stamp(self.desired, desired, self.generations)
+        given = {
+            key: _joined(desired.vips[key], bindings.vips[key], generations.vips[key], self.vips.get(key))
+            for key in difference.present
+        }
+        vips = carried(self.vips, difference.gone, given, desired.vips)
+        replaced = [self.vips[key].id for key in (*difference.gone, *difference.changed)]
+        by_id = without(self.by_id, replaced)
+        by_id.update((vip.id, vip) for vip in given.values())
+        return Snapshot(desired, bindings, generations, vips, by_id)
 
     @property
     def generation(self) -> int:
@@ -104,7 +113,7 @@ class Snapshot:
 
     def addresses(self) -> frozenset[IPAddress]:
         """Return the addresses of all backends."""
-        return frozenset(backend.backend.address for _, backend in self.backends())
+        return frozenset(self.desired.places.backends)
 
     def backends(self) -> Iterator[tuple[BoundVip, BoundBackend]]:
         """Yield every backend with its VIP."""
@@ -114,21 +123,18 @@ class Snapshot:
 
 
 def _joined(vip: DesiredVip, binding: VipBinding, generations: VipGenerations, before: BoundVip | None) -> BoundVip:
-    if (
-        before is not None
-        and before.desired is vip
-        and (before.id, before.generation)
-        == (
-            binding.id,
-            generations.latest,
+    known: Mapping[IPAddress, DesiredBackend] = {}
+    joined: Mapping[IPAddress, BoundBackend] = {}
+    if before is not None:
+        known, joined = before.desired.backends, before.backends
+    difference = differing(known, vip.backends)
+    given = {
+        address: _joined_backend(
+            vip.backends[address], binding.backends[address], generations.backends[address], joined.get(address)
         )
-    ):
-        return before
-    known = {} if before is None else before.backends
-    backends = {
-        address: _joined_backend(backend, binding.backends[address], generations.backends[address], known.get(address))
-        for address, backend in vip.backends.items()
+        for address in difference.present
     }
+    backends = carried(joined, difference.gone, given, vip.backends)
     return BoundVip(binding.id, vip, generations.latest, backends)
 
 

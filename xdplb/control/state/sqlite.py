@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from xdplb.control.clock import ClockMark
 from xdplb.control.state.acknowledged import Acknowledged
+from xdplb.control.state.clock_row import read_mark, write_mark
 from xdplb.control.state.files import Files, Finding
 from xdplb.control.state.rows import (
     read_health,
@@ -49,6 +51,7 @@ class SqliteStore:
         self._is_closed = True
         self._saved = Snapshot()
         self._health: dict[int, KnownHealth] = {}
+        self._clock: ClockMark | None = None
 
     @property
     def exists(self) -> bool:
@@ -69,6 +72,7 @@ class SqliteStore:
             with storage_errors(self.path, "cannot be opened"):
                 self.instance = read_instance(connection)
                 self._saved, self._health = read_state(connection), read_health(connection)
+                self._clock = read_mark(connection)
         except BaseException:
             self.close()
             raise
@@ -91,7 +95,11 @@ class SqliteStore:
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths, except those of backends that have been removed."""
         with self._transaction() as connection:
-            known = {row[0] for row in connection.execute("SELECT id FROM backend_binding")}
+            known = {
+                backend_id
+                for backend_id in health
+                if connection.execute("SELECT 1 FROM backend_binding WHERE id = ?", (backend_id,)).fetchone()
+            }
             found = {key: value for key, value in health.items() if key in known}
             write_health(connection, found)
         self._health |= found
@@ -133,6 +141,19 @@ class SqliteStore:
         self.acknowledge()
         return finding.value
 
+    def clock_mark(self) -> ClockMark | None:
+        """Return how the clock stood that gave the times in the file."""
+        assert self._connection is not None, "it is open"
+        with storage_errors(self.path, "cannot be read"):
+            return read_mark(self._connection)
+
+    def set_clock_mark(self, mark: ClockMark, moved: int) -> bool:
+        """Write how the clock stands, and move all times by so many ns; return whether any has changed."""
+        with self._transaction() as connection:
+            changed = write_mark(connection, mark, moved)
+        self._clock = mark
+        return changed
+
     def is_in_doubt(self) -> bool:
         """Return whether the file may not be writable now, from a look at its file system; `touch` finds out."""
         return is_short_of_room(self.path.parent) or self._files.look() is not Finding.IN_PLACE
@@ -172,6 +193,8 @@ class SqliteStore:
             prepare(made, self.path)
             made.execute("BEGIN IMMEDIATE")
             write_instance(made, self.instance)
+            if self._clock is not None:
+                write_mark(made, self._clock, 0)  # before there are times that it would move
             known = {backend.id for _, backend in self._saved.backends()}
             health = {key: value for key, value in self._health.items() if key in known}
             write_change(made, Snapshot(), self._saved, health)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from xdplb.control.clock import ClockMark
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.backend import KnownHealth
 
@@ -42,6 +43,17 @@ class Store(Protocol):
         """Save everything again if what is stored was removed meanwhile; return what became of it, empty if nothing.
 
         StateError if something else was stored in its place.
+        """
+        ...
+
+    def clock_mark(self) -> ClockMark | None:
+        """Return how the clock stood that gave the stored times, None if they are of the wall clock."""
+        ...
+
+    def set_clock_mark(self, mark: ClockMark, moved: int) -> bool:
+        """Keep how the clock stands, and move all stored times by so many ns, at most to the mark's own time.
+
+        Return whether any of them has changed.
         """
         ...
 

@@ -6,10 +6,12 @@ they are replaced as a whole, never changed in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +20,24 @@ from xdplb.balance.held_table import HeldTable
 from xdplb.control.events import Events, MapsRestored, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
+from xdplb.control.plan.drafts import draft
 from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.forecast import Forecast, Present, check_room, forecast
 from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
+from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.nics import NicKeeper
+from xdplb.control.writing.reading import Found, read_found, read_held
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipEntry
-from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.nic import DesiredNic
 
 __all__ = ["Applier"]
 
-_TABLES_A_LOOK = 16
+_LOOK_SECONDS = 0.002
+_OTHER_PARTS = 32
 
 
 class Applier:
@@ -43,6 +48,7 @@ class Applier:
     ) -> None:
         self._plane, self._clock, self._events = plane, clock, events
         self.nics = NicKeeper(plane, nics, clock, events)
+        self._found: Found | None = None
         self._held: Held | None = None
         self._tables: Mapping[int, HeldTable] = {}
         self._unsettled: frozenset[int] = frozenset()
@@ -51,7 +57,7 @@ class Applier:
         self._times = MoveTimes()
         self._mark: Mark | None = None
         self._swept = False
-        self._looked_at = 0
+        self._round: Iterator[str] | None = None
         self.eligibility: Mapping[int, Eligibility] = {}
         self.evictions = Evictions()
         self.used = (0, 0)
@@ -72,16 +78,28 @@ class Applier:
         """The NICs that the program is on, as last seen."""
         return self.nics.attachments
 
+    def find(self) -> Found:
+        """Return what a start finds in the maps, without reading the tables."""
+        if self._found is None:
+            self._found = read_found(self._plane)
+        return self._found
+
+    def adopt(self, snapshot: Snapshot, observed: Observed) -> None:
+        """Take the maps over as they were found: read only the tables that are not known to be what is wanted."""
+        found, self._found = self.find(), None
+        drafts = {vip.id: draft(vip, observed, found.backends, None) for vip in snapshot.vips.values()}
+        self._hold(read_held(self._plane, found, drafts))
+
     def read(self) -> Held:
         """Return what the maps hold: from memory if that is up to date, otherwise from the maps."""
         if self._held is None:
-            self._hold(_read(self._plane))
+            self._hold(read_held(self._plane, read_found(self._plane), self.known.drafts))
         assert self._held is not None
         return self._held
 
     def addresses_in_use(self) -> frozenset[IPAddress]:
-        """Return the addresses of the backends that packets may be sent to now."""
-        return frozenset(entry.address for entry in self.read().backends.values() if entry.usable)
+        """Return the addresses of the backends that packets may be sent to, as a start finds them."""
+        return frozenset(entry.address for entry in self.find().backends.values() if entry.usable)
 
     def present_of(self, held: Held, flows: NDArray[np.int64] | None = None) -> Present:
         """Return the present situation as input of a forecast, if the maps hold `held`; `flows` are as in Present."""
@@ -94,20 +112,27 @@ class Applier:
         observed: Observed,
         *,
         only: AbstractSet[int] | None,
+        seen: Mapping[int, AbstractSet[int]],
         about: AbstractSet[int] | None,
         flows: NDArray[np.int64] | None,
     ) -> Forecast:
         """Return the plan that brings the maps to `after`, with its impact; CapacityError if the maps have no room."""
         check_room(before, after)  # first: it is known also while the maps cannot be read
-        return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, about=about)
+        return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, seen=seen, about=about)
 
-    def bring(self, snapshot: Snapshot, observed: Observed, only: AbstractSet[int] | None = None) -> None:
+    def bring(
+        self,
+        snapshot: Snapshot,
+        observed: Observed,
+        only: AbstractSet[int] | None = None,
+        seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
+    ) -> None:
         """Plan and carry out the plan; the arguments are those of `plan`.
 
         Raises PlatformError; the maps are then read again the next time.
         """
         held = self.read()
-        planned = plan(snapshot, observed, held, only)
+        planned = plan(snapshot, observed, held, only, seen)
         self.require(planned.features)
         self._carry_out(planned, held, planned.after(held), only)
 
@@ -123,15 +148,19 @@ class Applier:
             # If records may now be found that were not looked up before, all stale ones must be deleted. It is noted
             # before the maps change, so that it is still due if a step fails.
             self._swept = self._swept and not _finds_other_records(held.vips, after.vips)
-            if held.vips.keys() - after.vips.keys():  # read the counters of VIPs that go while they are there
-                self.evictions.made(self._plane.counters().vips)
+            if gone := differing(held.vips, after.vips).gone:  # read their counters while they are there
+                self.evictions.gone(self._plane.vip_counters(gone))
             planned.apply(self._plane)
             for table in planned.tables:
                 self._events.say(TablePublished(str(table.key), len(table.moved)))
             self._hold(after)
             if not self._swept:
                 self._sweep(after)
-            self.eligibility = planned.eligibility if only is None else {**self.eligibility, **planned.eligibility}
+            if only is None:
+                self.eligibility = planned.eligibility
+            else:
+                gone_ids = [number for number in planned.cleared if number in self.eligibility]
+                self.eligibility = without(self.eligibility, gone_ids) | planned.eligibility
 
     def belong_to(self, instance: int, generation: int) -> None:
         """Make the maps those of a state, before they are changed; they hold what they hold of it after `brought_to`.
@@ -162,39 +191,71 @@ class Applier:
         """
         self._plane.require(features)
 
-    def packets(self) -> Mapping[int, BackendCounters]:
-        """Return the counters of the backends, by id."""
-        return self._plane.counters().backends
+    def packets(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
+        """Return the counters of these backends, by id."""
+        return self._plane.backend_counters(backend_ids)
 
-    def verify(self) -> bool:
-        """Return whether the maps hold what was written to them. Checks all entries, and some tables at each call.
+    @property
+    def knows_the_maps(self) -> bool:
+        """Whether it is known what the maps hold. After a failure it is not, until everything is planned again."""
+        return self._held is not None and self._held.access is not None
 
-        Access lists cannot be read back, so after a failed change the answer is False until they are written again.
+    @property
+    def parts(self) -> int:
+        """About how many parts `verify` has to look at in a round."""
+        return len(self._tables) + _OTHER_PARTS
+
+    def verify(self, most: int) -> int:
+        """Look at up to `most` parts of the maps, for some milliseconds; return at how many, `most` if a round is over.
+
+        A part that another process has changed is written again, and an event says so. Nothing is done while it is
+        not known what the maps should hold, since a change has failed: it is retried, which writes everything.
         """
-        held = self.read()
-        if held.access is None:
-            return False
-        ids = sorted(held.tables)
-        some = list(islice(ids[self._looked_at :] + ids[: self._looked_at], min(_TABLES_A_LOOK, len(ids))))
-        self._looked_at = (self._looked_at + len(some)) % max(1, len(ids))
-        same = (
-            dict(self._plane.read_vips()) == held.vips
-            and dict(self._plane.read_backends()) == held.backends
-            and all(_has(self._plane, vip_id, held.tables[vip_id]) for vip_id in some)
-        )
-        if not same:
-            self._events.say(MapsRestored())
-            self._held = None
-        return same
+        end, done = time.perf_counter() + _LOOK_SECONDS, 0
+        while done < most and self._held is not None:
+            if self._round is None:
+                self._round = self._verification()
+            changed = next(self._round, None)
+            if changed is None:
+                self._round = None
+                break
+            if changed:
+                self._events.say(MapsRestored(changed))
+            done += 1
+            if time.perf_counter() >= end:
+                return done
+        return most
 
-    def settle(self, scan: Scan | None) -> None:
-        """Pin moving slots whose idle timeout has passed, and make steady the pinned ones that `scan` shows settled."""
+    def _verification(self) -> Iterator[str]:
+        """Verify a part at each step; yield the map in which something had to be written again, else an empty string.
+
+        Changes may come between two steps.
+        """
+        yield from self._plane.verify()
+        for vip_id in list(self._tables):
+            table = self._tables.get(vip_id)
+            if table is not None:
+                yield "vip_tables" if self._plane.restore_table(vip_id, table.slots) else ""
+        for vip_id in self._plane.table_ids():
+            if vip_id not in self._tables:
+                self._plane.delete_table(vip_id)
+                yield "vip_tables"
+
+    @property
+    def unsettled(self) -> frozenset[int]:
+        """The ids of the VIPs with slots that are not steady."""
+        return self._unsettled
+
+    def settle(self, scan: Scan | None, only: AbstractSet[int] | None = None) -> None:
+        """Pin moving slots whose idle timeout has passed, and make steady the pinned ones that `scan` shows settled.
+
+        With `only`, in the tables of the VIPs with these ids: of thousands a part at a time, since a flip waits for it.
+        """
         with self._changing() as before:
-            held = self._pin(before)
-            for vip_id in sorted(self._unsettled):
-                if held.tables[vip_id].counts.pinned and vip_id in held.vips:
-                    held = self._release(vip_id, scan, held)
-            self._hold(held)
+            unsettled = self._unsettled & before.vips.keys()
+            chosen = sorted(unsettled if only is None else unsettled & only)
+            pinned = replace(before, tables={**before.tables, **self._pin(before, chosen)})
+            self._hold(replace(pinned, tables={**pinned.tables, **self._release(pinned, chosen, scan)}))
 
     def needs_scan(self) -> bool:
         """Return whether a scan is needed: for pinned slots of a VIP that records only what moves, or for loads."""
@@ -209,31 +270,41 @@ class Applier:
         vips = self._held.vips if self._held is not None else {}
         return frozenset(vip_id for vip_id, vip in vips.items() if vip.scheduler.is_by_load)
 
-    def is_settled(self) -> bool:
-        """Return whether all slots are steady."""
-        return not self._unsettled
-
-    def _pin(self, held: Held) -> Held:
-        for vip_id in [vip_id for vip_id in self._times.vips if vip_id in held.vips]:
-            table = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), held.vips[vip_id].idle_seconds)
+    def _pin(self, held: Held, vip_ids: Sequence[int]) -> Mapping[int, HeldTable]:
+        """Publish and return the tables of these VIPs in which slots are pinned now."""
+        pinned: dict[int, HeldTable] = {}
+        for vip_id in vip_ids:
+            vip = held.vips[vip_id]
+            table = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), vip.idle_seconds)
             if table is not None:
-                self._plane.write_table(vip_id, table.slots)
-                held = held.with_table(vip_id, table)
-                self._events.say(SlotsPinned(str(held.vips[vip_id].key), table.counts.pinned))
-        return held
+                self._write_table(held, vip_id, table)
+                pinned[vip_id] = table
+                self._events.say(SlotsPinned(str(vip.key), table.counts.pinned))
+        return pinned
 
-    def _release(self, vip_id: int, scan: Scan | None, held: Held) -> Held:
-        vip, current = held.vips[vip_id], held.tables[vip_id]
-        found = find_release(vip, current, scan)
-        if found is None:
-            return held
-        self._swept = False  # if deleting the records fails, the next change sweeps them
-        self._plane.write_table(vip_id, found.table.slots)
-        if scan is not None and len(found.stale):
-            self._delete(scan.flows, found.stale)
-        self._swept = True
-        self._events.say(SlotsSteady(str(vip.key), found.table.counts.pinned))
-        return held.with_table(vip_id, found.table)
+    def _release(self, held: Held, vip_ids: Sequence[int], scan: Scan | None) -> Mapping[int, HeldTable]:
+        """Publish and return the tables of these VIPs in which slots are steady now, then delete the slots' records."""
+        found = {
+            vip_id: released
+            for vip_id in vip_ids
+            if held.tables[vip_id].counts.pinned
+            and (released := find_release(held.vips[vip_id], held.tables[vip_id], scan)) is not None
+        }
+        swept, self._swept = self._swept, False  # if deleting the records fails, the next change sweeps them
+        for vip_id, released in found.items():
+            self._write_table(held, vip_id, released.table)
+        stale = [released.stale for released in found.values() if len(released.stale)]
+        if scan is not None and stale:
+            self._delete(scan.flows, np.concatenate(stale))
+        self._swept = swept
+        for vip_id, released in found.items():
+            self._events.say(SlotsSteady(str(held.vips[vip_id].key), released.table.counts.pinned))
+        return {vip_id: released.table for vip_id, released in found.items()}
+
+    def _write_table(self, held: Held, vip_id: int, table: HeldTable) -> None:
+        """Publish a table with the owners that it has: those of the draft that it was made from."""
+        fingerprint = held.drafts[vip_id].table.fingerprint if table.is_steady and vip_id in held.drafts else b""
+        self._plane.write_table(vip_id, table.slots, fingerprint)
 
     def _sweep(self, held: Held) -> None:
         flows = self._plane.scan_flows()
@@ -259,41 +330,23 @@ class Applier:
 
     def _hold(self, held: Held) -> None:
         """Note what the maps hold now, and the times of moved slots."""
-        unsettled = set(self._unsettled & held.tables.keys())
-        for vip_id in self._tables.keys() - held.tables.keys():
+        tables = differing(self._tables, held.tables)
+        unsettled = set(self._unsettled.difference(tables.gone))
+        for vip_id in tables.gone:
             self._times.forget(vip_id)
-        for vip_id, table in held.tables.items():
-            before = self._tables.get(vip_id)
-            if before is not table:
-                self._times.published(vip_id, before, table, self._clock())
-                (unsettled.discard if table.is_steady else unsettled.add)(vip_id)
+        for vip_id in tables.present:
+            table = held.tables[vip_id]
+            self._times.published(vip_id, self._tables.get(vip_id), table, self._clock())
+            (unsettled.discard if table.is_steady else unsettled.add)(vip_id)
         self._held, self._tables, self.known = held, held.tables, held
         self._unsettled = frozenset(unsettled)
         self.used = (len(held.vips), len(held.backends))
 
 
-def _read(plane: DataPlane) -> Held:
-    """Read what the maps hold, all of it."""
-    read = ((vip_id, plane.read_table(vip_id)) for vip_id in range(plane.capacity.vips))
-    tables = {vip_id: HeldTable.of(slots) for vip_id, slots in read if slots is not None}
-    vips = dict(plane.read_vips())
-    # Access lists cannot be read back from the maps: only that there are none is certain.
-    access = None if any(vip.has_access_list for vip in vips.values()) else dict[int, AccessList]()
-    return Held(vips, tables, dict(plane.read_backends()), access)
-
-
-def _has(plane: DataPlane, vip_id: int, table: HeldTable) -> bool:
-    found = plane.read_table(vip_id)
-    return found is not None and np.array_equal(found, table.slots)
-
-
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:
     """Return whether packets of a VIP change slots, or whether it starts or stops to look up flows in steady slots."""
-    return any(
-        (old.hash_source, old.track_always) != (new.hash_source, new.track_always)
-        for vip_id, new in after.items()
-        if (old := before.get(vip_id)) is not None
-    )
+    changed = [(before[vip_id], after[vip_id]) for vip_id in differing(before, after).changed]
+    return any((old.hash_source, old.track_always) != (new.hash_source, new.track_always) for old, new in changed)
 
 
 def _open_records(flows: FlowRecords, chosen: NDArray[np.intp]) -> int:

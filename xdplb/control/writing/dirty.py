@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 
+from xdplb.control.state.differing import differing
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress
+from xdplb.model.vip import VipKey
 
 __all__ = ["Dirty", "Index", "touched_vips"]
 
 
 @dataclass(slots=True)
 class Dirty:
-    """The ids of VIPs whose maps may be out of date, or `everything`."""
+    """The ids of VIPs whose maps may be out of date, or `everything`.
 
-    vips: set[int] = field(default_factory=set)
+    With each VIP are the ids of its backends about which something new was observed, None if it may be any.
+    """
+
+    vips: dict[int, set[int] | None] = field(default_factory=dict)
     everything: bool = True
 
     @property
@@ -24,52 +29,96 @@ class Dirty:
         """The ids of the VIPs to plan, None for everything."""
         return None if self.everything else frozenset(self.vips)
 
+    @property
+    def seen(self) -> dict[int, frozenset[int]]:
+        """The ids of the backends about which something new was observed, by VIP id, where it is known which."""
+        return {vip_id: frozenset(ids) for vip_id, ids in self.vips.items() if ids is not None}
+
+    def touch(self, vip_id: int, backend_ids: Iterable[int] | None = ()) -> None:
+        """Add a VIP, and what was observed anew: these backends, None for any; its settings may have changed too."""
+        present = self.vips.setdefault(vip_id, set())
+        if backend_ids is None or present is None:
+            self.vips[vip_id] = None
+        else:
+            present.update(backend_ids)
+
     def add(self, other: Dirty) -> None:
         """Add everything that is dirty in `other`."""
-        self.vips |= other.vips
+        for vip_id, ids in other.vips.items():
+            self.touch(vip_id, ids)
         self.everything |= other.everything
 
     def clear(self) -> None:
         """Note that all maps are up to date."""
-        self.vips, self.everything = set(), False
+        self.vips, self.everything = {}, False
 
     def note(self, before: Snapshot, after: Snapshot) -> None:
-        """Add what a change touched. A change to VIPs themselves, not only to their backends, concerns everything."""
-        if before.vips.keys() != after.vips.keys():
-            self.everything = True
-            return
-        for key, vip in after.vips.items():
-            old = before.vips[key]
-            if old is not vip:
-                self.vips.add(vip.id)
-                self.everything |= (old.id, old.vip) != (vip.id, vip.vip) or old.access is not vip.access
+        """Add the VIPs that a change touched."""
+        for vip_id in touched_vips(before, after):
+            self.touch(vip_id)
 
 
 class Index:
-    """Looks up a snapshot's backends by id and by address."""
+    """Looks up a snapshot's backends by id and by address. A change of the snapshot costs what it changes."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.backends: Mapping[int, tuple[BoundVip, BoundBackend]] = {
-            backend.id: (vip, backend) for vip, backend in snapshot.backends()
-        }
+    def __init__(self) -> None:
+        self._snapshot = Snapshot()
+        self._places: dict[int, tuple[VipKey, IPAddress]] = {}
+        self._by_address: defaultdict[IPAddress, set[int]] = defaultdict(set)
+        self.draining: set[int] = set()
+        """The ids of the backends that drain."""
 
-    def vips_of(self, address: IPAddress) -> set[int]:
-        """Return the ids of the VIPs that have this backend."""
-        return {vip.id for vip, _ in self._by_address.get(address, ())}
+    def follow(self, snapshot: Snapshot) -> None:
+        """Look up in this snapshot from now on."""
+        before, self._snapshot = self._snapshot, snapshot
+        vips = differing(before.vips, snapshot.vips)
+        touched = [
+            _Touched(key, before.vips.get(key), snapshot.vips.get(key))
+            for key in (*vips.gone, *vips.changed, *vips.new)
+        ]
+        for each in touched:  # first all that go, since others may have their ids
+            for backend in each.gone:
+                del self._places[backend.id]
+                self.draining.discard(backend.id)
+                self._by_address[backend.backend.address].discard(backend.id)
+                if not self._by_address[backend.backend.address]:
+                    del self._by_address[backend.backend.address]
+        for each in touched:
+            for backend in each.present:
+                self._places[backend.id] = each.key, backend.backend.address
+                if backend.drain is not None:
+                    self.draining.add(backend.id)
+                self._by_address[backend.backend.address].add(backend.id)
+
+    def backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend]:
+        """Return the backend with this id, and its VIP."""
+        key, address = self._places[backend_id]
+        vip = self._snapshot.vips[key]
+        return vip, vip.backends[address]
+
+    def vips_of(self, address: IPAddress) -> dict[int, int]:
+        """Return the ids of the VIPs that have this backend, each with the backend's id there."""
+        return {self._snapshot.vips[self._places[number][0]].id: number for number in self.backends_at(address)}
 
     def backends_at(self, address: IPAddress) -> set[int]:
         """Return the ids of the backends with this address, one for each VIP that has it."""
-        return {backend.id for _, backend in self._by_address.get(address, ())}
+        return set(self._by_address.get(address, ()))
 
-    @cached_property
-    def _by_address(self) -> Mapping[IPAddress, list[tuple[BoundVip, BoundBackend]]]:
-        found: dict[IPAddress, list[tuple[BoundVip, BoundBackend]]] = {}
-        for vip, backend in self.backends.values():
-            found.setdefault(backend.backend.address, []).append((vip, backend))
-        return found
+
+class _Touched:
+    """The backends of a VIP that a change has taken away and given to it; one that it changed is both."""
+
+    def __init__(self, key: VipKey, before: BoundVip | None, after: BoundVip | None) -> None:
+        self.key = key
+        held = {} if before is None else before.backends
+        wanted = {} if after is None else after.backends
+        backends = differing(held, wanted)
+        self.gone = [held[address] for address in (*backends.gone, *backends.changed)]
+        self.present = [wanted[address] for address in backends.present]
 
 
 def touched_vips(before: Snapshot, after: Snapshot) -> frozenset[int]:
     """Return the ids of the VIPs that a change is about: those that are not the same afterwards, or not there."""
-    changed = {vip.id for key, vip in after.vips.items() if before.vips.get(key) is not vip}
-    return frozenset(changed | {vip.id for key, vip in before.vips.items() if key not in after.vips})
+    vips = differing(before.vips, after.vips)
+    old = [before.vips[key].id for key in (*vips.gone, *vips.changed)]
+    return frozenset([*old, *(after.vips[key].id for key in vips.present)])

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from xdplb.control.flows.drain import (
 )
 from xdplb.control.flows.settle import Scan
 from xdplb.control.state.snapshot import BoundBackend
+from xdplb.control.writing.batches import batches
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import Counters, DataPlane
@@ -83,8 +85,8 @@ class FlowWatch:
             await self._count_at_times()
         else:
             await self._tell_loads(scan)
-        if not applier.is_settled():
-            await self._writer.with_maps(lambda: applier.settle(scan))
+        for part in batches(sorted(applier.unsettled)):  # between two parts, a flip may have its turn
+            await self._writer.with_maps(partial(applier.settle, scan, part))
         self._report_drains()
 
     async def stop(self) -> None:
@@ -131,12 +133,11 @@ class FlowWatch:
         def work() -> Counters:
             counters = self._plane.counters()
             self._writer.applier.evictions.made(counters.vips)
+            self._writer.traffic.note(counters.backends, self._now())
+            self._writer.traffic.note_vips(counters.vips)
             return counters
 
-        counters = await self._writer.read_maps(work)
-        self._writer.traffic.note(counters.backends, self._now())
-        self._writer.traffic.note_vips(counters.vips)
-        return counters
+        return await self._writer.read_maps(work)
 
     async def _note_present(self, records: int, at: datetime) -> None:
         self.records, self._counted_at = records, at
@@ -160,12 +161,12 @@ class FlowWatch:
             self._took = time.monotonic() - began
 
     def _has_open_drains(self) -> bool:
-        drains = (self.drain(backend) for _, backend in self._writer.snapshot.backends())
+        drains = (self.drain(backend) for _, backend in self._writer.draining())
         return any(drain is not None and drain.state is not DrainState.DRAINED for drain in drains)
 
     def _report_drains(self) -> None:
         drains: dict[int, DrainState] = {}
-        for vip, backend in self._writer.snapshot.backends():
+        for vip, backend in self._writer.draining():
             if (drain := self.drain(backend)) is None:
                 continue
             drains[backend.id] = drain.state

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from xdplb.control.events import Events, VipInTheWay
 from xdplb.control.plan.host_concerns import host_concerns
 from xdplb.control.plan.impact import Warned
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.plan.sources import ANY_SOURCE, NO_SOURCES, Source, Sources
-from xdplb.control.state.snapshot import BoundVip
+from xdplb.control.state.desired import Desired
+from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.host import NO_HOST, Host, OwnAddress
-from xdplb.model.vip import VipKey
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["HostWatch"]
@@ -29,30 +27,38 @@ class HostWatch:
         self._concerns: frozenset[Warned] = frozenset()
         self._made: tuple[object, Host, Sources] = (None, NO_HOST, NO_SOURCES)
 
-    def look(self, vips: Mapping[VipKey, BoundVip]) -> bool:
+    def look(self, desired: Desired) -> bool:
         """Say which VIPs are newly in the way of what the host sends; return whether its addresses have changed."""
         before, self._own_addresses = self._own_addresses, self._next_hops.host().addresses
-        self._next_hops.avoid(frozenset(self.sources(vips).over))
-        concerns = frozenset(self.concerns(vips))
+        self._next_hops.avoid(frozenset(self.sources(desired).over))
+        concerns = frozenset(self.concerns(desired))
         for warned in sorted(concerns - self._concerns, key=lambda warned: (warned.vip, warned.detail)):
             self._events.say(VipInTheWay(str(warned.vip), warning_sentence(warned)))
         self._concerns = concerns
         return self._own_addresses != before
 
-    def sources(self, vips: Mapping[VipKey, BoundVip]) -> Sources:
+    def sources(self, desired: Desired) -> Sources:
         """Return where packets of this host's own leave from, while it balances these VIPs."""
         host = self._next_hops.host()
         made_for, known, sources = self._made
-        if made_for is not vips or known != host:
-            sources = Sources.of(host, vips)
-            self._made = vips, host, sources
+        if made_for is not desired or known != host:
+            sources = Sources.of(host, desired)
+            self._made = desired, host, sources
         return sources
 
-    def check_source(self, vips: Mapping[VipKey, BoundVip], backend: IPAddress) -> Source:
+    def check_source(self, desired: Desired, backend: IPAddress) -> Source:
         """Return where a check of this backend must leave from now."""
-        sources = self.sources(vips)
+        sources = self.sources(desired)
         return sources.of_check(backend, self._next_hops.lookup(backend)) if sources.over else ANY_SOURCE
 
-    def concerns(self, vips: Mapping[VipKey, BoundVip]) -> list[Warned]:
+    def concerns(self, desired: Desired) -> list[Warned]:
         """Return which of these VIPs are in the way of what this host sends itself."""
-        return list(host_concerns(vips, self.sources(vips), self.tunnel_sources))
+        sources = self.sources(desired)
+        # Only VIPs over an own address can be in the way of it; there may be thousands of others.
+        keys = desired.vips if self.tunnel_sources else {key: None for keys in sources.over.values() for key in keys}
+        return list(host_concerns(keys, sources, self.tunnel_sources))
+
+    def sends_otherwise(self, before: Snapshot, after: Snapshot) -> bool:
+        """Return whether a change touches VIPs over own addresses: all may then have to be sent to from elsewhere."""
+        over = [key for each in (before, after) for keys in self.sources(each.desired).over.values() for key in keys]
+        return any(before.vips.get(key) is not after.vips.get(key) for key in over)

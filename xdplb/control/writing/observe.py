@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.nics import nics_out
 from xdplb.control.plan.sources import Sources
-from xdplb.control.state.snapshot import BoundBackend
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import KnownHealth
@@ -17,7 +16,6 @@ __all__ = ["observe"]
 
 
 def observe(
-    backends: Sequence[BoundBackend],
     health: Mapping[int, KnownHealth],
     next_hops: NextHopSource,
     keeper: NicKeeper,
@@ -26,11 +24,11 @@ def observe(
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
 ) -> Observed:
-    """Return what is known now about these backends and about the NICs that the program is attached to."""
+    """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
     return Observed(
-        health={bound.id: health[bound.id] for bound in backends},
-        next_hops={bound.backend.address: next_hops.lookup(bound.backend.address) for bound in backends},
+        health=health,
+        next_hops=next_hops.known(),
         path_mtus=path_mtus,
         tunnel_sources=tunnel_sources,
         ifindexes=frozenset(nics.values()),

@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import addresses_of_edit, backend_of_edit, vip_of_edit
@@ -39,7 +39,7 @@ from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT, Impact
-from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
@@ -90,22 +90,22 @@ class Writer:
         *,
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
-        now: Callable[[], datetime],
+        steady: SteadyClock,
         recorded_flows: Callable[[], NDArray[np.int64] | None],
     ) -> None:
         self.snapshot = Snapshot()
         self.applied = Snapshot()
         """The last snapshot that the maps hold completely."""
-        self.health = HealthBook(now)
+        self.health = HealthBook(steady.now)
         self.paths = PathBook()
         self.last_error = ""
-        self.saver = Saver(store, events)
+        self.saver = Saver(store, events, steady)
         self.host = HostWatch(next_hops, events, tunnel_sources)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
-        self._next_hops, self._checker, self._now = next_hops, checker, now
+        self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
         self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
@@ -114,20 +114,26 @@ class Writer:
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
         self._retry_seconds = 0.0
-        self._index = Index(Snapshot())
-        self._targets: Mapping[int, CheckTarget] = {}
+        self._is_stopping = False
+        self._index = Index()
+        self._targets: dict[int, CheckTarget] = {}
+        self._watched = Snapshot()
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
         self.snapshot, known = await self.saver.open()
         self.health.start_with(known)
-        held = await self._maps(self.applier.read)
-        self.paths.adopt(held.backends.values(), self._now())
-        adopted = {vip.id for key, vip in self.snapshot.vips.items() if held.balances(vip.id, key)}
+        found = await self._maps(self.applier.find)
+        self.paths.adopt(found.backends.values(), self._now())
+        adopted = {vip.id for key, vip in self.snapshot.vips.items() if found.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
         if reset:
             await self.saver.save_health(reset)
+
+    def stop_soon(self) -> None:
+        """Begin no more of what only follows the checks and the network; changes under way go on."""
+        self._is_stopping = True
 
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
@@ -168,17 +174,23 @@ class Writer:
 
     async def adopt(self) -> None:
         """Bring the maps to the desired state for the first time."""
-        self.host.look(self.snapshot.vips)
+        self.host.look(self.snapshot.desired)
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
             instance, generation = self.saver.instance, self.snapshot.generation
             await self._maps(lambda: self.applier.belong_to(instance, generation))
+            snapshot, observed = self.snapshot, self._observe(self.snapshot, dict(self.health.known))
+            await self._maps(lambda: self.applier.adopt(snapshot, observed))
             await self._apply()
 
     async def with_maps(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread of the maps, with the lock that changes take."""
         return await self._to_the_end(self._with_maps(work))
+
+    async def compile(self, work: Callable[[], T]) -> T:
+        """Run `work`, which compiles a program and puts it on the NICs, beside all else: it takes seconds."""
+        return await self._to_the_end(self._compiler(work))
 
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
@@ -195,35 +207,44 @@ class Writer:
                 if hop is None
                 else NextHopChanged(str(address), hop.interface, hop.destination_mac.hex(":"), None)
             )
-            self._dirty.vips |= self._index.vips_of(address)
+            self._touch(address)
             if self._checker is not None and hop is not None:
                 self._checker.recheck(self._index.backends_at(address))
-        if self.host.look(self.snapshot.vips):
+        if self.host.look(self.snapshot.desired):
             self._dirty.everything = True  # any backend may have to be sent to from another address
         self._disturbed.set()
 
     def path_mtus_changed(self, addresses: Collection[IPAddress]) -> None:
         """Plan again soon, since the paths to these backends take more or less now."""
         for address in addresses:
-            self._dirty.vips |= self._index.vips_of(address)
+            self._touch(address)
         self._disturbed.set()
 
     def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
         """Set the new health of a backend and plan again soon."""
         self.health.flip(backend_id, health, reason)
-        vip, backend = self._index.backends[backend_id]
+        vip, backend = self._index.backend(backend_id)
         self._events.say(HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason))
-        self._dirty.vips.add(vip.id)
+        self._dirty.touch(vip.id, [backend_id])
         self._disturbed.set()
 
     def watch(self) -> None:
-        """Tell the next-hop source and the checker what to watch now."""
-        self._index = Index(self.snapshot)
-        self._seeking.watch()
-        self.paths.keep(self.snapshot.addresses())
+        """Tell the next-hop source and the checker what has changed of what to watch."""
+        before, self._watched = self._watched, self.snapshot
+        self._index.follow(self.snapshot)
+        if before.desired.places.backends is not self.snapshot.desired.places.backends:
+            self._seeking.watch()
+            self.paths.keep(self.snapshot.addresses())
         if self._checker is not None:
-            self._targets = check_targets(self.snapshot, self._targets)
-            self._checker.watch(self._targets, self.health.known)
+            gone, targets = check_targets(before, self.snapshot, self._targets)
+            for backend_id in gone:
+                del self._targets[backend_id]
+            self._targets.update(targets)
+            self._checker.change(gone, targets, self.health.known)
+
+    def draining(self) -> list[tuple[BoundVip, BoundBackend]]:
+        """Return the backends that drain, each with its VIP."""
+        return [self._index.backend(backend_id) for backend_id in sorted(self._index.draining)]
 
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
@@ -240,7 +261,7 @@ class Writer:
         self._disturbed.set()
 
     async def run(self) -> None:
-        """Forever: bring the maps to the desired state when something changed, failed, or looks wrong."""
+        """Forever: bring the maps to the desired state when something changed or failed."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
@@ -254,7 +275,7 @@ class Writer:
             disturbed = self._disturbed.is_set()
             self._disturbed.clear()
             try:
-                if not disturbed and not await self._maps(self.applier.verify):
+                if not disturbed and not self.applier.knows_the_maps:
                     self._dirty.everything = disturbed = True
                 if disturbed:
                     await self._apply()
@@ -268,11 +289,11 @@ class Writer:
         # While a program is compiled, other changes may be made, so this one is then checked and planned again.
         compiled: Features = frozenset()
         while not isinstance(done := await self._change_now(request), Outcome):
-            await self._compile(done)
+            await self._compile_with(done)
             compiled |= done
         return replace(done, impact=replace(done.impact, features=compiled)) if compiled else done
 
-    async def _compile(self, features: Features) -> None:
+    async def _compile_with(self, features: Features) -> None:
         await self._compiler(lambda: self.applier.require(features))
 
     async def _change_now(self, request: Request) -> Outcome | Features:
@@ -312,13 +333,14 @@ class Writer:
         health = {**known, **changed}
         touched = Dirty(everything=False)
         touched.note(before, after)
+        touched.everything = self.host.sends_otherwise(before, after)
         dirty.add(touched)
-        only, about = dirty.only, touched_vips(before, after)
-        observed, flows = self._observe(after, health, only), self._recorded_flows()
+        only, seen, about = dirty.only, dirty.seen, touched_vips(before, after)
+        observed, flows = self._observe(after, health), self._recorded_flows()
         forecast = None
         try:
             forecast = await self._maps(
-                lambda: self.applier.forecast(before, after, observed, only=only, about=about, flows=flows)
+                lambda: self.applier.forecast(before, after, observed, only=only, seen=seen, about=about, flows=flows)
             )
         except PlatformError:
             # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
@@ -331,7 +353,8 @@ class Writer:
         """Return the impact with warnings about open connections that break."""
         if not impact.cut_off:
             return impact
-        self.traffic.note(await self._maps(self.applier.packets), self._now())
+        cut_off = [each.id for each in impact.cut_off]
+        self.traffic.note_some(await self._maps(lambda: self.applier.packets(cut_off)), self._now())
         return replace(impact, warnings=(*breaking(impact.cut_off, self.traffic, self._now()), *impact.warnings))
 
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
@@ -345,7 +368,7 @@ class Writer:
         self.health.set(health, gone=reissued(outcome.before, outcome.after))
         self.snapshot = outcome.after
         if outcome.before.vips.keys() != outcome.after.vips.keys():
-            self.host.look(self.snapshot.vips)
+            self.host.look(self.snapshot.desired)
         self.watch()
 
     def _say_change(self, request: Request) -> None:
@@ -381,13 +404,15 @@ class Writer:
 
     async def _bring_parts(self, dirty: Dirty) -> None:
         """Bring VIPs about which only something else was observed in turn, those with most traffic first."""
-        snapshot = self.snapshot
+        snapshot, seen = self.snapshot, dirty.seen
         parts: Iterable[AbstractSet[int] | None] = [dirty.only]
         if dirty.vips and not dirty.everything and self.applied is snapshot:
-            parts = batches(self.traffic.busiest_first(dirty.vips))
+            parts = batches(self.traffic.busiest_first(dirty.vips.keys()))
+        observed = self._observe(snapshot, dict(self.health.known))
         for only in parts:
-            observed = self._observe(snapshot, self.health.known, only)
-            await self._maps(partial(self.applier.bring, snapshot, observed, only))
+            if self._is_stopping:  # what is dirty stays so: the next start plans everything, by the health saved here
+                raise asyncio.CancelledError
+            await self._maps(partial(self.applier.bring, snapshot, observed, only, seen))
 
     async def _bringing(self, dirty: Dirty, work: Awaitable[None]) -> None:
         """Wait for `work`, which brings the dirty parts of the maps to the snapshot."""
@@ -417,15 +442,17 @@ class Writer:
         async with self._lock:
             return await self._maps(work)
 
-    def _observe(
-        self, snapshot: Snapshot, health: Mapping[int, KnownHealth], only: AbstractSet[int] | None
-    ) -> Observed:
+    def _touch(self, address: IPAddress) -> None:
+        """Note that something new was observed about the backends at this address."""
+        for vip_id, backend_id in self._index.vips_of(address).items():
+            self._dirty.touch(vip_id, [backend_id])
+
+    def _observe(self, snapshot: Snapshot, health: Mapping[int, KnownHealth]) -> Observed:
         return observe(
-            [backend for vip, backend in snapshot.backends() if only is None or vip.id in only],
             health,
             self._next_hops,
             self.applier.nics,
             path_mtus=self.paths.mtus,
             tunnel_sources=self.host.tunnel_sources,
-            sources=self.host.sources(snapshot.vips),
+            sources=self.host.sources(snapshot.desired),
         )

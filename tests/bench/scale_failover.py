@@ -1,0 +1,75 @@
+"""When VIPs are rid of a backend: watches the pinned tables from outside the daemon."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.bench.scale_host import Cost, Daemon
+from xdplb.dataplane import layout
+from xdplb.dataplane.maps import BpfMap
+
+__all__ = ["Failover", "Tables"]
+
+LOOK_SECONDS = 0.002
+PATIENCE_SECONDS = 600
+OWNER = np.uint32(0xFFFF)
+
+
+@dataclass(frozen=True)
+class Failover:
+    """When each VIP's table no longer named the backend (seconds since the epoch, by VIP id), and what it cost."""
+
+    at: Mapping[int, float]
+    cpu: float
+
+    def lags(self, since: Mapping[int, float]) -> list[float]:
+        """Return how long after `since`, by VIP id, each was rid of it, in order."""
+        return sorted(self.at[vip_id] - began for vip_id, began in since.items())
+
+
+class Tables:
+    """The tables of VIPs as they lie in the kernel."""
+
+    def __init__(self, pin_dir: Path) -> None:
+        self._outer = BpfMap.open(pin_dir / "vip_tables")
+
+    def watch(self, daemon: Daemon, backends: Mapping[int, int]) -> Failover:
+        """Return when these VIPs are rid of these backends, ids by ids.
+
+        Tables are written from the first slot to the last, so that the last slot of a backend is what is looked at.
+        """
+        at: dict[int, float] = {}
+        tables = {vip_id: self._open(vip_id) for vip_id in backends}
+        last = {
+            vip_id: int(np.flatnonzero(table & OWNER == backends[vip_id]).max(initial=0))
+            for vip_id, table in tables.items()
+        }
+        end = time.monotonic() + PATIENCE_SECONDS
+        with Cost(daemon) as cost:
+            left = list(backends)
+            while left:
+                now = time.time()
+                gone = [vip_id for vip_id in left if tables[vip_id][last[vip_id]] & OWNER != backends[vip_id]]
+                at.update(dict.fromkeys(gone, now))
+                if gone:
+                    left = [vip_id for vip_id in left if vip_id not in at]
+                if time.monotonic() > end:
+                    raise SystemExit(f"scripts/bench: {len(left)} VIPs still have a dead backend")
+                time.sleep(LOOK_SECONDS)
+        return Failover(at, cost.spent.cpu)
+
+    def _open(self, vip_id: int) -> NDArray[np.uint32]:
+        found = self._outer.lookup(vip_id)
+        if found is None:
+            raise SystemExit(f"scripts/bench: VIP {vip_id} has no table")
+        size = -(-layout.VIP_TABLE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        with BpfMap.by_id(int.from_bytes(found, "little")) as table:
+            mapped = mmap.mmap(table.fd.fileno(), size, prot=mmap.PROT_READ)
+        return np.frombuffer(mapped, np.uint32, layout.TABLE_SIZE)

@@ -1,0 +1,268 @@
+"""The host of `scripts/bench scale`: a balancer and its backends in namespaces of their own, and the real daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from xdplb.net import netns
+from xdplb.net.lab_home import LabHome, reap
+
+__all__ = ["FAR", "MOST_NEAR", "NEAR", "PORT", "Cost", "Daemon", "ScaleHost", "Spent"]
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE = str(Path(__file__).with_name("checked_service.py"))
+PORT = 80
+NEAR = IPv4Address("10.99.0.1")
+"""The first address of the backends on the balancer's segment."""
+MOST_NEAR = 64
+FAR = IPv4Address("10.98.0.1")
+"""The first address of the backends behind a router, which forward by ipip."""
+START_SECONDS = 900
+LOOK_SECONDS = 0.01  # shorter than the pauses looked for, and cheap enough not to be one
+_CPU_CLOCK = 2  # CPUCLOCK_SCHED of the kernel: the time of all threads of a process, in ns
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What something took: seconds by the clock, and seconds of CPU of the daemon (with its children's)."""
+
+    wall: float
+    cpu: float
+
+
+class Cost:
+    """Measures what the daemon spends in the block; `spent` has it afterwards."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self.spent = Spent(0, 0)
+
+    def __enter__(self) -> Self:
+        self._wall, self._cpu = time.monotonic(), self._daemon.cpu_seconds()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.spent = Spent(time.monotonic() - self._wall, self._daemon.cpu_seconds() - self._cpu)
+
+
+class ScaleHost:
+    """The namespaces and the services in them, from entering the block to leaving it."""
+
+    def __enter__(self) -> Self:
+        reap()
+        self.home = LabHome()
+        self._services: dict[str, subprocess.Popen[bytes]] = {}
+        try:
+            self._build()
+        except BaseException:
+            self.home.remove()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for service in self._services.values():
+            service.kill()
+            service.wait()
+        self.home.remove()
+
+    @property
+    def balancer(self) -> str:
+        """The namespace of the balancer."""
+        return self.home.prefix() + "balancer"
+
+    @property
+    def backends(self) -> str:
+        """The namespace with the addresses of all backends."""
+        return self.home.prefix() + "backends"
+
+    @property
+    def pin_dir(self) -> Path:
+        """Where the daemon pins."""
+        return self.home.bpffs / "xdplb"
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the daemon has its state."""
+        return self.home.folder / "state"
+
+    def serve(self, count: int, alone: IPv4Address) -> None:
+        """Run the services of the first `count` near backends: one process, and one more for `alone`."""
+        others = [str(NEAR + number) for number in range(count) if NEAR + number != alone]
+        self.start_service("others", *others)
+        self.start_service("alone", str(alone))
+
+    def start_service(self, name: str, *addresses: str) -> None:
+        """Run a service on these addresses, all if none is given."""
+        line = netns.command(self.backends, [sys.executable, SERVICE, str(PORT), *addresses], dies_with_parent=True)
+        self._services[name] = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+        time.sleep(0.5)
+
+    def stop_service(self, name: str) -> None:
+        """Kill a service: connections to it are refused from now on."""
+        service = self._services.pop(name)
+        service.kill()
+        service.wait()
+
+    def lose(self, address: IPv4Address) -> float:
+        """Take a backend's host away, as the kernel sees it once the neighbour has not answered; return when."""
+        netns.configure(self.backends, [f"address del {address}/16 dev eth0"])
+        began = time.time()
+        netns.configure(self.balancer, [f"neighbour replace {address} dev eth0 nud failed"])
+        return began
+
+    def find(self, address: IPv4Address) -> None:
+        """Bring a lost host back."""
+        netns.configure(self.backends, [f"address add {address}/16 dev eth0"])
+
+    def forget_pins(self) -> None:
+        """Detach and remove everything pinned, as after a boot."""
+        subprocess.run(
+            [*_command(), "down", "--all", "--pin-dir", str(self.pin_dir)],
+            check=True,
+            capture_output=True,
+            env=_environment(),
+        )
+
+    def _build(self) -> None:
+        for name in (self.balancer, self.backends):
+            netns.create(name)
+        netns.configure(self.balancer, [f"link add eth0 type veth peer name eth0 netns {self.backends}"])
+        netns.configure(self.balancer, ["address add 10.99.32.1/16 dev eth0", "link set eth0 up"])
+        near = [f"address add {NEAR + number}/16 dev eth0" for number in range(MOST_NEAR)]
+        netns.configure(self.backends, ["address add 10.99.16.1/16 dev eth0", *near, "link set eth0 up"])
+        netns.configure(self.backends, ["route add local 10.98.0.0/16 dev lo"])
+        netns.configure(self.balancer, ["route add 10.98.0.0/16 via 10.99.16.1 dev eth0"])
+
+
+class Daemon:
+    """`xdplb up` as a process of the balancer. It is killed on leaving the block if it still runs."""
+
+    def __init__(self, host: ScaleHost, *options: str) -> None:
+        self._host, self._options = host, options
+        self.socket = host.home.folder / "api.sock"
+        self.log = host.home.folder / "daemon.log"
+        self._notified = host.home.folder / "notify.sock"
+
+    def start(self) -> Spent:
+        """Start it, and return what it took until it said that it is ready."""
+        self._notified.unlink(missing_ok=True)
+        places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self._host.state_dir)]
+        argv = [*_command(), "up", "eth0", *places, "--pin-dir", str(self._host.pin_dir), *self._options]
+        line = netns.command(self._host.balancer, argv, dies_with_parent=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as said, self.log.open("a") as log:
+            said.bind(str(self._notified))
+            environment = _environment() | {"NOTIFY_SOCKET": str(self._notified)}
+            began = time.monotonic()
+            self._process = subprocess.Popen(line, stdout=log, stderr=log, env=environment)
+            said.settimeout(1)
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    if b"READY=1" in said.recv(4096):
+                        return Spent(time.monotonic() - began, self.cpu_seconds())
+                if self._process.poll() is not None or time.monotonic() > began + START_SECONDS:
+                    raise SystemExit("scripts/bench: xdplb up did not get ready:\n" + self.log.read_text()[-3000:])
+
+    def stop(self, number: int = signal.SIGTERM) -> Spent:
+        """Stop it by a signal, and return what that took."""
+        began, cpu = time.monotonic(), self.cpu_seconds()
+        self._process.send_signal(number)
+        _, _, used = os.wait4(self._process.pid, 0)
+        self._process.returncode = 0
+        return Spent(time.monotonic() - began, used.ru_utime + used.ru_stime - cpu)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all its threads, and of the children that have ended."""
+        pid = self._process.pid
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        children = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(~pid << 3 | _CPU_CLOCK) + children
+
+    def memory(self) -> tuple[float, float]:
+        """Return its RSS and PSS, in MB."""
+        lines = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        sizes = {line.split()[0]: int(line.split()[1]) / 1024 for line in lines[1:]}
+        return sizes["Rss:"], sizes["Pss:"]
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Return the decoded answer to a request, None if it is empty."""
+        with contextlib.closing(_Connection(self.socket)) as connection:
+            return connection.ask(method, path, body)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[list[Spent]]:
+        """Ask for `/healthz` all the time while in the block: what each answer took is in the list afterwards.
+
+        The event loop answers them, so the longest one is its longest pause.
+        """
+        answers: list[Spent] = []
+        done = threading.Event()
+
+        def ask() -> None:
+            with contextlib.closing(_Connection(self.socket)) as connection:
+                while not done.wait(LOOK_SECONDS):
+                    began, cpu = time.monotonic(), self.cpu_seconds()
+                    connection.ask("GET", "/healthz")
+                    answers.append(Spent(time.monotonic() - began, self.cpu_seconds() - cpu))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield answers
+        finally:
+            done.set()
+            thread.join()
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to the Unix socket, which is kept open."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=300)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        self.request(method, path, None if body is None else json.dumps(body), headers)
+        with self.getresponse() as answer:
+            content = answer.read()
+            if answer.status >= 300:
+                raise SystemExit(f"scripts/bench: {method} {path}: {answer.status} {content.decode()}")
+            is_json = "json" in (answer.headers["Content-Type"] or "")
+        return json.loads(content) if content and is_json else content
+
+
+def _command() -> list[str]:
+    return [sys.executable, "-c", "from xdplb.cli.main import main; main()"]
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment in which this checkout is what runs."""
+    return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'api'}"}

@@ -1,0 +1,111 @@
+"""What is made from what was there before a change is what would be made anew."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fakes import FakeNextHops
+from tests.property.any_edits import any_edit
+from xdplb.control.edits.apply import apply_edit
+from xdplb.control.health.checks import CheckTarget
+from xdplb.control.health.known import check_targets, health_after, reissued
+from xdplb.control.plan.eligibility import Observed
+from xdplb.control.plan.plan import plan
+from xdplb.control.plan.steps import Held
+from xdplb.control.state.bindings import Bindings
+from xdplb.control.state.places import Places
+from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.writing.dirty import Dirty, Index
+from xdplb.dataplane.plane import Capacity
+from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.errors import XdplbError
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+FLIPS = st.dictionaries(st.integers(1, 9), st.sampled_from([Health.UP, Health.UP, Health.DOWN]), max_size=4)
+
+
+class Host:
+    """A control plane without tasks: each happening is planned as a change of what was there."""
+
+    def __init__(self) -> None:
+        self.snapshot, self.held, self.index = Snapshot(), Held(), Index()
+        self.health: dict[int, KnownHealth] = {}
+        self.targets: dict[int, CheckTarget] = {}
+        self.hops = FakeNextHops().known()
+
+    def change(self, edit) -> None:
+        before = self.snapshot
+        try:
+            desired = apply_edit(before.desired, edit, NOW)
+        except XdplbError:
+            return
+        if desired is before.desired:
+            return
+        self.snapshot = before.then(desired, Capacity(vips=4, backends=64))
+        changed = health_after(before, self.snapshot, self.health, NOW)
+        for backend_id in reissued(before, self.snapshot):
+            self.health.pop(backend_id, None)
+        self.health |= changed
+        self.index.follow(self.snapshot)
+        gone, targets = check_targets(before, self.snapshot, self.targets)
+        for backend_id in gone:
+            del self.targets[backend_id]
+        self.targets |= targets
+        dirty = Dirty(everything=False)
+        dirty.note(before, self.snapshot)
+        self.bring(dirty)
+
+    def flip(self, flips) -> None:
+        dirty = Dirty(everything=False)
+        for backend_id, health in flips.items():
+            if backend_id in self.targets:
+                self.health[backend_id] = KnownHealth(health, "", NOW)
+                vip, _ = self.index.backend(backend_id)
+                dirty.touch(vip.id, [backend_id])
+        self.bring(dirty)
+
+    def bring(self, dirty: Dirty) -> None:
+        before = self.held
+        self.held = plan(self.snapshot, self.seen(), before, dirty.only, dirty.seen).after(before)
+        whole = plan(self.snapshot, self.seen(), before).after(before)
+        assert (self.held.vips, self.held.backends, self.held.access) == (whole.vips, whole.backends, whole.access)
+        assert self.held.tables.keys() == whole.tables.keys()
+        assert all(table == whole.tables[vip_id] for vip_id, table in self.held.tables.items())
+        assert plan(self.snapshot, self.seen(), self.held).steps == ()
+
+    def seen(self) -> Observed:
+        return Observed(dict(self.health), self.hops)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(any_edit, FLIPS), min_size=3, max_size=12))
+def test_changes_one_after_the_other_lead_to_what_a_new_start_would_make(happenings):
+    host = Host()
+    for edit, flips in happenings:
+        host.change(edit)
+        check(host)
+        host.flip(flips)
+
+
+def check(host: Host) -> None:
+    """Compare what was made step by step with what is made anew."""
+    now = host.snapshot
+    anew = Snapshot.of(now.desired, now.bindings, now.generations)
+    assert (anew.vips, anew.by_id, list(anew.vips)) == (now.vips, now.by_id, list(now.vips))
+    assert all(list(anew.vips[key].backends) == list(vip.backends) for key, vip in now.vips.items())
+    assert Bindings(now.bindings.vips, now.bindings.epochs).used == now.bindings.used
+    places, wanted = now.desired.places, Places.of(now.desired.vips.values())
+    assert (places.names, places.backends) == (wanted.names, wanted.backends)
+    assert all(sorted(places.vips_on(key)) == sorted(wanted.vips_on(key)) for key in now.vips)
+    index = Index()
+    index.follow(now)
+    assert index.draining == host.index.draining
+    for vip, backend in now.backends():
+        assert host.index.backend(backend.id) == (vip, backend)
+        address = backend.backend.address
+        assert index.vips_of(address) == host.index.vips_of(address)
+    assert host.targets == check_targets(Snapshot(), now, {})[1]
+    assert host.held.ids == Held(backends=host.held.backends).ids

@@ -1,0 +1,39 @@
+"""Looking at what the maps hold: everything once a minute, a little at a time, so that no flip waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from xdplb.control.events import Events, VerifyFailed
+from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.writer import Writer
+
+__all__ = ["Verifier"]
+
+_ROUND_SECONDS = 50.0
+_TURN_SECONDS = 0.25
+
+
+class Verifier:
+    """Verifies the maps all the time, also while changes come one after the other."""
+
+    def __init__(self, writer: Writer, applier: Applier, events: Events) -> None:
+        self._writer, self._applier, self._events = writer, applier, events
+
+    async def run(self) -> None:
+        """Forever: verify the share of a turn. What was changed by another process is written again."""
+        while True:
+            await asyncio.sleep(_TURN_SECONDS)
+            try:
+                await self._turn()
+            except Exception as error:
+                self._events.say(VerifyFailed(str(error) or repr(error)))
+                await asyncio.sleep(_ROUND_SECONDS)
+
+    async def _turn(self) -> None:
+        """Verify so many parts that all have their turn in time. Between two jobs of the maps' thread others run."""
+        left = math.ceil(self._applier.parts * _TURN_SECONDS / _ROUND_SECONDS)
+        while left > 0:
+            most = left
+            left -= await self._writer.read_maps(lambda: self._applier.verify(most))  # noqa: B023 - awaited here
