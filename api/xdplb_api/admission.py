@@ -12,8 +12,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import Limits
-from .problems import ProblemResponse, busy, too_large
-from .turns import Turn, Turns
+from .problems import ProblemResponse, busy, too_large, too_much_to_do
+from .turns import TURN, Turn, Turns
 
 __all__ = ["Admission"]
 
@@ -36,7 +36,7 @@ class Admission:
     def __init__(self, app: ASGIApp, limits: Limits, *, most: int, long_path: str, endless: Collection[str]) -> None:
         self.app, self.limits = app, limits
         self.most, self.long_path, self.endless = min(most, limits.body_bytes), long_path, endless
-        self._turns = Turns(limits.requests)
+        self._turns = Turns(limits.requests, MOST_WAIT_SECONDS)
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,13 +52,14 @@ class Admission:
                 await self._serve(scope, body.again(receive), send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        turn = await self._turns.take(scope, MOST_WAIT_SECONDS)
+        turn = await self._turns.take(scope)
         if turn is None:
-            await busy("the API has too much to do at the moment", "try again in a second")(scope, receive, send)
+            await too_much_to_do()(scope, receive, send)
             return
         is_endless = scope["path"] in self.endless
         try:
-            await self.app(scope, receive, _ending(turn, send) if is_endless else _in_pieces(turn.sending(send)))
+            told = _ending(turn, send) if is_endless else _in_pieces(turn.sending(send))
+            await self.app({**scope, TURN: turn}, receive, told)
         finally:
             turn.end()
 

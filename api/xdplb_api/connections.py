@@ -88,6 +88,13 @@ class Connection(PeerProtocol):
             self.transport.write(_NOT_HTTP)
         self.transport.close()
 
+    def shutdown(self) -> None:
+        """End it, after the answer if one is being made or sent: nobody waits for a client that does not go on."""
+        if self._awaits_body() or self._stuck_since:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def waits_for_client(self) -> bool:
         """Return whether no request is complete: neither one to work on nor an answer to send."""
         return self._awaits_request() or self._awaits_body()

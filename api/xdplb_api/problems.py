@@ -30,6 +30,7 @@ __all__ = [
     "raw_problem",
     "refused",
     "too_large",
+    "too_much_to_do",
 ]
 
 MEDIA_TYPE = "application/problem+json"
@@ -149,6 +150,11 @@ def internal_error(error: Exception, request_line: str) -> ProblemResponse:
 def busy(detail: str, hint: str) -> ProblemResponse:
     """Return the answer to a request that comes while there is too much to do."""
     return ProblemResponse(503, "busy", detail, hint=hint, headers={"Retry-After": "1"})
+
+
+def too_much_to_do() -> ProblemResponse:
+    """Return the answer to a request that has waited for its turn for too long."""
+    return busy("the API has too much to do at the moment", "try again in a second")
 
 
 def too_large(most: int) -> ProblemResponse:

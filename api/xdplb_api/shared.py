@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xdplb.control.answers.gathered import Gathered
 
+from .problems import too_much_to_do
+from .turns import TURN, Turn
+
 __all__ = ["SharedAnswers"]
 
 
@@ -32,9 +35,16 @@ class SharedAnswers:
             return
         path: str = scope["path"]
         if path not in self._making:
-            plain = {**scope, "headers": []}
+            plain = {name: value for name, value in scope.items() if name not in {"state", TURN}} | {"headers": []}
             self._making[path] = Gathered(lambda: self._made(plain), rests=True)
-        for message in await self._making[path]():
+        turn: Turn | None = scope.get(TURN)
+        if turn is not None:
+            turn.end()  # others work meanwhile
+        messages = await self._making[path]()
+        if turn is not None and not await turn.again():
+            await too_much_to_do()(scope, receive, send)
+            return
+        for message in messages:
             await send(message)
 
     def _is_shared(self, scope: Scope) -> bool:

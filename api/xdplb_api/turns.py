@@ -10,7 +10,10 @@ from starlette.types import Message, Scope, Send
 
 from .connections import Connection, connection_of
 
-__all__ = ["Turn", "Turns"]
+__all__ = ["TURN", "Turn", "Turns"]
+
+TURN = "turn"
+"""Where the scope of a request has its turn."""
 
 _UNREAD_SECONDS = 1.0
 """After this time without reading, a client makes room for another request that waits."""
@@ -29,6 +32,11 @@ class Turn:
         if not self._has_ended:
             self._has_ended = True
             self._turns.ended(self)
+
+    async def again(self) -> bool:
+        """Wait for another turn after the end; return whether there was one in time."""
+        self._has_ended = not await self._turns.wait(self)
+        return not self._has_ended
 
     def unread_for(self, now: float) -> float:
         """Return for how many seconds its client has not read on."""
@@ -51,37 +59,44 @@ class Turn:
 
 
 class Turns:
-    """So many turns at a time. Next is a request of the client with the fewest, so that nobody keeps all others out."""
+    """So many turns at a time, each after a wait of some seconds at most.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    Next is a request of the client with the fewest, so that nobody keeps all others out.
+    """
+
+    def __init__(self, most: int, most_seconds: float) -> None:
+        self._most, self._most_seconds = most, most_seconds
         self._taken: list[Turn] = []
         self._waiting: dict[asyncio.Future[None], Turn] = {}
 
-    async def take(self, scope: Scope, seconds: float) -> Turn | None:
-        """Wait for a turn for a request; return it, or None after this many seconds."""
+    async def take(self, scope: Scope) -> Turn | None:
+        """Wait for a turn for a request; return it, or None if there was none in time."""
         connection = connection_of(scope)
         turn = Turn(self, "" if connection is None else connection.client_name, connection)
+        return turn if await self.wait(turn) else None
+
+    async def wait(self, turn: Turn) -> bool:
+        """Wait until it is this turn's time; return whether it was in time."""
         if len(self._taken) < self._most:
             self._taken.append(turn)
-            return turn
+            return True
         loop = asyncio.get_running_loop()
         mine: asyncio.Future[None] = loop.create_future()
         self._waiting[mine] = turn
         hurry = loop.call_later(_UNREAD_SECONDS, self._hurry)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._most_seconds):
                 await mine
         except TimeoutError:
-            return turn if mine.done() and not mine.cancelled() else None  # it may have come at the last moment
+            return mine.done() and not mine.cancelled()  # it may have come at the last moment
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():
-                turn.end()
+                self.ended(turn)
             raise
         finally:
             hurry.cancel()
             self._waiting.pop(mine, None)
-        return turn
+        return True
 
     def ended(self, turn: Turn) -> None:
         """Give the turn to the next one that waits."""

@@ -125,6 +125,12 @@ def _whole_bodies(path: str) -> None:
     _run([_Client(path, body) for _ in range(4)], again=True)
 
 
+def _access_lists(path: str) -> None:
+    lists = ([f"10.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}/32" for i in range(start, 100_000)] for start in (0, 1))
+    bodies = [json.dumps({"allow": allow}).encode() for allow in lists]
+    _run([_Client(path, _request("PUT", f"{VIP}/access", body)) for body in bodies], again=True)
+
+
 def _backend_sets(path: str) -> None:
     backends = [{"address": f"10.9.{i >> 8}.{i & 255}", "weight": 70000} for i in range(40_000)]
     body = _request("PUT", f"{VIP}/backends", json.dumps({"backends": backends}).encode())
@@ -157,6 +163,7 @@ ATTACKS: dict[str, Callable[[str], None]] = {
     "1100 half requests, a byte a second": _half_requests,
     "20 unfinished bodies of 47 MB": _unfinished_bodies,
     "whole bodies of 7 MB, refused": _whole_bodies,
+    "access lists of 100,000 prefixes": _access_lists,
     "sets of 40,000 backends, refused": _backend_sets,
     "garbage": _flood(b"\x16\x03\x01 garbage\r\n\r\n"),
     "small requests": _flood(_request("GET", VIP), _request("GET", "/v1/nothing"), _request("GET", "/readyz")),

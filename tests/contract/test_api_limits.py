@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,27 @@ def test_a_process_that_asks_without_end_does_not_keep_another_waiting(tmp_path:
         told = xdplb("--socket", str(daemon.socket), "vip", "ls")
         assert told.returncode == 0, told.stderr
         assert time.monotonic() - began < 5
+
+
+def test_it_stops_at_once_whatever_its_clients_have_begun(tmp_path: Path):
+    begun = (
+        b"",
+        b"GET / HTTP/1.1\r\nX-A",
+        request("PUT", ACCESS, b'{"allow": ["', length=MEBIBYTE),
+        request("GET", "/v1/version"),
+        request("GET", "/v1/capture?seconds=20"),
+    )
+    with running_daemon(tmp_path) as daemon, ExitStack() as stack:
+        for says in begun:
+            stack.enter_context(connected(daemon, says))
+        time.sleep(0.5)
+        log = daemon.stop()
+    asked, stopped = (
+        datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f")
+        for line in log.splitlines()
+        if "SIGTERM: stopping" in line or "INFO stopped" in line
+    )
+    assert (stopped - asked).total_seconds() < 3
+    assert daemon.process.returncode == 0
+    assert "Traceback" not in log
+    assert "Cancel" not in log

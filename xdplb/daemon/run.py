@@ -31,7 +31,6 @@ from xdplb_api.listener import Listener, listen
 from xdplb_api.server import Stop, serve_in_thread
 
 from .budget import budget, raise_limit
-from .collecting import ShortCollections, set_aside
 from .diagnosis.place import boot_id
 from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
@@ -179,11 +178,9 @@ async def _balance(
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.callbacks.append(ShortCollections())
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
     with asking_for_time():
         await manager.start()
-    set_aside()
     gc.enable()
     try:
         with signals.calling(stopping), Garbage() as garbage:

@@ -79,7 +79,7 @@ class Answers:
         self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
         self._started, self._place, self._notes = now(), place, tuple(notes)
         self._longest_pause = longest_pause
-        self._counted = Gathered(self._read_counters)
+        self._counted = Gathered(self._read_counters, rests=True)
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 

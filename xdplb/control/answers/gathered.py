@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Gathered(Generic[T]):
-    """Does `work` once for all who ask while it is being done: they share the next time, so that nothing is too old.
+    """Does `work` once for all who ask while it is being done: they share the next time, so that no result is too old.
 
     With `rests`, it waits between two times for as long as the last one took. Used in one event loop.
     """
