@@ -18,6 +18,7 @@ from .client import DEFAULT_SOCKET, Client
 from .output import note
 
 __all__ = [
+    "AnyWhole",
     "Connection",
     "Decimal",
     "Whole",
@@ -69,8 +70,8 @@ class Connection:
         return Client(socket_path=self.socket_path, url=self.url, token=token, timeout=patience, on_wait=note)
 
 
-class Whole(click.IntRange):
-    """A whole number in a range, in digits without a sign, leading zeros or underscores."""
+class _InDigits(click.ParamType):
+    """What `Whole` and `AnyWhole` have in common."""
 
     name = "number"
 
@@ -79,6 +80,14 @@ class Whole(click.IntRange):
         if isinstance(value, str) and whole_of(value) is None:
             self.fail(f"{quoted(value, 60)} is not a whole number; write it in digits, such as 80", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Whole(_InDigits, click.IntRange):
+    """A whole number in a range, in digits without a sign, leading zeros or underscores."""
+
+
+class AnyWhole(_InDigits, click.types.IntParamType):
+    """A whole number as `Whole`, whose range only the daemon knows."""
 
 
 class Decimal(click.FloatRange):
