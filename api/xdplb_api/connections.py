@@ -84,7 +84,8 @@ class Connection(PeerProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (the same for all)
         """Answer what is not HTTP. Nothing is logged: anyone could fill the log with it."""
-        if self.cycle is None or self.cycle.response_complete:
+        in_body = self.cycle is not None and not self.cycle.response_complete
+        if not in_body or not self.cycle.response_started:
             self.transport.write(_NOT_HTTP)
         self.transport.close()
 

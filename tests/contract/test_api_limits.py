@@ -156,6 +156,14 @@ def test_what_is_not_http_gets_a_problem_and_no_line_of_log(tmp_path: Path):
     assert [line for line in meanwhile if "stop" not in line] == []
 
 
+@pytest.mark.parametrize("body", [b"not a length\r\n", b"1;" + b"x" * 70_000], ids=["no chunk", "endless head"])
+def test_a_body_that_is_not_http_is_told_so(short: Daemon, body: bytes):
+    head = b"PUT %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connected(short, head % ACCESS.encode() + body) as connection:
+        status, _, problem = answer(connection)
+    assert (status, problem["type"]) == (400, "urn:xdplb:problem:not-http")
+
+
 def test_more_connections_than_the_cap_get_a_503_and_lock_nobody_out(tmp_path: Path):
     with running_daemon(tmp_path, connections=8) as daemon, ExitStack() as stack:
         for _ in range(8):
