@@ -8,7 +8,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -225,6 +225,33 @@ def test_unfinished_bodies_take_bounded_memory_and_a_change_still_gets_in(tmp_pa
         assert b"503" in statuses
         told = xdplb("--socket", str(daemon.socket), "backend", "add", "203.0.113.10:443/tcp", "10.0.0.1")
         assert told.returncode == 0, told.stderr
+
+
+def test_requests_that_nobody_has_answered_yet_take_bounded_memory(short: Daemon):
+    one = b"GET /v1/vips HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    before, sent, answers = memory(short), 0, 0
+    with connected(short) as connection:
+        connection.settimeout(0.01)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            with suppress(TimeoutError):
+                sent += connection.send(one * 4000)
+            with suppress(TimeoutError):
+                answers += connection.recv(1 << 16).count(b"HTTP/1.1 200")
+    assert answers > 100
+    assert sent < answers * len(one) + 4 * MEBIBYTE
+    assert memory(short) - before < 16 * MEBIBYTE
+
+
+def test_all_requests_of_one_go_are_answered(short: Daemon):
+    one = b"GET /v1/vips HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"x" * 300)
+    with connected(short) as connection:
+        for count in (1, 3, 700):
+            told, left = b"", memoryview(one * count)
+            while told.count(b"HTTP/1.1 200") < count:
+                if left:
+                    left = left[connection.send(left[: 1 << 16]) :]
+                told += connection.recv(1 << 16)
 
 
 def test_a_capture_takes_no_turn_of_other_requests(tmp_path: Path):
