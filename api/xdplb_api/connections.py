@@ -69,9 +69,12 @@ class Connection(PeerProtocol):
         self._all.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it no more."""
+        """Count it no more, and let go of its last request: else the two keep each other, and the body, in memory."""
         self._all.discard(self)
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves it running if the client has reset the connection
+        self.cycle = self.scope = None  # type: ignore[assignment]
+        self.app_state = {}
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""

@@ -8,6 +8,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -225,6 +226,21 @@ def test_unfinished_bodies_take_bounded_memory_and_a_change_still_gets_in(tmp_pa
         assert b"503" in statuses
         told = xdplb("--socket", str(daemon.socket), "backend", "add", "203.0.113.10:443/tcp", "10.0.0.1")
         assert told.returncode == 0, told.stderr
+
+
+def test_what_was_refused_does_not_stay_in_memory(short: Daemon):
+    body = request("PUT", ACCESS, b"[" * MEBIBYTE)
+
+    def refused(_: int) -> bool:
+        with connected(short, body) as connection:
+            told = connection.recv(1 << 16)
+        return told.startswith(b"HTTP/1.1 400") and b"the body is not JSON: it is nested too deeply" in told
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(refused, range(16)))
+        before = memory(short)
+        assert all(pool.map(refused, range(100)))
+    assert memory(short) - before < 24 * MEBIBYTE
 
 
 def test_requests_that_nobody_has_answered_yet_take_bounded_memory(short: Daemon):

@@ -91,7 +91,9 @@ Examples:
   xdplb backend set web 10.0.0.11 --admin-state ready""",
 )
 @_backend_arguments
-@click.option("--weight", type=AnyWhole(), help="Its share of the new connections; 0: none, and it keeps the open ones.")
+@click.option(
+    "--weight", type=AnyWhole(), help="Its share of the new connections; 0: none, and it keeps the open ones."
+)
 @click.option(
     "--forward", type=click.Choice(["dr", "ipip", "gue", "vip"]), help="How packets reach it; vip: as set for its VIP."
 )

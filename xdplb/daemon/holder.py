@@ -41,7 +41,7 @@ LOCKS = "locks"
 """The folder of the locks in RUN_DIR. RUN_DIR itself also has the socket, which a group may reach."""
 _RUN_DIR_MODE = 0o755
 _NO_LOCK = frozenset({errno.ENOENT, errno.EPERM, errno.EACCES, errno.ELOOP, errno.EISDIR, errno.ENXIO})
-"""What opening a lock's file says if it is not there, or is no file of a daemon's: another user's, a symlink, a socket."""
+"""What opening a lock says if it is not there, or is no file of a daemon's: another user's, a symlink, a socket."""
 _READ_TRIES = 20
 _LOCK_TRIES = 10
 
