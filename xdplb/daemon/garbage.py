@@ -32,7 +32,6 @@ class Garbage:
         young, middle, _ = self._before
         gc.set_threshold(young, middle, _NEVER)
         self._collect()
-        gc.enable()  # the start has done without
         gc.enable()  # `xdplb up` has it off until here: nearly all that a start makes lives on
         return self
 
