@@ -203,3 +203,17 @@ def test_a_trie_is_read_in_pieces(kit: KernelKit) -> None:
     assert len(read_trie(kit.maps.vip_prefixes)) == 1
     steps = list(kit.plane.verify())
     assert len(steps) > 10
+
+
+def test_a_write_that_is_cut_short_leaves_a_table_that_the_next_daemon_reads(
+    kit: KernelKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill -9 would leave it."""
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("xdplb.dataplane.vip_tables.VipTables.write", killed)
+    with pytest.raises(SystemExit):
+        kit.plane.write_table(0, SLOTS[::-1].copy(), bytes(range(1, 17)))
+    assert kit.again().read_prints() == {}

@@ -41,6 +41,12 @@ def backend(number: int, **asked: Any) -> Backend:
     return Backend(IPv4Address("10.1.0.1") + number, **asked)
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_verified_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a pace of its own, by the number of tables, and may fall into a change."""
+    monkeypatch.setattr("xdplb.control.writing.verifier._TURN_SECONDS", 3600)
+
+
 class Steps:
     """Counts the steps of the interpreter in xdplb, in this thread: the table and stand-ins are left out."""
 
