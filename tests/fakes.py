@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from selectors import DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
+from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
 from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence, SourceOf
@@ -275,22 +276,37 @@ class FakeIcmpErrors:
 
 
 class FakeClock:
-    """Both clocks the manager reads, moved by hand."""
+    """The clocks the manager reads, moved by hand: `utc` is the wall clock's time, `boot` the id of the boot."""
 
     def __init__(self) -> None:
         self.seconds = 1_000_000.0
         self.utc = datetime(2030, 1, 1, tzinfo=UTC)
+        self.boot = "first"
 
     def monotonic(self) -> float:
         return self.seconds
 
-    def now(self) -> datetime:
-        return self.utc
+    def steady(self) -> SteadyClock:
+        """Return the clock of a process that starts now."""
+        return SteadyClock(
+            since_boot=lambda: round(self.seconds * 1e6) * 1000,
+            wall=lambda: (self.utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000,
+            boot=lambda: self.boot,
+        )
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass."""
         self.seconds += seconds
         self.utc += timedelta(seconds=seconds)
+
+    def set_wall(self, seconds: float) -> None:
+        """Set the wall clock ahead by so much, or back."""
+        self.utc += timedelta(seconds=seconds)
+
+    def reboot(self, seconds: float) -> None:
+        """Let the host be off for so long by the wall clock, and start again."""
+        self.utc += timedelta(seconds=seconds)
+        self.seconds, self.boot = 30.0, f"after {self.boot}"
 
 
 class _SkippingSelector(DefaultSelector):

@@ -24,7 +24,7 @@ _PROBLEMS = {
     409: "It exists with other settings, or the data plane is full.",
     412: "It has changed since the generation in `If-Match`.",
     413: "The body is too large.",
-    415: "The content type is not JSON.",
+    415: "The content type is not JSON, or what acts has no header that says it is not a web page's request.",
     422: "A value is wrong; `errors` names the fields.",
     503: "The kernel or the host refused.",
 }

@@ -6,15 +6,18 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from xdplb.control.manager import Manager
 
-from . import openapi, problems
+from . import docs_page, openapi, problems
 from .admission import Admission
 from .control import Control
 from .deps import json_only, known_query
+from .docs_page import DOCS_PATH
 from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
+from .pages import ForeignPages, asked_on_purpose
 from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, metrics, stats, vips
 from .routes import version as version_route
 from .shared import SharedAnswers
+from .unambiguous import said_once
 
 __all__ = ["create_app"]
 
@@ -38,9 +41,10 @@ def create_app(manager: Manager, *, version: str, limits: Limits | None = None) 
         version=version,
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(known_query), Depends(json_only)],
+        dependencies=[Depends(known_query), Depends(said_once), Depends(asked_on_purpose), Depends(json_only)],
     )
     app.state.control = Control(manager)
     app.add_middleware(SharedAnswers, paths=LARGE)
@@ -49,9 +53,11 @@ def create_app(manager: Manager, *, version: str, limits: Limits | None = None) 
     )
     app.add_middleware(InternalErrors)
     app.add_middleware(HeadAsGet, endless=ENDLESS)
+    app.add_middleware(ForeignPages, pages=frozenset({DOCS_PATH}))
     problems.install(app)
     _add_routes(app)
     openapi.install(app)
+    docs_page.install(app)
     return app
 
 

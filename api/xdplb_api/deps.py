@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Path, Query, Request, Response
 from fastapi.dependencies.models import Dependant
+from pydantic import WithJsonSchema
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.edits.edit import Edit
@@ -20,6 +21,8 @@ from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError, Precon
 from .control import Control
 from .peer import actor_of
 from .schemas.base import warning_headers
+from .schemas.forms import ADDRESS, ENTITY_TAG, VIP_REF
+from .unambiguous import FLAG
 
 __all__ = [
     "AddressRef",
@@ -58,10 +61,11 @@ VipRef = Annotated[
         "prefix as `203.0.113.0_24`, a range of ports `8000-8999`, all ports `0`.",
         examples=["203.0.113.10:443:tcp"],
     ),
+    WithJsonSchema(VIP_REF),
 ]
-AddressRef = Annotated[str, Path(description="The backend's address.", examples=["10.0.0.11"])]
+AddressRef = Annotated[str, Path(description="The backend's address.", examples=["10.0.0.11"]), WithJsonSchema(ADDRESS)]
 DryRunFlag = Annotated[
-    bool, Query(description="Only return what would change (200), after all checks. Changes nothing.")
+    bool, Query(description="Only return what would change (200), after all checks. Changes nothing."), FLAG
 ]
 
 
@@ -105,6 +109,7 @@ async def _change(
     if_match: Annotated[
         str | None,
         Header(description="The `ETag` it must still have; 412 if it has changed since.", examples=['"7"']),
+        WithJsonSchema(ENTITY_TAG),
     ] = None,
     dry_run: DryRunFlag = False,
 ) -> Changer:

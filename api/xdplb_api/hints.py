@@ -59,6 +59,8 @@ def _at(schema: Schema, steps: Sequence[str | int], root: Schema) -> Schema:
 
 def _plain(schema: Schema, root: Schema) -> Schema:
     """Return a schema with its reference resolved; of a nullable value, the schema that is not null."""
+    if schema.get("type") == "string":  # one text, in whichever of its forms
+        return schema
     for option in schema.get("anyOf", ()):
         if option.get("type") != "null":
             return _plain({**schema, "anyOf": (), **option}, root)

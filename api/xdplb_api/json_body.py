@@ -16,6 +16,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from .unambiguous import Once
+
 __all__ = ["JsonRoute"]
 
 SMALL = 64 << 10
@@ -25,8 +27,8 @@ SMALL = 64 << 10
 class _Decoder(json.JSONDecoder):
     """Decodes as json.loads does, with the functions that are written in Python."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, once: Once) -> None:
+        super().__init__(object_pairs_hook=once)
         self.parse_array = json.decoder.JSONArray  # type: ignore[attr-defined]
         self.parse_object = json.decoder.JSONObject  # type: ignore[attr-defined]
         self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
@@ -37,12 +39,15 @@ class _Request(Request):
 
     async def json(self) -> Any:
         """Return the decoded body. Raises JSONDecodeError, and UnicodeDecodeError if it is not text."""
-        body = await self.body()
+        body, once = await self.body(), Once()
         if len(body) <= SMALL:
-            return json.loads(body)
-        return await asyncio.to_thread(
-            lambda: _Decoder().decode(body.decode(json.detect_encoding(body), "surrogatepass"))
-        )
+            value = json.loads(body, object_pairs_hook=once)
+        else:
+            value = await asyncio.to_thread(
+                lambda: _Decoder(once).decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+            )
+        once.note(self.scope, value)
+        return value
 
 
 class JsonRoute(APIRoute):

@@ -20,7 +20,12 @@ xdplb balances TCP and UDP over backends in XDP. This API configures it and repo
 - Every error is an `application/problem+json` (RFC 9457) that names the fields. After an error nothing has changed.
 - The API is served on a Unix socket: `curl --unix-socket /run/xdplb/api.sock http://localhost/v1/vips`.
 
-The page at `/docs` loads its scripts from a public CDN; without access to it, read `/openapi.json`.
+- A `POST`, and the `GET` of a capture, act without a body that says so: they need the header
+  `Content-Type: application/json` or `Xdplb-Client`, which no web page of another site can send.
+- Everything is said once and in one way: a parameter, a field or a header that is given twice is refused, and numbers
+  are digits without a sign, blanks or leading zeros.
+
+The page at `/docs` is made from this document. It has no script, and needs no CDN and no other host.
 """
 
 TAGS: list[dict[str, Any]] = [

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from xdplb.model.errors import FieldProblem, XdplbError
+from xdplb.model.printable import quoted
 
 from .hints import Schema, body_schema, hint_for
 
@@ -141,7 +142,7 @@ def refused(error: XdplbError) -> ProblemResponse:
 
 def internal_error(error: Exception, request_line: str) -> ProblemResponse:
     """Log `error` with its traceback and return the answer, which only says where to look."""
-    _log.error("%s failed", request_line, exc_info=error)
+    _log.error("request failed: %s", quoted(request_line), exc_info=error)
     return ProblemResponse(
         500, "internal", "the daemon failed on this request", hint="its log has the cause; please report it"
     )

@@ -100,7 +100,7 @@ def _run(clients: list[_Client], *, drip: bytes = b"", again: bool = False) -> N
 
 
 def _request(method: str, path: str, body: bytes = b"", *, length: int | None = None) -> bytes:
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nXdplb-Client: bench\r\n"
     if body or length is not None:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body) if length is None else length}\r\n"
     return head.encode() + b"\r\n" + body

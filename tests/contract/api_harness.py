@@ -105,6 +105,7 @@ def running_api(*, capacity: Capacity | None = None, raise_errors: bool = True) 
         manager = Manager(plane, SqliteStore(Path(directory)), FakeNextHops(), health, nics=nics, icmp_errors=errors)
         app = create_app(manager, version=VERSION)
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_errors) as client:
+            client.headers["Xdplb-Client"] = "tests"
             assert client.portal is not None
             client.portal.call(manager.start)
             try:

@@ -56,7 +56,7 @@ BACKENDS = [
     ("0.0.0.0", "is the unspecified address", ""),
     ("::", "is the unspecified address", ""),
     ("fe80::1%eth0", "is a link-local address: no router forwards to it", "global or unique local"),
-    ("2001:db8::11%eth0", "has a scope", "leave out %eth0"),
+    ("2001:db8::11%eth0", "has a zone", "leave out the zone: 2001:db8::11"),
     ("backend1.example.org", "it is a name, and names are not looked up", "getent ahosts backend1.example.org"),
     ("backend1", "it is a name", "getent ahosts backend1"),
     ("http://10.0.0.11", "it is a URL", "give only the address: 10.0.0.11"),

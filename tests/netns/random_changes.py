@@ -169,8 +169,7 @@ class Backends:
 
     def _call(self, method: str, path: str, /, **body: object) -> dict[str, Any]:
         argv = ["curl", "-sS", "--fail-with-body", "--unix-socket", str(self.balancer.socket), "-X", method]
-        if body:
-            argv += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        argv += ["-H", "Content-Type: application/json", *(["-d", json.dumps(body)] if body else [])]
         argv.append(f"http://localhost/v1/vips{path}")
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"{method} {path} {body}: {done.stdout}{done.stderr}"

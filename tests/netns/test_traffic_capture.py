@@ -240,3 +240,50 @@ def test_a_daemon_that_is_stopped_ends_the_file_and_puts_the_program_back(balanc
     assert balancer.daemon.wait(COMMAND_SECONDS) == 0
     assert running.ended()
     assert program(balancer) == before
+
+
+def test_a_change_does_not_wait_for_a_capture_to_start_or_to_end(ready: Balancer) -> None:
+    """Both compile a program, which takes seconds; a change is answered while one is compiled."""
+    ready.add("dr1", "dr2")
+    took: dict[str, list[float]] = {"before": [], "starting": [], "ending": []}
+
+    def change(when: str) -> None:
+        weight = sum(map(len, took.values())) % 5 + 1
+        path = f"http://localhost/v1/vips/{VIP}:{PORT}:tcp/backends/{ADDRESSES['dr1']}"
+        body = json.dumps({"weight": weight})
+        asked = [
+            "curl",
+            "-sf",
+            "--unix-socket",
+            str(ready.socket),
+            "-X",
+            "PATCH",
+            "--json",
+            body,
+            path,
+            "-o",
+            "/dev/null",
+        ]
+        begun = time.monotonic()
+        subprocess.run(asked, check=True, timeout=COMMAND_SECONDS)
+        took[when].append(time.monotonic() - begun)
+
+    before = program(ready)
+    for _ in range(5):
+        change("before")
+    file = ready.lab.folder / "meanwhile.pcapng"
+    command = [XDPLB, "--socket", str(ready.socket), "capture", "-w", str(file)]
+    begun = time.monotonic()
+    running = ready.lab.popen("balancer", command)
+    while program(ready) == before:
+        change("starting")
+        assert time.monotonic() - begun < COMMAND_SECONDS
+    compiled = time.monotonic() - begun
+    until(lambda: file.exists() and file.stat().st_size > 0, COMMAND_SECONDS)
+    running.send_signal(signal.SIGINT)
+    while program(ready) != before:
+        change("ending")
+        assert time.monotonic() - begun < 2 * COMMAND_SECONDS
+    assert running.wait(COMMAND_SECONDS) == 0
+    most = max(took["starting"] + took["ending"])
+    assert most < max(compiled / 2, 4 * max(took["before"])), (compiled, took)

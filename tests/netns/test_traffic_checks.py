@@ -70,6 +70,26 @@ def test_the_balancer_does_not_run_out_of_local_ports(balancer: Balancer, tmp_pa
         time.sleep(0.1)
 
 
+def test_a_backend_of_two_vips_is_asked_once_and_is_down_in_both(balancer: Balancer, tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    serve(balancer, log)
+    balancer.start()
+    other = f"{VIP}:{PORT + 1}/tcp"
+    often = ["--check", "http", "--check-interval", "500ms", "--check-timeout", "2s", "--check-fall", "2"]
+    for key, options in ((KEY, []), (other, ["--check-port", str(PORT)])):
+        balancer.cli("vip", "add", key, *often, *options)
+        balancer.cli("backend", "add", key, str(ADDRESSES["dr1"]))
+    until(lambda: all(f"vip={key} backend={ADDRESSES['dr1']} health=up" in balancer.log() for key in (KEY, other)))
+    before, began = log.read_text().count("GET / "), time.monotonic()
+    time.sleep(5)
+    asked, seconds = log.read_text().count("GET / ") - before, time.monotonic() - began
+    assert asked <= 1.3 * seconds / 0.5, "as many as for one VIP"
+    balancer.lab.run("dr1", ["ip", "route", "add", "blackhole", f"{ADDRESSES['balancer']}/32"])
+    until(lambda: balancer.log().count("health=down") == 2)
+    down = [line.split(" ", 1)[1] for line in balancer.log().splitlines() if "health=down" in line]
+    assert len({line.partition("reason=")[2] for line in down}) == 1, "the result of one probe"
+
+
 def test_the_table_says_what_the_log_says(balancer: Balancer, tmp_path: Path) -> None:
     """A directory listing is status 200; the only backend is used all the same, as the VIP fails open."""
     serve(balancer, tmp_path / "server.log")

@@ -5,7 +5,7 @@ After each step of the control plane `between_steps` is called: a packet may com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
@@ -101,14 +101,25 @@ class PacketPath:
     def read_vips(self) -> dict[int, VipEntry]:
         return dict(self.vips)
 
-    def write_vips(self, vips: Sequence[VipEntry]) -> None:
-        self.vips = {vip.id: vip for vip in vips}
+    def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
+        left = {} if instead_of is None else {key: vip for key, vip in self.vips.items() if key not in instead_of}
+        self.vips = left | {vip.id: vip for vip in vips}
         self._stepped()
+
+    def table_ids(self) -> Collection[int]:
+        return list(self.tables)
+
+    def read_prints(self) -> Mapping[int, bytes]:
+        return {}
 
     def read_table(self, vip_id: int) -> Slots | None:
         return self.tables[vip_id].copy() if vip_id in self.tables else None
 
-    def write_table(self, vip_id: int, slots: Slots) -> None:
+    def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
+        # Packets come while some slots are new and others are not.
+        before = self.tables.get(vip_id, np.zeros_like(slots))
+        self.tables[vip_id] = np.where(np.arange(len(slots)) % 2, slots, before)
+        self._stepped()
         self.tables[vip_id] = slots.copy()
         self._stepped()
 

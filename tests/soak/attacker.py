@@ -64,7 +64,7 @@ def ask(path: str, request: bytes) -> None:
 
 
 def get(target: str) -> bytes:
-    return f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    return f"GET {target} HTTP/1.1\r\nHost: localhost\r\nXdplb-Client: soak\r\n\r\n".encode()
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def main() -> None:
         head += "Content-Type: application/json\r\n\r\n"
         hold(path, 20, head.encode() + b'"' + b"x" * (BODY_BYTES - 1000))
     else:
-        targets = {"requests": "/v1/vips", "scrapes": "/metrics", "captures": "/v1/capture?count=1&seconds=1"}
+        targets = {"requests": "/v1/vips", "scrapes": "/metrics", "captures": "/v1/capture?packets=1&seconds=1"}
         threads = {"requests": 16, "scrapes": 4, "captures": 1}[kind]
         for _ in range(threads):
             threading.Thread(target=ask, args=(path, get(targets[kind])), daemon=True).start()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .hashing import TABLE_SIZE
-from .pattern import Ownership, Pattern
+from .pattern import Owners, Ownership, Pattern
 from .slots import PINNED, STEADY, SlotCounts, Slots, move, unpack
 
 __all__ = ["NO_TABLE", "HeldTable"]
@@ -46,16 +46,27 @@ class HeldTable:
 
     def move(self, owners: Ownership, *, gone: AbstractSet[int] = frozenset()) -> HeldTable:
         """Return the table with these owners, such that open connections keep their backends; `gone` as in `move`."""
-        if self.is_steady and np.array_equal(self.owners.ids, owners.ids):
-            return HeldTable(owners, self._left_behind(owners, gone))
+        if np.array_equal(self.owners.ids, owners.ids) and (
+            self.is_steady or np.array_equal(self.previous.ids, self._ids_of_previous())
+        ):
+            return HeldTable(owners, self._previous_after(owners, gone))
         previous = (move(self.slots, owners.owners, gone=gone) >> np.uint32(16)).astype(np.uint16)
         return HeldTable(owners, Ownership.of(previous) if previous.any() else _ALL_STEADY)
 
-    def _left_behind(self, owners: Ownership, gone: AbstractSet[int]) -> Ownership:
-        """Return the previous owners once these have all slots, which are steady now; the places are the same."""
+    def _previous_after(self, owners: Ownership, gone: AbstractSet[int]) -> Ownership:
+        """Return the previous owners after a move to owners at the same places as the present ones.
+
+        The previous owners are at the same places too, and behind them is PINNED, unless all slots are steady.
+        """
         out = tuple([place for place, number in enumerate(self.owners.ids.tolist()) if number in gone])
-        pattern = _left_behind(self.owners.pattern, owners.pattern, out)
-        return Ownership(pattern, self.owners.ids) if len(pattern.taken) else _ALL_STEADY
+        before = None if self.is_steady else self.previous.pattern
+        pattern = _previous_after(self.owners.pattern, before, owners.pattern, out)
+        if not len(pattern.taken):
+            return _ALL_STEADY
+        return Ownership(pattern, self._ids_of_previous())
+
+    def _ids_of_previous(self) -> Owners:
+        return np.append(self.owners.ids, np.uint16(PINNED))
 
     @property
     def slots(self) -> Slots:
@@ -116,15 +127,20 @@ class HeldTable:
 
 
 @lru_cache(_CACHED_MOVES)
-def _left_behind(before: Pattern, after: Pattern, gone: tuple[int, ...]) -> Pattern:
-    """Return the place that each slot moves away from, but for `gone`, and 0 for a slot that stays.
+def _previous_after(before: Pattern, previous: Pattern | None, after: Pattern, gone: tuple[int, ...]) -> Pattern:
+    """Return the previous owners after a move, with the rules of `move` for places; None for previous: all are steady.
 
     A host that fails or comes back makes the same move in all VIPs that have it.
     """
-    is_gone = np.zeros(len(before.owned), np.bool_)
+    steady, pinned = 0, len(before.owned)
+    is_gone = np.zeros(pinned + 1, np.bool_)
     is_gone[list(gone)] = True
-    stays = (before.places == after.places) | is_gone[before.places]
-    return Pattern(np.where(stays, 0, before.places), len(before.owned) - 1)
+    owners = before.places.astype(np.uint16)
+    old = np.zeros_like(owners) if previous is None else previous.places.astype(np.uint16)
+    moving = (old != steady) & (old != pinned)
+    leaves = ~moving & (owners != after.places) & (owners != steady) & ~is_gone[owners]
+    new = np.where(leaves, owners, old)
+    return Pattern(np.where(moving & is_gone[old], np.uint16(pinned), new), pinned)
 
 
 _ALL_STEADY = Ownership.of(np.full(TABLE_SIZE, STEADY, np.uint16))

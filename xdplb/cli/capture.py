@@ -18,7 +18,7 @@ from xdplb.model.errors import XdplbError
 
 from .capture_file import open_capture
 from .output import note
-from .params import Connection
+from .params import Connection, Decimal, Whole
 from .pcapng_blocks import PcapngBlocks
 
 __all__ = ["command"]
@@ -41,10 +41,10 @@ Examples:
 )
 @click.argument("what", metavar="[VIP|CLIENT]...", nargs=-1)
 @click.option("-w", "--write", "path", metavar="FILE|-", required=True, help="The file to write; - is stdout.")
-@click.option("--packets", type=click.IntRange(1), metavar="N", help="Stop after this many packets.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after this many seconds.")
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="Capture one in N packets, at random.  [1]")
-@click.option("--snaplen", type=click.IntRange(14, 16384), metavar="B", help="Bytes to keep of each frame.  [256]")
+@click.option("--packets", type=Whole(1), metavar="N", help="Stop after this many packets.")
+@click.option("--seconds", type=Decimal(0, min_open=True), metavar="S", help="Stop after this many seconds.")
+@click.option("--sample", type=Whole(1), metavar="N", help="Capture one in N packets, at random.  [1]")
+@click.option("--snaplen", type=Whole(14, 16384), metavar="B", help="Bytes to keep of each frame.  [256]")
 @click.pass_obj
 def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bounds: float | None) -> None:
     """Write packets to a pcapng file, as XDP received them and as it sent them (which tcpdump cannot see).

@@ -12,7 +12,7 @@ import click
 from xdplb.model.errors import NotFoundError
 
 from .client import Answer, Client
-from .output import note, print_json
+from .output import line, note, print_json
 from .params import Connection, dry_run_option, if_generation_option, output_option
 
 __all__ = ["Change", "changing", "tell_dry_run", "warn"]
@@ -92,7 +92,7 @@ def tell_dry_run(sentences: Sequence[str], *, warnings: Sequence[str] = (), as_j
         print_json({"would_change": bool(sentences), "changes": list(sentences), "warnings": told})
         return
     for sentence in sentences:
-        click.echo(f"would change: {sentence}")
+        line(f"would change: {sentence}")
     if not sentences:
         click.echo("nothing would change")
 

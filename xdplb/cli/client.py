@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+import xdplb
 from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError, XdplbError
 from xdplb.model.vip import VipKey
@@ -30,6 +31,7 @@ _PATIENCE_SECONDS = 20.0
 _PATIENCE_WITH_CHANGES_SECONDS = 60.0  # a change may need another program, which takes seconds to compile
 _LEAST_SECONDS = 0.1
 _CONNECT_AGAIN_SECONDS = 0.05
+_CLIENT_HEADER = "Xdplb-Client"  # no web page can send it to another site: the daemon asks for it where it acts
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class Client:
         self, method: str, path: str, body: object, headers: dict[str, str], seconds: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """Send a request. Return the connection, which the caller closes, and the answer with its body not read yet."""
+        headers[_CLIENT_HEADER] = f"xdplb/{xdplb.__version__}"
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         content = None

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from .client import Client
 from .failures import DaemonDownError
-from .output import colour_wanted, coloured, print_json
+from .output import coloured, line, print_json
 from .params import Connection, local_output_option, pin_dir_option
 from .vip import vip_text
 
@@ -89,6 +89,6 @@ def _ask(client: Client, *, named: bool) -> Running | None:
 def _print(finding: Finding) -> None:
     """Print a finding, and below it how to fix it."""
     mark = coloured(finding.level.value) + " " * (5 - len(finding.level.value))
-    click.echo(f"{mark} {finding.check}: {finding.detail}", color=colour_wanted())
+    line(f"{finding.check}: {finding.detail}", before=f"{mark} ")
     if finding.fix:
-        click.echo(f"      fix: {finding.fix}")
+        line(f"      fix: {finding.fix}")

@@ -12,6 +12,7 @@ from xdplb.model.errors import ConflictError
 
 from .client import Answer, Client, backend_path
 from .failures import DaemonDownError, TimedOutError
+from .output import note
 from .params import duration_text
 
 __all__ = ["wait_for_drain"]
@@ -38,10 +39,7 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> An
         ) from None
     except KeyboardInterrupt:
         progress.end()
-        click.echo(
-            f"the drain of {address} continues; cancel it with: xdplb backend undrain {vip} {address}",
-            err=True,
-        )
+        note(f"the drain of {address} continues; cancel it with: xdplb backend undrain {vip} {address}")
         raise
     finally:
         progress.end()

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import click
 
-from .output import Column, note, print_fields, print_json, table
+from .output import Column, line, note, print_fields, print_json, table
 from .params import Connection, output_option, vip_argument
 
 __all__ = ["command"]
@@ -68,7 +68,7 @@ def _print(body: dict[str, Any]) -> None:
     )
     click.echo()
     for sentence in body["why"]:
-        click.echo(f"- {sentence}")
+        line(f"- {sentence}")
     if body["note"]:
         note(body["note"])
     if body["agree"] is False:

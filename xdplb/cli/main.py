@@ -13,6 +13,7 @@ from xdplb.model.errors import XdplbError
 
 from .client import DEFAULT_SOCKET
 from .groups import Group
+from .output import note
 from .params import Connection, positive_duration
 
 __all__ = ["LazyGroup", "cli", "main", "run"]
@@ -120,9 +121,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, hint: str) -> None:
-    click.echo(f"xdplb: error: {message}", err=True)
+    note(f"xdplb: error: {message}")
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        note(f"hint: {hint}")
 
 
 def _hint(error: XdplbError) -> str:

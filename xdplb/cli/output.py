@@ -11,11 +11,14 @@ from typing import Any
 
 import click
 
+from xdplb.model.printable import json_printable, printable
+
 __all__ = [
     "Column",
     "Table",
     "colour_wanted",
     "coloured",
+    "line",
     "moment",
     "note",
     "number",
@@ -24,6 +27,8 @@ __all__ = [
     "print_json",
     "table",
 ]
+
+_LONGEST_MESSAGE = 10_000
 
 _STATE_COLOURS = {
     "up": "green", "ready": "green", "online": "green", "ok": "green", "drained": "green", "passed": "green",
@@ -72,13 +77,19 @@ def print_fields(fields: Sequence[tuple[str, object]]) -> None:
 
 
 def print_json(body: bytes | object) -> None:
-    """Print a body of the API unchanged, or another value as JSON."""
-    click.echo(body if isinstance(body, bytes) else json.dumps(body, indent=2, default=str))
+    """Print a body of the API unchanged, or another value as JSON; what a terminal may act upon is escaped."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else json.dumps(body, indent=2, default=str)
+    click.echo(json_printable(text))
 
 
 def note(message: str) -> None:
-    """Print a message to stderr."""
-    click.echo(message, err=True)
+    """Print a message to stderr, in one line."""
+    click.echo(printable(message, _LONGEST_MESSAGE), err=True)
+
+
+def line(*parts: str, before: str = "") -> None:
+    """Print a line; `before` is a mark in front of it, which may have a colour."""
+    click.echo(before + "".join(printable(part, _LONGEST_MESSAGE) for part in parts), color=colour_wanted())
 
 
 def number(value: Any) -> str:
@@ -97,7 +108,7 @@ def percent(share: float | None) -> str:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None or value == "" else str(value)
+    return "-" if value is None or value == "" else printable(str(value), _LONGEST_MESSAGE)
 
 
 def _dim(text: str) -> str:

@@ -6,17 +6,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from xdplb.model.errors import XdplbError
+from xdplb.model.numbers import decimal_of, whole_of
+from xdplb.model.printable import quoted
 
 from .client import DEFAULT_SOCKET, Client
 from .output import note
 
 __all__ = [
     "Connection",
+    "Decimal",
+    "Whole",
     "dry_run_option",
     "duration",
     "duration_text",
@@ -35,7 +39,7 @@ _ANY_PATH = click.Path(path_type=Path, readable=False)
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,33 @@ class Connection:
         return Client(socket_path=self.socket_path, url=self.url, token=token, timeout=patience, on_wait=note)
 
 
+class Whole(click.IntRange):
+    """A whole number in a range, in digits without a sign, leading zeros or underscores."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        if isinstance(value, str) and whole_of(value) is None:
+            self.fail(f"{quoted(value, 60)} is not a whole number; write it in digits, such as 80", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Decimal(click.FloatRange):
+    """A number in a range, in digits with at most one point."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        if isinstance(value, str) and decimal_of(value) is None:
+            self.fail(f"{quoted(value, 60)} is not a number; write it in digits, such as 1.5", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def duration(text: str) -> float:
     """Return the seconds of a duration such as 500ms, 30s, 10m or 1h30m. A number without a unit is seconds."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
     if not text or _PART.sub("", text):
         raise click.BadParameter(f"{text!r} is not a duration; write it like 500ms, 30s, 10m or 1h30m")
@@ -140,7 +168,7 @@ def if_generation_option(command: _Decorated) -> _Decorated:
     """Add --if-generation N."""
     return click.option(
         "--if-generation",
-        type=click.IntRange(min=0),
+        type=Whole(min=0),
         metavar="N",
         help="Change it only if its generation is N, else exit 4.",
     )(command)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import gc
 import os
-from ipaddress import ip_network
 from pathlib import Path
 
 import click
 
-from xdplb.model.address import IPNetwork
+from xdplb.model.address import IPNetwork, parse_network
+from xdplb.model.errors import InvalidError
 
 from .api_options import api_options
 from .client import DEFAULT_SOCKET
-from .params import mode_option, pin_dir_option, state_dir_option
+from .params import Whole, mode_option, pin_dir_option, state_dir_option
 
 __all__ = ["command"]
 
 
 # The loader's limits, repeated here: --help must not import the loader.
-_VIPS, _BACKENDS, _FLOWS = (click.IntRange(1, most) for most in (8192, 65534, 1 << 30))
+_VIPS, _BACKENDS, _FLOWS = (Whole(1, most) for most in (8192, 65534, 1 << 30))
 
 
 def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[IPNetwork, ...]:
@@ -30,8 +30,8 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
             networks.clear()
             continue
         try:
-            network = ip_network(text)
-        except ValueError:
+            network = parse_network(text)
+        except InvalidError:
             raise click.BadParameter(
                 f"{text!r} is not a prefix; give one such as 10.200.0.0/16 or 2001:db8:200::/96, or off"
             ) from None

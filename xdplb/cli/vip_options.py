@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from xdplb.model.errors import InvalidError
+from xdplb.model.numbers import whole_of
 from xdplb.model.vip import (
     CONFIG_ID_RANGE,
     LARGEST_RATE,
@@ -24,7 +25,7 @@ from xdplb.model.vip import (
     VlanTags,
 )
 
-from .params import duration, duration_text
+from .params import Whole, duration, duration_text
 
 __all__ = ["policy", "policy_options"]
 
@@ -59,7 +60,7 @@ def _options() -> list[Callable[[_Command], _Command]]:
         ),
         click.option(
             "--quic-config-id",
-            type=click.IntRange(*CONFIG_ID_RANGE),
+            type=Whole(*CONFIG_ID_RANGE),
             help="The upper 3 bits of the first byte of these connection IDs.  [0]",
         ),
         _limit("packets", "packets"),
@@ -118,7 +119,7 @@ def _words(kind: type[StrEnum]) -> click.Choice[str]:
 def _limit(name: str, what: str) -> Callable[[_Command], _Command]:
     return click.option(
         f"--limit-{name}",
-        type=click.IntRange(0, LARGEST_RATE),
+        type=Whole(0, LARGEST_RATE),
         metavar="N",
         help=f"Drop {what} beyond N per second; 0: no limit.  [0]",
     )
@@ -126,8 +127,11 @@ def _limit(name: str, what: str) -> Callable[[_Command], _Command]:
 
 def _server_id_bytes(text: str) -> int | str:
     low, high = SERVER_ID_BYTES_RANGE
-    if text == _OFF or (text.isdecimal() and low <= int(text) <= high):
-        return text if text == _OFF else int(text)
+    if text == _OFF:
+        return text
+    number = whole_of(text)
+    if number is not None and low <= number <= high:
+        return number
     raise click.BadParameter(f"{text!r} is neither a number from {low} to {high} nor {_OFF}")
 
 

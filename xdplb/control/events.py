@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from xdplb.control.edits.edit import Edit
+from xdplb.model.printable import quoted, word
 
 __all__ = [
     "DAEMON",
@@ -96,13 +97,13 @@ class Event:
 
 
 _SENTENCES = frozenset({"reason", "error"})
-"""Fields that hold a sentence. They are quoted and escaped, since parts may come from outside."""
+"""Fields that hold a sentence, and are always quoted. Of the others, only what is not one plain word is."""
 
 
 def _shown(name: str, value: object) -> str:
-    if name in _SENTENCES:
-        return repr(str(value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return quoted(str(value)) if name in _SENTENCES else word(str(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
+from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.checks import HealthSource
@@ -33,10 +33,6 @@ __all__ = ["Manager"]
 _RESOLVE_SECONDS = 2.0
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
@@ -58,10 +54,11 @@ class Manager:
         place: PlaceView | None = None,
         notes: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = _utc_now,
+        steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._steady = steady = steady or SteadyClock()
         self.events = Events()
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
@@ -72,11 +69,11 @@ class Manager:
             self.events,
             capacity=plane.capacity,
             tunnel_sources=tunnel_sources,
-            now=now,
+            steady=steady,
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
         )
-        self._flows = FlowWatch(plane, self._writer, self.events, now=now, period_seconds=scan_seconds)
-        self._paths = PathWatch(icmp_errors, self._writer, self.events, now=now, period_seconds=scan_seconds)
+        self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
+        self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
         self._verifier = Verifier(self._writer, self._writer.applier, self.events)
         self.answers = Answers(
@@ -86,12 +83,12 @@ class Manager:
             nics=self._nics,
             paths=self._paths,
             checker=checker,
-            now=now,
+            steady=steady,
             place=place,
             notes=notes,
             longest_pause=longest_pause,
         )
-        self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, now)
+        self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self.loop: asyncio.AbstractEventLoop | None = None
         """Its event loop, None before `start`."""
@@ -105,6 +102,7 @@ class Manager:
         self.loop = asyncio.get_running_loop()
         try:
             await self._writer.open()
+            self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
             await self._next_hops.start(self._next_hops_changed)
             await self._nics.look()
             self._writer.watch()

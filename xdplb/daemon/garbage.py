@@ -32,6 +32,7 @@ class Garbage:
         young, middle, _ = self._before
         gc.set_threshold(young, middle, _NEVER)
         self._collect()
+        gc.enable()  # `xdplb up` has it off until here: nearly all that a start makes lives on
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .log_limit import LogLimit
+from .log_line import LineFormatter
 from .log_writer import LogWriter
 
 __all__ = ["log_beside", "log_to_stderr"]
@@ -22,7 +23,7 @@ def log_to_stderr() -> None:
     in_journal = "JOURNAL_STREAM" in os.environ
     layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
     target = logging.StreamHandler(sys.stderr)
-    target.setFormatter(logging.Formatter(layout))
+    target.setFormatter(LineFormatter(layout))
     writer = LogWriter(target)
     limit = LogLimit(writer)
     writer.addFilter(limit)

@@ -14,10 +14,10 @@ from .map_specs import U32, MapSpec
 from .maps import BpfMap, MapType
 
 __all__ = [
-    "add_inner_maps",
     "inner_keys",
     "open_inner",
     "put_inner_maps",
+    "put_without_waiting",
     "read_element",
     "read_trie",
     "swap_element",
@@ -58,19 +58,29 @@ def read_trie(outer: BpfMap) -> list[tuple[bytes, bytes]]:
         return list(inner.items())
 
 
-def swap_element(outer: BpfMap, key: int, name: str, value: NDArray[np.void]) -> None:
-    """Put a new array of one element at `key`. The kernel waits until no packet uses the old one, then frees it."""
+def swap_element(outer: BpfMap, key: int, name: str, value: NDArray[np.void], *, wait: bool = True) -> None:
+    """Put a new array of one element at `key`, and wait until no packet uses the old one, some 15 ms.
+
+    Without `wait` return once packets find the new one: those under way may have found the old one just before.
+    """
     with MapSpec(name, MapType.ARRAY, U32, value.dtype, 1).create() as inner:
         inner.update(0, value)
-        outer.update(key, inner.fd)
+        _put(outer, key, inner, wait=wait)
 
 
-def swap_trie(outer: BpfMap, spec: MapSpec, entries: Mapping[bytes, NDArray[np.void]]) -> None:
-    """Put a new trie with these keys and values in place of the one there."""
+def swap_trie(outer: BpfMap, spec: MapSpec, entries: Mapping[bytes, NDArray[np.void]], *, wait: bool = True) -> None:
+    """Put a new trie with these keys and values in place of the one there; `wait` as in `swap_element`."""
     with spec.create() as inner:
         for key, value in entries.items():
             inner.update(key, value)
-        outer.update(0, inner.fd)
+        _put(outer, 0, inner, wait=wait)
+
+
+def _put(outer: BpfMap, key: int, inner: BpfMap, *, wait: bool) -> None:
+    if wait:
+        outer.update(key, inner.fd)
+    else:
+        put_without_waiting(outer, {key: inner})
 
 
 def put_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
@@ -86,8 +96,8 @@ def put_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
             outer.update(key, inner.fd)
 
 
-def add_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
-    """Put inner maps where there are none, and return once they are there.
+def put_without_waiting(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
+    """Put inner maps, and return once packets find them.
 
     That is at once, but the call goes on until no packet uses what was there before, some 15 ms: a thread waits for it.
     """
@@ -102,11 +112,12 @@ def add_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
             failed.append(error)
 
     last = list(inner_maps)[-1]
+    last_id = inner_maps[last].info.id.to_bytes(4, "little")
     waiting = Thread(target=put, name="xdplb-new-maps", daemon=True)
     waiting.start()
-    while waiting.is_alive() and outer.lookup(last) is None:
+    while waiting.is_alive() and outer.lookup(last) != last_id:
         waiting.join(_LOOK_SECONDS)
-    if outer.lookup(last) is None:
+    if outer.lookup(last) != last_id:
         waiting.join()
     if failed:
         raise failed[0]

@@ -229,7 +229,8 @@ class DataPlane(Protocol):
     def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
         """Put these VIPs in place of those with the ids `instead_of`, None for all there are.
 
-        The index is swapped as a whole: packets see the old or the new one, and only the new one once this returns.
+        The index is swapped as a whole: packets see the old or the new one. Once this returns they see the new one, but
+        for those under way, some microseconds: what deletes anything waits for these.
         CapacityError if they do not fit. ValueError if they need a feature that was not required.
         """
         ...
@@ -249,8 +250,8 @@ class DataPlane(Protocol):
     def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
         """Change the slots of a VIP's table that differ, each by itself: packets see the old slot or the new one.
 
-        Once this returns they see new ones only, but for those under way, some microseconds. `fingerprint`, 16 bytes,
-        is kept for `read_prints`; without one, the next daemon must read the table.
+        Once this returns they see new ones only, but for those under way, as after `write_vips`. `fingerprint`, 16
+        bytes, is kept for `read_prints`; without one, the next daemon must read the table.
         """
         ...
 

@@ -40,14 +40,16 @@ class Swapped:
         self._written[name] = outer.info.id, _digest_of_all(entries)
         return entries
 
-    def swap_element(self, outer: BpfMap, name: str, value: NDArray[np.void]) -> None:
-        """Put a new array with this value in place of the one there."""
-        swap_element(outer, 0, name, value)
+    def swap_element(self, outer: BpfMap, name: str, value: NDArray[np.void], *, wait: bool = True) -> None:
+        """Put a new array with this value in place of the one there; `wait` as in inner_maps.py."""
+        swap_element(outer, 0, name, value, wait=wait)
         self._written[name] = outer.info.id, _digest(value.tobytes())
 
-    def swap_trie(self, outer: BpfMap, name: str, spec: MapSpec, entries: Mapping[bytes, NDArray[np.void]]) -> None:
-        """Put a new trie with these keys and values in place of the one there."""
-        swap_trie(outer, spec, entries)
+    def swap_trie(
+        self, outer: BpfMap, name: str, spec: MapSpec, entries: Mapping[bytes, NDArray[np.void]], *, wait: bool = True
+    ) -> None:
+        """Put a new trie with these keys and values in place of the one there; `wait` as in inner_maps.py."""
+        swap_trie(outer, spec, entries, wait=wait)
         self._written[name] = outer.info.id, _digest_of_all((key, value.tobytes()) for key, value in entries.items())
 
     def is_element_as_written(self, outer: BpfMap, name: str) -> bool:

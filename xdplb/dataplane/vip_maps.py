@@ -157,9 +157,9 @@ class VipMaps:
         name = _NAMES[part]
         if isinstance(built, dict):
             spec = next(spec.inner for spec in map_specs(self._maps.capacity) if spec.name == name and spec.inner)
-            self._swapped.swap_trie(outer, name, spec, built)
+            self._swapped.swap_trie(outer, name, spec, built, wait=False)
         else:
-            self._swapped.swap_element(outer, name, built)
+            self._swapped.swap_element(outer, name, built, wait=False)
 
     def _outer(self, part: Part) -> BpfMap | None:
         maps = self._maps

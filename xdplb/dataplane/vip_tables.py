@@ -18,7 +18,7 @@ import numpy as np
 from xdplb.balance.compiled import LOOPS, address
 
 from . import layout
-from .inner_maps import add_inner_maps, open_inner
+from .inner_maps import open_inner, put_without_waiting
 from .map_specs import VIP_TABLE
 from .maps import BpfMap
 from .plane import Slots
@@ -72,7 +72,7 @@ class VipTables:
         for start in range(0, len(missing), _AT_ONCE):
             with ExitStack() as opened:
                 chunk = missing[start : start + _AT_ONCE]
-                add_inner_maps(self._outer, {vip_id: opened.enter_context(VIP_TABLE.create()) for vip_id in chunk})
+                put_without_waiting(self._outer, {vip_id: opened.enter_context(VIP_TABLE.create()) for vip_id in chunk})
 
     def delete(self, vip_id: int) -> None:
         """Remove a VIP's table, and wait until no packet uses it; no error if it has none."""

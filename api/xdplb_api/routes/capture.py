@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import WithJsonSchema
 from starlette.types import Receive, Scope, Send
 
 from xdplb.control.capture.wanted import MOST_SNAP_BYTES, CaptureRequest
@@ -13,6 +14,8 @@ from xdplb.dataplane.decisions import SNAP_BYTES
 from xdplb_api.answers import problems
 from xdplb_api.control import Capture
 from xdplb_api.deps import ControlOf
+from xdplb_api.schemas.forms import CAPTURED_CLIENT, DESTINATION
+from xdplb_api.unambiguous import DECIMAL, WHOLE
 
 __all__ = ["router"]
 
@@ -49,6 +52,7 @@ async def describe_capture() -> Response:
 Vip = Annotated[
     str | None,
     Query(description="Only packets to this VIP, by name or key.", examples=["203.0.113.10:443/tcp"]),
+    WithJsonSchema(DESTINATION),
 ]
 Client = Annotated[
     str | None,
@@ -57,11 +61,14 @@ Client = Annotated[
         "that are passed to the host.",
         examples=["192.0.2.7:40000"],
     ),
+    WithJsonSchema(CAPTURED_CLIENT),
 ]
-Packets = Annotated[int | None, Query(ge=1, description="End after this many packets.")]
-Seconds = Annotated[float | None, Query(gt=0, le=LONGEST_SECONDS, description="End after this many seconds.")]
-Sample = Annotated[int, Query(ge=1, le=MOST_SAMPLE, description="Capture one in this many packets, at random.")]
-Snaplen = Annotated[int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, description="Bytes captured of each frame.")]
+Packets = Annotated[int | None, Query(ge=1, description="End after this many packets."), WHOLE]
+Seconds = Annotated[float | None, Query(gt=0, le=LONGEST_SECONDS, description="End after this many seconds."), DECIMAL]
+Sample = Annotated[int, Query(ge=1, le=MOST_SAMPLE, description="Capture one in this many packets, at random."), WHOLE]
+Snaplen = Annotated[
+    int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, description="Bytes captured of each frame."), WHOLE
+]
 
 
 @router.get(
@@ -75,7 +82,7 @@ Snaplen = Annotated[int, Query(ge=ETHERNET_BYTES, le=MOST_SNAP_BYTES, descriptio
             "description": "A pcapng file, streamed until the capture ends.",
             "content": {PcapngResponse.media_type: {"schema": {"type": "string", "format": "binary"}}},
         },
-        **problems(404, 409, 422, 503),
+        **problems(404, 409, 415, 422, 503),
     },
 )
 async def capture(

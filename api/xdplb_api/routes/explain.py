@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import WithJsonSchema
 
 from xdplb.control.explain.question import PacketKind
 from xdplb_api.answers import problems
 from xdplb_api.deps import ControlOf
 from xdplb_api.schemas.explain import ExplainOut
+from xdplb_api.schemas.forms import ADDRESS, CLIENT, DESTINATION
 
 __all__ = ["router"]
 
@@ -21,6 +23,7 @@ Client = Annotated[
         description="The client: address and port. An IPv6 address is written in brackets.",
         examples=["192.0.2.7:40000"],
     ),
+    WithJsonSchema(CLIENT),
 ]
 Destination = Annotated[
     str,
@@ -29,13 +32,16 @@ Destination = Annotated[
         "means TCP), or any `ADDRESS:PORT/PROTOCOL`.",
         examples=["203.0.113.10:443/tcp"],
     ),
+    WithJsonSchema(DESTINATION),
 ]
 Packet = Annotated[
     PacketKind | None,
     Query(description="Which packet of a TCP flow: `syn` (the default) or `established`, an ACK."),
 ]
 IfDown = Annotated[
-    str | None, Query(description="The address of a backend that is assumed to be down. Then only the model is asked.")
+    str | None,
+    Query(description="The address of a backend that is assumed to be down. Then only the model is asked."),
+    WithJsonSchema(ADDRESS),
 ]
 Interface = Annotated[
     str | None,

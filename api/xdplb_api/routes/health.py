@@ -34,7 +34,7 @@ async def get_readyz(answers: AnswersOf) -> Any:
     """Answer 200 if packets are forwarded as configured, otherwise 503 with sentences that say why in `reasons`.
 
     That is: the data plane has the latest change, each NIC that was asked for has the program, is up and has a carrier,
-    and, if there are backends, packets can be sent to at least one of them.
+    the state can be written, and, if there are backends, packets can be sent to at least one of them.
     """
     reasons = answers.not_ready()
     return _not_ready(reasons) if reasons else ReadyzOut()

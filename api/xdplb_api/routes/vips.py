@@ -105,7 +105,7 @@ def _wanted(ref: str, body: VipPut, answers: Answers) -> Vip:
     """Return the VIP in `body`, which was sent to the path of `ref`."""
     settings = body.settings()
     if ":" in ref:
-        return Vip(key=_agreed(VipKey.parse(ref), body), **settings)
+        return Vip(key=_agreed(_parsed(ref), body), **settings)
     if body.name not in {None, ref}:
         raise InvalidError.field(
             "/name", f"name is {body.name} in the body and {ref} in the path", hint="use PATCH to change a name"
@@ -115,6 +115,14 @@ def _wanted(ref: str, body: VipPut, answers: Answers) -> Vip:
     except NotFoundError:
         key = _key(body)
     return Vip(key=key, **{**settings, "name": ref})
+
+
+def _parsed(ref: str) -> VipKey:
+    """Return the key in a path. InvalidError points there."""
+    try:
+        return VipKey.parse(ref)
+    except InvalidError as error:
+        raise InvalidError.field("/path/vip", error.detail, hint=error.hint) from None
 
 
 def _agreed(key: VipKey, body: VipPut) -> VipKey:

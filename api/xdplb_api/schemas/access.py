@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from xdplb.control.answers.views import AccessView
 
 from .base import RequestBody, ResponseBody
+from .forms import PREFIXES
 from .long_list import in_parts
 
 __all__ = ["MOST_PREFIXES", "AccessIn", "AccessOut", "AccessPatch"]
@@ -19,7 +20,9 @@ MOST_PREFIXES = 500_000
 ALLOW = "Prefixes of allowed sources. If there are any, sources in none of the prefixes are denied."
 DENY = "Prefixes of denied sources. A prefix in both lists is denied."
 
-_Prefixes = Annotated[list[str], Field(max_length=MOST_PREFIXES), in_parts(MOST_PREFIXES)]
+_Prefixes = Annotated[
+    list[Annotated[str, WithJsonSchema(PREFIXES)]], Field(max_length=MOST_PREFIXES), in_parts(MOST_PREFIXES)
+]
 
 
 class AccessIn(RequestBody):

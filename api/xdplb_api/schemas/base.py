@@ -16,6 +16,8 @@ from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import Forward, Protocol, VipKey
 
+from .forms import ADDRESS, ADDRESSES
+
 __all__ = [
     "DryRunOut",
     "ForwardWord",
@@ -59,9 +61,7 @@ def _host_address(value: object) -> IPAddress:
         raise refused(error) from error
 
 
-HostAddress = Annotated[
-    IPAddress, BeforeValidator(_host_address), WithJsonSchema({"type": "string", "format": "ip"}, mode="validation")
-]
+HostAddress = Annotated[IPAddress, BeforeValidator(_host_address), WithJsonSchema(ADDRESS, mode="validation")]
 """The address of a backend that a client sends."""
 
 
@@ -74,11 +74,7 @@ def _host_addresses(value: object) -> str:
         raise refused(error) from error
 
 
-HostAddresses = Annotated[
-    str,
-    BeforeValidator(_host_addresses),
-    WithJsonSchema({"type": "string", "format": "ip-or-prefix"}, mode="validation"),
-]
+HostAddresses = Annotated[str, BeforeValidator(_host_addresses), WithJsonSchema(ADDRESSES, mode="validation")]
 """A unicast address or prefix that a client sends, in this API's spelling."""
 
 ForwardWord = Annotated[Forward, Field(strict=False)]

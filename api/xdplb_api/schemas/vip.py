@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict, JsonValue
 
 from xdplb.control.answers.views import OperatingStatus, VipView
 from xdplb.model.vip import (
@@ -61,7 +62,7 @@ VlanWord = Annotated[VlanTags, Field(strict=False)]
 
 ADDRESS = "The IPv4 or IPv6 address that clients talk to, or a prefix: `203.0.113.0/24`."
 PORT = "The port that clients talk to, the first port of a range, or 0 for all ports."
-LAST_PORT = "The last port of a range; null for one port or all ports."
+LAST_PORT = "The last port of a range, not below `port`; null for one port or all ports."
 PROTOCOL = "The transport protocol, or both."
 NAME = "A name for use in URLs and commands; null for none."
 FORWARD = (
@@ -130,8 +131,29 @@ class LimitsPatch(RequestBody):
     source_new_flows: Rate | None = Field(default=None, description=SOURCE_NEW_FLOWS)
 
 
+def _when(field: str, values: list[JsonValue], **then: JsonValue) -> JsonDict:
+    """Return the JSON schema that the properties `then` hold where `field` is one of `values`."""
+    has: JsonDict = {"properties": {field: {"enum": values}}, "required": [field]}
+    return {"if": has, "then": {"properties": then}}
+
+
+_PER_CONNECTION: list[JsonValue] = [scheduler.value for scheduler in Scheduler if scheduler.is_per_connection]
+_SETTINGS_RULES: list[JsonValue] = [
+    _when("scheduler", _PER_CONNECTION, tracking={"enum": [Tracking.ALWAYS.value, None]}),
+    _when("scheduler", [Scheduler.SH.value], hash={"enum": [HashKind.SOURCE.value, None]}),
+]
+_NO_NEW_FLOWS: JsonDict = {"properties": {name: {"maximum": 0} for name in ("new_flows", "source_new_flows")}}
+_KEY_RULES: list[JsonValue] = [
+    _when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
+    _when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS),
+    _when("port", [0], last_port={"type": "null"}),
+]
+
+
 class VipSettings(RequestBody):
     """The settings of a VIP, without its key; omitted fields have their defaults."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": _SETTINGS_RULES})
 
     name: Name | None = Field(default=None, description=NAME, examples=["web"])
     forward: ForwardWord = Field(default=Forward.DR, description=FORWARD)
@@ -155,6 +177,8 @@ class VipSettings(RequestBody):
 class VipIn(VipSettings):
     """A VIP to add."""
 
+    model_config = ConfigDict(json_schema_extra={"allOf": [*_SETTINGS_RULES, *_KEY_RULES]})
+
     address: HostAddresses = Field(description=ADDRESS, examples=["203.0.113.10"])
     port: Port = Field(description=PORT, examples=[443])
     last_port: LastPort | None = Field(default=None, description=LAST_PORT, examples=[8999])
@@ -176,6 +200,8 @@ class _KeyAgain(RequestBody):
 
 class VipPut(_KeyAgain, VipSettings):
     """The complete VIP. Its key is in the URL; if given here too, it must agree."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": [*_SETTINGS_RULES, *_KEY_RULES]})
 
 
 class VipPatch(_KeyAgain):

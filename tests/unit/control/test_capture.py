@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,7 +22,9 @@ from xdplb.dataplane.decisions import CapturedFrame, CapturedPacket, Chosen, Ker
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import SLOT_PINNED
 from xdplb.dataplane.plane import Attachment
+from xdplb.model.backend import Health
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, PlatformError
+from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.vip import Vip, VipKey
 
 TX, DROP, PASS = 3, 1, 2
@@ -328,5 +330,52 @@ def test_a_program_that_cannot_be_loaded_is_a_refusal_and_one_that_cannot_go_bac
         await (await manager.capturer.start(ALL)).close()
         assert Feature.CAPTURE not in manager.dataplane().features
         await manager.create_backend(str((await with_backends(manager)).vip.key), backend(1))
+
+    run(tmp_path, scenario)
+
+
+def test_changes_and_flips_do_not_wait_while_a_capture_starts_or_ends(tmp_path: Path) -> None:
+    async def meanwhile(world: World, manager: Door, weight: int, health: Health) -> None:
+        """Change a weight and flip a backend, both to be seen in the maps at once."""
+        async with asyncio.timeout(5):
+            await manager.patch_backend("web", "10.0.0.2", {"weight": weight})
+            world.health.flip("10.0.0.1", health)
+            usable = health is Health.UP
+            await until(lambda: world.plane.read_backends()[1].usable is usable)
+
+    async def scenario(world: World, manager: Door) -> None:
+        await with_backends(manager, 1, 2)
+        await manager.put_health_check("web", HealthCheck(type=CheckType.TCP))
+        for address in ("10.0.0.1", "10.0.0.2"):
+            world.health.flip(address, Health.UP)
+        starts, ends = world.plane.start_capture, world.plane.stop_capture
+        is_compiling, is_compiled = Event(), Event()
+
+        def compiles(then: Callable[..., Any]) -> Callable[..., Any]:
+            def work(*arguments: Any) -> Any:
+                is_compiling.set()
+                assert is_compiled.wait(10)
+                return then(*arguments)
+
+            return work
+
+        with (
+            patch.object(world.plane, "start_capture", compiles(starts)),
+            patch.object(world.plane, "stop_capture", compiles(ends)),
+        ):
+            starting = asyncio.create_task(manager.capturer.start(ALL))
+            await until(is_compiling.is_set)
+            await meanwhile(world, manager, 5, Health.DOWN)
+            assert not starting.done()
+            is_compiled.set()
+            running = await starting
+            is_compiling.clear()
+            is_compiled.clear()
+            ending = asyncio.create_task(running.close())
+            await until(is_compiling.is_set)
+            await meanwhile(world, manager, 6, Health.UP)
+            assert not ending.done()
+            is_compiled.set()
+            await ending
 
     run(tmp_path, scenario)

@@ -10,8 +10,10 @@ from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import World, run, with_backends
 from xdplb.balance import table
+from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.slots import Slots, unpack
 from xdplb.control.writing.batches import batches
+from xdplb.dataplane.layout import FLOW_RST
 from xdplb.dataplane.plane import VipCounters
 from xdplb.model.errors import PlatformError
 from xdplb.model.next_hop import Resolution
@@ -127,3 +129,19 @@ def test_parts_grow_and_together_are_all() -> None:
 
 def test_of_nothing_there_is_no_part() -> None:
     assert list(batches([])) == []
+
+
+def test_the_slots_of_many_vips_settle_together(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await with_many_vips(manager)
+        for vip in VIPS:
+            for port in range(2000, 2050):
+                world.plane.add_flow("198.51.100.7", port, vip.key, backend=1, flags=FLOW_RST)
+        before = len(world.plane.calls)
+        world.clock.advance(901)
+        await until(lambda: all(manager.vip(vip.name).slots.steady == TABLE_SIZE for vip in VIPS))
+        await until(lambda: world.plane.flow_count() < 12 * 50)
+        # The records of many VIPs are deleted with one wait for the packets under way.
+        assert 0 < world.plane.calls[before:].count("delete_flows") < len(VIPS)
+
+    run(tmp_path, scenario)

@@ -58,7 +58,7 @@ class World:
             nics=self.nics,
             icmp_errors=self.errors,
             clock=self.clock.monotonic,
-            now=self.clock.now,
+            steady=self.clock.steady(),
             scan_seconds=0.005,
         )
         await manager.start()

@@ -6,7 +6,6 @@ import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from xdplb import __version__
 from xdplb.control.answers import render
@@ -29,6 +28,8 @@ from xdplb.control.answers.views import (
     VipStatsView,
     VipView,
 )
+from xdplb.control.answers.wall_time import backend_on_the_wall, check_on_the_wall
+from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.checks import CheckTally, HealthSource
@@ -70,14 +71,14 @@ class Answers:
         nics: NicWatch,
         paths: PathWatch,
         checker: HealthSource | None,
-        now: Callable[[], datetime],
+        steady: SteadyClock,
         place: PlaceView | None = None,
         notes: Sequence[str] = (),
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
-        self._nics, self._paths, self._checker, self._now = nics, paths, checker, now
-        self._started, self._place, self._notes = now(), place, tuple(notes)
+        self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
+        self.started, self._place, self._notes = steady.now(), place, tuple(notes)
         self._longest_pause = longest_pause
         self._counted = Gathered(self._read_counters, rests=True)
         self.is_running = False
@@ -173,7 +174,7 @@ class Answers:
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
-            now=self._now(),
+            now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
 
@@ -195,7 +196,7 @@ class Answers:
         """Return an overview of the whole host."""
         return StatusView(
             version=__version__,
-            started=self._started,
+            started=self.started + self._steady.ahead(),
             generation=self._snapshot.generation,
             observed_generation=self._writer.applied.generation,
             attachments=self._writer.applier.attachments,
@@ -261,7 +262,7 @@ class Answers:
         return BackendsView(views, vip.generation)
 
     def _backend_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> BackendView:
-        return render.backend_view(
+        view = render.backend_view(
             vip,
             backend,
             facts,
@@ -271,13 +272,15 @@ class Answers:
             drain=self._flows.drain(backend),
             tally=self._tally(backend),
         )
+        return backend_on_the_wall(view, self._steady.ahead())
 
     def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
         checked = () if vip.check is None else vip.backends.values()
         return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
 
     def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
-        return render.check_view(vip, backend, facts.health_of(backend), self._tally(backend))
+        view = render.check_view(vip, backend, facts.health_of(backend), self._tally(backend))
+        return check_on_the_wall(view, self._steady.ahead())
 
     def _tally(self, backend: BoundBackend) -> CheckTally | None:
         return None if self._checker is None else self._checker.tally(backend.id)

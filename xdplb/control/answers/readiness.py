@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from xdplb.control.plan.eligibility import Eligibility, Use
+from xdplb.control.plan.eligibility import WAITING, Eligibility, Use
 from xdplb.control.plan.nics import NicStanding
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.plane import Attachment
@@ -40,17 +40,27 @@ def not_ready(
 
 
 def _why_nothing_is_forwarded(snapshot: Snapshot, eligibility: Mapping[int, Eligibility]) -> str:
-    """Return why no packet of any VIP can be forwarded; "" if some can, or none is meant to be."""
-    found: list[tuple[IPAddress, str]] = []
+    """Return why no packet of any VIP can be forwarded; "" if some can, or none is meant to be.
+
+    That no check has passed yet, as after a boot, ends by itself: checks pass, or they fail so often that their
+    backends are down.
+    """
+    found: list[tuple[IPAddress, Eligibility]] = []
     for _, bound in snapshot.backends():
         if bound.backend.admin_state is AdminState.MAINT:
             continue
         standing = eligibility.get(bound.id)
-        if standing is None or standing.use is not Use.OUT:
+        if standing is None or not (standing.use is Use.OUT or _is_waiting(standing)):
             return ""  # nearly always at the first one: this is asked every second
-        found.append((bound.backend.address, standing.reason))
+        found.append((bound.backend.address, standing))
     if not found:
         return ""
-    first, reason = found[0]
+    if waiting := next((address for address, standing in found if _is_waiting(standing)), None):
+        return f"no backend takes new connections yet: no check has passed, such as that of {waiting}"
+    first, standing = found[0]
     which = f"the only backend, {first}" if len(found) == 1 else f"any of the {len(found)} backends, such as {first}"
-    return f"no packet can be sent to {which}: {reason}"
+    return f"no packet can be sent to {which}: {standing.reason}"
+
+
+def _is_waiting(standing: Eligibility) -> bool:
+    return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)

@@ -59,7 +59,7 @@ class RunningCapture:
         await self._capturer.finish(self)
 
     def open(self, plane: DataPlane) -> None:
-        """Start the capture, in the thread of the maps. Takes seconds, since a program is compiled."""
+        """Start the capture, in the thread that compiles. Takes seconds, since a program is compiled."""
         self._capture = plane.start_capture(self._wanted.filter(self._request.sample, self._request.snap_bytes))
 
     async def stop_reading(self) -> None:
@@ -96,7 +96,7 @@ class RunningCapture:
 
 
 class Capturer:
-    """Starts and ends captures, in the thread of the maps."""
+    """Starts and ends captures, in the thread that compiles: changes, flips and reads of the maps go on meanwhile."""
 
     def __init__(self, plane: DataPlane, writer: Writer, events: Events) -> None:
         self.writer, self._events = writer, events
@@ -121,7 +121,7 @@ class Capturer:
             )
         running = self._running = RunningCapture(self, request, which)
         try:
-            await self.writer.with_maps(lambda: running.open(self._plane))
+            await self.writer.compile(lambda: running.open(self._plane))
         except BaseException:
             await self.finish(running)
             raise
@@ -151,7 +151,7 @@ class Capturer:
                 return
             try:
                 await running.stop_reading()
-                await self.writer.with_maps(self._plane.stop_capture)
+                await self.writer.compile(self._plane.stop_capture)
                 self._events.say(CaptureEnded())
             except XdplbError as error:
                 self._events.say(CaptureStuck(str(error)))

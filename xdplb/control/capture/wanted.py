@@ -13,6 +13,7 @@ from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.decisions import SNAP_BYTES, CapturedPacket, CaptureFilter
 from xdplb.model.address import IPNetwork, parse_address, parse_network, parse_port
 from xdplb.model.errors import InvalidError
+from xdplb.model.printable import quoted
 from xdplb.model.vip import VipKey
 
 __all__ = ["MOST_SNAP_BYTES", "CaptureRequest", "Wanted", "wanted"]
@@ -96,8 +97,9 @@ def _client(text: str) -> tuple[IPNetwork, int | None]:
     try:
         return parse_network(text, pointer), None
     except InvalidError as error:
-        hint = error.hint if error.hint.startswith("the prefix is") else HINT
-        raise InvalidError.field(pointer, f"{text!r} is not a client address", hint=hint) from None
+        if "%" in text or error.hint.startswith("the prefix is"):
+            raise
+        raise InvalidError.field(pointer, f"{quoted(text)} is not a client address", hint=HINT) from None
 
 
 def _refuse_vip_as_client(snapshot: Snapshot, client: IPNetwork, port: int | None) -> None:

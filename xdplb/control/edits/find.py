@@ -9,9 +9,10 @@ from typing import Protocol, TypeVar
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError, NotFoundError
+from xdplb.model.printable import quoted
 from xdplb.model.vip import Vip, VipKey
 
-__all__ = ["find_backend", "find_key", "no_backend", "vip_of"]
+__all__ = ["find_backend", "find_key", "is_in_a_part", "no_backend", "vip_of"]
 
 
 class HasVip(Protocol):
@@ -28,9 +29,10 @@ AnyBackend = TypeVar("AnyBackend")
 
 
 def find_key(vips: Mapping[VipKey, HasVip], ref: str, pointer: str) -> VipKey:
-    """Return the key of the VIP with this name or key, in any spelling.
+    """Return the key of the VIP with this name or key.
 
-    NotFoundError points at `pointer`, where `ref` was given, and suggests the closest match.
+    NotFoundError points at `pointer`, where `ref` was given, and suggests the closest match. InvalidError if `ref` has
+    the form of a key, but a part of it is wrong, such as its port.
     """
     for key, vip in vips.items():
         if vip.vip.name == ref:
@@ -38,10 +40,17 @@ def find_key(vips: Mapping[VipKey, HasVip], ref: str, pointer: str) -> VipKey:
     try:
         key = VipKey.parse(ref)
     except InvalidError as error:
+        if is_in_a_part(error):
+            raise InvalidError.field(pointer, error.detail, hint=error.hint) from None
         hint = _nearest(vips, ref) or error.hint
-        raise NotFoundError.field(pointer, f"there is no VIP {ref!r}", hint=hint) from None
+        raise NotFoundError.field(pointer, f"there is no VIP {quoted(ref, 100)}", hint=hint) from None
     vip_of(vips, key, pointer)
     return key
+
+
+def is_in_a_part(error: InvalidError) -> bool:
+    """Return whether the error of VipKey.parse is about a part of a key, and not about the form of the whole."""
+    return any(problem.pointer != "/vip" for problem in error.problems)
 
 
 def vip_of(vips: Mapping[VipKey, AnyVip], key: VipKey, pointer: str = "/key") -> AnyVip:

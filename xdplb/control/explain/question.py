@@ -17,7 +17,7 @@ from xdplb.reference.checksum import internet_checksum
 
 __all__ = ["PacketKind", "Question", "frame_of", "question"]
 
-CLIENT = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):(\d+)")
+CLIENT = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):([^:]*)")
 
 TCP = 6
 SYN, ACK = 0x02, 0x10
@@ -103,7 +103,7 @@ def _destination(snapshot: Snapshot, ref: str) -> VipKey:
     named = next((key for key, vip in snapshot.vips.items() if vip.vip.name == ref), None)
     try:
         key = named or VipKey.parse(ref)
-    except InvalidError:
+    except InvalidError:  # in its form, or in a part
         key = find_key(snapshot.vips, ref, "/query/vip")  # raises NotFoundError, which suggests the closest match
     if not key.is_exact:
         raise InvalidError.field(

@@ -12,9 +12,12 @@ from urllib.parse import quote
 
 import h11
 
+from xdplb.model.printable import printable
+
 __all__ = ["Answer", "request"]
 
 _MAX_HEAD_BYTES = 65536
+_LONGEST_WORDS = 200  # of what a backend sent, in a reason
 _PATH_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))  # only non-ASCII characters are quoted
 _UNTIL_CLOSE = 1 << 62
 
@@ -82,7 +85,7 @@ class Answer:
         except h11.RemoteProtocolError as error:
             self.is_complete = True  # where what is not HTTP would end is not known
             if self.status is None:
-                self.error = f"the answer is not HTTP: {error}"
+                self.error = f"the answer is not HTTP: {printable(str(error), _LONGEST_WORDS)}"
         self._taken += len(data)
         if self.status is None and not self.error and self._taken > _MAX_HEAD_BYTES:
             # Interim 1xx answers count too: a backend could send them forever.

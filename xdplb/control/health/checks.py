@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
@@ -150,6 +150,20 @@ def health_of(check: HealthCheck, health: Health, tally: CheckTally) -> Health:
     return Health.DOWN if -tally.streak >= check.fall else health
 
 
+_Key = tuple[IPAddress, int, HealthCheck]
+
+
+def _key_of(target: CheckTarget) -> _Key:
+    """Return what is the same for equal checks."""
+    return target.address, target.port, _without_port(target.check)
+
+
+@lru_cache(maxsize=4096)
+def _without_port(check: HealthCheck) -> HealthCheck:
+    """Return the check without its port: whether that is given or the VIP's, the target has it."""
+    return replace(check, port=None)
+
+
 class _Check:
     """One check, of all the backends in `members` (their ids)."""
 
@@ -202,7 +216,7 @@ class Checker:
         self._events = Events()
         self._known: Mapping[int, KnownHealth] = {}
         self._targets: dict[int, CheckTarget] = {}
-        self._checks: dict[tuple[IPAddress, int, HealthCheck], _Check] = {}
+        self._checks: dict[_Key, _Check] = {}
         self._check_of: dict[int, _Check] = {}
         self._waiting: deque[_Check] = deque()
         self._is_late = False
@@ -300,7 +314,7 @@ class Checker:
                 self._begin_within(check, _SOON_SECONDS)
 
     def _join(self, backend_id: int, target: CheckTarget) -> None:
-        key = (target.address, target.port, target.check)
+        key = _key_of(target)
         check = self._checks.get(key)
         if check is None:
             check = self._checks[key] = _Check(target, self._loop.time())
@@ -317,7 +331,7 @@ class Checker:
             return
         check.members.discard(backend_id)
         if not check.members:
-            del self._checks[target.address, target.port, target.check]
+            del self._checks[_key_of(target)]
             self._give_up(check)
 
     def _begin_within(self, check: _Check, seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -70,10 +70,6 @@ class Held:
             drafts=_some(self.drafts, only),
             _ids=_some(self.ids, only),
         )
-
-    def with_table(self, vip_id: int, table: HeldTable) -> Held:
-        """Return the same with another table for one VIP."""
-        return replace(self, tables={**self.tables, vip_id: table})
 
 
 class HeldLater:

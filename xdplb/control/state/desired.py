@@ -26,7 +26,7 @@ NO_ACCESS_LIST = AccessList()
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """A requested drain. `started` is wall-clock time (UTC), so that the deadline survives a restart."""
+    """A requested drain. `started` is a time of `xdplb.control.clock`: the deadline survives a restart."""
 
     started: datetime
     timeout_seconds: float = 600.0

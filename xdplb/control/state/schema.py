@@ -10,12 +10,13 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from xdplb.control.state.clock_row import CLOCK
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
 
 __all__ = ["SCHEMA_VERSION", "prepare"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -46,7 +47,7 @@ _HEALTH = """CREATE TABLE {name} (
         backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
         health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT"""
 
-_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"))
+_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK)
 
 _ACCESS_2 = """CREATE TABLE access (
         vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
@@ -124,6 +125,11 @@ def _to_desired_and_bindings(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _to_steady_time(connection: sqlite3.Connection) -> None:
+    """Before, times were of the wall clock. They stay as they are: without a mark they are taken for that."""
+    connection.execute(CLOCK)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -131,5 +137,7 @@ def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_p
 _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     1: _to_ranges_and_prefixes,
     2: _to_desired_and_bindings,
+    3: lambda _: None,
+    4: _to_steady_time,
 }
 """By version: the migration from it to the next version."""

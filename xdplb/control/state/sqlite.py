@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
+from xdplb.control.clock import ClockMark
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding
+from xdplb.control.state.clock_row import read_mark, write_mark
 from xdplb.control.state.codec import (
     backend_from_json,
     backend_to_json,
@@ -88,6 +90,17 @@ class SqliteStore:
                 if connection.execute("SELECT 1 FROM backend_binding WHERE id = ?", (backend_id,)).fetchone()
             }
             _write_health(connection, {key: value for key, value in health.items() if key in known})
+
+    def clock_mark(self) -> ClockMark | None:
+        """Return how the clock stood that gave the times in the file."""
+        assert self._connection is not None, "it is open"
+        with storage_errors(self.path, "cannot be read"):
+            return read_mark(self._connection)
+
+    def set_clock_mark(self, mark: ClockMark, moved: int) -> bool:
+        """Write how the clock stands, and move all times by so many ns; return whether any has changed."""
+        with self._transaction() as connection:
+            return write_mark(connection, mark, moved)
 
     def is_in_doubt(self) -> bool:
         """Return whether the file may not be writable now, from a look at its file system; `touch` finds out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from xdplb.control.clock import ClockMark
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.backend import KnownHealth
 
@@ -31,6 +32,17 @@ class Store(Protocol):
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths, except those of backends that have been removed."""
+        ...
+
+    def clock_mark(self) -> ClockMark | None:
+        """Return how the clock stood that gave the stored times, None if they are of the wall clock."""
+        ...
+
+    def set_clock_mark(self, mark: ClockMark, moved: int) -> bool:
+        """Keep how the clock stands, and move all stored times by so many ns, at most to the mark's own time.
+
+        Return whether any of them has changed.
+        """
         ...
 
     def is_in_doubt(self) -> bool:

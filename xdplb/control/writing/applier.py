@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -217,14 +218,21 @@ class Applier:
                 self._plane.delete_table(vip_id)
                 yield "vip_tables"
 
-    def settle(self, scan: Scan | None) -> None:
-        """Pin moving slots whose idle timeout has passed, and make steady the pinned ones that `scan` shows settled."""
+    @property
+    def unsettled(self) -> frozenset[int]:
+        """The ids of the VIPs with slots that are not steady."""
+        return self._unsettled
+
+    def settle(self, scan: Scan | None, only: AbstractSet[int] | None = None) -> None:
+        """Pin moving slots whose idle timeout has passed, and make steady the pinned ones that `scan` shows settled.
+
+        With `only`, in the tables of the VIPs with these ids: of thousands a part at a time, since a flip waits for it.
+        """
         with self._changing() as before:
-            held = self._pin(before)
-            for vip_id in sorted(self._unsettled):
-                if held.tables[vip_id].counts.pinned and vip_id in held.vips:
-                    held = self._release(vip_id, scan, held)
-            self._hold(held)
+            unsettled = self._unsettled & before.vips.keys()
+            chosen = sorted(unsettled if only is None else unsettled & only)
+            pinned = replace(before, tables={**before.tables, **self._pin(before, chosen)})
+            self._hold(replace(pinned, tables={**pinned.tables, **self._release(pinned, chosen, scan)}))
 
     def needs_scan(self) -> bool:
         """Return whether a scan is needed: for pinned slots of a VIP that records only what moves, or for loads."""
@@ -239,31 +247,36 @@ class Applier:
         vips = self._held.vips if self._held is not None else {}
         return frozenset(vip_id for vip_id, vip in vips.items() if vip.scheduler.is_by_load)
 
-    def is_settled(self) -> bool:
-        """Return whether all slots are steady."""
-        return not self._unsettled
-
-    def _pin(self, held: Held) -> Held:
-        for vip_id in [vip_id for vip_id in self._times.vips if vip_id in held.vips]:
-            table = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), held.vips[vip_id].idle_seconds)
+    def _pin(self, held: Held, vip_ids: Sequence[int]) -> Mapping[int, HeldTable]:
+        """Publish and return the tables of these VIPs in which slots are pinned now."""
+        pinned: dict[int, HeldTable] = {}
+        for vip_id in vip_ids:
+            vip = held.vips[vip_id]
+            table = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), vip.idle_seconds)
             if table is not None:
                 self._write_table(held, vip_id, table)
-                held = held.with_table(vip_id, table)
-                self._events.say(SlotsPinned(str(held.vips[vip_id].key), table.counts.pinned))
-        return held
+                pinned[vip_id] = table
+                self._events.say(SlotsPinned(str(vip.key), table.counts.pinned))
+        return pinned
 
-    def _release(self, vip_id: int, scan: Scan | None, held: Held) -> Held:
-        vip, current = held.vips[vip_id], held.tables[vip_id]
-        found = find_release(vip, current, scan)
-        if found is None:
-            return held
-        self._swept = False  # if deleting the records fails, the next change sweeps them
-        self._write_table(held, vip_id, found.table)
-        if scan is not None and len(found.stale):
-            self._delete(scan.flows, found.stale)
-        self._swept = True
-        self._events.say(SlotsSteady(str(vip.key), found.table.counts.pinned))
-        return held.with_table(vip_id, found.table)
+    def _release(self, held: Held, vip_ids: Sequence[int], scan: Scan | None) -> Mapping[int, HeldTable]:
+        """Publish and return the tables of these VIPs in which slots are steady now, then delete the slots' records."""
+        found = {
+            vip_id: released
+            for vip_id in vip_ids
+            if held.tables[vip_id].counts.pinned
+            and (released := find_release(held.vips[vip_id], held.tables[vip_id], scan)) is not None
+        }
+        swept, self._swept = self._swept, False  # if deleting the records fails, the next change sweeps them
+        for vip_id, released in found.items():
+            self._write_table(held, vip_id, released.table)
+        stale = [released.stale for released in found.values() if len(released.stale)]
+        if scan is not None and stale:
+            self._delete(scan.flows, np.concatenate(stale))
+        self._swept = swept
+        for vip_id, released in found.items():
+            self._events.say(SlotsSteady(str(held.vips[vip_id].key), released.table.counts.pinned))
+        return {vip_id: released.table for vip_id, released in found.items()}
 
     def _write_table(self, held: Held, vip_id: int, table: HeldTable) -> None:
         """Publish a table with the owners that it has: those of the draft that it was made from."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from xdplb.control.flows.drain import (
 )
 from xdplb.control.flows.settle import Scan
 from xdplb.control.state.snapshot import BoundBackend
+from xdplb.control.writing.batches import batches
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import Counters, DataPlane
@@ -83,8 +85,8 @@ class FlowWatch:
             await self._count_at_times()
         else:
             await self._tell_loads(scan)
-        if not applier.is_settled():
-            await self._writer.with_maps(lambda: applier.settle(scan))
+        for part in batches(sorted(applier.unsettled)):  # between two parts, a flip may have its turn
+            await self._writer.with_maps(partial(applier.settle, scan, part))
         self._report_drains()
 
     async def stop(self) -> None:

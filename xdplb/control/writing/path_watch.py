@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
+from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.paths.book import LoweredMtu
 from xdplb.control.paths.sent import SentPackets
@@ -65,10 +65,10 @@ class PathWatch:
         writer: Writer,
         events: Events,
         *,
-        now: Callable[[], datetime],
+        steady: SteadyClock,
         period_seconds: float,
     ) -> None:
-        self._source, self._writer, self._events, self._now = source, writer, events, now
+        self._source, self._writer, self._events, self._steady = source, writer, events, steady
         self._period_seconds = period_seconds
         self._made_for: Held | None = None
         self._sent = SentPackets({}, {})
@@ -96,7 +96,7 @@ class PathWatch:
 
     def turn(self) -> None:
         """Forget the MTUs whose time is over."""
-        if over := self._writer.paths.expire(self._now()):
+        if over := self._writer.paths.expire(self._steady.now()):
             for address in over:
                 self._events.say(PathMtuOver(str(address), self._writer.link_mtu(address)))
             self._writer.path_mtus_changed(over)
@@ -125,19 +125,19 @@ class PathWatch:
         if tunnel is None:
             return PathView(mtu, None, {}, "")
         book = self._writer.paths
-        sentences = [sentence(error, tunnel, inner) for error in book.recent(tunnel, self._now())]
+        sentences = [sentence(error, tunnel, inner) for error in book.recent(tunnel, self._steady.now())]
         return PathView(mtu, self._lowered(tunnel), book.counts(tunnel), next(filter(None, sentences), ""))
 
     def _note(self, tunnel: Tunnel, error: IcmpError) -> None:
-        is_news = self._writer.paths.count(tunnel, error, self._now())
+        is_news = self._writer.paths.count(tunnel, error, self._steady.now())
         said = sentence(error, tunnel, tunnel.inner_version or 4)
         if is_news and said:
             self._events.say(PathTrouble(str(tunnel.address), tunnel.forward, said))
 
     def _lower(self, tunnel: Tunnel, mtu: int, error: IcmpError) -> None:
         book = self._writer.paths
-        if book.lower(tunnel.address, mtu, error.router, self._now()):
-            until = book.lowered[tunnel.address].until.isoformat(timespec="seconds")
+        if book.lower(tunnel.address, mtu, error.router, self._steady.now()):
+            until = (book.lowered[tunnel.address].until + self._steady.ahead()).isoformat(timespec="seconds")
             self._events.say(PathMtuLowered(str(tunnel.address), mtu, str(error.router), until))
             self._writer.path_mtus_changed([tunnel.address])
 

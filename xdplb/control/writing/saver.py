@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Mapping
 
+from xdplb.control.clock import ClockMark, SteadyClock
 from xdplb.control.events import Events, StateNotWritable, StateWritable
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
@@ -16,20 +18,31 @@ from xdplb.model.errors import StateError, XdplbError
 __all__ = ["Saver"]
 
 _LOOK_SECONDS = 2.0
+_TURNS_TO_A_WRITE = 30
 
 
 class Saver:
     """Reads and writes the store in a thread of its own. Its methods raise what those of the store raise."""
 
-    def __init__(self, store: Store, events: Events) -> None:
-        self._store, self._events = store, events
+    def __init__(self, store: Store, events: Events, clock: SteadyClock) -> None:
+        self._store, self._events, self._clock = store, events, clock
         self._disk, self._to_the_end = Worker("xdplb-state"), Unbroken()
         self.error = ""
         """Why the state cannot be written; empty if it can."""
+        self._mark: ClockMark | None = None
 
     async def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
-        """Open the store and return the state, and the last known health by backend id."""
-        return await self._disk(self._store.open)
+        """Open the store and return the state, and the last known health by backend id; its clock goes on."""
+        return await self._disk(self._open)
+
+    def _open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
+        opened = self._store.open()
+        moved = self._clock.resume(self._store.clock_mark())
+        self._mark = self._clock.mark()
+        if not self._store.set_clock_mark(self._mark, moved):
+            return opened
+        self._store.close()
+        return self._store.open()
 
     async def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> None:
         """Write a change and the healths that it sets: durable when this returns, or not written at all."""
@@ -40,13 +53,26 @@ class Saver:
         await self._write(lambda: self._store.save_health(health))
 
     async def run(self) -> None:
-        """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again."""
-        while True:
+        """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again.
+
+        A look at the file system tells most of it within seconds. A quota or a failing disk shows only in a write.
+        """
+        for turn in itertools.count(1):
             await asyncio.sleep(_LOOK_SECONDS)
             with contextlib.suppress(XdplbError):
-                in_doubt = await self._disk(self._store.is_in_doubt)
+                in_doubt = turn % _TURNS_TO_A_WRITE == 0 or await self._disk(self._store.is_in_doubt)
                 if in_doubt or self.error:
                     await self._to_the_end(self._write(self._store.touch))
+                if self._mark is not None and self._clock.has_stepped(self._mark):
+                    await self._to_the_end(self._keep_mark())
+
+    async def _keep_mark(self) -> None:
+        mark = self._clock.mark()
+        await self._write(lambda: self._set_mark(mark))
+        self._mark = mark
+
+    def _set_mark(self, mark: ClockMark) -> None:
+        self._store.set_clock_mark(mark, 0)
 
     async def close(self) -> None:
         """Release the store."""

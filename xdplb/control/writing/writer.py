@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import addresses_of_edit, backend_of_edit, vip_of_edit
@@ -90,22 +90,22 @@ class Writer:
         *,
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
-        now: Callable[[], datetime],
+        steady: SteadyClock,
         recorded_flows: Callable[[], NDArray[np.int64] | None],
     ) -> None:
         self.snapshot = Snapshot()
         self.applied = Snapshot()
         """The last snapshot that the maps hold completely."""
-        self.health = HealthBook(now)
+        self.health = HealthBook(steady.now)
         self.paths = PathBook()
         self.last_error = ""
-        self.saver = Saver(store, events)
+        self.saver = Saver(store, events, steady)
         self.host = HostWatch(next_hops, events, tunnel_sources)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
-        self._next_hops, self._checker, self._now = next_hops, checker, now
+        self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
         self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
@@ -185,6 +185,10 @@ class Writer:
     async def with_maps(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread of the maps, with the lock that changes take."""
         return await self._to_the_end(self._with_maps(work))
+
+    async def compile(self, work: Callable[[], T]) -> T:
+        """Run `work`, which compiles a program and puts it on the NICs, beside all else: it takes seconds."""
+        return await self._to_the_end(self._compiler(work))
 
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
@@ -283,11 +287,11 @@ class Writer:
         # While a program is compiled, other changes may be made, so this one is then checked and planned again.
         compiled: Features = frozenset()
         while not isinstance(done := await self._change_now(request), Outcome):
-            await self._compile(done)
+            await self._compile_with(done)
             compiled |= done
         return replace(done, impact=replace(done.impact, features=compiled)) if compiled else done
 
-    async def _compile(self, features: Features) -> None:
+    async def _compile_with(self, features: Features) -> None:
         await self._compiler(lambda: self.applier.require(features))
 
     async def _change_now(self, request: Request) -> Outcome | Features:
@@ -402,10 +406,10 @@ class Writer:
         parts: Iterable[AbstractSet[int] | None] = [dirty.only]
         if dirty.vips and not dirty.everything and self.applied is snapshot:
             parts = batches(self.traffic.busiest_first(dirty.vips.keys()))
+        observed = self._observe(snapshot, dict(self.health.known))
         for only in parts:
             if self._is_stopping:  # what is dirty stays so: the next start plans everything, by the health saved here
                 raise asyncio.CancelledError
-            observed = self._observe(snapshot, dict(self.health.known))
             await self._maps(partial(self.applier.bring, snapshot, observed, only, seen))
 
     async def _bringing(self, dirty: Dirty, work: Awaitable[None]) -> None:

@@ -1,0 +1,122 @@
+"""Requests that say one thing twice are refused: two readers of the same request could each take another value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import Request
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+from starlette.datastructures import QueryParams
+from starlette.types import Scope
+
+from xdplb.model.errors import InvalidError
+from xdplb.model.numbers import decimal_of, whole_of
+from xdplb.model.printable import quoted
+
+__all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]
+
+_SINGLE_HEADERS = ("If-Match", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization")
+_TWICE = "xdplb.twice"
+
+
+async def said_once(request: Request) -> None:
+    """Refuse a query parameter, a header or a field of the body that is given more than once."""
+    _refuse_parameters(request.query_params)
+    for name in _SINGLE_HEADERS:
+        if len(request.headers.getlist(name)) > 1:
+            raise InvalidError.field(f"/header/{name}", f"the header {name} is given more than once", hint="send one")
+    if (pointer := request.scope.get(_TWICE)) is not None:
+        name = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+        raise InvalidError.field(pointer, f"{quoted(name, 60)} is given more than once in one object", hint="send one")
+
+
+def _refuse_parameters(parameters: QueryParams) -> None:
+    seen = set()
+    for name, _ in parameters.multi_items():
+        if name in seen:
+            raise InvalidError.field(
+                f"/query/{name}", f"the parameter {quoted(name, 60)} is given more than once", hint="send one"
+            )
+        seen.add(name)
+
+
+class _Twice(dict[str, Any]):
+    """An object of a body that has a field twice."""
+
+    name = ""
+
+
+class Once:
+    """Makes the objects of a JSON body, and finds the fields that one of them has twice: a hook for `json`."""
+
+    def __init__(self) -> None:
+        self._found = False
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return the object with these fields."""
+        fields = dict(pairs)
+        if len(fields) == len(pairs):
+            return fields
+        twice, seen = _Twice(fields), set[str]()
+        for name, _ in pairs:
+            if name in seen:
+                twice.name = name
+                break
+            seen.add(name)
+        self._found = True
+        return twice
+
+    def note(self, scope: Scope, body: Any) -> None:
+        """Note in the request's scope which field is given twice, for `said_once`: an error here is the parser's."""
+        if self._found:
+            scope[_TWICE] = next(_pointers(body, ""))
+
+
+def _pointers(value: Any, at: str) -> Iterator[str]:
+    """Yield the JSON pointer of a field that is given twice, for each object in `value` that has one."""
+    if isinstance(value, _Twice):
+        yield f"{at}/{_step(value.name)}"
+    if isinstance(value, (dict, list)):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(inner, (dict, list)):
+                yield from _pointers(inner, f"{at}/{_step(str(name))}")
+
+
+def _step(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _whole(given: object) -> object:
+    return _in_digits(
+        given, whole_of(given) if isinstance(given, str) else None, "a whole number in digits, such as 80"
+    )
+
+
+def _decimal(given: object) -> object:
+    return _in_digits(given, decimal_of(given) if isinstance(given, str) else None, "a number in digits, such as 1.5")
+
+
+def _in_digits(given: object, number: float | None, what: str) -> object:
+    if isinstance(given, str) and number is None:
+        raise PydanticCustomError(
+            "invalid", "{reason}", {"reason": f"{quoted(given, 60)} is not {what}", "hint": f"give {what}"}
+        )
+    return given if number is None else number
+
+
+def _flag(given: object) -> object:
+    if isinstance(given, str) and given not in {"true", "false"}:
+        raise PydanticCustomError("bool_parsing", "should be true or false")
+    return given
+
+
+WHOLE = BeforeValidator(_whole)
+"""Of a whole number in a query: it is written in one way, `80`, not `+80`, `080`, `8_0` or ` 80`."""
+
+DECIMAL = BeforeValidator(_decimal)
+"""Of a number in a query: it is written in digits with at most one point."""
+
+FLAG = BeforeValidator(_flag)
+"""Of a flag in a query: it is `true` or `false`."""
