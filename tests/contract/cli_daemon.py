@@ -38,6 +38,7 @@ def parts_in(folder: Path) -> Parts:
     """Return the stand-ins."""
     return Parts(
         require_host=lambda _options: None,
+        maps_in_use=lambda _options: None,
         load=lambda options, _features: FakePlane(Capacity(**options.capacity)),
         next_hops=FakeNextHops,
         checker=lambda _sockets: FakeHealth(),

@@ -23,7 +23,17 @@ from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.flow_records import raw_key
 from xdplb.dataplane.inner_maps import read_element
 from xdplb.dataplane.pinned_maps import Maps
-from xdplb.dataplane.plane import BackendCounters, BackendEntry, Capacity, DataPlane, Slots, VipCounters, VipEntry
+from xdplb.dataplane.pinned_reader import PinnedReader
+from xdplb.dataplane.plane import (
+    BackendCounters,
+    BackendEntry,
+    Capacity,
+    DataPlane,
+    Reading,
+    Slots,
+    VipCounters,
+    VipEntry,
+)
 from xdplb.dataplane.reasons import REASONS
 from xdplb.dataplane.remembered import Buckets
 from xdplb.model.access import AccessList
@@ -54,6 +64,9 @@ class FakeKit:
     def again(self) -> DataPlane:
         return self.plane
 
+    def looked_at(self) -> Reading:
+        return self.plane
+
     def is_denied(self, vip_id: int, source: str) -> bool:
         return is_denied(build(ip_address(source))({0: self.plane.access[vip_id]}), ip_address(source), 0)
 
@@ -74,6 +87,9 @@ class KernelKit:
 
     def again(self) -> DataPlane:
         return BccPlane(Maps.adopt(self.maps.pin_dir))
+
+    def looked_at(self) -> Reading:
+        return PinnedReader(self.maps.pin_dir)
 
     def add_flow(
         self,
@@ -152,7 +168,7 @@ def backend(number: int, *, epoch: int = 0, **changes: Any) -> BackendEntry:
     return replace(entry, **changes)
 
 
-def read_table(plane: DataPlane, vip_id: int) -> Slots:
+def read_table(plane: Reading, vip_id: int) -> Slots:
     found = plane.read_table(vip_id)
     assert found is not None
     return found

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,8 +53,10 @@ class Host:
                 if daemon.poll() is None:
                     daemon.kill()
 
-    def up_refused(self, *nics: str) -> Told:
-        return subprocess.run(self.up_command(*nics), capture_output=True, text=True, check=False, timeout=60)
+    def up_refused(self, *nics: str, options: Sequence[str] = ()) -> Told:
+        return subprocess.run(
+            [*self.up_command(*nics), *options], capture_output=True, text=True, check=False, timeout=60
+        )
 
     def run(self, *arguments: str) -> Told:
         return xdplb("--socket", str(self.socket), *arguments)
@@ -398,6 +400,32 @@ def test_down_wants_nics_or_all(words: list[str]):
     told = xdplb(*words)
     assert told.returncode == 2
     assert "--all" in told.stderr
+
+
+def test_adopting_and_discarding_the_maps_exclude_each_other():
+    told = xdplb("up", "eth0", "--adopt-maps", "--discard-maps")
+    assert told.returncode == 2
+    assert "--adopt-maps and --discard-maps exclude each other: give one of them" in told.stderr
+
+
+@pytest.mark.root
+def test_a_state_dir_that_cannot_be_used_is_said_before_the_nic_is_touched(host: Host):
+    with host.up("eth0") as daemon:
+        assert host.run("vip", "add", "203.0.113.10:80/tcp", "--name", "web").returncode == 0
+        daemon.terminate()
+        daemon.wait(20)
+    attached = link("eth0").xdp
+    mistyped = ["--state-dir", str(host.folder / "mistyped")]
+    refused = host.up_refused("eth0", options=mistyped)
+    assert refused.returncode == 4
+    assert "has no VIPs, and the maps in " in refused.stderr
+    assert not (host.folder / "mistyped").exists()
+    assert link("eth0").xdp == attached
+    # another pin dir, and so no maps: the NIC has the program of the first one
+    refused = host.up_refused("eth0", options=[*mistyped, "--pin-dir", f"{host.pins}-2"])
+    assert refused.returncode == 4
+    assert f"eth0 runs the xdplb that is pinned in {host.pins}" in refused.stderr
+    assert link("eth0").xdp == attached
 
 
 @pytest.mark.root

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xdplb.dataplane.features import Feature
-from xdplb.dataplane.plane import BackendCounters, DataPlane, VipCounters
+from xdplb.dataplane.plane import BackendCounters, DataPlane, Mark, VipCounters
 from xdplb.model.errors import CapacityError, InvalidError
 from xdplb.model.vip import RateLimits
 
@@ -90,8 +90,20 @@ def test_another_plane_over_the_same_maps_sees_all(kit: Kit) -> None:
     assert again.read_vips() == {1: vip(1, KEY)}
     assert np.array_equal(read_table(again, 1), table(4))
     assert again.read_backends() == {4: backend(4)}
+    looked = kit.looked_at()
+    assert (looked.read_vips(), looked.read_backends()) == ({1: vip(1, KEY)}, {4: backend(4)})
+    assert np.array_equal(read_table(looked, 1), table(4))
+    assert (looked.read_table(0), looked.capacity) == (None, CAPACITY)
     assert again.counters().vips == {1: VipCounters(1, 2, 3, 4)}
     assert again.counters().backends == {4: BackendCounters(5, 6, 7)}
+
+
+def test_the_mark_is_the_last_one_written_and_none_at_first(kit: Kit) -> None:
+    assert kit.plane.read_mark() is None
+    kit.plane.write_mark(Mark(2**63 - 1, 7))
+    assert kit.plane.read_mark() == Mark(2**63 - 1, 7)
+    kit.plane.write_mark(Mark(5, 2**40))
+    assert kit.again().read_mark() == kit.looked_at().read_mark() == Mark(5, 2**40)
 
 
 def operations() -> list[Callable[[DataPlane], object]]:

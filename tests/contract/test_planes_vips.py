@@ -6,12 +6,13 @@ from ipaddress import ip_network
 
 import pytest
 
+from xdplb.dataplane.access_index import is_denied
 from xdplb.dataplane.plane import DataPlane, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.errors import CapacityError
 from xdplb.model.vip import QuicIds, RateLimits, Scheduler, VipKey
 
-from .planes import CAPACITY, KEY, UDP, V6, V6_UDP, Kit, many_vips, vip
+from .planes import CAPACITY, KEY, UDP, V6, V6_UDP, Kit, build, many_vips, vip
 
 
 def test_vips_are_replaced_as_a_whole(plane: DataPlane) -> None:
@@ -64,6 +65,7 @@ def test_vips_of_every_kind_read_back_as_written(kit: Kit) -> None:
     kit.plane.write_vips(EVERY_KIND)
     assert kit.plane.read_vips() == {entry.id: entry for entry in EVERY_KIND}
     assert kit.again().read_vips() == {entry.id: entry for entry in EVERY_KIND}
+    assert kit.looked_at().read_vips() == {entry.id: entry for entry in EVERY_KIND}
     kit.plane.write_vips(EVERY_KIND[::2])
     assert kit.again().read_vips() == {entry.id: entry for entry in EVERY_KIND[::2]}
     kit.plane.write_vips([])
@@ -90,7 +92,7 @@ def test_vips_around_and_beside_one_another_read_back(kit: Kit) -> None:
     ]
     entries = {number: vip(number, VipKey.parse(text)) for number, text in enumerate(texts)}
     kit.plane.write_vips(list(entries.values()))
-    assert kit.again().read_vips() == entries
+    assert kit.again().read_vips() == kit.looked_at().read_vips() == entries
     del entries[4]
     kit.plane.write_vips(list(entries.values()))
     assert kit.again().read_vips() == entries
@@ -151,3 +153,33 @@ def test_a_vip_keeps_its_list_when_another_daemon_takes_over(kit: Kit) -> None:
     again.write_access({0: lists[0], 3: lists[3], 2: lists[2], 7: lists[1]})
     for vip_id, last in ((0, 0), (2, 2), (3, 3), (7, 1)):
         assert [kit.is_denied(vip_id, f"198.51.100.{number}") for number in range(4)] == [n == last for n in range(4)]
+
+
+ACCESS = [
+    (KEY, [], ["198.51.100.0/24", "203.0.113.7"]),
+    (KEY, ["198.51.100.0/24"], ["198.51.100.128/25"]),
+    (KEY, ["0.0.0.0/1", "255.255.255.255"], []),
+    (KEY, [], ["0.0.0.0/0"]),
+    (KEY, [], ["0.0.0.0/8"]),
+    (V6, [], ["2001:db8:f::/48", "2001:db8:f::1:7"]),
+    (V6, ["2001:db8:f::/48", "ffff::/16"], ["2001:db8:f:8::/64"]),
+    (V6, [], ["::/0"]),
+]
+
+
+@pytest.mark.parametrize(("key", "allow", "deny"), ACCESS)
+def test_access_lists_read_back_accept_the_same_sources(
+    kit: Kit, key: VipKey, allow: list[str], deny: list[str]
+) -> None:
+    written = AccessList.parse(allow, deny, key.address.version)
+    other = AccessList.parse([], ["192.0.2.0/24"], 4)
+    kit.plane.write_access({5: other, 2: written})
+    kit.plane.write_vips([vip(2, key, has_access_list=True), vip(5, UDP, has_access_list=True)])
+    read = dict(kit.looked_at().read_access())
+    assert read == kit.again().read_access()
+    assert read.keys() == {2, 5}
+    assert read[5] == other
+    edges = [f(prefix) for prefix in (*written.allow, *written.deny) for f in (lambda p: p[0], lambda p: p[-1])]
+    for address in [a for edge in edges for a in (edge - 1 if int(edge) else edge, edge)]:
+        before, after = (build(address)({0: found}) for found in (written, read[2]))
+        assert is_denied(before, address, 0) == is_denied(after, address, 0), address

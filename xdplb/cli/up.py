@@ -78,6 +78,16 @@ Examples:
     help="Outer source address of ipip and gue packets: the host's own (off), or one of PREFIX, chosen by flow, so "
     "that RSS spreads them on the backends. May be given twice, once per family.  [off]",
 )
+@click.option(
+    "--adopt-maps",
+    is_flag=True,
+    help="If the state is empty, older, or another balancer's, make one from what the maps hold, as far as they tell.",
+)
+@click.option(
+    "--discard-maps",
+    is_flag=True,
+    help="If the state is empty, older, or another balancer's, go on with it: the maps lose what it does not have.",
+)
 @api_options
 def command(
     *,
@@ -90,6 +100,8 @@ def command(
     max_backends: int | None,
     max_flows: int | None,
     tunnel_sources: tuple[IPNetwork, ...],
+    adopt_maps: bool,
+    discard_maps: bool,
     **api: float,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -100,15 +112,18 @@ def command(
     from xdplb.daemon.log import log_to_stderr
     from xdplb.daemon.signals import Signals
 
+    if adopt_maps and discard_maps:
+        raise click.UsageError("--adopt-maps and --discard-maps exclude each other: give one of them")
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     log_to_stderr()
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     gc.disable()  # until the start is over: nearly all that it makes lives on
     with Signals().handled():  # first of all: the imports take a while
-        from xdplb.daemon.options import DaemonOptions, Limits
+        from xdplb.daemon.options import DaemonOptions, Limits, Otherwise
         from xdplb.daemon.run import run
 
+        otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
         run(
             DaemonOptions(
                 interfaces=interfaces,
@@ -118,6 +133,7 @@ def command(
                 pin_dir=pin_dir,
                 capacity={name: value for name, value in capacity.items() if value is not None},
                 tunnel_sources=tunnel_sources,
+                otherwise=otherwise,
                 api=Limits(**api),  # type: ignore[arg-type]
             )
         )

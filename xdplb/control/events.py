@@ -47,6 +47,7 @@ __all__ = [
     "SlotsSteady",
     "StaleFlowsDeleted",
     "StateNotWritable",
+    "StateRestored",
     "StateWritable",
     "TablePublished",
     "VerifyFailed",
@@ -364,6 +365,15 @@ class StateNotWritable(Event):
     TITLE = "state not writable"
     LEVEL = logging.ERROR
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateRestored(Event):
+    """What is stored was removed while the daemon ran, and has been written again; `what` became of it."""
+
+    TITLE = "state written again"
+    LEVEL = logging.WARNING
+    what: str
 
 
 @dataclass(frozen=True, slots=True)

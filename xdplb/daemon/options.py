@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
 from xdplb.dataplane.compile import require_bcc
@@ -17,7 +18,14 @@ from xdplb_api.limits import Limits
 
 from .privileges import require_privileges
 
-__all__ = ["DaemonOptions", "Limits", "require_host"]
+__all__ = ["DaemonOptions", "Limits", "Otherwise", "require_host"]
+
+
+class Otherwise(StrEnum):
+    """What to do if the state does not belong to the maps, or is known to lack something: as the options are called."""
+
+    ADOPT = "--adopt-maps"
+    DISCARD = "--discard-maps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
 
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
-    what the API takes on.
+    what the API takes on. A state that does not belong to the maps is refused, unless there is an `otherwise`.
     """
 
     interfaces: tuple[str, ...]
@@ -35,6 +43,7 @@ class DaemonOptions:
     pin_dir: Path
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
+    otherwise: Otherwise | None = None
     api: Limits = field(default_factory=Limits)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -21,7 +20,8 @@ from xdplb.control.plan.needs import features_needed_at_start
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import LoadOptions, load
-from xdplb.dataplane.plane import Attachment, DataPlane
+from xdplb.dataplane.pinned_reader import maps_in_use
+from xdplb.dataplane.plane import Attachment, DataPlane, Reading
 from xdplb.model.errors import XdplbError
 from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
@@ -40,6 +40,7 @@ from .options import DaemonOptions, require_host
 from .privileges import give_up_privileges
 from .process import Process
 from .signals import Signals
+from .start import state_at_start
 from .state_dir import shut_state_dir
 from .systemd import asking_for_time, notify
 
@@ -67,11 +68,16 @@ def _load(options: DaemonOptions, features: Features) -> DataPlane:
     )
 
 
+def _maps_in_use(options: DaemonOptions) -> Reading | None:
+    return maps_in_use(options.pin_dir)
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The functions that make the parts which touch the host. Tests pass others."""
 
     require_host: Callable[[DaemonOptions], None] = require_host
+    maps_in_use: Callable[[DaemonOptions], Reading | None] = _maps_in_use
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[int], HealthSource] = Checker
@@ -84,7 +90,8 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     """Balance until a signal ends it, such as SIGTERM or SIGINT. What is attached stays attached.
 
     Everything that can be refused is checked before the NIC is touched: the host, the locks, the listening socket, the
-    state. Raises ConflictError where another process holds one of them, and PlatformError for what the host refuses.
+    state and whether the maps belong to it. Raises ConflictError where another process holds one of them or they do
+    not belong together, and PlatformError for what the host refuses.
     """
     parts, signals = parts or Parts(), Signals()
     options = options.with_real_names()
@@ -97,7 +104,9 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
         listener = listen(options.listen)
         try:
             with asking_for_time():
-                plane = parts.load(options, _features_at_start(options.state_dir))
+                state = state_at_start(options, parts.maps_in_use(options))
+                # The program is compiled only once, with what the state needs.
+                plane = parts.load(options, features_needed_at_start(state, Observed()))
             parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
                 runner.run(_balance(options, parts, plane, listener, signals))
@@ -124,17 +133,6 @@ def _still_attached(plane: DataPlane) -> Sequence[Attachment]:
         return plane.attachments()
     except XdplbError:  # its pins are gone: nothing can be attached any more
         return ()
-
-
-def _features_at_start(state_dir: Path) -> Features:
-    """Return the features that the stored state needs, so that the program is compiled only once.
-
-    Raises the error that the manager would raise later, when the program would already be on the NIC.
-    """
-    store = SqliteStore(state_dir)
-    snapshot, _ = store.open()
-    store.close()
-    return features_needed_at_start(snapshot, Observed())
 
 
 async def _balance(
@@ -181,7 +179,6 @@ async def _balance(
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
     with asking_for_time():
         await manager.start()
-    gc.enable()
     try:
         with signals.calling(stopping), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())

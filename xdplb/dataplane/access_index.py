@@ -10,20 +10,22 @@ An address is a column of one number (IPv4) or two (IPv6, the upper half first),
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
-from xdplb.model.address import IPAddress
+from xdplb.model.address import IPAddress, IPNetwork
 
 from . import layout
 from .capacity import check_access_lists, too_many
 
-__all__ = ["build4", "build6", "is_denied"]
+__all__ = ["build4", "build6", "is_denied", "lists_in"]
 
 Addresses = NDArray[np.uint64]
 Masks = NDArray[np.uint64]
@@ -83,6 +85,39 @@ def is_denied(index: NDArray[np.void], address: IPAddress, number: int) -> bool:
         interval = _search6(index, value >> 64, value & _LOWER)
     denied = index["masks"]["denied"][0, index["classes"][0, interval], number // 64]
     return bool(int(denied) >> number % 64 & 1)
+
+
+def lists_in(index: NDArray[np.void], version: int, numbers: Iterable[int]) -> dict[int, AccessList]:
+    """Return, by number, lists that accept the same sources as those that the index of IPv`version` was built from.
+
+    A list that denies address 0 has only prefixes to allow, another one only prefixes to deny.
+    """
+    count = int(index["root"][0, -1]) + 1
+    starts = index["starts"][0, :count]
+    firsts = starts.tolist() if version == 4 else [high << 64 | low for high, low in starts.tolist()]
+    denied = index["masks"]["denied"][0][index["classes"][0, :count]]
+    return {number: _list_of(firsts, _bits(denied, number), version) for number in numbers}
+
+
+def _bits(masks: Masks, number: int) -> NDArray[np.bool_]:
+    return (masks[:, number // 64] >> np.uint64(number % 64) & np.uint64(1)).astype(np.bool_)
+
+
+def _list_of(firsts: list[int], denied: NDArray[np.bool_], version: int) -> AccessList:
+    """Return the list that denies these of the intervals which begin at `firsts`."""
+    allows = bool(denied[0]) and not denied.all()  # without a prefix to allow it would accept all
+    prefixes = _prefixes(firsts, ~denied if allows else denied, version)
+    return AccessList(allow=prefixes) if allows else AccessList(deny=prefixes)
+
+
+def _prefixes(firsts: list[int], chosen: NDArray[np.bool_], version: int) -> Iterator[IPNetwork]:
+    """Yield the prefixes that make up the chosen intervals."""
+    edges = np.flatnonzero(np.diff(chosen.astype(np.int8), prepend=0, append=0)).tolist()
+    ends = [*firsts, 1 << (32 if version == 4 else 128)]
+    ranges = ((ends[begin], ends[end] - 1) for begin, end in zip(edges[::2], edges[1::2], strict=True))
+    if version == 4:
+        return chain.from_iterable(summarize_address_range(IPv4Address(a), IPv4Address(b)) for a, b in ranges)
+    return chain.from_iterable(summarize_address_range(IPv6Address(a), IPv6Address(b)) for a, b in ranges)
 
 
 def _block_starts(base: int, shift: int) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:

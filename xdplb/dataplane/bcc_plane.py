@@ -29,7 +29,8 @@ from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
 from .nics import Nics
 from .pinned_maps import Maps
-from .pins import META
+from .pinned_reader import PinnedReader
+from .pins import INSTANCE, META
 from .plane import (
     Attachment,
     BackendCounters,
@@ -37,6 +38,7 @@ from .plane import (
     Capacity,
     Counters,
     FlowRecords,
+    Mark,
     Slots,
     VipCounters,
     VipEntry,
@@ -161,6 +163,10 @@ class BccPlane:
         check_access(self.features, lists)
         self._vips.write_access(lists)
 
+    def read_access(self) -> Mapping[int, AccessList]:
+        """Return the access lists of the VIPs that have one, by VIP id."""
+        return PinnedReader(self._maps.pin_dir).read_access()
+
     @kernel_errors("read the VIPs' tables")
     def table_ids(self) -> Collection[int]:
         """Return the ids that have a table."""
@@ -197,6 +203,7 @@ class BccPlane:
             yield from ("table_prints" if changed else "" for changed in self._prints.verify())
             yield "tx_ports" if self.nics.restore_ports() else ""
             yield META if self._maps.meta.restore() else ""
+            yield INSTANCE if self._maps.instance.restore() else ""
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
@@ -224,6 +231,16 @@ class BccPlane:
         if ids:
             wait_for_packets()
             self._backends.clear(ids)
+
+    @kernel_errors("read which state the maps belong to")
+    def read_mark(self) -> Mark | None:
+        """Return which state the maps belong to."""
+        return self._maps.instance.read()
+
+    @kernel_errors("note which state the maps belong to")
+    def write_mark(self, mark: Mark) -> None:
+        """Note which state the maps belong to."""
+        self._maps.instance.write(mark)
 
     @kernel_errors("write the backends' loads")
     def write_loads(self, flows: Mapping[int, int]) -> None:

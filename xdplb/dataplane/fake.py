@@ -30,6 +30,7 @@ from .plane import (
     Capacity,
     Counters,
     FlowRecords,
+    Mark,
     Slots,
     VipCounters,
     VipEntry,
@@ -101,6 +102,7 @@ class FakePlane:
         self._overwritten: dict[str, object] = {}
         self._backends: dict[int, BackendEntry] = {}
         self._flows = FakeFlows(self._capacity.flows)
+        self._mark: Mark | None = None
         self._vip_counters: dict[int, VipCounters] = {}
         self._backend_counters: dict[int, BackendCounters] = {}
         self._reasons: Counter[str] = Counter()
@@ -234,6 +236,21 @@ class FakePlane:
         for build in (access_index.build4, access_index.build6):
             build({number: lists[vip_id] for vip_id, number in assign_lists({}, lists).items()})
         self.access = dict(lists)
+
+    @_operation
+    def read_access(self) -> Mapping[int, AccessList]:
+        """Return the access lists of the VIPs that have one, as they were written."""
+        return {vip.id: self.access[vip.id] for vip in self._vips.values() if vip.has_access_list}
+
+    @_operation
+    def read_mark(self) -> Mark | None:
+        """Return what was noted."""
+        return self._mark
+
+    @_operation
+    def write_mark(self, mark: Mark) -> None:
+        """Note which state this belongs to."""
+        self._mark = mark
 
     @_operation
     def write_loads(self, flows: Mapping[int, int]) -> None:

@@ -14,7 +14,7 @@ from .libbpf import Fd
 from .links import pinned_links
 from .map_specs import MAP_NAMES
 from .pinned_maps import Maps
-from .pins import META, PROGRAM, link_name
+from .pins import INSTANCE, META, PROGRAM, link_name
 
 __all__ = ["Kept"]
 
@@ -50,7 +50,7 @@ class Kept:
         missing = {name: fd for name, fd in self._pins() if name not in there}
         missing |= self._missing_links(there)
         # The order in which a start makes them: `meta` says that all maps are there, a link that they are in use.
-        order = [*MAP_NAMES, META, PROGRAM]
+        order = [*MAP_NAMES, INSTANCE, META, PROGRAM]
         for name in sorted(missing, key=lambda name: order.index(name) if name in order else len(order)):
             libbpf.obj_pin(missing[name], folder / name)
         return list(missing)
@@ -60,6 +60,7 @@ class Kept:
             found = getattr(self._maps, name)
             if found is not None:
                 yield name, found.fd
+        yield INSTANCE, self._maps.instance.fd
         yield META, self._maps.meta.fd
         if self._program is not None:
             yield PROGRAM, self._program

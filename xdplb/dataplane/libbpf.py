@@ -28,6 +28,7 @@ __all__ = [
     "ProgramInfo",
     "RunResult",
     "call",
+    "call_quickly",
     "library",
     "link_create_xdp",
     "link_detach",
@@ -159,9 +160,26 @@ def library() -> ctypes.CDLL:
     return library
 
 
+@cache
+def _library_without_switches() -> ctypes.PyDLL:
+    library()  # says what to do where it is missing
+    return ctypes.PyDLL("libbpf.so.1", use_errno=True)
+
+
 def call(name: str, *arguments: Any) -> int:
     """Call a function of libbpf that returns a negative errno on failure; raise that as OSError."""
-    result: int = getattr(library(), name)(*arguments)
+    return _result(name, getattr(library(), name)(*arguments))
+
+
+def call_quickly(name: str, *arguments: Any) -> int:
+    """Do the same with a function that takes microseconds, without letting other threads run meanwhile.
+
+    Among busy threads it would take milliseconds to get Python's lock back.
+    """
+    return _result(name, getattr(_library_without_switches(), name)(*arguments))
+
+
+def _result(name: str, result: int) -> int:
     if result < 0:
         raise OSError(-result, f"{name}: {os.strerror(-result)}")
     return result

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .libbpf import NAME_BYTES, Fd, call, obj_get, obj_pin, possible_cpus
+from .libbpf import NAME_BYTES, Fd, call, call_quickly, obj_get, obj_pin, possible_cpus
 
 __all__ = ["BPF_NOEXIST", "BpfMap", "MapInfo", "MapType"]
 
@@ -38,6 +38,7 @@ class MapType(IntEnum):
 
 BPF_NOEXIST = 1
 PER_CPU = {MapType.PERCPU_ARRAY}
+WAITING = {MapType.ARRAY_OF_MAPS, MapType.PROG_ARRAY}  # an update of these takes a grace period
 MIN_BATCH = 1024  # a batch must be able to hold the fullest bucket of a hash table
 
 
@@ -117,7 +118,7 @@ class BpfMap:
     @classmethod
     def by_id(cls, map_id: int) -> Self:
         """Open a map by its id, such as a map of maps holds."""
-        return cls(Fd(call("bpf_map_get_fd_by_id", c_uint32(map_id))))
+        return cls(Fd(call_quickly("bpf_map_get_fd_by_id", c_uint32(map_id))))
 
     def pin(self, path: Path) -> None:
         """Pin the map, so that it outlives the process."""
@@ -144,7 +145,7 @@ class BpfMap:
         """Return the value as bytes, None where the map has none."""
         value = ctypes.create_string_buffer(self.value_bytes)
         try:
-            call("bpf_map_lookup_elem", self.fd.fileno(), self._key(key), value)
+            call_quickly("bpf_map_lookup_elem", self.fd.fileno(), self._key(key), value)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return None
@@ -156,7 +157,8 @@ class BpfMap:
         if isinstance(value, Fd):
             value = value.fileno()
         data = _as_bytes(value, self.value_bytes)
-        call("bpf_map_update_elem", self.fd.fileno(), self._key(key), data, c_uint64(flags))
+        update = call if self.info.type in WAITING else call_quickly
+        update("bpf_map_update_elem", self.fd.fileno(), self._key(key), data, c_uint64(flags))
 
     def delete(self, key: int | Array | bytes) -> bool:
         """Delete one entry; False where there was none."""
@@ -273,7 +275,7 @@ class BpfMap:
 def _read_info(fd: Fd) -> MapInfo:
     info = _MapInfo()
     length = c_uint32(ctypes.sizeof(info))
-    call("bpf_obj_get_info_by_fd", fd.fileno(), ctypes.byref(info), ctypes.byref(length))
+    call_quickly("bpf_obj_get_info_by_fd", fd.fileno(), ctypes.byref(info), ctypes.byref(length))
     return MapInfo(info.type, info.id, info.key_size, info.value_size, info.max_entries)
 
 

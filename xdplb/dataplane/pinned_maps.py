@@ -13,6 +13,7 @@ from .features import Features
 from .inner_maps import swap_element
 from .map_specs import OPTIONAL, MapSpec, map_layouts, map_specs
 from .maps import BpfMap
+from .mark_map import MarkMap
 from .pins import Meta
 from .plane import Capacity
 
@@ -29,6 +30,7 @@ class Maps:
     pin_dir: Path
     capacity: Capacity
     meta: Meta
+    instance: MarkMap
     vip_index: BpfMap
     vip_prefixes: BpfMap
     vip_prefixes6: BpfMap
@@ -66,15 +68,16 @@ class Maps:
         maps = {spec.name: make_map(spec) for spec in map_specs(capacity, features)}
         for name, made in maps.items():
             made.pin(pin_dir / name)
+        instance = MarkMap.open_or_create(pin_dir)
         meta = Meta.create(pin_dir, capacity, features, map_layouts(capacity))
-        return cls(pin_dir, capacity, meta, **maps)
+        return cls(pin_dir, capacity, meta, instance, **maps)
 
     @classmethod
     def adopt(cls, pin_dir: Path) -> Self:
         """Open the maps found pinned, of the present layout: see takeover.py for others."""
         meta = Meta.open(pin_dir)
         maps = {spec.name: BpfMap.open(pin_dir / spec.name) for spec in map_specs(meta.capacity, meta.features)}
-        return cls(pin_dir, meta.capacity, meta, **maps)
+        return cls(pin_dir, meta.capacity, meta, MarkMap.open_or_create(pin_dir), **maps)
 
     def grow(self, features: Features, undo: ExitStack) -> None:
         """Create and pin the additional maps that these features need; `undo` gets what removes them.

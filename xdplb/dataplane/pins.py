@@ -22,6 +22,7 @@ from .versions import DOWN_AND_UP
 
 __all__ = [
     "DECAP",
+    "INSTANCE",
     "META",
     "NEXT",
     "PROGRAM",
@@ -38,6 +39,7 @@ PROGRAM = "program"
 PROGRAM_NEXT = "program_next"  # compiled and not yet on every NIC
 PROGRAM_EXPLAIN = "program_explain"  # says what the program would do
 META = "meta"
+INSTANCE = "instance"  # says which state the maps belong to, see mark_map.py
 LINK_PREFIX = "link_"
 
 

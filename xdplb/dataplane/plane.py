@@ -31,6 +31,8 @@ __all__ = [
     "Counters",
     "DataPlane",
     "FlowRecords",
+    "Mark",
+    "Reading",
     "Slots",
     "VipCounters",
     "VipEntry",
@@ -185,13 +187,48 @@ class FlowRecords:
     probation: NDArray[np.bool_]
 
 
-class DataPlane(Protocol):
-    """What carries the packets. Errors of the kernel are raised as PlatformError."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Which state the maps belong to, by its instance id, and the last of its generations that they hold completely."""
+
+    instance: int
+    generation: int
+
+
+class Reading(Protocol):
+    """What can be read of a data plane without one that runs. Errors of the kernel are raised as PlatformError."""
 
     @property
     def capacity(self) -> Capacity:
         """How much the maps hold."""
         ...
+
+    def read_mark(self) -> Mark | None:
+        """Return which state the maps belong to, None where that was never written."""
+        ...
+
+    def read_vips(self) -> Mapping[int, VipEntry]:
+        """Return the VIPs the packets see, by id."""
+        ...
+
+    def read_table(self, vip_id: int) -> Slots | None:
+        """Return a copy of a VIP's table, None where it has none."""
+        ...
+
+    def read_backends(self) -> Mapping[int, BackendEntry]:
+        """Return the backends in the maps, by id; those never written are left out."""
+        ...
+
+    def read_access(self) -> Mapping[int, AccessList]:
+        """Return the access lists of the VIPs that have one, by VIP id, as lists that accept the same sources.
+
+        The prefixes that were written are not in the maps. Slow for long lists: some seconds for 100,000 prefixes.
+        """
+        ...
+
+
+class DataPlane(Reading, Protocol):
+    """What carries the packets. Errors of the kernel are raised as PlatformError."""
 
     @property
     def features(self) -> Features:
@@ -222,10 +259,6 @@ class DataPlane(Protocol):
         """
         ...
 
-    def read_vips(self) -> Mapping[int, VipEntry]:
-        """Return the VIPs the packets see, by id."""
-        ...
-
     def write_vips(self, vips: Sequence[VipEntry], instead_of: Collection[int] | None = None) -> None:
         """Put these VIPs in place of those with the ids `instead_of`, None for all there are.
 
@@ -241,10 +274,6 @@ class DataPlane(Protocol):
 
     def read_prints(self) -> Mapping[int, bytes]:
         """Return the fingerprints, by VIP id, of the tables that were written with one and are as they were written."""
-        ...
-
-    def read_table(self, vip_id: int) -> Slots | None:
-        """Return a copy of a VIP's table, None where it has none."""
         ...
 
     def write_table(self, vip_id: int, slots: Slots, fingerprint: bytes = b"") -> None:
@@ -271,10 +300,6 @@ class DataPlane(Protocol):
         """Remove a VIP's table; no error where it has none."""
         ...
 
-    def read_backends(self) -> Mapping[int, BackendEntry]:
-        """Return the backends in the maps, by id; those never written are left out."""
-        ...
-
     def write_backends(self, backends: Sequence[BackendEntry]) -> None:
         """Write these entries, others untouched. A new (id, epoch) starts with counters and load at zero.
 
@@ -289,8 +314,12 @@ class DataPlane(Protocol):
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
         """Make these the access lists, by VIP id, all at once; CapacityError if they have more prefixes than fit.
 
-        Write them before the VIPs that have one, and remove them afterwards. They cannot be read back.
+        Write them before the VIPs that have one, and remove them afterwards. They cannot be read back as they were.
         """
+        ...
+
+    def write_mark(self, mark: Mark) -> None:
+        """Note which state the maps belong to, and the generation that they hold."""
         ...
 
     def write_loads(self, flows: Mapping[int, int]) -> None:

@@ -14,7 +14,7 @@ from .compile import compile_program
 from .features import Features
 from .libbpf import Fd
 from .links import PinnedLink, pinned_links
-from .pins import META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
+from .pins import INSTANCE, META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
 from .source import flatten, source_dir, source_hash
 
 __all__ = [
@@ -161,7 +161,7 @@ def remove_pins(folder: Path, maps: Collection[str]) -> int:
     `meta` goes first, so that the rest of an interrupted removal is not taken over.
     """
     discard_staged(folder)
-    names = (META, PROGRAM_NEXT, PROGRAM_EXPLAIN, PROGRAM, *{*maps, *_described_maps(folder)})
+    names = (META, INSTANCE, PROGRAM_NEXT, PROGRAM_EXPLAIN, PROGRAM, *{*maps, *_described_maps(folder)})
     there = [folder / name for name in names if (folder / name).exists()]
     for path in there:
         path.unlink()

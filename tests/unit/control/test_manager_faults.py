@@ -214,6 +214,22 @@ def test_health_that_could_not_be_saved_is_saved_later(tmp_path: Path, monkeypat
     asyncio.run(scenario())
 
 
+def test_a_backend_that_waited_for_its_check_takes_new_connections_in_the_maps_too(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def scenario() -> None:
+        async with world.running() as manager:
+            await manager.create_vip(WEB)
+            await manager.put_health_check("web", HealthCheck())
+            await manager.create_backend("web", backend(1))
+            assert not world.plane.read_backends()[1].takes_new
+            world.health.flip("10.0.0.1", Health.UP)
+            await until(lambda: manager.backend("web", "10.0.0.1").share == 1.0)
+            assert world.plane.read_backends()[1].takes_new
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("harm", ["table", "backend", "vips"])
 def test_maps_that_somebody_else_changed_are_put_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import until
 from tests.unit.control.door import Door
-from tests.unit.control.world import WEB, World, backend, run, with_backends
+from tests.unit.control.world import WEB, WRITES, World, backend, run, with_backends
 from xdplb.balance.held_table import HeldTable
 from xdplb.balance.slots import unpack
 from xdplb.control.answers.views import AccessView
@@ -126,7 +126,7 @@ def test_a_list_is_there_before_its_vip_and_goes_after_it(tmp_path: Path) -> Non
         ]
         world.plane.calls.clear()
         await manager.put_access("web", [], [])
-        assert [call for call in world.plane.calls if call.startswith("write_")] == ["write_vips", "write_access"]
+        assert [call for call in world.plane.calls if call in WRITES] == ["write_vips", "write_access"]
 
     run(tmp_path, scenario)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,17 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run_in, with_backends
-from xdplb.control.events import Event, StateNotWritable, StateWritable
+from xdplb.control.events import Event, StateNotWritable, StateRestored, StateWritable
 from xdplb.control.state.sqlite import SqliteStore
+from xdplb.control.writing import saver
 from xdplb.model.errors import ConflictError, StateError
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saver, "_LOOK_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -27,7 +35,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=True)
     yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    subprocess.run(["umount", "-l", folder], check=False)  # unless the test has done it
 
 
 def fill(path: Path) -> None:
@@ -65,34 +73,110 @@ def test_a_full_disk_is_told_and_forgotten_when_there_is_room(small: Path) -> No
     run_in(World(small / "state"), scenario)
 
 
-@pytest.mark.parametrize("name", ["state.db", "state.db-wal"])
-@pytest.mark.parametrize("replaced", [False, True])
-def test_a_file_that_is_taken_away_refuses_changes_that_would_be_lost(
-    tmp_path: Path, name: str, replaced: bool
+def taken_away(folder: Path, what: str) -> None:
+    """Remove or damage what is stored, as somebody might."""
+    actions: dict[str, Callable[[], object]] = {
+        "file": (folder / "state.db").unlink,
+        "log": (folder / "state.db-wal").unlink,
+        "log cut": lambda: os.truncate(folder / "state.db-wal", (folder / "state.db-wal").stat().st_size // 2),
+        "log emptied": lambda: (folder / "state.db-wal").write_bytes(b""),
+        "both": lambda: shutil.move(folder / "state.db", (folder / "state.db-wal").replace(folder / "log")),
+        "folder": lambda: shutil.rmtree(folder),
+        "folder renamed": lambda: folder.rename(folder.with_name("elsewhere")),
+        "file renamed": lambda: (folder / "state.db").rename(folder / "aside"),
+    }
+    actions[what]()
+
+
+TAKEN = ["file", "log", "log cut", "log emptied", "both", "folder", "folder renamed", "file renamed"]
+
+
+@pytest.mark.parametrize("what", TAKEN)
+@pytest.mark.parametrize("at_once", [False, True], ids=["without a change", "with the next change"])
+def test_what_is_taken_away_is_written_again_and_nothing_acknowledged_is_lost(
+    tmp_path: Path, what: str, at_once: bool
 ) -> None:
+    folder = tmp_path / "state"
+    told: list[Event] = []
+    kept: list[str] = []
+
+    async def scenario(door: Door) -> None:
+        door.manager.events.listen(told.append)
+        await with_backends(door, 1, 2)
+        taken_away(folder, what)
+        if at_once:
+            await door.create_backend("web", backend(3))
+        await until(lambda: any(isinstance(event, StateRestored) for event in told))
+        assert door.not_ready() == []
+        await door.create_backend("web", backend(4))
+        kept.extend(str(view.backend.address) for view in door.backends("web"))
+        # what a kill -9 now would leave, since stopping would write what is missing
+        shutil.copytree(folder, tmp_path / "found")
+
+    run_in(World(folder), scenario)
+    assert [type(event) for event in told].count(StateRestored) == 1
+    assert not any(isinstance(event, StateNotWritable) for event in told)
+    for place in (folder, tmp_path / "found"):
+        state, _ = SqliteStore(place).open()
+        assert [str(address) for address in state.vips[WEB.key].backends] == kept
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_what_is_taken_away_just_before_the_end_is_there_for_the_next_start(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "state"
+
+    async def scenario(door: Door) -> None:
+        await with_backends(door, 1, 2)
+        taken_away(folder, what)
+
+    run_in(World(folder), scenario)
+    state, _ = SqliteStore(folder).open()
+    assert state.generation == 3
+
+
+@pytest.mark.parametrize("how", ["another file", "a copy", "written in place", "a folder"])
+def test_what_lies_in_its_place_is_left_alone_and_changes_are_refused(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "state"
+
     async def scenario(door: Door) -> None:
         await with_backends(door, 1)
-        file, aside = tmp_path / "state" / name, tmp_path / "aside"
-        file.rename(aside)
-        if replaced:
-            file.write_bytes(aside.read_bytes())
-        with pytest.raises(StateError, match="cannot be written: the file was removed or replaced") as raised:
-            await door.create_backend("web", backend(2))
-        assert "put it back" in str(raised.value.hint)
-        assert door.not_ready() == [f"changes are refused: {raised.value}"]
-        aside.rename(file)
-        await until(lambda: door.not_ready() == [])
-        await door.create_backend("web", backend(2))
-
-    run_in(World(tmp_path / "state"), scenario)
-
-
-def test_a_file_that_is_taken_away_is_noticed_without_a_change(tmp_path: Path) -> None:
-    async def scenario(door: Door) -> None:
-        (tmp_path / "state" / "state.db").unlink()
+        file, aside = folder / "state.db", tmp_path / "aside"
+        content = file.read_bytes()
+        if how != "written in place":
+            file.rename(aside)
+        if how == "a folder":
+            file.mkdir()
+        else:
+            file.write_bytes(content if how == "a copy" else b"nonsense")
+        before = None if how == "a folder" else file.read_bytes()
         await until(lambda: door.not_ready() != [])
+        with pytest.raises(StateError, match="was replaced or changed by another process while xdplb ran") as raised:
+            await door.create_backend("web", backend(2))
+        assert "put back what was there" in str(raised.value.hint)
+        assert door.not_ready() == [f"changes are refused: {raised.value}"]
+        assert before is None or file.read_bytes() == before
+        if how in {"another file", "a copy"}:
+            aside.rename(file)
+            await until(lambda: door.not_ready() == [])
+            await door.create_backend("web", backend(2))
 
-    run_in(World(tmp_path / "state"), scenario)
+    run_in(World(folder), scenario)
+
+
+@root
+def test_a_volume_that_is_gone_is_not_written_beside(small: Path) -> None:
+    def unmount() -> None:
+        subprocess.run(["umount", "--lazy", small], check=True)
+
+    async def scenario(door: Door) -> None:
+        await with_backends(door, 1)
+        unmount()
+        await until(lambda: door.not_ready() != [])
+        with pytest.raises(StateError, match="is its volume not mounted any more"):
+            await door.create_backend("web", backend(2))
+
+    run_in(World(small / "state"), scenario)
+    assert list(small.iterdir()) == []
 
 
 @root
@@ -141,3 +225,22 @@ def test_touching_the_state_changes_nothing(tmp_path: Path) -> None:
     store.close()
     assert SqliteStore(tmp_path).open() == before
     assert WEB.key in before[0].vips
+
+
+@root
+def test_no_room_for_what_a_start_writes_is_called_so(small: Path) -> None:
+    store = SqliteStore(small / "state")
+    store.open()
+    store.close()
+    with sqlite3.connect(small / "state" / "state.db") as connection:
+        connection.execute("DELETE FROM counter")
+        connection.execute("DROP TABLE clock")
+        connection.execute("PRAGMA user_version = 3")
+    connection.close()
+    fill(small / "filler")
+    for folder in ("state", "new"):
+        with pytest.raises(StateError, match="cannot be opened: its file system is full") as raised:
+            SqliteStore(small / folder).open()
+        assert "make room on it" in raised.value.hint
+    (small / "filler").unlink()
+    SqliteStore(small / "state").open()

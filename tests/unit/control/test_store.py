@@ -24,7 +24,7 @@ from xdplb.control.state.desired import NO_ACCESS_LIST, DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.control.state.sqlite import SqliteStore
-from xdplb.dataplane.plane import Capacity
+from xdplb.dataplane.plane import Capacity, Mark
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
@@ -414,3 +414,52 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
     assert reopened(tmp_path) == (state, health), "opening it again changes nothing"
     saved(tmp_path, edited(state, DeleteVip(some), PutBackend(web, backend(9))))
     assert reopened(tmp_path)[0] == edited(state, DeleteVip(some), PutBackend(web, backend(9)))
+
+
+def as_schema_3(path: Path) -> None:
+    """Make the state what xdplb of schema 3 wrote, which gave it no instance id."""
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("DELETE FROM counter WHERE name = 'instance'")
+        connection.execute("DROP TABLE clock")
+        connection.execute("PRAGMA user_version = 3")
+    connection.close()
+
+
+def test_a_state_of_schema_3_gets_an_instance_id_once(tmp_path: Path) -> None:
+    state = full_state()
+    saved(tmp_path, state)
+    as_schema_3(tmp_path)
+    instances = []
+    for _ in range(2):
+        store = SqliteStore(tmp_path)
+        assert store.open()[0] == state
+        instances.append(store.instance)
+        store.close()
+    assert instances[0] == instances[1] > 0
+
+
+def test_the_acknowledged_generation_is_beside_the_state_and_of_its_instance(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    assert store.acknowledged() is None
+    store.save(Snapshot(), full_state(), {})
+    assert store.acknowledged() == Mark(store.instance, full_state().generation)
+    store.close()
+    for content in (b"", b"0", b"\xff" * 38, b"0" * 1000):
+        (tmp_path / "state.db-acknowledged").write_bytes(content)
+        assert SqliteStore(tmp_path).acknowledged() is None
+    saved(tmp_path, full_state())
+    assert store.acknowledged() == Mark(store.instance, full_state().generation)
+
+
+def test_a_state_that_takes_the_place_of_another_leaves_it_beside(tmp_path: Path) -> None:
+    saved(tmp_path, full_state())
+    for number in (1, 2):
+        kept = SqliteStore(tmp_path).replace(77, edited(full_state(), replaced(number)), {})
+        assert kept == tmp_path / f"state.db.replaced-{number}"
+        assert kept.exists()
+        store = SqliteStore(tmp_path)
+        assert store.open()[0] == edited(full_state(), replaced(number))
+        assert store.instance == 77
+        store.close()
+    assert SqliteStore(tmp_path / "new").replace(5, full_state(), {}) is None

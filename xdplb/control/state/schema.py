@@ -5,6 +5,7 @@ The desired state has its own tables, by VIP key and backend address; this host'
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -14,7 +15,10 @@ from xdplb.control.state.clock_row import CLOCK
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
 
-__all__ = ["SCHEMA_VERSION", "prepare"]
+__all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
+
+_MAX_INSTANCE = (1 << 63) - 1
+"""The largest number that a column holds."""
 
 SCHEMA_VERSION = 5
 
@@ -54,6 +58,11 @@ _ACCESS_2 = """CREATE TABLE access (
         allow4 BLOB NOT NULL, allow6 BLOB NOT NULL, deny4 BLOB NOT NULL, deny6 BLOB NOT NULL) STRICT"""
 
 
+def new_instance() -> int:
+    """Return an id for a state that no other one has."""
+    return 1 + secrets.randbelow(_MAX_INSTANCE)
+
+
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Set up the file for durable writes by this process only, check it, and create or migrate its tables.
 
@@ -84,6 +93,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     if version == 0:
         for statement in _SCHEMA:
             connection.execute(statement)
+        _give_instance(connection)
     else:
         for step in range(version, SCHEMA_VERSION):
             _MIGRATIONS[step](connection)
@@ -125,6 +135,11 @@ def _to_desired_and_bindings(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _give_instance(connection: sqlite3.Connection) -> None:
+    """Give the state an id of its own, by which maps are known to belong to it. Before, it had none."""
+    connection.execute("INSERT INTO counter VALUES ('instance', ?)", (new_instance(),))
+
+
 def _to_steady_time(connection: sqlite3.Connection) -> None:
     """Before, times were of the wall clock. They stay as they are: without a mark they are taken for that."""
     connection.execute(CLOCK)
@@ -137,7 +152,7 @@ def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_p
 _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     1: _to_ranges_and_prefixes,
     2: _to_desired_and_bindings,
-    3: lambda _: None,
+    3: _give_instance,
     4: _to_steady_time,
 }
 """By version: the migration from it to the next version."""

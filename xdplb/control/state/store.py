@@ -22,6 +22,11 @@ class Store(Protocol):
     store, StateError if it cannot be read or written.
     """
 
+    @property
+    def instance(self) -> int:
+        """The id of the state that is open: of this host's, since it is about its maps."""
+        ...
+
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
         """Open the store and return its contents: the state, and the last known health by backend id."""
         ...
@@ -32,6 +37,13 @@ class Store(Protocol):
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths, except those of backends that have been removed."""
+        ...
+
+    def restore(self) -> str:
+        """Save everything again if what is stored was removed meanwhile; return what became of it, empty if nothing.
+
+        StateError if something else was stored in its place.
+        """
         ...
 
     def clock_mark(self) -> ClockMark | None:

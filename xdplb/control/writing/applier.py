@@ -30,7 +30,7 @@ from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.control.writing.reading import Found, read_found, read_held
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, VipEntry
+from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.nic import DesiredNic
 
@@ -55,6 +55,7 @@ class Applier:
         self.known = Held()
         """What the maps held when it was last known, never None."""
         self._times = MoveTimes()
+        self._mark: Mark | None = None
         self._swept = False
         self._round: Iterator[str] | None = None
         self.eligibility: Mapping[int, Eligibility] = {}
@@ -160,6 +161,28 @@ class Applier:
             else:
                 gone_ids = [number for number in planned.cleared if number in self.eligibility]
                 self.eligibility = without(self.eligibility, gone_ids) | planned.eligibility
+
+    def belong_to(self, instance: int, generation: int) -> None:
+        """Make the maps those of a state, before they are changed; they hold what they hold of it after `brought_to`.
+
+        Until then a mark that would make the state look older, or another's, must not be found.
+        """
+        self._mark = self._plane.read_mark()
+        if self._mark is None or self._mark.instance != instance or self._mark.generation > generation:
+            self._write_mark(Mark(instance, 0))
+
+    def is_marked(self, generation: int) -> bool:
+        """Return whether the maps say that they hold this generation, in any thread."""
+        return self._mark is None or self._mark.generation == generation
+
+    def brought_to(self, generation: int) -> None:
+        """Note that the maps hold this generation completely."""
+        if self._mark is not None:
+            self._write_mark(Mark(self._mark.instance, generation))
+
+    def _write_mark(self, mark: Mark) -> None:
+        self._plane.write_mark(mark)
+        self._mark = mark
 
     def require(self, features: Features) -> None:
         """Recompile the program with these features added, in any thread; PlatformError if it cannot be loaded.

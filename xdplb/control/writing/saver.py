@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Mapping
 
 from xdplb.control.clock import ClockMark, SteadyClock
-from xdplb.control.events import Events, StateNotWritable, StateWritable
+from xdplb.control.events import Events, StateNotWritable, StateRestored, StateWritable
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.threads import Unbroken, Worker
@@ -30,6 +30,11 @@ class Saver:
         self.error = ""
         """Why the state cannot be written; empty if it can."""
         self._mark: ClockMark | None = None
+
+    @property
+    def instance(self) -> int:
+        """The id of the state, once it is open."""
+        return self._store.instance
 
     async def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
         """Open the store and return the state, and the last known health by backend id; its clock goes on."""
@@ -75,14 +80,22 @@ class Saver:
         self._store.set_clock_mark(mark, 0)
 
     async def close(self) -> None:
-        """Release the store."""
+        """Release the store, with everything in its place."""
         await self._to_the_end.all_done()
+        with contextlib.suppress(XdplbError):
+            await self._write(lambda: None)
         await self._disk(self._store.close)
         await self._disk.stop()
 
     async def _write(self, work: Callable[[], None]) -> None:
+        def restore_and_work() -> str:
+            restored = self._store.restore()
+            work()
+            return restored
+
         try:
-            await self._disk(work)
+            if restored := await self._disk(restore_and_work):
+                self._events.say(StateRestored(f"the state {restored}"))
         except StateError as error:
             if self.error != str(error):
                 self.error = str(error)

@@ -178,6 +178,8 @@ class Writer:
         links = {address: self.link_mtu(address) for address in self.paths.mtus}
         self.paths.keep_lower_than({address: mtu for address, mtu in links.items() if mtu is not None})
         async with self._lock:
+            instance, generation = self.saver.instance, self.snapshot.generation
+            await self._maps(lambda: self.applier.belong_to(instance, generation))
             snapshot, observed = self.snapshot, self._observe(self.snapshot, dict(self.health.known))
             await self._maps(lambda: self.applier.adopt(snapshot, observed))
             await self._apply()
@@ -417,6 +419,8 @@ class Writer:
         snapshot = self.snapshot
         try:
             await work
+            if not self.applier.is_marked(snapshot.generation):
+                await self._maps(partial(self.applier.brought_to, snapshot.generation))
         except Exception as error:
             self.last_error = str(error)
             self._retry_seconds = min(max(2 * self._retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
