@@ -65,3 +65,9 @@ def test_it_collects_again_when_memory_has_grown(
 
     asyncio.run(run())
     assert len(full) == times
+
+
+def test_what_a_start_has_switched_off_is_on_again():
+    gc.disable()
+    with Garbage():
+        assert gc.isenabled()
