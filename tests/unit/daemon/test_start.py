@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -42,7 +43,8 @@ class Host:
 
     def start(self, otherwise: Otherwise | None = None, *, booted: bool = False) -> Snapshot:
         options = DaemonOptions(("eth0",), "auto", "", self.folder, Path("/pins"), otherwise=otherwise)
-        return state_at_start(options, None if booted else self.world.plane)
+        with closing(SqliteStore(self.folder)) as store:
+            return state_at_start(options, store, None if booted else self.world.plane)
 
     def run(self, scenario: Callable[[Door], Awaitable[object]], otherwise: Otherwise | None = None) -> None:
         self.start(otherwise)
