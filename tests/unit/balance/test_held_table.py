@@ -125,3 +125,17 @@ def test_a_move_is_that_of_its_slots():
         assert np.array_equal(before.move(owners, gone=gone).slots, slots.move(before.slots, owners.owners, gone=gone))
     lost = HeldTable.of(repeated((A, STEADY), (B, STEADY))).move(owners, gone=frozenset({A, B}))
     assert lost.is_steady
+
+
+@pytest.mark.parametrize("gone", [frozenset[int](), frozenset({A}), frozenset({B}), frozenset({C})])
+def test_a_table_that_is_read_back_and_moves_to_the_owners_it_has_stays_as_it_is(gone):
+    made = repeated((B, STEADY), (A, STEADY), (B, A), (A, PINNED), (NOBODY, B))
+    owners = Ownership.of(np.resize(np.array([B, A, B, A, NOBODY], np.uint16), TABLE_SIZE))
+    other_ids = Ownership.of(np.full(TABLE_SIZE, C, np.uint16))
+    for likely in (None, owners, other_ids):
+        before = HeldTable.of(made, likely)
+        assert np.array_equal(before.slots, made)
+        assert before == HeldTable.of(made)
+        after = before.move(owners, gone=gone)
+        assert np.array_equal(after.slots, slots.move(made, owners.owners, gone=gone))
+        assert after == HeldTable.of(after.slots)

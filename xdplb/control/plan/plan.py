@@ -78,6 +78,7 @@ def plan(
     held: Held,
     only: AbstractSet[int] | None = None,
     seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
+    *,
     made: Mapping[int, VipDraft] = MappingProxyType({}),
 ) -> Plan:
     """Return the steps that bring the maps from `held` to the desired state, as far as `observed` allows.
