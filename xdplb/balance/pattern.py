@@ -42,6 +42,14 @@ class Pattern:
         """The numbers of the slots that have an owner."""
         return np.flatnonzero(self.places)
 
+    @cached_property
+    def first(self) -> NDArray[np.intp]:
+        """The number of the first slot of each place, 0 for one without slots."""
+        first = np.zeros(len(self.owned), np.intp)
+        taken, numbers = np.unique(self.places, return_index=True)
+        first[taken] = numbers
+        return first
+
     def owners(self, ids: Owners) -> Owners:
         """Return the owner of each slot, `ids` being those at the places, nobody's first."""
         if LOOPS is None:
@@ -61,8 +69,16 @@ class Ownership:
     ids: Owners
 
     @classmethod
-    def of(cls, owners: Owners) -> Ownership:
-        """Return the ownership with these owners. Those that differ by their ids alone share one pattern."""
+    def of(cls, owners: Owners, likely: Pattern | None = None) -> Ownership:
+        """Return the ownership with these owners. Those that differ by their ids alone share one pattern.
+
+        If that is the `likely` one, it is found in a fifth of the time.
+        """
+        if likely is not None:
+            ids = owners[likely.first]
+            ids[0] = NOBODY
+            if len(set(ids.tolist())) == len(ids) and np.array_equal(likely.owners(ids), owners):
+                return cls(likely, ids)
         places, ids = _places_of(np.ascontiguousarray(owners, np.uint16))
         digest = blake2b(_narrow(places, len(ids) - 1).data, digest_size=16).digest()
         pattern = _PATTERNS.get(digest)

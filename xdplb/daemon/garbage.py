@@ -2,8 +2,8 @@
 
 A full collection looks at every object, and no thread runs meanwhile: a tenth of a second with 20,000 backends, at any
 moment. Nearly all garbage here is freed without it: by reference counts, or while it is young. So what a start has made
-is put aside for good, and there is a full collection only if memory has grown a lot. (With 20,000 backends it would find
-3000 objects of 335,000 at the start, less than a megabyte, and take 0.14 s.)
+is put aside for good, and there is a full collection only if memory has grown a lot. (With 20,000 backends it would
+find 3000 objects of 335,000 at the start, less than a megabyte, and take 0.14 s.)
 """
 
 from __future__ import annotations

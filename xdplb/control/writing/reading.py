@@ -46,6 +46,7 @@ def read_held(plane: DataPlane, found: Found, drafts: Mapping[int, VipDraft]) ->
     prints = plane.read_prints()
     tables: dict[int, HeldTable] = {}
     taken: dict[int, VipDraft] = {}
+    last: HeldTable | None = None
     for vip_id in sorted(found.tables):
         draft = drafts.get(vip_id)
         if draft is not None and not found.balances(vip_id, draft.vip.vip.key):
@@ -56,7 +57,7 @@ def read_held(plane: DataPlane, found: Found, drafts: Mapping[int, VipDraft]) ->
         elif (slots := plane.read_table(vip_id)) is None:
             tables[vip_id] = NO_TABLE
         else:  # slots are on the move, and mostly to the owners that they would have
-            tables[vip_id] = HeldTable.of(slots, None if draft is None else owners_of(draft.table))
+            last = tables[vip_id] = HeldTable.of(slots, None if draft is None else owners_of(draft.table), last)
     # Access lists cannot be read back from the maps: only that there are none is certain.
     access = None if any(vip.has_access_list for vip in found.vips.values()) else dict[int, AccessList]()
     return Held(found.vips, tables, found.backends, access, taken)
