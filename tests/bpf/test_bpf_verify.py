@@ -12,7 +12,7 @@ from tests.contract.planes import ALL_FEATURES, HOP, HOP6, KernelKit, make_kit
 from xdplb.dataplane import layout
 from xdplb.dataplane.inner_maps import open_inner, read_trie
 from xdplb.dataplane.maps import BpfMap, MapType
-from xdplb.dataplane.plane import BackendEntry, VipEntry
+from xdplb.dataplane.plane import BackendEntry, Mark, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.vip import Forward, QuicIds, RateLimits, VipKey
 
@@ -170,6 +170,14 @@ def test_a_foreign_write_to_meta_is_put_right_and_is_never_believed(kit: KernelK
         assert kit.plane.features == ALL_FEATURES
         assert restored(kit) == {"meta"}
         assert meta.read(0) == before
+
+
+def test_a_foreign_write_to_the_mark_of_the_state_is_put_right(kit: KernelKit) -> None:
+    kit.plane.write_mark(Mark(7, 9))
+    with BpfMap.open(kit.maps.pin_dir / "instance") as mark:
+        mark.update(0, GARBAGE * mark.value_bytes)
+    assert restored(kit) == {"instance"}
+    assert kit.plane.read_mark() == Mark(7, 9)
 
 
 def test_frames_go_out_by_the_nics_that_the_program_is_on_and_no_other(kit: KernelKit) -> None:

@@ -183,6 +183,7 @@ def test_more_connections_than_the_cap_get_a_503_and_lock_nobody_out(tmp_path: P
 def test_without_descriptors_it_neither_spins_nor_fills_the_log(tmp_path: Path):
     with (tmp_path / "log").open("wb") as log, running_daemon(tmp_path / "d", log=log.fileno()) as daemon:
         pid = daemon.process.pid
+        daemon.ok("status")  # it has opened what it needs
         opened = len(list(Path(f"/proc/{pid}/fd").iterdir()))
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened + 5, limits[1]))
@@ -233,8 +234,7 @@ def test_what_was_refused_does_not_stay_in_memory(short: Daemon):
 
     def refused(_: int) -> bool:
         with connected(short, body) as connection:
-            told = connection.recv(1 << 16)
-        return told.startswith(b"HTTP/1.1 400") and b"the body is not JSON: it is nested too deeply" in told
+            return connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(refused, range(16)))

@@ -26,6 +26,7 @@ class MarkMap:
 
     def __init__(self, found: BpfMap) -> None:
         self._map = found
+        self._held = found.read(0)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -56,4 +57,13 @@ class MarkMap:
 
     def write(self, mark: Mark) -> None:
         """Write it, in one update."""
-        self._map.update(0, np.array([(_LAYOUT, mark.instance, mark.generation)], _VALUE))
+        value = np.array([(_LAYOUT, mark.instance, mark.generation)], _VALUE)
+        self._map.update(0, value)
+        self._held = value.tobytes()
+
+    def restore(self) -> bool:
+        """Write it again if another process has changed it; return whether it had."""
+        changed = self._map.read(0) != self._held
+        if changed:
+            self._map.update(0, self._held)
+        return changed
