@@ -145,6 +145,12 @@ def _flood(*requests: bytes) -> Callable[[str], None]:
     return attack
 
 
+def _nested(path: str) -> None:
+    """Each body is refused, and comes by a connection of its own."""
+    body = _request("PUT", f"{VIP}/access", b"[" * (2 << 20)).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    _run([_Client(path, body) for _ in range(8)])
+
+
 def _unread(path: str) -> None:
     _run([_Client(path, _request("GET", "/metrics"), reads=False) for _ in range(CLIENTS)])
 
@@ -165,6 +171,7 @@ ATTACKS: dict[str, Callable[[str], None]] = {
     "whole bodies of 7 MB, refused": _whole_bodies,
     "access lists of 100,000 prefixes": _access_lists,
     "sets of 40,000 backends, refused": _backend_sets,
+    "bodies of 2 MB, nested too deeply": _nested,
     "garbage": _flood(b"\x16\x03\x01 garbage\r\n\r\n"),
     "small requests": _flood(_request("GET", VIP), _request("GET", "/v1/nothing"), _request("GET", "/readyz")),
     "lists of all backends": _flood(_request("GET", "/v1/backends"), _request("GET", "/v1/status")),

@@ -229,6 +229,14 @@ def test_unfinished_bodies_take_bounded_memory_and_a_change_still_gets_in(tmp_pa
         assert told.returncode == 0, told.stderr
 
 
+@pytest.mark.parametrize("size", [60_000, MEBIBYTE])
+def test_json_that_is_nested_too_deeply_is_told_so(short: Daemon, size: int):
+    with connected(short, request("PUT", ACCESS, b"[" * size)) as connection:
+        status, _, problem = answer(connection)
+    assert status == 400
+    assert problem["detail"].startswith("the body is not JSON: it is nested too deeply")
+
+
 def test_what_was_refused_does_not_stay_in_memory(short: Daemon):
     body = request("PUT", ACCESS, b"[" * MEBIBYTE)
 
