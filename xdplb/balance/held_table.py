@@ -50,8 +50,14 @@ class HeldTable:
             self.is_steady or np.array_equal(self.previous.ids, self._ids_of_previous())
         ):
             return HeldTable(owners, self._previous_after(owners, gone))
-        previous = (move(self.slots, owners.owners, gone=gone) >> np.uint32(16)).astype(np.uint16)
-        return HeldTable(owners, Ownership.of(previous) if previous.any() else _ALL_STEADY)
+        return HeldTable(owners, _previous_in(move(self.slots, owners.owners, gone=gone), owners))
+
+    def settled(self, slots: Slots) -> HeldTable:
+        """Return the table with these slots, which have the same owners.
+
+        Those stay at their places, so that tables that were alike still are, and the next move is one for all of them.
+        """
+        return HeldTable(self.owners, _previous_in(slots, self.owners))
 
     def _previous_after(self, owners: Ownership, gone: AbstractSet[int]) -> Ownership:
         """Return the previous owners after a move to owners at the same places as the present ones.
@@ -66,7 +72,7 @@ class HeldTable:
         return Ownership(pattern, self._ids_of_previous())
 
     def _ids_of_previous(self) -> Owners:
-        return np.append(self.owners.ids, np.uint16(PINNED))
+        return _with_pinned(self.owners)
 
     @property
     def slots(self) -> Slots:
@@ -165,6 +171,16 @@ def _previous_after(before: Pattern, previous: Pattern | None, after: Pattern, g
     leaves = ~moving & (owners != after.places) & (owners != steady) & ~is_gone[owners]
     new = np.where(leaves, owners, old)
     return Pattern(np.where(moving & is_gone[old], np.uint16(pinned), new), pinned)
+
+
+def _with_pinned(owners: Ownership) -> Owners:
+    return np.append(owners.ids, np.uint16(PINNED))
+
+
+def _previous_in(slots: Slots, owners: Ownership) -> Ownership:
+    """Return the previous owners in these slots, at the places that they have in `owners`, and behind them PINNED."""
+    previous = (slots >> np.uint32(16)).astype(np.uint16)
+    return Ownership.over(_with_pinned(owners), previous) if previous.any() else _ALL_STEADY
 
 
 @lru_cache(_CACHED_MOVES)

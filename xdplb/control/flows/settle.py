@@ -73,7 +73,7 @@ class MoveTimes:
         if moves is None or now - moves.oldest <= idle_seconds:
             return None
         over = moves.slots[now - moves.times > idle_seconds]
-        return HeldTable.of(pin(table.slots, over)) if len(over) else None
+        return table.settled(pin(table.slots, over)) if len(over) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +127,7 @@ def find_release(vip: VipEntry, table: HeldTable, scan: Scan | None) -> Release 
         return None
     else:
         settled, stale = _settled_and_stale(vip, current, scan)
-    return Release(HeldTable.of(release(current, settled)), stale) if len(settled) else None
+    return Release(table.settled(release(current, settled)), stale) if len(settled) else None
 
 
 def _settled_and_stale(vip: VipEntry, current: Slots, scan: Scan) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
