@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from xdplb.balance.compiled import IS_COMPILED
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.balance.pattern import Ownership
-from xdplb.balance.slots import NOBODY, PINNED, STEADY, SlotCounts, Slots, pack
+from xdplb.balance.slots import NOBODY, PINNED, STEADY, Owners, SlotCounts, Slots, pack
 from xdplb.balance.table import WeightedBackend, assign, build
 
 A, B, C = 1, 2, 3
@@ -133,7 +135,12 @@ def test_tables_that_have_settled_move_together_again(monkeypatch: pytest.Monkey
     tables = [HeldTable.steady(assign(each, frozenset())) for each in backends]
     slow: list[Slots] = []
     move = slots.move
-    monkeypatch.setattr(held_table, "move", lambda *given, **gone: slow.append(given[0]) or move(*given, **gone))
+
+    def noted(current: Slots, owners: Owners, *, gone: AbstractSet[int] = frozenset()) -> Slots:
+        slow.append(current)
+        return move(current, owners, gone=gone)
+
+    monkeypatch.setattr(held_table, "move", noted)
     for failed in ({3}, {3, 5}, set[int]()):
         for step in ("move", "pin some", "move again", "pin", "release some", "move back", "pin", "release"):
             for vip, first in enumerate((1, 500)):
