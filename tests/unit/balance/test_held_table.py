@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from itertools import product
 
 import numpy as np
 import pytest
@@ -176,3 +177,25 @@ def test_a_table_that_was_read_moves_with_the_others_after_its_first_move(monkey
     monkeypatch.setattr(held_table, "move", None)
     again = assign(backends, {4})
     assert np.array_equal(read.move(again).slots, slots.move(read.slots, again.owners))
+
+
+OTHERS = [
+    [(1, STEADY), (2, STEADY), (1, 7), (2, PINNED), (NOBODY, 9)],  # differs by its ids alone
+    [(1, STEADY), (2, STEADY), (1, STEADY), (2, PINNED), (NOBODY, 9)],
+    [(1, 5), (2, 6), (1, 7), (2, 8), (NOBODY, 9)],  # has more previous owners
+]
+
+
+@pytest.mark.parametrize("gone", [frozenset[int](), frozenset({A}), frozenset({B}), frozenset({C})])
+def test_a_table_that_is_read_back_and_moves_to_the_owners_it_has_stays_as_it_is(gone):
+    made = repeated((B, STEADY), (A, STEADY), (B, A), (A, PINNED), (NOBODY, B))
+    owners = Ownership.of(np.resize(np.array([B, A, B, A, NOBODY], np.uint16), TABLE_SIZE))
+    other_ids = Ownership.of(np.full(TABLE_SIZE, C, np.uint16))
+    like = [None, HeldTable.of(made), *(HeldTable.of(repeated(*pairs)) for pairs in OTHERS)]
+    for likely, other in product((None, owners, other_ids), like):
+        before = HeldTable.of(made, likely, other)
+        assert np.array_equal(before.slots, made)
+        assert before == HeldTable.of(made)
+        after = before.move(owners, gone=gone)
+        assert np.array_equal(after.slots, slots.move(made, owners.owners, gone=gone))
+        assert after == HeldTable.of(after.slots)
