@@ -41,4 +41,4 @@ def give_up_privileges() -> None:
     tasks = [Capabilities.of(task / "status") for task in Path("/proc/self/task").iterdir()]
     privileged = sum(1 for each in tasks if each.permitted - KEPT)
     if privileged:
-        _log.warning("%d threads were started before the daemon gave up its privileges, and keep them", privileged)
+        _log.warning("threads that started before the daemon gave up its privileges keep them: %d", privileged)
