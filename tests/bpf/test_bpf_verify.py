@@ -12,7 +12,7 @@ from tests.contract.planes import ALL_FEATURES, HOP, HOP6, KernelKit, make_kit
 from xdplb.dataplane import layout
 from xdplb.dataplane.inner_maps import open_inner, read_trie
 from xdplb.dataplane.maps import BpfMap, MapType
-from xdplb.dataplane.plane import BackendEntry, VipEntry
+from xdplb.dataplane.plane import BackendEntry, Mark, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.vip import Forward, QuicIds, RateLimits, VipKey
 
@@ -170,6 +170,20 @@ def test_a_foreign_write_to_meta_is_put_right_and_is_never_believed(kit: KernelK
         assert kit.plane.features == ALL_FEATURES
         assert restored(kit) == {"meta"}
         assert meta.read(0) == before
+
+
+def test_whose_state_the_maps_belong_to_is_put_right(kit: KernelKit) -> None:
+    """Otherwise the next start would refuse its own state, or take another one."""
+    mark = Mark(instance=7, generation=3)
+    kit.plane.write_mark(mark)
+    with BpfMap.open(kit.maps.pin_dir / "instance") as found:
+        spoil(found)
+        assert restored(kit) == {"instance"}
+        again = kit.again()
+        assert again.read_mark() == mark
+        spoil(found)
+        assert {name for name in again.verify() if name} == {"instance"}
+        assert kit.plane.read_mark() == mark
 
 
 def test_frames_go_out_by_the_nics_that_the_program_is_on_and_no_other(kit: KernelKit) -> None:

@@ -30,7 +30,7 @@ from .needs import check_access, check_needs, needs_of, needs_of_values
 from .nics import Nics
 from .pinned_maps import Maps
 from .pinned_reader import PinnedReader
-from .pins import META
+from .pins import INSTANCE, META
 from .plane import (
     Attachment,
     BackendCounters,
@@ -203,6 +203,7 @@ class BccPlane:
             yield from ("table_prints" if changed else "" for changed in self._prints.verify())
             yield "tx_ports" if self.nics.restore_ports() else ""
             yield META if self._maps.meta.restore() else ""
+            yield INSTANCE if self._maps.instance.restore() else ""
 
     @kernel_errors("delete a VIP's table")
     def delete_table(self, vip_id: int) -> None:
