@@ -62,7 +62,7 @@ class Host:
     def __init__(self) -> None:
         self.plane = FakePlane(CAPACITY)
         self.failing = Failing(self.plane)
-        self.applier = Applier(self.failing, lambda: 0.0, Events())  # type: ignore[arg-type]
+        self.applier = Applier(self.failing, lambda: 0.0, Events())
         self.snapshot, self.index, self.dirty = Snapshot(), Index(), Dirty()
         self.health: dict[int, KnownHealth] = {}
         self.hops = FakeNextHops().known()
