@@ -26,7 +26,7 @@ class MarkMap:
 
     def __init__(self, found: BpfMap) -> None:
         self._map = found
-        self._held: bytes | None = None
+        self._held = found.read(0)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -52,19 +52,18 @@ class MarkMap:
         """Return what was written last, None if nothing was, or if a later xdplb wrote it in another layout."""
         if self._map.info.value_size != _VALUE.itemsize:
             return None
-        self._held = self._map.read(0)
-        value = np.frombuffer(self._held, _VALUE)[0]
+        value = np.frombuffer(self._map.read(0), _VALUE)[0]
         return Mark(int(value["instance"]), int(value["generation"])) if value["layout"] == _LAYOUT else None
 
     def write(self, mark: Mark) -> None:
         """Write it, in one update."""
-        written = np.array([(_LAYOUT, mark.instance, mark.generation)], _VALUE)
-        self._map.update(0, written)
-        self._held = written.tobytes()
+        value = np.array([(_LAYOUT, mark.instance, mark.generation)], _VALUE)
+        self._map.update(0, value)
+        self._held = value.tobytes()
 
     def restore(self) -> bool:
-        """Write again what was read or written last, if another process has changed it; return whether it had."""
-        if self._held is None or self._map.read(0) == self._held:
-            return False
-        self._map.update(0, self._held)
-        return True
+        """Write it again if another process has changed it; return whether it had."""
+        changed = self._map.read(0) != self._held
+        if changed:
+            self._map.update(0, self._held)
+        return changed

@@ -39,6 +39,15 @@ def test_many_objects_cause_no_full_collection(full: list[str]):
     del kept
 
 
+def test_young_garbage_is_collected_after_a_start_without():
+    gc.disable()
+    try:
+        with Garbage():
+            assert gc.isenabled()
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(("grown", "times"), [(0, 1), (200 << 20, 2)])
 def test_it_collects_again_when_memory_has_grown(
     full: list[str], monkeypatch: pytest.MonkeyPatch, grown: int, times: int
@@ -56,3 +65,9 @@ def test_it_collects_again_when_memory_has_grown(
 
     asyncio.run(run())
     assert len(full) == times
+
+
+def test_what_a_start_has_switched_off_is_on_again():
+    gc.disable()
+    with Garbage():
+        assert gc.isenabled()

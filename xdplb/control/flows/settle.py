@@ -43,7 +43,7 @@ class MoveTimes:
             places = np.minimum(np.searchsorted(known.slots, moving), len(known.slots) - 1)
             stayed = (known.slots[places] == moving) & after.are_as_in(before, moving)
             times[stayed] = known.times[places[stayed]]
-        self._moves[vip_id] = _Moves(moving, times)
+        self._moves[vip_id] = _Moves(moving, times, float(times.min()))
 
     def forget(self, vip_id: int) -> None:
         """Forget a VIP that was removed."""
@@ -57,7 +57,7 @@ class MoveTimes:
     def pinned(self, vip_id: int, table: HeldTable, now: float, idle_seconds: float) -> HeldTable | None:
         """Return the table with those moving slots pinned whose idle timeout has passed, None if there are none."""
         moves = self._moves.get(vip_id)
-        if moves is None:
+        if moves is None or now - moves.oldest <= idle_seconds:
             return None
         over = moves.slots[now - moves.times > idle_seconds]
         return HeldTable.of(pin(table.slots, over)) if len(over) else None
@@ -65,10 +65,11 @@ class MoveTimes:
 
 @dataclass(frozen=True, slots=True)
 class _Moves:
-    """The moving slots of a VIP by number, in ascending order, and when each last moved."""
+    """The moving slots of a VIP by number, in ascending order, when each last moved, and the first of these times."""
 
     slots: NDArray[np.intp]
     times: NDArray[np.float64]
+    oldest: float
 
 
 @dataclass(frozen=True, slots=True)

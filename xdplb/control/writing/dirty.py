@@ -32,6 +32,8 @@ class Dirty:
     @property
     def seen(self) -> dict[int, frozenset[int]]:
         """The ids of the backends about which something new was observed, by VIP id, where it is known which."""
+        if self.everything:  # also what the maps hold may be something else than what was written
+            return {}
         return {vip_id: frozenset(ids) for vip_id, ids in self.vips.items() if ids is not None}
 
     def touch(self, vip_id: int, backend_ids: Iterable[int] | None = ()) -> None:
