@@ -44,7 +44,10 @@ _BEFORE_ROUTES = {
     404: ("no-such-path", "see /openapi.json for the paths"),
     405: ("method-not-allowed", "the Allow header lists the methods of this path"),
     413: ("too-large", "send less in one request"),
-    415: ("unsupported-media-type", "send it as application/json, such as with curl --json"),
+    415: (
+        "unsupported-media-type",
+        "send it as application/json, such as with curl --json; without a body, add -H 'Xdplb-Client: curl'",
+    ),
 }
 """Errors found before a request reaches its route, by status: the code and a hint."""
 
