@@ -18,7 +18,8 @@ __all__ = ["HeadAsGet", "InternalErrors", "LoopbackOnly"]
 class InternalErrors:
     """Logs an unexpected error and answers it with a problem that reveals no internals.
 
-    Requests are cancelled only when the daemon stops and has waited for them long enough: that is no error.
+    Requests are cancelled only when the daemon stops and has waited for them long enough: that is no error. An answer
+    that has begun, such as a capture, then ends where it is.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,9 +37,10 @@ class InternalErrors:
         try:
             await self.app(scope, receive, note_start)
         except asyncio.CancelledError:
-            if scope["type"] != "http" or started:
+            if scope["type"] != "http":
                 raise
-            await stopped()(scope, receive, send)
+            if not started:
+                await stopped()(scope, receive, send)
         except Exception as error:
             if scope["type"] != "http" or started:
                 raise

@@ -37,6 +37,10 @@ async def app(scope, receive, send):
     body = b"done"
     if scope["path"] == "/who":
         body = str(actor_of(Request(scope))).encode()
+    elif scope["path"] == "/slow-end":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+        await asyncio.sleep(60)
     else:
         await asyncio.sleep(float(scope["path"].strip("/") or 0))
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -192,6 +196,15 @@ def test_a_request_that_is_not_done_when_it_stops_is_told_so(path: Path):
         told, logged = process.communicate(timeout=10)
     assert (answer.status, problem["type"]) == (503, "urn:xdplb:problem:stopping")
     assert problem["hint"]
+    assert "returned" in told
+    assert "Traceback" not in logged
+
+
+def test_what_an_answer_leaves_to_be_done_is_cut_off_without_a_traceback_when_it_stops(path: Path):
+    with serving(f"unix:{path}") as (process, _):
+        assert _get(UnixConnection(path), "/slow-end") == (200, b"done")
+        process.send_signal(signal.SIGTERM)
+        told, logged = process.communicate(timeout=10)
     assert "returned" in told
     assert "Traceback" not in logged
 
