@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from pathlib import Path
 
-from xdplb.capabilities import NET_ADMIN, NET_RAW, SYS_ADMIN, Capabilities, keep_only, name_of
+from xdplb.capabilities import NET_ADMIN, NET_RAW, SYS_ADMIN, Capabilities, keep_only, name_of, of_threads
 from xdplb.model.errors import PlatformError
 
 __all__ = ["KEPT", "give_up_privileges", "missing_capabilities", "privileged_threads", "require_privileges"]
@@ -59,9 +58,4 @@ def privileged_threads(tasks: Path = Path("/proc/self/task")) -> list[str]:
 
 
 def _privileged_now(tasks: Path) -> list[str]:
-    names = []
-    for task in tasks.iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            if Capabilities.of(task / "status").permitted - KEPT:
-                names.append((task / "comm").read_text(errors="replace").strip())
-    return names
+    return [name for name, capabilities in of_threads(tasks) if capabilities.permitted - KEPT]
