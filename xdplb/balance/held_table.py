@@ -29,10 +29,15 @@ class HeldTable:
         self._owners, self.previous = owners, previous
 
     @classmethod
-    def of(cls, slots: Slots) -> HeldTable:
-        """Return the table with these slots."""
+    def of(cls, slots: Slots, likely: Ownership | None = None, like: HeldTable | None = None) -> HeldTable:
+        """Return the table with these slots.
+
+        That takes a third of the time if its owners are the `likely` ones, and it differs by ids alone from `like`.
+        """
         owners, previous = unpack(slots)
-        return cls(Ownership.of(owners), Ownership.of(previous))
+        if likely is None or not np.array_equal(owners, likely.owners):
+            likely = Ownership.of(owners)
+        return cls(likely, Ownership.of(previous, None if like is None else like.previous.pattern))
 
     @classmethod
     def steady(cls, owners: Ownership | Callable[[], Ownership]) -> HeldTable:
@@ -46,6 +51,8 @@ class HeldTable:
 
     def move(self, owners: Ownership, *, gone: AbstractSet[int] = frozenset()) -> HeldTable:
         """Return the table with these owners, such that open connections keep their backends; `gone` as in `move`."""
+        if owners == self.owners and gone.isdisjoint(self.previous.owned):
+            return HeldTable(owners, self.previous)  # no slot moves, as after a restart
         if np.array_equal(self.owners.ids, owners.ids) and (
             self.is_steady or np.array_equal(self.previous.ids, self._ids_of_previous())
         ):

@@ -137,3 +137,4 @@ def command(
                 api=Limits(**api),  # type: ignore[arg-type]
             )
         )
+        gc.freeze()  # at its end the interpreter would look for garbage among all that there is, several times

@@ -1,8 +1,9 @@
 """Python's collection of cyclic garbage, kept from stopping the daemon.
 
 A full collection looks at every object, and no thread runs meanwhile: a tenth of a second with 20,000 backends, at any
-moment. Nearly all garbage here is freed without it: by reference counts, or while it is young. So there is a full
-collection at the start, which puts what it leaves aside for good, and later only if memory has grown a lot.
+moment. Nearly all garbage here is freed without it: by reference counts, or while it is young. So what a start has made
+is put aside for good, and there is a full collection only if memory has grown a lot. (With 20,000 backends it would
+find 3000 objects of 335,000 at the start, less than a megabyte, and take 0.14 s.)
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _LEAST_GROWTH_BYTES = 64 << 20
 
 
 class Garbage:
-    """In the block, full collections happen at its beginning and in `watch`, and at no other time."""
+    """In the block, full collections happen in `watch`, and at no other time; none looks at what is there before."""
 
     def __init__(self) -> None:
         self._at_last = 0
@@ -31,7 +32,7 @@ class Garbage:
     def __enter__(self) -> Self:
         young, middle, _ = self._before
         gc.set_threshold(young, middle, _NEVER)
-        self._collect()
+        self._put_aside()
         gc.enable()  # `xdplb up` has it off until here: nearly all that a start makes lives on
         return self
 
@@ -48,7 +49,10 @@ class Garbage:
 
     def _collect(self) -> None:
         gc.collect()
-        gc.freeze()  # what is left is not looked at any more; it is still freed when nothing refers to it
+        self._put_aside()
+
+    def _put_aside(self) -> None:
+        gc.freeze()  # it is not looked at any more; it is still freed when nothing refers to it
         self._at_last = _resident_bytes()
 
 

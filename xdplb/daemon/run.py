@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,16 +101,17 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     os.umask(0o077)  # whatever is made without a mode of its own is for root only
     shut_state_dir(options.state_dir)
     holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
-    with signals.handled(), hold(holder, parts.run_dir):
+    store = SqliteStore(options.state_dir)
+    with signals.handled(), hold(holder, parts.run_dir), closing(store):
         listener = listen(options.listen)
         try:
             with asking_for_time():
-                state = state_at_start(options, parts.maps_in_use(options))
+                state = state_at_start(options, store, parts.maps_in_use(options))
                 # The program is compiled only once, with what the state needs.
                 plane = parts.load(options, features_needed_at_start(state, Observed()))
             parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
-                runner.run(_balance(options, parts, plane, listener, signals))
+                runner.run(_balance(options, parts, plane, store, listener, signals=signals))
         finally:
             listener.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -139,13 +141,15 @@ async def _balance(
     options: DaemonOptions,
     parts: Parts,
     plane: DataPlane,
+    store: SqliteStore,
     listener: Listener,
+    *,
     signals: Signals,
 ) -> None:
     shares = budget(raise_limit(), options.api)
     manager = Manager(
         plane,
-        SqliteStore(options.state_dir),
+        store,
         parts.next_hops(),
         parts.checker(shares.probes),
         icmp_errors=parts.icmp_errors(),

@@ -35,13 +35,22 @@ class _Maps:
         return _figures("maps", self.mark, len(self.vips), backends)
 
 
-def state_at_start(options: DaemonOptions, reading: Reading | None) -> Snapshot:
+def state_at_start(options: DaemonOptions, store: SqliteStore, reading: Reading | None) -> Snapshot:
     """Return the state to start with; `reading` is of the maps in use, None if there are none. They are not changed.
 
-    ConflictError if they do not belong together and `options` do not say how to go on; StateError if the state cannot
-    be read or written. With `--adopt-maps` the state is replaced, and the one that was there kept beside it.
+    The store is left open, so that the state is read only once, and that nobody changes it from here on. ConflictError
+    if they do not belong together and `options` do not say how to go on; StateError if the state cannot be read or
+    written; the store is closed then. With `--adopt-maps` the state is replaced, and the one that was there kept
+    beside it.
     """
-    store = SqliteStore(options.state_dir)
+    try:
+        return _state(options, store, reading)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _state(options: DaemonOptions, store: SqliteStore, reading: Reading | None) -> Snapshot:
     maps = None if reading is None else _Maps(reading, reading.read_mark(), reading.read_vips())
     in_use = maps is not None and bool(maps.vips)
     # A state dir that is mistyped is not made, unless the daemon may start with it.
@@ -56,7 +65,6 @@ def state_at_start(options: DaemonOptions, reading: Reading | None) -> Snapshot:
         _log.warning("the state in %s %s: %s goes on with it", store.path, wrong, options.otherwise)
         store.open()
         store.acknowledge()
-        store.close()
         return stored.snapshot
     if options.otherwise is Otherwise.ADOPT and maps is not None and in_use:
         return _adopted(options, store, stored, maps)
@@ -65,7 +73,6 @@ def state_at_start(options: DaemonOptions, reading: Reading | None) -> Snapshot:
 
 def _stored(store: SqliteStore) -> Stored:
     snapshot, _ = store.open()
-    store.close()
     return Stored(snapshot, store.instance, store.acknowledged())
 
 
@@ -106,6 +113,7 @@ def _adopted(options: DaemonOptions, store: SqliteStore, stored: Stored, maps: _
     if stored.acknowledged is not None and stored.acknowledged.instance == mark.instance:
         generations.append(stored.acknowledged.generation)
     older = stored.snapshot if is_older else Snapshot()
+    store.close()
     made = adopt(maps.reading, older, max(generations) + 1, datetime.now(UTC))
     kept = store.replace(mark.instance, made.snapshot, made.health)
     _log.warning(

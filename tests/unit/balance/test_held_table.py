@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,25 @@ def test_a_move_is_that_of_its_slots():
         assert np.array_equal(before.move(owners, gone=gone).slots, slots.move(before.slots, owners.owners, gone=gone))
     lost = HeldTable.of(repeated((A, STEADY), (B, STEADY))).move(owners, gone=frozenset({A, B}))
     assert lost.is_steady
+
+
+OTHERS = [
+    [(1, STEADY), (2, STEADY), (1, 7), (2, PINNED), (NOBODY, 9)],  # differs by its ids alone
+    [(1, STEADY), (2, STEADY), (1, STEADY), (2, PINNED), (NOBODY, 9)],
+    [(1, 5), (2, 6), (1, 7), (2, 8), (NOBODY, 9)],  # has more previous owners
+]
+
+
+@pytest.mark.parametrize("gone", [frozenset[int](), frozenset({A}), frozenset({B}), frozenset({C})])
+def test_a_table_that_is_read_back_and_moves_to_the_owners_it_has_stays_as_it_is(gone):
+    made = repeated((B, STEADY), (A, STEADY), (B, A), (A, PINNED), (NOBODY, B))
+    owners = Ownership.of(np.resize(np.array([B, A, B, A, NOBODY], np.uint16), TABLE_SIZE))
+    other_ids = Ownership.of(np.full(TABLE_SIZE, C, np.uint16))
+    like = [None, HeldTable.of(made), *(HeldTable.of(repeated(*pairs)) for pairs in OTHERS)]
+    for likely, other in product((None, owners, other_ids), like):
+        before = HeldTable.of(made, likely, other)
+        assert np.array_equal(before.slots, made)
+        assert before == HeldTable.of(made)
+        after = before.move(owners, gone=gone)
+        assert np.array_equal(after.slots, slots.move(made, owners.owners, gone=gone))
+        assert after == HeldTable.of(after.slots)

@@ -1,4 +1,4 @@
-"""Full collections stop all threads, so they happen at the start and when memory has grown a lot."""
+"""Full collections stop all threads, so they happen only when memory has grown a lot."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ def full() -> Iterator[list[str]]:
 def test_many_objects_cause_no_full_collection(full: list[str]):
     before = gc.get_threshold()
     with Garbage():
-        assert len(full) == 1
         kept = [[number] for number in range(1_000_000)]
-        assert len(full) == 1
+        assert not full
         assert gc.get_freeze_count() > 0
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
@@ -48,7 +47,7 @@ def test_young_garbage_is_collected_after_a_start_without():
         gc.enable()
 
 
-@pytest.mark.parametrize(("grown", "times"), [(0, 1), (200 << 20, 2)])
+@pytest.mark.parametrize(("grown", "times"), [(0, 0), (200 << 20, 1)])
 def test_it_collects_again_when_memory_has_grown(
     full: list[str], monkeypatch: pytest.MonkeyPatch, grown: int, times: int
 ):

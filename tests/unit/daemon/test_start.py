@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +18,11 @@ import pytest
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, with_backends
 from xdplb.balance.slots import unpack
-from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.plan import plan
+from xdplb.control.plan.drafts import VipDraft, draft
+from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.control.state.sqlite import SqliteStore
+from xdplb.control.writing import applier
 from xdplb.daemon.options import DaemonOptions, Otherwise
 from xdplb.daemon.start import state_at_start
 from xdplb.dataplane.plane import Mark
@@ -42,7 +48,8 @@ class Host:
 
     def start(self, otherwise: Otherwise | None = None, *, booted: bool = False) -> Snapshot:
         options = DaemonOptions(("eth0",), "auto", "", self.folder, Path("/pins"), otherwise=otherwise)
-        return state_at_start(options, None if booted else self.world.plane)
+        with closing(SqliteStore(self.folder)) as store:
+            return state_at_start(options, store, None if booted else self.world.plane)
 
     def run(self, scenario: Callable[[Door], Awaitable[object]], otherwise: Otherwise | None = None) -> None:
         self.start(otherwise)
@@ -102,6 +109,32 @@ def test_a_state_that_is_newer_than_the_maps_goes_on(host: Host) -> None:
     assert mark is not None
     host.world.plane.write_mark(replace(mark, generation=2))
     assert host.start().generation == 3
+
+
+def test_the_state_is_read_once_and_nobody_else_gets_it_before_the_daemon(host: Host) -> None:
+    options = DaemonOptions(("eth0",), "auto", "", host.folder, Path("/pins"))
+    with closing(SqliteStore(host.folder)) as store, ThreadPoolExecutor() as thread:
+        state = state_at_start(options, store, host.world.plane)
+        with pytest.raises(ConflictError):
+            SqliteStore(host.folder).open()
+        opened, health = thread.submit(store.open).result()
+        assert opened is state
+        assert len(health) == 2
+        thread.submit(store.save_health, health).result()
+        thread.submit(store.close).result()
+
+
+def test_a_restart_drafts_each_vip_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    drafted = []
+
+    def counted(vip: BoundVip, *rest: Any) -> VipDraft:
+        drafted.append(vip.id)
+        return draft(vip, *rest)
+
+    for module in (applier, plan):
+        monkeypatch.setattr(module, "draft", counted)
+    host.run(nothing)
+    assert len(drafted) == 1
 
 
 def test_an_empty_state_over_maps_in_use_is_refused(host: Host) -> None:

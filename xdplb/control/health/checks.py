@@ -240,8 +240,7 @@ class Checker:
         self._prober.start(self._alarms, self._probe_broke)
         self._on_flip, self._on_silence, self._events = on_flip, on_silence, events
         self._source_of = source_of
-        for backend_id, target in self._targets.items():
-            self._join(backend_id, target)
+        self._join(self._targets)
         self._look_on()
 
     async def stop(self) -> None:
@@ -267,15 +266,17 @@ class Checker:
         self._known = known
         for backend_id in gone:
             self._leave(backend_id)
+        new: dict[int, CheckTarget] = {}
         for backend_id, target in targets.items():
             before = self._targets.get(backend_id)
             if before is target or before == target:
                 continue
             if before is not None:
                 self._leave(backend_id)
-            self._targets[backend_id] = target
-            if self._on_flip is not None:
-                self._join(backend_id, target)
+            new[backend_id] = target
+        self._targets.update(new)
+        if self._on_flip is not None:
+            self._join(new)
 
     def tally(self, backend_id: int) -> CheckTally | None:
         """Return the tally of this backend's checks, None if it is not watched."""
@@ -313,7 +314,19 @@ class Checker:
                 self._give_up(check)
                 self._begin_within(check, _SOON_SECONDS)
 
-    def _join(self, backend_id: int, target: CheckTarget) -> None:
+    def _join(self, targets: Mapping[int, CheckTarget]) -> None:
+        """Begin the checks of these targets, or join those that are equal."""
+        found: dict[tuple[int, int, int], _Check] = {}  # by identity: hashing address and check takes much longer
+        for backend_id, target in targets.items():
+            same = id(target.address), target.port, id(target.check)
+            check = found.get(same)
+            if check is None:
+                check = found[same] = self._check(target)
+            check.members.add(backend_id)
+            self._check_of[backend_id] = check
+
+    def _check(self, target: CheckTarget) -> _Check:
+        """Return the check of this target, begun now if there is none yet."""
         key = _key_of(target)
         check = self._checks.get(key)
         if check is None:
@@ -321,8 +334,7 @@ class Checker:
             self._begin_within(check, _FIRST_WITHIN_SECONDS)
         elif check.tally.streak != 0:  # what is known of the others holds for this one; not before the caller is ready
             self._loop.call_soon(self._judge_if_watched, check)
-        check.members.add(backend_id)
-        self._check_of[backend_id] = check
+        return check
 
     def _leave(self, backend_id: int) -> None:
         target = self._targets.pop(backend_id)

@@ -28,7 +28,7 @@ def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, obs
     mask = 0
     if next_hop is not None and forward is not Forward.DR:
         least = least_mtu(backend.address.version, forward, vip.vip.key.address.version)
-        told = observed.path_mtus.get(backend.address)
+        told = observed.path_mtu(backend.address)
         next_hop = replace(next_hop, mtu=outer_mtu(next_hop.mtu, told, least))
         if network is None:
             leaving = observed.sources.of_tunnel(backend.address, observed.next_hops[backend.address])
@@ -57,7 +57,7 @@ def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, obs
 
 def _next_hop(observed: Observed, address: IPAddress) -> NextHop | None:
     """Return the next hop without the fields that the maps do not hold, None if it is unknown or cannot be tagged."""
-    resolution = observed.next_hops.get(address)
+    resolution = observed.next_hop(address)
     if resolution is None or resolution.next_hop is None or not can_be_tagged(resolution.next_hop):
         return None
     return _as_held(resolution.next_hop)

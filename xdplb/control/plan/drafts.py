@@ -271,8 +271,8 @@ def _backend(
     weighted = WeightedBackend(str(backend.address), bound.id, backend.weight)
     return BackendDraft(
         bound,
-        observed.next_hops.get(backend.address),
-        observed.path_mtus.get(backend.address),
+        observed.next_hop(backend.address),
+        observed.path_mtu(backend.address),
         held if held is not None and held == entry else entry,
         before.weighted if before is not None and before.weighted == weighted else weighted,
         needs_of(backends=(entry,)),
@@ -282,8 +282,8 @@ def _backend(
 def _is_right(present: BackendDraft, bound: BoundBackend, standing: Eligibility, observed: Observed) -> bool:
     return (
         present.bound is bound
-        and present.resolution is observed.next_hops.get(bound.backend.address)
-        and present.path_mtu == observed.path_mtus.get(bound.backend.address)
+        and present.resolution is observed.next_hop(bound.backend.address)
+        and present.path_mtu == observed.path_mtu(bound.backend.address)
         and present.entry.usable is (standing.use is not Use.OUT)
         and present.entry.takes_new is (standing.use is Use.SERVING)
     )

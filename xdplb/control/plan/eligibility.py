@@ -67,6 +67,22 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def next_hop(self, address: IPAddress) -> Resolution | None:
+        """Return the next hop of a backend, None if it is not known yet."""
+        # Each is looked up once, by identity: hashing an address takes longer than all the rest, and a host is a
+        # backend of many VIPs. The address is kept, so that no other one gets its identity.
+        found = self._looked_up.get(id(address))
+        if found is None:
+            found = self._looked_up[id(address)] = address, self.next_hops.get(address)
+        return found[1]
+
+    def path_mtu(self, address: IPAddress) -> int | None:
+        """Return the MTU of the path to a backend that a router has told, None if none has."""
+        return self.path_mtus.get(address) if self.path_mtus else None
 
     def tunnel_source(self, family: int) -> IPNetwork | None:
         """Return the network of outer source addresses of IPv`family`, None for the host's own address."""
@@ -178,7 +194,7 @@ def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> s
 
 def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why the host has no right address to check the backend from, or an empty string."""
-    resolution = observed.next_hops.get(bound.backend.address)
+    resolution = observed.next_hop(bound.backend.address)
     if vip.check is None or resolution is None:
         return ""
     return observed.sources.of_check(bound.backend.address, resolution).obstacle
@@ -191,7 +207,7 @@ def _health(bound: BoundBackend, observed: Observed) -> Health:
 
 def _obstacle(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why no frame can reach the backend, or an empty string."""
-    resolution = observed.next_hops.get(bound.backend.address)
+    resolution = observed.next_hop(bound.backend.address)
     if resolution is None or resolution.next_hop is None:
         return (resolution and resolution.reason) or "its next hop is not known yet"
     hop = resolution.next_hop

@@ -78,13 +78,16 @@ def plan(
     held: Held,
     only: AbstractSet[int] | None = None,
     seen: Mapping[int, AbstractSet[int]] = MappingProxyType({}),
+    *,
+    made: Mapping[int, VipDraft] = MappingProxyType({}),
 ) -> Plan:
     """Return the steps that bring the maps from `held` to the desired state, as far as `observed` allows.
 
     The same arguments give the same plan; once it is carried out, the next plan has no steps. With `only`, VIP ids, all
     other VIPs are assumed to be up to date and are skipped, which makes a plan cost what it changes: `only` are the
     VIPs that were added, removed or changed, and those about whose backends something else was observed. If `seen`
-    has such a VIP, that concerns only the backends with the ids there.
+    has such a VIP, that concerns only the backends with the ids there. `made` are drafts, by VIP id, that were made
+    already from the same arguments.
     """
     lists = _lists(snapshot, held, only)
     if only is None:
@@ -92,7 +95,10 @@ def plan(
     else:
         vips = [snapshot.by_id[vip_id] for vip_id in sorted(only) if vip_id in snapshot.by_id]
         held = held.part(only)
-    drafts = {vip.id: draft(vip, observed, held.backends, held.drafts.get(vip.id), seen.get(vip.id)) for vip in vips}
+    drafts = {
+        vip.id: made.get(vip.id) or draft(vip, observed, held.backends, held.drafts.get(vip.id), seen.get(vip.id))
+        for vip in vips
+    }
     first: tuple[Step, ...] = ()
     # An id that gets a new owner needs two rounds of steps: first without either owner, then with the new one.
     # Otherwise packets between two steps could reach the new owner by slots of the old one.

@@ -12,7 +12,7 @@ from itertools import compress, islice
 from operator import is_, is_not
 from typing import Generic, TypeVar
 
-__all__ = ["Differing", "carried", "differing", "missing", "without"]
+__all__ = ["Differing", "carried", "differing", "have_same_keys", "missing", "without"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -36,12 +36,12 @@ def differing(before: Mapping[K, V], after: Mapping[K, V]) -> Differing[K]:
     """Return how `after` differs from `before`. Values that are equal but not the same object count as changed."""
     if before is after:
         return Differing()
-    if _has_keys(before, after):
+    if have_same_keys(before, after):
         return Differing(changed=_changed(before, after))
     gone = missing(before, after)
     new = missing(after, before)
     old, young = without(before, gone), without(after, new)
-    if _has_keys(old, young):
+    if have_same_keys(old, young):
         return Differing(gone, new, _changed(old, young))
     return Differing(gone, new, tuple([key for key, value in young.items() if old[key] is not value]))
 
@@ -58,7 +58,7 @@ def carried(before: Mapping[K, V], gone: Iterable[K], given: Mapping[K, V], orde
     """Return `before` without the keys that are `gone` and with those `given`, in the order of the keys of `order`."""
     made = without(before, gone)
     made.update(given)
-    return made if _has_keys(made, order) else {key: made[key] for key in order}
+    return made if have_same_keys(made, order) else {key: made[key] for key in order}
 
 
 def without(mapping: Mapping[K, V], gone: Iterable[K]) -> dict[K, V]:
@@ -69,7 +69,7 @@ def without(mapping: Mapping[K, V], gone: Iterable[K]) -> dict[K, V]:
     return left
 
 
-def _has_keys(one: Mapping[K, object], other: Mapping[K, object]) -> bool:
+def have_same_keys(one: Mapping[K, object], other: Mapping[K, object]) -> bool:
     """Return whether both have the same objects as keys, in the same order."""
     return len(one) == len(other) and all(map(is_, one, other))
 

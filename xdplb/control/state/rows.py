@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from xdplb.control.state.generations import Generations, VipGenerations
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.health import HealthCheck
 from xdplb.model.vip import VipKey
 
 __all__ = ["read_health", "read_instance", "read_state", "write_change", "write_health", "write_instance"]
@@ -60,14 +62,17 @@ def read_state(connection: sqlite3.Connection) -> Snapshot:
     bindings: dict[VipKey, VipBinding] = {}
     generations: dict[VipKey, VipGenerations] = {}
     backends, backend_bindings, backend_generations = _read_backends(connection)
+    checks: dict[str, HealthCheck] = {}
     access = {row[0]: unpack_access(*row[1:]) for row in connection.execute("SELECT * FROM desired_access")}
     for text, vip_id, generation, spec, check in connection.execute(
         "SELECT vip, id, generation, spec, health_check FROM desired_vip JOIN vip_binding USING (vip) ORDER BY id"
     ):
         key = VipKey.parse(text)
+        if check is not None and check not in checks:  # many VIPs have the same
+            checks[check] = check_from_json(json.loads(check))
         desired[key] = DesiredVip(
             vip_from_json(key, json.loads(spec)),
-            None if check is None else check_from_json(json.loads(check)),
+            None if check is None else checks[check],
             backends.get(text, {}),
             access.get(text, NO_ACCESS_LIST),
         )
@@ -89,9 +94,9 @@ def _read_backends(
 ]:
     """Return the backends, their bindings and their generations, each by the text of the VIP's key, then by address."""
     alike: dict[tuple[str, str], DesiredBackend] = {}
-    desired: dict[str, dict[IPAddress, DesiredBackend]] = {}
-    bindings: dict[str, dict[IPAddress, BackendBinding]] = {}
-    generations: dict[str, dict[IPAddress, int]] = {}
+    desired = defaultdict[str, dict[IPAddress, DesiredBackend]](dict)
+    bindings = defaultdict[str, dict[IPAddress, BackendBinding]](dict)
+    generations = defaultdict[str, dict[IPAddress, int]](dict)
     for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet in connection.execute(
         "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
         " FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
@@ -101,9 +106,9 @@ def _read_backends(
             like = alike[text, spec] = DesiredBackend(backend_from_json(ip_address(text), json.loads(spec)))
         address = like.backend.address
         drain = None if started is None else Drain(_utc(started), timeout, quiet)
-        desired.setdefault(vip, {})[address] = like if drain is None else replace(like, drain=drain)
-        bindings.setdefault(vip, {})[address] = BackendBinding(backend_id, epoch)
-        generations.setdefault(vip, {})[address] = generation
+        desired[vip][address] = like if drain is None else replace(like, drain=drain)
+        bindings[vip][address] = BackendBinding(backend_id, epoch)
+        generations[vip][address] = generation
     return desired, bindings, generations
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding, bind
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip, Drain
-from xdplb.control.state.differing import carried, differing, without
+from xdplb.control.state.differing import carried, differing, have_same_keys, without
 from xdplb.control.state.generations import Generations, VipGenerations, stamp
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
@@ -123,10 +123,9 @@ class Snapshot:
 
 
 def _joined(vip: DesiredVip, binding: VipBinding, generations: VipGenerations, before: BoundVip | None) -> BoundVip:
-    known: Mapping[IPAddress, DesiredBackend] = {}
-    joined: Mapping[IPAddress, BoundBackend] = {}
-    if before is not None:
-        known, joined = before.desired.backends, before.backends
+    if before is None:
+        return BoundVip(binding.id, vip, generations.latest, _joined_backends(vip, binding, generations))
+    known, joined = before.desired.backends, before.backends
     difference = differing(known, vip.backends)
     given = {
         address: _joined_backend(
@@ -136,6 +135,21 @@ def _joined(vip: DesiredVip, binding: VipBinding, generations: VipGenerations, b
     }
     backends = carried(joined, difference.gone, given, vip.backends)
     return BoundVip(binding.id, vip, generations.latest, backends)
+
+
+def _joined_backends(
+    vip: DesiredVip, binding: VipBinding, generations: VipGenerations
+) -> Mapping[IPAddress, BoundBackend]:
+    """Return all backends of a VIP."""
+    bindings, numbers = binding.backends, generations.backends
+    if have_same_keys(vip.backends, bindings) and have_same_keys(vip.backends, numbers):
+        # As read from the store. Nothing is looked up: hashing addresses would take most of the time.
+        rows = zip(vip.backends.items(), bindings.values(), numbers.values(), strict=True)
+        return {address: BoundBackend(*bound, backend, number) for (address, backend), bound, number in rows}
+    return {
+        address: BoundBackend(*bindings[address], backend, numbers[address])
+        for address, backend in vip.backends.items()
+    }
 
 
 def _joined_backend(

@@ -63,7 +63,12 @@ class SqliteStore:
         return self._acknowledged.read()
 
     def open(self) -> tuple[Snapshot, dict[int, KnownHealth]]:
-        """Open or create the file and return its contents: the state, and the last known health by backend id."""
+        """Open or create the file and return its contents: the state, and the last known health by backend id.
+
+        While it is open, this returns what was saved last, without reading it again.
+        """
+        if self._connection is not None:
+            return self._saved, dict(self._health)
         with storage_errors(self.path, "cannot be opened"):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         connection = self._connect()
@@ -168,7 +173,8 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         self._release()
         with storage_errors(self.path, "cannot be opened"):
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+            # It is opened in one thread and goes on in another, but is never used in both.
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=0, check_same_thread=False)
             try:
                 prepare(connection, self.path)
             except BaseException:

@@ -18,8 +18,8 @@ class Store(Protocol):
     A store that several balancers share keeps what all of them desire; each of them keeps its own bindings and health
     beside it, which mean nothing to the others.
 
-    All methods block, and all are called from the same thread. Raises ConflictError if another process holds the
-    store, StateError if it cannot be read or written.
+    All methods block, and are called one at a time: by the start, then all from one thread. Raises ConflictError if
+    another process holds the store, StateError if it cannot be read or written.
     """
 
     @property

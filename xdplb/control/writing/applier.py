@@ -87,10 +87,14 @@ class Applier:
         return self._found
 
     def adopt(self, snapshot: Snapshot, observed: Observed) -> None:
-        """Take the maps over as they were found: read only the tables that are not known to be what is wanted."""
+        """Take the maps over as they were found, and bring them to the snapshot; as of `bring`.
+
+        Only the tables are read that are not known to be what is wanted.
+        """
         found, self._found = self.find(), None
         drafts = {vip.id: draft(vip, observed, found.backends, None) for vip in snapshot.vips.values()}
         self._hold(read_held(self._plane, found, drafts))
+        self._bring(plan(snapshot, observed, self.read(), made=drafts), None)
 
     def read(self) -> Held:
         """Return what the maps hold: from memory if that is up to date, otherwise from the maps."""
@@ -133,8 +137,10 @@ class Applier:
 
         Raises PlatformError; the maps are then read again the next time.
         """
+        self._bring(plan(snapshot, observed, self.read(), only, seen), only)
+
+    def _bring(self, planned: Plan, only: AbstractSet[int] | None) -> None:
         held = self.read()
-        planned = plan(snapshot, observed, held, only, seen)
         self.require(planned.features)
         self._carry_out(planned, held, planned.after(held), only)
 

@@ -46,14 +46,18 @@ def read_held(plane: DataPlane, found: Found, drafts: Mapping[int, VipDraft]) ->
     prints = plane.read_prints()
     tables: dict[int, HeldTable] = {}
     taken: dict[int, VipDraft] = {}
+    last: HeldTable | None = None
     for vip_id in sorted(found.tables):
         draft = drafts.get(vip_id)
-        if draft is not None and found.balances(vip_id, draft.vip.vip.key) and _is_of(prints.get(vip_id), draft):
+        if draft is not None and not found.balances(vip_id, draft.vip.vip.key):
+            draft = None
+        if draft is not None and _is_of(prints.get(vip_id), draft):
             tables[vip_id] = HeldTable.steady(partial(owners_of, draft.table))
             taken[vip_id] = draft
-        else:
-            slots = plane.read_table(vip_id)
-            tables[vip_id] = NO_TABLE if slots is None else HeldTable.of(slots)
+        elif (slots := plane.read_table(vip_id)) is None:
+            tables[vip_id] = NO_TABLE
+        else:  # slots are on the move, and mostly to the owners that they would have
+            last = tables[vip_id] = HeldTable.of(slots, None if draft is None else owners_of(draft.table), last)
     # Access lists cannot be read back from the maps: only that there are none is certain.
     access = None if any(vip.has_access_list for vip in found.vips.values()) else dict[int, AccessList]()
     return Held(found.vips, tables, found.backends, access, taken)

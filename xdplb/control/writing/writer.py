@@ -181,8 +181,8 @@ class Writer:
             instance, generation = self.saver.instance, self.snapshot.generation
             await self._maps(lambda: self.applier.belong_to(instance, generation))
             snapshot, observed = self.snapshot, self._observe(self.snapshot, dict(self.health.known))
-            await self._maps(lambda: self.applier.adopt(snapshot, observed))
-            await self._apply()
+            with self._planning() as dirty:
+                await self._bringing(dirty, self._maps(lambda: self.applier.adopt(snapshot, observed)))
 
     async def with_maps(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread of the maps, with the lock that changes take."""
@@ -444,6 +444,8 @@ class Writer:
 
     def _touch(self, address: IPAddress) -> None:
         """Note that something new was observed about the backends at this address."""
+        if self._dirty.everything:  # as at the start, when the next hops of all are found
+            return
         for vip_id, backend_id in self._index.vips_of(address).items():
             self._dirty.touch(vip_id, [backend_id])
 
