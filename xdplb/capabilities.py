@@ -6,11 +6,12 @@ import ctypes
 import errno
 import os
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-__all__ = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "Capabilities", "keep_only", "name_of"]
+__all__ = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "Capabilities", "keep_only", "name_of", "of_threads"]
 
 NET_ADMIN, NET_RAW, SYS_ADMIN = 12, 13, 21
 _NAMES = (
@@ -60,6 +61,16 @@ class Capabilities:
     def names(self) -> list[str]:
         """Return the names of those that are in effect, such as CAP_NET_ADMIN."""
         return [name_of(number) for number in sorted(self.effective)]
+
+
+def of_threads(tasks: Path) -> Iterator[tuple[str, Capabilities]]:
+    """Yield the name and the capabilities of each thread in a folder such as /proc/PID/task. Raises OSError.
+
+    Threads that end meanwhile are left out.
+    """
+    for task in tasks.iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield (task / "comm").read_text(errors="replace").strip(), Capabilities.of(task / "status")
 
 
 def name_of(number: int) -> str:

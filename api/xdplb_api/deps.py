@@ -17,8 +17,10 @@ from xdplb.control.events import Actor
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.request import Request as ChangeRequest
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError, PreconditionError
+from xdplb.model.printable import word
 
 from .control import Control
+from .pages import is_json
 from .peer import actor_of
 from .schemas.base import warning_headers
 from .schemas.forms import ADDRESS, ENTITY_TAG, VIP_REF
@@ -38,7 +40,7 @@ __all__ = [
 
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 _IN_PATH = {"/key": "/path/vip", "/address": "/path/address"}
-_GENERATION = re.compile(r"[0-9]{1,18}")
+_GENERATION = re.compile(r"0|[1-9][0-9]{0,17}")  # tags are compared as texts (RFC 9110, 8.8.3.2): "007" is not "7"
 
 
 async def _control(request: Request) -> Control:
@@ -162,6 +164,7 @@ async def json_only(request: Request) -> None:
     """Refuse a body whose content type is not JSON. This also stops the requests that any web page can send."""
     if not await request.body():
         return
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not re.fullmatch(r"application/[a-z0-9.-]+\+json", media_type):
-        raise HTTPException(415, f"a body of type {media_type or 'unknown'} is not accepted")
+    given = request.headers.get("content-type", "")
+    if not is_json(given):
+        kind = given.partition(";")[0].strip()
+        raise HTTPException(415, f"a body of type {word(kind, 60) if kind else 'unknown'} is not accepted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -9,13 +10,17 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .problems import ProblemResponse, internal_error
+from .problems import ProblemResponse, internal_error, stopped
 
 __all__ = ["HeadAsGet", "InternalErrors", "LoopbackOnly"]
 
 
 class InternalErrors:
-    """Logs an unexpected error and answers it with a problem that reveals no internals."""
+    """Logs an unexpected error and answers it with a problem that reveals no internals.
+
+    Requests are cancelled only when the daemon stops and has waited for them long enough: that is no error. An answer
+    that has begun, such as a capture, then ends where it is.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -31,6 +36,11 @@ class InternalErrors:
 
         try:
             await self.app(scope, receive, note_start)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            if not started:
+                await stopped()(scope, receive, send)
         except Exception as error:
             if scope["type"] != "http" or started:
                 raise

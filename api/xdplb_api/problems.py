@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from xdplb.model.errors import FieldProblem, XdplbError
-from xdplb.model.printable import quoted
+from xdplb.model.printable import quoted, word
 
 from .hints import Schema, body_schema, hint_for
 
@@ -31,6 +31,7 @@ __all__ = [
     "internal_error",
     "raw_problem",
     "refused",
+    "stopped",
     "too_large",
     "too_much_to_do",
 ]
@@ -44,7 +45,10 @@ _BEFORE_ROUTES = {
     404: ("no-such-path", "see /openapi.json for the paths"),
     405: ("method-not-allowed", "the Allow header lists the methods of this path"),
     413: ("too-large", "send less in one request"),
-    415: ("unsupported-media-type", "send it as application/json, such as with curl --json"),
+    415: (
+        "unsupported-media-type",
+        "send it as application/json, such as with curl --json; without a body, add -H 'Xdplb-Client: curl'",
+    ),
 }
 """Errors found before a request reaches its route, by status: the code and a hint."""
 
@@ -159,6 +163,16 @@ def too_much_to_do() -> ProblemResponse:
     return busy("the API has too much to do at the moment", "try again in a second")
 
 
+def stopped() -> ProblemResponse:
+    """Return the answer to a request that was not done yet when the daemon stopped."""
+    return ProblemResponse(
+        503,
+        "stopping",
+        "xdplb stops, and this request was not done yet",
+        hint="once it runs again, see whether it has a change before you ask for it again",
+    )
+
+
 def too_large(most: int) -> ProblemResponse:
     """Return the answer to a body of more than `most` bytes."""
     code, hint = _BEFORE_ROUTES[413]
@@ -208,12 +222,12 @@ def _http_problem(request: Request, error: HTTPException) -> Response:
     path: str = request.scope["path"]
     detail, headers = error.detail, error.headers
     if status == HTTPStatus.NOT_FOUND:
-        detail = f"there is nothing at {path}"
+        detail = f"there is nothing at {word(path, 200)}"
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": ", ".join(_methods(request))}
         if request.method == "OPTIONS":
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
-        detail = f"{request.scope.get('asked', request.method)} is not a method of {path}"
+        detail = f"{request.scope.get('asked', request.method)} is not a method of {word(path, 200)}"
     elif status == HTTPStatus.BAD_REQUEST:
         return _not_json("it cannot be decoded")
     code, hint = _BEFORE_ROUTES.get(status, (f"http-{status}", ""))

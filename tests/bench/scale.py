@@ -19,6 +19,7 @@ from tests.bench.scale_failover import Tables
 from tests.bench.scale_host import Cost, Daemon, ScaleHost, Spent
 from tests.bench.scale_state import Load, change_check, write_state
 from tests.bench.tables import print_table
+from xdplb.daemon.loop import PAUSE_WINDOW_SECONDS
 from xdplb.model.health import CheckType, HealthCheck
 
 __all__ = ["ROWS", "measure_scale"]
@@ -76,6 +77,7 @@ def _failover(host: ScaleHost, load: Load) -> Iterator[Row]:
         _wait_until_all_up(daemon, load)
         tables = Tables(host.pin_dir)
         places = {number: number * load.backends + DEAD + 1 for number in range(load.vips)}
+        _forget_pauses()
         with daemon.watched() as answers:
             died = tables.watch(daemon, places, lambda: host.stop_service("alone"))
         flips = _since(daemon, load)
@@ -83,9 +85,10 @@ def _failover(host: ScaleHost, load: Load) -> Iterator[Row]:
         counts = f"p50 {_ms(median(lags))}, most {_ms(lags[-1])}"
         yield ("one service dead: first VIP out after its check", "20 ms", _ms(lags[0]), f"{died.cpu:.2f}", counts)
         yield ("one service dead: last VIP out after the last check", "1000 ms", _ms(last), "", f"{len(lags)} tables")
-        yield _pause("one service dead", answers)
+        yield from _pause("one service dead", answers, daemon)
         host.start_service("alone", str(load.addresses[DEAD]))
         _wait_until_all_up(daemon, load)
+        _forget_pauses()
         lost = load.addresses[DEAD + 1]
         with daemon.watched() as answers:
             died = tables.watch(
@@ -95,7 +98,7 @@ def _failover(host: ScaleHost, load: Load) -> Iterator[Row]:
         counts = f"p50 {_ms(median(lags))}"
         yield ("one host's MAC gone: first VIP out", "20 ms", _ms(lags[0]), f"{died.cpu:.2f}", counts)
         yield ("one host's MAC gone: last VIP out", "1000 ms", _ms(lags[-1]), "", f"{len(lags)} tables")
-        yield _pause("one host's MAC gone", answers)
+        yield from _pause("one host's MAC gone", answers, daemon)
         host.find(lost)
 
 
@@ -122,17 +125,19 @@ def _change_rows(host: ScaleHost, load: Load, what: str, start: str | None) -> I
             yield _row(f"{what}: cold start", start, first)
             daemon.stop()
             yield _row(f"{what}: restart", start, daemon.start())
+        _forget_pauses()
         with daemon.watched() as answers:
             yield _quantiles(f"{what}: VIP added", "15 ms", _each(daemon, _add_vip))
             yield _quantiles(f"{what}: weight changed", "15 ms", _each(daemon, lambda one, n: _weigh(one, load, n)))
-        yield _pause(f"{what}: changing", answers)
+        yield from _pause(f"{what}: changing", answers, daemon)
+        _forget_pauses()
         with daemon.watched() as answers:
             yield _quantiles(f"{what}: scraped", "", _each(daemon, lambda one, _: one.ask("GET", "/metrics"), 5))
-        yield _pause(f"{what}: scraping", answers)
-        time.sleep(5)
+        yield from _pause(f"{what}: scraping", answers, daemon)
+        _forget_pauses()
         with daemon.watched() as answers:
             time.sleep(12)
-        yield _pause(f"{what}: verifying", answers)
+        yield from _pause(f"{what}: verifying", answers, daemon)
         yield _memory(what, daemon)
 
 
@@ -242,11 +247,16 @@ def _quantiles(what: str, reach: str, each: list[Spent]) -> Row:
     )
 
 
-def _pause(what: str, answers: list[Spent]) -> Row:
+def _pause(what: str, answers: list[Spent], daemon: Daemon) -> Iterator[Row]:
+    """The longest pause of the control loop, as the daemon knows it, and the longest wait for an answer of the API."""
     longest = max(answers, key=lambda answer: answer.wall)
-    busiest = max(answer.cpu for answer in answers)
-    counts = f"{len(answers)} looks; most CPU in one {_ms(busiest)}"
-    return (f"{what}: longest pause of the event loop", "20 ms", _ms(longest.wall), f"{longest.cpu:.3f}", counts)
+    yield (f"{what}: longest pause of the control loop", "20 ms", _ms(daemon.longest_pause()), "", "")
+    yield (f"{what}: longest wait for /healthz", "", _ms(longest.wall), f"{longest.cpu:.3f}", f"{len(answers)} looks")
+
+
+def _forget_pauses() -> None:
+    """Wait until the daemon tells only of pauses that begin after this."""
+    time.sleep(2 * PAUSE_WINDOW_SECONDS)
 
 
 def _memory(what: str, daemon: Daemon) -> Row:

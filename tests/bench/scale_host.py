@@ -221,12 +221,15 @@ class Daemon:
         with contextlib.closing(_Connection(self.socket)) as connection:
             return connection.ask(method, path, body)
 
+    def longest_pause(self) -> float:
+        """Return the longest pause of the control loop in the last minute or two, in seconds."""
+        metrics: bytes = self.ask("GET", "/metrics")
+        (line,) = (line for line in metrics.decode().splitlines() if line.startswith("xdplb_loop_pause_seconds "))
+        return float(line.split()[1])
+
     @contextlib.contextmanager
     def watched(self) -> Iterator[list[Spent]]:
-        """Ask for `/healthz` all the time while in the block: what each answer took is in the list afterwards.
-
-        The event loop answers them, so the longest one is its longest pause.
-        """
+        """Ask for `/healthz` all the time while in the block: what each answer took is in the list afterwards."""
         answers: list[Spent] = []
         done = threading.Event()
 

@@ -25,6 +25,11 @@ def test_a_path_that_is_not_there(api: Api, path: str):
     assert path in problem["detail"]
 
 
+def test_a_path_that_is_not_there_is_quoted(api: Api):
+    for method, status in (("GET", 404), ("DELETE", 404)):
+        assert "\n" not in problem_of(api.ask(method, "/v1/vip%0aFAKE"), status)["detail"]
+
+
 def test_a_broken_host_header_breaks_nothing(api: Api):
     assert api.ask("GET", "/v1/vips", headers={"Host": "["}).status_code == 200
     problem_of(api.ask("GET", "/nowhere", headers={"Host": "["}), 404)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import http.client
+import json
 import os
 import signal
 import socket
@@ -24,14 +25,22 @@ from xdplb_api.listener import listen
 PROGRAM = """
 import asyncio, os, sys
 from starlette.requests import Request
+from xdplb_api import server
 from xdplb_api.listener import listen
+from xdplb_api.middleware import InternalErrors
 from xdplb_api.peer import actor_of
 from xdplb_api.server import serve
+
+server.GRACE_SECONDS = 1
 
 async def app(scope, receive, send):
     body = b"done"
     if scope["path"] == "/who":
         body = str(actor_of(Request(scope))).encode()
+    elif scope["path"] == "/slow-end":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+        await asyncio.sleep(60)
     else:
         await asyncio.sleep(float(scope["path"].strip("/") or 0))
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -40,7 +49,7 @@ async def app(scope, receive, send):
 async def main():
     os.umask(int(sys.argv[2], 8))
     listener = listen(sys.argv[1])
-    await serve(app, listener, on_started=lambda: print(listener, flush=True))
+    await serve(InternalErrors(app), listener, on_started=lambda: print(listener, flush=True))
     print("returned", flush=True)
 
 asyncio.run(main())
@@ -50,7 +59,8 @@ asyncio.run(main())
 @contextmanager
 def serving(where: str, umask: str = "022") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Serve in a process of its own; yield it and where it says it listens."""
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, where, umask], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", PROGRAM, where, umask]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process, process.stdout.readline().strip()
@@ -173,6 +183,30 @@ def test_a_signal_lets_a_request_finish_and_serving_return(path: Path, number: s
     assert "returned" in told
     assert process.returncode == 0
     assert not path.exists()
+
+
+def test_a_request_that_is_not_done_when_it_stops_is_told_so(path: Path):
+    with serving(f"unix:{path}") as (process, _):
+        connection = UnixConnection(path)
+        connection.request("GET", "/60")
+        process.send_signal(signal.SIGTERM)
+        answer = connection.getresponse()
+        problem = json.loads(answer.read())
+        connection.close()
+        told, logged = process.communicate(timeout=10)
+    assert (answer.status, problem["type"]) == (503, "urn:xdplb:problem:stopping")
+    assert problem["hint"]
+    assert "returned" in told
+    assert "Traceback" not in logged
+
+
+def test_what_an_answer_leaves_to_be_done_is_cut_off_without_a_traceback_when_it_stops(path: Path):
+    with serving(f"unix:{path}") as (process, _):
+        assert _get(UnixConnection(path), "/slow-end") == (200, b"done")
+        process.send_signal(signal.SIGTERM)
+        told, logged = process.communicate(timeout=10)
+    assert "returned" in told
+    assert "Traceback" not in logged
 
 
 @pytest.mark.parametrize(

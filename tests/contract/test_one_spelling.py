@@ -85,6 +85,13 @@ def test_an_if_match_that_is_given_twice_is_refused(api: Api) -> None:
     assert pointers(problem_of(answer, 422)) == ["/header/If-Match"]
 
 
+@pytest.mark.parametrize("change", ["0{}", "00{}", "+{}", "{} ", "{}.0", "{}_"])
+def test_an_entity_tag_is_written_in_one_way(api: Api, change: str) -> None:
+    tag = api.client.get(VIP).headers["etag"]
+    problem_of(api.client.request("DELETE", VIP, headers={"If-Match": f'"{change.format(tag[1:-1])}"'}), 412)
+    assert api.client.get(VIP).headers["etag"] == tag
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "pointer"),
     [

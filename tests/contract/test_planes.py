@@ -44,6 +44,18 @@ def test_tables_are_replaced_and_copied(plane: DataPlane) -> None:
     assert np.array_equal(read_table(plane, 3), table(8))
 
 
+def test_a_fingerprint_is_kept_until_its_table_is_written_without_one(plane: DataPlane) -> None:
+    one, other = bytes(range(16)), bytes(range(1, 17))
+    plane.write_table(2, table(7), one)
+    plane.write_print(2, other)
+    plane.write_table(3, table(8))
+    plane.write_print(3, one)
+    assert plane.read_prints() == {2: other, 3: one}
+    plane.write_table(2, table(9))
+    plane.delete_table(3)
+    assert plane.read_prints() == {}
+
+
 def test_a_table_deleted_is_gone_and_again_is_no_error(plane: DataPlane) -> None:
     plane.write_table(2, table(7))
     plane.delete_table(2)

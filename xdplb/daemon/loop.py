@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from selectors import EpollSelector, SelectorKey
 
-__all__ = ["ControlLoop", "longest_pause"]
+__all__ = ["PAUSE_WINDOW_SECONDS", "ControlLoop", "longest_pause"]
 
-_WINDOW_SECONDS = 60.0
+PAUSE_WINDOW_SECONDS = 60.0
+"""A pause is told for one to two of these."""
 
 
 class _TimedSelector(EpollSelector):
@@ -24,7 +25,7 @@ class _TimedSelector(EpollSelector):
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         """Wait as the base class does."""
         now = self._clock()
-        if now - self._began >= _WINDOW_SECONDS:
+        if now - self._began >= PAUSE_WINDOW_SECONDS:
             self._longest_before, self._longest, self._began = self._longest, 0.0, now
         self._longest = max(self._longest, now - self._back_at)
         try:

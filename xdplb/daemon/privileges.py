@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
-from xdplb.capabilities import NET_ADMIN, NET_RAW, SYS_ADMIN, Capabilities, keep_only, name_of
+from xdplb.capabilities import NET_ADMIN, NET_RAW, SYS_ADMIN, Capabilities, keep_only, name_of, of_threads
 from xdplb.model.errors import PlatformError
 
-__all__ = ["KEPT", "give_up_privileges", "missing_capabilities", "require_privileges"]
+__all__ = ["KEPT", "give_up_privileges", "missing_capabilities", "privileged_threads", "require_privileges"]
 
 _log = logging.getLogger("xdplb")
+
+_ENDING_SECONDS = 0.5
+_LOOK_SECONDS = 0.005
 
 _NEEDED = (NET_ADMIN, SYS_ADMIN)
 """CAP_BPF and CAP_PERFMON are not enough: only CAP_SYS_ADMIN, which includes them, may open BPF objects by id."""
@@ -38,7 +42,20 @@ def give_up_privileges() -> None:
     To be called before threads are started: those that run already, of a library, keep theirs, which is logged.
     """
     keep_only(KEPT)
-    tasks = [Capabilities.of(task / "status") for task in Path("/proc/self/task").iterdir()]
-    privileged = sum(1 for each in tasks if each.permitted - KEPT)
-    if privileged:
-        _log.warning("threads that started before the daemon gave up its privileges keep them: %d", privileged)
+    if names := privileged_threads():
+        _log.warning("threads of a library keep the privileges that the daemon has given up: %s", ", ".join(names))
+
+
+def privileged_threads(tasks: Path = Path("/proc/self/task")) -> list[str]:
+    """Return the names of the threads that may do more than `KEPT` says, with a little time to end for those that do.
+
+    A thread that was joined may still be listed for a moment: Python lets go of it before the kernel has ended it.
+    """
+    end = time.monotonic() + _ENDING_SECONDS
+    while (names := _privileged_now(tasks)) and time.monotonic() < end:
+        time.sleep(_LOOK_SECONDS)
+    return names
+
+
+def _privileged_now(tasks: Path) -> list[str]:
+    return [name for name, capabilities in of_threads(tasks) if capabilities.permitted - KEPT]

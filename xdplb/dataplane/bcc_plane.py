@@ -195,6 +195,11 @@ class BccPlane:
         """Write a VIP's table again if it does not have these slots; return whether it had not."""
         return self._tables.restore(vip_id, slots)
 
+    @kernel_errors("write a table's fingerprint")
+    def write_print(self, vip_id: int, fingerprint: bytes) -> None:
+        """Set the fingerprint of a table that is right as it is."""
+        self._prints.write(vip_id, fingerprint)
+
     def verify(self) -> Iterator[str]:
         """Compare some of what was written at each step."""
         with kernel_errors_in("verify the maps"):

@@ -191,6 +191,11 @@ class FakePlane:
         self._tables[vip_id] = slots.copy()
         return True
 
+    @_operation
+    def write_print(self, vip_id: int, fingerprint: bytes) -> None:
+        """Set a table's fingerprint."""
+        self._prints[vip_id] = fingerprint
+
     def verify(self) -> Iterator[str]:
         """Undo what `overwrite` has done."""
         while self._overwritten:

@@ -288,6 +288,10 @@ class DataPlane(Reading, Protocol):
         """Write a VIP's table again if it does not have these slots, as if another process had changed it; say so."""
         ...
 
+    def write_print(self, vip_id: int, fingerprint: bytes) -> None:
+        """Set the fingerprint of a table that is right as it is, as `write_table` does."""
+        ...
+
     def verify(self) -> Iterator[str]:
         """Compare everything in the maps but the tables with what was written, a part at each step.
 

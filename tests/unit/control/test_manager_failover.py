@@ -146,3 +146,17 @@ def test_the_slots_of_many_vips_settle_together(tmp_path: Path) -> None:
         assert 0 < world.plane.calls[before:].count("delete_flows") < len(VIPS)
 
     run(tmp_path, scenario)
+
+
+def test_after_a_failure_it_is_still_said_why_other_backends_get_nothing_new(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await with_many_vips(manager)
+        await manager.patch_backend("vip-0", "10.0.0.2", {"weight": 0})
+        world.clock.advance(1000)
+        await until(lambda: manager.vip("vip-0").slots.steady == TABLE_SIZE)
+        world.plane.fail("write_table", PlatformError("no memory"))
+        world.hops.set("10.0.0.1", DEAD)
+        await until(lambda: shares(manager) == {0.0} and manager.not_ready() == [])
+        assert manager.backend("vip-0", "10.0.0.2").reason == "its weight is 0"
+
+    run(tmp_path, scenario)

@@ -15,9 +15,12 @@ from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, slots_of, with_backends
 from xdplb.balance import table
 from xdplb.balance.fill import Places
+from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.writing import verifier
 from xdplb.dataplane.plane import Slots
+from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError
+from xdplb.model.health import HealthCheck
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import VipKey
 
@@ -178,3 +181,44 @@ def test_stopping_does_not_wait_for_what_follows_the_network(tmp_path: Path, mon
 
     asyncio.run(lose_and_stop())
     asyncio.run(start())
+
+
+@pytest.mark.parametrize("harm", ["none", "stale"])
+def test_a_table_that_is_right_gets_its_fingerprint_though_it_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """Such as one of an xdplb that wrote none: otherwise every start would read it, until its backends change."""
+    world = _world(tmp_path)
+    right, slots = dict(world.plane.read_prints()), world.table()
+    world.plane.write_table(0, slots, b"" if harm == "none" else bytes(range(16)))
+    monkeypatch.setattr(verifier, "_TURN_SECONDS", 0.01)
+
+    async def start() -> None:
+        async with world.running():
+            await until(lambda: world.plane.read_prints() == right)
+
+    asyncio.run(start())
+    world.plane.calls.clear()
+    _restart(world)
+    assert "read_table" not in world.plane.calls
+
+
+def test_a_table_is_known_whoever_keeps_open_connections(tmp_path: Path) -> None:
+    """A host that dies fails its checks first, and then its neighbour entry goes: the table changes only once."""
+    world = _world(tmp_path)
+
+    async def die() -> None:
+        async with world.running() as manager:
+            await manager.patch_vip("web", {"on_unhealthy": "keep"})
+            await manager.put_health_check("web", HealthCheck())
+            world.health.flip("10.0.0.1", Health.DOWN)
+            await until(lambda: manager.backend("web", "10.0.0.1").share == 0)
+            world.clock.advance(1000)
+            await until(lambda: slots_of(manager)[0] == TABLE_SIZE)
+            world.hops.set("10.0.0.1", Resolution(None, "its neighbour does not answer"))
+            await until(lambda: not world.plane.read_backends()[1].usable)
+
+    asyncio.run(die())
+    world.plane.calls.clear()
+    assert _restart(world) == [0.0, 1.0]
+    assert "read_table" not in world.plane.calls

@@ -55,6 +55,7 @@ def process(proc: Path, *threads: dict[str, int]) -> int:
             f"{name}:\t{value:016x}" if name.startswith("Cap") else f"{name}:\t{value}" for name, value in sets.items()
         ]
         (task / "status").write_text("\n".join(lines) + "\n")
+        (task / "comm").write_text("xdplb\n")
     return 77
 
 
@@ -76,6 +77,13 @@ def test_a_daemon_of_which_one_thread_may_do_more_is_a_warning(tmp_path: Path, m
     assert found.level is Level.WARN
     assert f"has or can get {count} capabilities more than it needs" in found.detail
     assert "restart it" in found.fix
+
+
+def test_a_thread_that_ends_while_it_is_looked_at_is_left_out(tmp_path: Path):
+    process(tmp_path, FEW)
+    (tmp_path / "77" / "task" / "9").mkdir()  # its files are gone already
+    (found,) = examine_rights(77, tmp_path)
+    assert found.level is Level.OK
 
 
 def test_a_daemon_that_has_ended_has_no_privileges(tmp_path: Path):

@@ -53,12 +53,14 @@ class TableSource:
 
     @property
     def fingerprint(self) -> bytes:
-        """16 bytes that differ wherever the table does: who asks for it later knows the table without computing it."""
+        """16 bytes that differ wherever the table does: who asks for it later knows the table without computing it.
+
+        It is that of the table whose slots are all steady, for which it makes no difference who is `kept`.
+        """
         digest = blake2b(f"{_FINGERPRINT_VERSION} {self.scheduler.value}".encode(), digest_size=16)
         for backend in sorted(self.configured, key=lambda backend: (backend.key, backend.id)):
             digest.update(f"|{backend.key} {backend.weight} {backend.id}".encode())
-        for ids in (self.out, self.kept):
-            digest.update(f"|{sorted(ids)}".encode())
+        digest.update(f"|{sorted(self.out)}".encode())
         return digest.digest()
 
     @property

@@ -91,7 +91,7 @@ def plan(
     """
     lists = _lists(snapshot, held, only)
     if only is None:
-        vips = list(snapshot.vips.values())
+        vips, seen = list(snapshot.vips.values()), {}  # the maps may hold anything, whatever was observed
     else:
         vips = [snapshot.by_id[vip_id] for vip_id in sorted(only) if vip_id in snapshot.by_id]
         held = held.part(only)

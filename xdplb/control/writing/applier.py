@@ -20,7 +20,7 @@ from xdplb.balance.held_table import HeldTable
 from xdplb.control.events import Events, MapsRestored, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
-from xdplb.control.plan.drafts import draft
+from xdplb.control.plan.drafts import TableSource, draft
 from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.forecast import Forecast, Present, check_room, forecast
 from xdplb.control.plan.plan import Plan, plan
@@ -58,6 +58,8 @@ class Applier:
         self._mark: Mark | None = None
         self._swept = False
         self._round: Iterator[str] | None = None
+        self._printed: dict[int, TableSource] = {}
+        """By VIP id, what the table was made from when its fingerprint was looked at last."""
         self.eligibility: Mapping[int, Eligibility] = {}
         self.evictions = Evictions()
         self.used = (0, 0)
@@ -241,11 +243,23 @@ class Applier:
         for vip_id in list(self._tables):
             table = self._tables.get(vip_id)
             if table is not None:
-                yield "vip_tables" if self._plane.restore_table(vip_id, table.slots) else ""
+                changed = self._plane.restore_table(vip_id, table.slots)
+                self._write_print(vip_id, table)
+                yield "vip_tables" if changed else ""
         for vip_id in self._plane.table_ids():
             if vip_id not in self._tables:
                 self._plane.delete_table(vip_id)
                 yield "vip_tables"
+
+    def _write_print(self, vip_id: int, table: HeldTable) -> None:
+        """Let the next daemon know a table that is right as it is, though it was not written as its draft says.
+
+        A table stays as it is if another weight makes no difference to it, or if an older xdplb wrote it.
+        """
+        made_from = self.known.drafts.get(vip_id)
+        if made_from is not None and table.is_steady and self._printed.get(vip_id) is not made_from.table:
+            self._plane.write_print(vip_id, made_from.table.fingerprint)
+            self._printed[vip_id] = made_from.table
 
     @property
     def unsettled(self) -> frozenset[int]:
@@ -340,6 +354,7 @@ class Applier:
         unsettled = set(self._unsettled.difference(tables.gone))
         for vip_id in tables.gone:
             self._times.forget(vip_id)
+            self._printed.pop(vip_id, None)
         for vip_id in tables.present:
             table = held.tables[vip_id]
             self._times.published(vip_id, self._tables.get(vip_id), table, self._clock())

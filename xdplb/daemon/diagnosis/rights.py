@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from xdplb.capabilities import Capabilities, name_of
+from xdplb.capabilities import name_of, of_threads
 from xdplb.daemon.privileges import KEPT
 
 from .finding import Finding, ok, warn
@@ -18,8 +18,10 @@ _CHECK = "daemon's privileges"
 def examine_rights(pid: int, proc: Path = Path("/proc")) -> Iterator[Finding]:
     """Yield a finding about the capabilities of the process `pid`, none if it has ended."""
     try:
-        threads = [Capabilities.of(task / "status") for task in (proc / str(pid) / "task").iterdir()]
+        threads = [capabilities for _, capabilities in of_threads(proc / str(pid) / "task")]
     except OSError:
+        return
+    if not threads:
         return
     has = frozenset().union(*(each.permitted | each.ambient for each in threads))
     can_get = frozenset().union(*(each.bounding for each in threads if not each.no_new_privileges))
