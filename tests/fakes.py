@@ -249,12 +249,12 @@ class FakeHealth:
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""
-        for backend_id, target in self.targets.items():
-            if str(target.address) == address:
-                passed = health is Health.UP
-                self._tallies[backend_id] = CheckTally(datetime.now(UTC), ProbeResult(passed, reason, 0.001))
-                assert self._on_flip is not None, "not started"
-                self._on_flip(backend_id, health, reason)
+        found = [number for number, target in self.targets.items() if str(target.address) == address]
+        result = ProbeResult(health is Health.UP, reason, 0.001)
+        self._tallies.update((number, CheckTally(datetime.now(UTC), result)) for number in found)
+        assert not found or self._on_flip is not None, "not started"
+        if found and self._on_flip is not None:
+            self._on_flip(found, health, reason)
 
 
 class FakeIcmpErrors:

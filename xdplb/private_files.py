@@ -146,6 +146,8 @@ def shut_out_others(path: Path) -> None:
         descriptor = os.open(path.resolve(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return
+    except NotADirectoryError:
+        raise PlatformError(f"{path.parent} is not a folder", hint="move it away, or use another folder") from None
     except OSError as error:
         raise PlatformError(f"{path} cannot be opened: {error.strerror}", hint=f"ls -l {path}") from None
     try:

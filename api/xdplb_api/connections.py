@@ -10,6 +10,7 @@ from typing import Any
 
 import h11
 from starlette.types import Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from .limits import Limits
 from .peer import PeerProtocol
@@ -19,6 +20,9 @@ __all__ = ["Connection", "Connections", "connection_of"]
 
 _STATE_KEY = "connection"
 
+_MOST_AHEAD_BYTES = 64 << 10
+"""How much of its next requests a client may send before the one at work is answered."""
+
 _SWEEP_SECONDS = 0.5
 _YIELDS_AFTER_SECONDS = 1.0
 """After this time without a byte, a connection without a complete request makes room for a new one."""
@@ -27,6 +31,23 @@ _TOO_SLOW = raw_problem(
     408, "too-slow", "the request did not come in time", hint="send it in one go; see xdplb up --help for the limits"
 )
 _NOT_HTTP = raw_problem(400, "not-http", "this is not a request of HTTP/1.1", hint="see /openapi.json for the API")
+
+
+class _Flow(FlowControl):
+    """Reads on also while a request is worked on, to see if its client goes away, but not without end.
+
+    uvicorn reads a piece each time that the application looks for that, and keeps what it has not asked for in memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, conn: h11.Connection) -> None:
+        super().__init__(transport)
+        self._conn = conn
+
+    def resume_reading(self) -> None:
+        """Read on, unless the client has sent enough for now."""
+        is_whole = self._conn.their_state is h11.DONE
+        if not is_whole or len(self._conn.trailing_data[0]) < _MOST_AHEAD_BYTES:
+            super().resume_reading()
 
 
 class Connection(PeerProtocol):
@@ -43,13 +64,17 @@ class Connection(PeerProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.conn)
         self.app_state = {**self.app_state, _STATE_KEY: self}
         self._all.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it no more."""
+        """Count it no more, and let go of its last request: else the two keep each other, and the body, in memory."""
         self._all.discard(self)
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves it running if the client has reset the connection
+        self.cycle = self.scope = None  # type: ignore[assignment]
+        self.app_state = {}
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
@@ -67,6 +92,8 @@ class Connection(PeerProtocol):
         """Begin to wait for the next request, part of which may have come already."""
         cycle = self.cycle
         super().on_response_complete()
+        if self.conn.their_state is not h11.DONE:  # what had come was not the whole of the next request
+            self.flow.resume_reading()
         if self.cycle is not cycle:
             self._request_since = time.monotonic()
         elif self.conn.trailing_data[0]:
@@ -84,7 +111,8 @@ class Connection(PeerProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (the same for all)
         """Answer what is not HTTP. Nothing is logged: anyone could fill the log with it."""
-        if self.cycle is None or self.cycle.response_complete:
+        in_body = self.cycle is not None and not self.cycle.response_complete
+        if not in_body or not self.cycle.response_started:
             self.transport.write(_NOT_HTTP)
         self.transport.close()
 

@@ -11,6 +11,7 @@ import json
 import json.decoder
 import json.scanner
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
@@ -38,16 +39,42 @@ class _Request(Request):
     """A request whose large body is decoded in a thread, so that other requests are answered meanwhile."""
 
     async def json(self) -> Any:
-        """Return the decoded body. Raises JSONDecodeError, and UnicodeDecodeError if it is not text."""
+        """Return the decoded body. Raises JSONDecodeError, without the body in it."""
         body, once = await self.body(), Once()
         if len(body) <= SMALL:
-            value = json.loads(body, object_pairs_hook=once)
+            value = _decode(json.loads, body, once)
         else:
-            value = await asyncio.to_thread(
-                lambda: _Decoder(once).decode(body.decode(json.detect_encoding(body), "surrogatepass"))
-            )
+            value = await asyncio.to_thread(_decode, _loads_beside, body, once)
+        # Raised here: an exception that comes with the parser's frames, from a thread, keeps the body and a thousand
+        # frames of deep nesting in memory until a full collection of garbage.
+        if isinstance(value, _NotJson):
+            raise json.JSONDecodeError(value.why, "", value.position)
         once.note(self.scope, value)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class _NotJson:
+    """What a body that is not JSON has in place of a value."""
+
+    why: str
+    position: int
+
+
+def _decode(loads: Callable[..., Any], body: bytes, once: Once) -> Any:
+    try:
+        return loads(body, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        return _NotJson(error.msg, error.pos)
+    except UnicodeDecodeError as error:
+        return _NotJson(f"it is not {error.encoding}", error.start)
+    except RecursionError:
+        return _NotJson("it is nested too deeply", 0)
+
+
+def _loads_beside(body: bytes, *, object_pairs_hook: Once) -> Any:
+    """Decode as json.loads does, while other threads go on."""
+    return _Decoder(object_pairs_hook).decode(body.decode(json.detect_encoding(body), "surrogatepass"))
 
 
 class JsonRoute(APIRoute):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -191,15 +192,28 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(XdplbError)
     async def _xdplb(_: Request, error: XdplbError) -> Response:
+        _let_go(error)
         return refused(error)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
+        _let_go(error)
         return _http_problem(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> Response:
+        _let_go(error)
         return _validation_problem(error.errors(), body_schema(request))
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clear the variables of the functions that an error came through, such as the body of the request.
+
+    Some name the error, and so would keep it and each other in memory until a full collection of garbage.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _http_problem(request: Request, error: HTTPException) -> Response:

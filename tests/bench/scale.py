@@ -78,9 +78,8 @@ def _failover(host: ScaleHost, load: Load) -> Iterator[Row]:
         tables = Tables(host.pin_dir)
         places = {number: number * load.backends + DEAD + 1 for number in range(load.vips)}
         _forget_pauses()
-        host.stop_service("alone")
         with daemon.watched() as answers:
-            died = tables.watch(daemon, places)
+            died = tables.watch(daemon, places, lambda: host.stop_service("alone"))
         flips = _since(daemon, load)
         lags, last = died.lags(flips), max(died.at.values()) - max(flips.values())
         counts = f"p50 {_ms(median(lags))}, most {_ms(lags[-1])}"
@@ -91,10 +90,11 @@ def _failover(host: ScaleHost, load: Load) -> Iterator[Row]:
         _wait_until_all_up(daemon, load)
         _forget_pauses()
         lost = load.addresses[DEAD + 1]
-        began = host.lose(lost)
         with daemon.watched() as answers:
-            died = tables.watch(daemon, {number: place + 1 for number, place in places.items()})
-        lags = died.lags(dict.fromkeys(places, began))
+            died = tables.watch(
+                daemon, {number: place + 1 for number, place in places.items()}, lambda: host.lose(lost)
+            )
+        lags = died.lags(dict.fromkeys(places, died.began))
         counts = f"p50 {_ms(median(lags))}"
         yield ("one host's MAC gone: first VIP out", "20 ms", _ms(lags[0]), f"{died.cpu:.2f}", counts)
         yield ("one host's MAC gone: last VIP out", "1000 ms", _ms(lags[-1]), "", f"{len(lags)} tables")

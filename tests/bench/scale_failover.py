@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.scale_host import Cost, Daemon
+from tests.bench.scale_host import Daemon
 from xdplb.dataplane import layout
 from xdplb.dataplane.maps import BpfMap
 
@@ -24,8 +24,12 @@ OWNER = np.uint32(0xFFFF)
 
 @dataclass(frozen=True)
 class Failover:
-    """When each VIP's table no longer named the backend (seconds since the epoch, by VIP id), and what it cost."""
+    """When each VIP's table no longer named the backend (seconds since the epoch, by VIP id), and what it cost.
 
+    `began` is when they failed; `cpu` are the daemon's seconds of CPU from right before the first of them to the last.
+    """
+
+    began: float
     at: Mapping[int, float]
     cpu: float
 
@@ -40,8 +44,8 @@ class Tables:
     def __init__(self, pin_dir: Path) -> None:
         self._outer = BpfMap.open(pin_dir / "vip_tables")
 
-    def watch(self, daemon: Daemon, backends: Mapping[int, int]) -> Failover:
-        """Return when these VIPs are rid of these backends, ids by ids.
+    def watch(self, daemon: Daemon, backends: Mapping[int, int], fail: Callable[[], float]) -> Failover:
+        """Let the backends with these ids, by VIP id, `fail`, and return when the VIPs are rid of them.
 
         Tables are written from the first slot to the last, so that the last slot of a backend is what is looked at.
         """
@@ -51,19 +55,21 @@ class Tables:
             vip_id: int(np.flatnonzero(table & OWNER == backends[vip_id]).max(initial=0))
             for vip_id, table in tables.items()
         }
-        end = time.monotonic() + PATIENCE_SECONDS
-        with Cost(daemon) as cost:
-            left = list(backends)
-            while left:
-                now = time.time()
-                gone = [vip_id for vip_id in left if tables[vip_id][last[vip_id]] & OWNER != backends[vip_id]]
-                at.update(dict.fromkeys(gone, now))
-                if gone:
-                    left = [vip_id for vip_id in left if vip_id not in at]
-                if time.monotonic() > end:
-                    raise SystemExit(f"scripts/bench: {len(left)} VIPs still have a dead backend")
-                time.sleep(LOOK_SECONDS)
-        return Failover(at, cost.spent.cpu)
+        began, end = fail(), time.monotonic() + PATIENCE_SECONDS
+        before = cpu = daemon.cpu_seconds()
+        left = list(backends)
+        while left:
+            now = time.time()
+            gone = [vip_id for vip_id in left if tables[vip_id][last[vip_id]] & OWNER != backends[vip_id]]
+            if not at:  # what came before the first look that finds a change belongs to the wait
+                before, cpu = cpu, daemon.cpu_seconds()
+            at.update(dict.fromkeys(gone, now))
+            if gone:
+                left = [vip_id for vip_id in left if vip_id not in at]
+            if time.monotonic() > end:
+                raise SystemExit(f"scripts/bench: {len(left)} VIPs still have a dead backend")
+            time.sleep(LOOK_SECONDS)
+        return Failover(began, at, daemon.cpu_seconds() - before)
 
     def _open(self, vip_id: int) -> NDArray[np.uint32]:
         found = self._outer.lookup(vip_id)

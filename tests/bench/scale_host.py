@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pyroute2 import IPRoute
+
 from xdplb.net import netns
 from xdplb.net.lab_home import LabHome, reap
 
@@ -34,6 +36,7 @@ FAR = IPv4Address("10.98.0.1")
 """The first address of the backends behind a router, which forward by ipip."""
 START_SECONDS = 900
 LOOK_SECONDS = 0.01  # shorter than the pauses looked for, and cheap enough not to be one
+_NUD_FAILED = 0x20
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED of the kernel: the time of all threads of a process, in ns
 
 
@@ -112,18 +115,25 @@ class ScaleHost:
         self._services[name] = subprocess.Popen(line, stdout=subprocess.DEVNULL)
         time.sleep(0.5)
 
-    def stop_service(self, name: str) -> None:
-        """Kill a service: connections to it are refused from now on."""
+    def stop_service(self, name: str) -> float:
+        """Kill a service, and return when: connections to it are refused from then on."""
         service = self._services.pop(name)
         service.kill()
         service.wait()
+        return time.time()
 
     def lose(self, address: IPv4Address) -> float:
         """Take a backend's host away, as the kernel sees it once the neighbour has not answered; return when."""
         netns.configure(self.backends, [f"address del {address}/16 dev eth0"])
-        began = time.time()
-        netns.configure(self.balancer, [f"neighbour replace {address} dev eth0 nud failed"])
-        return began
+
+        def fail() -> float:  # by a message of our own: starting `ip` takes longer than what is measured
+            with IPRoute() as kernel:
+                index = kernel.link_lookup(ifname="eth0")[0]
+                began = time.time()
+                kernel.neigh("replace", dst=str(address), ifindex=index, state=_NUD_FAILED)
+                return began
+
+        return netns.inside(self.balancer, fail)
 
     def find(self, address: IPv4Address) -> None:
         """Bring a lost host back."""

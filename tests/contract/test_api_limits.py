@@ -8,7 +8,8 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,14 @@ def test_what_is_not_http_gets_a_problem_and_no_line_of_log(tmp_path: Path):
     assert [line for line in meanwhile if "stop" not in line] == []
 
 
+@pytest.mark.parametrize("body", [b"not a length\r\n", b"1;" + b"x" * 70_000], ids=["no chunk", "endless head"])
+def test_a_body_that_is_not_http_is_told_so(short: Daemon, body: bytes):
+    head = b"PUT %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connected(short, head % ACCESS.encode() + body) as connection:
+        status, _, problem = answer(connection)
+    assert (status, problem["type"]) == (400, "urn:xdplb:problem:not-http")
+
+
 def test_more_connections_than_the_cap_get_a_503_and_lock_nobody_out(tmp_path: Path):
     with running_daemon(tmp_path, connections=8) as daemon, ExitStack() as stack:
         for _ in range(8):
@@ -218,6 +227,47 @@ def test_unfinished_bodies_take_bounded_memory_and_a_change_still_gets_in(tmp_pa
         assert b"503" in statuses
         told = xdplb("--socket", str(daemon.socket), "backend", "add", "203.0.113.10:443/tcp", "10.0.0.1")
         assert told.returncode == 0, told.stderr
+
+
+def test_what_was_refused_does_not_stay_in_memory(short: Daemon):
+    body = request("PUT", ACCESS, b"[" * MEBIBYTE)
+
+    def refused(_: int) -> bool:
+        with connected(short, body) as connection:
+            return connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(refused, range(16)))
+        before = memory(short)
+        assert all(pool.map(refused, range(100)))
+    assert memory(short) - before < 24 * MEBIBYTE
+
+
+def test_requests_that_nobody_has_answered_yet_take_bounded_memory(short: Daemon):
+    one = b"GET /v1/vips HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    before, sent, answers = memory(short), 0, 0
+    with connected(short) as connection:
+        connection.settimeout(0.01)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            with suppress(TimeoutError):
+                sent += connection.send(one * 4000)
+            with suppress(TimeoutError):
+                answers += connection.recv(1 << 16).count(b"HTTP/1.1 200")
+    assert answers > 100
+    assert sent < answers * len(one) + 4 * MEBIBYTE
+    assert memory(short) - before < 16 * MEBIBYTE
+
+
+def test_all_requests_of_one_go_are_answered(short: Daemon):
+    one = b"GET /v1/vips HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"x" * 300)
+    with connected(short) as connection:
+        for count in (1, 3, 700):
+            told, left = b"", memoryview(one * count)
+            while told.count(b"HTTP/1.1 200") < count:
+                if left:
+                    left = left[connection.send(left[: 1 << 16]) :]
+                told += connection.recv(1 << 16)
 
 
 def test_a_capture_takes_no_turn_of_other_requests(tmp_path: Path):

@@ -160,3 +160,9 @@ def test_what_the_api_takes_on_by_default_is_what_up_says(monkeypatch: pytest.Mo
 def test_a_limit_of_the_api_that_makes_no_sense_is_refused(option: str, value: str):
     with pytest.raises(click.UsageError):
         cli.main(["up", "eth0", f"{option}={value}"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_range_that_the_help_shows_has_an_end(name: str):
+    shown = COMMANDS[name].get_help(click.Context(COMMANDS[name], info_name=name))
+    assert re.findall(r"\[?x ?[<>]=? ?None\]?", shown) == []

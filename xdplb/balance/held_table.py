@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cached_property, lru_cache
 
@@ -15,7 +15,7 @@ from .slots import PINNED, STEADY, SlotCounts, Slots, move, unpack
 
 __all__ = ["NO_TABLE", "HeldTable"]
 
-_CACHED_MOVES = 32  # some 100 KiB each
+_CACHED_MOVES = 16  # of patterns of 64 KiB, and of up to 512 KiB with the numbers of the slots
 
 
 class HeldTable:
@@ -57,8 +57,14 @@ class HeldTable:
             self.is_steady or np.array_equal(self.previous.ids, self._ids_of_previous())
         ):
             return HeldTable(owners, self._previous_after(owners, gone))
-        previous = (move(self.slots, owners.owners, gone=gone) >> np.uint32(16)).astype(np.uint16)
-        return HeldTable(owners, Ownership.of(previous) if previous.any() else _ALL_STEADY)
+        return HeldTable(owners, _previous_in(move(self.slots, owners.owners, gone=gone), owners))
+
+    def settled(self, slots: Slots) -> HeldTable:
+        """Return the table with these slots, which have the same owners.
+
+        Those stay at their places, so that tables that were alike still are, and the next move is one for all of them.
+        """
+        return HeldTable(self.owners, _previous_in(slots, self.owners))
 
     def _previous_after(self, owners: Ownership, gone: AbstractSet[int]) -> Ownership:
         """Return the previous owners after a move to owners at the same places as the present ones.
@@ -73,7 +79,7 @@ class HeldTable:
         return Ownership(pattern, self._ids_of_previous())
 
     def _ids_of_previous(self) -> Owners:
-        return np.append(self.owners.ids, np.uint16(PINNED))
+        return _with_pinned(self.owners)
 
     @property
     def slots(self) -> Slots:
@@ -85,11 +91,35 @@ class HeldTable:
 
     @property
     def moving(self) -> NDArray[np.intp]:
-        """The numbers of the slots that are moving."""
-        if not self.counts.pinned:
-            return self.previous.pattern.taken
-        previous = self.previous.owners
-        return np.flatnonzero((previous != STEADY) & (previous != PINNED))
+        """The numbers of the slots that are moving: one array for all tables that share it."""
+        return _moving(self.previous.pattern, self._place_of_pinned)
+
+    def moved_from(self, before: HeldTable) -> NDArray[np.intp]:
+        """Return the numbers of the moving slots whose owner is not the one that they have in `before`."""
+        if np.array_equal(self.owners.ids, before.owners.ids):
+            patterns = before.owners.pattern, self.owners.pattern, self.previous.pattern
+            return _moved(*patterns, self._place_of_pinned)
+        moving = self.moving
+        moved: NDArray[np.intp] = moving[before.owners.of_slots(moving) != self.owners.of_slots(moving)]
+        return moved
+
+    def transition_from(self, before: HeldTable) -> Hashable | None:
+        """Return what is equal for two transitions in which the same slots change and move; None if that is not known.
+
+        A host that fails or comes back makes the same transition in all VIPs that have it: what follows from it for the
+        slots need be computed only once.
+        """
+        if not np.array_equal(self.owners.ids, before.owners.ids):
+            return None
+        if not (self.is_steady or before.is_steady or np.array_equal(self.previous.ids, before.previous.ids)):
+            return None
+        patterns = before.owners.pattern, before.previous.pattern, self.owners.pattern, self.previous.pattern
+        return (*patterns, self._place_of_pinned)
+
+    @property
+    def _place_of_pinned(self) -> int:
+        """The place of PINNED among the previous owners; 0 if no slot is pinned."""
+        return int(np.flatnonzero(self.previous.ids == PINNED)[0]) if self.counts.pinned else 0
 
     def are_as_in(self, other: HeldTable, numbers: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return for each of these slots, given by number, whether it is the same in another table."""
@@ -148,6 +178,30 @@ def _previous_after(before: Pattern, previous: Pattern | None, after: Pattern, g
     leaves = ~moving & (owners != after.places) & (owners != steady) & ~is_gone[owners]
     new = np.where(leaves, owners, old)
     return Pattern(np.where(moving & is_gone[old], np.uint16(pinned), new), pinned)
+
+
+def _with_pinned(owners: Ownership) -> Owners:
+    return np.append(owners.ids, np.uint16(PINNED))
+
+
+def _previous_in(slots: Slots, owners: Ownership) -> Ownership:
+    """Return the previous owners in these slots, at the places that they have in `owners`, and behind them PINNED."""
+    previous = (slots >> np.uint32(16)).astype(np.uint16)
+    return Ownership.over(_with_pinned(owners), previous) if previous.any() else _ALL_STEADY
+
+
+@lru_cache(_CACHED_MOVES)
+def _moving(previous: Pattern, pinned: int) -> NDArray[np.intp]:
+    """Return the numbers of the slots with a previous owner that is not at the place `pinned`, 0 if none is there."""
+    return np.flatnonzero((previous.places != pinned) & (previous.places != STEADY)) if pinned else previous.taken
+
+
+@lru_cache(_CACHED_MOVES)
+def _moved(before: Pattern, after: Pattern, previous: Pattern, pinned: int) -> NDArray[np.intp]:
+    """Return the numbers of the moving slots whose owner changes its place."""
+    moving = _moving(previous, pinned)
+    moved: NDArray[np.intp] = moving[before.places[moving] != after.places[moving]]
+    return moved
 
 
 _ALL_STEADY = Ownership.of(np.full(TABLE_SIZE, STEADY, np.uint16))

@@ -80,11 +80,17 @@ class Ownership:
             if len(set(ids.tolist())) == len(ids) and np.array_equal(likely.owners(ids), owners):
                 return cls(likely, ids)
         places, ids = _places_of(np.ascontiguousarray(owners, np.uint16))
-        digest = blake2b(_narrow(places, len(ids) - 1).data, digest_size=16).digest()
-        pattern = _PATTERNS.get(digest)
-        if pattern is None:
-            pattern = _PATTERNS.setdefault(digest, Pattern(places, len(ids) - 1))
-        return cls(pattern, ids)
+        return cls(_shared(places, len(ids) - 1), ids)
+
+    @classmethod
+    def over(cls, ids: Owners, owners: Owners) -> Ownership:
+        """Return the ownership with these owners at the places that `ids` says, NOBODY first; `of` if one has none."""
+        place_of = np.zeros(_IDS, np.uint16)
+        place_of[ids] = np.arange(len(ids), dtype=np.uint16)
+        places = place_of[owners]
+        if not np.array_equal(ids[places], owners):
+            return cls.of(owners)
+        return cls(_shared(places, len(ids) - 1), ids)
 
     @property
     def owners(self) -> Owners:
@@ -113,8 +119,15 @@ class Ownership:
     __hash__ = None  # type: ignore[assignment]
 
 
-_PATTERNS: WeakValueDictionary[bytes, Pattern] = WeakValueDictionary()
-"""By their digest, while a table has them."""
+_PATTERNS: WeakValueDictionary[tuple[bytes, int], Pattern] = WeakValueDictionary()
+"""By their digest and the number of places, while a table has them."""
+
+
+def _shared(places: NDArray[np.uint16], count: int) -> Pattern:
+    """Return the pattern with these places, the one that others have already if there is one."""
+    key = blake2b(_narrow(places, count).data, digest_size=16).digest(), count
+    pattern = _PATTERNS.get(key)
+    return pattern if pattern is not None else _PATTERNS.setdefault(key, Pattern(places, count))
 
 
 def _narrow(places: NDArray[np.unsignedinteger], count: int) -> NDArray[np.unsignedinteger]:

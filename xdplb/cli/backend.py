@@ -14,7 +14,7 @@ from .changes import Change, changing
 from .client import backend_path, vip_path
 from .groups import Group
 from .output import Column, coloured, moment, percent, print_fields, print_json, table
-from .params import Connection, Whole, duration, duration_text, output_option, vip_argument
+from .params import AnyWhole, Connection, duration, duration_text, output_option, vip_argument
 
 __all__ = ["command"]
 
@@ -56,7 +56,7 @@ Examples:
 @_backend_arguments
 @click.option(
     "--weight",
-    type=Whole(),
+    type=AnyWhole(),
     default=1,
     show_default=True,
     help="Its share of the new connections, relative to the other weights; 0: none.",
@@ -91,7 +91,9 @@ Examples:
   xdplb backend set web 10.0.0.11 --admin-state ready""",
 )
 @_backend_arguments
-@click.option("--weight", type=Whole(), help="Its share of the new connections; 0: none, and it keeps the open ones.")
+@click.option(
+    "--weight", type=AnyWhole(), help="Its share of the new connections; 0: none, and it keeps the open ones."
+)
 @click.option(
     "--forward", type=click.Choice(["dr", "ipip", "gue", "vip"]), help="How packets reach it; vip: as set for its VIP."
 )

@@ -11,7 +11,7 @@ from xdplb.model.errors import InvalidError
 from xdplb.model.health import CheckType, HealthCheck, check_fits, refuse_missing_check
 from xdplb.model.key import VipKey
 
-from .params import Whole, duration, duration_text
+from .params import AnyWhole, Whole, duration, duration_text
 
 __all__ = ["check_body", "check_options"]
 
@@ -24,7 +24,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "expect-status": (
         "expect_status",
         {
-            "type": Whole(),
+            "type": AnyWhole(),
             "multiple": True,
             "help": f"A status an http check accepts; may be repeated.  [{_DEFAULTS.expect_status[0]}]",
         },
@@ -45,8 +45,8 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": f"How long a check waits for an answer.  [{duration_text(_DEFAULTS.timeout_seconds)}]",
         },
     ),
-    "rise": ("rise", {"type": Whole(), "help": f"Passes in a row until a backend is up.  [{_DEFAULTS.rise}]"}),
-    "fall": ("fall", {"type": Whole(), "help": f"Failures in a row until it is down.  [{_DEFAULTS.fall}]"}),
+    "rise": ("rise", {"type": AnyWhole(), "help": f"Passes in a row until a backend is up.  [{_DEFAULTS.rise}]"}),
+    "fall": ("fall", {"type": AnyWhole(), "help": f"Failures in a row until it is down.  [{_DEFAULTS.fall}]"}),
     "reset": (
         "reset",
         {

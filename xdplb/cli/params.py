@@ -18,6 +18,7 @@ from .client import DEFAULT_SOCKET, Client
 from .output import note
 
 __all__ = [
+    "AnyWhole",
     "Connection",
     "Decimal",
     "Whole",
@@ -76,9 +77,24 @@ class Whole(click.IntRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number."""
-        if isinstance(value, str) and whole_of(value) is None:
-            self.fail(f"{quoted(value, 60)} is not a whole number; write it in digits, such as 80", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(_in_digits(self, value, param, ctx), param, ctx)
+
+
+class AnyWhole(click.types.IntParamType):
+    """A whole number as `Whole`, whose range only the daemon knows."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        return super().convert(_in_digits(self, value, param, ctx), param, ctx)
+
+
+def _in_digits(kind: Whole | AnyWhole, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    """Return the value of an option, which is a usage error if it is a text that is not in digits."""
+    if isinstance(value, str) and whole_of(value) is None:
+        kind.fail(f"{quoted(value, 60)} is not a whole number; write it in digits, such as 80", param, ctx)
+    return value
 
 
 class Decimal(click.FloatRange):

@@ -8,6 +8,7 @@ user's process holds is none.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -39,6 +40,8 @@ RUN_DIR = Path("/run/xdplb")
 LOCKS = "locks"
 """The folder of the locks in RUN_DIR. RUN_DIR itself also has the socket, which a group may reach."""
 _RUN_DIR_MODE = 0o755
+_NO_LOCK = frozenset({errno.ENOENT, errno.EPERM, errno.EACCES, errno.ELOOP, errno.EISDIR, errno.ENXIO})
+"""What opening a lock says if it is not there, or is no file of a daemon's: another user's, a symlink, a socket."""
 _READ_TRIES = 20
 _LOCK_TRIES = 10
 
@@ -127,7 +130,9 @@ def find_holder(pin_dir: Path, run_dir: Path = RUN_DIR) -> Holder | None:
             if _try_lock(descriptor, fcntl.LOCK_SH):
                 return None
             found = _locked_by(descriptor)
-    except (FileNotFoundError, PermissionError):  # the latter: it is no file of a daemon's
+    except OSError as error:
+        if error.errno not in _NO_LOCK:
+            raise
         return None
     if isinstance(found, str):
         raise ConflictError(f"{pin_dir} is held by {found}", hint="look at that process, and stop it if it may be")

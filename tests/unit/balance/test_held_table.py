@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from itertools import product
 
 import numpy as np
 import pytest
 
-from xdplb.balance import pattern, slots
+from xdplb.balance import held_table, pattern, slots
 from xdplb.balance.compiled import IS_COMPILED
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.balance.pattern import Ownership
-from xdplb.balance.slots import NOBODY, PINNED, STEADY, SlotCounts, Slots, pack
+from xdplb.balance.slots import NOBODY, PINNED, STEADY, Owners, SlotCounts, Slots, pack
 from xdplb.balance.table import WeightedBackend, assign, build
 
 A, B, C = 1, 2, 3
@@ -127,6 +128,55 @@ def test_a_move_is_that_of_its_slots():
         assert np.array_equal(before.move(owners, gone=gone).slots, slots.move(before.slots, owners.owners, gone=gone))
     lost = HeldTable.of(repeated((A, STEADY), (B, STEADY))).move(owners, gone=frozenset({A, B}))
     assert lost.is_steady
+
+
+def test_tables_that_have_settled_move_together_again(monkeypatch: pytest.MonkeyPatch):
+    """While nothing fails, all slots get steady. A host that fails then must still be one move for all VIPs."""
+    backends = [[WeightedBackend(f"192.0.2.{number}", first + number, 1) for number in range(9)] for first in (1, 500)]
+    tables = [HeldTable.steady(assign(each, frozenset())) for each in backends]
+    slow: list[Slots] = []
+    move = slots.move
+
+    def noted(current: Slots, owners: Owners, *, gone: AbstractSet[int] = frozenset()) -> Slots:
+        slow.append(current)
+        return move(current, owners, gone=gone)
+
+    monkeypatch.setattr(held_table, "move", noted)
+    for failed in ({3}, {3, 5}, set[int]()):
+        for step in ("move", "pin some", "move again", "pin", "release some", "move back", "pin", "release"):
+            for vip, first in enumerate((1, 500)):
+                before = tables[vip]
+                out = failed if step in ("move", "move again") else {7}
+                if "move" in step:
+                    gone = frozenset(first + number for number in out)
+                    owners = assign(backends[vip], gone)
+                    expected = move(before.slots, owners.owners, gone=gone)
+                    tables[vip] = before.move(owners, gone=gone)
+                else:
+                    change = slots.pin if "pin" in step else slots.release
+                    expected = change(before.slots, np.arange(0, TABLE_SIZE, 3 if "some" in step else 1))
+                    tables[vip] = before.settled(expected)
+                assert np.array_equal(tables[vip].slots, expected)
+                assert tables[vip] == HeldTable.of(expected)
+                assert np.array_equal(tables[vip].moving, np.flatnonzero(slots.is_moving(expected)))
+                assert np.array_equal(
+                    tables[vip].moved_from(before),
+                    np.flatnonzero(slots.is_moving(expected) & (before.owners.owners != tables[vip].owners.owners)),
+                )
+            assert tables[0].previous.pattern is tables[1].previous.pattern
+            assert tables[0].owners.pattern is tables[1].owners.pattern
+        assert all(table.is_steady for table in tables)
+    assert slow == []
+
+
+def test_a_table_that_was_read_moves_with_the_others_after_its_first_move(monkeypatch: pytest.MonkeyPatch):
+    backends = [WeightedBackend(f"192.0.2.{number}", 9 - number, 1) for number in range(9)]
+    one = HeldTable.steady(assign(backends, frozenset())).move(assign(backends, {3}))
+    read = HeldTable.of(one.slots).move(assign(backends, {3, 4}))
+    assert read == one.move(assign(backends, {3, 4}))
+    monkeypatch.setattr(held_table, "move", None)
+    again = assign(backends, {4})
+    assert np.array_equal(read.move(again).slots, slots.move(read.slots, again.owners))
 
 
 OTHERS = [

@@ -7,7 +7,7 @@ import resource
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -78,9 +78,9 @@ def test_flips_are_reported_with_the_reason() -> None:
         checker = Checker(prober=TaskProber(host.probe))
         await checker.start(lambda *flip: flips.append(flip), Events())
         checker.watch({7: target()}, {})
-        await until(lambda: flips == [(7, U, "ok")])
+        await until(lambda: flips == [([7], U, "ok")])
         host.passing = False
-        await until(lambda: flips[1:] == [(7, D, "no")])
+        await until(lambda: flips[1:] == [([7], D, "no")])
         await checker.stop()
         tries = len(host.tries)
         await asyncio.sleep(0.2)
@@ -346,13 +346,14 @@ class Heard:
 
 def test_equal_checks_of_one_host_are_one_and_all_flip_together() -> None:
     async def run() -> None:
-        host, flips = Host(), []
+        host, flips, calls = Host(), list[tuple[float, Health]](), list[int]()
         checker, book = Checker(prober=TaskProber(host.probe)), HealthBook(lambda: NOW)
         loop = asyncio.get_running_loop()
 
-        def flipped(backend_id: int, health: Health, reason: str) -> None:
-            book.flip(backend_id, health, reason)
-            flips.append((loop.time(), health))
+        def flipped(backend_ids: Sequence[int], health: Health, reason: str) -> None:
+            book.flip(backend_ids, health, reason)
+            flips.extend((loop.time(), health) for _ in backend_ids)
+            calls.append(len(backend_ids))
 
         await checker.start(flipped, Events())
         thousand = {number: replace(target(), epoch=number) for number in range(1000)}
@@ -362,8 +363,10 @@ def test_equal_checks_of_one_host_are_one_and_all_flip_together() -> None:
         assert len(flips) == 1001
         assert len(host.tries) < 2 * 20 + 5, "each of the two different checks runs once in its interval"
         flips.clear()
+        calls.clear()
         host.passing = False
         await until(lambda: len(flips) == 1001)
+        assert sorted(calls) == [1, 1000]
         moments = Counter(at for at, _ in flips)
         assert sorted(moments.values()) == [1, 1000]
         assert book.known[999] == KnownHealth(D, "no", NOW)

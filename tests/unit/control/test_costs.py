@@ -93,7 +93,7 @@ async def counted(manager: Manager, world: World) -> dict[str, int]:
         found[name] = steps.count
     backend_id = next(number for number, target in world.health.targets.items() if target.address == backend(1).address)
     with Steps() as steps:
-        manager._writer.health_flipped(backend_id, Health.DOWN, "refused")
+        manager._writer.health_flipped([backend_id], Health.DOWN, "refused")
         await settled(manager)
     found["a check fails"] = steps.count
     return found
@@ -117,8 +117,8 @@ async def costs(path: Path, vips: int, backends: int) -> dict[str, int]:
             made.append(edits.PutCheck(key(number), HealthCheck()))
             made.append(edits.ReplaceBackends(key(number), tuple(backend(each) for each in range(backends))))
         await manager.change(Request(edit=Batch(tuple(made))))  # type: ignore[arg-type]
-        for backend_id in list(world.health.targets):
-            manager._writer.health_flipped(backend_id, Health.UP, "")
+        manager._writer.health_flipped(list(world.health.targets), Health.UP, "")
+        manager._writer._many_events.say_the_rest()
         await settled(manager)
         return await counted(manager, world)
     finally:

@@ -77,6 +77,7 @@ def taken_away(folder: Path, what: str) -> None:
     """Remove or damage what is stored, as somebody might."""
     actions: dict[str, Callable[[], object]] = {
         "file": (folder / "state.db").unlink,
+        "file emptied": lambda: (folder / "state.db").write_bytes(b""),
         "log": (folder / "state.db-wal").unlink,
         "log cut": lambda: os.truncate(folder / "state.db-wal", (folder / "state.db-wal").stat().st_size // 2),
         "log emptied": lambda: (folder / "state.db-wal").write_bytes(b""),
@@ -88,7 +89,7 @@ def taken_away(folder: Path, what: str) -> None:
     actions[what]()
 
 
-TAKEN = ["file", "log", "log cut", "log emptied", "both", "folder", "folder renamed", "file renamed"]
+TAKEN = ["file", "file emptied", "log", "log cut", "log emptied", "both", "folder", "folder renamed", "file renamed"]
 
 
 @pytest.mark.parametrize("what", TAKEN)
@@ -210,6 +211,25 @@ def test_another_daemons_state_is_a_conflict_and_a_damaged_one_is_no_disk_error(
     with pytest.raises(StateError, match="is damaged") as raised:
         SqliteStore(tmp_path).open()
     assert "restore the file from a backup" in raised.value.hint
+    assert "--adopt-maps" in raised.value.hint
+
+
+def test_a_folder_in_the_place_of_the_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    with pytest.raises(StateError, match=r"cannot be opened: it is a folder \(move it away: ") as raised:
+        SqliteStore(tmp_path).open()
+    assert str(tmp_path / "state.db") in raised.value.hint
+
+
+def test_a_state_without_an_instance_is_damaged_in_plain_words(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    store.close()
+    connection = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    connection.execute("DELETE FROM counter WHERE name = 'instance'")
+    connection.close()
+    with pytest.raises(StateError, match="is damaged: it has no instance id"):
+        SqliteStore(tmp_path).open()
 
 
 def test_touching_the_state_changes_nothing(tmp_path: Path) -> None:

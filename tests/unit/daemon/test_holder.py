@@ -228,6 +228,7 @@ def test_what_was_planted_in_the_place_of_a_lock_is_neither_written_nor_followed
         (run_dir / LOCKS / name).hardlink_to(precious)
     else:
         (run_dir / LOCKS / name).mkdir()
+    assert find_holder(tmp_path / "pins", run_dir) is None
     with suppress(XdplbError), hold(holder(tmp_path, "eth0"), run_dir):
         assert planted != "folder of files"
     assert precious.read_text() == "mine"

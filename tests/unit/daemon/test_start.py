@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -397,6 +398,38 @@ def test_an_older_state_tells_what_the_maps_do_not(host: Host, tmp_path: Path) -
     kept = host.folder / "state.db.replaced-1"
     assert SqliteStore(tmp_path / "backup").open()[0].vips.keys() == {WEB.key, PLAIN[0].key}
     assert kept.exists()
+
+
+@pytest.mark.parametrize("call", ["link", "replace", "rename", "fsync", "unlink"])
+def test_adopting_can_be_tried_again_whenever_it_was_killed(
+    host: Host, tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.run(lambda door: door.put_health_check("web", CHECK))
+    shutil.copytree(host.folder, tmp_path / "backup")
+    host.run(lambda door: door.create_backend("web", backend(3)))
+    done = getattr(os, call)
+    for number in range(1, 20):
+        shutil.rmtree(host.folder)
+        shutil.copytree(tmp_path / "backup", host.folder)
+        left = number
+
+        def killed(*arguments: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+            return done(*arguments, **more)
+
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            patched.setattr(os, call, killed)
+            host.start(Otherwise.ADOPT)
+        state = host.start(Otherwise.ADOPT)
+        web = state.vips[WEB.key]
+        assert (web.vip.name, web.check, len(web.backends)) == (WEB.name, CHECK, 3)
+        if left > 0:
+            break
+    else:
+        pytest.fail("it has no end")
 
 
 def test_a_state_that_cannot_be_read_is_said_before_the_maps_are_compared(host: Host) -> None:

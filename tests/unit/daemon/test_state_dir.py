@@ -69,3 +69,9 @@ def test_symlinks_of_our_own_are_followed(tmp_path: Path) -> None:
     (tmp_path / "volume" / "state.db").symlink_to("lb.db")
     shut_state_dir(tmp_path / "state")
     assert stat.S_IMODE((tmp_path / "volume" / "lb.db").stat().st_mode) == 0o600
+
+
+def test_a_file_in_the_place_of_the_folder_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    with pytest.raises(PlatformError, match=f"{tmp_path}/state is not a folder"):
+        shut_state_dir(tmp_path / "state")

@@ -8,7 +8,8 @@ scan and publication is missed: a pinned slot records nothing new, and slots tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -25,25 +26,37 @@ _NONE = np.empty(0, np.intp)
 _LOWER = (1 << 64) - 1
 
 
+_MOST_SHARED = 64
+
+
 class MoveTimes:
-    """When each moving slot last moved, in seconds of one clock. Kept in memory: a restart starts them again."""
+    """When each moving slot last moved, in seconds of one clock. Kept in memory: a restart starts them again.
+
+    A host that fails or comes back moves the same slots of all VIPs that have it. So that they share these times, which
+    take half a megabyte, moves count from the end of the second in which they are published.
+    """
 
     def __init__(self) -> None:
         self._moves: dict[int, _Moves] = {}
+        self._shared: dict[Hashable, _Moves] = {}
+        self._shared_at = 0.0
 
     def published(self, vip_id: int, before: HeldTable | None, after: HeldTable, now: float) -> None:
         """Note the slots that move with a table published at `now`."""
-        moving = after.moving
         known = self._moves.pop(vip_id, None)
-        if not len(moving):
+        if not len(after.moving):
             return
-        times = np.broadcast_to(np.float64(now), len(moving))  # which takes no memory for each slot
-        if before is not None and known is not None:
-            times = times.copy()
-            places = np.minimum(np.searchsorted(known.slots, moving), len(known.slots) - 1)
-            stayed = (known.slots[places] == moving) & after.are_as_in(before, moving)
-            times[stayed] = known.times[places[stayed]]
-        self._moves[vip_id] = _Moves(moving, times, float(times.min()))
+        at = float(math.ceil(now))
+        transition = None if before is None else after.transition_from(before)
+        if transition is None:
+            self._moves[vip_id] = _moves_after(known, before, after, at)
+            return
+        if at != self._shared_at or len(self._shared) >= _MOST_SHARED:
+            self._shared, self._shared_at = {}, at
+        moves = self._shared.get((known, transition))
+        if moves is None:
+            moves = self._shared[known, transition] = _moves_after(known, before, after, at)
+        self._moves[vip_id] = moves
 
     def forget(self, vip_id: int) -> None:
         """Forget a VIP that was removed."""
@@ -60,16 +73,28 @@ class MoveTimes:
         if moves is None or now - moves.oldest <= idle_seconds:
             return None
         over = moves.slots[now - moves.times > idle_seconds]
-        return HeldTable.of(pin(table.slots, over)) if len(over) else None
+        return table.settled(pin(table.slots, over)) if len(over) else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Moves:
     """The moving slots of a VIP by number, in ascending order, when each last moved, and the first of these times."""
 
     slots: NDArray[np.intp]
     times: NDArray[np.float64]
     oldest: float
+
+
+def _moves_after(known: _Moves | None, before: HeldTable | None, after: HeldTable, now: float) -> _Moves:
+    """Return the moving slots of `after`: those that are as in `before` keep the times that are known of them."""
+    moving = after.moving
+    times = np.broadcast_to(np.float64(now), len(moving))  # which takes no memory for each slot
+    if before is not None and known is not None:
+        times = times.copy()
+        places = np.minimum(np.searchsorted(known.slots, moving), len(known.slots) - 1)
+        stayed = (known.slots[places] == moving) & after.are_as_in(before, moving)
+        times[stayed] = known.times[places[stayed]]
+    return _Moves(moving, times, float(times.min()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +127,7 @@ def find_release(vip: VipEntry, table: HeldTable, scan: Scan | None) -> Release 
         return None
     else:
         settled, stale = _settled_and_stale(vip, current, scan)
-    return Release(HeldTable.of(release(current, settled)), stale) if len(settled) else None
+    return Release(table.settled(release(current, settled)), stale) if len(settled) else None
 
 
 def _settled_and_stale(vip: VipEntry, current: Slots, scan: Scan) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

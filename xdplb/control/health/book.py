@@ -34,10 +34,10 @@ class HealthBook:
             self._unsaved.discard(backend_id)
         self._known.update(changed)
 
-    def flip(self, backend_id: int, health: Health, reason: str) -> None:
-        """Set the health that the checks of a backend found; it will be saved later."""
-        self._known[backend_id] = KnownHealth(health, reason, self._now())
-        self._unsaved.add(backend_id)
+    def flip(self, backend_ids: Collection[int], health: Health, reason: str) -> None:
+        """Set the health that one result of a check showed of these backends; it will be saved later."""
+        self._known.update(dict.fromkeys(backend_ids, KnownHealth(health, reason, self._now())))
+        self._unsaved.update(backend_ids)
 
     def take_unsaved(self) -> dict[int, KnownHealth]:
         """Return the health that is not saved yet, and count it as saved."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -42,8 +42,11 @@ __all__ = [
     "tallied",
 ]
 
-OnFlip = Callable[[int, Health, str], None]
-"""Called in the event loop with the target's id, its new health and the reason as a sentence."""
+OnFlip = Callable[[Sequence[int], Health, str], None]
+"""Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
+
+A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call.
+"""
 
 OnSilence = Callable[[IPAddress, bool], None]
 """Called in the event loop when a check of this address failed and nothing came back from it.
@@ -450,13 +453,16 @@ class Checker:
         """Report the flips that follow from the tally."""
         if self._on_flip is None:
             return
-        config, tally = check.aim.check, check.tally
-        for backend_id in tuple(check.members):
-            known = self._known.get(backend_id)
+        tally, get = check.tally, self._known.get
+        after = {health: health_of(check.aim.check, health, tally) for health in Health}
+        flips: defaultdict[Health, list[int]] = defaultdict(list)
+        for backend_id in check.members:
+            known = get(backend_id)
             health = Health.UNKNOWN if known is None else known.health
-            after = health_of(config, health, tally)
-            if after is not health:
-                self._on_flip(backend_id, after, "" if tally.last is None else tally.last.reason)
+            if after[health] is not health:
+                flips[after[health]].append(backend_id)
+        for health, backend_ids in flips.items():
+            self._on_flip(sorted(backend_ids), health, "" if tally.last is None else tally.last.reason)
 
     def _look_on(self) -> None:
         """Look every second whether the checks are run in time."""

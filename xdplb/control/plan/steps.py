@@ -181,11 +181,7 @@ class WriteTable:
     @property
     def moved(self) -> NDArray[np.intp]:
         """The numbers of the slots that start to move to a new owner, or go on to another one."""
-        moving = self.table.moving
-        if not len(moving):
-            return moving
-        found: NDArray[np.intp] = moving[self.before.owners.of_slots(moving) != self.table.owners.of_slots(moving)]
-        return found
+        return self.table.moved_from(self.before)
 
     def apply(self, plane: DataPlane) -> None:
         """Publish it. Blocks."""

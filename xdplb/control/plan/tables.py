@@ -51,7 +51,7 @@ def _after(vip: Vip, source: TableSource, before: HeldTable | None, present: Vip
 
 
 def _pinned(table: HeldTable) -> HeldTable:
-    return HeldTable.of(slots.pin_all(table.slots))
+    return table.settled(slots.pin_all(table.slots))
 
 
 def owners_of(source: TableSource) -> Ownership:

@@ -19,6 +19,7 @@ class Finding(StrEnum):
 
     IN_PLACE = "is in place"
     REMOVED = "was removed while xdplb ran"
+    EMPTIED = "was emptied while xdplb ran"
     LOG_LOST = "lost its write-ahead log while xdplb ran"
     REPLACED = "was replaced or changed by another process while xdplb ran"
     ELSEWHERE = "is on another file system than when xdplb started: is its volume not mounted any more?"
@@ -63,8 +64,13 @@ class Files:
         if present == self._database:
             return Finding.IN_PLACE if _seen(self.log) == self._log else Finding.LOG_LOST
         if present is not None:
-            return Finding.REPLACED
+            return Finding.EMPTIED if self._is_emptied(present) else Finding.REPLACED
         return Finding.REMOVED if _device(self.path.parent) == self._device else Finding.ELSEWHERE
+
+    def _is_emptied(self, present: _Seen) -> bool:
+        """Return whether it is the same file without contents: there is nothing that somebody has put there."""
+        before = self._database
+        return present.size == 0 and before is not None and (before.device, before.inode) == present[:2]
 
     def staged(self) -> Path:
         """Return where to write a database that is to take the place of this one; nothing is left there."""
@@ -74,6 +80,14 @@ class Files:
         for path in (staged, staged.with_name(f"{staged.name}-wal")):
             path.unlink(missing_ok=True)
         return staged
+
+    def keep(self) -> Path:
+        """Give the database, whose log must be empty, a second name that stays with it; return that."""
+        number = 1
+        while (kept := self.database.with_name(f"{self.database.name}.replaced-{number}")).exists():
+            number += 1
+        os.link(self.database, kept)
+        return kept
 
     def place(self, staged: Path, *, over: bool) -> None:
         """Give a complete database its place, in one step; FileExistsError if something lies there, unless `over`.

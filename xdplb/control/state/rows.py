@@ -35,8 +35,10 @@ __all__ = ["read_health", "read_instance", "read_state", "write_change", "write_
 
 def read_instance(connection: sqlite3.Connection) -> int:
     """Return the id of this state."""
-    number: int = connection.execute("SELECT value FROM counter WHERE name = 'instance'").fetchone()[0]
-    return number
+    row = connection.execute("SELECT value FROM counter WHERE name = 'instance'").fetchone()
+    if row is None:
+        raise ValueError("it has no instance id")
+    return int(row[0])
 
 
 def write_instance(connection: sqlite3.Connection, instance: int) -> None:

@@ -119,9 +119,11 @@ class SqliteStore:
         The store must not be open, nor is it afterwards.
         """
         with storage_errors(self.path, "cannot be written"):
-            kept = self._set_aside() if self.exists else None
             self.instance, self._saved, self._health = instance, state, dict(health)
-            self._write_anew(over=False)
+            staged = self._stage()
+            # At any time one of the two is in its place: a start that is killed here can be tried again.
+            kept = self._kept() if self.exists else None
+            self._files.place(staged, over=kept is not None)
         self.acknowledge()
         self.close()
         return kept
@@ -138,7 +140,7 @@ class SqliteStore:
             raise self._lost(finding)
         with storage_errors(self.path, f"{finding}, and cannot be written again"):
             try:
-                self._write_anew(over=finding is not Finding.REMOVED)
+                self._files.place(self._stage(), over=finding is not Finding.REMOVED)
             except FileExistsError:
                 raise self._lost(Finding.REPLACED) from None
         self._connect()
@@ -191,8 +193,8 @@ class SqliteStore:
                 self._connection.close()
             self._connection = None
 
-    def _write_anew(self, *, over: bool) -> None:
-        """Write all that is saved into a new file and give it its place, `over` the one there."""
+    def _stage(self) -> Path:
+        """Write all that is saved into a new file beside the database, and return its path."""
         staged = self._files.staged()
         made = sqlite3.connect(staged, isolation_level=None)
         try:
@@ -207,20 +209,16 @@ class SqliteStore:
             made.execute("COMMIT")
         finally:
             made.close()
-        self._files.place(staged, over=over)
+        return staged
 
-    def _set_aside(self) -> Path:
-        """Rename the database, with what its log has, and return its new name."""
+    def _kept(self) -> Path:
+        """Bring what the log has into the database, and give that a name that it keeps when another replaces it."""
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
         try:
             prepare(connection, self.path)
         finally:
             connection.close()
-        number = 1
-        database = self._files.database
-        while (kept := database.with_name(f"{database.name}.replaced-{number}")).exists():
-            number += 1
-        return database.rename(kept)
+        return self._files.keep()
 
     def _lost(self, finding: Finding) -> StateError:
         if finding is Finding.ELSEWHERE:

@@ -35,11 +35,12 @@ def storage_errors(path: Path, what: str) -> Iterator[None]:
             raise ConflictError(
                 f"the state in {path} is held by another xdplb", hint="stop it, or use another --state-dir"
             ) from error
-        raise _state_error(path, what, _errno(error, path.parent), str(error)) from error
+        raise _state_error(path, what, _errno(error, path), str(error)) from error
     except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
         raise StateError(
             f"the state in {path} is damaged: {error}",
-            hint="restore the file from a backup, or move it away to start without VIPs",
+            hint="restore the file from a backup, or move it away: xdplb then starts without VIPs or, if maps carry"
+            " traffic, with --adopt-maps from what those hold",
         ) from error
     except OSError as error:
         raise _state_error(path, what, error.errno or 0, error.strerror or str(error)) from error
@@ -61,12 +62,17 @@ def _shortage(folder: Path) -> int:
     return 0 if found.f_bfree else errno.ENOSPC
 
 
-def _errno(error: sqlite3.OperationalError, folder: Path) -> int:
+def _errno(error: sqlite3.OperationalError, path: Path) -> int:
     """Return the errno that is behind an error of SQLite, which tells only a few of them apart."""
     name = error.sqlite_errorname
     for kind, number in _KINDS.items():
         if name.startswith(kind):
             return number
+    folder = path.parent
+    if path.is_dir():
+        return errno.EISDIR
+    if not folder.exists():
+        return errno.ENOENT
     # For SQLite a file that cannot be made in a full, read-only or foreign folder is an I/O error.
     with suppress(OSError):
         if shortage := _shortage(folder):
@@ -94,6 +100,8 @@ def _state_error(path: Path, what: str, number: int, told: str) -> PlatformError
         errno.EPERM: foreign,
         errno.ENOTDIR: no_folder,
         errno.EEXIST: no_folder,
+        errno.EISDIR: ("it is a folder", f"move it away: {path} is where the file of the state belongs"),
+        errno.ENOENT: (f"{folder} was removed", "make it again, or use another --state-dir"),
         errno.EIO: ("the disk reports an error", "look at dmesg; restore the file from a backup on another disk"),
         errno.ENOMEM: ("there is not enough memory", "free some"),
     }.get(number, (told, "check that its file system has room and is writable for this user"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
@@ -45,6 +45,7 @@ from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index, touched_vips
 from xdplb.control.writing.host_watch import HostWatch
+from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.saver import Saver
@@ -105,6 +106,7 @@ class Writer:
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
+        self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
@@ -138,6 +140,7 @@ class Writer:
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
         await self._to_the_end.all_done()
+        self._many_events.say_the_rest()
         with contextlib.suppress(XdplbError):
             await self._save_health()
         await self.saver.close()
@@ -220,13 +223,16 @@ class Writer:
             self._touch(address)
         self._disturbed.set()
 
-    def health_flipped(self, backend_id: int, health: Health, reason: str) -> None:
-        """Set the new health of a backend and plan again soon."""
-        self.health.flip(backend_id, health, reason)
-        vip, backend = self._index.backend(backend_id)
-        self._events.say(HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason))
-        self._dirty.touch(vip.id, [backend_id])
+    def health_flipped(self, backend_ids: Sequence[int], health: Health, reason: str) -> None:
+        """Set the new health of these backends, which one result showed, and plan again soon."""
+        self.health.flip(backend_ids, health, reason)
+        found = [self._index.backend(backend_id) for backend_id in backend_ids]
+        for vip, backend in found:
+            self._dirty.touch(vip.id, [backend.id])
         self._disturbed.set()
+        self._many_events.say(
+            HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason) for vip, backend in found
+        )
 
     def watch(self) -> None:
         """Tell the next-hop source and the checker what has changed of what to watch."""
