@@ -43,7 +43,7 @@ def give_up_privileges() -> None:
     """
     keep_only(KEPT)
     if names := privileged_threads():
-        _log.warning("threads of a library keep the privileges that the daemon has given up: %s", ", ".join(names))
+        _log.warning("threads that started before the daemon gave up its privileges keep them: %s", ", ".join(names))
 
 
 def privileged_threads(tasks: Path = Path("/proc/self/task")) -> list[str]:
