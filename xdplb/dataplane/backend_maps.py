@@ -15,9 +15,6 @@ from .plane import BackendEntry
 
 __all__ = ["BackendMaps", "quic_key"]
 
-_FEW = 16
-"""Up to one id in this many is read by itself, above that all of them in a batch."""
-
 
 def quic_key(vip_id: int, server_id: bytes) -> bytes:
     """Return the key of a server ID of a VIP's backend, as the `quic_servers` map has it."""
@@ -113,7 +110,8 @@ class BackendMaps:
         )
         if differs.any():
             kept = np.flatnonzero(differs & ~is_fresh)
-            wanted["flows"][kept] = _some(self._maps.backend_loads, ids[kept], layout.BACKEND_LOAD)["flows"]
+            found = self._maps.backend_loads.read_some(ids[kept].tolist())
+            wanted["flows"][kept] = found.view(layout.BACKEND_LOAD).reshape(-1)["flows"]
             self._loads.write(ids[differs], wanted[differs])
 
     def _write_servers(self, backends: Sequence[BackendEntry]) -> None:
@@ -158,13 +156,6 @@ class BackendMaps:
         keys, values = self._maps.quic_servers.read_all()
         numbers = values.view(np.uint32).reshape(-1).tolist()
         return {key.tobytes(): number for key, number in zip(keys, numbers, strict=True)}
-
-
-def _some(array: BpfMap, ids: NDArray[np.uint32], dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    """Return the values of these ids: few of them one by one, since a whole map takes milliseconds."""
-    if len(ids) * _FEW > array.info.max_entries:
-        return array.read_all()[1].view(dtype).reshape(-1)[ids]
-    return np.frombuffer(bytearray(b"".join(array.read(number) for number in ids.tolist())), dtype)
 
 
 def _zero(counters: BpfMap, keys: NDArray[np.uint32]) -> None:

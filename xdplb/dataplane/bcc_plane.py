@@ -56,7 +56,6 @@ from .vip_tables import VipTables
 __all__ = ["PROGRAM_NAME", "BccPlane"]
 
 PROGRAM_NAME = "xdplb"
-FEW = 16  # up to one key in this many is read by itself, above that a batch of all is faster
 
 
 class BccPlane:
@@ -376,11 +375,6 @@ def _sums(counters: BpfMap, keys: Collection[int]) -> dict[int, list[int]]:
     """Return, for each key, its 64-bit fields summed over the CPUs."""
     if not keys:
         return {}
-    if len(keys) * FEW < counters.info.max_entries:
-        raw = b"".join(counters.read(key) for key in keys)
-        values = np.frombuffer(raw, np.uint8).reshape(len(keys), counters.value_bytes)
-    else:
-        values = counters.read_all()[1][list(keys)]
     fields = counters.info.value_size // 8
-    sums = values.view(np.uint64).reshape(len(keys), -1, fields).sum(axis=1, dtype=np.uint64)
+    sums = counters.read_some(keys).view(np.uint64).reshape(len(keys), -1, fields).sum(axis=1, dtype=np.uint64)
     return dict(zip(keys, sums.tolist(), strict=True))

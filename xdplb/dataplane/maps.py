@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ctypes import c_char, c_size_t, c_uint32, c_uint64
 from dataclasses import dataclass
 from enum import IntEnum
@@ -39,6 +39,7 @@ class MapType(IntEnum):
 BPF_NOEXIST = 1
 PER_CPU = {MapType.PERCPU_ARRAY}
 WAITING = {MapType.ARRAY_OF_MAPS, MapType.PROG_ARRAY}  # an update of these takes a grace period
+FEW = 16  # up to one key of an array in this many is read by itself, above that a batch of all is faster
 MIN_BATCH = 1024  # a batch must be able to hold the fullest bucket of a hash table
 
 
@@ -244,6 +245,13 @@ class BpfMap:
             first = first and count.value == 0
             filled += count.value
         return keys[:filled], values[:filled]
+
+    def read_some(self, keys: Collection[int]) -> Array:
+        """Return the values of these keys of an array, shape (n, size) and dtype uint8."""
+        if len(keys) * FEW > self.info.max_entries:
+            return self.read_all()[1][list(keys)]
+        raw = bytearray(b"".join(self.read(key) for key in keys))
+        return np.frombuffer(raw, np.uint8).reshape(len(keys), self.value_bytes)
 
     def read_rows(self, first: int, count: int) -> Array:
         """Return the values of up to `count` keys of an array from `first` on, shape (n, size) and dtype uint8."""
