@@ -29,11 +29,12 @@ class BackendMaps:
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
         self._values = Mirror(maps.backends, layout.BACKEND)
-        self._loads = Mirror(maps.backend_loads, layout.BACKEND_LOAD, ours=("weight", "usable", "server_id_bytes"))
-        self._servers = self._read_servers()
+        self._loads = Mirror(maps.backend_loads, layout.BACKEND_LOAD, theirs=("flows",))
+        self._servers: dict[bytes, int] = {}
         """Whose each server ID is, by its key."""
-        self.ids = np.flatnonzero(self._values.held["forward"]).tolist()
+        self.ids: list[int] = []
         """Those there are, in order."""
+        self._find()
 
     def values(self) -> NDArray[np.void]:
         """Return the whole map of backends, by id, as it was written."""
@@ -41,9 +42,9 @@ class BackendMaps:
 
     def read(self) -> dict[int, BackendEntry]:
         """Return the backends that the maps have now, by id, in order."""
-        self._values.held, self._loads.held = self._values.read(), self._loads.read()
-        self._servers = self._read_servers()
-        self.ids = np.flatnonzero(self._values.held["forward"]).tolist()
+        self._values.read()
+        self._loads.read()
+        self._find()
         loads, servers = self._loads.held, self._keys()
         weights, lengths = loads["weight"].tolist(), loads["server_id_bytes"].tolist()
         return backend_codec.decode_all(
@@ -92,6 +93,11 @@ class BackendMaps:
         yield from (("backend_loads", changed) for changed in self._loads.verify())
         yield "quic_servers", self._restore_servers()
 
+    def _find(self) -> None:
+        """Note which there are, and their server IDs."""
+        self._servers = self._read_servers()
+        self.ids = np.flatnonzero(self._values.held["forward"]).tolist()
+
     def _write_loads(
         self,
         ids: NDArray[np.uint32],
@@ -104,10 +110,7 @@ class BackendMaps:
         wanted["weight"] = [backend.weight for backend in backends]
         wanted["usable"] = usable
         wanted["server_id_bytes"] = [len(backend.quic_server_id or b"") for backend in backends]
-        held = self._loads.held[ids]
-        differs = is_fresh | np.logical_or.reduce(
-            [held[name] != wanted[name] for name in ("weight", "usable", "server_id_bytes")]
-        )
+        differs = is_fresh | self._loads.differs(ids, wanted)
         if differs.any():
             kept = np.flatnonzero(differs & ~is_fresh)
             found = self._maps.backend_loads.read_some(ids[kept].tolist())

@@ -36,8 +36,7 @@ class TablePrints:
         wanted = np.zeros(1, layout.TABLE_PRINT)
         if fingerprint:
             wanted["fingerprint"][0] = np.frombuffer(fingerprint, np.uint8)
-        if self._prints.held[vip_id] != wanted[0]:
-            self._prints.write(np.array([vip_id], np.uint32), wanted)
+        self._prints.write_changes(np.array([vip_id], np.uint32), wanted)
 
     def verify(self) -> Iterator[bool]:
         """As of Mirror."""

@@ -93,7 +93,7 @@ class VipMaps:
         ids = list(numbers)
         guards = self._guards.held[ids]
         guards["access_list"] = list(numbers.values())
-        self._write_guards(ids, guards)
+        self._guards.write_changes(np.array(ids, np.uint32), guards)
         self._lists = numbers
 
     def verify(self) -> Iterator[tuple[str, bool]]:
@@ -172,19 +172,7 @@ class VipMaps:
         guards = self._guards.held[ids]
         for number, vip in enumerate(vips):
             vip_codec.write_limits(guards[number : number + 1], vip.limits)
-        self._write_guards(ids, guards)
-
-    def _write_guards(self, ids: Sequence[int], guards: NDArray[np.void]) -> None:
-        """Write these guards where they differ from those there are."""
-        if not ids:
-            return
-        numbers = np.array(ids, np.uint32)
-        changed = (_rows(guards) != _rows(self._guards.held[numbers])).any(axis=1)
-        self._guards.write(numbers[changed], guards[changed])
-
-
-def _rows(guards: NDArray[np.void]) -> NDArray[np.uint8]:
-    return guards.view(np.uint8).reshape(len(guards), -1)
+        self._guards.write_changes(np.array(ids, np.uint32), guards)
 
 
 def assign_lists(held: Mapping[int, int], wanted: Mapping[int, AccessList]) -> dict[int, int]:
