@@ -24,7 +24,9 @@ __all__ = [
     "swap_trie",
 ]
 
-ENOTSUPP = 524  # of the kernel alone
+_NO_BATCHES = {524, errno.EINVAL, errno.EOPNOTSUPP}  # 524 is ENOTSUPP, of the kernel alone
+"""What kernels before 5.19 answer where batches of a map of maps are asked."""
+
 CLONE_FS = 0x00000200
 _LOOK_SECONDS = 0.0001
 
@@ -34,7 +36,7 @@ def inner_keys(outer: BpfMap) -> list[int]:
     try:
         keys: list[int] = np.sort(outer.read_all()[0].view(np.uint32).reshape(-1)).tolist()
     except OSError as error:
-        if error.errno not in {ENOTSUPP, errno.EINVAL, errno.EOPNOTSUPP}:  # kernels before 5.19 read no batches of it
+        if error.errno not in _NO_BATCHES:
             raise
         keys = [key for key in range(outer.info.max_entries) if outer.lookup(key) is not None]
     return keys
@@ -90,7 +92,7 @@ def put_inner_maps(outer: BpfMap, inner_maps: Mapping[int, BpfMap]) -> None:
     try:
         outer.update_batch(keys, fds)
     except OSError as error:
-        if error.errno not in {ENOTSUPP, errno.EINVAL, errno.EOPNOTSUPP}:
+        if error.errno not in _NO_BATCHES:
             raise
         for key, inner in inner_maps.items():
             outer.update(key, inner.fd)
