@@ -145,14 +145,16 @@ def decode(
     )
 
 
-def decode_all(
-    values: NDArray[np.void], ids: Sequence[int], weights: Sequence[int], servers: Mapping[int, bytes]
-) -> dict[int, BackendEntry]:
-    """Return the backends with these ids, by id, from the whole `backends` map. `weights` and `servers` are by id.
+def decode_all(values: NDArray[np.void], loads: NDArray[np.void], keys: Mapping[int, bytes]) -> dict[int, BackendEntry]:
+    """Return the backends by id, in order, from the whole maps `backends` and `backend_loads`.
 
+    `keys` are those in the map of server IDs, by backend: each begins with the server ID.
     Most hosts are backends of many VIPs, in entries that differ by VIP and epoch alone: each is decoded once.
     """
-    chosen = values[list(ids)]
+    ids = np.flatnonzero(values["forward"]).tolist()
+    weights, lengths = loads["weight"].tolist(), loads["server_id_bytes"].tolist()
+    servers = {number: key[: lengths[number]] or None for number, key in keys.items() if number < len(lengths)}
+    chosen = values[ids]
     epochs, vips = chosen["epoch"].tolist(), chosen["vip"].tolist()
     chosen["epoch"], chosen["vip"] = 0, 0
     raw, size = chosen.tobytes(), chosen.itemsize

@@ -45,14 +45,7 @@ class BackendMaps:
         self._values.read()
         self._loads.read()
         self._find()
-        loads, servers = self._loads.held, self._keys()
-        weights, lengths = loads["weight"].tolist(), loads["server_id_bytes"].tolist()
-        return backend_codec.decode_all(
-            self._values.held,
-            self.ids,
-            weights,
-            {number: found for number in servers if (found := _server_id(servers[number], lengths[number]))},
-        )
+        return backend_codec.decode_all(self._values.held, self._loads.held, self._keys())
 
     def write(self, backends: Sequence[BackendEntry]) -> None:
         """Write these. Counters and load of a new (id, epoch) are zeroed first."""
@@ -163,7 +156,3 @@ class BackendMaps:
 
 def _zero(counters: BpfMap, keys: NDArray[np.uint32]) -> None:
     counters.update_batch(keys, np.zeros((len(keys), counters.value_bytes), np.uint8))
-
-
-def _server_id(key: bytes, length: int) -> bytes | None:
-    return key[:length] or None

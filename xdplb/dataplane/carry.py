@@ -26,7 +26,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import layout, vip_index
+from . import layout
 from .counter_mover import CounterMover
 from .flow_lines import FlowLines
 from .inner_maps import open_inner, put_inner_maps, read_element, read_trie, swap_element, swap_trie
@@ -34,6 +34,8 @@ from .map_layout import MapLayout, convert
 from .map_specs import U32, MapSpec
 from .maps import BPF_NOEXIST, BpfMap, MapType
 from .older_layouts import renumbered
+from .vip_index import INDEXES
+from .vip_prefixes import TRIES
 
 __all__ = ["Pair", "backend_ids", "filling_order", "vip_ids"]
 
@@ -41,9 +43,6 @@ NOT_CARRIED = {"explain_decision", "capture_decision", "capture_filter", "captur
 COUNTERS = {"vip_stats", "backend_stats", "reason_stats", "decap_stats"}
 LINES = {"flow_lines": "flows", "flow_lines6": "flows6"}
 """Where the records of lines are carried to."""
-
-INDEXES = {"vip_index": vip_index.IPV4, "vip_index6": vip_index.IPV6}
-TRIES = {"vip_prefixes", "vip_prefixes6"}
 
 _CLOCK_LAG_NS = 1_000_000_000  # the coarse clock of records lags by some milliseconds
 _MIXERS = np.random.default_rng(0).integers(0, 1 << 64, 64, np.uint64) | np.uint64(1)

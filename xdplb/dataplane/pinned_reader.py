@@ -28,8 +28,6 @@ from .versions import check_readable
 
 __all__ = ["PinnedReader", "maps_in_use"]
 
-_INDEXES = {"vip_index": vip_index.IPV4, "vip_index6": vip_index.IPV6}
-_TRIES = ("vip_prefixes", "vip_prefixes6")
 _ACCESS = {4: ("access4", layout.ACCESS4), 6: ("access6", layout.ACCESS6)}
 
 
@@ -71,11 +69,11 @@ class PinnedReader:
     def read_vips(self) -> Mapping[int, VipEntry]:
         """Return the VIPs the packets see, by id."""
         found: dict[int, VipEntry] = {}
-        for name, family in _INDEXES.items():
+        for name, family in vip_index.INDEXES.items():
             if (index := self._element(name, 0)) is not None:
                 groups = len(index["entries"][0]) // layout.VIP_GROUP_SIZE
                 found |= family.parse(convert(index, family.index(groups)))
-        for name in _TRIES:
+        for name in vip_prefixes.TRIES:
             if (trie := self._open(name)) is not None:
                 before = self._layouts[name].value
                 found |= vip_prefixes.parse(
@@ -95,16 +93,7 @@ class PinnedReader:
     def read_backends(self) -> Mapping[int, BackendEntry]:
         """Return the backends in the maps, by id; those never written are left out."""
         values, loads = self._array("backends", layout.BACKEND), self._array("backend_loads", layout.BACKEND_LOAD)
-        servers = self._servers()
-        return {
-            number: backend_codec.decode(
-                number,
-                values[number : number + 1],
-                int(loads["weight"][number]),
-                servers.get(number, b"")[: int(loads["server_id_bytes"][number])] or None,
-            )
-            for number in np.flatnonzero(values["forward"]).tolist()
-        }
+        return backend_codec.decode_all(values, loads, self._server_keys())
 
     @kernel_errors("read the access lists")
     def read_access(self) -> Mapping[int, AccessList]:
@@ -119,8 +108,8 @@ class PinnedReader:
                 lists |= {vip_id: found[number] for vip_id, number in ids.items()}
         return lists
 
-    def _servers(self) -> dict[int, bytes]:
-        """Return the first bytes of the keys in the map of server IDs, by backend."""
+    def _server_keys(self) -> dict[int, bytes]:
+        """Return the keys in the map of server IDs, by backend."""
         servers = self._open("quic_servers")
         if servers is None:
             return {}

@@ -24,7 +24,7 @@ from . import layout, vip_codec
 from .capacity import growth_hint
 from .plane import VipEntry
 
-__all__ = ["IPV4", "IPV6", "Family"]
+__all__ = ["INDEXES", "IPV4", "IPV6", "Family"]
 
 MAX_SEEDS = 20_000
 LOW64 = 2**64 - 1
@@ -146,3 +146,6 @@ def _from_halves(field: np.void) -> IPAddress:
 
 IPV4 = Family(layout.VIP_ENTRY, layout.vip_index, "seed", _words4, int, lambda field: IPv4Address(int(field)))
 IPV6 = Family(layout.VIP6_ENTRY, layout.vip6_index, "seeds", _words6, _halves, _from_halves)
+
+INDEXES = {"vip_index": IPV4, "vip_index6": IPV6}
+"""By the names of their maps."""

@@ -20,7 +20,10 @@ from . import layout, vip_codec
 from .capacity import too_many
 from .plane import VipEntry
 
-__all__ = ["build", "parse"]
+__all__ = ["TRIES", "Rules", "build", "parse"]
+
+TRIES = ("vip_prefixes", "vip_prefixes6")
+"""The names of their maps."""
 
 PROTOCOL_BITS = {6: layout.RULE_TCP, 17: layout.RULE_UDP}
 
