@@ -1,5 +1,5 @@
-/* The passes over all slots of a table. Their callers in xdplb/balance (slots.py, pattern.py, store.py) have the same in
- * numpy and say what each is for. Like fill.c it needs no C library.
+/* The passes over all slots of a table. Their callers in xdplb/balance (slots.py, pattern.py) and in xdplb/dataplane
+ * (vip_tables.py) have the same in numpy and say what each is for. Like fill.c it needs no C library.
  */
 #include <stdint.h>
 
@@ -54,18 +54,13 @@ void xdplb_owners16(const uint16_t *places, const uint16_t *ids, uint32_t size, 
 }
 
 /* Writes the slots that differ from `slots` into a table that packets are using: each by one store, and after all that
- * was written before. Returns how many differ.
+ * was written before.
  */
-uint32_t xdplb_store(uint32_t *table, const uint32_t *slots, uint32_t size)
+void xdplb_store(uint32_t *table, const uint32_t *slots, uint32_t size)
 {
-	uint32_t stored = 0;
-
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	for (uint32_t number = 0; number < size; number++) {
-		if (__atomic_load_n(&table[number], __ATOMIC_RELAXED) == slots[number])
-			continue;
-		__atomic_store_n(&table[number], slots[number], __ATOMIC_RELAXED);
-		stored++;
+		if (__atomic_load_n(&table[number], __ATOMIC_RELAXED) != slots[number])
+			__atomic_store_n(&table[number], slots[number], __ATOMIC_RELAXED);
 	}
-	return stored;
 }
