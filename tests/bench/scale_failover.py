@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tests.bench.scale_host import Daemon
-from xdplb.dataplane import layout
+from xdplb.dataplane.inner_maps import open_inner
 from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.plane import Slots
+from xdplb.dataplane.vip_tables import mapped
 
 __all__ = ["Failover", "Tables"]
 
@@ -71,11 +71,9 @@ class Tables:
             time.sleep(LOOK_SECONDS)
         return Failover(began, at, daemon.cpu_seconds() - before)
 
-    def _open(self, vip_id: int) -> NDArray[np.uint32]:
-        found = self._outer.lookup(vip_id)
+    def _open(self, vip_id: int) -> Slots:
+        found = open_inner(self._outer, vip_id)
         if found is None:
             raise SystemExit(f"scripts/bench: VIP {vip_id} has no table")
-        size = -(-layout.VIP_TABLE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-        with BpfMap.by_id(int.from_bytes(found, "little")) as table:
-            mapped = mmap.mmap(table.fd.fileno(), size, prot=mmap.PROT_READ)
-        return np.frombuffer(mapped, np.uint32, layout.TABLE_SIZE)
+        with found:
+            return mapped(found)

@@ -139,15 +139,6 @@ class ScaleHost:
         """Bring a lost host back."""
         netns.configure(self.backends, [f"address add {address}/16 dev eth0"])
 
-    def forget_pins(self) -> None:
-        """Detach and remove everything pinned, as after a boot."""
-        subprocess.run(
-            [*_command(), "down", "--all", "--pin-dir", str(self.pin_dir)],
-            check=True,
-            capture_output=True,
-            env=_environment(),
-        )
-
     def _build(self) -> None:
         for name in (self.balancer, self.backends):
             netns.create(name)

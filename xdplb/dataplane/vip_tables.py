@@ -23,9 +23,10 @@ from .map_specs import VIP_TABLE
 from .maps import BpfMap
 from .plane import Slots
 
-__all__ = ["VipTables"]
+__all__ = ["VipTables", "mapped"]
 
 _BYTES = -(-layout.VIP_TABLE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+_WRITING = mmap.PROT_READ | mmap.PROT_WRITE
 _AT_ONCE = 128  # descriptors that are open at a time
 
 
@@ -41,7 +42,7 @@ class VipTables:
         if found is None:
             return None
         with found:
-            return _mapped(found, mmap.PROT_READ).copy()
+            return mapped(found).copy()
 
     def write(self, vip_id: int, slots: Slots) -> None:
         """Write the slots that differ. A VIP without a table gets one."""
@@ -51,16 +52,16 @@ class VipTables:
             found = open_inner(self._outer, vip_id)
             assert found is not None
         with found:
-            _store(_mapped(found, mmap.PROT_READ | mmap.PROT_WRITE), np.ascontiguousarray(slots))
+            _store(mapped(found, _WRITING), np.ascontiguousarray(slots))
 
     def restore(self, vip_id: int, slots: Slots) -> bool:
         """Compare a VIP's table with what was written; write it again where it differs, and say whether it did."""
         found = open_inner(self._outer, vip_id)
         if found is not None:
             with found, suppress(OSError, ValueError):  # an array of another process may not be mapped, or be smaller
-                if np.array_equal(_mapped(found, mmap.PROT_READ), slots):
+                if np.array_equal(mapped(found), slots):
                     return False
-                _store(_mapped(found, mmap.PROT_READ | mmap.PROT_WRITE), np.ascontiguousarray(slots))
+                _store(mapped(found, _WRITING), np.ascontiguousarray(slots))
                 return True
             self.delete(vip_id)
         self.write(vip_id, slots)
@@ -79,8 +80,8 @@ class VipTables:
         self._outer.delete(vip_id)
 
 
-def _mapped(found: BpfMap, protection: int) -> Slots:
-    """Return the slots of a table as they lie in the kernel. They are unmapped when the array is gone."""
+def mapped(found: BpfMap, protection: int = mmap.PROT_READ) -> Slots:
+    """Return the slots of an open table as they lie in the kernel. They are unmapped when the array is gone."""
     return np.frombuffer(mmap.mmap(found.fd.fileno(), _BYTES, prot=protection), np.uint32, layout.TABLE_SIZE)
 
 
