@@ -21,10 +21,11 @@ from xdplb.model.health import CheckType, HealthCheck
 from xdplb.net import netns
 from xdplb.net.lab_home import LabHome, reap
 
-__all__ = ["CostOfChecks", "cost_of_checks", "measure_checks"]
+__all__ = ["FAR", "CostOfChecks", "cost_of_checks", "make_hosts", "measure_checks"]
 
 PORT = 8080
-FIRST = IPv4Address("10.98.0.1")
+FAR = IPv4Address("10.98.0.1")
+"""The first address of the backends behind a router, which forward by ipip."""
 SERVICE = str(Path(__file__).with_name("checked_service.py"))
 HEAD = ("check", "checks/s", "failed", "not run", "µs of CPU each", "TIME_WAIT", "RSTs at backends")
 
@@ -46,7 +47,7 @@ def measure_checks(*, count: int, interval: float, seconds: float) -> None:
     reap()
     home = LabHome()
     try:
-        _build(home)
+        make_hosts(home)
         rows = [
             _row(
                 home,
@@ -64,20 +65,20 @@ def measure_checks(*, count: int, interval: float, seconds: float) -> None:
     print_table(HEAD, rows)
 
 
-def _build(home: LabHome) -> None:
-    """Connect a balancer and a host that has all addresses, behind one next hop."""
+def make_hosts(home: LabHome) -> None:
+    """Make the namespace `balancer` and, connected with it, `backends`, which has all addresses from FAR on."""
     balancer, backends = home.prefix() + "balancer", home.prefix() + "backends"
     for name in (balancer, backends):
         netns.create(name)
     netns.configure(balancer, [f"link add eth0 type veth peer name eth0 netns {backends}"])
     for name, address in ((balancer, "10.99.32.1"), (backends, "10.99.16.1")):
-        netns.configure(name, [f"address add {address}/16 dev eth0", "link set eth0 up", "link set lo up"])
+        netns.configure(name, [f"address add {address}/16 dev eth0", "link set eth0 up"])
     netns.configure(backends, ["route add local 10.98.0.0/16 dev lo"])
     netns.configure(balancer, ["route add 10.98.0.0/16 via 10.99.16.1 dev eth0"])
 
 
 def cost_of_checks(home: LabHome, check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
-    """Run checks of `count` addresses from FIRST on, which the namespace `backends` has, for `seconds`."""
+    """Run checks of `count` addresses from FAR on, which the namespace `backends` has, for `seconds`."""
     line = netns.command(home.prefix() + "backends", [sys.executable, SERVICE, str(PORT)], dies_with_parent=True)
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as service:
         time.sleep(1)
@@ -96,7 +97,7 @@ def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: floa
 async def _run(check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
     checker, book = Checker(raise_limit()), HealthBook(lambda: datetime.now(UTC))
     await checker.start(book.flip, Events())
-    checker.watch({i: CheckTarget(0, FIRST + i, PORT, check) for i in range(count)}, book.known)
+    checker.watch({i: CheckTarget(0, FAR + i, PORT, check) for i in range(count)}, book.known)
     began, cpu = time.monotonic(), time.process_time()
     not_run = 0
     while time.monotonic() < began + seconds:

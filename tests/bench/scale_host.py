@@ -21,10 +21,11 @@ from typing import Any, Self
 
 from pyroute2 import IPRoute
 
+from tests.bench.checks import make_hosts
 from xdplb.net import netns
 from xdplb.net.lab_home import LabHome, reap
 
-__all__ = ["FAR", "MOST_NEAR", "NEAR", "PORT", "Cost", "Daemon", "ScaleHost", "Spent"]
+__all__ = ["MOST_NEAR", "NEAR", "PORT", "Cost", "Daemon", "ScaleHost", "Spent"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = str(Path(__file__).with_name("checked_service.py"))
@@ -32,8 +33,6 @@ PORT = 80
 NEAR = IPv4Address("10.99.0.1")
 """The first address of the backends on the balancer's segment."""
 MOST_NEAR = 64
-FAR = IPv4Address("10.98.0.1")
-"""The first address of the backends behind a router, which forward by ipip."""
 START_SECONDS = 900
 LOOK_SECONDS = 0.01  # shorter than the pauses looked for, and cheap enough not to be one
 _NUD_FAILED = 0x20
@@ -140,14 +139,8 @@ class ScaleHost:
         netns.configure(self.backends, [f"address add {address}/16 dev eth0"])
 
     def _build(self) -> None:
-        for name in (self.balancer, self.backends):
-            netns.create(name)
-        netns.configure(self.balancer, [f"link add eth0 type veth peer name eth0 netns {self.backends}"])
-        netns.configure(self.balancer, ["address add 10.99.32.1/16 dev eth0", "link set eth0 up"])
-        near = [f"address add {NEAR + number}/16 dev eth0" for number in range(MOST_NEAR)]
-        netns.configure(self.backends, ["address add 10.99.16.1/16 dev eth0", *near, "link set eth0 up"])
-        netns.configure(self.backends, ["route add local 10.98.0.0/16 dev lo"])
-        netns.configure(self.balancer, ["route add 10.98.0.0/16 via 10.99.16.1 dev eth0"])
+        make_hosts(self.home)
+        netns.configure(self.backends, [f"address add {NEAR + number}/16 dev eth0" for number in range(MOST_NEAR)])
 
 
 class Daemon:

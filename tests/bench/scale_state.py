@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from tests.bench.scale_host import FAR, MOST_NEAR, NEAR, PORT
+from tests.bench.checks import FAR
+from tests.bench.scale_host import MOST_NEAR, NEAR, PORT
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
