@@ -15,7 +15,6 @@ from pathlib import Path
 from tests.netns.balancer import Balancer, until
 from tests.netns.random_changes import PORTS, Backends
 from tests.netns.test_traffic_nics import address_eth0, detach_eth0, make_eth0, readyz
-from tests.soak import attacker
 from tests.soak.ledger import Ledger
 from xdplb.net import links
 from xdplb.net.lab import VIP
@@ -23,6 +22,16 @@ from xdplb.net.lab import VIP
 __all__ = ["FAULTS", "Measure", "World"]
 
 HERE = Path(__file__).parent
+ATTACKER = HERE.parent / "bench" / "attacks.py"
+ATTACKS = {
+    "silent": "1100 silent connections",
+    "halves": "1100 half requests, a byte a second",
+    "bodies": "20 unfinished bodies of 47 MB",
+    "requests": "lists of all backends",
+    "scrapes": "scrapes",
+    "captures": "captures",
+}
+"""Those of the bench that need no VIP of their own, by the names of the faults."""
 NICS = ("eth0", "eth1")
 BY_ETH0 = ("dr1", "dr2", "ipip1", "ipip2")
 """While eth0 is away, their connections cannot be kept: `side`, behind eth1, gets what comes before they are found."""
@@ -98,10 +107,11 @@ class World:
 
     def attack(self, kind: str) -> Measure:
         """Attack the API, and have a backend die meanwhile: how long until the daemon says so."""
-        argv = [sys.executable, str(HERE / "attacker.py"), kind, str(self.balancer.socket)]
+        argv = [sys.executable, str(ATTACKER), ATTACKS[kind], str(self.balancer.socket)]
         spare = self.backends.can_fail()
-        with _running(self.balancer.lab.popen("client", argv)):
+        with _running(self.balancer.lab.popen("client", argv)) as attack:
             time.sleep(ATTACK_SECONDS)
+            assert attack.poll() is None, "the attack has ended by itself"
             if not spare:
                 return {}
             host = random.choice(spare)
@@ -131,9 +141,9 @@ class World:
 
 
 @contextmanager
-def _running(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _running(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -147,6 +157,6 @@ FAULTS: dict[str, tuple[int, Callable[[World], Measure]]] = {
     "remake-nic": (1, World.remake_nic),
     "nic-down": (1, World.nic_down),
     "syn-flood": (1, World.syn_flood),
-    **{f"attack-{kind}": (1, partial(World.attack, kind=kind)) for kind in attacker.KINDS},
+    **{f"attack-{kind}": (1, partial(World.attack, kind=kind)) for kind in ATTACKS},
 }
 """By name: how often, relative to the others, and what it does."""
