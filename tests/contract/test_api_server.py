@@ -23,13 +23,14 @@ from xdplb.model.errors import ConflictError, InvalidError, PlatformError, Xdplb
 from xdplb_api.listener import listen
 
 PROGRAM = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from starlette.requests import Request
 from xdplb_api import server
+from xdplb_api.limits import Limits
 from xdplb_api.listener import listen
 from xdplb_api.middleware import InternalErrors
 from xdplb_api.peer import actor_of
-from xdplb_api.server import serve
+from xdplb_api.server import Stop, serve
 
 server.GRACE_SECONDS = 1
 
@@ -49,7 +50,11 @@ async def app(scope, receive, send):
 async def main():
     os.umask(int(sys.argv[2], 8))
     listener = listen(sys.argv[1])
-    await serve(InternalErrors(app), listener, on_started=lambda: print(listener, flush=True))
+    stop = Stop()
+    for number in signal.SIGTERM, signal.SIGINT:
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    told = lambda: print(listener, flush=True)
+    await serve(InternalErrors(app), listener, limits=Limits(), stop=stop, on_started=told)
     print("returned", flush=True)
 
 asyncio.run(main())
