@@ -1,4 +1,4 @@
-"""Serving the application until the process is told to stop."""
+"""Serving the application until it is told to stop: in the caller's event loop, or in a thread of its own."""
 
 from __future__ import annotations
 
