@@ -96,22 +96,24 @@ class _Body:
 
     async def read(self, receive: Receive) -> ProblemResponse | None:
         """Read it; return a refusal if it is too large or there is no memory for it."""
+        if self._said > self._most:
+            return too_large(self._most)
         more = True
         while more:
-            if max(self._said, len(self._bytes)) > self._most:
-                return too_large(self._most)
             message = await receive()
             if message["type"] == "http.disconnect":
                 self.is_broken_off = True
                 return None
             self._bytes += message.get("body", b"")
             more = message.get("more_body", False)
-            needed = len(self._bytes) - self._held
-            if len(self._bytes) > SMALL_BODY and len(self._bytes) <= self._most:
+            if len(self._bytes) > self._most:
+                return too_large(self._most)
+            if len(self._bytes) > SMALL_BODY:
+                needed = len(self._bytes) - self._held
                 if not self._admission.take(needed):
                     return busy("too many large bodies are on their way at the moment", "try again in a few seconds")
                 self._held += needed
-        return too_large(self._most) if len(self._bytes) > self._most else None
+        return None
 
     def again(self, receive: Receive) -> Receive:
         """Return what gives the application the body that has been read, and then what else the client does."""
@@ -136,14 +138,13 @@ def _ending(turn: Turn, send: Send) -> Send:
 
 def _in_pieces(send: Send) -> Send:
     async def sent(message: Message) -> None:
-        body = message.get("body", b"")
-        if message["type"] != "http.response.body" or len(body) <= PIECE:
+        left = memoryview(message.get("body", b""))
+        if message["type"] != "http.response.body" or len(left) <= PIECE:
             await send(message)
             return
-        whole = memoryview(body)
-        for start in range(0, len(body) - PIECE, PIECE):
-            await send({"type": "http.response.body", "body": bytes(whole[start : start + PIECE]), "more_body": True})
-        left = len(body) - 1 - (len(body) - 1) % PIECE
-        await send({**message, "body": bytes(whole[left:])})
+        while len(left) > PIECE:
+            await send({"type": "http.response.body", "body": bytes(left[:PIECE]), "more_body": True})
+            left = left[PIECE:]
+        await send({**message, "body": bytes(left)})
 
     return sent

@@ -29,6 +29,7 @@ __all__ = [
     "busy",
     "install",
     "internal_error",
+    "json_pointer",
     "raw_problem",
     "refused",
     "stopped",
@@ -187,6 +188,11 @@ def raw_problem(status: int, code: str, detail: str, *, hint: str, headers: Mapp
     return b"\r\n".join([*lines, b"", bytes(answer.body)])
 
 
+def json_pointer(place: Sequence[str | int]) -> str:
+    """Return the JSON pointer (RFC 6901) of a place in a body: the names and numbers that lead to it."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in place)
+
+
 def install(app: FastAPI) -> None:
     """Make `app` answer every error with a problem."""
 
@@ -255,14 +261,13 @@ def _validation_problem(errors: Sequence[Mapping[str, Any]], schema: Schema) -> 
     for error in errors:
         if error["type"] == "json_invalid":
             return _not_json(f"{error['ctx']['error']} (character {error['loc'][-1]})")
-    fields = [FieldProblem(_pointer(error["loc"]), _sentence(error)) for error in errors[:_MOST_ERRORS]]
+    fields = [FieldProblem(json_pointer(_in_body(error["loc"])), _sentence(error)) for error in errors[:_MOST_ERRORS]]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ProblemResponse(422, "invalid", fields[0].detail + more, hint=hint_for(errors[0], schema), errors=fields)
 
 
-def _pointer(loc: Sequence[str | int]) -> str:
-    parts = loc[1:] if loc and loc[0] == "body" else loc
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+def _in_body(loc: Sequence[str | int]) -> Sequence[str | int]:
+    return loc[1:] if loc and loc[0] == "body" else loc
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

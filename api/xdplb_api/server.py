@@ -1,14 +1,13 @@
-"""Serving the application until the process is told to stop."""
+"""Serving the application until it is told to stop: in the caller's event loop, or in a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
-import signal
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,14 +15,12 @@ from starlette.types import ASGIApp
 from .acceptor import Acceptor
 from .connections import Connection, Connections
 from .limits import Limits
-from .listener import Listener, listen
+from .listener import Listener
 from .middleware import LoopbackOnly
 from .pace import new_paced_loop
 
 __all__ = ["Stop", "serve", "serve_in_thread"]
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""The signals that end it, if none are given."""
 GRACE_SECONDS = 5
 
 
@@ -57,7 +54,7 @@ class _Server(uvicorn.Server):
     a signal again after it has stopped, which would end the process before its caller has cleaned up.
     """
 
-    def __init__(self, config: uvicorn.Config, limits: Limits, on_started: Callable[[], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, limits: Limits, on_started: Callable[[], None]) -> None:
         super().__init__(config)
         self._connections, self._on_started = Connections(limits), on_started
 
@@ -65,8 +62,7 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         self.servers = [Acceptor(one, self._connection, self._connections) for one in sockets or ()]  # type: ignore[misc]
         self.started = True
-        if self._on_started is not None:
-            self._on_started()
+        self._on_started()
 
     def _connection(self) -> Connection:
         return Connection(self.config, self.server_state, self.lifespan.state, connections=self._connections)
@@ -77,22 +73,12 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: ASGIApp,
-    where: str | Listener,
-    *,
-    limits: Limits | None = None,
-    on_started: Callable[[], None] | None = None,
-    stop: Stop | None = None,
-    stop_signals: Collection[int] = STOP_SIGNALS,
+    app: ASGIApp, listener: Listener, *, limits: Limits, stop: Stop, on_started: Callable[[], None]
 ) -> None:
-    """Serve `app` on `where` until `stop` or one of `stop_signals`, then let requests finish for up to 5 s and return.
+    """Serve `app` on `listener` until `stop`, then let requests finish for up to 5 s and return.
 
-    `where` is `unix:PATH`, `HOST:PORT` or what `listen` returned; it is closed at the end. `on_started` is called
-    once requests are answered. After a second signal it does not wait for requests. Cancelling the task has the same
-    effect as a signal.
+    `on_started` is called once requests are answered. The listener is closed at the end.
     """
-    limits, stop = limits or Limits(), stop or Stop()
-    listener = where if isinstance(where, Listener) else listen(where)
     if listener.path is None:
         app = LoopbackOnly(app)
     config = uvicorn.Config(
@@ -110,8 +96,7 @@ async def serve(
     server = _Server(config, limits, on_started)
     stop.serves(server)
     try:
-        with _stopped_by_signals(stop, stop_signals):
-            await server.serve(sockets=[listener.socket])
+        await server.serve(sockets=[listener.socket])
     finally:
         listener.close()
 
@@ -132,7 +117,7 @@ async def serve_in_thread(
 
         try:
             with asyncio.Runner(loop_factory=new_paced_loop) as runner:
-                runner.run(serve(app, listener, limits=limits, on_started=told, stop=stop, stop_signals=()))
+                runner.run(serve(app, listener, limits=limits, stop=stop, on_started=told))
         except BaseException as error:
             loop.call_soon_threadsafe(ended.set_exception, error)
         else:
@@ -145,18 +130,3 @@ async def serve_in_thread(
         stop()
         await ended
         raise
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(stop: Stop, numbers: Collection[int]) -> Iterator[None]:
-    """Call `stop` at these signals while the block runs. Afterwards they have the handlers of before."""
-    loop = asyncio.get_running_loop()
-    with contextlib.ExitStack() as handlers:
-        for number in numbers:
-            # Only the main thread gets signals; elsewhere the caller stops it.
-            with contextlib.suppress(RuntimeError, ValueError):
-                before = signal.getsignal(number)
-                loop.add_signal_handler(number, stop)
-                handlers.callback(signal.signal, number, before)
-                handlers.callback(loop.remove_signal_handler, number)
-        yield

@@ -1,19 +1,24 @@
-"""Requests that say one thing twice are refused: two readers of the same request could each take another value."""
+"""Requests that could be read in two ways are refused: what is said twice, and numbers that are not plain digits.
+
+Two readers of the same request could each take another value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import Request
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
-from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
 from xdplb.model.errors import InvalidError
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
+
+from .problems import json_pointer
+from .schemas.base import refused
 
 __all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]
 
@@ -23,29 +28,35 @@ _TWICE = "xdplb.twice"
 
 async def said_once(request: Request) -> None:
     """Refuse a query parameter, a header or a field of the body that is given more than once."""
-    _refuse_parameters(request.query_params)
+    if (name := _repeated(name for name, _ in request.query_params.multi_items())) is not None:
+        raise InvalidError.field(
+            f"/query/{name}", f"the parameter {quoted(name, 60)} is given more than once", hint="send one"
+        )
     for name in _SINGLE_HEADERS:
         if len(request.headers.getlist(name)) > 1:
             raise InvalidError.field(f"/header/{name}", f"the header {name} is given more than once", hint="send one")
-    if (pointer := request.scope.get(_TWICE)) is not None:
-        name = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-        raise InvalidError.field(pointer, f"{quoted(name, 60)} is given more than once in one object", hint="send one")
+    if (place := request.scope.get(_TWICE)) is not None:
+        raise InvalidError.field(
+            json_pointer(place), f"{quoted(place[-1], 60)} is given more than once in one object", hint="send one"
+        )
 
 
-def _refuse_parameters(parameters: QueryParams) -> None:
+def _repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that was there before, None if there is none."""
     seen = set()
-    for name, _ in parameters.multi_items():
+    for name in names:
         if name in seen:
-            raise InvalidError.field(
-                f"/query/{name}", f"the parameter {quoted(name, 60)} is given more than once", hint="send one"
-            )
+            return name
         seen.add(name)
+    return None
 
 
 class _Twice(dict[str, Any]):
-    """An object of a body that has a field twice."""
+    """An object of a body that has the field `name` twice."""
 
-    name = ""
+    def __init__(self, fields: Mapping[str, Any], name: str) -> None:
+        super().__init__(fields)
+        self.name = name
 
 
 class Once:
@@ -59,33 +70,23 @@ class Once:
         fields = dict(pairs)
         if len(fields) == len(pairs):
             return fields
-        twice, seen = _Twice(fields), set[str]()
-        for name, _ in pairs:
-            if name in seen:
-                twice.name = name
-                break
-            seen.add(name)
         self._found = True
-        return twice
+        return _Twice(fields, _repeated(name for name, _ in pairs) or "")
 
     def note(self, scope: Scope, body: Any) -> None:
         """Note in the request's scope which field is given twice, for `said_once`: an error here is the parser's."""
         if self._found:
-            scope[_TWICE] = next(_pointers(body, ""))
+            scope[_TWICE] = next(_places(body, ()))
 
 
-def _pointers(value: Any, at: str) -> Iterator[str]:
-    """Yield the JSON pointer of a field that is given twice, for each object in `value` that has one."""
+def _places(value: Any, at: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    """Yield the place of a field that is given twice, for each object in `value` that has one."""
     if isinstance(value, _Twice):
-        yield f"{at}/{_step(value.name)}"
+        yield (*at, value.name)
     if isinstance(value, (dict, list)):
-        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(inner, (dict, list)):
-                yield from _pointers(inner, f"{at}/{_step(str(name))}")
-
-
-def _step(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+                yield from _places(inner, (*at, step))
 
 
 def _whole(given: object) -> object:
@@ -100,9 +101,7 @@ def _decimal(given: object) -> object:
 
 def _in_digits(given: object, number: float | None, what: str) -> object:
     if isinstance(given, str) and number is None:
-        raise PydanticCustomError(
-            "invalid", "{reason}", {"reason": f"{quoted(given, 60)} is not {what}", "hint": f"give {what}"}
-        )
+        raise refused(InvalidError(f"{quoted(given, 60)} is not {what}", hint=f"give {what}"))
     return given if number is None else number
 
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.asking import ApiConnection
 from tests.bench.attacks import ATTACKS
 from tests.bench.tables import print_table
 from xdplb.net import netns
@@ -53,33 +52,11 @@ class _Daemon:
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Return the body of an answer; OSError if there is none."""
-        connection = http.client.HTTPConnection("localhost", timeout=20)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(20)
-        try:
-            self._connect(connection.sock)
-            content = None if body is None else json.dumps(body)
-            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
-            answer = connection.getresponse()
-            told = answer.read()
-            if answer.status >= 400:
-                raise OSError(f"{answer.status}: {told[:200]!r}")
-            return json.loads(told)
-        finally:
-            connection.close()
-
-    def _connect(self, unconnected: Any) -> None:
-        """Connect as the commands do, which try again while the queue is full."""
-        end = time.monotonic() + 20
-        while True:
-            try:
-                unconnected.connect(str(self.socket))
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
+        with closing(ApiConnection(self.socket, timeout=20)) as connection:
+            status, answer = connection.ask(method, path, body)
+        if status >= 400:
+            raise OSError(f"{status}: {answer}")
+        return answer
 
     def await_answer(self) -> None:
         """Return once the API answers."""

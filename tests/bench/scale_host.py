@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import signal
 import socket
@@ -14,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from typing import Any, Self
 
 from pyroute2 import IPRoute
 
+from tests.asking import ApiConnection
 from tests.bench.checks import make_hosts
 from xdplb.net import netns
 from xdplb.net.lab_home import LabHome, reap
@@ -34,6 +34,7 @@ NEAR = IPv4Address("10.99.0.1")
 """The first address of the backends on the balancer's segment."""
 MOST_NEAR = 64
 START_SECONDS = 900
+ANSWER_SECONDS = 300
 LOOK_SECONDS = 0.01  # shorter than the pauses looked for, and cheap enough not to be one
 _NUD_FAILED = 0x20
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED of the kernel: the time of all threads of a process, in ns
@@ -201,9 +202,9 @@ class Daemon:
         return sizes["Rss:"], sizes["Pss:"]
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Return the decoded answer to a request, None if it is empty."""
-        with contextlib.closing(_Connection(self.socket)) as connection:
-            return connection.ask(method, path, body)
+        """Return the answer to a request: decoded if it is JSON, else as bytes."""
+        with contextlib.closing(ApiConnection(self.socket, timeout=ANSWER_SECONDS)) as connection:
+            return _answer(connection, method, path, body)
 
     def longest_pause(self) -> float:
         """Return the longest pause of the control loop in the last minute or two, in seconds."""
@@ -218,10 +219,10 @@ class Daemon:
         done = threading.Event()
 
         def ask() -> None:
-            with contextlib.closing(_Connection(self.socket)) as connection:
+            with contextlib.closing(ApiConnection(self.socket, timeout=ANSWER_SECONDS)) as connection:
                 while not done.wait(LOOK_SECONDS):
                     began, cpu = time.monotonic(), self.cpu_seconds()
-                    connection.ask("GET", "/healthz")
+                    _answer(connection, "GET", "/healthz")
                     answers.append(Spent(time.monotonic() - began, self.cpu_seconds() - cpu))
 
         thread = threading.Thread(target=ask)
@@ -233,27 +234,11 @@ class Daemon:
             thread.join()
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection to the Unix socket, which is kept open."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=300)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        self.request(method, path, None if body is None else json.dumps(body), headers)
-        with self.getresponse() as answer:
-            content = answer.read()
-            if answer.status >= 300:
-                raise SystemExit(f"scripts/bench: {method} {path}: {answer.status} {content.decode()}")
-            is_json = "json" in (answer.headers["Content-Type"] or "")
-        return json.loads(content) if content and is_json else content
+def _answer(connection: ApiConnection, method: str, path: str, body: object = None) -> Any:
+    status, answer = connection.ask(method, path, body)
+    if status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise SystemExit(f"scripts/bench: {method} {path}: {status} {answer}")
+    return answer
 
 
 def _command() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
 import os
@@ -12,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from tests.asking import ApiConnection
 from xdplb.cli.main import run
 
 __all__ = ["REPOSITORY", "WEB", "Daemon", "Told", "in_process", "running_daemon", "shown", "xdplb"]
@@ -65,13 +65,9 @@ class Daemon:
 
     def get(self, path: str) -> bytes:
         """Return the body the API has at `path`."""
-        connection = http.client.HTTPConnection("localhost", timeout=10)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(str(self.socket))
-        connection.request("GET", path)
-        body = connection.getresponse().read()
-        connection.close()
-        return body
+        with closing(ApiConnection(self.socket, timeout=10)) as connection:
+            connection.request("GET", path)
+            return connection.getresponse().read()
 
     def stop(self) -> str:
         """End it as systemd does; return what it logged."""

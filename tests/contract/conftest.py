@@ -1,4 +1,4 @@
-"""Data planes of both kinds, and a daemon to run commands against."""
+"""Data planes of both kinds, the API, and a daemon to run commands against."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from xdplb.dataplane.plane import Capacity, DataPlane
 
+from .api_harness import BACKENDS, Api, running_api
+from .api_harness import WEB as VIP
 from .cli_harness import WEB, Daemon, running_daemon
 from .planes import ALL_FEATURES, KINDS, Kit, make_kit
 
@@ -38,6 +40,15 @@ def wide(request: pytest.FixtureRequest) -> Iterator[DataPlane]:
     """A plane with all features, and with more VIPs than some features support."""
     with make_kit(request.param, ALL_FEATURES, WIDE) as made:
         yield made.plane
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Api]:
+    """The API with a VIP and a backend, for the tests of a file. Files that need another one have a fixture for it."""
+    with running_api() as api:
+        api.add("/v1/vips", VIP)
+        api.add(BACKENDS, {"address": "10.0.0.11"})
+        yield api
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
+
+from tests.asking import ApiConnection
 
 from .cli_harness import Daemon, running_daemon
 
@@ -22,15 +22,8 @@ SECONDS = 4
 
 
 def _ask(daemon: Daemon, method: str, path: str, body: object = None) -> int:
-    connection = http.client.HTTPConnection("localhost", timeout=20)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.settimeout(20)
-    connection.sock.connect(str(daemon.socket))
-    content = None if body is None else json.dumps(body)
-    connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
-    status = connection.getresponse().status
-    connection.close()
-    return status
+    with closing(ApiConnection(daemon.socket, timeout=20)) as connection:
+        return connection.ask(method, path, body)[0]
 
 
 def test_no_answer_fails_while_vips_and_backends_come_and_go(tmp_path: Path):

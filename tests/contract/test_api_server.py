@@ -18,18 +18,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.asking import ApiConnection
 from tests.bystander import NOBODY
 from xdplb.model.errors import ConflictError, InvalidError, PlatformError, XdplbError
 from xdplb_api.listener import listen
 
 PROGRAM = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from starlette.requests import Request
 from xdplb_api import server
+from xdplb_api.limits import Limits
 from xdplb_api.listener import listen
 from xdplb_api.middleware import InternalErrors
 from xdplb_api.peer import actor_of
-from xdplb_api.server import serve
+from xdplb_api.server import Stop, serve
 
 server.GRACE_SECONDS = 1
 
@@ -49,7 +51,11 @@ async def app(scope, receive, send):
 async def main():
     os.umask(int(sys.argv[2], 8))
     listener = listen(sys.argv[1])
-    await serve(InternalErrors(app), listener, on_started=lambda: print(listener, flush=True))
+    stop = Stop()
+    for number in signal.SIGTERM, signal.SIGINT:
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    told = lambda: print(listener, flush=True)
+    await serve(InternalErrors(app), listener, limits=Limits(), stop=stop, on_started=told)
     print("returned", flush=True)
 
 asyncio.run(main())
@@ -67,16 +73,6 @@ def serving(where: str, umask: str = "022") -> Iterator[tuple[subprocess.Popen[s
     finally:
         process.kill()
         process.communicate()
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(str(self._path))
 
 
 def _get(connection: http.client.HTTPConnection, path: str = "/", **headers: str) -> tuple[int, bytes]:
@@ -102,7 +98,7 @@ def test_the_unix_socket_is_for_its_owner_and_group_whatever_the_umask(path: Pat
     with serving(f"unix:{path}", umask) as (_, told):
         assert told == f"unix:{path}"
         assert _mode(path) == 0o660
-        assert _get(UnixConnection(path)) == (200, b"done")
+        assert _get(ApiConnection(path)) == (200, b"done")
 
 
 def test_at_no_moment_may_others_connect(path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -119,7 +115,7 @@ def test_at_no_moment_may_others_connect(path: Path, monkeypatch: pytest.MonkeyP
 def test_it_knows_which_process_is_at_the_other_end(path: Path):
     with serving(f"unix:{path}"):
         mine = f"unix(uid={os.getuid()},pid={os.getpid()})".encode()
-        assert _get(UnixConnection(path), "/who") == (200, mine)
+        assert _get(ApiConnection(path), "/who") == (200, mine)
     with serving("127.0.0.1:0") as (_, told):
         connection = http.client.HTTPConnection("127.0.0.1", int(told.rpartition(":")[2]), timeout=10)
         connection.connect()
@@ -142,7 +138,7 @@ def test_the_socket_of_a_killed_daemon_is_replaced(path: Path):
         process.wait()
         assert path.exists()
         with serving(f"unix:{path}"):
-            assert _get(UnixConnection(path)) == (200, b"done")
+            assert _get(ApiConnection(path)) == (200, b"done")
 
 
 def test_the_socket_of_a_living_daemon_is_refused_by_its_process(path: Path):
@@ -150,7 +146,7 @@ def test_the_socket_of_a_living_daemon_is_refused_by_its_process(path: Path):
         with pytest.raises(ConflictError, match=f"process {process.pid}") as refusal:
             listen(f"unix:{path}")
         assert refusal.value.hint
-        assert _get(UnixConnection(path)) == (200, b"done")
+        assert _get(ApiConnection(path)) == (200, b"done")
 
 
 def test_a_file_that_is_no_socket_is_left_alone(path: Path):
@@ -174,7 +170,7 @@ def test_closing_leaves_the_socket_of_a_successor(path: Path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_a_request_finish_and_serving_return(path: Path, number: signal.Signals):
     with serving(f"unix:{path}") as (process, _):
-        connection = UnixConnection(path)
+        connection = ApiConnection(path)
         connection.request("GET", "/0.5")
         process.send_signal(number)
         assert connection.getresponse().read() == b"done"
@@ -187,7 +183,7 @@ def test_a_signal_lets_a_request_finish_and_serving_return(path: Path, number: s
 
 def test_a_request_that_is_not_done_when_it_stops_is_told_so(path: Path):
     with serving(f"unix:{path}") as (process, _):
-        connection = UnixConnection(path)
+        connection = ApiConnection(path)
         connection.request("GET", "/60")
         process.send_signal(signal.SIGTERM)
         answer = connection.getresponse()
@@ -202,7 +198,7 @@ def test_a_request_that_is_not_done_when_it_stops_is_told_so(path: Path):
 
 def test_what_an_answer_leaves_to_be_done_is_cut_off_without_a_traceback_when_it_stops(path: Path):
     with serving(f"unix:{path}") as (process, _):
-        assert _get(UnixConnection(path), "/slow-end") == (200, b"done")
+        assert _get(ApiConnection(path), "/slow-end") == (200, b"done")
         process.send_signal(signal.SIGTERM)
         told, logged = process.communicate(timeout=10)
     assert "returned" in told

@@ -127,7 +127,7 @@ def test_the_capacities_that_may_be_asked_for_are_those_the_loader_takes():
     ranges = {
         parameter.opts[0]: (parameter.type.min, parameter.type.max)
         for parameter in COMMANDS["up"].params
-        if isinstance(parameter.type, click.IntRange)
+        if isinstance(parameter.type, click.IntRange) and parameter.opts[0].startswith("--max-")
     }
     assert ranges == {
         "--max-vips": (1, loader.MAX_VIPS),
@@ -151,6 +151,7 @@ def test_what_the_api_takes_on_by_default_is_what_up_says(monkeypatch: pytest.Mo
         ("--api-connections", "many"),
         ("--api-requests", "-1"),
         ("--api-requests", "1025"),
+        ("--api-requests", "016"),
         ("--api-max-body", "0"),
         ("--api-head-timeout", "0s"),
         ("--api-body-timeout", "-1s"),

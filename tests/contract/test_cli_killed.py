@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import json
 import random
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.asking import ApiConnection
 from tests.contract.test_cli_up_down import Host, host
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.pinned_maps import Maps
@@ -25,28 +24,10 @@ ROUNDS = 4
 ADDRESS = "203.0.113.10"
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over the daemon's Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, list[dict[str, int]]]]:
-        self.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-        answer = self.getresponse()
-        return answer.status, json.loads(answer.read())
-
-
 def write_until_it_dies(path: Path, ports: Iterator[int]) -> set[int]:
     """Add VIPs one after the other; return the ports of those that were acknowledged."""
     acknowledged = set()
-    with closing(_Connection(path)) as connection, suppress(OSError, http.client.HTTPException):
+    with closing(ApiConnection(path)) as connection, suppress(OSError, http.client.HTTPException):
         for port in ports:
             status, _ = connection.ask("POST", "/v1/vips", {"address": ADDRESS, "port": port, "protocol": "tcp"})
             if status == http.HTTPStatus.CREATED:
@@ -67,7 +48,7 @@ def test_what_was_acknowledged_survives_kill_9_and_the_maps_agree(host: Host) ->
             acknowledged |= write_until_it_dies(host.socket, ports)
             daemon.wait(30)
         with host.up("eth0") as daemon:
-            with closing(_Connection(host.socket)) as connection:
+            with closing(ApiConnection(host.socket)) as connection:
                 _, answer = connection.ask("GET", "/v1/vips")
             there = {vip["port"] for vip in answer["vips"]}
             held = BccPlane(Maps.adopt(host.pins)).read_vips()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import logging
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 
+from tests.asking import ApiConnection
 from tests.contract.api_harness import ACCESS, BACKENDS, WEB, Api, problem_of, running_api
 from tests.contract.cli_harness import Daemon, running_daemon
 from tests.probing import probe
@@ -62,13 +63,9 @@ def test_a_zone_is_refused_by_the_field_s_name(api: Api, method: str, path: str,
 
 
 def _ask(daemon: Daemon, target: str) -> int:
-    connection = http.client.HTTPConnection("localhost", timeout=10)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.connect(str(daemon.socket))
-    connection.request("GET", target, headers={"Content-Type": "application/json", "User-Agent": "a\tb"})
-    status = connection.getresponse().status
-    connection.close()
-    return status
+    with closing(ApiConnection(daemon.socket, timeout=10)) as connection:
+        connection.request("GET", target, headers={"Content-Type": "application/json", "User-Agent": "a\tb"})
+        return connection.getresponse().status
 
 
 def test_requests_cannot_write_lines_into_the_log(daemon: Daemon) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.contract.api_harness import ACCESS, BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
+from tests.contract.api_harness import ACCESS, BACKEND, BACKENDS, CHECK, DRAIN, VIP, Api, problem_of
 from tests.contract.cli_harness import Daemon, running_daemon
 
 JSON = {"content-type": "application/json"}
@@ -31,14 +31,6 @@ NUMBERS = [
     "80\n",
 ]
 DRY = "dry_run=true&dry_run=false"
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[Api]:
-    with running_api() as api:
-        api.add("/v1/vips", WEB)
-        api.add(BACKENDS, {"address": "10.0.0.11"})
-        yield api
 
 
 @pytest.fixture(scope="module")

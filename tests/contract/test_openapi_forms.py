@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contract.api_harness import ACCESS, BACKENDS, VIP, WEB, Api, problem_of, running_api
+from tests.contract.api_harness import ACCESS, BACKENDS, VIP, Api, problem_of
 
 FUZZ = settings(max_examples=100, deadline=None)
 OF_THE_FORM = re.compile(
@@ -20,14 +20,6 @@ OF_THE_FORM = re.compile(
 """What a refusal says that is about the form; others are about what the text says."""
 
 UNSAFE = st.text(st.characters(codec="utf-8", exclude_characters="/?#"), min_size=1, max_size=12)
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[Api]:
-    with running_api() as api:
-        api.add("/v1/vips", WEB)
-        api.add(BACKENDS, {"address": "10.0.0.11"})
-        yield api
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import json
-import socket
 import threading
 import time
 from contextlib import closing
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
-from typing import Any
+
+from tests.asking import ApiConnection
 
 __all__ = ["ADDRESS", "Ledger"]
 
@@ -20,24 +19,6 @@ ADDRESS = "203.0.113.20"
 
 _KEPT = 50
 _PAUSE_SECONDS = 0.05
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over the daemon's Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        self.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-        answer = self.getresponse()
-        return answer.status, json.loads(answer.read() or b"null")
 
 
 class Ledger:
@@ -55,7 +36,7 @@ class Ledger:
 
     def lost(self) -> set[int]:
         """Return the ports whose VIP is not as it was acknowledged; the daemon must be running."""
-        with self._lock, closing(_Connection(self._path)) as connection:
+        with self._lock, closing(ApiConnection(self._path)) as connection:
             _, answer = connection.ask("GET", "/v1/vips")
             there = {vip["port"] for vip in answer["vips"] if vip["address"] == ADDRESS}
             lost = (there ^ self._there) - self._unknown
@@ -71,21 +52,21 @@ class Ledger:
         ports = count(1)
         while not self._stopping.is_set():
             try:
-                with closing(_Connection(self._path)) as connection:
+                with closing(ApiConnection(self._path)) as connection:
                     while not self._stopping.is_set():
                         self._write(connection, next(ports) % 60000 + 1)
                         time.sleep(_PAUSE_SECONDS)
             except (OSError, http.client.HTTPException):
                 time.sleep(_PAUSE_SECONDS)
 
-    def _write(self, connection: _Connection, port: int) -> None:
+    def _write(self, connection: ApiConnection, port: int) -> None:
         with self._lock:
             there = sorted(self._there)
             if len(there) >= _KEPT:
                 self._ask(connection, "DELETE", there[0], f"/v1/vips/{ADDRESS}:{there[0]}:tcp", None)
             self._ask(connection, "POST", port, "/v1/vips", {"address": ADDRESS, "port": port, "protocol": "tcp"})
 
-    def _ask(self, connection: _Connection, method: str, port: int, path: str, body: object) -> None:
+    def _ask(self, connection: ApiConnection, method: str, port: int, path: str, body: object) -> None:
         asked_before = port in self._unknown
         self._unknown.add(port)  # until there is an answer
         try:

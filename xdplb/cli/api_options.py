@@ -2,94 +2,71 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
-from .params import positive_duration
+from .params import Whole, positive_duration
 
 __all__ = ["api_options"]
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
 
-class _Number(click.ParamType[int]):
-    """A whole number from 1 to `most`; the option means so many times `unit`."""
+def _mebibytes(_context: click.Context, _parameter: click.Parameter, number: int) -> int:
+    return number << 20
 
-    name = "number"
 
-    def __init__(self, most: int, *, unit: int = 1) -> None:
-        self._most, self._unit = most, unit
+def _number(name: str, field: str, default: int, most: int, text: str) -> Callable[[_Decorated], _Decorated]:
+    return click.option(name, field, type=Whole(1, most), default=default, show_default=True, metavar="N", help=text)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number."""
-        if not re.fullmatch("[0-9]{1,9}", value) or not 1 <= int(value) <= self._most:
-            self.fail(f"{value!r} is not a whole number from 1 to {self._most}", param, ctx)
-        return int(value) * self._unit
+
+def _time(name: str, field: str, default: str, text: str) -> Callable[[_Decorated], _Decorated]:
+    return click.option(
+        name, field, default=default, show_default=True, callback=positive_duration, metavar="TIME", help=text
+    )
 
 
 # The defaults are those of xdplb_api.limits, repeated here: --help must not import the API.
-_OPTIONS = (
-    click.option(
-        "--api-connections",
-        "connections",
-        type=_Number(65536),
-        default="256",
-        show_default=True,
-        metavar="N",
-        help="Connections to the API at a time; more are answered with 503. Fewer if few files may be opened.",
-    ),
-    click.option(
-        "--api-requests",
-        "requests",
-        type=_Number(1024),
-        default="16",
-        show_default=True,
-        metavar="N",
-        help="Requests worked on at a time; others wait for up to 5 s, and then get a 503.",
-    ),
-    click.option(
-        "--api-head-timeout",
-        "head_seconds",
-        default="10s",
-        show_default=True,
-        callback=positive_duration,
-        metavar="TIME",
-        help="Time for the request line and the headers, and the longest pause in a body.",
-    ),
-    click.option(
-        "--api-body-timeout",
-        "body_seconds",
-        default="1m",
-        show_default=True,
-        callback=positive_duration,
-        metavar="TIME",
-        help="Time for a body.",
-    ),
-    click.option(
-        "--api-idle-timeout",
-        "idle_seconds",
-        default="30s",
-        show_default=True,
-        callback=positive_duration,
-        metavar="TIME",
-        help="How long a connection is kept for the next request.",
-    ),
-    click.option(
-        "--api-max-body",
-        "body_bytes",
-        type=_Number(1024, unit=1 << 20),
-        default="48",
-        show_default=True,
-        metavar="MIB",
-        help="The largest body, in MiB. Only that of an access list may have more than 8.",
-    ),
-)
+def _options() -> list[Callable[[_Decorated], _Decorated]]:
+    return [
+        _number(
+            "--api-connections",
+            "connections",
+            256,
+            65536,
+            "Connections to the API at a time; more are answered with 503. Fewer if few files may be opened.",
+        ),
+        _number(
+            "--api-requests",
+            "requests",
+            16,
+            1024,
+            "Requests worked on at a time; others wait for up to 5 s, and then get a 503.",
+        ),
+        _time(
+            "--api-head-timeout",
+            "head_seconds",
+            "10s",
+            "Time for the request line and the headers, and the longest pause in a body.",
+        ),
+        _time("--api-body-timeout", "body_seconds", "1m", "Time for a body."),
+        _time("--api-idle-timeout", "idle_seconds", "30s", "How long a connection is kept for the next request."),
+        click.option(
+            "--api-max-body",
+            "body_bytes",
+            type=Whole(1, 1024),
+            default=48,
+            show_default=True,
+            callback=_mebibytes,
+            metavar="MIB",
+            help="The largest body, in MiB. Only that of an access list may have more than 8.",
+        ),
+    ]
 
 
 def api_options(command: _Decorated) -> _Decorated:
     """Add the options; the command gets them under the names of the fields of Limits."""
-    return reduce(lambda made, option: option(made), reversed(_OPTIONS), command)
+    return reduce(lambda made, option: option(made), reversed(_options()), command)

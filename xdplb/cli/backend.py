@@ -61,9 +61,7 @@ Examples:
     show_default=True,
     help="Its share of the new connections, relative to the other weights; 0: none.",
 )
-@click.option(
-    "--forward", type=click.Choice(["dr", "ipip", "gue"]), help="How packets reach it, if different from its VIP."
-)
+@click.option("--forward", type=click.Choice(_FORWARDS), help="How packets reach it, if different from its VIP.")
 @click.option(
     "--admin-state",
     type=click.Choice(["ready", "maint"]),
@@ -95,7 +93,7 @@ Examples:
     "--weight", type=AnyWhole(), help="Its share of the new connections; 0: none, and it keeps the open ones."
 )
 @click.option(
-    "--forward", type=click.Choice(["dr", "ipip", "gue", "vip"]), help="How packets reach it; vip: as set for its VIP."
+    "--forward", type=click.Choice([*_FORWARDS, "vip"]), help="How packets reach it; vip: as set for its VIP."
 )
 @click.option(
     "--admin-state",

@@ -22,7 +22,7 @@ from xdplb.model.vip import VipKey
 
 from .failures import DaemonDownError, TimedOutError, from_problem
 
-__all__ = ["DEFAULT_SOCKET", "Answer", "Client", "backend_path", "vip_path"]
+__all__ = ["DEFAULT_SOCKET", "Answer", "Client", "UnixConnection", "backend_path", "vip_path"]
 
 DEFAULT_SOCKET = "/run/xdplb/api.sock"
 _CHUNK_BYTES = 1 << 16
@@ -201,7 +201,7 @@ class Client:
 
     def _connection(self, seconds: float) -> tuple[http.client.HTTPConnection, str]:
         if self._url is None:
-            return _UnixConnection(self._socket_path, seconds), ""
+            return UnixConnection(self._socket_path, seconds), ""
         try:
             parts = urlsplit(self._url)
             host, port = parts.hostname, parts.port
@@ -242,7 +242,7 @@ def _warnings(headers: http.client.HTTPMessage) -> tuple[str, ...]:
         return ()
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     """http.client over a Unix socket. The host name is only used for the Host header."""
 
     def __init__(self, path: str, timeout: float) -> None:

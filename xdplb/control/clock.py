@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-__all__ = ["ClockMark", "SteadyClock"]
+__all__ = ["ClockMark", "SteadyClock", "boot_id"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STEP_NS = 500_000_000
 """By how much the wall clock must have gone apart until times are shown differently: they are not to flicker."""
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this boot, which tells this running host from all others."""
+    return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class SteadyClock:
         self,
         since_boot: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
         wall: Callable[[], int] = time.time_ns,
-        boot: Callable[[], str] = lambda: _BOOT_ID.read_text().strip(),
+        boot: Callable[[], str] = boot_id,
     ) -> None:
         self._since_boot, self._wall, self._boot = since_boot, wall, boot
         self._booted = wall() - since_boot()

@@ -1,4 +1,4 @@
-"""The daemon's log."""
+"""The daemon's log is set up here: to stderr, with a limit for each kind of line, and beside the work."""
 
 from __future__ import annotations
 

@@ -25,28 +25,20 @@ class Process:
     @classmethod
     def of(cls, pid: int) -> Process:
         """Return the process that has this pid now. Raises ProcessLookupError."""
-        try:
-            text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            raise ProcessLookupError(pid) from None
-        return cls(pid, int(text.rpartition(")")[2].split()[_STARTED]))
+        return cls(pid, int(_told(pid, "stat").rpartition(")")[2].split()[_STARTED]))
 
     @property
     def user(self) -> int:
         """The user that it runs as (the effective id). Raises ProcessLookupError."""
-        try:
-            text = (_PROC / str(self.pid) / "status").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            raise ProcessLookupError(self.pid) from None
         # Not the owner of /proc/PID: that is root if a process has asked not to be traced.
-        return int(next(line for line in text.splitlines() if line.startswith("Uid:")).split()[2])
+        return int(next(line for line in _told(self.pid, "status").splitlines() if line.startswith("Uid:")).split()[2])
 
     @property
     def name(self) -> str:
         """The name of its program, "" if it has ended."""
         try:
-            return (_PROC / str(self.pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
-        except OSError:
+            return _told(self.pid, "comm").strip()
+        except ProcessLookupError:
             return ""
 
     def open(self) -> int:
@@ -59,6 +51,14 @@ class Process:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def _told(pid: int, file: str) -> str:
+    """Return what the kernel says of the process in /proc/PID/`file`. Raises ProcessLookupError."""
+    try:
+        return (_PROC / str(pid) / file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        raise ProcessLookupError(pid) from None
 
 
 def holder_of_lock(file: int, likely: int | None = None) -> Process | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import xdplb
 from xdplb.balance.compiled import IS_COMPILED
 from xdplb.control.answers.views import NicView, PlaceView
+from xdplb.control.clock import boot_id
 from xdplb.control.health.checks import Checker, HealthSource
 from xdplb.control.manager import Manager
 from xdplb.control.plan.eligibility import Observed
@@ -32,7 +33,6 @@ from xdplb_api.listener import Listener, listen
 from xdplb_api.server import Stop, serve_in_thread
 
 from .budget import budget, raise_limit
-from .diagnosis.place import boot_id
 from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from xdplb.control.state.adoption import adopt
 from xdplb.control.state.belonging import Misfit, Stored, misfit
@@ -68,7 +69,7 @@ def _state(options: DaemonOptions, store: SqliteStore, reading: Reading | None) 
         return stored.snapshot
     if options.otherwise is Otherwise.ADOPT and maps is not None and in_use:
         return _adopted(options, store, stored, maps)
-    raise _refusal(options, stored, wrong, maps)
+    raise _refusal(options, store.path, stored, wrong, maps)
 
 
 def _stored(store: SqliteStore) -> Stored:
@@ -76,8 +77,9 @@ def _stored(store: SqliteStore) -> Stored:
     return Stored(snapshot, store.instance, store.acknowledged())
 
 
-def _refusal(options: DaemonOptions, stored: Stored, wrong: Misfit, maps: _Maps | None) -> ConflictError:
-    path, state = options.state_dir / "state.db", stored.snapshot
+def _refusal(options: DaemonOptions, path: Path, stored: Stored, wrong: Misfit, maps: _Maps | None) -> ConflictError:
+    """Return the error for the state at `path`."""
+    state = stored.snapshot
     mark = None if stored.instance is None else Mark(stored.instance, state.generation)
     told = _figures("state", mark, len(state.vips), sum(1 for _ in state.backends()))
     if stored.acknowledged is not None and wrong is Misfit.INCOMPLETE:

@@ -14,10 +14,11 @@ from typing import Any, NoReturn
 import pytest
 
 from xdplb.cli.failures import TimedOutError
+from xdplb.control.clock import boot_id
 from xdplb.daemon import diagnosis
 from xdplb.daemon.diagnosis import host, nic, running
 from xdplb.daemon.diagnosis.finding import Finding, Level
-from xdplb.daemon.diagnosis.place import Place, boot_id
+from xdplb.daemon.diagnosis.place import Place
 from xdplb.daemon.diagnosis.rights import examine_rights
 from xdplb.daemon.diagnosis.running import AskDaemon
 from xdplb.daemon.privileges import missing_capabilities, require_privileges

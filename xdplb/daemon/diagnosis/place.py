@@ -9,17 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from xdplb.control.clock import boot_id
 from xdplb.model.errors import PlatformError
 
-__all__ = ["Place", "boot_id"]
+__all__ = ["Place"]
 
 _CLONE_NEWNET = 0x40000000
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def boot_id() -> str:
-    """Return what tells this running host from all others."""
-    return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
 @dataclass(frozen=True, slots=True)

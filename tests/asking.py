@@ -1,0 +1,27 @@
+"""Asking the API over its Unix socket: for tests that ask a daemon without the commands, and for measurements."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xdplb.cli.client import UnixConnection
+
+__all__ = ["ApiConnection"]
+
+
+class ApiConnection(UnixConnection):
+    """A connection to the socket at `path`, which is kept for the next request until it is closed."""
+
+    def __init__(self, path: Path, *, timeout: float = 30) -> None:
+        super().__init__(str(path), timeout)
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Return the status and the body of the answer: decoded if it is JSON, else as bytes."""
+        content = None if body is None else json.dumps(body)
+        self.request(method, path, content, {} if content is None else {"Content-Type": "application/json"})
+        with self.getresponse() as answer:
+            told = answer.read()
+            is_json = "json" in (answer.headers["Content-Type"] or "")
+        return answer.status, json.loads(told) if told and is_json else told
