@@ -180,14 +180,14 @@ class Answers:
 
     def dataplane(self) -> DataplaneView:
         """Return the data plane as loaded. NICs and flow records are as of the last count, seconds ago."""
-        capacity, (vips, backends) = self._plane.capacity, self._writer.applier.used
+        capacity, known = self._plane.capacity, self._writer.applier.known
         return DataplaneView(
             layout=LAYOUT_VERSION,
             features=self._writer.applier.features,
             capacity=capacity,
             attachments=self._writer.applier.attachments,
-            vips=UseView(vips, capacity.vips),
-            backends=UseView(backends, capacity.backends),
+            vips=UseView(len(known.vips), capacity.vips),
+            backends=UseView(len(known.backends), capacity.backends),
             flows=self._flow_table(),
             place=self._place,
         )
