@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from xdplb.control.state.differing import differing
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.state.touched import touched
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 
@@ -73,20 +74,16 @@ class Index:
     def follow(self, snapshot: Snapshot) -> None:
         """Look up in this snapshot from now on."""
         before, self._snapshot = self._snapshot, snapshot
-        vips = differing(before.vips, snapshot.vips)
-        touched = [
-            _Touched(key, before.vips.get(key), snapshot.vips.get(key))
-            for key in (*vips.gone, *vips.changed, *vips.new)
-        ]
-        for each in touched:  # first all that go, since others may have their ids
-            for backend in each.gone:
+        vips = touched(before, snapshot)
+        for each in vips:  # first all that go, since others may have their ids
+            for backend in each.lost:
                 del self._places[backend.id]
                 self.draining.discard(backend.id)
                 self._by_address[backend.backend.address].discard(backend.id)
                 if not self._by_address[backend.backend.address]:
                     del self._by_address[backend.backend.address]
-        for each in touched:
-            for backend in each.present:
+        for each in vips:
+            for backend in each.got:
                 self._places[backend.id] = each.key, backend.backend.address
                 if backend.drain is not None:
                     self.draining.add(backend.id)
@@ -107,20 +104,8 @@ class Index:
         return set(self._by_address.get(address, ()))
 
 
-class _Touched:
-    """The backends of a VIP that a change has taken away and given to it; one that it changed is both."""
-
-    def __init__(self, key: VipKey, before: BoundVip | None, after: BoundVip | None) -> None:
-        self.key = key
-        held = {} if before is None else before.backends
-        wanted = {} if after is None else after.backends
-        backends = differing(held, wanted)
-        self.gone = [held[address] for address in (*backends.gone, *backends.changed)]
-        self.present = [wanted[address] for address in backends.present]
-
-
 def touched_vips(before: Snapshot, after: Snapshot) -> frozenset[int]:
     """Return the ids of the VIPs that a change is about: those that are not the same afterwards, or not there."""
     vips = differing(before.vips, after.vips)
-    old = [before.vips[key].id for key in (*vips.gone, *vips.changed)]
+    old = [before.vips[key].id for key in vips.past]
     return frozenset([*old, *(after.vips[key].id for key in vips.present)])
