@@ -12,7 +12,7 @@ from xdplb.control.state.touched import touched
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 
-__all__ = ["Dirty", "Index", "touched_vips"]
+__all__ = ["Dirty", "Index"]
 
 
 @dataclass(slots=True)
@@ -55,10 +55,14 @@ class Dirty:
         """Note that all maps are up to date."""
         self.vips, self.everything = {}, False
 
-    def note(self, before: Snapshot, after: Snapshot) -> None:
-        """Add the VIPs that a change touched."""
-        for vip_id in touched_vips(before, after):
+    def note(self, before: Snapshot, after: Snapshot) -> frozenset[int]:
+        """Add the VIPs that a change touched, not the same afterwards or not there, and return their ids."""
+        vips = differing(before.vips, after.vips)
+        old = [before.vips[key].id for key in vips.past]
+        ids = frozenset([*old, *(after.vips[key].id for key in vips.present)])
+        for vip_id in ids:
             self.touch(vip_id)
+        return ids
 
 
 class Index:
@@ -102,10 +106,3 @@ class Index:
     def backends_at(self, address: IPAddress) -> set[int]:
         """Return the ids of the backends with this address, one for each VIP that has it."""
         return set(self._by_address.get(address, ()))
-
-
-def touched_vips(before: Snapshot, after: Snapshot) -> frozenset[int]:
-    """Return the ids of the VIPs that a change is about: those that are not the same afterwards, or not there."""
-    vips = differing(before.vips, after.vips)
-    old = [before.vips[key].id for key in vips.past]
-    return frozenset([*old, *(after.vips[key].id for key in vips.present)])

@@ -43,7 +43,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
-from xdplb.control.writing.dirty import Dirty, Index, touched_vips
+from xdplb.control.writing.dirty import Dirty, Index
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
@@ -335,11 +335,9 @@ class Writer:
         after = before.then(desired, self._capacity)
         changed = health_after(before, after, known, self._now())
         health = {**known, **changed}
-        touched = Dirty(everything=False)
-        touched.note(before, after)
-        touched.everything = self.host.sends_otherwise(before, after)
-        dirty.add(touched)
-        only, seen, about = dirty.only, dirty.seen, touched_vips(before, after)
+        about = dirty.note(before, after)
+        dirty.everything |= self.host.sends_otherwise(before, after)
+        only, seen = dirty.only, dirty.seen
         observed, flows = self._observe(after, health), self._recorded_flows()
         forecast = None
         try:
