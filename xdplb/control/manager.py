@@ -88,7 +88,7 @@ class Manager:
             notes=notes,
             longest_pause=longest_pause,
         )
-        self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, steady.now)
+        self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self.loop: asyncio.AbstractEventLoop | None = None
         """Its event loop, None before `start`."""

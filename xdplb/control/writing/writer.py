@@ -181,7 +181,7 @@ class Writer:
         async with self._lock:
             instance, generation = self.saver.instance, self.snapshot.generation
             await self._maps(lambda: self.applier.belong_to(instance, generation))
-            snapshot, observed = self.snapshot, self._observe(self.snapshot, dict(self.health.known))
+            snapshot, observed = self.snapshot, self.observe(self.snapshot, dict(self.health.known))
             with self._planning() as dirty:
                 await self._bringing(dirty, self._maps(lambda: self.applier.adopt(snapshot, observed)))
 
@@ -258,6 +258,17 @@ class Writer:
         """Return the MTU of the NIC or the route to a backend, None while it is not known."""
         hop = self._next_hops.lookup(address).next_hop
         return None if hop is None else hop.mtu
+
+    def observe(self, snapshot: Snapshot, health: Mapping[int, KnownHealth]) -> Observed:
+        """Return what is known now of the host and of the backends, for a plan of this snapshot; `health` is kept."""
+        return observe(
+            health,
+            self._next_hops,
+            self.applier.nics,
+            path_mtus=self.paths.mtus,
+            tunnel_sources=self.host.tunnel_sources,
+            sources=self.host.sources(snapshot.desired),
+        )
 
     def plan_everything(self) -> None:
         """Plan everything again soon."""
@@ -338,7 +349,7 @@ class Writer:
         about = dirty.note(before, after)
         dirty.everything |= self.host.sends_otherwise(before, after)
         only, seen = dirty.only, dirty.seen
-        observed, flows = self._observe(after, health), self._recorded_flows()
+        observed, flows = self.observe(after, health), self._recorded_flows()
         forecast = None
         try:
             forecast = await self._maps(
@@ -410,7 +421,7 @@ class Writer:
         parts: Iterable[AbstractSet[int] | None] = [dirty.only]
         if dirty.vips and not dirty.everything and self.applied is snapshot:
             parts = batches(self.traffic.busiest_first(dirty.vips.keys()))
-        observed = self._observe(snapshot, dict(self.health.known))
+        observed = self.observe(snapshot, dict(self.health.known))
         for only in parts:
             if self._is_stopping:  # what is dirty stays so: the next start plans everything, by the health saved here
                 raise asyncio.CancelledError
@@ -450,13 +461,3 @@ class Writer:
             return
         for vip_id, backend_id in self._index.vips_of(address).items():
             self._dirty.touch(vip_id, [backend_id])
-
-    def _observe(self, snapshot: Snapshot, health: Mapping[int, KnownHealth]) -> Observed:
-        return observe(
-            health,
-            self._next_hops,
-            self.applier.nics,
-            path_mtus=self.paths.mtus,
-            tunnel_sources=self.host.tunnel_sources,
-            sources=self.host.sources(snapshot.desired),
-        )
