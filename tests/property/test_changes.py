@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.property.any_edits import any_edit
 from tests.property.knowing import FLIPS, Knowing
-from xdplb.control.health.checks import CheckTarget
+from xdplb.control.health.health_source import CheckTarget
 from xdplb.control.health.known import check_targets
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held

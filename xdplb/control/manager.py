@@ -12,7 +12,7 @@ from xdplb.control.capture.capturer import Capturer
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
-from xdplb.control.health.checks import HealthSource
+from xdplb.control.health.health_source import HealthSource
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier

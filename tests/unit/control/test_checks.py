@@ -20,9 +20,11 @@ import pytest
 from tests.fakes import TaskProber, run_in_simulated_time, until
 from xdplb.control.events import ChecksNotRun, ChecksRunAgain, Event, Events
 from xdplb.control.health.book import HealthBook
-from xdplb.control.health.checks import Checker, CheckTally, CheckTarget, health_of, tallied
+from xdplb.control.health.checks import Checker
+from xdplb.control.health.health_source import CheckTarget
 from xdplb.control.health.probe import ProbeResult
 from xdplb.control.health.standing import Standing
+from xdplb.control.health.tally import CheckTally, health_of, tallied
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import CheckType, HealthCheck
 

@@ -32,8 +32,9 @@ from xdplb.control.answers.wall_time import backend_on_the_wall, check_on_the_wa
 from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
-from xdplb.control.health.checks import CheckTally, HealthSource
+from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
+from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
-from xdplb.control.health.checks import CheckTarget
+from xdplb.control.health.health_source import CheckTarget
 from xdplb.control.plan.eligibility import WAITING
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.touched import touched

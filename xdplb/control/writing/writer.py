@@ -33,7 +33,7 @@ from xdplb.control.events import (
 )
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
-from xdplb.control.health.checks import CheckTarget, HealthSource
+from xdplb.control.health.health_source import CheckTarget, HealthSource
 from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
 from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
