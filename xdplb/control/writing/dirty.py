@@ -19,10 +19,10 @@ __all__ = ["Dirty", "Index"]
 class Dirty:
     """The ids of VIPs whose maps may be out of date, or `everything`.
 
-    With each VIP are the ids of its backends about which something new was observed, None if it may be any.
+    With each VIP are the ids of its backends about which something new was observed.
     """
 
-    vips: dict[int, set[int] | None] = field(default_factory=dict)
+    vips: dict[int, set[int]] = field(default_factory=dict)
     everything: bool = True
 
     @property
@@ -32,18 +32,14 @@ class Dirty:
 
     @property
     def seen(self) -> dict[int, frozenset[int]]:
-        """The ids of the backends about which something new was observed, by VIP id, where it is known which."""
+        """The ids of the backends about which something new was observed, by VIP id; none with `everything`."""
         if self.everything:  # also what the maps hold may be something else than what was written
             return {}
-        return {vip_id: frozenset(ids) for vip_id, ids in self.vips.items() if ids is not None}
+        return {vip_id: frozenset(ids) for vip_id, ids in self.vips.items()}
 
-    def touch(self, vip_id: int, backend_ids: Iterable[int] | None = ()) -> None:
-        """Add a VIP, and what was observed anew: these backends, None for any; its settings may have changed too."""
-        present = self.vips.setdefault(vip_id, set())
-        if backend_ids is None or present is None:
-            self.vips[vip_id] = None
-        else:
-            present.update(backend_ids)
+    def touch(self, vip_id: int, backend_ids: Iterable[int] = ()) -> None:
+        """Add a VIP, and its backends about which something new was observed; its settings may have changed too."""
+        self.vips.setdefault(vip_id, set()).update(backend_ids)
 
     def add(self, other: Dirty) -> None:
         """Add everything that is dirty in `other`."""
