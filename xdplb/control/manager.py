@@ -75,7 +75,7 @@ class Manager:
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
-        self._verifier = Verifier(self._writer, self._writer.applier, self.events)
+        self._verifier = Verifier(self._writer, self.events)
         self.answers = Answers(
             plane,
             self._writer,
