@@ -87,7 +87,7 @@ class Answers:
 
     def key(self, ref: str) -> VipKey:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
-        return find_key(self._snapshot.vips, ref, "/path/vip")
+        return find_key(self._snapshot.desired, ref, "/path/vip")
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""

@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
+from xdplb.control.state.desired import Desired
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.printable import quoted
 from xdplb.model.vip import Vip, VipKey
 
-__all__ = ["find_backend", "find_key", "is_in_a_part", "no_backend", "vip_of"]
+__all__ = ["find_backend", "find_key", "no_backend", "vip_of"]
 
 
 class HasVip(Protocol):
@@ -28,27 +29,26 @@ AnyVip = TypeVar("AnyVip", bound=HasVip)
 AnyBackend = TypeVar("AnyBackend")
 
 
-def find_key(vips: Mapping[VipKey, HasVip], ref: str, pointer: str) -> VipKey:
+def find_key(desired: Desired, ref: str, pointer: str) -> VipKey:
     """Return the key of the VIP with this name or key.
 
     NotFoundError points at `pointer`, where `ref` was given, and suggests the closest match. InvalidError if `ref` has
     the form of a key, but a part of it is wrong, such as its port.
     """
-    for key, vip in vips.items():
-        if vip.vip.name == ref:
-            return key
+    if (named := desired.places.names.get(ref)) is not None:
+        return named
     try:
         key = VipKey.parse(ref)
     except InvalidError as error:
-        if is_in_a_part(error):
+        if _is_in_a_part(error):
             raise InvalidError.field(pointer, error.detail, hint=error.hint) from None
-        hint = _nearest(vips, ref) or error.hint
+        hint = _nearest(desired.vips, ref) or error.hint
         raise NotFoundError.field(pointer, f"there is no VIP {quoted(ref, 100)}", hint=hint) from None
-    vip_of(vips, key, pointer)
+    vip_of(desired.vips, key, pointer)
     return key
 
 
-def is_in_a_part(error: InvalidError) -> bool:
+def _is_in_a_part(error: InvalidError) -> bool:
     """Return whether the error of VipKey.parse is about a part of a key, and not about the form of the whole."""
     return any(problem.pointer != "/vip" for problem in error.problems)
 
