@@ -12,6 +12,7 @@ from xdplb.control.edits.apply import apply_edit
 from xdplb.control.health.known import health_after, reissued
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.touched import touched
 from xdplb.control.writing.dirty import Dirty, Index
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Health, KnownHealth
@@ -42,12 +43,13 @@ class Knowing:
         if desired is before.desired:
             return False
         self.snapshot = before.then(desired, CAPACITY)
-        changed = health_after(before, self.snapshot, self.health, NOW)
-        for backend_id in reissued(before, self.snapshot):
+        changes = touched(before, self.snapshot)
+        changed = health_after(changes, self.health, NOW)
+        for backend_id in reissued(changes):
             self.health.pop(backend_id, None)
         self.health |= changed
-        self.index.follow(self.snapshot)
-        self.dirty.note(before, self.snapshot)
+        self.index.follow(self.snapshot, changes)
+        self.dirty.note(changes)
         return True
 
     def note(self, backend_id: int, health: Health) -> None:

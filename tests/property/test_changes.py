@@ -14,6 +14,7 @@ from xdplb.control.plan.steps import Held
 from xdplb.control.state.bindings import Bindings
 from xdplb.control.state.places import Places
 from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.touched import touched
 from xdplb.control.writing.dirty import Index
 
 
@@ -29,7 +30,7 @@ class Host(Knowing):
         before = self.snapshot
         if not self.apply(edit):
             return
-        gone, targets = check_targets(before, self.snapshot, self.targets)
+        gone, targets = check_targets(touched(before, self.snapshot), self.targets)
         for backend_id in gone:
             del self.targets[backend_id]
         self.targets |= targets
@@ -73,11 +74,11 @@ def check(host: Host) -> None:
     assert (places.names, places.backends) == (wanted.names, wanted.backends)
     assert all(sorted(places.vips_on(key)) == sorted(wanted.vips_on(key)) for key in now.vips)
     index = Index()
-    index.follow(now)
+    index.follow(now, touched(Snapshot(), now))
     assert index.draining == host.index.draining
     for vip, backend in now.backends():
         assert host.index.backend(backend.id) == (vip, backend)
         address = backend.backend.address
         assert index.vips_of(address) == host.index.vips_of(address)
-    assert host.targets == check_targets(Snapshot(), now, {})[1]
+    assert host.targets == check_targets(touched(Snapshot(), now), {})[1]
     assert host.held.ids == Held(backends=host.held.backends).ids

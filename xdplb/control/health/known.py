@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from xdplb.control.health.health_source import CheckTarget
 from xdplb.control.plan.eligibility import WAITING
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
-from xdplb.control.state.touched import touched
+from xdplb.control.state.touched import Touched
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 
@@ -17,16 +17,16 @@ __all__ = ["check_targets", "health_after", "health_at_start", "reissued"]
 
 
 def health_after(
-    before: Snapshot, after: Snapshot, known: Mapping[int, KnownHealth], now: datetime
+    changes: Collection[Touched], known: Mapping[int, KnownHealth], now: datetime
 ) -> dict[int, KnownHealth]:
-    """Return the health of backends that an edit sets, by id; all others keep theirs.
+    """Return the health of backends that changes of their VIPs set, by id; all others keep theirs.
 
     Without a check a backend is up. A backend added to a VIP with a check is unknown. If a check is added, the backends
     of the VIP keep their health until it says otherwise: adding a check must not cut off backends that work.
     """
     changed: dict[int, KnownHealth] = {}
-    fresh = reissued(before, after)
-    for each in touched(before, after):
+    fresh = reissued(changes)
+    for each in changes:
         if (vip := each.after) is None:
             continue
         is_checked_as_before = each.before is None or (each.before.check is None) == (vip.check is None)
@@ -53,25 +53,25 @@ def health_at_start(
     return changed
 
 
-def reissued(before: Snapshot, after: Snapshot) -> frozenset[int]:
-    """Return the ids whose backend is not the same in `before` and in `after`."""
+def reissued(changes: Iterable[Touched]) -> frozenset[int]:
+    """Return the ids whose backend is not the same before and after these changes."""
     old, new = set[tuple[int, int]](), set[tuple[int, int]]()
-    for each in touched(before, after):
+    for each in changes:
         old.update((backend.id, backend.epoch) for backend in each.lost)
         new.update((backend.id, backend.epoch) for backend in each.got)
     return frozenset(backend_id for backend_id, _ in old ^ new)
 
 
 def check_targets(
-    before: Snapshot, after: Snapshot, known: Mapping[int, CheckTarget]
+    changes: Iterable[Touched], known: Mapping[int, CheckTarget]
 ) -> tuple[tuple[int, ...], dict[int, CheckTarget]]:
     """Return which backends, by id, are checked no more, and what to check of those that are new or have changed.
 
-    `known` is what was checked for `before`; what is in it already, is not returned again.
+    `known` is what was checked before these changes; what is in it already, is not returned again.
     """
     gone: set[int] = set()
     targets: dict[int, CheckTarget] = {}
-    for each in touched(before, after):
+    for each in changes:
         old, new = each.before, each.after
         if new is None or new.check is None:
             held = () if old is None else old.backends.values()

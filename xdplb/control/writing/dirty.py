@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from xdplb.control.state.differing import differing
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
-from xdplb.control.state.touched import touched
+from xdplb.control.state.touched import Touched
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 
@@ -51,11 +50,9 @@ class Dirty:
         """Note that all maps are up to date."""
         self.vips, self.everything = {}, False
 
-    def note(self, before: Snapshot, after: Snapshot) -> frozenset[int]:
-        """Add the VIPs that a change touched, not the same afterwards or not there, and return their ids."""
-        vips = differing(before.vips, after.vips)
-        old = [before.vips[key].id for key in vips.past]
-        ids = frozenset([*old, *(after.vips[key].id for key in vips.present)])
+    def note(self, changes: Iterable[Touched]) -> frozenset[int]:
+        """Add the VIPs that a change touched, and return their ids."""
+        ids = frozenset([vip.id for each in changes for vip in (each.before, each.after) if vip is not None])
         for vip_id in ids:
             self.touch(vip_id)
         return ids
@@ -71,18 +68,17 @@ class Index:
         self.draining: set[int] = set()
         """The ids of the backends that drain."""
 
-    def follow(self, snapshot: Snapshot) -> None:
-        """Look up in this snapshot from now on."""
-        before, self._snapshot = self._snapshot, snapshot
-        vips = touched(before, snapshot)
-        for each in vips:  # first all that go, since others may have their ids
+    def follow(self, snapshot: Snapshot, changes: Collection[Touched]) -> None:
+        """Look up in this snapshot from now on, which differs by these changes from the one before."""
+        self._snapshot = snapshot
+        for each in changes:  # first all that go, since others may have their ids
             for backend in each.lost:
                 del self._places[backend.id]
                 self.draining.discard(backend.id)
                 self._by_address[backend.backend.address].discard(backend.id)
                 if not self._by_address[backend.backend.address]:
                     del self._by_address[backend.backend.address]
-        for each in vips:
+        for each in changes:
             for backend in each.got:
                 self._places[backend.id] = each.key, backend.backend.address
                 if backend.drain is not None:

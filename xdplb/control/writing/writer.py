@@ -41,6 +41,7 @@ from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT, Impact
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
+from xdplb.control.state.touched import Touched, touched
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index
@@ -70,10 +71,14 @@ _LAST_RETRY_SECONDS = 10.0
 
 
 class _Prepared(NamedTuple):
-    """What it takes to make a change: its forecast, None if the maps cannot be read, and the health that it sets."""
+    """What it takes to make a change: its forecast, None if the maps cannot be read, and the health that it sets.
+
+    `changes` is what it does to VIPs and backends.
+    """
 
     forecast: Forecast | None
     health: dict[int, KnownHealth]
+    changes: list[Touched]
 
 
 class Writer:
@@ -117,7 +122,6 @@ class Writer:
         self._is_stopping = False
         self._index = Index()
         self._targets: dict[int, CheckTarget] = {}
-        self._watched = Snapshot()
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -233,14 +237,17 @@ class Writer:
         )
 
     def watch(self) -> None:
+        """Tell the next-hop source and the checker what to watch."""
+        self._watch(Snapshot(), touched(Snapshot(), self.snapshot))
+
+    def _watch(self, before: Snapshot, changes: Collection[Touched]) -> None:
         """Tell the next-hop source and the checker what has changed of what to watch."""
-        before, self._watched = self._watched, self.snapshot
-        self._index.follow(self.snapshot)
+        self._index.follow(self.snapshot, changes)
         if before.desired.places.backends is not self.snapshot.desired.places.backends:
             self._seeking.watch()
             self.paths.keep(self.snapshot.addresses())
         if self._checker is not None:
-            gone, targets = check_targets(before, self.snapshot, self._targets)
+            gone, targets = check_targets(changes, self._targets)
             for backend_id in gone:
                 del self._targets[backend_id]
             self._targets.update(targets)
@@ -322,7 +329,7 @@ class Writer:
                 if outcome.impact.features:
                     return outcome.impact.features
                 await self.saver.save(outcome.before, outcome.after, prepared.health)
-                self._take(outcome, prepared.health)
+                self._take(outcome, prepared)
                 self._say_change(request)
                 try:
                     await self._carry_out(prepared, dirty)
@@ -344,9 +351,10 @@ class Writer:
         if desired is before.desired or desired == before.desired:
             return Outcome(before=before, after=before, health=dict(known)), None
         after = before.then(desired, self._capacity)
-        changed = health_after(before, after, known, self._now())
+        changes = touched(before, after)
+        changed = health_after(changes, known, self._now())
         health = {**known, **changed}
-        about = dirty.note(before, after)
+        about = dirty.note(changes)
         dirty.everything |= self.host.sends_otherwise(before, after)
         only, seen = dirty.only, dirty.seen
         observed, flows = self.observe(after, health), self._recorded_flows()
@@ -360,7 +368,7 @@ class Writer:
             if request.dry_run:
                 raise
         impact = NO_IMPACT if forecast is None else await self._with_breaking(forecast.impact)
-        return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed)
+        return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed, changes)
 
     async def _with_breaking(self, impact: Impact) -> Impact:
         """Return the impact with warnings about open connections that break."""
@@ -377,12 +385,12 @@ class Writer:
         else:
             await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
 
-    def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
-        self.health.set(health, gone=reissued(outcome.before, outcome.after))
+    def _take(self, outcome: Outcome, prepared: _Prepared) -> None:
+        self.health.set(prepared.health, gone=reissued(prepared.changes))
         self.snapshot = outcome.after
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
-        self.watch()
+        self._watch(outcome.before, prepared.changes)
 
     def _say_change(self, request: Request) -> None:
         vip, backend = vip_of_edit(request.edit), backend_of_edit(request.edit)
