@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
-from xdplb.control.health.checks import CheckTally, CheckTarget, OnFlip, OnSilence, SourceOf
+from xdplb.control.health.health_source import CheckTarget, OnFlip, OnSilence, SourceOf
 from xdplb.control.health.probe import NOT_RUN, Aim, OnResult, ProbeResult
 from xdplb.control.health.prober import OnBroken
 from xdplb.control.health.standing import NO_CHECKS, Standing
+from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sources import Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth

@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.bench.tables import print_table
 from xdplb.control.events import Events
 from xdplb.control.health.book import HealthBook
-from xdplb.control.health.checks import Checker, CheckTarget
+from xdplb.control.health.checks import Checker
+from xdplb.control.health.health_source import CheckTarget
 from xdplb.daemon.budget import raise_limit
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.net import netns

@@ -2,82 +2,55 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fakes import FakeNextHops
 from tests.property.any_edits import any_edit
-from xdplb.control.edits.apply import apply_edit
-from xdplb.control.health.checks import CheckTarget
-from xdplb.control.health.known import check_targets, health_after, reissued
-from xdplb.control.plan.eligibility import Observed
+from tests.property.knowing import FLIPS, Knowing
+from xdplb.control.health.health_source import CheckTarget
+from xdplb.control.health.known import check_targets
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.bindings import Bindings
 from xdplb.control.state.places import Places
 from xdplb.control.state.snapshot import Snapshot
-from xdplb.control.writing.dirty import Dirty, Index
-from xdplb.dataplane.plane import Capacity
-from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.errors import XdplbError
-
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
-FLIPS = st.dictionaries(st.integers(1, 9), st.sampled_from([Health.UP, Health.UP, Health.DOWN]), max_size=4)
+from xdplb.control.state.touched import touched
+from xdplb.control.writing.dirty import Index
 
 
-class Host:
-    """A control plane without tasks: each happening is planned as a change of what was there."""
+class Host(Knowing):
+    """Each happening is planned as a change of what was there."""
 
     def __init__(self) -> None:
-        self.snapshot, self.held, self.index = Snapshot(), Held(), Index()
-        self.health: dict[int, KnownHealth] = {}
+        super().__init__()
+        self.held = Held()
         self.targets: dict[int, CheckTarget] = {}
-        self.hops = FakeNextHops().known()
 
     def change(self, edit) -> None:
         before = self.snapshot
-        try:
-            desired = apply_edit(before.desired, edit, NOW)
-        except XdplbError:
+        if not self.apply(edit):
             return
-        if desired is before.desired:
-            return
-        self.snapshot = before.then(desired, Capacity(vips=4, backends=64))
-        changed = health_after(before, self.snapshot, self.health, NOW)
-        for backend_id in reissued(before, self.snapshot):
-            self.health.pop(backend_id, None)
-        self.health |= changed
-        self.index.follow(self.snapshot)
-        gone, targets = check_targets(before, self.snapshot, self.targets)
+        gone, targets = check_targets(touched(before, self.snapshot), self.targets)
         for backend_id in gone:
             del self.targets[backend_id]
         self.targets |= targets
-        dirty = Dirty(everything=False)
-        dirty.note(before, self.snapshot)
-        self.bring(dirty)
+        self.bring()
 
     def flip(self, flips) -> None:
-        dirty = Dirty(everything=False)
         for backend_id, health in flips.items():
             if backend_id in self.targets:
-                self.health[backend_id] = KnownHealth(health, "", NOW)
-                vip, _ = self.index.backend(backend_id)
-                dirty.touch(vip.id, [backend_id])
-        self.bring(dirty)
+                self.note(backend_id, health)
+        self.bring()
 
-    def bring(self, dirty: Dirty) -> None:
-        before = self.held
+    def bring(self) -> None:
+        before, dirty = self.held, self.dirty
         self.held = plan(self.snapshot, self.seen(), before, dirty.only, dirty.seen).after(before)
+        dirty.clear()
         whole = plan(self.snapshot, self.seen(), before).after(before)
         assert (self.held.vips, self.held.backends, self.held.access) == (whole.vips, whole.backends, whole.access)
         assert self.held.tables.keys() == whole.tables.keys()
         assert all(table == whole.tables[vip_id] for vip_id, table in self.held.tables.items())
         assert plan(self.snapshot, self.seen(), self.held).steps == ()
-
-    def seen(self) -> Observed:
-        return Observed(dict(self.health), self.hops)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,11 +74,11 @@ def check(host: Host) -> None:
     assert (places.names, places.backends) == (wanted.names, wanted.backends)
     assert all(sorted(places.vips_on(key)) == sorted(wanted.vips_on(key)) for key in now.vips)
     index = Index()
-    index.follow(now)
+    index.follow(now, touched(Snapshot(), now))
     assert index.draining == host.index.draining
     for vip, backend in now.backends():
         assert host.index.backend(backend.id) == (vip, backend)
         address = backend.backend.address
         assert index.vips_of(address) == host.index.vips_of(address)
-    assert host.targets == check_targets(Snapshot(), now, {})[1]
+    assert host.targets == check_targets(touched(Snapshot(), now), {})[1]
     assert host.held.ids == Held(backends=host.held.backends).ids

@@ -9,27 +9,19 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fakes import FakeNextHops
 from tests.property.any_edits import KEYS, any_edit
-from tests.property.test_changes import FLIPS, NOW
-from xdplb.control.edits.apply import apply_edit
+from tests.property.knowing import CAPACITY, FLIPS, Knowing
 from xdplb.control.edits.edit import CreateVip, ReplaceBackends
 from xdplb.control.events import Events
-from xdplb.control.health.known import health_after, reissued
-from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.plan import plan
 from xdplb.control.plan.steps import WriteAccess
-from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.applier import Applier
-from xdplb.control.writing.dirty import Dirty, Index
 from xdplb.control.writing.reading import read_found, read_held
 from xdplb.dataplane.fake import FakePlane
-from xdplb.dataplane.plane import Capacity
-from xdplb.model.backend import Backend, KnownHealth
-from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.backend import Backend
+from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Forward, Vip
 
-CAPACITY = Capacity(vips=4, backends=64)
 WRITES = {"write_backends", "write_table", "write_vips", "write_access", "start_vips", "delete_table", "clear_backends"}
 
 
@@ -56,38 +48,20 @@ class Failing:
         return target(*given)
 
 
-class Host:
-    """The writer without its tasks: what fails stays dirty, and is tried again with the next happening."""
+class Host(Knowing):
+    """What fails stays dirty, and is tried again with the next happening."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self.dirty.everything = True
         self.plane = FakePlane(CAPACITY)
         self.failing = Failing(self.plane)
         self.applier = Applier(self.failing, lambda: 0.0, Events())
-        self.snapshot, self.index, self.dirty = Snapshot(), Index(), Dirty()
-        self.health: dict[int, KnownHealth] = {}
-        self.hops = FakeNextHops().known()
-
-    def change(self, edit: Any) -> None:
-        before = self.snapshot
-        try:
-            desired = apply_edit(before.desired, edit, NOW)
-        except XdplbError:
-            return
-        if desired is before.desired:
-            return
-        self.snapshot = before.then(desired, CAPACITY)
-        changed = health_after(before, self.snapshot, self.health, NOW)
-        for backend_id in reissued(before, self.snapshot):
-            self.health.pop(backend_id, None)
-        self.health |= changed
-        self.index.follow(self.snapshot)
-        self.dirty.note(before, self.snapshot)
 
     def flip(self, flips: Any) -> None:
         ids = {bound.id for _, bound in self.snapshot.backends()}
         for backend_id in flips.keys() & ids:
-            self.health[backend_id] = KnownHealth(flips[backend_id], "", NOW)
-            self.dirty.touch(self.index.backend(backend_id)[0].id, [backend_id])
+            self.note(backend_id, flips[backend_id])
 
     def bring(self, fails_at: int | None) -> None:
         self.failing.left = fails_at
@@ -98,9 +72,6 @@ class Host:
         else:
             self.dirty.clear()
         self.failing.left = None
-
-    def seen(self) -> Observed:
-        return Observed(dict(self.health), self.hops)
 
     def check(self) -> None:
         """Compare the maps, as they are read back, and what is known, with what a plan of everything makes."""
@@ -123,11 +94,11 @@ BACKENDS = tuple(Backend(ip_address(text)) for text in ("10.0.0.1", "10.0.0.2", 
 def test_after_failures_the_maps_and_what_is_known_are_what_a_plan_of_everything_makes(happenings: Any) -> None:
     host = Host()
     for key in KEYS[:2]:
-        host.change(CreateVip(Vip(key, forward=Forward.IPIP)))
-        host.change(ReplaceBackends(key, BACKENDS))
+        host.apply(CreateVip(Vip(key, forward=Forward.IPIP)))
+        host.apply(ReplaceBackends(key, BACKENDS))
     host.bring(None)
     for edit, first, flips, second in happenings:
-        host.change(edit)
+        host.apply(edit)
         host.bring(first)
         host.flip(flips)
         host.bring(second)

@@ -12,7 +12,7 @@ from xdplb.control.capture.capturer import Capturer
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
-from xdplb.control.health.checks import HealthSource
+from xdplb.control.health.health_source import HealthSource
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
@@ -75,7 +75,7 @@ class Manager:
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
-        self._verifier = Verifier(self._writer, self._writer.applier, self.events)
+        self._verifier = Verifier(self._writer, self.events)
         self.answers = Answers(
             plane,
             self._writer,
@@ -88,7 +88,7 @@ class Manager:
             notes=notes,
             longest_pause=longest_pause,
         )
-        self.explainer = Explainer(plane, self._writer, next_hops, tunnel_sources, steady.now)
+        self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self.loop: asyncio.AbstractEventLoop | None = None
         """Its event loop, None before `start`."""

@@ -15,7 +15,8 @@ import xdplb
 from xdplb.balance.compiled import IS_COMPILED
 from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.clock import boot_id
-from xdplb.control.health.checks import Checker, HealthSource
+from xdplb.control.health.checks import Checker
+from xdplb.control.health.health_source import HealthSource
 from xdplb.control.manager import Manager
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.needs import features_needed_at_start

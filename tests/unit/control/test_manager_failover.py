@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes import until
 from tests.unit.control.door import Door
-from tests.unit.control.world import World, run, with_backends
+from tests.unit.control.world import World, fills_from_now, run, with_backends
 from xdplb.balance import table
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.slots import Slots, unpack
@@ -81,9 +81,7 @@ def test_traffic_is_read_from_the_counters(tmp_path: Path) -> None:
 def test_one_table_is_computed_for_all_vips_with_the_same_backends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fills: list[int] = []
-    fill = table._filled
-    monkeypatch.setattr(table, "_filled", lambda *given: fills.append(1) or fill(*given))  # type: ignore[func-returns-value]
+    fills = fills_from_now(monkeypatch)
 
     async def scenario(world: World, manager: Door) -> None:
         await with_many_vips(manager)

@@ -12,8 +12,7 @@ import pytest
 
 from tests.fakes import next_hop, until
 from tests.unit.control.door import Door
-from tests.unit.control.world import WEB, World, backend, run, slots_of, with_backends
-from xdplb.balance import table
+from tests.unit.control.world import WEB, World, backend, fills_from_now, run, slots_of, with_backends
 from xdplb.balance.slots import unpack
 from xdplb.control.answers.views import OperatingStatus
 from xdplb.dataplane.fake import FakePlane
@@ -290,9 +289,7 @@ def test_a_new_backend_is_answered_for_once_its_next_hop_is_in_the_maps(tmp_path
 def test_each_backend_that_is_added_costs_one_table_however_many_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fills: list[int] = []
-    fill = table._filled
-    monkeypatch.setattr(table, "_filled", lambda *given: fills.append(1) or fill(*given))  # type: ignore[func-returns-value]
+    fills = fills_from_now(monkeypatch)
 
     async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)

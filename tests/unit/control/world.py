@@ -9,9 +9,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.fakes import FakeClock, FakeHealth, FakeIcmpErrors, FakeNextHops
 from tests.unit.control.door import Door, DryRun
+from xdplb.balance import table
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Slots, unpack
 from xdplb.control.answers.views import BackendView, VipView
@@ -127,6 +129,14 @@ def run(path: Path, *scenarios: Scenario) -> None:
                 await scenario(world, manager)
 
     asyncio.run(inner())
+
+
+def fills_from_now(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets an item whenever a table is computed from now on."""
+    fills: list[int] = []
+    fill = table._filled
+    monkeypatch.setattr(table, "_filled", lambda *given: fills.append(1) or fill(*given))  # type: ignore[func-returns-value]
+    return fills
 
 
 def slots_of(manager: Door) -> tuple[int, int, int]:

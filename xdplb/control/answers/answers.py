@@ -32,8 +32,9 @@ from xdplb.control.answers.wall_time import backend_on_the_wall, check_on_the_wa
 from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
-from xdplb.control.health.checks import CheckTally, HealthSource
+from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
+from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.flow_watch import FlowWatch
@@ -86,7 +87,7 @@ class Answers:
 
     def key(self, ref: str) -> VipKey:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
-        return find_key(self._snapshot.vips, ref, "/path/vip")
+        return find_key(self._snapshot.desired, ref, "/path/vip")
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
@@ -180,14 +181,14 @@ class Answers:
 
     def dataplane(self) -> DataplaneView:
         """Return the data plane as loaded. NICs and flow records are as of the last count, seconds ago."""
-        capacity, (vips, backends) = self._plane.capacity, self._writer.applier.used
+        capacity, known = self._plane.capacity, self._writer.applier.known
         return DataplaneView(
             layout=LAYOUT_VERSION,
             features=self._writer.applier.features,
             capacity=capacity,
             attachments=self._writer.applier.attachments,
-            vips=UseView(vips, capacity.vips),
-            backends=UseView(backends, capacity.backends),
+            vips=UseView(len(known.vips), capacity.vips),
+            backends=UseView(len(known.backends), capacity.backends),
             flows=self._flow_table(),
             place=self._place,
         )

@@ -12,8 +12,8 @@ from xdplb.control.answers import render
 from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipView
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
-from xdplb.control.health.checks import CheckTally
 from xdplb.control.health.standing import Standing
+from xdplb.control.health.tally import CheckTally
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot

@@ -21,7 +21,7 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
-from xdplb.control.health.checks import CheckTally
+from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView

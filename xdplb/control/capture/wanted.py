@@ -76,7 +76,7 @@ class Wanted:
 
 def wanted(snapshot: Snapshot, request: CaptureRequest) -> Wanted:
     """Return which packets the request asks for; InvalidError or NotFoundError if it is wrong."""
-    vip = None if request.vip is None else find_key(snapshot.vips, request.vip, "/query/vip")
+    vip = None if request.vip is None else find_key(snapshot.desired, request.vip, "/query/vip")
     if request.client is None:
         return Wanted(vip)
     client, port = _client(request.client)

@@ -41,7 +41,7 @@ _LONGEST_DRAIN_SECONDS = 7 * 86400.0
 
 def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desired:
     """Add a backend; ConflictError if it exists with other settings."""
-    vip, backend = vip_of(desired.vips, edit.key), edit.backend
+    vip, backend = vip_of(desired, edit.key), edit.backend
     present = vip.backends.get(backend.address)
     if present is not None and present.backend != backend:
         differing = differences(present.backend, backend)
@@ -56,26 +56,26 @@ def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desi
 
 def put_backend(desired: Desired, edit: PutBackend, now: datetime) -> Desired:
     """Add a backend, or replace its settings."""
-    return _with_backend(desired, vip_of(desired.vips, edit.key), edit.backend, now)
+    return _with_backend(desired, vip_of(desired, edit.key), edit.backend, now)
 
 
 def patch_backend(desired: Desired, edit: PatchBackend, now: datetime) -> Desired:
     """Change some fields of a backend."""
-    vip = vip_of(desired.vips, edit.key)
+    vip = vip_of(desired, edit.key)
     present = _backend_of(vip, edit.address)
     return _with_backend(desired, vip, patched_backend(present.backend, edit.changes), now)
 
 
 def delete_backend(desired: Desired, edit: DeleteBackend) -> Desired:
     """Remove a backend at once."""
-    vip = vip_of(desired.vips, edit.key)
+    vip = vip_of(desired, edit.key)
     _backend_of(vip, edit.address)
     return desired.with_vip(replace(vip, backends=without(vip.backends, [edit.address])))
 
 
 def replace_backends(desired: Desired, edit: ReplaceBackends, now: datetime) -> Desired:
     """Replace the VIP's backends. InvalidError points at one by its index, such as `/backends/3/address`."""
-    vip = vip_of(desired.vips, edit.key)
+    vip = vip_of(desired, edit.key)
     pointers: dict[IPAddress, str] = {}
     for index, backend in enumerate(edit.backends):
         if backend.address in pointers:
@@ -90,7 +90,7 @@ def replace_backends(desired: Desired, edit: ReplaceBackends, now: datetime) -> 
 
 def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desired:
     """Stop sending new connections to the backend. A drain under way gets the new times and keeps its start."""
-    vip = vip_of(desired.vips, edit.key)
+    vip = vip_of(desired, edit.key)
     present = _backend_of(vip, edit.address)
     _check_drain_times(edit.timeout_seconds, edit.quiet_seconds)
     started = now if present.drain is None else present.drain.started
@@ -105,7 +105,7 @@ def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desire
 
 def undrain_backend(desired: Desired, edit: UndrainBackend, now: datetime) -> Desired:
     """Send new connections to the backend again."""
-    vip = vip_of(desired.vips, edit.key)
+    vip = vip_of(desired, edit.key)
     present = _backend_of(vip, edit.address)
     if present.backend.admin_state is AdminState.MAINT:
         raise ConflictError(

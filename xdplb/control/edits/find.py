@@ -4,64 +4,53 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from xdplb.control.state.desired import Desired, DesiredVip
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.printable import quoted
-from xdplb.model.vip import Vip, VipKey
+from xdplb.model.vip import VipKey
 
-__all__ = ["find_backend", "find_key", "is_in_a_part", "no_backend", "vip_of"]
+__all__ = ["find_backend", "find_key", "no_backend", "vip_of"]
 
-
-class HasVip(Protocol):
-    """A desired VIP or a bound one."""
-
-    @property
-    def vip(self) -> Vip:
-        """The VIP's settings."""
-        ...
-
-
-AnyVip = TypeVar("AnyVip", bound=HasVip)
 AnyBackend = TypeVar("AnyBackend")
 
 
-def find_key(vips: Mapping[VipKey, HasVip], ref: str, pointer: str) -> VipKey:
+def find_key(desired: Desired, ref: str, pointer: str) -> VipKey:
     """Return the key of the VIP with this name or key.
 
     NotFoundError points at `pointer`, where `ref` was given, and suggests the closest match. InvalidError if `ref` has
     the form of a key, but a part of it is wrong, such as its port.
     """
-    for key, vip in vips.items():
-        if vip.vip.name == ref:
-            return key
+    if (named := desired.places.names.get(ref)) is not None:
+        return named
     try:
         key = VipKey.parse(ref)
     except InvalidError as error:
-        if is_in_a_part(error):
+        if _is_in_a_part(error):
             raise InvalidError.field(pointer, error.detail, hint=error.hint) from None
-        hint = _nearest(vips, ref) or error.hint
+        hint = _nearest(desired, ref) or error.hint
         raise NotFoundError.field(pointer, f"there is no VIP {quoted(ref, 100)}", hint=hint) from None
-    vip_of(vips, key, pointer)
+    vip_of(desired, key, pointer)
     return key
 
 
-def is_in_a_part(error: InvalidError) -> bool:
+def _is_in_a_part(error: InvalidError) -> bool:
     """Return whether the error of VipKey.parse is about a part of a key, and not about the form of the whole."""
     return any(problem.pointer != "/vip" for problem in error.problems)
 
 
-def vip_of(vips: Mapping[VipKey, AnyVip], key: VipKey, pointer: str = "/key") -> AnyVip:
+def vip_of(desired: Desired, key: VipKey, pointer: str = "/key") -> DesiredVip:
     """Return the VIP with this key; NotFoundError suggests the closest match.
 
     It points at `pointer`, by default the key in an edit.
     """
-    if key not in vips:
-        hint = _nearest(vips, str(key)) or "xdplb vip ls lists them"
+    if key not in desired.vips:
+        hint = _nearest(desired, str(key)) or "xdplb vip ls lists them"
         raise NotFoundError.field(pointer, f"there is no VIP {key}", hint=hint)
-    return vips[key]
+    return desired.vips[key]
 
 
 def find_backend(key: VipKey, backends: Mapping[IPAddress, AnyBackend], address: str, pointer: str) -> AnyBackend:
@@ -79,7 +68,7 @@ def no_backend(key: VipKey, address: IPAddress | str, pointer: str = "/address")
     )
 
 
-def _nearest(vips: Mapping[VipKey, HasVip], ref: str) -> str:
-    known = [str(key) for key in vips] + [vip.vip.name for vip in vips.values() if vip.vip.name]
+def _nearest(desired: Desired, ref: str) -> str:
+    known = [*map(str, desired.vips), *desired.places.names]
     close = difflib.get_close_matches(ref, known, n=1)
     return f"did you mean {close[0]}?" if close else ""

@@ -58,25 +58,25 @@ def put_vip(desired: Desired, edit: PutVip, host: Host) -> Desired:
 
 def patch_vip(desired: Desired, edit: PatchVip) -> Desired:
     """Change some fields of a VIP."""
-    return _with_settings(desired, patched_vip(vip_of(desired.vips, edit.key).vip, edit.changes), NO_HOST)
+    return _with_settings(desired, patched_vip(vip_of(desired, edit.key).vip, edit.changes), NO_HOST)
 
 
 def delete_vip(desired: Desired, edit: DeleteVip) -> Desired:
     """Remove a VIP with its backends, check and access list."""
-    vip_of(desired.vips, edit.key)
+    vip_of(desired, edit.key)
     return desired.without_vip(edit.key)
 
 
 def put_check(desired: Desired, edit: PutCheck) -> Desired:
     """Set the VIP's health check."""
-    present = vip_of(desired.vips, edit.key)
+    present = vip_of(desired, edit.key)
     check_fits(edit.check, edit.key)
     return desired if present.check == edit.check else desired.with_vip(replace(present, check=edit.check))
 
 
 def delete_check(desired: Desired, edit: DeleteCheck) -> Desired:
     """Stop checking the VIP's backends."""
-    present = vip_of(desired.vips, edit.key)
+    present = vip_of(desired, edit.key)
     if present.check is None:
         raise NotFoundError(f"VIP {edit.key} has no health check", hint="PUT one to check its backends")
     return desired.with_vip(replace(present, check=None))
@@ -84,12 +84,12 @@ def delete_check(desired: Desired, edit: DeleteCheck) -> Desired:
 
 def put_access(desired: Desired, edit: PutAccess) -> Desired:
     """Replace the access list; an empty one removes it."""
-    return _with_access(desired, vip_of(desired.vips, edit.key), edit.access)
+    return _with_access(desired, vip_of(desired, edit.key), edit.access)
 
 
 def patch_access(desired: Desired, edit: PatchAccess) -> Desired:
     """Replace the allowed prefixes, the denied ones, or both."""
-    present = vip_of(desired.vips, edit.key)
+    present = vip_of(desired, edit.key)
     allow = present.access.allow if edit.allow is None else edit.allow
     deny = present.access.deny if edit.deny is None else edit.deny
     return _with_access(desired, present, AccessList(allow, deny))

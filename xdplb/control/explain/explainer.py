@@ -17,14 +17,12 @@ from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.plan.forecast import if_down
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import BoundVip
-from xdplb.control.writing.observe import observe
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import Attachment, DataPlane
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
-from xdplb.net.next_hops import NextHopSource
 from xdplb.reference.config import Config
 
 __all__ = ["Explainer"]
@@ -48,16 +46,8 @@ class _Scene:
 class Explainer:
     """Answers in its own thread, so that compiling a program for it does not block the thread of the maps."""
 
-    def __init__(
-        self,
-        plane: DataPlane,
-        writer: Writer,
-        next_hops: NextHopSource,
-        tunnel_sources: tuple[IPNetwork, ...],
-        now: Callable[[], datetime],
-    ) -> None:
-        self._plane, self._writer, self._next_hops, self._now = plane, writer, next_hops, now
-        self._tunnel_sources = tunnel_sources
+    def __init__(self, plane: DataPlane, writer: Writer, now: Callable[[], datetime]) -> None:
+        self._plane, self._writer, self._now = plane, writer, now
         self._thread = Worker("xdplb-explain")
 
     async def explain(
@@ -108,15 +98,8 @@ class Explainer:
                 "/query/if_down", f"no VIP accepts packets for {asked.destination}", hint="xdplb vip ls lists them"
             )
         backend = find_backend(vip.vip.key, vip.backends, down, "/query/if_down")
-        observed = observe(
-            dict(self._writer.health.known),
-            self._next_hops,
-            self._writer.applier.nics,
-            path_mtus=self._writer.paths.mtus,
-            tunnel_sources=self._tunnel_sources,
-            sources=self._writer.host.sources(self._writer.snapshot.desired),
-        )
         snapshot, present = self._writer.snapshot, self._writer.applier.present_of(held)
+        observed = self._writer.observe(snapshot, dict(self._writer.health.known))
         then = await self._thread(lambda: if_down(snapshot, backend, observed, present, only={vip.id}, now=self._now()))
         after = config_of(then.after, self._plane, self._writer.applier.attachments, asked.flow.source)
         return _Scene(after, then.plan.eligibility, vip, backend.backend.address)

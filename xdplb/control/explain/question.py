@@ -100,11 +100,11 @@ def _client(text: str) -> tuple[IPAddress, int]:
 
 def _destination(snapshot: Snapshot, ref: str) -> VipKey:
     """Return the destination: the VIP named `ref`, or what `ref` spells out (as TCP for a VIP of tcp+udp)."""
-    named = next((key for key, vip in snapshot.vips.items() if vip.vip.name == ref), None)
+    named = snapshot.desired.places.names.get(ref)
     try:
         key = named or VipKey.parse(ref)
     except InvalidError:  # in its form, or in a part
-        key = find_key(snapshot.vips, ref, "/query/vip")  # raises NotFoundError, which suggests the closest match
+        key = find_key(snapshot.desired, ref, "/query/vip")  # raises NotFoundError, which suggests the closest match
     if not key.is_exact:
         raise InvalidError.field(
             "/query/vip",

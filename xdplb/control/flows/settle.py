@@ -24,8 +24,6 @@ __all__ = ["MoveTimes", "Release", "Scan", "find_release", "select", "stale_reco
 
 _NONE = np.empty(0, np.intp)
 _LOWER = (1 << 64) - 1
-
-
 _MOST_SHARED = 64
 
 
@@ -61,11 +59,6 @@ class MoveTimes:
     def forget(self, vip_id: int) -> None:
         """Forget a VIP that was removed."""
         self._moves.pop(vip_id, None)
-
-    @property
-    def vips(self) -> Collection[int]:
-        """The ids of VIPs with moving slots."""
-        return self._moves.keys()
 
     def pinned(self, vip_id: int, table: HeldTable, now: float, idle_seconds: float) -> HeldTable | None:
         """Return the table with those moving slots pinned whose idle timeout has passed, None if there are none."""

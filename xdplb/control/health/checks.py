@@ -1,8 +1,4 @@
-"""Health checks: when each is due, and the rule that turns results into up and down.
-
-A backend of unknown health comes up at the first pass (as in HAProxy: a new backend waits for one result, not for
-`rise`) and goes down after `fall` failures in a row. After that it takes `rise` passes in a row to come up and `fall`
-failures in a row to go down.
+"""Health checks: when each is due, and whether they are run in time.
 
 Equal checks of the same address and port, as VIPs with the same backends have them, are one check: it probes once, and
 all of its backends have the result at the same moment.
@@ -14,48 +10,23 @@ import asyncio
 import math
 import random
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Protocol
 
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
 from xdplb.control.health.alarms import Alarm, Alarms
+from xdplb.control.health.health_source import CheckTarget, OnFlip, OnSilence, SourceOf
 from xdplb.control.health.probe import NOT_RUN, Aim, ProbeResult
 from xdplb.control.health.prober import Prober, Probing, Sockets
 from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
-from xdplb.control.plan.sources import ANY_SOURCE, Source
+from xdplb.control.health.tally import CheckTally, health_of, tallied
+from xdplb.control.plan.sources import ANY_SOURCE
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 
-__all__ = [
-    "CheckTally",
-    "CheckTarget",
-    "Checker",
-    "HealthSource",
-    "OnFlip",
-    "OnSilence",
-    "SourceOf",
-    "health_of",
-    "tallied",
-]
-
-OnFlip = Callable[[Sequence[int], Health, str], None]
-"""Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
-
-A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call.
-"""
-
-OnSilence = Callable[[IPAddress, bool], None]
-"""Called in the event loop when a check of this address failed and nothing came back from it.
-
-The second argument says whether the check had not failed right before.
-"""
-
-SourceOf = Callable[[IPAddress], Source]
-"""Returns where a check of this backend must leave from, asked before each probe."""
+__all__ = ["Checker"]
 
 _FIRST_WITHIN_SECONDS = 1.0
 _SOON_SECONDS = 0.1
@@ -68,90 +39,6 @@ _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 1.0
 _MOST_SILENT_SECONDS = 3.0
 _BUSY = "this host is too busy"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckTarget:
-    """What to check. `epoch` distinguishes backends that had the same id one after the other."""
-
-    epoch: int
-    address: IPAddress
-    port: int
-    check: HealthCheck
-
-
-@dataclass(frozen=True, slots=True)
-class CheckTally:
-    """The results of one check: the last one, and how many passed and failed, in total and in a row.
-
-    `streak` is positive for passes in a row, negative for failures.
-    """
-
-    last_run: datetime | None = None
-    last: ProbeResult | None = None
-    streak: int = 0
-    passes: int = 0
-    failures: int = 0
-
-
-class HealthSource(Protocol):
-    """The source of health: `Checker`, or a fake in tests."""
-
-    async def start(
-        self,
-        on_flip: OnFlip,
-        events: Events,
-        on_silence: OnSilence | None = None,
-        source_of: SourceOf | None = None,
-    ) -> None:
-        """Start checking the watched targets."""
-        ...
-
-    async def stop(self) -> None:
-        """End all checks."""
-        ...
-
-    def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
-        """Replace the set of targets, by backend id. `known` is their health, now and as `on_flip` changes it."""
-        ...
-
-    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
-        """Check no more the backends with the ids `gone`, and check `targets`, by backend id, beside all others."""
-        ...
-
-    def recheck(self, backend_ids: Iterable[int]) -> None:
-        """Check those of these backends again at once whose last check failed: the way to them has changed."""
-        ...
-
-    def tally(self, backend_id: int) -> CheckTally | None:
-        """Return the tally of this backend's checks, None if it is not watched."""
-        ...
-
-    def tallies(self) -> Mapping[int, CheckTally]:
-        """Return the tallies of all checks, by backend id."""
-        ...
-
-    def standing(self) -> Standing:
-        """Return whether the checks are run in time. It may be called in any thread."""
-        ...
-
-
-def tallied(tally: CheckTally, result: ProbeResult) -> CheckTally:
-    """Return the tally with one more result. A probe that this host could not run changes no count."""
-    now = datetime.now(UTC)
-    if result.passed is None:
-        return CheckTally(now, result, tally.streak, tally.passes, tally.failures)
-    if result.passed:
-        return CheckTally(now, result, max(tally.streak, 0) + 1, tally.passes + 1, tally.failures)
-    return CheckTally(now, result, min(tally.streak, 0) - 1, tally.passes, tally.failures + 1)
-
-
-def health_of(check: HealthCheck, health: Health, tally: CheckTally) -> Health:
-    """Return the health of a backend that had `health`, after the last result in `tally`."""
-    if tally.streak >= (1 if health is Health.UNKNOWN else check.rise):
-        return Health.UP
-    return Health.DOWN if -tally.streak >= check.fall else health
-
 
 _Key = tuple[IPAddress, int, HealthCheck]
 

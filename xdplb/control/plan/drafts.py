@@ -199,7 +199,7 @@ def _changed_draft(
 ) -> VipDraft:
     """Return the draft made from the one before: what is not seen anew and has not changed costs nothing."""
     difference = differing(before.vip.backends, vip.backends)
-    gone = {before.vip.backends[address].id for address in (*difference.gone, *difference.changed)}
+    gone = {before.vip.backends[address].id for address in difference.past}
     touched = [vip.backends[address] for address in difference.present]
     again = [before.backends[number].bound for number in seen - gone if number in before.backends]
     touched += [bound for bound in again if vip.backends.get(bound.backend.address) is bound]

@@ -27,6 +27,16 @@ class Differing(Generic[K]):
     changed: tuple[K, ...] = ()
 
     @property
+    def all(self) -> tuple[K, ...]:
+        """All of these keys."""
+        return self.gone + self.new + self.changed
+
+    @property
+    def past(self) -> tuple[K, ...]:
+        """The keys that the earlier mapping has, with a value that the later one does not have for them."""
+        return self.gone + self.changed
+
+    @property
     def present(self) -> tuple[K, ...]:
         """The keys that the later mapping has, with a value that the earlier one does not have for them."""
         return self.new + self.changed

@@ -123,14 +123,13 @@ def read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
 def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapshot) -> None:
     """Delete removed VIPs and backends. This must come first, since new ones may reuse their ids."""
     gone: list[tuple[str, str]] = []
-    difference = differing(before.vips, after.vips)
-    for key in (*difference.gone, *difference.changed):
+    for key in differing(before.vips, after.vips).past:
         old, new = before.vips[key], after.vips.get(key)
         if new is None or new.id != old.id:
             connection.execute("DELETE FROM desired_vip WHERE vip = ?", (str(key),))
         else:
             backends = differing(old.backends, new.backends)
-            held = {address: old.backends[address] for address in (*backends.gone, *backends.changed)}
+            held = {address: old.backends[address] for address in backends.past}
             kept = {(b.id, b.epoch) for b in (new.backends[address] for address in backends.present)}
             gone += [(str(key), str(address)) for address, b in held.items() if (b.id, b.epoch) not in kept]
     connection.executemany("DELETE FROM desired_backend WHERE vip = ? AND address = ?", gone)

@@ -101,7 +101,7 @@ class Snapshot:
             for key in difference.present
         }
         vips = carried(self.vips, difference.gone, given, desired.vips)
-        replaced = [self.vips[key].id for key in (*difference.gone, *difference.changed)]
+        replaced = [self.vips[key].id for key in difference.past]
         by_id = without(self.by_id, replaced)
         by_id.update((vip.id, vip) for vip in given.values())
         return Snapshot(desired, bindings, generations, vips, by_id)

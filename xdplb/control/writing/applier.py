@@ -50,7 +50,6 @@ class Applier:
         self.nics = NicKeeper(plane, nics, clock, events)
         self._found: Found | None = None
         self._held: Held | None = None
-        self._tables: Mapping[int, HeldTable] = {}
         self._unsettled: frozenset[int] = frozenset()
         self.known = Held()
         """What the maps held when it was last known, never None."""
@@ -62,8 +61,6 @@ class Applier:
         """By VIP id, what the table was made from when its fingerprint was looked at last."""
         self.eligibility: Mapping[int, Eligibility] = {}
         self.evictions = Evictions()
-        self.used = (0, 0)
-        """How many VIPs and backends the maps hold."""
 
     @property
     def features(self) -> Features:
@@ -73,7 +70,7 @@ class Applier:
     @property
     def tables(self) -> Mapping[int, HeldTable]:
         """The tables as last published, by VIP id. They are never changed, only replaced."""
-        return self._tables
+        return self.known.tables
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -211,7 +208,7 @@ class Applier:
     @property
     def parts(self) -> int:
         """About how many parts `verify` has to look at in a round."""
-        return len(self._tables) + _OTHER_PARTS
+        return len(self.tables) + _OTHER_PARTS
 
     def verify(self, most: int) -> int:
         """Look at up to `most` parts of the maps, for some milliseconds; return at how many, `most` if a round is over.
@@ -240,14 +237,14 @@ class Applier:
         Changes may come between two steps.
         """
         yield from self._plane.verify()
-        for vip_id in list(self._tables):
-            table = self._tables.get(vip_id)
+        for vip_id in list(self.tables):
+            table = self.tables.get(vip_id)
             if table is not None:
                 changed = self._plane.restore_table(vip_id, table.slots)
                 self._write_print(vip_id, table)
                 yield "vip_tables" if changed else ""
         for vip_id in self._plane.table_ids():
-            if vip_id not in self._tables:
+            if vip_id not in self.tables:
                 self._plane.delete_table(vip_id)
                 yield "vip_tables"
 
@@ -281,7 +278,7 @@ class Applier:
         """Return whether a scan is needed: for pinned slots of a VIP that records only what moves, or for loads."""
         vips = self._held.vips if self._held is not None else {}
         return bool(self.choosing_by_load()) or any(
-            self._tables[vip_id].counts.pinned and vip_id in vips and not vips[vip_id].track_always
+            self.tables[vip_id].counts.pinned and vip_id in vips and not vips[vip_id].track_always
             for vip_id in self._unsettled
         )
 
@@ -350,18 +347,18 @@ class Applier:
 
     def _hold(self, held: Held) -> None:
         """Note what the maps hold now, and the times of moved slots."""
-        tables = differing(self._tables, held.tables)
+        before = self.tables
+        tables = differing(before, held.tables)
         unsettled = set(self._unsettled.difference(tables.gone))
         for vip_id in tables.gone:
             self._times.forget(vip_id)
             self._printed.pop(vip_id, None)
         for vip_id in tables.present:
             table = held.tables[vip_id]
-            self._times.published(vip_id, self._tables.get(vip_id), table, self._clock())
+            self._times.published(vip_id, before.get(vip_id), table, self._clock())
             (unsettled.discard if table.is_steady else unsettled.add)(vip_id)
-        self._held, self._tables, self.known = held, held.tables, held
+        self._held = self.known = held
         self._unsettled = frozenset(unsettled)
-        self.used = (len(held.vips), len(held.backends))
 
 
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:

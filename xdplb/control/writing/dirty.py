@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from xdplb.control.state.differing import differing
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.state.touched import Touched
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 
-__all__ = ["Dirty", "Index", "touched_vips"]
+__all__ = ["Dirty", "Index"]
 
 
 @dataclass(slots=True)
 class Dirty:
     """The ids of VIPs whose maps may be out of date, or `everything`.
 
-    With each VIP are the ids of its backends about which something new was observed, None if it may be any.
+    With each VIP are the ids of its backends about which something new was observed.
     """
 
-    vips: dict[int, set[int] | None] = field(default_factory=dict)
+    vips: dict[int, set[int]] = field(default_factory=dict)
     everything: bool = True
 
     @property
@@ -31,18 +31,14 @@ class Dirty:
 
     @property
     def seen(self) -> dict[int, frozenset[int]]:
-        """The ids of the backends about which something new was observed, by VIP id, where it is known which."""
+        """The ids of the backends about which something new was observed, by VIP id; none with `everything`."""
         if self.everything:  # also what the maps hold may be something else than what was written
             return {}
-        return {vip_id: frozenset(ids) for vip_id, ids in self.vips.items() if ids is not None}
+        return {vip_id: frozenset(ids) for vip_id, ids in self.vips.items()}
 
-    def touch(self, vip_id: int, backend_ids: Iterable[int] | None = ()) -> None:
-        """Add a VIP, and what was observed anew: these backends, None for any; its settings may have changed too."""
-        present = self.vips.setdefault(vip_id, set())
-        if backend_ids is None or present is None:
-            self.vips[vip_id] = None
-        else:
-            present.update(backend_ids)
+    def touch(self, vip_id: int, backend_ids: Iterable[int] = ()) -> None:
+        """Add a VIP, and its backends about which something new was observed; its settings may have changed too."""
+        self.vips.setdefault(vip_id, set()).update(backend_ids)
 
     def add(self, other: Dirty) -> None:
         """Add everything that is dirty in `other`."""
@@ -54,10 +50,12 @@ class Dirty:
         """Note that all maps are up to date."""
         self.vips, self.everything = {}, False
 
-    def note(self, before: Snapshot, after: Snapshot) -> None:
-        """Add the VIPs that a change touched."""
-        for vip_id in touched_vips(before, after):
+    def note(self, changes: Iterable[Touched]) -> frozenset[int]:
+        """Add the VIPs that a change touched, and return their ids."""
+        ids = frozenset([vip.id for each in changes for vip in (each.before, each.after) if vip is not None])
+        for vip_id in ids:
             self.touch(vip_id)
+        return ids
 
 
 class Index:
@@ -70,23 +68,18 @@ class Index:
         self.draining: set[int] = set()
         """The ids of the backends that drain."""
 
-    def follow(self, snapshot: Snapshot) -> None:
-        """Look up in this snapshot from now on."""
-        before, self._snapshot = self._snapshot, snapshot
-        vips = differing(before.vips, snapshot.vips)
-        touched = [
-            _Touched(key, before.vips.get(key), snapshot.vips.get(key))
-            for key in (*vips.gone, *vips.changed, *vips.new)
-        ]
-        for each in touched:  # first all that go, since others may have their ids
-            for backend in each.gone:
+    def follow(self, snapshot: Snapshot, changes: Collection[Touched]) -> None:
+        """Look up in this snapshot from now on, which differs by these changes from the one before."""
+        self._snapshot = snapshot
+        for each in changes:  # first all that go, since others may have their ids
+            for backend in each.lost:
                 del self._places[backend.id]
                 self.draining.discard(backend.id)
                 self._by_address[backend.backend.address].discard(backend.id)
                 if not self._by_address[backend.backend.address]:
                     del self._by_address[backend.backend.address]
-        for each in touched:
-            for backend in each.present:
+        for each in changes:
+            for backend in each.got:
                 self._places[backend.id] = each.key, backend.backend.address
                 if backend.drain is not None:
                     self.draining.add(backend.id)
@@ -105,22 +98,3 @@ class Index:
     def backends_at(self, address: IPAddress) -> set[int]:
         """Return the ids of the backends with this address, one for each VIP that has it."""
         return set(self._by_address.get(address, ()))
-
-
-class _Touched:
-    """The backends of a VIP that a change has taken away and given to it; one that it changed is both."""
-
-    def __init__(self, key: VipKey, before: BoundVip | None, after: BoundVip | None) -> None:
-        self.key = key
-        held = {} if before is None else before.backends
-        wanted = {} if after is None else after.backends
-        backends = differing(held, wanted)
-        self.gone = [held[address] for address in (*backends.gone, *backends.changed)]
-        self.present = [wanted[address] for address in backends.present]
-
-
-def touched_vips(before: Snapshot, after: Snapshot) -> frozenset[int]:
-    """Return the ids of the VIPs that a change is about: those that are not the same afterwards, or not there."""
-    vips = differing(before.vips, after.vips)
-    old = [before.vips[key].id for key in (*vips.gone, *vips.changed)]
-    return frozenset([*old, *(after.vips[key].id for key in vips.present)])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 
 from xdplb.control.events import Events, VerifyFailed
-from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.writer import Writer
 
 __all__ = ["Verifier"]
@@ -18,8 +18,8 @@ _TURN_SECONDS = 0.25
 class Verifier:
     """Verifies the maps all the time, also while changes come one after the other."""
 
-    def __init__(self, writer: Writer, applier: Applier, events: Events) -> None:
-        self._writer, self._applier, self._events = writer, applier, events
+    def __init__(self, writer: Writer, events: Events) -> None:
+        self._writer, self._applier, self._events = writer, writer.applier, events
 
     async def run(self) -> None:
         """Forever: verify the share of a turn. What was changed by another process is written again."""
@@ -35,5 +35,4 @@ class Verifier:
         """Verify so many parts that all have their turn in time. Between two jobs of the maps' thread others run."""
         left = math.ceil(self._applier.parts * _TURN_SECONDS / _ROUND_SECONDS)
         while left > 0:
-            most = left
-            left -= await self._writer.read_maps(lambda: self._applier.verify(most))  # noqa: B023 - awaited here
+            left -= await self._writer.read_maps(partial(self._applier.verify, left))

@@ -33,7 +33,7 @@ from xdplb.control.events import (
 )
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
-from xdplb.control.health.checks import CheckTarget, HealthSource
+from xdplb.control.health.health_source import CheckTarget, HealthSource
 from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
 from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
@@ -41,9 +41,10 @@ from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT, Impact
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
+from xdplb.control.state.touched import Touched, touched
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
-from xdplb.control.writing.dirty import Dirty, Index, touched_vips
+from xdplb.control.writing.dirty import Dirty, Index
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
@@ -70,10 +71,14 @@ _LAST_RETRY_SECONDS = 10.0
 
 
 class _Prepared(NamedTuple):
-    """What it takes to make a change: its forecast, None if the maps cannot be read, and the health that it sets."""
+    """What it takes to make a change: its forecast, None if the maps cannot be read, and the health that it sets.
+
+    `changes` is what it does to VIPs and backends.
+    """
 
     forecast: Forecast | None
     health: dict[int, KnownHealth]
+    changes: list[Touched]
 
 
 class Writer:
@@ -117,7 +122,6 @@ class Writer:
         self._is_stopping = False
         self._index = Index()
         self._targets: dict[int, CheckTarget] = {}
-        self._watched = Snapshot()
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -181,7 +185,7 @@ class Writer:
         async with self._lock:
             instance, generation = self.saver.instance, self.snapshot.generation
             await self._maps(lambda: self.applier.belong_to(instance, generation))
-            snapshot, observed = self.snapshot, self._observe(self.snapshot, dict(self.health.known))
+            snapshot, observed = self.snapshot, self.observe(self.snapshot, dict(self.health.known))
             with self._planning() as dirty:
                 await self._bringing(dirty, self._maps(lambda: self.applier.adopt(snapshot, observed)))
 
@@ -233,14 +237,17 @@ class Writer:
         )
 
     def watch(self) -> None:
+        """Tell the next-hop source and the checker what to watch."""
+        self._watch(Snapshot(), touched(Snapshot(), self.snapshot))
+
+    def _watch(self, before: Snapshot, changes: Collection[Touched]) -> None:
         """Tell the next-hop source and the checker what has changed of what to watch."""
-        before, self._watched = self._watched, self.snapshot
-        self._index.follow(self.snapshot)
+        self._index.follow(self.snapshot, changes)
         if before.desired.places.backends is not self.snapshot.desired.places.backends:
             self._seeking.watch()
             self.paths.keep(self.snapshot.addresses())
         if self._checker is not None:
-            gone, targets = check_targets(before, self.snapshot, self._targets)
+            gone, targets = check_targets(changes, self._targets)
             for backend_id in gone:
                 del self._targets[backend_id]
             self._targets.update(targets)
@@ -258,6 +265,17 @@ class Writer:
         """Return the MTU of the NIC or the route to a backend, None while it is not known."""
         hop = self._next_hops.lookup(address).next_hop
         return None if hop is None else hop.mtu
+
+    def observe(self, snapshot: Snapshot, health: Mapping[int, KnownHealth]) -> Observed:
+        """Return what is known now of the host and of the backends, for a plan of this snapshot; `health` is kept."""
+        return observe(
+            health,
+            self._next_hops,
+            self.applier.nics,
+            path_mtus=self.paths.mtus,
+            tunnel_sources=self.host.tunnel_sources,
+            sources=self.host.sources(snapshot.desired),
+        )
 
     def plan_everything(self) -> None:
         """Plan everything again soon."""
@@ -311,7 +329,7 @@ class Writer:
                 if outcome.impact.features:
                     return outcome.impact.features
                 await self.saver.save(outcome.before, outcome.after, prepared.health)
-                self._take(outcome, prepared.health)
+                self._take(outcome, prepared)
                 self._say_change(request)
                 try:
                     await self._carry_out(prepared, dirty)
@@ -333,14 +351,13 @@ class Writer:
         if desired is before.desired or desired == before.desired:
             return Outcome(before=before, after=before, health=dict(known)), None
         after = before.then(desired, self._capacity)
-        changed = health_after(before, after, known, self._now())
+        changes = touched(before, after)
+        changed = health_after(changes, known, self._now())
         health = {**known, **changed}
-        touched = Dirty(everything=False)
-        touched.note(before, after)
-        touched.everything = self.host.sends_otherwise(before, after)
-        dirty.add(touched)
-        only, seen, about = dirty.only, dirty.seen, touched_vips(before, after)
-        observed, flows = self._observe(after, health), self._recorded_flows()
+        about = dirty.note(changes)
+        dirty.everything |= self.host.sends_otherwise(before, after)
+        only, seen = dirty.only, dirty.seen
+        observed, flows = self.observe(after, health), self._recorded_flows()
         forecast = None
         try:
             forecast = await self._maps(
@@ -351,7 +368,7 @@ class Writer:
             if request.dry_run:
                 raise
         impact = NO_IMPACT if forecast is None else await self._with_breaking(forecast.impact)
-        return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed)
+        return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed, changes)
 
     async def _with_breaking(self, impact: Impact) -> Impact:
         """Return the impact with warnings about open connections that break."""
@@ -368,12 +385,12 @@ class Writer:
         else:
             await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
 
-    def _take(self, outcome: Outcome, health: Mapping[int, KnownHealth]) -> None:
-        self.health.set(health, gone=reissued(outcome.before, outcome.after))
+    def _take(self, outcome: Outcome, prepared: _Prepared) -> None:
+        self.health.set(prepared.health, gone=reissued(prepared.changes))
         self.snapshot = outcome.after
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
-        self.watch()
+        self._watch(outcome.before, prepared.changes)
 
     def _say_change(self, request: Request) -> None:
         vip, backend = vip_of_edit(request.edit), backend_of_edit(request.edit)
@@ -412,7 +429,7 @@ class Writer:
         parts: Iterable[AbstractSet[int] | None] = [dirty.only]
         if dirty.vips and not dirty.everything and self.applied is snapshot:
             parts = batches(self.traffic.busiest_first(dirty.vips.keys()))
-        observed = self._observe(snapshot, dict(self.health.known))
+        observed = self.observe(snapshot, dict(self.health.known))
         for only in parts:
             if self._is_stopping:  # what is dirty stays so: the next start plans everything, by the health saved here
                 raise asyncio.CancelledError
@@ -452,13 +469,3 @@ class Writer:
             return
         for vip_id, backend_id in self._index.vips_of(address).items():
             self._dirty.touch(vip_id, [backend_id])
-
-    def _observe(self, snapshot: Snapshot, health: Mapping[int, KnownHealth]) -> Observed:
-        return observe(
-            health,
-            self._next_hops,
-            self.applier.nics,
-            path_mtus=self.paths.mtus,
-            tunnel_sources=self.host.tunnel_sources,
-            sources=self.host.sources(snapshot.desired),
-        )

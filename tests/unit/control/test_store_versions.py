@@ -1,0 +1,176 @@
+"""Files of other versions: older ones are brought up to date without loss, newer ones are left alone."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from tests.bound import bound_vip, snapshot
+from tests.unit.control.stored import CHECK, WEB, backend, edited, full_state, reopened, saved
+from xdplb.control.edits.edit import DeleteVip, PutBackend
+from xdplb.control.state.desired import DesiredBackend, Drain
+from xdplb.control.state.schema import SCHEMA_VERSION
+from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.sqlite import SqliteStore
+from xdplb.model.access import AccessList
+from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
+from xdplb.model.errors import PlatformError
+from xdplb.model.vip import (
+    AllUnhealthy,
+    Forward,
+    HashKind,
+    OnUnhealthy,
+    QuicIds,
+    RateLimits,
+    Scheduler,
+    Tracking,
+    Vip,
+    VipKey,
+    VlanTags,
+)
+
+VERSION_1 = """
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE vip (
+    id INTEGER PRIMARY KEY, address TEXT NOT NULL, port INTEGER NOT NULL, protocol TEXT NOT NULL,
+    generation INTEGER NOT NULL, spec TEXT NOT NULL, health_check TEXT,
+    UNIQUE (address, port, protocol)) STRICT;
+CREATE TABLE backend (
+    id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, vip INTEGER NOT NULL REFERENCES vip ON DELETE CASCADE,
+    address TEXT NOT NULL, generation INTEGER NOT NULL, spec TEXT NOT NULL,
+    drain_started REAL, drain_timeout_seconds REAL, drain_quiet_seconds REAL,
+    UNIQUE (vip, address)) STRICT;
+CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;
+CREATE TABLE health (
+    backend INTEGER PRIMARY KEY REFERENCES backend ON DELETE CASCADE,
+    health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT;
+INSERT INTO counter VALUES ('generation', 7);
+INSERT INTO vip VALUES (3, '203.0.113.10', 443, 'tcp', 7,
+    '{"name": "web", "forward": "ipip", "scheduler": "maglev", "tracking": "always", "hash": "source",
+      "on_unhealthy": "keep", "all_unhealthy": "fail-closed", "idle_timeout_seconds": 60}', NULL);
+INSERT INTO backend VALUES (5, 2, 3, '10.0.0.1', 6, '{"weight": 3, "forward": null, "admin_state": "ready"}',
+    NULL, NULL, NULL);
+INSERT INTO epoch VALUES (5, 2);
+INSERT INTO health VALUES (5, 'up', '', 0);
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.executescript(VERSION_1)
+    connection.close()
+    state, health = reopened(tmp_path)
+    record = state.vips[WEB.key]
+    assert (state.generation, record.id, record.generation, dict(state.bindings.epochs)) == (7, 3, 7, {5: 2})
+    assert (record.vip.name, record.vip.forward, record.vip.tracking) == ("web", Forward.IPIP, Tracking.ALWAYS)
+    assert (record.vip.hash, record.vip.idle_timeout_seconds, record.vip.quic) == (HashKind.SOURCE, 60, None)
+    assert [(r.id, r.epoch, r.backend.weight) for r in record.backends.values()] == [(5, 2, 3)]
+    assert health[5].health is Health.UP
+    saved(tmp_path, Snapshot())
+    assert reopened(tmp_path)[0].vips == {}
+
+
+def test_limits_of_new_flows_that_a_vip_of_udp_was_once_given_are_left_out(tmp_path: Path) -> None:
+    key = VipKey.parse("203.0.113.10:53/udp")
+    saved(tmp_path, snapshot(4, {key: bound_vip(1, Vip(key, limits=RateLimits(packets=5, source_packets=7)), 1)}))
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("UPDATE desired_vip SET spec = replace(spec, 'new_flows\": 0', 'new_flows\": 9')")
+    connection.close()
+    assert reopened(tmp_path)[0].vips[key].vip.limits == RateLimits(packets=5, source_packets=7)
+
+
+def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) -> None:
+    """The file was written by commit e30274d, the last one of that schema: every column of every table is checked."""
+    shutil.copy(Path(__file__).with_name("state-schema-2.db"), tmp_path / "state.db")
+    state, health = reopened(tmp_path)
+    web, quic = VipKey.parse("203.0.113.10:443/tcp"), VipKey.parse("[2001:db8::10]:443/udp")
+    some, every = VipKey.parse("203.0.113.0/24:8000-8999/tcp+udp"), VipKey.parse("[2001:db8::20]:0/tcp")
+    then = datetime(2030, 1, 1, tzinfo=UTC)
+    settings = {
+        web: Vip(
+            web, name="web", forward=Forward.IPIP, tracking=Tracking.ALWAYS, on_unhealthy=OnUnhealthy.KEEP,
+            all_unhealthy=AllUnhealthy.FAIL_CLOSED, idle_timeout_seconds=60,
+        ),
+        quic: Vip(
+            quic, name="quic", forward=Forward.GUE, scheduler=Scheduler.P2C, vlan=VlanTags.KEEP, quic=QuicIds(3, 5),
+            limits=RateLimits(packets=1000, source_packets=7),
+        ),
+        some: Vip(some, name="range", scheduler=Scheduler.SH, hash=HashKind.SOURCE),
+        every: Vip(every, name="all"),
+    }  # fmt: skip
+    assert {key: vip.vip for key, vip in state.desired.vips.items()} == settings
+    assert {key: vip.check for key, vip in state.desired.vips.items() if vip.check} == {web: CHECK}
+    assert {key: vip.access for key, vip in state.desired.vips.items() if vip.access} == {
+        some: AccessList((ip_network("10.0.0.0/8"), ip_network("192.0.2.7")), (ip_network("10.1.0.0/16"),)),
+        every: AccessList((), (ip_network("2001:db8:bad::/48"),)),
+    }
+    assert {str(address): desired for address, desired in state.desired.vips[web].backends.items()} == {
+        "10.0.0.4": DesiredBackend(backend(4, forward=Forward.DR)),
+        "10.0.0.2": DesiredBackend(backend(2, weight=2, admin_state=AdminState.DRAIN), Drain(then, 60, 3)),
+        "10.0.0.3": DesiredBackend(backend(3, weight=3)),
+    }
+    assert {str(address): desired.backend for address, desired in state.desired.vips[quic].backends.items()} == {
+        "2001:db8:1::1": Backend(ip_address("2001:db8:1::1"), quic_server_id="00a7b1"),
+        "10.9.0.1": Backend(ip_address("10.9.0.1"), admin_state=AdminState.MAINT),
+    }
+    assert {key: vip.id for key, vip in state.bindings.vips.items()} == {web: 1, quic: 2, some: 3, every: 4}
+    ids = {str(a): tuple(b) for vip in state.bindings.vips.values() for a, b in vip.backends.items()}
+    assert ids == {
+        "10.0.0.4": (1, 1),
+        "10.0.0.2": (2, 0),
+        "10.0.0.3": (3, 0),
+        "2001:db8:1::1": (4, 0),
+        "10.9.0.1": (5, 0),
+    }
+    assert state.bindings.epochs == {1: 1, 2: 0, 3: 0, 4: 0, 5: 0}
+    assert state.generation == 17
+    assert {key: vip.latest for key, vip in state.generations.vips.items()} == {web: 9, quic: 12, some: 14, every: 16}
+    stamps = {str(a): g for vip in state.generations.vips.values() for a, g in vip.backends.items()}
+    assert stamps == {"10.0.0.4": 8, "10.0.0.2": 9, "10.0.0.3": 6, "2001:db8:1::1": 11, "10.9.0.1": 12}
+    assert health == {
+        1: KnownHealth(Health.UNKNOWN, "no pass yet", then),
+        2: KnownHealth(Health.UP, "status 200", then),
+        3: KnownHealth(Health.DOWN, "status 503, wanted 200 or 204", then),
+        4: KnownHealth(Health.UP, "", then),
+        5: KnownHealth(Health.UP, "", then),
+    }
+    assert reopened(tmp_path) == (state, health), "opening it again changes nothing"
+    saved(tmp_path, edited(state, DeleteVip(some), PutBackend(web, backend(9))))
+    assert reopened(tmp_path)[0] == edited(state, DeleteVip(some), PutBackend(web, backend(9)))
+
+
+def as_schema_3(path: Path) -> None:
+    """Make the state what xdplb of schema 3 wrote, which gave it no instance id."""
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("DELETE FROM counter WHERE name = 'instance'")
+        connection.execute("DROP TABLE clock")
+        connection.execute("PRAGMA user_version = 3")
+    connection.close()
+
+
+def test_a_state_of_schema_3_gets_an_instance_id_once(tmp_path: Path) -> None:
+    state = full_state()
+    saved(tmp_path, state)
+    as_schema_3(tmp_path)
+    instances = []
+    for _ in range(2):
+        store = SqliteStore(tmp_path)
+        assert store.open()[0] == state
+        instances.append(store.instance)
+        store.close()
+    assert instances[0] == instances[1] > 0
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    saved(tmp_path, full_state())
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(PlatformError, match="newer xdplb"):
+        SqliteStore(tmp_path).open()

@@ -1,0 +1,84 @@
+"""The interface of a source of health: what it is told to check, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from xdplb.control.events import Events
+from xdplb.control.health.standing import Standing
+from xdplb.control.health.tally import CheckTally
+from xdplb.control.plan.sources import Source
+from xdplb.model.address import IPAddress
+from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.health import HealthCheck
+
+__all__ = ["CheckTarget", "HealthSource", "OnFlip", "OnSilence", "SourceOf"]
+
+OnFlip = Callable[[Sequence[int], Health, str], None]
+"""Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
+
+A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call.
+"""
+
+OnSilence = Callable[[IPAddress, bool], None]
+"""Called in the event loop when a check of this address failed and nothing came back from it.
+
+The second argument says whether the check had not failed right before.
+"""
+
+SourceOf = Callable[[IPAddress], Source]
+"""Returns where a check of this backend must leave from, asked before each probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckTarget:
+    """What to check. `epoch` distinguishes backends that had the same id one after the other."""
+
+    epoch: int
+    address: IPAddress
+    port: int
+    check: HealthCheck
+
+
+class HealthSource(Protocol):
+    """The source of health: `Checker`, or a fake in tests."""
+
+    async def start(
+        self,
+        on_flip: OnFlip,
+        events: Events,
+        on_silence: OnSilence | None = None,
+        source_of: SourceOf | None = None,
+    ) -> None:
+        """Start checking the watched targets."""
+        ...
+
+    async def stop(self) -> None:
+        """End all checks."""
+        ...
+
+    def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        """Replace the set of targets, by backend id. `known` is their health, now and as `on_flip` changes it."""
+        ...
+
+    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+        """Check no more the backends with the ids `gone`, and check `targets`, by backend id, beside all others."""
+        ...
+
+    def recheck(self, backend_ids: Iterable[int]) -> None:
+        """Check those of these backends again at once whose last check failed: the way to them has changed."""
+        ...
+
+    def tally(self, backend_id: int) -> CheckTally | None:
+        """Return the tally of this backend's checks, None if it is not watched."""
+        ...
+
+    def tallies(self) -> Mapping[int, CheckTally]:
+        """Return the tallies of all checks, by backend id."""
+        ...
+
+    def standing(self) -> Standing:
+        """Return whether the checks are run in time. It may be called in any thread."""
+        ...
