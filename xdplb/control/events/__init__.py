@@ -10,6 +10,7 @@ from xdplb.control.events.changes import ChangeMade
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestored, ReconcileFailed, VerifyFailed
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
+from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, NicDown, NicLost, NicsUnknown, NicUp, VipInTheWay
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
@@ -29,6 +30,9 @@ __all__ = [
     "DrainChanged",
     "Event",
     "Events",
+    "EventsKeptAgain",
+    "EventsLost",
+    "EventsNotKept",
     "FlowScanFailed",
     "HealthChanged",
     "Level",

@@ -62,6 +62,15 @@ class Event:
         """How serious it is. Some kinds decide by their fields."""
         return self.LEVEL
 
+    @property
+    def happened(self) -> int | None:
+        """When it happened, in ns since 1970, if that is known better than by when it is said."""
+        return None
+
+    def subjects(self) -> Sequence[tuple[str, str | None]]:
+        """Return the VIPs that it is about, each with a backend or None, if its fields do not say it."""
+        return ()
+
     def line(self) -> str:
         """Return the log line."""
         shown = ((one.name, getattr(self, one.name)) for one in fields(self) if one.repr)
