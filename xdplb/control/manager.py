@@ -59,12 +59,11 @@ class Manager:
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
-        events: Events | None = None,
         history: History | None = None,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
-        self.events = events or Events()
-        self.history = history or History(None, self.events, now=steady.now)
+        self.history = history or History(None, Events(), now=steady.now)
+        self.events = self.history.events
         self._owns_history = history is None
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(

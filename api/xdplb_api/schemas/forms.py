@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from xdplb.model.moment import MOMENT_PATTERN
 from xdplb.model.vip import NAME_PATTERN
 
-__all__ = ["ADDRESS", "ADDRESSES", "CAPTURED_CLIENT", "CLIENT", "DESTINATION", "ENTITY_TAG", "PREFIXES", "VIP_REF"]
+__all__ = [
+    "ADDRESS",
+    "ADDRESSES",
+    "CAPTURED_CLIENT",
+    "CLIENT",
+    "DESTINATION",
+    "ENTITY_TAG",
+    "MOMENT",
+    "PREFIXES",
+    "VIP_REF",
+]
 
 Form = dict[str, Any]
 
@@ -73,3 +84,6 @@ DESTINATION = _text(
     rf"{NAME_PATTERN.strip('^$')}|(?:{_IPV4}(?:/{_LENGTH4})?|\[{_IPV6}(?:/{_LENGTH6})?\]):{_PORTS}[:/]{_PROTOCOL}"
 )
 """A VIP in a query: its name or its key."""
+
+MOMENT: Form = {"type": "string", "pattern": MOMENT_PATTERN}
+"""A moment in the past."""

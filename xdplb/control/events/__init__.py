@@ -7,6 +7,7 @@ from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeMade
+from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestored, ReconcileFailed, VerifyFailed
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
@@ -28,6 +29,8 @@ __all__ = [
     "CheckBroke",
     "ChecksNotRun",
     "ChecksRunAgain",
+    "DaemonStarted",
+    "DaemonStopped",
     "DrainChanged",
     "Event",
     "Events",
@@ -50,6 +53,7 @@ __all__ = [
     "PathTrouble",
     "PinsNotRestored",
     "PinsRestored",
+    "ProgramSwapped",
     "ReconcileFailed",
     "Say",
     "SlotsPinned",
@@ -59,6 +63,7 @@ __all__ = [
     "StateRestored",
     "StateWritable",
     "TablePublished",
+    "TookOver",
     "VerifyFailed",
     "VipInTheWay",
 ]

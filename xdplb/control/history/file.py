@@ -207,7 +207,8 @@ class HistoryFile:
 
     def last_kind(self, kinds: Sequence[str]) -> str | None:
         """Return the kind of the last event of one of these kinds."""
-        assert self._connection is not None
+        if self._connection is None:
+            return None
         among = ", ".join("?" * len(kinds))
         query = f"SELECT kind FROM event WHERE kind IN ({among}) ORDER BY id DESC LIMIT 1"  # noqa: S608
         found = self._connection.execute(query, tuple(kinds)).fetchone()

@@ -20,7 +20,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from xdplb.control.events import ChangeMade, Event, Events, EventsKeptAgain, EventsLost, EventsNotKept
+from xdplb.control.events import (
+    ChangeMade,
+    DaemonStarted,
+    DaemonStopped,
+    Event,
+    Events,
+    EventsKeptAgain,
+    EventsLost,
+    EventsNotKept,
+)
 from xdplb.control.history.file import HistoryFile
 from xdplb.control.history.record import Record, record_of
 from xdplb.control.history.wanted import Page, Wanted
@@ -84,9 +93,9 @@ class History:
         events: Events,
         retention: Retention = Retention(),
         *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime],
     ) -> None:
-        self._file, self._events, self._retention, self._now = HistoryFile(path), events, retention, now
+        self._file, self.events, self._retention, self._now = HistoryFile(path), events, retention, now
         self._queue: SimpleQueue[tuple[int, Event] | _Question | None] = SimpleQueue()
         self._hurry = threading.Event()
         self._waiting: deque[Record] = deque()
@@ -97,6 +106,8 @@ class History:
         self._generation = 0
         self.kept_generation = 0
         """The last change whose event is on the disk for good."""
+        self.last_run = "none"
+        """How the daemon before this one ended."""
         self.is_ending = False
         """Whether readers are to end, since the daemon stops."""
         events.listen(self._take)
@@ -105,6 +116,11 @@ class History:
     def kept(self) -> Kept:
         """How it stands now."""
         return Kept(self._file.rows, self._taken, self._dropped, self._error)
+
+    @staticmethod
+    def moment() -> datetime:
+        """Return the present time of the clock by which events have their times."""
+        return datetime.now(UTC)
 
     def _take(self, event: Event) -> None:
         """Take an event, in the thread in which it happens."""
@@ -121,8 +137,17 @@ class History:
         """Open the file and begin to keep events. `unkept` are texts of records that may not be in it yet."""
         records = [Record.of_text(text) for text in unkept if text]
         self._attempt(lambda: self._file.append_missing(records))
+        self.last_run = self._how_it_ended()
         self._thread = threading.Thread(target=self._run, name="xdplb-events", daemon=True)
         self._thread.start()
+
+    def _how_it_ended(self) -> str:
+        """Return how the daemon before this one ended, as DaemonStarted has it."""
+        try:
+            last = self._file.last_kind([DaemonStarted.KIND, DaemonStopped.KIND])
+        except (sqlite3.Error, OSError):
+            return "none"
+        return {None: "none", DaemonStopped.KIND: "stopped"}.get(last, "killed")
 
     def stop(self) -> None:
         """Keep what has been said until now, and close the file. What is said later is only logged."""
@@ -235,7 +260,7 @@ class History:
     def _tidy(self) -> None:
         """Let old events go, and bring what was written to the disk, from time to time."""
         now = time.monotonic()
-        if now < self._tidy_at and self._untidy < _TIDY_EVENTS:
+        if now < self._tidy_at and self._untidy < min(_TIDY_EVENTS, self._retention.rows // 20):
             return
         self._tidy_at, self._untidy, generation = now + _TIDY_SECONDS, 0, self._generation
         self._attempt(self._prune)
@@ -258,14 +283,14 @@ class History:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             if not self._error:
                 self._error = str(error) or repr(error)
-                self._events.say(EventsNotKept(f"{self._file.path}: {self._error}"))
+                self.events.say(EventsNotKept(f"{self._file.path}: {self._error}"))
             return False
         if lost:
-            self._events.say(EventsLost(lost))
-        if self._error or self._dropped != self._dropped_told:
+            self.events.say(EventsLost(lost))
+        if not self._waiting and (self._error or self._dropped != self._dropped_told):
             dropped, self._dropped_told = self._dropped - self._dropped_told, self._dropped
             self._error, self._retry_at = "", 0.0
-            self._events.say(EventsKeptAgain(dropped))
+            self.events.say(EventsKeptAgain(dropped))
         return done is not False
 
     def _tell_readers(self) -> None:

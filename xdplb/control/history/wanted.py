@@ -17,8 +17,8 @@ class Wanted:
     """Which events, and how many at most.
 
     `vip` and `backend` are as events have them, `kinds` any of these, `level` this serious or more so (smaller).
-    `actor` is who did it: its kind, or one of the words that say more, such as `token=ci` or `ci`. `since` and `until` are ns since
-    1970, the first included. `after` is an id: those after it, or with `newest_first` before it.
+    `actor` is who did it: its kind, or one of the words that say more, such as `token=ci` or `ci`. `since` and `until`
+    are ns since 1970, the first included. `after` is an id: those after it, or with `newest_first` before it.
     """
 
     vip: str | None = None

@@ -93,7 +93,7 @@ class SqliteStore:
     def save(
         self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth], told: Told | None = None
     ) -> None:
-        """Write the difference of two states, these healths, and the change's event: all on disk after it, or nothing."""
+        """Write the difference of two states, these healths, and the change's event: on disk then, or not at all."""
         text = "" if told is None else told.text()
         with self._transaction() as connection:
             write_change(connection, before, after, health)
