@@ -37,18 +37,24 @@ def print_impact(impact: dict[str, Any]) -> None:
         ]
     )
     _print(
-        [Column("AT RISK OF"), Column("CAUSE"), Column("BACKENDS"), Column("EXPECTED", True), Column("AT MOST", True)],
+        [
+            Column("AT RISK OF"),
+            Column("CAUSE"),
+            Column("BACKENDS"),
+            Column("EXPECTED", right=True),
+            Column("AT MOST", right=True),
+        ],
         [
             (risk["vip"], risk["cause"], _backends(risk), _number(risk["expected"]), _number(risk["at_most"]))
             for risk in impact["connections_at_risk"]["causes"]
         ],
     )
     _print(
-        [Column("LOSES ALL TRAFFIC OF"), Column("BACKEND"), Column("RECORDED FLOWS", True)],
+        [Column("LOSES ALL TRAFFIC OF"), Column("BACKEND"), Column("RECORDED FLOWS", right=True)],
         [(each["vip"], each["backend"], number(each["flows"])) for each in impact["lose_all_traffic"]],
     )
     _print(
-        [Column("SLOTS OF"), Column("FROM"), Column("TO"), Column("SLOTS", True)],
+        [Column("SLOTS OF"), Column("FROM"), Column("TO"), Column("SLOTS", right=True)],
         [
             (change["vip"], move["from"], move["to"], number(move["slots"]))
             for change in impact["tables"]

@@ -44,9 +44,9 @@ class SlotMoveOut(ResponseBody):
 class SlotStatesOut(ResponseBody):
     """The slots of a table by state."""
 
-    steady: int
-    moving: int
-    pinned: int
+    steady: int = Field(description="Those whose owner gets every packet.")
+    moving: int = Field(description="Those whose open connections stay with the previous owner.")
+    pinned: int = Field(description="Those in which records decide.")
 
 
 class TableChangeOut(ResponseBody):
@@ -119,10 +119,10 @@ class BackendUseOut(ResponseBody):
 class ImpactOut(ResponseBody):
     """What a change does to traffic."""
 
-    slots: SlotsOut
+    slots: SlotsOut = Field(description="Slots of all tables.")
     tables: list[TableChangeOut] = Field(description=f"The tables that change, {ROWS}.")
-    flows: FlowsOut
-    connections_at_risk: AtRiskOut
+    flows: FlowsOut = Field(description="Recorded flows that are touched.")
+    connections_at_risk: AtRiskOut = Field(description="Open connections that may break.")
     lose_all_traffic: list[CutOffOut] = Field(description=f"The backends that lose all their traffic, {ROWS}.")
     backends: list[BackendUseOut] = Field(description=f"The backends whose use or settings change, {ROWS}.")
     features: list[str] = Field(description="What the program is recompiled with, without interrupting traffic.")

@@ -15,6 +15,7 @@ from xdplb.control.edits.edit import DeleteVip
 from xdplb.control.events import (
     KINDS,
     Actor,
+    ActorKind,
     ChangeMade,
     DrainChanged,
     Event,
@@ -79,9 +80,9 @@ def test_the_log_has_the_level_of_the_event(caplog: pytest.LogCaptureFixture) ->
 
 def test_the_data_are_the_fields_as_json() -> None:
     key = VipKey.parse("203.0.113.10:80/tcp")
-    event = ChangeMade(Actor("unix", 0, 17), 7, "delete_vip", str(key), None, DeleteVip(key))
+    event = ChangeMade(Actor(ActorKind.UNIX, 0, 17), 7, "delete_vip", str(key), None, DeleteVip(key))
     assert json.loads(json.dumps(event.data())) == {
-        "actor": {"name": "unix", "uid": 0, "pid": 17},
+        "actor": {"kind": "unix", "uid": 0, "pid": 17},
         "generation": 7,
         "edit": "delete_vip",
         "vip": "203.0.113.10:80/tcp",

@@ -3,7 +3,7 @@
 To add a kind, add a dataclass to the file of its theme and its name here, and call `Events.say` where it happens.
 """
 
-from xdplb.control.events.actor import DAEMON, Actor
+from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeMade
@@ -19,6 +19,7 @@ __all__ = [
     "DAEMON",
     "KINDS",
     "Actor",
+    "ActorKind",
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
