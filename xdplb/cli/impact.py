@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from xdplb.client.bodies import AtRiskOut, FlowsOut, ImpactOut, RiskOut
+from xdplb.client.bodies import AtRiskOut, FlowsOut, ImpactOut, RiskOut, SlotsChangedOut
 
 from .output import Column, line, number, print_fields, table
 
