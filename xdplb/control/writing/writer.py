@@ -50,6 +50,7 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
+from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.risk_finder import RiskFinder
 from xdplb.control.writing.saver import Saver
@@ -209,6 +210,11 @@ class Writer:
     async def compile(self, work: Callable[[], T]) -> T:
         """Run `work`, which compiles a program and puts it on the NICs, beside all else: it takes seconds."""
         return await self._to_the_end(self._compiler(work))
+
+    def watch_threads(self, pulses: Pulses) -> None:
+        """Have the threads that write the maps and the state watched."""
+        pulses.watch(MAPS_THREAD, self._maps.ask, "changes and failed checks do not reach the packet path")
+        self.saver.watch_thread(pulses)
 
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
