@@ -15,6 +15,7 @@ from .deps import json_only, known_query
 from .docs_page import DOCS_PATH
 from .event_readers import EventReaders
 from .event_stream import wants_stream
+from .idempotency import Idempotency
 from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
 from .pages import ForeignPages, asked_on_purpose
@@ -51,6 +52,9 @@ def is_endless(scope: Scope) -> bool:
 LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/stats", "/v1/status", "/v1/vips")
 """Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
 
+WITH_SECRETS = ("/v1/tokens",)
+"""Paths whose answers have a secret: they are not kept."""
+
 
 def create_app(manager: Manager, *, version: str, limits: Limits | None = None) -> FastAPI:
     """Return the API over `manager`, which the caller starts and stops; `version` is the daemon's.
@@ -70,6 +74,7 @@ def create_app(manager: Manager, *, version: str, limits: Limits | None = None) 
     limits = limits or Limits()
     app.state.control = Control(manager)
     app.state.event_readers = EventReaders(limits.readers)
+    app.add_middleware(Idempotency, never=WITH_SECRETS)
     app.add_middleware(SharedAnswers, paths=LARGE)
     app.add_middleware(Admission, limits=limits, most=LARGEST_BODY, long_path="/access", is_endless=is_endless)
     app.add_middleware(InternalErrors)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from xdplb.control.events import Events, NicUp
+from xdplb.control.events import Events, StateWritable
 from xdplb.control.history.history import History
 from xdplb.control.history.wanted import Wanted
 from xdplb_api import event_stream
@@ -55,7 +55,7 @@ def test_a_reader_that_does_not_read_on_is_cut_off(reads: int, monkeypatch: pyte
     monkeypatch.setattr(event_stream, "_UNREAD_SECONDS", 0.05)
     monkeypatch.setattr(event_stream, "_HEARTBEAT_SECONDS", 0.05)
     history = History(None, Events(), now=lambda: datetime.now(UTC))
-    history.events.say(NicUp("eth0"))
+    history.events.say(StateWritable())
     history.start()
 
     async def scenario() -> None:
@@ -76,7 +76,7 @@ def test_a_silent_time_is_filled_and_says_where_the_reader_is(monkeypatch: pytes
     monkeypatch.setattr(event_stream, "_UNREAD_SECONDS", 0.5)
     monkeypatch.setattr(event_stream, "_HEARTBEAT_SECONDS", 0.01)
     history = History(None, Events(), now=lambda: datetime.now(UTC))
-    history.events.say(NicUp("eth0"))
+    history.events.say(StateWritable())
     history.start()
     try:
         sent = asyncio.run(_scenario(history))

@@ -17,6 +17,7 @@ from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
@@ -65,14 +66,16 @@ class Manager:
         self.history = history or History(None, Events(), now=steady.now)
         self.events = self.history.events
         self._owns_history = history is None
+        self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
-            Applier(plane, clock, self.events, nics),
+            Applier(plane, clock, self.events, drifts, nics),
             store,
             next_hops,
             checker,
             self.events,
             history=self.history,
+            drifts=drifts,
             capacity=plane.capacity,
             tunnel_sources=tunnel_sources,
             steady=steady,
@@ -80,14 +83,15 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
-        self._nics = NicWatch(self._writer, next_hops, self.events)
-        self._verifier = Verifier(self._writer, self.events)
+        self._nics = NicWatch(self._writer, next_hops, drifts)
+        self._verifier = Verifier(self._writer, drifts)
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
             paths=self._paths,
+            drifts=drifts,
             checker=checker,
             steady=steady,
             place=place,
@@ -111,7 +115,7 @@ class Manager:
         try:
             await self._writer.open()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
-            await self._next_hops.start(self._next_hops_changed)
+            await self._next_hops.start(self._next_hops_changed, self._writer.ways.edited)
             await self._nics.look()
             self._writer.watch()
             # The first plan must know the next hops: backends without one would lose their slots for a moment.

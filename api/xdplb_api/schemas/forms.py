@@ -17,6 +17,7 @@ __all__ = [
     "CLIENT",
     "DESTINATION",
     "ENTITY_TAG",
+    "IDEMPOTENCY_KEY",
     "MOMENT",
     "PREFIXES",
     "VIP_REF",
@@ -68,6 +69,9 @@ PREFIXES = ADDRESSES
 
 ENTITY_TAG = _text(r'(?:W/)?"[^"]*"')
 """One entity tag of RFC 9110. Those of this API are numbers in quotes."""
+
+IDEMPOTENCY_KEY = _text(r'"[ !#-\[\]-~]{1,128}"|[!#-\[\]-~]{1,128}')
+"""A key of draft-ietf-httpapi-idempotency-key-header: printable ASCII in quotes, which may be left out."""
 
 VIP_REF = _text(
     rf"{NAME_PATTERN.strip('^$')}|(?:{_IPV4}(?:_{_LENGTH4})?|\[{_IPV6}(?:_{_LENGTH6})?\]):{_PORTS}:{_PROTOCOL}"

@@ -27,7 +27,7 @@ from xdplb.control.events import (
     EventsLost,
     EventsNotKept,
     HealthChanged,
-    NicLost,
+    PathErrorsUnheard,
 )
 from xdplb.control.history import history as module
 from xdplb.control.history.file import HistoryFile
@@ -278,13 +278,13 @@ def test_who_did_it(actor: str, found: bool) -> None:
 
 
 def test_an_event_that_cannot_be_written_down_is_lost_alone(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(NicLost):
+    class Broken(PathErrorsUnheard):
         def data(self) -> dict[str, object]:
             raise ValueError("a mistake")
 
     with kept_in(None) as history:
-        history._take(Broken("eth0", "x"))
+        history._take(Broken("x"))
         history.events.say(down(1))
         read(history)
         assert [each["kind"] for each in bodies(history)] == ["health", EventsKeptAgain.KIND]
-    assert "an event of the kind nic_lost could not be kept" in caplog.text
+    assert "an event of the kind path_errors_unheard could not be kept" in caplog.text

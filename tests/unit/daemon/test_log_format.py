@@ -12,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 
-from xdplb.control.events import HealthChanged, NicLost
+from xdplb.control.events import HealthChanged, PathErrorsUnheard
 from xdplb.daemon.log_limit import LogLimit
 from xdplb.daemon.log_line import JournalFormatter, JsonFormatter, LineFormatter
 
@@ -24,11 +24,11 @@ PROGRAM = """
     events = Events()
     events.say(HealthChanged("web", "10.0.0.1", "down", "refused"))
     events.say(HealthChanged("web", "10.0.0.1", "up", "200"))
-    events.say(NicUp("eth0"))
+    events.say(StateWritable())
     try:
         raise ValueError("a\\nb")
     except ValueError as error:
-        events.say(VerifyFailed("broken"), trace=error)
+        events.say(StateNotWritable("broken"), trace=error)
 """
 
 
@@ -52,7 +52,7 @@ def test_the_journal_gets_the_severity_of_each_line(tmp_path: Path) -> None:
     assert lines[:3] == [
         "<4>WARNING health: vip=web backend=10.0.0.1 health=down reason='refused'",
         "<5>NOTICE health: vip=web backend=10.0.0.1 health=up reason='200'",
-        "<5>NOTICE NIC in service: interface=eth0",
+        "<5>NOTICE state writable again",
     ]
     assert len(lines) > 5
     assert all(line.startswith("<3>") for line in lines[3:]), "of a traceback, too"
@@ -73,8 +73,8 @@ def test_json_has_the_fields_of_the_event(tmp_path: Path) -> None:
         "kind": "health",
         "vip": "web",
         "backend": "10.0.0.1",
-        "health": "down",
-        "reason": "refused",
+        "actor": None,
+        "data": {"health": "down", "reason": "refused"},
         "message": "health: vip=web backend=10.0.0.1 health=down reason='refused'",
     }
     assert lines[1]["level"] == "notice"
@@ -84,7 +84,7 @@ def test_json_has_the_fields_of_the_event(tmp_path: Path) -> None:
 @pytest.mark.parametrize("formatter", [JsonFormatter(), LineFormatter("%(message)s")])
 def test_no_word_from_outside_begins_a_line_or_drives_a_terminal(formatter: logging.Formatter) -> None:
     forged = "x\n<0>forged\x1b[2J\u2028\udcff" + "y" * 100_000
-    event = NicLost("eth0", forged)
+    event = PathErrorsUnheard(forged)
     about = {"name": "x", "levelno": 30, "levelname": "WARNING", "msg": "%s", "args": (event,), "event": event}
     line = JournalFormatter(formatter).format(logging.makeLogRecord(about))
     assert line.startswith("<4>")

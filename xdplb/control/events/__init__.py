@@ -9,11 +9,11 @@ from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuc
 from xdplb.control.events.changes import ChangeMade
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
-from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestored, ReconcileFailed, VerifyFailed
+from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
-from xdplb.control.events.nics import NicAttached, NicDown, NicLost, NicsUnknown, NicUp, VipInTheWay
+from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 
@@ -32,6 +32,9 @@ __all__ = [
     "DaemonStarted",
     "DaemonStopped",
     "DrainChanged",
+    "DriftFound",
+    "DriftKind",
+    "DriftOver",
     "Event",
     "Events",
     "EventsKeptAgain",
@@ -40,21 +43,13 @@ __all__ = [
     "FlowScanFailed",
     "HealthChanged",
     "Level",
-    "MapsRestored",
     "NextHopChanged",
     "NicAttached",
-    "NicDown",
-    "NicLost",
-    "NicUp",
-    "NicsUnknown",
     "PathErrorsUnheard",
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
-    "PinsNotRestored",
-    "PinsRestored",
     "ProgramSwapped",
-    "ReconcileFailed",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
@@ -64,7 +59,6 @@ __all__ = [
     "StateWritable",
     "TablePublished",
     "TookOver",
-    "VerifyFailed",
     "VipInTheWay",
 ]
 
