@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
+from xdplb.client import backend_path, vip_path
 from xdplb.model.backend import parse_backend_address
 from xdplb.model.vip import Forward
 
 from .changes import Change, changing
-from .client import backend_path, vip_path
 from .groups import Group
 from .output import Column, coloured, moment, percent, print_fields, print_json, table
 from .params import AnyWhole, Connection, duration, duration_text, output_option, vip_argument

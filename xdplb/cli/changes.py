@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from xdplb.client import Answer, Client
 from xdplb.model.errors import NotFoundError
 
-from .client import Answer, Client
 from .output import line, note, print_json
 from .params import Connection, dry_run_option, if_generation_option, output_option
 
@@ -29,7 +29,7 @@ class Change:
     as_json: bool
     if_generation: int | None = None
 
-    def ask(self, method: str, path: str, body: object = None) -> Answer:
+    def ask(self, method: str, path: str, body: object = None) -> Answer[Any]:
         """Send the request of the change, and print its warnings."""
         answer = self.client.change(method, path, body, dry_run=self.dry_run, if_generation=self.if_generation)
         warn(answer.warnings)
@@ -66,7 +66,7 @@ class Change:
             return
         self.tell(answer, f"{what} removed")
 
-    def tell(self, answer: Answer, message: str) -> None:
+    def tell(self, answer: Answer[Any], message: str) -> None:
         """Print the answer: its body as JSON, or `message`, or what a dry run would change."""
         if self.as_json:
             if answer.body:

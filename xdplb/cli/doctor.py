@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from .client import Client
-from .failures import DaemonDownError
+from xdplb.client import Client, DaemonDownError
+
 from .output import coloured, line, print_json
 from .params import Connection, local_output_option, pin_dir_option
 from .vip import vip_text

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
+from xdplb.client import Answer, Client, DaemonDownError, TimedOutError, backend_path
 from xdplb.model.errors import ConflictError
 
-from .client import Answer, Client, backend_path
-from .failures import DaemonDownError, TimedOutError
 from .output import note
 from .params import duration_text
 
@@ -20,7 +19,7 @@ __all__ = ["wait_for_drain"]
 _POLL_SECONDS = 0.5
 
 
-def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> Answer:
+def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> Answer[Any]:
     """Poll until no connection is left; return the last answer about the backend.
 
     If the daemon restarts, this waits for it: the drain continues then. Raises TimedOutError, which says how many
@@ -45,7 +44,7 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> An
         progress.end()
 
 
-def _poll(client: Client, path: str, address: str, deadline: float, progress: _Progress) -> Answer:
+def _poll(client: Client, path: str, address: str, deadline: float, progress: _Progress) -> Answer[Any]:
     left = "the daemon has not answered"
     while True:
         try:
@@ -65,7 +64,7 @@ def _poll(client: Client, path: str, address: str, deadline: float, progress: _P
         time.sleep(min(_POLL_SECONDS, rest))
 
 
-def _drain_of(answer: Answer, address: str) -> dict[str, Any]:
+def _drain_of(answer: Answer[Any], address: str) -> dict[str, Any]:
     status: dict[str, Any] | None = answer.json()["status"]["drain"]
     if status is None:
         raise ConflictError(f"the drain of {address} was cancelled", hint="it was undrained or set to maint")

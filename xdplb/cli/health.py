@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from xdplb.client import vip_path
 from xdplb.model.health import CheckType
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
-from .client import vip_path
 from .groups import Group
 from .output import Column, coloured, moment, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from .client import vip_path
+from xdplb.client import vip_path
+
 from .output import Column, number, print_json, table
 from .params import Connection, duration, output_option
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
+from xdplb.client import Client, DaemonDownError, TimedOutError
 from xdplb.model.errors import PlatformError
 
-from .client import Client
-from .failures import DaemonDownError, TimedOutError
 from .output import moment, note, number, print_fields, print_json
 from .params import Connection, duration, duration_text, output_option
 from .vip import print_vips

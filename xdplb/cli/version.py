@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 import xdplb
+from xdplb.client import DaemonDownError
 from xdplb.model.errors import XdplbError
 
-from .failures import DaemonDownError
 from .output import print_fields, print_json
 from .params import Connection, local_output_option
 

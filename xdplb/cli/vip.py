@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
+from xdplb.client import Client, vip_path
 from xdplb.model.errors import NotFoundError
 from xdplb.model.health import CheckType
 from xdplb.model.vip import VipKey
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
-from .client import Client, vip_path
 from .groups import Group
 from .output import Column, coloured, note, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument

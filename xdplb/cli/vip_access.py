@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from xdplb.client import vip_path
 from xdplb.model.errors import InvalidError
 
 from .changes import Change, changing
-from .client import vip_path
 from .groups import Group
 from .output import Column, coloured, print_json, table
 from .params import Connection, output_option, vip_argument
