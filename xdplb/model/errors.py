@@ -5,6 +5,8 @@ The CLI turns them into exit codes, the API into RFC 9457 problems. Only those t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -14,10 +16,12 @@ __all__ = [
     "FieldProblem",
     "InvalidError",
     "NotFoundError",
+    "OwnedError",
     "PlatformError",
     "PreconditionError",
     "StateError",
     "XdplbError",
+    "within",
 ]
 
 
@@ -78,6 +82,12 @@ class ConflictError(XdplbError):
     exit_code = 4
 
 
+class OwnedError(ConflictError):
+    """A config file owns the VIPs and backends, so only the file can change them."""
+
+    code = "owned-by-file"
+
+
 class PreconditionError(XdplbError):
     """`If-Match` named a generation that is no longer the current one."""
 
@@ -106,3 +116,14 @@ class StateError(PlatformError):
     """The state cannot be read or written: no room, read-only, another user's, damaged. Nothing was changed."""
 
     code = "state"
+
+
+@contextmanager
+def within(pointer: str) -> Iterator[None]:
+    """Have errors in the block point at fields of the value at `pointer`, or at that value itself."""
+    try:
+        yield
+    except XdplbError as error:
+        inner = tuple(FieldProblem(f"{pointer}{problem.pointer}", problem.detail) for problem in error.problems)
+        error.problems = inner or (FieldProblem(pointer, error.detail),)
+        raise
