@@ -71,7 +71,7 @@ def _plain(schema: Schema, root: Schema) -> Schema:
 
 
 def _fields_hint(name: str, schema: Schema) -> str:
-    fields = list(schema.get("properties", ()))
+    fields = [field for field, kind in schema.get("properties", _NOTHING).items() if not kind.get("readOnly")]
     close = difflib.get_close_matches(name, fields, n=1)
     return (f"did you mean {close[0]}? " if close else "") + f"the fields are {', '.join(fields)}"
 

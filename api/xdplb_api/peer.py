@@ -10,13 +10,13 @@ from typing import Any
 from starlette.requests import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from xdplb.control.events import Actor
+from xdplb.control.events import Actor, ActorKind
 
 __all__ = ["PeerProtocol", "actor_of", "client_name", "peer_of", "peer_process"]
 
 _STATE_KEY = "peer"
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
-_UNKNOWN = Actor("api")
+_UNKNOWN = Actor(ActorKind.TCP)
 
 
 class PeerProtocol(H11Protocol):
@@ -48,16 +48,16 @@ def peer_process(connection: socket.socket) -> tuple[int, int]:
 
 def client_name(peer: Actor) -> str:
     """Return the same for all connections of one client: its process on a Unix socket, its host on TCP."""
-    return peer.name.rpartition(":")[0] if peer.pid is None else str(peer.pid)
+    return str(peer.pid) if peer.pid is not None else (peer.peer or "").rpartition(":")[0]
 
 
 def peer_of(connection: socket.socket) -> Actor:
     """Return the peer: on a Unix socket the process, on TCP the address."""
     if connection.family == socket.AF_UNIX:
         pid, uid = peer_process(connection)
-        return Actor("unix", uid=uid, pid=pid)
+        return Actor(ActorKind.UNIX, uid=uid, pid=pid)
     try:
         host, port = connection.getpeername()[:2]
     except OSError:  # the client has reset the connection already
         return _UNKNOWN
-    return Actor(f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}")
+    return Actor(ActorKind.TCP, peer=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

@@ -120,7 +120,7 @@ def test_it_knows_which_process_is_at_the_other_end(path: Path):
         connection = http.client.HTTPConnection("127.0.0.1", int(told.rpartition(":")[2]), timeout=10)
         connection.connect()
         _, port = connection.sock.getsockname()
-        assert _get(connection, "/who") == (200, f"tcp:127.0.0.1:{port}".encode())
+        assert _get(connection, "/who") == (200, f"tcp(peer=127.0.0.1:{port})".encode())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another group")
@@ -248,7 +248,7 @@ def test_a_client_that_resets_before_it_is_accepted_is_no_error(capfd: pytest.Ca
 
         status, body = _get(http.client.HTTPConnection("127.0.0.1", port, timeout=10), "/who")
 
-    assert (status, body[:14]) == (200, b"tcp:127.0.0.1:")
+    assert (status, body[:19]) == (200, b"tcp(peer=127.0.0.1:")
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .access import AccessList
-from .address import IPNetwork
 from .backend import Backend
 from .health import HealthCheck
-from .vip import Vip
+from .vip import Vip, VipKey
 
-__all__ = ["NO_SETTINGS", "Config", "Settings", "VipConfig"]
+__all__ = ["NO_SETTINGS", "ApiSettings", "Config", "DeclaredVip", "Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """What the API takes on at once, and how long it waits for a client."""
+
+    connections: int | None = None
+    requests: int | None = None
+    head_timeout_seconds: float | None = None
+    body_timeout_seconds: float | None = None
+    idle_timeout_seconds: float | None = None
+    max_body_mib: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings that may change while the daemon runs; None is what `xdplb up` was told, or its default.
+    """Settings that may change while the daemon runs; None is what `xdplb up` was told, or its default."""
 
-    `ipip_source` are the prefixes that outer source addresses are taken from, at most one per family; empty for the
-    host's own addresses.
-    """
-
-    ipip_source: tuple[IPNetwork, ...] | None = None
+    api: ApiSettings = ApiSettings()
 
 
 NO_SETTINGS = Settings()
 """All is as `xdplb up` was told."""
 
-
 _NO_ACCESS_LIST = AccessList()
 
 
 @dataclass(frozen=True, slots=True)
-class VipConfig:
-    """A VIP with its backends, check and access list."""
+class DeclaredVip:
+    """A VIP with all that belongs to it, as declared. `pointer` is where it is in the body, such as `/vips/3`."""
 
+    pointer: str = field(compare=False)
     vip: Vip
-    backends: tuple[Backend, ...] = ()
     check: HealthCheck | None = None
     access: AccessList = _NO_ACCESS_LIST
+    backends: tuple[Backend, ...] = ()
+
+    @property
+    def key(self) -> VipKey:
+        """What identifies it."""
+        return self.vip.key
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """All that is desired."""
 
-    vips: tuple[VipConfig, ...] = ()
+    vips: tuple[DeclaredVip, ...] = ()
     settings: Settings = NO_SETTINGS

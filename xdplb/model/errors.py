@@ -21,6 +21,7 @@ __all__ = [
     "PreconditionError",
     "StateError",
     "XdplbError",
+    "located",
     "within",
 ]
 
@@ -118,12 +119,23 @@ class StateError(PlatformError):
     code = "state"
 
 
+def located(pointer: str, error: XdplbError, other: str = "") -> XdplbError:
+    """Return an error about an object with the place of that object, `pointer`, before each of its own pointers.
+
+    `other` points to what it is in conflict with.
+    """
+    problems = error.problems or (FieldProblem("", error.detail),)
+    error.problems = tuple(FieldProblem(pointer + problem.pointer, problem.detail) for problem in problems)
+    if other:
+        error.problems += (FieldProblem(other, "the other one"),)
+    return error
+
+
 @contextmanager
 def within(pointer: str) -> Iterator[None]:
-    """Have errors in the block point at fields of the value at `pointer`, or at that value itself."""
+    """Have errors in the block point into the object at `pointer`."""
     try:
         yield
     except XdplbError as error:
-        inner = tuple(FieldProblem(f"{pointer}{problem.pointer}", problem.detail) for problem in error.problems)
-        error.problems = inner or (FieldProblem(pointer, error.detail),)
+        located(pointer, error)
         raise

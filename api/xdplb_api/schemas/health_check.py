@@ -15,7 +15,7 @@ from xdplb.model.backend import Health
 from xdplb.model.errors import InvalidError
 from xdplb.model.health import PATH_PATTERN, CheckType, HealthCheck, refuse_missing_check
 
-from .base import RequestBody, ResponseBody, refused
+from .base import ReadOnly, RequestBody, ResponseBody, refused
 
 __all__ = ["CheckResultOut", "HealthCheckIn", "HealthCheckOut", "HealthCheckStatusOut"]
 
@@ -60,6 +60,7 @@ class HealthCheckIn(RequestBody):
     jitter: float = Field(default=0.1, ge=0, le=0.5, description=JITTER)
     reset: bool = Field(default=False, description=RESET)
     target: Literal["backend"] = Field(default="backend", description=TARGET)
+    status: ReadOnly = None
 
     def check(self) -> HealthCheck:
         """Return the check of the model."""

@@ -30,7 +30,16 @@ from xdplb.model.vip import (
     VlanTags,
 )
 
-from .base import ForwardWord, Generation, HostAddresses, ObservedGeneration, RequestBody, ResponseBody, Warnings
+from .base import (
+    ForwardWord,
+    Generation,
+    HostAddresses,
+    ObservedGeneration,
+    ReadOnly,
+    RequestBody,
+    ResponseBody,
+    Warnings,
+)
 
 __all__ = [
     "SlotsOut",
@@ -166,6 +175,9 @@ class VipSettings(RequestBody):
     vlan: VlanWord = Field(default=VlanTags.NEXT_HOP, description=VLAN)
     quic: QuicIn | None = Field(default=None, description=QUIC)
     limits: LimitsIn = Field(default=LimitsIn(), description=LIMITS)
+    generation: ReadOnly = None
+    status: ReadOnly = None
+    warnings: ReadOnly = None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings by the field names of the model."""

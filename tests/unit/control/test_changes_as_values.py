@@ -15,7 +15,7 @@ from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run_in, with_backends
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.edits.edit import Batch, DeleteBackend, DrainBackend, Edit, PatchVip, PutBackend, PutCheck, PutVip
-from xdplb.control.events import DAEMON, Actor, ChangeMade, Event, HealthChanged
+from xdplb.control.events import DAEMON, Actor, ActorKind, ChangeMade, Event, HealthChanged
 from xdplb.control.plan.impact import NO_IMPACT, Concern, Warned
 from xdplb.control.plan.sentences import sentences
 from xdplb.control.state.codec import canonical
@@ -25,10 +25,11 @@ from xdplb.dataplane.features import Feature
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.errors import PreconditionError
 from xdplb.model.health import HealthCheck
+from xdplb.model.role import Role
 from xdplb.model.vip import Forward, HashKind, Tracking, Vip, VipKey
 
 ONE, TWO, THREE = (ip_address(f"10.0.0.{last}") for last in (1, 2, 3))
-OPERATOR = Actor("unix", uid=1000, pid=4711)
+OPERATOR = Actor(ActorKind.UNIX, uid=1000, pid=4711, user="anna", role=Role.OPERATE)
 V6 = Vip(VipKey.parse("[2001:db8::10]:443/tcp"))
 
 
@@ -166,10 +167,32 @@ def test_a_change_is_an_event_with_its_actor(tmp_path: Path, caplog: pytest.LogC
 
     caplog.set_level("INFO")
     run_in(World(tmp_path), scenario)
-    assert "change: actor=unix(uid=1000,pid=4711) generation=1 edit=put_vip vip=203.0.113.10:443/tcp" in caplog.messages
+    anna = "unix(uid=1000,pid=4711,user=anna,role=operate)"
+    assert f"change: actor={anna} generation=1 edit=put_vip vip=203.0.113.10:443/tcp" in caplog.messages
     assert "change: actor=daemon generation=2 edit=batch" in caplog.messages
     drained = "change: actor=daemon generation=3 edit=drain_backend vip=203.0.113.10:443/tcp backend=10.0.0.1"
     assert drained in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("actor", "line", "data"),
+    [
+        (DAEMON, "daemon", {"kind": "daemon"}),
+        (
+            Actor(ActorKind.FILE, file="/etc/xdplb.toml", role=Role.ADMIN),
+            "file(role=admin,file=/etc/xdplb.toml)",
+            {"kind": "file", "role": "admin", "file": "/etc/xdplb.toml"},
+        ),
+        (
+            Actor(ActorKind.TCP, peer="192.0.2.7:4000", certificate="CN=anna,role=admin", role=Role.READ),
+            "tcp(certificate='CN=anna,role=admin',peer=192.0.2.7:4000,role=read)",
+            {"kind": "tcp", "certificate": "CN=anna,role=admin", "peer": "192.0.2.7:4000", "role": "read"},
+        ),
+    ],
+)
+def test_what_is_known_of_an_actor_cannot_be_mistaken(actor: Actor, line: str, data: dict[str, str]) -> None:
+    assert str(actor) == line
+    assert actor.data() == data
 
 
 def test_an_event_is_said_once_and_its_log_line_is_made_from_it(

@@ -19,7 +19,7 @@ from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
-from xdplb.model.config import Config, VipConfig
+from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import (
     AllUnhealthy,
@@ -172,7 +172,9 @@ def test_a_state_of_schema_5_belongs_to_the_api_and_can_be_given_to_a_file(tmp_p
     saved(tmp_path, state)
     as_schema_5(tmp_path)
     assert reopened(tmp_path)[0] == state
-    owned = edited(state, PutConfig(Config((VipConfig(WEB, (backend(1), backend(3))),)), "/etc/xdplb/config.toml"))
+    owned = edited(
+        state, PutConfig(Config((DeclaredVip("", WEB, backends=(backend(1), backend(3))),)), "/etc/xdplb/config.toml")
+    )
     laid = edited(owned, PatchBackend(WEB.key, backend(3).address, {"weight": 9}))
     saved(tmp_path, owned, laid)
     again = reopened(tmp_path)[0]

@@ -17,7 +17,7 @@ from xdplb.control.state.differing import differing
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
-from xdplb.model.config import VipConfig
+from xdplb.model.config import DeclaredVip
 from xdplb.model.errors import InvalidError, within
 from xdplb.model.health import HealthCheck, check_fits
 from xdplb.model.vip import Vip
@@ -25,14 +25,14 @@ from xdplb.model.vip import Vip
 __all__ = ["as_shown", "asked_backend", "assembled", "check_assembled", "with_backends"]
 
 
-def assembled(old: DesiredVip | None, asked: CreateVip | PutVip | VipConfig, now: datetime) -> DesiredVip:
+def assembled(old: DesiredVip | None, asked: CreateVip | PutVip | DeclaredVip, now: datetime) -> DesiredVip:
     """Return the VIP as asked for, with the parts that are kept; `old` itself if nothing differs.
 
     A VIP of a config file keeps its overlays. InvalidError points at a backend that is given twice.
     """
     before = DesiredVip(asked.vip) if old is None else old
     backends = before.backends
-    if isinstance(asked, VipConfig):
+    if isinstance(asked, DeclaredVip):
         backends = _with(declared_backend, backends, asked.backends, now)
     elif asked.backends is not KEEP:
         backends = with_backends(before, asked.backends, now)

@@ -25,7 +25,7 @@ from xdplb.control.state.codec import (
     vip_to_json,
 )
 from xdplb.model.backend import Backend
-from xdplb.model.config import Config, VipConfig
+from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import Vip, VipKey
 
@@ -97,24 +97,28 @@ def _prefixes_to_json(prefixes: Prefixes) -> list[str]:
     return [str(prefix) for prefix in prefixes]
 
 
+_PARTS = ("check", "access", "backends")
+
+
 def _config_to_json(config: Config) -> Json:
     vips = [
-        {
-            "vip": _vip_to_json(each.vip),
-            **{name: _encoded(name, getattr(each, name)) for name in ("backends", "check", "access")},
-        }
+        {"vip": _vip_to_json(each.vip), **{name: _encoded(name, getattr(each, name)) for name in _PARTS}}
         for each in config.vips
     ]
     return {"vips": vips, "settings": settings_to_json(config.settings)}
 
 
 def _config_from_json(given: Json) -> Config:
-    vips = []
-    for each in given["vips"]:
-        vip = _vip_from_json(each["vip"])
-        parts = {name: _decoded(name, each[name], vip.key.address.version) for name in ("backends", "check", "access")}
-        vips.append(VipConfig(vip, **parts))  # type: ignore[arg-type]
-    return Config(tuple(vips), settings_from_json(given["settings"]))
+    return Config(
+        tuple(_declared_from_json(f"/vips/{index}", each) for index, each in enumerate(given["vips"])),
+        settings_from_json(given["settings"]),
+    )
+
+
+def _declared_from_json(pointer: str, given: Json) -> DeclaredVip:
+    vip = _vip_from_json(given["vip"])
+    parts: Json = {name: _decoded(name, given[name], vip.key.address.version) for name in _PARTS}
+    return DeclaredVip(pointer, vip, **parts)
 
 
 _KINDS: dict[str, type[Any]] = {_kind(kind): kind for kind in (*get_args(SingleEdit), *get_args(WholeEdit))}

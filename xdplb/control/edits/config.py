@@ -16,7 +16,7 @@ from xdplb.control.edits.overlap import check_new_vip
 from xdplb.control.edits.overlay import owned
 from xdplb.control.state.desired import Desired, DesiredVip
 from xdplb.control.state.places import Places
-from xdplb.model.config import VipConfig
+from xdplb.model.config import DeclaredVip
 from xdplb.model.errors import ConflictError, InvalidError, within
 from xdplb.model.host import Host
 from xdplb.model.vip import VipKey
@@ -48,17 +48,17 @@ def put_config(desired: Desired, edit: PutConfig, now: datetime, host: Host) -> 
 
 
 def _vips(
-    desired: Desired, asked: Sequence[VipConfig], now: datetime
+    desired: Desired, asked: Sequence[DeclaredVip], now: datetime
 ) -> tuple[dict[VipKey, DesiredVip], dict[VipKey, int]]:
     """Return all VIPs, those that are there already in their order, and the places in `asked` of those that differ."""
     given: dict[VipKey, DesiredVip] = {}
     changed: dict[VipKey, int] = {}
     for index, config in enumerate(asked):
-        key = config.vip.key
+        key = config.key
         if key in given:
-            raise InvalidError.field(f"/vips/{index}", f"VIP {key} is given twice", hint="give each VIP once")
+            raise InvalidError.field(config.pointer, f"VIP {key} is given twice", hint="give each VIP once")
         old = desired.vips.get(key)
-        with within(f"/vips/{index}"):
+        with within(config.pointer):
             given[key] = assembled(old, config, now)
         if given[key] is not old:
             changed[key] = index
@@ -79,18 +79,18 @@ def _places(desired: Desired, vips: Mapping[VipKey, DesiredVip], changed: Collec
 
 
 def _check(
-    before: Desired, after: Desired, asked: Sequence[VipConfig], changed: Mapping[VipKey, int], host: Host
+    before: Desired, after: Desired, asked: Sequence[DeclaredVip], changed: Mapping[VipKey, int], host: Host
 ) -> None:
-    _check_names(before, after, changed)
+    _check_names(before, after, asked, changed)
     for key, index in changed.items():
         old, new = before.vips.get(key), after.vips[key]
-        with within(f"/vips/{index}"):
+        with within(asked[index].pointer):
             check_assembled(after, old, new, asked[index].backends)
             if old is None:
                 check_new_vip(after, key, host)
 
 
-def _check_names(before: Desired, after: Desired, changed: Mapping[VipKey, int]) -> None:
+def _check_names(before: Desired, after: Desired, asked: Sequence[DeclaredVip], changed: Mapping[VipKey, int]) -> None:
     """Refuse a name that two VIPs have then. They may exchange names, or take one over, in this one step."""
     names = [after.vips[key].vip.name for key in changed]
     if all(key in before.vips and before.vips[key].vip.name == name for key, name in zip(changed, names, strict=True)):
@@ -105,7 +105,7 @@ def _check_names(before: Desired, after: Desired, changed: Mapping[VipKey, int])
             index = changed[key] if key in changed else changed[holder]
             other = holder if key in changed else key
             raise ConflictError.field(
-                f"/vips/{index}/name",
+                f"{asked[index].pointer}/name",
                 f"the name {name!r} is taken by VIP {other}",
                 hint="a name can belong to only one VIP: choose another",
             )

@@ -9,14 +9,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any
 
 from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import AdminState, Backend
-from xdplb.model.config import Settings
+from xdplb.model.config import ApiSettings, Settings
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import (
@@ -72,14 +72,12 @@ def desired_from_json(text: str) -> Desired:
 
 def settings_to_json(settings: Settings) -> Json:
     """Return the settings of the daemon as JSON."""
-    source = settings.ipip_source
-    return {"ipip_source": None if source is None else [str(prefix) for prefix in source]}
+    return {"api": {name: value for name, value in asdict(settings.api).items() if value is not None}}
 
 
 def settings_from_json(fields: Mapping[str, Any]) -> Settings:
     """Return the settings in a JSON object."""
-    source = fields.get("ipip_source")
-    return Settings(None if source is None else tuple(ip_network(prefix) for prefix in source))
+    return Settings(ApiSettings(**fields.get("api", {})))
 
 
 def vip_to_json(vip: Vip) -> Json:

@@ -1,0 +1,67 @@
+"""Typed events: what happened, to what, by whom and why. Each is emitted once, and its log line is made from it.
+
+To add a kind, add a dataclass to the file of its theme and its name here, and call `Events.say` where it happens.
+"""
+
+from xdplb.control.events.actor import DAEMON, Actor, ActorKind
+from xdplb.control.events.base import Event, Events, Level, Say
+from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
+from xdplb.control.events.changes import ChangeMade
+from xdplb.control.events.drains import DrainChanged
+from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestored, ReconcileFailed, VerifyFailed
+from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
+from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
+from xdplb.control.events.nics import NicAttached, NicDown, NicLost, NicsUnknown, NicUp, VipInTheWay
+from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
+from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
+
+__all__ = [
+    "DAEMON",
+    "KINDS",
+    "Actor",
+    "ActorKind",
+    "CaptureBegan",
+    "CaptureEnded",
+    "CaptureStuck",
+    "ChangeMade",
+    "CheckBroke",
+    "ChecksNotRun",
+    "ChecksRunAgain",
+    "DrainChanged",
+    "Event",
+    "Events",
+    "FlowScanFailed",
+    "HealthChanged",
+    "Level",
+    "MapsRestored",
+    "NextHopChanged",
+    "NicAttached",
+    "NicDown",
+    "NicLost",
+    "NicUp",
+    "NicsUnknown",
+    "PathErrorsUnheard",
+    "PathMtuLowered",
+    "PathMtuOver",
+    "PathTrouble",
+    "PinsNotRestored",
+    "PinsRestored",
+    "ReconcileFailed",
+    "Say",
+    "SlotsPinned",
+    "SlotsSteady",
+    "StaleFlowsDeleted",
+    "StateNotWritable",
+    "StateRestored",
+    "StateWritable",
+    "TablePublished",
+    "VerifyFailed",
+    "VipInTheWay",
+]
+
+KINDS: dict[str, type[Event]] = {
+    found.KIND: found
+    for found in map(globals().__getitem__, sorted(set(__all__) - {"KINDS"}))
+    if isinstance(found, type) and issubclass(found, Event) and found is not Event
+}
+"""All kinds of events, by their name."""

@@ -1,0 +1,43 @@
+"""Events of captures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdplb.control.events.base import Event, Level
+
+__all__ = [
+    "CaptureBegan",
+    "CaptureEnded",
+    "CaptureStuck",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureBegan(Event):
+    """A capture started, of this VIP and client, or of any."""
+
+    KIND = "capture_started"
+    TITLE = "capture started"
+    LEVEL = Level.NOTICE
+    vip: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureEnded(Event):
+    """The capture ended, and the program was restored."""
+
+    KIND = "capture_ended"
+    TITLE = "capture ended"
+    LEVEL = Level.NOTICE
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStuck(Event):
+    """The capture ended, but the program could not be restored."""
+
+    KIND = "capture_stuck"
+    TITLE = "capture ended, but the program still hands out packets"
+    LEVEL = Level.ERROR
+    error: str

@@ -1,0 +1,64 @@
+"""Events of health checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdplb.control.events.base import Event, Level
+
+__all__ = [
+    "CheckBroke",
+    "ChecksNotRun",
+    "ChecksRunAgain",
+    "HealthChanged",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged(Event):
+    """A backend's health changed."""
+
+    KIND = "health"
+    TITLE = "health"
+    LINES = 2000  # a host that dies may be a backend of a thousand VIPs
+    vip: str
+    backend: str
+    health: str
+    reason: str
+
+    @property
+    def level(self) -> Level:
+        """A backend that fails is a warning; that it is up is not."""
+        return Level.WARNING if self.health == "down" else Level.NOTICE
+
+
+@dataclass(frozen=True, slots=True)
+class CheckBroke(Event):
+    """A check could not be run on this host, because of an unexpected error."""
+
+    KIND = "check_broken"
+    TITLE = "check failed to run"
+    LEVEL = Level.ERROR
+    backend: str
+    port: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksNotRun(Event):
+    """Checks have had no result for too long, since this host cannot run them: a backend that fails is not noticed."""
+
+    KIND = "checks_stopped"
+    TITLE = "health checks cannot be run"
+    LEVEL = Level.ERROR
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksRunAgain(Event):
+    """All checks have had a result in time again."""
+
+    KIND = "checks_resumed"
+    TITLE = "health checks run again"
+    LEVEL = Level.NOTICE
+    seconds: float
