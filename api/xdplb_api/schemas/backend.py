@@ -41,6 +41,7 @@ __all__ = [
     "BackendPut",
     "BackendStatusOut",
     "BackendsPut",
+    "DeclaredOut",
     "DrainIn",
     "DrainOut",
     "PathErrorsOut",

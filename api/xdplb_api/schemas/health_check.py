@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Literal
@@ -64,8 +65,8 @@ class HealthCheckIn(RequestBody):
 
     def check(self) -> HealthCheck:
         """Return the check of the model."""
-        values = self.model_dump(exclude={"target", "expect_status"})
-        return HealthCheck(expect_status=tuple(self.expect_status), **values)
+        values = {field.name: getattr(self, field.name) for field in fields(HealthCheck)}
+        return HealthCheck(**{**values, "expect_status": tuple(self.expect_status)})
 
 
 class CheckResultOut(ResponseBody):

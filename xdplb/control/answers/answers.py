@@ -33,7 +33,7 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.answers.wall_time import backend_on_the_wall, check_on_the_wall
 from xdplb.control.clock import SteadyClock
-from xdplb.control.edits.find import find_backend, find_key
+from xdplb.control.edits.find import find_backend, find_key, key_named
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
@@ -93,6 +93,10 @@ class Answers:
     def key(self, ref: str) -> VipKey:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
         return find_key(self._snapshot.desired, ref, "/path/vip")
+
+    def key_in_body(self, ref: str) -> VipKey:
+        """Return the key of a VIP that a body names; with a key, it need not be there yet."""
+        return key_named(self._snapshot.desired, ref, "/vip")
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
