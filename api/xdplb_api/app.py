@@ -14,7 +14,21 @@ from .docs_page import DOCS_PATH
 from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
 from .pages import ForeignPages, asked_on_purpose
-from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, metrics, stats, vips
+from .routes import (
+    access,
+    backends,
+    capture,
+    changes,
+    config,
+    dataplane,
+    drain,
+    explain,
+    health,
+    health_check,
+    metrics,
+    stats,
+    vips,
+)
 from .routes import version as version_route
 from .shared import SharedAnswers
 from .unambiguous import said_once
@@ -27,7 +41,7 @@ LARGEST_BODY = 8 << 20
 ENDLESS = ("/v1/capture",)
 """Paths whose answers stream for as long as they are read."""
 
-LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/stats", "/v1/status", "/v1/vips")
+LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/config", "/v1/stats", "/v1/status", "/v1/vips")
 """Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
 
 
@@ -65,6 +79,8 @@ def _add_routes(app: FastAPI) -> None:
     v1 = APIRouter(prefix="/v1")
     # A VIP in a path may contain a slash, so the routes below a VIP must match before that of the VIP itself.
     for router in (
+        config.router,
+        changes.router,
         drain.router,
         backends.router,
         health_check.router,

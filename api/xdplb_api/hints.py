@@ -15,7 +15,7 @@ from xdplb.model.backend import SERVER_ID_HINT, SERVER_ID_PATTERN
 from xdplb.model.health import PATH_HINT, PATH_PATTERN
 from xdplb.model.vip import NAME_HINT, NAME_PATTERN
 
-__all__ = ["Schema", "body_schema", "hint_for"]
+__all__ = ["Schema", "body_schema", "hint_for", "without_tags"]
 
 Schema = Mapping[str, Any]
 
@@ -53,8 +53,25 @@ def _at(schema: Schema, steps: Sequence[str | int], root: Schema) -> Schema:
     if not steps:
         return schema
     step, *rest = steps
+    if (tagged := _tagged(schema, step)) is not None:
+        return _at({"$ref": tagged}, rest, root)
     inner = schema.get("items") if isinstance(step, int) else schema.get("properties", _NOTHING).get(step)
     return _at(inner or _NOTHING, rest, root)
+
+
+def without_tags(steps: Sequence[str | int], schema: Schema) -> Sequence[str | int]:
+    """Return the path of an error of pydantic without the kinds of objects, which it has after their places."""
+    kept: list[str | int] = []
+    for number, step in enumerate(steps):
+        if _tagged(_at(schema, steps[:number], schema), step) is None:
+            kept.append(step)
+    return kept
+
+
+def _tagged(schema: Schema, step: str | int) -> str | None:
+    """Return the reference to the schema of the kind `step`, None if a step there is no kind."""
+    found: str | None = schema.get("discriminator", _NOTHING).get("mapping", _NOTHING).get(step)
+    return found
 
 
 def _plain(schema: Schema, root: Schema) -> Schema:
@@ -71,7 +88,7 @@ def _plain(schema: Schema, root: Schema) -> Schema:
 
 
 def _fields_hint(name: str, schema: Schema) -> str:
-    fields = list(schema.get("properties", ()))
+    fields = [field for field, kind in schema.get("properties", _NOTHING).items() if not kind.get("readOnly")]
     close = difflib.get_close_matches(name, fields, n=1)
     return (f"did you mean {close[0]}? " if close else "") + f"the fields are {', '.join(fields)}"
 

@@ -19,7 +19,7 @@ from starlette.routing import Match
 from xdplb.model.errors import FieldProblem, XdplbError
 from xdplb.model.printable import quoted, word
 
-from .hints import Schema, body_schema, hint_for
+from .hints import Schema, body_schema, hint_for, without_tags
 
 __all__ = [
     "MEDIA_TYPE",
@@ -77,6 +77,7 @@ _RULES = {
 _SENTENCES = {
     "extra_forbidden": "{name} is not a field of this request",
     "missing": "{name} is missing",
+    "union_tag_not_found": "kind is missing",
     "string_pattern_mismatch": "{given} is not a valid {name}",
 }
 """Errors with a sentence of their own, instead of a rule and the given value."""
@@ -261,7 +262,10 @@ def _validation_problem(errors: Sequence[Mapping[str, Any]], schema: Schema) -> 
     for error in errors:
         if error["type"] == "json_invalid":
             return _not_json(f"{error['ctx']['error']} (character {error['loc'][-1]})")
-    fields = [FieldProblem(json_pointer(_in_body(error["loc"])), _sentence(error)) for error in errors[:_MOST_ERRORS]]
+    fields = [
+        FieldProblem(json_pointer(without_tags(_in_body(error["loc"]), schema)), _sentence(error))
+        for error in errors[:_MOST_ERRORS]
+    ]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ProblemResponse(422, "invalid", fields[0].detail + more, hint=hint_for(errors[0], schema), errors=fields)
 
@@ -277,6 +281,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return str(error["msg"])
     if kind in _SENTENCES:
         return _SENTENCES[kind].format(name=name, given=_json(given))
+    if kind == "union_tag_invalid":
+        return f"there is no kind {_json(error['ctx']['tag'])} of edit"
     if kind in {"enum", "literal_error"}:
         return f"{name} {_json(given)} is not supported; this version has {error['ctx']['expected']}"
     if kind not in _RULES:

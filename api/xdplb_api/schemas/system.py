@@ -143,6 +143,17 @@ class DataplaneOut(ResponseBody):
         )
 
 
+class ConfigStatusOut(ResponseBody):
+    """Who owns the configuration."""
+
+    owner: str | None = Field(
+        description="The config file that declares it, by its path; null: the API does.",
+        examples=["/etc/xdplb/config.toml"],
+    )
+    overlay: int = Field(description="How many backends have another weight or admin state than the file says.")
+    error: str = Field(description="Why the file was refused when it was read last; empty if it was taken.")
+
+
 class StatusOut(ResponseBody):
     """An overview of the balancer."""
 
@@ -159,6 +170,7 @@ class StatusOut(ResponseBody):
     notes: list[str] = Field(
         description="What the daemon itself is short of, such as files that it may open; a sentence each."
     )
+    config: ConfigStatusOut = Field(description="Who owns the configuration.")
     attachments: list[AttachmentOut] = Field(description="The NICs that the program is attached to.")
     nics: list[NicOut] = Field(description="The NICs that were asked for, and how each of them is.")
     flows: FlowTableOut = Field(description="Recorded flows.")
@@ -177,6 +189,9 @@ class StatusOut(ResponseBody):
             last_error=view.last_error,
             warnings=list(view.warnings),
             notes=list(view.notes),
+            config=ConfigStatusOut(
+                owner=view.config.owner or None, overlay=view.config.overlay, error=view.config.error
+            ),
             attachments=AttachmentOut.each(view.attachments),
             nics=NicOut.each(view.nics),
             flows=FlowTableOut.of(view.flows),

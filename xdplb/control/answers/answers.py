@@ -19,18 +19,21 @@ from xdplb.control.answers.views import (
     BackendView,
     ChecksView,
     CheckView,
+    ConfigView,
     DataplaneView,
     FlowTableView,
+    OverlayView,
     PlaceView,
     StatsView,
     StatusView,
+    TruthView,
     UseView,
     VipStatsView,
     VipView,
 )
 from xdplb.control.answers.wall_time import backend_on_the_wall, check_on_the_wall
 from xdplb.control.clock import SteadyClock
-from xdplb.control.edits.find import find_backend, find_key
+from xdplb.control.edits.find import find_backend, find_key, key_named
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
@@ -82,12 +85,18 @@ class Answers:
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
         self._longest_pause = longest_pause
         self._counted = Gathered(self._read_counters, rests=True)
+        self.config_error = ""
+        """Why the config file was refused when it was read last."""
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
     def key(self, ref: str) -> VipKey:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
         return find_key(self._snapshot.desired, ref, "/path/vip")
+
+    def key_in_body(self, ref: str) -> VipKey:
+        """Return the key of a VIP that a body names; with a key, it need not be there yet."""
+        return key_named(self._snapshot.desired, ref, "/vip")
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
@@ -148,6 +157,23 @@ class Answers:
         vip = outcome.after.vips[key]
         return AccessView(vip.access, vip.generation)
 
+    def config(self) -> ConfigView:
+        """Return the whole desired state."""
+        return self._config_view(self._snapshot)
+
+    def config_after(self, outcome: Outcome) -> ConfigView:
+        """Return the whole desired state as it was after a change."""
+        return self._config_view(outcome.after)
+
+    def _config_view(self, snapshot: Snapshot) -> ConfigView:
+        laid = (
+            OverlayView(str(key), backend.backend, backend.declared)
+            for key, vip in sorted(snapshot.desired.vips.items())
+            for backend in vip.backends.values()
+            if backend.declared is not None
+        )
+        return ConfigView(snapshot.desired, snapshot.generation, tuple(laid) if snapshot.desired.owner else ())
+
     async def stats(self) -> StatsView:
         """Read all counters."""
         counted = await self._counted()
@@ -207,6 +233,7 @@ class Answers:
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
+            config=TruthView(self._snapshot.desired.owner, len(self._writer.overlaid), self.config_error),
         )
 
     def not_ready(self) -> list[str]:
