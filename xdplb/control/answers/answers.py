@@ -157,6 +157,10 @@ class Answers:
         vip = outcome.after.vips[key]
         return AccessView(vip.access, vip.generation)
 
+    def truth(self) -> TruthView:
+        """Return who owns the desired state."""
+        return TruthView(self._snapshot.desired.owner, len(self._writer.overlaid), self.config_error)
+
     def config(self) -> ConfigView:
         """Return the whole desired state."""
         return self._config_view(self._snapshot)
@@ -233,7 +237,7 @@ class Answers:
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
-            config=TruthView(self._snapshot.desired.owner, len(self._writer.overlaid), self.config_error),
+            config=self.truth(),
         )
 
     def not_ready(self) -> list[str]:

@@ -7,6 +7,7 @@ from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeMade
+from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestored, ReconcileFailed, VerifyFailed
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
@@ -27,6 +28,9 @@ __all__ = [
     "CheckBroke",
     "ChecksNotRun",
     "ChecksRunAgain",
+    "ConfigRefused",
+    "ConfigReleased",
+    "ConfigTaken",
     "DrainChanged",
     "Event",
     "Events",
@@ -47,6 +51,7 @@ __all__ = [
     "PinsNotRestored",
     "PinsRestored",
     "ReconcileFailed",
+    "ReloadedWithoutConfig",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
