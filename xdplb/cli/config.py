@@ -51,7 +51,7 @@ def _file_option(command: _Command) -> _Command:
     epilog="""\b
 Examples:
   xdplb config check -f /etc/xdplb/config.toml
-  git show HEAD:config.toml | xdplb config check -f -""",
+  xdplb config check -f - --format yaml""",
 )
 @_file_option
 @format_option
@@ -144,7 +144,7 @@ def apply(change: Change, /, *, file: str, written: str | None, clear_overlay: b
 
 @command.command(
     short_help="Print the JSON Schema of config files.",
-    epilog="\b\nExamples:\n  xdplb config schema > xdplb.schema.json",
+    epilog="\b\nExamples:\n  xdplb config schema",
 )
 def schema() -> None:
     """Print the JSON Schema of config files: editors check and complete from it. This needs no daemon."""

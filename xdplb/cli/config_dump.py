@@ -21,7 +21,7 @@ __all__ = ["dump"]
     short_help="Print what is configured as a config file.",
     epilog="""\b
 Examples:
-  xdplb config dump > config.toml
+  xdplb config dump
   xdplb config dump -f config.yaml
   xdplb config dump --format yaml""",
 )
