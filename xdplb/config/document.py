@@ -66,20 +66,20 @@ class Document:
         return Fault(self.file, spot or Spot(1, 1), detail, hint, pointer, found)
 
 
-def read_document(file: str, written: Format | None = None) -> Document:
+def read_document(file: str, written: str | None = None) -> Document:
     """Read a config file; `-` is stdin. Without `written`, its name says how it is written, else its first character.
 
     Raises ConfigError with all that is wrong with it as far as it is not about its fields.
     """
     name = "<stdin>" if file == STDIN else file
     text = read_text(file)
-    written = written or _format_of(file, text)
-    data = toml_data(text, name) if written is Format.TOML else yaml_data(text, name)
+    kind = _format_of(file, text) if written is None else Format(written)
+    data = toml_data(text, name) if kind is Format.TOML else yaml_data(text, name)
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise ConfigError([Fault(name, Spot(1, 1), "a config file is an object", "write settings: and vips:")])
-    document = Document(name, text, written, data)
+    document = Document(name, text, kind, data)
     _include_prefixes(document, Path() if file == STDIN else Path(file).parent)
     return document
 

@@ -41,6 +41,19 @@ class Fault:
         """The file, with line and column as compilers write them."""
         return self.file if self.spot is None else f"{self.file}:{self.spot.line}:{self.spot.column}"
 
+    def as_json(self) -> dict[str, str | int | None]:
+        """Return it for programs; line and column are null if it is about the file as a whole."""
+        spot, other = self.spot, self.other
+        return {
+            "file": self.file,
+            "line": None if spot is None else spot.line,
+            "column": None if spot is None else spot.column,
+            "pointer": self.pointer,
+            "detail": self.detail,
+            "hint": self.hint,
+            "other_line": None if other is None else other.line,
+        }
+
     def __str__(self) -> str:
         other = "" if self.other is None or self.other == self.spot else f" (the other one: line {self.other.line})"
         return printable(f"{self.where}: {self.detail}{other}")

@@ -46,7 +46,11 @@ def _not_toml(error: tomli.TOMLDecodeError, file: str) -> Fault:
 def _given_twice(text: str, file: str) -> list[Fault]:
     lines = text.split("\n")
     faults = []
+    pointers: set[str] = set()
     for twice in toml_spots(text).duplicates:
+        if twice.pointer.rpartition("/")[0] in pointers:
+            continue  # what is in a table that is given twice is given twice because of that
+        pointers.add(twice.pointer)
         name = twice.pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
         is_table = lines[twice.spot.line - 1].lstrip().startswith("[")
         hint = f"each item of a list begins with [[…]], as in [[{name}]]" if is_table else "remove one of them"

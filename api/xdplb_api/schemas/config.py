@@ -38,6 +38,7 @@ __all__ = [
     "Config",
     "ConfigChangedOut",
     "ConfigFile",
+    "ConfigFileVip",
     "ConfigOut",
     "ConfigVip",
     "OverlayListOut",
