@@ -16,6 +16,7 @@ from xdplb.control.capture.wanted import CaptureRequest
 from xdplb.control.events import Actor
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
+from xdplb.control.history.history import History
 from xdplb.control.manager import Manager
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.model.errors import ConflictError
@@ -35,6 +36,11 @@ class Control:
     def answers(self) -> Answers:
         """What answers from memory."""
         return self._manager.answers
+
+    @property
+    def history(self) -> History:
+        """What has happened. It has a thread of its own, and is asked in any event loop."""
+        return self._manager.history
 
     async def change(self, request: Request) -> Outcome:
         """Make a change; see Manager.change."""

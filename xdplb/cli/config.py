@@ -170,7 +170,7 @@ def _put(change: Change, document: Document) -> Any:
         _check(document)
         raise
     try:
-        return change.ask("PUT", _CONFIG, document.data)
+        return change.made(change.client.change("PUT", _CONFIG, document.data, **change.how))
     except OwnedError:
         raise
     except (InvalidError, ConflictError) as error:
@@ -198,7 +198,7 @@ def _clear_overlay(change: Change) -> None:
         laid = change.client.get(_OVERLAY).json()["overlay"]
         note(f"the overlay of {_count(len(laid), 'backend')} would be cleared")
         return
-    change.ask("DELETE", _OVERLAY)
+    change.made(change.client.change("DELETE", _OVERLAY))
     note("the overlay is clear")
 
 

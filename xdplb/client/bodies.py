@@ -5,7 +5,7 @@ Made by `python -m tests.contract.client_bodies`: do not edit it.
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "AccessCountOut",
@@ -35,7 +35,11 @@ __all__ = [
     "DrainIn",
     "DrainOut",
     "DrainState",
+    "DriftKind",
+    "DriftOut",
     "DryRunOut",
+    "EventOut",
+    "EventsOut",
     "ExplainOut",
     "FieldProblemOut",
     "FlowRecordOut",
@@ -92,6 +96,7 @@ AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed"]
 CheckType = Literal["http", "tcp"]
 DrainState = Literal["draining", "drained", "timed_out"]
+DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
@@ -323,12 +328,44 @@ class DrainOut(TypedDict):
     flows: int | None
 
 
+class DriftOut(TypedDict):
+    """Something on this host that is not as it should be, and that xdplb cannot put right, or not for good."""
+
+    kind: DriftKind
+    what: str
+    reason: str
+    since: str
+
+
 class DryRunOut(TypedDict):
     """What a change would do: the answer to `dry_run=true`."""
 
     would_change: bool
     changes: list[str]
     warnings: list[WarningOut]
+
+
+class EventOut(TypedDict):
+    """Something that happened."""
+
+    id: int
+    time: str
+    kind: str
+    level: str
+    vip: str | None
+    backend: str | None
+    actor: dict[str, Any] | None
+    message: str
+    data: dict[str, Any]
+
+
+class EventsOut(TypedDict):
+    """A page of events."""
+
+    events: list[EventOut]
+    next: int | None
+    latest: int
+    missed: bool
 
 
 class ExplainOut(TypedDict):
@@ -593,6 +630,7 @@ class StatusOut(TypedDict):
     last_error: str
     warnings: list[str]
     notes: list[str]
+    drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
     flows: FlowTableOut

@@ -33,13 +33,14 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.answers.wall_time import backend_on_the_wall, check_on_the_wall
 from xdplb.control.clock import SteadyClock
-from xdplb.control.edits.find import find_backend, find_key, key_named
+from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
@@ -49,6 +50,7 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
+from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -74,6 +76,7 @@ class Answers:
         *,
         nics: NicWatch,
         paths: PathWatch,
+        drifts: Drifts,
         checker: HealthSource | None,
         steady: SteadyClock,
         place: PlaceView | None = None,
@@ -82,6 +85,7 @@ class Answers:
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
+        self._drifts = drifts
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
         self._longest_pause = longest_pause
         self._counted = Gathered(self._read_counters, rests=True)
@@ -94,9 +98,12 @@ class Answers:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
         return find_key(self._snapshot.desired, ref, "/path/vip")
 
-    def key_in_body(self, ref: str) -> VipKey:
-        """Return the key of a VIP that a body names; with a key, it need not be there yet."""
-        return key_named(self._snapshot.desired, ref, "/vip")
+    def key_of_any(self, ref: str, pointer: str) -> VipKey:
+        """Return the key of a VIP, which may be gone or not be there yet if `ref` is a key and no name."""
+        try:
+            return VipKey.parse(ref)
+        except InvalidError:
+            return find_key(self._snapshot.desired, ref, pointer)
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
@@ -205,6 +212,8 @@ class Answers:
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
+            drift_counts=self._drifts.counts(),
+            drift=self._drifts.standing(),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -238,6 +247,7 @@ class Answers:
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
             config=self.truth(),
+            drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 
     def not_ready(self) -> list[str]:
