@@ -15,6 +15,7 @@ from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
+from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -56,6 +57,7 @@ class Manager:
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
+        aftermath_seconds: float = 10.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
@@ -76,6 +78,8 @@ class Manager:
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, self.events)
+        self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
+        self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, self.events)
         self.answers = Answers(
             plane,
@@ -118,7 +122,15 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths, self._verifier)
+        parts = (
+            self._writer,
+            self._writer.saver,
+            self._nics,
+            self._flows,
+            self._paths,
+            self._verifier,
+            self._aftermath,
+        )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         self.answers.is_running = True
 

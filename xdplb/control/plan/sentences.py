@@ -174,6 +174,12 @@ _WARNINGS = {
     Concern.CONNECTIONS_BREAK: "open connections of VIP {vip} break: {detail}; to let them end first, use xdplb backend"
     " drain {vip} {one} --wait",
     Concern.CANNOT_SEND: "{who} of VIP {vip} {get} no packets yet: {detail}",
+    Concern.BEHIND_GATEWAY: "{who} of VIP {vip} {get} no packets: {detail}",
+    Concern.FAILS_OPEN: "no backend of VIP {vip} whose check passes takes new connections now: they go to backends"
+    " whose check failed",
+    Concern.AT_RISK: "{detail}",
+    Concern.OWN_SERVICE: "VIP {vip} takes packets to this host itself: {detail}; if that is how you reach this host,"
+    " you lose it; use an address that is not this host's, or another port",
     Concern.HASH_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the hash changes",
     Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the"
     " scheduler changes",
