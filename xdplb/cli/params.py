@@ -54,11 +54,8 @@ class Connection:
     tls_key: str | None = None
     request_timeout: float | None = None
 
-    def client(self, *, timeout: float | None = None) -> Client:
-        """Return a client for it that waits for an answer as long as the user says, else up to `timeout` seconds.
-
-        None is the client's own default. The client is closed when the command ends.
-        """
+    def client(self) -> Client:
+        """Return a client for it, which is closed when the command ends."""
         client = Client(
             socket_path=self.socket_path,
             url=self.url,
@@ -66,7 +63,7 @@ class Connection:
             ca_file=self.tls_ca,
             cert_file=self.tls_cert,
             key_file=self.tls_key,
-            timeout=timeout if self.request_timeout is None else self.request_timeout,
+            timeout=self.request_timeout,
             on_wait=note,
         )
         click.get_current_context().call_on_close(client.close)

@@ -25,7 +25,7 @@ def command(connection: Connection, as_json: bool) -> None:
     """Show the versions of this command and of the daemon, if one answers."""
     daemon, silent = None, ""
     try:
-        daemon = connection.client().get("/v1/version").json()["version"]
+        daemon = connection.client().version().json()["version"]
     except DaemonDownError:
         silent = "does not answer"
     except XdplbError as error:

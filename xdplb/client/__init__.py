@@ -19,6 +19,7 @@ from .client import Client
 from .errors import BusyError, DaemonDownError, StillRunningError, TimedOutError
 from .paths import backend_path, vip_path
 from .target import DEFAULT_SOCKET
+from .transport import How
 
 __all__ = [
     "DEFAULT_SOCKET",
@@ -29,6 +30,7 @@ __all__ = [
     "ConflictError",
     "DaemonDownError",
     "FieldProblem",
+    "How",
     "InvalidError",
     "NotFoundError",
     "PlatformError",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from http.client import HTTPMessage
 from typing import Generic, TypeVar, cast
 
+from .bodies import DryRunOut
+
 __all__ = ["Answer"]
 
 Body_co = TypeVar("Body_co", covariant=True)
@@ -33,8 +35,12 @@ class Answer(Generic[Body_co]):
         return cls(status, body, int(tag) if tag.isdigit() else None, _warnings(headers))
 
     def json(self) -> Body_co:
-        """Return the decoded body, None if it is empty."""
+        """Return the decoded body, None if it is empty. To a dry run the answer is another: see `dry_run`."""
         return cast("Body_co", json.loads(self.body) if self.body else None)
+
+    def dry_run(self) -> DryRunOut:
+        """Return the decoded body of the answer to a dry run: what would change."""
+        return cast("DryRunOut", json.loads(self.body))
 
     @property
     def created(self) -> bool:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import xdplb
 from xdplb.model.errors import XdplbError
@@ -24,17 +24,31 @@ from .answer import Answer
 from .errors import BusyError, DaemonDownError, StillRunningError, TimedOutError, from_problem
 from .target import Target
 
-__all__ = ["Transport"]
+__all__ = ["How", "Transport"]
 
 _CHUNK_BYTES = 1 << 16
 _SILENCE_SECONDS = 2.5  # nobody wonders for so long what a command does
 _PATIENCE_SECONDS = 20.0
 _PATIENCE_WITH_CHANGES_SECONDS = 60.0  # a change may need another program, which takes seconds to compile
+PATIENCE_WITH_COMPILER_SECONDS = 240.0
+"""For an answer that always waits for a program to be compiled, which may take minutes on a slow host."""
 _LEAST_SECONDS = 0.1
 _CLIENT_HEADER = "Xdplb-Client"  # no web page can send it to another site: the daemon asks for it where it acts
 _KEY_HEADER = "Idempotency-Key"
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
+
+
+class How(TypedDict, total=False):
+    """How to make a change: not at all, but say what it would change (`dry_run`); only if the generation is this one.
+
+    `key` is the Idempotency-Key: 1 to 128 characters that no other change has. Whoever repeats a change with the same
+    one gets the same answer, and the change is made once. By default each call has a key of its own.
+    """
+
+    dry_run: bool
+    if_generation: int | None
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,15 @@ class Transport:
             self._kept.close()
             self._kept = None
 
+    def change(self, method: str, path: str, body: object, how: How) -> Answer[Any]:
+        """Request a change. Raises as `request` does, and PreconditionError if it has another generation."""
+        headers = {}
+        if how.get("if_generation") is not None:
+            headers["If-Match"] = f'"{how["if_generation"]}"'
+        if how.get("key") is not None:
+            headers[_KEY_HEADER] = f'"{how["key"]}"'
+        return self.request(method, path + ("?dry_run=true" if how.get("dry_run") else ""), body, headers)
+
     def request(
         self,
         method: str,
@@ -82,14 +105,17 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         *,
         within: float | None = None,
+        usual: float | None = None,
     ) -> Answer[Any]:
-        """Send one request and return its 2xx answer, waiting for `within` seconds at most.
+        """Send one request and return its 2xx answer.
+
+        Waits for it as long as the user says, else for `usual` seconds, and for `within` seconds at most.
 
         Raises DaemonDownError if no daemon listens, TimedOutError if it does not answer in time, and for any other
         status the error that its problem describes.
         """
         request = _made(method, path, body, {"Accept": "application/json", **(headers or {})})
-        seconds = self._seconds(method, within)
+        seconds = self._seconds(method, within, usual)
         end = time.monotonic() + seconds
         left, pause = self._retries, _FIRST_PAUSE_SECONDS
         with self._saying_that_it_waits(seconds):
@@ -112,12 +138,17 @@ class Transport:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     @contextmanager
-    def stream(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[Iterator[bytes]]:
-        """GET `path`, whose answer has no fixed end, and yield its body as it comes.
+    def stream(
+        self, path: str, headers: Mapping[str, str] | None = None, *, usual: float | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        """GET `path`, whose answer has no fixed end, and yield its body as it comes; its begin is waited for as usual.
 
         Raises as `request` does, and DaemonDownError if the body breaks off.
         """
-        request, seconds = _made("GET", path, None, {"Accept": "*/*", **(headers or {})}), self._seconds("GET", None)
+        request, seconds = (
+            _made("GET", path, None, {"Accept": "*/*", **(headers or {})}),
+            self._seconds("GET", None, usual),
+        )
         connection = self._target.connection(seconds)
         try:
             with self._saying_that_it_waits(seconds):
@@ -189,9 +220,10 @@ class Transport:
         except (OSError, http.client.HTTPException) as error:
             raise _BrokenError(error) from None
 
-    def _seconds(self, method: str, within: float | None) -> float:
+    def _seconds(self, method: str, within: float | None, usual: float | None) -> float:
         """Return how long to wait for an answer."""
-        usual = _PATIENCE_SECONDS if method == "GET" else _PATIENCE_WITH_CHANGES_SECONDS
+        if usual is None:
+            usual = _PATIENCE_SECONDS if method == "GET" else _PATIENCE_WITH_CHANGES_SECONDS
         patience = usual if self._timeout is None else self._timeout
         return max(_LEAST_SECONDS, patience if within is None else min(within, patience))
 
