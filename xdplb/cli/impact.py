@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
+
+from xdplb.client.bodies import AtRiskOut, FlowsOut, ImpactOut, MovedSlotsOut, RiskOut
 
 from .output import Column, line, number, print_fields, table
 
@@ -23,7 +23,7 @@ _KNOWN_BY = {
 _Rows = list[tuple[object, ...]]
 
 
-def print_impact(impact: dict[str, Any]) -> None:
+def print_impact(impact: ImpactOut) -> None:
     """Print the `impact` of an answer of the API; nothing if the change does nothing to traffic."""
     if not _does_something(impact):
         return
@@ -56,19 +56,19 @@ def print_impact(impact: dict[str, Any]) -> None:
     _print(
         [Column("SLOTS OF"), Column("FROM"), Column("TO"), Column("SLOTS", right=True)],
         [
-            (change["vip"], move["from"], move["to"], number(move["slots"]))
+            (change["vip"], move["from_backend"], move["to_backend"], number(move["slots"]))
             for change in impact["tables"]
             for move in change["moves"]
         ],
     )
 
 
-def _does_something(impact: dict[str, Any]) -> bool:
+def _does_something(impact: ImpactOut) -> bool:
     risk = impact["connections_at_risk"]
     return bool(impact["tables"] or impact["lose_all_traffic"] or impact["features"] or risk["known_by"] != "plan")
 
 
-def _at_risk(risk: dict[str, Any]) -> str:
+def _at_risk(risk: AtRiskOut) -> str:
     known_by = _KNOWN_BY.get(risk["known_by"], risk["known_by"])
     expected, at_most = risk["expected"], risk["at_most"]
     if at_most is None or expected is None:
@@ -78,7 +78,7 @@ def _at_risk(risk: dict[str, Any]) -> str:
     return f"about {number(expected)}, at most {number(at_most)} ({known_by})"
 
 
-def _slots(slots: dict[str, int]) -> str:
+def _slots(slots: MovedSlotsOut) -> str:
     parts = []
     if slots["moved"]:
         kept = number(slots["kept"])
@@ -88,7 +88,7 @@ def _slots(slots: dict[str, int]) -> str:
     return "; ".join(parts) or "none changes owners"
 
 
-def _flows(flows: dict[str, Any]) -> str:
+def _flows(flows: FlowsOut) -> str:
     if flows["lost"] is None or flows["kept"] is None:
         return "not counted in the last minute"
     return f"{number(flows['lost'])} lose their backend, {number(flows['kept'])} keep it while slots move"
@@ -100,7 +100,7 @@ def _program(features: list[str]) -> str:
     return f"is recompiled with {', '.join(features)}, which takes seconds; traffic is not interrupted"
 
 
-def _backends(risk: dict[str, Any]) -> str:
+def _backends(risk: RiskOut) -> str:
     shown = risk["backends"][:3]
     more = risk["backends_in_all"] - len(shown)
     return " ".join(shown) + (f" and {more} more" if more else "") or "all"
