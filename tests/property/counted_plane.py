@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Lock
 
 from tests.property.packets import Flow, PacketPath
 from xdplb.dataplane.fake import FakePlane
@@ -22,26 +23,32 @@ class CountedPlane(FakePlane):
         self._seconds = clock
         self._path = PacketPath(key)
         self._path.on_sent = self._count
+        self._lock = Lock()  # packets come in one thread, and scans in another
 
     def syn(self, flow: Flow) -> tuple[int, int] | None:
         """Return id and epoch of the backend that gets the first packet of a connection, None if it is dropped."""
-        return self._ready().syn(flow)
+        with self._lock:
+            return self._ready().syn(flow)
 
     def ack(self, flow: Flow) -> tuple[int, int] | None:
         """Return the same for a later packet."""
-        return self._ready().ack(flow)
+        with self._lock:
+            return self._ready().ack(flow)
 
     def scan_flows(self) -> FlowRecords:
         """Return the records that packets made."""
-        return self._ready().scan_flows()
+        with self._lock:
+            return self._ready().scan_flows()
 
     def flow_count(self) -> int:
         """Return how many there are, without those on probation."""
-        return self._path.flow_count()
+        with self._lock:
+            return self._path.flow_count()
 
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records."""
-        self._path.delete_flows(records)
+        with self._lock:
+            self._path.delete_flows(records)
 
     def _ready(self) -> PacketPath:
         """Return the packet path over the maps as they are now."""

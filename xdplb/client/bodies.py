@@ -5,7 +5,7 @@ Made by `python -m tests.contract.client_bodies`: do not edit it.
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "AccessCountOut",
@@ -38,7 +38,11 @@ __all__ = [
     "DrainIn",
     "DrainOut",
     "DrainState",
+    "DriftKind",
+    "DriftOut",
     "DryRunOut",
+    "EventOut",
+    "EventsOut",
     "ExplainOut",
     "FieldProblemOut",
     "FlowRecordOut",
@@ -102,6 +106,7 @@ AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed"]
 CheckType = Literal["http", "tcp"]
 DrainState = Literal["draining", "drained", "timed_out"]
+DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
@@ -362,6 +367,15 @@ class DrainOut(TypedDict):
     flows: int | None
 
 
+class DriftOut(TypedDict):
+    """Something on this host that is not as it should be, and that xdplb cannot put right, or not for good."""
+
+    kind: DriftKind
+    what: str
+    reason: str
+    since: str
+
+
 class DryRunOut(TypedDict):
     """What a change would do, with `dry_run=true`, which changes nothing; or what it did, with `impact=true`."""
 
@@ -370,6 +384,29 @@ class DryRunOut(TypedDict):
     changes: list[str]
     warnings: list[WarningOut]
     impact: ImpactOut
+
+
+class EventOut(TypedDict):
+    """Something that happened."""
+
+    id: int
+    time: str
+    kind: str
+    level: str
+    vip: str | None
+    backend: str | None
+    actor: dict[str, Any] | None
+    message: str
+    data: dict[str, Any]
+
+
+class EventsOut(TypedDict):
+    """A page of events."""
+
+    events: list[EventOut]
+    next: int | None
+    latest: int
+    missed: bool
 
 
 class ExplainOut(TypedDict):
@@ -703,6 +740,7 @@ class StatusOut(TypedDict):
     last_error: str
     warnings: list[str]
     notes: list[str]
+    drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
     flows: FlowTableOut

@@ -13,10 +13,12 @@ from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.health_source import HealthSource
+from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
@@ -38,8 +40,9 @@ class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
-    packet, `capturer` starts and ends captures, `events` reports what happens. `notes` are sentences about the daemon
-    itself, which the status has.
+    packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
+    memory, unless one is given that the caller starts and stops. `notes` are sentences about the daemon itself, which
+    the status has.
     """
 
     def __init__(
@@ -59,16 +62,22 @@ class Manager:
         scan_seconds: float = 1.0,
         aftermath_seconds: float = 10.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
+        history: History | None = None,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
-        self.events = Events()
+        self.history = history or History(None, Events(), now=steady.now)
+        self.events = self.history.events
+        self._owns_history = history is None
+        self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
-            Applier(plane, clock, self.events, nics),
+            Applier(plane, clock, self.events, drifts, nics),
             store,
             next_hops,
             checker,
             self.events,
+            drifts=drifts,
+            history=self.history,
             capacity=plane.capacity,
             tunnel_sources=tunnel_sources,
             steady=steady,
@@ -77,16 +86,17 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
-        self._nics = NicWatch(self._writer, next_hops, self.events)
+        self._nics = NicWatch(self._writer, next_hops, drifts)
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
-        self._verifier = Verifier(self._writer, self.events)
+        self._verifier = Verifier(self._writer, drifts)
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
             paths=self._paths,
+            drifts=drifts,
             checker=checker,
             steady=steady,
             place=place,
@@ -105,10 +115,12 @@ class Manager:
         Raises PlatformError or ConflictError if the state or the data plane cannot be used.
         """
         self.loop = asyncio.get_running_loop()
+        if self._owns_history:
+            self.history.start()
         try:
             await self._writer.open()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
-            await self._next_hops.start(self._next_hops_changed)
+            await self._next_hops.start(self._next_hops_changed, self._writer.ways.edited)
             await self._nics.look()
             self._writer.watch()
             # The first plan must know the next hops: backends without one would lose their slots for a moment.
@@ -149,6 +161,8 @@ class Manager:
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()
+        if self._owns_history:
+            await asyncio.to_thread(self.history.stop)
 
     async def change(self, request: Request) -> Outcome:
         """Make a change, and return once the maps hold it; with `dry_run`, only return what it would do.

@@ -37,6 +37,7 @@ from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
@@ -46,6 +47,7 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
+from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -71,6 +73,7 @@ class Answers:
         *,
         nics: NicWatch,
         paths: PathWatch,
+        drifts: Drifts,
         checker: HealthSource | None,
         steady: SteadyClock,
         place: PlaceView | None = None,
@@ -79,6 +82,7 @@ class Answers:
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
+        self._drifts = drifts
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
         self._longest_pause = longest_pause
         self._counted = Gathered(self._read_counters, rests=True)
@@ -88,6 +92,13 @@ class Answers:
     def key(self, ref: str) -> VipKey:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
         return find_key(self._snapshot.desired, ref, "/path/vip")
+
+    def key_of_any(self, ref: str, pointer: str) -> VipKey:
+        """Return the key of a VIP, which may be gone or not be there yet if `ref` is a key and no name."""
+        try:
+            return VipKey.parse(ref)
+        except InvalidError:
+            return find_key(self._snapshot.desired, ref, pointer)
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
@@ -175,6 +186,8 @@ class Answers:
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
+            drift_counts=self._drifts.counts(),
+            drift=self._drifts.standing(),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -207,6 +220,7 @@ class Answers:
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
+            drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 
     def not_ready(self) -> list[str]:

@@ -7,11 +7,13 @@ from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeCameOut, ChangeMade
+from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
-from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestored, ReconcileFailed, VerifyFailed
+from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
+from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
-from xdplb.control.events.nics import NicAttached, NicDown, NicLost, NicsUnknown, NicUp, VipInTheWay
+from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 
@@ -28,26 +30,27 @@ __all__ = [
     "CheckBroke",
     "ChecksNotRun",
     "ChecksRunAgain",
+    "DaemonStarted",
+    "DaemonStopped",
     "DrainChanged",
+    "DriftFound",
+    "DriftKind",
+    "DriftOver",
     "Event",
     "Events",
+    "EventsKeptAgain",
+    "EventsLost",
+    "EventsNotKept",
     "FlowScanFailed",
     "HealthChanged",
     "Level",
-    "MapsRestored",
     "NextHopChanged",
     "NicAttached",
-    "NicDown",
-    "NicLost",
-    "NicUp",
-    "NicsUnknown",
     "PathErrorsUnheard",
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
-    "PinsNotRestored",
-    "PinsRestored",
-    "ReconcileFailed",
+    "ProgramSwapped",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
@@ -56,7 +59,7 @@ __all__ = [
     "StateRestored",
     "StateWritable",
     "TablePublished",
-    "VerifyFailed",
+    "TookOver",
     "VipInTheWay",
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -23,17 +24,19 @@ from xdplb.control.edits.edit import addresses_of_edit, backend_of_edit, vip_of_
 from xdplb.control.edits.precondition import check_precondition
 from xdplb.control.events import (
     ChangeMade,
+    DriftKind,
     Events,
     HealthChanged,
     NextHopChanged,
-    ReconcileFailed,
 )
 from xdplb.control.flows.drain import FlowCounts
 from xdplb.control.flows.traffic import Traffic
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.health_source import CheckTarget, HealthSource
 from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
+from xdplb.control.history.history import History
 from xdplb.control.paths.book import PathBook
+from xdplb.control.plan.desired_diff import diff
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.host_concerns import over_own_addresses, socket_concerns
@@ -44,6 +47,7 @@ from xdplb.control.state.touched import Touched, touched
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
@@ -52,6 +56,7 @@ from xdplb.control.writing.risk_finder import RiskFinder
 from xdplb.control.writing.saver import Saver
 from xdplb.control.writing.seeking import Seeking
 from xdplb.control.writing.threads import Unbroken, Worker
+from xdplb.control.writing.way_watch import WayWatch
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
@@ -69,6 +74,7 @@ _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
+_DESIRED = "the desired state"
 
 
 class _Prepared(NamedTuple):
@@ -93,6 +99,8 @@ class Writer:
         checker: HealthSource | None,
         events: Events,
         *,
+        drifts: Drifts,
+        history: History,
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
         steady: SteadyClock,
@@ -106,13 +114,15 @@ class Writer:
         self.paths = PathBook()
         self.last_error = ""
         self.saver = Saver(store, events, steady)
-        self.host = HostWatch(next_hops, events, tunnel_sources)
+        self.host = HostWatch(next_hops, events, drifts, tunnel_sources)
+        self.ways = WayWatch(next_hops, drifts)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.on_change: Callable[[Outcome], None] = lambda _: None
         """Called with each change once the maps have it."""
         self.applier = applier
-        self._events, self._capacity = events, capacity
+        self._drifts = drifts
+        self._events, self._history, self._capacity = events, history, capacity
         self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
         self._recorded_flows = recorded_flows
         self._many_events = ManyEvents(events)
@@ -211,6 +221,7 @@ class Writer:
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         """Plan again soon, since these next hops changed; if there are none, the host's interfaces or addresses did."""
         self._seeking.next_hops_changed()
+        self.ways.changed(addresses)
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -253,6 +264,7 @@ class Writer:
         if before.desired.places.backends is not self.snapshot.desired.places.backends:
             self._seeking.watch()
             self.paths.keep(self.snapshot.addresses())
+            self.ways.keep(self.snapshot.addresses())
         if self._checker is not None:
             gone, targets = check_targets(changes, self._targets)
             for backend_id in gone:
@@ -308,11 +320,16 @@ class Writer:
                     self._dirty.everything = disturbed = True
                 if disturbed:
                     await self._apply()
-                await self._save_health()
             except XdplbError as error:
-                self._events.say(ReconcileFailed(self._retry_seconds, str(error)))
+                self._say_behind(str(error))
             except Exception as error:
-                self._events.say(ReconcileFailed(self._retry_seconds, repr(error)), trace=error)
+                self._say_behind(repr(error), trace=error)
+            with contextlib.suppress(XdplbError):  # the saver has told it
+                await self._save_health()
+
+    def _say_behind(self, why: str, *, trace: BaseException | None = None) -> None:
+        reason = f"the maps are not as they were asked to be, which is tried again: {why}"
+        self._drifts.stands(DriftKind.MAP, _DESIRED, reason, trace=trace)
 
     async def _change(self, request: Request) -> Outcome:
         # While a program is compiled, other changes may be made, so this one is then checked and planned again.
@@ -335,9 +352,10 @@ class Writer:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
-                await self.saver.save(outcome.before, outcome.after, prepared.health)
+                event = self._event_of(request, outcome)
+                await self.saver.save(outcome.before, outcome.after, prepared.health, self._history.told(event))
                 self._take(outcome, prepared)
-                self._say_change(request)
+                self._events.say(event)
                 try:
                     await self._carry_out(prepared, dirty)
                 except XdplbError as error:
@@ -412,17 +430,21 @@ class Writer:
             self.host.look(self.snapshot.desired)
         self._watch(outcome.before, prepared.changes)
 
-    def _say_change(self, request: Request) -> None:
+    @staticmethod
+    def _event_of(request: Request, outcome: Outcome) -> ChangeMade:
         vip, backend = vip_of_edit(request.edit), backend_of_edit(request.edit)
-        self._events.say(
-            ChangeMade(
-                actor=request.actor,
-                generation=self.snapshot.generation,
-                edit=kind_of(request.edit),
-                vip=None if vip is None else str(vip),
-                backend=None if backend is None else str(backend),
-                asked=request.edit,
-            )
+        impact = outcome.impact
+        if not impact.changes:  # what it does to traffic is not known, since the maps cannot be read
+            impact = replace(impact, changes=diff(outcome.before.desired, outcome.after.desired))
+        return ChangeMade(
+            actor=request.actor,
+            generation=outcome.generation,
+            edit=kind_of(request.edit),
+            vip=None if vip is None else str(vip),
+            backend=None if backend is None else str(backend),
+            asked=request.edit,
+            impact=impact,
+            at=time.time_ns(),
         )
 
     @contextmanager
@@ -470,6 +492,7 @@ class Writer:
             raise
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
+        self._drifts.well(DriftKind.MAP, _DESIRED)
 
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():
