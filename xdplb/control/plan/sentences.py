@@ -52,7 +52,7 @@ def _sentences(impact: Impact) -> Iterator[str]:
     yield from (_use_sentence(use) for use in impact.uses if use.after is not Use.OUT)
     yield from (_table_sentence(table) for table in impact.tables if table.moves or table.is_first)
     yield from (_use_sentence(use) for use in impact.uses if use.after is Use.OUT)
-    if impact.cut_off and impact.flows is None:
+    if impact.cut_off and impact.flows is None and impact.at_risk.at_most != 0:
         yield "recorded flows of these backends break; the flow table was not read lately, so it is not known how many"
     elif impact.flows:
         yield f"{_count(impact.flows, 'recorded flow')} lose{'s' if impact.flows == 1 else ''} the backend"
@@ -202,8 +202,6 @@ _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {
     DiffKind.BACKEND_CHANGED: lambda change: (
         f"backend {change.backend} of {change.vip} changes to {_new_values(change.fields)}"
     ),
-    DiffKind.BACKEND_REMOVED: lambda change: (
-        f"backend {change.backend} of {change.vip} is removed, and its open connections break"
-    ),
+    DiffKind.BACKEND_REMOVED: lambda change: f"backend {change.backend} of {change.vip} is removed",
     DiffKind.DRAIN_CHANGED: _drain_changed,
 }
