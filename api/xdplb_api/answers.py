@@ -71,7 +71,7 @@ def effect(outcome: Outcome, change: Changer) -> DryRunOut:
 
 def effect_answer(outcome: Outcome, change: Changer) -> Response:
     """Return the answer to a dry run, or to a change that asks for its effect, where another one has no such body."""
-    body = effect(outcome, change).model_dump(mode="json")
+    body = effect(outcome, change).model_dump(mode="json", by_alias=True)
     return JSONResponse(body, headers=dict(change.response.headers.items()))
 
 

@@ -32,7 +32,7 @@ def told(response: Any) -> Any:
     """Return the impact in an answer, which has nothing in it that the schema has not."""
     assert response.status_code == 200, response.text
     impact = response.json()["impact"]
-    assert ImpactOut.model_validate(impact).model_dump(mode="json") == impact
+    assert ImpactOut.model_validate(impact).model_dump(mode="json", by_alias=True) == impact
     return impact
 
 
@@ -91,7 +91,7 @@ def test_slots_are_told_by_who_gives_and_who_gets_them(api: Api) -> None:
     impact = told(api.ask("POST", f"{DRAIN}?dry_run=true", {}))
     [table] = impact["tables"]
     [move] = table["moves"]
-    assert (move["from_backend"], move["to_backend"]) == ("10.0.0.11", "10.0.0.12")
+    assert (move["from"], move["to"]) == ("10.0.0.11", "10.0.0.12")
     assert move["slots"] == table["moved"] == table["kept"] == impact["slots"]["moved"]
     assert impact["lose_all_traffic"] == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from xdplb.client.bodies import AtRiskOut, FlowsOut, ImpactOut, MovedSlotsOut, RiskOut
+from xdplb.client.bodies import AtRiskOut, FlowsOut, ImpactOut, RiskOut, SlotsChangedOut
 
 from .output import Column, line, number, print_fields, table
 
@@ -56,7 +56,7 @@ def print_impact(impact: ImpactOut) -> None:
     _print(
         [Column("SLOTS OF"), Column("FROM"), Column("TO"), Column("SLOTS", right=True)],
         [
-            (change["vip"], move["from_backend"], move["to_backend"], number(move["slots"]))
+            (change["vip"], move["from"], move["to"], number(move["slots"]))
             for change in impact["tables"]
             for move in change["moves"]
         ],
@@ -80,7 +80,7 @@ def _at_risk(risk: AtRiskOut) -> str:
     return f"about {number(expected)}, at most {number(at_most)} ({known_by})"
 
 
-def _slots(slots: MovedSlotsOut) -> str:
+def _slots(slots: SlotsChangedOut) -> str:
     parts = []
     if slots["moved"]:
         kept = number(slots["kept"])

@@ -59,7 +59,6 @@ __all__ = [
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
-    "MovedSlotsOut",
     "NextHopOut",
     "NicOut",
     "OnUnhealthy",
@@ -83,6 +82,7 @@ __all__ = [
     "SlotOut",
     "SlotState",
     "SlotStatesOut",
+    "SlotsChangedOut",
     "SlotsOut",
     "StatsOut",
     "StatusOut",
@@ -509,7 +509,7 @@ class HealthzOut(TypedDict):
 class ImpactOut(TypedDict):
     """What a change does to traffic."""
 
-    slots: MovedSlotsOut
+    slots: SlotsChangedOut
     tables: list[TableChangeOut]
     flows: FlowsOut
     connections_at_risk: AtRiskOut
@@ -543,15 +543,6 @@ class LimitsPatch(TypedDict):
     new_flows: NotRequired[int | None]
     source_packets: NotRequired[int | None]
     source_new_flows: NotRequired[int | None]
-
-
-class MovedSlotsOut(TypedDict):
-    """How many slots of all tables change."""
-
-    moved: int
-    kept: int
-    assigned: int
-    tables: int
 
 
 class NextHopOut(TypedDict):
@@ -685,12 +676,15 @@ class SentOut(TypedDict):
     next_hop: NextHopOut
 
 
-class SlotMoveOut(TypedDict):
-    """Slots that move from one backend to another; null: nobody."""
-
-    from_backend: str | None
-    to_backend: str | None
-    slots: int
+SlotMoveOut = TypedDict(
+    "SlotMoveOut",
+    {
+        "from": str | None,
+        "to": str | None,
+        "slots": int,
+    },
+)
+"""Slots that move from one backend to another; null: nobody."""
 
 
 class SlotOut(TypedDict):
@@ -708,6 +702,15 @@ class SlotStatesOut(TypedDict):
     steady: int
     moving: int
     pinned: int
+
+
+class SlotsChangedOut(TypedDict):
+    """How many slots of all tables change."""
+
+    moved: int
+    kept: int
+    assigned: int
+    tables: int
 
 
 class SlotsOut(TypedDict):

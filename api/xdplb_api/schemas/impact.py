@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from xdplb.control.plan.impact import Impact
 from xdplb.control.plan.impact_data import impact_data
@@ -22,7 +22,7 @@ MOVES = "at most 64, those of most slots first"
 ROWS = "at most 200"
 
 
-class MovedSlotsOut(ResponseBody):
+class SlotsChangedOut(ResponseBody):
     """How many slots of all tables change."""
 
     moved: int = Field(description="Slots that get another owner.")
@@ -34,8 +34,10 @@ class MovedSlotsOut(ResponseBody):
 class SlotMoveOut(ResponseBody):
     """Slots that move from one backend to another; null: nobody."""
 
-    from_backend: str | None = Field(description="Who had them.", examples=["10.0.0.11"])
-    to_backend: str | None = Field(description="Who gets them.", examples=["10.0.0.12"])
+    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+    source: str | None = Field(alias="from", description="Who had them.", examples=["10.0.0.11"])
+    target: str | None = Field(alias="to", description="Who gets them.", examples=["10.0.0.12"])
     slots: int = Field(description="How many.")
 
 
@@ -117,7 +119,7 @@ class BackendUseOut(ResponseBody):
 class ImpactOut(ResponseBody):
     """What a change does to traffic."""
 
-    slots: MovedSlotsOut = Field(description="Slots of all tables.")
+    slots: SlotsChangedOut = Field(description="Slots of all tables.")
     tables: list[TableChangeOut] = Field(description=f"The tables that change, {ROWS}.")
     flows: FlowsOut = Field(description="Recorded flows that are touched.")
     connections_at_risk: AtRiskOut = Field(description="Open connections that may break.")

@@ -51,8 +51,8 @@ def _table(table: TableChange, most: int) -> dict[str, object]:
 
 def _move(move: SlotMove) -> dict[str, object]:
     return {
-        "from_backend": None if move.source is None else str(move.source),
-        "to_backend": None if move.target is None else str(move.target),
+        "from": None if move.source is None else str(move.source),
+        "to": None if move.target is None else str(move.target),
         "slots": move.slots,
     }
 

@@ -51,6 +51,7 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
+from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.risk_finder import RiskFinder
 from xdplb.control.writing.saver import Saver
@@ -122,9 +123,9 @@ class Writer:
         """Called with each change once the maps have it."""
         self.applier = applier
         self._drifts = drifts
-        self._events, self._history, self._capacity = events, history, capacity
+        self._events, self._history = events, history
+        self._capacity, self._recorded_flows = capacity, recorded_flows
         self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
-        self._recorded_flows = recorded_flows
         self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
@@ -213,6 +214,11 @@ class Writer:
     async def compile(self, work: Callable[[], T]) -> T:
         """Run `work`, which compiles a program and puts it on the NICs, beside all else: it takes seconds."""
         return await self._to_the_end(self._compiler(work))
+
+    def watch_threads(self, pulses: Pulses) -> None:
+        """Have the threads that write the maps and the state watched."""
+        pulses.watch(MAPS_THREAD, self._maps.ask, "changes and failed checks do not reach the packet path")
+        self.saver.watch_thread(pulses)
 
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
