@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from xdplb.control.answers.answers import Answers
 from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import CaptureRequest
+from xdplb.control.events import Actor
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
 from xdplb.control.history.history import History
@@ -50,9 +51,9 @@ class Control:
         """Return what would happen to a packet; see Explainer.explain."""
         return await self._manager.explainer.explain(client, vip, packet, down, interface)
 
-    async def start_capture(self, request: CaptureRequest) -> Capture:
+    async def start_capture(self, request: CaptureRequest, actor: Actor) -> Capture:
         """Start a capture, which the caller must close; see Capturer.start."""
-        running = await self._there(self._manager.capturer.start(request))
+        running = await self._there(self._manager.capturer.start(request, actor))
         return Capture(self, running)
 
     async def close_capture(self, running: RunningCapture) -> None:

@@ -28,7 +28,7 @@ _BEFORE = 10
     epilog="""\b
 Examples:
   xdplb events --since 1h --level warning
-  xdplb events --since 03:10 --until 03:15                    last night; times are in UTC
+  xdplb events --since 03:10 --until 03:15
   xdplb events --vip web --kind health --kind change -n 20
   xdplb events --actor uid=1000 --since 2026-11-27 -o json
   xdplb events --follow""",
