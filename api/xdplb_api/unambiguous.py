@@ -24,13 +24,7 @@ __all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]
 
 _LISTS = {"/v1/events": {"kind"}}
 _SINGLE_HEADERS = (
-    "If-Match",
-    "Last-Event-ID",
-    "Content-Type",
-    "Host",
-    "Origin",
-    "Sec-Fetch-Site",
-    "Authorization",
+    *("If-Match", "Last-Event-ID", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization"),
     "Idempotency-Key",
 )
 _TWICE = "xdplb.twice"

@@ -277,6 +277,19 @@ def test_who_did_it(actor: str, found: bool) -> None:
         assert bool(read(history, actor=actor).events) is found
 
 
+def test_a_long_event_is_cut_to_the_first_of_each_list() -> None:
+    class Long(PathErrorsUnheard):
+        def data(self) -> dict[str, object]:
+            return {"error": "x", "tables": [{"moves": ["y" * 500] * 60} for _ in range(200)]}
+
+    with kept_in(None) as history:
+        history._take(Long("x"))
+        (found,) = read(history).events
+    data = json.loads(found.body)["data"]
+    assert len(found.body) < 70_000
+    assert (data["is_cut"], len(data["tables"]), len(data["tables"][0]["moves"])) == (True, 5, 5)
+
+
 def test_an_event_that_cannot_be_written_down_is_lost_alone(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(PathErrorsUnheard):
         def data(self) -> dict[str, object]:
