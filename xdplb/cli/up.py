@@ -88,6 +88,12 @@ Examples:
     is_flag=True,
     help="If the state is empty, older, or another balancer's, go on with it: the maps lose what it does not have.",
 )
+@click.option(
+    "--accept-differences",
+    is_flag=True,
+    help="Swap this version's program in although it does something else with some packets than the one in use, or "
+    "was rolled back before.",
+)
 @api_options
 def command(
     *,
@@ -102,6 +108,7 @@ def command(
     tunnel_sources: tuple[IPNetwork, ...],
     adopt_maps: bool,
     discard_maps: bool,
+    accept_differences: bool,
     **api: float,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -134,6 +141,7 @@ def command(
                 capacity={name: value for name, value in capacity.items() if value is not None},
                 tunnel_sources=tunnel_sources,
                 otherwise=otherwise,
+                accept_differences=accept_differences,
                 api=Limits(**api),  # type: ignore[arg-type]
             )
         )

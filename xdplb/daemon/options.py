@@ -33,7 +33,8 @@ class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
 
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
-    what the API takes on. A state that does not belong to the maps is refused, unless there is an `otherwise`.
+    what the API takes on. A state that does not belong to the maps is refused, unless there is an `otherwise`, and a
+    program that differs from the one in use unless `accept_differences`.
     """
 
     interfaces: tuple[str, ...]
@@ -44,6 +45,7 @@ class DaemonOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
+    accept_differences: bool = False
     api: Limits = field(default_factory=Limits)
 
     @property

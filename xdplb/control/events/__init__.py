@@ -12,6 +12,7 @@ from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestor
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, NicDown, NicLost, NicsUnknown, NicUp, VipInTheWay
+from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 
@@ -46,6 +47,8 @@ __all__ = [
     "PathTrouble",
     "PinsNotRestored",
     "PinsRestored",
+    "ProgramKept",
+    "ProgramRolledBack",
     "ReconcileFailed",
     "Say",
     "SlotsPinned",
@@ -54,6 +57,7 @@ __all__ = [
     "StateNotWritable",
     "StateRestored",
     "StateWritable",
+    "SwapNotWatched",
     "TablePublished",
     "VerifyFailed",
     "VipInTheWay",
