@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from xdplb_api.schemas.config import Config, Settings, body_of, examined
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VIP = {"address": "203.0.113.10", "port": 80, "protocol": "tcp"}
-FULL = {
+FULL: dict[str, Any] = {
     **VIP,
     "name": "web",
     "forward": "gue",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
+from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.errors import InvalidError
 
 from .api_options import api_options
-from .client import DEFAULT_SOCKET
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
 
 __all__ = ["command"]

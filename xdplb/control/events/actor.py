@@ -49,9 +49,9 @@ class Actor:
         return f"{self.kind}({known})" if known else str(self.kind)
 
     def data(self) -> dict[str, object]:
-        """Return what is known of it, as JSON."""
-        values = ((one.name, getattr(self, one.name)) for one in fields(self))
-        return {name: value for name, value in values if value is not None}
+        """Return what is known of it, as a JSON object."""
+        known = ((one.name, getattr(self, one.name)) for one in fields(self))
+        return {name: str(value) if isinstance(value, StrEnum) else value for name, value in known if value is not None}
 
 
 def _plain(value: str) -> str:
