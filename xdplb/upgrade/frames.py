@@ -94,7 +94,9 @@ def _of_ipv4(flow: FlowId, transport: bytes) -> Iterator[tuple[str, bytes]]:
     for kind, code in ((3, 4), (3, 1), (11, 0)):
         body = bytes([kind, code, 0, 0, 0, 0, 5, 0]) + quoted
         yield f"ICMP error {kind}/{code} about", _ethernet(4, _ipv4(flow, _summed(body), protocol=ICMP))
-    yield "a ping like", _ethernet(4, _ipv4(flow, _summed(b"\x08\0\0\0\0\x01\0\x01" + bytes(24)), protocol=ICMP))
+    ping = _ethernet(4, _ipv4(flow, _summed(b"\x08\0\0\0\0\x01\0\x01" + bytes(24)), protocol=ICMP))
+    yield "a ping like", ping
+    yield "a ping from a MAC that cannot be answered, like", ping[:6] + b"\xff" * 6 + ping[12:]
     yield "GRE instead of", _ethernet(4, _ipv4(flow, transport, protocol=_GRE))
     for ttl in (0, 1):
         yield f"with TTL {ttl},", _ethernet(4, _ipv4(flow, transport, ttl=ttl))
@@ -123,6 +125,10 @@ def _of_ipv6(flow: FlowId, transport: bytes) -> Iterator[tuple[str, bytes]]:
     yield "with a payload length that is too long,", _ethernet(6, _ipv6(flow, transport, longer=40))
     proper = bytes([flow.protocol, 0, 1, 4, 0, 0, 0, 0])
     yield "with hop-by-hop options,", _ethernet(6, _ipv6(flow, proper + transport, protocol=_HOP_BY_HOP))
+    yield (
+        "with hop-by-hop options twice,",
+        _ethernet(6, _ipv6(flow, bytes([_HOP_BY_HOP, 0, 1, 4, 0, 0, 0, 0]) + proper + transport, protocol=_HOP_BY_HOP)),
+    )
     routing = bytes([flow.protocol, 0, 4, 1, 0, 0, 0, 0])
     yield "with a routing header,", _ethernet(6, _ipv6(flow, routing + transport, protocol=_ROUTING))
     number = flow.source_port.to_bytes(4, "big")

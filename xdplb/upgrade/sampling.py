@@ -80,7 +80,7 @@ def _of_records(records: Mapping[int, Sequence[bytes]]) -> Iterator[Sample]:
 def _limited(reading: Reading, chance: random.Random) -> Iterator[Sample]:
     for vip in reading.read_vips().values():
         if vip.limits != NO_LIMITS:
-            for flow in flows_of_vip(vip, None, 2, chance):
+            for flow in flows_of_vip(vip, None, 2, chance) * 2:  # the first one again is over the limit of its source
                 yield from of_flow(flow, f"made from VIP {vip.key}, over its limits")
 
 
