@@ -5,7 +5,7 @@ Made by `python -m tests.contract.client_bodies`: do not edit it.
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "AccessCountOut",
@@ -15,6 +15,7 @@ __all__ = [
     "AdminState",
     "AllBackendsOut",
     "AllUnhealthy",
+    "AtRiskOut",
     "AttachmentOut",
     "BackendChangedOut",
     "BackendIn",
@@ -26,20 +27,27 @@ __all__ = [
     "BackendPut",
     "BackendStatsOut",
     "BackendStatusOut",
+    "BackendUseOut",
     "BackendsPut",
     "CheckResultOut",
     "CheckType",
+    "CutOffOut",
     "DaemonOut",
     "DataplaneOut",
     "DifferenceOut",
     "DrainIn",
     "DrainOut",
     "DrainState",
+    "DriftKind",
+    "DriftOut",
     "DryRunOut",
+    "EventOut",
+    "EventsOut",
     "ExplainOut",
     "FieldProblemOut",
     "FlowRecordOut",
     "FlowTableOut",
+    "FlowsOut",
     "Forward",
     "HashKind",
     "Health",
@@ -47,6 +55,7 @@ __all__ = [
     "HealthCheckOut",
     "HealthCheckStatusOut",
     "HealthzOut",
+    "ImpactOut",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -66,13 +75,18 @@ __all__ = [
     "QuicOut",
     "QuicPatch",
     "ReadyzOut",
+    "RiskOut",
     "Scheduler",
     "SentOut",
+    "SlotMoveOut",
     "SlotOut",
     "SlotState",
+    "SlotStatesOut",
+    "SlotsChangedOut",
     "SlotsOut",
     "StatsOut",
     "StatusOut",
+    "TableChangeOut",
     "Tracking",
     "UseOut",
     "VersionOut",
@@ -92,6 +106,7 @@ AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed"]
 CheckType = Literal["http", "tcp"]
 DrainState = Literal["draining", "drained", "timed_out"]
+DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
@@ -138,6 +153,15 @@ class AllBackendsOut(TypedDict):
     """The backends of all VIPs."""
 
     backends: list[BackendOfVipOut]
+
+
+class AtRiskOut(TypedDict):
+    """How many open connections may break, and why."""
+
+    expected: int | None
+    at_most: int | None
+    known_by: Literal["plan", "records", "counters", "nothing"]
+    causes: list[RiskOut]
 
 
 class AttachmentOut(TypedDict):
@@ -256,6 +280,17 @@ class BackendStatusOut(TypedDict):
     drain: DrainOut | None
 
 
+class BackendUseOut(TypedDict):
+    """What a backend is used for after the change."""
+
+    vip: str
+    backend: str
+    forward: Forward
+    before: Literal["serving", "keeping", "out"] | None
+    after: Literal["serving", "keeping", "out"]
+    reason: str
+
+
 class BackendsPut(TypedDict):
     """All backends of a VIP, replaced in one step."""
 
@@ -274,6 +309,15 @@ class CheckResultOut(TypedDict):
     last_seconds: float | None
     passes: int
     failures: int
+
+
+class CutOffOut(TypedDict):
+    """A backend that gets no packets of a VIP any more."""
+
+    vip: str
+    backend: str
+    flows: int | None
+    served: bool
 
 
 class DaemonOut(TypedDict):
@@ -323,12 +367,46 @@ class DrainOut(TypedDict):
     flows: int | None
 
 
+class DriftOut(TypedDict):
+    """Something on this host that is not as it should be, and that xdplb cannot put right, or not for good."""
+
+    kind: DriftKind
+    what: str
+    reason: str
+    since: str
+
+
 class DryRunOut(TypedDict):
-    """What a change would do: the answer to `dry_run=true`."""
+    """What a change would do, with `dry_run=true`, which changes nothing; or what it did, with `impact=true`."""
 
     would_change: bool
+    changed: bool
     changes: list[str]
     warnings: list[WarningOut]
+    impact: ImpactOut
+
+
+class EventOut(TypedDict):
+    """Something that happened."""
+
+    id: int
+    time: str
+    kind: str
+    level: str
+    vip: str | None
+    backend: str | None
+    actor: dict[str, Any] | None
+    message: str
+    data: dict[str, Any]
+
+
+class EventsOut(TypedDict):
+    """A page of events."""
+
+    events: list[EventOut]
+    next: int | None
+    latest: int
+    missed: bool
 
 
 class ExplainOut(TypedDict):
@@ -376,6 +454,13 @@ class FlowTableOut(TypedDict):
     evicted: int
 
 
+class FlowsOut(TypedDict):
+    """Recorded flows; null without a scan of the flow table in the last minute."""
+
+    lost: int | None
+    kept: int | None
+
+
 class HealthCheckIn(TypedDict):
     """A health check; omitted fields have their defaults."""
 
@@ -419,6 +504,18 @@ class HealthzOut(TypedDict):
     """The daemon is alive."""
 
     status: NotRequired[Literal["ok"]]
+
+
+class ImpactOut(TypedDict):
+    """What a change does to traffic."""
+
+    slots: SlotsChangedOut
+    tables: list[TableChangeOut]
+    flows: FlowsOut
+    connections_at_risk: AtRiskOut
+    lose_all_traffic: list[CutOffOut]
+    backends: list[BackendUseOut]
+    features: list[str]
 
 
 class LimitsIn(TypedDict):
@@ -546,12 +643,48 @@ class ReadyzOut(TypedDict):
     ready: NotRequired[Literal[True]]
 
 
+class RiskOut(TypedDict):
+    """The open connections of a VIP that may break for one cause."""
+
+    expected: int | None
+    at_most: int | None
+    known_by: Literal["plan", "records", "counters", "nothing"]
+    cause: Literal[
+        "cut_off",
+        "taken",
+        "hash",
+        "scheduler",
+        "udp",
+        "quic",
+        "access",
+        "limits",
+        "forward",
+        "idle_timeout",
+        "flow_table",
+    ]
+    vip: str
+    backends: list[str]
+    backends_in_all: int
+    detail: str
+
+
 class SentOut(TypedDict):
     """How the packet is sent."""
 
     forward: Forward
     outer: OuterOut | None
     next_hop: NextHopOut
+
+
+SlotMoveOut = TypedDict(
+    "SlotMoveOut",
+    {
+        "from": str | None,
+        "to": str | None,
+        "slots": int,
+    },
+)
+"""Slots that move from one backend to another; null: nobody."""
 
 
 class SlotOut(TypedDict):
@@ -561,6 +694,23 @@ class SlotOut(TypedDict):
     state: SlotState
     owner: str | None
     previous: str | None
+
+
+class SlotStatesOut(TypedDict):
+    """The slots of a table by state."""
+
+    steady: int
+    moving: int
+    pinned: int
+
+
+class SlotsChangedOut(TypedDict):
+    """How many slots of all tables change."""
+
+    moved: int
+    kept: int
+    assigned: int
+    tables: int
 
 
 class SlotsOut(TypedDict):
@@ -593,10 +743,24 @@ class StatusOut(TypedDict):
     last_error: str
     warnings: list[str]
     notes: list[str]
+    drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
     flows: FlowTableOut
     vips: list[VipOut]
+
+
+class TableChangeOut(TypedDict):
+    """The change of a VIP's table."""
+
+    vip: str
+    slots: int
+    is_first: bool
+    moved: int
+    kept: int
+    moves: list[SlotMoveOut]
+    moves_in_all: int
+    after: SlotStatesOut
 
 
 class UseOut(TypedDict):

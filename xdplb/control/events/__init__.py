@@ -7,14 +7,17 @@ from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeMade
+from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
+from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
+from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
 
 __all__ = [
     "DAEMON",
@@ -28,12 +31,17 @@ __all__ = [
     "CheckBroke",
     "ChecksNotRun",
     "ChecksRunAgain",
+    "DaemonStarted",
+    "DaemonStopped",
     "DrainChanged",
     "DriftFound",
     "DriftKind",
     "DriftOver",
     "Event",
     "Events",
+    "EventsKeptAgain",
+    "EventsLost",
+    "EventsNotKept",
     "FlowScanFailed",
     "HealthChanged",
     "Level",
@@ -45,6 +53,7 @@ __all__ = [
     "PathTrouble",
     "ProgramKept",
     "ProgramRolledBack",
+    "ProgramSwapped",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
@@ -54,6 +63,9 @@ __all__ = [
     "StateWritable",
     "SwapNotWatched",
     "TablePublished",
+    "ThreadGoesOn",
+    "ThreadHangs",
+    "TookOver",
     "VipInTheWay",
 ]
 

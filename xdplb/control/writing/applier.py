@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.balance.held_table import HeldTable
-from xdplb.control.events import DriftKind, Events, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
+from xdplb.control.events import (
+    DriftKind,
+    Events,
+    ProgramSwapped,
+    SlotsPinned,
+    SlotsSteady,
+    StaleFlowsDeleted,
+    TablePublished,
+)
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.plan.drafts import TableSource, draft
@@ -31,7 +39,7 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.control.writing.reading import Found, read_found, read_held
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipEntry
+from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipCounters, VipEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.nic import DesiredNic
 
@@ -202,11 +210,18 @@ class Applier:
 
         Takes seconds; the maps may be written meanwhile.
         """
+        before, began = self._plane.features, time.monotonic()
         self._plane.require(features)
+        if added := self._plane.features - before:
+            self._events.say(ProgramSwapped(", ".join(sorted(added)), round(time.monotonic() - began, 2)))
 
     def packets(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
         """Return the counters of these backends, by id."""
         return self._plane.backend_counters(backend_ids)
+
+    def vip_packets(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Return the counters of these VIPs, by id."""
+        return self._plane.vip_counters(vip_ids)
 
     @property
     def knows_the_maps(self) -> bool:
