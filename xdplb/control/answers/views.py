@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
 from xdplb.control.state.desired import Declared, Desired
+from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
@@ -286,6 +287,7 @@ class StatusView:
     """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
 
     `warnings` are sentences about VIPs that are in the way of what this host sends itself, `notes` about the daemon.
+    `drift` is what is not as it should be on this host.
     """
 
     version: str
@@ -300,3 +302,4 @@ class StatusView:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     config: TruthView
+    drift: tuple[Drift, ...]
