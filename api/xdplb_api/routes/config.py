@@ -44,14 +44,18 @@ async def get_config(answers: AnswersOf) -> Response:
     summary="Replace the whole configuration",
     responses=problems(400, 409, 412, 413, 415, 422, 503),
 )
-async def put_config(body: Config, change: Change, response: Response) -> ConfigChangedOut | DryRunOut:
+async def put_config(
+    body: Config, change: Change, answers: AnswersOf, response: Response
+) -> ConfigChangedOut | DryRunOut:
     """Make the desired state what the body says, in one step: what is not in it is removed.
 
     What is equal stays untouched. Nothing changes if anything is refused.
     """
     wanted = await asyncio.to_thread(body.wanted)
+    # What a reload of the file that owns the state would do may be asked, though only the file can do it.
+    owner = answers.config().desired.owner if change.dry_run else ""
     try:
-        outcome = await change.make(PutConfig(wanted))
+        outcome = await change.make(PutConfig(wanted, owner))
     except XdplbError as error:
         await asyncio.to_thread(body.refuse_with_all, error)
         raise
