@@ -38,6 +38,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "stats", "description": "Counters. They only grow while the VIP or backend exists."},
     {"name": "explain", "description": "What would happen to a packet, and why."},
     {"name": "capture", "description": "Packets as XDP saw and sent them."},
+    {"name": "events", "description": "What has happened, and what happens."},
     {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the balancer."},
     {"name": "health", "description": "Liveness and readiness, for a supervisor of the daemon."},
     {"name": "version", "description": "The version of the daemon."},
@@ -64,7 +65,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         description=app.description,
         tags=app.openapi_tags,
         routes=app.routes,
-        separate_input_output_schemas=False,  # a GET of the configuration returns what its PUT takes
+        separate_input_output_schemas=False,  # what GET /v1/config answers is what its PUT takes
     )
     schemas = document["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -15,6 +15,7 @@ __all__ = [
     "DRAIN",
     "HEALTH_CHECK",
     "OVERLAY",
+    "RELOAD",
     "VIP",
     "VIPS",
     "VIP_STATS",
@@ -45,6 +46,7 @@ HEALTH_CHECK = f"{VIP}/health-check"
 ACCESS = f"{VIP}/access"
 CONFIG = "/config"
 OVERLAY = f"{CONFIG}/overlay"
+RELOAD = f"{CONFIG}/reload"
 BACKEND_OVERLAY = f"{BACKEND}/overlay"
 CHANGES = "/changes"
 VIP_STATS = f"{VIP}/stats"

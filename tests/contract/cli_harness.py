@@ -84,16 +84,21 @@ def shown(daemon: Daemon, *words: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(folder: Path, *, log: int = subprocess.PIPE, **limits: float) -> Iterator[Daemon]:
+def running_daemon(
+    folder: Path, *, log: int = subprocess.PIPE, config: Path | None = None, **limits: float
+) -> Iterator[Daemon]:
     """Start a daemon, wait until it has told systemd that it is ready, and end it after the block.
 
-    `log` is the descriptor that it logs to, `limits` are fields of the API's limits.
+    `log` is the descriptor that it logs to, `config` its config file, `limits` are fields of the API's limits.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         address = f"@xdplb-test-{os.getpid()}-{folder.name}-{os.urandom(4).hex()}"
         manager.bind(address.replace("@", "\0", 1))
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.cli_daemon", str(folder), json.dumps(limits)],
+            [
+                *(sys.executable, "-m", "tests.contract.cli_daemon", str(folder), json.dumps(limits)),
+                *(() if config is None else (str(config),)),
+            ],
             cwd=REPOSITORY,
             env={**os.environ, "NOTIFY_SOCKET": address},
             stdout=subprocess.PIPE,

@@ -34,7 +34,7 @@ async def make_changes(
 ) -> ConfigChangedOut | DryRunOut:
     """Make these edits in this order, as one change: all of them, or none. `If-Match` is the ETag of `/v1/config`."""
     # In a thread: thousands of edits take a while, and other requests must not wait for them.
-    batch = await asyncio.to_thread(body.batch, answers.key_in_body)
+    batch = await asyncio.to_thread(body.batch, lambda ref: answers.key_of_any(ref, "/vip"))
     try:
         outcome = await change.make(batch)
     except XdplbError as error:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from xdplb.control.answers.views import ConfigView
 from xdplb.control.edits.edit import ClearOverlay, PutConfig
 from xdplb.model.errors import XdplbError
 from xdplb_api.answers import DELETED, deleted, problems, tag
-from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
+from xdplb_api.deps import AddressRef, AnswersOf, Change, ControlOf, VipRef
 from xdplb_api.json_body import JsonRoute
-from xdplb_api.paths import BACKEND_OVERLAY, CONFIG, OVERLAY
+from xdplb_api.paths import BACKEND_OVERLAY, CONFIG, OVERLAY, RELOAD
+from xdplb_api.peer import actor_of
 from xdplb_api.schemas.base import DryRunOut
 from xdplb_api.schemas.config import Config, ConfigChangedOut, ConfigOut, OverlayListOut, overlay_of, shown
 
@@ -49,11 +50,11 @@ async def put_config(
 ) -> ConfigChangedOut | DryRunOut:
     """Make the desired state what the body says, in one step: what is not in it is removed.
 
-    What is equal stays untouched. Nothing changes if anything is refused.
+    What is equal stays untouched. Nothing changes if anything is refused. While a config file owns the configuration,
+    a dry run tells what would change if the file said this, and the change itself is refused.
     """
     wanted = await asyncio.to_thread(body.wanted)
-    # What a reload of the file that owns the state would do may be asked, though only the file can do it.
-    owner = answers.config().desired.owner if change.dry_run else ""
+    owner = answers.truth().owner if change.dry_run else ""
     try:
         outcome = await change.make(PutConfig(wanted, owner))
     except XdplbError as error:
@@ -61,6 +62,22 @@ async def put_config(
         raise
     tag(response, outcome.generation)
     return DryRunOut.of(outcome) if change.dry_run else ConfigChangedOut.of(outcome)
+
+
+@router.post(
+    RELOAD,
+    operation_id="reloadConfig",
+    summary="Read the config file again",
+    responses=problems(409, 415, 422, 503),
+)
+async def reload_config(control: ControlOf, request: Request, response: Response) -> ConfigChangedOut:
+    """Read the config file that owns the configuration again, as SIGHUP and `systemctl reload` do.
+
+    A file that cannot be used is refused with its line, and what runs goes on.
+    """
+    outcome = await control.reload(actor_of(request))
+    tag(response, outcome.generation)
+    return ConfigChangedOut.of(outcome)
 
 
 @router.get(OVERLAY, operation_id="getOverlay", summary="Show the overlay", responses=problems(422))

@@ -27,6 +27,8 @@ MOST_EDITS = 20_000
 Find = Callable[[str], VipKey]
 """Returns the key of the VIP with a name or a key, which an edit before may have added."""
 
+KIND = "What to do."
+
 Ref = Annotated[str, Field(description="The VIP: its key or its name.", examples=["203.0.113.10:443/tcp"])]
 Address = Annotated[HostAddress, Field(description="The backend's address.", examples=["10.0.0.11"])]
 
@@ -41,7 +43,7 @@ def _changes(body: RequestBody) -> dict[str, Any]:
 class CreateVipEdit(VipPost):
     """Add a VIP; a conflict if it exists with other settings."""
 
-    kind: Literal["create_vip"]
+    kind: Literal["create_vip"] = Field(description=KIND)
 
     def edit(self, _find: Find) -> kinds.CreateVip:
         """Return the edit."""
@@ -52,7 +54,7 @@ class CreateVipEdit(VipPost):
 class PutVipEdit(VipPost):
     """Add a VIP, or replace its settings and the parts that are given."""
 
-    kind: Literal["put_vip"]
+    kind: Literal["put_vip"] = Field(description=KIND)
 
     def edit(self, _find: Find) -> kinds.PutVip:
         """Return the edit."""
@@ -63,7 +65,7 @@ class PutVipEdit(VipPost):
 class PatchVipEdit(VipPatch):
     """Change some settings of a VIP; null sets the default."""
 
-    kind: Literal["patch_vip"]
+    kind: Literal["patch_vip"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.PatchVip:
@@ -75,7 +77,7 @@ class PatchVipEdit(VipPatch):
 class DeleteVipEdit(RequestBody):
     """Remove a VIP with all that belongs to it."""
 
-    kind: Literal["delete_vip"]
+    kind: Literal["delete_vip"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.DeleteVip:
@@ -86,7 +88,7 @@ class DeleteVipEdit(RequestBody):
 class CreateBackendEdit(BackendIn):
     """Add a backend; a conflict if it exists with other settings."""
 
-    kind: Literal["create_backend"]
+    kind: Literal["create_backend"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.CreateBackend:
@@ -97,7 +99,7 @@ class CreateBackendEdit(BackendIn):
 class PutBackendEdit(BackendIn):
     """Add a backend, or replace its settings."""
 
-    kind: Literal["put_backend"]
+    kind: Literal["put_backend"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.PutBackend:
@@ -108,7 +110,7 @@ class PutBackendEdit(BackendIn):
 class PatchBackendEdit(BackendPatch):
     """Change some settings of a backend; null sets the default."""
 
-    kind: Literal["patch_backend"]
+    kind: Literal["patch_backend"] = Field(description=KIND)
     vip: Ref
     address: Address
 
@@ -120,7 +122,7 @@ class PatchBackendEdit(BackendPatch):
 class DeleteBackendEdit(RequestBody):
     """Remove a backend at once."""
 
-    kind: Literal["delete_backend"]
+    kind: Literal["delete_backend"] = Field(description=KIND)
     vip: Ref
     address: Address
 
@@ -132,7 +134,7 @@ class DeleteBackendEdit(RequestBody):
 class ReplaceBackendsEdit(BackendsPut):
     """Replace all backends of a VIP."""
 
-    kind: Literal["replace_backends"]
+    kind: Literal["replace_backends"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.ReplaceBackends:
@@ -143,7 +145,7 @@ class ReplaceBackendsEdit(BackendsPut):
 class DrainBackendEdit(DrainIn):
     """Send a backend no new connections and keep its open ones."""
 
-    kind: Literal["drain_backend"]
+    kind: Literal["drain_backend"] = Field(description=KIND)
     vip: Ref
     address: Address
 
@@ -155,7 +157,7 @@ class DrainBackendEdit(DrainIn):
 class UndrainBackendEdit(RequestBody):
     """Send new connections to a backend again."""
 
-    kind: Literal["undrain_backend"]
+    kind: Literal["undrain_backend"] = Field(description=KIND)
     vip: Ref
     address: Address
 
@@ -167,7 +169,7 @@ class UndrainBackendEdit(RequestBody):
 class PutCheckEdit(HealthCheckIn):
     """Set the health check of a VIP."""
 
-    kind: Literal["put_check"]
+    kind: Literal["put_check"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.PutCheck:
@@ -178,7 +180,7 @@ class PutCheckEdit(HealthCheckIn):
 class DeleteCheckEdit(RequestBody):
     """Stop checking the backends of a VIP."""
 
-    kind: Literal["delete_check"]
+    kind: Literal["delete_check"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.DeleteCheck:
@@ -189,7 +191,7 @@ class DeleteCheckEdit(RequestBody):
 class PutAccessEdit(AccessIn):
     """Replace the access list of a VIP."""
 
-    kind: Literal["put_access"]
+    kind: Literal["put_access"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.PutAccess:
@@ -201,7 +203,7 @@ class PutAccessEdit(AccessIn):
 class PatchAccessEdit(AccessPatch):
     """Replace the allowed prefixes of a VIP, the denied ones, or both; null empties a list."""
 
-    kind: Literal["patch_access"]
+    kind: Literal["patch_access"] = Field(description=KIND)
     vip: Ref
 
     def edit(self, find: Find) -> kinds.PatchAccess:

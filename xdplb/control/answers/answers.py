@@ -33,7 +33,7 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.answers.wall_time import backend_on_the_wall, check_on_the_wall
 from xdplb.control.clock import SteadyClock
-from xdplb.control.edits.find import find_backend, find_key, key_named
+from xdplb.control.edits.find import find_backend, find_key
 from xdplb.control.flows.counters import Counted
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
@@ -50,6 +50,7 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
+from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -97,9 +98,12 @@ class Answers:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
         return find_key(self._snapshot.desired, ref, "/path/vip")
 
-    def key_in_body(self, ref: str) -> VipKey:
-        """Return the key of a VIP that a body names; with a key, it need not be there yet."""
-        return key_named(self._snapshot.desired, ref, "/vip")
+    def key_of_any(self, ref: str, pointer: str) -> VipKey:
+        """Return the key of a VIP, which may be gone or not be there yet if `ref` is a key and no name."""
+        try:
+            return VipKey.parse(ref)
+        except InvalidError:
+            return find_key(self._snapshot.desired, ref, pointer)
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""
@@ -159,6 +163,10 @@ class Answers:
         """Return a VIP's access list as it was after a change."""
         vip = outcome.after.vips[key]
         return AccessView(vip.access, vip.generation)
+
+    def truth(self) -> TruthView:
+        """Return who owns the desired state."""
+        return TruthView(self._snapshot.desired.owner, len(self._writer.overlaid), self.config_error)
 
     def config(self) -> ConfigView:
         """Return the whole desired state."""
@@ -238,7 +246,7 @@ class Answers:
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
-            config=TruthView(self._snapshot.desired.owner, len(self._writer.overlaid), self.config_error),
+            config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 

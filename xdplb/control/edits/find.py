@@ -13,7 +13,7 @@ from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.printable import quoted
 from xdplb.model.vip import VipKey
 
-__all__ = ["find_backend", "find_key", "key_named", "no_backend", "vip_of"]
+__all__ = ["find_backend", "find_key", "no_backend", "vip_of"]
 
 AnyBackend = TypeVar("AnyBackend")
 
@@ -35,14 +35,6 @@ def find_key(desired: Desired, ref: str, pointer: str) -> VipKey:
         raise NotFoundError.field(pointer, f"there is no VIP {quoted(ref, 100)}", hint=hint) from None
     vip_of(desired, key, pointer)
     return key
-
-
-def key_named(desired: Desired, ref: str, pointer: str) -> VipKey:
-    """Return the key with this text, whether there is such a VIP or not, or the key of the VIP with this name."""
-    try:
-        return VipKey.parse(ref)
-    except InvalidError:
-        return find_key(desired, ref, pointer)
 
 
 def _is_in_a_part(error: InvalidError) -> bool:

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.control.state.clock_row import CLOCK
+from xdplb.control.state.told import TOLD
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
 
@@ -20,7 +21,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -59,7 +60,7 @@ _DECLARED = (
     "CREATE TABLE config (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 )
 
-_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK, *_DECLARED)
+_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK, TOLD, *_DECLARED)
 
 _ACCESS_2 = """CREATE TABLE access (
         vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
@@ -153,6 +154,11 @@ def _to_steady_time(connection: sqlite3.Connection) -> None:
     connection.execute(CLOCK)
 
 
+def _to_events(connection: sqlite3.Connection) -> None:
+    """Before, events were only logged."""
+    connection.execute(TOLD)
+
+
 def _to_an_owner(connection: sqlite3.Connection) -> None:
     """Before, only the API declared what is desired, and no setting could change while the daemon ran."""
     for statement in _DECLARED:
@@ -168,6 +174,7 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     2: _to_desired_and_bindings,
     3: _give_instance,
     4: _to_steady_time,
-    5: _to_an_owner,
+    5: _to_events,
+    6: _to_an_owner,
 }
 """By version: the migration from it to the next version."""
