@@ -83,6 +83,7 @@ class Manager:
             tunnel_sources=tunnel_sources,
             steady=steady,
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
+            records=lambda: self._flows.records,
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
