@@ -35,7 +35,7 @@ numbers = st.sampled_from(ADDRESSES)
 
 def edits_of(key: VipKey) -> st.SearchStrategy[Edit]:
     """Return what may be done to this VIP, in any order."""
-    return st.one_of(
+    single = st.one_of(
         st.builds(edits.DrainBackend, st.just(key), numbers),
         st.builds(edits.UndrainBackend, st.just(key), numbers),
         st.builds(edits.DeleteBackend, st.just(key), numbers),
@@ -70,6 +70,8 @@ def edits_of(key: VipKey) -> st.SearchStrategy[Edit]:
         st.just(edits.DeleteVip(key)),
         st.just(edits.PutVip(Vip(key, idle_timeout_seconds=IDLE_SECONDS))),
     )
+    several = st.lists(single, min_size=2, max_size=3).map(lambda parts: edits.Batch(tuple(parts)))
+    return st.one_of(single, single, several)
 
 
 WAITS = st.sampled_from([0.0, 0.0, 0.0, 1.5, 15.0, 59.0, 61.0, 130.0])
@@ -191,7 +193,7 @@ STARTS = {
 
 @pytest.mark.parametrize("start", STARTS)
 @settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # making a failure smaller takes minutes
