@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from xdplb.control.manager import Manager
 
@@ -14,7 +14,14 @@ from .docs_page import DOCS_PATH
 from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
 from .pages import ForeignPages, asked_on_purpose
+from .rights.forbidden import ForbiddenError
+from .rights.gate import Gate
+from .rights.hosts import KnownHosts
+from .rights.needs import permitted
+from .rights.refusals import Refusals
+from .rights.rights import Rights
 from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, metrics, stats, vips
+from .routes import tokens as tokens_route
 from .routes import version as version_route
 from .shared import SharedAnswers
 from .unambiguous import said_once
@@ -31,10 +38,13 @@ LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/stats", "/v1/status", "/v1/
 """Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
 
 
-def create_app(manager: Manager, *, version: str, limits: Limits | None = None) -> FastAPI:
+def create_app(
+    manager: Manager, *, version: str, rights: Rights | None = None, limits: Limits | None = None
+) -> FastAPI:
     """Return the API over `manager`, which the caller starts and stops; `version` is the daemon's.
 
-    It may be served in another event loop, and another thread, than that of the manager.
+    It may be served in another event loop, and another thread, than that of the manager. `rights` says who may do
+    what; by default it is only root, on the Unix socket.
     """
     app = FastAPI(
         title="xdplb",
@@ -44,21 +54,41 @@ def create_app(manager: Manager, *, version: str, limits: Limits | None = None) 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(known_query), Depends(said_once), Depends(asked_on_purpose), Depends(json_only)],
+        dependencies=[
+            Depends(permitted),
+            Depends(known_query),
+            Depends(said_once),
+            Depends(asked_on_purpose),
+            Depends(json_only),
+        ],
     )
-    app.state.control = Control(manager)
+    rights = rights or Rights()
+    app.state.control = control = Control(manager)
+    refusals = Refusals(control.say)
+    app.state.tokens = rights.tokens
+    app.state.refusals = refusals
     app.add_middleware(SharedAnswers, paths=LARGE)
     app.add_middleware(
         Admission, limits=limits or Limits(), most=LARGEST_BODY, long_path="/access", endless=frozenset(ENDLESS)
     )
+    app.add_middleware(Gate, tokens=rights.tokens, slowing=rights.slowing, refusals=refusals)
     app.add_middleware(InternalErrors)
     app.add_middleware(HeadAsGet, endless=ENDLESS)
     app.add_middleware(ForeignPages, pages=frozenset({DOCS_PATH}))
+    app.add_middleware(KnownHosts, hosts=rights.hosts)
     problems.install(app)
+    _tell_of_forbidden(app, refusals)
     _add_routes(app)
     openapi.install(app)
     docs_page.install(app)
     return app
+
+
+def _tell_of_forbidden(app: FastAPI, refusals: Refusals) -> None:
+    @app.exception_handler(ForbiddenError)
+    async def _forbidden(request: Request, error: ForbiddenError) -> Response:
+        refusals.forbidden(error.actor, f"{request.method} {request.scope['path']}", error.needed)
+        return problems.refused(error)
 
 
 def _add_routes(app: FastAPI) -> None:
@@ -75,6 +105,7 @@ def _add_routes(app: FastAPI) -> None:
         vips.router,
         dataplane.router,
         version_route.router,
+        tokens_route.router,
     ):
         v1.include_router(router)
     app.include_router(v1)

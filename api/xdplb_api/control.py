@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from xdplb.control.answers.answers import Answers
 from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import CaptureRequest
+from xdplb.control.events import Event
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
 from xdplb.control.manager import Manager
@@ -33,6 +34,10 @@ class Control:
     def answers(self) -> Answers:
         """What answers from memory."""
         return self._manager.answers
+
+    def say(self, event: Event) -> None:
+        """Say that something happened; see Events.say."""
+        self._manager.events.say(event)
 
     async def change(self, request: Request) -> Outcome:
         """Make a change; see Manager.change."""

@@ -22,6 +22,7 @@ from xdplb.model.printable import word
 from .control import Control
 from .pages import is_json
 from .peer import actor_of
+from .rights.needs import may_edit
 from .schemas.base import warning_headers
 from .schemas.forms import ADDRESS, ENTITY_TAG, VIP_REF
 from .unambiguous import FLAG
@@ -32,6 +33,7 @@ __all__ = [
     "Change",
     "Changer",
     "ControlOf",
+    "DryRunFlag",
     "NewChange",
     "VipRef",
     "json_only",
@@ -85,7 +87,11 @@ class Changer:
     dry_run: bool
 
     async def make(self, edit: Edit) -> Outcome:
-        """Make a change, give the answer its warnings, and return the outcome; raises what Control.change raises."""
+        """Make a change, give the answer its warnings, and return the outcome; raises what Control.change raises.
+
+        ForbiddenError if who asks may not make it: that depends on what is changed, not only on the route.
+        """
+        may_edit(self.actor, edit)
         request = ChangeRequest(edit=edit, actor=self.actor, if_match=self.if_match, dry_run=self.dry_run)
         try:
             outcome = await self.control.change(request)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.fakes import FakeHealth, FakeIcmpErrors, FakeNextHops
-from xdplb.daemon.options import DaemonOptions
+from xdplb.daemon.options import ApiOptions, DaemonOptions
 from xdplb.daemon.run import Parts, run
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
@@ -27,7 +27,7 @@ def options_in(folder: Path) -> DaemonOptions:
     return DaemonOptions(
         interfaces=("eth0",),
         mode="auto",
-        listen=f"unix:{folder / 'api.sock'}",
+        api=ApiOptions((f"unix:{folder / 'api.sock'}",)),
         state_dir=folder / "state",
         pin_dir=folder / "pins",
         capacity={"vips": 4, "backends": 16, "flows": 1024},
@@ -50,4 +50,5 @@ def parts_in(folder: Path) -> Parts:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     limits = Limits(**json.loads(sys.argv[2])) if sys.argv[2:] else Limits()
-    run(replace(options_in(folder), api=limits), parts_in(folder))
+    options = options_in(folder)
+    run(replace(options, api=replace(options.api, limits=limits)), parts_in(folder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,8 +13,8 @@ from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.errors import InvalidError
 
 from .api_options import api_options
-from .client import DEFAULT_SOCKET
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
+from .right_options import chosen_api, right_options
 
 __all__ = ["command"]
 
@@ -45,18 +46,13 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
     epilog="""\b
 Examples:
   sudo xdplb up eth0
-  sudo xdplb up eth0 eth1 --mode native --listen 127.0.0.1:8080
+  sudo xdplb up eth0 eth1 --mode native --metrics-listen 10.0.0.2:9780
+  sudo xdplb up eth0 --socket-group operate=netops --socket-group read=monitoring
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
 @click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
 @mode_option
-@click.option(
-    "--listen",
-    default=f"unix:{DEFAULT_SOCKET}",
-    show_default=True,
-    metavar="unix:PATH|HOST:PORT",
-    help="Where to serve the API.",
-)
+@right_options
 @state_dir_option("Where the VIPs, backends and checks are stored.")
 @pin_dir_option
 @click.option("--max-vips", type=_VIPS, metavar="N", help="Room for this many VIPs.  [as it is, else 1024]")
@@ -93,7 +89,6 @@ def command(
     *,
     interfaces: tuple[str, ...],
     mode: str,
-    listen: str,
     state_dir: Path,
     pin_dir: Path,
     max_vips: int | None,
@@ -102,7 +97,7 @@ def command(
     tunnel_sources: tuple[IPNetwork, ...],
     adopt_maps: bool,
     discard_maps: bool,
-    **api: float,
+    **api: Any,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
 
@@ -120,7 +115,7 @@ def command(
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     gc.disable()  # until the start is over: nearly all that it makes lives on
     with Signals().handled():  # first of all: the imports take a while
-        from xdplb.daemon.options import DaemonOptions, Limits, Otherwise
+        from xdplb.daemon.options import DaemonOptions, Otherwise
         from xdplb.daemon.run import run
 
         otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
@@ -128,13 +123,12 @@ def command(
             DaemonOptions(
                 interfaces=interfaces,
                 mode=mode,
-                listen=listen,
                 state_dir=state_dir,
                 pin_dir=pin_dir,
                 capacity={name: value for name, value in capacity.items() if value is not None},
                 tunnel_sources=tunnel_sources,
                 otherwise=otherwise,
-                api=Limits(**api),  # type: ignore[arg-type]
+                api=chosen_api(**api),
             )
         )
         gc.freeze()  # at its end the interpreter would look for garbage among all that there is, several times

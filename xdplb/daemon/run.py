@@ -30,10 +30,11 @@ from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb_api.app import create_app
-from xdplb_api.listener import Listener, listen
-from xdplb_api.server import Stop, serve_in_thread
+from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
+from xdplb_api.server import Service, Stop, serve_in_thread
 
 from .budget import budget, raise_limit
+from .doors import Doors, open_doors
 from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
@@ -104,7 +105,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
     store = SqliteStore(options.state_dir)
     with signals.handled(), hold(holder, parts.run_dir), closing(store):
-        listener = listen(options.listen)
+        doors = open_doors(options.api, options.state_dir)
         try:
             with asking_for_time():
                 state = state_at_start(options, store, parts.maps_in_use(options))
@@ -112,9 +113,9 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
                 plane = parts.load(options, features_needed_at_start(state, Observed()))
             parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
-                runner.run(_balance(options, parts, plane, store, listener, signals=signals))
+                runner.run(_balance(options, parts, plane, store, doors, signals=signals))
         finally:
-            listener.close()
+            doors.close()
         word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
         _log.info("%s", farewell([one.interface for one in _still_attached(plane)], word))
 
@@ -143,11 +144,11 @@ async def _balance(
     parts: Parts,
     plane: DataPlane,
     store: SqliteStore,
-    listener: Listener,
+    doors: Doors,
     *,
     signals: Signals,
 ) -> None:
-    shares = budget(raise_limit(), options.api)
+    shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
     manager = Manager(
         plane,
         store,
@@ -163,7 +164,7 @@ async def _balance(
 
     def started() -> None:
         nics = ", ".join(_described(view) for view in manager.answers.status().nics)
-        _log.info("balancing on %s; the API is on %s", nics, listener)
+        _log.info("balancing on %s; the API is on %s", nics, doors)
         if shares.note:
             _log.warning("%s", shares.note)
         if not IS_COMPILED:
@@ -181,14 +182,19 @@ async def _balance(
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)
-    app = create_app(manager, version=xdplb.__version__, limits=shares.api)
+    rights = doors.rights
+    app = create_app(manager, version=xdplb.__version__, rights=rights, limits=shares.api)
+    services = [Service(app, doors.listeners, shares.api, app.state.refusals.no_role)]
+    if doors.metrics:
+        metrics = create_metrics_app(manager, version=xdplb.__version__)
+        services.append(Service(metrics, doors.metrics, METRICS_LIMITS))
     with asking_for_time():
         await manager.start()
     try:
         with signals.calling(stopping), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
             try:
-                await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+                await serve_in_thread(services, stop=stop, on_started=started)
             finally:
                 watching.cancel()
     finally:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
+from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.deps import AnswersOf
 from xdplb_api.exposition import MEDIA_TYPE, encode
 from xdplb_api.metrics import collect
+from xdplb_api.rights.needs import needs
 
 __all__ = ["router"]
 
@@ -27,6 +29,7 @@ class MetricsResponse(StreamingResponse):
     summary="Show all metrics for Prometheus",
     response_class=MetricsResponse,
     status_code=200,
+    openapi_extra=needs(Role.READ),
     responses={
         200: {
             "description": "Prometheus' text format.",

@@ -12,6 +12,14 @@ from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestor
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, NicDown, NicLost, NicsUnknown, NicUp, VipInTheWay
+from xdplb.control.events.rights import (
+    AuthenticationFailed,
+    RequestForbidden,
+    TlsNotReloaded,
+    TlsReloaded,
+    TokenAdded,
+    TokenRemoved,
+)
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 
@@ -20,6 +28,7 @@ __all__ = [
     "KINDS",
     "Actor",
     "ActorKind",
+    "AuthenticationFailed",
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
@@ -47,6 +56,7 @@ __all__ = [
     "PinsNotRestored",
     "PinsRestored",
     "ReconcileFailed",
+    "RequestForbidden",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
@@ -55,6 +65,10 @@ __all__ = [
     "StateRestored",
     "StateWritable",
     "TablePublished",
+    "TlsNotReloaded",
+    "TlsReloaded",
+    "TokenAdded",
+    "TokenRemoved",
     "VerifyFailed",
     "VipInTheWay",
 ]
