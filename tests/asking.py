@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xdplb.cli.client import UnixConnection
+from xdplb.client.target import UnixConnection
 
 __all__ = ["ApiConnection"]
 

@@ -51,7 +51,8 @@ def test_a_crash_leaves_a_traceback(tmp_path: Path, number: signal.Signals):
         daemon.process.send_signal(number)
         _, log = daemon.process.communicate(timeout=20)
     assert "Fatal Python error" in log
-    assert daemon.process.returncode == -number
+    # faulthandler walks the stacks of threads that go on running, and may meet one that is no longer there.
+    assert daemon.process.returncode in {-number, -signal.SIGSEGV}
 
 
 def test_the_last_line_says_what_becomes_of_the_program():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xdplb.cli.client import Client, vip_path
+from xdplb.client import Client, vip_path
 from xdplb.net.lab import ADDRESSES, VIP
 
 from .balancer import Balancer, until
@@ -29,8 +29,8 @@ def serve(balancer: Balancer, log: Path) -> None:
 
 def passes(balancer: Balancer) -> int:
     """Return how many checks of the backend passed; the test fails if one did not."""
-    client = Client(socket_path=str(balancer.socket))
-    (found,) = client.get(vip_path(KEY, "health-check")).json()["status"]["backends"]
+    with Client(socket_path=str(balancer.socket)) as client:
+        (found,) = client.get(vip_path(KEY, "health-check")).json()["status"]["backends"]
     assert found["failures"] == 0, found["reason"]
     assert found["last_passed"] is not None or found["last_run"] is None, found["reason"]
     count: int = found["passes"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from xdplb.cli.client import Client, vip_path
+from xdplb.client import Client, vip_path
 from xdplb.model.address import IPAddress
 from xdplb.net import links
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP6
@@ -20,10 +20,11 @@ BACK_SECONDS = 2.0
 CHECK = ["--check", "tcp", "--check-interval", "1s", "--check-timeout", "300ms", "--check-rise", "2"]
 
 
-def results(client: Client, key: str) -> dict[str, Any]:
+def results(balancer: Balancer, key: str) -> dict[str, Any]:
     """Return the first backend's results and status."""
-    check = client.get(vip_path(key, "health-check")).json()["status"]["backends"][0]
-    status = client.get(vip_path(key, "backends")).json()["backends"][0]["status"]
+    with Client(socket_path=str(balancer.socket)) as client:
+        check = client.get(vip_path(key, "health-check")).json()["status"]["backends"][0]
+        status = client.get(vip_path(key, "backends")).json()["backends"][0]["status"]
     return {**check, "mac": status["mac"]}
 
 
@@ -51,21 +52,21 @@ def test_a_silent_change_of_the_mac_is_found_by_the_first_check_that_fails(
     ready: Balancer, way: Way, fall: int
 ) -> None:
     key, backend, forward, host, nic = way
-    lab, client = ready.lab, Client(socket_path=str(ready.socket))
+    lab = ready.lab
     ready.cli("vip", "add", key, *CHECK, "--check-fall", str(fall))
     ready.cli("backend", "add", key, str(backend), "--forward", forward)
-    until(lambda: results(client, key)["health"] == "up")
+    until(lambda: results(ready, key)["health"] == "up")
     old = lab.inside(host, lambda: links.link(nic).mac)
     time.sleep(1.1)
-    before = results(client, key)["failures"]
+    before = results(ready, key)["failures"]
     lab.configure(host, f"link set {nic} address {NEW_MAC}")
     try:
-        until(lambda: results(client, key)["failures"] > before)
+        until(lambda: results(ready, key)["failures"] > before)
         failed = time.monotonic()
-        until(lambda: (now := results(client, key))["mac"] == NEW_MAC and now["last_passed"] and now["health"] == "up")
+        until(lambda: (now := results(ready, key))["mac"] == NEW_MAC and now["last_passed"] and now["health"] == "up")
         assert time.monotonic() - failed < BACK_SECONDS
         if fall == 3:
-            assert results(client, key)["failures"] == before + 1
+            assert results(ready, key)["failures"] == before + 1
     finally:
         ready.cli("vip", "rm", key)
         lab.configure(host, f"link set {nic} address {old.hex(':')}")

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
+from xdplb.client import Answer
+from xdplb.client.bodies import (
+    AllBackendsOut,
+    BackendIn,
+    BackendListOut,
+    BackendOut,
+    BackendPatch,
+    BackendStatusOut,
+    DrainIn,
+    DrainOut,
+    PathErrorsOut,
+)
 from xdplb.model.backend import parse_backend_address
 from xdplb.model.vip import Forward
 
 from .changes import Change, changing
-from .client import backend_path, vip_path
 from .groups import Group
 from .output import Column, coloured, moment, percent, print_fields, print_json, table
 from .params import AnyWhole, Connection, duration, duration_text, output_option, vip_argument
@@ -77,7 +88,8 @@ def add(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     """Add a backend. If its VIP has a health check, it gets no packets before its first passed checks."""
     body = {"address": address, **{name: value for name, value in given.items() if value is not None}}
     parse_backend_address(address)  # at once, and with the same words where no daemon runs
-    change.create(vip_path(vip, "backends"), body, f"backend {address} of {vip}")
+    answer = change.client.backends.create(vip, cast("BackendIn", body), **change.how)
+    change.create(answer, f"backend {address} of {vip}")
 
 
 @command.command(
@@ -115,7 +127,12 @@ def set_(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
         body["forward"] = None
     if body.get("quic_server_id") == "none":
         body["quic_server_id"] = None
-    change.update("PATCH", backend_path(vip, address), body, f"backend {address} of {vip}")
+    backends = change.client.backends
+    change.update(
+        lambda: backends.patch(vip, address, cast("BackendPatch", body), **change.how),
+        f"backend {address} of {vip}",
+        of=lambda: backends.get(vip, address),
+    )
 
 
 @command.command(
@@ -147,8 +164,11 @@ def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: flo
 
     Interrupting --wait does not stop the drain; `xdplb backend undrain` cancels it.
     """
-    body = {"timeout_seconds": timeout, "quiet_seconds": min(_QUIET_SECONDS, timeout) if quiet is None else quiet}
-    answer = change.ask("POST", backend_path(vip, address, "drain"), body)
+    times: DrainIn = {
+        "timeout_seconds": timeout,
+        "quiet_seconds": min(_QUIET_SECONDS, timeout) if quiet is None else quiet,
+    }
+    answer = change.made(change.client.backends.drain(vip, address, times, **change.how))
     what = f"backend {address} of {vip}"
     if change.dry_run or not wait:
         change.tell(answer, f"{what} is draining")
@@ -164,12 +184,11 @@ def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: flo
 @changing()
 def undrain(change: Change, /, *, vip: str, address: str) -> None:
     """Cancel a drain: the backend gets new connections again."""
+    backends = change.client.backends
     change.update(
-        "DELETE",
-        backend_path(vip, address, "drain"),
-        None,
+        lambda: backends.undrain(vip, address, **change.how),
         f"backend {address} of {vip}",
-        of=backend_path(vip, address),
+        of=lambda: backends.get(vip, address),
         done=("is no longer draining", "is not draining"),
     )
 
@@ -181,7 +200,7 @@ def undrain(change: Change, /, *, vip: str, address: str) -> None:
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str, address: str) -> None:
     """Remove a backend at once; drain it first to let its connections end."""
-    change.remove(backend_path(vip, address), f"backend {address} of {vip}")
+    change.remove(lambda: change.client.backends.delete(vip, address, **change.how), f"backend {address} of {vip}")
 
 
 @command.command(
@@ -192,19 +211,20 @@ def rm(change: Change, /, *, vip: str, address: str) -> None:
 @click.pass_obj
 def ls(connection: Connection, vip: str | None, as_json: bool) -> None:
     """List the backends of a VIP, or of all VIPs, and their status."""
-    client = connection.client()
-    answer = client.get("/v1/backends" if vip is None else vip_path(vip, "backends"))
+    backends = connection.client().backends
+    answer: Answer[AllBackendsOut | BackendListOut] = backends.all() if vip is None else backends.list(vip)
     if as_json:
         print_json(answer.body)
         return
-    backends = answer.json()["backends"]
+    rows = [_row(backend) for backend in answer.json()["backends"]]
     if vip is None:
-        table([Column("VIP"), *_COLUMNS], [(backend["vip"], *_row(backend)) for backend in backends])
+        keys = [backend.get("vip") for backend in answer.json()["backends"]]
+        table([Column("VIP"), *_COLUMNS], [(key, *row) for key, row in zip(keys, rows, strict=True)])
     else:
-        table(_COLUMNS, [_row(backend) for backend in backends])
+        table(_COLUMNS, rows)
 
 
-def _row(backend: dict[str, Any]) -> tuple[object, ...]:
+def _row(backend: BackendOut) -> tuple[object, ...]:
     status = backend["status"]
     return (
         backend["address"],
@@ -226,7 +246,7 @@ def _row(backend: dict[str, Any]) -> tuple[object, ...]:
 @click.pass_obj
 def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
     """Show one backend: its configuration and its status."""
-    answer = connection.client().get(backend_path(vip, address))
+    answer = connection.client().backends.get(vip, address)
     if as_json:
         print_json(answer.body)
         return
@@ -253,7 +273,7 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
     )
 
 
-def _mtu_text(status: dict[str, Any]) -> str | None:
+def _mtu_text(status: BackendStatusOut) -> str | None:
     if status["mtu"] is None:
         return None
     if (told := status["path_mtu"]) is None:
@@ -262,12 +282,12 @@ def _mtu_text(status: dict[str, Any]) -> str | None:
     return f"{status['mtu']} ({who}; longer packets are tried again at {moment(told['until'])})"
 
 
-def _path_errors_text(errors: dict[str, int]) -> str | None:
+def _path_errors_text(errors: PathErrorsOut) -> str | None:
     counted = [f"{kind.replace('_', ' ')} {count}" for kind, count in errors.items() if count]
     return ", ".join(counted) or None
 
 
-def _drain_text(drain_status: dict[str, Any] | None) -> str | None:
+def _drain_text(drain_status: DrainOut | None) -> str | None:
     if drain_status is None:
         return None
     left = "not counted" if drain_status["flows"] is None else f"{drain_status['flows']} seen open"

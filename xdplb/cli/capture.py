@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import urlencode
+from typing import Any, BinaryIO, Literal, TypedDict
 
 import click
 
@@ -22,9 +21,6 @@ from .params import Connection, Decimal, Whole
 from .pcapng_blocks import PcapngBlocks
 
 __all__ = ["command"]
-
-_PATIENCE_SECONDS = 240
-"""Until the first byte: a program is compiled first, which may take minutes on a slow host."""
 
 _CLIENT_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:/]+):[0-9]+")
 
@@ -46,7 +42,7 @@ Examples:
 @click.option("--sample", type=Whole(1), metavar="N", help="Capture one in N packets, at random.  [1]")
 @click.option("--snaplen", type=Whole(14, 16384), metavar="B", help="Bytes to keep of each frame.  [256]")
 @click.pass_obj
-def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bounds: float | None) -> None:
+def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bounds: Any) -> None:
     """Write packets to a pcapng file, as XDP received them and as it sent them (which tcpdump cannot see).
 
     Each packet has a comment with the decision: where it was sent, how and why, or why it was not. VIP is a name or a
@@ -54,13 +50,12 @@ def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bo
     Ctrl-C stops it. There is one capture at a time, and no cost while there is none. It takes seconds to start, since a
     program is compiled for it. The file is for its owner only (0600); one that is no pcapng file is not overwritten.
     """
-    query = _named(what) | {name: str(value) for name, value in bounds.items() if value is not None}
+    named = _named(what)
     if path == "-" and sys.stdout.isatty():
         raise click.UsageError(
             "a terminal cannot show a pcapng file: name a file, or pipe it to a program that reads pcapng"
         )
-    client = connection.client(timeout=_PATIENCE_SECONDS)
-    with client.stream(f"/v1/capture?{urlencode(query)}") as chunks, _opened(path) as file:
+    with connection.client().capture(**named, **bounds) as chunks, _opened(path) as file:
         note("capturing; Ctrl-C stops it")
         _write(chunks, file, path)
 
@@ -79,11 +74,16 @@ def _write(chunks: Iterator[bytes], file: BinaryIO, path: str) -> None:
         note(f"{blocks.packets} packets ({blocks.frames} frames) in {where}, {blocks.lost} frames lost")
 
 
-def _named(what: tuple[str, ...]) -> dict[str, str]:
-    """Return the `vip` and `client` of the query."""
-    query: dict[str, str] = {}
+class _Named(TypedDict, total=False):
+    vip: str
+    client: str
+
+
+def _named(what: tuple[str, ...]) -> _Named:
+    """Return the VIP and the client that the arguments name."""
+    query: _Named = {}
     for text in what:
-        name = "client" if _is_client(text) else "vip"
+        name: Literal["client", "vip"] = "client" if _is_client(text) else "vip"
         if name in query:
             kind = "a client" if name == "client" else "a VIP"
             raise click.UsageError(f"{query[name]} and {text} are both {kind}: name one of each")

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from xdplb.client import Answer, Client, How
 from xdplb.model.errors import NotFoundError
 
-from .client import Answer, Client
 from .output import line, note, print_json
 from .params import Connection, dry_run_option, if_generation_option, output_option
 
 __all__ = ["Change", "changing", "tell_dry_run", "warn"]
 
-_CREATED = 201
+Body = TypeVar("Body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,50 +29,50 @@ class Change:
     as_json: bool
     if_generation: int | None = None
 
-    def ask(self, method: str, path: str, body: object = None) -> Answer:
-        """Send the request of the change, and print its warnings."""
-        answer = self.client.change(method, path, body, dry_run=self.dry_run, if_generation=self.if_generation)
+    @property
+    def how(self) -> How:
+        """How the client is to make it."""
+        return {"dry_run": self.dry_run, "if_generation": self.if_generation}
+
+    def made(self, answer: Answer[Body]) -> Answer[Body]:
+        """Print the warnings of the answer to it, and return the answer."""
         warn(answer.warnings)
         return answer
 
-    def create(self, path: str, body: dict[str, Any], what: str) -> None:
-        """POST `body`; say that `what` was added, or that the same exists already."""
-        answer = self.ask("POST", path, body)
-        self.tell(answer, f"{what} added" if answer.status == _CREATED else f"{what} already exists")
+    def create(self, answer: Answer[Any], what: str) -> None:
+        """Say that `what` was added, or that the same exists already."""
+        self.tell(self.made(answer), f"{what} added" if answer.created else f"{what} already exists")
 
     def update(
         self,
-        method: str,
-        path: str,
-        body: object,
+        ask: Callable[[], Answer[Any]],
         what: str,
         *,
-        of: str | None = None,
+        of: Callable[[], Answer[Any]],
         done: tuple[str, str] = ("changed", "is unchanged"),
     ) -> None:
-        """Send a change. Say `done[0]` if it changed the generation of `of` (default `path`), else `done[1]`."""
-        of = of or path
-        before = None if self.dry_run else self.client.get(of).generation
-        answer = self.ask(method, path, body)
-        changed = self.dry_run or (answer.generation or self.client.get(of).generation) != before
+        """Ask for it. Say `done[0]` if that changed the generation of what `of` returns, else `done[1]`."""
+        before = None if self.dry_run else of().generation
+        answer = self.made(ask())
+        changed = self.dry_run or (answer.generation or of().generation) != before
         self.tell(answer, f"{what} {done[0] if changed else done[1]}")
 
-    def remove(self, path: str, what: str) -> None:
-        """DELETE `path`. It is no error if it does not exist."""
+    def remove(self, ask: Callable[[], Answer[None]], what: str) -> None:
+        """Ask for it: to remove something. It is no error if it does not exist."""
         try:
-            answer = self.ask("DELETE", path)
+            answer = self.made(ask())
         except NotFoundError as error:
             note(f"nothing to remove: {error.detail}")
             return
         self.tell(answer, f"{what} removed")
 
-    def tell(self, answer: Answer, message: str) -> None:
+    def tell(self, answer: Answer[Any], message: str) -> None:
         """Print the answer: its body as JSON, or `message`, or what a dry run would change."""
         if self.as_json:
             if answer.body:
                 print_json(answer.body)
         elif self.dry_run:
-            outcome = answer.json()
+            outcome = answer.dry_run()
             tell_dry_run(outcome["changes"] if outcome["would_change"] else [])
         else:
             note(message)

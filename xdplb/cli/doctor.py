@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from .client import Client
-from .failures import DaemonDownError
+from xdplb.client import Client, DaemonDownError
+
 from .output import coloured, line, print_json
 from .params import Connection, local_output_option, pin_dir_option
 from .vip import vip_text
@@ -75,15 +75,15 @@ def _ask(client: Client, *, named: bool) -> Running | None:
     from xdplb.daemon.diagnosis import Place, Running
 
     try:
-        status = client.get("/v1/status").json()
+        status = client.status().json()
     except DaemonDownError:
         if named:
             raise
         return None
     backends: dict[str, list[Any]] = {vip_text(vip): [] for vip in status["vips"]}
-    for backend in client.get("/v1/backends").json()["backends"]:
+    for backend in client.backends.all().json()["backends"]:
         backends.setdefault(backend["vip"], []).append(backend)
-    return Running(status, backends, Place.of(client.get("/v1/dataplane").json()))
+    return Running(status, backends, Place.of(client.dataplane().json()))
 
 
 def _print(finding: Finding) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 import click
 
+from xdplb.client import Answer, Client, DaemonDownError, TimedOutError
+from xdplb.client.bodies import BackendOut, DrainOut
 from xdplb.model.errors import ConflictError
 
-from .client import Answer, Client, backend_path
-from .failures import DaemonDownError, TimedOutError
 from .output import note
 from .params import duration_text
 
@@ -20,7 +19,7 @@ __all__ = ["wait_for_drain"]
 _POLL_SECONDS = 0.5
 
 
-def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> Answer:
+def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> Answer[BackendOut]:
     """Poll until no connection is left; return the last answer about the backend.
 
     If the daemon restarts, this waits for it: the drain continues then. Raises TimedOutError, which says how many
@@ -29,7 +28,7 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> An
     progress = _Progress(f"draining {address}")
     deadline = time.monotonic() + timeout
     try:
-        return _poll(client, backend_path(vip, address), address, deadline, progress)
+        return _poll(client, vip, address, deadline, progress)
     except _DeadlineError as late:
         progress.end()
         raise TimedOutError(
@@ -45,11 +44,11 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> An
         progress.end()
 
 
-def _poll(client: Client, path: str, address: str, deadline: float, progress: _Progress) -> Answer:
+def _poll(client: Client, vip: str, address: str, deadline: float, progress: _Progress) -> Answer[BackendOut]:
     left = "the daemon has not answered"
     while True:
         try:
-            answer = client.get(path, within=deadline - time.monotonic())
+            answer = client.backends.get(vip, address, within=deadline - time.monotonic())
         except (DaemonDownError, TimedOutError):
             left = "the daemon does not answer"
         else:
@@ -65,8 +64,8 @@ def _poll(client: Client, path: str, address: str, deadline: float, progress: _P
         time.sleep(min(_POLL_SECONDS, rest))
 
 
-def _drain_of(answer: Answer, address: str) -> dict[str, Any]:
-    status: dict[str, Any] | None = answer.json()["status"]["drain"]
+def _drain_of(answer: Answer[BackendOut], address: str) -> DrainOut:
+    status = answer.json()["status"]["drain"]
     if status is None:
         raise ConflictError(f"the drain of {address} was cancelled", hint="it was undrained or set to maint")
     return status

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
 
 import click
+
+from xdplb.client.bodies import DifferenceOut, ExplainOut, FlowRecordOut, OuterOut, PacketOut, SentOut, SlotOut
 
 from .output import Column, line, note, print_fields, print_json, table
 from .params import Connection, output_option, vip_argument
 
 __all__ = ["command"]
-
-_PATIENCE_SECONDS = 240
-"""For the first question a program is compiled, which may take minutes on a slow host."""
 
 
 @click.command(
@@ -36,14 +34,13 @@ Examples:
 )
 @output_option
 @click.pass_obj
-def command(connection: Connection, /, *, client: str, vip: str, as_json: bool, **given: str | None) -> int:
+def command(connection: Connection, /, *, client: str, vip: str, as_json: bool, **given: Any) -> int:
     """Say where a packet from CLIENT to VIP would go, and why. Nothing is sent, counted or recorded.
 
     VIP is a name, or any address and port in the form of a VIP. Both the reference model and the program in the kernel
     are asked; exit 1 if they differ, which is a bug. The first question takes seconds.
     """
-    query = {"client": client, "vip": vip, **{name: value for name, value in given.items() if value is not None}}
-    answer = connection.client(timeout=_PATIENCE_SECONDS).get(f"/v1/explain?{urlencode(query)}")
+    answer = connection.client().explain(client, vip, **given)
     body = answer.json()
     if as_json:
         print_json(answer.body)
@@ -52,7 +49,7 @@ def command(connection: Connection, /, *, client: str, vip: str, as_json: bool, 
     return 1 if body["agree"] is False else 0
 
 
-def _print(body: dict[str, Any]) -> None:
+def _print(body: ExplainOut) -> None:
     print_fields(
         [
             ("packet", _packet(body["packet"])),
@@ -76,7 +73,7 @@ def _print(body: dict[str, Any]) -> None:
         _print_differences(body["differences"])
 
 
-def _print_differences(differences: list[dict[str, str]]) -> None:
+def _print_differences(differences: list[DifferenceOut]) -> None:
     table(
         [Column("DIFFERS"), Column("MODEL"), Column("PROGRAM")],
         [(each["what"], each["model"], each["program"]) for each in differences],
@@ -84,7 +81,7 @@ def _print_differences(differences: list[dict[str, str]]) -> None:
     note("the program and the reference model decide differently: this is a bug, please report it with this output")
 
 
-def _packet(packet: dict[str, Any]) -> str:
+def _packet(packet: PacketOut) -> str:
     source, destination = (
         f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         for address, port in ((packet["client"], packet["client_port"]), (packet["address"], packet["port"]))
@@ -92,11 +89,11 @@ def _packet(packet: dict[str, Any]) -> str:
     return f"{packet['protocol']} {packet['kind']} {source} > {destination}, in by {packet['interface']}"
 
 
-def _action(body: dict[str, Any]) -> str:
+def _action(body: ExplainOut) -> str:
     return body["action"] if body["reason"] is None else f"{body['action']}: {body['reason']}"
 
 
-def _slot(slot: dict[str, Any] | None) -> str | None:
+def _slot(slot: SlotOut | None) -> str | None:
     if slot is None:
         return None
     owner = f"of {slot['owner']}" if slot["owner"] else "without an owner"
@@ -104,7 +101,7 @@ def _slot(slot: dict[str, Any] | None) -> str | None:
     return f"{slot['number']}, {slot['state']}{previous}, {owner}"
 
 
-def _record(record: dict[str, Any] | None) -> str | None:
+def _record(record: FlowRecordOut | None) -> str | None:
     if record is None:
         return None
     more = [*record["flags"], *(["on probation"] if record["probation"] else [])]
@@ -113,7 +110,7 @@ def _record(record: dict[str, Any] | None) -> str | None:
     return f"{record['backend'] or 'a backend that is gone'}, {record['age_seconds']:.1f} s old{told}{counts}"
 
 
-def _sent(sent: dict[str, Any] | None) -> list[tuple[str, object]]:
+def _sent(sent: SentOut | None) -> list[tuple[str, object]]:
     if sent is None:
         return []
     hop, outer = sent["next_hop"], sent["outer"]
@@ -123,6 +120,6 @@ def _sent(sent: dict[str, Any] | None) -> list[tuple[str, object]]:
     return [("forward", sent["forward"] if outer is None else _outer(sent["forward"], outer)), ("next hop", way)]
 
 
-def _outer(forward: str, outer: dict[str, Any]) -> str:
+def _outer(forward: str, outer: OuterOut) -> str:
     ports = "" if outer["source_port"] is None else f", ports {outer['source_port']} > {outer['destination_port']}"
     return f"{forward}, outer {outer['source']} > {outer['destination']}{ports}"

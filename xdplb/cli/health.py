@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import click
 
+from xdplb.client.bodies import HealthCheckIn
 from xdplb.model.health import CheckType
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
-from .client import vip_path
 from .groups import Group
 from .output import Column, coloured, moment, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
@@ -48,12 +48,11 @@ Examples:
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, **given: Any) -> None:
     """Set the check of a VIP. It replaces the whole check: options that are not given get their defaults."""
+    check, client = cast("HealthCheckIn", check_body("", given)), change.client
     change.update(
-        "PUT",
-        vip_path(vip, "health-check"),
-        check_body("", given),
+        lambda: client.checks.put(vip, check, **change.how),
         f"health check of {vip}",
-        of=vip_path(vip),
+        of=lambda: client.vips.get(vip),
         done=("set", "is unchanged"),
     )
 
@@ -63,7 +62,7 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str) -> None:
     """Remove the check of a VIP. From then on all its backends count as up."""
-    change.remove(vip_path(vip, "health-check"), f"health check of {vip}")
+    change.remove(lambda: change.client.checks.delete(vip, **change.how), f"health check of {vip}")
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb health show 203.0.113.10:80/tcp -o json")
@@ -72,12 +71,12 @@ def rm(change: Change, /, *, vip: str) -> None:
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
     """Show the check of a VIP."""
-    answer = connection.client().get(vip_path(vip, "health-check"))
+    answer = connection.client().checks.get(vip)
     if as_json:
         print_json(answer.body)
         return
     body = answer.json()
-    hidden = {"status"} if body["type"] == CheckType.HTTP else {"status", *_HTTP_ONLY}
+    hidden = {"status"} if body["type"] == CheckType.HTTP.value else {"status", *_HTTP_ONLY}
     asked = {field: value for field, value in body.items() if field not in hidden}
     print_fields(
         [(field.replace("_seconds", "").replace("_", "-"), _shown(field, value)) for field, value in asked.items()]
@@ -100,7 +99,7 @@ def _shown(field: str, value: object) -> object:
 @click.pass_obj
 def ls(connection: Connection, vip: str, as_json: bool) -> None:
     """List the results of the check for each backend of a VIP."""
-    answer = connection.client().get(vip_path(vip, "health-check"))
+    answer = connection.client().checks.get(vip)
     if as_json:
         print_json(answer.body)
         return

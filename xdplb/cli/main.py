@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
 import xdplb
+from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.errors import XdplbError
 
-from .client import DEFAULT_SOCKET
 from .groups import Group
 from .output import note
 from .params import Connection, positive_duration
@@ -78,6 +79,11 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 the daemon is not running,
 @click.option("--url", metavar="URL", envvar="XDPLB_URL", help="The daemon's URL, if it listens on TCP.")
 @click.option("--token-file", metavar="FILE", envvar="XDPLB_TOKEN_FILE", help="A file that contains the token for it.")
 @click.option(
+    "--tls-ca", metavar="FILE", envvar="XDPLB_TLS_CA", help="Who may have signed its certificate (PEM).  [this host's]"
+)
+@click.option("--tls-cert", metavar="FILE", envvar="XDPLB_TLS_CERT", help="A client certificate for it (PEM).")
+@click.option("--tls-key", metavar="FILE", envvar="XDPLB_TLS_KEY", help="The key of --tls-cert, if in another file.")
+@click.option(
     "--request-timeout",
     metavar="TIME",
     envvar="XDPLB_REQUEST_TIMEOUT",
@@ -86,11 +92,9 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 the daemon is not running,
 )
 @click.version_option(xdplb.__version__, message="xdplb %(version)s", help="Show the version of this command and exit.")
 @click.pass_context
-def cli(
-    ctx: click.Context, socket_path: str, url: str | None, token_file: str | None, request_timeout: float | None
-) -> None:
+def cli(ctx: click.Context, /, **given: Any) -> None:
     """Balance TCP and UDP over backends in XDP."""
-    ctx.obj = Connection(socket_path, url, token_file, request_timeout)
+    ctx.obj = Connection(**given)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

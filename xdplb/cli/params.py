@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
-from xdplb.model.errors import XdplbError
+from xdplb.client import DEFAULT_SOCKET, Client
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
 
-from .client import DEFAULT_SOCKET, Client
 from .output import note
 
 __all__ = [
@@ -50,24 +49,25 @@ class Connection:
     socket_path: str = DEFAULT_SOCKET
     url: str | None = None
     token_file: str | None = None
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
     request_timeout: float | None = None
 
-    def client(self, *, timeout: float | None = None) -> Client:
-        """Return a client for it that waits for an answer as long as the user says, else up to `timeout` seconds.
-
-        None is the client's own default. Raises XdplbError if the token file cannot be read.
-        """
-        token = None
-        if self.token_file:
-            try:
-                token = Path(self.token_file).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise XdplbError(
-                    f"cannot read the token file {self.token_file}: {reason}", hint="check --token-file"
-                ) from None
-        patience = timeout if self.request_timeout is None else self.request_timeout
-        return Client(socket_path=self.socket_path, url=self.url, token=token, timeout=patience, on_wait=note)
+    def client(self) -> Client:
+        """Return a client for it, which is closed when the command ends."""
+        client = Client(
+            socket_path=self.socket_path,
+            url=self.url,
+            token_file=self.token_file,
+            ca_file=self.tls_ca,
+            cert_file=self.tls_cert,
+            key_file=self.tls_key,
+            timeout=self.request_timeout,
+            on_wait=note,
+        )
+        click.get_current_context().call_on_close(client.close)
+        return client
 
 
 class Whole(click.IntRange):

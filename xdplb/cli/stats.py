@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from .client import vip_path
+from xdplb.client import Answer
+
 from .output import Column, number, print_json, table
 from .params import Connection, duration, output_option
 
@@ -46,10 +47,13 @@ def command(connection: Connection, vip: str | None, rate: float | None, as_json
     if rate is not None and not rate:
         raise click.UsageError("--rate needs a time, such as 1s")
     client = connection.client()
-    path = vip_path(vip, "stats") if vip else "/v1/stats"
-    answer = client.get(path)
+
+    def read() -> Answer[Any]:
+        return client.vip_stats(vip) if vip else client.stats()
+
+    answer = read()
     if rate is not None:
-        _show_rates(answer.json(), lambda: client.get(path).json(), rate, as_json=as_json)
+        _show_rates(answer.json(), lambda: read().json(), rate, as_json=as_json)
     elif as_json:
         print_json(answer.body)
     else:

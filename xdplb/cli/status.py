@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import click
 
+from xdplb.client import Client, DaemonDownError, TimedOutError
+from xdplb.client.bodies import FlowTableOut, NicOut, StatusOut
 from xdplb.model.errors import PlatformError
 
-from .client import Client
-from .failures import DaemonDownError, TimedOutError
 from .output import moment, note, number, print_fields, print_json
 from .params import Connection, duration, duration_text, output_option
 from .vip import print_vips
@@ -40,7 +39,7 @@ def command(connection: Connection, wait: bool, timeout: float, as_json: bool) -
     client = connection.client()
     if wait:
         _wait_until_ready(client, timeout)
-    answer = client.get("/v1/status")
+    answer = client.status()
     body = answer.json()
     if as_json:
         print_json(answer.body)
@@ -53,7 +52,7 @@ def _wait_until_ready(client: Client, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            client.get("/readyz", within=deadline - time.monotonic())
+            client.ready(within=deadline - time.monotonic())
         except (DaemonDownError, PlatformError, TimedOutError) as error:
             if time.monotonic() >= deadline:
                 raise TimedOutError(
@@ -64,21 +63,20 @@ def _wait_until_ready(client: Client, timeout: float) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _print(body: dict[str, Any]) -> None:
-    body = {"nics": [], **body}  # a daemon that was started before an upgrade does not know them
-    nics = ", ".join(_nic_text(nic) for nic in body["nics"])
+def _print(body: StatusOut) -> None:
+    nics = body.get("nics", [])  # a daemon that was started before an upgrade does not know them
     print_fields(
         [
             ("daemon", f"xdplb {body['version']}, since {moment(body['started'])}"),
             ("ready", "yes" if body["ready"] else "no"),
-            ("interfaces", nics or "none"),
+            ("interfaces", ", ".join(map(_nic_text, nics)) or "none"),
             ("generation", f"{body['generation']} (in the data plane: {body['observed_generation']})"),
             ("flows", _flows_text(body["flows"])),
         ]
     )
     for reason in body["not_ready"]:
         note(f"not ready: {reason}")
-    for nic in body["nics"]:
+    for nic in nics:
         if nic["note"]:
             note(f"note: {nic['note']}")
     if body["last_error"] and body["last_error"] not in body["not_ready"]:
@@ -92,13 +90,13 @@ def _print(body: dict[str, Any]) -> None:
         print_vips(body["vips"])
 
 
-def _nic_text(nic: dict[str, Any]) -> str:
+def _nic_text(nic: NicOut) -> str:
     if not nic["attached"]:
         return f"{nic['interface']} (not attached)"
     where = nic["mode"] if nic["up"] is not False else f"{nic['mode']}, down"
     return f"{nic['interface']} ({where})" if nic["asked_mode"] else f"{nic['interface']} ({where}, not named in up)"
 
 
-def _flows_text(flows: dict[str, int]) -> str:
+def _flows_text(flows: FlowTableOut) -> str:
     text = f"{number(flows['used'])} of {number(flows['capacity'])}, in {flows['bytes'] / 2**20:.0f} MiB"
     return text + (f"; {number(flows['evicted'])} evicted since the daemon started" if flows["evicted"] else "")

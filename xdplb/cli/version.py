@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 import xdplb
+from xdplb.client import DaemonDownError
 from xdplb.model.errors import XdplbError
 
-from .failures import DaemonDownError
 from .output import print_fields, print_json
 from .params import Connection, local_output_option
 
@@ -25,7 +25,7 @@ def command(connection: Connection, as_json: bool) -> None:
     """Show the versions of this command and of the daemon, if one answers."""
     daemon, silent = None, ""
     try:
-        daemon = connection.client().get("/v1/version").json()["version"]
+        daemon = connection.client().version().json()["version"]
     except DaemonDownError:
         silent = "does not answer"
     except XdplbError as error:

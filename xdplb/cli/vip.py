@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import click
 
+from xdplb.client import Client
+from xdplb.client.bodies import AccessCountOut, HealthCheckIn, LimitsOut, QuicOut, VipIn, VipOut, VipPatch
 from xdplb.model.errors import NotFoundError
 from xdplb.model.health import CheckType
 from xdplb.model.vip import VipKey
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
-from .client import Client, vip_path
 from .groups import Group
 from .output import Column, coloured, note, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
@@ -78,13 +80,13 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     body = {"address": key.addresses_text, "port": key.port, "protocol": key.protocol.value, **policy(given)}
     if key.last_port != key.port:
         body["last_port"] = key.last_port
-    change.create("/v1/vips", body, f"VIP {key}")
+    change.create(change.client.vips.create(cast("VipIn", body), **change.how), f"VIP {key}")
     if check is None:
         return
     if change.dry_run:
         note(f"its health check ({check['type']}) would be set too")
     else:
-        change.ask("PUT", vip_path(vip, "health-check"), check)
+        change.made(change.client.checks.put(vip, cast("HealthCheckIn", check)))
 
 
 @command.command(
@@ -108,7 +110,10 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
         fields["name"] = None
     if not fields:
         raise click.UsageError("nothing to change: give an option, such as --forward ipip")
-    change.update("PATCH", vip_path(vip), fields, f"VIP {vip}")
+    vips = change.client.vips
+    change.update(
+        lambda: vips.patch(vip, cast("VipPatch", fields), **change.how), f"VIP {vip}", of=lambda: vips.get(vip)
+    )
 
 
 @command.command(
@@ -119,7 +124,7 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str) -> None:
     """Remove a VIP with its backends. From then on its packets are passed to the host's own stack."""
-    change.remove(vip_path(vip), f"VIP {vip}")
+    change.remove(lambda: change.client.vips.delete(vip, **change.how), f"VIP {vip}")
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb vip ls\n  xdplb vip ls -o json")
@@ -127,14 +132,14 @@ def rm(change: Change, /, *, vip: str) -> None:
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
     """List the VIPs."""
-    answer = connection.client().get("/v1/vips")
+    answer = connection.client().vips.list()
     if as_json:
         print_json(answer.body)
     else:
         print_vips(answer.json()["vips"])
 
 
-def print_vips(vips: list[dict[str, Any]]) -> None:
+def print_vips(vips: Sequence[VipOut]) -> None:
     """Print VIPs of the API as a table."""
     table(
         _COLUMNS,
@@ -154,7 +159,7 @@ def print_vips(vips: list[dict[str, Any]]) -> None:
     )
 
 
-def vip_text(vip: dict[str, Any]) -> str:
+def vip_text(vip: VipOut) -> str:
     """Return the key of a VIP of the API, as people write it."""
     host = f"[{vip['address']}]" if ":" in vip["address"] else vip["address"]
     ports = vip["port"] if vip["last_port"] is None else f"{vip['port']}-{vip['last_port']}"
@@ -168,7 +173,7 @@ def vip_text(vip: dict[str, Any]) -> str:
 def show(connection: Connection, vip: str, as_json: bool) -> None:
     """Show one VIP: its configuration and its status."""
     client = connection.client()
-    answer = client.get(vip_path(vip))
+    answer = client.vips.get(vip)
     if as_json:
         print_json(answer.body)
         return
@@ -199,16 +204,16 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
     )
 
 
-def _quic_text(quic: dict[str, int] | None) -> str | None:
+def _quic_text(quic: QuicOut | None) -> str | None:
     return f"server IDs of {quic['server_id_bytes']} bytes, config ID {quic['config_id']}" if quic else None
 
 
-def _limits_text(limits: dict[str, int]) -> str | None:
+def _limits_text(limits: LimitsOut) -> str | None:
     """Return the rate limits that are set, by the names of their options."""
     return ", ".join(f"{name.replace('_', '-')} {rate}/s" for name, rate in limits.items() if rate) or None
 
 
-def _access_text(access_list: dict[str, int]) -> str:
+def _access_text(access_list: AccessCountOut) -> str:
     if not any(access_list.values()):
         return "any source"
     return f"{access_list['allow']} prefixes allowed, {access_list['deny']} denied"
@@ -216,7 +221,7 @@ def _access_text(access_list: dict[str, int]) -> str:
 
 def _reasons_text(client: Client, vip: str) -> str | None:
     """Return why backends do not serve: the first few of them, each with its reason."""
-    backends = client.get(vip_path(vip, "backends")).json()["backends"]
+    backends = client.backends.list(vip).json()["backends"]
     told = [f"{each['address']}: {each['status']['reason']}" for each in backends if each["status"]["reason"]]
     more = [f"{len(told) - _MOST_REASONS} more: see xdplb backend ls"] if len(told) > _MOST_REASONS else []
     return "; ".join(told[:_MOST_REASONS] + more) or None
@@ -225,10 +230,10 @@ def _reasons_text(client: Client, vip: str) -> str | None:
 def _check_text(client: Client, vip: str) -> str:
     """Return the health check of a VIP in a few words."""
     try:
-        check = client.get(vip_path(vip, "health-check")).json()
+        check = client.checks.get(vip).json()
     except NotFoundError:
         return "none: its backends count as up"
-    words = [check["type"], check["path"] if check["type"] == CheckType.HTTP else ""]
+    words = [check["type"], check["path"] if check["type"] == CheckType.HTTP.value else ""]
     words += [f"port {check['port']}" if check["port"] else "", f"every {duration_text(check['interval_seconds'])}"]
     return " ".join(filter(None, words))
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from xdplb.client import Answer
 from xdplb.model.errors import InvalidError
 
 from .changes import Change, changing
-from .client import vip_path
 from .groups import Group
 from .output import Column, coloured, print_json, table
 from .params import Connection, output_option, vip_argument
@@ -46,7 +46,7 @@ def access() -> None:
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
     """Show the access list of a VIP."""
-    answer = connection.client().get(vip_path(vip, "access"))
+    answer = connection.client().access.get(vip)
     if as_json:
         print_json(answer.body)
         return
@@ -90,9 +90,9 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
     prefixes = {action: list(_prefixes(given[action], given[f"{action}_file"])) for action in ("allow", "deny")}
     if not any(prefixes.values()):
         raise click.UsageError("no prefix is given; to remove the list, use xdplb vip access clear")
-    body = {action: [prefix.text for prefix in found] for action, found in prefixes.items()}
+    allow, deny = ([prefix.text for prefix in prefixes[action]] for action in ("allow", "deny"))
     try:
-        _update(change, "PUT", vip, body, "set")
+        _update(change, vip, lambda: change.client.access.put(vip, {"allow": allow, "deny": deny}, **change.how), "set")
     except InvalidError as error:
         raise _with_place(error, prefixes) from None
 
@@ -102,18 +102,11 @@ def set_(change: Change, /, *, vip: str, **given: Any) -> None:
 @changing(conditional=True)
 def clear(change: Change, /, *, vip: str) -> None:
     """Remove the access list of a VIP: it accepts packets from any source."""
-    _update(change, "DELETE", vip, None, "cleared")
+    _update(change, vip, lambda: change.client.access.delete(vip, **change.how), "cleared")
 
 
-def _update(change: Change, method: str, vip: str, body: dict[str, list[str]] | None, done: str) -> None:
-    change.update(
-        method,
-        vip_path(vip, "access"),
-        body,
-        f"access list of {vip}",
-        of=vip_path(vip),
-        done=(done, "is unchanged"),
-    )
+def _update(change: Change, vip: str, ask: Callable[[], Answer[Any]], done: str) -> None:
+    change.update(ask, f"access list of {vip}", of=lambda: change.client.vips.get(vip), done=(done, "is unchanged"))
 
 
 def _prefixes(given: tuple[str, ...], file: Path | None) -> Iterator[_Prefix]:

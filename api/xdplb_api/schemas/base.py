@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -25,6 +25,7 @@ __all__ = [
     "HostAddress",
     "HostAddresses",
     "ObservedGeneration",
+    "ReadOnly",
     "RequestBody",
     "ResponseBody",
     "WarningOut",
@@ -39,6 +40,17 @@ class RequestBody(BaseModel):
     """A JSON object a client sends: strict types, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+ReadOnly = Annotated[
+    Any,
+    Field(
+        exclude=True,
+        description="Read-only: answers have it, and what is sent is ignored.",
+        json_schema_extra={"readOnly": True},
+    ),
+]
+"""A field of answers that requests may have too, so that what a GET returned can be sent back; its default is None."""
 
 
 class ResponseBody(BaseModel):

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from .conftest import Script
+from tests.scripted_daemon import Script
 
 BACKEND = "/v1/vips/web/backends/10.0.0.1"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conftest import Script
+from tests.scripted_daemon import Script
 
 PATH = "/v1/explain?client=%5B2001%3Adb8%3A%3A9%5D%3A4000&vip=web&packet=established"
 BODY: dict[str, Any] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Script, run_xdplb
+from tests.scripted_daemon import Script, run_xdplb
 
 
 def problem(status: int, **fields: object):
@@ -84,7 +84,7 @@ def test_the_token_of_the_file_goes_with_each_request(script: Script, tmp_path: 
     (tmp_path / "token").write_text("s3cret\n")
     told = script.run("--token-file", str(tmp_path / "token"), "vip", "ls")
     assert told.returncode == 0
-    assert script.authorizations == ["Bearer s3cret"]
+    assert [told["Authorization"] for told in script.headers] == ["Bearer s3cret"]
 
 
 def test_a_token_file_that_is_missing_is_an_error(tmp_path: Path):

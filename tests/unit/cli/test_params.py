@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from xdplb.cli.client import backend_path, vip_path
 from xdplb.cli.params import duration, duration_text
+from xdplb.client import backend_path, vip_path
 from xdplb.model.errors import InvalidError
 
 

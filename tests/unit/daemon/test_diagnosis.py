@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from xdplb.cli.failures import TimedOutError
+from xdplb.client import TimedOutError
 from xdplb.control.clock import boot_id
 from xdplb.daemon import diagnosis
 from xdplb.daemon.diagnosis import host, nic, running

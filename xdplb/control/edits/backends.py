@@ -30,6 +30,7 @@ __all__ = [
     "create_backend",
     "delete_backend",
     "drain_backend",
+    "drain_of",
     "patch_backend",
     "put_backend",
     "replace_backends",
@@ -124,7 +125,7 @@ def _backend_of(vip: DesiredVip, address: IPAddress) -> DesiredBackend:
 def _with_backend(desired: Desired, vip: DesiredVip, backend: Backend, now: datetime) -> Desired:
     """Return the state with this backend added to the VIP, or replacing the one that has its address."""
     address, old = backend.address, vip.backends.get(backend.address)
-    new = DesiredBackend(backend, _drain_of(old, backend, now))
+    new = DesiredBackend(backend, drain_of(old, backend, now))
     if old == new:
         return desired
     if old is None:
@@ -146,7 +147,7 @@ def _with_backends(
     # Unchanged backends stay the same objects, so that later stages can compare by identity what changed.
     for backend in asked:
         old = vip.backends.get(backend.address)
-        new = DesiredBackend(backend, _drain_of(old, backend, now))
+        new = DesiredBackend(backend, drain_of(old, backend, now))
         if old is not None and old == new:
             backends[backend.address] = old
         else:
@@ -161,7 +162,8 @@ def _with_backends(
     return desired.with_vip(replaced)
 
 
-def _drain_of(old: DesiredBackend | None, backend: Backend, now: datetime) -> Drain | None:
+def drain_of(old: DesiredBackend | None, backend: Backend, now: datetime) -> Drain | None:
+    """Return the drain of a backend that was `old` before, None if it is not to be drained."""
     if backend.admin_state is not AdminState.DRAIN:
         return None
     return Drain(now) if old is None or old.drain is None else old.drain

@@ -1,4 +1,7 @@
-"""The errors that only commands raise, and how a problem of the API becomes an error."""
+"""The errors that a client raises, and how a problem of the API becomes one of them.
+
+All are an XdplbError: `detail` says what is wrong, `hint` what to try, `problems` which fields are wrong.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,18 @@ import json
 from typing import ClassVar
 
 from xdplb.model.errors import (
+    CapacityError,
     ConflictError,
     FieldProblem,
     InvalidError,
     NotFoundError,
     PlatformError,
     PreconditionError,
+    StateError,
     XdplbError,
 )
 
-__all__ = ["DaemonDownError", "TimedOutError", "from_problem"]
+__all__ = ["BusyError", "DaemonDownError", "StillRunningError", "TimedOutError", "from_problem"]
 
 
 class DaemonDownError(XdplbError):
@@ -26,12 +31,36 @@ class DaemonDownError(XdplbError):
 
 
 class TimedOutError(XdplbError):
-    """What the command waited for did not happen in time. What it started continues."""
+    """What was waited for did not happen in time. What was started continues."""
 
     code = "timed-out"
     exit_code: ClassVar[int] = 5
 
 
+class BusyError(PlatformError):
+    """The API has too much to do. Nothing was changed; the same request may be sent again."""
+
+    code = "busy"
+
+
+class StillRunningError(ConflictError):
+    """A request with the same Idempotency-Key is being worked on."""
+
+    code = "still-running"
+
+
+_KINDS: tuple[type[XdplbError], ...] = (
+    InvalidError,
+    NotFoundError,
+    ConflictError,
+    PreconditionError,
+    CapacityError,
+    PlatformError,
+    StateError,
+    BusyError,
+    StillRunningError,
+)
+_BY_CODE: dict[str, type[XdplbError]] = {kind.code: kind for kind in _KINDS} | {"too-many-connections": BusyError}
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
     404: NotFoundError,
@@ -56,6 +85,7 @@ def from_problem(status: int, body: bytes) -> XdplbError:
         first_line = body.decode("utf-8", "replace").strip().partition("\n")[0][:200]
         return kind(f"the daemon answered {status}: {first_line or 'nothing'}", hint="is this an xdplb daemon?")
     detail = str(problem.get("detail") or problem.get("title") or f"the daemon answered {status}")
+    kind = _BY_CODE.get(str(problem.get("type")).rpartition(":")[2], kind)
     return kind(detail, hint=str(problem.get("hint") or ""), problems=_fields(problem.get("errors")))
 
 

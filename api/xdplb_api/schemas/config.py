@@ -1,0 +1,270 @@
+"""The whole desired state: the body of `PUT /v1/config`, the answer to its GET, and what a config file has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from xdplb.control.edits.declared import DeclaredVip, faults_of, located
+from xdplb.control.state.codec import backend_to_json, check_to_json, vip_to_json
+from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredVip
+from xdplb.model.access import AccessList
+from xdplb.model.address import address_order
+from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, XdplbError
+from xdplb.model.host import NO_HOST, Host
+from xdplb.model.prefixes import Prefixes
+from xdplb.model.vip import Vip, VipKey
+
+from .access import AccessIn
+from .backend import MOST_BACKENDS, BackendIn
+from .base import ReadOnly, RequestBody
+from .health_check import HealthCheckIn
+from .long_list import in_parts
+from .vip import VipIn
+
+__all__ = [
+    "AccessInFile",
+    "ApiSettings",
+    "Config",
+    "ConfigFile",
+    "ConfigVip",
+    "Settings",
+    "body_of",
+    "examined",
+    "refuse",
+]
+
+MOST_VIPS = 8192
+"""As many as the maps can be made for."""
+
+_MOST_FAULTS = 100
+"""How many errors of one body are told: it may have hundreds of thousands."""
+
+
+class ConfigBackend(BackendIn):
+    """A backend of a VIP."""
+
+    vip: ReadOnly = None
+    generation: ReadOnly = None
+    status: ReadOnly = None
+    warnings: ReadOnly = None
+
+
+class ConfigCheck(HealthCheckIn):
+    """The health check of a VIP's backends."""
+
+    status: ReadOnly = None
+
+
+class ConfigVip(VipIn):
+    """A VIP with all that belongs to it."""
+
+    health_check: ConfigCheck | None = Field(
+        default=None, description="How its backends are checked; null: not at all, so that they count as up."
+    )
+    access: AccessIn = Field(
+        default=AccessIn(), description="Which sources it accepts packets from; without prefixes, any."
+    )
+    backends: Annotated[list[ConfigBackend], Field(max_length=MOST_BACKENDS), in_parts(MOST_BACKENDS)] = Field(
+        default=[], description="All its backends."
+    )
+    generation: ReadOnly = None
+    status: ReadOnly = None
+    warnings: ReadOnly = None
+
+    def declared(self, pointer: str, faults: list[XdplbError]) -> DeclaredVip | None:
+        """Return the VIP of the model, None if it has no key. What is wrong with it is added to `faults`."""
+        vip = self._vip(pointer, faults)
+        if vip is None:
+            return None
+        check = None
+        if self.health_check is not None:
+            with _told(f"{pointer}/health_check", faults):
+                check = self.health_check.check()
+        backends = tuple([backend.backend() for backend in self.backends])
+        return DeclaredVip(pointer, vip, check, self._access_list(vip.key, pointer, faults), backends)
+
+    def _vip(self, pointer: str, faults: list[XdplbError]) -> Vip | None:
+        """Return the VIP's settings. Those that are wrong are left out one by one, so that each is told."""
+        key = None
+        with _told(pointer, faults):
+            key = VipKey.of(self.address, self.port, self.protocol, self.last_port)
+        settings = self.settings()
+        while key is not None:
+            try:
+                return Vip(key=key, **settings)
+            except InvalidError as error:
+                wrong = error.problems[0].pointer.split("/")[1]
+                faults.append(located(pointer, error))
+                if wrong not in settings:
+                    return None
+                del settings[wrong]
+        return None
+
+    def _access_list(self, key: VipKey, pointer: str, faults: list[XdplbError]) -> AccessList:
+        if not self.access.allow and not self.access.deny:
+            return NO_ACCESS_LIST
+        version, given = key.address.version, {"allow": self.access.allow, "deny": self.access.deny}
+        try:
+            return AccessList.parse(self.access.allow, self.access.deny, version) or NO_ACCESS_LIST
+        except InvalidError:
+            faults += islice(_wrong_prefixes(f"{pointer}/access", given, version), _MOST_FAULTS)
+        return NO_ACCESS_LIST
+
+
+def _wrong_prefixes(pointer: str, lists: Mapping[str, Sequence[str]], version: int) -> Iterator[InvalidError]:
+    for name, texts in lists.items():
+        for number, text in enumerate(texts):
+            try:
+                Prefixes.parse([text], version, "")
+            except InvalidError as error:
+                yield InvalidError.field(f"{pointer}/{name}/{number}", error.detail, hint=error.hint)
+
+
+class ApiSettings(RequestBody):
+    """What the API takes on at once, and how long it waits for a client. Null: as the options of `xdplb up` say."""
+
+    connections: int | None = Field(
+        default=None, ge=1, le=65536, description="Connections at a time; more are answered with 503.", examples=[256]
+    )
+    requests: int | None = Field(
+        default=None, ge=1, le=1024, description="Requests worked on at a time; others wait.", examples=[16]
+    )
+    head_timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=3600,
+        description="Seconds for the request line and the headers, and for the longest pause in a body.",
+        examples=[10.0],
+    )
+    body_timeout_seconds: float | None = Field(
+        default=None, gt=0, le=3600, description="Seconds for a body.", examples=[60.0]
+    )
+    idle_timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=86400,
+        description="Seconds that a connection is kept for the next request.",
+        examples=[30.0],
+    )
+    max_body_mib: int | None = Field(
+        default=None, ge=1, le=1024, description="The largest body, in MiB.", examples=[48]
+    )
+
+
+class Settings(RequestBody):
+    """Settings of the daemon that may change while it runs."""
+
+    api: ApiSettings = Field(default=ApiSettings(), description="What the API takes on.")
+
+
+class Config(RequestBody):
+    """The whole desired state: what is not in it is removed."""
+
+    settings: Settings = Field(default=Settings(), description="Settings of the daemon that may change while it runs.")
+    vips: Annotated[list[ConfigVip], Field(max_length=MOST_VIPS), in_parts(MOST_VIPS)] = Field(
+        default=[], description="All VIPs."
+    )
+    generation: ReadOnly = None
+    overlay: ReadOnly = None
+    warnings: ReadOnly = None
+
+    def declared(self, host: Host = NO_HOST) -> tuple[DeclaredVip, ...]:
+        """Return its VIPs.
+
+        Raises InvalidError or ConflictError with all that is wrong with them, as a whole and with each.
+        """
+        declared, faults = examined(enumerate(self.vips), host)
+        refuse(faults)
+        return declared
+
+
+class AccessInFile(AccessIn):
+    """An access list in a config file: in place, in files of its own, or both."""
+
+    allow_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A file of allowed prefixes, one a line, beside the config file; # starts a comment.",
+        examples=["office.txt"],
+    )
+    deny_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A file of denied prefixes, one a line, beside the config file; # starts a comment.",
+        examples=["blocked.txt"],
+    )
+
+
+class ConfigFileVip(ConfigVip):
+    """A VIP in a config file."""
+
+    access: AccessInFile = Field(
+        default=AccessInFile(), description="Which sources it accepts packets from; without prefixes, any."
+    )
+
+
+class ConfigFile(Config):
+    """What a config file has: the whole desired state, as `PUT /v1/config` takes it, with access lists by file."""
+
+    vips: Annotated[list[ConfigFileVip], Field(max_length=MOST_VIPS), in_parts(MOST_VIPS)] = Field(  # type: ignore[assignment]
+        default=[], description="All VIPs."
+    )
+
+
+def body_of(desired: Desired, settings: Settings) -> dict[str, Any]:
+    """Return the JSON of `Config` that declares this state: applied to it, it changes nothing."""
+    vips = [_vip_body(desired.vips[key]) for key in sorted(desired.vips)]
+    return {"settings": settings.model_dump(mode="json", exclude_none=True), "vips": vips}
+
+
+def _vip_body(desired: DesiredVip) -> dict[str, Any]:
+    key, check, access = desired.vip.key, desired.check, desired.access
+    ordered = sorted(desired.backends, key=address_order)
+    return {
+        "address": key.addresses_text,
+        "port": key.port,
+        "last_port": None if key.last_port == key.port else key.last_port,
+        "protocol": key.protocol,
+        **vip_to_json(desired.vip),
+        "health_check": None if check is None else {**check_to_json(check), "target": "backend"},
+        "access": {"allow": access.allow.texts(), "deny": access.deny.texts()},
+        "backends": [{"address": str(at), **backend_to_json(desired.backends[at].backend)} for at in ordered],
+    }
+
+
+def examined(
+    vips: Iterable[tuple[int, ConfigVip]], host: Host = NO_HOST
+) -> tuple[tuple[DeclaredVip, ...], list[XdplbError]]:
+    """Return VIPs, given with their places in the body, as the model has them, and all that is wrong with them.
+
+    The first problem of an error points into the body; if it has a second one, that is what it is in conflict with.
+    """
+    faults: list[XdplbError] = []
+    made = [vip.declared(f"/vips/{number}", faults) for number, vip in vips]
+    declared = tuple(vip for vip in made if vip is not None)
+    faults += faults_of(declared, host)
+    return declared, faults
+
+
+def refuse(faults: Sequence[XdplbError]) -> None:
+    """Raise one error that tells all these, ConflictError if all are conflicts; nothing if there are none."""
+    if not faults:
+        return
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    problems = [FieldProblem(fault.problems[0].pointer, fault.detail) for fault in faults[:_MOST_FAULTS]]
+    kind = ConflictError if all(isinstance(fault, ConflictError) for fault in faults) else InvalidError
+    raise kind(faults[0].detail + more, hint=faults[0].hint, problems=tuple(problems))
+
+
+@contextmanager
+def _told(pointer: str, faults: list[XdplbError]) -> Iterator[None]:
+    """Add the error that the block raises to `faults`; its pointers are those within the object at `pointer`."""
+    try:
+        yield
+    except XdplbError as error:
+        faults.append(located(pointer, error))

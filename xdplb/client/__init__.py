@@ -1,0 +1,44 @@
+"""A client of the REST API for Python programs; the `xdplb` command uses it too. See docs/client.md."""
+
+from __future__ import annotations
+
+from xdplb.model.errors import (
+    CapacityError,
+    ConflictError,
+    FieldProblem,
+    InvalidError,
+    NotFoundError,
+    PlatformError,
+    PreconditionError,
+    StateError,
+    XdplbError,
+)
+
+from .answer import Answer
+from .client import Client
+from .errors import BusyError, DaemonDownError, StillRunningError, TimedOutError
+from .paths import backend_path, vip_path
+from .target import DEFAULT_SOCKET
+from .transport import How
+
+__all__ = [
+    "DEFAULT_SOCKET",
+    "Answer",
+    "BusyError",
+    "CapacityError",
+    "Client",
+    "ConflictError",
+    "DaemonDownError",
+    "FieldProblem",
+    "How",
+    "InvalidError",
+    "NotFoundError",
+    "PlatformError",
+    "PreconditionError",
+    "StateError",
+    "StillRunningError",
+    "TimedOutError",
+    "XdplbError",
+    "backend_path",
+    "vip_path",
+]

@@ -1,0 +1,756 @@
+"""The bodies of the API, under their names in /openapi.json. docs/reference.md explains their fields.
+
+Made by `python -m tests.contract.client_bodies`: do not edit it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+__all__ = [
+    "AccessCountOut",
+    "AccessIn",
+    "AccessOut",
+    "AccessPatch",
+    "AdminState",
+    "AllBackendsOut",
+    "AllUnhealthy",
+    "AttachmentOut",
+    "BackendChangedOut",
+    "BackendIn",
+    "BackendListChangedOut",
+    "BackendListOut",
+    "BackendOfVipOut",
+    "BackendOut",
+    "BackendPatch",
+    "BackendPut",
+    "BackendStatsOut",
+    "BackendStatusOut",
+    "BackendsPut",
+    "CheckResultOut",
+    "CheckType",
+    "DaemonOut",
+    "DataplaneOut",
+    "DifferenceOut",
+    "DrainIn",
+    "DrainOut",
+    "DrainState",
+    "DryRunOut",
+    "ExplainOut",
+    "FieldProblemOut",
+    "FlowRecordOut",
+    "FlowTableOut",
+    "Forward",
+    "HashKind",
+    "Health",
+    "HealthCheckIn",
+    "HealthCheckOut",
+    "HealthCheckStatusOut",
+    "HealthzOut",
+    "LimitsIn",
+    "LimitsOut",
+    "LimitsPatch",
+    "NextHopOut",
+    "NicOut",
+    "OnUnhealthy",
+    "OperatingStatus",
+    "OuterOut",
+    "PacketKind",
+    "PacketOut",
+    "PathErrorsOut",
+    "PathMtuOut",
+    "Placement",
+    "Problem",
+    "Protocol",
+    "QuicIn",
+    "QuicOut",
+    "QuicPatch",
+    "ReadyzOut",
+    "Scheduler",
+    "SentOut",
+    "SlotOut",
+    "SlotState",
+    "SlotsOut",
+    "StatsOut",
+    "StatusOut",
+    "Tracking",
+    "UseOut",
+    "VersionOut",
+    "VipChangedOut",
+    "VipIn",
+    "VipListOut",
+    "VipOut",
+    "VipPatch",
+    "VipPut",
+    "VipStatsOut",
+    "VipStatusOut",
+    "VlanTags",
+    "WarningOut",
+]
+
+AdminState = Literal["ready", "drain", "maint"]
+AllUnhealthy = Literal["fail-open", "fail-closed"]
+CheckType = Literal["http", "tcp"]
+DrainState = Literal["draining", "drained", "timed_out"]
+Forward = Literal["dr", "ipip", "gue"]
+HashKind = Literal["5-tuple", "source"]
+Health = Literal["unknown", "up", "down"]
+OnUnhealthy = Literal["reset", "keep"]
+OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
+PacketKind = Literal["syn", "established", "datagram"]
+Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
+Protocol = Literal["tcp", "udp", "tcp+udp"]
+Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
+SlotState = Literal["steady", "moving", "pinned"]
+Tracking = Literal["auto", "always"]
+VlanTags = Literal["next-hop", "keep"]
+
+
+class AccessCountOut(TypedDict):
+    """The length of an access list."""
+
+    allow: int
+    deny: int
+
+
+class AccessIn(TypedDict):
+    """An access list."""
+
+    allow: NotRequired[list[str]]
+    deny: NotRequired[list[str]]
+
+
+class AccessOut(TypedDict):
+    """An access list."""
+
+    allow: list[str]
+    deny: list[str]
+
+
+class AccessPatch(TypedDict):
+    """A JSON merge patch (RFC 7396): an omitted list stays, null empties it."""
+
+    allow: NotRequired[list[str] | None]
+    deny: NotRequired[list[str] | None]
+
+
+class AllBackendsOut(TypedDict):
+    """The backends of all VIPs."""
+
+    backends: list[BackendOfVipOut]
+
+
+class AttachmentOut(TypedDict):
+    """A NIC that the program is attached to."""
+
+    interface: str
+    ifindex: int
+    mode: str
+    program_id: int
+
+
+class BackendChangedOut(TypedDict):
+    """A backend after a change."""
+
+    address: str
+    weight: int
+    forward: Forward
+    admin_state: AdminState
+    quic_server_id: str | None
+    generation: int
+    status: BackendStatusOut
+    warnings: NotRequired[list[WarningOut]]
+
+
+class BackendIn(TypedDict):
+    """A backend to add."""
+
+    weight: NotRequired[int]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState]
+    quic_server_id: NotRequired[str | None]
+    address: str
+
+
+class BackendListChangedOut(TypedDict):
+    """The backends of a VIP after a change."""
+
+    backends: list[BackendOut]
+    warnings: NotRequired[list[WarningOut]]
+
+
+class BackendListOut(TypedDict):
+    """The backends of a VIP."""
+
+    backends: list[BackendOut]
+
+
+class BackendOfVipOut(TypedDict):
+    """A backend, with the VIP that it belongs to."""
+
+    address: str
+    weight: int
+    forward: Forward
+    admin_state: AdminState
+    quic_server_id: str | None
+    generation: int
+    status: BackendStatusOut
+    vip: NotRequired[str]
+
+
+class BackendOut(TypedDict):
+    """A backend: its configuration and its `status`."""
+
+    address: str
+    weight: int
+    forward: Forward
+    admin_state: AdminState
+    quic_server_id: str | None
+    generation: int
+    status: BackendStatusOut
+
+
+class BackendPatch(TypedDict):
+    """A JSON merge patch (RFC 7396): omitted fields stay, null sets the default."""
+
+    address: NotRequired[str | None]
+    weight: NotRequired[int | None]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState | None]
+    quic_server_id: NotRequired[str | None]
+
+
+class BackendPut(TypedDict):
+    """A complete backend."""
+
+    weight: NotRequired[int]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState]
+    quic_server_id: NotRequired[str | None]
+    address: NotRequired[str | None]
+
+
+class BackendStatsOut(TypedDict):
+    """Counters of one backend since it was added."""
+
+    backend: str
+    packets: int
+    bytes: int
+    new_flows: int
+
+
+class BackendStatusOut(TypedDict):
+    """The status of a backend."""
+
+    health: Health
+    reason: str
+    since: str
+    share: float
+    flows: int | None
+    mac: str | None
+    interface: str | None
+    mtu: int | None
+    path_mtu: PathMtuOut | None
+    path_errors: PathErrorsOut
+    observed_generation: int
+    drain: DrainOut | None
+
+
+class BackendsPut(TypedDict):
+    """All backends of a VIP, replaced in one step."""
+
+    backends: list[BackendIn]
+
+
+class CheckResultOut(TypedDict):
+    """The results of the checks of one backend."""
+
+    backend: str
+    health: Health
+    reason: str
+    since: str
+    last_run: str | None
+    last_passed: bool | None
+    last_seconds: float | None
+    passes: int
+    failures: int
+
+
+class DaemonOut(TypedDict):
+    """Where the daemon runs."""
+
+    pid: int
+    boot_id: str
+    network_namespace: int
+    pin_dir: str
+    state_dir: str
+
+
+class DataplaneOut(TypedDict):
+    """The data plane as loaded."""
+
+    layout: int
+    features: list[str]
+    attachments: list[AttachmentOut]
+    vips: UseOut
+    backends: UseOut
+    flows: FlowTableOut
+    daemon: DaemonOut | None
+
+
+class DifferenceOut(TypedDict):
+    """A difference between the reference model and the program."""
+
+    what: str
+    model: str
+    program: str
+
+
+class DrainIn(TypedDict):
+    """How long to wait for open connections to end."""
+
+    timeout_seconds: NotRequired[float]
+    quiet_seconds: NotRequired[float | None]
+
+
+class DrainOut(TypedDict):
+    """A drain."""
+
+    state: DrainState
+    started: str
+    deadline: str
+    quiet_seconds: float
+    flows: int | None
+
+
+class DryRunOut(TypedDict):
+    """What a change would do: the answer to `dry_run=true`."""
+
+    would_change: bool
+    changes: list[str]
+    warnings: list[WarningOut]
+
+
+class ExplainOut(TypedDict):
+    """What would happen to a packet, and why."""
+
+    packet: PacketOut
+    if_down: str | None
+    vip: str | None
+    action: Literal["send", "pass", "drop", "answer"]
+    reason: str | None
+    backend: str | None
+    chosen_by: Placement
+    slot: SlotOut | None
+    record: FlowRecordOut | None
+    sent: SentOut | None
+    why: list[str]
+    agree: bool | None
+    differences: list[DifferenceOut]
+    note: str
+
+
+class FieldProblemOut(TypedDict):
+    """A field that is not accepted."""
+
+    pointer: str
+    detail: str
+
+
+class FlowRecordOut(TypedDict):
+    """The record of the flow."""
+
+    backend: str | None
+    counts: bool
+    age_seconds: float
+    flags: list[str]
+    probation: bool
+
+
+class FlowTableOut(TypedDict):
+    """The flow table."""
+
+    used: int
+    capacity: int
+    bytes: int
+    evicted: int
+
+
+class HealthCheckIn(TypedDict):
+    """A health check; omitted fields have their defaults."""
+
+    type: CheckType
+    port: NotRequired[int | None]
+    path: NotRequired[str]
+    expect_status: NotRequired[list[int]]
+    interval_seconds: NotRequired[float]
+    timeout_seconds: NotRequired[float]
+    rise: NotRequired[int]
+    fall: NotRequired[int]
+    jitter: NotRequired[float]
+    reset: NotRequired[bool]
+    target: NotRequired[Literal["backend"]]
+
+
+class HealthCheckOut(TypedDict):
+    """A health check: its configuration and its `status`."""
+
+    type: CheckType
+    port: int | None
+    path: str
+    expect_status: list[int]
+    interval_seconds: float
+    timeout_seconds: float
+    rise: int
+    fall: int
+    jitter: float
+    reset: bool
+    target: Literal["backend"]
+    status: HealthCheckStatusOut
+
+
+class HealthCheckStatusOut(TypedDict):
+    """The results of a check."""
+
+    backends: list[CheckResultOut]
+
+
+class HealthzOut(TypedDict):
+    """The daemon is alive."""
+
+    status: NotRequired[Literal["ok"]]
+
+
+class LimitsIn(TypedDict):
+    """Rates per second; 0 is no limit."""
+
+    packets: NotRequired[int]
+    new_flows: NotRequired[int]
+    source_packets: NotRequired[int]
+    source_new_flows: NotRequired[int]
+
+
+class LimitsOut(TypedDict):
+    """Rates per second; 0 is no limit."""
+
+    packets: int
+    new_flows: int
+    source_packets: int
+    source_new_flows: int
+
+
+class LimitsPatch(TypedDict):
+    """The same as a merge patch."""
+
+    packets: NotRequired[int | None]
+    new_flows: NotRequired[int | None]
+    source_packets: NotRequired[int | None]
+    source_new_flows: NotRequired[int | None]
+
+
+class NextHopOut(TypedDict):
+    """Where the frame is sent."""
+
+    mac: str
+    interface: str
+    gateway: str | None
+    mtu: int
+    vlans: list[int]
+
+
+class NicOut(TypedDict):
+    """A NIC that `xdplb up` was told to balance on, or that has the program from an earlier start."""
+
+    interface: str
+    asked_mode: str | None
+    attached: bool
+    mode: str
+    up: bool | None
+    reason: str
+    note: str
+
+
+class OuterOut(TypedDict):
+    """The outer header of the packet."""
+
+    source: str
+    destination: str
+    source_port: int | None
+    destination_port: int | None
+
+
+class PacketOut(TypedDict):
+    """The packet in question: untagged, and as short as possible."""
+
+    client: str
+    client_port: int
+    address: str
+    port: int
+    protocol: Literal["tcp", "udp"]
+    kind: PacketKind
+    interface: str
+
+
+class PathErrorsOut(TypedDict):
+    """How many ICMP errors came about packets in the tunnel to a backend, since the daemon started."""
+
+    too_big: int
+    unreachable: int
+    time_exceeded: int
+    parameter_problem: int
+
+
+class PathMtuOut(TypedDict):
+    """What a router on the way to a backend has said of the path's MTU."""
+
+    mtu: int
+    router: str | None
+    until: str
+
+
+class Problem(TypedDict):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: NotRequired[list[FieldProblemOut]]
+    hint: NotRequired[str]
+
+
+class QuicIn(TypedDict):
+    """Where QUIC connection IDs contain a server ID (draft-ietf-quic-load-balancers, unencrypted)."""
+
+    server_id_bytes: int
+    config_id: NotRequired[int]
+
+
+class QuicOut(TypedDict):
+    """Where QUIC connection IDs contain a server ID."""
+
+    server_id_bytes: int
+    config_id: int
+
+
+class QuicPatch(TypedDict):
+    """The same as a merge patch."""
+
+    server_id_bytes: NotRequired[int | None]
+    config_id: NotRequired[int | None]
+
+
+class ReadyzOut(TypedDict):
+    """The daemon is ready."""
+
+    ready: NotRequired[Literal[True]]
+
+
+class SentOut(TypedDict):
+    """How the packet is sent."""
+
+    forward: Forward
+    outer: OuterOut | None
+    next_hop: NextHopOut
+
+
+class SlotOut(TypedDict):
+    """The slot that the hash of the flow selects."""
+
+    number: int
+    state: SlotState
+    owner: str | None
+    previous: str | None
+
+
+class SlotsOut(TypedDict):
+    """How many slots of the VIP's table are in each state."""
+
+    steady: int
+    moving: int
+    pinned: int
+
+
+class StatsOut(TypedDict):
+    """All counters."""
+
+    vips: list[VipStatsOut]
+    drops: dict[str, int]
+    passes: dict[str, int]
+    answers: dict[str, int]
+    flow_evictions: int
+
+
+class StatusOut(TypedDict):
+    """An overview of the balancer."""
+
+    version: str
+    started: str
+    generation: int
+    observed_generation: int
+    ready: bool
+    not_ready: list[str]
+    last_error: str
+    warnings: list[str]
+    notes: list[str]
+    attachments: list[AttachmentOut]
+    nics: list[NicOut]
+    flows: FlowTableOut
+    vips: list[VipOut]
+
+
+class UseOut(TypedDict):
+    """How full a map is."""
+
+    used: int
+    capacity: int
+
+
+class VersionOut(TypedDict):
+    """The version of the daemon."""
+
+    version: str
+    api: NotRequired[Literal["v1"]]
+
+
+class VipChangedOut(TypedDict):
+    """A VIP after a change."""
+
+    name: str | None
+    address: str
+    port: int
+    last_port: int | None
+    protocol: Protocol
+    forward: Forward
+    scheduler: Scheduler
+    tracking: Tracking
+    hash: HashKind
+    on_unhealthy: OnUnhealthy
+    all_unhealthy: AllUnhealthy
+    idle_timeout_seconds: int
+    vlan: VlanTags
+    quic: QuicOut | None
+    limits: LimitsOut
+    generation: int
+    status: VipStatusOut
+    warnings: NotRequired[list[WarningOut]]
+
+
+class VipIn(TypedDict):
+    """A VIP to add."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+
+
+class VipListOut(TypedDict):
+    """All VIPs."""
+
+    vips: list[VipOut]
+
+
+class VipOut(TypedDict):
+    """A VIP: its configuration and its `status`."""
+
+    name: str | None
+    address: str
+    port: int
+    last_port: int | None
+    protocol: Protocol
+    forward: Forward
+    scheduler: Scheduler
+    tracking: Tracking
+    hash: HashKind
+    on_unhealthy: OnUnhealthy
+    all_unhealthy: AllUnhealthy
+    idle_timeout_seconds: int
+    vlan: VlanTags
+    quic: QuicOut | None
+    limits: LimitsOut
+    generation: int
+    status: VipStatusOut
+
+
+class VipPatch(TypedDict):
+    """A JSON merge patch (RFC 7396): omitted fields stay, null sets the default."""
+
+    address: NotRequired[str | None]
+    port: NotRequired[int | None]
+    last_port: NotRequired[int | None]
+    protocol: NotRequired[Protocol | None]
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward | None]
+    scheduler: NotRequired[Scheduler | None]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy | None]
+    all_unhealthy: NotRequired[AllUnhealthy | None]
+    idle_timeout_seconds: NotRequired[int | None]
+    vlan: NotRequired[VlanTags | None]
+    quic: NotRequired[QuicPatch | None]
+    limits: NotRequired[LimitsPatch | None]
+
+
+class VipPut(TypedDict):
+    """The complete VIP."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    address: NotRequired[str | None]
+    port: NotRequired[int | None]
+    last_port: NotRequired[int | None]
+    protocol: NotRequired[Protocol | None]
+
+
+class VipStatsOut(TypedDict):
+    """Counters of one VIP since it was added."""
+
+    vip: str
+    packets: int
+    bytes: int
+    new_flows: int
+    at_risk: int
+    records: int
+    backends: list[BackendStatsOut]
+
+
+class VipStatusOut(TypedDict):
+    """The status of a VIP."""
+
+    operating_status: OperatingStatus
+    observed_generation: int
+    slots: SlotsOut
+    backends: int
+    backends_serving: int
+    access: AccessCountOut
+
+
+class WarningOut(TypedDict):
+    """What whoever asks for a change may have overlooked."""
+
+    code: str
+    vip: str
+    backends: list[str]
+    detail: str

@@ -1,0 +1,166 @@
+"""The client: one daemon, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Self, Unpack
+from urllib.parse import urlencode
+
+from .access import AccessLists
+from .answer import Answer
+from .backends import Backends
+from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, VersionOut, VipStatsOut
+from .checks import Checks
+from .paths import vip_path
+from .target import DEFAULT_SOCKET, Target
+from .transport import PATIENCE_WITH_COMPILER_SECONDS, How, Transport
+from .vips import Vips
+
+__all__ = ["Client"]
+
+
+class Client:
+    """One daemon: that at `url` (`https://lb1.example.net:8443`), else the one at the Unix socket.
+
+    `token_file` has the token to show, `ca_file` the authorities that may have signed the daemon's certificate (by
+    default those of this host), `cert_file` and `key_file` the client's own certificate. All are PEM files, but for the
+    token's.
+
+    `timeout` is how long to wait for an answer, in seconds; None: 20 for a question, 60 for a change. `retries` is how
+    often a request is repeated after a broken connection or a 503 that says `busy`. `on_wait` gets one message, the
+    first time that an answer takes seconds.
+
+    The connection is kept for the next request. Use a client in one thread at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        socket_path: str = DEFAULT_SOCKET,
+        url: str | None = None,
+        token_file: str | None = None,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        timeout: float | None = None,
+        retries: int = 3,
+        on_wait: Callable[[str], None] = lambda _message: None,
+    ) -> None:
+        target = Target(socket_path, url, token_file, ca_file, cert_file, key_file)
+        self._transport = Transport(target, timeout, retries, on_wait)
+        self.vips = Vips(self._transport)
+        self.backends = Backends(self._transport)
+        self.checks = Checks(self._transport)
+        self.access = AccessLists(self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection that is kept for the next request."""
+        self._transport.close()
+
+    def status(self) -> Answer[StatusOut]:
+        """Return an overview of the balancer."""
+        return self._transport.request("GET", "/v1/status")
+
+    def ready(self, *, within: float | None = None) -> Answer[ReadyzOut]:
+        """Return if packets are forwarded as configured. Raises PlatformError if not, with the reasons."""
+        return self._transport.request("GET", "/readyz", within=within)
+
+    def dataplane(self) -> Answer[DataplaneOut]:
+        """Return the data plane as loaded."""
+        return self._transport.request("GET", "/v1/dataplane")
+
+    def version(self) -> Answer[VersionOut]:
+        """Return the version of the daemon."""
+        return self._transport.request("GET", "/v1/version")
+
+    def stats(self) -> Answer[StatsOut]:
+        """Return the counters of all VIPs."""
+        return self._transport.request("GET", "/v1/stats")
+
+    def vip_stats(self, vip: str) -> Answer[VipStatsOut]:
+        """Return the counters of one VIP, given by its name or key."""
+        return self._transport.request("GET", vip_path(vip, "stats"))
+
+    def metrics(self) -> str:
+        """Return the metrics in Prometheus' text format."""
+        return self._transport.request("GET", "/metrics").body.decode()
+
+    def explain(
+        self,
+        client: str,
+        vip: str,
+        *,
+        packet: Literal["syn", "established"] | None = None,
+        if_down: str | None = None,
+        interface: str | None = None,
+    ) -> Answer[ExplainOut]:
+        """Return where a packet of `client` (`192.0.2.7:40000`) to `vip` would go, and why. The first takes seconds."""
+        asked = {"client": client, "vip": vip, "packet": packet, "if_down": if_down, "interface": interface}
+        return self._transport.request("GET", f"/v1/explain?{_query(asked)}", usual=PATIENCE_WITH_COMPILER_SECONDS)
+
+    def capture(
+        self,
+        *,
+        vip: str | None = None,
+        client: str | None = None,
+        packets: int | None = None,
+        seconds: float | None = None,
+        sample: int | None = None,
+        snaplen: int | None = None,
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Capture packets: yield a pcapng file as it is made, until the block ends or so many packets or seconds later.
+
+        `vip` and `client` say which packets, `sample` one in how many, `snaplen` how many bytes of each.
+        """
+        asked = {
+            "vip": vip,
+            "client": client,
+            "packets": packets,
+            "seconds": seconds,
+            "sample": sample,
+            "snaplen": snaplen,
+        }
+        return self._transport.stream(f"/v1/capture?{_query(asked)}", usual=PATIENCE_WITH_COMPILER_SECONDS)
+
+    def get(self, path: str, *, within: float | None = None) -> Answer[Any]:
+        """GET `path`, and wait for the answer for `within` seconds at most. Raises as `request` does."""
+        return self.request("GET", path, within=within)
+
+    def change(self, method: str, path: str, body: object = None, **how: Unpack[How]) -> Answer[Any]:
+        """Request a change at a path of the API. Raises as `request` does."""
+        return self._transport.change(method, path, body, how)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        within: float | None = None,
+    ) -> Answer[Any]:
+        """Send one request and return its 2xx answer, waiting for `within` seconds at most.
+
+        Raises DaemonDownError if no daemon listens, TimedOutError if it does not answer in time, and for any other
+        status the error that its problem describes.
+        """
+        return self._transport.request(method, path, body, headers, within=within)
+
+    def stream(self, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        """GET `path`, whose answer has no fixed end, and yield its body as it comes.
+
+        Raises as `request` does, and DaemonDownError if the body breaks off.
+        """
+        return self._transport.stream(path)
+
+
+def _query(asked: Mapping[str, object]) -> str:
+    """Return the parameters of a request that are not None."""
+    return urlencode({name: str(value) for name, value in asked.items() if value is not None})
