@@ -1,8 +1,8 @@
 """The daemon as `xdplb up` puts it together, over stand-ins for what reaches into the host. Run as a process.
 
-python -m tests.contract.cli_daemon FOLDER [LIMITS]
+python -m tests.contract.cli_daemon FOLDER [LIMITS [API]]
 
-LIMITS are fields of the API's limits, as JSON.
+LIMITS are fields of the API's limits, API are fields of where it is served and to whom, as JSON.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.fakes import FakeHealth, FakeIcmpErrors, FakeNextHops
-from xdplb.daemon.options import ApiOptions, DaemonOptions
+from xdplb.daemon.options import ApiOptions, DaemonOptions, TlsFiles
 from xdplb.daemon.run import Parts, run
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
+from xdplb.model.role import Role
 from xdplb_api.limits import Limits
 
 __all__ = ["options_in", "parts_in"]
@@ -47,8 +49,21 @@ def parts_in(folder: Path) -> Parts:
     )
 
 
+def _served(given: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of ApiOptions that were given as JSON."""
+    fields = dict(given)
+    if "tls" in given:
+        fields["tls"] = TlsFiles(*map(Path, given["tls"]))
+    for name in {"listen", "metrics", "hosts"} & given.keys():
+        fields[name] = tuple(given[name])
+    for name in {"socket_groups", "client_roles"} & given.keys():
+        fields[name] = tuple((Role(role), who) for role, who in given[name])
+    return fields
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     limits = Limits(**json.loads(sys.argv[2])) if sys.argv[2:] else Limits()
+    served = json.loads(sys.argv[3]) if sys.argv[3:] else {}
     options = options_in(folder)
-    run(replace(options, api=replace(options.api, limits=limits)), parts_in(folder))
+    run(replace(options, api=replace(options.api, limits=limits, **_served(served))), parts_in(folder))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from tests.asking import ApiConnection
 from xdplb.cli.main import run
@@ -84,16 +85,17 @@ def shown(daemon: Daemon, *words: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(folder: Path, *, log: int = subprocess.PIPE, **limits: float) -> Iterator[Daemon]:
+def running_daemon(folder: Path, *, log: int = subprocess.PIPE, api: Any = None, **limits: float) -> Iterator[Daemon]:
     """Start a daemon, wait until it has told systemd that it is ready, and end it after the block.
 
-    `log` is the descriptor that it logs to, `limits` are fields of the API's limits.
+    `log` is the descriptor that it logs to, `limits` are fields of the API's limits, `api` are fields of its options,
+    as JSON has them.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         address = f"@xdplb-test-{os.getpid()}-{folder.name}-{os.urandom(4).hex()}"
         manager.bind(address.replace("@", "\0", 1))
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.cli_daemon", str(folder), json.dumps(limits)],
+            [sys.executable, "-m", "tests.contract.cli_daemon", str(folder), json.dumps(limits), json.dumps(api or {})],
             cwd=REPOSITORY,
             env={**os.environ, "NOTIFY_SOCKET": address},
             stdout=subprocess.PIPE,

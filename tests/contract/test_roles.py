@@ -97,7 +97,7 @@ def test_every_other_edit_is_an_admins_and_a_batch_needs_the_highest_of_its_edit
     for name in set(edits.__all__) - {"Batch", "DrainBackend", "Edit", "PatchBackend", "SingleEdit", "UndrainBackend"}:
         kind = getattr(edits, name)
         if isinstance(kind, type):
-            other = object.__new__(kind)
+            other: Any = object.__new__(kind)
             assert role_for(other) is Role.ADMIN, name
             assert role_for(Batch((drain, other))) is Role.ADMIN, name
 

@@ -35,6 +35,7 @@ _STATE_COLOURS = {
     "drain": "yellow", "draining": "yellow", "degraded": "yellow", "unknown": "yellow", "warn": "yellow",
     "maint": "yellow", "timed_out": "yellow",
     "down": "red", "offline": "red", "fail": "red", "failed": "red",
+    "expired": "red",
 }  # fmt: skip
 
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.role import Role
-
-from .client import DEFAULT_SOCKET
 
 if TYPE_CHECKING:
     from xdplb.daemon.options import ApiOptions

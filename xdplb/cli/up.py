@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.errors import InvalidError
 

@@ -66,6 +66,7 @@ __all__ = [
     "QuicOut",
     "QuicPatch",
     "ReadyzOut",
+    "Role",
     "Scheduler",
     "SentOut",
     "SlotOut",
@@ -73,6 +74,10 @@ __all__ = [
     "SlotsOut",
     "StatsOut",
     "StatusOut",
+    "TokenAddedOut",
+    "TokenIn",
+    "TokenListOut",
+    "TokenOut",
     "Tracking",
     "UseOut",
     "VersionOut",
@@ -100,6 +105,7 @@ OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
 PacketKind = Literal["syn", "established", "datagram"]
 Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
 Protocol = Literal["tcp", "udp", "tcp+udp"]
+Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
 Tracking = Literal["auto", "always"]
@@ -597,6 +603,43 @@ class StatusOut(TypedDict):
     nics: list[NicOut]
     flows: FlowTableOut
     vips: list[VipOut]
+
+
+class TokenAddedOut(TypedDict):
+    """A token that was added, with its secret."""
+
+    name: str
+    role: Role
+    created: str
+    expires: str | None
+    expired: bool
+    last_used: str | None
+    token: str
+
+
+class TokenIn(TypedDict):
+    """A token to add."""
+
+    name: str
+    role: Role
+    expires_in_seconds: NotRequired[float | None]
+
+
+class TokenListOut(TypedDict):
+    """All tokens."""
+
+    tokens: list[TokenOut]
+
+
+class TokenOut(TypedDict):
+    """A token, without its secret: that is not kept."""
+
+    name: str
+    role: Role
+    created: str
+    expires: str | None
+    expired: bool
+    last_used: str | None
 
 
 class UseOut(TypedDict):

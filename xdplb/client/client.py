@@ -14,6 +14,7 @@ from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, Ve
 from .checks import Checks
 from .paths import vip_path
 from .target import DEFAULT_SOCKET, Target
+from .tokens import Tokens
 from .transport import PATIENCE_WITH_COMPILER_SECONDS, How, Transport
 from .vips import Vips
 
@@ -53,6 +54,7 @@ class Client:
         self.backends = Backends(self._transport)
         self.checks = Checks(self._transport)
         self.access = AccessLists(self._transport)
+        self.tokens = Tokens(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -181,6 +181,10 @@ async def _balance(
         manager.capturer.end()
         stop()
 
+    def reload() -> None:
+        # In a thread: files are read, and the control loop does not wait for disks.
+        asyncio.get_running_loop().run_in_executor(None, doors.reload, manager.events.say)
+
     sys.setswitchinterval(_SWITCH_SECONDS)
     rights = doors.rights
     app = create_app(manager, version=xdplb.__version__, rights=rights, limits=shares.api)
@@ -191,7 +195,7 @@ async def _balance(
     with asking_for_time():
         await manager.start()
     try:
-        with signals.calling(stopping), Garbage() as garbage:
+        with signals.calling(stopping, reload), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
             try:
                 await serve_in_thread(services, stop=stop, on_started=started)

@@ -40,7 +40,7 @@ class Refusals:
     def forbidden(self, actor: Actor, request: str, needed: Role) -> None:
         """Say that somebody asked for what needs another role."""
         who = (actor.uid, actor.token, actor.certificate)
-        if (times := self._times(("forbidden", *who))) is not None:
+        if (times := self._times((needed, *who))) is not None:
             self._say(RequestForbidden(actor, request, needed.value, times))
 
     def no_role(self, peer: Actor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import stat
 import time
@@ -23,7 +24,9 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _CRL = "-----BEGIN X509 CRL-----"
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL; the ssl module has no name for it
 _MOST_PEM = 16 << 20
+_PLACE_IN_SOURCE = re.compile(r"^\[\w+\] | \(_ssl\.c:\d+\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Tls:
 
     def __init__(self, files: TlsFiles, roles: CertificateRoles) -> None:
         self.files, self.roles = files, roles
-        self._loaded = _load(files)
+        # A daemon that starts goes on with a certificate of the wrong date: the balancer matters more than its API.
+        self._loaded = _load(files, at_any_time=True)
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -79,7 +83,7 @@ class Tls:
         self._loaded = _load(self.files)
 
 
-def _load(files: TlsFiles) -> _Loaded:
+def _load(files: TlsFiles, *, at_any_time: bool = False) -> _Loaded:
     certificate, clients = _read(files.certificate), b""
     _require_secret(files.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -97,7 +101,7 @@ def _load(files: TlsFiles) -> _Loaded:
     if files.client_ca is not None:
         clients = _read(files.client_ca)
         _trust(context, files.client_ca, clients)
-    shown = _tried(context, files.certificate, certificate)
+    shown = _tried(context, files.certificate, certificate, at_any_time=at_any_time)
     names = {value.lower() for kind, value in shown.get("subjectAltName", ()) if kind == "DNS"}
     return _Loaded(context, frozenset(names), ssl.cert_time_to_seconds(shown["notAfter"]), clients)
 
@@ -107,25 +111,28 @@ def _trust(context: ssl.SSLContext, path: Path, pem: bytes) -> None:
     try:
         context.load_verify_locations(cadata=pem.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
-        raise _useless(path, f"it has no certificate of a CA: {_words(error)}") from None
+        raise _useless(path, f"there is no certificate of a CA in it: {_words(error)}") from None
     if not context.get_ca_certs():
-        raise _useless(path, "it has no certificate of a CA")
+        raise _useless(path, "there is no certificate of a CA in it")
     if _CRL in pem.decode("ascii"):
         context.load_verify_locations(path)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     context.verify_mode = ssl.CERT_OPTIONAL  # who has none may have a token
 
 
-def _tried(server: ssl.SSLContext, path: Path, pem: bytes) -> Mapping[str, Any]:
+def _tried(server: ssl.SSLContext, path: Path, pem: bytes, *, at_any_time: bool) -> Mapping[str, Any]:
     """Return what is in the server's certificate, after a handshake in memory with a client that trusts just that one.
 
-    So a certificate that has expired, or is for clients only, is refused before a client refuses it.
+    So a certificate that has expired, or is for clients only, is refused before a client refuses it. With `at_any_time`
+    its dates do not count.
     """
     text = pem.decode("ascii", "replace")
     first = text[text.index(_BEGIN) : text.index(_END) + len(_END)]
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if at_any_time:
+        client.verify_flags |= _NO_CHECK_TIME
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         client.load_verify_locations(cadata=first)
@@ -181,4 +188,5 @@ def _useless(path: Path, why: str) -> PlatformError:
 
 def _words(error: Exception) -> str:
     reason = getattr(error, "reason", None)
-    return str(reason).lower().replace("_", " ") if reason else str(error)
+    words = str(reason).lower().replace("_", " ") if reason else _PLACE_IN_SOURCE.sub("", str(error))
+    return "it is not PEM" if words in {"PEM lib", "no start line"} else words
