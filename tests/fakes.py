@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,14 +20,16 @@ from xdplb.control.health.prober import OnBroken
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sources import Source
+from xdplb.control.writing.drifts import Drifts
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.host import NO_HOST, Host
-from xdplb.model.next_hop import NextHop, Resolution
+from xdplb.model.next_hop import NeighbourEdit, NextHop, Resolution
 from xdplb.model.nic import NicLink
 from xdplb.net.icmp_errors import OnError
 from xdplb.net.icmp_message import IcmpError
+from xdplb.net.next_hops import OnChange, OnEdits
 
 __all__ = [
     "FakeClock",
@@ -34,6 +37,7 @@ __all__ = [
     "FakeIcmpErrors",
     "FakeNextHops",
     "TaskProber",
+    "new_drifts",
     "next_hop",
     "run_in_simulated_time",
     "until",
@@ -55,6 +59,11 @@ def next_hop(address: IPAddress, *, gateway: str | None = None) -> NextHop:
     )
 
 
+def new_drifts() -> Drifts:
+    """Return a book of drift that nobody reads."""
+    return Drifts(Events(), time.monotonic, SteadyClock().now)
+
+
 class FakeNextHops:
     """Every address is on the segment unless a test says otherwise."""
 
@@ -66,10 +75,11 @@ class FakeNextHops:
         self.interfaces = {"eth0": NicLink("eth0", 2, 1500, up=True, carrier=True, ethernet=True)}
         self.doubted: list[tuple[str, bool]] = []
         self._answers: dict[IPAddress, Resolution] = {}
-        self._on_change: Callable[[frozenset[IPAddress]], None] | None = None
+        self._on_change: OnChange | None = None
+        self._on_edits: OnEdits | None = None
 
-    async def start(self, on_change: Callable[[frozenset[IPAddress]], None]) -> None:
-        self._on_change = on_change
+    async def start(self, on_change: OnChange, on_edits: OnEdits) -> None:
+        self._on_change, self._on_edits = on_change, on_edits
 
     async def stop(self) -> None:
         self._on_change = None
@@ -113,6 +123,11 @@ class FakeNextHops:
 
     def known(self) -> Mapping[IPAddress, Resolution]:
         return LookedUp(self)
+
+    def edit(self, *edits: NeighbourEdit) -> None:
+        """Let another process have done this to neighbour entries."""
+        assert self._on_edits is not None, "not started"
+        self._on_edits(edits)
 
     def set(self, address: str, resolution: Resolution | None) -> None:
         """Make `address` resolve to this from now on (None: on the segment), and tell whoever listens."""

@@ -11,6 +11,7 @@ from .admission import Admission
 from .control import Control
 from .deps import json_only, known_query
 from .docs_page import DOCS_PATH
+from .idempotency import Idempotency
 from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
 from .pages import ForeignPages, asked_on_purpose
@@ -36,6 +37,9 @@ ENDLESS = ("/v1/capture",)
 
 LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/stats", "/v1/status", "/v1/vips")
 """Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
+
+WITH_SECRETS = ("/v1/tokens",)
+"""Paths whose answers have a secret: they are not kept."""
 
 
 def create_app(
@@ -67,6 +71,7 @@ def create_app(
     refusals = Refusals(control.say)
     app.state.tokens = rights.tokens
     app.state.refusals = refusals
+    app.add_middleware(Idempotency, never=WITH_SECRETS)
     app.add_middleware(SharedAnswers, paths=LARGE)
     app.add_middleware(
         Admission, limits=limits or Limits(), most=LARGEST_BODY, long_path="/access", endless=frozenset(ENDLESS)

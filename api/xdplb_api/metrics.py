@@ -35,6 +35,7 @@ class _Vip:
 def collect(view: MetricsView) -> Iterator[Family]:
     """Yield all metrics, including those without samples now. Each is made when it is requested."""
     yield from _of_host(view)
+    yield from _of_drift(view)
     yield from _of_flow_table(view)
     vips = [_Vip.of(stats, metrics) for stats, metrics in zip(view.stats.vips, view.vips, strict=True)]
     yield from _counters_of_vips(vips)
@@ -70,6 +71,22 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
         ("xdplb_answers_total", "Packets answered by the balancer.", view.stats.answers),
     ):
         yield _counter(name, words, [(Labels(reason=reason), count) for reason, count in packets.items()])
+
+
+def _of_drift(view: MetricsView) -> Iterator[Family]:
+    yield _counter(
+        "xdplb_drift_total",
+        "What was found not to be as it should be since the daemon started, and whether it was put right at once.",
+        [
+            (Labels(kind=kind.value, repaired=str(repaired).lower()), count)
+            for (kind, repaired), count in view.drift_counts.items()
+        ],
+    )
+    yield _gauge(
+        "xdplb_drift_present",
+        "What is not as it should be now.",
+        [(Labels(kind=kind.value), count) for kind, count in view.drift.items()],
+    )
 
 
 def _of_flow_table(view: MetricsView) -> Iterator[Family]:

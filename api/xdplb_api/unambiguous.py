@@ -22,7 +22,7 @@ from .schemas.base import refused
 
 __all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]
 
-_SINGLE_HEADERS = ("If-Match", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization")
+_SINGLE_HEADERS = ("If-Match", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization", "Idempotency-Key")
 _TWICE = "xdplb.twice"
 
 

@@ -19,7 +19,7 @@ from tests.contract.api_harness import ACCESS, BACKENDS, WEB, Api, problem_of, r
 from tests.contract.cli_harness import Daemon, running_daemon
 from tests.probing import probe
 from xdplb.cli.output import note, print_fields, print_json, table
-from xdplb.control.events import CaptureBegan, HealthChanged, NicLost
+from xdplb.control.events import CaptureBegan, DriftFound, DriftKind, HealthChanged
 from xdplb.daemon.log_line import LineFormatter
 from xdplb.model.health import CheckType, HealthCheck
 
@@ -88,12 +88,12 @@ def test_requests_cannot_write_lines_into_the_log(daemon: Daemon) -> None:
     [
         CaptureBegan(f"web{FORGED}", f"192.0.2.7{FORGED}"),
         HealthChanged("web", f"10.0.0.1{FORGED}", "down", f"status 500 {FORGED}"),
-        NicLost(f"eth0{FORGED}", "it's gone\"" + FORGED),
-        NicLost("eth0 reason='all is well'", "gone"),
-        NicLost("eth0", "x" * 1_000_000),
+        DriftFound(DriftKind.NIC, f"eth0{FORGED}", repaired=False, reason="it's gone\"" + FORGED),
+        DriftFound(DriftKind.NIC, "eth0 reason='all is well'", repaired=False, reason="gone"),
+        DriftFound(DriftKind.NIC, "eth0", repaired=False, reason="x" * 1_000_000),
     ],
 )
-def test_every_event_is_one_line_of_bounded_length(event: CaptureBegan | HealthChanged | NicLost) -> None:
+def test_every_event_is_one_line_of_bounded_length(event: CaptureBegan | HealthChanged | DriftFound) -> None:
     line = event.line()
     assert line.isprintable()
     assert len(line) < 3000

@@ -120,14 +120,14 @@ def test_both_nics_are_deleted_and_made_again_one_after_the_other(two: Balancer)
     until(lambda: all_is_well(two, "dr1", "side"))
     assert two.get(60).keys() == {"dr1", "side"}
     log = log_of(two)
-    assert "NIC not attached: interface=eth0 reason='the NIC eth0 is gone" in log
+    assert "drift: kind=nic what=eth0 repaired=False reason='the NIC eth0 is gone" in log
     assert log.count("NIC attached: interface=eth0") == log.count("NIC attached: interface=eth1") == 2
 
 
 def test_detached_by_hand_it_is_attached_again(two: Balancer) -> None:
     before = log_of(two)
     detach_eth0(two)
-    until(lambda: "detached by another process" in log_of(two)[len(before) :], SOON)
+    until(lambda: "another process has detached the program" in log_of(two)[len(before) :], SOON)
     until(lambda: program_on(two) is not None, SOON)
     until(lambda: all_is_well(two, "dr1", "side"), SOON)
     assert two.get(40).keys() == {"dr1", "side"}
@@ -144,7 +144,7 @@ def test_pins_that_are_removed_come_back_and_no_packet_is_lost_meanwhile(two: Ba
         until(lambda: pins_of(two) == pins, SOON)
     shutil.rmtree(two.lab.pin_dir)
     until(lambda: pins_of(two) == pins, SOON)
-    assert "pins restored: count=1 names=link_eth0" in log_of(two)
+    assert "another process has removed or replaced the pins of link_eth0" in log_of(two)
     assert all_is_well(two, "dr1", "side")
     two.kill()  # and the next one takes over what was pinned again
     two.start(nics=("eth0", "eth1"))
@@ -190,8 +190,8 @@ def test_down_and_up_and_without_a_carrier(two: Balancer) -> None:
     lab.configure("switch", "link set balancer up")
     until(lambda: all_is_well(two, "dr1", "side"))
     assert two.get(40).keys() == {"dr1", "side"}
-    assert "NIC out of service: interface=eth0 reason='eth0 has no carrier" in log_of(two)
-    assert "NIC in service: interface=eth0" in log_of(two)
+    assert "drift: kind=nic what=eth0 repaired=False reason='eth0 has no carrier" in log_of(two)
+    assert "drift over: kind=nic what=eth0" in log_of(two)
 
 
 def test_renamed_it_is_missing_and_another_of_its_name_gets_the_program(two: Balancer) -> None:

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from tests.bound import bound_backend, bound_vip, snapshot, with_backend, with_vip
-from tests.fakes import next_hop
+from tests.fakes import new_drifts, next_hop
 from tests.property.packets import Flow, PacketPath
 from xdplb.balance.rotation import rotation
 from xdplb.balance.slots import SlotCounts, unpack
@@ -53,7 +53,7 @@ class Balancer:
     def __init__(self, vip: Vip, clients: int) -> None:
         self.path = PacketPath(vip.key)
         self.path.between_steps = self._everybody_speaks
-        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now, Events())
+        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now, Events(), new_drifts())
         self.vip = bound_vip(0, replace(vip, idle_timeout_seconds=IDLE_SECONDS, forward=Forward.IPIP), 1)
         self.health: dict[int, KnownHealth] = {}
         self.lost_next_hops: set[IPAddress] = set()
@@ -122,7 +122,7 @@ class Balancer:
 
     def restart(self) -> None:
         """Kill the control plane and start another that knows only what the maps and the state say."""
-        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now, Events())
+        self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now, Events(), new_drifts())
         self._apply()
 
     # --- what time and clients do

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes import new_drifts
 from tests.property.any_edits import KEYS, any_edit
 from tests.property.knowing import CAPACITY, FLIPS, Knowing
 from xdplb.control.edits.edit import CreateVip, ReplaceBackends
@@ -56,7 +57,7 @@ class Host(Knowing):
         self.dirty.everything = True
         self.plane = FakePlane(CAPACITY)
         self.failing = Failing(self.plane)
-        self.applier = Applier(self.failing, lambda: 0.0, Events())
+        self.applier = Applier(self.failing, lambda: 0.0, Events(), new_drifts())
 
     def flip(self, flips: Any) -> None:
         ids = {bound.id for _, bound in self.snapshot.backends()}

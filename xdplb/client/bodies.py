@@ -35,6 +35,8 @@ __all__ = [
     "DrainIn",
     "DrainOut",
     "DrainState",
+    "DriftKind",
+    "DriftOut",
     "DryRunOut",
     "ExplainOut",
     "FieldProblemOut",
@@ -97,6 +99,7 @@ AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed"]
 CheckType = Literal["http", "tcp"]
 DrainState = Literal["draining", "drained", "timed_out"]
+DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
@@ -327,6 +330,15 @@ class DrainOut(TypedDict):
     deadline: str
     quiet_seconds: float
     flows: int | None
+
+
+class DriftOut(TypedDict):
+    """Something on this host that is not as it should be, and that xdplb cannot put right, or not for good."""
+
+    kind: DriftKind
+    what: str
+    reason: str
+    since: str
 
 
 class DryRunOut(TypedDict):
@@ -599,6 +611,7 @@ class StatusOut(TypedDict):
     last_error: str
     warnings: list[str]
     notes: list[str]
+    drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
     flows: FlowTableOut

@@ -16,6 +16,7 @@ from xdplb.control.health.health_source import HealthSource
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
@@ -60,13 +61,15 @@ class Manager:
     ) -> None:
         self._steady = steady = steady or SteadyClock()
         self.events = Events()
+        self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
-            Applier(plane, clock, self.events, nics),
+            Applier(plane, clock, self.events, drifts, nics),
             store,
             next_hops,
             checker,
             self.events,
+            drifts=drifts,
             capacity=plane.capacity,
             tunnel_sources=tunnel_sources,
             steady=steady,
@@ -74,14 +77,15 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
-        self._nics = NicWatch(self._writer, next_hops, self.events)
-        self._verifier = Verifier(self._writer, self.events)
+        self._nics = NicWatch(self._writer, next_hops, drifts)
+        self._verifier = Verifier(self._writer, drifts)
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
             paths=self._paths,
+            drifts=drifts,
             checker=checker,
             steady=steady,
             place=place,
@@ -103,7 +107,7 @@ class Manager:
         try:
             await self._writer.open()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
-            await self._next_hops.start(self._next_hops_changed)
+            await self._next_hops.start(self._next_hops_changed, self._writer.ways.edited)
             await self._nics.look()
             self._writer.watch()
             # The first plan must know the next hops: backends without one would lose their slots for a moment.

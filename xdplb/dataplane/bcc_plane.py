@@ -134,13 +134,27 @@ class BccPlane:
 
     @kernel_errors("look at the NICs")
     def attachments(self) -> Sequence[Attachment]:
-        """Return the NICs the program is on now."""
-        return self.nics.attached()
+        """Return the NICs that have a link of ours now."""
+        if not self._compiling.acquire(blocking=False):
+            return self.nics.attached()  # the program is being swapped, and it is asked again soon
+        try:
+            return self.nics.attached_or_replaced()
+        finally:
+            self._compiling.release()
 
     @kernel_errors("attach the program")
     def attach(self, interface: str, mode: str) -> None:
         """Make sure that the program is on this NIC."""
         self.nics.attach(interface, mode)
+
+    @kernel_errors("put the program back")
+    def take_back(self, interface: str) -> None:
+        """Put the program into the link of this NIC again; not while it is swapped, which does the same."""
+        if self._compiling.acquire(blocking=False):
+            try:
+                self.nics.take_back(interface)
+            finally:
+                self._compiling.release()
 
     @kernel_errors("read the VIPs")
     def read_vips(self) -> Mapping[int, VipEntry]:

@@ -71,8 +71,8 @@ class FakePlane:
     """The DataPlane in memory, on one NIC `eth0`.
 
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
-    of the backends by id; `explain` returns `decision`, and fails while it is None. `vip_buckets` and
-    `source_buckets` are what rate limits remember. `clock` is ns of a monotonic clock.
+    of the backends by id, `removed` the pins that `repair` puts back; `explain` returns `decision`, and fails while it
+    is None. `vip_buckets` and `source_buckets` are what rate limits remember. `clock` is ns of a monotonic clock.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class FakePlane:
         self.failures: defaultdict[str, list[Exception]] = defaultdict(list)
         self.attached: list[Attachment] = [Attachment("eth0", 2, "native", 1)]
         self.nics: dict[str, int] = {"eth0": 2}
+        self.removed: Sequence[str] = ()
         self.access: dict[int, AccessList] = {}
         self.loads: dict[int, int] = {}
         self.decision: KernelDecision | None = None
@@ -124,8 +125,9 @@ class FakePlane:
 
     @_operation
     def repair(self) -> Sequence[str]:
-        """Put back nothing: there is nothing that another process could remove."""
-        return ()
+        """Put back what a test has put into `removed`."""
+        removed, self.removed = self.removed, ()
+        return removed
 
     def attachments(self) -> Sequence[Attachment]:
         """Return `attached`, which a test may change."""
@@ -139,6 +141,11 @@ class FakePlane:
         if all(one.interface != interface for one in self.attached):
             actual = "skb" if mode == "skb" else "native"
             self.attached.append(Attachment(interface, self.nics[interface], actual, 1))
+
+    @_operation
+    def take_back(self, interface: str) -> None:
+        """Put the program in the place of another one."""
+        self.attached = [replace(one, other="") if one.interface == interface else one for one in self.attached]
 
     @_operation
     def read_vips(self) -> Mapping[int, VipEntry]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from . import bpffs, libbpf
@@ -18,6 +19,9 @@ from .pins import INSTANCE, META, PROGRAM, link_name
 
 __all__ = ["Kept"]
 
+_TURNS_TO_A_LOOK = 20
+"""A look at all pins takes a tenth of a millisecond, and `repair` is called twice a second."""
+
 
 class Kept:
     """Descriptors of the maps, the program and the links. Used by one thread at a time."""
@@ -26,10 +30,14 @@ class Kept:
         self._maps = maps
         self._program: Fd | None = None
         self._links: dict[int, tuple[str, Fd]] = {}
+        self._turn = 0
+        self.program_id = 0
+        """The kernel's id of the program, 0 while there is none."""
 
     def program(self, program: Fd) -> None:
         """Keep this program, which is pinned, in the place of the last one."""
         self._program = Fd(os.dup(program.fileno()))
+        self.program_id = libbpf.program_info(self._program).id
 
     def link(self, pin: Path, ifindex: int) -> None:
         """Keep the link pinned there, which has the program on the NIC `ifindex`."""
@@ -39,9 +47,21 @@ class Kept:
         """Return the ifindexes of the NICs that have the program by a link kept here, pinned or not."""
         return {index for index, (_, link) in self._links.items() if _is_alive(link)}
 
+    def take_back(self, ifindex: int) -> None:
+        """Put the program into the link of this NIC again, in the place of another one; packets see one of the two."""
+        kept = self._links.get(ifindex)
+        if kept is not None and self._program is not None:
+            libbpf.link_update(kept[1], self._program)
+
     def repair(self) -> list[str]:
-        """Pin again what is missing; return its names. OSError or PlatformError if the folder takes no pins."""
+        """Pin again what is missing; return its names. OSError or PlatformError if the folder takes no pins.
+
+        Every now and then pins are also opened, to see that they are not of something else.
+        """
         folder = self._maps.pin_dir
+        self._turn += 1
+        if self._turn % _TURNS_TO_A_LOOK == 0:
+            self._remove_foreign(folder)
         try:
             there = {path.name for path in folder.iterdir()}
         except FileNotFoundError:
@@ -54,6 +74,13 @@ class Kept:
         for name in sorted(missing, key=lambda name: order.index(name) if name in order else len(order)):
             libbpf.obj_pin(missing[name], folder / name)
         return list(missing)
+
+    def _remove_foreign(self, folder: Path) -> None:
+        """Remove pins that have the name of one of ours and are of another object."""
+        for name, fd in self._pins():
+            with suppress(FileNotFoundError), libbpf.obj_get(folder / name) as found:
+                if libbpf.object_id(found) != libbpf.object_id(fd):
+                    (folder / name).unlink()
 
     def _pins(self) -> Iterator[tuple[str, Fd]]:
         for name in MAP_NAMES:

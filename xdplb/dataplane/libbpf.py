@@ -37,6 +37,7 @@ __all__ = [
     "load_xdp",
     "obj_get",
     "obj_pin",
+    "object_id",
     "possible_cpus",
     "prog_test_run",
     "program_by_id",
@@ -118,6 +119,12 @@ class _XdpMd(ctypes.Structure):
         ("rx_queue_index", c_uint32),
         ("egress_ifindex", c_uint32),
     ]
+
+
+class _ObjectInfo(ctypes.Structure):
+    """What struct bpf_prog_info, bpf_map_info and bpf_link_info begin with."""
+
+    _fields_ = [("type", c_uint32), ("id", c_uint32)]
 
 
 class _ProgInfo(ctypes.Structure):
@@ -241,6 +248,13 @@ def link_info(link: Fd) -> LinkInfo:
     info = _LinkInfo()
     _get_info(link, info)
     return LinkInfo(info.id, info.prog_id, info.ifindex)
+
+
+def object_id(fd: Fd) -> tuple[int, int]:
+    """Return the type and the id of a program, map or link: the same for two descriptors of the same one."""
+    info = _ObjectInfo()
+    _get_info(fd, info)
+    return info.type, info.id
 
 
 def _get_info(fd: Fd, info: ctypes.Structure) -> None:

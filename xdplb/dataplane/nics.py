@@ -34,9 +34,27 @@ class Nics:
         self.loaded = False
 
     def attached(self) -> Sequence[Attachment]:
-        """Return the NICs the program is on now."""
+        """Return the NICs that have a link of this pin dir now."""
         found = attachments(self._maps.pin_dir)
         return [replace(one, note=self._notes.get(one.ifindex, "")) if one.mode == "skb" else one for one in found]
+
+    def attached_or_replaced(self) -> Sequence[Attachment]:
+        """Return the same, and which of them have another program in the link; not while programs are swapped."""
+        return [replace(one, other=self._other_in(one)) for one in self.attached()]
+
+    def _other_in(self, one: Attachment) -> str:
+        if one.program_id == self._kept.program_id:
+            return ""
+        try:
+            with libbpf.program_by_id(one.program_id) as program:
+                return f"{libbpf.program_info(program).name!r} (id {one.program_id})"
+        except FileNotFoundError:  # it was replaced just now
+            return ""
+
+    def take_back(self, name: str) -> None:
+        """Put the program into the link of this NIC again, in the place of another one."""
+        with self.swapping:
+            self._kept.take_back(self._find(name).ifindex)
 
     def attach(self, name: str, mode: str) -> Path | None:
         """Make sure that the pinned program is on this NIC; return the pin of a link that was made, else None.

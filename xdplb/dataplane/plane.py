@@ -54,9 +54,10 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A NIC with the program on it; `mode` is `native` or `skb`.
+    """A NIC with a link of xdplb; `mode` is `native` or `skb`.
 
-    `note` says why it is in skb mode although native was wanted, "" if it was not or if that is not known.
+    `note` says why it is in skb mode although native was wanted, "" if it was not or if that is not known. `other` is
+    the program that somebody has put into the link in the place of xdplb's, "" if nobody has.
     """
 
     interface: str
@@ -64,6 +65,7 @@ class Attachment:
     mode: str
     program_id: int
     note: str = field(default="", compare=False)
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,11 @@ class DataPlane(Reading, Protocol):
         ...
 
     def attachments(self) -> Sequence[Attachment]:
-        """Return the NICs the program is on now."""
+        """Return the NICs that have a link of this data plane now, with its program in it or another one."""
+        ...
+
+    def take_back(self, interface: str) -> None:
+        """Put the program into the link of this NIC again, where another one is in it."""
         ...
 
     def attach(self, interface: str, mode: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from .address import IPAddress
 
-__all__ = ["MAX_TAGS", "NextHop", "Resolution", "VlanTag"]
+__all__ = ["MAX_TAGS", "Lack", "NeighbourEdit", "NextHop", "Resolution", "VlanTag"]
 
 MAX_TAGS = 2
 """The most VLAN tags that a frame is read or sent with."""
@@ -39,18 +40,40 @@ class NextHop:
     tags: tuple[VlanTag, ...] = ()
 
 
+class Lack(Enum):
+    """What of this host's own configuration is missing, so that there is no next hop."""
+
+    ROUTE = auto()
+    ADDRESS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourEdit:
+    """Another process has changed the neighbour entry of `address` on `interface`, which leads to backends.
+
+    `fixed` is the MAC that a permanent entry gives it now, instead of the one that it answered with; without one the
+    entry was removed, or is no longer permanent if `freed`.
+    """
+
+    address: IPAddress
+    interface: str
+    fixed: bytes | None = None
+    freed: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """The next hop, or None with the reason: a sentence for the backend's status.
 
     `source` is the address that the kernel itself would send from. It is known before the MAC is. `pending`: it has
-    only just been asked for, and may be known in a moment.
+    only just been asked for, and may be known in a moment. `lacks` is what this host itself lacks, if it does.
     """
 
     next_hop: NextHop | None
     reason: str = ""
     source: IPAddress | None = field(default=None, compare=False)
     pending: bool = field(default=False, compare=False)
+    lacks: Lack | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.next_hop is not None:

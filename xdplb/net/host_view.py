@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.host import OwnAddress
-from xdplb.model.next_hop import Resolution
+from xdplb.model.next_hop import Lack, NeighbourEdit, Resolution
 from xdplb.model.nic import NicLink
 
 from . import arp
@@ -61,6 +61,9 @@ class HostView:
         self._solicitations = SolicitSchedule()
         self._doubts = Doubts()
         self._unanswered = Unanswered()
+        self._forgotten: set[NeighbourKey] = set()  # what was deleted here, and has not been announced yet
+        self._fixed: set[NeighbourKey] = set()  # what was made permanent with another MAC, and told
+        self._edited: list[NeighbourEdit] = []
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.avoided: frozenset[IPAddress] = frozenset()
         """Addresses of this host that nobody must be asked from: backends have them too."""
@@ -190,6 +193,7 @@ class HostView:
         """
         entries = (self._neighbours.get(key) for key in doubted)
         known = [(entry.ifindex, entry.address) for entry in entries if entry is not None and entry.state & _HAS_MAC]
+        self._forgotten.update(known)
         self._requests.forget(known)
 
     def _asks_from(self, key: NeighbourKey) -> IPAddress | None:
@@ -242,6 +246,8 @@ class HostView:
         """
         key = (event.ifindex, event.address)
         before = earlier.get(key) if event.state == NeighbourState.NONE else self._neighbours.get(key)
+        if key in self._users:
+            self._note_edit(key, before, event)
         if event.state & NeighbourState.FAILED:
             event = replace(event, mac=None)
         elif event.mac is None and before is not None:
@@ -252,6 +258,36 @@ class HostView:
         if event.state == NeighbourState.NONE and key not in self._users:
             del self._neighbours[key]
         return self._users.get(key, set())
+
+    def _note_edit(self, key: NeighbourKey, before: Neighbour | None, event: Neighbour) -> None:
+        """Note what another process did to an entry in use: the kernel itself deletes only those that nobody asks for.
+
+        An interface that goes down takes its entries with it.
+        """
+        link = self._links.get(event.ifindex)
+        if before is None or before.mac is None or link is None or not (link.up and link.carrier):
+            return
+        if event.state == NeighbourState.NONE:
+            if key in self._forgotten:
+                self._forgotten.discard(key)
+            else:
+                self._edited.append(NeighbourEdit(event.address, link.name))
+        elif event.state & NeighbourState.PERMANENT:
+            if not before.state & NeighbourState.PERMANENT and event.mac not in {None, before.mac}:
+                self._fixed.add(key)
+                self._edited.append(NeighbourEdit(event.address, link.name, fixed=event.mac))
+        elif before.state & NeighbourState.PERMANENT:
+            self._edited.append(NeighbourEdit(event.address, link.name, freed=True))
+
+    def _note_unused(self, key: NeighbourKey) -> None:
+        if key in self._fixed:
+            self._fixed.discard(key)
+            self._edited.append(NeighbourEdit(key[1], "", freed=True))
+
+    def take_edits(self) -> Sequence[NeighbourEdit]:
+        """Return what other processes have done to neighbour entries in use since this was called last."""
+        edits, self._edited = self._edited, []
+        return edits
 
     def _within(self, change: RouteChange) -> AbstractSet[IPAddress]:
         if change.network is None:
@@ -282,6 +318,7 @@ class HostView:
                 self._users[before].discard(address)
                 if not self._users[before]:
                     del self._users[before]
+                    self._note_unused(before)
             if after is not None:
                 self._users.setdefault(after, set()).add(address)
 
@@ -301,7 +338,7 @@ class HostView:
         if isinstance(route, Unreachable):
             ifindex = self._last_link.get(address, 0)
             reason = why_unreachable(address, route, self._links.get(ifindex))
-            return Resolution(None, reason + self._why_gone(self._gone.get(ifindex)))
+            return Resolution(None, reason + self._why_gone(self._gone.get(ifindex)), lacks=Lack.ROUTE)
         unready = [info for info in self._addresses.values() if info.tentative or info.duplicate]
         tables = Tables(self._links, self._neighbours, self._refused, unready)
         return resolve(address, route, tables)

@@ -9,25 +9,28 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Protocol
 
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.host import Host, OwnAddress
-from xdplb.model.next_hop import Resolution
+from xdplb.model.next_hop import NeighbourEdit, Resolution
 from xdplb.model.nic import NicLink
 
 from .host_view import HostView
 from .local_ports import ephemeral_ports
 from .rtnetlink import EventSocket, RequestSocket
 
-__all__ = ["NextHopSource", "NextHops", "OnChange"]
+__all__ = ["NextHopSource", "NextHops", "OnChange", "OnEdits"]
 
 OnChange = Callable[[frozenset[IPAddress]], None]
 """Called in the event loop with the addresses whose resolution changed; with none if only the host's interfaces or own
 addresses changed."""
+
+OnEdits = Callable[[Sequence[NeighbourEdit]], None]
+"""Called in the event loop with what other processes did to the neighbour entries in use."""
 
 _RESYNC_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
@@ -41,12 +44,12 @@ log = logging.getLogger(__name__)
 class NextHopSource(Protocol):
     """What knows the next hops of addresses."""
 
-    async def start(self, on_change: OnChange) -> None:
+    async def start(self, on_change: OnChange, on_edits: OnEdits) -> None:
         """Start watching. Raises PlatformError if the kernel cannot be asked."""
         ...
 
     async def stop(self) -> None:
-        """Stop watching; `on_change` is not called after this returns."""
+        """Stop watching; nothing is called after this returns."""
         ...
 
     def watch(self, addresses: frozenset[IPAddress]) -> None:
@@ -97,10 +100,10 @@ class NextHops:
         self._doubts: list[tuple[IPAddress, bool]] = []
         self._telling: asyncio.TimerHandle | None = None
 
-    async def start(self, on_change: OnChange) -> None:
+    async def start(self, on_change: OnChange, on_edits: OnEdits = lambda _: None) -> None:
         """Open the sockets, read the kernel's tables, and start watching. Raises PlatformError."""
         try:
-            reader = _Reader(asyncio.get_running_loop(), on_change)
+            reader = _Reader(asyncio.get_running_loop(), on_change, on_edits)
         except OSError as error:
             raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
         reader.watch(self._wanted)
@@ -187,8 +190,8 @@ class _Reader:
     other threads may read them without a lock.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange) -> None:
-        self._loop, self._on_change = loop, on_change
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange, on_edits: OnEdits) -> None:
+        self._loop, self._on_change, self._on_edits = loop, on_change, on_edits
         self._events, self._requests = EventSocket(), RequestSocket()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._view = HostView(self._requests)
@@ -287,10 +290,15 @@ class _Reader:
             self._links_changed = self._view.links_changed
             self.links, self.vlan_nics = self._view.links(), self._view.vlan_nics()
         self.addresses = addresses
-        if changed or host_changed:
+        edits = self._view.take_edits()
+        if changed or host_changed or edits:
             with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
-                self._loop.call_soon_threadsafe(self._tell, frozenset(changed))
+                self._loop.call_soon_threadsafe(
+                    self._tell, frozenset(changed) if changed or host_changed else None, edits
+                )
 
-    def _tell(self, changed: frozenset[IPAddress]) -> None:
-        if not self._stopping:
+    def _tell(self, changed: frozenset[IPAddress] | None, edits: Sequence[NeighbourEdit]) -> None:
+        if not self._stopping and changed is not None:
             self._on_change(changed)
+        if not self._stopping and edits:
+            self._on_edits(edits)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xdplb.model.address import IPAddress
-from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution, VlanTag
+from xdplb.model.next_hop import MAX_TAGS, Lack, NextHop, Resolution, VlanTag
 
 from .rtmessages import AddressInfo, LinkInfo, Neighbour, NeighbourState, Route, RouteKind, Unreachable
 
@@ -56,7 +56,7 @@ def resolve(address: IPAddress, route: Route | None, tables: Tables) -> Resoluti
         return Resolution(None, reason)
     link, nic = stack[0], stack[-1]
     if route.source is None or (route.source.version == 6 and route.source.is_link_local):
-        return Resolution(None, _why_no_source(address, link, tables.unready))
+        return Resolution(None, _why_no_source(address, link, tables.unready), lacks=Lack.ADDRESS)
     neighbour = tables.neighbours.get(key)
     if neighbour is None or neighbour.mac is None or len(neighbour.mac) != 6:
         refused = tables.refused.get(key, 0)

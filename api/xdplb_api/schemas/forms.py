@@ -9,7 +9,17 @@ from typing import Any
 
 from xdplb.model.vip import NAME_PATTERN
 
-__all__ = ["ADDRESS", "ADDRESSES", "CAPTURED_CLIENT", "CLIENT", "DESTINATION", "ENTITY_TAG", "PREFIXES", "VIP_REF"]
+__all__ = [
+    "ADDRESS",
+    "ADDRESSES",
+    "CAPTURED_CLIENT",
+    "CLIENT",
+    "DESTINATION",
+    "ENTITY_TAG",
+    "IDEMPOTENCY_KEY",
+    "PREFIXES",
+    "VIP_REF",
+]
 
 Form = dict[str, Any]
 
@@ -57,6 +67,9 @@ PREFIXES = ADDRESSES
 
 ENTITY_TAG = _text(r'(?:W/)?"[^"]*"')
 """One entity tag of RFC 9110. Those of this API are numbers in quotes."""
+
+IDEMPOTENCY_KEY = _text(r'"[ !#-\[\]-~]{1,128}"|[!#-\[\]-~]{1,128}')
+"""A key of draft-ietf-httpapi-idempotency-key-header: printable ASCII in quotes, which may be left out."""
 
 VIP_REF = _text(
     rf"{NAME_PATTERN.strip('^$')}|(?:{_IPV4}(?:_{_LENGTH4})?|\[{_IPV6}(?:_{_LENGTH6})?\]):{_PORTS}:{_PROTOCOL}"

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from xdplb.control.answers.views import DataplaneView, FlowTableView, NicView, PlaceView, StatusView, UseView
+from xdplb.control.events import DriftKind
 from xdplb.dataplane.plane import Attachment
 
 from .base import ResponseBody
@@ -18,6 +19,7 @@ __all__ = [
     "AttachmentOut",
     "DaemonOut",
     "DataplaneOut",
+    "DriftOut",
     "FlowTableOut",
     "HealthzOut",
     "NicOut",
@@ -143,6 +145,15 @@ class DataplaneOut(ResponseBody):
         )
 
 
+class DriftOut(ResponseBody):
+    """Something on this host that is not as it should be, and that xdplb cannot put right, or not for good."""
+
+    kind: DriftKind = Field(description="What it is.", examples=["nic"])
+    what: str = Field(description="Which one.", examples=["eth0"])
+    reason: str = Field(description="What is wrong, in a sentence.")
+    since: datetime = Field(description="When it was found, UTC.")
+
+
 class StatusOut(ResponseBody):
     """An overview of the balancer."""
 
@@ -158,6 +169,10 @@ class StatusOut(ResponseBody):
     )
     notes: list[str] = Field(
         description="What the daemon itself is short of, such as files that it may open; a sentence each."
+    )
+    drift: list[DriftOut] = Field(
+        description="What is not as it should be on this host now, the oldest first; what xdplb has repaired is in the"
+        " events and in `xdplb_drift_total`."
     )
     attachments: list[AttachmentOut] = Field(description="The NICs that the program is attached to.")
     nics: list[NicOut] = Field(description="The NICs that were asked for, and how each of them is.")
@@ -177,6 +192,9 @@ class StatusOut(ResponseBody):
             last_error=view.last_error,
             warnings=list(view.warnings),
             notes=list(view.notes),
+            drift=[
+                DriftOut(kind=each.kind, what=each.what, reason=each.reason, since=each.since) for each in view.drift
+            ],
             attachments=AttachmentOut.each(view.attachments),
             nics=NicOut.each(view.nics),
             flows=FlowTableOut.of(view.flows),

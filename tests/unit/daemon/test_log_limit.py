@@ -53,12 +53,12 @@ def test_each_kind_of_event_has_its_own_limit() -> None:
         events = Events()
         for number in range(1500):
             events.say(HealthChanged(f"203.0.113.10:{number}/tcp", "10.0.0.1", "down", "connection refused"))
-            events.say(NicLost("eth0", f"reason {number}"))
+            events.say(DriftFound(DriftKind.NIC, "eth0", False, f"reason {number}"))
         events.say(ChecksNotRun("no file"))
         """
     )
     assert sum(" health: vip=" in line for line in lines) == 1500, "flips are written"
-    lost = [line for line in lines if "NIC not attached: " in line]
+    lost = [line for line in lines if " drift: " in line]
     assert [f"'reason {number}'" in line for number, line in enumerate(lost[:-1])] == [True] * DEFAULT_LINES
     assert lost[-1].endswith(f"reason='reason 1499' … and {1500 - DEFAULT_LINES - 1} more of this kind in 10 s")
     assert any("health checks cannot be run: reason='no file'" in line for line in lines)

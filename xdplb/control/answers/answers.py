@@ -37,6 +37,7 @@ from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
@@ -71,6 +72,7 @@ class Answers:
         *,
         nics: NicWatch,
         paths: PathWatch,
+        drifts: Drifts,
         checker: HealthSource | None,
         steady: SteadyClock,
         place: PlaceView | None = None,
@@ -79,6 +81,7 @@ class Answers:
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
+        self._drifts = drifts
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
         self._longest_pause = longest_pause
         self._counted = Gathered(self._read_counters, rests=True)
@@ -175,6 +178,8 @@ class Answers:
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
+            drift_counts=self._drifts.counts(),
+            drift=self._drifts.standing(),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -207,6 +212,7 @@ class Answers:
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
+            drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 
     def not_ready(self) -> list[str]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from xdplb import __version__
 from xdplb.control.answers import render
 from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipView
+from xdplb.control.events import DriftKind
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.standing import Standing
@@ -17,6 +18,7 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import Ignored, sent_mtu
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
@@ -65,7 +67,11 @@ class VipMetrics:
 
 @dataclass(frozen=True, slots=True)
 class MetricsView:
-    """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds."""
+    """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds.
+
+    `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
+    how much there is now, by kind.
+    """
 
     version: str
     generation: int
@@ -75,6 +81,8 @@ class MetricsView:
     ignored_errors: Mapping[Ignored, int]
     standing: Standing
     longest_pause: float
+    drift_counts: Mapping[tuple[DriftKind, bool], int]
+    drift: Mapping[DriftKind, int]
     vips: tuple[VipMetrics, ...]
 
 
@@ -94,6 +102,8 @@ class Moment:
     ignored_errors: Mapping[Ignored, int]
     standing: Standing
     longest_pause: float
+    drift_counts: Mapping[tuple[DriftKind, bool], int]
+    drift: tuple[Drift, ...]
     now: datetime
 
 
@@ -108,6 +118,8 @@ def metrics_view(moment: Moment) -> MetricsView:
         ignored_errors=moment.ignored_errors,
         standing=moment.standing,
         longest_pause=moment.longest_pause,
+        drift_counts=moment.drift_counts,
+        drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
@@ -249,6 +250,7 @@ class StatusView:
     """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
 
     `warnings` are sentences about VIPs that are in the way of what this host sends itself, `notes` about the daemon.
+    `drift` is what is not as it should be on this host.
     """
 
     version: str
@@ -262,3 +264,4 @@ class StatusView:
     last_error: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    drift: tuple[Drift, ...]

@@ -8,10 +8,10 @@ from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeMade
 from xdplb.control.events.drains import DrainChanged
-from xdplb.control.events.drift import MapsRestored, PinsNotRestored, PinsRestored, ReconcileFailed, VerifyFailed
+from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
-from xdplb.control.events.nics import NicAttached, NicDown, NicLost, NicsUnknown, NicUp, VipInTheWay
+from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.rights import (
     AuthenticationFailed,
     RequestForbidden,
@@ -37,25 +37,20 @@ __all__ = [
     "ChecksNotRun",
     "ChecksRunAgain",
     "DrainChanged",
+    "DriftFound",
+    "DriftKind",
+    "DriftOver",
     "Event",
     "Events",
     "FlowScanFailed",
     "HealthChanged",
     "Level",
-    "MapsRestored",
     "NextHopChanged",
     "NicAttached",
-    "NicDown",
-    "NicLost",
-    "NicUp",
-    "NicsUnknown",
     "PathErrorsUnheard",
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
-    "PinsNotRestored",
-    "PinsRestored",
-    "ReconcileFailed",
     "RequestForbidden",
     "Say",
     "SlotsPinned",
@@ -69,7 +64,6 @@ __all__ = [
     "TlsReloaded",
     "TokenAdded",
     "TokenRemoved",
-    "VerifyFailed",
     "VipInTheWay",
 ]
 

@@ -1,67 +1,68 @@
-"""Events of what the kernel holds and another process changed, and of what could not be brought about."""
+"""Events of what is not as it should be on this host."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from xdplb.control.events.base import Event, Level
 
 __all__ = [
-    "MapsRestored",
-    "PinsNotRestored",
-    "PinsRestored",
-    "ReconcileFailed",
-    "VerifyFailed",
+    "DriftFound",
+    "DriftKind",
+    "DriftOver",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class MapsRestored(Event):
-    """A map did not hold what xdplb wrote to it; that was written again."""
+class DriftKind(StrEnum):
+    """What can be other than it should be. The words are labels of a metric, and never change."""
 
-    KIND = "map_restored"
-    TITLE = "map changed by another process, and written again"
-    LEVEL = Level.ERROR
-    map: str
+    MAP = "map"
+    """A map does not hold what xdplb wrote to it, or cannot be read, or be brought to the desired state."""
+    PIN = "pin"
+    """A pin of the program, a map or a link was removed or replaced."""
+    PROGRAM = "program"
+    """The program was detached from a NIC, or another one is in its place."""
+    NIC = "nic"
+    """A NIC that was asked for is gone, was made anew, is down, has no carrier or does not take the program."""
+    MTU = "mtu"
+    """The MTU of a NIC that was asked for was changed."""
+    NEIGHBOUR = "neighbour"
+    """The neighbour entry of a backend or a gateway was removed, or replaced by a permanent one."""
+    ROUTE = "route"
+    """There is no route any more to backends that there was one to."""
+    ADDRESS = "address"
+    """An address of this host is gone that it sends from, or that is a VIP's."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyFailed(Event):
-    """The maps could not be read to see whether they hold what was written."""
-
-    KIND = "verify_failed"
-    TITLE = "maps cannot be verified"
-    LEVEL = Level.ERROR
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcileFailed(Event):
-    """The maps could not be brought to the desired state; it is retried."""
-
-    KIND = "reconcile_failed"
-    TITLE = "reconcile failed"
-    LEVEL = Level.ERROR
-    retry_seconds: float
-    error: str
+_MILD = frozenset({DriftKind.NEIGHBOUR, DriftKind.MTU})
 
 
 @dataclass(frozen=True, slots=True)
-class PinsRestored(Event):
-    """Another process has removed these pins. They are there again, and packets were forwarded meanwhile."""
+class DriftFound(Event):
+    """`what` is not as it should be; `repaired` says whether xdplb has put it right. `reason` is a sentence."""
 
-    KIND = "pins_restored"
-    TITLE = "pins restored"
+    KIND = "drift"
+    TITLE = "drift"
     LEVEL = Level.WARNING
-    count: int
-    names: str
+    kind: DriftKind
+    what: str
+    repaired: bool
+    reason: str
+
+    @property
+    def level(self) -> Level:
+        """Only a notice, if nothing is lost by it."""
+        return Level.NOTICE if self.repaired and self.kind in _MILD else self.LEVEL
 
 
 @dataclass(frozen=True, slots=True)
-class PinsNotRestored(Event):
-    """Pins were removed and cannot be made again. Packets are forwarded as long as the daemon runs, and no longer."""
+class DriftOver(Event):
+    """`what` is as it should be again, after so many seconds in which it was not."""
 
-    KIND = "pins_not_restored"
-    TITLE = "pins not restored"
-    LEVEL = Level.ERROR
-    reason: str
+    KIND = "drift_over"
+    TITLE = "drift over"
+    LEVEL = Level.NOTICE
+    kind: DriftKind
+    what: str
+    seconds: float

@@ -8,10 +8,6 @@ from xdplb.control.events.base import Event, Level
 
 __all__ = [
     "NicAttached",
-    "NicDown",
-    "NicLost",
-    "NicUp",
-    "NicsUnknown",
     "VipInTheWay",
 ]
 
@@ -27,48 +23,6 @@ class NicAttached(Event):
     ifindex: int
     mode: str
     reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NicLost(Event):
-    """The program is not on a NIC that was asked for. It is attached as soon as that is possible."""
-
-    KIND = "nic_lost"
-    TITLE = "NIC not attached"
-    LEVEL = Level.WARNING
-    interface: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NicDown(Event):
-    """A NIC has the program, but carries no packets."""
-
-    KIND = "nic_down"
-    TITLE = "NIC out of service"
-    LEVEL = Level.WARNING
-    interface: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NicUp(Event):
-    """A NIC that has the program carries packets again."""
-
-    KIND = "nic_up"
-    TITLE = "NIC in service"
-    LEVEL = Level.NOTICE
-    interface: str
-
-
-@dataclass(frozen=True, slots=True)
-class NicsUnknown(Event):
-    """It could not be found out which NICs have the program; it is tried again."""
-
-    KIND = "nics_unknown"
-    TITLE = "the NICs cannot be looked at"
-    LEVEL = Level.ERROR
-    error: str
 
 
 @dataclass(frozen=True, slots=True)

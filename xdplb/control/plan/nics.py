@@ -39,7 +39,8 @@ def judge(
     if attachment is None:
         reason = _in_a_bond(link) or refusal or f"xdplb is not attached to {nic.name}"
         return NicStanding(nic, None, last_mode, up, reason)
-    return NicStanding(nic, attachment, attachment.mode, up, _in_a_bond(link) or _why_down(link), _note(attachment))
+    reason = _in_a_bond(link) or _why_down(link) or _why_replaced(attachment)
+    return NicStanding(nic, attachment, attachment.mode, up, reason, _note(attachment))
 
 
 def _in_a_bond(link: NicLink | None) -> str:
@@ -57,6 +58,12 @@ def _why_down(link: NicLink | None) -> str:
     if not link.up:
         return f"{link.name} is down: ip link set {link.name} up"
     return "" if link.carrier else f"{link.name} has no carrier: check its cable and the other end"
+
+
+def _why_replaced(attachment: Attachment) -> str:
+    if not attachment.other:
+        return ""
+    return f"another XDP program, {attachment.other}, is in xdplb's link on {attachment.interface}: nothing is balanced"
 
 
 def _note(attachment: Attachment) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.balance.held_table import HeldTable
-from xdplb.control.events import Events, MapsRestored, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
+from xdplb.control.events import DriftKind, Events, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.plan.drafts import TableSource, draft
@@ -27,6 +27,7 @@ from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.control.writing.reading import Found, read_found, read_held
 from xdplb.dataplane.features import Features
@@ -44,10 +45,15 @@ class Applier:
     """Keeps track of what the data plane holds, and changes it by plans and by settling slots."""
 
     def __init__(
-        self, plane: DataPlane, clock: Callable[[], float], events: Events, nics: Sequence[DesiredNic] = ()
+        self,
+        plane: DataPlane,
+        clock: Callable[[], float],
+        events: Events,
+        drifts: Drifts,
+        nics: Sequence[DesiredNic] = (),
     ) -> None:
-        self._plane, self._clock, self._events = plane, clock, events
-        self.nics = NicKeeper(plane, nics, clock, events)
+        self._plane, self._clock, self._events, self._drifts = plane, clock, events, drifts
+        self.nics = NicKeeper(plane, nics, clock, events, drifts)
         self._found: Found | None = None
         self._held: Held | None = None
         self._unsettled: frozenset[int] = frozenset()
@@ -57,6 +63,8 @@ class Applier:
         self._mark: Mark | None = None
         self._swept = False
         self._round: Iterator[str] | None = None
+        self._changed: set[str] = set()
+        """The maps in which something was found changed in this round."""
         self._printed: dict[int, TableSource] = {}
         """By VIP id, what the table was made from when its fingerprint was looked at last."""
         self.eligibility: Mapping[int, Eligibility] = {}
@@ -219,17 +227,25 @@ class Applier:
         end, done = time.perf_counter() + _LOOK_SECONDS, 0
         while done < most and self._held is not None:
             if self._round is None:
-                self._round = self._verification()
+                self._round, self._changed = self._verification(), set()
             changed = next(self._round, None)
             if changed is None:
                 self._round = None
                 break
             if changed:
-                self._events.say(MapsRestored(changed))
+                self._say_changed(changed)
             done += 1
             if time.perf_counter() >= end:
                 return done
         return most
+
+    def _say_changed(self, name: str) -> None:
+        """Tell of a map once a round: thousands of tables are parts of one."""
+        if name in self._changed:
+            self._drifts.counted(DriftKind.MAP, repaired=True)
+            return
+        self._changed.add(name)
+        self._drifts.repaired(DriftKind.MAP, name, f"another process has changed the map {name}; it is written again")
 
     def _verification(self) -> Iterator[str]:
         """Verify a part at each step; yield the map in which something had to be written again, else an empty string.

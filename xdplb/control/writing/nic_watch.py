@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from xdplb.control.events import Events, NicsUnknown
+from xdplb.control.events import DriftKind
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.writer import Writer
 from xdplb.model.errors import XdplbError
 from xdplb.net.next_hops import NextHopSource
@@ -19,8 +20,8 @@ _LOOK_SECONDS = 0.5
 class NicWatch:
     """Has the program kept on the NICs that are asked for. Used in the event loop."""
 
-    def __init__(self, writer: Writer, next_hops: NextHopSource, events: Events) -> None:
-        self._writer, self._next_hops, self._events = writer, next_hops, events
+    def __init__(self, writer: Writer, next_hops: NextHopSource, drifts: Drifts) -> None:
+        self._writer, self._next_hops, self._drifts = writer, next_hops, drifts
         self._disturbed = asyncio.Event()
         self.error = ""
         """Why it is not known which NICs have the program; empty if it is."""
@@ -47,13 +48,12 @@ class NicWatch:
             self._say_unknown(error)
             return
         self.error = ""
+        self._drifts.well(DriftKind.NIC, "all NICs")
         if changed:
             self._writer.plan_everything()
 
     def _say_unknown(self, error: Exception) -> None:
-        """Say it once: the next look is half a second away."""
         expected = isinstance(error, XdplbError)
-        text = str(error) if expected else repr(error)
-        if text != self.error:
-            self._events.say(NicsUnknown(text), trace=None if expected else error)
-        self.error = text
+        self.error = str(error) if expected else repr(error)
+        reason = f"it is not known which NICs have the program: {self.error}"
+        self._drifts.stands(DriftKind.NIC, "all NICs", reason, trace=None if expected else error)

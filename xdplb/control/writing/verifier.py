@@ -6,7 +6,8 @@ import asyncio
 import math
 from functools import partial
 
-from xdplb.control.events import Events, VerifyFailed
+from xdplb.control.events import DriftKind
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.writer import Writer
 
 __all__ = ["Verifier"]
@@ -18,8 +19,8 @@ _TURN_SECONDS = 0.25
 class Verifier:
     """Verifies the maps all the time, also while changes come one after the other."""
 
-    def __init__(self, writer: Writer, events: Events) -> None:
-        self._writer, self._applier, self._events = writer, writer.applier, events
+    def __init__(self, writer: Writer, drifts: Drifts) -> None:
+        self._writer, self._applier, self._drifts = writer, writer.applier, drifts
 
     async def run(self) -> None:
         """Forever: verify the share of a turn. What was changed by another process is written again."""
@@ -28,8 +29,11 @@ class Verifier:
             try:
                 await self._turn()
             except Exception as error:
-                self._events.say(VerifyFailed(str(error) or repr(error)))
+                reason = f"it cannot be seen whether the maps hold what xdplb wrote: {str(error) or repr(error)}"
+                self._drifts.stands(DriftKind.MAP, "all maps", reason)
                 await asyncio.sleep(_ROUND_SECONDS)
+            else:
+                self._drifts.well(DriftKind.MAP, "all maps")
 
     async def _turn(self) -> None:
         """Verify so many parts that all have their turn in time. Between two jobs of the maps' thread others run."""

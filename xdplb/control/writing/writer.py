@@ -26,10 +26,10 @@ from xdplb.control.edits.edit import addresses_of_edit, backend_of_edit, vip_of_
 from xdplb.control.edits.precondition import check_precondition
 from xdplb.control.events import (
     ChangeMade,
+    DriftKind,
     Events,
     HealthChanged,
     NextHopChanged,
-    ReconcileFailed,
 )
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
@@ -45,6 +45,7 @@ from xdplb.control.state.touched import Touched, touched
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index
+from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
@@ -52,6 +53,7 @@ from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.saver import Saver
 from xdplb.control.writing.seeking import Seeking
 from xdplb.control.writing.threads import Unbroken, Worker
+from xdplb.control.writing.way_watch import WayWatch
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
@@ -68,6 +70,7 @@ _GATHER_SECONDS = 0.001
 _HEARTBEAT_SECONDS = 10.0
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
+_DESIRED = "the desired state"
 
 
 class _Prepared(NamedTuple):
@@ -92,6 +95,7 @@ class Writer:
         checker: HealthSource | None,
         events: Events,
         *,
+        drifts: Drifts,
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
         steady: SteadyClock,
@@ -104,10 +108,12 @@ class Writer:
         self.paths = PathBook()
         self.last_error = ""
         self.saver = Saver(store, events, steady)
-        self.host = HostWatch(next_hops, events, tunnel_sources)
+        self.host = HostWatch(next_hops, events, drifts, tunnel_sources)
+        self.ways = WayWatch(next_hops, drifts)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
+        self._drifts = drifts
         self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
         self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
@@ -204,6 +210,7 @@ class Writer:
     def next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         """Plan again soon, since these next hops changed; if there are none, the host's interfaces or addresses did."""
         self._seeking.next_hops_changed()
+        self.ways.changed(addresses)
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
@@ -246,6 +253,7 @@ class Writer:
         if before.desired.places.backends is not self.snapshot.desired.places.backends:
             self._seeking.watch()
             self.paths.keep(self.snapshot.addresses())
+            self.ways.keep(self.snapshot.addresses())
         if self._checker is not None:
             gone, targets = check_targets(changes, self._targets)
             for backend_id in gone:
@@ -301,11 +309,16 @@ class Writer:
                     self._dirty.everything = disturbed = True
                 if disturbed:
                     await self._apply()
-                await self._save_health()
             except XdplbError as error:
-                self._events.say(ReconcileFailed(self._retry_seconds, str(error)))
+                self._say_behind(str(error))
             except Exception as error:
-                self._events.say(ReconcileFailed(self._retry_seconds, repr(error)), trace=error)
+                self._say_behind(repr(error), trace=error)
+            with contextlib.suppress(XdplbError):  # the saver has told it
+                await self._save_health()
+
+    def _say_behind(self, why: str, *, trace: BaseException | None = None) -> None:
+        reason = f"the maps are not as they were asked to be, which is tried again: {why}"
+        self._drifts.stands(DriftKind.MAP, _DESIRED, reason, trace=trace)
 
     async def _change(self, request: Request) -> Outcome:
         # While a program is compiled, other changes may be made, so this one is then checked and planned again.
@@ -450,6 +463,7 @@ class Writer:
             raise
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
+        self._drifts.well(DriftKind.MAP, _DESIRED)
 
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():
