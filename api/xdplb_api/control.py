@@ -16,6 +16,7 @@ from xdplb.control.capture.wanted import CaptureRequest
 from xdplb.control.events import Event
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
+from xdplb.control.history.history import History
 from xdplb.control.manager import Manager
 from xdplb.control.writing.request import Outcome, Request
 
@@ -34,6 +35,11 @@ class Control:
     def answers(self) -> Answers:
         """What answers from memory."""
         return self._manager.answers
+
+    @property
+    def history(self) -> History:
+        """What has happened. It has a thread of its own, and is asked in any event loop."""
+        return self._manager.history
 
     def say(self, event: Event) -> None:
         """Say that something happened; see Events.say."""

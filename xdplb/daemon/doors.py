@@ -35,6 +35,7 @@ class Doors:
         """Close the sockets. May be called twice."""
         for listener in (*self.listeners, *self.metrics):
             listener.close()
+        self.rights.tokens.close()
 
     def reload(self, say: Say) -> None:
         """Read the certificate, its key and the clients' CAs again; one of no use is refused, and the old one stays."""

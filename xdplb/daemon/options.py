@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from xdplb.control.history.history import Retention
 from xdplb.dataplane.compile import require_bcc
 from xdplb.dataplane.links import find_nic
 from xdplb.model.address import IPNetwork
@@ -20,7 +21,7 @@ from xdplb_api.rights.tls import TlsFiles
 
 from .privileges import require_privileges
 
-__all__ = ["ApiOptions", "DaemonOptions", "Limits", "Otherwise", "TlsFiles", "require_host"]
+__all__ = ["ApiOptions", "DaemonOptions", "Limits", "Otherwise", "Retention", "TlsFiles", "require_host"]
 
 
 class Otherwise(StrEnum):
@@ -51,8 +52,9 @@ class ApiOptions:
 class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `api` says where the API is served, and to whom.
 
-    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. A state
-    that does not belong to the maps is refused, unless there is an `otherwise`.
+    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
+    `retention` says which events are kept. A state that does not belong to the maps is refused, unless there is an
+    `otherwise`.
     """
 
     interfaces: tuple[str, ...]
@@ -63,6 +65,7 @@ class DaemonOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
+    retention: Retention = field(default_factory=Retention)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

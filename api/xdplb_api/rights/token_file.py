@@ -38,7 +38,7 @@ class TokenFile:
     def __init__(self, folder: Path | None = None, now: Callable[[], float] = time.time) -> None:
         self._folder, self._now = folder, now
         self._lock = asyncio.Lock()
-        self._used_at = 0.0
+        self._saved_at, self._has_uses = 0.0, False
         self._saving: asyncio.Task[None] | None = None
         self.tokens = Tokens([] if folder is None else _read(folder / FILE_NAME), now)
 
@@ -62,30 +62,32 @@ class TokenFile:
     def use(self, token: Token) -> None:
         """Note that a token was used now; it is written within a minute."""
         self.tokens.use(token)
-        if self._now() - self._used_at >= _USES_SECONDS and self._saving is None:
-            self._used_at = self._now()
+        self._has_uses = True
+        if self._now() - self._saved_at >= _USES_SECONDS and self._saving is None:
+            self._saved_at = self._now()
             self._saving = asyncio.create_task(self._save_uses())
 
-    async def close(self) -> None:
-        """Write when tokens were used."""
-        if self._saving is not None:
-            await self._saving
-        if self._used_at:
-            await self._save_uses()
+    def close(self) -> None:
+        """Write when tokens were used, once the event loop that they were used in has ended."""
+        if self._has_uses and self._folder is not None:
+            try:
+                _replace(self._folder, _text(self.tokens.all()))
+            except StateError as error:
+                _log.warning("when tokens were used is not kept: %s", error.detail)
 
     async def _save_uses(self) -> None:
         try:
             async with self._lock:
                 await self._write(self.tokens.all())
         except StateError as error:
-            _log.warning("when tokens were used cannot be written: %s", error.detail)
+            _log.warning("when tokens were used is not kept: %s", error.detail)
         finally:
             self._saving = None
 
     async def _write(self, tokens: Sequence[Token]) -> None:
+        self._has_uses = False
         if self._folder is not None:
-            text = json.dumps({"version": _VERSION, "tokens": list(map(_kept, tokens))})
-            await asyncio.to_thread(_replace, self._folder, text)
+            await asyncio.to_thread(_replace, self._folder, _text(tokens))
 
 
 def _replace(folder: Path, text: str) -> None:
@@ -125,6 +127,10 @@ def _read(path: Path) -> list[Token]:
         why = error.strerror if isinstance(error, OSError) else error
         _log.error("the tokens in %s cannot be read, so there are none: %s; the file is now %s", path, why, aside)
     return []
+
+
+def _text(tokens: Sequence[Token]) -> str:
+    return json.dumps({"version": _VERSION, "tokens": list(map(_kept, tokens))})
 
 
 def _kept(token: Token) -> dict[str, Any]:
