@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.asking import ApiConnection
-from tests.contract.certificates import Authority
+from tests.certificates import Authority
 from tests.contract.cli_harness import WEB, Daemon, Told, in_process, running_daemon
 
 GROUPS = (60001, 60002, 60003)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from xdplb_api.rights.token_file import TokenFile
 from .options import ApiOptions
 
 __all__ = ["Doors", "open_doors"]
+
+_SOON_SECONDS = 14 * 86400.0
+_LAST_PART = 0.1
+"""Of a token's life: one for hours does not expire soon all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,32 @@ class Doors:
         except PlatformError as error:
             say(TlsNotReloaded(name, error.detail))
         else:
-            say(TlsReloaded(name, datetime.fromtimestamp(tls.expires, UTC).isoformat()))
+            say(TlsReloaded(name, _moment(tls.expires)))
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each thing of theirs that has expired or will do so soon."""
+        now, found = time.time(), []
+        tls = self.rights.tls
+        if tls is not None and tls.expires - now < _SOON_SECONDS:
+            word = "expired" if tls.expires <= now else "expires"
+            found.append(
+                f"the API's certificate {tls.files.certificate} {word} at {_moment(tls.expires)}: replace it, then send"
+                " the daemon SIGHUP"
+            )
+        found.extend(
+            f"the token {token.name} expires at {_moment(token.expires)}: hand out another one"
+            for token in self.rights.tokens.tokens.all()
+            if token.expires is not None and 0 < token.expires - now < min(_SOON_SECONDS, _LAST_PART * token.lifetime)
+        )
+        return found
 
     def __str__(self) -> str:
         places = ", ".join(map(str, self.listeners))
         return f"{places}; metrics are on {', '.join(map(str, self.metrics))}" if self.metrics else places
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 
 def open_doors(options: ApiOptions, state_dir: Path) -> Doors:

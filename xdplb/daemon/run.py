@@ -185,7 +185,7 @@ async def _balance(
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
-        notes=[shares.note] if shares.note else [],
+        notes=lambda: [*([shares.note] if shares.note else []), *doors.notes()],
         longest_pause=longest_pause(asyncio.get_running_loop()),
         history=history,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -39,6 +40,11 @@ class Token:
     created: float
     expires: float | None = None
     used: float | None = None
+
+    @property
+    def lifetime(self) -> float:
+        """For how many seconds it is of use."""
+        return math.inf if self.expires is None else self.expires - self.created
 
     def has_expired(self, now: float) -> bool:
         """Return whether it is of no use any more."""
