@@ -130,7 +130,7 @@ class Acceptor:
             self._cut_one_off()
         task = self._loop.create_task(self._serve(accepted, peer))
         self._starting[task] = client_name(peer), accepted
-        task.add_done_callback(self._starting.pop)
+        task.add_done_callback(lambda ended: self._starting.pop(ended, None))
 
     def _cut_one_off(self) -> None:
         """End the oldest handshake of the client with the most, which has had the most of its time."""
