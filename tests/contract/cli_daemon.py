@@ -1,8 +1,9 @@
 """The daemon as `xdplb up` puts it together, over stand-ins for what reaches into the host. Run as a process.
 
-python -m tests.contract.cli_daemon FOLDER [LIMITS [API]]
+python -m tests.contract.cli_daemon FOLDER [LIMITS [CONFIG [API]]]
 
-LIMITS are fields of the API's limits, API are fields of where it is served and to whom, as JSON.
+LIMITS are fields of the API's limits, as JSON, CONFIG is a config file (none if empty), and API are fields of where the
+API is served and to whom, as JSON.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def _served(given: dict[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     limits = Limits(**json.loads(sys.argv[2])) if sys.argv[2:] else Limits()
-    served = json.loads(sys.argv[3]) if sys.argv[3:] else {}
+    config = Path(sys.argv[3]) if sys.argv[3:] and sys.argv[3] else None
+    served = json.loads(sys.argv[4]) if sys.argv[4:] else {}
     options = options_in(folder)
-    run(replace(options, api=replace(options.api, limits=limits, **_served(served))), parts_in(folder))
+    api = replace(options.api, limits=limits, **_served(served))
+    run(replace(options, api=api, config=config), parts_in(folder))

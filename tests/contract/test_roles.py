@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ from tests.contract.api_harness import (
     running_api,
 )
 from xdplb.control.edits import edit as edits
-from xdplb.control.edits.edit import Batch, DrainBackend, PatchBackend, UndrainBackend
+from xdplb.control.edits.edit import Batch, ClearOverlay, DrainBackend, PatchBackend, UndrainBackend
 from xdplb.control.edits.rights import role_for
 from xdplb.control.events import Event, RequestForbidden
 from xdplb.model.address import parse_address
@@ -67,6 +67,9 @@ def test_only_what_an_operator_does_every_day_needs_no_admin() -> None:
         ("PATCH", "/vips/{vip:vip}/backends/{address}"),
         ("GET", "/capture"),
         ("HEAD", "/capture"),
+        ("POST", "/changes"),
+        ("DELETE", "/config/overlay"),
+        ("DELETE", "/vips/{vip:vip}/backends/{address}/overlay"),
     }
 
 
@@ -91,12 +94,12 @@ def test_a_patch_of_a_backend_is_an_operators_if_it_changes_only_weight_and_stat
 
 
 def test_every_other_edit_is_an_admins_and_a_batch_needs_the_highest_of_its_edits() -> None:
-    drain, undrain = DrainBackend(KEY, ONE), UndrainBackend(KEY, ONE)
-    assert [role_for(one) for one in (drain, undrain, Batch((drain, undrain)))] == [Role.OPERATE] * 3
+    drain, undrain, clear = DrainBackend(KEY, ONE), UndrainBackend(KEY, ONE), ClearOverlay()
+    assert [role_for(one) for one in (drain, undrain, clear, Batch((drain, undrain, clear)))] == [Role.OPERATE] * 4
     assert role_for(Batch(())) is Role.ADMIN
-    for name in set(edits.__all__) - {"Batch", "DrainBackend", "Edit", "PatchBackend", "SingleEdit", "UndrainBackend"}:
+    for name in set(edits.__all__) - {"Batch", "ClearOverlay", "DrainBackend", "PatchBackend", "UndrainBackend"}:
         kind = getattr(edits, name)
-        if isinstance(kind, type):
+        if is_dataclass(kind):
             other: Any = object.__new__(kind)
             assert role_for(other) is Role.ADMIN, name
             assert role_for(Batch((drain, other))) is Role.ADMIN, name

@@ -47,6 +47,7 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
     epilog="""\b
 Examples:
   sudo xdplb up eth0
+  sudo xdplb up eth0 --config /etc/xdplb/config.toml
   sudo xdplb up eth0 eth1 --mode native --metrics-listen 10.0.0.2:9780
   sudo xdplb up eth0 --socket-group operate=netops --socket-group read=monitoring
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
@@ -54,6 +55,13 @@ Examples:
 @click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
 @mode_option
 @right_options
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A config file that owns the VIPs and backends: it is read now and at each SIGHUP. Without it, the API owns "
+    "them.",
+)
 @state_dir_option("Where the VIPs, backends and checks are stored.")
 @pin_dir_option
 @click.option("--max-vips", type=_VIPS, metavar="N", help="Room for this many VIPs.  [as it is, else 1024]")
@@ -91,6 +99,7 @@ def command(
     *,
     interfaces: tuple[str, ...],
     mode: str,
+    config: Path | None,
     state_dir: Path,
     pin_dir: Path,
     max_vips: int | None,
@@ -133,6 +142,7 @@ def command(
                 capacity={name: value for name, value in capacity.items() if value is not None},
                 tunnel_sources=tunnel_sources,
                 otherwise=otherwise,
+                config=config,
                 api=chosen_api(**api),
                 retention=Retention(event_rows, event_days),
             )

@@ -54,7 +54,7 @@ class DaemonOptions:
 
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
     `retention` says which events are kept. A state that does not belong to the maps is refused, unless there is an
-    `otherwise`.
+    `otherwise`. `config` is the config file that owns the VIPs and backends, None if the API does.
     """
 
     interfaces: tuple[str, ...]
@@ -65,6 +65,7 @@ class DaemonOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
+    config: Path | None = None
     retention: Retention = field(default_factory=Retention)
 
     @property

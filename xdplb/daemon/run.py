@@ -36,6 +36,7 @@ from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
 from xdplb_api.server import Service, Stop, serve_in_thread
 
 from .budget import budget, raise_limit
+from .config_owner import ConfigOwner
 from .doors import Doors, open_doors
 from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
@@ -44,10 +45,12 @@ from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
 from .privileges import give_up_privileges
 from .process import Process
+from .reloads import Reloads
 from .signals import Signals
 from .start import state_at_start
 from .state_dir import shut_state_dir
 from .systemd import asking_for_time, notify
+from .watchdog import watchdog
 
 __all__ = ["Parts", "farewell", "run"]
 
@@ -94,13 +97,15 @@ class Parts:
 def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     """Balance until a signal ends it, such as SIGTERM or SIGINT. What is attached stays attached.
 
-    Everything that can be refused is checked before the NIC is touched: the host, the locks, the listening socket, the
-    state and whether the maps belong to it. Raises ConflictError where another process holds one of them or they do
-    not belong together, and PlatformError for what the host refuses.
+    Everything that can be refused is checked before the NIC is touched: the host, the config file, the locks, the
+    listening socket, the state and whether the maps belong to it. Raises ConfigError for a bad config file,
+    ConflictError where another process holds one of them or they do not belong together, and PlatformError for what
+    the host refuses.
     """
-    parts, signals = parts or Parts(), Signals()
+    parts, signals, owner = parts or Parts(), Signals(), ConfigOwner(options.config)
     options = options.with_real_names()
     parts.require_host(options)
+    owner.read()
     log_to_stderr()
     os.umask(0o077)  # whatever is made without a mode of its own is for root only
     shut_state_dir(options.state_dir)
@@ -113,14 +118,18 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
                 reading = parts.maps_in_use(options)
                 state = state_at_start(options, store, reading)
                 taken_over = _taken_over(options, reading)
-                # The program is compiled only once, with what the state needs.
-                plane = parts.load(options, features_needed_at_start(state, Observed()))
+                # The program is compiled only once, with what the state needs now, and with what the file makes of it.
+                needed = [features_needed_at_start(each, Observed()) for each in (state, owner.foresee(state))]
+                plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), _history(options, store) as history:
                 if taken_over is not None:
                     history.events.say(taken_over)
                 with asyncio.Runner(loop_factory=ControlLoop) as runner:
-                    runner.run(_balance(options, parts, plane, store, doors, history=history, signals=signals))
+                    balancing = _balance(
+                        options, parts, plane, store, doors, history=history, signals=signals, owner=owner
+                    )
+                    runner.run(balancing)
                 word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
                 attached = [one.interface for one in _still_attached(plane)]
                 history.events.say(DaemonStopped(farewell(attached, word)))
@@ -174,6 +183,7 @@ async def _balance(
     *,
     history: History,
     signals: Signals,
+    owner: ConfigOwner,
 ) -> None:
     shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
     manager = Manager(
@@ -204,6 +214,9 @@ async def _balance(
             )
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
+    def watch_api(loop: asyncio.AbstractEventLoop) -> None:
+        manager.pulses.watch("API thread", loop.call_soon_threadsafe, "nobody can ask or change anything")
+
     stop = Stop()
 
     def stopping() -> None:
@@ -212,10 +225,7 @@ async def _balance(
         history.end_readers()
         stop()
 
-    def reload() -> None:
-        # In a thread: files are read, and the control loop does not wait for disks.
-        asyncio.get_running_loop().run_in_executor(None, doors.reload, manager.events.say)
-
+    reloads = Reloads(manager, owner, doors)
     sys.setswitchinterval(_SWITCH_SECONDS)
     rights = doors.rights
     app = create_app(manager, version=xdplb.__version__, rights=rights, limits=shares.api)
@@ -226,12 +236,16 @@ async def _balance(
     with asking_for_time():
         await manager.start()
     try:
-        with signals.calling(stopping, reload), Garbage() as garbage:
+        with asking_for_time():
+            await owner.start(manager)
+        with signals.calling(stopping, reloads.begin), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
             try:
-                await serve_in_thread(services, stop=stop, on_started=started)
+                with watchdog(manager.pulses, manager.events):
+                    await serve_in_thread(services, stop=stop, on_started=started, on_loop=watch_api)
             finally:
                 watching.cancel()
+                await reloads.stop()
     finally:
         await manager.stop()
 

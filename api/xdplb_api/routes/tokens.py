@@ -10,14 +10,13 @@ from fastapi.responses import JSONResponse
 
 from xdplb.control.events import Actor, TokenAdded, TokenRemoved
 from xdplb.model.role import Role
-from xdplb_api.answers import DELETED, problems
+from xdplb_api.answers import problems
 from xdplb_api.deps import ControlOf, DryRunFlag
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.peer import actor_of
 from xdplb_api.rights.needs import needs
 from xdplb_api.rights.token_file import TokenFile
-from xdplb_api.schemas.base import DryRunOut
-from xdplb_api.schemas.token import TokenAddedOut, TokenIn, TokenListOut, TokenOut
+from xdplb_api.schemas.token import TokenAddedOut, TokenDryRunOut, TokenIn, TokenListOut, TokenOut
 
 __all__ = ["router"]
 
@@ -58,7 +57,7 @@ async def list_tokens(tokens: TokensOf) -> TokenListOut:
     response_model=TokenAddedOut,
     openapi_extra=needs(Role.ADMIN),
     responses={
-        200: {"model": DryRunOut, "description": "With `dry_run`: what would change."},
+        200: {"model": TokenDryRunOut, "description": "With `dry_run`: what would change."},
         201: {"description": "It was added. `token` is its secret, which is shown only now."},
         **problems(400, 409, 413, 415, 422, 503),
     },
@@ -91,7 +90,11 @@ async def add_token(
     status_code=204,
     response_class=Response,
     openapi_extra=needs(Role.ADMIN),
-    responses={**DELETED, **problems(404, 422, 503)},
+    responses={
+        200: {"model": TokenDryRunOut, "description": "With `dry_run`: what would change."},
+        204: {"description": "It was removed."},
+        **problems(404, 422, 503),
+    },
 )
 async def remove_token(
     name: TokenName, tokens: TokensOf, control: ControlOf, actor: ActorOf, *, dry_run: DryRunFlag = False
@@ -106,4 +109,4 @@ async def remove_token(
 
 
 def _would(change: str) -> Response:
-    return JSONResponse(DryRunOut(would_change=True, changes=[change], warnings=[]).model_dump(mode="json"))
+    return JSONResponse(TokenDryRunOut.of(change).model_dump(mode="json"))

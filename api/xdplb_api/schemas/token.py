@@ -13,7 +13,7 @@ from xdplb_api.rights.tokens import Token
 
 from .base import RequestBody, ResponseBody
 
-__all__ = ["DAY_SECONDS", "TokenAddedOut", "TokenIn", "TokenListOut", "TokenOut"]
+__all__ = ["DAY_SECONDS", "TokenAddedOut", "TokenDryRunOut", "TokenIn", "TokenListOut", "TokenOut"]
 
 DAY_SECONDS = 86400.0
 _USUAL_DAYS = 90
@@ -54,6 +54,19 @@ class TokenOut(ResponseBody):
             expired=token.has_expired(now),
             last_used=None if token.used is None else _time(token.used),
         )
+
+
+class TokenDryRunOut(ResponseBody):
+    """What a change of tokens would do, with `dry_run=true`, which changes nothing."""
+
+    would_change: bool = Field(description="Always true: else it is an error.")
+    changed: bool = Field(description="Always false.")
+    changes: list[str] = Field(description="A sentence for each thing that would change.")
+
+    @classmethod
+    def of(cls, change: str) -> TokenDryRunOut:
+        """Return the body for a change in words."""
+        return cls(would_change=True, changed=False, changes=[change])
 
 
 class TokenListOut(ResponseBody):

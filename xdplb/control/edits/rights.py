@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdplb.control.edits.edit import Batch, DrainBackend, Edit, PatchBackend, UndrainBackend
+from xdplb.control.edits.edit import Batch, ClearOverlay, DrainBackend, Edit, PatchBackend, UndrainBackend
 from xdplb.model.role import Role
 
 __all__ = ["OPERATED", "role_for"]
@@ -17,4 +17,4 @@ def role_for(edit: Edit) -> Role:
         needed = {role_for(one) for one in edit.edits}
         return Role.OPERATE if needed == {Role.OPERATE} else Role.ADMIN
     is_operated = isinstance(edit, PatchBackend) and edit.changes.keys() <= OPERATED
-    return Role.OPERATE if is_operated or isinstance(edit, DrainBackend | UndrainBackend) else Role.ADMIN
+    return Role.OPERATE if is_operated or isinstance(edit, DrainBackend | UndrainBackend | ClearOverlay) else Role.ADMIN
