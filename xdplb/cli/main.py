@@ -32,6 +32,7 @@ _COMMANDS = {
     "explain": "explain",
     "capture": "capture",
     "token": "token",
+    "events": "events",
     "decap": "decap",
     "backend-host": "backend_host",
     "version": "version",

@@ -109,6 +109,7 @@ class Manager:
             place=place,
             notes=notes,
             longest_pause=longest_pause,
+            history=self.history,
         )
         self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import WithJsonSchema
 from starlette.types import Receive, Scope, Send
@@ -15,6 +15,7 @@ from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.control import Capture
 from xdplb_api.deps import ControlOf
+from xdplb_api.peer import actor_of
 from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.forms import CAPTURED_CLIENT, DESTINATION
 from xdplb_api.unambiguous import DECIMAL, WHOLE
@@ -89,6 +90,7 @@ Snaplen = Annotated[
     },
 )
 async def capture(
+    asked: Request,
     control: ControlOf,
     *,
     vip: Vip = None,
@@ -104,4 +106,4 @@ async def capture(
     `vip` and `client` it takes all packets that concern a VIP. It takes seconds to start: a program is compiled for it.
     """
     request = CaptureRequest(vip, client, packets, seconds, sample, snaplen)
-    return PcapngResponse(await control.start_capture(request))
+    return PcapngResponse(await control.start_capture(request, actor_of(asked)))
