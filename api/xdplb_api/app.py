@@ -19,6 +19,7 @@ from .idempotency import Idempotency
 from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
 from .pages import ForeignPages, asked_on_purpose
+from .rights.figures import Figures
 from .rights.forbidden import ForbiddenError
 from .rights.gate import Gate
 from .rights.hosts import KnownHosts
@@ -94,6 +95,7 @@ def create_app(
     refusals = Refusals(control.say)
     app.state.tokens = rights.tokens
     app.state.refusals = refusals
+    app.state.figures = lambda: Figures(dict(refusals.counts), rights.tls.expires if rights.tls is not None else None)
     limits = limits or Limits()
     app.add_middleware(Idempotency, never=WITH_SECRETS)
     app.state.event_readers = EventReaders(limits.readers)

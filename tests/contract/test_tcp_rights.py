@@ -238,6 +238,9 @@ def test_metrics_have_a_door_of_their_own_that_leads_nowhere_else(served: Served
         assert served.ask("metrics", path=path)[0] == 200
         assert served.ask("metrics", "HEAD", path)[0] == 200
     assert served.ask("metrics", path="/readyz")[0] in {200, 503}
+    told = served.ask("metrics", path="/metrics")[2].decode()
+    assert 'xdplb_api_refused_total{reason="unauthenticated"} ' in told
+    assert re.search(r"^xdplb_tls_certificate_expiry_timestamp_seconds [1-9]", told, re.MULTILINE)
     for method, path in (
         ("GET", "/"),
         ("GET", "/v1/vips"),

@@ -231,7 +231,7 @@ async def _balance(
     app = create_app(manager, version=xdplb.__version__, rights=rights, limits=shares.api)
     services = [Service(app, doors.listeners, shares.api, app.state.refusals.no_role)]
     if doors.metrics:
-        metrics = create_metrics_app(manager, version=xdplb.__version__)
+        metrics = create_metrics_app(manager, version=xdplb.__version__, figures=app.state.figures)
         services.append(Service(metrics, doors.metrics, METRICS_LIMITS))
     with asking_for_time():
         await manager.start()

@@ -31,14 +31,18 @@ class Refusals:
         self._say, self._now = say, now
         self._told: OrderedDict[Hashable, _Told] = OrderedDict()
         self._since, self._said = 0.0, 0
+        self.counts = {"unauthenticated": 0, "forbidden": 0}
+        """How often it happened since the start, by the code of the problem."""
 
     def unknown(self, peer: Actor, host: str, reason: str) -> None:
         """Say that a request had no right token or certificate."""
+        self.counts["unauthenticated"] += 1
         if (times := self._times(("unknown", host))) is not None:
             self._say(AuthenticationFailed(peer, reason, times))
 
     def forbidden(self, actor: Actor, request: str, needed: Role) -> None:
         """Say that somebody asked for what needs another role."""
+        self.counts["forbidden"] += 1
         who = (actor.uid, actor.token, actor.certificate)
         if (times := self._times((needed, *who))) is not None:
             self._say(RequestForbidden(actor, request, needed.value, times))

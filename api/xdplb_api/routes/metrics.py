@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
 from xdplb.model.role import Role
@@ -38,6 +38,6 @@ class MetricsResponse(StreamingResponse):
         **problems(422, 503),
     },
 )
-async def get_metrics(answers: AnswersOf) -> MetricsResponse:
+async def get_metrics(answers: AnswersOf, request: Request) -> MetricsResponse:
     """Show all counters and the state of NICs, VIPs, backends, checks and the flow table, as of one moment."""
-    return MetricsResponse(encode(collect(await answers.metrics())))
+    return MetricsResponse(encode(collect(await answers.metrics(), request.app.state.figures())))
