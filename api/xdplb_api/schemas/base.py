@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from xdplb.control.plan.impact import Warned
-from xdplb.control.plan.sentences import sentences, warning_sentence
+from xdplb.control.plan.sentences import sentences, settings_sentences, warning_sentence
 from xdplb.control.writing.request import Outcome
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import parse_backend_address
@@ -30,6 +30,7 @@ __all__ = [
     "ResponseBody",
     "WarningOut",
     "Warnings",
+    "changes_of",
     "refused",
     "warning_headers",
     "warnings_of",
@@ -143,9 +144,15 @@ class DryRunOut(ResponseBody):
         """Return the body for the outcome of a dry run."""
         return cls(
             would_change=outcome.is_change,
-            changes=list(sentences(outcome.impact)),
+            changes=changes_of(outcome),
             warnings=warnings_of(outcome),
         )
+
+
+def changes_of(outcome: Outcome) -> list[str]:
+    """Return a sentence for each thing that a change does."""
+    before, after = outcome.before.desired.settings, outcome.after.desired.settings
+    return [*settings_sentences(before, after), *sentences(outcome.impact)]
 
 
 def warnings_of(outcome: Outcome) -> list[WarningOut]:
