@@ -16,6 +16,7 @@ __all__ = [
     "AllBackendsOut",
     "AllUnhealthy",
     "ApiSettings",
+    "AtRiskOut",
     "AttachmentOut",
     "BackendChangedOut",
     "BackendIn",
@@ -27,6 +28,7 @@ __all__ = [
     "BackendPut",
     "BackendStatsOut",
     "BackendStatusOut",
+    "BackendUseOut",
     "BackendsPut",
     "ChangesIn",
     "CheckResultOut",
@@ -38,6 +40,7 @@ __all__ = [
     "ConfigVip",
     "CreateBackendEdit",
     "CreateVipEdit",
+    "CutOffOut",
     "DaemonOut",
     "DataplaneOut",
     "DeclaredOut",
@@ -58,6 +61,7 @@ __all__ = [
     "FieldProblemOut",
     "FlowRecordOut",
     "FlowTableOut",
+    "FlowsOut",
     "Forward",
     "HashKind",
     "Health",
@@ -65,6 +69,7 @@ __all__ = [
     "HealthCheckOut",
     "HealthCheckStatusOut",
     "HealthzOut",
+    "ImpactOut",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -94,14 +99,19 @@ __all__ = [
     "QuicPatch",
     "ReadyzOut",
     "ReplaceBackendsEdit",
+    "RiskOut",
     "Scheduler",
     "SentOut",
     "Settings",
+    "SlotMoveOut",
     "SlotOut",
     "SlotState",
+    "SlotStatesOut",
+    "SlotsChangedOut",
     "SlotsOut",
     "StatsOut",
     "StatusOut",
+    "TableChangeOut",
     "Tracking",
     "UndrainBackendEdit",
     "UseOut",
@@ -180,6 +190,15 @@ class ApiSettings(TypedDict):
     body_timeout_seconds: NotRequired[float | None]
     idle_timeout_seconds: NotRequired[float | None]
     max_body_mib: NotRequired[int | None]
+
+
+class AtRiskOut(TypedDict):
+    """How many open connections may break, and why."""
+
+    expected: int | None
+    at_most: int | None
+    known_by: Literal["plan", "records", "counters", "nothing"]
+    causes: list[RiskOut]
 
 
 class AttachmentOut(TypedDict):
@@ -309,6 +328,17 @@ class BackendStatusOut(TypedDict):
     path_errors: PathErrorsOut
     observed_generation: int
     drain: DrainOut | None
+
+
+class BackendUseOut(TypedDict):
+    """What a backend is used for after the change."""
+
+    vip: str
+    backend: str
+    forward: Forward
+    before: Literal["serving", "keeping", "out"] | None
+    after: Literal["serving", "keeping", "out"]
+    reason: str
 
 
 class BackendsPut(TypedDict):
@@ -461,6 +491,15 @@ class CreateVipEdit(TypedDict):
     kind: Literal["create_vip"]
 
 
+class CutOffOut(TypedDict):
+    """A backend that gets no packets of a VIP any more."""
+
+    vip: str
+    backend: str
+    flows: int | None
+    served: bool
+
+
 class DaemonOut(TypedDict):
     """Where the daemon runs."""
 
@@ -557,11 +596,13 @@ class DriftOut(TypedDict):
 
 
 class DryRunOut(TypedDict):
-    """What a change would do: the answer to `dry_run=true`."""
+    """What a change would do, with `dry_run=true`, which changes nothing; or what it did, with `impact=true`."""
 
     would_change: bool
+    changed: bool
     changes: list[str]
     warnings: list[WarningOut]
+    impact: ImpactOut
 
 
 class EventOut(TypedDict):
@@ -632,6 +673,13 @@ class FlowTableOut(TypedDict):
     evicted: int
 
 
+class FlowsOut(TypedDict):
+    """Recorded flows; null without a scan of the flow table in the last minute."""
+
+    lost: int | None
+    kept: int | None
+
+
 class HealthCheckIn(TypedDict):
     """A health check; omitted fields have their defaults."""
 
@@ -676,6 +724,18 @@ class HealthzOut(TypedDict):
     """The daemon is alive."""
 
     status: NotRequired[Literal["ok"]]
+
+
+class ImpactOut(TypedDict):
+    """What a change does to traffic."""
+
+    slots: SlotsChangedOut
+    tables: list[TableChangeOut]
+    flows: FlowsOut
+    connections_at_risk: AtRiskOut
+    lose_all_traffic: list[CutOffOut]
+    backends: list[BackendUseOut]
+    features: list[str]
 
 
 class LimitsIn(TypedDict):
@@ -942,6 +1002,31 @@ class ReplaceBackendsEdit(TypedDict):
     vip: str
 
 
+class RiskOut(TypedDict):
+    """The open connections of a VIP that may break for one cause."""
+
+    expected: int | None
+    at_most: int | None
+    known_by: Literal["plan", "records", "counters", "nothing"]
+    cause: Literal[
+        "cut_off",
+        "taken",
+        "hash",
+        "scheduler",
+        "udp",
+        "quic",
+        "access",
+        "limits",
+        "forward",
+        "idle_timeout",
+        "flow_table",
+    ]
+    vip: str
+    backends: list[str]
+    backends_in_all: int
+    detail: str
+
+
 class SentOut(TypedDict):
     """How the packet is sent."""
 
@@ -956,6 +1041,17 @@ class Settings(TypedDict):
     api: NotRequired[ApiSettings]
 
 
+SlotMoveOut = TypedDict(
+    "SlotMoveOut",
+    {
+        "from": str | None,
+        "to": str | None,
+        "slots": int,
+    },
+)
+"""Slots that move from one backend to another; null: nobody."""
+
+
 class SlotOut(TypedDict):
     """The slot that the hash of the flow selects."""
 
@@ -963,6 +1059,23 @@ class SlotOut(TypedDict):
     state: SlotState
     owner: str | None
     previous: str | None
+
+
+class SlotStatesOut(TypedDict):
+    """The slots of a table by state."""
+
+    steady: int
+    moving: int
+    pinned: int
+
+
+class SlotsChangedOut(TypedDict):
+    """How many slots of all tables change."""
+
+    moved: int
+    kept: int
+    assigned: int
+    tables: int
 
 
 class SlotsOut(TypedDict):
@@ -1001,6 +1114,19 @@ class StatusOut(TypedDict):
     nics: list[NicOut]
     flows: FlowTableOut
     vips: list[VipOut]
+
+
+class TableChangeOut(TypedDict):
+    """The change of a VIP's table."""
+
+    vip: str
+    slots: int
+    is_first: bool
+    moved: int
+    kept: int
+    moves: list[SlotMoveOut]
+    moves_in_all: int
+    after: SlotStatesOut
 
 
 class UndrainBackendEdit(TypedDict):

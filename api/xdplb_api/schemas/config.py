@@ -26,7 +26,8 @@ from xdplb.model.vip import Vip, VipKey
 
 from .access import AccessIn
 from .backend import MOST_BACKENDS, BackendIn, DeclaredOut
-from .base import Generation, ReadOnly, RequestBody, ResponseBody, Warnings, changes_of, warnings_of
+from .base import Generation, ReadOnly, RequestBody, ResponseBody, Warnings, warnings_of
+from .effect import changes_of
 from .health_check import HealthCheckIn
 from .long_list import in_parts
 from .vip import VipIn
