@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 import click
 
-from xdplb.client import Answer, Client, ConflictError, InvalidError, XdplbError
+from xdplb.client import Answer, Client, ConflictError, InvalidError, OwnedError, XdplbError
 from xdplb.client.bodies import Config, ConfigChangedOut
-from xdplb.model.errors import OwnedError
 
 from .changes import Change, changing
 from .config_dump import dump
@@ -127,6 +127,7 @@ def apply(change: Change, /, *, file: str, written: str | None, clear_overlay: b
     """Make the desired state what the file says, in one step: all of it, or nothing if anything is wrong.
 
     What is not in the file is removed. What is equal is not touched: applying the same file again changes nothing.
+    If the daemon was started with this file as its --config, it reads it again, as with systemctl reload.
     """
     answer = _put(change, _read(file, written))
     if change.as_json or change.dry_run:
@@ -167,7 +168,9 @@ def _put(change: Change, document: Document) -> Answer[ConfigChangedOut]:
     try:
         return change.made(change.client.config.put(cast("Config", document.data), **change.how))
     except OwnedError:
-        raise
+        if change.client.config.get().json()["owner"] != str(Path(document.file).resolve()):
+            raise
+        return change.made(change.client.config.reload())
     except (InvalidError, ConflictError) as error:
         _check(document)
         _raise_with_place(document, error)

@@ -28,6 +28,13 @@ class Configuration:
         """Make the desired state what `config` says, in one step: what is not in it is removed."""
         return self._transport.change("PUT", _CONFIG, config, how)
 
+    def reload(self) -> Answer[ConfigChangedOut]:
+        """Have the daemon read its config file again, as `systemctl reload` does.
+
+        Raises ConflictError if it has none, and InvalidError, with the line, if the file is wrong: what runs goes on.
+        """
+        return self._transport.change("POST", f"{_CONFIG}/reload", None, {})
+
     def overlay(self) -> Answer[OverlayListOut]:
         """Return which backends have another weight or admin state than the config file says."""
         return self._transport.request("GET", _OVERLAY)
