@@ -437,7 +437,7 @@ def test_connections_of_certificates_end_with_their_authority(served: Served) ->
             served.daemon.process.send_signal(signal.SIGHUP)
             end = time.monotonic() + 10
             while connection.sock is not None and select.select([connection.sock], [], [], 0)[0] == []:
-                assert time.monotonic() < end
+                assert time.monotonic() < end, served.log.read_text()[-3000:]
                 time.sleep(0.05)
             context = ssl.create_default_context(cadata=before.decode())
             context.load_cert_chain(*anna)
