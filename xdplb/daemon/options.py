@@ -54,7 +54,8 @@ class DaemonOptions:
 
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
     `retention` says which events are kept. A state that does not belong to the maps is refused, unless there is an
-    `otherwise`. `config` is the config file that owns the VIPs and backends, None if the API does.
+    `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
+    that owns the VIPs and backends, None if the API does.
     """
 
     interfaces: tuple[str, ...]
@@ -66,6 +67,7 @@ class DaemonOptions:
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
     config: Path | None = None
+    accept_differences: bool = False
     retention: Retention = field(default_factory=Retention)
 
     @property

@@ -15,6 +15,7 @@ from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
     AuthenticationFailed,
     RequestForbidden,
@@ -64,6 +65,8 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "ProgramKept",
+    "ProgramRolledBack",
     "ProgramSwapped",
     "ReloadedWithoutConfig",
     "RequestForbidden",
@@ -74,6 +77,7 @@ __all__ = [
     "StateNotWritable",
     "StateRestored",
     "StateWritable",
+    "SwapNotWatched",
     "TablePublished",
     "ThreadGoesOn",
     "ThreadHangs",
