@@ -79,7 +79,8 @@ def _role(route: APIRoute) -> Role:
 
 
 def test_answers_that_are_shared_are_for_all_who_may_read() -> None:
-    assert {_role(route) for route in _routes() if route.path in LARGE or f"/v1{route.path}" in LARGE} == {Role.READ}
+    gets = [route for route in _routes() if "GET" in (route.methods or ())]
+    assert {_role(route) for route in gets if route.path in LARGE or f"/v1{route.path}" in LARGE} == {Role.READ}
 
 
 @pytest.mark.parametrize(
