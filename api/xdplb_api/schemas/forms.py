@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xdplb.model.moment import MOMENT_PATTERN
 from xdplb.model.vip import NAME_PATTERN
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DESTINATION",
     "ENTITY_TAG",
     "IDEMPOTENCY_KEY",
+    "MOMENT",
     "PREFIXES",
     "VIP_REF",
 ]
@@ -86,3 +88,6 @@ DESTINATION = _text(
     rf"{NAME_PATTERN.strip('^$')}|(?:{_IPV4}(?:/{_LENGTH4})?|\[{_IPV6}(?:/{_LENGTH6})?\]):{_PORTS}[:/]{_PROTOCOL}"
 )
 """A VIP in a query: its name or its key."""
+
+MOMENT: Form = {"type": "string", "pattern": MOMENT_PATTERN}
+"""A moment in the past."""
