@@ -84,6 +84,9 @@ class FakeNextHops:
     async def stop(self) -> None:
         self._on_change = None
 
+    def ask(self, answer: Callable[[], None]) -> None:
+        answer()
+
     def watch(self, addresses: frozenset[IPAddress]) -> None:
         self.watched = addresses
 

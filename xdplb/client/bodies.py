@@ -15,6 +15,7 @@ __all__ = [
     "AdminState",
     "AllBackendsOut",
     "AllUnhealthy",
+    "AtRiskOut",
     "AttachmentOut",
     "BackendChangedOut",
     "BackendIn",
@@ -26,9 +27,11 @@ __all__ = [
     "BackendPut",
     "BackendStatsOut",
     "BackendStatusOut",
+    "BackendUseOut",
     "BackendsPut",
     "CheckResultOut",
     "CheckType",
+    "CutOffOut",
     "DaemonOut",
     "DataplaneOut",
     "DifferenceOut",
@@ -44,6 +47,7 @@ __all__ = [
     "FieldProblemOut",
     "FlowRecordOut",
     "FlowTableOut",
+    "FlowsOut",
     "Forward",
     "HashKind",
     "Health",
@@ -51,6 +55,7 @@ __all__ = [
     "HealthCheckOut",
     "HealthCheckStatusOut",
     "HealthzOut",
+    "ImpactOut",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -70,13 +75,18 @@ __all__ = [
     "QuicOut",
     "QuicPatch",
     "ReadyzOut",
+    "RiskOut",
     "Scheduler",
     "SentOut",
+    "SlotMoveOut",
     "SlotOut",
     "SlotState",
+    "SlotStatesOut",
+    "SlotsChangedOut",
     "SlotsOut",
     "StatsOut",
     "StatusOut",
+    "TableChangeOut",
     "Tracking",
     "UseOut",
     "VersionOut",
@@ -143,6 +153,15 @@ class AllBackendsOut(TypedDict):
     """The backends of all VIPs."""
 
     backends: list[BackendOfVipOut]
+
+
+class AtRiskOut(TypedDict):
+    """How many open connections may break, and why."""
+
+    expected: int | None
+    at_most: int | None
+    known_by: Literal["plan", "records", "counters", "nothing"]
+    causes: list[RiskOut]
 
 
 class AttachmentOut(TypedDict):
@@ -261,6 +280,17 @@ class BackendStatusOut(TypedDict):
     drain: DrainOut | None
 
 
+class BackendUseOut(TypedDict):
+    """What a backend is used for after the change."""
+
+    vip: str
+    backend: str
+    forward: Forward
+    before: Literal["serving", "keeping", "out"] | None
+    after: Literal["serving", "keeping", "out"]
+    reason: str
+
+
 class BackendsPut(TypedDict):
     """All backends of a VIP, replaced in one step."""
 
@@ -279,6 +309,15 @@ class CheckResultOut(TypedDict):
     last_seconds: float | None
     passes: int
     failures: int
+
+
+class CutOffOut(TypedDict):
+    """A backend that gets no packets of a VIP any more."""
+
+    vip: str
+    backend: str
+    flows: int | None
+    served: bool
 
 
 class DaemonOut(TypedDict):
@@ -338,11 +377,13 @@ class DriftOut(TypedDict):
 
 
 class DryRunOut(TypedDict):
-    """What a change would do: the answer to `dry_run=true`."""
+    """What a change would do, with `dry_run=true`, which changes nothing; or what it did, with `impact=true`."""
 
     would_change: bool
+    changed: bool
     changes: list[str]
     warnings: list[WarningOut]
+    impact: ImpactOut
 
 
 class EventOut(TypedDict):
@@ -413,6 +454,13 @@ class FlowTableOut(TypedDict):
     evicted: int
 
 
+class FlowsOut(TypedDict):
+    """Recorded flows; null without a scan of the flow table in the last minute."""
+
+    lost: int | None
+    kept: int | None
+
+
 class HealthCheckIn(TypedDict):
     """A health check; omitted fields have their defaults."""
 
@@ -456,6 +504,18 @@ class HealthzOut(TypedDict):
     """The daemon is alive."""
 
     status: NotRequired[Literal["ok"]]
+
+
+class ImpactOut(TypedDict):
+    """What a change does to traffic."""
+
+    slots: SlotsChangedOut
+    tables: list[TableChangeOut]
+    flows: FlowsOut
+    connections_at_risk: AtRiskOut
+    lose_all_traffic: list[CutOffOut]
+    backends: list[BackendUseOut]
+    features: list[str]
 
 
 class LimitsIn(TypedDict):
@@ -583,12 +643,48 @@ class ReadyzOut(TypedDict):
     ready: NotRequired[Literal[True]]
 
 
+class RiskOut(TypedDict):
+    """The open connections of a VIP that may break for one cause."""
+
+    expected: int | None
+    at_most: int | None
+    known_by: Literal["plan", "records", "counters", "nothing"]
+    cause: Literal[
+        "cut_off",
+        "taken",
+        "hash",
+        "scheduler",
+        "udp",
+        "quic",
+        "access",
+        "limits",
+        "forward",
+        "idle_timeout",
+        "flow_table",
+    ]
+    vip: str
+    backends: list[str]
+    backends_in_all: int
+    detail: str
+
+
 class SentOut(TypedDict):
     """How the packet is sent."""
 
     forward: Forward
     outer: OuterOut | None
     next_hop: NextHopOut
+
+
+SlotMoveOut = TypedDict(
+    "SlotMoveOut",
+    {
+        "from": str | None,
+        "to": str | None,
+        "slots": int,
+    },
+)
+"""Slots that move from one backend to another; null: nobody."""
 
 
 class SlotOut(TypedDict):
@@ -598,6 +694,23 @@ class SlotOut(TypedDict):
     state: SlotState
     owner: str | None
     previous: str | None
+
+
+class SlotStatesOut(TypedDict):
+    """The slots of a table by state."""
+
+    steady: int
+    moving: int
+    pinned: int
+
+
+class SlotsChangedOut(TypedDict):
+    """How many slots of all tables change."""
+
+    moved: int
+    kept: int
+    assigned: int
+    tables: int
 
 
 class SlotsOut(TypedDict):
@@ -635,6 +748,19 @@ class StatusOut(TypedDict):
     nics: list[NicOut]
     flows: FlowTableOut
     vips: list[VipOut]
+
+
+class TableChangeOut(TypedDict):
+    """The change of a VIP's table."""
+
+    vip: str
+    slots: int
+    is_first: bool
+    moved: int
+    kept: int
+    moves: list[SlotMoveOut]
+    moves_in_all: int
+    after: SlotStatesOut
 
 
 class UseOut(TypedDict):

@@ -21,6 +21,7 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
+from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.writer import Writer
@@ -66,6 +67,8 @@ class Manager:
         self.history = history or History(None, Events(), now=steady.now)
         self.events = self.history.events
         self._owns_history = history is None
+        self.pulses = Pulses()
+        """The threads of the control plane, for whoever watches them."""
         self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
@@ -80,6 +83,7 @@ class Manager:
             tunnel_sources=tunnel_sources,
             steady=steady,
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
+            records=lambda: self._flows.records,
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
@@ -92,6 +96,7 @@ class Manager:
             nics=self._nics,
             paths=self._paths,
             drifts=drifts,
+            pulses=self.pulses,
             checker=checker,
             steady=steady,
             place=place,
@@ -131,6 +136,11 @@ class Manager:
             raise
         parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths, self._verifier)
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
+        loop = self.loop
+        meaning = "no change is made, and no backend is checked"
+        self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)
+        self._writer.watch_threads(self.pulses)
+        self.pulses.watch("network thread", self._next_hops.ask, "next hops and NICs are not followed")
         self.answers.is_running = True
 
     async def stop(self) -> None:

@@ -87,6 +87,10 @@ class NextHopSource(Protocol):
         """Return the interfaces of this host, by name, as known at present; none before `start`."""
         ...
 
+    def ask(self, answer: Callable[[], None]) -> None:
+        """Have the thread that watches the network call `answer` soon; RuntimeError if there is none now."""
+        ...
+
 
 class NextHops:
     """The NextHopSource that uses rtnetlink, for the network namespace of the thread that calls `start`."""
@@ -160,6 +164,13 @@ class NextHops:
         """Return the interfaces of this host, by name; none before `start`."""
         return self._reader.links if self._reader is not None else {}
 
+    def ask(self, answer: Callable[[], None]) -> None:
+        """Have the thread call `answer` soon; RuntimeError if there is none now."""
+        reader = self._reader
+        if reader is None:
+            raise RuntimeError("the network is not watched")
+        reader.ask(answer)
+
     def _tell_doubts(self) -> None:
         doubts, self._doubts, self._telling = self._doubts, [], None
         if self._reader is not None:
@@ -198,6 +209,7 @@ class _Reader:
         self._wanted: frozenset[IPAddress] = frozenset()
         self._watched: frozenset[IPAddress] = frozenset()
         self._doubted: SimpleQueue[list[tuple[IPAddress, bool]]] = SimpleQueue()
+        self._answers: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._resync_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
@@ -229,6 +241,12 @@ class _Reader:
         self._doubted.put(doubts)
         os.eventfd_write(self._wake_fd, 1)
 
+    def ask(self, answer: Callable[[], None]) -> None:
+        """Call `answer` in the thread. May be called from any thread."""
+        self._answers.put(answer)
+        with contextlib.suppress(OSError):  # it was stopped just now
+            os.eventfd_write(self._wake_fd, 1)
+
     def stop(self) -> None:
         """Stop the thread, wait for its end, and close the sockets."""
         self._stopping = True
@@ -245,6 +263,8 @@ class _Reader:
         poll.register(self._wake_fd, select.POLLIN)
         while not self._stopping:
             wake = self._turn_safely()
+            while not self._answers.empty():
+                self._answers.get()()
             if poll.poll(max(0.0, wake - time.monotonic()) * 1000):
                 time.sleep(_GATHER_SECONDS)
             with contextlib.suppress(BlockingIOError):

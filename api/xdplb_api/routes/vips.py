@@ -10,11 +10,11 @@ from xdplb.control.writing.request import Outcome
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError
 from xdplb.model.key import ALL_PORTS
 from xdplb.model.vip import Vip, VipKey
-from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag, warned
+from xdplb_api.answers import DELETED, created_or_not, deleted, effect, problems, tag, warned
 from xdplb_api.deps import AnswersOf, Change, Changer, NewChange, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import VIP, VIPS
-from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.schemas.effect import DryRunOut
 from xdplb_api.schemas.vip import VipChangedOut, VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
 
 __all__ = ["router"]
@@ -161,8 +161,8 @@ def _key(body: VipPut) -> VipKey:
 def _answer(
     outcome: Outcome, key: VipKey, change: Changer, answers: Answers, response: Response
 ) -> VipChangedOut | DryRunOut:
-    if change.dry_run:
-        return DryRunOut.of(outcome)
+    if change.tells_effect:
+        return effect(outcome, change)
     view = answers.vip_after(outcome, key)
     is_new = key not in outcome.before.vips
     created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}")

@@ -70,7 +70,7 @@ class MetricsView:
     """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds.
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
-    how much there is now, by kind.
+    how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs.
     """
 
     version: str
@@ -83,6 +83,7 @@ class MetricsView:
     longest_pause: float
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: Mapping[DriftKind, int]
+    hung: Mapping[str, bool]
     vips: tuple[VipMetrics, ...]
 
 
@@ -104,6 +105,7 @@ class Moment:
     longest_pause: float
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
+    hung: Mapping[str, bool]
     now: datetime
 
 
@@ -119,6 +121,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         standing=moment.standing,
         longest_pause=moment.longest_pause,
         drift_counts=moment.drift_counts,
+        hung=moment.hung,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

@@ -16,6 +16,7 @@ from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, Pa
 from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
+from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
 
 __all__ = [
     "DAEMON",
@@ -58,6 +59,8 @@ __all__ = [
     "StateRestored",
     "StateWritable",
     "TablePublished",
+    "ThreadGoesOn",
+    "ThreadHangs",
     "TookOver",
     "VipInTheWay",
 ]

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from xdplb.control.edits.edit import Edit
 from xdplb.control.events.actor import Actor
 from xdplb.control.events.base import Event, Level
-from xdplb.control.events.changed import changes_json, impact_json
+from xdplb.control.events.changed import changes_json
 from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.plan.impact_data import MOST_ROWS, impact_data
+from xdplb.control.plan.sentences import warning_sentence
 
 __all__ = ["ChangeMade"]
 
@@ -54,5 +56,6 @@ class ChangeMade(Event):
             **super(ChangeMade, self).data(),  # a dataclass with slots is another class than the one here
             "changes": changes,
             "more_changes": len(self.impact.changes) - len(changes),
-            "impact": impact_json(self.impact),
+            "impact": impact_data(self.impact),
+            "warnings": [warning_sentence(one) for one in self.impact.warnings[:MOST_ROWS]],
         }

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.plan.desired_diff import DesiredChange, DiffKind, FieldChange
 from xdplb.control.plan.eligibility import Use
-from xdplb.control.plan.impact import BackendUse, Concern, Impact, TableChange, Warned
+from xdplb.control.plan.impact import AtRisk, BackendUse, Cause, Concern, Impact, KnownBy, Risk, TableChange, Warned
 from xdplb.control.state.desired import DesiredBackend, DesiredVip
 from xdplb.dataplane.features import Features
 from xdplb.model.address import IPAddress
 
-__all__ = ["sentences", "warning_sentence"]
+__all__ = ["risk_sentence", "sentences", "warning_sentence"]
 
 
 def sentences(impact: Impact) -> tuple[str, ...]:
@@ -29,6 +29,21 @@ def warning_sentence(warned: Warned) -> str:
     )
 
 
+def risk_sentence(risk: Risk) -> str:
+    """Return the connections that a change may break for one cause, as a sentence."""
+    who = _who(risk.backends).removesuffix(",")
+    return f"{_connections(risk.connections)} of {risk.vip} with {who} may break: {_CAUSES[risk.cause]}"
+
+
+def _connections(number: AtRisk) -> str:
+    """Return a number of connections, as the subject of a sentence."""
+    if number.at_most is None or number.expected is None:
+        return "open connections (it is not known how many)"
+    if number.expected == number.at_most:
+        return _count(number.at_most, "open connection")
+    return f"{number.expected} or more open connections, {number.at_most} at most,"
+
+
 def _sentences(impact: Impact) -> Iterator[str]:
     yield from (_CHANGES[change.kind](change) for change in impact.changes)
     if impact.features:
@@ -41,6 +56,10 @@ def _sentences(impact: Impact) -> Iterator[str]:
         yield "recorded flows of these backends break; the flow table was not read lately, so it is not known how many"
     elif impact.flows:
         yield f"{_count(impact.flows, 'recorded flow')} lose{'s' if impact.flows == 1 else ''} the backend"
+    if impact.risks:
+        yield from map(risk_sentence, impact.risks)
+    elif impact.at_risk.known_by is KnownBy.NOTHING:
+        yield "it is not known how many connections break: the maps cannot be read now"
 
 
 def _features_sentence(lacking: Features) -> str:
@@ -132,6 +151,20 @@ _USES = {
     Use.SERVING: "takes new connections",
     Use.KEEPING: "takes no new connections but keeps its open ones",
     Use.OUT: "receives no packets",
+}
+
+_CAUSES = {
+    Cause.CUT_OFF: "no packets are sent to it any more",
+    Cause.TAKEN: "the new VIP is more specific and takes their packets",
+    Cause.HASH: "the hash changes, and with it their slots",
+    Cause.SCHEDULER: "they have no record, and the new scheduler chooses anew",
+    Cause.UDP: "UDP flows without a record move with their slots",
+    Cause.QUIC: "the IDs in their QUIC packets name another backend, or none",
+    Cause.ACCESS: "the access list admits fewer sources",
+    Cause.LIMITS: "the limit of packets is lower",
+    Cause.FORWARD: "their packets come in another way, which the backend must be set up for",
+    Cause.IDLE_TIMEOUT: "slots are still moving, and connections may be silent for less long",
+    Cause.FLOW_TABLE: "their slots move, and the flow table may have no room for their records",
 }
 
 _WARNINGS = {

@@ -17,9 +17,6 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
@@ -32,7 +29,8 @@ from xdplb.control.events import (
     HealthChanged,
     NextHopChanged,
 )
-from xdplb.control.flows.traffic import Traffic, breaking
+from xdplb.control.flows.drain import FlowCounts
+from xdplb.control.flows.traffic import Traffic
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.health_source import CheckTarget, HealthSource
 from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
@@ -41,7 +39,7 @@ from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.desired_diff import diff
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.plan.impact import UNKNOWN_IMPACT, Impact
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.state.touched import Touched, touched
@@ -52,7 +50,9 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
+from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.risk_finder import RiskFinder
 from xdplb.control.writing.saver import Saver
 from xdplb.control.writing.seeking import Seeking
 from xdplb.control.writing.threads import Unbroken, Worker
@@ -103,7 +103,8 @@ class Writer:
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
         steady: SteadyClock,
-        recorded_flows: Callable[[], NDArray[np.int64] | None],
+        recorded_flows: Callable[[], FlowCounts | None],
+        records: Callable[[], int],
     ) -> None:
         self.snapshot = Snapshot()
         self.applied = Snapshot()
@@ -120,6 +121,7 @@ class Writer:
         self._drifts = drifts
         self._events, self._history = events, history
         self._capacity, self._recorded_flows = capacity, recorded_flows
+        self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
         self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
@@ -140,6 +142,7 @@ class Writer:
         self.health.start_with(known)
         found = await self._maps(self.applier.find)
         self.paths.adopt(found.backends.values(), self._now())
+        self._risks.tracked.start_with(self.snapshot.vips, self._now())
         adopted = {vip.id for key, vip in self.snapshot.vips.items() if found.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
@@ -207,6 +210,11 @@ class Writer:
     async def compile(self, work: Callable[[], T]) -> T:
         """Run `work`, which compiles a program and puts it on the NICs, beside all else: it takes seconds."""
         return await self._to_the_end(self._compiler(work))
+
+    def watch_threads(self, pulses: Pulses) -> None:
+        """Have the threads that write the maps and the state watched."""
+        pulses.watch(MAPS_THREAD, self._maps.ask, "changes and failed checks do not reach the packet path")
+        self.saver.watch_thread(pulses)
 
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
@@ -376,7 +384,8 @@ class Writer:
         about = dirty.note(changes)
         dirty.everything |= self.host.sends_otherwise(before, after)
         only, seen = dirty.only, dirty.seen
-        observed, flows = self.observe(after, health), self._recorded_flows()
+        observed, counts = self.observe(after, health), self._recorded_flows()
+        flows = None if counts is None else counts.by_backend
         forecast = None
         try:
             forecast = await self._maps(
@@ -386,16 +395,16 @@ class Writer:
             # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
             if request.dry_run:
                 raise
-        impact = NO_IMPACT if forecast is None else await self._with_breaking(forecast.impact)
+        impact = UNKNOWN_IMPACT if forecast is None else await self._with_risks(forecast, about)
         return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed, changes)
 
-    async def _with_breaking(self, impact: Impact) -> Impact:
-        """Return the impact with warnings about open connections that break."""
-        if not impact.cut_off:
-            return impact
-        cut_off = [each.id for each in impact.cut_off]
-        self.traffic.note_some(await self._maps(lambda: self.applier.packets(cut_off)), self._now())
-        return replace(impact, warnings=(*breaking(impact.cut_off, self.traffic, self._now()), *impact.warnings))
+    async def _with_risks(self, forecast: Forecast, about: AbstractSet[int]) -> Impact:
+        """Return the impact with the connections at risk, and warnings about those that break."""
+        now = self._now()
+        if not forecast.exposed and self._risks.has_room(forecast, now):
+            return forecast.impact
+        looked = await self._maps(lambda: self._risks.look(forecast, about, now))
+        return self._risks.found(forecast.impact, looked, self._now())
 
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
         forecast, only = prepared.forecast, dirty.only
@@ -406,6 +415,7 @@ class Writer:
 
     def _take(self, outcome: Outcome, prepared: _Prepared) -> None:
         self.health.set(prepared.health, gone=reissued(prepared.changes))
+        self._risks.tracked.note(prepared.changes, self._now())
         self.snapshot = outcome.after
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
