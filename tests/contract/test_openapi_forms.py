@@ -80,7 +80,7 @@ def gets(query: str) -> Asks:
 
 
 ASKS: dict[str, Asks] = {
-    "VipIn.address": posts("/v1/vips", "address", port=80, protocol="tcp"),
+    "VipPost.address": posts("/v1/vips", "address", port=80, protocol="tcp"),
     "BackendIn.address": posts(BACKENDS, "address"),
     "AccessIn.deny": lambda api, text: api.ask("PUT", f"{ACCESS}{DRY}", {"deny": [text]}),
     "PUT /v1/vips/{vip} vip": lambda api, text: api.ask("PUT", f"/v1/vips/{quote(text, safe='')}{DRY}", {}),

@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
+from xdplb.model import errors
 from xdplb.model.errors import (
-    CapacityError,
     ConflictError,
     FieldProblem,
     InvalidError,
     NotFoundError,
     PlatformError,
     PreconditionError,
-    StateError,
     XdplbError,
 )
 
@@ -49,18 +48,8 @@ class StillRunningError(ConflictError):
     code = "still-running"
 
 
-_KINDS: tuple[type[XdplbError], ...] = (
-    InvalidError,
-    NotFoundError,
-    ConflictError,
-    PreconditionError,
-    CapacityError,
-    PlatformError,
-    StateError,
-    BusyError,
-    StillRunningError,
-)
-_BY_CODE: dict[str, type[XdplbError]] = {kind.code: kind for kind in _KINDS} | {"too-many-connections": BusyError}
+_KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XdplbError)]
+_BY_CODE = {kind.code: kind for kind in [*_KINDS, BusyError, StillRunningError]} | {"too-many-connections": BusyError}
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
     404: NotFoundError,
@@ -89,11 +78,11 @@ def from_problem(status: int, body: bytes) -> XdplbError:
     return kind(detail, hint=str(problem.get("hint") or ""), problems=_fields(problem.get("errors")))
 
 
-def _fields(errors: object) -> tuple[FieldProblem, ...]:
-    if not isinstance(errors, list):
+def _fields(given: object) -> tuple[FieldProblem, ...]:
+    if not isinstance(given, list):
         return ()
     return tuple(
         FieldProblem(str(error.get("pointer", "")), str(error.get("detail", "")))
-        for error in errors
+        for error in given
         if isinstance(error, dict)
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
 from xdplb.control.clock import SteadyClock
-from xdplb.control.events import Events
+from xdplb.control.events import Actor, Events
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.history.history import History
@@ -31,9 +31,12 @@ from xdplb.model.nic import DesiredNic
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
-__all__ = ["Manager"]
+__all__ = ["Manager", "Reload"]
 
 _RESOLVE_SECONDS = 2.0
+
+Reload = Callable[[Actor], Awaitable[Outcome | None]]
+"""Reads the config file again for somebody, and returns what came of it; None if there is no such file."""
 
 
 class Manager:
@@ -105,6 +108,8 @@ class Manager:
         )
         self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
+        self.reload: Reload | None = None
+        """Reads the config file again, None if nobody can be asked to."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """Its event loop, None before `start`."""
         self._tasks: list[asyncio.Task[None]] = []

@@ -7,6 +7,7 @@ from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeMade
+from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
@@ -30,6 +31,9 @@ __all__ = [
     "CheckBroke",
     "ChecksNotRun",
     "ChecksRunAgain",
+    "ConfigRefused",
+    "ConfigReleased",
+    "ConfigTaken",
     "DaemonStarted",
     "DaemonStopped",
     "DrainChanged",
@@ -51,6 +55,7 @@ __all__ = [
     "PathMtuOver",
     "PathTrouble",
     "ProgramSwapped",
+    "ReloadedWithoutConfig",
     "Say",
     "SlotsPinned",
     "SlotsSteady",

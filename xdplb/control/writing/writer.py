@@ -278,6 +278,11 @@ class Writer:
         """Return the backends that drain, each with its VIP."""
         return [self._index.backend(backend_id) for backend_id in sorted(self._index.draining)]
 
+    @property
+    def overlaid(self) -> frozenset[int]:
+        """The ids of the backends under an overlay, in any thread."""
+        return self._index.overlaid
+
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
