@@ -207,8 +207,11 @@ def _clear_overlay(change: Change) -> None:
 def _tell_overlay(client: Client) -> None:
     for each in client.config.overlay().json()["overlay"]:
         declared = each["declared"]
-        names = [name for name in ("weight", "admin_state") if each[name] != declared[name]]
-        told = " and ".join(f"{name} {each[name]} instead of {declared[name]}" for name in names)
+        pairs = (
+            ("weight", each["weight"], declared["weight"]),
+            ("admin_state", each["admin_state"], declared["admin_state"]),
+        )
+        told = " and ".join(f"{name} {has} instead of {asked}" for name, has, asked in pairs if has != asked)
         note(f"overlay: backend {each['address']} of VIP {each['vip']} has {told}")
 
 

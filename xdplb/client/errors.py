@@ -48,8 +48,12 @@ class StillRunningError(ConflictError):
     code = "still-running"
 
 
-_KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XdplbError)]
-_BY_CODE = {kind.code: kind for kind in [*_KINDS, BusyError, StillRunningError]} | {"too-many-connections": BusyError}
+_KINDS: list[type[XdplbError]] = [
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XdplbError)
+]
+_BY_CODE: dict[str, type[XdplbError]] = {"too-many-connections": BusyError}
+for _kind in _KINDS + [BusyError, StillRunningError]:  # noqa: RUF005 - mypy would not see the type
+    _BY_CODE[_kind.code] = _kind
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
     404: NotFoundError,
