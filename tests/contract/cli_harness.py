@@ -101,8 +101,8 @@ def running_daemon(
 
     `log` is the descriptor that it logs to, `config` its config file, `limits` are fields of the API's limits.
     """
-    more = () if config is None else (str(config),)
-    with running_module("cli_daemon", folder, json.dumps(limits), *more, log=log) as daemon:
+    path = () if config is None else (str(config),)
+    with running_module("cli_daemon", folder, json.dumps(limits), *path, log=log) as daemon:
         yield daemon
 
 

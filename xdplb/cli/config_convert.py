@@ -25,8 +25,7 @@ _OTHER_FORMS = {".yaml", ".yml", ".json"}
     epilog="""\b
 Examples:
   xdplb config convert --from keepalived /etc/keepalived/keepalived.conf -o config.toml
-  ipvsadm -S -n | xdplb config convert --from ipvsadm - -o config.toml
-  xdplb config check -f config.toml""",
+  ipvsadm -S -n | xdplb config convert --from ipvsadm - -o config.toml""",
 )
 @click.argument("file", metavar="FILE")
 @click.option("--from", "source", type=click.Choice(["keepalived", "ipvsadm"]), required=True, help="What FILE is of.")

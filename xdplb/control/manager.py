@@ -16,6 +16,7 @@ from xdplb.control.health.health_source import HealthSource
 from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
+from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
@@ -63,6 +64,7 @@ class Manager:
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
+        aftermath_seconds: float = 10.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
         history: History | None = None,
     ) -> None:
@@ -91,6 +93,8 @@ class Manager:
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, drifts)
+        self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
+        self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
         self.answers = Answers(
             plane,
@@ -105,6 +109,7 @@ class Manager:
             place=place,
             notes=notes,
             longest_pause=longest_pause,
+            history=self.history,
         )
         self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
@@ -139,7 +144,15 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths, self._verifier)
+        parts = (
+            self._writer,
+            self._writer.saver,
+            self._nics,
+            self._flows,
+            self._paths,
+            self._verifier,
+            self._aftermath,
+        )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         loop = self.loop
         meaning = "no change is made, and no backend is checked"

@@ -8,7 +8,7 @@ import re
 from fastapi import APIRouter, Response
 
 from xdplb.model.errors import FieldProblem, XdplbError
-from xdplb_api.answers import problems, tag
+from xdplb_api.answers import effect, problems, tag
 from xdplb_api.deps import AnswersOf, Change
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import CHANGES
@@ -41,4 +41,4 @@ async def make_changes(
         error.problems = tuple(FieldProblem(_KEY.sub(r"\1/vip", one.pointer), one.detail) for one in error.problems)
         raise
     tag(response, outcome.generation)
-    return DryRunOut.of(outcome) if change.dry_run else ConfigChangedOut.of(outcome)
+    return effect(outcome, change) if change.tells_effect else ConfigChangedOut.of(outcome)

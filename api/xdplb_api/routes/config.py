@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from xdplb.control.answers.views import ConfigView
 from xdplb.control.edits.edit import ClearOverlay, PutConfig
 from xdplb.model.errors import XdplbError
-from xdplb_api.answers import DELETED, deleted, problems, tag
+from xdplb_api.answers import DELETED, deleted, effect, problems, tag
 from xdplb_api.deps import AddressRef, AnswersOf, Change, ControlOf, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import BACKEND_OVERLAY, CONFIG, OVERLAY, RELOAD
@@ -61,7 +61,7 @@ async def put_config(
         await asyncio.to_thread(body.refuse_with_all, error)
         raise
     tag(response, outcome.generation)
-    return DryRunOut.of(outcome) if change.dry_run else ConfigChangedOut.of(outcome)
+    return effect(outcome, change) if change.tells_effect else ConfigChangedOut.of(outcome)
 
 
 @router.post(

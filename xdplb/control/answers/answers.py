@@ -38,6 +38,7 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drifts
@@ -81,6 +82,7 @@ class Answers:
         pulses: Pulses,
         checker: HealthSource | None,
         steady: SteadyClock,
+        history: History,
         place: PlaceView | None = None,
         notes: Sequence[str] = (),
         longest_pause: Callable[[], float] = lambda: 0.0,
@@ -89,7 +91,7 @@ class Answers:
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses = drifts, pulses
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
-        self._longest_pause = longest_pause
+        self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
         self.config_error = ""
@@ -215,6 +217,7 @@ class Answers:
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
+            events=self._history.kept,
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
