@@ -37,9 +37,10 @@ class TimedOutError(XdplbError):
 
 
 class BusyError(PlatformError):
-    """The API has too much to do. Nothing was changed; the same request may be sent again."""
+    """The API has too much to do. Nothing was changed; the same may be asked again, after `retry_after` seconds."""
 
     code = "busy"
+    retry_after = 0.0
 
 
 class StillRunningError(ConflictError):
