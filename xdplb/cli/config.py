@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 import click
 
-from xdplb.client import Client, ConflictError, InvalidError, XdplbError
-from xdplb.client.bodies import Config
-from xdplb.model.errors import OwnedError
+from xdplb.client import Answer, Client, ConflictError, InvalidError, OwnedError, XdplbError
+from xdplb.client.bodies import Config, ConfigChangedOut
 
 from .changes import Change, changing
 from .config_convert import convert
@@ -104,7 +104,7 @@ def diff(connection: Connection, file: str, written: str | None, as_json: bool) 
     change.tell(answer, "")
     if not as_json:
         _tell_overlay(client)
-    return _DIFFERS if answer.json()["would_change"] else 0
+    return _DIFFERS if answer.dry_run()["would_change"] else 0
 
 
 @command.command(
@@ -128,17 +128,13 @@ def apply(change: Change, /, *, file: str, written: str | None, clear_overlay: b
     """Make the desired state what the file says, in one step: all of it, or nothing if anything is wrong.
 
     What is not in the file is removed. What is equal is not touched: applying the same file again changes nothing.
+    If the daemon was started with this file as its --config, it reads it again, as with systemctl reload.
     """
     answer = _put(change, _read(file, written))
-    body = answer.json()
     if change.as_json or change.dry_run:
         change.tell(answer, "")
-    elif body["changed"]:
-        for sentence in body["changes"]:
-            line(sentence)
-        note(f"{file} applied: generation {body['generation']}")
     else:
-        note(f"nothing to change: all is as {file} says")
+        _tell_applied(answer.json(), file)
     if clear_overlay:
         _clear_overlay(change)
 
@@ -164,7 +160,7 @@ def _read(file: str, written: str | None) -> Document:
     return read_document(file, written)
 
 
-def _put(change: Change, document: Document) -> Any:
+def _put(change: Change, document: Document) -> Answer[ConfigChangedOut]:
     """Ask the daemon for the state that a file declares. It checks the file; only what is wrong is looked for here."""
     try:
         json.dumps(document.data, allow_nan=False)
@@ -174,7 +170,9 @@ def _put(change: Change, document: Document) -> Any:
     try:
         return change.made(change.client.config.put(cast("Config", document.data), **change.how))
     except OwnedError:
-        raise
+        if change.client.config.get().json()["owner"] != str(Path(document.file).resolve()):
+            raise
+        return change.made(change.client.config.reload())
     except (InvalidError, ConflictError) as error:
         _check(document)
         _raise_with_place(document, error)
@@ -195,6 +193,15 @@ def _raise_with_place(document: Document, error: XdplbError) -> NoReturn:
     raise error
 
 
+def _tell_applied(outcome: ConfigChangedOut, file: str) -> None:
+    if not outcome["changed"]:
+        note(f"nothing to change: all is as {file} says")
+        return
+    for sentence in outcome["changes"]:
+        line(sentence)
+    note(f"{file} applied: generation {outcome['generation']}")
+
+
 def _clear_overlay(change: Change) -> None:
     if change.dry_run:
         laid = change.client.config.overlay().json()["overlay"]
@@ -206,13 +213,12 @@ def _clear_overlay(change: Change) -> None:
 
 def _tell_overlay(client: Client) -> None:
     for each in client.config.overlay().json()["overlay"]:
-        declared = each["declared"]
-        pairs = (
-            ("weight", each["weight"], declared["weight"]),
-            ("admin_state", each["admin_state"], declared["admin_state"]),
-        )
-        told = " and ".join(f"{name} {has} instead of {asked}" for name, has, asked in pairs if has != asked)
-        note(f"overlay: backend {each['address']} of VIP {each['vip']} has {told}")
+        declared, told = each["declared"], []
+        if each["weight"] != declared["weight"]:
+            told.append(f"weight {each['weight']} instead of {declared['weight']}")
+        if each["admin_state"] != declared["admin_state"]:
+            told.append(f"admin_state {each['admin_state']} instead of {declared['admin_state']}")
+        note(f"overlay: backend {each['address']} of VIP {each['vip']} has {' and '.join(told)}")
 
 
 def _count(number: int, what: str) -> str:

@@ -16,20 +16,17 @@ _OVERLAY = f"{_CONFIG}/overlay"
 
 
 class Configuration:
-    """All that is desired, and what operators have laid over it where a config file owns it."""
+    """The whole desired state in one document, and what operators have laid over a config file."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def get(self) -> Answer[ConfigOut]:
-        """Return the whole configuration. It may be sent back with `put`."""
+        """Return the whole desired state. Sent back, it changes nothing."""
         return self._transport.request("GET", _CONFIG)
 
     def put(self, config: Config, **how: Unpack[How]) -> Answer[ConfigChangedOut]:
-        """Replace the whole configuration in one step: what is not in it is removed, what is equal is not touched.
-
-        OwnedError if a config file owns it.
-        """
+        """Make the desired state what `config` says, in one step: what is not in it is removed."""
         return self._transport.change("PUT", _CONFIG, config, how)
 
     def edit(self, changes: ChangesIn, **how: Unpack[How]) -> Answer[ConfigChangedOut]:
@@ -37,11 +34,14 @@ class Configuration:
         return self._transport.change("POST", "/v1/changes", changes, how)
 
     def reload(self) -> Answer[ConfigChangedOut]:
-        """Let the daemon read its config file again. A file that cannot be used is refused with its line."""
+        """Have the daemon read its config file again, as `systemctl reload` does.
+
+        Raises ConflictError if it has none, and InvalidError, with the line, if the file is wrong: what runs goes on.
+        """
         return self._transport.change("POST", f"{_CONFIG}/reload", None, {})
 
     def overlay(self) -> Answer[OverlayListOut]:
-        """Return where operators have laid another weight or admin state over what the config file says."""
+        """Return which backends have another weight or admin state than the config file says."""
         return self._transport.request("GET", _OVERLAY)
 
     def clear_overlay(self, **how: Unpack[How]) -> Answer[None]:

@@ -19,7 +19,15 @@ from xdplb.model.errors import (
     XdplbError,
 )
 
-__all__ = ["BusyError", "DaemonDownError", "StillRunningError", "TimedOutError", "from_problem"]
+__all__ = [
+    "BusyError",
+    "DaemonDownError",
+    "ForbiddenError",
+    "StillRunningError",
+    "TimedOutError",
+    "UnauthenticatedError",
+    "from_problem",
+]
 
 
 class DaemonDownError(XdplbError):
@@ -34,6 +42,18 @@ class TimedOutError(XdplbError):
 
     code = "timed-out"
     exit_code: ClassVar[int] = 5
+
+
+class UnauthenticatedError(XdplbError):
+    """The daemon does not know who asks: there is no token and no certificate, or it is not valid."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(XdplbError):
+    """Who asks does not have the role that this needs. Nothing was changed."""
+
+    code = "forbidden"
 
 
 class BusyError(PlatformError):
@@ -53,10 +73,12 @@ _KINDS: list[type[XdplbError]] = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XdplbError)
 ]
 _BY_CODE: dict[str, type[XdplbError]] = {"too-many-connections": BusyError}
-for _kind in _KINDS + [BusyError, StillRunningError]:  # noqa: RUF005 - mypy would not see the type
+for _kind in _KINDS + [UnauthenticatedError, ForbiddenError, BusyError, StillRunningError]:  # noqa: RUF005 - mypy would not see the type
     _BY_CODE[_kind.code] = _kind
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
+    401: UnauthenticatedError,
+    403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
     412: PreconditionError,
