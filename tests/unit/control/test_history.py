@@ -27,12 +27,14 @@ from xdplb.control.events import (
     EventsLost,
     EventsNotKept,
     HealthChanged,
+    NextHopChanged,
     PathErrorsUnheard,
 )
 from xdplb.control.history import history as module
 from xdplb.control.history.file import HistoryFile
 from xdplb.control.history.history import History, Retention
 from xdplb.control.history.wanted import Page, Wanted
+from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
 
 KEY = VipKey.parse("203.0.113.10:443/tcp")
@@ -275,6 +277,27 @@ def test_who_did_it(actor: str, found: bool) -> None:
     with kept_in(None) as history:
         history.events.say(change(1))
         assert bool(read(history, actor=actor).events) is found
+
+
+def test_a_next_hop_is_found_by_the_vips_that_have_the_backend() -> None:
+    other = VipKey.parse("203.0.113.11:443/tcp")
+    with kept_in(None) as history:
+        history.events.say(NextHopChanged("10.0.0.1", None, None, "no route", (KEY, other)))
+        for vip in (KEY, other):
+            (found,) = bodies(history, vip=str(vip))
+            assert (found["kind"], found["vip"], found["backend"]) == ("next_hop", None, "10.0.0.1")
+            assert bodies(history, vip=str(vip), backend="10.0.0.1") == [found]
+        assert bodies(history, vip="203.0.113.12:443/tcp") == []
+
+
+def test_what_is_in_the_place_of_the_file_is_told_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "events.db").mkdir()
+    with kept_in(tmp_path / "events.db") as history:
+        history.events.say(down(1))
+        with pytest.raises(PlatformError, match="cannot be read"):
+            read(history)
+        assert history.kept.error
+    assert (tmp_path / "events.db").is_dir()
 
 
 def test_a_long_event_is_cut_to_the_first_of_each_list() -> None:

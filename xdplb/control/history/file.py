@@ -188,13 +188,15 @@ class HistoryFile:
 
     def sync(self) -> bool:
         """Bring what was written to the disk for good; return whether all of it is there."""
-        assert self._connection is not None
+        if self._connection is None:
+            raise sqlite3.OperationalError("the file is not open")
         busy, written, done = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return not busy and bool(written == done)
 
     def read(self, wanted: Wanted) -> Page:
         """Return the events that are wanted, in the order of their ids."""
-        assert self._connection is not None
+        if self._connection is None:
+            raise sqlite3.OperationalError("the file is not open")
         condition, values = wanted.conditions()
         order = "DESC" if wanted.newest_first else "ASC"
         rows = self._connection.execute(
