@@ -257,6 +257,7 @@ class History:
             self._attempt(lambda: None)  # it may have to be opened again
             question.answer.set_result(self._file.read(question.wanted))
         except (sqlite3.Error, OSError) as error:
+            self._put_aside(error)
             question.answer.set_exception(
                 PlatformError(f"the events cannot be read: {error}", hint="see the log, which has them, too")
             )
@@ -286,6 +287,8 @@ class History:
             lost = self._file.open()
             done = work()
         except (sqlite3.Error, OSError) as error:
+            if self._put_aside(error):
+                return False
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             if not self._error:
                 self._error = str(error) or repr(error)
@@ -299,6 +302,12 @@ class History:
             self._error, self._retry_at = "", 0.0
             self.events.say(EventsKeptAgain(dropped))
         return done is not False
+
+    def _put_aside(self, error: sqlite3.Error | OSError) -> bool:
+        """Put the file aside if the error says that it is damaged, so that the next attempt begins another one."""
+        if lost := self._file.put_aside(error):
+            self.events.say(EventsLost(lost))
+        return bool(lost)
 
     def _tell_readers(self) -> None:
         for reader in self._readers:
