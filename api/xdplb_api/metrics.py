@@ -88,6 +88,11 @@ def _of_drift(view: MetricsView) -> Iterator[Family]:
         "What is not as it should be now.",
         [(Labels(kind=kind.value), count) for kind, count in view.drift.items()],
     )
+    yield _gauge(
+        "xdplb_thread_hung",
+        "Whether a thread of the daemon has done nothing for many seconds, though it has something to do.",
+        [(Labels(thread=thread), int(hung)) for thread, hung in view.hung.items()],
+    )
 
 
 def _of_flow_table(view: MetricsView) -> Iterator[Family]:

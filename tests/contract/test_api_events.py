@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xdplb.control.events import HealthChanged, PathErrorsUnheard
+from xdplb.control.events import HealthChanged, PathTrouble
 
 from .api_harness import BACKENDS, WEB, Api, problem_of, running_api
 
@@ -22,7 +22,7 @@ def api() -> Iterator[Api]:
         running.add(BACKENDS, {"address": "10.0.0.11", "weight": 1})
         running.ask("PATCH", f"{BACKENDS}/10.0.0.11", {"weight": 7})
         running.manager.events.say(HealthChanged(KEY, "10.0.0.12", "down", "connection refused"))
-        running.manager.events.say(PathErrorsUnheard("no\nsuch \x1b[2J device"))
+        running.manager.events.say(PathTrouble("10.0.0.9", "ipip", "no\nsuch \x1b[2J device"))
         yield running
 
 
@@ -59,8 +59,8 @@ def test_a_change_is_told_with_who_and_what_before_and_after(api: Api) -> None:
     ("query", "kinds"),
     [
         ("?kind=health", {"health"}),
-        ("?kind=health&kind=path_errors_unheard", {"health", "path_errors_unheard"}),
-        ("?level=warning", {"health", "path_errors_unheard"}),
+        ("?kind=health&kind=path_trouble", {"health", "path_trouble"}),
+        ("?level=warning", {"health", "path_trouble"}),
         ("?level=error", set()),
         (f"?vip={KEY}&level=warning", {"health"}),
         ("?vip=web&level=warning", {"health"}),
@@ -99,10 +99,10 @@ def test_what_comes_after_the_latest_is_nothing_yet(api: Api) -> None:
 
 
 def test_words_from_outside_cannot_leave_their_place(api: Api) -> None:
-    text = api.client.get("/v1/events?kind=path_errors_unheard").text
+    text = api.client.get("/v1/events?kind=path_trouble").text
     assert text.isascii()
     assert text.isprintable()
-    assert json.loads(text)["events"][0]["data"]["error"] == "no\nsuch \x1b[2J device"
+    assert json.loads(text)["events"][0]["data"]["reason"] == "no\nsuch \x1b[2J device"
 
 
 @pytest.mark.parametrize(

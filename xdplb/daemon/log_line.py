@@ -51,7 +51,7 @@ class LineFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats each record as a JSON object in one line of ASCII; that of an event has its fields as the API does."""
+    """Formats each record as a JSON object in one line of ASCII; that of an event has its kind and its fields, too."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage()[:LONGEST_LINE],
         }
         event = getattr(record, "event", None)
-        line |= {"logger": record.name} if event is None else {"kind": event.KIND, **_fields(event.data())}
+        line |= {"logger": record.name} if event is None else {"kind": event.KIND, **event.data()}
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         text = json.dumps(line, default=str)
@@ -84,12 +84,6 @@ class JournalFormatter(logging.Formatter):
         """Return the lines."""
         before = f"<{_priority(record.levelno)}>"
         return "\n".join(before + line for line in self._lines.format(record).split("\n"))
-
-
-def _fields(data: dict[str, object]) -> dict[str, object]:
-    """Return the fields of an event in the places where the API has them."""
-    found = {name: data.pop(name, None) for name in ("vip", "backend", "actor")}
-    return {**found, "data": data}
 
 
 def _priority(level: int) -> int:

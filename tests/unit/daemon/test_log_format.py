@@ -12,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 
-from xdplb.control.events import HealthChanged, PathErrorsUnheard
+from xdplb.control.events import HealthChanged, PathTrouble
 from xdplb.daemon.log_limit import LogLimit
 from xdplb.daemon.log_line import JournalFormatter, JsonFormatter, LineFormatter
 
@@ -28,7 +28,7 @@ PROGRAM = """
     try:
         raise ValueError("a\\nb")
     except ValueError as error:
-        events.say(StateNotWritable("broken"), trace=error)
+        events.say(FlowScanFailed("broken"), trace=error)
 """
 
 
@@ -73,8 +73,8 @@ def test_json_has_the_fields_of_the_event(tmp_path: Path) -> None:
         "kind": "health",
         "vip": "web",
         "backend": "10.0.0.1",
-        "actor": None,
-        "data": {"health": "down", "reason": "refused"},
+        "health": "down",
+        "reason": "refused",
         "message": "health: vip=web backend=10.0.0.1 health=down reason='refused'",
     }
     assert lines[1]["level"] == "notice"
@@ -84,7 +84,7 @@ def test_json_has_the_fields_of_the_event(tmp_path: Path) -> None:
 @pytest.mark.parametrize("formatter", [JsonFormatter(), LineFormatter("%(message)s")])
 def test_no_word_from_outside_begins_a_line_or_drives_a_terminal(formatter: logging.Formatter) -> None:
     forged = "x\n<0>forged\x1b[2J\u2028\udcff" + "y" * 100_000
-    event = PathErrorsUnheard(forged)
+    event = PathTrouble("10.0.0.9", "ipip", forged)
     about = {"name": "x", "levelno": 30, "levelname": "WARNING", "msg": "%s", "args": (event,), "event": event}
     line = JournalFormatter(formatter).format(logging.makeLogRecord(about))
     assert line.startswith("<4>")

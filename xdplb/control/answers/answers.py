@@ -19,11 +19,14 @@ from xdplb.control.answers.views import (
     BackendView,
     ChecksView,
     CheckView,
+    ConfigView,
     DataplaneView,
     FlowTableView,
+    OverlayView,
     PlaceView,
     StatsView,
     StatusView,
+    TruthView,
     UseView,
     VipStatsView,
     VipView,
@@ -42,13 +45,14 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
+from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import InvalidError
+from xdplb.model.errors import InvalidError, PlatformError
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -56,6 +60,11 @@ __all__ = ["Answers"]
 _ELEMENT_BYTES = 48  # struct htab_elem, with the node of the LRU list
 _BUCKET_BYTES = 16  # struct bucket; their number is the next power of two
 _PROBATION_PART = 4
+
+_HELD_BACK = (
+    "an older program is in use: that of this xdplb was rolled back; `xdplb events` says why, and a restart with "
+    "--accept-differences tries it again"
+)
 
 
 class Answers:
@@ -75,6 +84,7 @@ class Answers:
         nics: NicWatch,
         paths: PathWatch,
         drifts: Drifts,
+        pulses: Pulses,
         checker: HealthSource | None,
         steady: SteadyClock,
         history: History,
@@ -84,10 +94,13 @@ class Answers:
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
-        self._drifts = drifts
+        self._drifts, self._pulses = drifts, pulses
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
         self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
+        self._last_counted: Counted | None = None
+        self.config_error = ""
+        """Why the config file was refused when it was read last."""
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -161,6 +174,27 @@ class Answers:
         vip = outcome.after.vips[key]
         return AccessView(vip.access, vip.generation)
 
+    def truth(self) -> TruthView:
+        """Return who owns the desired state."""
+        return TruthView(self._snapshot.desired.owner, len(self._writer.overlaid), self.config_error)
+
+    def config(self) -> ConfigView:
+        """Return the whole desired state."""
+        return self._config_view(self._snapshot)
+
+    def config_after(self, outcome: Outcome) -> ConfigView:
+        """Return the whole desired state as it was after a change."""
+        return self._config_view(outcome.after)
+
+    def _config_view(self, snapshot: Snapshot) -> ConfigView:
+        laid = (
+            OverlayView(str(key), backend.backend, backend.declared)
+            for key, vip in sorted(snapshot.desired.vips.items())
+            for backend in vip.backends.values()
+            if backend.declared is not None
+        )
+        return ConfigView(snapshot.desired, snapshot.generation, tuple(laid) if snapshot.desired.owner else ())
+
     async def stats(self) -> StatsView:
         """Read all counters."""
         counted = await self._counted()
@@ -173,7 +207,7 @@ class Answers:
 
     async def metrics(self) -> MetricsView:
         """Return all metrics. The counters are read once; the view is made in a thread, since it can take a while."""
-        counted = await self._counted()
+        counted = await self._counted_unless_hung()
         facts, applier = self._facts(), self._writer.applier
         moment = Moment(
             snapshot=self._snapshot,
@@ -191,6 +225,7 @@ class Answers:
             events=self._history.kept,
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
+            hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -222,7 +257,8 @@ class Answers:
             flows=self._flow_table(),
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
-            notes=self._notes,
+            notes=(*self._notes, _HELD_BACK) if self._plane.is_held_back else self._notes,
+            config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 
@@ -231,7 +267,8 @@ class Answers:
         if not self.is_running:
             return ["the control plane is not running"]
         applier = self._writer.applier
-        reasons = not_ready(
+        reasons = [str(hang) for hang in self._pulses.hangs.values()]
+        reasons += not_ready(
             self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
         )
         if self._nics.error:
@@ -244,7 +281,18 @@ class Answers:
 
     async def _read_counters(self) -> Counted:
         applier = self._writer.applier
-        return await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
+        counted = await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
+        self._last_counted = counted
+        return counted
+
+    async def _counted_unless_hung(self) -> Counted:
+        """Return the counters, or if they cannot be read the last ones: a scrape is to say that their thread hangs."""
+        hang = self._pulses.hangs.get(MAPS_THREAD)
+        if hang is None:
+            return await self._counted()
+        if self._last_counted is None:
+            raise PlatformError(f"the counters cannot be read: {hang}", hint="restart xdplb; packets flow meanwhile")
+        return self._last_counted
 
     def _flow_table(self) -> FlowTableView:
         capacity, applier = self._plane.capacity.flows, self._writer.applier

@@ -71,7 +71,7 @@ class MetricsView:
     """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds.
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
-    how much there is now, by kind.
+    how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs.
     """
 
     version: str
@@ -85,6 +85,7 @@ class MetricsView:
     events: Kept
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: Mapping[DriftKind, int]
+    hung: Mapping[str, bool]
     vips: tuple[VipMetrics, ...]
 
 
@@ -107,6 +108,7 @@ class Moment:
     events: Kept
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
+    hung: Mapping[str, bool]
     now: datetime
 
 
@@ -123,6 +125,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         longest_pause=moment.longest_pause,
         events=moment.events,
         drift_counts=moment.drift_counts,
+        hung=moment.hung,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

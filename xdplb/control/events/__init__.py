@@ -6,7 +6,8 @@ To add a kind, add a dataclass to the file of its theme and its name here, and c
 from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
-from xdplb.control.events.changes import ChangeMade
+from xdplb.control.events.changes import ChangeCameOut, ChangeMade
+from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
@@ -14,8 +15,10 @@ from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
+from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
 
 __all__ = [
     "DAEMON",
@@ -25,10 +28,14 @@ __all__ = [
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
+    "ChangeCameOut",
     "ChangeMade",
     "CheckBroke",
     "ChecksNotRun",
     "ChecksRunAgain",
+    "ConfigRefused",
+    "ConfigReleased",
+    "ConfigTaken",
     "DaemonStarted",
     "DaemonStopped",
     "DrainChanged",
@@ -49,7 +56,10 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "ProgramKept",
+    "ProgramRolledBack",
     "ProgramSwapped",
+    "ReloadedWithoutConfig",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
@@ -57,7 +67,10 @@ __all__ = [
     "StateNotWritable",
     "StateRestored",
     "StateWritable",
+    "SwapNotWatched",
     "TablePublished",
+    "ThreadGoesOn",
+    "ThreadHangs",
     "TookOver",
     "VipInTheWay",
 ]
