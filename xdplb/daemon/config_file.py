@@ -5,7 +5,7 @@ It needs no daemon: the daemon asks here when it reads its file, and `xdplb conf
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,11 +39,7 @@ def check_document(document: Document, host: Host = NO_HOST) -> Config:
     try:
         config = ConfigFile.model_validate(document.data)
     except ValidationError as error:
-        refusals = error.errors(include_url=False)
-        faults = [_schema_fault(document, each) for each in refusals]
-        wrong = {each["loc"][1] for each in refusals if each["loc"][:1] == ("vips",) and len(each["loc"]) > 1}
-        faults += [_rule_fault(document, each) for each in examined(_others(document.data, wrong), host)[1]]
-        raise ConfigError(faults) from None
+        raise ConfigError(_all_faults(document, error, host)) from None
     vips, errors = examined(enumerate(config.vips), host)
     if errors:
         raise ConfigError([_rule_fault(document, each) for each in errors])
@@ -59,21 +55,30 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def _others(data: Mapping[str, Any], wrong: set[int | str]) -> Iterator[tuple[int, ConfigFileVip]]:
-    """Yield the VIPs that do not break the schema, with their places."""
-    vips = data.get("vips")
+def _all_faults(document: Document, error: ValidationError, host: Host) -> list[Fault]:
+    """Return all that is wrong with a file that breaks the schema, also in VIPs that were not looked at any more."""
+    refusals = [
+        each for each in error.errors(include_url=False) if each["loc"][:1] != ("vips",) or len(each["loc"]) == 1
+    ]
+    faults = [_schema_fault(document, each, each["loc"]) for each in refusals]
+    vips = document.data.get("vips")
+    right: list[tuple[int, ConfigFileVip]] = []
     for number, vip in enumerate(vips if isinstance(vips, list) else ()):
-        if number in wrong:
-            continue
         try:
-            yield number, ConfigFileVip.model_validate(vip)
-        except ValidationError:  # of a long list, only a part has been looked at
-            continue
+            right.append((number, ConfigFileVip.model_validate(vip)))
+        except ValidationError as wrong:
+            told = wrong.errors(include_url=False)
+            faults += [_schema_fault(document, each, ("vips", number, *each["loc"])) for each in told]
+    return faults + [_rule_fault(document, each) for each in examined(right, host)[1]]
 
 
-def _schema_fault(document: Document, error: Mapping[str, Any]) -> Fault:
-    """Return a fault for an error of pydantic."""
-    kind, place = error["type"], error["loc"]
+def _is_in_a_vip(place: tuple[str | int, ...]) -> bool:
+    return place[:1] == ("vips",) and len(place) > 1
+
+
+def _schema_fault(document: Document, error: Mapping[str, Any], place: tuple[str | int, ...]) -> Fault:
+    """Return a fault for an error of pydantic about what is at `place`."""
+    kind = error["type"]
     within = ".".join(str(step) for step in place[:-1] if isinstance(step, str)) or "a config file"
     told = {**error, "loc": ("file", *place)}
     pointer = json_pointer(place)

@@ -41,7 +41,7 @@ def parse_address(text: str, pointer: str = "/address") -> IPAddress:
 
 
 def _read(text: str) -> IPAddress:
-    """Return the address in `text`, as ip_address does, which takes four times as long: a configuration has thousands."""
+    """Return the address in `text`, as ip_address does, which takes four times as long: there may be thousands."""
     try:
         return IPv4Address(inet_pton(AF_INET, text))
     except OSError:
