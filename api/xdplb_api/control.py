@@ -63,9 +63,9 @@ class Control:
         """Return what would happen to a packet; see Explainer.explain."""
         return await self._manager.explainer.explain(client, vip, packet, down, interface)
 
-    async def start_capture(self, request: CaptureRequest) -> Capture:
+    async def start_capture(self, request: CaptureRequest, actor: Actor) -> Capture:
         """Start a capture, which the caller must close; see Capturer.start."""
-        running = await self._there(self._manager.capturer.start(request))
+        running = await self._there(self._manager.capturer.start(request, actor))
         return Capture(self, running)
 
     async def close_capture(self, running: RunningCapture) -> None:

@@ -45,6 +45,7 @@ def collect(view: MetricsView) -> Iterator[Family]:
     yield from _of_checks(vips)
     yield from _of_checks_standing(view)
     yield from _of_paths(vips, view)
+    yield from _of_events(view)
 
 
 def _of_host(view: MetricsView) -> Iterator[Family]:
@@ -86,6 +87,11 @@ def _of_drift(view: MetricsView) -> Iterator[Family]:
         "xdplb_drift_present",
         "What is not as it should be now.",
         [(Labels(kind=kind.value), count) for kind, count in view.drift.items()],
+    )
+    yield _gauge(
+        "xdplb_thread_hung",
+        "Whether a thread of the daemon has done nothing for many seconds, though it has something to do.",
+        [(Labels(thread=thread), int(hung)) for thread, hung in view.hung.items()],
     )
 
 
@@ -214,6 +220,18 @@ def _of_paths(vips: Sequence[_Vip], view: MetricsView) -> Iterator[Family]:
         "ICMP errors about packets in tunnels that were not believed, since the daemon started.",
         [(Labels(reason=reason.value), count) for reason, count in view.ignored_errors.items()],
     )
+
+
+def _of_events(view: MetricsView) -> Iterator[Family]:
+    events = view.events
+    yield _counter("xdplb_events_total", "Events since the daemon started.", [(_NONE, events.came)])
+    yield _counter(
+        "xdplb_events_dropped_total",
+        "Events that only the log has: too many came at once, or they could not be written for too long.",
+        [(_NONE, events.dropped)],
+    )
+    yield _gauge("xdplb_events_kept", "Events that are kept.", [(_NONE, events.rows)])
+    yield _gauge("xdplb_events_writable", "Whether events can be written now.", [(_NONE, int(not events.error))])
 
 
 def _backends(vips: Iterable[_Vip]) -> Iterator[tuple[Labels, BackendStatsView, BackendMetrics]]:

@@ -102,11 +102,18 @@ async def serve(
 
 
 async def serve_in_thread(
-    app: ASGIApp, listener: Listener, *, limits: Limits, stop: Stop, on_started: Callable[[], None]
+    app: ASGIApp,
+    listener: Listener,
+    *,
+    limits: Limits,
+    stop: Stop,
+    on_started: Callable[[], None],
+    on_loop: Callable[[asyncio.AbstractEventLoop], None],
 ) -> None:
     """Serve `app` as `serve` does, in a thread and an event loop of its own, until `stop`; return when that has ended.
 
-    `on_started` is called in the caller's event loop, which goes on beside it. Cancelling this stops it, too.
+    `on_started` is called in the caller's event loop, which goes on beside it, and before that, in the thread,
+    `on_loop` with the thread's own. Cancelling this stops it, too.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
@@ -117,6 +124,7 @@ async def serve_in_thread(
 
         try:
             with asyncio.Runner(loop_factory=new_paced_loop) as runner:
+                on_loop(runner.get_loop())
                 runner.run(serve(app, listener, limits=limits, stop=stop, on_started=told))
         except BaseException as error:
             loop.call_soon_threadsafe(ended.set_exception, error)

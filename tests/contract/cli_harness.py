@@ -10,14 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.asking import ApiConnection
 from xdplb.cli.main import run
 
-__all__ = ["REPOSITORY", "WEB", "Daemon", "Told", "in_process", "running_daemon", "shown", "xdplb"]
+__all__ = ["REPOSITORY", "WEB", "Daemon", "Told", "in_process", "running_daemon", "running_module", "shown", "xdplb"]
 
 REPOSITORY = Path(__file__).parents[2]
 WEB = "203.0.113.10:443/tcp"
@@ -47,9 +48,12 @@ def xdplb(*arguments: str, **environment: str) -> Told:
 class Daemon:
     """A daemon in `folder`."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str], notified: list[str]) -> None:
+    def __init__(
+        self, folder: Path, process: subprocess.Popen[str], manager: socket.socket, notified: list[str]
+    ) -> None:
         self.folder = folder
         self.process = process
+        self._manager = manager
         self.notified = notified
         self.socket = folder / "api.sock"
 
@@ -68,6 +72,12 @@ class Daemon:
         with closing(ApiConnection(self.socket, timeout=10)) as connection:
             connection.request("GET", path)
             return connection.getresponse().read()
+
+    def notifications(self) -> list[str]:
+        """Return what it has sent to systemd since this was asked last."""
+        before = len(self.notified)
+        _read_rest(self._manager, self.notified)
+        return self.notified[before:]
 
     def stop(self) -> str:
         """End it as systemd does; return what it logged."""
@@ -91,21 +101,32 @@ def running_daemon(
 
     `log` is the descriptor that it logs to, `config` its config file, `limits` are fields of the API's limits.
     """
+    path = () if config is None else (str(config),)
+    with running_module("cli_daemon", folder, json.dumps(limits), *path, log=log) as daemon:
+        yield daemon
+
+
+@contextmanager
+def running_module(
+    module: str,
+    folder: Path,
+    *arguments: str,
+    log: int = subprocess.PIPE,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Daemon]:
+    """Do the same with another module of this folder, and with `environment` beside this process's own."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         address = f"@xdplb-test-{os.getpid()}-{folder.name}-{os.urandom(4).hex()}"
         manager.bind(address.replace("@", "\0", 1))
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.contract.cli_daemon", str(folder), json.dumps(limits)),
-                *(() if config is None else (str(config),)),
-            ],
+            [sys.executable, "-m", f"tests.contract.{module}", str(folder), *arguments],
             cwd=REPOSITORY,
-            env={**os.environ, "NOTIFY_SOCKET": address},
+            env={**os.environ, "NOTIFY_SOCKET": address, **environment},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
         )
-        daemon = Daemon(folder, process, [])
+        daemon = Daemon(folder, process, manager, [])
         try:
             _await_ready(manager, daemon)
             yield daemon

@@ -31,6 +31,7 @@ _COMMANDS = {
     "stats": "stats",
     "explain": "explain",
     "capture": "capture",
+    "events": "events",
     "decap": "decap",
     "backend-host": "backend_host",
     "version": "version",

@@ -13,6 +13,7 @@ from .backends import Backends
 from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, VersionOut, VipStatsOut
 from .checks import Checks
 from .config import Configuration
+from .events import EventLog
 from .paths import vip_path
 from .target import DEFAULT_SOCKET, Target
 from .transport import PATIENCE_WITH_COMPILER_SECONDS, How, Transport
@@ -55,6 +56,7 @@ class Client:
         self.checks = Checks(self._transport)
         self.access = AccessLists(self._transport)
         self.config = Configuration(self._transport)
+        self.events = EventLog(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -16,11 +16,13 @@ from xdplb.control.health.health_source import HealthSource
 from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
+from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
+from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.writer import Writer
@@ -62,6 +64,7 @@ class Manager:
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
+        aftermath_seconds: float = 10.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
         history: History | None = None,
     ) -> None:
@@ -69,6 +72,8 @@ class Manager:
         self.history = history or History(None, Events(), now=steady.now)
         self.events = self.history.events
         self._owns_history = history is None
+        self.pulses = Pulses()
+        """The threads of the control plane, for whoever watches them."""
         self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
@@ -88,6 +93,8 @@ class Manager:
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, drifts)
+        self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
+        self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
         self.answers = Answers(
             plane,
@@ -96,11 +103,13 @@ class Manager:
             nics=self._nics,
             paths=self._paths,
             drifts=drifts,
+            pulses=self.pulses,
             checker=checker,
             steady=steady,
             place=place,
             notes=notes,
             longest_pause=longest_pause,
+            history=self.history,
         )
         self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
@@ -135,8 +144,21 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths, self._verifier)
+        parts = (
+            self._writer,
+            self._writer.saver,
+            self._nics,
+            self._flows,
+            self._paths,
+            self._verifier,
+            self._aftermath,
+        )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
+        loop = self.loop
+        meaning = "no change is made, and no backend is checked"
+        self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)
+        self._writer.watch_threads(self.pulses)
+        self.pulses.watch("network thread", self._next_hops.ask, "next hops and NICs are not followed")
         self.answers.is_running = True
 
     async def stop(self) -> None:

@@ -49,6 +49,7 @@ from .signals import Signals
 from .start import state_at_start
 from .state_dir import shut_state_dir
 from .systemd import asking_for_time, notify
+from .watchdog import watchdog
 
 __all__ = ["Parts", "farewell", "run"]
 
@@ -212,6 +213,9 @@ async def _balance(
             )
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
+    def watch_api(loop: asyncio.AbstractEventLoop) -> None:
+        manager.pulses.watch("API thread", loop.call_soon_threadsafe, "nobody can ask or change anything")
+
     stop = Stop()
 
     def stopping() -> None:
@@ -231,7 +235,10 @@ async def _balance(
         with signals.calling(stopping, reloads.begin), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
             try:
-                await serve_in_thread(app, listener, limits=shares.api, stop=stop, on_started=started)
+                with watchdog(manager.pulses, manager.events):
+                    await serve_in_thread(
+                        app, listener, limits=shares.api, stop=stop, on_started=started, on_loop=watch_api
+                    )
             finally:
                 watching.cancel()
                 await reloads.stop()

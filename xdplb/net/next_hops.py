@@ -15,12 +15,13 @@ from typing import Protocol
 
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
-from xdplb.model.host import Host, OwnAddress
+from xdplb.model.host import Host, OwnAddress, OwnSocket
 from xdplb.model.next_hop import NeighbourEdit, Resolution
 from xdplb.model.nic import NicLink
 
 from .host_view import HostView
 from .local_ports import ephemeral_ports
+from .local_sockets import own_sockets
 from .rtnetlink import EventSocket, RequestSocket
 
 __all__ = ["NextHopSource", "NextHops", "OnChange", "OnEdits"]
@@ -83,8 +84,16 @@ class NextHopSource(Protocol):
         """Return this host's addresses, and the ports of its own connections."""
         ...
 
+    def sockets(self) -> Sequence[OwnSocket]:
+        """Return the sockets of this host that listen, and those of its open connections. Blocks for milliseconds."""
+        ...
+
     def links(self) -> Mapping[str, NicLink]:
         """Return the interfaces of this host, by name, as known at present; none before `start`."""
+        ...
+
+    def ask(self, answer: Callable[[], None]) -> None:
+        """Have the thread that watches the network call `answer` soon; RuntimeError if there is none now."""
         ...
 
 
@@ -156,9 +165,20 @@ class NextHops:
             self._ports, self._ports_until = ephemeral_ports(), now + _PORTS_SECONDS
         return Host(self._reader.addresses if self._reader is not None else (), self._ports)
 
+    def sockets(self) -> Sequence[OwnSocket]:
+        """Return the sockets of this host that listen, and those of its open connections. Blocks for milliseconds."""
+        return own_sockets()
+
     def links(self) -> Mapping[str, NicLink]:
         """Return the interfaces of this host, by name; none before `start`."""
         return self._reader.links if self._reader is not None else {}
+
+    def ask(self, answer: Callable[[], None]) -> None:
+        """Have the thread call `answer` soon; RuntimeError if there is none now."""
+        reader = self._reader
+        if reader is None:
+            raise RuntimeError("the network is not watched")
+        reader.ask(answer)
 
     def _tell_doubts(self) -> None:
         doubts, self._doubts, self._telling = self._doubts, [], None
@@ -198,6 +218,7 @@ class _Reader:
         self._wanted: frozenset[IPAddress] = frozenset()
         self._watched: frozenset[IPAddress] = frozenset()
         self._doubted: SimpleQueue[list[tuple[IPAddress, bool]]] = SimpleQueue()
+        self._answers: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._resync_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="next-hops", daemon=True)
@@ -229,6 +250,12 @@ class _Reader:
         self._doubted.put(doubts)
         os.eventfd_write(self._wake_fd, 1)
 
+    def ask(self, answer: Callable[[], None]) -> None:
+        """Call `answer` in the thread. May be called from any thread."""
+        self._answers.put(answer)
+        with contextlib.suppress(OSError):  # it was stopped just now
+            os.eventfd_write(self._wake_fd, 1)
+
     def stop(self) -> None:
         """Stop the thread, wait for its end, and close the sockets."""
         self._stopping = True
@@ -245,6 +272,8 @@ class _Reader:
         poll.register(self._wake_fd, select.POLLIN)
         while not self._stopping:
             wake = self._turn_safely()
+            while not self._answers.empty():
+                self._answers.get()()
             if poll.poll(max(0.0, wake - time.monotonic()) * 1000):
                 time.sleep(_GATHER_SECONDS)
             with contextlib.suppress(BlockingIOError):

@@ -204,10 +204,7 @@ def test_a_state_of_schema_3_gets_an_instance_id_once(tmp_path: Path) -> None:
 def test_a_state_of_schema_5_can_keep_events_of_changes(tmp_path: Path) -> None:
     state = full_state()
     saved(tmp_path, state)
-    with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("DROP TABLE told")
-        connection.execute("PRAGMA user_version = 5")
-    connection.close()
+    as_schema_5(tmp_path)
     store = SqliteStore(tmp_path)
     assert store.open()[0] == state
     assert store.told() == []

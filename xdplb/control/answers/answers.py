@@ -38,19 +38,21 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
+from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import InvalidError
+from xdplb.model.errors import InvalidError, PlatformError
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -77,18 +79,21 @@ class Answers:
         nics: NicWatch,
         paths: PathWatch,
         drifts: Drifts,
+        pulses: Pulses,
         checker: HealthSource | None,
         steady: SteadyClock,
+        history: History,
         place: PlaceView | None = None,
         notes: Sequence[str] = (),
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
-        self._drifts = drifts
+        self._drifts, self._pulses = drifts, pulses
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
-        self._longest_pause = longest_pause
+        self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
+        self._last_counted: Counted | None = None
         self.config_error = ""
         """Why the config file was refused when it was read last."""
         self.is_running = False
@@ -197,7 +202,7 @@ class Answers:
 
     async def metrics(self) -> MetricsView:
         """Return all metrics. The counters are read once; the view is made in a thread, since it can take a while."""
-        counted = await self._counted()
+        counted = await self._counted_unless_hung()
         facts, applier = self._facts(), self._writer.applier
         moment = Moment(
             snapshot=self._snapshot,
@@ -212,8 +217,10 @@ class Answers:
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
+            events=self._history.kept,
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
+            hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -255,7 +262,8 @@ class Answers:
         if not self.is_running:
             return ["the control plane is not running"]
         applier = self._writer.applier
-        reasons = not_ready(
+        reasons = [str(hang) for hang in self._pulses.hangs.values()]
+        reasons += not_ready(
             self._snapshot, applier.attachments, applier.nics.standings, applier.eligibility, self._writer.last_error
         )
         if self._nics.error:
@@ -268,7 +276,18 @@ class Answers:
 
     async def _read_counters(self) -> Counted:
         applier = self._writer.applier
-        return await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
+        counted = await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
+        self._last_counted = counted
+        return counted
+
+    async def _counted_unless_hung(self) -> Counted:
+        """Return the counters, or if they cannot be read the last ones: a scrape is to say that their thread hangs."""
+        hang = self._pulses.hangs.get(MAPS_THREAD)
+        if hang is None:
+            return await self._counted()
+        if self._last_counted is None:
+            raise PlatformError(f"the counters cannot be read: {hang}", hint="restart xdplb; packets flow meanwhile")
+        return self._last_counted
 
     def _flow_table(self) -> FlowTableView:
         capacity, applier = self._plane.capacity.flows, self._writer.applier

@@ -15,6 +15,7 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.history.history import Kept
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
@@ -70,7 +71,7 @@ class MetricsView:
     """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds.
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
-    how much there is now, by kind.
+    how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs.
     """
 
     version: str
@@ -81,8 +82,10 @@ class MetricsView:
     ignored_errors: Mapping[Ignored, int]
     standing: Standing
     longest_pause: float
+    events: Kept
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: Mapping[DriftKind, int]
+    hung: Mapping[str, bool]
     vips: tuple[VipMetrics, ...]
 
 
@@ -102,8 +105,10 @@ class Moment:
     ignored_errors: Mapping[Ignored, int]
     standing: Standing
     longest_pause: float
+    events: Kept
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
+    hung: Mapping[str, bool]
     now: datetime
 
 
@@ -118,7 +123,9 @@ def metrics_view(moment: Moment) -> MetricsView:
         ignored_errors=moment.ignored_errors,
         standing=moment.standing,
         longest_pause=moment.longest_pause,
+        events=moment.events,
         drift_counts=moment.drift_counts,
+        hung=moment.hung,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

@@ -6,7 +6,7 @@ To add a kind, add a dataclass to the file of its theme and its name here, and c
 from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
-from xdplb.control.events.changes import ChangeMade
+from xdplb.control.events.changes import ChangeCameOut, ChangeMade
 from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
@@ -17,6 +17,7 @@ from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, Pa
 from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
+from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
 
 __all__ = [
     "DAEMON",
@@ -26,6 +27,7 @@ __all__ = [
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
+    "ChangeCameOut",
     "ChangeMade",
     "CheckBroke",
     "ChecksNotRun",
@@ -63,6 +65,8 @@ __all__ = [
     "StateRestored",
     "StateWritable",
     "TablePublished",
+    "ThreadGoesOn",
+    "ThreadHangs",
     "TookOver",
     "VipInTheWay",
 ]

@@ -12,6 +12,7 @@ from xdplb.control.events import Events, StateNotWritable, StateRestored, StateW
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.state.told import Told
+from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.model.backend import KnownHealth
 from xdplb.model.errors import StateError, XdplbError
@@ -57,6 +58,11 @@ class Saver:
     async def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths."""
         await self._write(lambda: self._store.save_health(health))
+
+    def watch_thread(self, pulses: Pulses) -> None:
+        """Have the thread that writes the state watched. A restart does not make a disk write that hangs."""
+        meaning = "changes wait, since the disk of the state dir does not answer"
+        pulses.watch("state thread", self._disk.ask, meaning, vital=False)
 
     async def run(self) -> None:
         """Forever: find out whether the state can be written, soon after it cannot, and soon after it can again.

@@ -22,6 +22,10 @@ class Worker:
         """Run `work` in the thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
+    def ask(self, answer: Callable[[], None]) -> None:
+        """Have the thread call `answer` when it has done what was given to it; RuntimeError once it was stopped."""
+        self._pool.submit(answer)
+
     async def stop(self) -> None:
         """Return when all jobs are done; new ones are refused."""
         await asyncio.to_thread(self._pool.shutdown)
