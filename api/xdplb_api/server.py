@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, limits: Limits, on_started: Callable[[], None]) -> None:
         super().__init__(config)
-        self._connections, self._on_started = Connections(limits), on_started
+        self._connections, self._limits, self._on_started = Connections(limits), limits, on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
@@ -65,6 +65,7 @@ class _Server(uvicorn.Server):
         self._on_started()
 
     def _connection(self) -> Connection:
+        self.config.timeout_keep_alive = math.ceil(self._limits.idle_seconds)
         return Connection(self.config, self.server_state, self.lifespan.state, connections=self._connections)
 
     @contextlib.contextmanager
@@ -90,7 +91,6 @@ async def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=math.ceil(limits.idle_seconds),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config, limits, on_started)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import xdplb
@@ -185,6 +185,7 @@ async def _balance(
     owner: ConfigOwner,
 ) -> None:
     shares = budget(raise_limit(), options.api)
+    told = replace(shares.api)
     manager = Manager(
         plane,
         store,
@@ -196,6 +197,7 @@ async def _balance(
         place=_place(options),
         notes=[shares.note] if shares.note else [],
         longest_pause=longest_pause(asyncio.get_running_loop()),
+        on_settings=lambda settings: shares.api.become(told.under(settings.api)),
         history=history,
     )
 

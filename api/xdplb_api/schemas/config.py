@@ -11,7 +11,6 @@ from pydantic import Field
 
 from xdplb.control.answers.views import ConfigView, OverlayView
 from xdplb.control.edits.declared import faults_of
-from xdplb.control.plan.sentences import sentences
 from xdplb.control.state.codec import backend_to_json, check_to_json, settings_to_json, vip_to_json
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredVip
 from xdplb.control.writing.request import Outcome
@@ -28,6 +27,7 @@ from xdplb.model.vip import Vip, VipKey
 from .access import AccessIn
 from .backend import MOST_BACKENDS, BackendIn, DeclaredOut
 from .base import Generation, ReadOnly, RequestBody, ResponseBody, Warnings, warnings_of
+from .effect import changes_of
 from .health_check import HealthCheckIn
 from .long_list import in_parts
 from .vip import VipIn
@@ -292,7 +292,7 @@ class ConfigChangedOut(ResponseBody):
         return cls(
             generation=outcome.generation,
             changed=outcome.is_change,
-            changes=list(sentences(outcome.impact)),
+            changes=changes_of(outcome),
             warnings=warnings_of(outcome),
         )
 
