@@ -22,10 +22,6 @@ from xdplb_api.schemas.config import ConfigFile, ConfigFileVip, examined
 __all__ = ["check_document", "config_schema", "read_config"]
 
 
-_INSTEAD = {"send a JSON object with": "give a table with", "see /openapi.json": "see xdplb config schema"}
-"""Words of hints for requests, and those for files."""
-
-
 def read_config(file: str, host: Host = NO_HOST) -> Config:
     """Return the configuration in a file. Raises ConfigError with all that is wrong with it."""
     return check_document(read_document(file), host)
@@ -57,10 +53,8 @@ def config_schema() -> dict[str, Any]:
 
 def _all_faults(document: Document, error: ValidationError, host: Host) -> list[Fault]:
     """Return all that is wrong with a file that breaks the schema, also in VIPs that were not looked at any more."""
-    refusals = [
-        each for each in error.errors(include_url=False) if each["loc"][:1] != ("vips",) or len(each["loc"]) == 1
-    ]
-    faults = [_schema_fault(document, each, each["loc"]) for each in refusals]
+    refusals = error.errors(include_url=False)
+    faults = [_schema_fault(document, each, each["loc"]) for each in refusals if not _is_in_a_vip(each["loc"])]
     vips = document.data.get("vips")
     right: list[tuple[int, ConfigFileVip]] = []
     for number, vip in enumerate(vips if isinstance(vips, list) else ()):
@@ -78,21 +72,31 @@ def _is_in_a_vip(place: tuple[str | int, ...]) -> bool:
 
 def _schema_fault(document: Document, error: Mapping[str, Any], place: tuple[str | int, ...]) -> Fault:
     """Return a fault for an error of pydantic about what is at `place`."""
-    kind = error["type"]
-    within = ".".join(str(step) for step in place[:-1] if isinstance(step, str)) or "a config file"
-    told = {**error, "loc": ("file", *place)}
-    pointer = json_pointer(place)
-    hint = hint_for({**error, "loc": ("body", *place)}, schema_of(ConfigFile))
-    for words, instead in _INSTEAD.items():
-        hint = hint.replace(words, instead)
-    if kind == "list_type" and isinstance(error.get("input"), dict):
-        name = ".".join(str(step) for step in place if isinstance(step, str))
-        hint = f"begin each item with [[{name}]]" if document.format is Format.TOML else "begin each item with a dash"
-    elif kind == "bool_type":
-        hint = "write true or false, without quotes"
-    elif kind == "missing" and place == ("vips",):
-        hint = "if there are to be no VIPs, write vips = []" if document.format is Format.TOML else "write vips: []"
-    return document.fault(pointer, sentence_of(told, within), hint, at_key=kind == "extra_forbidden")
+    within = ".".join(_names(place[:-1])) or "a config file"
+    detail = sentence_of({**error, "loc": ("file", *place)}, within)
+    is_unknown = error["type"] == "extra_forbidden"
+    return document.fault(json_pointer(place), detail, _hint(document.format, error, place), at_key=is_unknown)
+
+
+def _hint(written: Format, error: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
+    is_toml = written is Format.TOML
+    match error["type"]:
+        case "list_type" if isinstance(error.get("input"), dict):
+            return f"begin each item with [[{'.'.join(_names(place))}]]" if is_toml else "begin each item with a dash"
+        case "string_type":
+            return "write a text, in quotes"
+        case "bool_type":
+            return "write true or false, without quotes"
+        case "missing" if place == ("vips",):
+            return f"if there are to be no VIPs, write {'vips = []' if is_toml else 'vips: []'}"
+        case _:
+            hint = hint_for({**error, "loc": ("body", *place)}, schema_of(ConfigFile))
+            return hint.replace("send a JSON object with", "give a table with")
+
+
+def _names(place: tuple[str | int, ...]) -> list[str]:
+    """Return the names in a place, without the numbers of items."""
+    return [step for step in place if isinstance(step, str)]
 
 
 def _rule_fault(document: Document, error: XdplbError) -> Fault:
