@@ -22,6 +22,10 @@ from xdplb_api.schemas.config import ConfigFile, ConfigFileVip, examined
 __all__ = ["check_document", "config_schema", "read_config"]
 
 
+_SEE_ALL = "see /openapi.json"
+"""The hint for a request where nothing better is known; of the fields in a file, these are texts."""
+
+
 def read_config(file: str, host: Host = NO_HOST) -> Config:
     """Return the configuration in a file. Raises ConfigError with all that is wrong with it."""
     return check_document(read_document(file), host)
@@ -83,15 +87,15 @@ def _hint(written: Format, error: Mapping[str, Any], place: tuple[str | int, ...
     match error["type"]:
         case "list_type" if isinstance(error.get("input"), dict):
             return f"begin each item with [[{'.'.join(_names(place))}]]" if is_toml else "begin each item with a dash"
-        case "string_type":
-            return "write a text, in quotes"
         case "bool_type":
             return "write true or false, without quotes"
         case "missing" if place == ("vips",):
             return f"if there are to be no VIPs, write {'vips = []' if is_toml else 'vips: []'}"
         case _:
             hint = hint_for({**error, "loc": ("body", *place)}, schema_of(ConfigFile))
-            return hint.replace("send a JSON object with", "give a table with")
+            return hint.replace("send a JSON object with", "give a table with").replace(
+                _SEE_ALL, "write a text, in quotes"
+            )
 
 
 def _names(place: tuple[str | int, ...]) -> list[str]:
