@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 
 from tests.asking import ApiConnection
 from xdplb.config.faults import ConfigError
+from xdplb.daemon.config_owner import ConfigOwner
 from xdplb.daemon.run import run
 
 from .cli_daemon import options_in, parts_in
@@ -115,6 +117,14 @@ def test_a_bad_file_refuses_the_start_with_its_line_and_changes_nothing(tmp_path
     assert str(file) in str(raised.value)
     assert told in str(raised.value)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "xdplb.toml"
+    os.mkfifo(pipe)
+    for path, told in ((pipe, "it is no regular file"), (tmp_path, "it is no regular file"), (tmp_path / "no", "read")):
+        with pytest.raises(ConfigError, match=told):
+            ConfigOwner(path).read()
 
 
 def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.config import Settings
-from xdplb.model.errors import PlatformError, XdplbError
+from xdplb.model.errors import PendingError, PlatformError, XdplbError
 from xdplb.model.host import Host
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import VipKey
@@ -376,7 +376,7 @@ class Writer:
                 try:
                     await self._carry_out(prepared, dirty)
                 except XdplbError as error:
-                    raise PlatformError(
+                    raise PendingError(
                         f"the change is saved, but the data plane does not have it yet: {error.detail}",
                         hint=error.hint or "xdplb retries until it succeeds; see xdplb status",
                     ) from error
