@@ -13,13 +13,20 @@ from xdplb.client import Client
 from xdplb.client.access import AccessLists
 from xdplb.client.backends import Backends
 from xdplb.client.checks import Checks
+from xdplb.client.tokens import Tokens
 from xdplb.client.vips import Vips
 
 from .cli_harness import Daemon
 
 PAGE = (Path(__file__).parents[2] / "docs/client.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-NOUNS = {"client.vips": Vips, "client.backends": Backends, "client.checks": Checks, "client.access": AccessLists}
+NOUNS = {
+    "client.vips": Vips,
+    "client.backends": Backends,
+    "client.checks": Checks,
+    "client.access": AccessLists,
+    "client.tokens": Tokens,
+}
 
 
 def test_the_examples_run(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

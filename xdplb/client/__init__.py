@@ -17,7 +17,14 @@ from xdplb.model.errors import (
 
 from .answer import Answer
 from .client import Client
-from .errors import BusyError, DaemonDownError, StillRunningError, TimedOutError
+from .errors import (
+    BusyError,
+    DaemonDownError,
+    ForbiddenError,
+    StillRunningError,
+    TimedOutError,
+    UnauthenticatedError,
+)
 from .paths import backend_path, vip_path
 from .target import DEFAULT_SOCKET
 from .transport import How
@@ -31,6 +38,7 @@ __all__ = [
     "ConflictError",
     "DaemonDownError",
     "FieldProblem",
+    "ForbiddenError",
     "How",
     "InvalidError",
     "NotFoundError",
@@ -40,6 +48,7 @@ __all__ = [
     "StateError",
     "StillRunningError",
     "TimedOutError",
+    "UnauthenticatedError",
     "XdplbError",
     "backend_path",
     "vip_path",

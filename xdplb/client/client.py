@@ -16,6 +16,7 @@ from .config import Configuration
 from .events import EventLog
 from .paths import vip_path
 from .target import DEFAULT_SOCKET, Target
+from .tokens import Tokens
 from .transport import PATIENCE_WITH_COMPILER_SECONDS, How, Transport
 from .vips import Vips
 
@@ -56,6 +57,7 @@ class Client:
         self.checks = Checks(self._transport)
         self.access = AccessLists(self._transport)
         self.config = Configuration(self._transport)
+        self.tokens = Tokens(self._transport)
         self.events = EventLog(self._transport)
 
     def __enter__(self) -> Self:

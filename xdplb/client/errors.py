@@ -21,7 +21,15 @@ from xdplb.model.errors import (
     XdplbError,
 )
 
-__all__ = ["BusyError", "DaemonDownError", "StillRunningError", "TimedOutError", "from_problem"]
+__all__ = [
+    "BusyError",
+    "DaemonDownError",
+    "ForbiddenError",
+    "StillRunningError",
+    "TimedOutError",
+    "UnauthenticatedError",
+    "from_problem",
+]
 
 
 class DaemonDownError(XdplbError):
@@ -36,6 +44,18 @@ class TimedOutError(XdplbError):
 
     code = "timed-out"
     exit_code: ClassVar[int] = 5
+
+
+class UnauthenticatedError(XdplbError):
+    """The daemon does not know who asks: there is no token and no certificate, or it is not valid."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(XdplbError):
+    """Who asks does not have the role that this needs. Nothing was changed."""
+
+    code = "forbidden"
 
 
 class BusyError(PlatformError):
@@ -59,12 +79,16 @@ _KINDS: tuple[type[XdplbError], ...] = (
     CapacityError,
     PlatformError,
     StateError,
+    UnauthenticatedError,
+    ForbiddenError,
     BusyError,
     StillRunningError,
 )
 _BY_CODE: dict[str, type[XdplbError]] = {kind.code: kind for kind in _KINDS} | {"too-many-connections": BusyError}
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
+    401: UnauthenticatedError,
+    403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
     412: PreconditionError,

@@ -46,8 +46,8 @@ class Manager:
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
-    memory, unless one is given that the caller starts and stops. `notes` are sentences about the daemon itself, which
-    the status has. `on_settings` is called with the settings at the start, and when they change.
+    memory, unless one is given that the caller starts and stops. `notes` returns sentences about the daemon itself,
+    which the status has. `on_settings` is called with the settings at the start, and when they change.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Manager:
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
         place: PlaceView | None = None,
-        notes: Sequence[str] = (),
+        notes: Callable[[], Sequence[str]] = tuple,
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,

@@ -12,6 +12,7 @@ import resource
 from dataclasses import dataclass, replace
 
 from xdplb_api.limits import Limits
+from xdplb_api.metrics_app import METRICS_LIMITS
 
 __all__ = ["Budget", "budget", "raise_limit"]
 
@@ -26,25 +27,31 @@ _REFUSED = 24
 class Budget:
     """What the parts of the daemon may open: sockets of probes at a time, and what the API takes on.
 
-    `note` is a sentence for users, empty if the API gets as many connections as was asked for.
+    `note` is a sentence for users, empty if the API gets as many connections as was asked for; `most_connections` are
+    as many as it could have.
     """
 
     probes: int
     api: Limits
     note: str
+    most_connections: int
 
 
-def budget(descriptors: int, wanted: Limits) -> Budget:
-    """Return how so many descriptors are divided if the API is to have the limits `wanted`."""
+def budget(descriptors: int, wanted: Limits, metrics: int = 0) -> Budget:
+    """Return how so many descriptors are divided if the API is to have the limits `wanted`.
+
+    `metrics` is in how many places metrics are served beside it.
+    """
     probes = max(1, min(_MOST_PROBES, descriptors // _OF_CHECKS))
-    room = max(1, descriptors // _OF_API - _REFUSED)
+    of_metrics = METRICS_LIMITS.connections + metrics if metrics else 0
+    room = max(1, descriptors // _OF_API - _REFUSED - of_metrics)
     if room >= wanted.connections:
-        return Budget(probes, wanted, "")
+        return Budget(probes, wanted, "", room)
     note = (
         f"the API takes {room} connections at a time instead of {wanted.connections}, and up to {probes} checks run at"
         f" a time: this process may only open {descriptors} files; raise LimitNOFILE= of the service, or ulimit -n"
     )
-    return Budget(probes, replace(wanted, connections=room), note)
+    return Budget(probes, replace(wanted, connections=room), note, room)
 
 
 def raise_limit() -> int:
