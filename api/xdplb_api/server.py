@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
 
     def _acceptor(self, listener: Listener) -> Acceptor:
         def made(peer: Actor) -> Connection:
-            self.config.timeout_keep_alive = math.ceil(self._service.limits.idle_seconds)
+            self.config.timeout_keep_alive = math.ceil(self._service.limits.idle_seconds)  # it may change
             return Connection(
                 self.config,
                 self.server_state,
