@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from xdplb.model.role import Role
 
 from .connections import Connections
 from .listener import Listener
-from .peer import client_name, groups_of, peer_of
+from .peer import client_name, groups_of, host_of, peer_of
 from .problems import raw_problem
 from .rights.gate import no_role
+from .rights.refusals import Refusals
 
 __all__ = ["Acceptor"]
 
@@ -53,7 +55,7 @@ _REFUSAL = raw_problem(
 class Acceptor:
     """Accepts what comes at a listening socket, and refuses with a 503 what is beyond the cap of `connections`.
 
-    `make` makes the protocol of a connection to a peer, `told` is called with a peer that has no role.
+    `make` makes the protocol of a connection to a peer, `refusals` is told of those that are not let in.
     """
 
     def __init__(
@@ -61,9 +63,9 @@ class Acceptor:
         listener: Listener,
         make: Callable[[Actor], asyncio.BaseProtocol],
         connections: Connections,
-        told: Callable[[Actor], None],
+        refusals: Refusals | None,
     ) -> None:
-        self._listener, self._make, self._connections, self._told = listener, make, connections, told
+        self._listener, self._make, self._connections, self._refusals = listener, make, connections, refusals
         self._socket = listener.socket
         self._loop = asyncio.get_running_loop()
         self._starting: dict[asyncio.Task[None], tuple[str, socket.socket]] = {}
@@ -113,7 +115,8 @@ class Acceptor:
             accepted.close()
             return
         if peer.kind is ActorKind.UNIX and peer.role is None:
-            self._told(peer)
+            if self._refusals is not None:
+                self._refusals.no_role(peer)
             self._refuse(accepted, no_role(peer).raw())
         elif self._connections.take_place(len(self._starting), client_name(peer)):
             self._begin(accepted, peer)
@@ -153,7 +156,11 @@ class Acceptor:
                 ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
                 ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,
             )
-        except OSError:  # it is gone again, does not speak TLS, or has no certificate that we know
+        except ssl.SSLCertVerificationError as error:
+            accepted.close()
+            if self._refusals is not None:
+                self._refusals.unknown(peer, host_of(peer), f"its certificate is refused: {error.verify_message}")
+        except OSError:  # it is gone again, or does not speak TLS
             accepted.close()
         except asyncio.CancelledError:
             accepted.close()

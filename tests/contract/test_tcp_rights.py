@@ -200,6 +200,7 @@ def test_a_certificate_of_another_authority_is_no_certificate(served: Served, tm
     forged = Authority(tmp_path, "ca").sign("anna", "/O=ops/CN=anna")
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
         served.ask("tls", client=forged)
+    assert "authentication failed: actor=tcp(peer=127.1." in served.says("its certificate is refused: ")
 
 
 def test_a_token_that_is_sent_counts_and_not_the_certificate(served: Served) -> None:
