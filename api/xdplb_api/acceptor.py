@@ -68,7 +68,7 @@ class Acceptor:
         self._listener, self._make, self._connections, self._refusals = listener, make, connections, refusals
         self._socket = listener.socket
         self._loop = asyncio.get_running_loop()
-        self._starting: dict[asyncio.Task[None], tuple[str, socket.socket]] = {}
+        self._starting: dict[asyncio.Task[None], str] = {}
         self._lingering: deque[tuple[float, socket.socket]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._pause = _FIRST_PAUSE_SECONDS
@@ -78,7 +78,9 @@ class Acceptor:
         self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more, and end handshakes: who has not said anything yet is not waited for."""
+        for task in self._starting if self._listener.tls is not None else ():
+            task.cancel()
         if self._resume is not None:
             self._resume.cancel()
         if self._socket.fileno() >= 0:
@@ -136,13 +138,13 @@ class Acceptor:
         if self._listener.tls is not None and len(self._starting) >= _MOST_HANDSHAKES:
             self._cut_one_off()
         task = self._loop.create_task(self._serve(accepted, peer))
-        self._starting[task] = client_name(peer), accepted
+        self._starting[task] = client_name(peer)
         task.add_done_callback(lambda ended: self._starting.pop(ended, None))
 
     def _cut_one_off(self) -> None:
         """End the oldest handshake of the client with the most, which has had the most of its time."""
-        hog, _ = Counter(client for client, _ in self._starting.values()).most_common(1)[0]
-        task = next(task for task, (client, _) in self._starting.items() if client == hog)
+        hog, _ = Counter(self._starting.values()).most_common(1)[0]
+        task = next(task for task, client in self._starting.items() if client == hog)
         self._starting.pop(task)
         task.cancel()
 
