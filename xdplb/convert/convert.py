@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from xdplb.config.document import read_text
+from xdplb.config.document import path_text, read_text
 from xdplb.config.dump import toml_text
 from xdplb.model.printable import printable
 
@@ -32,12 +32,17 @@ def convert(source: Source, file: str, config_id: str) -> tuple[str, list[Note]]
     """
     name, text, notes = "<stdin>" if file == "-" else file, read_text(file), Notes()
     if source is Source.KEEPALIVED:
-        services = keepalived.read(text, name, config_id=config_id, open_file=read_text, notes=notes)
+        services = keepalived.read(text, name, config_id=config_id, open_file=_included, notes=notes)
     else:
         services = ipvsadm.read(text, name, notes)
     vips = vips_of(services, notes)
     every = sorted((*notes, *(note for vip in vips for note in vip.notes)), key=_Order(name))
     return _text(f"{name} ({source})", notes, vips), every
+
+
+def _included(file: str) -> str:
+    """Return the text of a file that another one includes: no name means stdin there."""
+    return path_text(Path(file))
 
 
 class _Order:
