@@ -97,6 +97,12 @@ Examples:
     is_flag=True,
     help="If the state is empty, older, or another balancer's, go on with it: the maps lose what it does not have.",
 )
+@click.option(
+    "--accept-differences",
+    is_flag=True,
+    help="Swap this version's program in although it does something else with some packets than the one in use, or "
+    "was rolled back before.",
+)
 @event_options
 @api_options
 def command(
@@ -113,6 +119,7 @@ def command(
     tunnel_sources: tuple[IPNetwork, ...],
     adopt_maps: bool,
     discard_maps: bool,
+    accept_differences: bool,
     log_format: str,
     event_rows: int,
     event_days: float,
@@ -149,6 +156,7 @@ def command(
                 tunnel_sources=tunnel_sources,
                 otherwise=otherwise,
                 config=config,
+                accept_differences=accept_differences,
                 api=Limits(**api),  # type: ignore[arg-type]
                 retention=Retention(event_rows, event_days),
             )

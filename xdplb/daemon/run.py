@@ -31,6 +31,7 @@ from xdplb.model.errors import XdplbError
 from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
+from xdplb.upgrade.guard import Guard
 from xdplb_api.app import create_app
 from xdplb_api.listener import Listener, listen
 from xdplb_api.server import Stop, serve_in_thread
@@ -48,6 +49,7 @@ from .reloads import Reloads
 from .signals import Signals
 from .start import state_at_start
 from .state_dir import shut_state_dir
+from .swap_watching import watched
 from .systemd import asking_for_time, notify
 from .watchdog import watchdog
 
@@ -71,6 +73,7 @@ def _load(options: DaemonOptions, features: Features) -> DataPlane:
             pin_dir=options.pin_dir,
             capacity=options.capacity,
             features=features,
+            guard=Guard(options.interfaces, accept_differences=options.accept_differences),
         )
     )
 
@@ -227,23 +230,24 @@ async def _balance(
     reloads = Reloads(manager, owner)
     sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-    with asking_for_time():
-        await manager.start()
-    try:
+    with watched(plane, manager.events.say):
         with asking_for_time():
-            await owner.start(manager)
-        with signals.calling(stopping, reloads.begin), Garbage() as garbage:
-            watching = asyncio.create_task(garbage.watch())
-            try:
-                with watchdog(manager.pulses, manager.events):
-                    await serve_in_thread(
-                        app, listener, limits=shares.api, stop=stop, on_started=started, on_loop=watch_api
-                    )
-            finally:
-                watching.cancel()
-                await reloads.stop()
-    finally:
-        await manager.stop()
+            await manager.start()
+        try:
+            with asking_for_time():
+                await owner.start(manager)
+            with signals.calling(stopping, reloads.begin), Garbage() as garbage:
+                watching = asyncio.create_task(garbage.watch())
+                try:
+                    with watchdog(manager.pulses, manager.events):
+                        await serve_in_thread(
+                            app, listener, limits=shares.api, stop=stop, on_started=started, on_loop=watch_api
+                        )
+                finally:
+                    watching.cancel()
+                    await reloads.stop()
+        finally:
+            await manager.stop()
 
 
 def _place(options: DaemonOptions) -> PlaceView:

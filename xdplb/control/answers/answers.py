@@ -61,6 +61,11 @@ _ELEMENT_BYTES = 48  # struct htab_elem, with the node of the LRU list
 _BUCKET_BYTES = 16  # struct bucket; their number is the next power of two
 _PROBATION_PART = 4
 
+_HELD_BACK = (
+    "an older program is in use: that of this xdplb was rolled back; `xdplb events` says why, and a restart with "
+    "--accept-differences tries it again"
+)
+
 
 class Answers:
     """Answers from the writer's snapshot. Methods that are not `async` answer from memory, at once.
@@ -252,7 +257,7 @@ class Answers:
             flows=self._flow_table(),
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
-            notes=self._notes,
+            notes=(*self._notes, _HELD_BACK) if self._plane.is_held_back else self._notes,
             config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )

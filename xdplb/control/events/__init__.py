@@ -15,6 +15,7 @@ from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
@@ -55,6 +56,8 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "ProgramKept",
+    "ProgramRolledBack",
     "ProgramSwapped",
     "ReloadedWithoutConfig",
     "Say",
@@ -64,6 +67,7 @@ __all__ = [
     "StateNotWritable",
     "StateRestored",
     "StateWritable",
+    "SwapNotWatched",
     "TablePublished",
     "ThreadGoesOn",
     "ThreadHangs",
