@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .cli_harness import Daemon, in_process
+from .cli_harness import Daemon, in_process, running_daemon
 
 AMBIGUOUS = "match the same packets, and neither is more specific"
 WEB = """\
@@ -172,6 +171,23 @@ def test_data_of_another_form_is_told(text: str, told: str, tmp_path: Path):
     assert line.startswith(told)
 
 
+def test_of_many_vips_all_are_looked_at(tmp_path: Path):
+    vips = [f'[[vips]]\naddress = "203.0.113.{n % 250}"\nport = {n + 1}\nprotocol = "tcp"\n' for n in range(1200)]
+    for wrong in (3, 700, 1199):
+        vips[wrong] = vips[wrong].replace('"tcp"', '"tpc"')
+    vips[900] += 'tracking = "auto"\nscheduler = "rr"\n'
+    told = checked("".join(vips), tmp_path)
+    assert [line.split(": ")[0] for line in told] == [f"c.toml:{n}:{12}" for n in (16, 2804, 3605, 4802)]
+
+
+def test_a_list_that_is_called_like_stdin_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_text("bad\n")
+    Path("c.toml").write_text(WEB.replace("blocked.txt", "-"))
+    told = in_process("config", "check", "-f", "c.toml")
+    assert told.stderr.startswith("-:1:1: 'bad' is not an IP prefix")
+
+
 def test_yaml_is_checked_by_the_same_schema(tmp_path: Path):
     text = "vips:\n- address: 203.0.113.10\n  port: 080\n  prot: tcp\n  health_check: {type: http, reset: no}\n"
     assert (
@@ -247,11 +263,40 @@ def test_nothing_is_applied_if_anything_is_wrong(daemon: Daemon, web: Path):
     assert daemon.run("config", "diff", "-f", str(web)).returncode == 2
 
 
-def test_a_file_may_come_by_stdin(tmp_path: Path):
-    command = [sys.executable, "-c", "from xdplb.cli.main import main; main()", "config", "check", "-f", "-"]
-    for text, told in (("vips = []\n", "<stdin> is right"), ('{"vips": [1]}', "<stdin>:1:11: item 0 should")):
-        found = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
-        assert found.stderr.startswith(told)
+def test_a_file_that_owns_the_state_is_compared_and_applied_as_by_a_reload(web: Path, tmp_path: Path):
+    (tmp_path / "daemon").mkdir()
+    with running_daemon(tmp_path / "daemon", config=web) as daemon:
+        daemon.ok("backend", "set", "web", "10.0.0.11", "--weight", "0")
+        daemon.ok("backend", "drain", "web", "10.0.0.12")
+        diff = daemon.ok("config", "diff", "-f", str(web))
+        assert diff.stderr.splitlines() == [
+            "overlay: backend 10.0.0.11 of VIP 203.0.113.10:443/tcp has weight 0 instead of 2",
+            "overlay: backend 10.0.0.12 of VIP 203.0.113.10:443/tcp has admin_state drain instead of ready",
+        ]
+        assert "weight = 2" in daemon.ok("config", "dump").stdout, "what is laid over the file is not of the file"
+        web.write_text(WEB.replace('"wlc"', '"rr"'))
+        assert daemon.run("config", "diff", "-f", str(web)).returncode == 1
+        other = tmp_path / "other.toml"
+        other.write_text(web.read_text())
+        refused = daemon.run("config", "apply", "-f", str(other))
+        assert refused.returncode == 4
+        assert f"the config file {web} owns" in refused.stderr
+        assert "overlay" not in daemon.ok("config", "apply", "-f", str(web)).stderr
+        assert '"rr"' in daemon.ok("config", "dump").stdout
+        dry = daemon.ok("config", "apply", "-f", str(web), "--clear-overlay", "--dry-run")
+        assert dry.stderr == "the overlay of 2 backends would be cleared\n"
+        daemon.ok("config", "apply", "-f", str(web), "--clear-overlay")
+        assert daemon.ok("config", "diff", "-f", str(web)).stderr == ""
+        web.write_text("vips = 1\n")
+        assert daemon.run("config", "apply", "-f", str(web)).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("vips = []\n", "<stdin> is right"), ('{"vips": [1]}', "<stdin>:1:11: item 0 should")]
+)
+def test_a_file_may_come_by_stdin(monkeypatch: pytest.MonkeyPatch, text: str, told: str):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert in_process("config", "check", "-f", "-").stderr.startswith(told)
 
 
 def test_commands_that_need_the_daemon_say_that_it_is_down(web: Path, tmp_path: Path):
