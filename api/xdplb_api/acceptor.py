@@ -107,7 +107,11 @@ class Acceptor:
 
     def _look_at(self, accepted: socket.socket) -> None:
         """Serve a connection, or refuse it."""
-        peer = self._peer(accepted)
+        try:
+            peer = self._peer(accepted)
+        except OSError:  # it is gone again
+            accepted.close()
+            return
         if peer.kind is ActorKind.UNIX and peer.role is None:
             self._told(peer)
             self._refuse(accepted, no_role(peer).raw())

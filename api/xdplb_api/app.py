@@ -100,7 +100,9 @@ def create_app(
     app.add_middleware(Idempotency, never=WITH_SECRETS)
     app.state.event_readers = EventReaders(limits.readers)
     app.add_middleware(SharedAnswers, paths=LARGE)
-    app.add_middleware(Admission, limits=limits, most=LARGEST_BODY, long_path="/access", is_endless=is_endless)
+    app.add_middleware(
+        Admission, limits=limits, most=LARGEST_BODY, long_paths=("/access", "/v1/config"), is_endless=is_endless
+    )
     app.add_middleware(Gate, tokens=rights.tokens, slowing=rights.slowing, refusals=refusals)
     app.add_middleware(InternalErrors)
     app.add_middleware(HeadAsGet, except_for=("/v1/capture",))

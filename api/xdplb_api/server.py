@@ -77,7 +77,6 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=math.ceil(service.limits.idle_seconds),
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
@@ -92,6 +91,7 @@ class _Server(uvicorn.Server):
 
     def _acceptor(self, listener: Listener) -> Acceptor:
         def made(peer: Actor) -> Connection:
+            self.config.timeout_keep_alive = math.ceil(self._service.limits.idle_seconds)  # it may change
             return Connection(
                 self.config,
                 self.server_state,

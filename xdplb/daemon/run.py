@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import xdplb
@@ -189,6 +189,7 @@ async def _balance(
     owner: ConfigOwner,
 ) -> None:
     shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
+    told = replace(shares.api)
     manager = Manager(
         plane,
         store,
@@ -200,6 +201,7 @@ async def _balance(
         place=_place(options),
         notes=lambda: [*([shares.note] if shares.note else []), *doors.notes()],
         longest_pause=longest_pause(asyncio.get_running_loop()),
+        on_settings=lambda settings: shares.api.become(told.under(settings.api)),
         history=history,
     )
 

@@ -64,6 +64,8 @@ async def put_config(
     except XdplbError as error:
         await asyncio.to_thread(body.refuse_with_all, error)
         raise
+    if not change.dry_run:
+        body.accepted(wanted)
     tag(response, outcome.generation)
     return effect(outcome, change) if change.tells_effect else ConfigChangedOut.of(outcome)
 
