@@ -45,6 +45,7 @@ def collect(view: MetricsView) -> Iterator[Family]:
     yield from _of_checks(vips)
     yield from _of_checks_standing(view)
     yield from _of_paths(vips, view)
+    yield from _of_events(view)
 
 
 def _of_host(view: MetricsView) -> Iterator[Family]:
@@ -219,6 +220,18 @@ def _of_paths(vips: Sequence[_Vip], view: MetricsView) -> Iterator[Family]:
         "ICMP errors about packets in tunnels that were not believed, since the daemon started.",
         [(Labels(reason=reason.value), count) for reason, count in view.ignored_errors.items()],
     )
+
+
+def _of_events(view: MetricsView) -> Iterator[Family]:
+    events = view.events
+    yield _counter("xdplb_events_total", "Events since the daemon started.", [(_NONE, events.came)])
+    yield _counter(
+        "xdplb_events_dropped_total",
+        "Events that only the log has: too many came at once, or they could not be written for too long.",
+        [(_NONE, events.dropped)],
+    )
+    yield _gauge("xdplb_events_kept", "Events that are kept.", [(_NONE, events.rows)])
+    yield _gauge("xdplb_events_writable", "Whether events can be written now.", [(_NONE, int(not events.error))])
 
 
 def _backends(vips: Iterable[_Vip]) -> Iterator[tuple[Labels, BackendStatsView, BackendMetrics]]:

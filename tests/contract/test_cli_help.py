@@ -19,10 +19,11 @@ INTERFACE = [
     "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health ls", "health rm", "health show", "decap up", "decap down",
-    "backend-host setup", "backend-host show", "backend-host undo",
+    "backend-host setup", "backend-host show", "backend-host undo", "events",
+    "config check", "config diff", "config apply", "config dump", "config schema",
 ]  # fmt: skip
-CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo")
-WITHOUT_OUTPUT = {"up", "capture"}
+CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
+WITHOUT_OUTPUT = {"up", "capture", "config schema"}
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

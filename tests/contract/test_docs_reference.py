@@ -50,8 +50,8 @@ SCHEMAS = {
     "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut),
 }
 WITH_OPTIONS_OF_THEIR_OWN = [
-    "up", "down", "status", "doctor", "stats", "explain", "capture", "backend drain", "decap up",
-    "vip access set", "backend-host setup",
+    "up", "down", "status", "doctor", "stats", "explain", "capture", "events", "backend drain", "decap up",
+    "vip access set", "backend-host setup", "config check", "config diff", "config apply", "config dump",
 ]  # fmt: skip
 GLOBAL = {"--output", "--help", "--dry-run", "--if-generation"}
 

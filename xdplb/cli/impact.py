@@ -73,6 +73,8 @@ def _at_risk(risk: AtRiskOut) -> str:
     expected, at_most = risk["expected"], risk["at_most"]
     if at_most is None or expected is None:
         return f"not known: {known_by}"
+    if at_most == 0 and risk["known_by"] == "counters":
+        return "0 (there was no packet within the idle timeout)"
     if expected == at_most:
         return f"{number(at_most)} ({known_by})"
     return f"about {number(expected)}, at most {number(at_most)} ({known_by})"

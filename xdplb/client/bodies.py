@@ -15,6 +15,7 @@ __all__ = [
     "AdminState",
     "AllBackendsOut",
     "AllUnhealthy",
+    "ApiSettings",
     "AtRiskOut",
     "AttachmentOut",
     "BackendChangedOut",
@@ -29,12 +30,25 @@ __all__ = [
     "BackendStatusOut",
     "BackendUseOut",
     "BackendsPut",
+    "ChangesIn",
     "CheckResultOut",
     "CheckType",
+    "Config",
+    "ConfigChangedOut",
+    "ConfigOut",
+    "ConfigStatusOut",
+    "ConfigVip",
+    "CreateBackendEdit",
+    "CreateVipEdit",
     "CutOffOut",
     "DaemonOut",
     "DataplaneOut",
+    "DeclaredOut",
+    "DeleteBackendEdit",
+    "DeleteCheckEdit",
+    "DeleteVipEdit",
     "DifferenceOut",
+    "DrainBackendEdit",
     "DrainIn",
     "DrainOut",
     "DrainState",
@@ -64,20 +78,31 @@ __all__ = [
     "OnUnhealthy",
     "OperatingStatus",
     "OuterOut",
+    "OverlayListOut",
+    "OverlayOut",
     "PacketKind",
     "PacketOut",
+    "PatchAccessEdit",
+    "PatchBackendEdit",
+    "PatchVipEdit",
     "PathErrorsOut",
     "PathMtuOut",
     "Placement",
     "Problem",
     "Protocol",
+    "PutAccessEdit",
+    "PutBackendEdit",
+    "PutCheckEdit",
+    "PutVipEdit",
     "QuicIn",
     "QuicOut",
     "QuicPatch",
     "ReadyzOut",
+    "ReplaceBackendsEdit",
     "RiskOut",
     "Scheduler",
     "SentOut",
+    "Settings",
     "SlotMoveOut",
     "SlotOut",
     "SlotState",
@@ -88,13 +113,14 @@ __all__ = [
     "StatusOut",
     "TableChangeOut",
     "Tracking",
+    "UndrainBackendEdit",
     "UseOut",
     "VersionOut",
     "VipChangedOut",
-    "VipIn",
     "VipListOut",
     "VipOut",
     "VipPatch",
+    "VipPost",
     "VipPut",
     "VipStatsOut",
     "VipStatusOut",
@@ -155,6 +181,17 @@ class AllBackendsOut(TypedDict):
     backends: list[BackendOfVipOut]
 
 
+class ApiSettings(TypedDict):
+    """What the API takes on at once, and how long it waits for a client."""
+
+    connections: NotRequired[int | None]
+    requests: NotRequired[int | None]
+    head_timeout_seconds: NotRequired[float | None]
+    body_timeout_seconds: NotRequired[float | None]
+    idle_timeout_seconds: NotRequired[float | None]
+    max_body_mib: NotRequired[int | None]
+
+
 class AtRiskOut(TypedDict):
     """How many open connections may break, and why."""
 
@@ -181,6 +218,7 @@ class BackendChangedOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
     warnings: NotRequired[list[WarningOut]]
@@ -193,6 +231,11 @@ class BackendIn(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    vip: NotRequired[Any]
+    declared: NotRequired[Any]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
     address: str
 
 
@@ -217,6 +260,7 @@ class BackendOfVipOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
     vip: NotRequired[str]
@@ -230,6 +274,7 @@ class BackendOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
 
@@ -251,6 +296,11 @@ class BackendPut(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    vip: NotRequired[Any]
+    declared: NotRequired[Any]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
     address: NotRequired[str | None]
 
 
@@ -295,6 +345,29 @@ class BackendsPut(TypedDict):
     """All backends of a VIP, replaced in one step."""
 
     backends: list[BackendIn]
+    warnings: NotRequired[Any]
+
+
+class ChangesIn(TypedDict):
+    """Edits that are made in one step, in this order: all of them, or none."""
+
+    edits: list[
+        CreateVipEdit
+        | PutVipEdit
+        | PatchVipEdit
+        | DeleteVipEdit
+        | CreateBackendEdit
+        | PutBackendEdit
+        | PatchBackendEdit
+        | DeleteBackendEdit
+        | ReplaceBackendsEdit
+        | DrainBackendEdit
+        | UndrainBackendEdit
+        | PutCheckEdit
+        | DeleteCheckEdit
+        | PutAccessEdit
+        | PatchAccessEdit
+    ]
 
 
 class CheckResultOut(TypedDict):
@@ -309,6 +382,113 @@ class CheckResultOut(TypedDict):
     last_seconds: float | None
     passes: int
     failures: int
+
+
+class Config(TypedDict):
+    """The whole desired state: what is not in it is removed."""
+
+    settings: NotRequired[Settings]
+    vips: list[ConfigVip]
+    generation: NotRequired[Any]
+    owner: NotRequired[Any]
+    overlay: NotRequired[Any]
+    warnings: NotRequired[Any]
+
+
+class ConfigChangedOut(TypedDict):
+    """What became of a configuration, or of several edits."""
+
+    generation: int
+    changed: bool
+    changes: list[str]
+    warnings: list[WarningOut]
+
+
+class ConfigOut(TypedDict):
+    """The whole desired state."""
+
+    generation: int
+    owner: str | None
+    settings: Settings
+    vips: list[ConfigVip]
+    overlay: list[OverlayOut]
+
+
+class ConfigStatusOut(TypedDict):
+    """Who owns the configuration."""
+
+    owner: str | None
+    overlay: int
+    error: str
+
+
+class ConfigVip(TypedDict):
+    """A VIP with all that belongs to it."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn]
+    backends: NotRequired[list[BackendIn]]
+
+
+class CreateBackendEdit(TypedDict):
+    """Add a backend; a conflict if it exists with other settings."""
+
+    weight: NotRequired[int]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState]
+    quic_server_id: NotRequired[str | None]
+    vip: str
+    declared: NotRequired[Any]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    kind: Literal["create_backend"]
+
+
+class CreateVipEdit(TypedDict):
+    """Add a VIP; a conflict if it exists with other settings."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+    backends: NotRequired[list[BackendIn] | None]
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn | None]
+    kind: Literal["create_vip"]
 
 
 class CutOffOut(TypedDict):
@@ -342,12 +522,51 @@ class DataplaneOut(TypedDict):
     daemon: DaemonOut | None
 
 
+class DeclaredOut(TypedDict):
+    """What the config file says of a backend under an overlay."""
+
+    weight: int
+    admin_state: AdminState
+
+
+class DeleteBackendEdit(TypedDict):
+    """Remove a backend at once."""
+
+    kind: Literal["delete_backend"]
+    vip: str
+    address: str
+
+
+class DeleteCheckEdit(TypedDict):
+    """Stop checking the backends of a VIP."""
+
+    kind: Literal["delete_check"]
+    vip: str
+
+
+class DeleteVipEdit(TypedDict):
+    """Remove a VIP with all that belongs to it."""
+
+    kind: Literal["delete_vip"]
+    vip: str
+
+
 class DifferenceOut(TypedDict):
     """A difference between the reference model and the program."""
 
     what: str
     model: str
     program: str
+
+
+class DrainBackendEdit(TypedDict):
+    """Send a backend no new connections and keep its open ones."""
+
+    timeout_seconds: NotRequired[float]
+    quiet_seconds: NotRequired[float | None]
+    kind: Literal["drain_backend"]
+    vip: str
+    address: str
 
 
 class DrainIn(TypedDict):
@@ -475,6 +694,7 @@ class HealthCheckIn(TypedDict):
     jitter: NotRequired[float]
     reset: NotRequired[bool]
     target: NotRequired[Literal["backend"]]
+    status: NotRequired[Any]
 
 
 class HealthCheckOut(TypedDict):
@@ -576,6 +796,22 @@ class OuterOut(TypedDict):
     destination_port: int | None
 
 
+class OverlayListOut(TypedDict):
+    """All that is laid over the config file."""
+
+    overlay: list[OverlayOut]
+
+
+class OverlayOut(TypedDict):
+    """A backend over which an operator has laid another weight or admin state than the config file says."""
+
+    vip: str
+    address: str
+    weight: int
+    admin_state: AdminState
+    declared: DeclaredOut
+
+
 class PacketOut(TypedDict):
     """The packet in question: untagged, and as short as possible."""
 
@@ -586,6 +822,49 @@ class PacketOut(TypedDict):
     protocol: Literal["tcp", "udp"]
     kind: PacketKind
     interface: str
+
+
+class PatchAccessEdit(TypedDict):
+    """Replace the allowed prefixes of a VIP, the denied ones, or both; null empties a list."""
+
+    allow: NotRequired[list[str] | None]
+    deny: NotRequired[list[str] | None]
+    kind: Literal["patch_access"]
+    vip: str
+
+
+class PatchBackendEdit(TypedDict):
+    """Change some settings of a backend; null sets the default."""
+
+    address: str
+    weight: NotRequired[int | None]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState | None]
+    quic_server_id: NotRequired[str | None]
+    kind: Literal["patch_backend"]
+    vip: str
+
+
+class PatchVipEdit(TypedDict):
+    """Change some settings of a VIP; null sets the default."""
+
+    address: NotRequired[str | None]
+    port: NotRequired[int | None]
+    last_port: NotRequired[int | None]
+    protocol: NotRequired[Protocol | None]
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward | None]
+    scheduler: NotRequired[Scheduler | None]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy | None]
+    all_unhealthy: NotRequired[AllUnhealthy | None]
+    idle_timeout_seconds: NotRequired[int | None]
+    vlan: NotRequired[VlanTags | None]
+    quic: NotRequired[QuicPatch | None]
+    limits: NotRequired[LimitsPatch | None]
+    kind: Literal["patch_vip"]
+    vip: str
 
 
 class PathErrorsOut(TypedDict):
@@ -616,6 +895,77 @@ class Problem(TypedDict):
     hint: NotRequired[str]
 
 
+class PutAccessEdit(TypedDict):
+    """Replace the access list of a VIP."""
+
+    allow: NotRequired[list[str]]
+    deny: NotRequired[list[str]]
+    kind: Literal["put_access"]
+    vip: str
+
+
+class PutBackendEdit(TypedDict):
+    """Add a backend, or replace its settings."""
+
+    weight: NotRequired[int]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState]
+    quic_server_id: NotRequired[str | None]
+    vip: str
+    declared: NotRequired[Any]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    kind: Literal["put_backend"]
+
+
+class PutCheckEdit(TypedDict):
+    """Set the health check of a VIP."""
+
+    type: CheckType
+    port: NotRequired[int | None]
+    path: NotRequired[str]
+    expect_status: NotRequired[list[int]]
+    interval_seconds: NotRequired[float]
+    timeout_seconds: NotRequired[float]
+    rise: NotRequired[int]
+    fall: NotRequired[int]
+    jitter: NotRequired[float]
+    reset: NotRequired[bool]
+    target: NotRequired[Literal["backend"]]
+    status: NotRequired[Any]
+    kind: Literal["put_check"]
+    vip: str
+
+
+class PutVipEdit(TypedDict):
+    """Add a VIP, or replace its settings and the parts that are given."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+    backends: NotRequired[list[BackendIn] | None]
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn | None]
+    kind: Literal["put_vip"]
+
+
 class QuicIn(TypedDict):
     """Where QUIC connection IDs contain a server ID (draft-ietf-quic-load-balancers, unencrypted)."""
 
@@ -641,6 +991,15 @@ class ReadyzOut(TypedDict):
     """The daemon is ready."""
 
     ready: NotRequired[Literal[True]]
+
+
+class ReplaceBackendsEdit(TypedDict):
+    """Replace all backends of a VIP."""
+
+    backends: list[BackendIn]
+    warnings: NotRequired[Any]
+    kind: Literal["replace_backends"]
+    vip: str
 
 
 class RiskOut(TypedDict):
@@ -674,6 +1033,12 @@ class SentOut(TypedDict):
     forward: Forward
     outer: OuterOut | None
     next_hop: NextHopOut
+
+
+class Settings(TypedDict):
+    """Settings of the daemon that may change while it runs."""
+
+    api: NotRequired[ApiSettings]
 
 
 SlotMoveOut = TypedDict(
@@ -743,6 +1108,7 @@ class StatusOut(TypedDict):
     last_error: str
     warnings: list[str]
     notes: list[str]
+    config: ConfigStatusOut
     drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
@@ -761,6 +1127,14 @@ class TableChangeOut(TypedDict):
     moves: list[SlotMoveOut]
     moves_in_all: int
     after: SlotStatesOut
+
+
+class UndrainBackendEdit(TypedDict):
+    """Send new connections to a backend again."""
+
+    kind: Literal["undrain_backend"]
+    vip: str
+    address: str
 
 
 class UseOut(TypedDict):
@@ -798,26 +1172,6 @@ class VipChangedOut(TypedDict):
     generation: int
     status: VipStatusOut
     warnings: NotRequired[list[WarningOut]]
-
-
-class VipIn(TypedDict):
-    """A VIP to add."""
-
-    name: NotRequired[str | None]
-    forward: NotRequired[Forward]
-    scheduler: NotRequired[Scheduler]
-    tracking: NotRequired[Tracking | None]
-    hash: NotRequired[HashKind | None]
-    on_unhealthy: NotRequired[OnUnhealthy]
-    all_unhealthy: NotRequired[AllUnhealthy]
-    idle_timeout_seconds: NotRequired[int]
-    vlan: NotRequired[VlanTags]
-    quic: NotRequired[QuicIn | None]
-    limits: NotRequired[LimitsIn]
-    address: str
-    port: int
-    last_port: NotRequired[int | None]
-    protocol: Protocol
 
 
 class VipListOut(TypedDict):
@@ -868,8 +1222,8 @@ class VipPatch(TypedDict):
     limits: NotRequired[LimitsPatch | None]
 
 
-class VipPut(TypedDict):
-    """The complete VIP."""
+class VipPost(TypedDict):
+    """A VIP to add, with what belongs to it."""
 
     name: NotRequired[str | None]
     forward: NotRequired[Forward]
@@ -882,6 +1236,38 @@ class VipPut(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+    backends: NotRequired[list[BackendIn] | None]
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn | None]
+
+
+class VipPut(TypedDict):
+    """The complete settings of a VIP."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    backends: NotRequired[list[BackendIn] | None]
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn | None]
     address: NotRequired[str | None]
     port: NotRequired[int | None]
     last_port: NotRequired[int | None]

@@ -139,9 +139,16 @@ class Transport:
 
     @contextmanager
     def stream(
-        self, path: str, headers: Mapping[str, str] | None = None, *, usual: float | None = None
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        usual: float | None = None,
+        silence: float | None = None,
     ) -> Iterator[Iterator[bytes]]:
         """GET `path`, whose answer has no fixed end, and yield its body as it comes; its begin is waited for as usual.
+
+        After that it may be silent for `silence` seconds, None: for as long as it likes.
 
         Raises as `request` does, and DaemonDownError if the body breaks off.
         """
@@ -156,7 +163,7 @@ class Transport:
                 if response.status != http.client.OK:
                     raise from_problem(response.status, response.read())
             assert connection.sock is not None, "it has answered"
-            connection.sock.settimeout(None)  # there may be nothing to send for a long time
+            connection.sock.settimeout(silence)
             yield self._chunks(response)
         except _BrokenError as broken:
             raise self._unreachable(broken.error) from None

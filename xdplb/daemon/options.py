@@ -35,7 +35,8 @@ class DaemonOptions:
 
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
     what the API takes on, `retention` which events are kept. A state that does not belong to the maps is refused,
-    unless there is an `otherwise`, and a program that differs from the one in use unless `accept_differences`.
+    unless there is an `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config`
+    is the config file that owns the VIPs and backends, None if the API does.
     """
 
     interfaces: tuple[str, ...]
@@ -46,6 +47,7 @@ class DaemonOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
+    config: Path | None = None
     accept_differences: bool = False
     api: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import WithJsonSchema
 from starlette.types import Receive, Scope, Send
@@ -14,6 +14,7 @@ from xdplb.dataplane.decisions import SNAP_BYTES
 from xdplb_api.answers import problems
 from xdplb_api.control import Capture
 from xdplb_api.deps import ControlOf
+from xdplb_api.peer import actor_of
 from xdplb_api.schemas.forms import CAPTURED_CLIENT, DESTINATION
 from xdplb_api.unambiguous import DECIMAL, WHOLE
 
@@ -86,6 +87,7 @@ Snaplen = Annotated[
     },
 )
 async def capture(
+    asked: Request,
     control: ControlOf,
     *,
     vip: Vip = None,
@@ -101,4 +103,4 @@ async def capture(
     `vip` and `client` it takes all packets that concern a VIP. It takes seconds to start: a program is compiled for it.
     """
     request = CaptureRequest(vip, client, packets, seconds, sample, snaplen)
-    return PcapngResponse(await control.start_capture(request))
+    return PcapngResponse(await control.start_capture(request, actor_of(asked)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from fastapi import APIRouter, Response
 
 from xdplb.control.answers.answers import Answers
@@ -15,7 +18,7 @@ from xdplb_api.deps import AnswersOf, Change, Changer, NewChange, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import VIP, VIPS
 from xdplb_api.schemas.effect import DryRunOut
-from xdplb_api.schemas.vip import VipChangedOut, VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
+from xdplb_api.schemas.vip import VipChangedOut, VipListOut, VipOut, VipParts, VipPatch, VipPost, VipPut, vips_out
 
 __all__ = ["router"]
 
@@ -41,11 +44,15 @@ async def list_vips(answers: AnswersOf, response: Response) -> VipListOut:
     },
 )
 async def create_vip(
-    body: VipIn, change: NewChange, answers: AnswersOf, response: Response
+    body: VipPost, change: NewChange, answers: AnswersOf, response: Response
 ) -> VipChangedOut | DryRunOut:
-    """Add a VIP. Its packets are dropped and counted until it has a usable backend."""
+    """Add a VIP, with its backends, check and access list if they are given.
+
+    Its packets are dropped and counted until it has a usable backend.
+    """
     vip = body.vip()
-    return _answer(await change.make(CreateVip(vip)), vip.key, change, answers, response)
+    edit = CreateVip(vip, **await _parts(body, vip.key))
+    return _answer(await change.make(edit), vip.key, change, answers, response)
 
 
 @router.get(VIP, operation_id="getVip", summary="Show a VIP", responses=problems(404, 422))
@@ -69,9 +76,13 @@ async def get_vip(vip: VipRef, answers: AnswersOf, response: Response) -> VipOut
 async def put_vip(
     vip: VipRef, *, body: VipPut, change: Change, answers: AnswersOf, response: Response
 ) -> VipChangedOut | DryRunOut:
-    """Add the VIP, or replace all of its settings with the body. Backends, health check and access list stay."""
+    """Add the VIP, or replace all of its settings with the body, all in one step.
+
+    Backends, health check and access list are replaced if they are in the body, else they stay.
+    """
     wanted = _wanted(vip, body, answers)
-    return _answer(await change.make(PutVip(wanted)), wanted.key, change, answers, response)
+    edit = PutVip(wanted, **await _parts(body, wanted.key))
+    return _answer(await change.make(edit), wanted.key, change, answers, response)
 
 
 @router.patch(
@@ -99,6 +110,11 @@ async def patch_vip(
 async def delete_vip(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
     """Remove a VIP with its backends, health check and access list. Its packets are then passed to the host."""
     return await deleted(change, DeleteVip(answers.key(vip)))
+
+
+async def _parts(body: VipParts, key: VipKey) -> dict[str, Any]:
+    # In a thread: hundreds of thousands of prefixes take seconds, and other requests must not wait for them.
+    return await asyncio.to_thread(body.parts, key.address.version)
 
 
 def _wanted(ref: str, body: VipPut, answers: Answers) -> Vip:

@@ -19,11 +19,14 @@ from xdplb.control.answers.views import (
     BackendView,
     ChecksView,
     CheckView,
+    ConfigView,
     DataplaneView,
     FlowTableView,
+    OverlayView,
     PlaceView,
     StatsView,
     StatusView,
+    TruthView,
     UseView,
     VipStatsView,
     VipView,
@@ -35,6 +38,7 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drifts
@@ -83,6 +87,7 @@ class Answers:
         pulses: Pulses,
         checker: HealthSource | None,
         steady: SteadyClock,
+        history: History,
         place: PlaceView | None = None,
         notes: Sequence[str] = (),
         longest_pause: Callable[[], float] = lambda: 0.0,
@@ -91,9 +96,11 @@ class Answers:
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses = drifts, pulses
         self.started, self._place, self._notes = steady.now(), place, tuple(notes)
-        self._longest_pause = longest_pause
+        self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
+        self.config_error = ""
+        """Why the config file was refused when it was read last."""
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -167,6 +174,27 @@ class Answers:
         vip = outcome.after.vips[key]
         return AccessView(vip.access, vip.generation)
 
+    def truth(self) -> TruthView:
+        """Return who owns the desired state."""
+        return TruthView(self._snapshot.desired.owner, len(self._writer.overlaid), self.config_error)
+
+    def config(self) -> ConfigView:
+        """Return the whole desired state."""
+        return self._config_view(self._snapshot)
+
+    def config_after(self, outcome: Outcome) -> ConfigView:
+        """Return the whole desired state as it was after a change."""
+        return self._config_view(outcome.after)
+
+    def _config_view(self, snapshot: Snapshot) -> ConfigView:
+        laid = (
+            OverlayView(str(key), backend.backend, backend.declared)
+            for key, vip in sorted(snapshot.desired.vips.items())
+            for backend in vip.backends.values()
+            if backend.declared is not None
+        )
+        return ConfigView(snapshot.desired, snapshot.generation, tuple(laid) if snapshot.desired.owner else ())
+
     async def stats(self) -> StatsView:
         """Read all counters."""
         counted = await self._counted()
@@ -194,6 +222,7 @@ class Answers:
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
+            events=self._history.kept,
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
@@ -229,6 +258,7 @@ class Answers:
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=(*self._notes, _HELD_BACK) if self._plane.is_held_back else self._notes,
+            config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 

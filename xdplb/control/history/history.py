@@ -61,13 +61,13 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How it stands: the events kept now, and how many were taken and dropped since the start.
+    """How it stands: the events kept now, and how many came and were dropped since the start.
 
     `error` says why none can be kept now, empty if they can.
     """
 
     rows: int
-    taken: int
+    came: int
     dropped: int
     error: str
 
@@ -102,7 +102,7 @@ class History:
         self._thread: threading.Thread | None = None
         self._readers: list[Callable[[], None]] = []
         self._error, self._retry_at, self._tidy_at, self._untidy = "", 0.0, 0.0, 0
-        self._taken = self._dropped = self._dropped_told = 0
+        self._taken = self._dropped = self._refused = self._dropped_told = 0
         self._generation = 0
         self.kept_generation = 0
         """The last change whose event is on the disk for good."""
@@ -115,7 +115,8 @@ class History:
     @property
     def kept(self) -> Kept:
         """How it stands now."""
-        return Kept(self._file.rows, self._taken, self._dropped, self._error)
+        refused = self._refused
+        return Kept(self._file.rows, self._taken + refused, self._dropped + refused, self._error)
 
     @staticmethod
     def moment() -> datetime:
@@ -125,7 +126,7 @@ class History:
     def _take(self, event: Event) -> None:
         """Take an event, in the thread in which it happens."""
         if self._queue.qsize() >= _MOST_WAITING:
-            self._dropped += 1
+            self._refused += 1
         else:
             self._queue.put((event.happened or time.time_ns(), event))
 
@@ -287,8 +288,9 @@ class History:
             return False
         if lost:
             self.events.say(EventsLost(lost))
-        if not self._waiting and (self._error or self._dropped != self._dropped_told):
-            dropped, self._dropped_told = self._dropped - self._dropped_told, self._dropped
+        all_dropped = self._dropped + self._refused
+        if not self._waiting and (self._error or all_dropped != self._dropped_told):
+            dropped, self._dropped_told = all_dropped - self._dropped_told, all_dropped
             self._error, self._retry_at = "", 0.0
             self.events.say(EventsKeptAgain(dropped))
         return done is not False

@@ -74,7 +74,7 @@ class TableChange:
 class BackendUse:
     """What a backend is used for after the change, and the reason; `before` is None if it is new.
 
-    `reachable` is False if no frame can be sent to it.
+    `reachable` is False if no frame can be sent to it, `is_behind_gateway` if that is since `dr` needs it nearer.
     """
 
     vip: VipKey
@@ -84,6 +84,7 @@ class BackendUse:
     after: Use
     reason: str
     reachable: bool = True
+    is_behind_gateway: bool = False
 
 
 class Concern(StrEnum):
@@ -97,6 +98,14 @@ class Concern(StrEnum):
     """Backends lose all their packets, and have open connections."""
     CANNOT_SEND = "cannot_send"
     """No frame can be sent yet to backends that are added."""
+    BEHIND_GATEWAY = "behind_gateway"
+    """Backends are to be reached by `dr`, which needs them on the balancer's own segment, and are behind a gateway."""
+    FAILS_OPEN = "fails_open"
+    """No backend whose check passes takes new connections: they go to backends whose check failed."""
+    AT_RISK = "connections_at_risk"
+    """Open connections may break, for another cause than those that have a warning of their own."""
+    OWN_SERVICE = "own_service"
+    """The VIP takes packets of the host's own services: ssh, its API, the connection that asked for this."""
     HASH_CHANGES = "hash_changes"
     """Open connections without a record fall into other slots."""
     SCHEDULER_CHANGES = "scheduler_changes"
@@ -316,7 +325,14 @@ def _uses(entries: Iterable[BackendEntry], done: Done) -> Iterator[BackendUse]:
             now.use,
             now.reason,
             now.reachable,
+            not now.reachable and entry.forward is Forward.DR and _has_gateway(entry, done),
         )
+
+
+def _has_gateway(entry: BackendEntry, done: Done) -> bool:
+    """Return whether a backend is behind a gateway. The map's entry does not have it."""
+    resolution = done.plan.drafts[entry.vip_id].backends[entry.id].resolution
+    return resolution is not None and resolution.next_hop is not None and resolution.next_hop.gateway is not None
 
 
 def _cut_off(done: Done, flows: NDArray[np.int64] | None, about: AbstractSet[int] | None) -> Iterator[CutOff]:
@@ -369,18 +385,31 @@ def _warnings_of_changes(changes: tuple[DesiredChange, ...]) -> Iterator[Warned]
 
 
 def _warnings_of_tables(tables: Iterable[WriteTable], done: Done) -> Iterator[Warned]:
-    """Yield a warning for each VIP that had a backend for new connections and no longer has."""
+    """Yield a warning for each VIP that had a good backend for new connections and no longer has."""
     for step in tables:
-        if step.before.has_owner and not step.table.has_owner:
+        if not step.before.has_owner:
+            continue
+        if not step.table.has_owner:
             keeps = done.plan.drafts[step.vip_id].table.kept
             yield Warned(Concern.NO_NEW_CONNECTIONS if keeps else Concern.NO_BACKEND, step.key)
+        elif done.plan.drafts[step.vip_id].fails_open and not _failed_open(step.vip_id, done):
+            yield Warned(Concern.FAILS_OPEN, step.key)
+
+
+def _failed_open(vip_id: int, done: Done) -> bool:
+    before = done.before.drafts.get(vip_id)
+    return before is not None and before.fails_open
 
 
 def _warnings_of_uses(uses: Iterable[BackendUse]) -> Iterator[Warned]:
-    """Yield a warning for each VIP with new backends that no frame can be sent to."""
-    lacking: dict[VipKey, list[BackendUse]] = {}
+    """Yield warnings for each VIP with backends that no frame can be sent to, and could be sent to if they were there.
+
+    One that waits for its next hop already is no news.
+    """
+    lacking: dict[tuple[Concern, VipKey], list[BackendUse]] = {}
     for use in uses:
-        if use.before is None and not use.reachable:
-            lacking.setdefault(use.vip, []).append(use)
-    for vip, found in lacking.items():
-        yield Warned(Concern.CANNOT_SEND, vip, tuple(use.backend for use in found), found[0].reason)
+        if use.before is not Use.OUT and not use.reachable:
+            concern = Concern.BEHIND_GATEWAY if use.is_behind_gateway else Concern.CANNOT_SEND
+            lacking.setdefault((concern, use.vip), []).append(use)
+    for (concern, vip), found in lacking.items():
+        yield Warned(concern, vip, tuple(use.backend for use in found), found[0].reason)

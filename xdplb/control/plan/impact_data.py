@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.plan.impact import AtRisk, BackendUse, CutOff, Impact, Risk, SlotMove, TableChange
 from xdplb.control.plan.sentences import risk_sentence
@@ -12,15 +9,13 @@ from xdplb.control.plan.sentences import risk_sentence
 __all__ = ["MOST_MOVES", "MOST_ROWS", "impact_data"]
 
 MOST_ROWS = 200
-"""How many tables, backends and risks are listed; a count says how many there are."""
+"""How many tables, backends and risks an answer lists; a count says how many there are."""
 MOST_MOVES = 64
-"""How many moves of a table are listed, those of most slots first."""
-
-T = TypeVar("T")
+"""How many moves of a table, and backends of a risk, are listed; of moves, those of most slots first."""
 
 
-def impact_data(impact: Impact) -> dict[str, object]:
-    """Return an impact as a JSON object. Lists are cut at MOST_ROWS; warnings and sentences are not in it."""
+def impact_data(impact: Impact, *, rows: int = MOST_ROWS, moves: int = MOST_MOVES) -> dict[str, object]:
+    """Return an impact as a JSON object, with so many rows at most. Warnings and sentences are not in it."""
     return {
         "slots": {
             "moved": sum(table.moved for table in impact.tables if not table.is_first),
@@ -28,23 +23,19 @@ def impact_data(impact: Impact) -> dict[str, object]:
             "assigned": sum(table.moved for table in impact.tables if table.is_first),
             "tables": len(impact.tables),
         },
-        "tables": [_table(table) for table in _first(impact.tables)],
+        "tables": [_table(table, moves) for table in impact.tables[:rows]],
         "flows": {"lost": impact.flows, "kept": impact.kept},
         "connections_at_risk": {
             **_at_risk(impact.at_risk),
-            "causes": [_risk(risk) for risk in _first(impact.risks)],
+            "causes": [_risk(risk, moves) for risk in impact.risks[:rows]],
         },
-        "lose_all_traffic": [_cut_off(each) for each in _first(impact.cut_off)],
-        "backends": [_use(use) for use in _first(impact.uses)],
+        "lose_all_traffic": [_cut_off(each) for each in impact.cut_off[:rows]],
+        "backends": [_use(use) for use in impact.uses[:rows]],
         "features": sorted(feature.value for feature in impact.features),
     }
 
 
-def _first(rows: Sequence[T]) -> Sequence[T]:
-    return rows[:MOST_ROWS]
-
-
-def _table(table: TableChange) -> dict[str, object]:
+def _table(table: TableChange, most: int) -> dict[str, object]:
     moves = sorted(table.moves, key=lambda move: -move.slots)
     return {
         "vip": str(table.vip),
@@ -52,7 +43,7 @@ def _table(table: TableChange) -> dict[str, object]:
         "is_first": table.is_first,
         "moved": table.moved,
         "kept": table.kept,
-        "moves": [_move(move) for move in moves[:MOST_MOVES]],
+        "moves": [_move(move) for move in moves[:most]],
         "moves_in_all": len(moves),
         "after": {"steady": table.after.steady, "moving": table.after.moving, "pinned": table.after.pinned},
     }
@@ -70,11 +61,11 @@ def _at_risk(number: AtRisk) -> dict[str, object]:
     return {"expected": number.expected, "at_most": number.at_most, "known_by": number.known_by.value}
 
 
-def _risk(risk: Risk) -> dict[str, object]:
+def _risk(risk: Risk, most: int) -> dict[str, object]:
     return {
         "cause": risk.cause.value,
         "vip": str(risk.vip),
-        "backends": [str(backend) for backend in risk.backends[:MOST_MOVES]],
+        "backends": [str(backend) for backend in risk.backends[:most]],
         "backends_in_all": len(risk.backends),
         **_at_risk(risk.connections),
         "detail": risk_sentence(risk),

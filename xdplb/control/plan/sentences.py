@@ -52,7 +52,7 @@ def _sentences(impact: Impact) -> Iterator[str]:
     yield from (_use_sentence(use) for use in impact.uses if use.after is not Use.OUT)
     yield from (_table_sentence(table) for table in impact.tables if table.moves or table.is_first)
     yield from (_use_sentence(use) for use in impact.uses if use.after is Use.OUT)
-    if impact.cut_off and impact.flows is None:
+    if impact.cut_off and impact.flows is None and impact.at_risk.at_most != 0:
         yield "recorded flows of these backends break; the flow table was not read lately, so it is not known how many"
     elif impact.flows:
         yield f"{_count(impact.flows, 'recorded flow')} lose{'s' if impact.flows == 1 else ''} the backend"
@@ -174,6 +174,12 @@ _WARNINGS = {
     Concern.CONNECTIONS_BREAK: "open connections of VIP {vip} break: {detail}; to let them end first, use xdplb backend"
     " drain {vip} {one} --wait",
     Concern.CANNOT_SEND: "{who} of VIP {vip} {get} no packets yet: {detail}",
+    Concern.BEHIND_GATEWAY: "{who} of VIP {vip} {get} no packets: {detail}",
+    Concern.FAILS_OPEN: "no backend of VIP {vip} whose check passes takes new connections now: they go to backends"
+    " whose check failed",
+    Concern.AT_RISK: "{detail}",
+    Concern.OWN_SERVICE: "VIP {vip} takes packets to this host itself: {detail}; if that is how you reach this host,"
+    " you lose it; use an address that is not this host's, or another port",
     Concern.HASH_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the hash changes",
     Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the"
     " scheduler changes",
@@ -196,8 +202,6 @@ _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {
     DiffKind.BACKEND_CHANGED: lambda change: (
         f"backend {change.backend} of {change.vip} changes to {_new_values(change.fields)}"
     ),
-    DiffKind.BACKEND_REMOVED: lambda change: (
-        f"backend {change.backend} of {change.vip} is removed, and its open connections break"
-    ),
+    DiffKind.BACKEND_REMOVED: lambda change: f"backend {change.backend} of {change.vip} is removed",
     DiffKind.DRAIN_CHANGED: _drain_changed,
 }

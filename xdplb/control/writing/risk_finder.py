@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +15,8 @@ from xdplb.control.flows.tracked import Tracked
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.plan.exposure import Exposure, without_room
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import Impact
+from xdplb.control.plan.impact import Cause, Concern, Impact, Risk, Warned
+from xdplb.control.plan.sentences import risk_sentence
 from xdplb.control.writing.applier import Applier
 from xdplb.dataplane.plane import BackendCounters, Capacity, VipCounters
 
@@ -85,10 +86,20 @@ class RiskFinder:
             impact,
             risks=at_risk,
             at_risk=all_together(at_risk, exposed),
-            warnings=(*breaking(impact.cut_off, self._traffic, now), *impact.warnings),
+            warnings=(*breaking(impact.cut_off, self._traffic, now), *impact.warnings, *_warnings(at_risk)),
         )
 
     def _is_recorded(self, exposure: Exposure, now: datetime) -> bool:
         """Return whether each open connection of a VIP has a record."""
         was_evicted = self._applier.evictions.evicted
         return not was_evicted and self.tracked.is_complete(exposure.vip_id, exposure.idle_seconds, now)
+
+
+_WITH_OWN_WARNING = {Cause.CUT_OFF, Cause.HASH, Cause.SCHEDULER}
+
+
+def _warnings(at_risk: Iterable[Risk]) -> Iterator[Warned]:
+    """Yield a warning for connections at risk that no other warning is about."""
+    for risk in at_risk:
+        if risk.cause not in _WITH_OWN_WARNING:
+            yield Warned(Concern.AT_RISK, risk.vip, risk.backends, risk_sentence(risk))

@@ -39,6 +39,7 @@ from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.desired_diff import diff
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
+from xdplb.control.plan.host_concerns import over_own_addresses, socket_concerns
 from xdplb.control.plan.impact import UNKNOWN_IMPACT, Impact
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
@@ -63,6 +64,7 @@ from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import VipKey
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Writer"]
@@ -117,6 +119,8 @@ class Writer:
         self.ways = WayWatch(next_hops, drifts)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
+        self.on_change: Callable[[Outcome], None] = lambda _: None
+        """Called with each change once the maps have it."""
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
@@ -278,6 +282,11 @@ class Writer:
         """Return the backends that drain, each with its VIP."""
         return [self._index.backend(backend_id) for backend_id in sorted(self._index.draining)]
 
+    @property
+    def overlaid(self) -> frozenset[int]:
+        """The ids of the backends under an overlay, in any thread."""
+        return self._index.overlaid
+
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
@@ -365,6 +374,9 @@ class Writer:
                         f"the change is saved, but the data plane does not have it yet: {error.detail}",
                         hint=error.hint or "xdplb retries until it succeeds; see xdplb status",
                     ) from error
+                finally:
+                    self.traffic.reissued(reissued(prepared.changes))
+                self.on_change(outcome)
             return outcome
 
     async def _prepare(self, request: Request, dirty: Dirty) -> tuple[Outcome, _Prepared | None]:
@@ -396,6 +408,8 @@ class Writer:
             if request.dry_run:
                 raise
         impact = UNKNOWN_IMPACT if forecast is None else await self._with_risks(forecast, about)
+        if over := over_own_addresses([each.key for each in changes if each.before is None], self._next_hops.host()):
+            impact = await self._with_own_services(impact, over)
         return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed, changes)
 
     async def _with_risks(self, forecast: Forecast, about: AbstractSet[int]) -> Impact:
@@ -405,6 +419,12 @@ class Writer:
             return forecast.impact
         looked = await self._maps(lambda: self._risks.look(forecast, about, now))
         return self._risks.found(forecast.impact, looked, self._now())
+
+    async def _with_own_services(self, impact: Impact, over: Sequence[VipKey]) -> Impact:
+        """Return the impact with warnings about services of this host's own that these VIPs take the packets of."""
+        sockets = await asyncio.to_thread(self._next_hops.sockets)
+        concerns = tuple(socket_concerns(over, self._next_hops.host(), sockets))
+        return replace(impact, warnings=(*impact.warnings, *concerns))
 
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
         forecast, only = prepared.forecast, dirty.only
