@@ -127,7 +127,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
             with log_beside(), _history(options, store) as history:
                 if taken_over is not None:
                     history.events.say(taken_over)
-                with asyncio.Runner(loop_factory=ControlLoop) as runner:
+                with watched(plane, history.events.say), asyncio.Runner(loop_factory=ControlLoop) as runner:
                     balancing = _balance(
                         options, parts, plane, store, listener, history=history, signals=signals, owner=owner
                     )
@@ -230,24 +230,23 @@ async def _balance(
     reloads = Reloads(manager, owner)
     sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-    with watched(plane, manager.events.say):
+    with asking_for_time():
+        await manager.start()
+    try:
         with asking_for_time():
-            await manager.start()
-        try:
-            with asking_for_time():
-                await owner.start(manager)
-            with signals.calling(stopping, reloads.begin), Garbage() as garbage:
-                watching = asyncio.create_task(garbage.watch())
-                try:
-                    with watchdog(manager.pulses, manager.events):
-                        await serve_in_thread(
-                            app, listener, limits=shares.api, stop=stop, on_started=started, on_loop=watch_api
-                        )
-                finally:
-                    watching.cancel()
-                    await reloads.stop()
-        finally:
-            await manager.stop()
+            await owner.start(manager)
+        with signals.calling(stopping, reloads.begin), Garbage() as garbage:
+            watching = asyncio.create_task(garbage.watch())
+            try:
+                with watchdog(manager.pulses, manager.events):
+                    await serve_in_thread(
+                        app, listener, limits=shares.api, stop=stop, on_started=started, on_loop=watch_api
+                    )
+            finally:
+                watching.cancel()
+                await reloads.stop()
+    finally:
+        await manager.stop()
 
 
 def _place(options: DaemonOptions) -> PlaceView:

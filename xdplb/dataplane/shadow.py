@@ -31,7 +31,7 @@ from .map_specs import BPF_F_MMAPABLE
 from .maps import BpfMap, MapType
 from .program_code import ProgramCode
 
-__all__ = ["Limits", "Outcome", "Rows", "Shadow", "Side", "recorded_keys"]
+__all__ = ["Limits", "Outcome", "Rows", "Shadow", "Side", "bytes_of_copies", "recorded_keys"]
 
 _SHARED = frozenset(
     {
@@ -150,6 +150,17 @@ class Shadow:
         if name not in _EMPTY | _COUNTED:
             made.update_batch(*self._rows.of(found))
         return made
+
+
+def bytes_of_copies(side: Side) -> int:
+    """Return how much memory the maps of a shadow take, about: nearly all of it is for flow records."""
+    total = 0
+    for name in set(side.code.maps) - _SHARED:
+        with BpfMap.open(side.folder / name) as found:
+            info = found.info
+        entries = min(info.max_entries, MOST_COPIED) if info.type == MapType.LRU_HASH else info.max_entries
+        total += entries * (info.key_size + info.value_size)
+    return total
 
 
 def recorded_keys(side: Side) -> dict[int, list[bytes]]:

@@ -63,7 +63,7 @@ _PROBATION_PART = 4
 
 _HELD_BACK = (
     "an older program is in use: that of this xdplb was rolled back; `xdplb events` says why, and a restart with "
-    "--accept-differences tries it again"
+    "--accept-differences uses it all the same"
 )
 
 
