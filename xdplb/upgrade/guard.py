@@ -64,7 +64,11 @@ class Guard:
             return
         passed = self._passed.take(_PASSED) if self._passed is not None else []
         tried_with = samples(PinnedReader(old.folder), recorded_keys(new), passed, differing, new.code.text_hash)
-        tried = differences(name, old, new, tried_with, _ifindexes(self._interfaces))
+        try:
+            tried = differences(name, old, new, tried_with, _ifindexes(self._interfaces))
+        except OSError as error:
+            _log.warning("the new program cannot be compared with the one in use: %s", error)
+            return
         unmeant = self._listed(tried)
         _log.info(
             "compared the new program with the old one: frames=%d, of which XDP passed %d just now and the others are "
