@@ -13,7 +13,7 @@ from typing import TypeVar
 from xdplb.control.answers.answers import Answers
 from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import CaptureRequest
-from xdplb.control.events import Actor
+from xdplb.control.events import Actor, Event
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
 from xdplb.control.history.history import History
@@ -41,6 +41,10 @@ class Control:
     def history(self) -> History:
         """What has happened. It has a thread of its own, and is asked in any event loop."""
         return self._manager.history
+
+    def say(self, event: Event) -> None:
+        """Say that something happened; see Events.say."""
+        self._manager.events.say(event)
 
     async def change(self, request: Request) -> Outcome:
         """Make a change; see Manager.change."""

@@ -9,6 +9,7 @@ from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetric
 from xdplb.control.answers.views import BackendStatsView, VipStatsView
 
 from .exposition import Family, Labels
+from .rights.figures import Figures
 
 __all__ = ["collect"]
 
@@ -32,8 +33,11 @@ class _Vip:
         return cls(Labels(vip=stats.vip), stats, metrics, backends)
 
 
-def collect(view: MetricsView) -> Iterator[Family]:
-    """Yield all metrics, including those without samples now. Each is made when it is requested."""
+def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
+    """Yield all metrics, including those without samples now. Each is made when it is requested.
+
+    `figures` are those of the API itself.
+    """
     yield from _of_host(view)
     yield from _of_drift(view)
     yield from _of_flow_table(view)
@@ -46,6 +50,7 @@ def collect(view: MetricsView) -> Iterator[Family]:
     yield from _of_checks_standing(view)
     yield from _of_paths(vips, view)
     yield from _of_events(view)
+    yield from _of_rights(figures)
 
 
 def _of_host(view: MetricsView) -> Iterator[Family]:
@@ -60,6 +65,11 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
         "xdplb_interface_attached",
         "Whether the program is on a NIC that was asked for; with its XDP mode, or the one asked for.",
         [(Labels(iface=one.interface, mode=one.mode), int(one.attached)) for one in view.nics],
+    )
+    yield _gauge(
+        "xdplb_program_held_back",
+        "Whether an older program is in use, since that of this version was rolled back.",
+        [(_NONE, int(view.held_back))],
     )
     yield _gauge(
         "xdplb_interface_up",
@@ -219,6 +229,19 @@ def _of_paths(vips: Sequence[_Vip], view: MetricsView) -> Iterator[Family]:
         "xdplb_path_errors_ignored_total",
         "ICMP errors about packets in tunnels that were not believed, since the daemon started.",
         [(Labels(reason=reason.value), count) for reason, count in view.ignored_errors.items()],
+    )
+
+
+def _of_rights(figures: Figures) -> Iterator[Family]:
+    yield _counter(
+        "xdplb_api_refused_total",
+        "Requests to the API without a right token or certificate, or without the role, since the daemon started.",
+        [(Labels(reason=reason), count) for reason, count in figures.refused.items()],
+    )
+    yield _gauge(
+        "xdplb_tls_certificate_expiry_timestamp_seconds",
+        "When the API's certificate expires, in seconds since 1970; no sample without TLS.",
+        [] if figures.expires is None else [(_NONE, figures.expires)],
     )
 
 

@@ -31,6 +31,7 @@ _COMMANDS = {
     "stats": "stats",
     "explain": "explain",
     "capture": "capture",
+    "token": "token",
     "events": "events",
     "decap": "decap",
     "backend-host": "backend_host",

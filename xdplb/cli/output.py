@@ -36,6 +36,7 @@ _STATE_COLOURS = {
     "maint": "yellow", "timed_out": "yellow",
     "warning": "yellow",
     "down": "red", "error": "red", "critical": "red", "offline": "red", "fail": "red", "failed": "red",
+    "expired": "red",
 }  # fmt: skip
 
 

@@ -89,13 +89,13 @@ class Answers:
         steady: SteadyClock,
         history: History,
         place: PlaceView | None = None,
-        notes: Sequence[str] = (),
+        notes: Callable[[], Sequence[str]] = tuple,
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses = drifts, pulses
-        self.started, self._place, self._notes = steady.now(), place, tuple(notes)
+        self.started, self._place, self._notes = steady.now(), place, notes
         self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
@@ -226,6 +226,7 @@ class Answers:
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
+            held_back=self._plane.is_held_back,
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -257,7 +258,7 @@ class Answers:
             flows=self._flow_table(),
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
-            notes=(*self._notes, _HELD_BACK) if self._plane.is_held_back else self._notes,
+            notes=(*self._notes(), *((_HELD_BACK,) if self._plane.is_held_back else ())),
             config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )

@@ -71,7 +71,8 @@ class MetricsView:
     """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds.
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
-    how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs.
+    how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs, `held_back` whether the
+    program is an older one since that of this xdplb was rolled back.
     """
 
     version: str
@@ -86,6 +87,7 @@ class MetricsView:
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
+    held_back: bool
     vips: tuple[VipMetrics, ...]
 
 
@@ -109,6 +111,7 @@ class Moment:
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
+    held_back: bool
     now: datetime
 
 
@@ -126,6 +129,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         events=moment.events,
         drift_counts=moment.drift_counts,
         hung=moment.hung,
+        held_back=moment.held_back,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

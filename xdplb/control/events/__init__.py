@@ -16,6 +16,14 @@ from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotK
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
+from xdplb.control.events.rights import (
+    AuthenticationFailed,
+    RequestForbidden,
+    TlsNotReloaded,
+    TlsReloaded,
+    TokenAdded,
+    TokenRemoved,
+)
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
@@ -25,6 +33,7 @@ __all__ = [
     "KINDS",
     "Actor",
     "ActorKind",
+    "AuthenticationFailed",
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
@@ -60,6 +69,7 @@ __all__ = [
     "ProgramRolledBack",
     "ProgramSwapped",
     "ReloadedWithoutConfig",
+    "RequestForbidden",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
@@ -71,6 +81,10 @@ __all__ = [
     "TablePublished",
     "ThreadGoesOn",
     "ThreadHangs",
+    "TlsNotReloaded",
+    "TlsReloaded",
+    "TokenAdded",
+    "TokenRemoved",
     "TookOver",
     "VipInTheWay",
 ]
