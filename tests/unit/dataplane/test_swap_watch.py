@@ -91,6 +91,13 @@ def test_the_kept_code_is_that_of_the_program(pin_dir: Path, loaded: int) -> Non
     assert {"vip_index", "backends", "flow_lines", "reason_stats"} <= set(code.maps)
 
 
+def test_removed_code_is_pinned_again(pin_dir: Path, loaded: int) -> None:
+    plane = up(pin_dir)
+    (pin_dir / CODE).unlink()
+    assert list(plane.repair()) == [CODE]
+    assert is_whole(pin_dir)
+
+
 def test_what_the_guard_refuses_changes_nothing(pin_dir: Path, loaded: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before, guard = left(pin_dir), Guard(refuses=True)
     change_source(monkeypatch)
