@@ -16,7 +16,7 @@ from xdplb.model.errors import XdplbError
 from xdplb.net import netns
 from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
 
-from . import breaking, preparing, showing, upgrading
+from . import breaking, configuring, preparing, showing, upgrading
 from .playing import say_how_to_play
 from .screen import Screen
 from .world import DemoError, World
@@ -30,6 +30,9 @@ STEPS: tuple[Callable[[World, Screen], None], ...] = (
     showing.drain,
     breaking.kill_daemon,
     upgrading.upgrade,
+    configuring.configure,
+    configuring.reload,
+    configuring.show_events,
     showing.take_down,
 )
 

@@ -73,6 +73,7 @@ class World:
     def __init__(self, lab: Lab, screen: Screen, *, keep: bool) -> None:
         self.lab = lab
         self.socket = lab.folder / "api.sock"
+        self.config_file = lab.folder / "config.toml"
         self.backends = [
             Backend(name, str(ADDRESSES[name]), forward, weight) for name, (forward, weight) in BACKENDS.items()
         ]
@@ -127,10 +128,11 @@ class World:
 
     # --- the daemon
 
-    def start_daemon(self, version: Path | None = None) -> None:
-        """Run `xdplb up` on the balancer; that of the version in this folder, if one is given."""
+    def start_daemon(self, version: Path | None = None, *, config: Path | None = None) -> None:
+        """Run `xdplb up` on the balancer: that of the version in a folder, with a config file, if they are given."""
         places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
         command = ["up", NIC, *places, "--pin-dir", str(self.lab.pin_dir)]
+        command += [] if config is None else ["--config", str(config)]
         self._screen.command(["xdplb", *command], where="balancer")
         of_version = [] if version is None else ["env", f"PYTHONPATH={version}:{version / 'api'}"]
         self._daemon = self._start("balancer", [*of_version, XDPLB, *command], log="daemon.log")
@@ -156,6 +158,12 @@ class World:
         self._screen.command(["kill", "-9", str(daemon.pid)])
         daemon.kill()
         daemon.wait()
+
+    def signal_daemon(self, number: signal.Signals) -> None:
+        """Send the daemon a signal."""
+        daemon = self._running_daemon()
+        self._screen.command(["kill", f"-{number.name.removeprefix('SIG')}", str(daemon.pid)])
+        daemon.send_signal(number)
 
     def stop_daemon(self) -> int:
         """Stop the daemon with SIGTERM, and return its exit code."""
@@ -228,6 +236,11 @@ class World:
     def shares(self) -> dict[str, float]:
         """Return each backend's share of new connections, by name."""
         return {name: state.share for name, state in self.states().items()}
+
+    def generation(self) -> int:
+        """Return the generation of the desired state."""
+        generation: int = self.rest("GET", "/v1/status")["generation"]
+        return generation
 
     def attachment(self) -> dict[str, Any]:
         """Return the attachment on the balancer's NIC: its program's id, and since when that is attached."""
