@@ -68,6 +68,11 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
         [(Labels(iface=one.interface, mode=one.mode), int(one.attached)) for one in view.nics],
     )
     yield _gauge(
+        "xdplb_program_held_back",
+        "Whether an older program is in use, since that of this version was rolled back.",
+        [(_NONE, int(view.held_back))],
+    )
+    yield _gauge(
         "xdplb_interface_up",
         "Whether a NIC that was asked for is up and has a carrier.",
         [(Labels(iface=one.interface), int(one.up)) for one in view.nics if one.up is not None],

@@ -91,6 +91,7 @@ def test_the_frames_meet_nearly_all_that_can_become_of_a_packet(busy: Balancer) 
     side = side_of(busy)
     tried_with, met = samples_for(side), Counter[str]()
     with Shadow("xdplb", side, Rows()) as shadow:
+        shadow.load()
         met.update(result(shadow.run(each.frame, LOOPBACK)) for each in tried_with.ordinary)
         shadow.limit(Limits.TIGHT)
         met.update(result(shadow.run(each.frame, LOOPBACK)) for each in tried_with.limited)
@@ -107,4 +108,5 @@ def test_records_and_slots_are_those_in_use(busy: Balancer) -> None:
     made = [each for each in samples_for(side).ordinary if "made from a flow record" in each.words]
     assert made
     with Shadow("xdplb", side, Rows()) as shadow:
+        shadow.load()
         assert shadow.run(made[1].frame, LOOPBACK).frame == busy.send(made[1].frame).packet

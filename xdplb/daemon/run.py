@@ -128,7 +128,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
             with log_beside(), _history(options, store) as history:
                 if taken_over is not None:
                     history.events.say(taken_over)
-                with asyncio.Runner(loop_factory=ControlLoop) as runner:
+                with watched(plane, history.events.say), asyncio.Runner(loop_factory=ControlLoop) as runner:
                     balancing = _balance(
                         options, parts, plane, store, doors, history=history, signals=signals, owner=owner
                     )
@@ -238,22 +238,21 @@ async def _balance(
     if doors.metrics:
         metrics = create_metrics_app(manager, version=xdplb.__version__, figures=app.state.figures)
         services.append(Service(metrics, doors.metrics, METRICS_LIMITS))
-    with watched(plane, manager.events.say):
+    with asking_for_time():
+        await manager.start()
+    try:
         with asking_for_time():
-            await manager.start()
-        try:
-            with asking_for_time():
-                await owner.start(manager)
-            with signals.calling(stopping, reloads.begin), Garbage() as garbage:
-                watching = asyncio.create_task(garbage.watch())
-                try:
-                    with watchdog(manager.pulses, manager.events):
-                        await serve_in_thread(services, stop=stop, on_started=started, on_loop=watch_api)
-                finally:
-                    watching.cancel()
-                    await reloads.stop()
-        finally:
-            await manager.stop()
+            await owner.start(manager)
+        with signals.calling(stopping, reloads.begin), Garbage() as garbage:
+            watching = asyncio.create_task(garbage.watch())
+            try:
+                with watchdog(manager.pulses, manager.events):
+                    await serve_in_thread(services, stop=stop, on_started=started, on_loop=watch_api)
+            finally:
+                watching.cancel()
+                await reloads.stop()
+    finally:
+        await manager.stop()
 
 
 def _place(options: DaemonOptions) -> PlaceView:

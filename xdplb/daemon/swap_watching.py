@@ -1,7 +1,11 @@
-"""Watches a program that was swapped in, in a thread of its own: the control loop may be busy with its start."""
+"""Watches a program that was swapped in: first before anything else happens, then in a thread of its own.
+
+The control loop may be busy with its start for longer than a bad program may stay.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -10,6 +14,8 @@ from xdplb.control.events import ProgramKept, ProgramRolledBack, Say, SwapNotWat
 from xdplb.dataplane.plane import DataPlane, SwapState
 from xdplb.model.errors import XdplbError
 
+from .systemd import asking_for_time
+
 __all__ = ["watched"]
 
 _STEP_SECONDS = 0.1
@@ -17,8 +23,10 @@ _STEP_SECONDS = 0.1
 
 @contextmanager
 def watched(plane: DataPlane, say: Say) -> Iterator[None]:
-    """Watch the program as long as it needs to be, at most until the block ends; `say` is called in that thread."""
-    if _is_over(plane, say):
+    """Watch the program, first before the block begins, then as long as it runs; `say` is called in any thread."""
+    with asking_for_time():
+        goes_on = _watch_alone(plane, say)
+    if not goes_on:
         yield
         return
     stopping = Event()
@@ -31,24 +39,29 @@ def watched(plane: DataPlane, say: Say) -> Iterator[None]:
         thread.join()
 
 
+def _watch_alone(plane: DataPlane, say: Say) -> bool:
+    """Watch the program as long as nothing else should happen; return whether it is to be watched on."""
+    while (state := _look(plane, say)) is not None and state.alone:
+        time.sleep(_STEP_SECONDS)
+    return state is not None
+
+
 def _watch(plane: DataPlane, say: Say, stopping: Event) -> None:
-    while not stopping.wait(_STEP_SECONDS) and not _is_over(plane, say):
+    while _look(plane, say) is not None and not stopping.wait(_STEP_SECONDS):
         pass
 
 
-def _is_over(plane: DataPlane, say: Say) -> bool:
-    """Judge the program once; return whether that was the last time, and say what came out."""
+def _look(plane: DataPlane, say: Say) -> SwapState | None:
+    """Judge the program; say what came out at the end. Return how it is, None if it is not watched any more."""
     try:
         state = plane.watch_swap()
     except XdplbError as error:
         say(SwapNotWatched(str(error)))
-        return True
-    if state is not None and state.is_over:
-        say(_said(state))
-    return state is None or state.is_over
-
-
-def _said(state: SwapState) -> ProgramKept | ProgramRolledBack:
+        return None
+    if state is None or not state.is_over:
+        return state
     if state.worse is not None:
-        return ProgramRolledBack(state.worse)
-    return ProgramKept(round(state.after.seconds, 1), state.after.total, state.before.total)
+        say(ProgramRolledBack(state.worse))
+    else:
+        say(ProgramKept(round(state.after.seconds, 1), state.after.total, state.before.total))
+    return None

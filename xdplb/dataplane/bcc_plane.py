@@ -148,7 +148,7 @@ class BccPlane:
                 self._counting = None
                 return None
             after = watch.after()
-            worse = guard.worse(watch.before, after)
+            worse = guard.worse(watch.before, after, alone=watch.alone)
             if worse is not None:
                 watch.roll_back(self._maps.meta)
                 self._maps.meta.set_refused_text(watch.text_hash)
@@ -157,7 +157,9 @@ class BccPlane:
             elif after.seconds >= guard.watch_seconds:
                 watch.finish()
             else:
-                return SwapState(watch.before, after)
+                if watch.alone and after.seconds >= guard.alone_seconds:
+                    watch.end_alone()
+                return SwapState(watch.before, after, alone=watch.alone)
             self._counting = None
             return SwapState(watch.before, after, is_over=True, worse=worse)
 

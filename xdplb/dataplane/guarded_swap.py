@@ -73,6 +73,11 @@ class GuardedSwap:
         self._open.close()
 
     @property
+    def is_insisted_on(self) -> bool:
+        """Whether the new program was rolled back before, and is to be used all the same: it is not watched then."""
+        return self.meta.refused_text == self.text_hash and self.guard.takes_refused
+
+    @property
     def is_refused(self) -> bool:
         """Whether the new program was rolled back before, and is not to be tried again."""
         return self.meta.refused_text == self.text_hash and not self.guard.takes_refused
@@ -87,13 +92,13 @@ class GuardedSwap:
         if features <= self.meta.features:
             _log.warning(
                 "the program of this xdplb was rolled back before: the older one goes on; "
-                "to try it again, start with --accept-differences"
+                "to use it all the same, start with --accept-differences"
             )
             return True
         missing = ", ".join(sorted(features - self.meta.features))
         raise ConflictError(
             f"the program in use has not what this needs ({missing}), and the one of this xdplb was rolled back before",
-            hint="to try it again, restart the daemon with --accept-differences",
+            hint="to use it all the same, restart the daemon with --accept-differences",
         )
 
     def compare(self, new: ProgramCode, features: Features, folder: Path, layouts: Mapping[str, MapLayout]) -> None:
@@ -110,8 +115,12 @@ class GuardedSwap:
     def keep_old(self, undo: ExitStack) -> None:
         """Keep the pinned program for the watch; `undo` gets what gives it up."""
         last = read_counts(self.folder, self.program)
-        SwapWatch.begin(self.folder, self.meta, self.text_hash, self._first, last)
+        if self.is_insisted_on:
+            SwapWatch.forget(self.folder)
+        else:
+            SwapWatch.begin(self.folder, self.meta, self.text_hash, self._first, last)
         undo.callback(SwapWatch.forget, self.folder)
+        undo.callback(self.meta.set_refused_text, self.meta.refused_text)
         self.meta.set_refused_text(0)
 
     @contextmanager
@@ -123,10 +132,10 @@ class GuardedSwap:
         before = read_counts(self.folder, self.program).since(self._first)
         swapped = replace(read_counts(folder, program), runs=0)
         yield
-        end = time.monotonic() + self.guard.watch_seconds
+        end = time.monotonic() + (0 if self.is_insisted_on else self.guard.alone_seconds)
         while time.monotonic() < end:
             time.sleep(WATCH_STEP_SECONDS)
-            worse = self.guard.worse(before, read_counts(folder, program).since(swapped))
+            worse = self.guard.worse(before, read_counts(folder, program).since(swapped), alone=True)
             if worse is not None:
                 self.meta.set_refused_text(self.text_hash)
                 raise ConflictError(f"{worse}: the new program was rolled back", hint=ROLLED_BACK_HINT)

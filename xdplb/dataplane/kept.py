@@ -15,7 +15,7 @@ from .libbpf import Fd
 from .links import pinned_links
 from .map_specs import MAP_NAMES
 from .pinned_maps import Maps
-from .pins import INSTANCE, META, PROGRAM, link_name
+from .pins import CODE, INSTANCE, META, PROGRAM, link_name
 
 __all__ = ["Kept"]
 
@@ -29,14 +29,17 @@ class Kept:
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
         self._program: Fd | None = None
+        self._code: Fd | None = None
         self._links: dict[int, tuple[str, Fd]] = {}
         self._turn = 0
         self.program_id = 0
         """The kernel's id of the program, 0 while there is none."""
 
     def program(self, program: Fd) -> None:
-        """Keep this program, which is pinned, in the place of the last one."""
-        self._program = Fd(os.dup(program.fileno()))
+        """Keep this program, which is pinned with its code, in the place of the last one."""
+        self._program, self._code = Fd(os.dup(program.fileno())), None
+        with suppress(FileNotFoundError):  # an older xdplb has pinned none
+            self._code = libbpf.obj_get(self._maps.pin_dir / CODE)
         self.program_id = libbpf.program_info(self._program).id
 
     def link(self, pin: Path, ifindex: int) -> None:
@@ -70,7 +73,7 @@ class Kept:
         missing = {name: fd for name, fd in self._pins() if name not in there}
         missing |= self._missing_links(there)
         # The order in which a start makes them: `meta` says that all maps are there, a link that they are in use.
-        order = [*MAP_NAMES, INSTANCE, META, PROGRAM]
+        order = [*MAP_NAMES, INSTANCE, META, CODE, PROGRAM]
         for name in sorted(missing, key=lambda name: order.index(name) if name in order else len(order)):
             libbpf.obj_pin(missing[name], folder / name)
         return list(missing)
@@ -91,6 +94,8 @@ class Kept:
         yield META, self._maps.meta.fd
         if self._program is not None:
             yield PROGRAM, self._program
+        if self._code is not None:
+            yield CODE, self._code
 
     def _missing_links(self, there: set[str]) -> dict[str, Fd]:
         """Return the links that are not pinned any more, by the names of their pins."""

@@ -58,11 +58,13 @@ class Capacity:
 class SwapState:
     """What the program did before and after it was replaced by one of another source.
 
-    `is_over`: it is not watched any more. `worse` says what became worse: then the one before is back.
+    `is_over`: it is not watched any more. `worse` says what became worse: then the one before is back. `alone`: nothing
+    else should change what becomes of packets for now.
     """
 
     before: Span
     after: Span
+    alone: bool = False
     is_over: bool = False
     worse: str | None = None
 

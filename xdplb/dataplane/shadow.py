@@ -31,7 +31,7 @@ from .map_specs import BPF_F_MMAPABLE
 from .maps import BpfMap, MapType
 from .program_code import ProgramCode
 
-__all__ = ["Limits", "Outcome", "Rows", "Shadow", "Side", "recorded_keys"]
+__all__ = ["Limits", "Outcome", "Rows", "Shadow", "Side", "bytes_of_copies", "recorded_keys"]
 
 _SHARED = frozenset(
     {
@@ -94,15 +94,15 @@ class Rows:
 
 
 class Shadow:
-    """A program of a side, loaded with maps of its own, open as long as the block runs."""
+    """A program of a side, with maps of its own, open as long as the block runs. `load` loads it, once."""
 
     def __init__(self, name: str, side: Side, rows: Rows) -> None:
-        self._side, self._rows = side, rows
+        self._name, self._side, self._rows = name, side, rows
         with ExitStack() as opened:
             self.maps = {each: opened.enter_context(self._map(each)) for each in side.code.maps}
             self._counted = [opened.enter_context(_Counted(self.maps[each])) for each in _COUNTED if each in self.maps]
-            self._reasons = next(each for each in self._counted if each.map is self.maps["reason_stats"])
-            self._program: Fd = opened.enter_context(side.code.load(name, self.maps))
+            reasons = [each.values for each in self._counted if each.map is self.maps.get("reason_stats")]
+            self._reasons = reasons[0] if reasons else np.zeros(0, np.uint64)  # of a program that counts nothing
             self.limit(Limits.ROOMY)
             self._opened = opened.pop_all()
 
@@ -110,14 +110,19 @@ class Shadow:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        del self._reasons
         self._opened.close()
+
+    def load(self) -> None:
+        """Load the program, which the kernel takes its time to verify; it may be called in any thread."""
+        self._program: Fd = self._opened.enter_context(self._side.code.load(self._name, self.maps))
 
     def run(self, frame: bytes, ifindex: int) -> Outcome:
         """Run the program on a frame that comes in by this NIC."""
         for each in self._counted:
             each.values[:] = 0
         result = prog_test_run(self._program, frame, ifindex=ifindex)
-        reasons = np.flatnonzero(self._reasons.values)
+        reasons = np.flatnonzero(self._reasons)
         return Outcome(result.verdict, result.packet, int(reasons[0]) if len(reasons) else 0)
 
     def limit(self, limits: Limits) -> None:
@@ -150,6 +155,17 @@ class Shadow:
         if name not in _EMPTY | _COUNTED:
             made.update_batch(*self._rows.of(found))
         return made
+
+
+def bytes_of_copies(side: Side) -> int:
+    """Return how much memory the maps of a shadow take, about: nearly all of it is for flow records."""
+    total = 0
+    for name in set(side.code.maps) - _SHARED:
+        with BpfMap.open(side.folder / name) as found:
+            info = found.info
+        entries = min(info.max_entries, MOST_COPIED) if info.type == MapType.LRU_HASH else info.max_entries
+        total += entries * (info.key_size + info.value_size)
+    return total
 
 
 def recorded_keys(side: Side) -> dict[int, list[bytes]]:

@@ -25,6 +25,11 @@ class SwapGuard(Protocol):
         """For how long what a new program does is watched."""
         ...
 
+    @property
+    def alone_seconds(self) -> float:
+        """For how long of that nothing but the program is changed: neither checks nor changes begin before."""
+        ...
+
     def sampling(self) -> AbstractContextManager[object]:
         """Collect what programs are to be tried with, as long as the block runs."""
         ...
@@ -36,6 +41,9 @@ class SwapGuard(Protocol):
         """
         ...
 
-    def worse(self, before: Span, after: Span) -> str | None:
-        """Return in words what became worse with the new program, None if nothing did as far as can be told yet."""
+    def worse(self, before: Span, after: Span, *, alone: bool) -> str | None:
+        """Return in words what became worse with the new program, None if nothing did as far as can be told yet.
+
+        `alone`: all the time nothing else has changed what becomes of packets.
+        """
         ...

@@ -42,6 +42,8 @@ class SwapWatch:
     before: Span
     swapped: PacketCounts
     """When the new program took over; its runs are counted from 0."""
+    alone: bool = True
+    """Whether nothing else has changed what becomes of packets since then."""
 
     @classmethod
     def begin(cls, folder: Path, meta: Meta, text_hash: int, first: PacketCounts, last: PacketCounts) -> Self:
@@ -59,9 +61,8 @@ class SwapWatch:
             last.since(first),
             PacketCounts(last.at, last.packets, 0),
         )
-        value = json.dumps(watch._dump()).encode().ljust(_BYTES)
         with BpfMap.create(MapType.ARRAY, WATCH, value_size=_BYTES) as made:
-            made.update(0, value)
+            made.update(0, watch._dump())
             made.pin(folder / WATCH)
         return watch
 
@@ -81,12 +82,19 @@ class SwapWatch:
             data["text_hash"],
             Span(**data["before"]),
             PacketCounts(**data["swapped"]),
+            data["alone"],
         )
 
     def after(self) -> Span:
         """Return what the new program has done so far."""
         with libbpf.obj_get(self.folder / PROGRAM) as program:
             return read_counts(self.folder, program).since(self.swapped)
+
+    def end_alone(self) -> None:
+        """Note that other things may change what becomes of packets from now on."""
+        self.alone = False
+        with BpfMap.open(self.folder / WATCH) as found:
+            found.update(0, self._dump())
 
     def is_undone(self, meta: Meta) -> bool:
         """Whether the old program is the one in use: the swap was rolled back, and then cut short."""
@@ -123,14 +131,16 @@ class SwapWatch:
         for name in (WATCH, PROGRAM_BEFORE, CODE_BEFORE):
             (folder / name).unlink(missing_ok=True)
 
-    def _dump(self) -> dict[str, object]:
-        return {
+    def _dump(self) -> bytes:
+        data = {
             "program_hash": self.program_hash,
             "features": feature_bits(self.features),
             "text_hash": self.text_hash,
             "before": asdict(self.before),
             "swapped": asdict(self.swapped),
+            "alone": self.alone,
         }
+        return json.dumps(data).encode().ljust(_BYTES)
 
 
 def settle(folder: Path, guard: SwapGuard | None) -> None:
@@ -150,7 +160,7 @@ def settle(folder: Path, guard: SwapGuard | None) -> None:
         watch.finish()
     else:
         after = watch.after()
-        if (worse := guard.worse(watch.before, after)) is not None:
+        if (worse := guard.worse(watch.before, after, alone=watch.alone)) is not None:
             watch.roll_back(meta)
             meta.set_refused_text(watch.text_hash)
             _log.warning("the program that was swapped in last was rolled back: %s", worse)

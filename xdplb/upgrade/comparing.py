@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from xdplb.dataplane.reasons import REASONS
 from xdplb.dataplane.shadow import Limits, Outcome, Rows, Shadow, Side
 
 from .frames import Sample
+from .naming import in_words
 from .sampling import Samples
 
-__all__ = ["Difference", "Tried", "differences", "in_words"]
+__all__ = ["Difference", "Tried", "differences"]
 
 _ATTEMPTS = 3
 """A difference counts if it is there each time. Once may be chance: a record that was too old for one program, and a
 microsecond earlier not for the other.
 """
-
-_VERDICTS = ("aborted", "drop", "pass", "sent back by the NIC it came in by", "sent by another NIC")
-_NAMES = {reason.number: reason.name for reason in REASONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +45,15 @@ class Tried:
     differences: Sequence[Difference]
 
 
-class Pair:
+class _Pair:
     """Both programs, with maps of their own."""
 
     def __init__(self, name: str, old: Side, new: Side, opened: ExitStack) -> None:
         rows = Rows()
         self.old, self.new = (opened.enter_context(Shadow(name, side, rows)) for side in (old, new))
+        with ThreadPoolExecutor(2) as threads:  # the kernel verifies both at the same time
+            for loading in [threads.submit(each.load) for each in (self.old, self.new)]:
+                loading.result()
 
     def differing(self, samples: Samples, ifindexes: Sequence[int]) -> dict[int, Difference]:
         """Try all frames, by turns as they came in by each of these NICs; return differences by the frame's place."""
@@ -77,20 +78,13 @@ def differences(name: str, old: Side, new: Side, samples: Samples, ifindexes: Se
     certain: dict[int, Difference] = {}
     for attempt in range(_ATTEMPTS):
         with ExitStack() as opened:
-            found = Pair(name, old, new, opened).differing(samples, ifindexes)
+            found = _Pair(name, old, new, opened).differing(samples, ifindexes)
         certain = (
             found if attempt == 0 else {place: each for place, each in found.items() if certain.get(place) == each}
         )
         if not certain:
             break
     return Tried(len(samples.ordinary) + len(samples.limited), list(certain.values()))
-
-
-def in_words(outcome: Outcome) -> str:
-    """Return what became of a frame."""
-    verdict = _VERDICTS[outcome.verdict] if outcome.verdict < len(_VERDICTS) else f"verdict {outcome.verdict}"
-    reason = f" ({_NAMES.get(outcome.reason, f'reason {outcome.reason}')})" if outcome.reason else ""
-    return f"{verdict}{reason}, {len(outcome.frame)} bytes"
 
 
 def _changed_bytes(old: bytes, new: bytes) -> str:

@@ -14,7 +14,6 @@ __all__ = ["Sample", "arp", "datagram", "odd_ones", "of_flow", "segment"]
 
 _TO, _FROM = bytes.fromhex("020000000002"), bytes.fromhex("020000000001")
 _ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
-_TTL = 64
 _MORE_FRAGMENTS, _DONT_FRAGMENT = 0x2000, 0x4000
 _FRAGMENT, _HOP_BY_HOP, _ROUTING = 44, 0, 43
 _FULL = 1514 - 14 - 20 - 20
@@ -170,7 +169,7 @@ def _ipv4(
     payload: bytes,
     *,
     protocol: int | None = None,
-    ttl: int = _TTL,
+    ttl: int | None = None,
     options: bytes = b"",
     cut: int = _DONT_FRAGMENT,
     number: int = 0,
@@ -182,16 +181,32 @@ def _ipv4(
     total = words * 4 + len(payload) + longer
     kind = flow.protocol if protocol is None else protocol
     header = bytes([0x40 | words, 0]) + b"".join(each.to_bytes(2, "big") for each in (total, number, cut))
-    header += bytes([ttl, kind, 0, 0]) + flow.source.packed + flow.destination.packed + options
+    header += (
+        bytes([_hops_left(flow) if ttl is None else ttl, kind, 0, 0])
+        + flow.source.packed
+        + flow.destination.packed
+        + options
+    )
     checksum = internet_checksum(header) ^ wrong_sum
     return header[:10] + checksum.to_bytes(2, "big") + header[12:] + payload
 
 
-def _ipv6(flow: FlowId, payload: bytes, *, protocol: int | None = None, ttl: int = _TTL, longer: int = 0) -> bytes:
+def _ipv6(
+    flow: FlowId, payload: bytes, *, protocol: int | None = None, ttl: int | None = None, longer: int = 0
+) -> bytes:
     """Return an IPv6 packet; `protocol` is its next header."""
     kind = flow.protocol if protocol is None else protocol
-    header = b"\x60\0\0\0" + (len(payload) + longer).to_bytes(2, "big") + bytes([kind, ttl])
+    header = (
+        b"\x60\0\0\0"
+        + (len(payload) + longer).to_bytes(2, "big")
+        + bytes([kind, _hops_left(flow) if ttl is None else ttl])
+    )
     return header + flow.source.packed + flow.destination.packed + payload
+
+
+def _hops_left(flow: FlowId) -> int:
+    """Return a TTL as routers leave it."""
+    return 33 + flow.source_port % 32
 
 
 def _summed(message: bytes) -> bytes:

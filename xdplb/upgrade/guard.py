@@ -8,10 +8,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.pinned_reader import PinnedReader
-from xdplb.dataplane.shadow import Side, recorded_keys
+from xdplb.dataplane.shadow import Side, bytes_of_copies, recorded_keys
 from xdplb.dataplane.spans import Span
 from xdplb.model.errors import ConflictError
 
@@ -25,11 +26,13 @@ __all__ = ["Guard"]
 
 _log = logging.getLogger(__name__)
 
-WATCH_SECONDS = 5.0
+WATCH_SECONDS, ALONE_SECONDS = 5.0, 2.0
 _PASSED = 500
 _SHOWN = 5
 """Packets of one kind of difference that are listed."""
 _LOOPBACK = 1
+_MOST_MEMORY = 0.5
+"""The part of the memory available that copies of maps may take."""
 
 
 class Guard:
@@ -37,7 +40,7 @@ class Guard:
 
     def __init__(self, interfaces: Sequence[str], *, accept_differences: bool = False) -> None:
         self.takes_refused = accept_differences
-        self.watch_seconds = WATCH_SECONDS
+        self.watch_seconds, self.alone_seconds = WATCH_SECONDS, ALONE_SECONDS
         self._interfaces = interfaces
         self._passed: Passed | None = None
 
@@ -51,9 +54,21 @@ class Guard:
     def compare(self, name: str, old: Side, new: Side, differing: Features) -> None:
         """Try both programs on the same packets; ConflictError if they differ in what is not intended."""
         began = time.monotonic()
+        needed, there = bytes_of_copies(old) + bytes_of_copies(new), _available_bytes()
+        if needed > there * _MOST_MEMORY:
+            _log.warning(
+                "the new program is not compared with the one in use: that takes %d MB, and %d MB are available",
+                needed >> 20,
+                there >> 20,
+            )
+            return
         passed = self._passed.take(_PASSED) if self._passed is not None else []
         tried_with = samples(PinnedReader(old.folder), recorded_keys(new), passed, differing, new.code.text_hash)
-        tried = differences(name, old, new, tried_with, _ifindexes(self._interfaces))
+        try:
+            tried = differences(name, old, new, tried_with, _ifindexes(self._interfaces))
+        except OSError as error:
+            _log.warning("the new program cannot be compared with the one in use: %s", error)
+            return
         unmeant = self._listed(tried)
         _log.info(
             "compared the new program with the old one: frames=%d, of which XDP passed %d just now and the others are "
@@ -70,9 +85,9 @@ class Guard:
                 hint="go on with the version before; or, if this is meant, start with --accept-differences",
             )
 
-    def worse(self, before: Span, after: Span) -> str | None:
+    def worse(self, before: Span, after: Span, *, alone: bool) -> str | None:
         """Return what became worse with the new program, None if nothing did as far as can be told yet."""
-        return judging.worse(before, after)
+        return judging.worse(before, after, alone=alone)
 
     def _listed(self, tried: Tried) -> int:
         """Log what differs; return how many differences are not intended."""
@@ -89,6 +104,12 @@ class Guard:
             if len(found) > _SHOWN:
                 _log.warning("the new program differs for %d more from %s to %s", len(found) - _SHOWN, old, new)
         return sum(map(len, kinds.values()))
+
+
+def _available_bytes() -> int:
+    """Return the kernel's estimate of what can be had without swapping, see proc_meminfo(5)."""
+    (line,) = (line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) << 10
 
 
 def _ifindexes(interfaces: Sequence[str]) -> list[int]:

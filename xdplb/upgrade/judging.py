@@ -4,6 +4,10 @@ A program that is wrong gives packets another result: what has become more of on
 changes by itself does not look like that: a flood adds to one result and takes nothing from the others, and clients
 that leave take from one and add nothing. So a jump needs both: a share of a result that is certainly larger than
 before, and a loss elsewhere of about as much.
+
+Before the swap there is no daemon. Once the new one has begun its work, the answers to its checks are passed, and what
+it finds out or is told (a backend that is down, an access list) makes drops of its own: from then on such results say
+nothing about the program.
 """
 
 from __future__ import annotations
@@ -27,12 +31,20 @@ _TAKEN = 0.5
 """How much of the increase must be missing elsewhere."""
 
 
-def worse(before: Span, after: Span) -> str | None:
-    """Return what became worse, in words; None if nothing did, or if there were too few packets to tell."""
+_OF_THE_DAEMON = ("pass_", "drop_no_backend", "drop_backend_down", "drop_denied", "drop_source_rate", "drop_vip_rate")
+"""What results begin with that the daemon's own work may lead to."""
+
+
+def worse(before: Span, after: Span, *, alone: bool) -> str | None:
+    """Return what became worse, in words; None if nothing did, or if there were too few packets to tell.
+
+    `alone`: the daemon has not begun its work.
+    """
     if before.total < _FEWEST_BEFORE:
         return None
+    left_out = (SENT, "answer_") if alone else (SENT, "answer_", *_OF_THE_DAEMON)
     for name in sorted(after.packets, key=lambda name: -after.packets[name]):
-        if name != SENT and not name.startswith("answer_") and _has_jumped(name, before, after):
+        if not name.startswith(left_out) and _has_jumped(name, before, after):
             return (
                 f"{_in_words(name)}: {after.share(name):.1%} of {after.total} packets in {after.seconds:.1f} s, "
                 f"before {before.share(name):.1%} of {before.total} in {before.seconds:.1f} s"

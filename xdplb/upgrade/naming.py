@@ -1,4 +1,4 @@
-"""What became of a packet, in a word."""
+"""What became of a packet, in words."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ from xdplb.dataplane.reasons import REASONS
 from xdplb.dataplane.shadow import Outcome
 from xdplb.dataplane.spans import SENT, UNCOUNTED
 
-__all__ = ["result"]
+__all__ = ["in_words", "result"]
 
+_VERDICTS = ("aborted", "drop", "pass", "sent back by the NIC it came in by", "sent by another NIC")
 _NAMES = {reason.number: reason.name for reason in REASONS}
 
 
 def result(outcome: Outcome) -> str:
-    """Return the reason's name; `sent`, or `uncounted` if it was neither sent nor counted."""
+    """Return the reason's name; or `sent`, or `uncounted` if it was neither sent nor counted."""
     if outcome.reason:
-        return _NAMES.get(outcome.reason, f"reason_{outcome.reason}")
+        return _reason(outcome)
     return SENT if outcome.verdict in {XDP_TX, XDP_REDIRECT} else UNCOUNTED
+
+
+def in_words(outcome: Outcome) -> str:
+    """Return the verdict, the reason and the length."""
+    verdict = _VERDICTS[outcome.verdict] if outcome.verdict < len(_VERDICTS) else f"verdict {outcome.verdict}"
+    return f"{verdict}{f' ({_reason(outcome)})' if outcome.reason else ''}, {len(outcome.frame)} bytes"
+
+
+def _reason(outcome: Outcome) -> str:
+    return _NAMES.get(outcome.reason, f"reason_{outcome.reason}")

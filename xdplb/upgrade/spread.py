@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +28,20 @@ def flows_of_vip(vip: VipEntry, table: Slots | None, count: int, chance: random.
     key = vip.key
     destination_port = chance.choice(key.ports)
     if key.address.version == 4:
-        sources = draw.integers(0x0B000001, 0x7EFFFFFF, _CANDIDATES, np.uint32)  # 11.0.0.1 to 126.255.255.255
+        sources: NDArray[Any] = draw.integers(
+            0x0B000001, 0x7EFFFFFF, _CANDIDATES, np.uint32
+        )  # 11.0.0.1 to 126.255.255.255
         hashes = flow_hash(sources, ports, destination_port, vip.hash_source)
-        addresses: list[IPAddress] = [IPv4Address(int(source)) for source in sources]
     else:
         halves = draw.integers(0, 1 << 63, (_CANDIDATES, 2), np.uint64)
         halves[:, 0] = halves[:, 0] >> np.uint64(3) | np.uint64(0x2000 << 48)  # 2000::/3, global unicast
-        hashes = flow_hash6(halves, ports, destination_port, vip.hash_source)
-        addresses = [IPv6Address(int(upper) << 64 | int(lower)) for upper, lower in halves]
-    chosen = _spread(hashes, table, count)
+        sources, hashes = halves, flow_hash6(halves, ports, destination_port, vip.hash_source)
     found = []
-    for place in chosen.tolist():
+    for place in _spread(hashes, table, count).tolist():
         destination = key.network[chance.randrange(min(key.network.num_addresses, 1 << 32))]
         protocol = chance.choice(key.protocol.numbers)
-        found.append(FlowId(addresses[place], int(ports[place]), destination, destination_port, protocol))
+        source = _address(sources[place], key.address.version)
+        found.append(FlowId(source, int(ports[place]), destination, destination_port, protocol))
     return found
 
 
@@ -67,7 +68,7 @@ def recorded_flows(records: Mapping[int, Sequence[bytes]], count: int) -> Iterat
             )
 
 
-def _address(value: NDArray[np.void], version: int) -> IPAddress:
+def _address(value: NDArray[Any], version: int) -> IPAddress:
     if version == 4:
         return IPv4Address(int(value))
     return IPv6Address(int(value[0]) << 64 | int(value[1]))

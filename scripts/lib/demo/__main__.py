@@ -16,7 +16,7 @@ from xdplb.model.errors import XdplbError
 from xdplb.net import netns
 from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
 
-from . import breaking, preparing, showing
+from . import breaking, preparing, showing, upgrading
 from .playing import say_how_to_play
 from .screen import Screen
 from .world import DemoError, World
@@ -29,6 +29,7 @@ STEPS: tuple[Callable[[World, Screen], None], ...] = (
     breaking.kill_backend,
     showing.drain,
     breaking.kill_daemon,
+    upgrading.upgrade,
     showing.take_down,
 )
 

@@ -127,12 +127,20 @@ class World:
 
     # --- the daemon
 
-    def start_daemon(self) -> None:
-        """Run `xdplb up` on the balancer."""
+    def start_daemon(self, version: Path | None = None) -> None:
+        """Run `xdplb up` on the balancer; that of the version in this folder, if one is given."""
         places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
         command = ["up", NIC, *places, "--pin-dir", str(self.lab.pin_dir)]
         self._screen.command(["xdplb", *command], where="balancer")
-        self._daemon = self._start("balancer", [XDPLB, *command], log="daemon.log")
+        of_version = [] if version is None else ["env", f"PYTHONPATH={version}:{version / 'api'}"]
+        self._daemon = self._start("balancer", [*of_version, XDPLB, *command], log="daemon.log")
+
+    def daemon_ended(self, seconds: float) -> int | None:
+        """Wait until the daemon has ended by itself; return its exit code, None if it goes on."""
+        try:
+            return self._running_daemon().wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def daemon_is_ready(self, seconds: float) -> bool:
         """Wait with a client command until the daemon is ready, and return whether it is; stop waiting if it exits."""
@@ -164,8 +172,12 @@ class World:
 
     def daemon_said(self) -> str:
         """Return the last line of the daemon's log."""
-        lines = (self.lab.folder / "daemon.log").read_text(encoding="utf-8").splitlines()
+        lines = self.daemon_log()
         return lines[-1] if lines else "the daemon logged nothing"
+
+    def daemon_log(self) -> list[str]:
+        """Return the lines of the daemon's log."""
+        return (self.lab.folder / "daemon.log").read_text(encoding="utf-8").splitlines()
 
     # --- talking to it
 

@@ -6,20 +6,21 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.private_host import add_nic, private_host
-from tests.unit.dataplane.loading import change_source, in_child, left, program_on, up
+from tests.unit.dataplane.loading import CAPACITY, change_source, in_child, left, program_on, up
 from xdplb.dataplane import libbpf, programs
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.instructions import Instructions
 from xdplb.dataplane.loader import unload
 from xdplb.dataplane.maps import BpfMap
-from xdplb.dataplane.pins import CODE, PROGRAM, Meta
+from xdplb.dataplane.pins import CODE, NEXT, PROGRAM, Meta
 from xdplb.dataplane.program_code import ProgramCode
 from xdplb.dataplane.shadow import Side
 from xdplb.dataplane.spans import Span
@@ -40,6 +41,8 @@ class Guard:
     ) -> None:
         self.refuses, self.is_worse = refuses, worse
         self.watch_seconds, self.takes_refused = watch_seconds, takes_refused
+        self.alone_seconds = watch_seconds / 2
+        self.alone: list[bool] = []
         self.compared: list[tuple[Side, Side]] = []
 
     def sampling(self) -> nullcontext[None]:
@@ -50,7 +53,8 @@ class Guard:
         if self.refuses:
             raise ConflictError("they differ")
 
-    def worse(self, _before: Span, _after: Span) -> str | None:
+    def worse(self, _before: Span, _after: Span, *, alone: bool) -> str | None:
+        self.alone.append(alone)
         return self.is_worse
 
 
@@ -71,7 +75,7 @@ def loaded(compiled: ProgramCode, pin_dir: Path, monkeypatch: pytest.MonkeyPatch
 
     def compile_program(_text: str, _flags: list[str], wanted: dict[str, Path], **_: Any) -> dict[str, Instructions]:
         ((name, pin),) = wanted.items()
-        maps = [BpfMap.open(pin_dir / each) for each in compiled.maps]
+        maps = [BpfMap.open(pin.parent / each) for each in compiled.maps]  # those of a takeover are in `next`
         libbpf.obj_pin(Instructions(compiled.code, ()).load(name, maps), pin)
         return {name: Instructions(compiled.code, tuple(found.info.id for found in maps))}
 
@@ -85,6 +89,13 @@ def test_the_kept_code_is_that_of_the_program(pin_dir: Path, loaded: int) -> Non
     assert code is not None
     assert code.program_id == loaded
     assert {"vip_index", "backends", "flow_lines", "reason_stats"} <= set(code.maps)
+
+
+def test_removed_code_is_pinned_again(pin_dir: Path, loaded: int) -> None:
+    plane = up(pin_dir)
+    (pin_dir / CODE).unlink()
+    assert list(plane.repair()) == [CODE]
+    assert is_whole(pin_dir)
 
 
 def test_what_the_guard_refuses_changes_nothing(pin_dir: Path, loaded: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,11 +130,17 @@ def test_what_is_no_worse_is_kept(pin_dir: Path, loaded: int, monkeypatch: pytes
     new = program_on("eth0")
     state = plane.watch_swap()
     assert state is not None
-    assert not state.is_over
+    assert (state.is_over, state.alone) == (False, True)
+    guard.alone_seconds = 0
+    state = plane.watch_swap()
+    assert state is not None
+    assert not state.alone
+    plane = up(pin_dir, guard=guard)
     guard.watch_seconds = 0
     state = plane.watch_swap()
     assert state is not None
     assert (state.is_over, state.worse) == (True, None)
+    assert guard.alone == [True, True, False, False], "another process knows it, too"
     assert plane.watch_swap() is None
     assert (program_on("eth0"), left(pin_dir)) == (new, before)
     assert new != loaded
@@ -149,8 +166,10 @@ def test_what_is_worse_is_put_back_and_not_tried_again(
     assert (program_on("eth0"), again.is_held_back) == (loaded, True)
     with pytest.raises(ConflictError, match="rolled back"):
         again.require(frozenset({Feature.GUE}))
-    guard.takes_refused, guard.is_worse = True, None
-    assert not up(pin_dir, guard=guard).is_held_back
+    guard.takes_refused = True
+    insisted = up(pin_dir, guard=guard)
+    assert not insisted.is_held_back
+    assert insisted.watch_swap() is None, "who insists is not overruled again"
     assert program_on("eth0") != loaded
 
 
@@ -176,6 +195,28 @@ def test_an_older_program_without_code_is_only_watched(
     guard.is_worse = "more drops"
     assert plane.watch_swap() is not None
     assert program_on("eth0") == loaded
+
+
+def test_replaced_maps_are_put_back_with_the_program(
+    pin_dir: Path, loaded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    larger, before = replace(CAPACITY, vips=32, flows=8192), left(pin_dir)
+    change_source(monkeypatch)
+    guard = Guard(worse="more drops")
+    with pytest.raises(ConflictError, match="more drops: the new program was rolled back"):
+        up(pin_dir, capacity=larger, guard=guard)
+    ((old, new),) = guard.compared
+    assert (old.folder, new.folder) == (pin_dir, pin_dir / NEXT)
+    assert (program_on("eth0"), left(pin_dir)) == (loaded, before)
+    assert Meta.open(pin_dir).capacity == CAPACITY
+    guard.is_worse = None
+    with pytest.raises(ConflictError, match="rolled back before"):
+        up(pin_dir, capacity=larger, guard=guard)
+    insisting = Guard(worse="more drops", takes_refused=True)
+    assert up(pin_dir, capacity=larger, guard=insisting).capacity == larger
+    assert program_on("eth0") != loaded
+    assert is_whole(pin_dir)
+    assert left(pin_dir) == before
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def after(seconds: float = 1.0, **packets: int) -> Span:
     ],
 )
 def test_packets_that_get_another_result_are_noticed(now: Span, what: str) -> None:
-    told = worse(BEFORE, now)
+    told = worse(BEFORE, now, alone=True)
     assert told is not None
     assert what in told
 
@@ -62,13 +62,28 @@ def test_packets_that_get_another_result_are_noticed(now: Span, what: str) -> No
     ],
 )
 def test_traffic_that_changes_by_itself_rolls_nothing_back(now: Span) -> None:
-    assert worse(BEFORE, now) is None
+    assert worse(BEFORE, now, alone=True) is None
 
 
 def test_without_traffic_before_nothing_can_be_said() -> None:
-    assert worse(Span(3.0, {SENT: 10}), after(1.0, drop_no_backend=1000)) is None
+    assert worse(Span(3.0, {SENT: 10}), after(1.0, drop_no_backend=1000), alone=True) is None
 
 
 def test_both_shares_are_told() -> None:
-    told = worse(BEFORE, after(0.5, drop_no_backend=500))
+    told = worse(BEFORE, after(0.5, drop_no_backend=500), alone=True)
     assert told == "packets with drop_no_backend: 100.0% of 500 packets in 0.5 s, before 0.0% of 3090 in 3.0 s"
+
+
+@pytest.mark.parametrize(
+    ("now", "is_told"),
+    [
+        (after(1.0, sent=100, pass_no_vip=500), False),
+        (after(1.0, drop_no_backend=1000), False),
+        (after(1.0, sent=100, drop_denied=900), False),
+        (after(1.0, sent=100, drop_internal=900), True),
+        (after(1.0, sent=100, uncounted=900), True),
+    ],
+)
+def test_what_the_daemon_itself_leads_to_says_nothing_once_it_works(now: Span, is_told: bool) -> None:
+    assert (worse(BEFORE, now, alone=False) is not None) is is_told
+    assert worse(BEFORE, now, alone=True)

@@ -63,7 +63,7 @@ _PROBATION_PART = 4
 
 _HELD_BACK = (
     "an older program is in use: that of this xdplb was rolled back; `xdplb events` says why, and a restart with "
-    "--accept-differences tries it again"
+    "--accept-differences uses it all the same"
 )
 
 
@@ -227,6 +227,7 @@ class Answers:
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             truth=self.truth(),
+            held_back=self._plane.is_held_back,
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)

@@ -72,7 +72,7 @@ class MetricsView:
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
-    desired state.
+    desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
     """
 
     version: str
@@ -88,6 +88,7 @@ class MetricsView:
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
     truth: TruthView
+    held_back: bool
     vips: tuple[VipMetrics, ...]
 
 
@@ -112,6 +113,7 @@ class Moment:
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
     truth: TruthView
+    held_back: bool
     now: datetime
 
 
@@ -130,6 +132,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         drift_counts=moment.drift_counts,
         hung=moment.hung,
         truth=moment.truth,
+        held_back=moment.held_back,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
