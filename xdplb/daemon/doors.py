@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.control.events import Say, TlsNotReloaded, TlsReloaded
@@ -23,6 +25,12 @@ from .options import ApiOptions
 
 __all__ = ["Doors", "open_doors"]
 
+_log = logging.getLogger("xdplb")
+
+_SHUT = (
+    "nobody can use the API: it is served on TCP alone, and there is no token; add --listen unix:/run/xdplb/api.sock,"
+    " and make a token with xdplb token add"
+)
 _SOON_SECONDS = 14 * 86400.0
 _LAST_PART = 0.1
 """Of a token's life: one for hours does not expire soon all the time."""
@@ -55,9 +63,16 @@ class Doors:
         else:
             say(TlsReloaded(name, _moment(tls.expires)))
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether nobody can get in: on TCP alone, without a token and without client certificates that have a role."""
+        rights = self.rights
+        on_tcp = all(listener.path is None for listener in self.listeners)
+        return on_tcp and not rights.tokens.tokens.all() and (rights.tls is None or not rights.tls.roles.rules)
+
     def notes(self) -> list[str]:
-        """Return a sentence for each thing of theirs that has expired or will do so soon."""
-        now, found = time.time(), []
+        """Return a sentence if nobody can get in, and for each thing of theirs that has expired or soon will."""
+        now, found = time.time(), [_SHUT] if self.is_shut else []
         tls = self.rights.tls
         if tls is not None and tls.expires - now < _SOON_SECONDS:
             word = "expired" if tls.expires <= now else "expires"
@@ -88,7 +103,6 @@ def open_doors(options: ApiOptions, state_dir: Path) -> Doors:
     """
     tls = _tls(options)
     tokens = TokenFile(state_dir)
-    _require_way_in(options, tokens)
     roles = SocketRoles.of(options.socket_groups)
     with ExitStack() as undo:
         listeners, metrics = [], []
@@ -98,8 +112,10 @@ def open_doors(options: ApiOptions, state_dir: Path) -> Doors:
         for where in options.metrics:
             metrics.append(listen_for_metrics(where))
             undo.callback(metrics[-1].close)
+        doors = Doors(listeners, metrics, Rights(tokens, roles, tls, Hosts(options.hosts, tls)))
+        _require_way_in(doors)
         undo.pop_all()
-    return Doors(listeners, metrics, Rights(tokens, roles, tls, Hosts(options.hosts, tls)))
+    return doors
 
 
 def _tls(options: ApiOptions) -> Tls | None:
@@ -120,10 +136,15 @@ def _tls(options: ApiOptions) -> Tls | None:
     return None if options.tls is None else Tls(options.tls, CertificateRoles.of(options.client_roles))
 
 
-def _require_way_in(options: ApiOptions, tokens: TokenFile) -> None:
-    """Raise InvalidError if nobody could get in: on TCP alone, without a token and without certificates of clients."""
-    has_socket = any(where.startswith("unix:") for where in options.listen)
-    if has_socket or options.client_roles or tokens.tokens.all():
+def _require_way_in(doors: Doors) -> None:
+    """Raise InvalidError if nobody can get in by a network that others are on; on loopback alone, only say so.
+
+    A balancer that was served on loopback by an older version is to start all the same: its traffic matters more.
+    """
+    if not doors.is_shut:
+        return
+    if all(ip_address(listener.socket.getsockname()[0]).is_loopback for listener in doors.listeners):
+        _log.warning("%s", _SHUT)
         return
     raise InvalidError.field(
         "/listen",

@@ -49,10 +49,22 @@ def test_beyond_loopback_it_is_not_served_without_tls(where: str, tmp_path: Path
     assert not (tmp_path / "api.sock").exists(), "what was opened before is closed again"
 
 
-@pytest.mark.parametrize("where", ["127.0.0.1:0", "0.0.0.0:0"])
-def test_on_tcp_alone_there_must_be_a_token_or_certificates_of_clients(
-    where: str, tmp_path: Path, files: TlsFiles
+def test_on_loopback_alone_it_starts_without_a_token_and_says_that_nobody_gets_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    for doors in opened(ApiOptions(("127.0.0.1:0",)), tmp_path):
+        [note] = doors.notes()
+        assert note.startswith("nobody can use the API: it is served on TCP alone, and there is no token")
+        assert note in caplog.text
+    asyncio.run(_add_token(tmp_path))
+    for doors in opened(ApiOptions(("127.0.0.1:0",)), tmp_path):
+        assert not doors.notes()
+
+
+def test_beyond_loopback_there_must_be_a_token_or_certificates_of_clients_or_the_socket(
+    tmp_path: Path, files: TlsFiles
+) -> None:
+    where = "0.0.0.0:0"
     alone = ApiOptions((where,), tls=TlsFiles(files.certificate, files.key))
     assert "a token or a client certificate is needed, and there is none" in refused(alone, tmp_path).detail
     for _ in opened(ApiOptions((where,), tls=files, client_roles=((Role.READ, "*"),)), tmp_path):
