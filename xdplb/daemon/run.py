@@ -201,7 +201,7 @@ async def _balance(
         place=_place(options),
         notes=lambda: [*([shares.note] if shares.note else []), *doors.notes()],
         longest_pause=longest_pause(asyncio.get_running_loop()),
-        on_settings=lambda settings: shares.api.become(told.under(settings.api)),
+        on_settings=lambda settings: shares.api.become(told.under(settings.api, shares.most_connections)),
         history=history,
     )
 
