@@ -243,6 +243,23 @@ def test_what_is_dumped_changes_nothing_when_it_is_applied(daemon: Daemon, web: 
     assert generation(daemon) == before
 
 
+def test_a_dump_replaces_a_file_as_a_whole_and_keeps_its_mode(daemon: Daemon, tmp_path: Path):
+    real, link = tmp_path / "real.toml", tmp_path / "link.toml"
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    daemon.ok("config", "dump", "-f", str(link))
+    assert link.is_symlink()
+    assert real.read_text() == daemon.ok("config", "dump").stdout
+    assert (real.stat().st_mode & 0o777, sorted(each.name for each in tmp_path.iterdir())) == (
+        0o640,
+        ["link.toml", "real.toml"],
+    )
+    refused = daemon.run("config", "dump", "-f", str(tmp_path / "none" / "c.toml"))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "cannot be written: No such file or directory" in refused.stderr
+
+
 def test_what_only_the_daemon_can_refuse_is_told_with_its_place(daemon: Daemon, tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text("".join(f'[[vips]]\naddress = "203.0.113.{n}"\nport = 80\nprotocol = "tcp"\n' for n in range(1, 9)))

@@ -18,7 +18,7 @@ from .toml_spots import toml_spots
 from .toml_text import toml_data
 from .yaml_text import yaml_data, yaml_spots
 
-__all__ = ["STDIN", "Document", "Format", "read_document", "read_text"]
+__all__ = ["STDIN", "Document", "Format", "read_document"]
 
 STDIN = "-"
 _MOST_BYTES = 64 << 20
@@ -73,7 +73,7 @@ def read_document(file: str, written: str | None = None) -> Document:
     Raises ConfigError with all that is wrong with it as far as it is not about its fields.
     """
     name = "<stdin>" if file == STDIN else file
-    text = _text_of(name, lambda: nullcontext(sys.stdin.buffer)) if file == STDIN else read_text(Path(file))
+    text = _read_text(file)
     kind = _format_of(file, text) if written is None else Format(written)
     data = toml_data(text, name) if kind is Format.TOML else yaml_data(text, name)
     if data is None:
@@ -85,8 +85,13 @@ def read_document(file: str, written: str | None = None) -> Document:
     return document
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file. Raises ConfigError if it cannot be read or is no text."""
+def _read_text(file: str) -> str:
+    """Return the text of a file; `-` is stdin. Raises ConfigError if it cannot be read or is no text."""
+    return _text_of("<stdin>", lambda: nullcontext(sys.stdin.buffer)) if file == STDIN else _path_text(Path(file))
+
+
+def _path_text(path: Path) -> str:
+    """Return the text of a file, whatever its name. Raises ConfigError if it cannot be read or is no text."""
     return _text_of(str(path), lambda: path.open("rb"))
 
 
@@ -145,7 +150,7 @@ def _include(document: Document, access: dict[str, Any], pointer: str, name: str
     if not isinstance(given, str) or not given or not isinstance(listed, list):
         return
     path = folder / given
-    prefixes = tuple(listed_prefixes(read_text(path)))
+    prefixes = tuple(listed_prefixes(_path_text(path)))
     del access[f"{name}_file"]
     access[name] = [*listed, *(prefix.text for prefix in prefixes)]
     document.included[f"{pointer}/{name}"] = _Included(str(path), len(listed), prefixes)

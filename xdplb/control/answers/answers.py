@@ -226,6 +226,7 @@ class Answers:
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
+            truth=self.truth(),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from xdplb import __version__
 from xdplb.control.answers import render
-from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipView
+from xdplb.control.answers.views import FlowTableView, NicView, StatsView, TruthView, VipView
 from xdplb.control.events import DriftKind
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
@@ -71,7 +71,8 @@ class MetricsView:
     """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds.
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
-    how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs.
+    how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
+    desired state.
     """
 
     version: str
@@ -86,6 +87,7 @@ class MetricsView:
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
+    truth: TruthView
     vips: tuple[VipMetrics, ...]
 
 
@@ -109,6 +111,7 @@ class Moment:
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
+    truth: TruthView
     now: datetime
 
 
@@ -126,6 +129,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         events=moment.events,
         drift_counts=moment.drift_counts,
         hung=moment.hung,
+        truth=moment.truth,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
