@@ -19,8 +19,9 @@ from xdplb.control.flows.traffic import Traffic
 from xdplb.control.plan.exposure import Exposed, Exposure
 from xdplb.control.plan.impact import UNKNOWN, AtRisk, KnownBy, Risk
 from xdplb.dataplane.plane import BackendCounters, VipCounters
+from xdplb.model.address import IPAddress
 
-__all__ = ["Seen", "all_together", "risks"]
+__all__ = ["Seen", "weigh"]
 
 _WORST = (KnownBy.NOTHING, KnownBy.COUNTERS, KnownBy.RECORDS, KnownBy.PLAN)
 
@@ -41,28 +42,26 @@ class Seen:
     all_recorded: AbstractSet[int]
 
 
-def risks(exposures: Iterable[Exposure], seen: Seen) -> tuple[Risk, ...]:
-    """Return the connections at risk, by VIP and cause; those are left out of which there are certainly none."""
+def weigh(exposures: Iterable[Exposure], seen: Seen) -> tuple[tuple[Risk, ...], AtRisk]:
+    """Return the connections at risk by VIP and cause, without those that are certainly none, and all together."""
     found: list[Risk] = []
+    numbers: list[AtRisk] = []
     for exposure in exposures:
-        if exposure.records_keep and exposure.vip_id in seen.all_recorded:
-            continue
-        if not exposure.backends:
-            if (number := _of_vip(exposure, seen)).at_most != 0:
-                found.append(Risk(exposure.cause, exposure.vip, (), number))
-            continue
-        numbers = [(each, _of_backend(each, exposure, seen)) for each in exposure.backends]
-        if some := [(each.address, number) for each, number in numbers if number.at_most != 0]:
-            addresses, those = zip(*some, strict=True)
-            found.append(Risk(exposure.cause, exposure.vip, addresses, _sum(those)))
-    return tuple(found)
+        weighed = _weighed(exposure, seen)
+        numbers += [number for _, number in weighed]
+        if some := [(address, number) for address, number in weighed if number.at_most != 0]:
+            addresses = tuple(address for address, _ in some if address is not None)
+            found.append(Risk(exposure.cause, exposure.vip, addresses, _sum([number for _, number in some])))
+    return tuple(found), _sum(numbers) if numbers else AtRisk()
 
 
-def all_together(found: Sequence[Risk], exposures: Sequence[Exposure]) -> AtRisk:
-    """Return all connections at risk. Where something is exposed and has none, that was counted, not planned."""
-    if found:
-        return _sum([risk.connections for risk in found])
-    return AtRisk(0, 0, KnownBy.COUNTERS if exposures else KnownBy.PLAN)
+def _weighed(exposure: Exposure, seen: Seen) -> list[tuple[IPAddress | None, AtRisk]]:
+    """Return the connections at risk of each backend that is exposed, or of all together, without an address."""
+    if exposure.records_keep and exposure.vip_id in seen.all_recorded:
+        return [(None, AtRisk(0, 0, KnownBy.RECORDS))]
+    if not exposure.backends:
+        return [(None, _of_vip(exposure, seen))]
+    return [(each.address, _of_backend(each, exposure, seen)) for each in exposure.backends]
 
 
 def _of_vip(exposure: Exposure, seen: Seen) -> AtRisk:

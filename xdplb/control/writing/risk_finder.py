@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.flows.drain import FlowCounts
-from xdplb.control.flows.risk import Seen, all_together, risks
+from xdplb.control.flows.risk import Seen, weigh
 from xdplb.control.flows.tracked import Tracked
 from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.plan.exposure import Exposure, without_room
@@ -81,12 +81,13 @@ class RiskFinder:
         exposed, backends = looked.exposed, looked.backends
         self._traffic.note_some({each.id: backends[each.id] for each in impact.cut_off if each.id in backends}, now)
         complete = {each.vip_id for each in exposed if self._is_recorded(each, now)}
-        at_risk = risks(exposed, Seen(now, backends, looked.vips, self._traffic, self._recorded_flows(), complete))
+        seen = Seen(now, backends, looked.vips, self._traffic, self._recorded_flows(), complete)
+        risks, at_risk = weigh(exposed, seen)
         return replace(
             impact,
-            risks=at_risk,
-            at_risk=all_together(at_risk, exposed),
-            warnings=(*breaking(impact.cut_off, self._traffic, now), *impact.warnings, *_warnings(at_risk)),
+            risks=risks,
+            at_risk=at_risk,
+            warnings=(*breaking(impact.cut_off, self._traffic, now), *impact.warnings, *_warnings(risks)),
         )
 
     def _is_recorded(self, exposure: Exposure, now: datetime) -> bool:
@@ -98,8 +99,8 @@ class RiskFinder:
 _WITH_OWN_WARNING = {Cause.CUT_OFF, Cause.HASH, Cause.SCHEDULER}
 
 
-def _warnings(at_risk: Iterable[Risk]) -> Iterator[Warned]:
+def _warnings(risks: Iterable[Risk]) -> Iterator[Warned]:
     """Yield a warning for connections at risk that no other warning is about."""
-    for risk in at_risk:
+    for risk in risks:
         if risk.cause not in _WITH_OWN_WARNING:
             yield Warned(Concern.AT_RISK, risk.vip, risk.backends, risk_sentence(risk))
