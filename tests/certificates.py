@@ -33,6 +33,16 @@ class Authority:
         _openssl("x509", "-req", "-in", request, *signed, "-out", certificate)
         return certificate, key
 
+    def revoked(self, certificate: Path) -> bytes:
+        """Return a revocation list that has this certificate."""
+        database, settings, made = (self.folder / f"{certificate.stem}.{end}" for end in ("index", "cnf", "crl"))
+        database.write_text("")
+        settings.write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={database}\ndefault_md=sha256\ndefault_crl_days=2\n")
+        given = ("ca", "-config", settings, "-keyfile", self._key, "-cert", self.certificate)
+        _openssl(*given, "-revoke", certificate)
+        _openssl(*given, "-gencrl", "-out", made)
+        return made.read_bytes()
+
 
 def _openssl(*arguments: str | Path) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

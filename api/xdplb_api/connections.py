@@ -59,8 +59,8 @@ class Connection(PeerProtocol):
     def __init__(self, *arguments: Any, connections: Connections, peer: Actor, tls: Tls | None, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._all, self._tls, self.peer = connections, tls, peer
-        self.let_in_by: Callable[[], bool] | None = None
-        """Says whether what the client was let in by still holds, such as its token; None if that cannot end."""
+        self.let_in_by: dict[str, Callable[[], bool]] = {}
+        """By `token` and `certificate`: says whether what the client has shown still holds, if that can end."""
         self.makes_room = False
         """Its request is refused, and it makes room for others while it waits to be told."""
         self.heard = time.monotonic()
@@ -72,7 +72,7 @@ class Connection(PeerProtocol):
         """Count it."""
         certificate = transport.get_extra_info("peercert")
         if self._tls is not None and certificate:
-            self.peer, self.let_in_by = self._tls.known(self.peer, certificate)
+            self.peer, self.let_in_by["certificate"] = self._tls.known(self.peer, certificate)
         super().connection_made(transport)
         self.flow = _Flow(transport, self.conn)
         self.app_state = {**self.app_state, _STATE_KEY: self}
@@ -139,7 +139,7 @@ class Connection(PeerProtocol):
 
     def judge(self, now: float, limits: Limits) -> None:
         """Close it if its client takes too long for what is expected of it, or may not be here any more."""
-        if self.let_in_by is not None and not self.let_in_by():
+        if not all(holds() for holds in self.let_in_by.values()):
             self.transport.abort()
         elif self.transport.is_closing():
             self._closing_since = self._closing_since or now

@@ -20,7 +20,7 @@ INTERFACE = [
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health ls", "health rm", "health show", "decap up", "decap down",
     "backend-host setup", "backend-host show", "backend-host undo", "events",
-    "config check", "config diff", "config apply", "config dump", "config schema",
+    "config check", "config diff", "config apply", "config dump", "config schema", "config convert",
 ]  # fmt: skip
 CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
 WITHOUT_OUTPUT = {"up", "capture", "config schema"}

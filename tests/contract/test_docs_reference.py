@@ -52,6 +52,7 @@ SCHEMAS = {
 WITH_OPTIONS_OF_THEIR_OWN = [
     "up", "down", "status", "doctor", "stats", "explain", "capture", "events", "backend drain", "decap up",
     "vip access set", "backend-host setup", "config check", "config diff", "config apply", "config dump",
+    "config convert",
 ]  # fmt: skip
 GLOBAL = {"--output", "--help", "--dry-run", "--if-generation"}
 

@@ -33,6 +33,7 @@ from xdplb.model.address import parse_address
 from xdplb.model.key import VipKey
 from xdplb.model.role import Role
 from xdplb_api import routes
+from xdplb_api.app import LARGE
 from xdplb_api.rights.needs import NEEDS
 
 KEY = VipKey.parse("203.0.113.10:443/tcp")
@@ -75,6 +76,11 @@ def test_only_what_an_operator_does_every_day_needs_no_admin() -> None:
 
 def _role(route: APIRoute) -> Role:
     return Role((route.openapi_extra or {})[NEEDS])
+
+
+def test_answers_that_are_shared_are_for_all_who_may_read() -> None:
+    gets = [route for route in _routes() if "GET" in (route.methods or ())]
+    assert {_role(route) for route in gets if route.path in LARGE or f"/v1{route.path}" in LARGE} == {Role.READ}
 
 
 @pytest.mark.parametrize(

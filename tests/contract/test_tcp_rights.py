@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -24,6 +25,8 @@ import pytest
 from tests.asking import ApiConnection
 from tests.certificates import Authority
 from tests.contract.cli_harness import WEB, Daemon, Told, in_process, running_daemon
+from xdplb_api.rights.certificates import CertificateRoles
+from xdplb_api.rights.tls import Tls, TlsFiles
 
 GROUPS = (60001, 60002, 60003)
 """Group ids that nobody has: the operators', the readers', and one without a role."""
@@ -197,6 +200,7 @@ def test_a_certificate_of_another_authority_is_no_certificate(served: Served, tm
     forged = Authority(tmp_path, "ca").sign("anna", "/O=ops/CN=anna")
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
         served.ask("tls", client=forged)
+    assert "authentication failed: actor=tcp(peer=127.1." in served.says("its certificate is refused: ")
 
 
 def test_a_token_that_is_sent_counts_and_not_the_certificate(served: Served) -> None:
@@ -417,3 +421,88 @@ def test_it_has_logged_no_traceback_and_lost_no_descriptor(served: Served) -> No
         time.sleep(0.1)
     assert descriptors() <= before + 3
     assert not served.lines("Traceback")
+
+
+def test_connections_of_certificates_end_with_their_authority(served: Served) -> None:
+    anna = served.authority.sign("anna3", "/O=ops/CN=anna")
+    context = ssl.create_default_context(cafile=str(served.authority.certificate))
+    context.load_cert_chain(*anna)
+    connection = http.client.HTTPSConnection("127.0.0.1", served.ports["tls"], timeout=20, context=context)
+    trusted = served.authority.certificate
+    before, other = trusted.read_bytes(), Authority(served.log.parent, "ca2").certificate
+    with closing(connection):
+        connection.request("GET", "/v1/version")
+        assert connection.getresponse().read()
+        trusted.write_bytes(other.read_bytes())
+        try:
+            served.daemon.process.send_signal(signal.SIGHUP)
+            end = time.monotonic() + 10
+            while connection.sock is not None and select.select([connection.sock], [], [], 0)[0] == []:
+                assert time.monotonic() < end, served.log.read_text()[-3000:]
+                time.sleep(0.05)
+            context = ssl.create_default_context(cadata=before.decode())
+            context.load_cert_chain(*anna)
+            with socket.create_connection(("127.0.0.1", served.ports["tls"]), timeout=10) as plain:
+                assert not _is_answered(context, plain)
+        finally:
+            trusted.write_bytes(before)
+            served.daemon.process.send_signal(signal.SIGHUP)
+
+
+def _is_answered(context: ssl.SSLContext, plain: socket.socket) -> bool:
+    try:
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped:
+            wrapped.sendall(b"GET /v1/version HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            return bool(wrapped.recv(1))
+    except OSError:
+        return False
+
+
+def test_a_revoked_certificate_is_refused(served: Served) -> None:
+    revoked = served.authority.sign("revoked", "/O=ops/CN=anna")
+    served.log.with_name("revoked.crl").write_bytes(served.authority.revoked(revoked[0]))
+    trusted = served.authority.certificate
+    before = trusted.read_bytes()
+    trusted.write_bytes(before + served.log.with_name("revoked.crl").read_bytes())
+    try:
+        context = Tls(TlsFiles(*served.authority.sign("peer", "/CN=x"), trusted), CertificateRoles()).context
+        assert context.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF
+        assert _shakes_hands(context, served.authority.sign("bert2", "/O=ops/CN=bert"))
+        assert not _shakes_hands(context, revoked)
+    finally:
+        trusted.write_bytes(before)
+
+
+def _shakes_hands(server: ssl.SSLContext, client: tuple[Path, Path]) -> bool:
+    """Return whether a server lets in a client with this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(*client)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [context.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)]
+    for _ in range(5):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError:
+                return False
+    return True
+
+
+def test_it_stops_without_a_wait_for_handshakes(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("daemon", "/CN=lb1", names="IP:127.0.0.1")
+    api = {"listen": [f"unix:{tmp_path / 'api.sock'}", "127.0.0.3:0"], "tls": [str(certificate), str(key)]}
+    with (tmp_path / "log").open("w") as log, running_daemon(tmp_path, log=log.fileno(), api=api) as daemon:
+        found = Served(daemon, authority, tmp_path / "log", {})
+        [port] = re.findall(r"https://127\.0\.0\.3:([0-9]+)", found.says("the API is on"))
+        with socket.create_connection(("127.0.0.3", int(port))):
+            time.sleep(0.2)
+            start = time.monotonic()
+            daemon.process.terminate()
+            daemon.process.wait(20)
+            assert time.monotonic() - start < 4
+    assert not found.lines("Traceback")

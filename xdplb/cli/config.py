@@ -13,6 +13,7 @@ from xdplb.client import Answer, Client, ConflictError, InvalidError, OwnedError
 from xdplb.client.bodies import Config, ConfigChangedOut
 
 from .changes import Change, changing
+from .config_convert import convert
 from .config_dump import dump
 from .config_faults import format_option, telling_faults
 from .groups import Group
@@ -150,6 +151,7 @@ def schema() -> None:
 
 
 command.add_command(dump)
+command.add_command(convert)
 
 
 def _read(file: str, written: str | None) -> Document:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Unpack
 
 from .answer import Answer
-from .bodies import Config, ConfigChangedOut, ConfigOut, OverlayListOut
+from .bodies import ChangesIn, Config, ConfigChangedOut, ConfigOut, OverlayListOut
+from .paths import backend_path
 from .transport import How, Transport
 
 __all__ = ["Configuration"]
@@ -28,6 +29,10 @@ class Configuration:
         """Make the desired state what `config` says, in one step: what is not in it is removed."""
         return self._transport.change("PUT", _CONFIG, config, how)
 
+    def edit(self, changes: ChangesIn, **how: Unpack[How]) -> Answer[ConfigChangedOut]:
+        """Make several edits in one step, in their order: all of them, or none."""
+        return self._transport.change("POST", "/v1/changes", changes, how)
+
     def reload(self) -> Answer[ConfigChangedOut]:
         """Have the daemon read its config file again, as `systemctl reload` does.
 
@@ -42,3 +47,7 @@ class Configuration:
     def clear_overlay(self, **how: Unpack[How]) -> Answer[None]:
         """Make all weights and admin states what the config file says."""
         return self._transport.change("DELETE", _OVERLAY, None, how)
+
+    def clear_overlay_of(self, vip: str, address: str, **how: Unpack[How]) -> Answer[None]:
+        """Make the weight and the admin state of one backend what the config file says."""
+        return self._transport.change("DELETE", backend_path(vip, address, "overlay"), None, how)

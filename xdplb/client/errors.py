@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
+from xdplb.model import errors
 from xdplb.model.errors import (
-    CapacityError,
     ConflictError,
     FieldProblem,
     InvalidError,
     NotFoundError,
-    OwnedError,
     PlatformError,
     PreconditionError,
-    StateError,
     XdplbError,
 )
 
@@ -59,9 +57,10 @@ class ForbiddenError(XdplbError):
 
 
 class BusyError(PlatformError):
-    """The API has too much to do. Nothing was changed; the same request may be sent again."""
+    """The API has too much to do. Nothing was changed; the same may be asked again, after `retry_after` seconds."""
 
     code = "busy"
+    retry_after = 0.0
 
 
 class StillRunningError(ConflictError):
@@ -70,21 +69,12 @@ class StillRunningError(ConflictError):
     code = "still-running"
 
 
-_KINDS: tuple[type[XdplbError], ...] = (
-    InvalidError,
-    NotFoundError,
-    ConflictError,
-    OwnedError,
-    PreconditionError,
-    CapacityError,
-    PlatformError,
-    StateError,
-    UnauthenticatedError,
-    ForbiddenError,
-    BusyError,
-    StillRunningError,
-)
-_BY_CODE: dict[str, type[XdplbError]] = {kind.code: kind for kind in _KINDS} | {"too-many-connections": BusyError}
+_KINDS: list[type[XdplbError]] = [
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XdplbError)
+]
+_BY_CODE: dict[str, type[XdplbError]] = {"too-many-connections": BusyError}
+for _kind in _KINDS + [UnauthenticatedError, ForbiddenError, BusyError, StillRunningError]:  # noqa: RUF005 - mypy would not see the type
+    _BY_CODE[_kind.code] = _kind
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
     401: UnauthenticatedError,
@@ -115,11 +105,11 @@ def from_problem(status: int, body: bytes) -> XdplbError:
     return kind(detail, hint=str(problem.get("hint") or ""), problems=_fields(problem.get("errors")))
 
 
-def _fields(errors: object) -> tuple[FieldProblem, ...]:
-    if not isinstance(errors, list):
+def _fields(given: object) -> tuple[FieldProblem, ...]:
+    if not isinstance(given, list):
         return ()
     return tuple(
         FieldProblem(str(error.get("pointer", "")), str(error.get("detail", "")))
-        for error in errors
+        for error in given
         if isinstance(error, dict)
     )

@@ -76,7 +76,7 @@ class Gate:
         """Have the connection closed when the token is removed or expires while it is answered, such as a capture."""
         connection = connection_of(scope)
         if connection is not None:
-            connection.let_in_by = lambda: self._tokens.tokens.holds(token)
+            connection.let_in_by["token"] = lambda: self._tokens.tokens.holds(token)
 
     async def _refuse(self, peer: Actor, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with 401 and close the connection: later, if this host has been refused often."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from xdplb.model.errors import StateError
 from xdplb.model.role import Role
+from xdplb.model.vip import NAME_PATTERN
 from xdplb.private_files import open_private, open_private_folder
 
 from .tokens import Token, Tokens
@@ -146,7 +148,7 @@ def _kept(token: Token) -> dict[str, Any]:
 
 def _token(kept: Any) -> Token:
     name, digest = kept["name"], kept["sha256"]
-    if not isinstance(name, str) or not isinstance(digest, str) or len(digest) != 64:
-        raise ValueError("it has a token without a name or a hash")
+    if not re.fullmatch(NAME_PATTERN, name) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError("it has a token without a right name or hash")
     expires, used = (None if kept[field] is None else float(kept[field]) for field in ("expires", "used"))
     return Token(name, Role(kept["role"]), digest, float(kept["created"]), expires, used)

@@ -43,12 +43,14 @@ _log = logging.getLogger(__name__)
 _GATHER_SECONDS = 0.05
 _A_BATCH = 200
 _MOST_WAITING = 20_000
+_MOST_WAITING_BYTES = 32 << 20
 _RETRY_SECONDS = 5.0
 _IDLE_SECONDS = 1.0
 _TIDY_SECONDS = 30.0
 _TIDY_EVENTS = 1000
 _A_PART = 500
 _LAST_SECONDS = 5.0
+_LONG_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class History:
         self._queue: SimpleQueue[tuple[int, Event] | _Question | None] = SimpleQueue()
         self._hurry = threading.Event()
         self._waiting: deque[Record] = deque()
+        self._waiting_bytes = 0
         self._thread: threading.Thread | None = None
         self._readers: list[Callable[[], None]] = []
         self._error, self._retry_at, self._tidy_at, self._untidy = "", 0.0, 0.0, 0
@@ -159,7 +162,7 @@ class History:
             self._thread.join(_LAST_SECONDS)  # a disk that hangs holds no stop up
 
     def end_readers(self) -> None:
-        """Tell all who follow the events that no more will come."""
+        """Tell all who follow the events that no more will come, and answer nobody any more: what waits may be long."""
         self.is_ending = True
         self._tell_readers()
 
@@ -175,8 +178,8 @@ class History:
     async def read(self, wanted: Wanted) -> Page:
         """Return the events that are wanted, also those said just now. PlatformError if they cannot be read."""
         question = _Question(wanted, Future())
-        if self._thread is None or not self._thread.is_alive():
-            raise PlatformError("no events are kept", hint="the daemon is stopping: ask again when it runs")
+        if self.is_ending or self._thread is None:
+            raise PlatformError("the daemon is stopping", hint="ask again when it runs")
         self._queue.put(question)
         self._hurry.set()
         return await asyncio.wrap_future(question.answer)
@@ -220,11 +223,13 @@ class History:
 
     def _note(self, at: int, event: Event) -> None:
         self._taken += 1
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES:
             self._dropped += 1
             return
         try:
-            self._waiting.append(record_of(event, at))
+            record = record_of(event, at)
+            self._waiting.append(record)
+            self._waiting_bytes += len(record.body)
         except Exception:
             self._dropped += 1
             _log.exception("an event of the kind %s could not be kept", event.KIND)
@@ -240,23 +245,31 @@ class History:
         while self._waiting:
             batch = list(self._waiting)[:_A_BATCH]
             self._file.append(batch)
-            for _ in batch:
+            for record in batch:
                 self._waiting.popleft()
+                self._waiting_bytes -= len(record.body)
             self._untidy += len(batch)
         self._tell_readers()
 
     def _answer(self, question: _Question) -> None:
         if not question.answer.set_running_or_notify_cancel():
             return
+        if self.is_ending:
+            question.answer.set_exception(PlatformError("the daemon is stopping", hint="ask again when it runs"))
+            return
+        began = time.thread_time()
         try:
-            self._file.open()
+            self._attempt(lambda: None)  # it may have to be opened again
             question.answer.set_result(self._file.read(question.wanted))
         except (sqlite3.Error, OSError) as error:
+            self._put_aside(error)
             question.answer.set_exception(
                 PlatformError(f"the events cannot be read: {error}", hint="see the log, which has them, too")
             )
         except BaseException as error:
             question.answer.set_exception(error)
+        if (spent := time.thread_time() - began) > _LONG_SECONDS and not self.is_ending:
+            time.sleep(spent)  # whoever asks without end gets half of a core, as from the API
 
     def _tidy(self) -> None:
         """Let old events go, and bring what was written to the disk, from time to time."""
@@ -281,6 +294,8 @@ class History:
             lost = self._file.open()
             done = work()
         except (sqlite3.Error, OSError) as error:
+            if self._put_aside(error):
+                return False
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             if not self._error:
                 self._error = str(error) or repr(error)
@@ -294,6 +309,12 @@ class History:
             self._error, self._retry_at = "", 0.0
             self.events.say(EventsKeptAgain(dropped))
         return done is not False
+
+    def _put_aside(self, error: sqlite3.Error | OSError) -> bool:
+        """Put the file aside if the error says that it is damaged, so that the next attempt begins another one."""
+        if lost := self._file.put_aside(error):
+            self.events.say(EventsLost(lost))
+        return bool(lost)
 
     def _tell_readers(self) -> None:
         for reader in self._readers:

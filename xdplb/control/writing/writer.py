@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from xdplb.control.clock import SteadyClock
@@ -75,6 +76,8 @@ __all__ = ["Writer"]
 T = TypeVar("T")
 
 _GATHER_SECONDS = 0.001
+_MOST_VIPS = 50
+"""By how many of its VIPs the event of a next hop is found."""
 _HEARTBEAT_SECONDS = 10.0
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
@@ -237,11 +240,10 @@ class Writer:
         for address in sorted(addresses, key=address_order):
             resolution = self._next_hops.lookup(address)
             hop = resolution.next_hop
-            self._events.say(
-                NextHopChanged(str(address), None, None, resolution.reason)
-                if hop is None
-                else NextHopChanged(str(address), hop.interface, hop.destination_mac.hex(":"), None)
-            )
+            interface, mac = (None, None) if hop is None else (hop.interface, hop.destination_mac.hex(":"))
+            reason = resolution.reason if hop is None else None
+            vips = tuple(islice(self._index.keys_of(address), _MOST_VIPS))
+            self._events.say(NextHopChanged(str(address), interface, mac, reason, vips))
             self._touch(address)
             if self._checker is not None and hop is not None:
                 self._checker.recheck(self._index.backends_at(address))
