@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from xdplb.model.role import Role
 
 from .connections import Connections
 from .listener import Listener
-from .peer import client_name, groups_of, peer_of
+from .peer import client_name, groups_of, host_of, peer_of
 from .problems import raw_problem
 from .rights.gate import no_role
+from .rights.refusals import Refusals
 
 __all__ = ["Acceptor"]
 
@@ -53,7 +55,7 @@ _REFUSAL = raw_problem(
 class Acceptor:
     """Accepts what comes at a listening socket, and refuses with a 503 what is beyond the cap of `connections`.
 
-    `make` makes the protocol of a connection to a peer, `told` is called with a peer that has no role.
+    `make` makes the protocol of a connection to a peer, `refusals` is told of those that are not let in.
     """
 
     def __init__(
@@ -61,12 +63,12 @@ class Acceptor:
         listener: Listener,
         make: Callable[[Actor], asyncio.BaseProtocol],
         connections: Connections,
-        told: Callable[[Actor], None],
+        refusals: Refusals | None,
     ) -> None:
-        self._listener, self._make, self._connections, self._told = listener, make, connections, told
+        self._listener, self._make, self._connections, self._refusals = listener, make, connections, refusals
         self._socket = listener.socket
         self._loop = asyncio.get_running_loop()
-        self._starting: dict[asyncio.Task[None], tuple[str, socket.socket]] = {}
+        self._starting: dict[asyncio.Task[None], str] = {}
         self._lingering: deque[tuple[float, socket.socket]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._pause = _FIRST_PAUSE_SECONDS
@@ -76,7 +78,9 @@ class Acceptor:
         self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more, and end handshakes: who has not said anything yet is not waited for."""
+        for task in self._starting if self._listener.tls is not None else ():
+            task.cancel()
         if self._resume is not None:
             self._resume.cancel()
         if self._socket.fileno() >= 0:
@@ -113,7 +117,8 @@ class Acceptor:
             accepted.close()
             return
         if peer.kind is ActorKind.UNIX and peer.role is None:
-            self._told(peer)
+            if self._refusals is not None:
+                self._refusals.no_role(peer)
             self._refuse(accepted, no_role(peer).raw())
         elif self._connections.take_place(len(self._starting), client_name(peer)):
             self._begin(accepted, peer)
@@ -133,13 +138,13 @@ class Acceptor:
         if self._listener.tls is not None and len(self._starting) >= _MOST_HANDSHAKES:
             self._cut_one_off()
         task = self._loop.create_task(self._serve(accepted, peer))
-        self._starting[task] = client_name(peer), accepted
+        self._starting[task] = client_name(peer)
         task.add_done_callback(lambda ended: self._starting.pop(ended, None))
 
     def _cut_one_off(self) -> None:
         """End the oldest handshake of the client with the most, which has had the most of its time."""
-        hog, _ = Counter(client for client, _ in self._starting.values()).most_common(1)[0]
-        task = next(task for task, (client, _) in self._starting.items() if client == hog)
+        hog, _ = Counter(self._starting.values()).most_common(1)[0]
+        task = next(task for task, client in self._starting.items() if client == hog)
         self._starting.pop(task)
         task.cancel()
 
@@ -153,7 +158,11 @@ class Acceptor:
                 ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
                 ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,
             )
-        except OSError:  # it is gone again, does not speak TLS, or has no certificate that we know
+        except ssl.SSLCertVerificationError as error:
+            accepted.close()
+            if self._refusals is not None:
+                self._refusals.unknown(peer, host_of(peer), f"its certificate is refused: {error.verify_message}")
+        except OSError:  # it is gone again, or does not speak TLS
             accepted.close()
         except asyncio.CancelledError:
             accepted.close()

@@ -75,15 +75,12 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await _send(send, f"retry: {_RETRY_MS}\n{self._position()}")
         while not gone.done():
-            is_ending = self._history.is_ending
             self._more.clear()
             try:
                 page = await self._history.read(self._wanted)
             except XdplbError:
-                break  # the client comes again
+                break  # also when the daemon stops: the client comes again
             await self._send_page(send, page)
-            if is_ending and not page.more:
-                break
             if not page.more and not await self._wait(gone):
                 await _send(send, f": nothing new\n{self._position()}")
         if not gone.done():

@@ -127,7 +127,7 @@ def _given(scope: Scope, never: Collection[str]) -> str | None:
 def _whose(actor: Actor) -> str:
     """Return what is the same for all connections of who asks."""
     host = (actor.peer or "").rpartition(":")[0]
-    return repr((actor.kind.value, actor.uid, actor.token, actor.certificate, host))
+    return repr((actor.kind.value, actor.uid, actor.token, actor.certificate, actor.role, host))
 
 
 async def _fingerprint(scope: Scope, body: bytes) -> bytes:

@@ -39,10 +39,10 @@ class Limits:
         """The memory of all large bodies under way together: the largest one fits, and some others beside it."""
         return self.body_bytes * 4 // 3
 
-    def under(self, settings: ApiSettings) -> Limits:
-        """Return these limits with those that the configuration sets; of connections, not more than these."""
+    def under(self, settings: ApiSettings, most_connections: int) -> Limits:
+        """Return these limits with those that the configuration sets, but not more than so many connections."""
         given = {
-            "connections": settings.connections and min(settings.connections, self.connections),
+            "connections": settings.connections and min(settings.connections, most_connections),
             "requests": settings.requests,
             "head_seconds": settings.head_timeout_seconds,
             "body_seconds": settings.body_timeout_seconds,

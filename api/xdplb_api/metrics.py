@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetrics
-from xdplb.control.answers.views import BackendStatsView, VipStatsView
+from xdplb.control.answers.views import BackendStatsView, TruthView, VipStatsView
 
 from .exposition import Family, Labels
 from .rights.figures import Figures
@@ -40,6 +40,7 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     """
     yield from _of_host(view)
     yield from _of_drift(view)
+    yield from _of_config(view.truth)
     yield from _of_flow_table(view)
     vips = [_Vip.of(stats, metrics) for stats, metrics in zip(view.stats.vips, view.vips, strict=True)]
     yield from _counters_of_vips(vips)
@@ -102,6 +103,19 @@ def _of_drift(view: MetricsView) -> Iterator[Family]:
         "xdplb_thread_hung",
         "Whether a thread of the daemon has done nothing for many seconds, though it has something to do.",
         [(Labels(thread=thread), int(hung)) for thread, hung in view.hung.items()],
+    )
+
+
+def _of_config(truth: TruthView) -> Iterator[Family]:
+    yield _gauge(
+        "xdplb_config_last_reload_ok",
+        "Whether the config file, if there is one, was taken when it was read last.",
+        [(_NONE, int(not truth.error))],
+    )
+    yield _gauge(
+        "xdplb_config_overlay_backends",
+        "Backends with another weight or admin state than the config file says.",
+        [(_NONE, truth.overlay)],
     )
 
 

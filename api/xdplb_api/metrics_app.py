@@ -45,7 +45,7 @@ def create_metrics_app(
     app.state.control = Control(manager)
     app.state.figures = figures
     app.add_middleware(SharedAnswers, paths=("/metrics", "/readyz"))
-    app.add_middleware(Admission, limits=limits, most=0, long_paths=("\0",), is_endless=lambda _scope: False)
+    app.add_middleware(Admission, limits=limits, most=0, long_paths=(), is_endless=lambda _scope: False)
     app.add_middleware(InternalErrors)
     app.add_middleware(HeadAsGet, except_for=())
     app.add_middleware(ForeignPages, pages=frozenset())

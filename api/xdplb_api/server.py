@@ -20,6 +20,7 @@ from .connections import Connection, Connections
 from .limits import Limits
 from .listener import Listener
 from .pace import new_paced_loop
+from .rights.refusals import Refusals
 
 __all__ = ["Service", "Stop", "serve", "serve_in_thread"]
 
@@ -28,12 +29,12 @@ GRACE_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An application, where it is served, and what it takes on. `refused` hears of processes without a role."""
+    """An application, where it is served, and what it takes on. `refusals` is told of peers that are not let in."""
 
     app: ASGIApp
     listeners: Sequence[Listener]
     limits: Limits
-    refused: Callable[[Actor], None] = lambda _peer: None
+    refusals: Refusals | None = None
 
 
 class Stop:
@@ -101,7 +102,7 @@ class _Server(uvicorn.Server):
                 tls=listener.tls,
             )
 
-        return Acceptor(listener, made, self._connections, self._service.refused)
+        return Acceptor(listener, made, self._connections, self._service.refusals)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

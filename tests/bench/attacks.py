@@ -155,6 +155,11 @@ def _unread(path: str) -> None:
     _run([_Client(path, _request("GET", "/metrics"), reads=False) for _ in range(CLIENTS)])
 
 
+def _readers(path: str) -> None:
+    follow = _request("GET", "/v1/events?since=30d").replace(b"\r\n\r\n", b"\r\nAccept: text/event-stream\r\n\r\n", 1)
+    _run([_Client(path, follow, reads=False) for _ in range(CLIENTS)])
+
+
 def _changes(path: str) -> None:
     bodies = [json.dumps({"weight": weight}).encode() for weight in (1, 2)]
     address = f"{VIP}/backends/10.1.0.1"
@@ -177,6 +182,8 @@ ATTACKS: dict[str, Callable[[str], None]] = {
     "lists of all backends": _flood(_request("GET", "/v1/backends"), _request("GET", "/v1/status")),
     "scrapes": _flood(_request("GET", "/metrics")),
     "scrapes that nobody reads": _unread,
+    "readers of events that do not read": _readers,
+    "events that nobody has": _flood(_request("GET", "/v1/events?vip=203.0.113.250:9/tcp&since=30d")),
     "captures": _flood(_request("GET", "/v1/capture?packets=1&seconds=0.1")),
     "changes": _changes,
 }

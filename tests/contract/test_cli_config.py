@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -172,6 +171,23 @@ def test_data_of_another_form_is_told(text: str, told: str, tmp_path: Path):
     assert line.startswith(told)
 
 
+def test_of_many_vips_all_are_looked_at(tmp_path: Path):
+    vips = [f'[[vips]]\naddress = "203.0.113.{n % 250}"\nport = {n + 1}\nprotocol = "tcp"\n' for n in range(1200)]
+    for wrong in (3, 700, 1199):
+        vips[wrong] = vips[wrong].replace('"tcp"', '"tpc"')
+    vips[900] += 'tracking = "auto"\nscheduler = "rr"\n'
+    told = checked("".join(vips), tmp_path)
+    assert [line.split(": ")[0] for line in told] == [f"c.toml:{n}:{12}" for n in (16, 2804, 3605, 4802)]
+
+
+def test_a_list_that_is_called_like_stdin_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_text("bad\n")
+    Path("c.toml").write_text(WEB.replace("blocked.txt", "-"))
+    told = in_process("config", "check", "-f", "c.toml")
+    assert told.stderr.startswith("-:1:1: 'bad' is not an IP prefix")
+
+
 def test_yaml_is_checked_by_the_same_schema(tmp_path: Path):
     text = "vips:\n- address: 203.0.113.10\n  port: 080\n  prot: tcp\n  health_check: {type: http, reset: no}\n"
     assert (
@@ -227,6 +243,23 @@ def test_what_is_dumped_changes_nothing_when_it_is_applied(daemon: Daemon, web: 
     assert generation(daemon) == before
 
 
+def test_a_dump_replaces_a_file_as_a_whole_and_keeps_its_mode(daemon: Daemon, tmp_path: Path):
+    real, link = tmp_path / "real.toml", tmp_path / "link.toml"
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    daemon.ok("config", "dump", "-f", str(link))
+    assert link.is_symlink()
+    assert real.read_text() == daemon.ok("config", "dump").stdout
+    assert (real.stat().st_mode & 0o777, sorted(each.name for each in tmp_path.iterdir())) == (
+        0o640,
+        ["link.toml", "real.toml"],
+    )
+    refused = daemon.run("config", "dump", "-f", str(tmp_path / "none" / "c.toml"))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "cannot be written: No such file or directory" in refused.stderr
+
+
 def test_what_only_the_daemon_can_refuse_is_told_with_its_place(daemon: Daemon, tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text("".join(f'[[vips]]\naddress = "203.0.113.{n}"\nport = 80\nprotocol = "tcp"\n' for n in range(1, 9)))
@@ -275,11 +308,12 @@ def test_a_file_that_owns_the_state_is_compared_and_applied_as_by_a_reload(web: 
         assert daemon.run("config", "apply", "-f", str(web)).returncode == 2
 
 
-def test_a_file_may_come_by_stdin(tmp_path: Path):
-    command = [sys.executable, "-c", "from xdplb.cli.main import main; main()", "config", "check", "-f", "-"]
-    for text, told in (("vips = []\n", "<stdin> is right"), ('{"vips": [1]}', "<stdin>:1:11: item 0 should")):
-        found = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
-        assert found.stderr.startswith(told)
+@pytest.mark.parametrize(
+    ("text", "told"), [("vips = []\n", "<stdin> is right"), ('{"vips": [1]}', "<stdin>:1:11: item 0 should")]
+)
+def test_a_file_may_come_by_stdin(monkeypatch: pytest.MonkeyPatch, text: str, told: str):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert in_process("config", "check", "-f", "-").stderr.startswith(told)
 
 
 def test_commands_that_need_the_daemon_say_that_it_is_down(web: Path, tmp_path: Path):

@@ -11,7 +11,7 @@ from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.edit import PutConfig
 from xdplb.control.state.desired import Desired
 from xdplb.model.errors import ConflictError, InvalidError
-from xdplb_api.schemas.config import Config, body_of, examined
+from xdplb_api.schemas.config import Config, body_of, examined, refuse
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VIP = {"address": "203.0.113.10", "port": 80, "protocol": "tcp"}
@@ -129,10 +129,11 @@ def test_all_of_them_are_one_refusal():
         {**VIP, "quic": {"server_id_bytes": 2}}, {**VIP, "port": 443, "protocol": "udp", "limits": {"new_flows": 1}}
     )
     with pytest.raises(InvalidError, match=r"QUIC runs over UDP \(and 1 more\)") as caught:
-        bad.declared()
+        refuse(examined(enumerate(bad.vips))[1])
     assert [problem.pointer for problem in caught.value.problems] == ["/vips/0/quic", "/vips/1/limits/new_flows"]
+    tied = config({**VIP, "port": 1, "last_port": 9}, {**VIP, "port": 9, "last_port": 17})
     with pytest.raises(ConflictError):
-        config({**VIP, "port": 1, "last_port": 9}, {**VIP, "port": 9, "last_port": 17}).declared()
+        refuse(examined(enumerate(tied.vips))[1])
 
 
 def test_a_vip_that_was_accepted_is_not_checked_again_and_one_that_differs_is():

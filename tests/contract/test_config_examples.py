@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -60,3 +61,16 @@ def test_what_is_commented_out_would_be_right_too(tmp_path: Path):
     for name in ("blocked.txt", "office.txt"):
         (tmp_path / name).write_text("203.0.113.0/24\n")
     assert len(read_config(str(tmp_path / "all.toml")).vips) == 1
+
+
+@pytest.mark.parametrize(("first", "name"), [("[[vips]]", "c.toml"), ("vips:", "c.yaml")])
+def test_the_file_that_the_page_shows_is_right(tmp_path: Path, first: str, name: str):
+    page = (FOLDER.parent / "config.md").read_text()
+    (tmp_path / name).write_text(next(text for text in map(dedent, blocks(page)) if text.startswith(first)))
+    (vip,) = read_config(str(tmp_path / name)).vips
+    assert (vip.vip.name, [backend.weight for backend in vip.backends]) == ("web", [2, 1])
+
+
+def blocks(page: str) -> list[str]:
+    """Return the indented blocks of a page, each with the blank lines in it."""
+    return re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", page, re.MULTILINE)

@@ -86,6 +86,7 @@ def overlay_is_shown(daemon: Daemon, file: Path) -> None:
     listed = daemon.ok("backend", "ls", WEB).stdout
     assert "drain (file: ready)" in listed
     assert "9 (file: 1)" in listed
+    assert b"\nxdplb_config_overlay_backends 2\n" in daemon.get("/metrics")
     assert f"{file}, with an overlay on 2 backends" in daemon.ok("status").stdout
 
 
@@ -157,6 +158,7 @@ def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: 
         assert reloaded(daemon)["errors"][0]["pointer"] == "/vips/0/protocol"
         assert f"{file}:6:12" in status(daemon)["config"]["error"]
         assert names(daemon) == ["dns", "web"], "what runs goes on"
+        assert b"\nxdplb_config_last_reload_ok 0\n" in daemon.get("/metrics")
         file.write_text(FILE)
         hung_up(daemon, lambda: status(daemon)["config"]["error"] == "")
         assert names(daemon) == ["web"]

@@ -119,6 +119,32 @@ def test_udp_flows_that_are_not_recorded_move_with_their_slots(api: Api) -> None
     assert (risk["expected"], risk["at_most"]) == (70, 70)
 
 
+QUIC = {"address": "203.0.113.10", "port": 443, "protocol": "udp", "name": "quic", "quic": {"server_id_bytes": 2}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("", {"quic": {"server_id_bytes": 2, "config_id": 3}}),
+        ("/backends/10.0.0.11", {"quic_server_id": "0002"}),
+        ("/backends/10.0.0.11", {"quic_server_id": None}),
+    ],
+)
+def test_quic_connections_are_at_risk_if_their_ids_may_mean_another_backend(api: Api, path: str, body: object) -> None:
+    api.add("/v1/vips", QUIC)
+    api.add("/v1/vips/quic/backends", {**ONE, "quic_server_id": "0001"})
+    api.add("/v1/vips/quic/backends", TWO)
+    api.plane.count_vip(1, VipCounters(packets=50))
+    risk = told(api.ask("PATCH", f"/v1/vips/quic{path}?dry_run=true", body))["connections_at_risk"]
+    assert [each["cause"] for each in risk["causes"]] == ["quic"]
+    assert risk["at_most"] == 50
+
+
+def test_frames_that_leave_with_other_tags_are_no_promise(api: Api) -> None:
+    risk = told(api.ask("PATCH", f"{VIP}?dry_run=true", {"vlan": "keep"}))["connections_at_risk"]
+    assert [(each["cause"], each["at_most"]) for each in risk["causes"]] == [("forward", 700)]
+
+
 def test_commands_show_the_impact_as_tables_and_as_json(web: Daemon) -> None:
     said = web.ok("backend", "rm", "web", "10.0.0.1", "--dry-run").stdout
     assert "connections at risk  0 (there was no packet within the idle timeout)" in said

@@ -200,6 +200,7 @@ def test_a_certificate_of_another_authority_is_no_certificate(served: Served, tm
     forged = Authority(tmp_path, "ca").sign("anna", "/O=ops/CN=anna")
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
         served.ask("tls", client=forged)
+    assert "authentication failed: actor=tcp(peer=127.1." in served.says("its certificate is refused: ")
 
 
 def test_a_token_that_is_sent_counts_and_not_the_certificate(served: Served) -> None:
@@ -489,3 +490,19 @@ def _shakes_hands(server: ssl.SSLContext, client: tuple[Path, Path]) -> bool:
             except ssl.SSLError:
                 return False
     return True
+
+
+def test_it_stops_without_a_wait_for_handshakes(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("daemon", "/CN=lb1", names="IP:127.0.0.1")
+    api = {"listen": [f"unix:{tmp_path / 'api.sock'}", "127.0.0.3:0"], "tls": [str(certificate), str(key)]}
+    with (tmp_path / "log").open("w") as log, running_daemon(tmp_path, log=log.fileno(), api=api) as daemon:
+        found = Served(daemon, authority, tmp_path / "log", {})
+        [port] = re.findall(r"https://127\.0\.0\.3:([0-9]+)", found.says("the API is on"))
+        with socket.create_connection(("127.0.0.3", int(port))):
+            time.sleep(0.2)
+            start = time.monotonic()
+            daemon.process.terminate()
+            daemon.process.wait(20)
+            assert time.monotonic() - start < 4
+    assert not found.lines("Traceback")

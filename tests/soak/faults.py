@@ -30,6 +30,8 @@ ATTACKS = {
     "requests": "lists of all backends",
     "scrapes": "scrapes",
     "captures": "captures",
+    "readers": "readers of events that do not read",
+    "events": "events that nobody has",
 }
 """Those of the bench that need no VIP of their own, by the names of the faults."""
 NICS = ("eth0", "eth1")

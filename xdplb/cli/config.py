@@ -170,12 +170,20 @@ def _put(change: Change, document: Document) -> Answer[ConfigChangedOut]:
     try:
         return change.made(change.client.config.put(cast("Config", document.data), **change.how))
     except OwnedError:
-        if change.client.config.get().json()["owner"] != str(Path(document.file).resolve()):
+        if not _is_same_file(change.client.config.get().json()["owner"], document.file):
             raise
         return change.made(change.client.config.reload())
     except (InvalidError, ConflictError) as error:
         _check(document)
         _raise_with_place(document, error)
+
+
+def _is_same_file(owner: str | None, file: str) -> bool:
+    """Return whether the file that owns the configuration is this one, also by another name."""
+    try:
+        return owner is not None and Path(owner).samefile(file)
+    except OSError:
+        return False
 
 
 def _check(document: Document) -> None:

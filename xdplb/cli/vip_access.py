@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from xdplb.client import Answer
+from xdplb.config.prefix_file import listed_prefixes
 from xdplb.model.errors import InvalidError
 
 from .changes import Change, changing
@@ -113,10 +114,8 @@ def _prefixes(given: tuple[str, ...], file: Path | None) -> Iterator[_Prefix]:
     """Yield the prefixes given and those in the file, as they are written; the daemon validates them."""
     for text in given:
         yield _Prefix(text)
-    for number, line in enumerate(_lines(file) if file is not None else (), 1):
-        text = line.partition("#")[0].strip()
-        if text:
-            yield _Prefix(text, number, file)
+    for listed in listed_prefixes(_text(file)) if file is not None else ():
+        yield _Prefix(listed.text, listed.spot.line, file)
 
 
 def _with_place(error: InvalidError, prefixes: Mapping[str, Sequence[_Prefix]]) -> InvalidError:
@@ -129,10 +128,10 @@ def _with_place(error: InvalidError, prefixes: Mapping[str, Sequence[_Prefix]]) 
     return error
 
 
-def _lines(file: Path) -> list[str]:
+def _text(file: Path) -> str:
     try:
         with click.open_file(str(file), encoding="utf-8-sig") as opened:
-            return str(opened.read()).splitlines()
+            return str(opened.read())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise InvalidError(

@@ -74,7 +74,7 @@ _KINDS: list[type[XdplbError]] = [
 ]
 _BY_CODE: dict[str, type[XdplbError]] = {"too-many-connections": BusyError}
 for _kind in _KINDS + [UnauthenticatedError, ForbiddenError, BusyError, StillRunningError]:  # noqa: RUF005 - mypy would not see the type
-    _BY_CODE[_kind.code] = _kind
+    _BY_CODE.setdefault(_kind.code, _kind)  # the first that has a code; those below it share its code
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
     401: UnauthenticatedError,

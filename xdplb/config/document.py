@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .faults import ConfigError, Fault, Spot
 from .prefix_file import ListedPrefix, listed_prefixes
@@ -17,7 +18,7 @@ from .toml_spots import toml_spots
 from .toml_text import toml_data
 from .yaml_text import yaml_data, yaml_spots
 
-__all__ = ["STDIN", "Document", "Format", "read_document", "read_text"]
+__all__ = ["STDIN", "Document", "Format", "read_document"]
 
 STDIN = "-"
 _MOST_BYTES = 64 << 20
@@ -72,7 +73,7 @@ def read_document(file: str, written: str | None = None) -> Document:
     Raises ConfigError with all that is wrong with it as far as it is not about its fields.
     """
     name = "<stdin>" if file == STDIN else file
-    text = read_text(file)
+    text = _read_text(file)
     kind = _format_of(file, text) if written is None else Format(written)
     data = toml_data(text, name) if kind is Format.TOML else yaml_data(text, name)
     if data is None:
@@ -84,15 +85,20 @@ def read_document(file: str, written: str | None = None) -> Document:
     return document
 
 
-def read_text(file: str) -> str:
+def _read_text(file: str) -> str:
     """Return the text of a file; `-` is stdin. Raises ConfigError if it cannot be read or is no text."""
-    name = "<stdin>" if file == STDIN else file
+    return _text_of("<stdin>", lambda: nullcontext(sys.stdin.buffer)) if file == STDIN else _path_text(Path(file))
+
+
+def _path_text(path: Path) -> str:
+    """Return the text of a file, whatever its name. Raises ConfigError if it cannot be read or is no text."""
+    return _text_of(str(path), lambda: path.open("rb"))
+
+
+def _text_of(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]]) -> str:
     try:
-        if file == STDIN:
-            content = sys.stdin.buffer.read(_MOST_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                content = opened.read(_MOST_BYTES + 1)
+        with opened() as stream:
+            content = stream.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError([Fault(name, None, f"it cannot be read: {error.strerror}", _READ_HINT)]) from None
     except ValueError:
@@ -143,8 +149,8 @@ def _include(document: Document, access: dict[str, Any], pointer: str, name: str
     given, listed = access.get(f"{name}_file"), access.get(name, [])
     if not isinstance(given, str) or not given or not isinstance(listed, list):
         return
-    file = str(folder / given)
-    prefixes = tuple(listed_prefixes(read_text(file)))
+    path = folder / given
+    prefixes = tuple(listed_prefixes(_path_text(path)))
     del access[f"{name}_file"]
     access[name] = [*listed, *(prefix.text for prefix in prefixes)]
-    document.included[f"{pointer}/{name}"] = _Included(file, len(listed), prefixes)
+    document.included[f"{pointer}/{name}"] = _Included(str(path), len(listed), prefixes)

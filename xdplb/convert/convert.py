@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from xdplb.config.document import read_text
 from xdplb.config.dump import toml_text
 from xdplb.model.printable import printable
 
@@ -13,6 +12,7 @@ from . import ipvsadm
 from .keepalived import file as keepalived
 from .notes import Note, Notes
 from .service import Converted, vips_of
+from .source_file import STDIN, read_file, read_stdin
 
 __all__ = ["Source", "convert"]
 
@@ -30,9 +30,10 @@ def convert(source: Source, file: str, config_id: str) -> tuple[str, list[Note]]
     `config_id` is what keepalived's conditions are compared with. Raises InvalidError if the file, or one that it
     includes, cannot be read as what it is said to be.
     """
-    name, text, notes = "<stdin>" if file == "-" else file, read_text(file), Notes()
+    name, text = (STDIN, read_stdin()) if file == "-" else (file, read_file(file))
+    notes = Notes()
     if source is Source.KEEPALIVED:
-        services = keepalived.read(text, name, config_id=config_id, open_file=read_text, notes=notes)
+        services = keepalived.read(text, name, config_id=config_id, open_file=read_file, notes=notes)
     else:
         services = ipvsadm.read(text, name, notes)
     vips = vips_of(services, notes)

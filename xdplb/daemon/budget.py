@@ -27,12 +27,14 @@ _REFUSED = 24
 class Budget:
     """What the parts of the daemon may open: sockets of probes at a time, and what the API takes on.
 
-    `note` is a sentence for users, empty if the API gets as many connections as was asked for.
+    `note` is a sentence for users, empty if the API gets as many connections as was asked for; `most_connections` are
+    as many as it could have.
     """
 
     probes: int
     api: Limits
     note: str
+    most_connections: int
 
 
 def budget(descriptors: int, wanted: Limits, metrics: int = 0) -> Budget:
@@ -44,12 +46,12 @@ def budget(descriptors: int, wanted: Limits, metrics: int = 0) -> Budget:
     of_metrics = METRICS_LIMITS.connections + metrics if metrics else 0
     room = max(1, descriptors // _OF_API - _REFUSED - of_metrics)
     if room >= wanted.connections:
-        return Budget(probes, wanted, "")
+        return Budget(probes, wanted, "", room)
     note = (
         f"the API takes {room} connections at a time instead of {wanted.connections}, and up to {probes} checks run at"
         f" a time: this process may only open {descriptors} files; raise LimitNOFILE= of the service, or ulimit -n"
     )
-    return Budget(probes, replace(wanted, connections=room), note)
+    return Budget(probes, replace(wanted, connections=room), note, room)
 
 
 def raise_limit() -> int:

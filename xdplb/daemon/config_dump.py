@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ _HEADER = (
 )
 _BY_SCHEDULER = ("tracking", "hash")
 _NEEDED = frozenset({"vips", "address", "port", "protocol", "type"})
+_FIRST = ("address", "port", "last_port", "protocol", "name", "type")
+"""What people look for first; other fields follow in the order of the schema."""
+
+_NULL = re.compile(r"\b[Nn]ull\b")
 _ANY_KEY = VipKey.of("192.0.2.1", 1, Protocol.TCP)
 
 
@@ -40,7 +45,7 @@ def _comments(
     for name, field in _object(schema, root).get("properties", {}).items():
         if field.get("readOnly"):
             continue
-        yield (*path, name), field.get("description", "").replace("`", "")
+        yield (*path, name), _NULL.sub("left out", field.get("description", "").replace("`", ""))
         yield from _comments(field, root, (*path, name))
 
 
@@ -63,7 +68,9 @@ def _without_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, 
     if not isinstance(value, Mapping):
         return value
     kept = {}
-    for name, field in _object(schema, root).get("properties", {}).items():
+    fields = _object(schema, root).get("properties", {})
+    for name in sorted(fields, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)):
+        field = fields[name]
         if field.get("readOnly") or name not in value:
             continue
         slim = _without_defaults(value[name], field, root)

@@ -5,7 +5,7 @@ It needs no daemon: the daemon asks here when it reads its file, and `xdplb conf
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,8 +22,8 @@ from xdplb_api.schemas.config import ConfigFile, ConfigFileVip, examined
 __all__ = ["check_document", "config_schema", "read_config"]
 
 
-_INSTEAD = {"send a JSON object with": "give a table with", "see /openapi.json": "see xdplb config schema"}
-"""Words of hints for requests, and those for files."""
+_SEE_ALL = "see /openapi.json"
+"""The hint for a request where nothing better is known; of the fields in a file, these are texts."""
 
 
 def read_config(file: str, host: Host = NO_HOST) -> Config:
@@ -39,11 +39,7 @@ def check_document(document: Document, host: Host = NO_HOST) -> Config:
     try:
         config = ConfigFile.model_validate(document.data)
     except ValidationError as error:
-        refusals = error.errors(include_url=False)
-        faults = [_schema_fault(document, each) for each in refusals]
-        wrong = {each["loc"][1] for each in refusals if each["loc"][:1] == ("vips",) and len(each["loc"]) > 1}
-        faults += [_rule_fault(document, each) for each in examined(_others(document.data, wrong), host)[1]]
-        raise ConfigError(faults) from None
+        raise ConfigError(_all_faults(document, error, host)) from None
     vips, errors = examined(enumerate(config.vips), host)
     if errors:
         raise ConfigError([_rule_fault(document, each) for each in errors])
@@ -59,35 +55,52 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def _others(data: Mapping[str, Any], wrong: set[int | str]) -> Iterator[tuple[int, ConfigFileVip]]:
-    """Yield the VIPs that do not break the schema, with their places."""
-    vips = data.get("vips")
+def _all_faults(document: Document, error: ValidationError, host: Host) -> list[Fault]:
+    """Return all that is wrong with a file that breaks the schema, also in VIPs that were not looked at any more."""
+    refusals = error.errors(include_url=False)
+    faults = [_schema_fault(document, each, each["loc"]) for each in refusals if not _is_in_a_vip(each["loc"])]
+    vips = document.data.get("vips")
+    right: list[tuple[int, ConfigFileVip]] = []
     for number, vip in enumerate(vips if isinstance(vips, list) else ()):
-        if number in wrong:
-            continue
         try:
-            yield number, ConfigFileVip.model_validate(vip)
-        except ValidationError:  # of a long list, only a part has been looked at
-            continue
+            right.append((number, ConfigFileVip.model_validate(vip)))
+        except ValidationError as wrong:
+            told = wrong.errors(include_url=False)
+            faults += [_schema_fault(document, each, ("vips", number, *each["loc"])) for each in told]
+    return faults + [_rule_fault(document, each) for each in examined(right, host)[1]]
 
 
-def _schema_fault(document: Document, error: Mapping[str, Any]) -> Fault:
-    """Return a fault for an error of pydantic."""
-    kind, place = error["type"], error["loc"]
-    within = ".".join(str(step) for step in place[:-1] if isinstance(step, str)) or "a config file"
-    told = {**error, "loc": ("file", *place)}
-    pointer = json_pointer(place)
-    hint = hint_for({**error, "loc": ("body", *place)}, schema_of(ConfigFile))
-    for words, instead in _INSTEAD.items():
-        hint = hint.replace(words, instead)
-    if kind == "list_type" and isinstance(error.get("input"), dict):
-        name = ".".join(str(step) for step in place if isinstance(step, str))
-        hint = f"begin each item with [[{name}]]" if document.format is Format.TOML else "begin each item with a dash"
-    elif kind == "bool_type":
-        hint = "write true or false, without quotes"
-    elif kind == "missing" and place == ("vips",):
-        hint = "if there are to be no VIPs, write vips = []" if document.format is Format.TOML else "write vips: []"
-    return document.fault(pointer, sentence_of(told, within), hint, at_key=kind == "extra_forbidden")
+def _is_in_a_vip(place: tuple[str | int, ...]) -> bool:
+    return place[:1] == ("vips",) and len(place) > 1
+
+
+def _schema_fault(document: Document, error: Mapping[str, Any], place: tuple[str | int, ...]) -> Fault:
+    """Return a fault for an error of pydantic about what is at `place`."""
+    within = ".".join(_names(place[:-1])) or "a config file"
+    detail = sentence_of({**error, "loc": ("file", *place)}, within)
+    is_unknown = error["type"] == "extra_forbidden"
+    return document.fault(json_pointer(place), detail, _hint(document.format, error, place), at_key=is_unknown)
+
+
+def _hint(written: Format, error: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
+    is_toml = written is Format.TOML
+    match error["type"]:
+        case "list_type" if isinstance(error.get("input"), dict):
+            return f"begin each item with [[{'.'.join(_names(place))}]]" if is_toml else "begin each item with a dash"
+        case "bool_type":
+            return "write true or false, without quotes"
+        case "missing" if place == ("vips",):
+            return f"if there are to be no VIPs, write {'vips = []' if is_toml else 'vips: []'}"
+        case _:
+            hint = hint_for({**error, "loc": ("body", *place)}, schema_of(ConfigFile))
+            return hint.replace("send a JSON object with", "give a table with").replace(
+                _SEE_ALL, "write a text, in quotes"
+            )
+
+
+def _names(place: tuple[str | int, ...]) -> list[str]:
+    """Return the names in a place, without the numbers of items."""
+    return [step for step in place if isinstance(step, str)]
 
 
 def _rule_fault(document: Document, error: XdplbError) -> Fault:

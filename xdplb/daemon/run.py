@@ -201,7 +201,7 @@ async def _balance(
         place=_place(options),
         notes=lambda: [*([shares.note] if shares.note else []), *doors.notes()],
         longest_pause=longest_pause(asyncio.get_running_loop()),
-        on_settings=lambda settings: shares.api.become(told.under(settings.api)),
+        on_settings=lambda settings: shares.api.become(told.under(settings.api, shares.most_connections)),
         history=history,
     )
 
@@ -234,7 +234,7 @@ async def _balance(
     sys.setswitchinterval(_SWITCH_SECONDS)
     rights = doors.rights
     app = create_app(manager, version=xdplb.__version__, rights=rights, limits=shares.api)
-    services = [Service(app, doors.listeners, shares.api, app.state.refusals.no_role)]
+    services = [Service(app, doors.listeners, shares.api, app.state.refusals)]
     if doors.metrics:
         metrics = create_metrics_app(manager, version=xdplb.__version__, figures=app.state.figures)
         services.append(Service(metrics, doors.metrics, METRICS_LIMITS))

@@ -225,15 +225,6 @@ class Config(RequestBody):
             refuse(examined(enumerate(self.vips))[1])
         raise error
 
-    def declared(self, host: Host = NO_HOST) -> tuple[DeclaredVip, ...]:
-        """Return its VIPs.
-
-        Raises InvalidError or ConflictError with all that is wrong with them, as a whole and with each.
-        """
-        declared, faults = examined(enumerate(self.vips), host)
-        refuse(faults)
-        return declared
-
 
 class AccessInFile(AccessIn):
     """An access list in a config file: in place, in files of its own, or both."""

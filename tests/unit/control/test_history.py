@@ -122,6 +122,22 @@ def test_the_oldest_go_when_there_are_too_many_and_readers_are_told(tmp_path: Pa
         assert history.kept.rows == len(read(history).events)
 
 
+def test_what_flaps_all_night_does_not_push_out_who_changed_what(tmp_path: Path) -> None:
+    with kept_in(tmp_path / "events.db", Retention(rows=100)) as history:
+        for generation in range(1, 21):
+            history.events.say(change(generation))
+        for number in range(500):
+            history.events.say(down(number % 250))
+            if number % 50 == 0:
+                read(history)
+        read(history)
+        found = bodies(history)
+        assert len(found) <= 100
+        generations = [each["data"]["generation"] for each in found if each["kind"] == "change"]
+        assert generations == list(range(11, 21)), "a tenth of the room is for changes"
+        assert found[-1]["backend"] == "10.0.0.249"
+
+
 def test_old_ones_go_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     with kept_in(path) as history:

@@ -296,7 +296,7 @@ DRY: list[tuple[Attempt, str]] = [
     ),
     (
         lambda m: m.delete_backend("web", "10.0.0.1", dry_run=True),
-        "backend 10.0.0.1 of 203.0.113.10:443/tcp is removed, and its open",
+        "backend 10.0.0.1 of 203.0.113.10:443/tcp is removed",
     ),
     (
         lambda m: m.replace_backends("web", [backend(1)], dry_run=True),

@@ -145,6 +145,7 @@ def test_some_time_after_a_change_an_event_says_what_became_of_it(tmp_path: Path
         await until(came_out)
         [event] = came_out()
         assert (event.generation, event.at_most, event.at_risk_packets) == (done.generation, 0, 2)
+        assert (event.vip, event.vips) == (str(WEB.key), 1)
         assert event.slots_moved == done.impact.tables[0].moved > 0
         await asked(door, PatchVip(WEB.key, {"on_unhealthy": "keep"}))  # which touches no packet
         await asked(door, CreateBackend(WEB.key, backend(3)))

@@ -427,3 +427,11 @@ def test_a_line_cannot_forge_another_in_what_is_written(tmp_path: Path) -> None:
     vips, notes = made(tmp_path, service('made_up "\\n[[vips]]\\n\\x1b[31m"'))
     assert len(vips) == 1
     assert all(str(note).isprintable() for note in notes)
+
+
+def test_bytes_that_are_no_utf_8_are_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "keepalived.conf"
+    file.write_bytes(b"# von J\xfcrgen\n" + service("").encode())
+    written, notes = convert(Source.KEEPALIVED, str(file), "main")
+    assert "[[vips]]" in written
+    assert notes == []

@@ -227,6 +227,7 @@ class Answers:
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             held_back=self._plane.is_held_back,
+            truth=self.truth(),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from xdplb import __version__
 from xdplb.control.answers import render
-from xdplb.control.answers.views import FlowTableView, NicView, StatsView, VipView
+from xdplb.control.answers.views import FlowTableView, NicView, StatsView, TruthView, VipView
 from xdplb.control.events import DriftKind
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
@@ -72,7 +72,7 @@ class MetricsView:
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs, `held_back` whether the
-    program is an older one since that of this xdplb was rolled back.
+    program is an older one since that of this xdplb was rolled back. `truth` is who owns the desired state.
     """
 
     version: str
@@ -88,6 +88,7 @@ class MetricsView:
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
     held_back: bool
+    truth: TruthView
     vips: tuple[VipMetrics, ...]
 
 
@@ -112,6 +113,7 @@ class Moment:
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
     held_back: bool
+    truth: TruthView
     now: datetime
 
 
@@ -130,6 +132,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         drift_counts=moment.drift_counts,
         hung=moment.hung,
         held_back=moment.held_back,
+        truth=moment.truth,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

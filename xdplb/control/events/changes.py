@@ -71,15 +71,22 @@ class ChangeCameOut(Event):
     `slots_moved` are the slots that got another owner, `flows_lost` the recorded flows whose backend lost all its
     traffic, None without a recent scan. `at_risk_packets` are the packets of open connections that no record could
     place, of the VIPs that it touched: 0 if no connection broke by a move. `at_most` are the connections that it may
-    have broken, as foretold: those that were open, of what was cut off.
+    have broken, as foretold: those that were open, of what was cut off. `touched` are these VIPs, `vip` is the one if
+    there is only one.
     """
 
     KIND = "change_came_out"
     TITLE = "change came out"
     generation: int
+    vip: str | None
     vips: int
     slots_moved: int
     flows_lost: int | None
     at_most: int | None
     at_risk_packets: int
     seconds: float
+    touched: tuple[str, ...] = field(default=(), repr=False)
+
+    def subjects(self) -> Sequence[tuple[str, str | None]]:
+        """Return the VIPs, if there are several."""
+        return () if self.vip is not None else [(vip, None) for vip in self.touched]

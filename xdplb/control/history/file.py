@@ -26,6 +26,8 @@ _SCHEMA = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, level INTEGER NOT NULL,
         vip TEXT, backend TEXT, actor TEXT, body TEXT NOT NULL) STRICT""",
     "CREATE INDEX event_at ON event (at)",
+    "CREATE INDEX event_change ON event (id) WHERE kind = 'change'",
+    "CREATE INDEX event_other ON event (id) WHERE kind <> 'change'",
     """CREATE TABLE about (
         event INTEGER NOT NULL REFERENCES event ON DELETE CASCADE, vip TEXT NOT NULL, backend TEXT) STRICT""",
     "CREATE INDEX about_event ON about (event)",
@@ -37,6 +39,9 @@ _SCHEMA = (
 
 _MOST_BYTES = 256 << 20
 """However few the events are: some have kilobytes."""
+
+_SPARED = 10
+"""One in so many of the rows is for changes: a backend that flaps all night does not push out who changed what."""
 
 _PARTS = ("", "-wal", "-shm")
 """How the names of its files end."""
@@ -196,23 +201,34 @@ class HistoryFile:
     def prune(self, rows: int, before: int, most: int) -> bool:
         """Delete up to `most` events that are more than `rows`, or older than `before` in ns since 1970.
 
-        The oldest go. They go, too, while the file has more than 256 MiB in use. Return whether there may be more.
+        The oldest go, of changes as the last. They go, too, while the file has more than 256 MiB in use. Return
+        whether there may be more.
         """
-        excess = self.rows - rows
+        excess, spared = self.rows - rows, rows // _SPARED
         if excess <= 0 and self._used() > _MOST_BYTES:
-            excess = max(1, self.rows // 100)
-        oldest = "SELECT id FROM event ORDER BY id LIMIT ?"
+            excess, spared = max(1, self.rows // 100), 0
         older = "SELECT id FROM event WHERE at < ? ORDER BY at LIMIT ?"
         with self._transaction() as connection:
-            found = set(connection.execute(oldest, (max(0, min(excess, most)),)))
-            found |= set(connection.execute(older, (before, most)))
-            gone = max(self._gone, *(number for (number,) in found), 0)
+            found = set(self._oldest(connection, max(0, min(excess, most)), spared))
+            found |= {number for (number,) in connection.execute(older, (before, most))}
+            gone = max(self._gone, *found, 0)
             if found:
-                connection.executemany("DELETE FROM event WHERE id = ?", found)
+                connection.executemany("DELETE FROM event WHERE id = ?", ((number,) for number in found))
                 connection.execute("UPDATE gone SET last = ?", (gone,))
         self._gone = gone
         self.rows -= len(found)
         return len(found) >= most
+
+    @staticmethod
+    def _oldest(connection: sqlite3.Connection, count: int, spared: int) -> list[int]:
+        """Return the ids of the oldest events, without the last `spared` changes."""
+        newest = "SELECT id FROM event WHERE kind = 'change' ORDER BY id DESC LIMIT 1 OFFSET ?"
+        free = connection.execute(newest, (spared,)).fetchone()
+        others = "SELECT id FROM event WHERE kind <> 'change' ORDER BY id LIMIT ?"
+        changes = "SELECT id FROM event WHERE kind = 'change' AND id <= ? ORDER BY id LIMIT ?"
+        found = connection.execute(others, (count,)).fetchall()
+        found += connection.execute(changes, (0 if free is None else free[0], count)).fetchall()
+        return sorted(number for (number,) in found)[:count]
 
     def sync(self) -> bool:
         """Bring what was written to the disk for good; return whether all of it is there."""

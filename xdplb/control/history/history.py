@@ -50,6 +50,7 @@ _TIDY_SECONDS = 30.0
 _TIDY_EVENTS = 1000
 _A_PART = 500
 _LAST_SECONDS = 5.0
+_LONG_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class History:
             self._thread.join(_LAST_SECONDS)  # a disk that hangs holds no stop up
 
     def end_readers(self) -> None:
-        """Tell all who follow the events that no more will come."""
+        """Tell all who follow the events that no more will come, and answer nobody any more: what waits may be long."""
         self.is_ending = True
         self._tell_readers()
 
@@ -177,8 +178,8 @@ class History:
     async def read(self, wanted: Wanted) -> Page:
         """Return the events that are wanted, also those said just now. PlatformError if they cannot be read."""
         question = _Question(wanted, Future())
-        if self._thread is None or not self._thread.is_alive():
-            raise PlatformError("no events are kept", hint="the daemon is stopping: ask again when it runs")
+        if self.is_ending or self._thread is None:
+            raise PlatformError("the daemon is stopping", hint="ask again when it runs")
         self._queue.put(question)
         self._hurry.set()
         return await asyncio.wrap_future(question.answer)
@@ -253,6 +254,10 @@ class History:
     def _answer(self, question: _Question) -> None:
         if not question.answer.set_running_or_notify_cancel():
             return
+        if self.is_ending:
+            question.answer.set_exception(PlatformError("the daemon is stopping", hint="ask again when it runs"))
+            return
+        began = time.thread_time()
         try:
             self._attempt(lambda: None)  # it may have to be opened again
             question.answer.set_result(self._file.read(question.wanted))
@@ -263,6 +268,8 @@ class History:
             )
         except BaseException as error:
             question.answer.set_exception(error)
+        if (spent := time.thread_time() - began) > _LONG_SECONDS and not self.is_ending:
+            time.sleep(spent)  # whoever asks without end gets half of a core, as from the API
 
     def _tidy(self) -> None:
         """Let old events go, and bring what was written to the disk, from time to time."""

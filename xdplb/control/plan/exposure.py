@@ -141,9 +141,10 @@ def without_room(done: Done, about: AbstractSet[int] | None, exposed: Collection
 
 
 def _moving(done: Done, about: AbstractSet[int] | None) -> Iterator[WriteTable]:
-    """Yield the tables that are published in place of others."""
+    """Yield the tables that are published in place of others of the same VIP."""
     for step in done.plan.tables:
-        if step.before.has_owner and step.vip_id in done.before.vips and (about is None or step.vip_id in about):
+        vip = done.before.vips.get(step.vip_id)
+        if step.before.has_owner and vip is not None and vip.key == step.key and (about is None or vip.id in about):
             yield step
 
 
@@ -205,7 +206,7 @@ def _causes(entry: VipEntry, old: DesiredVip, new: DesiredVip, table: HeldTable 
         yield Cause.ACCESS, False
     if _is_tighter(was.limits, now.limits):
         yield Cause.LIMITS, False
-    if was.quic != now.quic and was.quic is not None:
+    if was.quic != now.quic:
         yield Cause.QUIC, False
     recorded = entry.track_always and now.tracks_always
     if was.hash != now.hash:
@@ -252,8 +253,8 @@ def _note_entry(found: _Found, entry: BackendEntry, later: BackendEntry) -> None
     """Note what a change of a backend's entry exposes."""
     if (entry.forward, entry.keep_tags) != (later.forward, later.keep_tags):
         found.add(entry.vip_id, Cause.FORWARD, [_exposed(entry, found.done)])
-    if entry.quic_server_id is not None and entry.quic_server_id != later.quic_server_id:
-        found.add(entry.vip_id, Cause.QUIC, [_exposed(entry, found.done)])
+    if entry.quic_server_id != later.quic_server_id:  # packets of any connection may name the new one
+        found.add_vip(entry.vip_id, Cause.QUIC)
 
 
 def _flows_by_slot(vip_id: int, done: Done) -> bool | None:

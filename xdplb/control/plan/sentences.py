@@ -171,7 +171,7 @@ _CAUSES = {
     Cause.HASH: "the hash changes, and with it their slots",
     Cause.SCHEDULER: "they have no record, and the new scheduler chooses anew",
     Cause.UDP: "UDP flows without a record move with their slots",
-    Cause.QUIC: "the IDs in their QUIC packets name another backend, or none",
+    Cause.QUIC: "IDs in their packets may name another backend than before, or none",
     Cause.ACCESS: "the access list admits fewer sources",
     Cause.LIMITS: "the limit of packets is lower",
     Cause.FORWARD: "their packets come in another way, which the backend must be set up for",

@@ -13,6 +13,7 @@ from xdplb.control.plan.impact import Impact
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.writer import Writer
 from xdplb.model.errors import XdplbError
+from xdplb.model.vip import VipKey
 
 __all__ = ["Aftermath"]
 
@@ -47,9 +48,9 @@ class Aftermath:
         impact = outcome.impact
         if not (any(not table.is_first for table in impact.tables) or impact.cut_off or impact.risks):
             return
-        keys = [table.vip for table in impact.tables] + [risk.vip for risk in impact.risks]
-        vips = [vip.id for key in dict.fromkeys(keys) if (vip := outcome.after.vips.get(key)) is not None]
         at = asyncio.get_running_loop().time()
+        keys = _touched(impact)
+        vips = [vip.id for key in keys if (vip := outcome.after.vips.get(key)) is not None]
         self._new.append(_Watched(outcome.generation, impact, tuple(vips[:_MOST_VIPS]), at))
         self._came.set()
 
@@ -90,15 +91,23 @@ class Aftermath:
 
     def _tell(self, each: _Watched, at_risk: dict[int, int], now: float) -> None:
         more = sum(max(0, at_risk.get(vip_id, before) - before) for vip_id, before in each.before.items())
-        impact = each.impact
+        impact, keys = each.impact, _touched(each.impact)
         self._events.say(
             ChangeCameOut(
                 generation=each.generation,
-                vips=len({table.vip for table in impact.tables} | {risk.vip for risk in impact.risks}),
+                vip=str(keys[0]) if len(keys) == 1 else None,
+                vips=len(keys),
                 slots_moved=sum(table.moved for table in impact.tables if not table.is_first),
                 flows_lost=impact.flows,
                 at_most=impact.at_risk.at_most,
                 at_risk_packets=more,
                 seconds=round(now - each.at, 1),
+                touched=tuple(str(key) for key in keys[:_MOST_VIPS]),
             )
         )
+
+
+def _touched(impact: Impact) -> list[VipKey]:
+    """Return the VIPs that a change does something to."""
+    tables, cut_off = (table.vip for table in impact.tables), (each.vip for each in impact.cut_off)
+    return list(dict.fromkeys([*tables, *cut_off, *(risk.vip for risk in impact.risks)]))
