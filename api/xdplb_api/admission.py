@@ -5,7 +5,7 @@ A body is read as a whole before the request takes its turn, so that a slow clie
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Self
 
 from starlette.datastructures import Headers
@@ -30,12 +30,14 @@ PIECE = 64 << 10
 class Admission:
     """Lets requests in. `most` is the size of a body in bytes; those of paths that end with `long_path` may have more.
 
-    `endless` are paths whose answers have no end: they count as worked on only until the answer begins.
+    A request that `is_endless` has an answer without end: it counts as worked on only until that begins.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, *, most: int, long_path: str, endless: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Limits, *, most: int, long_path: str, is_endless: Callable[[Scope], bool]
+    ) -> None:
         self.app, self.limits = app, limits
-        self.most, self.long_path, self.endless = min(most, limits.body_bytes), long_path, endless
+        self.most, self.long_path, self._is_endless = min(most, limits.body_bytes), long_path, is_endless
         self._turns = Turns(limits.requests, MOST_WAIT_SECONDS)
         self._held = 0
 
@@ -56,9 +58,8 @@ class Admission:
         if turn is None:
             await too_much_to_do()(scope, receive, send)
             return
-        is_endless = scope["path"] in self.endless
         try:
-            told = _ending(turn, send) if is_endless else _in_pieces(turn.sending(send))
+            told = _ending(turn, send) if self._is_endless(scope) else _in_pieces(turn.sending(send))
             await self.app({**scope, TURN: turn}, receive, told)
         finally:
             turn.end()

@@ -21,7 +21,7 @@ Body = TypeVar("Body", bound=ResponseBody)
 _PROBLEMS = {
     400: "The body is not JSON.",
     404: "What the path names does not exist.",
-    409: "It exists with other settings, or the data plane is full.",
+    409: "It exists with other settings, the data plane is full, or the same request is being worked on.",
     412: "It has changed since the generation in `If-Match`.",
     413: "The body is too large.",
     415: "The content type is not JSON, or what acts has no header that says it is not a web page's request.",
@@ -29,16 +29,17 @@ _PROBLEMS = {
     503: "The kernel or the host refused.",
 }
 
-DRY_RUN: dict[int | str, dict[str, Any]] = {
-    200: {"model": DryRunOut, "description": "With `dry_run`: what would change."}
-}
-DELETED: dict[int | str, dict[str, Any]] = {**DRY_RUN, 204: {"description": "It was removed."}}
-
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of these statuses, each with a problem as its body."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _PROBLEMS[status], "content": content} for status in statuses}
+
+
+DRY_RUN: dict[int | str, dict[str, Any]] = {
+    200: {"model": DryRunOut, "description": "With `dry_run`: what would change."}
+}
+DELETED: dict[int | str, dict[str, Any]] = {**DRY_RUN, 204: {"description": "It was removed."}, **problems(409)}
 
 
 def tag(response: Response, generation: int) -> None:

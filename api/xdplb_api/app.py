@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from xdplb.control.manager import Manager
 
@@ -11,10 +13,26 @@ from .admission import Admission
 from .control import Control
 from .deps import json_only, known_query
 from .docs_page import DOCS_PATH
+from .event_readers import EventReaders
+from .event_stream import wants_stream
+from .idempotency import Idempotency
 from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
 from .pages import ForeignPages, asked_on_purpose
-from .routes import access, backends, capture, dataplane, drain, explain, health, health_check, metrics, stats, vips
+from .routes import (
+    access,
+    backends,
+    capture,
+    dataplane,
+    drain,
+    events,
+    explain,
+    health,
+    health_check,
+    metrics,
+    stats,
+    vips,
+)
 from .routes import version as version_route
 from .shared import SharedAnswers
 from .unambiguous import said_once
@@ -24,11 +42,18 @@ __all__ = ["create_app"]
 LARGEST_BODY = 8 << 20
 """In bytes. The largest possible set of backends takes about half of it."""
 
-ENDLESS = ("/v1/capture",)
-"""Paths whose answers stream for as long as they are read."""
+
+def is_endless(scope: Scope) -> bool:
+    """Return whether the answer to a request is streamed for as long as it is read."""
+    path = scope["path"]
+    return path == "/v1/capture" or (path == "/v1/events" and wants_stream(Headers(scope=scope).get("accept", "")))
+
 
 LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/stats", "/v1/status", "/v1/vips")
 """Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
+
+WITH_SECRETS = ("/v1/tokens",)
+"""Paths whose answers have a secret: they are not kept."""
 
 
 def create_app(manager: Manager, *, version: str, limits: Limits | None = None) -> FastAPI:
@@ -46,13 +71,14 @@ def create_app(manager: Manager, *, version: str, limits: Limits | None = None) 
         redirect_slashes=False,
         dependencies=[Depends(known_query), Depends(said_once), Depends(asked_on_purpose), Depends(json_only)],
     )
+    limits = limits or Limits()
     app.state.control = Control(manager)
+    app.add_middleware(Idempotency, never=WITH_SECRETS)
+    app.state.event_readers = EventReaders(limits.readers)
     app.add_middleware(SharedAnswers, paths=LARGE)
-    app.add_middleware(
-        Admission, limits=limits or Limits(), most=LARGEST_BODY, long_path="/access", endless=frozenset(ENDLESS)
-    )
+    app.add_middleware(Admission, limits=limits, most=LARGEST_BODY, long_path="/access", is_endless=is_endless)
     app.add_middleware(InternalErrors)
-    app.add_middleware(HeadAsGet, endless=ENDLESS)
+    app.add_middleware(HeadAsGet, except_for=("/v1/capture",))
     app.add_middleware(ForeignPages, pages=frozenset({DOCS_PATH}))
     problems.install(app)
     _add_routes(app)
@@ -74,6 +100,7 @@ def _add_routes(app: FastAPI) -> None:
         capture.router,
         vips.router,
         dataplane.router,
+        events.router,
         version_route.router,
     ):
         v1.include_router(router)

@@ -15,6 +15,7 @@ from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import CaptureRequest
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
+from xdplb.control.history.history import History
 from xdplb.control.manager import Manager
 from xdplb.control.writing.request import Outcome, Request
 
@@ -33,6 +34,11 @@ class Control:
     def answers(self) -> Answers:
         """What answers from memory."""
         return self._manager.answers
+
+    @property
+    def history(self) -> History:
+        """What has happened. It has a thread of its own, and is asked in any event loop."""
+        return self._manager.history
 
     async def change(self, request: Request) -> Outcome:
         """Make a change; see Manager.change."""

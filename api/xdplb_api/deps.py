@@ -20,6 +20,7 @@ from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError, Precon
 from xdplb.model.printable import word
 
 from .control import Control
+from .idempotency import IdempotencyKey
 from .pages import is_json
 from .peer import actor_of
 from .schemas.base import warning_headers
@@ -100,7 +101,14 @@ class Changer:
         return outcome
 
 
-async def _new_change(request: Request, response: Response, control: ControlOf, dry_run: DryRunFlag = False) -> Changer:
+async def _new_change(
+    request: Request,
+    response: Response,
+    control: ControlOf,
+    *,
+    dry_run: DryRunFlag = False,
+    idempotency_key: IdempotencyKey = None,  # noqa: ARG001 - read before: see Idempotency
+) -> Changer:
     return Changer(control, response, actor_of(request), None, dry_run)
 
 
@@ -108,12 +116,14 @@ async def _change(
     request: Request,
     response: Response,
     control: ControlOf,
+    *,
     if_match: Annotated[
         str | None,
         Header(description="The `ETag` it must still have; 412 if it has changed since.", examples=['"7"']),
         WithJsonSchema(ENTITY_TAG),
     ] = None,
     dry_run: DryRunFlag = False,
+    idempotency_key: IdempotencyKey = None,  # noqa: ARG001 - read before: see Idempotency
 ) -> Changer:
     expected = None if if_match is None else _generation(if_match)
     return Changer(control, response, actor_of(request), expected, dry_run)

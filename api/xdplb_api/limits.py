@@ -15,6 +15,7 @@ class Limits:
     headers and `body_seconds` for the body, in which it may not pause for longer than `head_seconds`; after an answer
     it may keep the connection for `idle_seconds`, and it may not leave an answer unread for `unread_seconds`.
     `body_bytes` is the most that a body may have; all large bodies under way may have `memory_bytes` together.
+    `event_readers` may follow the events at a time.
     """
 
     connections: int = 256
@@ -24,6 +25,12 @@ class Limits:
     idle_seconds: float = 30.0
     unread_seconds: float = 60.0
     body_bytes: int = 48 << 20
+    event_readers: int = 32
+
+    @property
+    def readers(self) -> int:
+        """How many may follow the events: of the connections, half are left for requests."""
+        return max(1, min(self.event_readers, self.connections // 2))
 
     @property
     def memory_bytes(self) -> int:

@@ -51,15 +51,15 @@ class InternalErrors:
 class HeadAsGet:
     """Answers HEAD wherever there is a GET: with the same status and headers, and without the body (RFC 9110, 9.3.2).
 
-    Paths in `endless` stream for as long as they are read, so their HEAD is left to routes of their own.
+    The paths in `except_for` have routes for HEAD of their own, since their GET acts.
     """
 
-    def __init__(self, app: ASGIApp, endless: Collection[str]) -> None:
-        self.app, self.endless = app, endless
+    def __init__(self, app: ASGIApp, except_for: Collection[str]) -> None:
+        self.app, self.except_for = app, except_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"] in self.endless:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"] in self.except_for:
             await self.app(scope, receive, send)
             return
 

@@ -37,6 +37,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "stats", "description": "Counters. They only grow while the VIP or backend exists."},
     {"name": "explain", "description": "What would happen to a packet, and why."},
     {"name": "capture", "description": "Packets as XDP saw and sent them."},
+    {"name": "events", "description": "What has happened, and what happens."},
     {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the balancer."},
     {"name": "health", "description": "Liveness and readiness, for a supervisor of the daemon."},
     {"name": "version", "description": "The version of the daemon."},

@@ -5,7 +5,7 @@ Two readers of the same request could each take another value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import Request
@@ -22,13 +22,19 @@ from .schemas.base import refused
 
 __all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]
 
-_SINGLE_HEADERS = ("If-Match", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization")
+_LISTS = {"/v1/events": {"kind"}}
+_SINGLE_HEADERS = (
+    *("If-Match", "Last-Event-ID", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization"),
+    "Idempotency-Key",
+)
 _TWICE = "xdplb.twice"
 
 
 async def said_once(request: Request) -> None:
     """Refuse a query parameter, a header or a field of the body that is given more than once."""
-    if (name := _repeated(name for name, _ in request.query_params.multi_items())) is not None:
+    lists = _lists(request)
+    single = (name for name, _ in request.query_params.multi_items() if name not in lists)
+    if (name := _repeated(single)) is not None:
         raise InvalidError.field(
             f"/query/{name}", f"the parameter {quoted(name, 60)} is given more than once", hint="send one"
         )
@@ -39,6 +45,11 @@ async def said_once(request: Request) -> None:
         raise InvalidError.field(
             json_pointer(place), f"{quoted(place[-1], 60)} is given more than once in one object", hint="send one"
         )
+
+
+def _lists(request: Request) -> Collection[str]:
+    """Return the query parameters of a request that may be given several times."""
+    return _LISTS.get(request.scope["path"], ())
 
 
 def _repeated(names: Iterable[str]) -> str | None:

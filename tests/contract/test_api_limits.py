@@ -340,6 +340,7 @@ def test_it_stops_at_once_whatever_its_clients_have_begun(tmp_path: Path):
         request("PUT", ACCESS, b'{"allow": ["', length=MEBIBYTE),
         request("GET", "/v1/version"),
         request("GET", "/v1/capture?seconds=20"),
+        b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
     )
     with running_daemon(tmp_path) as daemon, ExitStack() as stack:
         for says in begun:
@@ -349,7 +350,7 @@ def test_it_stops_at_once_whatever_its_clients_have_begun(tmp_path: Path):
     asked, stopped = (
         datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f")
         for line in log.splitlines()
-        if "SIGTERM: stopping" in line or "INFO stopped" in line
+        if "SIGTERM: stopping" in line or "NOTICE stopped" in line
     )
     assert (stopped - asked).total_seconds() < 3
     assert daemon.process.returncode == 0

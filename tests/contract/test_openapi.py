@@ -39,6 +39,7 @@ OPERATIONS = {
     "GET /v1/explain": "explain",
     "GET /v1/capture": "capture",
     "GET /v1/dataplane": "getDataplane",
+    "GET /v1/events": "listEvents",
     "GET /v1/status": "getStatus",
     "GET /v1/version": "getVersion",
     "GET /healthz": "getHealthz",

@@ -46,6 +46,13 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
             1024,
             "Requests worked on at a time; others wait for up to 5 s, and then get a 503.",
         ),
+        _number(
+            "--api-event-readers",
+            "event_readers",
+            32,
+            1024,
+            "Readers that follow the events at a time, of the connections half at most; others get a 503.",
+        ),
         _time(
             "--api-head-timeout",
             "head_seconds",

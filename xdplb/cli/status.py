@@ -81,7 +81,7 @@ def _print(body: StatusOut) -> None:
             note(f"note: {nic['note']}")
     if body["last_error"] and body["last_error"] not in body["not_ready"]:
         note(f"error: {body['last_error']}")
-    for each in body.get("drift", ()):
+    for each in body.get("drift", []):
         if each["reason"] not in body["not_ready"]:
             note(f"not as it should be since {moment(each['since'])}: {each['reason']}")
     for warning in body.get("warnings", ()):  # an older daemon has none

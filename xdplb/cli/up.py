@@ -13,6 +13,7 @@ from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.errors import InvalidError
 
 from .api_options import api_options
+from .event_options import event_options
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
 
 __all__ = ["command"]
@@ -88,6 +89,7 @@ Examples:
     is_flag=True,
     help="If the state is empty, older, or another balancer's, go on with it: the maps lose what it does not have.",
 )
+@event_options
 @api_options
 def command(
     *,
@@ -102,6 +104,9 @@ def command(
     tunnel_sources: tuple[IPNetwork, ...],
     adopt_maps: bool,
     discard_maps: bool,
+    log_format: str,
+    event_rows: int,
+    event_days: float,
     **api: float,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -109,18 +114,18 @@ def command(
     The XDP program stays attached when this command is stopped, killed or upgraded, and keeps forwarding. The next
     `xdplb up` takes over from there. Only `xdplb down` detaches.
     """
-    from xdplb.daemon.log import log_to_stderr
+    from xdplb.daemon.log import LogFormat, log_to_stderr
     from xdplb.daemon.signals import Signals
 
     if adopt_maps and discard_maps:
         raise click.UsageError("--adopt-maps and --discard-maps exclude each other: give one of them")
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
-    log_to_stderr()
+    log_to_stderr(LogFormat(log_format))
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     gc.disable()  # until the start is over: nearly all that it makes lives on
     with Signals().handled():  # first of all: the imports take a while
-        from xdplb.daemon.options import DaemonOptions, Limits, Otherwise
+        from xdplb.daemon.options import DaemonOptions, Limits, Otherwise, Retention
         from xdplb.daemon.run import run
 
         otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
@@ -135,6 +140,7 @@ def command(
                 tunnel_sources=tunnel_sources,
                 otherwise=otherwise,
                 api=Limits(**api),  # type: ignore[arg-type]
+                retention=Retention(event_rows, event_days),
             )
         )
         gc.freeze()  # at its end the interpreter would look for garbage among all that there is, several times

@@ -5,7 +5,7 @@ Made by `python -m tests.contract.client_bodies`: do not edit it.
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "AccessCountOut",
@@ -38,6 +38,8 @@ __all__ = [
     "DriftKind",
     "DriftOut",
     "DryRunOut",
+    "EventOut",
+    "EventsOut",
     "ExplainOut",
     "FieldProblemOut",
     "FlowRecordOut",
@@ -341,6 +343,29 @@ class DryRunOut(TypedDict):
     would_change: bool
     changes: list[str]
     warnings: list[WarningOut]
+
+
+class EventOut(TypedDict):
+    """Something that happened."""
+
+    id: int
+    time: str
+    kind: str
+    level: str
+    vip: str | None
+    backend: str | None
+    actor: dict[str, Any] | None
+    message: str
+    data: dict[str, Any]
+
+
+class EventsOut(TypedDict):
+    """A page of events."""
+
+    events: list[EventOut]
+    next: int | None
+    latest: int
+    missed: bool
 
 
 class ExplainOut(TypedDict):

@@ -13,6 +13,7 @@ from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.health_source import HealthSource
+from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.applier import Applier
@@ -39,8 +40,9 @@ class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
-    packet, `capturer` starts and ends captures, `events` reports what happens. `notes` are sentences about the daemon
-    itself, which the status has.
+    packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
+    memory, unless one is given that the caller starts and stops. `notes` are sentences about the daemon itself, which
+    the status has.
     """
 
     def __init__(
@@ -59,11 +61,14 @@ class Manager:
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
+        history: History | None = None,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
-        self.events = Events()
         self.pulses = Pulses()
         """The threads of the control plane, for whoever watches them."""
+        self.history = history or History(None, Events(), now=steady.now)
+        self.events = self.history.events
+        self._owns_history = history is None
         self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
@@ -73,6 +78,7 @@ class Manager:
             checker,
             self.events,
             drifts=drifts,
+            history=self.history,
             capacity=plane.capacity,
             tunnel_sources=tunnel_sources,
             steady=steady,
@@ -108,6 +114,8 @@ class Manager:
         Raises PlatformError or ConflictError if the state or the data plane cannot be used.
         """
         self.loop = asyncio.get_running_loop()
+        if self._owns_history:
+            self.history.start()
         try:
             await self._writer.open()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
@@ -149,6 +157,8 @@ class Manager:
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()
+        if self._owns_history:
+            await asyncio.to_thread(self.history.stop)
 
     async def change(self, request: Request) -> Outcome:
         """Make a change, and return once the maps hold it; with `dry_run`, only return what it would do.

@@ -8,22 +8,24 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from .log_limit import LogLimit
-from .log_line import LineFormatter
+from .log_line import JournalFormatter, JsonFormatter, LineFormatter, LogFormat
 from .log_writer import LogWriter
 
-__all__ = ["log_beside", "log_to_stderr"]
+__all__ = ["LogFormat", "log_beside", "log_to_stderr"]
 
 
-def log_to_stderr() -> None:
-    """Log to stderr, with a limit for each kind of line. The journal adds the time and the name of the service."""
+def log_to_stderr(log_format: LogFormat = LogFormat.TEXT) -> None:
+    """Log to stderr, with a limit for each kind of line. What has been set up already stays as it is.
+
+    The journal adds the time and the name of the service, and gets the severity of each line.
+    """
     if _writers():
         return
-    in_journal = "JOURNAL_STREAM" in os.environ
-    layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
     target = logging.StreamHandler(sys.stderr)
-    target.setFormatter(LineFormatter(layout))
+    target.setFormatter(_formatter(log_format, in_journal=_is_journal(sys.stderr)))
     writer = LogWriter(target)
     limit = LogLimit(writer)
     writer.addFilter(limit)
@@ -31,6 +33,24 @@ def log_to_stderr() -> None:
     logging.basicConfig(handlers=[writer], level=logging.INFO)
     # The start and the stop are logged elsewhere, and a warning is about a client.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+
+
+def _formatter(log_format: LogFormat, *, in_journal: bool) -> logging.Formatter:
+    layout = "%(levelname)s %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
+    lines = JsonFormatter() if log_format is LogFormat.JSON else LineFormatter(layout)
+    return JournalFormatter(lines) if in_journal else lines
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Return whether the stream is the one that systemd has connected to the journal: systemd.exec(5).
+
+    A process whose stderr goes elsewhere may have inherited the variable.
+    """
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 @contextmanager

@@ -113,6 +113,7 @@ class LogLimit(logging.Filter):
                 "name": last.name,
                 "levelno": last.levelno,
                 "levelname": last.levelname,
+                "event": getattr(last, "event", None),
                 "msg": last.getMessage() + more,
                 _SUMMARY: True,
             }

@@ -1,16 +1,33 @@
-"""How a line of the log is made: in one line, whatever is in it."""
+"""How a line of the log is made: in one line, whatever is in it, as text or as JSON."""
 
 from __future__ import annotations
 
+import json
 import logging
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from xdplb.model.printable import printable
 
-__all__ = ["LONGEST_LINE", "LineFormatter"]
+__all__ = ["LONGEST_LINE", "JournalFormatter", "JsonFormatter", "LineFormatter", "LogFormat"]
 
 LONGEST_LINE = 8000
 """Characters of one message that are logged. The journal splits lines of more than 48 KB."""
+
+_LONGEST_JSON = 40_000
+
+_PRIORITIES = ((50, 2), (40, 3), (30, 4), (25, 5), (20, 6), (0, 7))
+"""From which level of Python's logging on a line has which severity of syslog."""
+
+_WORDS = {2: "critical", 3: "error", 4: "warning", 5: "notice", 6: "info", 7: "debug"}
+
+
+class LogFormat(StrEnum):
+    """How lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class LineFormatter(logging.Formatter):
@@ -31,3 +48,43 @@ class LineFormatter(logging.Formatter):
     def formatStack(self, stack_info: str) -> str:  # noqa: N802 (a method of logging)
         """Return the stack."""
         return "\n".join(f"    {printable(line, LONGEST_LINE)}" for line in stack_info.split("\n"))
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats each record as a JSON object in one line of ASCII; that of an event has its kind and its fields, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": _WORDS[_priority(record.levelno)],
+            "message": record.getMessage()[:LONGEST_LINE],
+        }
+        event = getattr(record, "event", None)
+        line |= {"logger": record.name} if event is None else {"kind": event.KIND, **event.data()}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        text = json.dumps(line, default=str)
+        if len(text) > _LONGEST_JSON:
+            text = json.dumps({name: line[name] for name in ("time", "level", "message", "kind") if name in line})
+        return text
+
+
+class JournalFormatter(logging.Formatter):
+    """Puts the severity before each line that `lines` makes, as `<4>`, by which `journalctl -p` filters (sd-daemon(3)).
+
+    The journal takes each line of a traceback for a message of its own.
+    """
+
+    def __init__(self, lines: logging.Formatter) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines."""
+        before = f"<{_priority(record.levelno)}>"
+        return "\n".join(before + line for line in self._lines.format(record).split("\n"))
+
+
+def _priority(level: int) -> int:
+    return next(priority for least, priority in _PRIORITIES if level >= least)

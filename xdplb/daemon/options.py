@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from xdplb.control.history.history import Retention
 from xdplb.dataplane.compile import require_bcc
 from xdplb.dataplane.links import find_nic
 from xdplb.model.address import IPNetwork
@@ -18,7 +19,7 @@ from xdplb_api.limits import Limits
 
 from .privileges import require_privileges
 
-__all__ = ["DaemonOptions", "Limits", "Otherwise", "require_host"]
+__all__ = ["DaemonOptions", "Limits", "Otherwise", "Retention", "require_host"]
 
 
 class Otherwise(StrEnum):
@@ -33,7 +34,8 @@ class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
 
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
-    what the API takes on. A state that does not belong to the maps is refused, unless there is an `otherwise`.
+    what the API takes on, `retention` which events are kept. A state that does not belong to the maps is refused,
+    unless there is an `otherwise`.
     """
 
     interfaces: tuple[str, ...]
@@ -45,6 +47,7 @@ class DaemonOptions:
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
     api: Limits = field(default_factory=Limits)
+    retention: Retention = field(default_factory=Retention)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

@@ -6,17 +6,19 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import xdplb
 from xdplb.balance.compiled import IS_COMPILED
 from xdplb.control.answers.views import NicView, PlaceView
-from xdplb.control.clock import boot_id
+from xdplb.control.clock import SteadyClock, boot_id
+from xdplb.control.events import DaemonStarted, DaemonStopped, Events, TookOver
 from xdplb.control.health.checks import Checker
 from xdplb.control.health.health_source import HealthSource
+from xdplb.control.history.history import History
 from xdplb.control.manager import Manager
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.needs import features_needed_at_start
@@ -108,16 +110,40 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
         listener = listen(options.listen)
         try:
             with asking_for_time():
-                state = state_at_start(options, store, parts.maps_in_use(options))
+                reading = parts.maps_in_use(options)
+                state = state_at_start(options, store, reading)
+                taken_over = _taken_over(options, reading)
                 # The program is compiled only once, with what the state needs.
                 plane = parts.load(options, features_needed_at_start(state, Observed()))
             parts.give_up_privileges()  # before there are other threads: each has its own
-            with log_beside(), asyncio.Runner(loop_factory=ControlLoop) as runner:
-                runner.run(_balance(options, parts, plane, store, listener, signals=signals))
+            with log_beside(), _history(options, store) as history:
+                if taken_over is not None:
+                    history.events.say(taken_over)
+                with asyncio.Runner(loop_factory=ControlLoop) as runner:
+                    runner.run(_balance(options, parts, plane, store, listener, history=history, signals=signals))
+                word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
+                attached = [one.interface for one in _still_attached(plane)]
+                history.events.say(DaemonStopped(farewell(attached, word)))
         finally:
             listener.close()
-        word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
-        _log.info("%s", farewell([one.interface for one in _still_attached(plane)], word))
+
+
+@contextmanager
+def _history(options: DaemonOptions, store: SqliteStore) -> Iterator[History]:
+    """Yield the history of events, which is kept for as long as the block runs."""
+    history = History(options.state_dir / "events.db", Events(), options.retention, now=SteadyClock().now)
+    history.start(store.told())
+    try:
+        yield history
+    finally:
+        history.stop()
+
+
+def _taken_over(options: DaemonOptions, reading: Reading | None) -> TookOver | None:
+    """Return the event that the maps that carry traffic are taken over, None if there are none."""
+    vips = {} if reading is None else reading.read_vips()
+    mark = None if reading is None else reading.read_mark()
+    return TookOver(None if mark is None else mark.generation, len(vips), str(options.pin_dir)) if vips else None
 
 
 def farewell(attached: Sequence[str], word: Detaching | None) -> str:
@@ -146,6 +172,7 @@ async def _balance(
     store: SqliteStore,
     listener: Listener,
     *,
+    history: History,
     signals: Signals,
 ) -> None:
     shares = budget(raise_limit(), options.api)
@@ -160,11 +187,14 @@ async def _balance(
         place=_place(options),
         notes=[shares.note] if shares.note else [],
         longest_pause=longest_pause(asyncio.get_running_loop()),
+        history=history,
     )
 
     def started() -> None:
-        nics = ", ".join(_described(view) for view in manager.answers.status().nics)
-        _log.info("balancing on %s; the API is on %s", nics, listener)
+        status = manager.answers.status()
+        nics = ", ".join(_described(view) for view in status.nics)
+        pid, generation = os.getpid(), status.generation
+        history.events.say(DaemonStarted(xdplb.__version__, pid, nics, str(listener), generation, history.last_run))
         if shares.note:
             _log.warning("%s", shares.note)
         if not IS_COMPILED:
@@ -182,6 +212,7 @@ async def _balance(
     def stopping() -> None:
         notify("STOPPING=1")
         manager.capturer.end()
+        history.end_readers()
         stop()
 
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -7,9 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from xdplb.model.moment import MOMENT_PATTERN
 from xdplb.model.vip import NAME_PATTERN
 
-__all__ = ["ADDRESS", "ADDRESSES", "CAPTURED_CLIENT", "CLIENT", "DESTINATION", "ENTITY_TAG", "PREFIXES", "VIP_REF"]
+__all__ = [
+    "ADDRESS",
+    "ADDRESSES",
+    "CAPTURED_CLIENT",
+    "CLIENT",
+    "DESTINATION",
+    "ENTITY_TAG",
+    "IDEMPOTENCY_KEY",
+    "MOMENT",
+    "PREFIXES",
+    "VIP_REF",
+]
 
 Form = dict[str, Any]
 
@@ -58,6 +70,9 @@ PREFIXES = ADDRESSES
 ENTITY_TAG = _text(r'(?:W/)?"[^"]*"')
 """One entity tag of RFC 9110. Those of this API are numbers in quotes."""
 
+IDEMPOTENCY_KEY = _text(r'"[ !#-\[\]-~]{1,128}"|[!#-\[\]-~]{1,128}')
+"""A key of draft-ietf-httpapi-idempotency-key-header: printable ASCII in quotes, which may be left out."""
+
 VIP_REF = _text(
     rf"{NAME_PATTERN.strip('^$')}|(?:{_IPV4}(?:_{_LENGTH4})?|\[{_IPV6}(?:_{_LENGTH6})?\]):{_PORTS}:{_PROTOCOL}"
 )
@@ -73,3 +88,6 @@ DESTINATION = _text(
     rf"{NAME_PATTERN.strip('^$')}|(?:{_IPV4}(?:/{_LENGTH4})?|\[{_IPV6}(?:/{_LENGTH6})?\]):{_PORTS}[:/]{_PROTOCOL}"
 )
 """A VIP in a query: its name or its key."""
+
+MOMENT: Form = {"type": "string", "pattern": MOMENT_PATTERN}
+"""A moment in the past."""

@@ -17,6 +17,7 @@ from xdplb.control.state.desired import DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
+from xdplb.control.state.told import Told
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.errors import PlatformError
@@ -150,6 +151,7 @@ def as_schema_3(path: Path) -> None:
     with sqlite3.connect(path / "state.db") as connection:
         connection.execute("DELETE FROM counter WHERE name = 'instance'")
         connection.execute("DROP TABLE clock")
+        connection.execute("DROP TABLE told")
         connection.execute("PRAGMA user_version = 3")
     connection.close()
 
@@ -165,6 +167,25 @@ def test_a_state_of_schema_3_gets_an_instance_id_once(tmp_path: Path) -> None:
         instances.append(store.instance)
         store.close()
     assert instances[0] == instances[1] > 0
+
+
+def test_a_state_of_schema_5_can_keep_events_of_changes(tmp_path: Path) -> None:
+    state = full_state()
+    saved(tmp_path, state)
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("DROP TABLE told")
+        connection.execute("PRAGMA user_version = 5")
+    connection.close()
+    store = SqliteStore(tmp_path)
+    assert store.open()[0] == state
+    assert store.told() == []
+    for kept in (0, 0, 1):
+        generation = len(store.told()) + 1
+        after = edited(state, PutBackend(WEB.key, backend(90 + generation)))
+        store.save(state, after, {}, Told(generation, f"text {generation}".format, kept))
+        state = after
+    assert store.told() == ["text 2", "text 3"], "what is kept elsewhere is dropped with a later change"
+    store.close()
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import PlatformError
+from xdplb.model.errors import InvalidError, PlatformError
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -95,6 +95,13 @@ class Answers:
     def key(self, ref: str) -> VipKey:
         """Return the key of a VIP. Changes use the key, since by then the name may belong to another VIP."""
         return find_key(self._snapshot.desired, ref, "/path/vip")
+
+    def key_of_any(self, ref: str, pointer: str) -> VipKey:
+        """Return the key of a VIP, which may be gone or not be there yet if `ref` is a key and no name."""
+        try:
+            return VipKey.parse(ref)
+        except InvalidError:
+            return find_key(self._snapshot.desired, ref, pointer)
 
     def place(self, ref: str, address: str) -> tuple[VipKey, IPAddress]:
         """Return the key of a VIP and the address of one of its backends; NotFoundError if there is no such backend."""

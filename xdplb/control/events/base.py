@@ -62,6 +62,15 @@ class Event:
         """How serious it is. Some kinds decide by their fields."""
         return self.LEVEL
 
+    @property
+    def happened(self) -> int | None:
+        """When it happened, in ns since 1970, if that is known better than by when it is said."""
+        return None
+
+    def subjects(self) -> Sequence[tuple[str, str | None]]:
+        """Return the VIPs that it is about, each with a backend or None, if its fields do not say it."""
+        return ()
+
     def line(self) -> str:
         """Return the log line."""
         shown = ((one.name, getattr(self, one.name)) for one in fields(self) if one.repr)
@@ -72,6 +81,9 @@ class Event:
         """Return its fields as a JSON object."""
         return {one.name: _json(getattr(self, one.name)) for one in fields(self) if one.repr}
 
+
+_LONGEST_TEXT = 2000
+"""Characters of one text in the data: others choose how long it is."""
 
 _SENTENCES = frozenset({"reason", "error"})
 """Fields that hold a sentence, and are always quoted. Of the others, only what is not one plain word is."""
@@ -87,7 +99,9 @@ def _json(value: object) -> object:
     """Return a value of a field as JSON has it."""
     if isinstance(value, Enum):
         return value.value
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
+    if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
         return {str(name): _json(each) for name, each in value.items()}
@@ -112,7 +126,7 @@ class Events:
 
     def say(self, event: Event, *, trace: BaseException | None = None) -> None:
         """Write the event's log line, with the traceback of `trace` if given, and call the listeners."""
-        about = {"kind": event.KIND, "lines": event.LINES}
+        about = {"kind": event.KIND, "lines": event.LINES, "event": event}
         # The line is made when it is written, which is not in the control loop: a thousand backends may fail at once.
         log.log(event.level.logged_as, "%s", event, exc_info=trace, extra=about)
         for listener in self._listeners:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xdplb.control.edits.edit import Edit
 from xdplb.control.events.actor import Actor
 from xdplb.control.events.base import Event, Level
+from xdplb.control.events.changed import changes_json, impact_json
+from xdplb.control.plan.impact import NO_IMPACT, Impact
 
-__all__ = [
-    "ChangeMade",
-]
+__all__ = ["ChangeMade"]
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeMade(Event):
     """The desired state was changed: `edit` is the kind of edit, `vip` and `backend` what it changed.
 
-    `asked` is the edit itself. `vip` is None for a batch, `backend` for an edit of a VIP.
+    `asked` is the edit itself, `impact` what it changed and did, `at` when, in ns since 1970. `vip` is None for an edit
+    of several, `backend` for an edit of a VIP. What it changed and did is in `data`, and not in the log line: an access
+    list may be megabytes.
     """
 
     KIND = "change"
@@ -29,4 +32,27 @@ class ChangeMade(Event):
     edit: str
     vip: str | None
     backend: str | None
-    asked: Edit = field(repr=False)  # an access list may be megabytes: not in the log line
+    asked: Edit = field(repr=False)
+    impact: Impact = field(default=NO_IMPACT, repr=False, compare=False)
+    at: int = field(default=0, repr=False, compare=False)
+
+    @property
+    def happened(self) -> int | None:
+        """When it was made: the state keeps it with that time, too."""
+        return self.at or None
+
+    def subjects(self) -> Sequence[tuple[str, str | None]]:
+        """Return the VIPs and backends of an edit of several."""
+        if self.vip is not None and self.backend is not None:
+            return ()
+        return [(str(one.vip), None if one.backend is None else str(one.backend)) for one in self.impact.changes]
+
+    def data(self) -> dict[str, object]:
+        """Return its fields as a JSON object, with what was before and after it, and what it did to traffic."""
+        changes = changes_json(self.impact.changes)
+        return {
+            **super(ChangeMade, self).data(),  # a dataclass with slots is another class than the one here
+            "changes": changes,
+            "more_changes": len(self.impact.changes) - len(changes),
+            "impact": impact_json(self.impact),
+        }

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.control.state.clock_row import CLOCK
+from xdplb.control.state.told import TOLD
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
 
@@ -20,7 +21,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -51,7 +52,7 @@ _HEALTH = """CREATE TABLE {name} (
         backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
         health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT"""
 
-_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK)
+_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK, TOLD)
 
 _ACCESS_2 = """CREATE TABLE access (
         vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
@@ -145,6 +146,11 @@ def _to_steady_time(connection: sqlite3.Connection) -> None:
     connection.execute(CLOCK)
 
 
+def _to_events(connection: sqlite3.Connection) -> None:
+    """Before, events were only logged."""
+    connection.execute(TOLD)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -154,5 +160,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     2: _to_desired_and_bindings,
     3: _give_instance,
     4: _to_steady_time,
+    5: _to_events,
 }
 """By version: the migration from it to the next version."""

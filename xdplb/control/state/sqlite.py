@@ -26,6 +26,7 @@ from xdplb.control.state.rows import (
 from xdplb.control.state.schema import prepare
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.storage_errors import is_short_of_room, storage_errors
+from xdplb.control.state.told import Told, read_told, write_told
 from xdplb.dataplane.plane import Mark
 from xdplb.model.backend import KnownHealth
 from xdplb.model.errors import StateError
@@ -89,13 +90,24 @@ class SqliteStore:
         self._acknowledged.close()
         self._release()
 
-    def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> None:
-        """Write the difference of two states, and these healths: on disk when this returns, or not at all."""
+    def save(
+        self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth], told: Told | None = None
+    ) -> None:
+        """Write the difference of two states, these healths, and the change's event: on disk then, or not at all."""
+        text = "" if told is None else told.text()
         with self._transaction() as connection:
             write_change(connection, before, after, health)
+            if told is not None:
+                write_told(connection, told, text)
         self._saved = after
         self._health |= health
         self.acknowledge()
+
+    def told(self) -> list[str]:
+        """Return the events of the last changes, as they were saved; some of them may be kept elsewhere."""
+        assert self._connection is not None, "it is open"
+        with storage_errors(self.path, "cannot be read"):
+            return read_told(self._connection)
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths, except those of backends that have been removed."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from xdplb.control.clock import ClockMark
 from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.told import Told
 from xdplb.model.backend import KnownHealth
 
 __all__ = ["Store"]
@@ -31,8 +32,17 @@ class Store(Protocol):
         """Open the store and return its contents: the state, and the last known health by backend id."""
         ...
 
-    def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> None:
-        """Write the difference of two states, and these healths: durable when this returns, or not written at all."""
+    def save(
+        self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth], told: Told | None = None
+    ) -> None:
+        """Write the difference of two states, these healths, and the change's event.
+
+        All of it is durable when this returns, or nothing is written.
+        """
+        ...
+
+    def told(self) -> list[str]:
+        """Return the events that were saved with the last changes: those that may not be kept elsewhere yet."""
         ...
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:

@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.balance.held_table import HeldTable
-from xdplb.control.events import DriftKind, Events, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
+from xdplb.control.events import (
+    DriftKind,
+    Events,
+    ProgramSwapped,
+    SlotsPinned,
+    SlotsSteady,
+    StaleFlowsDeleted,
+    TablePublished,
+)
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
 from xdplb.control.plan.drafts import TableSource, draft
@@ -202,7 +210,10 @@ class Applier:
 
         Takes seconds; the maps may be written meanwhile.
         """
+        before, began = self._plane.features, time.monotonic()
         self._plane.require(features)
+        if added := self._plane.features - before:
+            self._events.say(ProgramSwapped(", ".join(sorted(added)), round(time.monotonic() - began, 2)))
 
     def packets(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
         """Return the counters of these backends, by id."""

@@ -11,6 +11,7 @@ from xdplb.control.clock import ClockMark, SteadyClock
 from xdplb.control.events import Events, StateNotWritable, StateRestored, StateWritable
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
+from xdplb.control.state.told import Told
 from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.model.backend import KnownHealth
@@ -50,9 +51,9 @@ class Saver:
         self._store.close()
         return self._store.open()
 
-    async def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth]) -> None:
-        """Write a change and the healths that it sets: durable when this returns, or not written at all."""
-        await self._write(lambda: self._store.save(before, after, health))
+    async def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth], told: Told) -> None:
+        """Write a change, the healths that it sets, and its event: durable after it, or nothing of it is written."""
+        await self._write(lambda: self._store.save(before, after, health, told))
 
     async def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -35,7 +36,9 @@ from xdplb.control.flows.traffic import Traffic, breaking
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.health_source import CheckTarget, HealthSource
 from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
+from xdplb.control.history.history import History
 from xdplb.control.paths.book import PathBook
+from xdplb.control.plan.desired_diff import diff
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
 from xdplb.control.plan.impact import NO_IMPACT, Impact
@@ -97,6 +100,7 @@ class Writer:
         events: Events,
         *,
         drifts: Drifts,
+        history: History,
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
         steady: SteadyClock,
@@ -115,7 +119,8 @@ class Writer:
         """Which backends have packets, as of the last reading of the counters."""
         self.applier = applier
         self._drifts = drifts
-        self._events, self._capacity, self._recorded_flows = events, capacity, recorded_flows
+        self._events, self._history = events, history
+        self._capacity, self._recorded_flows = capacity, recorded_flows
         self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
@@ -347,9 +352,10 @@ class Writer:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
-                await self.saver.save(outcome.before, outcome.after, prepared.health)
+                event = self._event_of(request, outcome)
+                await self.saver.save(outcome.before, outcome.after, prepared.health, self._history.told(event))
                 self._take(outcome, prepared)
-                self._say_change(request)
+                self._events.say(event)
                 try:
                     await self._carry_out(prepared, dirty)
                 except XdplbError as error:
@@ -411,17 +417,21 @@ class Writer:
             self.host.look(self.snapshot.desired)
         self._watch(outcome.before, prepared.changes)
 
-    def _say_change(self, request: Request) -> None:
+    @staticmethod
+    def _event_of(request: Request, outcome: Outcome) -> ChangeMade:
         vip, backend = vip_of_edit(request.edit), backend_of_edit(request.edit)
-        self._events.say(
-            ChangeMade(
-                actor=request.actor,
-                generation=self.snapshot.generation,
-                edit=kind_of(request.edit),
-                vip=None if vip is None else str(vip),
-                backend=None if backend is None else str(backend),
-                asked=request.edit,
-            )
+        impact = outcome.impact
+        if not impact.changes:  # what it does to traffic is not known, since the maps cannot be read
+            impact = replace(impact, changes=diff(outcome.before.desired, outcome.after.desired))
+        return ChangeMade(
+            actor=request.actor,
+            generation=outcome.generation,
+            edit=kind_of(request.edit),
+            vip=None if vip is None else str(vip),
+            backend=None if backend is None else str(backend),
+            asked=request.edit,
+            impact=impact,
+            at=time.time_ns(),
         )
 
     @contextmanager

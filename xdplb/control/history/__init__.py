@@ -1,0 +1,1 @@
+"""What has happened: events are kept in a file, found again, and handed on to readers."""

@@ -1,0 +1,255 @@
+"""The file that keeps events: a SQLite database of its own, beside the state.
+
+It is not in the state's file: that is held exclusively and synced at every change, so every event would make a change
+wait, and so would everyone who reads events. Here nobody waits for the disk: what was written outlives the process at
+once, and a loss of power after the next sync, which comes within half a minute. Used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from xdplb.control.history.record import Record
+from xdplb.control.history.wanted import Found, Page, Wanted
+
+__all__ = ["HistoryFile"]
+
+_VERSION = 1
+
+_SCHEMA = (
+    """CREATE TABLE event (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, level INTEGER NOT NULL,
+        vip TEXT, backend TEXT, actor TEXT, body TEXT NOT NULL) STRICT""",
+    "CREATE INDEX event_at ON event (at)",
+    """CREATE TABLE about (
+        event INTEGER NOT NULL REFERENCES event ON DELETE CASCADE, vip TEXT NOT NULL, backend TEXT) STRICT""",
+    "CREATE INDEX about_event ON about (event)",
+    "CREATE INDEX about_vip ON about (vip)",
+    "CREATE INDEX about_backend ON about (backend)",
+    "CREATE TABLE gone (last INTEGER NOT NULL) STRICT",  # the highest id that is not kept any more, in one row
+    "INSERT INTO gone VALUES (0)",
+)
+
+_MOST_BYTES = 256 << 20
+"""However few the events are: some have kilobytes."""
+
+_BUSY_SECONDS = 2.0
+_CACHE_KIB = 1024
+_LOG_BYTES = 4 << 20
+
+
+class HistoryFile:
+    """The events in the file at `path`, None for one in memory. Its methods raise sqlite3.Error and OSError."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.rows = 0
+        """How many events are kept."""
+        self.latest = 0
+        """The id of the last event, 0 if there was none."""
+        self._gone = 0
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def open(self) -> str:
+        """Open or create the file, unless it is open; return why events that were kept are lost, empty if none is.
+
+        If the file that was open was removed meanwhile, another one takes its place. One that cannot be read is put
+        aside.
+        """
+        if self._connection is not None and self._identity == self._seen():
+            return ""
+        lost = f"{self.path} was removed or replaced while the daemon ran" if self._connection and self.rows else ""
+        self.close()
+        if self.path is not None:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            if self.path is None or not _is_damaged(error):
+                raise
+            aside = self._put_aside(self.path)
+            self._open()
+            lost = f"{self.path} could not be read ({error}); it is {aside} now"
+        return lost
+
+    @staticmethod
+    def _put_aside(path: Path) -> Path:
+        """Give the file another name, in place of the one that was put aside before it."""
+        aside = path.with_name(f"{path.name}.damaged")
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + end).replace(aside.with_name(aside.name + end))
+        return aside
+
+    def _open(self) -> None:
+        name = ":memory:" if self.path is None else str(self.path)
+        connection = sqlite3.connect(name, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
+        self._connection = connection
+        for setting in (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+            f"cache_size = -{_CACHE_KIB}",
+            f"journal_size_limit = {_LOG_BYTES}",
+        ):
+            connection.execute(f"PRAGMA {setting}")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            raise sqlite3.DatabaseError(f"{_NEWER} ({version})")
+        with self._transaction():
+            if version == 0:
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            self._go_on()
+        self._identity = self._seen()
+
+    def _go_on(self) -> None:
+        """Find out what there is, and let the ids go on, at the present time in ms at least.
+
+        So they grow also if the file was removed, was put back from a copy, or lost its end with the power.
+        """
+        assert self._connection is not None
+        execute = self._connection.execute
+        self.rows, oldest, latest = execute("SELECT count(*), min(id), max(id) FROM event").fetchone()
+        begin = max(self.latest, latest or 0, time.time_ns() // 1_000_000)
+        execute("DELETE FROM sqlite_sequence WHERE name = 'event'")
+        execute("INSERT INTO sqlite_sequence VALUES ('event', ?)", (begin,))
+        if oldest is None:
+            execute("UPDATE gone SET last = ?", (begin,))
+        self._gone = execute("SELECT last FROM gone").fetchone()[0]
+        self.latest = latest or begin
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Keep these: all of them when this returns, or none."""
+        with self._transaction() as connection:
+            about: list[tuple[int, str, str | None]] = []
+            latest = self.latest
+            for one in records:
+                latest = self._insert(connection, one)
+                about += ((latest, vip, backend) for vip, backend in one.about)
+            connection.executemany("INSERT INTO about VALUES (?, ?, ?)", about)
+        self.latest = latest
+        self.rows += len(records)
+
+    def append_missing(self, records: Iterable[Record]) -> int:
+        """Keep those that are not kept yet; return how many these were."""
+        missing = []
+        with self._transaction() as connection:
+            for one in records:
+                same = connection.execute("SELECT 1 FROM event WHERE at = ? AND kind = ?", (one.at, one.kind))
+                if same.fetchone() is None:
+                    missing.append(one)
+        if missing:
+            self.append(missing)
+        return len(missing)
+
+    @staticmethod
+    def _insert(connection: sqlite3.Connection, one: Record) -> int:
+        values = (one.at, one.kind, one.level, one.vip, one.backend, one.actor, one.body)
+        columns = "at, kind, level, vip, backend, actor, body"
+        made = connection.execute(f"INSERT INTO event ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values).lastrowid  # noqa: S608
+        assert made is not None
+        return made
+
+    def prune(self, rows: int, before: int, most: int) -> bool:
+        """Delete up to `most` events that are more than `rows`, or older than `before` in ns since 1970.
+
+        The oldest go. They go, too, while the file has more than 256 MiB in use. Return whether there may be more.
+        """
+        excess = self.rows - rows
+        if excess <= 0 and self._used() > _MOST_BYTES:
+            excess = max(1, self.rows // 100)
+        oldest = "SELECT id FROM event ORDER BY id LIMIT ?"
+        older = "SELECT id FROM event WHERE at < ? ORDER BY at LIMIT ?"
+        with self._transaction() as connection:
+            found = set(connection.execute(oldest, (max(0, min(excess, most)),)))
+            found |= set(connection.execute(older, (before, most)))
+            gone = max(self._gone, *(number for (number,) in found), 0)
+            if found:
+                connection.executemany("DELETE FROM event WHERE id = ?", found)
+                connection.execute("UPDATE gone SET last = ?", (gone,))
+        self._gone = gone
+        self.rows -= len(found)
+        return len(found) >= most
+
+    def sync(self) -> bool:
+        """Bring what was written to the disk for good; return whether all of it is there."""
+        assert self._connection is not None
+        busy, written, done = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return not busy and bool(written == done)
+
+    def read(self, wanted: Wanted) -> Page:
+        """Return the events that are wanted, in the order of their ids."""
+        assert self._connection is not None
+        condition, values = wanted.conditions()
+        order = "DESC" if wanted.newest_first else "ASC"
+        rows = self._connection.execute(
+            f"SELECT id, body FROM event WHERE {condition} ORDER BY id {order} LIMIT ?",  # noqa: S608
+            (*values, wanted.limit + 1),
+        ).fetchall()
+        missed = wanted.after is not None and not wanted.newest_first and wanted.after < self._gone
+        shown = tuple(Found(number, f'{{"id":{number},{body[1:]}') for number, body in rows[: wanted.limit])
+        return Page(shown, len(rows) > wanted.limit, self.latest, missed)
+
+    def last_kind(self, kinds: Sequence[str]) -> str | None:
+        """Return the kind of the last event of one of these kinds."""
+        if self._connection is None:
+            return None
+        among = ", ".join("?" * len(kinds))
+        query = f"SELECT kind FROM event WHERE kind IN ({among}) ORDER BY id DESC LIMIT 1"  # noqa: S608
+        found = self._connection.execute(query, tuple(kinds)).fetchone()
+        return None if found is None else str(found[0])
+
+    def _used(self) -> int:
+        assert self._connection is not None
+        size, pages, free = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        return int(size * (pages - free))
+
+    def _seen(self) -> tuple[int, int] | None:
+        if self.path is None:
+            return None
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection
+        if connection is None:
+            raise sqlite3.OperationalError("the file is not open")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+_NEWER = "the events are of a newer xdplb"
+
+
+def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+    """Return whether this file will never be readable for this version, in contrast to a disk that fails or is full."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return str(error).startswith(_NEWER) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

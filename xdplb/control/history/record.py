@@ -1,0 +1,84 @@
+"""An event as it is kept: what it can be found by, and its JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+from xdplb.control.events import Event
+
+__all__ = ["Record", "record_of"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_MESSAGE = 4000
+_LONGEST_TEXT = 2000
+_MOST_SUBJECTS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event that happened at `at`, in ns since 1970 by the wall clock.
+
+    `vip`, `backend` and `actor` are what it is found by, None if it is about none. `about` are all VIPs and backends of
+    an event that is about several. `body` is its JSON object, in ASCII.
+    """
+
+    at: int
+    kind: str
+    level: int
+    vip: str | None
+    backend: str | None
+    actor: str | None
+    about: tuple[tuple[str, str | None], ...]
+    body: str
+
+    def text(self) -> str:
+        """Return it as JSON, from which `of_text` makes it again."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_text(cls, text: str) -> Record:
+        """Return the record that `text` was made from."""
+        given = json.loads(text)
+        return cls(**{**given, "about": tuple((vip, backend) for vip, backend in given["about"])})
+
+
+def record_of(event: Event, at: int) -> Record:
+    """Return the record of an event that happened at `at`, in ns since 1970."""
+    data = {name: _bounded(value) for name, value in event.data().items()}
+    vip, backend, actor = (_text(getattr(event, name, None)) for name in ("vip", "backend", "actor"))
+    body = {
+        "time": _moment(at),
+        "kind": event.KIND,
+        "level": event.level.word,
+        "vip": vip,
+        "backend": backend,
+        "actor": data.get("actor"),
+        "message": _cut(event.line(), _LONGEST_MESSAGE),
+        "data": {name: value for name, value in data.items() if name not in {"vip", "backend", "actor"}},
+    }
+    about = tuple(event.subjects()[:_MOST_SUBJECTS])
+    return Record(at, event.KIND, int(event.level), vip, backend, actor, about, json.dumps(body, separators=(",", ":")))
+
+
+def _moment(at: int) -> str:
+    return (_EPOCH + timedelta(microseconds=at // 1000)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else _cut(str(value), _LONGEST_TEXT)
+
+
+def _bounded(value: object) -> object:
+    """Return a JSON value with its texts cut, and in Unicode that can be sent: their length is others' choice."""
+    if isinstance(value, str):
+        return _cut(value, _LONGEST_TEXT)
+    if isinstance(value, dict):
+        return {name: _bounded(each) for name, each in value.items()}
+    return [_bounded(each) for each in value] if isinstance(value, list) else value
+
+
+def _cut(text: str, most: int) -> str:
+    whole = text if len(text) <= most else f"{text[:most]}… ({len(text) - most} characters more)"
+    return whole.encode("utf-8", "replace").decode()
