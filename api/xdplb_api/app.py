@@ -22,6 +22,7 @@ from .pages import ForeignPages, asked_on_purpose
 from .routes import (
     access,
     backends,
+    backup,
     capture,
     dataplane,
     drain,
@@ -97,6 +98,7 @@ def _add_routes(app: FastAPI) -> None:
         access.router,
         stats.router,
         explain.router,
+        backup.router,
         capture.router,
         vips.router,
         dataplane.router,

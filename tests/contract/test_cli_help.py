@@ -15,14 +15,14 @@ from xdplb.dataplane.plane import Capacity
 from xdplb_api.limits import Limits
 
 INTERFACE = [
-    "up", "down", "status", "doctor", "stats", "explain", "capture", "version",
+    "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "version",
     "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health ls", "health rm", "health show", "decap up", "decap down",
     "backend-host setup", "backend-host show", "backend-host undo",
 ]  # fmt: skip
 CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo")
-WITHOUT_OUTPUT = {"up", "capture"}
+WITHOUT_OUTPUT = {"up", "capture", "backup"}
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

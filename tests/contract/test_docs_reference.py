@@ -50,7 +50,7 @@ SCHEMAS = {
     "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut),
 }
 WITH_OPTIONS_OF_THEIR_OWN = [
-    "up", "down", "status", "doctor", "stats", "explain", "capture", "backend drain", "decap up",
+    "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "backend drain", "decap up",
     "vip access set", "backend-host setup",
 ]  # fmt: skip
 GLOBAL = {"--output", "--help", "--dry-run", "--if-generation"}

@@ -30,6 +30,7 @@ _COMMANDS = {
     "stats": "stats",
     "explain": "explain",
     "capture": "capture",
+    "backup": "backup",
     "decap": "decap",
     "backend-host": "backend_host",
     "version": "version",

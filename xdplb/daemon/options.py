@@ -35,7 +35,7 @@ class DaemonOptions:
 
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
     what the API takes on, `retention` which events are kept. A state that does not belong to the maps is refused,
-    unless there is an `otherwise`.
+    unless there is an `otherwise`. `restore` is a backup to begin with, which `replaces_state` if there is one.
     """
 
     interfaces: tuple[str, ...]
@@ -46,6 +46,8 @@ class DaemonOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
+    restore: Path | None = None
+    replaces_state: bool = False
     api: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
 

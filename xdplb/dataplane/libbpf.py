@@ -42,6 +42,7 @@ __all__ = [
     "prog_test_run",
     "program_by_id",
     "program_info",
+    "program_maps",
     "xdp_program_id",
 ]
 
@@ -227,6 +228,15 @@ def program_info(program: Fd) -> ProgramInfo:
     info = _ProgInfo()
     _get_info(program, info)
     return ProgramInfo(info.id, info.name.decode(errors="replace"))
+
+
+def program_maps(program: Fd) -> list[int]:
+    """Return the ids of the maps that a program uses."""
+    info = _ProgInfo()
+    _get_info(program, info)
+    ids = (c_uint32 * info.nr_map_ids)()
+    _get_info(program, _ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids)))
+    return list(ids)
 
 
 def program_by_id(program_id: int) -> Fd:
