@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -24,7 +24,7 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
-from xdplb.model.host import NO_HOST, Host
+from xdplb.model.host import NO_HOST, Host, OwnSocket
 from xdplb.model.next_hop import NeighbourEdit, NextHop, Resolution
 from xdplb.model.nic import NicLink
 from xdplb.net.icmp_errors import OnError
@@ -71,6 +71,7 @@ class FakeNextHops:
         self.watched: frozenset[IPAddress] = frozenset()
         self.with_vlans: frozenset[str] = frozenset()
         self.own = NO_HOST
+        self.own_sockets: list[OwnSocket] = []
         self.avoided: frozenset[IPAddress] = frozenset()
         self.interfaces = {"eth0": NicLink("eth0", 2, 1500, up=True, carrier=True, ethernet=True)}
         self.doubted: list[tuple[str, bool]] = []
@@ -115,6 +116,9 @@ class FakeNextHops:
 
     def host(self) -> Host:
         return self.own
+
+    def sockets(self) -> Sequence[OwnSocket]:
+        return self.own_sockets
 
     def own_addresses(self, host: Host) -> None:
         """Let the host have these addresses from now on."""

@@ -12,9 +12,10 @@ from xdplb.control.writing.request import Outcome
 
 from .deps import Changer
 from .problems import MEDIA_TYPE
-from .schemas.base import DryRunOut, ResponseBody, warning_headers, warnings_of
+from .schemas.base import ResponseBody, warning_headers, warnings_of
+from .schemas.effect import DryRunOut
 
-__all__ = ["DELETED", "DRY_RUN", "created_or_not", "deleted", "problems", "tag", "warned", "would_change"]
+__all__ = ["DELETED", "DRY_RUN", "created_or_not", "deleted", "effect", "effect_answer", "problems", "tag", "warned"]
 
 Body = TypeVar("Body", bound=ResponseBody)
 
@@ -37,7 +38,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 DRY_RUN: dict[int | str, dict[str, Any]] = {
-    200: {"model": DryRunOut, "description": "With `dry_run`: what would change."}
+    200: {"model": DryRunOut, "description": "With `dry_run` or `impact`: what would change, or did."}
 }
 DELETED: dict[int | str, dict[str, Any]] = {**DRY_RUN, 204: {"description": "It was removed."}, **problems(409)}
 
@@ -60,12 +61,23 @@ def warned(body: Body, outcome: Outcome) -> Body:
     return body.model_copy(update={"warnings": warnings_of(outcome)})
 
 
-def would_change(outcome: Outcome) -> Response:
-    """Return the answer to a dry run: 200, whatever the status of the change itself would be."""
-    return JSONResponse(DryRunOut.of(outcome).model_dump(mode="json"), headers=warning_headers(outcome))
+def effect(outcome: Outcome, change: Changer) -> DryRunOut:
+    """Return the body of the answer to a dry run, or to a change that asks for its effect, and set its headers."""
+    change.response.status_code = 200
+    if not change.dry_run:
+        tag(change.response, outcome.generation)
+    return DryRunOut.of(outcome, made=not change.dry_run)
+
+
+def effect_answer(outcome: Outcome, change: Changer) -> Response:
+    """Return the answer to a dry run, or to a change that asks for its effect, where another one has no such body."""
+    body = effect(outcome, change).model_dump(mode="json", by_alias=True)
+    return JSONResponse(body, headers=dict(change.response.headers.items()))
 
 
 async def deleted(change: Changer, edit: Edit) -> Response:
-    """Make a change that removes something, and return the answer: an empty 204, or 200 for a dry run."""
+    """Make a change that removes something, and return the answer: an empty 204, or 200 if it tells the effect."""
     outcome = await change.make(edit)
-    return would_change(outcome) if change.dry_run else Response(status_code=204, headers=warning_headers(outcome))
+    if change.tells_effect:
+        return effect_answer(outcome, change)
+    return Response(status_code=204, headers=warning_headers(outcome))

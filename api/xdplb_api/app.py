@@ -24,6 +24,8 @@ from .routes import (
     backends,
     backup,
     capture,
+    changes,
+    config,
     dataplane,
     drain,
     events,
@@ -50,7 +52,7 @@ def is_endless(scope: Scope) -> bool:
     return path == "/v1/capture" or (path == "/v1/events" and wants_stream(Headers(scope=scope).get("accept", "")))
 
 
-LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/stats", "/v1/status", "/v1/vips")
+LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/config", "/v1/stats", "/v1/status", "/v1/vips")
 """Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
 
 WITH_SECRETS = ("/v1/tokens",)
@@ -92,6 +94,8 @@ def _add_routes(app: FastAPI) -> None:
     v1 = APIRouter(prefix="/v1")
     # A VIP in a path may contain a slash, so the routes below a VIP must match before that of the VIP itself.
     for router in (
+        config.router,
+        changes.router,
         drain.router,
         backends.router,
         health_check.router,

@@ -7,17 +7,19 @@ nothing to do with it. What changes something, or must wait for the control plan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import CaptureRequest
+from xdplb.control.events import Actor
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
 from xdplb.control.history.history import History
 from xdplb.control.manager import Manager
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.model.errors import ConflictError
 
 __all__ = ["Capture", "Control"]
 
@@ -44,6 +46,17 @@ class Control:
         """Make a change; see Manager.change."""
         return await self._there(self._manager.change(request))
 
+    async def reload(self, actor: Actor) -> Outcome:
+        """Have the config file read again. ConfigError with what is wrong with it, ConflictError if there is none."""
+        reload = self._manager.reload
+        outcome = None if reload is None else await self._there(reload(actor))
+        if outcome is None:
+            raise ConflictError(
+                "there is no config file to read again: the API owns the configuration",
+                hint="start xdplb up with --config, or PUT the configuration to /v1/config",
+            )
+        return outcome
+
     async def explain(
         self, client: str, vip: str, packet: PacketKind | None, down: str | None, interface: str | None
     ) -> ExplainView:
@@ -63,12 +76,16 @@ class Control:
         """End a capture, and restore the program."""
         await self._there(running.close())
 
-    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _there(self, work: Awaitable[T]) -> T:
         """Run `work` in the manager's event loop, and return or raise what it does."""
         loop = self._manager.loop
         if loop is None or loop is asyncio.get_running_loop():
             return await work
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+        async def there() -> T:
+            return await work
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))
 
 
 class Capture:

@@ -71,6 +71,12 @@ DryRunFlag = Annotated[
     bool, Query(description="Only return what would change (200), after all checks. Changes nothing."), FLAG
 ]
 
+ImpactFlag = Annotated[
+    bool,
+    Query(description="Make the change, and answer as to a dry run (200): with what it does to traffic, as data."),
+    FLAG,
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Changer:
@@ -84,6 +90,12 @@ class Changer:
     actor: Actor
     if_match: int | None
     dry_run: bool
+    impact: bool
+
+    @property
+    def tells_effect(self) -> bool:
+        """Whether the answer is the effect of the change and not what it is about."""
+        return self.dry_run or self.impact
 
     async def make(self, edit: Edit) -> Outcome:
         """Make a change, give the answer its warnings, and return the outcome; raises what Control.change raises."""
@@ -107,9 +119,10 @@ async def _new_change(
     control: ControlOf,
     *,
     dry_run: DryRunFlag = False,
+    impact: ImpactFlag = False,
     idempotency_key: IdempotencyKey = None,  # noqa: ARG001 - read before: see Idempotency
 ) -> Changer:
-    return Changer(control, response, actor_of(request), None, dry_run)
+    return Changer(control, response, actor_of(request), None, dry_run, impact)
 
 
 async def _change(
@@ -123,10 +136,11 @@ async def _change(
         WithJsonSchema(ENTITY_TAG),
     ] = None,
     dry_run: DryRunFlag = False,
+    impact: ImpactFlag = False,
     idempotency_key: IdempotencyKey = None,  # noqa: ARG001 - read before: see Idempotency
 ) -> Changer:
     expected = None if if_match is None else _generation(if_match)
-    return Changer(control, response, actor_of(request), expected, dry_run)
+    return Changer(control, response, actor_of(request), expected, dry_run, impact)
 
 
 NewChange = Annotated[Changer, Depends(_new_change)]

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from fastapi import Request
 from pydantic import TypeAdapter
 
 from xdplb.model.backend import SERVER_ID_HINT, SERVER_ID_PATTERN
 from xdplb.model.health import PATH_HINT, PATH_PATTERN
 from xdplb.model.vip import NAME_HINT, NAME_PATTERN
 
-__all__ = ["Schema", "body_schema", "hint_for"]
+__all__ = ["Schema", "hint_for", "schema_of", "without_tags"]
 
 Schema = Mapping[str, Any]
 
@@ -24,14 +23,9 @@ _SEE_ALL = "see /openapi.json"
 _PATTERNS = {NAME_PATTERN: NAME_HINT, PATH_PATTERN: PATH_HINT, SERVER_ID_PATTERN: SERVER_ID_HINT}
 
 
-def body_schema(request: Request) -> Schema:
-    """Return the JSON schema of the body of this request's route, an empty one if it has no body."""
-    field = getattr(request.scope.get("route"), "body_field", None)
-    return _NOTHING if field is None else _schema_of(field.field_info.annotation)
-
-
 @cache
-def _schema_of(kind: Any) -> Schema:
+def schema_of(kind: Any) -> Schema:
+    """Return the JSON schema of a kind of body."""
     return TypeAdapter(kind).json_schema()
 
 
@@ -53,8 +47,25 @@ def _at(schema: Schema, steps: Sequence[str | int], root: Schema) -> Schema:
     if not steps:
         return schema
     step, *rest = steps
+    if (tagged := _tagged(schema, step)) is not None:
+        return _at({"$ref": tagged}, rest, root)
     inner = schema.get("items") if isinstance(step, int) else schema.get("properties", _NOTHING).get(step)
     return _at(inner or _NOTHING, rest, root)
+
+
+def without_tags(steps: Sequence[str | int], schema: Schema) -> Sequence[str | int]:
+    """Return the path of an error of pydantic without the kinds of objects, which it has after their places."""
+    kept: list[str | int] = []
+    for number, step in enumerate(steps):
+        if _tagged(_at(schema, steps[:number], schema), step) is None:
+            kept.append(step)
+    return kept
+
+
+def _tagged(schema: Schema, step: str | int) -> str | None:
+    """Return the reference to the schema of the kind `step`, None if a step there is no kind."""
+    found: str | None = schema.get("discriminator", _NOTHING).get("mapping", _NOTHING).get(step)
+    return found
 
 
 def _plain(schema: Schema, root: Schema) -> Schema:
@@ -71,8 +82,9 @@ def _plain(schema: Schema, root: Schema) -> Schema:
 
 
 def _fields_hint(name: str, schema: Schema) -> str:
-    fields = list(schema.get("properties", ()))
-    close = difflib.get_close_matches(name, fields, n=1)
+    fields = [field for field, kind in schema.get("properties", _NOTHING).items() if not kind.get("readOnly")]
+    begun = [field for field in fields if len(name) > 1 and field.startswith(name)]
+    close = begun or difflib.get_close_matches(name, fields, n=1)
     return (f"did you mean {close[0]}? " if close else "") + f"the fields are {', '.join(fields)}"
 
 

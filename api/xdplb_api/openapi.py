@@ -31,6 +31,7 @@ The page at `/docs` is made from this document. It has no script, and needs no C
 TAGS: list[dict[str, Any]] = [
     {"name": "vips", "description": "The virtual services: address, port and protocol that clients talk to."},
     {"name": "backends", "description": "The hosts that answer for a VIP."},
+    {"name": "config", "description": "All of it at once, several changes in one step, and who owns it."},
     {"name": "drain", "description": "Taking a backend out without cutting a connection."},
     {"name": "health checks", "description": "Checks that decide which backends are used."},
     {"name": "access", "description": "The sources that a VIP accepts packets from."},
@@ -59,7 +60,12 @@ def install(app: FastAPI) -> None:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
-        title=app.title, version=app.version, description=app.description, tags=app.openapi_tags, routes=app.routes
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        tags=app.openapi_tags,
+        routes=app.routes,
+        separate_input_output_schemas=False,  # what GET /v1/config answers is what its PUT takes
     )
     schemas = document["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from starlette.convertors import Convertor, register_url_convertor
 
-__all__ = ["ACCESS", "ALL_BACKENDS", "BACKEND", "BACKENDS", "DRAIN", "HEALTH_CHECK", "VIP", "VIPS", "VIP_STATS"]
+__all__ = [
+    "ACCESS",
+    "ALL_BACKENDS",
+    "BACKEND",
+    "BACKENDS",
+    "BACKEND_OVERLAY",
+    "CHANGES",
+    "CONFIG",
+    "DRAIN",
+    "HEALTH_CHECK",
+    "OVERLAY",
+    "RELOAD",
+    "VIP",
+    "VIPS",
+    "VIP_STATS",
+]
 
 
 class _VipConvertor(Convertor[str]):
@@ -29,4 +44,9 @@ BACKEND = f"{BACKENDS}/{{address}}"
 DRAIN = f"{BACKEND}/drain"
 HEALTH_CHECK = f"{VIP}/health-check"
 ACCESS = f"{VIP}/access"
+CONFIG = "/config"
+OVERLAY = f"{CONFIG}/overlay"
+RELOAD = f"{CONFIG}/reload"
+BACKEND_OVERLAY = f"{BACKEND}/overlay"
+CHANGES = "/changes"
 VIP_STATS = f"{VIP}/stats"

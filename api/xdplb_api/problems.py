@@ -19,7 +19,8 @@ from starlette.routing import Match
 from xdplb.model.errors import FieldProblem, XdplbError
 from xdplb.model.printable import quoted, word
 
-from .hints import Schema, body_schema, hint_for
+from .field_errors import json_pointer, sentence_of
+from .hints import Schema, hint_for, schema_of, without_tags
 
 __all__ = [
     "MEDIA_TYPE",
@@ -29,7 +30,6 @@ __all__ = [
     "busy",
     "install",
     "internal_error",
-    "json_pointer",
     "raw_problem",
     "refused",
     "stopped",
@@ -52,38 +52,6 @@ _BEFORE_ROUTES = {
     ),
 }
 """Errors found before a request reaches its route, by status: the code and a hint."""
-
-_RULES = {
-    "bool_parsing": "should be true or false",
-    "bool_type": "should be true or false",
-    "dict_type": "should be an object",
-    "finite_number": "should be a number",
-    "float_type": "should be a number",
-    "greater_than": "should be above {gt}",
-    "greater_than_equal": "should be at least {ge}",
-    "int_type": "should be a whole number",
-    "less_than_equal": "should be at most {le}",
-    "list_type": "should be an array",
-    "model_attributes_type": "should be an object",
-    "model_type": "should be an object",
-    "string_too_long": "should have at most {max_length} characters",
-    "string_type": "should be a string",
-    "string_unicode": "should be a string of valid Unicode characters",
-    "too_long": "should have at most {max_length} items",
-    "too_short": "should have at least {min_length} items",
-}
-"""By pydantic's error type: the rule that was broken, in words."""
-
-_SENTENCES = {
-    "extra_forbidden": "{name} is not a field of this request",
-    "missing": "{name} is missing",
-    "string_pattern_mismatch": "{given} is not a valid {name}",
-}
-"""Errors with a sentence of their own, instead of a rule and the given value."""
-
-
-_SHOWN = 60
-"""Characters of a value that are shown."""
 
 _MOST_ERRORS = 100
 """How many wrong fields an answer lists: a body may have hundreds of thousands."""
@@ -188,11 +156,6 @@ def raw_problem(status: int, code: str, detail: str, *, hint: str, headers: Mapp
     return b"\r\n".join([*lines, b"", bytes(answer.body)])
 
 
-def json_pointer(place: Sequence[str | int]) -> str:
-    """Return the JSON pointer (RFC 6901) of a place in a body: the names and numbers that lead to it."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in place)
-
-
 def install(app: FastAPI) -> None:
     """Make `app` answer every error with a problem."""
 
@@ -209,7 +172,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> Response:
         _let_go(error)
-        return _validation_problem(error.errors(), body_schema(request))
+        return _validation_problem(error.errors(), _body_schema(request))
 
 
 def _let_go(error: BaseException | None) -> None:
@@ -261,34 +224,19 @@ def _validation_problem(errors: Sequence[Mapping[str, Any]], schema: Schema) -> 
     for error in errors:
         if error["type"] == "json_invalid":
             return _not_json(f"{error['ctx']['error']} (character {error['loc'][-1]})")
-    fields = [FieldProblem(json_pointer(_in_body(error["loc"])), _sentence(error)) for error in errors[:_MOST_ERRORS]]
+    fields = [
+        FieldProblem(json_pointer(without_tags(_in_body(error["loc"]), schema)), sentence_of(error))
+        for error in errors[:_MOST_ERRORS]
+    ]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ProblemResponse(422, "invalid", fields[0].detail + more, hint=hint_for(errors[0], schema), errors=fields)
 
 
+def _body_schema(request: Request) -> Schema:
+    """Return the JSON schema of the body of this request's route, an empty one if it has no body."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    return {} if field is None else schema_of(field.field_info.annotation)
+
+
 def _in_body(loc: Sequence[str | int]) -> Sequence[str | int]:
     return loc[1:] if loc and loc[0] == "body" else loc
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    kind, loc, given = error["type"], error["loc"], error.get("input")
-    name = "the body" if len(loc) < 2 else f"item {loc[-1]}" if isinstance(loc[-1], int) else _short(loc[-1])
-    if kind == "invalid":
-        return str(error["msg"])
-    if kind in _SENTENCES:
-        return _SENTENCES[kind].format(name=name, given=_json(given))
-    if kind in {"enum", "literal_error"}:
-        return f"{name} {_json(given)} is not supported; this version has {error['ctx']['expected']}"
-    if kind not in _RULES:
-        return f"{name} is not accepted: {error['msg']}"
-    rule = _RULES[kind].format_map(error.get("ctx", {}))
-    return f"{name} {rule}, not {_json(given)}"
-
-
-def _json(value: object) -> str:
-    # Only what is shown is written: the value may be a body of megabytes.
-    return _short(json.dumps(value[:_SHOWN] if isinstance(value, list | str) else value, default=str))
-
-
-def _short(text: str, length: int = _SHOWN) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -17,7 +17,7 @@ from xdplb.model.errors import InvalidError
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
 
-from .problems import json_pointer
+from .field_errors import json_pointer
 from .schemas.base import refused
 
 __all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]

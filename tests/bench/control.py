@@ -110,7 +110,7 @@ def _observed() -> Observed:
 
 def _count(plane: BccPlane, state: Snapshot) -> FlowCounts:
     flows = plane.scan_flows()
-    return count_flows(flows, open_flows(flows, state), state, datetime.now(UTC), {})
+    return count_flows(flows, open_flows(flows, state), state, datetime.now(UTC), {}, counters={})
 
 
 def _fill_flows(plane: BccPlane) -> None:

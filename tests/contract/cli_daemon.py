@@ -1,8 +1,8 @@
 """The daemon as `xdplb up` puts it together, over stand-ins for what reaches into the host. Run as a process.
 
-python -m tests.contract.cli_daemon FOLDER [LIMITS]
+python -m tests.contract.cli_daemon FOLDER [LIMITS [CONFIG]]
 
-LIMITS are fields of the API's limits, as JSON.
+LIMITS are fields of the API's limits, as JSON, and CONFIG is a config file.
 """
 
 from __future__ import annotations
@@ -50,4 +50,5 @@ def parts_in(folder: Path) -> Parts:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     limits = Limits(**json.loads(sys.argv[2])) if sys.argv[2:] else Limits()
-    run(replace(options_in(folder), api=limits), parts_in(folder))
+    config = Path(sys.argv[3]) if sys.argv[3:] else None
+    run(replace(options_in(folder), api=limits, config=config), parts_in(folder))

@@ -94,12 +94,15 @@ def shown(daemon: Daemon, *words: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(folder: Path, *, log: int = subprocess.PIPE, **limits: float) -> Iterator[Daemon]:
+def running_daemon(
+    folder: Path, *, log: int = subprocess.PIPE, config: Path | None = None, **limits: float
+) -> Iterator[Daemon]:
     """Start a daemon, wait until it has told systemd that it is ready, and end it after the block.
 
-    `log` is the descriptor that it logs to, `limits` are fields of the API's limits.
+    `log` is the descriptor that it logs to, `config` its config file, `limits` are fields of the API's limits.
     """
-    with running_module("cli_daemon", folder, json.dumps(limits), log=log) as daemon:
+    path = () if config is None else (str(config),)
+    with running_module("cli_daemon", folder, json.dumps(limits), *path, log=log) as daemon:
         yield daemon
 
 

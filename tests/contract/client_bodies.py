@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,9 @@ def text() -> str:
 def _class(name: str, schema: _Schema) -> str:
     needed = schema.get("required", ())
     typed = {field: _type(value) for field, value in schema["properties"].items()}
+    if any(iskeyword(field) for field in typed):  # such as `from`, which no class can have as a field
+        shown = "".join(f"    {field!r}: {kind},\n" for field, kind in typed.items())
+        return f'{name} = TypedDict("{name}", {{\n{shown}}})\n"""{_first_sentence(schema["description"])}"""\n'
     fields = (f"    {name}: {kind if name in needed else f'NotRequired[{kind}]'}\n" for name, kind in typed.items())
     return f'class {name}(TypedDict):\n    """{_first_sentence(schema["description"])}"""\n\n{"".join(fields)}'
 

@@ -93,7 +93,7 @@ CASES = [
     _vip("/name", "is not a valid name", name="web\n"),
     _vip("/name", "63", name="a" * 64),
     _vip("/forwrad", "not a field", forwrad="dr"),
-    _vip("/generation", "not a field", generation=1),
+    _vip("/genration", "not a field", genration=1),
     _vip("/a~1b~0c", "not a field", **{"a/b~c": 1}),
     _vip("/address", "is a backend", address="10.0.0.11"),
     _vip("/address", "is a backend", address="10.0.0.0/24"),

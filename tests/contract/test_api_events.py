@@ -51,7 +51,7 @@ def test_a_change_is_told_with_who_and_what_before_and_after(api: Api) -> None:
             "after": {"weight": 7},
         }
     ]
-    assert told["data"]["impact"]["slots_moved"] == 0
+    assert told["data"]["impact"]["slots"]["moved"] == 0
     assert told["message"].startswith("change: actor=")
 
 

@@ -23,7 +23,7 @@ from .cli_harness import Daemon, running_daemon, xdplb
 
 MEBIBYTE = 1 << 20
 ACCESS = "/v1/vips/203.0.113.10:443:tcp/access"
-SHORT = {"head_seconds": 1, "body_seconds": 2, "idle_seconds": 1, "unread_seconds": 1}
+SHORT: dict[str, Any] = {"head_seconds": 1, "body_seconds": 2, "idle_seconds": 1, "unread_seconds": 1}
 
 
 @contextmanager

@@ -20,9 +20,10 @@ INTERFACE = [
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health ls", "health rm", "health show", "decap up", "decap down",
     "backend-host setup", "backend-host show", "backend-host undo",
+    "config check", "config diff", "config apply", "config dump", "config schema",
 ]  # fmt: skip
-CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo")
-WITHOUT_OUTPUT = {"up", "capture", "backup"}
+CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
+WITHOUT_OUTPUT = {"up", "capture", "backup", "config schema"}
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

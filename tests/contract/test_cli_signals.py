@@ -28,7 +28,7 @@ def test_signals_without_a_meaning_are_logged_and_it_goes_on(tmp_path: Path):
             daemon.ok("vip", "ls")
         assert daemon.process.poll() is None
         log = daemon.stop()
-    assert "SIGHUP: there is no configuration file to read again" in log
+    assert "reloaded: there is no config file to read again" in log
     for number in set(GOES_ON) - {signal.SIGHUP, signal.SIGPIPE}:
         assert f"{signal.Signals(number).name} has no meaning" in log, number
     assert daemon.process.returncode == 0

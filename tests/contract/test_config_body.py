@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from xdplb.control.edits.declared import desired_of
+from xdplb.control.edits.apply import apply_edit
+from xdplb.control.edits.edit import PutConfig
 from xdplb.control.state.desired import Desired
 from xdplb.model.errors import ConflictError, InvalidError
-from xdplb_api.schemas.config import Config, Settings, body_of, examined
+from xdplb_api.schemas.config import Config, body_of, examined
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VIP = {"address": "203.0.113.10", "port": 80, "protocol": "tcp"}
@@ -30,7 +31,7 @@ def config(*vips):
 
 
 def desired(*vips, present=Desired(), now=NOW):  # noqa: B008 - never changed
-    return desired_of(config(*vips).declared(), present, now)
+    return apply_edit(present, PutConfig(config(*vips).wanted()), now)
 
 
 def told(*vips):
@@ -41,9 +42,10 @@ def told(*vips):
 
 def test_what_a_state_declares_gives_the_same_state_again():
     state = desired(FULL, {**VIP, "port": 443})
-    body = json.loads(json.dumps(body_of(state, Settings())))
-    assert desired_of(Config.model_validate(body).declared(), state, datetime.now(UTC)) is state
-    assert desired_of(Config.model_validate(body).declared(), Desired(), NOW) == state
+    body = json.loads(json.dumps(body_of(state)))
+    again = PutConfig(Config.model_validate(body).wanted())
+    assert apply_edit(state, again, datetime.now(UTC)) is state
+    assert apply_edit(Desired(), again, NOW) == state
 
 
 def test_what_stays_is_the_same_object_and_a_drain_keeps_its_start():

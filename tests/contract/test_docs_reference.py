@@ -51,7 +51,7 @@ SCHEMAS = {
 }
 WITH_OPTIONS_OF_THEIR_OWN = [
     "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "backend drain", "decap up",
-    "vip access set", "backend-host setup",
+    "vip access set", "backend-host setup", "config check", "config diff", "config apply", "config dump",
 ]  # fmt: skip
 GLOBAL = {"--output", "--help", "--dry-run", "--if-generation"}
 

@@ -80,7 +80,7 @@ def gets(query: str) -> Asks:
 
 
 ASKS: dict[str, Asks] = {
-    "VipIn.address": posts("/v1/vips", "address", port=80, protocol="tcp"),
+    "VipPost.address": posts("/v1/vips", "address", port=80, protocol="tcp"),
     "BackendIn.address": posts(BACKENDS, "address"),
     "AccessIn.deny": lambda api, text: api.ask("PUT", f"{ACCESS}{DRY}", {"deny": [text]}),
     "PUT /v1/vips/{vip} vip": lambda api, text: api.ask("PUT", f"/v1/vips/{quote(text, safe='')}{DRY}", {}),
@@ -171,6 +171,6 @@ def test_fields_that_do_not_go_together_are_said_not_to(
     api: Api, document: Any, fields: dict[str, Any], is_allowed: bool
 ) -> None:
     body = {"address": "203.0.113.20", "port": 80, "protocol": "tcp", **fields}
-    rules = document["components"]["schemas"]["VipIn"]["allOf"]
+    rules = document["components"]["schemas"]["VipPost"]["allOf"]
     assert all(holds(rule["then"], body) for rule in rules if holds(rule["if"], body)) is is_allowed
     assert (api.ask("POST", "/v1/vips?dry_run=true", body).status_code < 300) is is_allowed

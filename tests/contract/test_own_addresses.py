@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 import pytest
@@ -14,8 +14,8 @@ from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.edit import Batch, CreateVip
 from xdplb.control.state.desired import Desired
 from xdplb.model.errors import ConflictError
-from xdplb.model.host import Host, OwnAddress
-from xdplb.model.vip import Vip, VipKey
+from xdplb.model.host import Host, OwnAddress, OwnSocket
+from xdplb.model.vip import Protocol, Vip, VipKey
 
 from .api_harness import Api, problem_of, running_api
 
@@ -138,3 +138,38 @@ def test_the_error_of_a_batch_names_the_edit() -> None:
     with pytest.raises(ConflictError) as caught:
         apply_edit(Desired(), Batch((fine, bad)), datetime.now(UTC), HOST)
     assert caught.value.problems[0].pointer == "/edits/1/port"
+
+
+def socket(address: str, port: int, peer: str | None = None, protocol: Protocol = Protocol.TCP) -> OwnSocket:
+    return OwnSocket(protocol, ip_address(address), port, None if peer is None else ip_address(peer))
+
+
+SSHD, SESSION = socket("0.0.0.0", 22), socket("203.0.113.10", 22, "198.51.100.9")
+
+
+@pytest.mark.parametrize(
+    ("sockets", "ports", "protocol", "detail"),
+    [
+        ([SSHD, SESSION], "22", "tcp", "port 22, with an open connection from 198.51.100.9"),
+        ([SSHD], "1-1023", "tcp+udp", "port 22"),
+        (
+            [SESSION, socket("203.0.113.10", 22, "198.51.100.8")],
+            "22",
+            "tcp",
+            "2 open connections from 198.51.100.8 and",
+        ),
+        ([SSHD, socket("::", 8443)], "1-9000", "tcp", "2 ports, such as 22"),
+        ([SSHD, SESSION], "443", "tcp", None),
+        ([SSHD], "22", "udp", None),
+        ([socket("10.77.0.2", 22)], "22", "tcp", None),
+        ([socket("203.0.113.10", 40000, "198.51.100.9")], "40000", "tcp", None),
+    ],
+)
+def test_a_vip_that_takes_the_packets_of_the_hosts_own_services_is_told(
+    api: Api, sockets: list[OwnSocket], ports: str, protocol: str, detail: str | None
+) -> None:
+    hops_of(api).own_sockets = sockets
+    response = api.ask("POST", f"{VIPS}?dry_run=true", body("203.0.113.10", ports, protocol))
+    told = [each["detail"] for each in response.json()["warnings"] if each["code"] == "own_service"]
+    assert len(told) == (detail is not None), response.text
+    assert detail is None or detail in told[0]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
+from tests.fakes import next_hop
 from xdplb.dataplane.plane import BackendCounters
+from xdplb.model.backend import Health
 from xdplb.model.next_hop import Resolution
 
 from .api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, running_api
@@ -108,6 +111,26 @@ def test_a_backend_that_cannot_be_sent_to_yet_is_named_with_the_reason(api: Api)
     )
     assert warned(api.ask("POST", BACKENDS, ONE)) == []
     assert warned(api.ask("POST", BACKENDS, TWO)) == []
+
+
+def test_a_backend_that_is_to_be_reached_by_dr_and_is_behind_a_gateway_is_named(api: Api) -> None:
+    hops: Any = api.manager._next_hops
+    hops._answers[ip_address("10.0.0.11")] = Resolution(next_hop(ip_address("10.0.0.11"), gateway="10.0.0.1"))
+    api.add(BACKENDS, {**ONE, "forward": "ipip"})
+    api.add(BACKENDS, TWO)
+    response = api.ask("PATCH", f"{BACKEND}?dry_run=true", {"forward": "dr"})
+    assert warned(response) == ["behind_gateway"]
+    assert "it is behind the gateway 10.0.0.1, but dr needs it on the balancer's own segment" in response.text
+
+
+def test_it_is_said_when_backends_whose_check_failed_have_to_serve(api: Api) -> None:
+    for one in (ONE, TWO):
+        api.add(BACKENDS, one)
+    api.ask("PUT", CHECK, {"type": "tcp"})
+    api.health.flip("10.0.0.12", Health.DOWN, "refused")
+    while api.ask("GET", f"{BACKENDS}/10.0.0.12").json()["status"]["share"]:
+        time.sleep(0.005)
+    assert warned(api.ask("POST", f"{DRAIN}?dry_run=true", {})) == ["fails_open"]
 
 
 def test_what_was_never_served_and_what_waits_for_its_check_is_no_surprise(api: Api) -> None:

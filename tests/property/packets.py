@@ -22,7 +22,7 @@ from xdplb.reference.flow import write_record
 from xdplb.reference.flow_hash import hash_flow
 from xdplb.reference.flow_state import Flow as FlowRecord
 from xdplb.reference.flow_state import FlowKey, FlowState
-from xdplb.reference.journey import Journey
+from xdplb.reference.journey import Choice, Journey
 from xdplb.reference.packet import Packet, TcpFlag
 from xdplb.reference.reasons import Stop
 
@@ -51,6 +51,7 @@ class PacketPath:
         self.entries: dict[int, BackendEntry] = {}
         self.state = FlowState()
         self.between_steps: Callable[[], None] = lambda: None
+        self.on_sent: Callable[[BackendEntry, Choice], None] = lambda _backend, _choice: None
 
     # --- packets
 
@@ -76,7 +77,9 @@ class PacketPath:
             source=ip_address(flow.source), destination=self.key.address, protocol=TCP, traffic_class=0, hop_limit=64,
             source_port=flow.source_port, destination_port=self.key.port, tcp_flags=tcp_flags,
         )  # fmt: skip
-        vip = self.vips[0]
+        vip = self.vips.get(0)
+        if vip is None:
+            return None
         try:
             choice = choose_for_request(journey, packet, vip, hash_flow(packet, vip.hash_source))
             backend = settle(journey, choice)
@@ -84,6 +87,7 @@ class PacketPath:
             return None
         write_record(journey, packet, vip, choice)
         self.state.apply(journey.effects, cpu=0)
+        self.on_sent(backend, choice)
         return backend.id, backend.epoch
 
     # --- what the control plane asks of it

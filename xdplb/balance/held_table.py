@@ -143,6 +143,10 @@ class HeldTable:
         """The ids of all backends that own a slot or are a previous owner."""
         return frozenset(self.owners.owned.keys() | self.previous.owned.keys()) - {PINNED}
 
+    def names(self, backend_id: int) -> bool:
+        """Return whether this backend owns a slot or is a previous owner."""
+        return backend_id in self.owners.owned or backend_id in self.previous.owned
+
     @cached_property
     def counts(self) -> SlotCounts:
         """How many slots are in each state."""

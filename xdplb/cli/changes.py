@@ -12,6 +12,7 @@ import click
 from xdplb.client import Answer, Client, How
 from xdplb.model.errors import NotFoundError
 
+from .impact import print_impact
 from .output import line, note, print_json
 from .params import Connection, dry_run_option, if_generation_option, output_option
 
@@ -74,6 +75,7 @@ class Change:
         elif self.dry_run:
             outcome = answer.dry_run()
             tell_dry_run(outcome["changes"] if outcome["would_change"] else [])
+            print_impact(outcome["impact"])
         else:
             note(message)
 

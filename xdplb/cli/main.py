@@ -27,6 +27,7 @@ _COMMANDS = {
     "vip": "vip",
     "backend": "backend",
     "health": "health",
+    "config": "config",
     "stats": "stats",
     "explain": "explain",
     "capture": "capture",

@@ -46,6 +46,7 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
     epilog="""\b
 Examples:
   sudo xdplb up eth0
+  sudo xdplb up eth0 --config /etc/xdplb/config.toml
   sudo xdplb up eth0 eth1 --mode native --listen 127.0.0.1:8080
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
@@ -57,6 +58,13 @@ Examples:
     show_default=True,
     metavar="unix:PATH|HOST:PORT",
     help="Where to serve the API.",
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A config file that owns the VIPs and backends: it is read now and at each SIGHUP. Without it, the API owns "
+    "them.",
 )
 @state_dir_option("Where the VIPs, backends and checks are stored.")
 @pin_dir_option
@@ -107,6 +115,7 @@ def command(
     interfaces: tuple[str, ...],
     mode: str,
     listen: str,
+    config: Path | None,
     state_dir: Path,
     pin_dir: Path,
     max_vips: int | None,
@@ -156,6 +165,7 @@ def command(
                 otherwise=otherwise,
                 restore=restore,
                 replaces_state=replace_state,
+                config=config,
                 api=Limits(**api),  # type: ignore[arg-type]
                 retention=Retention(event_rows, event_days),
             )

@@ -8,7 +8,7 @@ from typing import Any, cast
 import click
 
 from xdplb.client import Client
-from xdplb.client.bodies import AccessCountOut, HealthCheckIn, LimitsOut, QuicOut, VipIn, VipOut, VipPatch
+from xdplb.client.bodies import AccessCountOut, HealthCheckIn, LimitsOut, QuicOut, VipOut, VipPatch, VipPost
 from xdplb.model.errors import NotFoundError
 from xdplb.model.health import CheckType
 from xdplb.model.vip import VipKey
@@ -80,7 +80,7 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     body = {"address": key.addresses_text, "port": key.port, "protocol": key.protocol.value, **policy(given)}
     if key.last_port != key.port:
         body["last_port"] = key.last_port
-    change.create(change.client.vips.create(cast("VipIn", body), **change.how), f"VIP {key}")
+    change.create(change.client.vips.create(cast("VipPost", body), **change.how), f"VIP {key}")
     if check is None:
         return
     if change.dry_run:

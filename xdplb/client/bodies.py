@@ -15,6 +15,8 @@ __all__ = [
     "AdminState",
     "AllBackendsOut",
     "AllUnhealthy",
+    "ApiSettings",
+    "AtRiskOut",
     "AttachmentOut",
     "BackendChangedOut",
     "BackendIn",
@@ -26,12 +28,27 @@ __all__ = [
     "BackendPut",
     "BackendStatsOut",
     "BackendStatusOut",
+    "BackendUseOut",
     "BackendsPut",
+    "ChangesIn",
     "CheckResultOut",
     "CheckType",
+    "Config",
+    "ConfigChangedOut",
+    "ConfigOut",
+    "ConfigStatusOut",
+    "ConfigVip",
+    "CreateBackendEdit",
+    "CreateVipEdit",
+    "CutOffOut",
     "DaemonOut",
     "DataplaneOut",
+    "DeclaredOut",
+    "DeleteBackendEdit",
+    "DeleteCheckEdit",
+    "DeleteVipEdit",
     "DifferenceOut",
+    "DrainBackendEdit",
     "DrainIn",
     "DrainOut",
     "DrainState",
@@ -44,6 +61,7 @@ __all__ = [
     "FieldProblemOut",
     "FlowRecordOut",
     "FlowTableOut",
+    "FlowsOut",
     "Forward",
     "HashKind",
     "Health",
@@ -51,6 +69,7 @@ __all__ = [
     "HealthCheckOut",
     "HealthCheckStatusOut",
     "HealthzOut",
+    "ImpactOut",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -59,32 +78,49 @@ __all__ = [
     "OnUnhealthy",
     "OperatingStatus",
     "OuterOut",
+    "OverlayListOut",
+    "OverlayOut",
     "PacketKind",
     "PacketOut",
+    "PatchAccessEdit",
+    "PatchBackendEdit",
+    "PatchVipEdit",
     "PathErrorsOut",
     "PathMtuOut",
     "Placement",
     "Problem",
     "Protocol",
+    "PutAccessEdit",
+    "PutBackendEdit",
+    "PutCheckEdit",
+    "PutVipEdit",
     "QuicIn",
     "QuicOut",
     "QuicPatch",
     "ReadyzOut",
+    "ReplaceBackendsEdit",
+    "RiskOut",
     "Scheduler",
     "SentOut",
+    "Settings",
+    "SlotMoveOut",
     "SlotOut",
     "SlotState",
+    "SlotStatesOut",
+    "SlotsChangedOut",
     "SlotsOut",
     "StatsOut",
     "StatusOut",
+    "TableChangeOut",
     "Tracking",
+    "UndrainBackendEdit",
     "UseOut",
     "VersionOut",
     "VipChangedOut",
-    "VipIn",
     "VipListOut",
     "VipOut",
     "VipPatch",
+    "VipPost",
     "VipPut",
     "VipStatsOut",
     "VipStatusOut",
@@ -145,6 +181,26 @@ class AllBackendsOut(TypedDict):
     backends: list[BackendOfVipOut]
 
 
+class ApiSettings(TypedDict):
+    """What the API takes on at once, and how long it waits for a client."""
+
+    connections: NotRequired[int | None]
+    requests: NotRequired[int | None]
+    head_timeout_seconds: NotRequired[float | None]
+    body_timeout_seconds: NotRequired[float | None]
+    idle_timeout_seconds: NotRequired[float | None]
+    max_body_mib: NotRequired[int | None]
+
+
+class AtRiskOut(TypedDict):
+    """How many open connections may break, and why."""
+
+    expected: int | None
+    at_most: int | None
+    known_by: Literal["plan", "records", "counters", "nothing"]
+    causes: list[RiskOut]
+
+
 class AttachmentOut(TypedDict):
     """A NIC that the program is attached to."""
 
@@ -162,6 +218,7 @@ class BackendChangedOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
     warnings: NotRequired[list[WarningOut]]
@@ -174,6 +231,11 @@ class BackendIn(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    vip: NotRequired[Any]
+    declared: NotRequired[Any]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
     address: str
 
 
@@ -198,6 +260,7 @@ class BackendOfVipOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
     vip: NotRequired[str]
@@ -211,6 +274,7 @@ class BackendOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
 
@@ -232,6 +296,11 @@ class BackendPut(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    vip: NotRequired[Any]
+    declared: NotRequired[Any]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
     address: NotRequired[str | None]
 
 
@@ -261,10 +330,44 @@ class BackendStatusOut(TypedDict):
     drain: DrainOut | None
 
 
+class BackendUseOut(TypedDict):
+    """What a backend is used for after the change."""
+
+    vip: str
+    backend: str
+    forward: Forward
+    before: Literal["serving", "keeping", "out"] | None
+    after: Literal["serving", "keeping", "out"]
+    reason: str
+
+
 class BackendsPut(TypedDict):
     """All backends of a VIP, replaced in one step."""
 
     backends: list[BackendIn]
+    warnings: NotRequired[Any]
+
+
+class ChangesIn(TypedDict):
+    """Edits that are made in one step, in this order: all of them, or none."""
+
+    edits: list[
+        CreateVipEdit
+        | PutVipEdit
+        | PatchVipEdit
+        | DeleteVipEdit
+        | CreateBackendEdit
+        | PutBackendEdit
+        | PatchBackendEdit
+        | DeleteBackendEdit
+        | ReplaceBackendsEdit
+        | DrainBackendEdit
+        | UndrainBackendEdit
+        | PutCheckEdit
+        | DeleteCheckEdit
+        | PutAccessEdit
+        | PatchAccessEdit
+    ]
 
 
 class CheckResultOut(TypedDict):
@@ -279,6 +382,122 @@ class CheckResultOut(TypedDict):
     last_seconds: float | None
     passes: int
     failures: int
+
+
+class Config(TypedDict):
+    """The whole desired state: what is not in it is removed."""
+
+    settings: NotRequired[Settings]
+    vips: list[ConfigVip]
+    generation: NotRequired[Any]
+    owner: NotRequired[Any]
+    overlay: NotRequired[Any]
+    warnings: NotRequired[Any]
+
+
+class ConfigChangedOut(TypedDict):
+    """What became of a configuration, or of several edits."""
+
+    generation: int
+    changed: bool
+    changes: list[str]
+    warnings: list[WarningOut]
+
+
+class ConfigOut(TypedDict):
+    """The whole desired state."""
+
+    generation: int
+    owner: str | None
+    settings: Settings
+    vips: list[ConfigVip]
+    overlay: list[OverlayOut]
+
+
+class ConfigStatusOut(TypedDict):
+    """Who owns the configuration."""
+
+    owner: str | None
+    overlay: int
+    error: str
+
+
+class ConfigVip(TypedDict):
+    """A VIP with all that belongs to it."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn]
+    backends: NotRequired[list[BackendIn]]
+
+
+class CreateBackendEdit(TypedDict):
+    """Add a backend; a conflict if it exists with other settings."""
+
+    weight: NotRequired[int]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState]
+    quic_server_id: NotRequired[str | None]
+    vip: str
+    declared: NotRequired[Any]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    kind: Literal["create_backend"]
+
+
+class CreateVipEdit(TypedDict):
+    """Add a VIP; a conflict if it exists with other settings."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+    backends: NotRequired[list[BackendIn] | None]
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn | None]
+    kind: Literal["create_vip"]
+
+
+class CutOffOut(TypedDict):
+    """A backend that gets no packets of a VIP any more."""
+
+    vip: str
+    backend: str
+    flows: int | None
+    served: bool
 
 
 class DaemonOut(TypedDict):
@@ -303,12 +522,51 @@ class DataplaneOut(TypedDict):
     daemon: DaemonOut | None
 
 
+class DeclaredOut(TypedDict):
+    """What the config file says of a backend under an overlay."""
+
+    weight: int
+    admin_state: AdminState
+
+
+class DeleteBackendEdit(TypedDict):
+    """Remove a backend at once."""
+
+    kind: Literal["delete_backend"]
+    vip: str
+    address: str
+
+
+class DeleteCheckEdit(TypedDict):
+    """Stop checking the backends of a VIP."""
+
+    kind: Literal["delete_check"]
+    vip: str
+
+
+class DeleteVipEdit(TypedDict):
+    """Remove a VIP with all that belongs to it."""
+
+    kind: Literal["delete_vip"]
+    vip: str
+
+
 class DifferenceOut(TypedDict):
     """A difference between the reference model and the program."""
 
     what: str
     model: str
     program: str
+
+
+class DrainBackendEdit(TypedDict):
+    """Send a backend no new connections and keep its open ones."""
+
+    timeout_seconds: NotRequired[float]
+    quiet_seconds: NotRequired[float | None]
+    kind: Literal["drain_backend"]
+    vip: str
+    address: str
 
 
 class DrainIn(TypedDict):
@@ -338,11 +596,13 @@ class DriftOut(TypedDict):
 
 
 class DryRunOut(TypedDict):
-    """What a change would do: the answer to `dry_run=true`."""
+    """What a change would do, with `dry_run=true`, which changes nothing; or what it did, with `impact=true`."""
 
     would_change: bool
+    changed: bool
     changes: list[str]
     warnings: list[WarningOut]
+    impact: ImpactOut
 
 
 class EventOut(TypedDict):
@@ -413,6 +673,13 @@ class FlowTableOut(TypedDict):
     evicted: int
 
 
+class FlowsOut(TypedDict):
+    """Recorded flows; null without a scan of the flow table in the last minute."""
+
+    lost: int | None
+    kept: int | None
+
+
 class HealthCheckIn(TypedDict):
     """A health check; omitted fields have their defaults."""
 
@@ -427,6 +694,7 @@ class HealthCheckIn(TypedDict):
     jitter: NotRequired[float]
     reset: NotRequired[bool]
     target: NotRequired[Literal["backend"]]
+    status: NotRequired[Any]
 
 
 class HealthCheckOut(TypedDict):
@@ -456,6 +724,18 @@ class HealthzOut(TypedDict):
     """The daemon is alive."""
 
     status: NotRequired[Literal["ok"]]
+
+
+class ImpactOut(TypedDict):
+    """What a change does to traffic."""
+
+    slots: SlotsChangedOut
+    tables: list[TableChangeOut]
+    flows: FlowsOut
+    connections_at_risk: AtRiskOut
+    lose_all_traffic: list[CutOffOut]
+    backends: list[BackendUseOut]
+    features: list[str]
 
 
 class LimitsIn(TypedDict):
@@ -516,6 +796,22 @@ class OuterOut(TypedDict):
     destination_port: int | None
 
 
+class OverlayListOut(TypedDict):
+    """All that is laid over the config file."""
+
+    overlay: list[OverlayOut]
+
+
+class OverlayOut(TypedDict):
+    """A backend over which an operator has laid another weight or admin state than the config file says."""
+
+    vip: str
+    address: str
+    weight: int
+    admin_state: AdminState
+    declared: DeclaredOut
+
+
 class PacketOut(TypedDict):
     """The packet in question: untagged, and as short as possible."""
 
@@ -526,6 +822,49 @@ class PacketOut(TypedDict):
     protocol: Literal["tcp", "udp"]
     kind: PacketKind
     interface: str
+
+
+class PatchAccessEdit(TypedDict):
+    """Replace the allowed prefixes of a VIP, the denied ones, or both; null empties a list."""
+
+    allow: NotRequired[list[str] | None]
+    deny: NotRequired[list[str] | None]
+    kind: Literal["patch_access"]
+    vip: str
+
+
+class PatchBackendEdit(TypedDict):
+    """Change some settings of a backend; null sets the default."""
+
+    address: str
+    weight: NotRequired[int | None]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState | None]
+    quic_server_id: NotRequired[str | None]
+    kind: Literal["patch_backend"]
+    vip: str
+
+
+class PatchVipEdit(TypedDict):
+    """Change some settings of a VIP; null sets the default."""
+
+    address: NotRequired[str | None]
+    port: NotRequired[int | None]
+    last_port: NotRequired[int | None]
+    protocol: NotRequired[Protocol | None]
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward | None]
+    scheduler: NotRequired[Scheduler | None]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy | None]
+    all_unhealthy: NotRequired[AllUnhealthy | None]
+    idle_timeout_seconds: NotRequired[int | None]
+    vlan: NotRequired[VlanTags | None]
+    quic: NotRequired[QuicPatch | None]
+    limits: NotRequired[LimitsPatch | None]
+    kind: Literal["patch_vip"]
+    vip: str
 
 
 class PathErrorsOut(TypedDict):
@@ -556,6 +895,77 @@ class Problem(TypedDict):
     hint: NotRequired[str]
 
 
+class PutAccessEdit(TypedDict):
+    """Replace the access list of a VIP."""
+
+    allow: NotRequired[list[str]]
+    deny: NotRequired[list[str]]
+    kind: Literal["put_access"]
+    vip: str
+
+
+class PutBackendEdit(TypedDict):
+    """Add a backend, or replace its settings."""
+
+    weight: NotRequired[int]
+    forward: NotRequired[Forward | None]
+    admin_state: NotRequired[AdminState]
+    quic_server_id: NotRequired[str | None]
+    vip: str
+    declared: NotRequired[Any]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    kind: Literal["put_backend"]
+
+
+class PutCheckEdit(TypedDict):
+    """Set the health check of a VIP."""
+
+    type: CheckType
+    port: NotRequired[int | None]
+    path: NotRequired[str]
+    expect_status: NotRequired[list[int]]
+    interval_seconds: NotRequired[float]
+    timeout_seconds: NotRequired[float]
+    rise: NotRequired[int]
+    fall: NotRequired[int]
+    jitter: NotRequired[float]
+    reset: NotRequired[bool]
+    target: NotRequired[Literal["backend"]]
+    status: NotRequired[Any]
+    kind: Literal["put_check"]
+    vip: str
+
+
+class PutVipEdit(TypedDict):
+    """Add a VIP, or replace its settings and the parts that are given."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+    backends: NotRequired[list[BackendIn] | None]
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn | None]
+    kind: Literal["put_vip"]
+
+
 class QuicIn(TypedDict):
     """Where QUIC connection IDs contain a server ID (draft-ietf-quic-load-balancers, unencrypted)."""
 
@@ -583,12 +993,63 @@ class ReadyzOut(TypedDict):
     ready: NotRequired[Literal[True]]
 
 
+class ReplaceBackendsEdit(TypedDict):
+    """Replace all backends of a VIP."""
+
+    backends: list[BackendIn]
+    warnings: NotRequired[Any]
+    kind: Literal["replace_backends"]
+    vip: str
+
+
+class RiskOut(TypedDict):
+    """The open connections of a VIP that may break for one cause."""
+
+    expected: int | None
+    at_most: int | None
+    known_by: Literal["plan", "records", "counters", "nothing"]
+    cause: Literal[
+        "cut_off",
+        "taken",
+        "hash",
+        "scheduler",
+        "udp",
+        "quic",
+        "access",
+        "limits",
+        "forward",
+        "idle_timeout",
+        "flow_table",
+    ]
+    vip: str
+    backends: list[str]
+    backends_in_all: int
+    detail: str
+
+
 class SentOut(TypedDict):
     """How the packet is sent."""
 
     forward: Forward
     outer: OuterOut | None
     next_hop: NextHopOut
+
+
+class Settings(TypedDict):
+    """Settings of the daemon that may change while it runs."""
+
+    api: NotRequired[ApiSettings]
+
+
+SlotMoveOut = TypedDict(
+    "SlotMoveOut",
+    {
+        "from": str | None,
+        "to": str | None,
+        "slots": int,
+    },
+)
+"""Slots that move from one backend to another; null: nobody."""
 
 
 class SlotOut(TypedDict):
@@ -598,6 +1059,23 @@ class SlotOut(TypedDict):
     state: SlotState
     owner: str | None
     previous: str | None
+
+
+class SlotStatesOut(TypedDict):
+    """The slots of a table by state."""
+
+    steady: int
+    moving: int
+    pinned: int
+
+
+class SlotsChangedOut(TypedDict):
+    """How many slots of all tables change."""
+
+    moved: int
+    kept: int
+    assigned: int
+    tables: int
 
 
 class SlotsOut(TypedDict):
@@ -630,11 +1108,33 @@ class StatusOut(TypedDict):
     last_error: str
     warnings: list[str]
     notes: list[str]
+    config: ConfigStatusOut
     drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
     flows: FlowTableOut
     vips: list[VipOut]
+
+
+class TableChangeOut(TypedDict):
+    """The change of a VIP's table."""
+
+    vip: str
+    slots: int
+    is_first: bool
+    moved: int
+    kept: int
+    moves: list[SlotMoveOut]
+    moves_in_all: int
+    after: SlotStatesOut
+
+
+class UndrainBackendEdit(TypedDict):
+    """Send new connections to a backend again."""
+
+    kind: Literal["undrain_backend"]
+    vip: str
+    address: str
 
 
 class UseOut(TypedDict):
@@ -672,26 +1172,6 @@ class VipChangedOut(TypedDict):
     generation: int
     status: VipStatusOut
     warnings: NotRequired[list[WarningOut]]
-
-
-class VipIn(TypedDict):
-    """A VIP to add."""
-
-    name: NotRequired[str | None]
-    forward: NotRequired[Forward]
-    scheduler: NotRequired[Scheduler]
-    tracking: NotRequired[Tracking | None]
-    hash: NotRequired[HashKind | None]
-    on_unhealthy: NotRequired[OnUnhealthy]
-    all_unhealthy: NotRequired[AllUnhealthy]
-    idle_timeout_seconds: NotRequired[int]
-    vlan: NotRequired[VlanTags]
-    quic: NotRequired[QuicIn | None]
-    limits: NotRequired[LimitsIn]
-    address: str
-    port: int
-    last_port: NotRequired[int | None]
-    protocol: Protocol
 
 
 class VipListOut(TypedDict):
@@ -742,8 +1222,8 @@ class VipPatch(TypedDict):
     limits: NotRequired[LimitsPatch | None]
 
 
-class VipPut(TypedDict):
-    """The complete VIP."""
+class VipPost(TypedDict):
+    """A VIP to add, with what belongs to it."""
 
     name: NotRequired[str | None]
     forward: NotRequired[Forward]
@@ -756,6 +1236,38 @@ class VipPut(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    address: str
+    port: int
+    last_port: NotRequired[int | None]
+    protocol: Protocol
+    backends: NotRequired[list[BackendIn] | None]
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn | None]
+
+
+class VipPut(TypedDict):
+    """The complete settings of a VIP."""
+
+    name: NotRequired[str | None]
+    forward: NotRequired[Forward]
+    scheduler: NotRequired[Scheduler]
+    tracking: NotRequired[Tracking | None]
+    hash: NotRequired[HashKind | None]
+    on_unhealthy: NotRequired[OnUnhealthy]
+    all_unhealthy: NotRequired[AllUnhealthy]
+    idle_timeout_seconds: NotRequired[int]
+    vlan: NotRequired[VlanTags]
+    quic: NotRequired[QuicIn | None]
+    limits: NotRequired[LimitsIn]
+    generation: NotRequired[Any]
+    status: NotRequired[Any]
+    warnings: NotRequired[Any]
+    backends: NotRequired[list[BackendIn] | None]
+    health_check: NotRequired[HealthCheckIn | None]
+    access: NotRequired[AccessIn | None]
     address: NotRequired[str | None]
     port: NotRequired[int | None]
     last_port: NotRequired[int | None]

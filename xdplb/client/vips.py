@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from .answer import Answer
-from .bodies import VipChangedOut, VipIn, VipListOut, VipOut, VipPatch, VipPut
+from .bodies import VipChangedOut, VipListOut, VipOut, VipPatch, VipPost, VipPut
 from .paths import vip_path
 from .transport import How, Transport
 
@@ -26,7 +26,7 @@ class Vips:
         """Return one VIP: its configuration and its status. Raises NotFoundError."""
         return self._transport.request("GET", vip_path(vip))
 
-    def create(self, vip: VipIn, **how: Unpack[How]) -> Answer[VipChangedOut]:
+    def create(self, vip: VipPost, **how: Unpack[How]) -> Answer[VipChangedOut]:
         """Add a VIP. It is no error if the same exists, but ConflictError if it is different."""
         return self._transport.change("POST", "/v1/vips", vip, how)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
 from xdplb.control.clock import SteadyClock
-from xdplb.control.events import Events
+from xdplb.control.events import Actor, Events
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
+from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
@@ -31,9 +32,12 @@ from xdplb.model.nic import DesiredNic
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
-__all__ = ["Manager"]
+__all__ = ["Manager", "Reload"]
 
 _RESOLVE_SECONDS = 2.0
+
+Reload = Callable[[Actor], Awaitable[Outcome | None]]
+"""Reads the config file again for somebody, and returns what came of it; None if there is no such file."""
 
 
 class Manager:
@@ -60,15 +64,16 @@ class Manager:
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
+        aftermath_seconds: float = 10.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
         history: History | None = None,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
-        self.pulses = Pulses()
-        """The threads of the control plane, for whoever watches them."""
         self.history = history or History(None, Events(), now=steady.now)
         self.events = self.history.events
         self._owns_history = history is None
+        self.pulses = Pulses()
+        """The threads of the control plane, for whoever watches them."""
         self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
         self._writer = Writer(
@@ -83,10 +88,13 @@ class Manager:
             tunnel_sources=tunnel_sources,
             steady=steady,
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
+            records=lambda: self._flows.records,
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self._nics = NicWatch(self._writer, next_hops, drifts)
+        self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
+        self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
         self.answers = Answers(
             plane,
@@ -104,6 +112,8 @@ class Manager:
         )
         self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
+        self.reload: Reload | None = None
+        """Reads the config file again, None if nobody can be asked to."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """Its event loop, None before `start`."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,7 +143,15 @@ class Manager:
         except BaseException:
             await self.stop()
             raise
-        parts = (self._writer, self._writer.saver, self._nics, self._flows, self._paths, self._verifier)
+        parts = (
+            self._writer,
+            self._writer.saver,
+            self._nics,
+            self._flows,
+            self._paths,
+            self._verifier,
+            self._aftermath,
+        )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         loop = self.loop
         meaning = "no change is made, and no backend is checked"

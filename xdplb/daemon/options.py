@@ -36,6 +36,7 @@ class DaemonOptions:
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
     what the API takes on, `retention` which events are kept. A state that does not belong to the maps is refused,
     unless there is an `otherwise`. `restore` is a backup to begin with, which `replaces_state` if there is one.
+    `config` is the config file that owns the VIPs and backends, None if the API does.
     """
 
     interfaces: tuple[str, ...]
@@ -48,6 +49,7 @@ class DaemonOptions:
     otherwise: Otherwise | None = None
     restore: Path | None = None
     replaces_state: bool = False
+    config: Path | None = None
     api: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
 

@@ -36,6 +36,7 @@ from xdplb_api.listener import Listener, listen
 from xdplb_api.server import Stop, serve_in_thread
 
 from .budget import budget, raise_limit
+from .config_owner import ConfigOwner
 from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
@@ -43,6 +44,7 @@ from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
 from .privileges import give_up_privileges
 from .process import Process
+from .reloads import Reloads
 from .signals import Signals
 from .start import state_at_start
 from .state_dir import shut_state_dir
@@ -94,13 +96,15 @@ class Parts:
 def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     """Balance until a signal ends it, such as SIGTERM or SIGINT. What is attached stays attached.
 
-    Everything that can be refused is checked before the NIC is touched: the host, the locks, the listening socket, the
-    state and whether the maps belong to it. Raises ConflictError where another process holds one of them or they do
-    not belong together, and PlatformError for what the host refuses.
+    Everything that can be refused is checked before the NIC is touched: the host, the config file, the locks, the
+    listening socket, the state and whether the maps belong to it. Raises ConfigError for a bad config file,
+    ConflictError where another process holds one of them or they do not belong together, and PlatformError for what
+    the host refuses.
     """
-    parts, signals = parts or Parts(), Signals()
+    parts, signals, owner = parts or Parts(), Signals(), ConfigOwner(options.config)
     options = options.with_real_names()
     parts.require_host(options)
+    owner.read()
     log_to_stderr()
     os.umask(0o077)  # whatever is made without a mode of its own is for root only
     shut_state_dir(options.state_dir)
@@ -113,14 +117,18 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
                 reading = parts.maps_in_use(options)
                 state = state_at_start(options, store, reading)
                 taken_over = _taken_over(options, reading)
-                # The program is compiled only once, with what the state needs.
-                plane = parts.load(options, features_needed_at_start(state, Observed()))
+                # The program is compiled only once, with what the state needs now, and with what the file makes of it.
+                needed = [features_needed_at_start(each, Observed()) for each in (state, owner.foresee(state))]
+                plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
             with log_beside(), _history(options, store) as history:
                 if taken_over is not None:
                     history.events.say(taken_over)
                 with asyncio.Runner(loop_factory=ControlLoop) as runner:
-                    runner.run(_balance(options, parts, plane, store, listener, history=history, signals=signals))
+                    balancing = _balance(
+                        options, parts, plane, store, listener, history=history, signals=signals, owner=owner
+                    )
+                    runner.run(balancing)
                 word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
                 attached = [one.interface for one in _still_attached(plane)]
                 history.events.say(DaemonStopped(farewell(attached, word)))
@@ -174,6 +182,7 @@ async def _balance(
     *,
     history: History,
     signals: Signals,
+    owner: ConfigOwner,
 ) -> None:
     shares = budget(raise_limit(), options.api)
     manager = Manager(
@@ -215,12 +224,15 @@ async def _balance(
         history.end_readers()
         stop()
 
+    reloads = Reloads(manager, owner)
     sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(manager, version=xdplb.__version__, limits=shares.api)
     with asking_for_time():
         await manager.start()
     try:
-        with signals.calling(stopping), Garbage() as garbage:
+        with asking_for_time():
+            await owner.start(manager)
+        with signals.calling(stopping, reloads.begin), Garbage() as garbage:
             watching = asyncio.create_task(garbage.watch())
             try:
                 with watchdog(manager.pulses, manager.events):
@@ -229,6 +241,7 @@ async def _balance(
                     )
             finally:
                 watching.cancel()
+                await reloads.stop()
     finally:
         await manager.stop()
 

@@ -1,6 +1,7 @@
 """Signals: none of them ends the daemon without a line in the log.
 
-Those that ask it to end stop it in order. The others have no meaning here: they are logged, and it goes on. A crash
+Those that ask it to end stop it in order. SIGHUP has it read its config file again, and never ends it. The others have
+no meaning here: they are logged, and it goes on. A crash
 (SIGSEGV and its like) leaves the traceback that faulthandler writes. Only SIGKILL leaves nothing.
 """
 
@@ -12,6 +13,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from types import FrameType
 
 __all__ = ["STOPPING", "Signals"]
@@ -32,6 +34,9 @@ class Signals:
 
     def __init__(self) -> None:
         self._is_stopping = False
+        self._reload: Callable[[], object] | None = None
+        self._is_hung_up = False
+        """Whether SIGHUP has come before there was anything to call."""
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -40,7 +45,7 @@ class Signals:
             with suppress(ValueError):
                 for number in STOPPING:
                     undo.callback(signal.signal, number, signal.signal(number, self._stop))
-                undo.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, _hang_up))
+                undo.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, self._hang_up))
                 for number in _MEANINGLESS:
                     undo.callback(signal.signal, number, signal.signal(number, _go_on))
             if not faulthandler.is_enabled():
@@ -49,27 +54,46 @@ class Signals:
             yield
 
     @contextmanager
-    def calling(self, stop: Callable[[], None]) -> Iterator[None]:
-        """In the block, call `stop` in the running event loop at each signal that asks the daemon to end."""
+    def calling(self, stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[None]:
+        """In the block, call `stop` in the running event loop at each signal that asks the daemon to end.
+
+        Call `reload` at each SIGHUP, also at one that came before.
+        """
         loop = asyncio.get_running_loop()
 
         def stopped(number: int) -> None:
             self.stopping(number)
             stop()
 
+        # Not a handler of the loop: when that is removed, the signal would end the daemon for a moment.
+        self._reload = partial(loop.call_soon_threadsafe, reload)
         with ExitStack() as undo:
+            undo.callback(setattr, self, "_reload", None)
             for number in STOPPING:
                 with suppress(RuntimeError, ValueError):  # not in the main thread
                     before = signal.getsignal(number)
                     loop.add_signal_handler(number, stopped, number)
                     undo.callback(signal.signal, number, before)
                     undo.callback(loop.remove_signal_handler, number)
+            if self._is_hung_up:
+                self._is_hung_up = False
+                self._reload()
             yield
 
     def stopping(self, number: int) -> None:
         """Log that it stops; from now on no signal interrupts that."""
         _log.info("%s: stopping", _name(number))
         self._is_stopping = True
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_stopping:
+            _log.info("SIGHUP: it is stopping already")
+        elif self._reload is None:
+            _log.info("SIGHUP: it is starting, and reloads after that")
+            self._is_hung_up = True
+        else:
+            _log.info("SIGHUP: reloading")
+            self._reload()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         """End the start, which undoes what it has begun; what is stopping already goes on to its end."""
@@ -78,10 +102,6 @@ class Signals:
             return
         self.stopping(number)
         raise SystemExit(0)
-
-
-def _hang_up(number: int, _frame: FrameType | None) -> None:
-    _log.info("%s: there is no configuration file to read again; it goes on as before", _name(number))
 
 
 def _go_on(number: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["asking_for_time", "notify"]
+__all__ = ["asking_for_time", "notify", "reloading"]
 
 _ASK_SECONDS = 10.0
 _MOST_SECONDS = 900.0
@@ -31,6 +31,19 @@ def notify(message: str) -> None:
             channel.sendto(message.encode(), address)
         except OSError:
             return  # the service manager is gone; that is no reason to stop balancing
+
+
+@contextmanager
+def reloading() -> Iterator[None]:
+    """Tell the service manager that the daemon reloads while in the block, and is ready again after it.
+
+    That is how `Type=notify-reload` works (systemd.service(5)); with `Type=notify` it does no harm.
+    """
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+    try:
+        yield
+    finally:
+        notify("READY=1")
 
 
 @contextmanager

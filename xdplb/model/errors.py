@@ -5,6 +5,8 @@ The CLI turns them into exit codes, the API into RFC 9457 problems. Only those t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -14,10 +16,13 @@ __all__ = [
     "FieldProblem",
     "InvalidError",
     "NotFoundError",
+    "OwnedError",
     "PlatformError",
     "PreconditionError",
     "StateError",
     "XdplbError",
+    "located",
+    "within",
 ]
 
 
@@ -78,6 +83,12 @@ class ConflictError(XdplbError):
     exit_code = 4
 
 
+class OwnedError(ConflictError):
+    """A config file owns the VIPs and backends, so only the file can change them."""
+
+    code = "owned-by-file"
+
+
 class PreconditionError(XdplbError):
     """`If-Match` named a generation that is no longer the current one."""
 
@@ -106,3 +117,25 @@ class StateError(PlatformError):
     """The state cannot be read or written: no room, read-only, another user's, damaged. Nothing was changed."""
 
     code = "state"
+
+
+def located(pointer: str, error: XdplbError, other: str = "") -> XdplbError:
+    """Return an error about an object with the place of that object, `pointer`, before each of its own pointers.
+
+    `other` points to what it is in conflict with.
+    """
+    problems = error.problems or (FieldProblem("", error.detail),)
+    error.problems = tuple(FieldProblem(pointer + problem.pointer, problem.detail) for problem in problems)
+    if other:
+        error.problems += (FieldProblem(other, "the other one"),)
+    return error
+
+
+@contextmanager
+def within(pointer: str) -> Iterator[None]:
+    """Have errors in the block point into the object at `pointer`."""
+    try:
+        yield
+    except XdplbError as error:
+        located(pointer, error)
+        raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .address import IPAddress, IPNetwork
+from .key import Protocol
 
-__all__ = ["NO_HOST", "Host", "OwnAddress", "ports_text"]
+__all__ = ["NO_HOST", "Host", "OwnAddress", "OwnSocket", "ports_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,19 @@ class OwnAddress:
     interface: str
     is_source: bool = True
     is_usable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSocket:
+    """A socket of the host's own: it listens at this address and port, or is connected from them to `peer`.
+
+    An address of zeros is any address: 0.0.0.0 of IPv4, :: of both families.
+    """
+
+    protocol: Protocol
+    address: IPAddress
+    port: int
+    peer: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from typing import Protocol
 
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
-from xdplb.model.host import Host, OwnAddress
+from xdplb.model.host import Host, OwnAddress, OwnSocket
 from xdplb.model.next_hop import NeighbourEdit, Resolution
 from xdplb.model.nic import NicLink
 
 from .host_view import HostView
 from .local_ports import ephemeral_ports
+from .local_sockets import own_sockets
 from .rtnetlink import EventSocket, RequestSocket
 
 __all__ = ["NextHopSource", "NextHops", "OnChange", "OnEdits"]
@@ -81,6 +82,10 @@ class NextHopSource(Protocol):
 
     def host(self) -> Host:
         """Return this host's addresses, and the ports of its own connections."""
+        ...
+
+    def sockets(self) -> Sequence[OwnSocket]:
+        """Return the sockets of this host that listen, and those of its open connections. Blocks for milliseconds."""
         ...
 
     def links(self) -> Mapping[str, NicLink]:
@@ -159,6 +164,10 @@ class NextHops:
         if (now := time.monotonic()) >= self._ports_until:
             self._ports, self._ports_until = ephemeral_ports(), now + _PORTS_SECONDS
         return Host(self._reader.addresses if self._reader is not None else (), self._ports)
+
+    def sockets(self) -> Sequence[OwnSocket]:
+        """Return the sockets of this host that listen, and those of its open connections. Blocks for milliseconds."""
+        return own_sockets()
 
     def links(self) -> Mapping[str, NicLink]:
         """Return the interfaces of this host, by name; none before `start`."""

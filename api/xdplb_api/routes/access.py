@@ -11,12 +11,12 @@ from xdplb.control.answers.views import AccessView
 from xdplb.control.edits.edit import PatchAccess, PutAccess
 from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.model.access import AccessList
-from xdplb_api.answers import DELETED, deleted, problems, tag
+from xdplb_api.answers import DELETED, deleted, effect, problems, tag
 from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import ACCESS
 from xdplb_api.schemas.access import AccessIn, AccessOut, AccessPatch
-from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.schemas.effect import DryRunOut
 
 __all__ = ["router"]
 
@@ -41,7 +41,9 @@ async def put_access(
     """Replace the access list with the body. Packets that it denies are dropped and counted as `denied`."""
     key = answers.key(vip)
     outcome = await change.make(PutAccess(key, await _parsed(body.allow, body.deny, key.address.version)))
-    return DryRunOut.of(outcome) if change.dry_run else await _shown(answers.access_after(outcome, key), response)
+    return (
+        effect(outcome, change) if change.tells_effect else await _shown(answers.access_after(outcome, key), response)
+    )
 
 
 @router.patch(
@@ -59,7 +61,9 @@ async def patch_access(
     allow = access.allow if "allow" in changes else None
     deny = access.deny if "deny" in changes else None
     outcome = await change.make(PatchAccess(key, allow, deny))
-    return DryRunOut.of(outcome) if change.dry_run else await _shown(answers.access_after(outcome, key), response)
+    return (
+        effect(outcome, change) if change.tells_effect else await _shown(answers.access_after(outcome, key), response)
+    )
 
 
 @router.delete(

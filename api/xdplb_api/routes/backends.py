@@ -11,7 +11,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, parse_backend_address
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
-from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag, warned
+from xdplb_api.answers import DELETED, created_or_not, deleted, effect, problems, tag, warned
 from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import ALL_BACKENDS, BACKEND, BACKENDS
@@ -26,7 +26,7 @@ from xdplb_api.schemas.backend import (
     BackendPut,
     BackendsPut,
 )
-from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.schemas.effect import DryRunOut
 
 __all__ = ["router"]
 
@@ -65,7 +65,7 @@ async def create_backend(
     """Add a backend. If the VIP has a health check, it takes no connections before the first pass."""
     key, wanted = answers.key(vip), body.backend()
     outcome = await change.make(CreateBackend(key, wanted))
-    return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, wanted.address, answers, response)
+    return effect(outcome, change) if change.tells_effect else _made(outcome, key, wanted.address, answers, response)
 
 
 @router.put(
@@ -80,8 +80,8 @@ async def replace_backends(
     """Replace the set of backends in one step. Backends in both sets keep their connections."""
     key = answers.key(vip)
     outcome = await change.make(ReplaceBackends(key, tuple(body.wanted())))
-    if change.dry_run:
-        return DryRunOut.of(outcome)
+    if change.tells_effect:
+        return effect(outcome, change)
     view = answers.backends_after(outcome, key)
     tag(response, view.generation)
     return warned(BackendListChangedOut.of(view), outcome)
@@ -111,7 +111,7 @@ async def put_backend(
     """Add the backend, or replace all of its settings with the body."""
     key, wanted = answers.key(vip), _wanted(address, body)
     outcome = await change.make(PutBackend(key, wanted))
-    return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, wanted.address, answers, response)
+    return effect(outcome, change) if change.tells_effect else _made(outcome, key, wanted.address, answers, response)
 
 
 @router.patch(
@@ -126,7 +126,7 @@ async def patch_backend(
     """Change the fields in the body (JSON merge patch), such as `weight`, `forward` or `admin_state`."""
     key, known = answers.place(vip, address)
     outcome = await change.make(PatchBackend(key, known, body.changes()))
-    return DryRunOut.of(outcome) if change.dry_run else _made(outcome, key, known, answers, response)
+    return effect(outcome, change) if change.tells_effect else _made(outcome, key, known, answers, response)
 
 
 @router.delete(

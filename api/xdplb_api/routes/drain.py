@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb.control.edits.edit import DrainBackend, UndrainBackend
-from xdplb_api.answers import problems, tag, warned, would_change
+from xdplb_api.answers import effect, effect_answer, problems, tag, warned
 from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import DRAIN
 from xdplb_api.schemas.backend import BackendChangedOut, DrainIn
-from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.schemas.effect import DryRunOut
 
 __all__ = ["router"]
 
@@ -42,8 +42,8 @@ async def drain_backend(
     times = body or DrainIn()
     key, known = answers.place(vip, address)
     outcome = await change.make(DrainBackend(key, known, times.timeout_seconds, times.quiet()))
-    if change.dry_run:
-        return would_change(outcome)
+    if change.tells_effect:
+        return effect_answer(outcome, change)
     view = answers.backend_after(outcome, key, known)
     tag(response, view.generation)
     return warned(BackendChangedOut.of(view), outcome)
@@ -66,8 +66,8 @@ async def undrain_backend(
     """Send new connections to a drained or draining backend again."""
     key, known = answers.place(vip, address)
     outcome = await change.make(UndrainBackend(key, known))
-    if change.dry_run:
-        return DryRunOut.of(outcome)
+    if change.tells_effect:
+        return effect(outcome, change)
     view = answers.backend_after(outcome, key, known)
     tag(response, view.generation)
     return warned(BackendChangedOut.of(view), outcome)

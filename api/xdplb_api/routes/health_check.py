@@ -6,11 +6,11 @@ from fastapi import APIRouter, Response
 
 from xdplb.control.edits.edit import DeleteCheck, PutCheck
 from xdplb.model.errors import NotFoundError
-from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag
+from xdplb_api.answers import DELETED, created_or_not, deleted, effect, problems, tag
 from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import HEALTH_CHECK
-from xdplb_api.schemas.base import DryRunOut
+from xdplb_api.schemas.effect import DryRunOut
 from xdplb_api.schemas.health_check import HealthCheckIn, HealthCheckOut
 
 __all__ = ["router"]
@@ -46,8 +46,8 @@ async def put_health_check(
     """Replace the health check with the body."""
     key, wanted = answers.key(vip), body.check()
     outcome = await change.make(PutCheck(key, wanted))
-    if change.dry_run:
-        return DryRunOut.of(outcome)
+    if change.tells_effect:
+        return effect(outcome, change)
     is_new = outcome.before.vips[key].check is None
     view = answers.checks_after(outcome, key)
     created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}/health-check")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from fastapi import APIRouter, Response
 
 from xdplb.control.answers.answers import Answers
@@ -10,12 +13,12 @@ from xdplb.control.writing.request import Outcome
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError
 from xdplb.model.key import ALL_PORTS
 from xdplb.model.vip import Vip, VipKey
-from xdplb_api.answers import DELETED, created_or_not, deleted, problems, tag, warned
+from xdplb_api.answers import DELETED, created_or_not, deleted, effect, problems, tag, warned
 from xdplb_api.deps import AnswersOf, Change, Changer, NewChange, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import VIP, VIPS
-from xdplb_api.schemas.base import DryRunOut
-from xdplb_api.schemas.vip import VipChangedOut, VipIn, VipListOut, VipOut, VipPatch, VipPut, vips_out
+from xdplb_api.schemas.effect import DryRunOut
+from xdplb_api.schemas.vip import VipChangedOut, VipListOut, VipOut, VipParts, VipPatch, VipPost, VipPut, vips_out
 
 __all__ = ["router"]
 
@@ -41,11 +44,15 @@ async def list_vips(answers: AnswersOf, response: Response) -> VipListOut:
     },
 )
 async def create_vip(
-    body: VipIn, change: NewChange, answers: AnswersOf, response: Response
+    body: VipPost, change: NewChange, answers: AnswersOf, response: Response
 ) -> VipChangedOut | DryRunOut:
-    """Add a VIP. Its packets are dropped and counted until it has a usable backend."""
+    """Add a VIP, with its backends, check and access list if they are given.
+
+    Its packets are dropped and counted until it has a usable backend.
+    """
     vip = body.vip()
-    return _answer(await change.make(CreateVip(vip)), vip.key, change, answers, response)
+    edit = CreateVip(vip, **await _parts(body, vip.key))
+    return _answer(await change.make(edit), vip.key, change, answers, response)
 
 
 @router.get(VIP, operation_id="getVip", summary="Show a VIP", responses=problems(404, 422))
@@ -69,9 +76,13 @@ async def get_vip(vip: VipRef, answers: AnswersOf, response: Response) -> VipOut
 async def put_vip(
     vip: VipRef, *, body: VipPut, change: Change, answers: AnswersOf, response: Response
 ) -> VipChangedOut | DryRunOut:
-    """Add the VIP, or replace all of its settings with the body. Backends, health check and access list stay."""
+    """Add the VIP, or replace all of its settings with the body, all in one step.
+
+    Backends, health check and access list are replaced if they are in the body, else they stay.
+    """
     wanted = _wanted(vip, body, answers)
-    return _answer(await change.make(PutVip(wanted)), wanted.key, change, answers, response)
+    edit = PutVip(wanted, **await _parts(body, wanted.key))
+    return _answer(await change.make(edit), wanted.key, change, answers, response)
 
 
 @router.patch(
@@ -99,6 +110,11 @@ async def patch_vip(
 async def delete_vip(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
     """Remove a VIP with its backends, health check and access list. Its packets are then passed to the host."""
     return await deleted(change, DeleteVip(answers.key(vip)))
+
+
+async def _parts(body: VipParts, key: VipKey) -> dict[str, Any]:
+    # In a thread: hundreds of thousands of prefixes take seconds, and other requests must not wait for them.
+    return await asyncio.to_thread(body.parts, key.address.version)
 
 
 def _wanted(ref: str, body: VipPut, answers: Answers) -> Vip:
@@ -161,8 +177,8 @@ def _key(body: VipPut) -> VipKey:
 def _answer(
     outcome: Outcome, key: VipKey, change: Changer, answers: Answers, response: Response
 ) -> VipChangedOut | DryRunOut:
-    if change.dry_run:
-        return DryRunOut.of(outcome)
+    if change.tells_effect:
+        return effect(outcome, change)
     view = answers.vip_after(outcome, key)
     is_new = key not in outcome.before.vips
     created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -16,7 +17,16 @@ from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Bac
 from xdplb.model.vip import Forward, VipKey
 from xdplb.net.icmp_message import ErrorKind
 
-from .base import ForwardWord, Generation, HostAddress, ObservedGeneration, RequestBody, ResponseBody, Warnings
+from .base import (
+    ForwardWord,
+    Generation,
+    HostAddress,
+    ObservedGeneration,
+    ReadOnly,
+    RequestBody,
+    ResponseBody,
+    Warnings,
+)
 from .long_list import in_parts
 
 __all__ = [
@@ -31,6 +41,7 @@ __all__ = [
     "BackendPut",
     "BackendStatusOut",
     "BackendsPut",
+    "DeclaredOut",
     "DrainIn",
     "DrainOut",
     "PathErrorsOut",
@@ -52,12 +63,19 @@ QUIC_SERVER_ID = (
     "The server ID, in hex, in the QUIC connection IDs that it issues, as long as the VIP's `quic` says. Null: none."
 )
 
+DECLARED = "What the config file says of it, while an operator's overlay says something else; null without one."
+
 
 class _BackendSettings(RequestBody):
     weight: Weight = Field(default=1, description=WEIGHT, examples=[2])
     forward: ForwardWord | None = Field(default=None, description=FORWARD)
     admin_state: AdminStateWord = Field(default=AdminState.READY, description=ADMIN_STATE)
     quic_server_id: ServerId | None = Field(default=None, description=QUIC_SERVER_ID, examples=["00a7"])
+    vip: ReadOnly = None
+    declared: ReadOnly = None
+    generation: ReadOnly = None
+    status: ReadOnly = None
+    warnings: ReadOnly = None
 
     def at(self, address: IPAddress) -> Backend:
         """Return the backend of the model."""
@@ -103,6 +121,7 @@ class BackendsPut(RequestBody):
     backends: Annotated[list[BackendIn], Field(max_length=MOST_BACKENDS), in_parts(MOST_BACKENDS)] = Field(
         description="All backends; others are removed."
     )
+    warnings: ReadOnly = None
 
     def wanted(self) -> list[Backend]:
         """Return the backends of the model."""
@@ -200,6 +219,13 @@ class BackendStatusOut(ResponseBody):
     drain: DrainOut | None = Field(description="Its drain; null if it is not draining.")
 
 
+class DeclaredOut(ResponseBody):
+    """What the config file says of a backend under an overlay."""
+
+    weight: int = Field(description="Its weight in the file.", examples=[2])
+    admin_state: AdminState = Field(description="Its admin state in the file.")
+
+
 class BackendOut(ResponseBody):
     """A backend: its configuration and its `status`."""
 
@@ -208,6 +234,7 @@ class BackendOut(ResponseBody):
     forward: Forward = Field(description="How packets reach it: its own setting, else the VIP's.")
     admin_state: AdminState = Field(description=ADMIN_STATE)
     quic_server_id: str | None = Field(description=QUIC_SERVER_ID, examples=["00a7"])
+    declared: DeclaredOut | None = Field(description=DECLARED)
     generation: Generation
     status: BackendStatusOut = Field(description="Its status.")
 
@@ -220,6 +247,7 @@ class BackendOut(ResponseBody):
             forward=view.forward,
             admin_state=view.backend.admin_state,
             quic_server_id=view.backend.quic_server_id,
+            declared=None if view.declared is None else DeclaredOut(**asdict(view.declared)),
             generation=view.generation,
             status=BackendStatusOut(
                 health=view.health,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from xdplb.control.plan.impact import Warned
-from xdplb.control.plan.sentences import sentences, warning_sentence
+from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.writing.request import Outcome
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import parse_backend_address
@@ -19,7 +19,6 @@ from xdplb.model.vip import Forward, Protocol, VipKey
 from .forms import ADDRESS, ADDRESSES
 
 __all__ = [
-    "DryRunOut",
     "ForwardWord",
     "Generation",
     "HostAddress",
@@ -126,26 +125,6 @@ Warnings = Annotated[
 
 WARNINGS_HEADER = "Xdplb-Warnings"
 _MOST_IN_HEADER = 8
-
-
-class DryRunOut(ResponseBody):
-    """What a change would do: the answer to `dry_run=true`. Nothing was changed."""
-
-    would_change: bool = Field(description="False: everything is already as requested.")
-    changes: list[str] = Field(
-        description="A sentence for each thing that would change.",
-        examples=[["VIP 203.0.113.10:443/tcp is added"]],
-    )
-    warnings: Warnings
-
-    @classmethod
-    def of(cls, outcome: Outcome) -> DryRunOut:
-        """Return the body for the outcome of a dry run."""
-        return cls(
-            would_change=outcome.is_change,
-            changes=list(sentences(outcome.impact)),
-            warnings=warnings_of(outcome),
-        )
 
 
 def warnings_of(outcome: Outcome) -> list[WarningOut]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Literal
@@ -15,7 +16,7 @@ from xdplb.model.backend import Health
 from xdplb.model.errors import InvalidError
 from xdplb.model.health import PATH_PATTERN, CheckType, HealthCheck, refuse_missing_check
 
-from .base import RequestBody, ResponseBody, refused
+from .base import ReadOnly, RequestBody, ResponseBody, refused
 
 __all__ = ["CheckResultOut", "HealthCheckIn", "HealthCheckOut", "HealthCheckStatusOut"]
 
@@ -60,11 +61,12 @@ class HealthCheckIn(RequestBody):
     jitter: float = Field(default=0.1, ge=0, le=0.5, description=JITTER)
     reset: bool = Field(default=False, description=RESET)
     target: Literal["backend"] = Field(default="backend", description=TARGET)
+    status: ReadOnly = None
 
     def check(self) -> HealthCheck:
         """Return the check of the model."""
-        values = self.model_dump(exclude={"target", "expect_status"})
-        return HealthCheck(expect_status=tuple(self.expect_status), **values)
+        values = {field.name: getattr(self, field.name) for field in fields(HealthCheck)}
+        return HealthCheck(**{**values, "expect_status": tuple(self.expect_status)})
 
 
 class CheckResultOut(ResponseBody):

@@ -145,6 +145,17 @@ class DataplaneOut(ResponseBody):
         )
 
 
+class ConfigStatusOut(ResponseBody):
+    """Who owns the configuration."""
+
+    owner: str | None = Field(
+        description="The config file that declares it, by its path; null: the API does.",
+        examples=["/etc/xdplb/config.toml"],
+    )
+    overlay: int = Field(description="How many backends have another weight or admin state than the file says.")
+    error: str = Field(description="Why the file was refused when it was read last; empty if it was taken.")
+
+
 class DriftOut(ResponseBody):
     """Something on this host that is not as it should be, and that xdplb cannot put right, or not for good."""
 
@@ -170,6 +181,7 @@ class StatusOut(ResponseBody):
     notes: list[str] = Field(
         description="What the daemon itself is short of, such as files that it may open; a sentence each."
     )
+    config: ConfigStatusOut = Field(description="Who owns the configuration.")
     drift: list[DriftOut] = Field(
         description="What is not as it should be on this host now, the oldest first; what xdplb has repaired is in the"
         " events and in `xdplb_drift_total`."
@@ -192,6 +204,9 @@ class StatusOut(ResponseBody):
             last_error=view.last_error,
             warnings=list(view.warnings),
             notes=list(view.notes),
+            config=ConfigStatusOut(
+                owner=view.config.owner or None, overlay=view.config.overlay, error=view.config.error
+            ),
             drift=[
                 DriftOut(kind=each.kind, what=each.what, reason=each.reason, since=each.since) for each in view.drift
             ],

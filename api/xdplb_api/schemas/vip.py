@@ -10,6 +10,8 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict, JsonValue
 
 from xdplb.control.answers.views import OperatingStatus, VipView
+from xdplb.model.access import AccessList
+from xdplb.model.errors import within
 from xdplb.model.vip import (
     CONFIG_ID_RANGE,
     IDLE_TIMEOUT_RANGE,
@@ -30,7 +32,20 @@ from xdplb.model.vip import (
     VlanTags,
 )
 
-from .base import ForwardWord, Generation, HostAddresses, ObservedGeneration, RequestBody, ResponseBody, Warnings
+from .access import AccessIn
+from .backend import MOST_BACKENDS, BackendIn
+from .base import (
+    ForwardWord,
+    Generation,
+    HostAddresses,
+    ObservedGeneration,
+    ReadOnly,
+    RequestBody,
+    ResponseBody,
+    Warnings,
+)
+from .health_check import HealthCheckIn
+from .long_list import in_parts
 
 __all__ = [
     "SlotsOut",
@@ -38,7 +53,9 @@ __all__ = [
     "VipIn",
     "VipListOut",
     "VipOut",
+    "VipParts",
     "VipPatch",
+    "VipPost",
     "VipPut",
     "VipSettings",
     "VipStatusOut",
@@ -166,6 +183,9 @@ class VipSettings(RequestBody):
     vlan: VlanWord = Field(default=VlanTags.NEXT_HOP, description=VLAN)
     quic: QuicIn | None = Field(default=None, description=QUIC)
     limits: LimitsIn = Field(default=LimitsIn(), description=LIMITS)
+    generation: ReadOnly = None
+    status: ReadOnly = None
+    warnings: ReadOnly = None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings by the field names of the model."""
@@ -189,6 +209,44 @@ class VipIn(VipSettings):
         return Vip(key=VipKey.of(self.address, self.port, self.protocol, self.last_port), **self.settings())
 
 
+class VipParts(RequestBody):
+    """What belongs to a VIP, and may be given with it. A part that is not given stays as it is."""
+
+    backends: Annotated[list[BackendIn], Field(max_length=MOST_BACKENDS), in_parts(MOST_BACKENDS)] | None = Field(
+        default=None, description="All its backends; others are removed. Null or omitted: they stay as they are."
+    )
+    health_check: HealthCheckIn | None = Field(
+        default=None, description="How its backends are checked; null: not at all. Omitted: it stays as it is."
+    )
+    access: AccessIn | None = Field(
+        default=None, description="Which sources it accepts packets from. Null or omitted: it stays as it is."
+    )
+
+    def parts(self, family: int) -> dict[str, Any]:
+        """Return what was sent, by the fields of an edit, for a VIP of IP version `family`.
+
+        Takes a second for hundreds of thousands of prefixes.
+        """
+        given: dict[str, Any] = {}
+        if self.backends is not None:
+            given["backends"] = tuple(backend.backend() for backend in self.backends)
+        if self.health_check is not None:
+            with within("/health_check"):
+                given["check"] = self.health_check.check()
+        elif "health_check" in self.model_fields_set:
+            given["check"] = None
+        if self.access is not None:
+            with within("/access"):
+                given["access"] = AccessList.parse(self.access.allow, self.access.deny, family)
+        return given
+
+
+class VipPost(VipParts, VipIn):
+    """A VIP to add, with what belongs to it."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": [*_SETTINGS_RULES, *_KEY_RULES]})
+
+
 class _KeyAgain(RequestBody):
     """The key of a VIP that is also in the URL: if given here too, it must agree."""
 
@@ -198,8 +256,8 @@ class _KeyAgain(RequestBody):
     protocol: ProtocolWord | None = Field(default=None, description=PROTOCOL)
 
 
-class VipPut(_KeyAgain, VipSettings):
-    """The complete VIP. Its key is in the URL; if given here too, it must agree."""
+class VipPut(_KeyAgain, VipParts, VipSettings):
+    """The complete settings of a VIP. Its key is in the URL; if given here too, it must agree."""
 
     model_config = ConfigDict(json_schema_extra={"allOf": [*_SETTINGS_RULES, *_KEY_RULES]})
 

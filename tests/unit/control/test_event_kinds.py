@@ -82,15 +82,13 @@ def test_the_data_are_the_fields_as_json() -> None:
     key = VipKey.parse("203.0.113.10:80/tcp")
     event = ChangeMade(Actor(ActorKind.UNIX, 0, 17), 7, "delete_vip", str(key), None, DeleteVip(key))
     data = json.loads(json.dumps(event.data()))
-    assert data.keys() - {"changes", "more_changes", "impact"} == {"actor", "generation", "edit", "vip", "backend"}
-    assert (
-        data
-        | {
-            "actor": {"kind": "unix", "uid": 0, "pid": 17},
-            "generation": 7,
-            "edit": "delete_vip",
-            "vip": "203.0.113.10:80/tcp",
-            "backend": None,
-        }
-        == data
-    )
+    data = {
+        name: value for name, value in data.items() if name not in {"changes", "more_changes", "impact", "warnings"}
+    }
+    assert data == {
+        "actor": {"kind": "unix", "uid": 0, "pid": 17},
+        "generation": 7,
+        "edit": "delete_vip",
+        "vip": "203.0.113.10:80/tcp",
+        "backend": None,
+    }

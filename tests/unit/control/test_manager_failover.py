@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import Vip, VipKey
 
 VIPS = [Vip(VipKey.parse(f"203.0.113.{last}:80/tcp"), name=f"vip-{last}") for last in range(12)]
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DEAD = Resolution(None, "no answer to ARP")
 
 
@@ -50,9 +52,9 @@ def test_the_vips_with_most_traffic_lose_a_dead_host_first(tmp_path: Path) -> No
         await with_many_vips(manager)
         traffic = manager.manager._writer.traffic
         past = {vip_id: VipCounters(packets=10**6) for vip_id in range(12)}
-        traffic.note_vips(past)
-        traffic.note_vips(past | {7: VipCounters(packets=10**6 + 500), 9: VipCounters(packets=2 * 10**6)})
-        traffic.note_vips = lambda _: None  # type: ignore[method-assign, assignment]  # no other reading comes between
+        traffic.note_vips(past, NOW)
+        traffic.note_vips(past | {7: VipCounters(packets=10**6 + 500), 9: VipCounters(packets=2 * 10**6)}, NOW)
+        traffic.note_vips = lambda *_: None  # type: ignore[method-assign]  # no other reading comes between
         written, before = written_by(world), len(world.writes())
         world.hops.set("10.0.0.1", DEAD)
         await until(lambda: shares(manager) == {0.0})

@@ -255,6 +255,7 @@ def test_no_room_for_what_a_start_writes_is_called_so(small: Path) -> None:
     with sqlite3.connect(small / "state" / "state.db") as connection:
         connection.execute("DELETE FROM counter")
         connection.execute("DROP TABLE clock")
+        connection.execute("DROP TABLE told")
         connection.execute("PRAGMA user_version = 3")
     connection.close()
     fill(small / "filler")

@@ -12,14 +12,15 @@ import pytest
 
 from tests.bound import bound_vip, snapshot
 from tests.unit.control.stored import CHECK, WEB, backend, edited, full_state, reopened, saved
-from xdplb.control.edits.edit import DeleteVip, PutBackend
-from xdplb.control.state.desired import DesiredBackend, Drain
+from xdplb.control.edits.edit import ClearOverlay, DeleteVip, PatchBackend, PutBackend, PutConfig
+from xdplb.control.state.desired import Declared, DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.state.told import Told
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
+from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import (
     AllUnhealthy,
@@ -151,9 +152,40 @@ def as_schema_3(path: Path) -> None:
     with sqlite3.connect(path / "state.db") as connection:
         connection.execute("DELETE FROM counter WHERE name = 'instance'")
         connection.execute("DROP TABLE clock")
-        connection.execute("DROP TABLE told")
+    connection.close()
+    as_schema_5(path)
+    with sqlite3.connect(path / "state.db") as connection:
         connection.execute("PRAGMA user_version = 3")
     connection.close()
+
+
+def as_schema_5(path: Path) -> None:
+    """Make the state what xdplb of schema 5 wrote, which knew no config file."""
+    with sqlite3.connect(path / "state.db") as connection:
+        for table in ("told", "declared_backend", "config"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("PRAGMA user_version = 5")
+    connection.close()
+
+
+def test_a_state_of_schema_5_belongs_to_the_api_and_can_be_given_to_a_file(tmp_path: Path) -> None:
+    state = full_state()
+    saved(tmp_path, state)
+    as_schema_5(tmp_path)
+    assert reopened(tmp_path)[0] == state
+    owned = edited(
+        state, PutConfig(Config((DeclaredVip("", WEB, backends=(backend(1), backend(3))),)), "/etc/xdplb/config.toml")
+    )
+    laid = edited(owned, PatchBackend(WEB.key, backend(3).address, {"weight": 9}))
+    saved(tmp_path, owned, laid)
+    again = reopened(tmp_path)[0]
+    assert again == laid
+    assert again.desired.owner == "/etc/xdplb/config.toml"
+    assert again.desired.vips[WEB.key].backends[backend(3).address].declared == Declared(1, AdminState.READY)
+    cleared = edited(laid, ClearOverlay())
+    saved(tmp_path, cleared)
+    assert reopened(tmp_path)[0] == cleared
+    assert cleared.desired == owned.desired
 
 
 def test_a_state_of_schema_3_gets_an_instance_id_once(tmp_path: Path) -> None:
@@ -172,10 +204,7 @@ def test_a_state_of_schema_3_gets_an_instance_id_once(tmp_path: Path) -> None:
 def test_a_state_of_schema_5_can_keep_events_of_changes(tmp_path: Path) -> None:
     state = full_state()
     saved(tmp_path, state)
-    with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("DROP TABLE told")
-        connection.execute("PRAGMA user_version = 5")
-    connection.close()
+    as_schema_5(tmp_path)
     store = SqliteStore(tmp_path)
     assert store.open()[0] == state
     assert store.told() == []

@@ -19,11 +19,14 @@ from xdplb.control.answers.views import (
     BackendView,
     ChecksView,
     CheckView,
+    ConfigView,
     DataplaneView,
     FlowTableView,
+    OverlayView,
     PlaceView,
     StatsView,
     StatusView,
+    TruthView,
     UseView,
     VipStatsView,
     VipView,
@@ -89,6 +92,8 @@ class Answers:
         self._longest_pause = longest_pause
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
+        self.config_error = ""
+        """Why the config file was refused when it was read last."""
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -162,6 +167,27 @@ class Answers:
         vip = outcome.after.vips[key]
         return AccessView(vip.access, vip.generation)
 
+    def truth(self) -> TruthView:
+        """Return who owns the desired state."""
+        return TruthView(self._snapshot.desired.owner, len(self._writer.overlaid), self.config_error)
+
+    def config(self) -> ConfigView:
+        """Return the whole desired state."""
+        return self._config_view(self._snapshot)
+
+    def config_after(self, outcome: Outcome) -> ConfigView:
+        """Return the whole desired state as it was after a change."""
+        return self._config_view(outcome.after)
+
+    def _config_view(self, snapshot: Snapshot) -> ConfigView:
+        laid = (
+            OverlayView(str(key), backend.backend, backend.declared)
+            for key, vip in sorted(snapshot.desired.vips.items())
+            for backend in vip.backends.values()
+            if backend.declared is not None
+        )
+        return ConfigView(snapshot.desired, snapshot.generation, tuple(laid) if snapshot.desired.owner else ())
+
     async def stats(self) -> StatsView:
         """Read all counters."""
         counted = await self._counted()
@@ -224,6 +250,7 @@ class Answers:
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
             notes=self._notes,
+            config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 

@@ -102,6 +102,7 @@ def backend_view(
         interface=next_hop.interface if next_hop is not None else None,
         drain=drain,
         path=path,
+        declared=backend.desired.declared,
     )
 
 

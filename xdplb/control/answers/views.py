@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
@@ -27,14 +28,17 @@ __all__ = [
     "BackendsView",
     "CheckView",
     "ChecksView",
+    "ConfigView",
     "DataplaneView",
     "FlowTableView",
     "NicView",
     "OperatingStatus",
+    "OverlayView",
     "PlaceView",
     "SlotsView",
     "StatsView",
     "StatusView",
+    "TruthView",
     "UseView",
     "VipStatsView",
     "VipView",
@@ -94,7 +98,8 @@ class BackendView:
 
     `reason` is a sentence about its health and the path to it, empty if all is well. `share` is its share of the VIP's
     new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
-    scanned: only flows in slots that change owners are recorded (all flows with tracking = always).
+    scanned: only flows in slots that change owners are recorded (all flows with tracking = always). `declared` is what
+    the config file says of it, if an overlay lies over that.
     """
 
     backend: Backend
@@ -110,6 +115,7 @@ class BackendView:
     interface: str | None
     drain: DrainView | None
     path: PathView
+    declared: Declared | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +252,37 @@ class DataplaneView:
 
 
 @dataclass(frozen=True, slots=True)
+class OverlayView:
+    """A backend over which an operator has laid another weight or admin state than the config file says."""
+
+    vip: str
+    backend: Backend
+    declared: Declared
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigView:
+    """The whole desired state, and the overlay over what a config file declares."""
+
+    desired: Desired
+    generation: int
+    overlay: tuple[OverlayView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TruthView:
+    """Who owns the desired state: a config file by its path (`owner`), or the API, if that is empty.
+
+    `overlay` is how many backends are under an overlay. `error` is why the file was refused when it was read last,
+    empty if it was taken.
+    """
+
+    owner: str
+    overlay: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class StatusView:
     """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
 
@@ -264,4 +301,5 @@ class StatusView:
     last_error: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    config: TruthView
     drift: tuple[Drift, ...]

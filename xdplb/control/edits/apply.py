@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from xdplb.control.edits import backends, vips
+from xdplb.control.edits import backends, config, overlay, vips
 from xdplb.control.edits.edit import (
     Batch,
+    ClearOverlay,
     CreateBackend,
     CreateVip,
     DeleteBackend,
@@ -21,13 +22,16 @@ from xdplb.control.edits.edit import (
     PutAccess,
     PutBackend,
     PutCheck,
+    PutConfig,
     PutVip,
+    ReleaseConfig,
     ReplaceBackends,
     SingleEdit,
     UndrainBackend,
+    WholeEdit,
 )
 from xdplb.control.state.desired import Desired
-from xdplb.model.errors import FieldProblem, XdplbError
+from xdplb.model.errors import within
 from xdplb.model.host import NO_HOST, Host
 
 __all__ = ["apply_edit"]
@@ -37,32 +41,35 @@ def apply_edit(desired: Desired, edit: Edit, now: datetime, host: Host = NO_HOST
     """Return the desired state after the edit, or the same object if nothing changes; `now` (UTC) starts drains.
 
     A new VIP must not take the ports of the own connections of `host`.
-    Raises InvalidError, NotFoundError, ConflictError or CapacityError. In the error of a batch, field pointers start
+    Raises InvalidError, NotFoundError, ConflictError or CapacityError, OwnedError if a config file owns the state and
+    the edit changes more than may be laid over it. In the error of a batch, field pointers start
     with the edit's index, such as `/edits/3/weight`.
     """
+    after = _apply_all(desired, edit, now, host)
+    if after is desired or not desired.owner or isinstance(edit, PutConfig | ReleaseConfig):
+        return after
+    return overlay.overlaid(desired, after)
+
+
+def _apply_all(desired: Desired, edit: Edit, now: datetime, host: Host) -> Desired:
     if not isinstance(edit, Batch):
         return _apply(desired, edit, now, host)
     for place, part in enumerate(edit.edits):
-        try:
+        with within(f"/edits/{place}"):
             desired = _apply(desired, part, now, host)
-        except XdplbError as error:
-            error.problems = tuple(
-                FieldProblem(f"/edits/{place}{problem.pointer}", problem.detail) for problem in error.problems
-            ) or (FieldProblem(f"/edits/{place}", error.detail),)
-            raise
     return desired
 
 
 def _apply(  # noqa: C901, PLR0911, PLR0912 - a table
-    desired: Desired, edit: SingleEdit, now: datetime, host: Host
+    desired: Desired, edit: SingleEdit | WholeEdit, now: datetime, host: Host
 ) -> Desired:
     match edit:
         case CreateVip():
-            return vips.create_vip(desired, edit, host)
+            return vips.create_vip(desired, edit, now, host)
         case PutVip():
-            return vips.put_vip(desired, edit, host)
+            return vips.put_vip(desired, edit, now, host)
         case PatchVip():
-            return vips.patch_vip(desired, edit)
+            return vips.patch_vip(desired, edit, now)
         case DeleteVip():
             return vips.delete_vip(desired, edit)
         case PutCheck():
@@ -87,5 +94,11 @@ def _apply(  # noqa: C901, PLR0911, PLR0912 - a table
             return backends.drain_backend(desired, edit, now)
         case UndrainBackend():
             return backends.undrain_backend(desired, edit, now)
+        case PutConfig():
+            return config.put_config(desired, edit, now, host)
+        case ReleaseConfig():
+            return overlay.release_config(desired)
+        case ClearOverlay():
+            return overlay.clear_overlay(desired, edit, now)
         case _:
             assert_never(edit)

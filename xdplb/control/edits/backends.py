@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from xdplb.control.edits.assemble import as_shown, asked_backend, check_assembled, with_backends
+from xdplb.control.edits.differences import differences
 from xdplb.control.edits.edit import (
+    KEEP,
     CreateBackend,
     DeleteBackend,
     DrainBackend,
@@ -16,10 +18,7 @@ from xdplb.control.edits.edit import (
     UndrainBackend,
 )
 from xdplb.control.edits.find import no_backend, vip_of
-from xdplb.control.edits.overlap import check_no_vips
 from xdplb.control.edits.patch import patched_backend
-from xdplb.control.edits.rules import check_backends
-from xdplb.control.edits.vips import differences
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.control.state.differing import without
 from xdplb.model.address import IPAddress
@@ -30,7 +29,6 @@ __all__ = [
     "create_backend",
     "delete_backend",
     "drain_backend",
-    "drain_of",
     "patch_backend",
     "put_backend",
     "replace_backends",
@@ -44,6 +42,7 @@ def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desi
     """Add a backend; ConflictError if it exists with other settings."""
     vip, backend = vip_of(desired, edit.key), edit.backend
     present = vip.backends.get(backend.address)
+    backend = as_shown(vip, backend)
     if present is not None and present.backend != backend:
         differing = differences(present.backend, backend)
         raise ConflictError(
@@ -57,7 +56,8 @@ def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desi
 
 def put_backend(desired: Desired, edit: PutBackend, now: datetime) -> Desired:
     """Add a backend, or replace its settings."""
-    return _with_backend(desired, vip_of(desired, edit.key), edit.backend, now)
+    vip = vip_of(desired, edit.key)
+    return _with_backend(desired, vip, as_shown(vip, edit.backend), now)
 
 
 def patch_backend(desired: Desired, edit: PatchBackend, now: datetime) -> Desired:
@@ -77,16 +77,13 @@ def delete_backend(desired: Desired, edit: DeleteBackend) -> Desired:
 def replace_backends(desired: Desired, edit: ReplaceBackends, now: datetime) -> Desired:
     """Replace the VIP's backends. InvalidError points at one by its index, such as `/backends/3/address`."""
     vip = vip_of(desired, edit.key)
-    pointers: dict[IPAddress, str] = {}
-    for index, backend in enumerate(edit.backends):
-        if backend.address in pointers:
-            raise InvalidError.field(
-                f"/backends/{index}/address",
-                f"{backend.address} is given twice",
-                hint="give each backend once, with the sum of the weights",
-            )
-        pointers[backend.address] = f"/backends/{index}"
-    return _with_backends(desired, vip, edit.backends, now, pointers)
+    backends = with_backends(vip, edit.backends, now)
+    if backends is vip.backends:
+        return desired
+    replaced = replace(vip, backends=backends)
+    after = desired.with_vip(replaced)
+    check_assembled(after, vip, replaced, edit.backends)
+    return after
 
 
 def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desired:
@@ -98,6 +95,7 @@ def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desire
     drained = DesiredBackend(
         replace(present.backend, admin_state=AdminState.DRAIN),
         Drain(started, float(edit.timeout_seconds), float(edit.quiet_seconds)),
+        present.declared,
     )
     if drained == present:
         return desired
@@ -125,48 +123,13 @@ def _backend_of(vip: DesiredVip, address: IPAddress) -> DesiredBackend:
 def _with_backend(desired: Desired, vip: DesiredVip, backend: Backend, now: datetime) -> Desired:
     """Return the state with this backend added to the VIP, or replacing the one that has its address."""
     address, old = backend.address, vip.backends.get(backend.address)
-    new = DesiredBackend(backend, drain_of(old, backend, now))
-    if old == new:
+    new = asked_backend(old, backend, now)
+    if old is new:
         return desired
-    if old is None:
-        check_no_vips(desired, vip.vip.key, {address: "/address"})
     changed = replace(vip, backends={**vip.backends, address: new})
-    check_backends(changed, [address])
-    return desired.with_vip(changed)
-
-
-def _with_backends(
-    desired: Desired, vip: DesiredVip, asked: Iterable[Backend], now: datetime, pointers: Mapping[IPAddress, str]
-) -> Desired:
-    """Return the state with the VIP's backends replaced by `asked`; those that it had before keep their drain.
-
-    `pointers` gives each backend's JSON pointer in the request body.
-    """
-    backends: dict[IPAddress, DesiredBackend] = {}
-    changed: list[IPAddress] = []
-    # Unchanged backends stay the same objects, so that later stages can compare by identity what changed.
-    for backend in asked:
-        old = vip.backends.get(backend.address)
-        new = DesiredBackend(backend, drain_of(old, backend, now))
-        if old is not None and old == new:
-            backends[backend.address] = old
-        else:
-            backends[backend.address] = new
-            changed.append(backend.address)
-    if not changed and len(backends) == len(vip.backends):
-        return desired
-    new_ones = [address for address in changed if address not in vip.backends]  # the others were checked when added
-    check_no_vips(desired, vip.vip.key, {address: f"{pointers[address]}/address" for address in new_ones})
-    replaced = replace(vip, backends=backends)
-    check_backends(replaced, changed, pointers)
-    return desired.with_vip(replaced)
-
-
-def drain_of(old: DesiredBackend | None, backend: Backend, now: datetime) -> Drain | None:
-    """Return the drain of a backend that was `old` before, None if it is not to be drained."""
-    if backend.admin_state is not AdminState.DRAIN:
-        return None
-    return Drain(now) if old is None or old.drain is None else old.drain
+    after = desired.with_vip(changed)
+    check_assembled(after, vip, changed, KEEP)
+    return after
 
 
 def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import fields
 from ipaddress import ip_address
 from typing import Any, get_args
 
-from xdplb.control.edits.edit import Batch, Edit, SingleEdit
+from xdplb.control.edits.edit import KEEP, Batch, Edit, SingleEdit, WholeEdit
 from xdplb.control.state.codec import (
     access_from_json,
     access_to_json,
@@ -19,10 +19,13 @@ from xdplb.control.state.codec import (
     backend_to_json,
     check_from_json,
     check_to_json,
+    settings_from_json,
+    settings_to_json,
     vip_from_json,
     vip_to_json,
 )
 from xdplb.model.backend import Backend
+from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import Vip, VipKey
 
@@ -41,23 +44,32 @@ def edit_to_json(edit: Edit) -> Json:
     if isinstance(edit, Batch):
         return {"kind": "batch", "edits": [edit_to_json(part) for part in edit.edits]}
     values = ((field.name, getattr(edit, field.name)) for field in fields(edit))
-    return {"kind": kind_of(edit), **{name: _ENCODERS[name](value) for name, value in values}}
+    return {"kind": kind_of(edit), **{name: _encoded(name, value) for name, value in values if value is not KEEP}}
 
 
 def edit_from_json(given: Mapping[str, Any]) -> Edit:
     """Return the edit in a JSON object that `edit_to_json` made; KeyError for an unknown kind."""
     if given["kind"] == "batch":
         return Batch(tuple(_single_from_json(part) for part in given["edits"]))
-    return _single_from_json(given)
+    edit: Edit = _single_from_json(given)
+    return edit
 
 
-def _single_from_json(given: Mapping[str, Any]) -> SingleEdit:
+def _single_from_json(given: Mapping[str, Any]) -> Any:
     kind = _KINDS[given["kind"]]
     # A prefix list may be empty, so the family of its prefixes comes from the VIP.
-    family = VipKey.parse(given["key"]).address.version if "key" in given else 0
-    values = {field.name: _DECODERS[field.name](given[field.name], family) for field in fields(kind)}
-    edit: SingleEdit = kind(**values)
-    return edit
+    key = given.get("key") or given.get("vip", {}).get("vip")
+    family = 0 if key is None else VipKey.parse(key).address.version
+    names = [field.name for field in fields(kind) if field.name in given]
+    return kind(**{name: _decoded(name, given[name], family) for name in names})
+
+
+def _encoded(name: str, value: object) -> object:
+    return None if value is None else _ENCODERS[name](value)
+
+
+def _decoded(name: str, given: Any, family: int) -> object:
+    return None if given is None else _DECODERS[name](given, family)
 
 
 def _kind(kind: type) -> str:
@@ -81,15 +93,35 @@ def _backend_from_json(given: Json) -> Backend:
     return backend_from_json(ip_address(given["address"]), given)
 
 
-def _prefixes_to_json(prefixes: Prefixes | None) -> list[str] | None:
-    return None if prefixes is None else [str(prefix) for prefix in prefixes]
+def _prefixes_to_json(prefixes: Prefixes) -> list[str]:
+    return [str(prefix) for prefix in prefixes]
 
 
-def _prefixes_from_json(given: list[str] | None, family: int) -> Prefixes | None:
-    return None if given is None else Prefixes.parse(given, family, "")
+_PARTS = ("check", "access", "backends")
 
 
-_KINDS: dict[str, type[Any]] = {_kind(kind): kind for kind in get_args(SingleEdit)}
+def _config_to_json(config: Config) -> Json:
+    vips = [
+        {"vip": _vip_to_json(each.vip), **{name: _encoded(name, getattr(each, name)) for name in _PARTS}}
+        for each in config.vips
+    ]
+    return {"vips": vips, "settings": settings_to_json(config.settings)}
+
+
+def _config_from_json(given: Json) -> Config:
+    return Config(
+        tuple(_declared_from_json(f"/vips/{index}", each) for index, each in enumerate(given["vips"])),
+        settings_from_json(given["settings"]),
+    )
+
+
+def _declared_from_json(pointer: str, given: Json) -> DeclaredVip:
+    vip = _vip_from_json(given["vip"])
+    parts: Json = {name: _decoded(name, given[name], vip.key.address.version) for name in _PARTS}
+    return DeclaredVip(pointer, vip, **parts)
+
+
+_KINDS: dict[str, type[Any]] = {_kind(kind): kind for kind in (*get_args(SingleEdit), *get_args(WholeEdit))}
 
 _ENCODERS: dict[str, Callable[[Any], object]] = {
     "key": str,
@@ -100,6 +132,8 @@ _ENCODERS: dict[str, Callable[[Any], object]] = {
     "changes": dict,
     "check": check_to_json,
     "access": access_to_json,
+    "config": _config_to_json,
+    "owner": str,
     "allow": _prefixes_to_json,
     "deny": _prefixes_to_json,
     "timeout_seconds": float,
@@ -116,8 +150,10 @@ _DECODERS: dict[str, Callable[[Any, int], object]] = {
     "changes": lambda given, _: dict(given),
     "check": lambda given, _: check_from_json(given),
     "access": lambda given, family: access_from_json(family, given),
-    "allow": _prefixes_from_json,
-    "deny": _prefixes_from_json,
+    "config": lambda given, _: _config_from_json(given),
+    "owner": lambda text, _: str(text),
+    "allow": lambda given, family: Prefixes.parse(given, family, ""),
+    "deny": lambda given, family: Prefixes.parse(given, family, ""),
     "timeout_seconds": lambda number, _: float(number),
     "quiet_seconds": lambda number, _: float(number),
 }

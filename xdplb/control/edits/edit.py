@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
+from xdplb.model.config import Config
 from xdplb.model.health import HealthCheck
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import Vip, VipKey
 
 __all__ = [
+    "KEEP",
     "Batch",
+    "ClearOverlay",
     "CreateBackend",
     "CreateVip",
     "DeleteBackend",
@@ -25,34 +29,54 @@ __all__ = [
     "DeleteVip",
     "DrainBackend",
     "Edit",
+    "Keep",
     "PatchAccess",
     "PatchBackend",
     "PatchVip",
     "PutAccess",
     "PutBackend",
     "PutCheck",
+    "PutConfig",
     "PutVip",
+    "ReleaseConfig",
     "ReplaceBackends",
     "SingleEdit",
     "UndrainBackend",
+    "WholeEdit",
     "addresses_of_edit",
     "backend_of_edit",
     "vip_of_edit",
 ]
 
 
+class Keep(Enum):
+    """The type of KEEP."""
+
+    KEEP = "keep"
+
+
+KEEP = Keep.KEEP
+"""In place of a part of a VIP: it stays as it is. A new VIP has none of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class CreateVip:
-    """Add a VIP. If it exists with the same settings, nothing changes; with other settings it is a conflict."""
+    """Add a VIP. If it exists with the same settings and parts, nothing changes; with other ones it is a conflict."""
 
     vip: Vip
+    backends: tuple[Backend, ...] | Keep = KEEP
+    check: HealthCheck | Keep | None = KEEP
+    access: AccessList | Keep = KEEP
 
 
 @dataclass(frozen=True, slots=True)
 class PutVip:
-    """Add a VIP, or replace its settings; its backends, check and access list stay."""
+    """Add a VIP, or replace its settings and those of its parts that are given."""
 
     vip: Vip
+    backends: tuple[Backend, ...] | Keep = KEEP
+    check: HealthCheck | Keep | None = KEEP
+    access: AccessList | Keep = KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +185,31 @@ class PatchAccess:
     deny: Prefixes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PutConfig:
+    """Replace the whole desired state by a configuration.
+
+    `owner` is the path of the config file that it comes from, empty if the API asks. What operators have laid over a
+    file's weights and admin states stays.
+    """
+
+    config: Config
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseConfig:
+    """Take the desired state from the config file that owns it, and give it to the API, with all overlays in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearOverlay:
+    """Make weights and admin states what the config file says: of one backend, of a VIP's, or of all (None)."""
+
+    key: VipKey | None = None
+    address: IPAddress | None = None
+
+
 SingleEdit = (
     CreateVip
     | PutVip
@@ -177,6 +226,7 @@ SingleEdit = (
     | DeleteCheck
     | PutAccess
     | PatchAccess
+    | ClearOverlay
 )
 
 
@@ -187,12 +237,15 @@ class Batch:
     edits: tuple[SingleEdit, ...]
 
 
-Edit = SingleEdit | Batch
+WholeEdit = PutConfig | ReleaseConfig
+"""Edits of the whole state, which are not part of a batch."""
+
+Edit = SingleEdit | WholeEdit | Batch
 
 
 def vip_of_edit(edit: Edit) -> VipKey | None:
-    """Return the key of the VIP that an edit changes, None for a batch."""
-    if isinstance(edit, Batch):
+    """Return the key of the VIP that an edit changes, None for one that may change several."""
+    if isinstance(edit, Batch | PutConfig | ReleaseConfig):
         return None
     return edit.vip.key if isinstance(edit, CreateVip | PutVip) else edit.key
 
@@ -201,7 +254,7 @@ def backend_of_edit(edit: Edit) -> IPAddress | None:
     """Return the address of the backend that an edit is about, None for an edit of anything else."""
     if isinstance(edit, CreateBackend | PutBackend):
         return edit.backend.address
-    if isinstance(edit, PatchBackend | DeleteBackend | DrainBackend | UndrainBackend):
+    if isinstance(edit, PatchBackend | DeleteBackend | DrainBackend | UndrainBackend | ClearOverlay):
         return edit.address
     return None
 
@@ -213,6 +266,10 @@ def addresses_of_edit(edit: Edit) -> frozenset[IPAddress]:
             return frozenset([edit.backend.address])
         case ReplaceBackends():
             return frozenset(backend.address for backend in edit.backends)
+        case CreateVip() | PutVip():
+            return frozenset() if edit.backends is KEEP else frozenset(backend.address for backend in edit.backends)
+        case PutConfig():
+            return frozenset(backend.address for vip in edit.config.vips for backend in vip.backends)
         case Batch():
             return frozenset().union(*(addresses_of_edit(each) for each in edit.edits))
         case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdplb.control.edits.edit import Batch, Edit, PutBackend, PutVip, backend_of_edit, vip_of_edit
+from xdplb.control.edits.edit import Edit, PutBackend, PutVip, backend_of_edit, vip_of_edit
 from xdplb.control.state.generations import Generations
 from xdplb.model.errors import PreconditionError
 
@@ -12,8 +12,9 @@ __all__ = ["check_precondition"]
 def check_precondition(edit: Edit, generations: Generations, if_match: int | None) -> None:
     """Raise PreconditionError if the edit's target is not at generation `if_match`; None accepts any generation.
 
-    The target is the backend for an edit of a backend, the VIP for any other edit, and the whole desired state for a
-    batch. A missing target is an error here only if the edit would add it; other edits report it themselves.
+    The target is the backend for an edit of a backend, the VIP for any other edit of one VIP, and the whole desired
+    state for edits of several. A missing target is an error here only if the edit would add it; other edits report it
+    themselves.
     """
     if if_match is None:
         return
@@ -33,10 +34,9 @@ def check_precondition(edit: Edit, generations: Generations, if_match: int | Non
 
 def _subject(edit: Edit, generations: Generations) -> tuple[str, int | None]:
     """Return the target of an edit and its generation, None if it does not exist."""
-    if isinstance(edit, Batch):
-        return "the desired state", generations.current
     key = vip_of_edit(edit)
-    assert key is not None, "only a batch has no VIP"
+    if key is None:
+        return "the desired state", generations.current
     vip = generations.vips.get(key)
     address = backend_of_edit(edit)
     if address is None:

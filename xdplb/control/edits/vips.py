@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
+from datetime import datetime
 
+from xdplb.control.edits.assemble import assembled, check_assembled
+from xdplb.control.edits.differences import differences
 from xdplb.control.edits.edit import (
     CreateVip,
     DeleteCheck,
@@ -17,7 +20,6 @@ from xdplb.control.edits.edit import (
 from xdplb.control.edits.find import vip_of
 from xdplb.control.edits.overlap import check_new_vip
 from xdplb.control.edits.patch import patched_vip
-from xdplb.control.edits.rules import check_settings
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredVip
 from xdplb.model.access import AccessList
 from xdplb.model.errors import ConflictError, FieldProblem, NotFoundError
@@ -29,7 +31,6 @@ __all__ = [
     "create_vip",
     "delete_check",
     "delete_vip",
-    "differences",
     "patch_access",
     "patch_vip",
     "put_access",
@@ -38,27 +39,30 @@ __all__ = [
 ]
 
 
-def create_vip(desired: Desired, edit: CreateVip, host: Host) -> Desired:
-    """Add a VIP; ConflictError if it exists with other settings."""
-    vip, present = edit.vip, desired.vips.get(edit.vip.key)
-    if present is not None and present.vip != vip:
-        differing = differences(present.vip, vip)
+def create_vip(desired: Desired, edit: CreateVip, now: datetime, host: Host) -> Desired:
+    """Add a VIP; ConflictError if it exists with other settings, or other ones of the parts that are given."""
+    key = edit.vip.key
+    present = desired.vips.get(key)
+    made = _with_vip(desired, edit, now, host)
+    if present is not None and made is not desired:
+        differing = _all_differences(present, made.vips[key])
         raise ConflictError(
-            f"VIP {vip.key} already exists, with a different {', '.join(field.detail for field in differing)}",
+            f"VIP {key} already exists, with a different {', '.join(field.detail for field in differing)}",
             hint="change it with xdplb vip set, or PUT or PATCH",
             problems=differing,
         )
-    return _with_settings(desired, vip, host)
+    return made
 
 
-def put_vip(desired: Desired, edit: PutVip, host: Host) -> Desired:
-    """Add a VIP, or replace its settings."""
-    return _with_settings(desired, edit.vip, host)
+def put_vip(desired: Desired, edit: PutVip, now: datetime, host: Host) -> Desired:
+    """Add a VIP, or replace its settings and the parts that are given."""
+    return _with_vip(desired, edit, now, host)
 
 
-def patch_vip(desired: Desired, edit: PatchVip) -> Desired:
+def patch_vip(desired: Desired, edit: PatchVip, now: datetime) -> Desired:
     """Change some fields of a VIP."""
-    return _with_settings(desired, patched_vip(vip_of(desired, edit.key).vip, edit.changes), NO_HOST)
+    patched = PutVip(patched_vip(vip_of(desired, edit.key).vip, edit.changes))
+    return _with_vip(desired, patched, now, NO_HOST)
 
 
 def delete_vip(desired: Desired, edit: DeleteVip) -> Desired:
@@ -95,37 +99,32 @@ def patch_access(desired: Desired, edit: PatchAccess) -> Desired:
     return _with_access(desired, present, AccessList(allow, deny))
 
 
-def differences(present: object, asked: object) -> tuple[FieldProblem, ...]:
-    """Return the fields in which two objects of one dataclass differ, each with both values."""
-    names = [field.name for field in fields(present)]  # type: ignore[arg-type]
-    pairs = ((name, getattr(present, name), getattr(asked, name)) for name in names)
-    return tuple(
-        FieldProblem(f"/{name}", f"{name} ({_show(old)}, asked {_show(new)})") for name, old, new in pairs if old != new
-    )
+def _all_differences(present: DesiredVip, asked: DesiredVip) -> tuple[FieldProblem, ...]:
+    parts = [
+        FieldProblem(f"/{name}", f"{name.replace('_', ' ')}")
+        for name, is_same in (
+            ("backends", present.backends is asked.backends),
+            ("health_check", present.check is asked.check),
+            ("access", present.access is asked.access),
+        )
+        if not is_same
+    ]
+    return (*differences(present.vip, asked.vip), *parts)
 
 
-def _with_settings(desired: Desired, vip: Vip, host: Host) -> Desired:
-    """Return the state with this VIP added, which `host` must allow, or its settings replaced."""
-    present = desired.vips.get(vip.key)
-    if present is not None and present.vip == vip:
+def _with_vip(desired: Desired, edit: CreateVip | PutVip, now: datetime, host: Host) -> Desired:
+    """Return the state with this VIP, which `host` must allow if it is new."""
+    key = edit.vip.key
+    old = desired.vips.get(key)
+    new = assembled(old, edit, now)
+    if new is old:
         return desired
-    _check_name(desired, vip)
-    if present is None:
-        check_new_vip(desired, vip.key, host)
-        return desired.with_vip(DesiredVip(vip))
-    changed = replace(present, vip=vip)
-    if _asked_of_backends(present.vip) != _asked_of_backends(vip):
-        check_settings(changed)
-    return desired.with_vip(changed)
-
-
-def _asked_of_backends(vip: Vip) -> tuple[object, ...]:
-    """Return the settings that backends must fit."""
-    return vip.forward, vip.scheduler, vip.quic
-
-
-def _show(value: object) -> str:
-    return "none" if value is None else str(value)
+    _check_name(desired, edit.vip)
+    after = desired.with_vip(new)
+    check_assembled(after, old, new, edit.backends)
+    if old is None:
+        check_new_vip(after, key, host)
+    return after
 
 
 def _check_name(desired: Desired, vip: Vip) -> None:

@@ -6,7 +6,8 @@ To add a kind, add a dataclass to the file of its theme and its name here, and c
 from xdplb.control.events.actor import DAEMON, Actor, ActorKind
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
-from xdplb.control.events.changes import ChangeMade
+from xdplb.control.events.changes import ChangeCameOut, ChangeMade
+from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
@@ -26,10 +27,14 @@ __all__ = [
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
+    "ChangeCameOut",
     "ChangeMade",
     "CheckBroke",
     "ChecksNotRun",
     "ChecksRunAgain",
+    "ConfigRefused",
+    "ConfigReleased",
+    "ConfigTaken",
     "DaemonStarted",
     "DaemonStopped",
     "DrainChanged",
@@ -51,6 +56,7 @@ __all__ = [
     "PathMtuOver",
     "PathTrouble",
     "ProgramSwapped",
+    "ReloadedWithoutConfig",
     "Say",
     "SlotsPinned",
     "SlotsSteady",

@@ -1,4 +1,4 @@
-"""What a change changed and what it did to traffic, as JSON for its event: bounded, whatever the change is."""
+"""What a change changed, as JSON for its event: bounded, whatever the change is."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from itertools import islice
 
 from xdplb.control.plan.desired_diff import DesiredChange, DiffKind
-from xdplb.control.plan.impact import Impact
-from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.codec import backend_to_json, check_to_json, vip_to_json
 from xdplb.control.state.desired import DesiredBackend, DesiredVip, Drain
 from xdplb.model.access import AccessList
 
-__all__ = ["changes_json", "impact_json"]
+__all__ = ["changes_json"]
 
 _MOST = 50
-"""How many changes, moves, backends or warnings are told of one kind: a whole configuration may be one change."""
+"""How many changes are told: a whole configuration may be one change."""
 
 _MOST_PREFIXES = 20
 
@@ -63,24 +61,3 @@ def _access(access: AccessList) -> dict[str, object]:
         "allow": [str(prefix) for prefix in islice(access.allow, _MOST_PREFIXES)],
         "deny": [str(prefix) for prefix in islice(access.deny, _MOST_PREFIXES)],
     }
-
-
-def impact_json(impact: Impact) -> dict[str, object]:
-    """Return what a change did to traffic."""
-    moves = (
-        {"vip": str(table.vip), "from": _name(move.source), "to": _name(move.target), "slots": move.slots}
-        for table in impact.tables
-        for move in table.moves
-    )
-    return {
-        "slots_moved": sum(table.moved for table in impact.tables),
-        "moves": list(islice(moves, _MOST)),
-        "cut_off": [{"vip": str(one.vip), "backend": str(one.backend)} for one in impact.cut_off[:_MOST]],
-        "flows_cut_off": impact.flows,
-        "features_compiled": sorted(impact.features),
-        "warnings": [warning_sentence(one) for one in impact.warnings[:_MOST]],
-    }
-
-
-def _name(backend: object) -> str | None:
-    return None if backend is None else str(backend)

@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from xdplb.control.edits.edit import Edit
 from xdplb.control.events.actor import Actor
 from xdplb.control.events.base import Event, Level
-from xdplb.control.events.changed import changes_json, impact_json
+from xdplb.control.events.changed import changes_json
 from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.plan.impact_data import impact_data
+from xdplb.control.plan.sentences import warning_sentence
 
-__all__ = ["ChangeMade"]
+__all__ = ["ChangeCameOut", "ChangeMade"]
+
+_MOST_ROWS, _MOST_MOVES = 50, 8
+"""How many rows of the impact are kept, and moves of a table: fewer than an answer has, since events are kept long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +59,27 @@ class ChangeMade(Event):
             **super(ChangeMade, self).data(),  # a dataclass with slots is another class than the one here
             "changes": changes,
             "more_changes": len(self.impact.changes) - len(changes),
-            "impact": impact_json(self.impact),
+            "impact": impact_data(self.impact, rows=_MOST_ROWS, moves=_MOST_MOVES),
+            "warnings": [warning_sentence(one) for one in self.impact.warnings[:_MOST_ROWS]],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCameOut(Event):
+    """What a change did to traffic, as far as counters tell, `seconds` after the maps had it.
+
+    `slots_moved` are the slots that got another owner, `flows_lost` the recorded flows whose backend lost all its
+    traffic, None without a recent scan. `at_risk_packets` are the packets of open connections that no record could
+    place, of the VIPs that it touched: 0 if no connection broke by a move. `at_most` are the connections that it may
+    have broken, as foretold: those that were open, of what was cut off.
+    """
+
+    KIND = "change_came_out"
+    TITLE = "change came out"
+    generation: int
+    vips: int
+    slots_moved: int
+    flows_lost: int | None
+    at_most: int | None
+    at_risk_packets: int
+    seconds: float

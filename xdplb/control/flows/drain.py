@@ -11,6 +11,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from xdplb.control.flows.readings import Column, column
 from xdplb.control.state.desired import Drain
 from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
@@ -77,11 +78,15 @@ class DrainView:
 class FlowCounts:
     """Open connections by backend id, from a scan started at `at` (UTC); `epochs` are those of the backends.
 
-    `last_packets` has the time of the last packet of each draining backend whose connections do not all have records.
+    `live` counts also those that are silent since the client's FIN or SYN, `made` are the backends' new flows until the
+    scan began. `last_packets` has the time of the last packet of each draining backend whose connections do not all
+    have records.
     """
 
     at: datetime
     by_backend: NDArray[np.int64]
+    live: NDArray[np.int32]
+    made: Column
     epochs: Mapping[int, int]
     last_packets: Mapping[int, datetime]
 
@@ -89,9 +94,13 @@ class FlowCounts:
         """Return how many connections of this backend were open, None if it did not exist at the scan."""
         return int(self.by_backend[backend.id]) if self.epochs.get(backend.id) == backend.epoch else None
 
-    def recent(self, now: datetime) -> NDArray[np.int64] | None:
-        """Return how many connections each backend had, an array by id, None if the scan is too old."""
-        return self.by_backend if (now - self.at).total_seconds() <= _STALE_SECONDS else None
+    def is_recent(self, now: datetime) -> bool:
+        """Return whether the scan is not too old to be used."""
+        return (now - self.at).total_seconds() <= _STALE_SECONDS
+
+    def made_until(self, backend_id: int) -> int:
+        """Return how many new flows a backend had been counted for when the scan began."""
+        return int(self.made[backend_id]) if backend_id < len(self.made) else 0
 
 
 def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
@@ -112,9 +121,17 @@ def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
 
 
 def count_flows(
-    flows: FlowRecords, live: NDArray[np.bool_], snapshot: Snapshot, at: datetime, last_packets: Mapping[int, datetime]
+    flows: FlowRecords,
+    live: NDArray[np.bool_],
+    snapshot: Snapshot,
+    at: datetime,
+    last_packets: Mapping[int, datetime],
+    *,
+    counters: Mapping[int, BackendCounters],
 ) -> FlowCounts:
     """Count the open connections of each backend; `live` marks their records, in a scan started at `at`.
+
+    `counters` were read before it.
 
     Connections that are silent since the client's FIN are not counted, nor are handshakes that never finished: either
     would delay a drain by the VIP's idle timeout. Their records are still kept.
@@ -122,7 +139,14 @@ def count_flows(
     closed = ((flows.flags & FLOW_FIN) != 0) & (flows.age >= FIN_QUIET_SECONDS)
     begun = ((flows.flags & FLOW_ESTABLISHED) != 0) | (flows.age < HANDSHAKE_SECONDS)
     epochs = {backend.id: backend.epoch for _, backend in snapshot.backends()}
-    return FlowCounts(at, np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS), epochs, last_packets)
+    return FlowCounts(
+        at,
+        np.bincount(flows.backend[live & begun & ~closed], minlength=_IDS),
+        np.bincount(flows.backend[live], minlength=_IDS).astype(np.int32),
+        column({number: counter.new_flows for number, counter in counters.items()}),
+        epochs,
+        last_packets,
+    )
 
 
 def load_of(flows: FlowRecords, live: NDArray[np.bool_], snapshot: Snapshot, vips: AbstractSet[int]) -> dict[int, int]:

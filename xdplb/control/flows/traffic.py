@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from xdplb.control.flows.readings import Readings
 from xdplb.control.plan.impact import Concern, CutOff, Warned
 from xdplb.dataplane.plane import BackendCounters, VipCounters
 from xdplb.model.address import IPAddress
@@ -14,12 +15,13 @@ __all__ = ["Traffic", "breaking"]
 
 
 class Traffic:
-    """Since when each backend has had no packet, and how many each VIP has, as seen at readings of the counters."""
+    """Since when each backend has had no packet, and how many packets and connections came, as readings show it."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, datetime | None]] = {}
         self._vips: dict[int, int] = {}
         self._recent: dict[int, int] = {}
+        self._packets, self._vip_packets, self._new_flows = Readings(), Readings(), Readings()
 
     def note(self, counters: Mapping[int, BackendCounters], at: datetime) -> None:
         """Take in a reading of all counters at `at` (UTC), by backend id; in any thread.
@@ -27,6 +29,7 @@ class Traffic:
         A count that differs from that of the reading before, or is the first, means packets now.
         """
         self._seen = self._after(counters, at)
+        self._packets.note({number: counter.packets for number, counter in counters.items()}, at.timestamp())
 
     def note_some(self, counters: Mapping[int, BackendCounters], at: datetime) -> None:
         """Take in a reading of the counters of some backends, as `note` does; it keeps what is known of all others."""
@@ -40,11 +43,29 @@ class Traffic:
             seen[backend_id] = (counter.packets, (at if counter.packets else None) if changed else last)
         return seen
 
-    def note_vips(self, counters: Mapping[int, VipCounters]) -> None:
-        """Take in a reading of the VIPs' counters, by id."""
+    def note_vips(self, counters: Mapping[int, VipCounters], at: datetime) -> None:
+        """Take in a reading of the VIPs' counters at `at` (UTC), by id."""
         packets = {vip_id: counter.packets for vip_id, counter in counters.items()}
         self._recent = {vip_id: count - self._vips.get(vip_id, 0) for vip_id, count in packets.items()}
         self._vips = packets
+        self._vip_packets.note(packets, at.timestamp())
+        self._new_flows.note({vip_id: counter.new_flows for vip_id, counter in counters.items()}, at.timestamp())
+
+    def reissued(self, backend_ids: Collection[int]) -> None:
+        """Forget what was counted under these ids: they have been given to other backends."""
+        self._packets.forget(backend_ids)
+
+    def packets_within(self, backend_id: int, packets: int, seconds: float, now: datetime) -> int:
+        """Return how many of a backend's `packets` so far came in the last `seconds`, or some more."""
+        return self._packets.since(backend_id, packets, seconds, now.timestamp())
+
+    def vip_packets_within(self, vip_id: int, packets: int, seconds: float, now: datetime) -> int:
+        """Return how many of a VIP's `packets` so far came in the last `seconds`, or some more."""
+        return self._vip_packets.since(vip_id, packets, seconds, now.timestamp())
+
+    def new_flows_within(self, vip_id: int, seconds: float, now: datetime) -> int:
+        """Return how many new flows of a VIP came in the last `seconds`, or some more, as of the last reading."""
+        return self._new_flows.since(vip_id, self._new_flows.latest(vip_id), seconds, now.timestamp())
 
     def busiest_first(self, vip_ids: Collection[int]) -> list[int]:
         """Return these VIPs, those first that had most packets between the last two readings of their counters."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from xdplb.control.plan.desired_diff import DiffKind, diff
 from xdplb.control.plan.eligibility import Eligibility, Observed
+from xdplb.control.plan.exposure import Exposure, exposures
 from xdplb.control.plan.host_concerns import host_concerns
 from xdplb.control.plan.impact import Done, Impact, impact_of
 from xdplb.control.plan.plan import Plan, plan
@@ -49,12 +50,26 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A plan, what the maps hold before it (`held`) and after it, and its impact on traffic."""
+    """A plan, what the maps hold before it and after it (`done`), its impact on traffic, and whom it exposes."""
 
-    plan: Plan
-    held: Held
-    after: Held
+    done: Done
     impact: Impact
+    exposed: tuple[Exposure, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan."""
+        return self.done.plan
+
+    @property
+    def held(self) -> Held:
+        """What the maps hold before it."""
+        return self.done.before
+
+    @property
+    def after(self) -> Held:
+        """What the maps hold after it."""
+        return self.done.after
 
 
 def forecast(
@@ -82,7 +97,7 @@ def forecast(
     impact = replace(
         impact, warnings=(*impact.warnings, *host_concerns(new, observed.sources, observed.tunnel_sources))
     )
-    return Forecast(planned, present.held, held_then, impact)
+    return Forecast(done, impact, exposures(before, changes, done, about))
 
 
 def if_down(

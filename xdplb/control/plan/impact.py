@@ -21,7 +21,25 @@ from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import Forward, VipKey
 
-__all__ = ["NO_IMPACT", "BackendUse", "Concern", "CutOff", "Impact", "SlotMove", "TableChange", "Warned", "impact_of"]
+__all__ = [
+    "NO_IMPACT",
+    "UNKNOWN",
+    "UNKNOWN_IMPACT",
+    "AtRisk",
+    "BackendUse",
+    "Cause",
+    "Concern",
+    "CutOff",
+    "Done",
+    "Impact",
+    "KnownBy",
+    "Risk",
+    "SlotMove",
+    "TableChange",
+    "Warned",
+    "impact_of",
+    "is_same",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +74,7 @@ class TableChange:
 class BackendUse:
     """What a backend is used for after the change, and the reason; `before` is None if it is new.
 
-    `reachable` is False if no frame can be sent to it.
+    `reachable` is False if no frame can be sent to it, `is_behind_gateway` if that is since `dr` needs it nearer.
     """
 
     vip: VipKey
@@ -66,6 +84,7 @@ class BackendUse:
     after: Use
     reason: str
     reachable: bool = True
+    is_behind_gateway: bool = False
 
 
 class Concern(StrEnum):
@@ -79,6 +98,14 @@ class Concern(StrEnum):
     """Backends lose all their packets, and have open connections."""
     CANNOT_SEND = "cannot_send"
     """No frame can be sent yet to backends that are added."""
+    BEHIND_GATEWAY = "behind_gateway"
+    """Backends are to be reached by `dr`, which needs them on the balancer's own segment, and are behind a gateway."""
+    FAILS_OPEN = "fails_open"
+    """No backend whose check passes takes new connections: they go to backends whose check failed."""
+    AT_RISK = "connections_at_risk"
+    """Open connections may break, for another cause than those that have a warning of their own."""
+    OWN_SERVICE = "own_service"
+    """The VIP takes packets of the host's own services: ssh, its API, the connection that asked for this."""
     HASH_CHANGES = "hash_changes"
     """Open connections without a record fall into other slots."""
     SCHEDULER_CHANGES = "scheduler_changes"
@@ -117,13 +144,77 @@ class CutOff:
     idle_seconds: int
 
 
+class Cause(StrEnum):
+    """Why a change may break open connections."""
+
+    CUT_OFF = "cut_off"
+    """Their backend gets no packets any more."""
+    TAKEN = "taken"
+    """Their packets go to a new VIP, which is more specific than theirs."""
+    HASH = "hash"
+    """They fall into other slots, or another backend may be chosen for those without a record."""
+    SCHEDULER = "scheduler"
+    """No record says where they go, and the new scheduler chooses anew."""
+    UDP = "udp"
+    """UDP flows that are not recorded move with their slots."""
+    QUIC = "quic"
+    """QUIC connection IDs that were issued name another backend, or none."""
+    ACCESS = "access"
+    """The access list admits fewer sources."""
+    LIMITS = "limits"
+    """A limit of packets gets tighter."""
+    FORWARD = "forward"
+    """Packets reach the backend in another way, which it must be set up for."""
+    IDLE_TIMEOUT = "idle_timeout"
+    """Connections in moving or pinned slots may be silent for less long."""
+    FLOW_TABLE = "flow_table"
+    """Their slots move, and the flow table may not have room for their records."""
+
+
+class KnownBy(StrEnum):
+    """Where the number of connections at risk is known from."""
+
+    PLAN = "plan"
+    """Nothing that the change does can break a connection."""
+    RECORDS = "records"
+    """Every connection at risk has a flow record, and these were counted."""
+    COUNTERS = "counters"
+    """The packets that came within the idle timeout, and the connections opened."""
+    NOTHING = "nothing"
+    """It is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtRisk:
+    """How many connections may break: about how many, and how many at most; None if that is not known.
+
+    A connection is open if it sent a packet within the VIP's idle timeout. `at_most` 0 is a promise.
+    """
+
+    expected: int | None = 0
+    at_most: int | None = 0
+    known_by: KnownBy = KnownBy.PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """Connections of a VIP, with these of its backends, that a change may break for one cause."""
+
+    cause: Cause
+    vip: VipKey
+    backends: tuple[IPAddress, ...]
+    connections: AtRisk
+
+
 @dataclass(frozen=True, slots=True)
 class Impact:
     """What a change does.
 
     `features` are those that the program must be recompiled with first. `cut_off` are the backends that lose all their
     traffic, including open connections; `flows` is how many recorded flows these have, None without a recent scan.
-    `warnings` are what whoever asks may have overlooked; they refuse nothing.
+    `kept` is how many recorded flows, in VIPs with slots that move, stay with their backends, None likewise. `risks`
+    are the connections that may break, by VIP and cause, and `at_risk` all of them together. `warnings` are what
+    whoever asks may have overlooked; they refuse nothing.
     """
 
     changes: tuple[DesiredChange, ...] = ()
@@ -132,11 +223,20 @@ class Impact:
     uses: tuple[BackendUse, ...] = ()
     cut_off: tuple[CutOff, ...] = ()
     flows: int | None = 0
+    kept: int | None = 0
+    risks: tuple[Risk, ...] = ()
+    at_risk: AtRisk = AtRisk()
     warnings: tuple[Warned, ...] = ()
 
 
 NO_IMPACT = Impact()
 """The impact of a change that changes nothing."""
+
+UNKNOWN = AtRisk(None, None, KnownBy.NOTHING)
+"""Nothing is known of the connections at risk."""
+
+UNKNOWN_IMPACT = Impact(flows=None, kept=None, at_risk=UNKNOWN)
+"""That of a change that was planned without knowing what the maps hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +271,7 @@ def impact_of(
     ]
     cut_off = tuple(_cut_off(done, flows, about))
     uses = tuple(_uses(entries, done))
+    moving = [step for step in tables if step.before.has_owner]
     return Impact(
         changes=changes,
         features=lacking,
@@ -178,6 +279,7 @@ def impact_of(
         uses=uses,
         cut_off=cut_off,
         flows=None if flows is None else sum(int(flows[each.id]) for each in cut_off),
+        kept=_kept(moving, {each.id for each in cut_off}, flows),
         warnings=(*_warnings_of_changes(changes), *_warnings_of_tables(tables, done), *_warnings_of_uses(uses)),
     )
 
@@ -214,7 +316,7 @@ def _uses(entries: Iterable[BackendEntry], done: Done) -> Iterator[BackendUse]:
         now, present = done.plan.eligibility.get(entry.id), done.before.backends.get(entry.id)
         if now is None or entry.vip_id not in keys:  # only clears the way for the next backend with this id
             continue
-        was = done.eligibility.get(entry.id) if present is not None and _is_same(present, entry) else None
+        was = done.eligibility.get(entry.id) if present is not None and is_same(present, entry) else None
         yield BackendUse(
             keys[entry.vip_id],
             entry.address,
@@ -223,7 +325,14 @@ def _uses(entries: Iterable[BackendEntry], done: Done) -> Iterator[BackendUse]:
             now.use,
             now.reason,
             now.reachable,
+            not now.reachable and entry.forward is Forward.DR and _has_gateway(entry, done),
         )
+
+
+def _has_gateway(entry: BackendEntry, done: Done) -> bool:
+    """Return whether a backend is behind a gateway. The map's entry does not have it."""
+    resolution = done.plan.drafts[entry.vip_id].backends[entry.id].resolution
+    return resolution is not None and resolution.next_hop is not None and resolution.next_hop.gateway is not None
 
 
 def _cut_off(done: Done, flows: NDArray[np.int64] | None, about: AbstractSet[int] | None) -> Iterator[CutOff]:
@@ -236,7 +345,7 @@ def _cut_off(done: Done, flows: NDArray[np.int64] | None, about: AbstractSet[int
             continue
         if about is not None and before.vip_id not in about:
             continue
-        if now is None or not now.usable or not _is_same(before, now):
+        if now is None or not now.usable or not is_same(before, now):
             vip, was = done.before.vips[before.vip_id], done.eligibility.get(backend_id)
             yield CutOff(
                 vip.key,
@@ -248,7 +357,16 @@ def _cut_off(done: Done, flows: NDArray[np.int64] | None, about: AbstractSet[int
             )
 
 
-def _is_same(one: BackendEntry, other: BackendEntry) -> bool:
+def _kept(moving: Iterable[WriteTable], cut_off: AbstractSet[int], flows: NDArray[np.int64] | None) -> int | None:
+    """Return how many recorded flows of VIPs with slots that move stay with their backends."""
+    keeping = [step for step in moving if len(step.moved)]
+    if not keeping or flows is None:
+        return None if keeping else 0
+    named = frozenset[int]().union(*(step.before.named for step in keeping)) - cut_off
+    return int(flows[np.fromiter(named, np.intp, len(named))].sum())
+
+
+def is_same(one: BackendEntry, other: BackendEntry) -> bool:
     """Return whether two entries with the same id belong to the same backend."""
     return (one.epoch, one.vip_id) == (other.epoch, other.vip_id)
 
@@ -267,18 +385,31 @@ def _warnings_of_changes(changes: tuple[DesiredChange, ...]) -> Iterator[Warned]
 
 
 def _warnings_of_tables(tables: Iterable[WriteTable], done: Done) -> Iterator[Warned]:
-    """Yield a warning for each VIP that had a backend for new connections and no longer has."""
+    """Yield a warning for each VIP that had a good backend for new connections and no longer has."""
     for step in tables:
-        if step.before.has_owner and not step.table.has_owner:
+        if not step.before.has_owner:
+            continue
+        if not step.table.has_owner:
             keeps = done.plan.drafts[step.vip_id].table.kept
             yield Warned(Concern.NO_NEW_CONNECTIONS if keeps else Concern.NO_BACKEND, step.key)
+        elif done.plan.drafts[step.vip_id].fails_open and not _failed_open(step.vip_id, done):
+            yield Warned(Concern.FAILS_OPEN, step.key)
+
+
+def _failed_open(vip_id: int, done: Done) -> bool:
+    before = done.before.drafts.get(vip_id)
+    return before is not None and before.fails_open
 
 
 def _warnings_of_uses(uses: Iterable[BackendUse]) -> Iterator[Warned]:
-    """Yield a warning for each VIP with new backends that no frame can be sent to."""
-    lacking: dict[VipKey, list[BackendUse]] = {}
+    """Yield warnings for each VIP with backends that no frame can be sent to, and could be sent to if they were there.
+
+    One that waits for its next hop already is no news.
+    """
+    lacking: dict[tuple[Concern, VipKey], list[BackendUse]] = {}
     for use in uses:
-        if use.before is None and not use.reachable:
-            lacking.setdefault(use.vip, []).append(use)
-    for vip, found in lacking.items():
-        yield Warned(Concern.CANNOT_SEND, vip, tuple(use.backend for use in found), found[0].reason)
+        if use.before is not Use.OUT and not use.reachable:
+            concern = Concern.BEHIND_GATEWAY if use.is_behind_gateway else Concern.CANNOT_SEND
+            lacking.setdefault((concern, use.vip), []).append(use)
+    for (concern, vip), found in lacking.items():
+        yield Warned(concern, vip, tuple(use.backend for use in found), found[0].reason)

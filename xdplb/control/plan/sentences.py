@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.plan.desired_diff import DesiredChange, DiffKind, FieldChange
 from xdplb.control.plan.eligibility import Use
-from xdplb.control.plan.impact import BackendUse, Concern, Impact, TableChange, Warned
+from xdplb.control.plan.impact import AtRisk, BackendUse, Cause, Concern, Impact, KnownBy, Risk, TableChange, Warned
 from xdplb.control.state.desired import DesiredBackend, DesiredVip
 from xdplb.dataplane.features import Features
 from xdplb.model.address import IPAddress
 
-__all__ = ["sentences", "warning_sentence"]
+__all__ = ["risk_sentence", "sentences", "warning_sentence"]
 
 
 def sentences(impact: Impact) -> tuple[str, ...]:
@@ -29,6 +29,21 @@ def warning_sentence(warned: Warned) -> str:
     )
 
 
+def risk_sentence(risk: Risk) -> str:
+    """Return the connections that a change may break for one cause, as a sentence."""
+    who = _who(risk.backends).removesuffix(",")
+    return f"{_connections(risk.connections)} of {risk.vip} with {who} may break: {_CAUSES[risk.cause]}"
+
+
+def _connections(number: AtRisk) -> str:
+    """Return a number of connections, as the subject of a sentence."""
+    if number.at_most is None or number.expected is None:
+        return "open connections (it is not known how many)"
+    if number.expected == number.at_most:
+        return _count(number.at_most, "open connection")
+    return f"{number.expected} or more open connections, {number.at_most} at most,"
+
+
 def _sentences(impact: Impact) -> Iterator[str]:
     yield from (_CHANGES[change.kind](change) for change in impact.changes)
     if impact.features:
@@ -37,10 +52,14 @@ def _sentences(impact: Impact) -> Iterator[str]:
     yield from (_use_sentence(use) for use in impact.uses if use.after is not Use.OUT)
     yield from (_table_sentence(table) for table in impact.tables if table.moves or table.is_first)
     yield from (_use_sentence(use) for use in impact.uses if use.after is Use.OUT)
-    if impact.cut_off and impact.flows is None:
+    if impact.cut_off and impact.flows is None and impact.at_risk.at_most != 0:
         yield "recorded flows of these backends break; the flow table was not read lately, so it is not known how many"
     elif impact.flows:
         yield f"{_count(impact.flows, 'recorded flow')} lose{'s' if impact.flows == 1 else ''} the backend"
+    if impact.risks:
+        yield from map(risk_sentence, impact.risks)
+    elif impact.at_risk.known_by is KnownBy.NOTHING:
+        yield "it is not known how many connections break: the maps cannot be read now"
 
 
 def _features_sentence(lacking: Features) -> str:
@@ -134,6 +153,20 @@ _USES = {
     Use.OUT: "receives no packets",
 }
 
+_CAUSES = {
+    Cause.CUT_OFF: "no packets are sent to it any more",
+    Cause.TAKEN: "the new VIP is more specific and takes their packets",
+    Cause.HASH: "the hash changes, and with it their slots",
+    Cause.SCHEDULER: "they have no record, and the new scheduler chooses anew",
+    Cause.UDP: "UDP flows without a record move with their slots",
+    Cause.QUIC: "the IDs in their QUIC packets name another backend, or none",
+    Cause.ACCESS: "the access list admits fewer sources",
+    Cause.LIMITS: "the limit of packets is lower",
+    Cause.FORWARD: "their packets come in another way, which the backend must be set up for",
+    Cause.IDLE_TIMEOUT: "slots are still moving, and connections may be silent for less long",
+    Cause.FLOW_TABLE: "their slots move, and the flow table may have no room for their records",
+}
+
 _WARNINGS = {
     Concern.NO_BACKEND: "VIP {vip} has no usable backend now: its packets are dropped until it has one",
     Concern.NO_NEW_CONNECTIONS: "no backend of VIP {vip} takes new connections now: they are dropped until one does;"
@@ -141,6 +174,12 @@ _WARNINGS = {
     Concern.CONNECTIONS_BREAK: "open connections of VIP {vip} break: {detail}; to let them end first, use xdplb backend"
     " drain {vip} {one} --wait",
     Concern.CANNOT_SEND: "{who} of VIP {vip} {get} no packets yet: {detail}",
+    Concern.BEHIND_GATEWAY: "{who} of VIP {vip} {get} no packets: {detail}",
+    Concern.FAILS_OPEN: "no backend of VIP {vip} whose check passes takes new connections now: they go to backends"
+    " whose check failed",
+    Concern.AT_RISK: "{detail}",
+    Concern.OWN_SERVICE: "VIP {vip} takes packets to this host itself: {detail}; if that is how you reach this host,"
+    " you lose it; use an address that is not this host's, or another port",
     Concern.HASH_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the hash changes",
     Concern.SCHEDULER_CHANGES: "open connections of VIP {vip} without a record go to other backends, since the"
     " scheduler changes",
@@ -163,8 +202,6 @@ _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {
     DiffKind.BACKEND_CHANGED: lambda change: (
         f"backend {change.backend} of {change.vip} changes to {_new_values(change.fields)}"
     ),
-    DiffKind.BACKEND_REMOVED: lambda change: (
-        f"backend {change.backend} of {change.vip} is removed, and its open connections break"
-    ),
+    DiffKind.BACKEND_REMOVED: lambda change: f"backend {change.backend} of {change.vip} is removed",
     DiffKind.DRAIN_CHANGED: _drain_changed,
 }

@@ -73,7 +73,8 @@ def adopt(maps: Reading, older: Snapshot, generation: int, now: datetime) -> Ado
         known = older.vips.get(entry.key)
         known = known if known is not None and known.id == vip_id else None
         made.append(_Found(entry, mine, owners, access.get(vip_id, NO_ACCESS_LIST), known))
-    desired = {found.entry.key: _vip(found) for found in made}
+    vips = {found.entry.key: _vip(found) for found in made}
+    desired = Desired(vips, older.desired.settings, older.desired.owner)
     bindings = {
         found.entry.key: VipBinding(
             found.entry.id, {one.address: BackendBinding(one.id, one.epoch) for one in found.backends}
@@ -83,15 +84,15 @@ def adopt(maps: Reading, older: Snapshot, generation: int, now: datetime) -> Ado
     epochs = {**older.bindings.epochs, **{one.id: one.epoch for one in backends.values()}}
     generations = Generations(
         generation,
-        {key: VipGenerations(generation, dict.fromkeys(vip.backends, generation)) for key, vip in desired.items()},
+        {key: VipGenerations(generation, dict.fromkeys(vip.backends, generation)) for key, vip in vips.items()},
     )
     health = {
-        one.id: KnownHealth(_health(found, one, desired[found.entry.key]), _ADOPTED, now)
+        one.id: KnownHealth(_health(found, one, vips[found.entry.key]), _ADOPTED, now)
         for found in made
         for one in found.backends
     }
-    lost = [line for found in made for line in _lost(found, desired[found.entry.key])]
-    return Adopted(Snapshot.of(Desired(desired), Bindings(bindings, epochs), generations), health, tuple(lost))
+    lost = [line for found in made for line in _lost(found, vips[found.entry.key])]
+    return Adopted(Snapshot.of(desired, Bindings(bindings, epochs), generations), health, tuple(lost))
 
 
 def weights_of(shares_by_id: Mapping[int, float], likely: Mapping[int, int]) -> dict[int, int]:
@@ -180,7 +181,9 @@ def _backend(found: _Found, entry: BackendEntry, vip: Vip, weights: Mapping[int,
     if known is None:
         return DesiredBackend(told)
     if serves:
-        return DesiredBackend(replace(told, weight=weights.get(entry.id, known.backend.weight)))
+        return DesiredBackend(
+            replace(told, weight=weights.get(entry.id, known.backend.weight)), declared=known.declared
+        )
     # It drains, is in maintenance, or its check has failed: what was asked of it says which.
     return replace(known, backend=replace(known.backend, forward=told.forward, quic_server_id=told.quic_server_id))
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
-from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import AdminState, Backend
+from xdplb.model.config import ApiSettings, Settings
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import (
@@ -41,8 +42,12 @@ __all__ = [
     "canonical",
     "check_from_json",
     "check_to_json",
+    "declared_from_json",
+    "declared_to_json",
     "desired_from_json",
     "pack_access",
+    "settings_from_json",
+    "settings_to_json",
     "unpack_access",
     "vip_from_json",
     "vip_to_json",
@@ -54,13 +59,25 @@ Json = dict[str, Any]
 def canonical(desired: Desired) -> str:
     """Return the canonical JSON text: equal desired states have the same text, in whatever order they were built."""
     vips = [_desired_vip(desired.vips[key]) for key in sorted(desired.vips)]
-    return json.dumps({"vips": vips}, sort_keys=True, separators=(",", ":"))
+    whole = {"vips": vips, "settings": settings_to_json(desired.settings), "owner": desired.owner}
+    return json.dumps(whole, sort_keys=True, separators=(",", ":"))
 
 
 def desired_from_json(text: str) -> Desired:
     """Return the desired state in a text that `canonical` made."""
-    vips = [_desired_vip_from(fields) for fields in json.loads(text)["vips"]]
-    return Desired({vip.vip.key: vip for vip in vips})
+    whole = json.loads(text)
+    vips = [_desired_vip_from(fields) for fields in whole["vips"]]
+    return Desired({vip.vip.key: vip for vip in vips}, settings_from_json(whole["settings"]), whole["owner"])
+
+
+def settings_to_json(settings: Settings) -> Json:
+    """Return the settings of the daemon as JSON."""
+    return {"api": {name: value for name, value in asdict(settings.api).items() if value is not None}}
+
+
+def settings_from_json(fields: Mapping[str, Any]) -> Settings:
+    """Return the settings in a JSON object."""
+    return Settings(ApiSettings(**fields.get("api", {})))
 
 
 def vip_to_json(vip: Vip) -> Json:
@@ -128,6 +145,16 @@ def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
         AdminState(fields["admin_state"]),
         fields.get("quic_server_id"),
     )
+
+
+def declared_to_json(declared: Declared) -> Json:
+    """Return what the config file says of a backend under an overlay as JSON."""
+    return {"weight": declared.weight, "admin_state": declared.admin_state}
+
+
+def declared_from_json(fields: Mapping[str, Any]) -> Declared:
+    """Return what the config file says of a backend, from a JSON object."""
+    return Declared(fields["weight"], AdminState(fields["admin_state"]))
 
 
 def check_to_json(check: HealthCheck) -> Json:
@@ -209,12 +236,18 @@ def _desired_backend(desired: DesiredBackend) -> Json:
             "timeout_seconds": float(drain.timeout_seconds),
             "quiet_seconds": float(drain.quiet_seconds),
         }
-    return {"address": str(desired.backend.address), **backend_to_json(desired.backend), "drain": times}
+    return {
+        "address": str(desired.backend.address),
+        **backend_to_json(desired.backend),
+        "drain": times,
+        "declared": None if desired.declared is None else declared_to_json(desired.declared),
+    }
 
 
 def _desired_backend_from(fields: Json) -> DesiredBackend:
-    backend, times = backend_from_json(ip_address(fields["address"]), fields), fields.get("drain")
-    if times is None:
-        return DesiredBackend(backend)
-    started = datetime.fromisoformat(times["started"]).astimezone(UTC)
-    return DesiredBackend(backend, Drain(started, times["timeout_seconds"], times["quiet_seconds"]))
+    backend, times, told = backend_from_json(ip_address(fields["address"]), fields), fields["drain"], fields["declared"]
+    drain = None
+    if times is not None:
+        started = datetime.fromisoformat(times["started"]).astimezone(UTC)
+        drain = Drain(started, times["timeout_seconds"], times["quiet_seconds"])
+    return DesiredBackend(backend, drain, None if told is None else declared_from_json(told))

@@ -1,4 +1,4 @@
-"""The desired state: VIPs with their backends, checks and access lists, by their keys, and nothing else.
+"""The desired state: VIPs with their backends, checks and access lists, by their keys, and who declares them.
 
 Balancers that received the same changes have equal values, whatever ids and generations each of them gave. A value is
 never changed: an edit makes a new one, which shares the objects that stay the same.
@@ -7,18 +7,19 @@ never changed: an edit makes a new one, which shares the objects that stay the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from xdplb.control.state.differing import without
 from xdplb.control.state.places import Places
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import Backend
+from xdplb.model.backend import AdminState, Backend
+from xdplb.model.config import NO_SETTINGS, Settings
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, Vip, VipKey
 
-__all__ = ["NO_ACCESS_LIST", "Desired", "DesiredBackend", "DesiredVip", "Drain"]
+__all__ = ["NO_ACCESS_LIST", "Declared", "Desired", "DesiredBackend", "DesiredVip", "Drain"]
 
 NO_ACCESS_LIST = AccessList()
 """The access list of a VIP without one: packets from any source are accepted."""
@@ -39,11 +40,35 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """What the config file says of a backend over which an operator has laid something else."""
+
+    weight: int
+    admin_state: AdminState
+
+    @classmethod
+    def of(cls, backend: Backend) -> Declared:
+        """Return what a backend is declared as if it is as the file says."""
+        return cls(backend.weight, backend.admin_state)
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredBackend:
-    """A backend of a VIP; `drain` is set while its admin state is `drain`."""
+    """A backend of a VIP; `drain` is set while its admin state is `drain`.
+
+    `declared` is set while an overlay makes `backend` differ from what the config file says.
+    """
 
     backend: Backend
     drain: Drain | None = None
+    declared: Declared | None = None
+
+    @property
+    def as_declared(self) -> Backend:
+        """The backend as the config file has it: without the overlay."""
+        if self.declared is None:
+            return self.backend
+        return replace(self.backend, weight=self.declared.weight, admin_state=self.declared.admin_state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +87,11 @@ class DesiredVip:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The whole desired state."""
+    """The whole desired state. `owner` is the path of the config file that declares it, empty if the API does."""
 
     vips: Mapping[VipKey, DesiredVip] = field(default_factory=dict)
+    settings: Settings = NO_SETTINGS
+    owner: str = ""
     _places: Places | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
@@ -84,14 +111,14 @@ class Desired:
     def with_vip(self, vip: DesiredVip) -> Desired:
         """Return the state with this VIP added, or replacing the one with the same key."""
         key = vip.vip.key
-        return self._with({**self.vips, key: vip}, self.places.after(self.vips.get(key), vip))
+        return self.with_vips({**self.vips, key: vip}, self.places.after(self.vips.get(key), vip))
 
     def without_vip(self, key: VipKey) -> Desired:
         """Return the state without the VIP of this key."""
-        return self._with(without(self.vips, [key]), self.places.after(self.vips[key], None))
+        return self.with_vips(without(self.vips, [key]), self.places.after(self.vips[key], None))
 
-    @staticmethod
-    def _with(vips: Mapping[VipKey, DesiredVip], places: Places) -> Desired:
-        made = Desired(vips)
+    def with_vips(self, vips: Mapping[VipKey, DesiredVip], places: Places) -> Desired:
+        """Return the state with these VIPs in place of its own; `places` are theirs."""
+        made = replace(self, vips=vips)
         object.__setattr__(made, "_places", places)
         return made

@@ -17,16 +17,19 @@ from xdplb.control.state.codec import (
     check_from_json,
     check_to_json,
     pack_access,
+    settings_from_json,
+    settings_to_json,
     unpack_access,
     vip_from_json,
     vip_to_json,
 )
-from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.control.state.differing import differing
 from xdplb.control.state.generations import Generations, VipGenerations
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.backend import AdminState, Health, KnownHealth
+from xdplb.model.config import NO_SETTINGS
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import VipKey
 
@@ -54,6 +57,7 @@ def write_change(
     for key in differing(before.vips, after.vips).present:
         _write_vip(connection, before.vips.get(key), after.vips[key])
     _write_epochs(connection, before.bindings, after.bindings)
+    _write_config(connection, before.desired, after.desired)
     connection.execute("INSERT OR REPLACE INTO counter VALUES ('generation', ?)", (after.generation,))
     write_health(connection, health)
 
@@ -82,9 +86,10 @@ def read_state(connection: sqlite3.Connection) -> Snapshot:
         generations[key] = VipGenerations(generation, backend_generations.get(text, {}))
     counters = dict(connection.execute("SELECT name, value FROM counter"))
     epochs = dict(connection.execute("SELECT backend, epoch FROM epoch"))
-    return Snapshot.of(
-        Desired(desired), Bindings(bindings, epochs), Generations(counters.get("generation", 0), generations)
-    )
+    config = dict(connection.execute("SELECT name, value FROM config"))
+    settings = settings_from_json(json.loads(config["settings"])) if "settings" in config else NO_SETTINGS
+    whole = Desired(desired, settings, config.get("owner", ""))
+    return Snapshot.of(whole, Bindings(bindings, epochs), Generations(counters.get("generation", 0), generations))
 
 
 def _read_backends(
@@ -99,6 +104,7 @@ def _read_backends(
     desired = defaultdict[str, dict[IPAddress, DesiredBackend]](dict)
     bindings = defaultdict[str, dict[IPAddress, BackendBinding]](dict)
     generations = defaultdict[str, dict[IPAddress, int]](dict)
+    declared = _read_declared(connection)
     for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet in connection.execute(
         "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
         " FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
@@ -108,10 +114,18 @@ def _read_backends(
             like = alike[text, spec] = DesiredBackend(backend_from_json(ip_address(text), json.loads(spec)))
         address = like.backend.address
         drain = None if started is None else Drain(_utc(started), timeout, quiet)
-        desired[vip][address] = like if drain is None else replace(like, drain=drain)
+        told = declared.get((vip, text)) if declared else None
+        is_alike = drain is None and told is None
+        desired[vip][address] = like if is_alike else replace(like, drain=drain, declared=told)
         bindings[vip][address] = BackendBinding(backend_id, epoch)
         generations[vip][address] = generation
     return desired, bindings, generations
+
+
+def _read_declared(connection: sqlite3.Connection) -> dict[tuple[str, str], Declared]:
+    """Return what the config file says of the backends under an overlay, by VIP and address."""
+    rows = connection.execute("SELECT vip, address, weight, admin_state FROM declared_backend")
+    return {(vip, address): Declared(weight, AdminState(state)) for vip, address, weight, state in rows}
 
 
 def read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
@@ -178,10 +192,38 @@ def _write_backends(
             for address, b in changed
         ),
     )
+    _write_declared(connection, key, changed, known)
     new = ((a, b) for a, b in changed if (old := known.get(a)) is None or (old.id, old.epoch) != (b.id, b.epoch))
     connection.executemany(
         "INSERT INTO backend_binding VALUES (?, ?, ?, ?)", ((b.id, b.epoch, key, str(address)) for address, b in new)
     )
+
+
+def _write_declared(
+    connection: sqlite3.Connection,
+    key: str,
+    changed: list[tuple[IPAddress, BoundBackend]],
+    known: Mapping[IPAddress, BoundBackend],
+) -> None:
+    """Write what the config file says of those backends over which an overlay was laid or taken away."""
+    for address, new in changed:
+        old, told = known.get(address), new.desired.declared
+        is_same = old is not None and (old.id, old.epoch) == (new.id, new.epoch)
+        if told == (old.desired.declared if old is not None and is_same else None):
+            continue
+        if told is None:
+            connection.execute("DELETE FROM declared_backend WHERE vip = ? AND address = ?", (key, str(address)))
+        else:
+            row = (key, str(address), told.weight, told.admin_state.value)
+            connection.execute("INSERT OR REPLACE INTO declared_backend VALUES (?, ?, ?, ?)", row)
+
+
+def _write_config(connection: sqlite3.Connection, before: Desired, after: Desired) -> None:
+    if before.owner != after.owner:
+        connection.execute("INSERT OR REPLACE INTO config VALUES ('owner', ?)", (after.owner,))
+    if before.settings != after.settings:
+        text = json.dumps(settings_to_json(after.settings))
+        connection.execute("INSERT OR REPLACE INTO config VALUES ('settings', ?)", (text,))
 
 
 def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, float | None]:

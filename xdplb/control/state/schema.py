@@ -21,7 +21,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -52,7 +52,15 @@ _HEALTH = """CREATE TABLE {name} (
         backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
         health TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL) STRICT"""
 
-_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK, TOLD)
+_DECLARED = (
+    """CREATE TABLE declared_backend (
+        vip TEXT NOT NULL, address TEXT NOT NULL, weight INTEGER NOT NULL, admin_state TEXT NOT NULL,
+        PRIMARY KEY (vip, address),
+        FOREIGN KEY (vip, address) REFERENCES desired_backend ON DELETE CASCADE) STRICT""",
+    "CREATE TABLE config (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+)
+
+_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK, TOLD, *_DECLARED)
 
 _ACCESS_2 = """CREATE TABLE access (
         vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
@@ -151,6 +159,12 @@ def _to_events(connection: sqlite3.Connection) -> None:
     connection.execute(TOLD)
 
 
+def _to_an_owner(connection: sqlite3.Connection) -> None:
+    """Before, only the API declared what is desired, and no setting could change while the daemon ran."""
+    for statement in _DECLARED:
+        connection.execute(statement)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -161,5 +175,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     3: _give_instance,
     4: _to_steady_time,
     5: _to_events,
+    6: _to_an_owner,
 }
 """By version: the migration from it to the next version."""

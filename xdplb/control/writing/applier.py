@@ -39,7 +39,7 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.control.writing.reading import Found, read_found, read_held
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipEntry
+from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipCounters, VipEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.nic import DesiredNic
 
@@ -218,6 +218,10 @@ class Applier:
     def packets(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
         """Return the counters of these backends, by id."""
         return self._plane.backend_counters(backend_ids)
+
+    def vip_packets(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
+        """Return the counters of these VIPs, by id."""
+        return self._plane.vip_counters(vip_ids)
 
     @property
     def knows_the_maps(self) -> bool:

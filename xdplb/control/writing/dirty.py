@@ -67,6 +67,8 @@ class Index:
         self._by_address: defaultdict[IPAddress, set[int]] = defaultdict(set)
         self.draining: set[int] = set()
         """The ids of the backends that drain."""
+        self.overlaid: frozenset[int] = frozenset()
+        """The ids of the backends under an overlay. Replaced as a whole."""
 
     def follow(self, snapshot: Snapshot, changes: Collection[Touched]) -> None:
         """Look up in this snapshot from now on, which differs by these changes from the one before."""
@@ -78,6 +80,10 @@ class Index:
                 self._by_address[backend.backend.address].discard(backend.id)
                 if not self._by_address[backend.backend.address]:
                     del self._by_address[backend.backend.address]
+        lost = {backend.id for each in changes for backend in each.lost if backend.desired.declared is not None}
+        laid = {backend.id for each in changes for backend in each.got if backend.desired.declared is not None}
+        if lost or laid:
+            self.overlaid = (self.overlaid - lost) | laid
         for each in changes:
             for backend in each.got:
                 self._places[backend.id] = each.key, backend.backend.address

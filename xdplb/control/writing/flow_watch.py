@@ -10,7 +10,6 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xdplb.control.events import DrainChanged, Events, FlowScanFailed
 from xdplb.control.flows.drain import (
@@ -102,11 +101,12 @@ class FlowWatch:
     def of(self, backend: BoundBackend) -> int | None:
         """Return how many open connections of a backend the last scan saw, None without a recent scan."""
         counts = self.counts
-        return None if counts is None or counts.recent(self._now()) is None else counts.of(backend)
+        return None if counts is None or not counts.is_recent(self._now()) else counts.of(backend)
 
-    def recorded(self) -> NDArray[np.int64] | None:
-        """Return how many open connections each backend has, by id, None without a recent scan."""
-        return None if self.counts is None else self.counts.recent(self._now())
+    def recorded(self) -> FlowCounts | None:
+        """Return the latest scan if it is recent."""
+        counts = self.counts
+        return counts if counts is not None and counts.is_recent(self._now()) else None
 
     async def _scan(self) -> Scan:
         # These are read before the scan: a change during it must not make its result look newer than it is.
@@ -117,7 +117,8 @@ class FlowWatch:
         def work() -> tuple[Scan, FlowCounts]:
             flows = self._plane.scan_flows()
             live = open_flows(flows, snapshot)
-            return Scan(tables, flows, live), count_flows(flows, live, snapshot, at, last_packets)
+            counts = count_flows(flows, live, snapshot, at, last_packets, counters=counters.backends)
+            return Scan(tables, flows, live), counts
 
         scan, self.counts = await self._timed(work)
         await self._note_present(int(np.count_nonzero(~scan.flows.probation)), at)
@@ -134,7 +135,7 @@ class FlowWatch:
             counters = self._plane.counters()
             self._writer.applier.evictions.made(counters.vips)
             self._writer.traffic.note(counters.backends, self._now())
-            self._writer.traffic.note_vips(counters.vips)
+            self._writer.traffic.note_vips(counters.vips, self._now())
             return counters
 
         return await self._writer.read_maps(work)

@@ -17,9 +17,6 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.codec import kind_of
@@ -32,7 +29,8 @@ from xdplb.control.events import (
     HealthChanged,
     NextHopChanged,
 )
-from xdplb.control.flows.traffic import Traffic, breaking
+from xdplb.control.flows.drain import FlowCounts
+from xdplb.control.flows.traffic import Traffic
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.health_source import CheckTarget, HealthSource
 from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
@@ -41,7 +39,8 @@ from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.desired_diff import diff
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.impact import NO_IMPACT, Impact
+from xdplb.control.plan.host_concerns import over_own_addresses, socket_concerns
+from xdplb.control.plan.impact import UNKNOWN_IMPACT, Impact
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.state.touched import Touched, touched
@@ -54,6 +53,7 @@ from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
 from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.risk_finder import RiskFinder
 from xdplb.control.writing.saver import Saver
 from xdplb.control.writing.seeking import Seeking
 from xdplb.control.writing.threads import Unbroken, Worker
@@ -64,6 +64,7 @@ from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.next_hop import Resolution
+from xdplb.model.vip import VipKey
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Writer"]
@@ -104,7 +105,8 @@ class Writer:
         capacity: Capacity,
         tunnel_sources: tuple[IPNetwork, ...],
         steady: SteadyClock,
-        recorded_flows: Callable[[], NDArray[np.int64] | None],
+        recorded_flows: Callable[[], FlowCounts | None],
+        records: Callable[[], int],
     ) -> None:
         self.snapshot = Snapshot()
         self.applied = Snapshot()
@@ -117,10 +119,13 @@ class Writer:
         self.ways = WayWatch(next_hops, drifts)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
+        self.on_change: Callable[[Outcome], None] = lambda _: None
+        """Called with each change once the maps have it."""
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
         self._capacity, self._recorded_flows = capacity, recorded_flows
+        self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
         self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
@@ -141,6 +146,7 @@ class Writer:
         self.health.start_with(known)
         found = await self._maps(self.applier.find)
         self.paths.adopt(found.backends.values(), self._now())
+        self._risks.tracked.start_with(self.snapshot.vips, self._now())
         adopted = {vip.id for key, vip in self.snapshot.vips.items() if found.balances(vip.id, key)}
         reset = health_at_start(self.snapshot, known, adopted, self._now())
         self.health.set(reset)
@@ -276,6 +282,11 @@ class Writer:
         """Return the backends that drain, each with its VIP."""
         return [self._index.backend(backend_id) for backend_id in sorted(self._index.draining)]
 
+    @property
+    def overlaid(self) -> frozenset[int]:
+        """The ids of the backends under an overlay, in any thread."""
+        return self._index.overlaid
+
     def resolution(self, address: IPAddress) -> Resolution:
         """Return the next hop of a backend, as known now."""
         return self._next_hops.lookup(address)
@@ -363,6 +374,9 @@ class Writer:
                         f"the change is saved, but the data plane does not have it yet: {error.detail}",
                         hint=error.hint or "xdplb retries until it succeeds; see xdplb status",
                     ) from error
+                finally:
+                    self.traffic.reissued(reissued(prepared.changes))
+                self.on_change(outcome)
             return outcome
 
     async def _prepare(self, request: Request, dirty: Dirty) -> tuple[Outcome, _Prepared | None]:
@@ -382,7 +396,8 @@ class Writer:
         about = dirty.note(changes)
         dirty.everything |= self.host.sends_otherwise(before, after)
         only, seen = dirty.only, dirty.seen
-        observed, flows = self.observe(after, health), self._recorded_flows()
+        observed, counts = self.observe(after, health), self._recorded_flows()
+        flows = None if counts is None else counts.by_backend
         forecast = None
         try:
             forecast = await self._maps(
@@ -392,16 +407,24 @@ class Writer:
             # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
             if request.dry_run:
                 raise
-        impact = NO_IMPACT if forecast is None else await self._with_breaking(forecast.impact)
+        impact = UNKNOWN_IMPACT if forecast is None else await self._with_risks(forecast, about)
+        if over := over_own_addresses([each.key for each in changes if each.before is None], self._next_hops.host()):
+            impact = await self._with_own_services(impact, over)
         return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed, changes)
 
-    async def _with_breaking(self, impact: Impact) -> Impact:
-        """Return the impact with warnings about open connections that break."""
-        if not impact.cut_off:
-            return impact
-        cut_off = [each.id for each in impact.cut_off]
-        self.traffic.note_some(await self._maps(lambda: self.applier.packets(cut_off)), self._now())
-        return replace(impact, warnings=(*breaking(impact.cut_off, self.traffic, self._now()), *impact.warnings))
+    async def _with_risks(self, forecast: Forecast, about: AbstractSet[int]) -> Impact:
+        """Return the impact with the connections at risk, and warnings about those that break."""
+        now = self._now()
+        if not forecast.exposed and self._risks.has_room(forecast, now):
+            return forecast.impact
+        looked = await self._maps(lambda: self._risks.look(forecast, about, now))
+        return self._risks.found(forecast.impact, looked, self._now())
+
+    async def _with_own_services(self, impact: Impact, over: Sequence[VipKey]) -> Impact:
+        """Return the impact with warnings about services of this host's own that these VIPs take the packets of."""
+        sockets = await asyncio.to_thread(self._next_hops.sockets)
+        concerns = tuple(socket_concerns(over, self._next_hops.host(), sockets))
+        return replace(impact, warnings=(*impact.warnings, *concerns))
 
     async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
         forecast, only = prepared.forecast, dirty.only
@@ -412,6 +435,7 @@ class Writer:
 
     def _take(self, outcome: Outcome, prepared: _Prepared) -> None:
         self.health.set(prepared.health, gone=reissued(prepared.changes))
+        self._risks.tracked.note(prepared.changes, self._now())
         self.snapshot = outcome.after
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)

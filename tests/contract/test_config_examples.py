@@ -1,0 +1,62 @@
+"""The examples of config files: right, complete and commented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from xdplb.daemon.config_dump import comments
+from xdplb.daemon.config_file import config_schema, read_config
+from xdplb.model.vip import Forward
+
+FOLDER = Path(__file__).parents[2] / "docs" / "examples"
+FILES = sorted(FOLDER.glob("*.toml"))
+
+
+def fields_in(text: str) -> dict[tuple[str, ...], int]:
+    """Return the fields of a file, also those that are commented out, and the line that each is in first."""
+    found: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines()):
+        if header := re.match(r"\[+([a-z_.]+)\]+$", line):
+            table = tuple(header[1].split("."))
+            for depth in range(1, len(table) + 1):
+                found.setdefault(table[:depth], number)
+        elif pair := re.match(r"(?:# )?([a-z_]+) = ", line):
+            found.setdefault((*table, pair[1]), number)
+    return found
+
+
+def test_there_is_one_for_each_way_to_forward():
+    assert [file.stem for file in FILES] == sorted(Forward)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_example_is_right_and_forwards_as_its_name_says(file: Path):
+    assert {str(vip.vip.forward) for vip in read_config(str(file)).vips} == {file.stem}
+
+
+def test_every_field_there_is_appears_and_no_other():
+    known = {path for path, _ in comments(config_schema())}
+    assert set().union(*(fields_in(file.read_text()) for file in FILES)) == known
+
+
+def test_the_first_line_of_every_field_has_a_comment_above_it():
+    explained: set[tuple[str, ...]] = set()
+    for file in [FOLDER / "dr.toml", FOLDER / "gue.toml", FOLDER / "ipip.toml"]:
+        lines = file.read_text().splitlines()
+        for path, number in fields_in(file.read_text()).items():
+            above = next(line for line in reversed(lines[:number]) if not re.match(r"(# )?[a-z_]+ = ", line))
+            if path not in explained:
+                assert above.startswith("# "), (file.name, number + 1, path)
+            explained.add(path)
+
+
+def test_what_is_commented_out_would_be_right_too(tmp_path: Path):
+    text = re.sub(r"^# (?=[a-z_]+ = )", "", (FOLDER / "dr.toml").read_text(), flags=re.MULTILINE)
+    (tmp_path / "all.toml").write_text(text.replace('forward = "ipip"', 'forward = "dr"'))
+    for name in ("blocked.txt", "office.txt"):
+        (tmp_path / name).write_text("203.0.113.0/24\n")
+    assert len(read_config(str(tmp_path / "all.toml")).vips) == 1

@@ -1,0 +1,127 @@
+"""The config file that owns the desired state: taken at the start, and read again when the daemon is asked to reload.
+
+A file that cannot be used refuses the start. Later it is refused itself: what runs goes on as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from xdplb.config.document import Document, read_document
+from xdplb.config.faults import ConfigError
+from xdplb.control.edits.apply import apply_edit
+from xdplb.control.edits.edit import PutConfig, ReleaseConfig
+from xdplb.control.events import (
+    DAEMON,
+    Actor,
+    ActorKind,
+    ConfigRefused,
+    ConfigReleased,
+    ConfigTaken,
+    ReloadedWithoutConfig,
+)
+from xdplb.control.manager import Manager
+from xdplb.control.state.differing import differing
+from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.writing.request import Outcome, Request
+from xdplb.dataplane.loader import MAX_BACKENDS, MAX_VIPS
+from xdplb.dataplane.plane import Capacity
+from xdplb.model.config import Config
+from xdplb.model.errors import ConflictError, InvalidError, XdplbError
+
+from .config_file import check_document
+
+__all__ = ["ConfigOwner"]
+
+_LARGEST = Capacity(vips=MAX_VIPS, backends=MAX_BACKENDS)
+
+
+class ConfigOwner:
+    """Makes a config file the owner of the state, or the API if `file` is None."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = "" if file is None else str(file.absolute())
+        self._first: tuple[Document, Config] | None = None
+        self._turn = asyncio.Lock()
+
+    def read(self) -> None:
+        """Read the file for the start, if there is one. Raises ConfigError if it cannot be used."""
+        if self._file:
+            self._first = self._read()
+
+    def foresee(self, state: Snapshot) -> Snapshot:
+        """Return what the state will be, before anything is changed; `state` itself without a file.
+
+        Raises the errors of a change if what the file says cannot follow this state.
+        """
+        if self._first is None:
+            return state
+        document, config = self._first
+        try:
+            desired = apply_edit(state.desired, PutConfig(config, self._file), datetime.now(UTC))
+        except XdplbError as error:
+            raise _located(document, error) from error
+        return state if desired is state.desired else state.then(desired, _LARGEST)
+
+    async def start(self, manager: Manager) -> None:
+        """Make the file the owner, as it was when it was read, or the API if there is none."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            await self._take(manager, *first, Actor(ActorKind.FILE, file=self._file))
+        elif owner := manager.answers.config().desired.owner:
+            config = manager.answers.config()
+            manager.events.say(ConfigReleased(owner, len(config.desired.vips), len(config.overlay)))
+            await manager.change(Request(edit=ReleaseConfig(), actor=DAEMON))
+
+    async def reload(self, manager: Manager, actor: Actor = DAEMON) -> Outcome | None:
+        """Read the file again, and make the state what it says; None if there is none.
+
+        If it cannot be used, nothing changes, and the status says so until it can be; raises what is wrong with it.
+        """
+        if not self._file:
+            manager.events.say(ReloadedWithoutConfig(actor))
+            return None
+        async with self._turn:
+            try:
+                document, config = await asyncio.to_thread(self._read)
+                outcome = await self._take(manager, document, config, actor)
+            except XdplbError as error:
+                manager.answers.config_error = str(error)
+                manager.events.say(ConfigRefused(actor, self._file, str(error)))
+                raise
+        manager.answers.config_error = ""
+        return outcome
+
+    def _read(self) -> tuple[Document, Config]:
+        document = read_document(self._file)
+        return document, check_document(document)
+
+    async def _take(self, manager: Manager, document: Document, config: Config, actor: Actor) -> Outcome:
+        try:
+            outcome = await manager.change(Request(edit=PutConfig(config, self._file), actor=actor))
+        except XdplbError as error:
+            raise _located(document, error) from error
+        difference = differing(outcome.before.vips, outcome.after.vips)
+        manager.events.say(
+            ConfigTaken(
+                actor=actor,
+                file=self._file,
+                generation=outcome.generation,
+                vips=len(outcome.after.vips),
+                added=len(difference.new),
+                changed=len(difference.changed),
+                removed=tuple(map(str, difference.gone)),
+                overlay=manager.answers.truth().overlay,
+            )
+        )
+        return outcome
+
+
+def _located(document: Document, error: XdplbError) -> XdplbError:
+    """Return an error that points into the file as one with its line; others, such as of the data plane, as it is."""
+    if not error.problems or not isinstance(error, InvalidError | ConflictError) or isinstance(error, ConfigError):
+        return error
+    pointer, *others = (problem.pointer for problem in error.problems)
+    return ConfigError([document.fault(pointer, error.detail, error.hint, other=others[0] if others else "")])

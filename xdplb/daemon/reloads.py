@@ -1,0 +1,44 @@
+"""Reloads at SIGHUP: what can be read again is, and the service manager is told when it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from xdplb.control.manager import Manager
+from xdplb.model.errors import XdplbError
+
+from .config_owner import ConfigOwner
+from .systemd import reloading
+
+__all__ = ["Reloads"]
+
+_log = logging.getLogger("xdplb")
+
+
+class Reloads:
+    """Begins reloads, of which one is done after the other, and lets the API begin one, too."""
+
+    def __init__(self, manager: Manager, owner: ConfigOwner) -> None:
+        self._manager, self._owner = manager, owner
+        self._running: set[asyncio.Task[None]] = set()
+        manager.reload = lambda actor: owner.reload(manager, actor)
+
+    def begin(self) -> None:
+        """Begin one, in the event loop. It never ends the daemon, whatever is wrong."""
+        task = asyncio.get_running_loop().create_task(self._reload())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def stop(self) -> None:
+        """Wait for those that are under way: what a change has saved, the maps get."""
+        await asyncio.gather(*self._running)
+
+    async def _reload(self) -> None:
+        with reloading():
+            try:
+                await self._owner.reload(self._manager)
+            except XdplbError:
+                pass  # an event has said why
+            except Exception:
+                _log.exception("the reload failed, and what runs goes on; please report it")
