@@ -1,4 +1,8 @@
-"""Accepting connections: up to the cap, without a core that spins or a log line for each that is refused."""
+"""Accepting connections: up to the cap, without a core that spins or a log line for each that is refused.
+
+A process on the Unix socket that has no role is told so at once. On TLS the handshake comes first, within some seconds,
+and only so many at a time, so that who begins one and does not go on keeps nobody out.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,18 @@ import logging
 import os
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
+
+from xdplb.control.events import Actor, ActorKind
+from xdplb.model.role import Role
 
 from .connections import Connections
-from .peer import client_name, peer_of
+from .listener import Listener
+from .peer import client_name, groups_of, peer_of
 from .problems import raw_problem
+from .rights.gate import no_role
 
 __all__ = ["Acceptor"]
 
@@ -26,6 +36,9 @@ _LAST_PAUSE_SECONDS = 1.0
 _LOG_SECONDS = 60.0
 _LINGER_SECONDS = 0.5
 _MOST_LINGERING = 16
+_HANDSHAKE_SECONDS = 10.0
+_SHUTDOWN_SECONDS = 5.0
+_MOST_HANDSHAKES = 64
 _GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR})
 
 _REFUSAL = raw_problem(
@@ -38,21 +51,29 @@ _REFUSAL = raw_problem(
 
 
 class Acceptor:
-    """Accepts what comes at a listening socket, and refuses with a 503 what is beyond the cap of `connections`."""
+    """Accepts what comes at a listening socket, and refuses with a 503 what is beyond the cap of `connections`.
+
+    `make` makes the protocol of a connection to a peer, `told` is called with a peer that has no role.
+    """
 
     def __init__(
-        self, listening: socket.socket, make: Callable[[], asyncio.BaseProtocol], connections: Connections
+        self,
+        listener: Listener,
+        make: Callable[[Actor], asyncio.BaseProtocol],
+        connections: Connections,
+        told: Callable[[Actor], None],
     ) -> None:
-        self._socket, self._make, self._connections = listening, make, connections
+        self._listener, self._make, self._connections, self._told = listener, make, connections, told
+        self._socket = listener.socket
         self._loop = asyncio.get_running_loop()
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting: dict[asyncio.Task[None], tuple[str, socket.socket]] = {}
         self._lingering: deque[tuple[float, socket.socket]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._pause = _FIRST_PAUSE_SECONDS
         self._log_at, self._unlogged = 0.0, 0
         self._resume: asyncio.TimerHandle | None = None
-        listening.settimeout(0)
-        self._loop.add_reader(listening.fileno(), self._accept)
+        self._socket.settimeout(0)
+        self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
         """Accept no more."""
@@ -82,26 +103,70 @@ class Acceptor:
                 return
             self._pause = _FIRST_PAUSE_SECONDS
             accepted.settimeout(0)
-            if self._connections.take_place(len(self._starting), client_name(peer_of(accepted))):
-                self._begin(accepted)
-            else:
-                self._refuse(accepted)
+            self._look_at(accepted)
 
-    def _begin(self, accepted: socket.socket) -> None:
-        task = self._loop.create_task(self._serve(accepted))
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
-
-    async def _serve(self, accepted: socket.socket) -> None:
+    def _look_at(self, accepted: socket.socket) -> None:
+        """Serve a connection, or refuse it."""
         try:
-            await self._loop.connect_accepted_socket(self._make, accepted)
+            peer = self._peer(accepted)
         except OSError:  # it is gone again
             accepted.close()
+            return
+        if peer.kind is ActorKind.UNIX and peer.role is None:
+            self._told(peer)
+            self._refuse(accepted, no_role(peer).raw())
+        elif self._connections.take_place(len(self._starting), client_name(peer)):
+            self._begin(accepted, peer)
+        else:
+            self._refuse(accepted, _REFUSAL)
 
-    def _refuse(self, refused: socket.socket) -> None:
-        """Say why, and close it a little later: closed at once, it would break the request that is being sent."""
+    def _peer(self, accepted: socket.socket) -> Actor:
+        """Return who connected, with the role that it has by where it connected to."""
+        peer = peer_of(accepted)
+        if self._listener.is_open:
+            return replace(peer, role=Role.READ)
+        if peer.uid is None:
+            return peer
+        return replace(peer, role=self._listener.roles.role_of(peer.uid, groups_of(accepted)))
+
+    def _begin(self, accepted: socket.socket, peer: Actor) -> None:
+        if self._listener.tls is not None and len(self._starting) >= _MOST_HANDSHAKES:
+            self._cut_one_off()
+        task = self._loop.create_task(self._serve(accepted, peer))
+        self._starting[task] = client_name(peer), accepted
+        task.add_done_callback(lambda ended: self._starting.pop(ended, None))
+
+    def _cut_one_off(self) -> None:
+        """End the oldest handshake of the client with the most, which has had the most of its time."""
+        hog, _ = Counter(client for client, _ in self._starting.values()).most_common(1)[0]
+        task = next(task for task, (client, _) in self._starting.items() if client == hog)
+        self._starting.pop(task)
+        task.cancel()
+
+    async def _serve(self, accepted: socket.socket, peer: Actor) -> None:
+        tls = self._listener.tls
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: self._make(peer),
+                accepted,
+                ssl=None if tls is None else tls.context,
+                ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,
+            )
+        except OSError:  # it is gone again, does not speak TLS, or has no certificate that we know
+            accepted.close()
+        except asyncio.CancelledError:
+            accepted.close()
+            raise
+
+    def _refuse(self, refused: socket.socket, answer: bytes) -> None:
+        """Say why, and close it a little later: closed at once, it would break the request that is being sent.
+
+        On TLS nothing is said: that would take a handshake.
+        """
         with contextlib.suppress(OSError):
-            refused.send(_REFUSAL)
+            if self._listener.tls is None:
+                refused.send(answer)
             refused.shutdown(socket.SHUT_WR)
         self._lingering.append((time.monotonic() + _LINGER_SECONDS, refused))
         if len(self._lingering) > _MOST_LINGERING:

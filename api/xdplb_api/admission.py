@@ -28,17 +28,23 @@ PIECE = 64 << 10
 
 
 class Admission:
-    """Lets requests in. `most` is the size of a body in bytes; those of paths that end with `long_path` may have more.
+    """Lets requests in. `most` is the size of a body in bytes; paths with an end of `long_paths` may have more.
 
     A request that `is_endless` has an answer without end: it counts as worked on only until that begins.
     """
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, *, most: int, long_path: str, is_endless: Callable[[Scope], bool]
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        *,
+        most: int,
+        long_paths: tuple[str, ...],
+        is_endless: Callable[[Scope], bool],
     ) -> None:
         self.app, self.limits = app, limits
-        self.most, self.long_path, self._is_endless = min(most, limits.body_bytes), long_path, is_endless
-        self._turns = Turns(limits.requests, MOST_WAIT_SECONDS)
+        self._most, self.long_paths, self._is_endless = most, long_paths, is_endless
+        self._turns = Turns(lambda: limits.requests, MOST_WAIT_SECONDS)
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,6 +70,11 @@ class Admission:
         finally:
             turn.end()
 
+    @property
+    def most(self) -> int:
+        """The size of a body in bytes."""
+        return min(self._most, self.limits.body_bytes)
+
     def take(self, count: int) -> bool:
         """Take memory for this many bytes of a body; return whether there was enough."""
         if self._held + count > self.limits.memory_bytes:
@@ -83,7 +94,7 @@ class _Body:
         self._admission = admission
         length = Headers(scope=scope).get("content-length", "")
         self._said = int(length) if length.isdecimal() else 0
-        is_long = scope["path"].endswith(admission.long_path)
+        is_long = scope["path"].endswith(admission.long_paths)
         self._most = admission.limits.body_bytes if is_long else admission.most
         self._bytes = bytearray()
         self._held = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -19,6 +19,13 @@ from .idempotency import Idempotency
 from .limits import Limits
 from .middleware import HeadAsGet, InternalErrors
 from .pages import ForeignPages, asked_on_purpose
+from .rights.figures import Figures
+from .rights.forbidden import ForbiddenError
+from .rights.gate import Gate
+from .rights.hosts import KnownHosts
+from .rights.needs import permitted
+from .rights.refusals import Refusals
+from .rights.rights import Rights
 from .routes import (
     access,
     backends,
@@ -34,6 +41,7 @@ from .routes import (
     health_check,
     metrics,
     stats,
+    tokens,
     vips,
 )
 from .routes import version as version_route
@@ -59,10 +67,13 @@ WITH_SECRETS = ("/v1/tokens",)
 """Paths whose answers have a secret: they are not kept."""
 
 
-def create_app(manager: Manager, *, version: str, limits: Limits | None = None) -> FastAPI:
+def create_app(
+    manager: Manager, *, version: str, rights: Rights | None = None, limits: Limits | None = None
+) -> FastAPI:
     """Return the API over `manager`, which the caller starts and stops; `version` is the daemon's.
 
-    It may be served in another event loop, and another thread, than that of the manager.
+    It may be served in another event loop, and another thread, than that of the manager. `rights` says who may do
+    what; by default it is only root, on the Unix socket.
     """
     app = FastAPI(
         title="xdplb",
@@ -72,22 +83,45 @@ def create_app(manager: Manager, *, version: str, limits: Limits | None = None) 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(known_query), Depends(said_once), Depends(asked_on_purpose), Depends(json_only)],
+        dependencies=[
+            Depends(permitted),
+            Depends(known_query),
+            Depends(said_once),
+            Depends(asked_on_purpose),
+            Depends(json_only),
+        ],
     )
+    rights = rights or Rights()
+    app.state.control = control = Control(manager)
+    refusals = Refusals(control.say)
+    app.state.tokens = rights.tokens
+    app.state.refusals = refusals
+    app.state.figures = lambda: Figures(dict(refusals.counts), rights.tls.expires if rights.tls is not None else None)
     limits = limits or Limits()
-    app.state.control = Control(manager)
     app.add_middleware(Idempotency, never=WITH_SECRETS)
     app.state.event_readers = EventReaders(limits.readers)
     app.add_middleware(SharedAnswers, paths=LARGE)
-    app.add_middleware(Admission, limits=limits, most=LARGEST_BODY, long_path="/access", is_endless=is_endless)
+    app.add_middleware(
+        Admission, limits=limits, most=LARGEST_BODY, long_paths=("/access", "/v1/config"), is_endless=is_endless
+    )
+    app.add_middleware(Gate, tokens=rights.tokens, slowing=rights.slowing, refusals=refusals)
     app.add_middleware(InternalErrors)
     app.add_middleware(HeadAsGet, except_for=("/v1/capture",))
     app.add_middleware(ForeignPages, pages=frozenset({DOCS_PATH}))
+    app.add_middleware(KnownHosts, hosts=rights.hosts)
     problems.install(app)
+    _tell_of_forbidden(app, refusals)
     _add_routes(app)
     openapi.install(app)
     docs_page.install(app)
     return app
+
+
+def _tell_of_forbidden(app: FastAPI, refusals: Refusals) -> None:
+    @app.exception_handler(ForbiddenError)
+    async def _forbidden(request: Request, error: ForbiddenError) -> Response:
+        refusals.forbidden(error.actor, f"{request.method} {request.scope['path']}", error.needed)
+        return problems.refused(error)
 
 
 def _add_routes(app: FastAPI) -> None:
@@ -108,6 +142,7 @@ def _add_routes(app: FastAPI) -> None:
         dataplane.router,
         events.router,
         version_route.router,
+        tokens.router,
     ):
         v1.include_router(router)
     app.include_router(v1)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import h11
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from xdplb.control.events import Actor
+
 from .limits import Limits
 from .peer import PeerProtocol
 from .problems import raw_problem
+from .rights.tls import Tls
 
 __all__ = ["Connection", "Connections", "connection_of"]
 
@@ -53,9 +56,13 @@ class _Flow(FlowControl):
 class Connection(PeerProtocol):
     """A connection to a client, with the times by which its client is judged."""
 
-    def __init__(self, *arguments: Any, connections: Connections, **more: Any) -> None:
+    def __init__(self, *arguments: Any, connections: Connections, peer: Actor, tls: Tls | None, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self._all = connections
+        self._all, self._tls, self.peer = connections, tls, peer
+        self.let_in_by: dict[str, Callable[[], bool]] = {}
+        """By `token` and `certificate`: says whether what the client has shown still holds, if that can end."""
+        self.makes_room = False
+        """Its request is refused, and it makes room for others while it waits to be told."""
         self.heard = time.monotonic()
         """When the last byte came."""
         self._head_since: float | None = self.heard
@@ -63,6 +70,9 @@ class Connection(PeerProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it."""
+        certificate = transport.get_extra_info("peercert")
+        if self._tls is not None and certificate:
+            self.peer, self.let_in_by["certificate"] = self._tls.known(self.peer, certificate)
         super().connection_made(transport)
         self.flow = _Flow(transport, self.conn)
         self.app_state = {**self.app_state, _STATE_KEY: self}
@@ -125,11 +135,13 @@ class Connection(PeerProtocol):
 
     def waits_for_client(self) -> bool:
         """Return whether no request is complete: neither one to work on nor an answer to send."""
-        return self._awaits_request() or self._awaits_body()
+        return self._awaits_request() or self._awaits_body() or self.makes_room
 
     def judge(self, now: float, limits: Limits) -> None:
-        """Close it if its client takes too long for what is expected of it."""
-        if self.transport.is_closing():
+        """Close it if its client takes too long for what is expected of it, or may not be here any more."""
+        if not all(holds() for holds in self.let_in_by.values()):
+            self.transport.abort()
+        elif self.transport.is_closing():
             self._closing_since = self._closing_since or now
             if now - self._closing_since > limits.unread_seconds:
                 self.transport.abort()

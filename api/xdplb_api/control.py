@@ -13,7 +13,7 @@ from typing import TypeVar
 from xdplb.control.answers.answers import Answers
 from xdplb.control.capture.capturer import RunningCapture
 from xdplb.control.capture.wanted import CaptureRequest
-from xdplb.control.events import Actor
+from xdplb.control.events import Actor, Event
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
 from xdplb.control.history.history import History
@@ -42,6 +42,10 @@ class Control:
         """What has happened. It has a thread of its own, and is asked in any event loop."""
         return self._manager.history
 
+    def say(self, event: Event) -> None:
+        """Say that something happened; see Events.say."""
+        self._manager.events.say(event)
+
     async def change(self, request: Request) -> Outcome:
         """Make a change; see Manager.change."""
         return await self._there(self._manager.change(request))
@@ -67,9 +71,9 @@ class Control:
         """Return a file with the state; see Manager.backup."""
         return await self._there(self._manager.backup())
 
-    async def start_capture(self, request: CaptureRequest) -> Capture:
+    async def start_capture(self, request: CaptureRequest, actor: Actor) -> Capture:
         """Start a capture, which the caller must close; see Capturer.start."""
-        running = await self._there(self._manager.capturer.start(request))
+        running = await self._there(self._manager.capturer.start(request, actor))
         return Capture(self, running)
 
     async def close_capture(self, running: RunningCapture) -> None:

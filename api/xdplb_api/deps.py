@@ -23,6 +23,7 @@ from .control import Control
 from .idempotency import IdempotencyKey
 from .pages import is_json
 from .peer import actor_of
+from .rights.needs import may_edit
 from .schemas.base import warning_headers
 from .schemas.forms import ADDRESS, ENTITY_TAG, VIP_REF
 from .unambiguous import FLAG
@@ -33,6 +34,7 @@ __all__ = [
     "Change",
     "Changer",
     "ControlOf",
+    "DryRunFlag",
     "NewChange",
     "VipRef",
     "json_only",
@@ -98,7 +100,11 @@ class Changer:
         return self.dry_run or self.impact
 
     async def make(self, edit: Edit) -> Outcome:
-        """Make a change, give the answer its warnings, and return the outcome; raises what Control.change raises."""
+        """Make a change, give the answer its warnings, and return the outcome; raises what Control.change raises.
+
+        ForbiddenError if who asks may not make it: that depends on what is changed, not only on the route.
+        """
+        may_edit(self.actor, edit)
         request = ChangeRequest(edit=edit, actor=self.actor, if_match=self.if_match, dry_run=self.dry_run)
         try:
             outcome = await self.control.change(request)

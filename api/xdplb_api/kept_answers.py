@@ -12,7 +12,7 @@ __all__ = ["KEEP_SECONDS", "LARGEST_ANSWER", "MOST_KEYS", "KeptAnswer", "KeptAns
 KEEP_SECONDS = 3600.0
 MOST_KEYS = 1000
 LARGEST_ANSWER = 1 << 20
-_MOST_BYTES = 8 << 20
+_MOST_BYTES = 4 << 20
 
 
 class Running(Exception):  # noqa: N818 - it is no error, but a state
@@ -40,7 +40,7 @@ class _Entry:
 
 
 class KeptAnswers:
-    """Answers by who asked and the key that they gave: for an hour, at most 1000, and 8 MiB of bodies.
+    """Answers by who asked and the key that they gave: for an hour, at most 1000, and 4 MiB of bodies.
 
     If there are more, the oldest one goes of who has the most: nobody can make room among those of others. Those of
     requests that are being worked on stay. `clock` returns seconds.

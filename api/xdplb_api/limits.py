@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+
+from xdplb.model.config import ApiSettings
 
 __all__ = ["Limits"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Limits:
-    """The limits of the API.
+    """The limits of the API. They may change while it runs: whoever needs one reads it then.
 
     `connections` may be open, `requests` be worked on at once. A client has `head_seconds` for the request line and
     headers and `body_seconds` for the body, in which it may not pause for longer than `head_seconds`; after an answer
@@ -36,3 +38,20 @@ class Limits:
     def memory_bytes(self) -> int:
         """The memory of all large bodies under way together: the largest one fits, and some others beside it."""
         return self.body_bytes * 4 // 3
+
+    def under(self, settings: ApiSettings) -> Limits:
+        """Return these limits with those that the configuration sets; of connections, not more than these."""
+        given = {
+            "connections": settings.connections and min(settings.connections, self.connections),
+            "requests": settings.requests,
+            "head_seconds": settings.head_timeout_seconds,
+            "body_seconds": settings.body_timeout_seconds,
+            "idle_seconds": settings.idle_timeout_seconds,
+            "body_bytes": settings.max_body_mib and settings.max_body_mib << 20,
+        }
+        return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def become(self, other: Limits) -> None:
+        """Make all limits those of `other`, in any thread."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))

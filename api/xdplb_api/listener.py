@@ -1,13 +1,12 @@
-"""The socket of the API: a Unix socket that only root and its group may use, or a TCP port on loopback."""
+"""The sockets of the API: a Unix socket, or a TCP port, which beyond loopback has TLS."""
 
 from __future__ import annotations
 
 import errno
-import grp
 import os
 import socket
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,31 +14,37 @@ from xdplb.model.errors import ConflictError, InvalidError, PlatformError
 from xdplb.private_files import make_folder, require_trusted
 
 from .peer import peer_process
+from .rights.socket_roles import SocketRoles
+from .rights.tls import Tls
 
-__all__ = ["SOCKET_GROUP", "SOCKET_MODE", "Listener", "listen"]
+__all__ = ["Listener", "listen", "listen_for_metrics"]
 
-SOCKET_MODE = 0o660
 FOLDER_MODE = 0o755
-"""Of the socket's folder, if it is made here: members of the group pass through it."""
-SOCKET_GROUP = "xdplb"
-"""Members of this group, if the host has it, may use the socket besides root."""
+"""Of the socket's folder, if it is made here: members of the groups pass through it."""
 
 _BACKLOG = 1024  # connections beyond the cap wait here until they are refused, which takes microseconds each
 
 
 @dataclass(slots=True)
 class Listener:
-    """A listening socket. `path` and `inode` are those of a Unix socket."""
+    """A listening socket. `path`, `inode` and `roles` are those of a Unix socket; `tls` is for TCP with TLS.
+
+    `is_open`: whoever connects may read what is served there.
+    """
 
     socket: socket.socket
     path: Path | None = None
     inode: int = 0
+    roles: SocketRoles = field(default_factory=SocketRoles)
+    tls: Tls | None = None
+    is_open: bool = False
 
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
         host, port = self.socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def close(self) -> None:
         """Close the socket and remove its file, unless the file is another process's by now. May be called twice."""
@@ -48,15 +53,30 @@ class Listener:
             self.path.unlink(missing_ok=True)
 
 
-def listen(where: str, *, group: str = SOCKET_GROUP) -> Listener:
+def listen(where: str, roles: SocketRoles | None = None, tls: Tls | None = None) -> Listener:
     """Bind `where`, `unix:PATH` or `HOST:PORT`, and return the socket.
 
-    The Unix socket is given to `group` if the host has that group. Raises ConflictError if another process serves
-    there, InvalidError if `where` is not an allowed address, PlatformError if it cannot be bound.
+    The Unix socket's file lets the groups in `roles` connect. Raises ConflictError if another process serves there,
+    InvalidError if `where` is not an allowed address, PlatformError if it cannot be bound.
     """
     if where.startswith("unix:"):
-        return _listen_unix(_socket_path(where.removeprefix("unix:")), group)
-    return _listen_tcp(where)
+        return _listen_unix(_socket_path(where.removeprefix("unix:")), roles or SocketRoles())
+    host, port = _address(where, "/listen", "unix:/run/xdplb/api.sock or 127.0.0.1:8780")
+    if tls is None and not ip_address(host).is_loopback:
+        raise InvalidError.field(
+            "/listen",
+            f"the API is not served on {where} without TLS: whoever is on the way could read tokens",
+            hint="give --tls-cert FILE and --tls-key FILE, or use 127.0.0.1 or the Unix socket",
+        )
+    return _listen_tcp(where, host, port, tls)
+
+
+def listen_for_metrics(where: str) -> Listener:
+    """Bind `where`, `HOST:PORT`, for readers of metrics, who say nothing of themselves. Raises as `listen` does."""
+    host, port = _address(where, "/metrics-listen", "10.0.0.2:9780, or 0.0.0.0:9780 for all addresses")
+    listener = _listen_tcp(where, host, port, None)
+    listener.is_open = True
+    return listener
 
 
 def _socket_path(text: str) -> Path:
@@ -67,19 +87,19 @@ def _socket_path(text: str) -> Path:
     return path
 
 
-def _listen_unix(path: Path, group: str) -> Listener:
+def _listen_unix(path: Path, roles: SocketRoles) -> Listener:
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _make_folder(path.parent)
         _remove_stale(path)
         # The file has its mode from the beginning, so that others cannot connect at any moment, and nothing is changed
         # by a path that might lead to another file.
-        before = os.umask(0o777 & ~SOCKET_MODE)
+        before = os.umask(0o777 & ~roles.file_mode)
         try:
             bound.bind(str(path))
         finally:
             os.umask(before)
-        _hand_to_group(path, group)
+        _hand_to_group(path, roles.file_group)
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
@@ -87,7 +107,7 @@ def _listen_unix(path: Path, group: str) -> Listener:
     except BaseException:
         bound.close()
         raise
-    return Listener(bound, path, _inode(path))
+    return Listener(bound, path, _inode(path), roles)
 
 
 def _make_folder(folder: Path) -> None:
@@ -127,13 +147,9 @@ def _remove_stale(path: Path) -> None:
     raise ConflictError(f"{path} is served by {holder}", hint="stop that daemon, or use another --listen")
 
 
-def _hand_to_group(path: Path, group: str) -> None:
-    try:
-        gid = grp.getgrnam(group).gr_gid
-    except KeyError:
-        return
-    if os.geteuid() == 0:
-        os.chown(path, -1, gid, follow_symlinks=False)
+def _hand_to_group(path: Path, group: int | None) -> None:
+    if group is not None and os.geteuid() == 0:
+        os.chown(path, -1, group, follow_symlinks=False)
 
 
 def _inode(path: Path) -> int:
@@ -143,42 +159,35 @@ def _inode(path: Path) -> int:
         return 0
 
 
-def _listen_tcp(where: str) -> Listener:
-    host, port = _loopback(where)
+def _listen_tcp(where: str, host: str, port: int, tls: Tls | None) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         # A restart need not wait for connections in TIME_WAIT; the port of a running daemon is still refused.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections have it too: else a body waits for the client's delayed ACK of the headers, 40 ms.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind((host, port))
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise _cannot_bind(where, error) from error
-    return Listener(bound)
+    return Listener(bound, tls=tls)
 
 
-def _loopback(where: str) -> tuple[str, int]:
-    """Return address and port of `where`; InvalidError if malformed or not on loopback. Port 0: any free port."""
-    host, colon, port = where.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise InvalidError.field(
-            "/listen",
-            f"{where!r} is not an address to listen on",
-            hint="write unix:/run/xdplb/api.sock or 127.0.0.1:8780",
-        )
-    name = host.removeprefix("[").removesuffix("]")
+def _address(where: str, option: str, such_as: str) -> tuple[str, int]:
+    """Return address and port of `where`; InvalidError if malformed. Port 0: any free port."""
+    host, _, port = where.rpartition(":")
+    name = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     name = "127.0.0.1" if name == "localhost" else name
+    is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
     try:
-        on_loopback = ip_address(name).is_loopback
+        if not is_port or ("[" in host) != (ip_address(name).version == 6):
+            raise ValueError
     except ValueError:
-        on_loopback = False
-    if not on_loopback:
         raise InvalidError.field(
-            "/listen",
-            f"the API is not served on {host}: it has no authentication yet, so over TCP only loopback is allowed",
-            hint="use 127.0.0.1 or the Unix socket, and ssh to reach it from another host",
-        )
+            option, f"{where!r} is not an address to listen on", hint=f"write an address and a port: {such_as}"
+        ) from None
     return name, int(port)
 
 

@@ -9,6 +9,7 @@ from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetric
 from xdplb.control.answers.views import BackendStatsView, VipStatsView
 
 from .exposition import Family, Labels
+from .rights.figures import Figures
 
 __all__ = ["collect"]
 
@@ -32,8 +33,11 @@ class _Vip:
         return cls(Labels(vip=stats.vip), stats, metrics, backends)
 
 
-def collect(view: MetricsView) -> Iterator[Family]:
-    """Yield all metrics, including those without samples now. Each is made when it is requested."""
+def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
+    """Yield all metrics, including those without samples now. Each is made when it is requested.
+
+    `figures` are those of the API itself.
+    """
     yield from _of_host(view)
     yield from _of_drift(view)
     yield from _of_flow_table(view)
@@ -45,6 +49,8 @@ def collect(view: MetricsView) -> Iterator[Family]:
     yield from _of_checks(vips)
     yield from _of_checks_standing(view)
     yield from _of_paths(vips, view)
+    yield from _of_events(view)
+    yield from _of_rights(figures)
 
 
 def _of_host(view: MetricsView) -> Iterator[Family]:
@@ -219,6 +225,31 @@ def _of_paths(vips: Sequence[_Vip], view: MetricsView) -> Iterator[Family]:
         "ICMP errors about packets in tunnels that were not believed, since the daemon started.",
         [(Labels(reason=reason.value), count) for reason, count in view.ignored_errors.items()],
     )
+
+
+def _of_rights(figures: Figures) -> Iterator[Family]:
+    yield _counter(
+        "xdplb_api_refused_total",
+        "Requests to the API without a right token or certificate, or without the role, since the daemon started.",
+        [(Labels(reason=reason), count) for reason, count in figures.refused.items()],
+    )
+    yield _gauge(
+        "xdplb_tls_certificate_expiry_timestamp_seconds",
+        "When the API's certificate expires, in seconds since 1970; no sample without TLS.",
+        [] if figures.expires is None else [(_NONE, figures.expires)],
+    )
+
+
+def _of_events(view: MetricsView) -> Iterator[Family]:
+    events = view.events
+    yield _counter("xdplb_events_total", "Events since the daemon started.", [(_NONE, events.came)])
+    yield _counter(
+        "xdplb_events_dropped_total",
+        "Events that only the log has: too many came at once, or they could not be written for too long.",
+        [(_NONE, events.dropped)],
+    )
+    yield _gauge("xdplb_events_kept", "Events that are kept.", [(_NONE, events.rows)])
+    yield _gauge("xdplb_events_writable", "Whether events can be written now.", [(_NONE, int(not events.error))])
 
 
 def _backends(vips: Iterable[_Vip]) -> Iterator[tuple[Labels, BackendStatsView, BackendMetrics]]:

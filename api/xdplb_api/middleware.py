@@ -1,18 +1,15 @@
-"""Middleware: a catch-all for errors, HEAD, and a guard for requests over TCP."""
+"""Middleware: a catch-all for errors, and HEAD."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .problems import ProblemResponse, internal_error, stopped
+from .problems import internal_error, stopped
 
-__all__ = ["HeadAsGet", "InternalErrors", "LoopbackOnly"]
+__all__ = ["HeadAsGet", "InternalErrors"]
 
 
 class InternalErrors:
@@ -67,38 +64,3 @@ class HeadAsGet:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
         await self.app({**scope, "method": "GET", "asked": "HEAD"}, receive, without_body)
-
-
-class LoopbackOnly:
-    """Refuses requests that a web page can make a browser on this host send.
-
-    A page whose own name resolves to 127.0.0.1 (DNS rebinding) is seen in Host, any other page in Origin.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        answer = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
-        await (answer or self.app)(scope, receive, send)
-
-    @staticmethod
-    def _refusal(headers: Headers) -> ProblemResponse | None:
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if not _is_loopback(host):
-            return ProblemResponse(
-                421, "wrong-host", f"this API is not served for host {host!r}", hint="use localhost or 127.0.0.1"
-            )
-        if origin is not None and origin != f"http://{host}":
-            return ProblemResponse(403, "wrong-origin", f"requests from {origin!r} are not accepted")
-        return None
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether `host`, a Host header, is a loopback name or address."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ip_address(name).is_loopback
-    except ValueError:
-        return False

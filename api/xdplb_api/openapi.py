@@ -7,7 +7,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from .problems import Problem
+from xdplb.model.role import Role
+
+from .problems import MEDIA_TYPE, Problem
+from .rights.needs import NEEDS
 
 __all__ = ["DESCRIPTION", "TAGS", "install"]
 
@@ -20,6 +23,8 @@ xdplb balances TCP and UDP over backends in XDP. This API configures it and repo
 - Every error is an `application/problem+json` (RFC 9457) that names the fields. After an error nothing has changed.
 - The API is served on a Unix socket: `curl --unix-socket /run/xdplb/api.sock http://localhost/v1/vips`.
 
+- Every operation needs a role: `read`, `operate` or `admin` (`x-xdplb-role`). On the Unix socket a process has that of
+  its groups, and root is admin. On TCP it is that of a token (`Authorization: Bearer TOKEN`) or a client certificate.
 - A `POST`, and the `GET` of a capture, act without a body that says so: they need the header
   `Content-Type: application/json` or `Xdplb-Client`, which no web page of another site can send.
 - Everything is said once and in one way: a parameter, a field or a header that is given twice is refused, and numbers
@@ -40,11 +45,22 @@ TAGS: list[dict[str, Any]] = [
     {"name": "capture", "description": "Packets as XDP saw and sent them."},
     {"name": "events", "description": "What has happened, and what happens."},
     {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the balancer."},
+    {"name": "tokens", "description": "What those who come by TCP show to be let in. Needs the role admin."},
     {"name": "health", "description": "Liveness and readiness, for a supervisor of the daemon."},
     {"name": "version", "description": "The version of the daemon."},
 ]
 
 MERGE_PATCH = "application/merge-patch+json"
+
+SECURITY_SCHEMES: dict[str, Any] = {
+    "token": {"type": "http", "scheme": "bearer", "description": "A token of `xdplb token add`, on TCP."},
+    "certificate": {"type": "mutualTLS", "description": "A client certificate that has a role, on TCP with TLS."},
+}
+
+_REFUSALS = {
+    "401": "On TCP: there is no token and no client certificate, or the token is not valid.",
+    "403": "Who asks does not have the role that this needs, or it is a request of a web page.",
+}
 
 
 def install(app: FastAPI) -> None:
@@ -71,8 +87,21 @@ def _document(app: FastAPI) -> dict[str, Any]:
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"))
     schemas["Problem"] = problem
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
     for path in document["paths"].values():
+        for operation in path.values():
+            _add_rights(operation)
         if "patch" in path:
             content = path["patch"]["requestBody"]["content"]
             content[MERGE_PATCH] = content["application/json"]
     return document
+
+
+def _add_rights(operation: dict[str, Any]) -> None:
+    """Say how to be let in, with which role, and what is answered without it."""
+    role = operation.setdefault(NEEDS, Role.ADMIN.value)
+    # The empty one is for the Unix socket: there the kernel tells who asks.
+    operation["security"] = [{}, *({name: [role]} for name in SECURITY_SCHEMES)]
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for status, description in _REFUSALS.items():
+        operation["responses"][status] = {"description": description, "content": content}

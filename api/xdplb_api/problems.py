@@ -108,6 +108,12 @@ class ProblemResponse(Response):
         # ASCII only: text quoted from a request may contain half of a surrogate pair, which has no UTF-8 form.
         super().__init__(json.dumps(body).encode(), status, dict(headers or {}))
 
+    def raw(self) -> bytes:
+        """Return the whole answer as it is sent in HTTP/1.1, for a connection that is closed after it."""
+        lines = [f"HTTP/1.1 {self.status_code} {HTTPStatus(self.status_code).phrase}".encode(), b"Connection: close"]
+        lines += [name + b": " + value for name, value in self.raw_headers if name != b"connection"]
+        return b"\r\n".join([*lines, b"", bytes(self.body)])
+
 
 def refused(error: XdplbError) -> ProblemResponse:
     """Return the answer for an error that xdplb raised on purpose."""
@@ -150,10 +156,7 @@ def too_large(most: int) -> ProblemResponse:
 
 def raw_problem(status: int, code: str, detail: str, *, hint: str, headers: Mapping[str, str] | None = None) -> bytes:
     """Return a whole answer of HTTP/1.1 with a problem, for a connection that is closed after it."""
-    answer = ProblemResponse(status, code, detail, hint=hint, headers={**(headers or {}), "Connection": "close"})
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
-    lines += [name + b": " + value for name, value in answer.raw_headers]
-    return b"\r\n".join([*lines, b"", bytes(answer.body)])
+    return ProblemResponse(status, code, detail, hint=hint, headers=headers).raw()
 
 
 def install(app: FastAPI) -> None:

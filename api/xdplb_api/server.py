@@ -1,4 +1,4 @@
-"""Serving the application until it is told to stop: in the caller's event loop, or in a thread of its own."""
+"""Serving applications until they are told to stop: in the caller's event loop, or in a thread of its own."""
 
 from __future__ import annotations
 
@@ -7,28 +7,40 @@ import contextlib
 import math
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from xdplb.control.events import Actor
 
 from .acceptor import Acceptor
 from .connections import Connection, Connections
 from .limits import Limits
 from .listener import Listener
-from .middleware import LoopbackOnly
 from .pace import new_paced_loop
 
-__all__ = ["Stop", "serve", "serve_in_thread"]
+__all__ = ["Service", "Stop", "serve", "serve_in_thread"]
 
 GRACE_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An application, where it is served, and what it takes on. `refused` hears of processes without a role."""
+
+    app: ASGIApp
+    listeners: Sequence[Listener]
+    limits: Limits
+    refused: Callable[[Actor], None] = lambda _peer: None
 
 
 class Stop:
     """Stops serving when it is called, from any thread. At the second time it does not wait for requests."""
 
     def __init__(self) -> None:
-        self._server: uvicorn.Server | None = None
+        self._servers: Sequence[uvicorn.Server] = ()
         self._times = 0
 
     def __call__(self) -> None:
@@ -36,15 +48,15 @@ class Stop:
         self._times += 1
         self._tell()
 
-    def serves(self, server: uvicorn.Server) -> None:
-        """Note the server to be stopped."""
-        self._server = server
+    def serves(self, servers: Sequence[uvicorn.Server]) -> None:
+        """Note the servers to be stopped."""
+        self._servers = servers
         self._tell()
 
     def _tell(self) -> None:
-        if self._server is not None and self._times:
-            self._server.force_exit = self._times > 1
-            self._server.should_exit = True
+        for server in self._servers if self._times else ():
+            server.force_exit = self._times > 1
+            server.should_exit = True
 
 
 class _Server(uvicorn.Server):
@@ -54,63 +66,81 @@ class _Server(uvicorn.Server):
     a signal again after it has stopped, which would end the process before its caller has cleaned up.
     """
 
-    def __init__(self, config: uvicorn.Config, limits: Limits, on_started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._connections, self._on_started = Connections(limits), on_started
+    def __init__(self, service: Service, on_started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                service.app,
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        )
+        self._service, self._on_started = service, on_started
+        self._connections = Connections(service.limits)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 (they are known)
         await self.lifespan.startup()
-        self.servers = [Acceptor(one, self._connection, self._connections) for one in sockets or ()]  # type: ignore[misc]
+        self.servers = [self._acceptor(one) for one in self._service.listeners]  # type: ignore[misc]
         self.started = True
         self._on_started()
 
-    def _connection(self) -> Connection:
-        return Connection(self.config, self.server_state, self.lifespan.state, connections=self._connections)
+    def _acceptor(self, listener: Listener) -> Acceptor:
+        def made(peer: Actor) -> Connection:
+            self.config.timeout_keep_alive = math.ceil(self._service.limits.idle_seconds)  # it may change
+            return Connection(
+                self.config,
+                self.server_state,
+                self.lifespan.state,
+                connections=self._connections,
+                peer=peer,
+                tls=listener.tls,
+            )
+
+        return Acceptor(listener, made, self._connections, self._service.refused)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def serve(
-    app: ASGIApp, listener: Listener, *, limits: Limits, stop: Stop, on_started: Callable[[], None]
-) -> None:
-    """Serve `app` on `listener` until `stop`, then let requests finish for up to 5 s and return.
+async def serve(services: Sequence[Service], *, stop: Stop, on_started: Callable[[], None]) -> None:
+    """Serve until `stop`, then let requests finish for up to 5 s and return.
 
-    `on_started` is called once requests are answered. The listener is closed at the end.
+    `on_started` is called once all of them answer requests. The listeners are closed at the end.
     """
-    if listener.path is None:
-        app = LoopbackOnly(app)
-    config = uvicorn.Config(
-        app,
-        loop="asyncio",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=math.ceil(limits.idle_seconds),
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = _Server(config, limits, on_started)
-    stop.serves(server)
+    starting = len(services)
+
+    def started() -> None:
+        nonlocal starting
+        starting -= 1
+        if not starting:
+            on_started()
+
+    servers = [_Server(service, started) for service in services]
+    stop.serves(servers)
+    listeners = [listener for service in services for listener in service.listeners]
     try:
-        await server.serve(sockets=[listener.socket])
+        async with asyncio.TaskGroup() as group:
+            for server, service in zip(servers, services, strict=True):
+                group.create_task(server.serve(sockets=[one.socket for one in service.listeners]))
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
 
 
 async def serve_in_thread(
-    app: ASGIApp,
-    listener: Listener,
+    services: Sequence[Service],
     *,
-    limits: Limits,
     stop: Stop,
     on_started: Callable[[], None],
     on_loop: Callable[[asyncio.AbstractEventLoop], None],
 ) -> None:
-    """Serve `app` as `serve` does, in a thread and an event loop of its own, until `stop`; return when that has ended.
+    """Serve as `serve` does, in a thread and an event loop of its own, until `stop`; return when that has ended.
 
     `on_started` is called in the caller's event loop, which goes on beside it, and before that, in the thread,
     `on_loop` with the thread's own. Cancelling this stops it, too.
@@ -125,7 +155,7 @@ async def serve_in_thread(
         try:
             with asyncio.Runner(loop_factory=new_paced_loop) as runner:
                 on_loop(runner.get_loop())
-                runner.run(serve(app, listener, limits=limits, stop=stop, on_started=told))
+                runner.run(serve(services, stop=stop, on_started=told))
         except BaseException as error:
             loop.call_soon_threadsafe(ended.set_exception, error)
         else:

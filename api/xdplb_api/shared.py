@@ -9,11 +9,16 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xdplb.control.answers.gathered import Gathered
+from xdplb.control.events import Actor, ActorKind
+from xdplb.model.role import Role
 
+from .peer import with_peer
 from .problems import too_much_to_do
 from .turns import TURN, Turn
 
 __all__ = ["SharedAnswers"]
+
+_READER = Actor(ActorKind.DAEMON, role=Role.READ)
 
 
 class SharedAnswers:
@@ -35,7 +40,9 @@ class SharedAnswers:
             return
         path: str = scope["path"]
         if path not in self._making:
+            # The gate has let all of them in, so each may read; what comes of it is nobody's in particular.
             plain = {name: value for name, value in scope.items() if name not in {"state", TURN}} | {"headers": []}
+            plain = {**with_peer(plain, _READER)}
             self._making[path] = Gathered(lambda: self._made(plain), rests=True)
         turn: Turn | None = scope.get(TURN)
         if turn is not None:

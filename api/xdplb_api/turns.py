@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from starlette.types import Message, Scope, Send
 
@@ -59,12 +60,12 @@ class Turn:
 
 
 class Turns:
-    """So many turns at a time, each after a wait of some seconds at most.
+    """So many turns at a time (`most` says how many now), each after a wait of some seconds at most.
 
     Next is a request of the client with the fewest, so that nobody keeps all others out.
     """
 
-    def __init__(self, most: int, most_seconds: float) -> None:
+    def __init__(self, most: Callable[[], int], most_seconds: float) -> None:
         self._most, self._most_seconds = most, most_seconds
         self._taken: list[Turn] = []
         self._waiting: dict[asyncio.Future[None], Turn] = {}
@@ -77,7 +78,7 @@ class Turns:
 
     async def wait(self, turn: Turn) -> bool:
         """Wait until it is this turn's time; return whether it was in time."""
-        if len(self._taken) < self._most:
+        if len(self._taken) < self._most():
             self._taken.append(turn)
             return True
         loop = asyncio.get_running_loop()
@@ -99,15 +100,15 @@ class Turns:
         return True
 
     def ended(self, turn: Turn) -> None:
-        """Give the turn to the next one that waits."""
+        """Give the turn to the next one that waits; to more of them, or to none, if `most` has changed meanwhile."""
         self._taken.remove(turn)
         waiting = [(mine, other) for mine, other in self._waiting.items() if not mine.done()]
-        if not waiting:
-            return
-        counts = Counter(one.client for one in self._taken)
-        mine, chosen = min(waiting, key=lambda pair: counts[pair[1].client])  # of equals, the first to come
-        self._taken.append(chosen)
-        mine.set_result(None)
+        while waiting and len(self._taken) < self._most():
+            counts = Counter(one.client for one in self._taken)
+            mine, chosen = min(waiting, key=lambda pair: counts[pair[1].client])  # of equals, the first to come
+            waiting.remove((mine, chosen))
+            self._taken.append(chosen)
+            mine.set_result(None)
 
     def _hurry(self) -> None:
         """Break off the answer that its client has left unread for the longest time, if there is one."""

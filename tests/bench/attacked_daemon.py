@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.fakes import FakeIcmpErrors, FakeNextHops
-from xdplb.daemon.options import DaemonOptions
+from xdplb.daemon.options import ApiOptions, DaemonOptions
 from xdplb.daemon.run import Parts, run
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
@@ -20,7 +20,7 @@ def main() -> None:
     options = DaemonOptions(
         interfaces=("eth0",),
         mode="auto",
-        listen=f"unix:{folder / 'api.sock'}",
+        api=ApiOptions((f"unix:{folder / 'api.sock'}",)),
         state_dir=folder / "state",
         pin_dir=folder / "pins",
         capacity={"vips": 256, "backends": 60000, "flows": 1024},

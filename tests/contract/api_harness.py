@@ -12,16 +12,19 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from tests.fakes import FakeHealth, FakeIcmpErrors, FakeNextHops
+from xdplb.control.events import Actor, ActorKind
 from xdplb.control.manager import Manager
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.key import Protocol, VipKey
 from xdplb.model.nic import DesiredNic
+from xdplb.model.role import Role
 from xdplb_api.app import create_app
 
 __all__ = [
     "ACCESS",
+    "ADMIN",
     "BACKEND",
     "BACKENDS",
     "CHECK",
@@ -42,6 +45,7 @@ BACKEND = f"{BACKENDS}/10.0.0.11"
 DRAIN = f"{BACKEND}/drain"
 CHECK = f"{VIP}/health-check"
 ACCESS = f"{VIP}/access"
+ADMIN = Actor(ActorKind.UNIX, uid=0, pid=1, user="root", role=Role.ADMIN)
 WEB = {"address": "203.0.113.10", "port": 443, "protocol": "tcp", "name": "web"}
 
 
@@ -54,6 +58,10 @@ class Api:
     plane: FakePlane
     health: FakeHealth
     errors: FakeIcmpErrors
+
+    def act_as(self, actor: Actor) -> None:
+        """Send further requests as this one."""
+        self.client.app_state["peer"] = actor
 
     def ask(self, method: str, path: str, body: object = None, **more: Any) -> Any:
         """Send a request and return the response."""
@@ -106,6 +114,7 @@ def running_api(*, capacity: Capacity | None = None, raise_errors: bool = True) 
         app = create_app(manager, version=VERSION)
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_errors) as client:
             client.headers["Xdplb-Client"] = "tests"
+            client.app_state["peer"] = ADMIN
             assert client.portal is not None
             client.portal.call(manager.start)
             try:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from tests.asking import ApiConnection
 from xdplb.cli.main import run
@@ -95,14 +96,15 @@ def shown(daemon: Daemon, *words: str) -> dict[str, str]:
 
 @contextmanager
 def running_daemon(
-    folder: Path, *, log: int = subprocess.PIPE, config: Path | None = None, **limits: float
+    folder: Path, *, log: int = subprocess.PIPE, config: Path | None = None, api: Any = None, **limits: float
 ) -> Iterator[Daemon]:
     """Start a daemon, wait until it has told systemd that it is ready, and end it after the block.
 
-    `log` is the descriptor that it logs to, `config` its config file, `limits` are fields of the API's limits.
+    `log` is the descriptor that it logs to, `config` its config file, `limits` are fields of the API's limits, `api`
+    are fields of its options, as JSON has them.
     """
-    path = () if config is None else (str(config),)
-    with running_module("cli_daemon", folder, json.dumps(limits), *path, log=log) as daemon:
+    given = (json.dumps(limits), str(config or ""), json.dumps(api or {}))
+    with running_module("cli_daemon", folder, *given, log=log) as daemon:
         yield daemon
 
 

@@ -234,12 +234,13 @@ def test_what_a_file_owns_only_the_file_changes(api: Api) -> None:
         ("PUT", CONFIG, declared(DNS)),
         ("POST", CHANGES, {"edits": [{"kind": "delete_backend", "vip": "web", "address": "10.0.0.11"}]}),
     ):
-        for ask in (path, f"{path}?dry_run=true") if path != CONFIG else (path,):
+        asks = [path] if path == CONFIG else [path, f"{path}?dry_run=true"]
+        for ask in asks:
             problem = problem_of(api.ask(method, ask, body), 409)
             assert problem["type"] == "urn:xdplb:problem:owned-by-file"
             assert FILE in problem["detail"]
             assert "systemctl reload" in problem["hint"]
-    # What the file could say may be asked, and what is so already is not refused.
+    # What the file would do if it said this may be asked.
     assert api.ask("PUT", f"{CONFIG}?dry_run=true", declared(DNS)).json()["would_change"]
     assert api.generation() == 1
     assert api.ask("POST", "/v1/vips", FULL).status_code == 200

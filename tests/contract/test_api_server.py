@@ -6,6 +6,7 @@ import grp
 import http.client
 import json
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -21,7 +22,9 @@ import pytest
 from tests.asking import ApiConnection
 from tests.bystander import NOBODY
 from xdplb.model.errors import ConflictError, InvalidError, PlatformError, XdplbError
+from xdplb.model.role import Role
 from xdplb_api.listener import listen
+from xdplb_api.rights.socket_roles import SocketRoles
 
 PROGRAM = """
 import asyncio, os, signal, sys
@@ -31,7 +34,8 @@ from xdplb_api.limits import Limits
 from xdplb_api.listener import listen
 from xdplb_api.middleware import InternalErrors
 from xdplb_api.peer import actor_of
-from xdplb_api.server import Stop, serve
+from xdplb_api.rights.hosts import Hosts, KnownHosts
+from xdplb_api.server import Service, Stop, serve
 
 server.GRACE_SECONDS = 1
 
@@ -55,7 +59,8 @@ async def main():
     for number in signal.SIGTERM, signal.SIGINT:
         asyncio.get_running_loop().add_signal_handler(number, stop)
     told = lambda: print(listener, flush=True)
-    await serve(InternalErrors(app), listener, limits=Limits(), stop=stop, on_started=told)
+    service = Service(KnownHosts(InternalErrors(app), Hosts()), [listener], Limits())
+    await serve([service], stop=stop, on_started=told)
     print("returned", flush=True)
 
 asyncio.run(main())
@@ -114,7 +119,8 @@ def test_at_no_moment_may_others_connect(path: Path, monkeypatch: pytest.MonkeyP
 
 def test_it_knows_which_process_is_at_the_other_end(path: Path):
     with serving(f"unix:{path}"):
-        mine = f"unix(uid={os.getuid()},pid={os.getpid()})".encode()
+        user = pwd.getpwuid(os.getuid()).pw_name
+        mine = f"unix(uid={os.getuid()},pid={os.getpid()},user={user},role=admin)".encode()
         assert _get(ApiConnection(path), "/who") == (200, mine)
     with serving("127.0.0.1:0") as (_, told):
         connection = http.client.HTTPConnection("127.0.0.1", int(told.rpartition(":")[2]), timeout=10)
@@ -126,10 +132,9 @@ def test_it_knows_which_process_is_at_the_other_end(path: Path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another group")
 def test_the_socket_is_given_to_the_group_that_may_use_it(path: Path):
     group = grp.getgrall()[-1]
-    listener = listen(f"unix:{path}", group=group.gr_name)
-    assert path.stat().st_gid == group.gr_gid
+    listener = listen(f"unix:{path}", SocketRoles.of([(Role.OPERATE, group.gr_name)]))
+    assert (path.stat().st_gid, _mode(path)) == (group.gr_gid, 0o660)
     listener.close()
-    listen(f"unix:{path}", group="no-such-group-here").close()
 
 
 def test_the_socket_of_a_killed_daemon_is_replaced(path: Path):
@@ -208,10 +213,10 @@ def test_what_an_answer_leaves_to_be_done_is_cut_off_without_a_traceback_when_it
 @pytest.mark.parametrize(
     ("where", "error", "says"),
     [
-        ("0.0.0.0:8780", InvalidError, "only loopback"),
-        ("192.0.2.1:8780", InvalidError, "only loopback"),
-        ("[::]:8780", InvalidError, "only loopback"),
-        ("example.org:8780", InvalidError, "only loopback"),
+        ("0.0.0.0:8780", InvalidError, "without TLS"),
+        ("192.0.2.1:8780", InvalidError, "without TLS"),
+        ("[::]:8780", InvalidError, "without TLS"),
+        ("example.org:8780", InvalidError, "not an address to listen on"),
         ("unix:", InvalidError, "unix: has no path"),
         ("unix:api.sock", InvalidError, "'api.sock' is not an absolute path"),
         ("unix:/nonexist/a/api.sock", PlatformError, "the folder /nonexist does not exist"),

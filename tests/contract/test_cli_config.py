@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .cli_harness import Daemon, in_process
+from .cli_harness import Daemon, in_process, running_daemon
 
 AMBIGUOUS = "match the same packets, and neither is more specific"
 WEB = """\
@@ -245,6 +245,34 @@ def test_nothing_is_applied_if_anything_is_wrong(daemon: Daemon, web: Path):
     assert daemon.get("/v1/config") == before
     web.write_text(WEB + "[settings.api]\nidle_timeout_seconds = nan\n")
     assert daemon.run("config", "diff", "-f", str(web)).returncode == 2
+
+
+def test_a_file_that_owns_the_state_is_compared_and_applied_as_by_a_reload(web: Path, tmp_path: Path):
+    (tmp_path / "daemon").mkdir()
+    with running_daemon(tmp_path / "daemon", config=web) as daemon:
+        daemon.ok("backend", "set", "web", "10.0.0.11", "--weight", "0")
+        daemon.ok("backend", "drain", "web", "10.0.0.12")
+        diff = daemon.ok("config", "diff", "-f", str(web))
+        assert diff.stderr.splitlines() == [
+            "overlay: backend 10.0.0.11 of VIP 203.0.113.10:443/tcp has weight 0 instead of 2",
+            "overlay: backend 10.0.0.12 of VIP 203.0.113.10:443/tcp has admin_state drain instead of ready",
+        ]
+        assert "weight = 2" in daemon.ok("config", "dump").stdout, "what is laid over the file is not of the file"
+        web.write_text(WEB.replace('"wlc"', '"rr"'))
+        assert daemon.run("config", "diff", "-f", str(web)).returncode == 1
+        other = tmp_path / "other.toml"
+        other.write_text(web.read_text())
+        refused = daemon.run("config", "apply", "-f", str(other))
+        assert refused.returncode == 4
+        assert f"the config file {web} owns" in refused.stderr
+        assert "overlay" not in daemon.ok("config", "apply", "-f", str(web)).stderr
+        assert '"rr"' in daemon.ok("config", "dump").stdout
+        dry = daemon.ok("config", "apply", "-f", str(web), "--clear-overlay", "--dry-run")
+        assert dry.stderr == "the overlay of 2 backends would be cleared\n"
+        daemon.ok("config", "apply", "-f", str(web), "--clear-overlay")
+        assert daemon.ok("config", "diff", "-f", str(web)).stderr == ""
+        web.write_text("vips = 1\n")
+        assert daemon.run("config", "apply", "-f", str(web)).returncode == 2
 
 
 def test_a_file_may_come_by_stdin(tmp_path: Path):

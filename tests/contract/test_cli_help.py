@@ -16,11 +16,12 @@ from xdplb_api.limits import Limits
 
 INTERFACE = [
     "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "version",
+    "token add", "token rm", "token ls",
     "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health ls", "health rm", "health show", "decap up", "decap down",
-    "backend-host setup", "backend-host show", "backend-host undo",
-    "config check", "config diff", "config apply", "config dump", "config schema",
+    "backend-host setup", "backend-host show", "backend-host undo", "events",
+    "config check", "config diff", "config apply", "config dump", "config schema", "config convert",
 ]  # fmt: skip
 CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
 WITHOUT_OUTPUT = {"up", "capture", "backup", "config schema"}
@@ -139,7 +140,7 @@ def test_the_capacities_that_may_be_asked_for_are_those_the_loader_takes():
 
 def test_what_the_api_takes_on_by_default_is_what_up_says(monkeypatch: pytest.MonkeyPatch):
     asked = []
-    monkeypatch.setattr("xdplb.daemon.run.run", lambda options: asked.append(options.api))
+    monkeypatch.setattr("xdplb.daemon.run.run", lambda options: asked.append(options.api.limits))
     cli.main(["up", "eth0"], standalone_mode=False)
     cli.main(["up", "eth0", "--api-connections", "9", "--api-max-body", "2"], standalone_mode=False)
     assert asked == [Limits(), Limits(connections=9, body_bytes=2 << 20)]

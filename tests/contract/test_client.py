@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import select
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 
 import pytest
 
@@ -82,6 +88,42 @@ def test_the_daemon(web: Client) -> None:
     assert "xdplb_build_info" in web.metrics()
     assert web.version().json()["api"] == "v1"
     assert web.ready().json()["ready"]
+
+
+@contextmanager
+def losing_answers(target: Path, path: Path, lost: int) -> Iterator[None]:
+    """Serve a socket that passes requests on to another, and hangs up in place of the first answers."""
+    left = iter([True] * lost)
+
+    class Between(StreamRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as daemon:
+                daemon.connect(str(target))
+                ends = {self.request: daemon, daemon: self.request}
+                while True:
+                    for ready in select.select(ends, [], [])[0]:
+                        data = ready.recv(1 << 16)
+                        if not data or (ready is daemon and next(left, False)):
+                            return
+                        ends[ready].sendall(data)
+
+    with ThreadingUnixStreamServer(str(path), Between) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_a_change_whose_answer_is_lost_is_made_once(daemon: Daemon, web: Client, tmp_path: Path) -> None:
+    before = web.status().json()["generation"]
+    path = tmp_path / "between"
+    with losing_answers(daemon.socket, path, 3), Client(socket_path=str(path)) as client:
+        assert client.backends.put("web", "10.0.0.9", {"weight": 2}).created
+    with losing_answers(daemon.socket, path.with_name("again"), 1), Client(socket_path=f"{tmp_path}/again") as client:
+        generation = web.vips.get("web").generation
+        assert client.vips.patch("web", {"scheduler": "wlc"}, if_generation=generation).json()["scheduler"] == "wlc"
+    assert web.status().json()["generation"] == before + 2
 
 
 def test_low_level_requests_reach_every_path(web: Client) -> None:

@@ -10,16 +10,12 @@ import pytest
 
 import xdplb.client
 from xdplb.client import Client
-from xdplb.client.access import AccessLists
-from xdplb.client.backends import Backends
-from xdplb.client.checks import Checks
-from xdplb.client.vips import Vips
 
 from .cli_harness import Daemon
 
 PAGE = (Path(__file__).parents[2] / "docs/client.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-NOUNS = {"client.vips": Vips, "client.backends": Backends, "client.checks": Checks, "client.access": AccessLists}
+NOUNS = {name: type(noun) for name, noun in vars(Client(socket_path="none")).items() if name[0] != "_"}
 
 
 def test_the_examples_run(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,10 +33,10 @@ def test_the_examples_run(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", NOUNS)
 def test_every_method_is_there(name: str) -> None:
-    told = re.search(rf"^\| `{name}` \| (.*) \|$", PAGE, re.MULTILINE)
+    told = re.search(rf"^\| `client.{name}` \| (.*) \|$", PAGE, re.MULTILINE)
     assert told
     methods = {method for method, _ in inspect.getmembers(NOUNS[name], inspect.isfunction) if method[0] != "_"}
-    assert methods == set(re.findall(r"`(\w+)`", told[1]))
+    assert methods <= set(re.findall(r"`(\w+)`", told[1]))
 
 
 def test_what_the_client_itself_has_is_there() -> None:

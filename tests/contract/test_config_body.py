@@ -133,3 +133,19 @@ def test_all_of_them_are_one_refusal():
     assert [problem.pointer for problem in caught.value.problems] == ["/vips/0/quic", "/vips/1/limits/new_flows"]
     with pytest.raises(ConflictError):
         config({**VIP, "port": 1, "last_port": 9}, {**VIP, "port": 9, "last_port": 17}).declared()
+
+
+def test_a_vip_that_was_accepted_is_not_checked_again_and_one_that_differs_is():
+    first = config(FULL, {**VIP, "port": 443})
+    wanted = first.wanted()
+    first.accepted(wanted)
+    again = config({**VIP, "port": 443}, FULL).wanted()
+    assert [vip.pointer for vip in again.vips] == ["/vips/0", "/vips/1"]
+    assert again.vips[1].vip is wanted.vips[0].vip
+    assert again.vips == (wanted.vips[1], wanted.vips[0])
+    other = config(FULL, {**VIP, "port": 443, "name": "other"}).wanted()
+    assert other.vips[1].vip.name == "other"
+    with pytest.raises(ValidationError):
+        config(FULL, {**VIP, "port": 65536})
+    with pytest.raises(ValidationError):
+        config({**FULL, "port": True})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 
 from tests.asking import ApiConnection
 from xdplb.config.faults import ConfigError
+from xdplb.daemon.config_owner import ConfigOwner
 from xdplb.daemon.run import run
 
 from .cli_daemon import options_in, parts_in
@@ -72,6 +74,31 @@ def reloaded(daemon: Daemon) -> Any:
         return json.loads(connection.getresponse().read())
 
 
+def sent(daemon: Daemon, size: int) -> int:
+    """Send a body of this size, and return the status of the answer."""
+    with closing(ApiConnection(daemon.socket, timeout=10)) as connection:
+        body = json.dumps({"deny": "x" * size})
+        connection.request("PUT", "/v1/vips/web/access", body, {"Content-Type": "application/json"})
+        return connection.getresponse().status
+
+
+def overlay_is_shown(daemon: Daemon, file: Path) -> None:
+    listed = daemon.ok("backend", "ls", WEB).stdout
+    assert "drain (file: ready)" in listed
+    assert "9 (file: 1)" in listed
+    assert f"{file}, with an overlay on 2 backends" in daemon.ok("status").stdout
+
+
+def settings_follow(daemon: Daemon, file: Path) -> None:
+    assert sent(daemon, 2 << 20) == 422, "it is no change, but it is not too long"
+    file.write_text("[settings.api]\nmax_body_mib = 1\n" + FILE)
+    assert reloaded(daemon)["changes"] == ["setting api.max_body_mib becomes 1"]
+    assert sent(daemon, 2 << 20) == 413
+    file.write_text(FILE)
+    assert reloaded(daemon)["changes"] == ["setting api.max_body_mib becomes what xdplb up was told"]
+    assert sent(daemon, 2 << 20) == 422
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -90,6 +117,14 @@ def test_a_bad_file_refuses_the_start_with_its_line_and_changes_nothing(tmp_path
     assert str(file) in str(raised.value)
     assert told in str(raised.value)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "xdplb.toml"
+    os.mkfifo(pipe)
+    for path, told in ((pipe, "it is no regular file"), (tmp_path, "it is no regular file"), (tmp_path / "no", "read")):
+        with pytest.raises(ConfigError, match=told):
+            ConfigOwner(path).read()
 
 
 def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: Path) -> None:
@@ -125,8 +160,10 @@ def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: 
         file.write_text(FILE)
         hung_up(daemon, lambda: status(daemon)["config"]["error"] == "")
         assert names(daemon) == ["web"]
+        overlay_is_shown(daemon, file)
         daemon.ok("backend", "undrain", WEB, "10.0.0.11")
         assert status(daemon)["config"]["overlay"] == 1
+        settings_follow(daemon, file)
         log = daemon.stop()
     assert "config refused, and what runs goes on" in log
     assert "removed: 203.0.113.10:53/udp" in log

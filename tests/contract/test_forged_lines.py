@@ -19,7 +19,7 @@ from tests.contract.api_harness import ACCESS, BACKENDS, WEB, Api, problem_of, r
 from tests.contract.cli_harness import Daemon, running_daemon
 from tests.probing import probe
 from xdplb.cli.output import note, print_fields, print_json, table
-from xdplb.control.events import CaptureBegan, DriftFound, DriftKind, HealthChanged
+from xdplb.control.events import DAEMON, CaptureBegan, DriftFound, DriftKind, HealthChanged
 from xdplb.daemon.log_line import LineFormatter
 from xdplb.model.health import CheckType, HealthCheck
 
@@ -86,7 +86,7 @@ def test_requests_cannot_write_lines_into_the_log(daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        CaptureBegan(f"web{FORGED}", f"192.0.2.7{FORGED}"),
+        CaptureBegan(DAEMON, f"web{FORGED}", f"192.0.2.7{FORGED}"),
         HealthChanged("web", f"10.0.0.1{FORGED}", "down", f"status 500 {FORGED}"),
         DriftFound(DriftKind.NIC, f"eth0{FORGED}", repaired=False, reason="it's gone\"" + FORGED),
         DriftFound(DriftKind.NIC, "eth0 reason='all is well'", repaired=False, reason="gone"),

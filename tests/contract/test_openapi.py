@@ -50,6 +50,9 @@ OPERATIONS = {
     "GET /v1/events": "listEvents",
     "GET /v1/status": "getStatus",
     "GET /v1/version": "getVersion",
+    "GET /v1/tokens": "listTokens",
+    "POST /v1/tokens": "addToken",
+    "DELETE /v1/tokens/{name}": "removeToken",
     "GET /healthz": "getHealthz",
     "GET /readyz": "getReadyz",
     "GET /metrics": "getMetrics",
@@ -84,6 +87,14 @@ def test_every_operation_is_described_and_under_a_described_tag(document: Any):
         assert set(operation["tags"]) <= tags, name
 
 
+def test_every_operation_says_which_role_it_needs_and_how_to_have_it(document: Any):
+    assert set(document["components"]["securitySchemes"]) == {"token", "certificate"}
+    for name, operation in _operations(document):
+        role = operation["x-xdplb-role"]
+        assert operation["security"] == [{}, {"token": [role]}, {"certificate": [role]}], name
+        assert {"401", "403"} <= set(operation["responses"]), name
+
+
 def test_every_refusal_is_a_problem(document: Any):
     for name, operation in _operations(document):
         refusals = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
@@ -103,7 +114,11 @@ def test_every_change_can_be_a_dry_run_and_all_but_creation_have_a_precondition(
             continue
         reads = name.startswith("GET ")
         assert ("dry_run" in parameters) is not reads, name
-        conditional = not reads and (not name.startswith("POST ") or name.endswith(("/drain", "/changes")))
+        conditional = (
+            not reads
+            and "/tokens" not in name
+            and (not name.startswith("POST ") or name.endswith(("/drain", "/changes")))
+        )
         assert ("if-match" in parameters) is conditional, name
         assert ("412" in operation["responses"]) is conditional, name
 

@@ -12,15 +12,10 @@ packet in a moving slot may then go to another backend (docs/upgrades.md).
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +27,9 @@ from xdplb.dataplane.pins import Meta
 from xdplb.dataplane.plane import Capacity
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
-from .balancer import Balancer, until
+from .balancer import until
+from .versions import ROOT, Version, Versioned, change, copy_of_this
 
-ROOT = Path(__file__).parents[2]
 BEFORE = "e30274d"
 """The last commit whose maps have layout 3."""
 
@@ -45,39 +40,6 @@ UDP = 90
 CONNECTIONS, FLOWS, RATE = 40, 16, 500
 HOSTS = ("dr1", "dr2", "ipip1", "ipip2")
 ROOM = ("--max-vips", "64", "--max-backends", "256", "--max-flows", "16384")
-
-
-@dataclass
-class Version:
-    """A version of xdplb to run, in a folder: this one is in the clone."""
-
-    folder: Path
-
-    def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": f"{self.folder}:{self.folder / 'api'}"}
-
-
-class Versioned(Balancer):
-    """A balancer whose daemon can be of any version."""
-
-    def __init__(self, lab: Lab) -> None:
-        super().__init__(lab)
-        self.version = Version(ROOT)
-
-    def spawn(self, *options: str, nics: Any = ("eth0", "eth1")) -> subprocess.Popen[Any]:
-        places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
-        places += ["--pin-dir", str(self.lab.pin_dir)]
-        argv = [sys.executable, "-c", "from xdplb.cli.main import main; main()", "up", *nics, *places, *options]
-        with self.log_file.open("a") as log:
-            return self.lab.popen(
-                "balancer", argv, stdout=log, stderr=log, env=self.version.environment(), cwd=self.lab.folder
-            )
-
-    def stop(self) -> None:
-        """End the daemon as systemd does."""
-        assert self.daemon is not None
-        self.daemon.send_signal(signal.SIGTERM)
-        assert self.daemon.wait(20) == 0
 
 
 class Traffic:
@@ -208,9 +170,8 @@ GROWN = {
 @pytest.fixture
 def grown(tmp_path: Path) -> Version:
     """This version with a field more in every map's value, at its end or in what was unused, and with a reason more."""
-    folder = tmp_path / "grown"
-    for part in ("xdplb", "api", "bpf"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    version = copy_of_this(tmp_path / "grown")
+    folder = version.folder
     header, mirror = folder / "bpf/lib/layout.h", folder / "xdplb/dataplane/layout.py"
     for struct, dtype in GROWN.items():
         change(header, rf"(?ms)^(struct {struct} {{.*?)^}};", r"\1\t__u64 extra;\n};")
@@ -223,13 +184,7 @@ def grown(tmp_path: Path) -> Version:
     change(folder / "xdplb/dataplane/versions.py", r": (\d+),", lambda found: f": {int(found[1]) + 1},", count=0)
     reasons = folder / "xdplb/reference/reasons.py"
     change(reasons, r"(?m)^(    DROP_INTERNAL = .*)$", r"\1\n    DROP_MOON = auto()")
-    return Version(folder)
-
-
-def change(path: Path, pattern: str, replacement: Any, *, count: int = 1) -> None:
-    text, made = re.subn(pattern, replacement, path.read_text(), count=count)
-    assert made >= max(count, 1), f"{pattern} is not in {path}"
-    path.write_text(text)
+    return version
 
 
 def numbers(found: Any, where: str = "") -> Iterator[tuple[str, int]]:

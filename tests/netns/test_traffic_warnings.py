@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from xdplb.net.lab import ADDRESSES
 
 from .balancer import KEY, Balancer, Download
@@ -32,5 +35,25 @@ def test_a_backend_that_does_not_answer_is_told_when_it_is_added(ready: Balancer
     told = ready.cli("backend", "add", KEY, str(ADDRESSES["balancer"]))
     assert "is an address of this host itself" in told.stderr
     told = ready.cli("backend", "add", KEY, "10.0.1.99")  # behind the router, where dr does not reach
-    assert "gets no packets yet: " in told.stderr
+    assert "gets no packets: it is behind the gateway " in told.stderr
     assert "warning" not in ready.cli("backend", "add", KEY, str(ADDRESSES["dr2"])).stderr
+
+
+def test_a_vip_over_the_session_that_it_is_added_from_is_told(ready: Balancer) -> None:
+    own = ADDRESSES["balancer"]
+    serve = (
+        f"import socket; s = socket.create_server(('{own}', 2222)); print('listens', flush=True); s.accept()[0].recv(1)"
+    )
+    service = ready.lab.popen("balancer", [sys.executable, "-c", serve], stdout=subprocess.PIPE, text=True)
+    assert service.stdout is not None
+    assert service.stdout.readline() == "listens\n"
+    dial = f"import socket; s = socket.create_connection(('{own}', 2222)); print('dials', flush=True); s.recv(1)"
+    client = ready.lab.popen("client", [sys.executable, "-c", dial], stdout=subprocess.PIPE, text=True)
+    assert client.stdout is not None
+    assert client.stdout.readline() == "dials\n"
+    told = ready.cli("vip", "add", f"{own}:2222/tcp", "--dry-run").stderr
+    assert f"takes packets to this host itself: port 2222, with an open connection from {ADDRESSES['client']};" in told
+    assert "takes packets to this host" not in ready.cli("vip", "add", f"{own}:2223/tcp", "--dry-run").stderr
+    for process in (client, service):
+        process.kill()
+        process.communicate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from xdplb.control.edits import edit as edits
 from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend
+from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import Forward, OnUnhealthy, QuicIds, RateLimits, Scheduler, Tracking, Vip, VipKey, VlanTags
@@ -55,18 +57,20 @@ def of_key(make):
     )
 
 
+some_backends = st.lists(backends, max_size=3, unique_by=lambda one: one.address).map(tuple)
+parts = st.fixed_dictionaries(
+    {}, optional={"backends": some_backends, "check": st.none() | checks, "access": st.just(AccessList())}
+)
 single = st.one_of(
-    st.builds(edits.CreateVip, vips),
-    st.builds(edits.PutVip, vips),
+    st.builds(lambda vip, given: edits.CreateVip(vip, **given), vips, parts),
+    st.builds(lambda vip, given: edits.PutVip(vip, **given), vips, parts),
     st.builds(edits.PatchVip, keys, st.sampled_from([{"name": "other"}, {"tracking": Tracking.ALWAYS.value}])),
     st.builds(edits.DeleteVip, keys),
     st.builds(edits.CreateBackend, keys, backends),
     st.builds(edits.PutBackend, keys, backends),
     st.builds(edits.PatchBackend, keys, addresses, st.sampled_from([{"weight": 3}, {"admin_state": "drain"}])),
     st.builds(edits.DeleteBackend, keys, addresses),
-    st.builds(
-        edits.ReplaceBackends, keys, st.lists(backends, max_size=3, unique_by=lambda one: one.address).map(tuple)
-    ),
+    st.builds(edits.ReplaceBackends, keys, some_backends),
     st.builds(edits.DrainBackend, keys, addresses, st.floats(1, 600), st.floats(0, 1)),
     st.builds(edits.UndrainBackend, keys, addresses),
     st.builds(edits.PutCheck, keys, checks),
@@ -76,4 +80,17 @@ single = st.one_of(
         lambda key, allow, deny: edits.PatchAccess(key, Prefixes.of(allow), None if not deny else Prefixes.of(deny))
     ),
 )
-any_edit = st.one_of(single, st.lists(single, max_size=3).map(lambda parts: edits.Batch(tuple(parts))))
+configs = st.lists(st.builds(DeclaredVip, st.just(""), vips, st.none() | checks, backends=some_backends), max_size=2)
+whole = st.one_of(
+    st.builds(
+        lambda declared, owner: edits.PutConfig(
+            Config(tuple(replace(vip, pointer=f"/vips/{at}") for at, vip in enumerate(declared))), owner
+        ),
+        configs,
+        st.sampled_from(["", "/etc/xdplb/config.toml"]),
+    ),
+    st.just(edits.ReleaseConfig()),
+    st.builds(edits.ClearOverlay, st.none() | keys),
+    st.builds(edits.ClearOverlay, keys, addresses),
+)
+any_edit = st.one_of(single, whole, st.lists(single, max_size=3).map(lambda parts: edits.Batch(tuple(parts))))

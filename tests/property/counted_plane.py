@@ -16,7 +16,7 @@ __all__ = ["CountedPlane"]
 
 
 class CountedPlane(FakePlane):
-    """The packets are of one TCP VIP, `key`, with id 0; `clock` is in seconds."""
+    """The packets are of one VIP, `key`, of TCP or UDP, with id 0; `clock` is in seconds."""
 
     def __init__(self, key: VipKey, clock: Callable[[], float]) -> None:
         super().__init__(clock=lambda: round(clock() * 1e9))

@@ -39,10 +39,14 @@ class Flow:
 
 
 class PacketPath:
-    """The flows are of one TCP VIP, `key`, with id 0; times are `now` in seconds, which a test moves."""
+    """The flows are of one VIP, `key`, of TCP or UDP, with id 0; times are `now` in seconds, which a test moves.
+
+    A UDP flow has no first packet that could be told from others.
+    """
 
     def __init__(self, key: VipKey) -> None:
         self.key = key
+        [self._protocol] = key.protocol.numbers
         self.capacity = Capacity(vips=4, backends=64, flows=4096)
         self.features: Features = frozenset()
         self.now = 1000.0
@@ -74,8 +78,9 @@ class PacketPath:
         journey = Journey(config, self.state, ifindex=2, now=round(self.now * SECOND), cpu=0, headroom=256)
         packet = Packet(
             frame=b"", link=b"", version=self.key.address.version, ip=b"", payload=b"",
-            source=ip_address(flow.source), destination=self.key.address, protocol=TCP, traffic_class=0, hop_limit=64,
-            source_port=flow.source_port, destination_port=self.key.port, tcp_flags=tcp_flags,
+            source=ip_address(flow.source), destination=self.key.address, protocol=self._protocol, traffic_class=0,
+            hop_limit=64, source_port=flow.source_port, destination_port=self.key.port,
+            tcp_flags=tcp_flags if self._protocol == TCP else 0,
         )  # fmt: skip
         vip = self.vips.get(0)
         if vip is None:

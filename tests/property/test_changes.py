@@ -76,6 +76,7 @@ def check(host: Host) -> None:
     index = Index()
     index.follow(now, touched(Snapshot(), now))
     assert index.draining == host.index.draining
+    assert index.overlaid == host.index.overlaid
     for vip, backend in now.backends():
         assert host.index.backend(backend.id) == (vip, backend)
         address = backend.backend.address

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import click
 
@@ -228,8 +228,8 @@ def _row(backend: BackendOut) -> tuple[object, ...]:
     status = backend["status"]
     return (
         backend["address"],
-        backend["weight"],
-        backend["admin_state"],
+        _declared_text(backend, "weight"),
+        _declared_text(backend, "admin_state"),
         status["health"],
         percent(status["share"]),
         status["flows"],
@@ -255,8 +255,8 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
     print_fields(
         [
             ("backend", body["address"]),
-            ("weight", body["weight"]),
-            ("admin-state", body["admin_state"]),
+            ("weight", _declared_text(body, "weight")),
+            ("admin-state", _declared_text(body, "admin_state")),
             ("health", f"{status['health']} since {moment(status['since'])}"),
             ("reason", status["reason"]),
             ("share", percent(status["share"])),
@@ -271,6 +271,14 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),
         ]
     )
+
+
+def _declared_text(backend: BackendOut, name: Literal["weight", "admin_state"]) -> str:
+    """Return a setting, and what the config file says if an overlay lies over that."""
+    declared = backend.get("declared")  # an older daemon has none
+    if declared is None or declared[name] == backend[name]:
+        return str(backend[name])
+    return f"{backend[name]} (file: {declared[name]})"
 
 
 def _mtu_text(status: BackendStatusOut) -> str | None:

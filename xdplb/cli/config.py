@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 import click
 
-from xdplb.client import Client, ConflictError, InvalidError, XdplbError
-from xdplb.model.errors import OwnedError
+from xdplb.client import Answer, Client, ConflictError, InvalidError, OwnedError, XdplbError
+from xdplb.client.bodies import Config, ConfigChangedOut
 
 from .changes import Change, changing
+from .config_convert import convert
 from .config_dump import dump
 from .config_faults import format_option, telling_faults
 from .groups import Group
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_CONFIG, _OVERLAY = "/v1/config", "/v1/config/overlay"
 _DIFFERS = 1
 _INVALID = 2
 
@@ -103,7 +104,7 @@ def diff(connection: Connection, file: str, written: str | None, as_json: bool) 
     change.tell(answer, "")
     if not as_json:
         _tell_overlay(client)
-    return _DIFFERS if answer.json()["would_change"] else 0
+    return _DIFFERS if answer.dry_run()["would_change"] else 0
 
 
 @command.command(
@@ -127,17 +128,13 @@ def apply(change: Change, /, *, file: str, written: str | None, clear_overlay: b
     """Make the desired state what the file says, in one step: all of it, or nothing if anything is wrong.
 
     What is not in the file is removed. What is equal is not touched: applying the same file again changes nothing.
+    If the daemon was started with this file as its --config, it reads it again, as with systemctl reload.
     """
     answer = _put(change, _read(file, written))
-    body = answer.json()
     if change.as_json or change.dry_run:
         change.tell(answer, "")
-    elif body["changed"]:
-        for sentence in body["changes"]:
-            line(sentence)
-        note(f"{file} applied: generation {body['generation']}")
     else:
-        note(f"nothing to change: all is as {file} says")
+        _tell_applied(answer.json(), file)
     if clear_overlay:
         _clear_overlay(change)
 
@@ -154,6 +151,7 @@ def schema() -> None:
 
 
 command.add_command(dump)
+command.add_command(convert)
 
 
 def _read(file: str, written: str | None) -> Document:
@@ -162,7 +160,7 @@ def _read(file: str, written: str | None) -> Document:
     return read_document(file, written)
 
 
-def _put(change: Change, document: Document) -> Any:
+def _put(change: Change, document: Document) -> Answer[ConfigChangedOut]:
     """Ask the daemon for the state that a file declares. It checks the file; only what is wrong is looked for here."""
     try:
         json.dumps(document.data, allow_nan=False)
@@ -170,9 +168,11 @@ def _put(change: Change, document: Document) -> Any:
         _check(document)
         raise
     try:
-        return change.made(change.client.change("PUT", _CONFIG, document.data, **change.how))
+        return change.made(change.client.config.put(cast("Config", document.data), **change.how))
     except OwnedError:
-        raise
+        if change.client.config.get().json()["owner"] != str(Path(document.file).resolve()):
+            raise
+        return change.made(change.client.config.reload())
     except (InvalidError, ConflictError) as error:
         _check(document)
         _raise_with_place(document, error)
@@ -193,21 +193,32 @@ def _raise_with_place(document: Document, error: XdplbError) -> NoReturn:
     raise error
 
 
+def _tell_applied(outcome: ConfigChangedOut, file: str) -> None:
+    if not outcome["changed"]:
+        note(f"nothing to change: all is as {file} says")
+        return
+    for sentence in outcome["changes"]:
+        line(sentence)
+    note(f"{file} applied: generation {outcome['generation']}")
+
+
 def _clear_overlay(change: Change) -> None:
     if change.dry_run:
-        laid = change.client.get(_OVERLAY).json()["overlay"]
+        laid = change.client.config.overlay().json()["overlay"]
         note(f"the overlay of {_count(len(laid), 'backend')} would be cleared")
         return
-    change.made(change.client.change("DELETE", _OVERLAY))
+    change.made(change.client.config.clear_overlay())
     note("the overlay is clear")
 
 
 def _tell_overlay(client: Client) -> None:
-    for each in client.get(_OVERLAY).json()["overlay"]:
-        declared = each["declared"]
-        names = [name for name in ("weight", "admin_state") if each[name] != declared[name]]
-        told = " and ".join(f"{name} {each[name]} instead of {declared[name]}" for name in names)
-        note(f"overlay: backend {each['address']} of VIP {each['vip']} has {told}")
+    for each in client.config.overlay().json()["overlay"]:
+        declared, told = each["declared"], []
+        if each["weight"] != declared["weight"]:
+            told.append(f"weight {each['weight']} instead of {declared['weight']}")
+        if each["admin_state"] != declared["admin_state"]:
+            told.append(f"admin_state {each['admin_state']} instead of {declared['admin_state']}")
+        note(f"overlay: backend {each['address']} of VIP {each['vip']} has {' and '.join(told)}")
 
 
 def _count(number: int, what: str) -> str:

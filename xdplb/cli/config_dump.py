@@ -36,7 +36,7 @@ def dump(connection: Connection, file: str, written: str | None, as_json: bool) 
 
     What has its default is left out. Weights, drains and maintenance that are laid over a config file are not in it.
     """
-    answer = connection.client().get("/v1/config")
+    answer = connection.client().config.get()
     if as_json:
         print_json(answer.body)
         return

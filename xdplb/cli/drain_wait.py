@@ -7,7 +7,7 @@ import time
 
 import click
 
-from xdplb.client import Answer, Client, DaemonDownError, TimedOutError
+from xdplb.client import Answer, BusyError, Client, DaemonDownError, TimedOutError
 from xdplb.client.bodies import BackendOut, DrainOut
 from xdplb.model.errors import ConflictError
 
@@ -49,7 +49,7 @@ def _poll(client: Client, vip: str, address: str, deadline: float, progress: _Pr
     while True:
         try:
             answer = client.backends.get(vip, address, within=deadline - time.monotonic())
-        except (DaemonDownError, TimedOutError):
+        except (BusyError, DaemonDownError, TimedOutError):
             left = "the daemon does not answer"
         else:
             status = _drain_of(answer, address)

@@ -32,6 +32,8 @@ _COMMANDS = {
     "explain": "explain",
     "capture": "capture",
     "backup": "backup",
+    "token": "token",
+    "events": "events",
     "decap": "decap",
     "backend-host": "backend_host",
     "version": "version",

@@ -34,7 +34,9 @@ _STATE_COLOURS = {
     "up": "green", "ready": "green", "online": "green", "ok": "green", "drained": "green", "passed": "green",
     "drain": "yellow", "draining": "yellow", "degraded": "yellow", "unknown": "yellow", "warn": "yellow",
     "maint": "yellow", "timed_out": "yellow",
-    "down": "red", "offline": "red", "fail": "red", "failed": "red",
+    "warning": "yellow",
+    "down": "red", "error": "red", "critical": "red", "offline": "red", "fail": "red", "failed": "red",
+    "expired": "red",
 }  # fmt: skip
 
 

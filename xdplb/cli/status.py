@@ -7,7 +7,7 @@ import time
 import click
 
 from xdplb.client import Client, DaemonDownError, TimedOutError
-from xdplb.client.bodies import FlowTableOut, NicOut, StatusOut
+from xdplb.client.bodies import ConfigStatusOut, FlowTableOut, NicOut, StatusOut
 from xdplb.model.errors import PlatformError
 
 from .output import moment, note, number, print_fields, print_json
@@ -71,6 +71,7 @@ def _print(body: StatusOut) -> None:
             ("ready", "yes" if body["ready"] else "no"),
             ("interfaces", ", ".join(map(_nic_text, nics)) or "none"),
             ("generation", f"{body['generation']} (in the data plane: {body['observed_generation']})"),
+            ("config", _config_text(body.get("config"))),
             ("flows", _flows_text(body["flows"])),
         ]
     )
@@ -91,6 +92,17 @@ def _print(body: StatusOut) -> None:
     if body["vips"]:
         click.echo()
         print_vips(body["vips"])
+
+
+def _config_text(config: ConfigStatusOut | None) -> str | None:
+    if config is None:  # an older daemon
+        return None
+    if config["owner"] is None:
+        return "by API and command"
+    laid = f"{config['overlay']} backend{'' if config['overlay'] == 1 else 's'}"
+    return f"{config['owner']}" + (
+        f", with an overlay on {laid}: xdplb config diff shows it" if config["overlay"] else ""
+    )
 
 
 def _nic_text(nic: NicOut) -> str:

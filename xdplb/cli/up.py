@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.errors import InvalidError
 
 from .api_options import api_options
 from .event_options import event_options
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
+from .right_options import chosen_api, right_options
 
 __all__ = ["command"]
 
@@ -47,18 +48,13 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
 Examples:
   sudo xdplb up eth0
   sudo xdplb up eth0 --config /etc/xdplb/config.toml
-  sudo xdplb up eth0 eth1 --mode native --listen 127.0.0.1:8080
+  sudo xdplb up eth0 eth1 --mode native --metrics-listen 10.0.0.2:9780
+  sudo xdplb up eth0 --socket-group operate=netops --socket-group read=monitoring
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
 @click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
 @mode_option
-@click.option(
-    "--listen",
-    default=f"unix:{DEFAULT_SOCKET}",
-    show_default=True,
-    metavar="unix:PATH|HOST:PORT",
-    help="Where to serve the API.",
-)
+@right_options
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -108,13 +104,18 @@ Examples:
     is_flag=True,
     help="If the state is empty, older, or another balancer's, go on with it: the maps lose what it does not have.",
 )
+@click.option(
+    "--accept-differences",
+    is_flag=True,
+    help="Swap this version's program in although it does something else with some packets than the one in use, or "
+    "was rolled back before.",
+)
 @event_options
 @api_options
 def command(
     *,
     interfaces: tuple[str, ...],
     mode: str,
-    listen: str,
     config: Path | None,
     state_dir: Path,
     pin_dir: Path,
@@ -126,10 +127,11 @@ def command(
     restore: Path | None,
     replace_state: bool,
     discard_maps: bool,
+    accept_differences: bool,
     log_format: str,
     event_rows: int,
     event_days: float,
-    **api: float,
+    **api: Any,
 ) -> None:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
 
@@ -149,7 +151,7 @@ def command(
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     gc.disable()  # until the start is over: nearly all that it makes lives on
     with Signals().handled():  # first of all: the imports take a while
-        from xdplb.daemon.options import DaemonOptions, Limits, Otherwise, Retention
+        from xdplb.daemon.options import DaemonOptions, Otherwise, Retention
         from xdplb.daemon.run import run
 
         otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
@@ -157,7 +159,6 @@ def command(
             DaemonOptions(
                 interfaces=interfaces,
                 mode=mode,
-                listen=listen,
                 state_dir=state_dir,
                 pin_dir=pin_dir,
                 capacity={name: value for name, value in capacity.items() if value is not None},
@@ -166,7 +167,8 @@ def command(
                 restore=restore,
                 replaces_state=replace_state,
                 config=config,
-                api=Limits(**api),  # type: ignore[arg-type]
+                accept_differences=accept_differences,
+                api=chosen_api(**api),
                 retention=Retention(event_rows, event_days),
             )
         )

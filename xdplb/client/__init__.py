@@ -8,6 +8,7 @@ from xdplb.model.errors import (
     FieldProblem,
     InvalidError,
     NotFoundError,
+    OwnedError,
     PlatformError,
     PreconditionError,
     StateError,
@@ -16,7 +17,14 @@ from xdplb.model.errors import (
 
 from .answer import Answer
 from .client import Client
-from .errors import BusyError, DaemonDownError, StillRunningError, TimedOutError
+from .errors import (
+    BusyError,
+    DaemonDownError,
+    ForbiddenError,
+    StillRunningError,
+    TimedOutError,
+    UnauthenticatedError,
+)
 from .paths import backend_path, vip_path
 from .target import DEFAULT_SOCKET
 from .transport import How
@@ -30,14 +38,17 @@ __all__ = [
     "ConflictError",
     "DaemonDownError",
     "FieldProblem",
+    "ForbiddenError",
     "How",
     "InvalidError",
     "NotFoundError",
+    "OwnedError",
     "PlatformError",
     "PreconditionError",
     "StateError",
     "StillRunningError",
     "TimedOutError",
+    "UnauthenticatedError",
     "XdplbError",
     "backend_path",
     "vip_path",

@@ -100,6 +100,7 @@ __all__ = [
     "ReadyzOut",
     "ReplaceBackendsEdit",
     "RiskOut",
+    "Role",
     "Scheduler",
     "SentOut",
     "Settings",
@@ -112,6 +113,11 @@ __all__ = [
     "StatsOut",
     "StatusOut",
     "TableChangeOut",
+    "TokenAddedOut",
+    "TokenDryRunOut",
+    "TokenIn",
+    "TokenListOut",
+    "TokenOut",
     "Tracking",
     "UndrainBackendEdit",
     "UseOut",
@@ -141,6 +147,7 @@ OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
 PacketKind = Literal["syn", "established", "datagram"]
 Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
 Protocol = Literal["tcp", "udp", "tcp+udp"]
+Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
 Tracking = Literal["auto", "always"]
@@ -1127,6 +1134,51 @@ class TableChangeOut(TypedDict):
     moves: list[SlotMoveOut]
     moves_in_all: int
     after: SlotStatesOut
+
+
+class TokenAddedOut(TypedDict):
+    """A token that was added, with its secret."""
+
+    name: str
+    role: Role
+    created: str
+    expires: str | None
+    expired: bool
+    last_used: str | None
+    token: str
+
+
+class TokenDryRunOut(TypedDict):
+    """What a change of tokens would do, with `dry_run=true`, which changes nothing."""
+
+    would_change: bool
+    changed: bool
+    changes: list[str]
+
+
+class TokenIn(TypedDict):
+    """A token to add."""
+
+    name: str
+    role: Role
+    expires_in_seconds: NotRequired[float | None]
+
+
+class TokenListOut(TypedDict):
+    """All tokens."""
+
+    tokens: list[TokenOut]
+
+
+class TokenOut(TypedDict):
+    """A token, without its secret: that is not kept."""
+
+    name: str
+    role: Role
+    created: str
+    expires: str | None
+    expired: bool
+    last_used: str | None
 
 
 class UndrainBackendEdit(TypedDict):

@@ -12,8 +12,11 @@ from .answer import Answer
 from .backends import Backends
 from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, VersionOut, VipStatsOut
 from .checks import Checks
+from .config import Configuration
+from .events import EventLog
 from .paths import vip_path
 from .target import DEFAULT_SOCKET, Target
+from .tokens import Tokens
 from .transport import PATIENCE_WITH_COMPILER_SECONDS, How, Transport
 from .vips import Vips
 
@@ -53,6 +56,9 @@ class Client:
         self.backends = Backends(self._transport)
         self.checks = Checks(self._transport)
         self.access = AccessLists(self._transport)
+        self.config = Configuration(self._transport)
+        self.tokens = Tokens(self._transport)
+        self.events = EventLog(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -8,19 +8,26 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
+from xdplb.model import errors
 from xdplb.model.errors import (
-    CapacityError,
     ConflictError,
     FieldProblem,
     InvalidError,
     NotFoundError,
     PlatformError,
     PreconditionError,
-    StateError,
     XdplbError,
 )
 
-__all__ = ["BusyError", "DaemonDownError", "StillRunningError", "TimedOutError", "from_problem"]
+__all__ = [
+    "BusyError",
+    "DaemonDownError",
+    "ForbiddenError",
+    "StillRunningError",
+    "TimedOutError",
+    "UnauthenticatedError",
+    "from_problem",
+]
 
 
 class DaemonDownError(XdplbError):
@@ -37,10 +44,23 @@ class TimedOutError(XdplbError):
     exit_code: ClassVar[int] = 5
 
 
+class UnauthenticatedError(XdplbError):
+    """The daemon does not know who asks: there is no token and no certificate, or it is not valid."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(XdplbError):
+    """Who asks does not have the role that this needs. Nothing was changed."""
+
+    code = "forbidden"
+
+
 class BusyError(PlatformError):
-    """The API has too much to do. Nothing was changed; the same request may be sent again."""
+    """The API has too much to do. Nothing was changed; the same may be asked again, after `retry_after` seconds."""
 
     code = "busy"
+    retry_after = 0.0
 
 
 class StillRunningError(ConflictError):
@@ -49,20 +69,16 @@ class StillRunningError(ConflictError):
     code = "still-running"
 
 
-_KINDS: tuple[type[XdplbError], ...] = (
-    InvalidError,
-    NotFoundError,
-    ConflictError,
-    PreconditionError,
-    CapacityError,
-    PlatformError,
-    StateError,
-    BusyError,
-    StillRunningError,
-)
-_BY_CODE: dict[str, type[XdplbError]] = {kind.code: kind for kind in _KINDS} | {"too-many-connections": BusyError}
+_KINDS: list[type[XdplbError]] = [
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XdplbError)
+]
+_BY_CODE: dict[str, type[XdplbError]] = {"too-many-connections": BusyError}
+for _kind in _KINDS + [UnauthenticatedError, ForbiddenError, BusyError, StillRunningError]:  # noqa: RUF005 - mypy would not see the type
+    _BY_CODE[_kind.code] = _kind
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
+    401: UnauthenticatedError,
+    403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
     412: PreconditionError,
@@ -89,11 +105,11 @@ def from_problem(status: int, body: bytes) -> XdplbError:
     return kind(detail, hint=str(problem.get("hint") or ""), problems=_fields(problem.get("errors")))
 
 
-def _fields(errors: object) -> tuple[FieldProblem, ...]:
-    if not isinstance(errors, list):
+def _fields(given: object) -> tuple[FieldProblem, ...]:
+    if not isinstance(given, list):
         return ()
     return tuple(
         FieldProblem(str(error.get("pointer", "")), str(error.get("detail", "")))
-        for error in errors
+        for error in given
         if isinstance(error, dict)
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import socket
 import ssl
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ __all__ = ["DEFAULT_SOCKET", "Target", "UnixConnection"]
 
 DEFAULT_SOCKET = "/run/xdplb/api.sock"
 _CONNECT_AGAIN_SECONDS = 0.05
+_OTHERS = stat.S_IROTH | stat.S_IWOTH
+_LONGEST_TOKEN = 4096
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,10 @@ def _readable(what: str, file: str) -> Iterator[None]:
 
 def _token(file: str) -> str:
     try:
-        token = Path(file).read_text(encoding="utf-8").strip()
+        with Path(file).open(encoding="utf-8") as opened:
+            if os.fstat(opened.fileno()).st_mode & _OTHERS:
+                raise XdplbError(f"other users may read or write the token file {file}", hint=f"chmod 0600 {file}")
+            token = opened.read(_LONGEST_TOKEN).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise XdplbError(f"cannot read the token file {file}: {reason}", hint="check --token-file") from None

@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 
 import xdplb
 from xdplb.model.errors import XdplbError
+from xdplb.model.numbers import whole_of
 
 from .answer import Answer
 from .errors import BusyError, DaemonDownError, StillRunningError, TimedOutError, from_problem
@@ -126,8 +127,9 @@ class Transport:
                 except StillRunningError:  # the first one, whose answer was lost, is still worked on: it ends
                     if is_last:
                         raise
-                except BusyError:
-                    if is_last or not left:
+                except BusyError as busy:
+                    pause = max(pause, busy.retry_after)
+                    if time.monotonic() + pause >= end or not left:
                         raise
                     left -= 1
                 except _BrokenError as broken:
@@ -139,9 +141,16 @@ class Transport:
 
     @contextmanager
     def stream(
-        self, path: str, headers: Mapping[str, str] | None = None, *, usual: float | None = None
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        usual: float | None = None,
+        silence: float | None = None,
     ) -> Iterator[Iterator[bytes]]:
         """GET `path`, whose answer has no fixed end, and yield its body as it comes; its begin is waited for as usual.
+
+        After that it may be silent for `silence` seconds, None: for as long as it likes.
 
         Raises as `request` does, and DaemonDownError if the body breaks off.
         """
@@ -156,7 +165,7 @@ class Transport:
                 if response.status != http.client.OK:
                     raise from_problem(response.status, response.read())
             assert connection.sock is not None, "it has answered"
-            connection.sock.settimeout(None)  # there may be nothing to send for a long time
+            connection.sock.settimeout(silence)
             yield self._chunks(response)
         except _BrokenError as broken:
             raise self._unreachable(broken.error) from None
@@ -194,7 +203,10 @@ class Transport:
             else:
                 connection.close()
         if not http.client.OK <= response.status < http.client.MULTIPLE_CHOICES:
-            raise from_problem(response.status, content)
+            refusal = from_problem(response.status, content)
+            if isinstance(refusal, BusyError):
+                refusal.retry_after = float(whole_of(response.headers.get("Retry-After", "")) or 0)
+            raise refusal
         return Answer.of(response.status, response.headers, content)
 
     def _send(

@@ -28,6 +28,7 @@ from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.config import Settings
 from xdplb.model.nic import DesiredNic
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
@@ -45,8 +46,8 @@ class Manager:
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
-    memory, unless one is given that the caller starts and stops. `notes` are sentences about the daemon itself, which
-    the status has.
+    memory, unless one is given that the caller starts and stops. `notes` returns sentences about the daemon itself,
+    which the status has. `on_settings` is called with the settings at the start, and when they change.
     """
 
     def __init__(
@@ -60,13 +61,14 @@ class Manager:
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
         place: PlaceView | None = None,
-        notes: Sequence[str] = (),
+        notes: Callable[[], Sequence[str]] = tuple,
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
         scan_seconds: float = 1.0,
         aftermath_seconds: float = 10.0,
         longest_pause: Callable[[], float] = lambda: 0.0,
         history: History | None = None,
+        on_settings: Callable[[Settings], None] = lambda _settings: None,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
         self.history = history or History(None, Events(), now=steady.now)
@@ -87,6 +89,7 @@ class Manager:
             capacity=plane.capacity,
             tunnel_sources=tunnel_sources,
             steady=steady,
+            on_settings=on_settings,
             recorded_flows=lambda: self._flows.recorded(),  # noqa: PLW0108 - there is no _flows yet
             records=lambda: self._flows.records,
         )
@@ -109,6 +112,7 @@ class Manager:
             place=place,
             notes=notes,
             longest_pause=longest_pause,
+            history=self.history,
         )
         self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)

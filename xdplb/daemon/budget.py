@@ -12,6 +12,7 @@ import resource
 from dataclasses import dataclass, replace
 
 from xdplb_api.limits import Limits
+from xdplb_api.metrics_app import METRICS_LIMITS
 
 __all__ = ["Budget", "budget", "raise_limit"]
 
@@ -34,10 +35,14 @@ class Budget:
     note: str
 
 
-def budget(descriptors: int, wanted: Limits) -> Budget:
-    """Return how so many descriptors are divided if the API is to have the limits `wanted`."""
+def budget(descriptors: int, wanted: Limits, metrics: int = 0) -> Budget:
+    """Return how so many descriptors are divided if the API is to have the limits `wanted`.
+
+    `metrics` is in how many places metrics are served beside it.
+    """
     probes = max(1, min(_MOST_PROBES, descriptors // _OF_CHECKS))
-    room = max(1, descriptors // _OF_API - _REFUSED)
+    of_metrics = METRICS_LIMITS.connections + metrics if metrics else 0
+    room = max(1, descriptors // _OF_API - _REFUSED - of_metrics)
     if room >= wanted.connections:
         return Budget(probes, wanted, "")
     note = (

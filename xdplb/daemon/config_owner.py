@@ -6,11 +6,13 @@ A file that cannot be used refuses the start. Later it is refused itself: what r
 from __future__ import annotations
 
 import asyncio
+import stat
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from xdplb.config.document import Document, read_document
-from xdplb.config.faults import ConfigError
+from xdplb.config.faults import ConfigError, Fault
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.edit import PutConfig, ReleaseConfig
 from xdplb.control.events import (
@@ -23,13 +25,14 @@ from xdplb.control.events import (
     ReloadedWithoutConfig,
 )
 from xdplb.control.manager import Manager
+from xdplb.control.state.desired import Desired
 from xdplb.control.state.differing import differing
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.dataplane.loader import MAX_BACKENDS, MAX_VIPS
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.config import Config
-from xdplb.model.errors import ConflictError, InvalidError, XdplbError
+from xdplb.model.errors import ConflictError, InvalidError, PendingError, XdplbError
 
 from .config_file import check_document
 
@@ -66,19 +69,25 @@ class ConfigOwner:
         return state if desired is state.desired else state.then(desired, _LARGEST)
 
     async def start(self, manager: Manager) -> None:
-        """Make the file the owner, as it was when it was read, or the API if there is none."""
+        """Make the file the owner, as it was when it was read, or the API if there is none.
+
+        If the data plane does not have it yet, that is retried as for any change.
+        """
         if self._first is not None:
             first, self._first = self._first, None
-            await self._take(manager, *first, Actor(ActorKind.FILE, file=self._file))
-        elif owner := manager.answers.config().desired.owner:
+            with suppress(PendingError):
+                await self._take(manager, *first, Actor(ActorKind.FILE, file=self._file))
+        elif owner := manager.answers.truth().owner:
             config = manager.answers.config()
             manager.events.say(ConfigReleased(owner, len(config.desired.vips), len(config.overlay)))
-            await manager.change(Request(edit=ReleaseConfig(), actor=DAEMON))
+            with suppress(PendingError):
+                await manager.change(Request(edit=ReleaseConfig(), actor=DAEMON))
 
     async def reload(self, manager: Manager, actor: Actor = DAEMON) -> Outcome | None:
         """Read the file again, and make the state what it says; None if there is none.
 
         If it cannot be used, nothing changes, and the status says so until it can be; raises what is wrong with it.
+        PendingError if it is taken, but the data plane does not have it yet.
         """
         if not self._file:
             manager.events.say(ReloadedWithoutConfig(actor))
@@ -87,6 +96,9 @@ class ConfigOwner:
             try:
                 document, config = await asyncio.to_thread(self._read)
                 outcome = await self._take(manager, document, config, actor)
+            except PendingError:
+                manager.answers.config_error = ""
+                raise
             except XdplbError as error:
                 manager.answers.config_error = str(error)
                 manager.events.say(ConfigRefused(actor, self._file, str(error)))
@@ -95,28 +107,42 @@ class ConfigOwner:
         return outcome
 
     def _read(self) -> tuple[Document, Config]:
+        """Read the file. A pipe could not be read twice, and might keep a reload waiting for ever."""
+        with suppress(OSError):  # whoever reads it says so
+            if not stat.S_ISREG(Path(self._file).stat().st_mode):
+                raise ConfigError(
+                    [Fault(self._file, None, "it is no regular file", "give the path of a file that stays")]
+                )
         document = read_document(self._file)
         return document, check_document(document)
 
     async def _take(self, manager: Manager, document: Document, config: Config, actor: Actor) -> Outcome:
+        before = manager.answers.config().desired
         try:
             outcome = await manager.change(Request(edit=PutConfig(config, self._file), actor=actor))
+        except PendingError:
+            self._say_taken(manager, before, actor)
+            raise
         except XdplbError as error:
             raise _located(document, error) from error
-        difference = differing(outcome.before.vips, outcome.after.vips)
+        self._say_taken(manager, before, actor)
+        return outcome
+
+    def _say_taken(self, manager: Manager, before: Desired, actor: Actor) -> None:
+        now = manager.answers.config()
+        difference = differing(before.vips, now.desired.vips)
         manager.events.say(
             ConfigTaken(
                 actor=actor,
                 file=self._file,
-                generation=outcome.generation,
-                vips=len(outcome.after.vips),
+                generation=now.generation,
+                vips=len(now.desired.vips),
                 added=len(difference.new),
                 changed=len(difference.changed),
                 removed=tuple(map(str, difference.gone)),
                 overlay=manager.answers.truth().overlay,
             )
         )
-        return outcome
 
 
 def _located(document: Document, error: XdplbError) -> XdplbError:

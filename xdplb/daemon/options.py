@@ -14,12 +14,14 @@ from xdplb.dataplane.links import find_nic
 from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
+from xdplb.model.role import Role
 from xdplb.net.links import link
 from xdplb_api.limits import Limits
+from xdplb_api.rights.tls import TlsFiles
 
 from .privileges import require_privileges
 
-__all__ = ["DaemonOptions", "Limits", "Otherwise", "Retention", "require_host"]
+__all__ = ["ApiOptions", "DaemonOptions", "Limits", "Otherwise", "Retention", "TlsFiles", "require_host"]
 
 
 class Otherwise(StrEnum):
@@ -30,18 +32,36 @@ class Otherwise(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DaemonOptions:
-    """What `xdplb up` was asked for. `mode` is native, skb or auto, `listen` is unix:PATH or HOST:PORT.
+class ApiOptions:
+    """Where the API is served and to whom. `listen` has places such as unix:PATH or HOST:PORT.
 
-    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are. `api` is
-    what the API takes on, `retention` which events are kept. A state that does not belong to the maps is refused,
-    unless there is an `otherwise`. `restore` is a backup to begin with, which `replaces_state` if there is one.
-    `config` is the config file that owns the VIPs and backends, None if the API does.
+    `metrics` are places for readers of metrics. Members of `socket_groups` have a role on the Unix socket, and client
+    certificates by `client_roles`, with parts of their subjects. `hosts` are further names of the API on TCP.
+    """
+
+    listen: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
+    socket_groups: tuple[tuple[Role, str], ...] = ()
+    tls: TlsFiles | None = None
+    client_roles: tuple[tuple[Role, str], ...] = ()
+    hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """What `xdplb up` was asked for. `mode` is native, skb or auto, `api` says where the API is served, and to whom.
+
+    `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
+    `retention` says which events are kept. A state that does not belong to the maps is refused, unless there is an
+    `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
+    that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
+    `replaces_state` says whether it may take the place of a state with VIPs.
     """
 
     interfaces: tuple[str, ...]
     mode: str
-    listen: str
+    api: ApiOptions
     state_dir: Path
     pin_dir: Path
     capacity: Mapping[str, int] = field(default_factory=dict)
@@ -50,7 +70,7 @@ class DaemonOptions:
     restore: Path | None = None
     replaces_state: bool = False
     config: Path | None = None
-    api: Limits = field(default_factory=Limits)
+    accept_differences: bool = False
     retention: Retention = field(default_factory=Retention)
 
     @property

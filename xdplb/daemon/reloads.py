@@ -9,6 +9,7 @@ from xdplb.control.manager import Manager
 from xdplb.model.errors import XdplbError
 
 from .config_owner import ConfigOwner
+from .doors import Doors
 from .systemd import reloading
 
 __all__ = ["Reloads"]
@@ -19,8 +20,8 @@ _log = logging.getLogger("xdplb")
 class Reloads:
     """Begins reloads, of which one is done after the other, and lets the API begin one, too."""
 
-    def __init__(self, manager: Manager, owner: ConfigOwner) -> None:
-        self._manager, self._owner = manager, owner
+    def __init__(self, manager: Manager, owner: ConfigOwner, doors: Doors) -> None:
+        self._manager, self._owner, self._doors = manager, owner, doors
         self._running: set[asyncio.Task[None]] = set()
         manager.reload = lambda actor: owner.reload(manager, actor)
 
@@ -37,6 +38,7 @@ class Reloads:
     async def _reload(self) -> None:
         with reloading():
             try:
+                await asyncio.to_thread(self._doors.reload, self._manager.events.say)
                 await self._owner.reload(self._manager)
             except XdplbError:
                 pass  # an event has said why

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import xdplb
@@ -31,12 +31,14 @@ from xdplb.model.errors import XdplbError
 from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
+from xdplb.upgrade.guard import Guard
 from xdplb_api.app import create_app
-from xdplb_api.listener import Listener, listen
-from xdplb_api.server import Stop, serve_in_thread
+from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
+from xdplb_api.server import Service, Stop, serve_in_thread
 
 from .budget import budget, raise_limit
 from .config_owner import ConfigOwner
+from .doors import Doors, open_doors
 from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
@@ -48,6 +50,7 @@ from .reloads import Reloads
 from .signals import Signals
 from .start import state_at_start
 from .state_dir import shut_state_dir
+from .swap_watching import watched
 from .systemd import asking_for_time, notify
 from .watchdog import watchdog
 
@@ -71,6 +74,7 @@ def _load(options: DaemonOptions, features: Features) -> DataPlane:
             pin_dir=options.pin_dir,
             capacity=options.capacity,
             features=features,
+            guard=Guard(options.interfaces, accept_differences=options.accept_differences),
         )
     )
 
@@ -111,7 +115,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
     store = SqliteStore(options.state_dir)
     with signals.handled(), hold(holder, parts.run_dir), closing(store):
-        listener = listen(options.listen)
+        doors = open_doors(options.api, options.state_dir)
         try:
             with asking_for_time():
                 reading = parts.maps_in_use(options)
@@ -126,14 +130,14 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
                     history.events.say(taken_over)
                 with asyncio.Runner(loop_factory=ControlLoop) as runner:
                     balancing = _balance(
-                        options, parts, plane, store, listener, history=history, signals=signals, owner=owner
+                        options, parts, plane, store, doors, history=history, signals=signals, owner=owner
                     )
                     runner.run(balancing)
                 word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
                 attached = [one.interface for one in _still_attached(plane)]
                 history.events.say(DaemonStopped(farewell(attached, word)))
         finally:
-            listener.close()
+            doors.close()
 
 
 @contextmanager
@@ -178,13 +182,14 @@ async def _balance(
     parts: Parts,
     plane: DataPlane,
     store: SqliteStore,
-    listener: Listener,
+    doors: Doors,
     *,
     history: History,
     signals: Signals,
     owner: ConfigOwner,
 ) -> None:
-    shares = budget(raise_limit(), options.api)
+    shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
+    told = replace(shares.api)
     manager = Manager(
         plane,
         store,
@@ -194,8 +199,9 @@ async def _balance(
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
-        notes=[shares.note] if shares.note else [],
+        notes=lambda: [*([shares.note] if shares.note else []), *doors.notes()],
         longest_pause=longest_pause(asyncio.get_running_loop()),
+        on_settings=lambda settings: shares.api.become(told.under(settings.api)),
         history=history,
     )
 
@@ -203,7 +209,7 @@ async def _balance(
         status = manager.answers.status()
         nics = ", ".join(_described(view) for view in status.nics)
         pid, generation = os.getpid(), status.generation
-        history.events.say(DaemonStarted(xdplb.__version__, pid, nics, str(listener), generation, history.last_run))
+        history.events.say(DaemonStarted(xdplb.__version__, pid, nics, str(doors), generation, history.last_run))
         if shares.note:
             _log.warning("%s", shares.note)
         if not IS_COMPILED:
@@ -224,26 +230,30 @@ async def _balance(
         history.end_readers()
         stop()
 
-    reloads = Reloads(manager, owner)
+    reloads = Reloads(manager, owner, doors)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    app = create_app(manager, version=xdplb.__version__, limits=shares.api)
-    with asking_for_time():
-        await manager.start()
-    try:
+    rights = doors.rights
+    app = create_app(manager, version=xdplb.__version__, rights=rights, limits=shares.api)
+    services = [Service(app, doors.listeners, shares.api, app.state.refusals.no_role)]
+    if doors.metrics:
+        metrics = create_metrics_app(manager, version=xdplb.__version__, figures=app.state.figures)
+        services.append(Service(metrics, doors.metrics, METRICS_LIMITS))
+    with watched(plane, manager.events.say):
         with asking_for_time():
-            await owner.start(manager)
-        with signals.calling(stopping, reloads.begin), Garbage() as garbage:
-            watching = asyncio.create_task(garbage.watch())
-            try:
-                with watchdog(manager.pulses, manager.events):
-                    await serve_in_thread(
-                        app, listener, limits=shares.api, stop=stop, on_started=started, on_loop=watch_api
-                    )
-            finally:
-                watching.cancel()
-                await reloads.stop()
-    finally:
-        await manager.stop()
+            await manager.start()
+        try:
+            with asking_for_time():
+                await owner.start(manager)
+            with signals.calling(stopping, reloads.begin), Garbage() as garbage:
+                watching = asyncio.create_task(garbage.watch())
+                try:
+                    with watchdog(manager.pulses, manager.events):
+                        await serve_in_thread(services, stop=stop, on_started=started, on_loop=watch_api)
+                finally:
+                    watching.cancel()
+                    await reloads.stop()
+        finally:
+            await manager.stop()
 
 
 def _place(options: DaemonOptions) -> PlaceView:

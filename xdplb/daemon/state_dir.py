@@ -8,8 +8,11 @@ from xdplb.private_files import require_trusted, shut_out_others
 
 __all__ = ["shut_state_dir"]
 
-_FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "state.db-acknowledged", "state.db-new")
-"""What the store makes. None may be open in this process yet: closing a file gives up SQLite's locks on it."""
+_FILES = (
+    *("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "state.db-acknowledged", "state.db-new"),
+    "tokens.json",
+)
+"""What store and API make. None may be open in this process yet: closing a file gives up SQLite's locks on it."""
 
 
 def shut_state_dir(folder: Path) -> None:

@@ -17,6 +17,8 @@ __all__ = ["asking_for_time", "notify", "reloading"]
 
 _ASK_SECONDS = 10.0
 _MOST_SECONDS = 900.0
+_SEND_SECONDS = 0.1
+"""How long to wait for a service manager whose queue is full: it is told from the control loop, which must go on."""
 
 
 def notify(message: str) -> None:
@@ -27,10 +29,11 @@ def notify(message: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]  # an abstract socket: the kernel wants a NUL where the environment has an @
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.settimeout(_SEND_SECONDS)
         try:
             channel.sendto(message.encode(), address)
         except OSError:
-            return  # the service manager is gone; that is no reason to stop balancing
+            return  # the service manager is gone or does not listen; that is no reason to stop balancing
 
 
 @contextmanager

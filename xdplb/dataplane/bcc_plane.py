@@ -24,13 +24,13 @@ from .flow_records import RawFlows
 from .grace import wait_for_packets
 from .inner_maps import inner_keys
 from .kept import Kept
-from .libbpf import Fd, prog_test_run
+from .libbpf import Fd, count_runs, obj_get, prog_test_run
 from .maps import BpfMap
 from .needs import check_access, check_needs, needs_of, needs_of_values
 from .nics import Nics
 from .pinned_maps import Maps
 from .pinned_reader import PinnedReader
-from .pins import INSTANCE, META
+from .pins import INSTANCE, META, PROGRAM, WATCH
 from .plane import (
     Attachment,
     BackendCounters,
@@ -40,15 +40,18 @@ from .plane import (
     FlowRecords,
     Mark,
     Slots,
+    SwapState,
     VipCounters,
     VipEntry,
 )
 from .platform_errors import kernel_errors, kernel_errors_in
-from .programs import current_program, explaining_program, refuse_to_replace
+from .programs import current_program, explaining_program, refuse_to_replace, text_hash
 from .reasons import REASONS
 from .recall import recall
 from .remembered import FlowId, Remembered
 from .source import compile_flags
+from .swap_guard import SwapGuard
+from .swap_watch import SwapWatch
 from .table_prints import NO_PRINT, TablePrints
 from .vip_maps import VipMaps
 from .vip_tables import VipTables
@@ -61,9 +64,12 @@ PROGRAM_NAME = "xdplb"
 class BccPlane:
     """The DataPlane over maps that are open. It is their only writer; closing it changes nothing in the kernel."""
 
-    def __init__(self, maps: Maps, cache_dir: Path | None = None) -> None:
+    def __init__(self, maps: Maps, cache_dir: Path | None = None, guard: SwapGuard | None = None) -> None:
         self._maps = maps
         self._cache_dir = cache_dir
+        self._guard = guard
+        self._counting: Fd | None = None
+        """Lets the kernel count how often the program runs, as long as it is watched."""
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
@@ -103,6 +109,8 @@ class BccPlane:
         """
         features |= needs_of(self._vips.held.values()) | needs_of_values(self._backends.values())
         maps = self._maps
+        if self._guard is not None:
+            self._counting = count_runs()
         with ExitStack() as undo:
             with kernel_errors_in("create the maps"):
                 maps.grow(features, undo)
@@ -116,11 +124,42 @@ class BccPlane:
                     self._cache_dir,
                     features=features,
                     swapping=self.nics.swapping,
+                    guard=self._guard,
                 )
             undo.pop_all()
-        maps.shrink()
+        if not (maps.pin_dir / WATCH).exists():  # the program before may be put back, and have the other features
+            maps.shrink()
         self._kept.program(program)
         return program
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the program is an older one, since that of this xdplb was rolled back."""
+        refused = self._maps.meta.refused_text
+        return refused != 0 and refused == text_hash(PROGRAM_NAME)
+
+    @kernel_errors("look at the new program")
+    def watch_swap(self) -> SwapState | None:
+        """Judge the program that was swapped in last, and put back the one before if it is worse."""
+        guard, folder = self._guard, self._maps.pin_dir
+        with self._compiling, self.nics.swapping:
+            watch = None if guard is None else SwapWatch.open(folder)
+            if guard is None or watch is None:
+                self._counting = None
+                return None
+            after = watch.after()
+            worse = guard.worse(watch.before, after)
+            if worse is not None:
+                watch.roll_back(self._maps.meta)
+                self._maps.meta.set_refused_text(watch.text_hash)
+                with obj_get(folder / PROGRAM) as program:
+                    self._kept.program(program)
+            elif after.seconds >= guard.watch_seconds:
+                watch.finish()
+            else:
+                return SwapState(watch.before, after)
+            self._counting = None
+            return SwapState(watch.before, after, is_over=True, worse=worse)
 
     @kernel_errors("pin again what was removed")
     def repair(self) -> Sequence[str]:

@@ -2,11 +2,13 @@
 
 `compile_program` runs `python -m xdplb.dataplane.compile` with a request as JSON on its stdin. The child compiles, lets
 bcc pick up the maps that are pinned where the source says, loads the functions, pins them, and answers in JSON on
-its stdout. The compiler and the verifier print to its stderr, the end of which goes into the error.
+its stdout, with the instructions that it has loaded. The compiler and the verifier print to its stderr, the end of
+which goes into the error.
 """
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import errno
 import importlib.util
@@ -23,6 +25,7 @@ from xdplb.capabilities import NET_ADMIN, SYS_ADMIN, keep_only
 from xdplb.model.errors import PlatformError
 
 from . import kernel_headers
+from .instructions import Instructions, split
 from .libbpf import Fd, call, obj_pin
 
 __all__ = ["CompileRequest", "compile_program", "require_bcc"]
@@ -43,8 +46,10 @@ class CompileRequest:
     programs: dict[str, str] = field(default_factory=dict)
 
 
-def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, cache_dir: Path | None = None) -> None:
-    """Compile `text`, load each function of `programs` as XDP and pin it at its path.
+def compile_program(
+    text: str, flags: list[str], programs: dict[str, Path], *, cache_dir: Path | None = None
+) -> dict[str, Instructions]:
+    """Compile `text`, load each function of `programs` as XDP, pin it at its path; return what was loaded, by function.
 
     Maps declared with a pin path are used if pinned there: create them first. `cache_dir` keeps merged kernel headers.
     PlatformError says what is missing on this host, or ends with the output of the compiler or the verifier.
@@ -63,6 +68,10 @@ def compile_program(text: str, flags: list[str], programs: dict[str, Path], *, c
     if "error" in answer:
         detail, hint = _explain(answer, flags)
         raise PlatformError(detail + (log if answer["error"] in {"compile", "load"} else ""), hint=hint)
+    return {
+        name: Instructions(base64.b64decode(loaded["code"]), tuple(loaded["map_ids"]))
+        for name, loaded in answer["loaded"].items()
+    }
 
 
 def require_bcc() -> None:
@@ -153,6 +162,7 @@ def _child(request: CompileRequest) -> dict[str, Any]:
         module = bcc.BPF(text=request.text, cflags=request.flags)
     except Exception as error:  # bcc raises no narrower class
         return {"error": "compile", "detail": str(error), "permission": _lacks_rights()}
+    loaded = {}
     for name, path in request.programs.items():
         try:
             function = module.load_func(name, bcc.BPF.XDP)
@@ -163,7 +173,9 @@ def _child(request: CompileRequest) -> dict[str, Any]:
             obj_pin(Fd(os.dup(function.fd)), Path(path))
         except OSError as error:
             return {"error": "pin", "detail": f"{path}: {error.strerror}"}
-    return {}
+        instructions = split(module.dump_func(name))
+        loaded[name] = {"code": base64.b64encode(instructions.code).decode(), "map_ids": instructions.map_ids}
+    return {"loaded": loaded}
 
 
 def _lacks_rights() -> bool:

@@ -32,6 +32,7 @@ from .plane import (
     FlowRecords,
     Mark,
     Slots,
+    SwapState,
     VipCounters,
     VipEntry,
 )
@@ -90,6 +91,8 @@ class FakePlane:
         self.access: dict[int, AccessList] = {}
         self.loads: dict[int, int] = {}
         self.decision: KernelDecision | None = None
+        self.swap_states: list[SwapState] = []
+        self.is_held_back = False
         self.vip_buckets: dict[int, Buckets] = {}
         self.source_buckets: dict[tuple[IPAddress, int], Buckets] = {}
         self.capture: FakeCapture | None = None
@@ -122,6 +125,11 @@ class FakePlane:
     def require(self, features: Features) -> None:
         """Note that these are needed."""
         self._features |= features
+
+    @_operation
+    def watch_swap(self) -> SwapState | None:
+        """Return the next of `swap_states`, which a test may fill."""
+        return self.swap_states.pop(0) if self.swap_states else None
 
     @_operation
     def repair(self) -> Sequence[str]:

@@ -408,7 +408,8 @@ META = np.dtype(
         ("features", "<u8"),
         ("state", "<u4"),
         ("layouts_bytes", "<u4"),
-        ("unused", "<u8", (10,)),
+        ("refused_text", "<u8"),
+        ("unused", "<u8", (9,)),
         ("layouts", "u1", (LAYOUTS_ROOM,)),
     ]
 )

@@ -28,6 +28,8 @@ from .platform_errors import kernel_errors, kernel_errors_in
 from .programs import remove_if_unused, remove_pins
 from .single import decap_down, decap_up, pass_program
 from .source import compile_flags
+from .swap_guard import SwapGuard
+from .swap_watch import settle
 from .takeover import Wanted, finish_or_discard, take_over
 
 __all__ = ["LoadOptions", "decap_down", "decap_up", "load", "pass_program", "unload"]
@@ -49,7 +51,8 @@ class LoadOptions:
     """What to attach where. `mode` is native, skb or auto.
 
     `capacity` has the fields of Capacity that are given: the others stay as they are pinned, else have their defaults.
-    `features` are what the state needs; `cache_dir` is where merged kernel headers are kept.
+    `features` are what the state needs; `cache_dir` is where merged kernel headers are kept. `guard` looks at a program
+    of another source before and after it is swapped in.
     """
 
     interfaces: tuple[str, ...]
@@ -58,6 +61,7 @@ class LoadOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     cache_dir: Path | None = None
     features: Features = frozenset()
+    guard: SwapGuard | None = None
 
 
 def load(options: LoadOptions) -> BccPlane:
@@ -69,7 +73,8 @@ def load(options: LoadOptions) -> BccPlane:
     It is compiled only if the program pinned is of another source or for other features than the options and what is in
     the maps need; then the program is swapped under the traffic.
     Errors: NotFoundError (none of the NICs exists), ConflictError (maps that cannot be carried over, another program on
-    the NIC), CapacityError (less room than is in use), PlatformError (what this host or kernel refuses).
+    the NIC, a program that the guard refuses), CapacityError (less room than is in use), PlatformError (what this host
+    or kernel refuses).
     After an error nothing is attached that was not attached before.
     """
     _check(options)
@@ -80,7 +85,7 @@ def load(options: LoadOptions) -> BccPlane:
         with kernel_errors_in("create or take over the maps"):
             maps = _maps(options)
         with kernel_errors_in("read the maps"):
-            plane = BccPlane(maps, options.cache_dir)
+            plane = BccPlane(maps, options.cache_dir, options.guard)
         # Whether frames come in tagged is not known yet: a program that can read tags keeps doing so.
         plane.compile_for(options.features | (plane.features & {Feature.VLAN})).close()
         with kernel_errors_in("attach the program"):
@@ -124,6 +129,7 @@ def _check(options: LoadOptions) -> None:
 def _maps(options: LoadOptions) -> Maps:
     if (options.pin_dir / META).exists() and pinned_links(options.pin_dir):
         finish_or_discard(options.pin_dir, PROGRAM_NAME)
+        settle(options.pin_dir, options.guard)
         take_over(_wanted(options))
         return Maps.adopt(options.pin_dir)
     remove_pins(options.pin_dir, MAP_NAMES)
@@ -145,6 +151,7 @@ def _wanted(options: LoadOptions) -> Wanted:
         flags=lambda folder: compile_flags(folder, capacity, features),
         make=make_map,
         cache_dir=options.cache_dir,
+        guard=options.guard,
     )
 
 

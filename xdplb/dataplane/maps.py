@@ -72,13 +72,14 @@ class _MapInfo(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class MapInfo:
-    """What the kernel says about a map; sizes in bytes."""
+    """What the kernel says about a map; sizes in bytes, `flags` as it was created with."""
 
     type: int
     id: int
     key_size: int
     value_size: int
     max_entries: int
+    flags: int
 
 
 class BpfMap:
@@ -284,7 +285,7 @@ def _read_info(fd: Fd) -> MapInfo:
     info = _MapInfo()
     length = c_uint32(ctypes.sizeof(info))
     call_quickly("bpf_obj_get_info_by_fd", fd.fileno(), ctypes.byref(info), ctypes.byref(length))
-    return MapInfo(info.type, info.id, info.key_size, info.value_size, info.max_entries)
+    return MapInfo(info.type, info.id, info.key_size, info.value_size, info.max_entries, info.map_flags)
 
 
 def _as_bytes(value: int | Array | bytes, size: int) -> bytes:

@@ -21,13 +21,18 @@ from .plane import Capacity
 from .versions import DOWN_AND_UP
 
 __all__ = [
+    "CODE",
+    "CODE_BEFORE",
+    "CODE_NEXT",
     "DECAP",
     "INSTANCE",
     "META",
     "NEXT",
     "PROGRAM",
+    "PROGRAM_BEFORE",
     "PROGRAM_EXPLAIN",
     "PROGRAM_NEXT",
+    "WATCH",
     "Meta",
     "link_name",
     "linked_interface",
@@ -37,7 +42,12 @@ DECAP = "decap"  # the folder, and the program, of the backends' side
 NEXT = "next"  # the folder of maps that are to take the place of those beside it, see takeover.py
 PROGRAM = "program"
 PROGRAM_NEXT = "program_next"  # compiled and not yet on every NIC
+PROGRAM_BEFORE = "program_before"  # replaced a moment ago, and kept until the new one has shown that it is no worse
 PROGRAM_EXPLAIN = "program_explain"  # says what the program would do
+CODE = "program_code"  # of each of these, see program_code.py
+CODE_NEXT = "program_code_next"
+CODE_BEFORE = "program_code_before"
+WATCH = "watch"  # what was counted before that, see swap_watch.py
 META = "meta"
 INSTANCE = "instance"  # says which state the maps belong to, see mark_map.py
 LINK_PREFIX = "link_"
@@ -122,6 +132,11 @@ class Meta:
         return int(self._value()["explain_hash"][0])
 
     @property
+    def refused_text(self) -> int:
+        """The hash of the source of a program that was rolled back, whatever it was compiled for; 0 if none was."""
+        return int(self._value()["refused_text"][0])
+
+    @property
     def state(self) -> int:
         """How far these pins are with replacing others: META_* of layout, 0 if they do not."""
         return int(self._value()["state"][0])
@@ -148,6 +163,11 @@ class Meta:
     def set_explain_hash(self, value: int) -> None:
         """Note what the program that explains was made from."""
         self._set(explain_hash=value)
+
+    def set_refused_text(self, value: int) -> None:
+        """Note which source is not to be used again. One of an older layout has no place for it."""
+        if self.layout_version == layout.LAYOUT_VERSION:
+            self._set(refused_text=value)
 
     def set_state(self, state: int) -> None:
         """Note how far these pins are with replacing others."""

@@ -22,6 +22,7 @@ from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, S
 from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Features
 from .remembered import FlowId, Remembered
+from .spans import Span
 
 __all__ = [
     "Attachment",
@@ -34,6 +35,7 @@ __all__ = [
     "Mark",
     "Reading",
     "Slots",
+    "SwapState",
     "VipCounters",
     "VipEntry",
 ]
@@ -50,6 +52,19 @@ class Capacity:
     vips: int = 1024
     backends: int = 16384
     flows: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SwapState:
+    """What the program did before and after it was replaced by one of another source.
+
+    `is_over`: it is not watched any more. `worse` says what became worse: then the one before is back.
+    """
+
+    before: Span
+    after: Span
+    is_over: bool = False
+    worse: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +257,18 @@ class DataPlane(Reading, Protocol):
 
         Another thread may change the maps meanwhile. PlatformError if it cannot be compiled or loaded: the old one
         then goes on.
+        """
+        ...
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the program is an older one, since that of this xdplb was rolled back. It may be read at any time."""
+        ...
+
+    def watch_swap(self) -> SwapState | None:
+        """Judge the program if it is of another source than the one before; put that back if it was better.
+
+        None if there is nothing to watch (any more).
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 
 from xdplb.model.errors import ConflictError
@@ -12,10 +13,27 @@ from xdplb.model.errors import ConflictError
 from . import bpffs, libbpf
 from .compile import compile_program
 from .features import Features
+from .guarded_swap import GuardedSwap
 from .libbpf import Fd
 from .links import PinnedLink, pinned_links
-from .pins import INSTANCE, META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
+from .pins import (
+    CODE,
+    CODE_BEFORE,
+    CODE_NEXT,
+    INSTANCE,
+    META,
+    NEXT,
+    PROGRAM,
+    PROGRAM_BEFORE,
+    PROGRAM_EXPLAIN,
+    PROGRAM_NEXT,
+    WATCH,
+    Meta,
+)
+from .program_code import ProgramCode
 from .source import flatten, source_dir, source_hash
+from .swap_guard import SwapGuard
+from .swap_watch import SwapWatch
 
 __all__ = [
     "current_program",
@@ -26,6 +44,7 @@ __all__ = [
     "remove_pins",
     "stage_program",
     "swap_links",
+    "text_hash",
 ]
 
 log = logging.getLogger(__name__)
@@ -40,29 +59,47 @@ def current_program(
     *,
     features: Features = frozenset(),
     swapping: AbstractContextManager[object] | None = None,
+    guard: SwapGuard | None = None,
 ) -> Fd:
     """Return the program `name` (of `name`.c) pinned in `folder`, made from the present source with these flags.
 
     All NICs that have it get the new one, each by one atomic swap; `features` are those that `flags` compile in, for
     `meta`. Another program that was put into xdplb's link is replaced too, with a warning in the log. After an
     error all NICs have the old one as before. `swapping` is held while the program is swapped, but not while it is
-    compiled: nobody may attach the pinned one meanwhile.
+    compiled: nobody may attach the pinned one meanwhile. One of another source has to pass `guard` (ConflictError),
+    and the old one is kept for it. If `guard` has rolled back this source before, the pinned program stays, if it has
+    the features.
     """
     text = flatten(source_dir() / f"{name}.c")
-    wanted = source_hash(text, flags)
-    pin, pin_next = folder / PROGRAM, folder / PROGRAM_NEXT
+    wanted, of_text = source_hash(text, flags), source_hash(text, [])
+    pin, pin_next, code_next = folder / PROGRAM, folder / PROGRAM_NEXT, folder / CODE_NEXT
     if pin.exists() and meta.program_hash == wanted:
         return libbpf.obj_get(pin)
-    pin_next.unlink(missing_ok=True)
-    compile_program(text, flags, {name: pin_next}, cache_dir=cache_dir)
-    program = libbpf.obj_get(pin_next)
-    with swapping or nullcontext(), ExitStack() as undo:
+    guarded = None if guard is None else GuardedSwap.of(guard, folder, meta, name, of_text)
+    with guarded or nullcontext(), ExitStack() as undo:
+        if guarded is not None and guarded.keeps_old(features):
+            return libbpf.obj_get(pin)
+        pin_next.unlink(missing_ok=True)
+        code_next.unlink(missing_ok=True)
+        loaded = compile_program(text, flags, {name: pin_next}, cache_dir=cache_dir)[name]
         undo.callback(pin_next.unlink)
-        _begin_swap(meta, undo)
-        swap_links(folder, name, program, undo)
-        pin_next.replace(pin)
-        undo.pop_all()
-    meta.set_program(wanted, features)
+        program = libbpf.obj_get(pin_next)
+        code = ProgramCode.of(libbpf.program_info(program).id, of_text, loaded, folder, meta.layouts)
+        code.pin(code_next)
+        undo.callback(code_next.unlink)
+        if guarded is not None:
+            guarded.compare(code, features, folder, meta.layouts)
+        with swapping or nullcontext():
+            if guarded is not None:
+                guarded.keep_old(undo)
+            _begin_swap(meta, undo)
+            swap_links(folder, name, program, undo)
+            pin_next.replace(pin)
+            code_next.replace(folder / CODE)
+            undo.pop_all()
+            meta.set_program(wanted, features)
+            if guarded is None:  # what is kept of an earlier swap has not these features
+                SwapWatch.forget(folder)
     return program
 
 
@@ -108,16 +145,30 @@ def _begin_swap(meta: Meta, undo: ExitStack) -> None:
 
 
 def stage_program(
-    folder: Path, name: str, flags: Callable[[Path], list[str]], cache_dir: Path | None = None
-) -> tuple[Fd, int]:
-    """Compile the program for the maps in the folder `next` and pin it there; return it and its hash for `meta`.
+    folder: Path,
+    name: str,
+    flags: Callable[[Path], list[str]],
+    layouts: Collection[str],
+    cache_dir: Path | None = None,
+) -> tuple[Fd, ProgramCode, int]:
+    """Compile the program for the maps in the folder `next`, which have these names, and pin it there with its code.
 
-    `flags` returns the compiler's for maps in a folder. The hash is of those that it has once it is in its place.
+    Return both, and its hash for `meta`. `flags` returns the compiler's for maps in a folder. The hash is of those
+    that it has once it is in its place.
     """
     staging = folder / NEXT
     text = flatten(source_dir() / f"{name}.c")
-    compile_program(text, flags(staging), {name: staging / PROGRAM}, cache_dir=cache_dir)
-    return libbpf.obj_get(staging / PROGRAM), source_hash(text, flags(folder))
+    loaded = compile_program(text, flags(staging), {name: staging / PROGRAM}, cache_dir=cache_dir)[name]
+    program = libbpf.obj_get(staging / PROGRAM)
+    code = ProgramCode.of(libbpf.program_info(program).id, source_hash(text, []), loaded, staging, layouts)
+    code.pin(staging / CODE)
+    return program, code, source_hash(text, flags(folder))
+
+
+@cache
+def text_hash(name: str) -> int:
+    """Return the hash of the present source of `name`, whatever it is compiled for."""
+    return source_hash(flatten(source_dir() / f"{name}.c"), [])
 
 
 def discard_staged(folder: Path) -> None:
@@ -161,7 +212,9 @@ def remove_pins(folder: Path, maps: Collection[str]) -> int:
     `meta` goes first, so that the rest of an interrupted removal is not taken over.
     """
     discard_staged(folder)
-    names = (META, INSTANCE, PROGRAM_NEXT, PROGRAM_EXPLAIN, PROGRAM, *{*maps, *_described_maps(folder)})
+    kept = (WATCH, PROGRAM_BEFORE, CODE_BEFORE)
+    programs = (PROGRAM_NEXT, CODE_NEXT, PROGRAM_EXPLAIN, PROGRAM, CODE)
+    names = (META, INSTANCE, *kept, *programs, *{*maps, *_described_maps(folder)})
     there = [folder / name for name in names if (folder / name).exists()]
     for path in there:
         path.unlink()

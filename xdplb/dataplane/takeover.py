@@ -22,7 +22,7 @@ then has the program of `next`, which the next start of a newer one discards.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,17 @@ from .carry import LINES, Pair, backend_ids, filling_order, vip_ids
 from .features import Features
 from .flow_lines import FlowLines
 from .grace import wait_for_packets
+from .guarded_swap import ROLLED_BACK_HINT, GuardedSwap
 from .libbpf import Fd
 from .links import pinned_links
 from .map_layout import MapLayout
 from .map_specs import MapSpec
 from .maps import BpfMap
-from .pins import META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
+from .pins import CODE, CODE_NEXT, META, NEXT, PROGRAM, PROGRAM_EXPLAIN, PROGRAM_NEXT, Meta
 from .plane import Capacity
-from .programs import discard_staged, stage_program, swap_links
+from .programs import discard_staged, stage_program, swap_links, text_hash
+from .swap_guard import SwapGuard
+from .swap_watch import SwapWatch
 from .versions import DOWN_AND_UP, check_readable
 
 __all__ = ["Wanted", "finish_or_discard", "take_over"]
@@ -54,7 +57,8 @@ class Wanted:
     """The pins that a folder is to have.
 
     `name` is the program's; `specs` are the maps with these features, `layouts` those of all maps that there can be;
-    `flags` returns the compiler's for maps in a folder; `make` makes a map that is ready for use.
+    `flags` returns the compiler's for maps in a folder; `make` makes a map that is ready for use; a program of
+    another source has to pass `guard`.
     """
 
     folder: Path
@@ -66,6 +70,7 @@ class Wanted:
     flags: Callable[[Path], list[str]]
     make: Callable[[MapSpec], BpfMap] = MapSpec.create
     cache_dir: Path | None = None
+    guard: SwapGuard | None = None
 
 
 def take_over(wanted: Wanted) -> None:
@@ -87,13 +92,14 @@ def take_over(wanted: Wanted) -> None:
     if _is_same(wanted, meta, kept):
         return
     _check_use(wanted, before, meta.capacity, old)
-    with ExitStack() as undo:
+    guarded = _guarded(wanted, meta)
+    with guarded or nullcontext(), ExitStack() as undo:
         bpffs.prepare(staging)
         undo.callback(discard_staged, folder)
         new = {spec.name: old[spec.name] if spec.name in kept else wanted.make(spec) for spec in wanted.specs}
         for name, found in new.items():
             found.pin(staging / name)
-        program, program_hash = stage_program(folder, wanted.name, wanted.flags, wanted.cache_dir)
+        program, code, program_hash = stage_program(folder, wanted.name, wanted.flags, new, wanted.cache_dir)
         pairs = [
             (spec, Pair.of(spec.name, old[spec.name], new, before, wanted.layouts))
             for spec in sorted(wanted.specs, key=filling_order)
@@ -103,6 +109,8 @@ def take_over(wanted: Wanted) -> None:
             pair.fill(spec)
         for _, pair in pairs:
             pair.catch_up()
+        if guarded is not None:
+            guarded.compare(code, wanted.features, staging, wanted.layouts)
         Meta.create(
             staging,
             wanted.capacity,
@@ -111,10 +119,22 @@ def take_over(wanted: Wanted) -> None:
             program_hash=program_hash,
             state=layout.META_READY,
         )
-        swap_links(folder, wanted.name, program, undo)
+        with nullcontext() if guarded is None else guarded.watched(staging, program):
+            swap_links(folder, wanted.name, program, undo)
+            for _, pair in pairs:
+                pair.catch_up()  # soon: a connection that has just begun may depend on it
         _carry([pair for _, pair in pairs], staging)
         undo.pop_all()
     _move_pins(folder)
+
+
+def _guarded(wanted: Wanted, meta: Meta) -> GuardedSwap | None:
+    if wanted.guard is None:
+        return None
+    swap = GuardedSwap.of(wanted.guard, wanted.folder, meta, wanted.name, text_hash(wanted.name))
+    if swap is not None and swap.is_refused:
+        raise ConflictError("the program of this xdplb was rolled back before", hint=ROLLED_BACK_HINT)
+    return swap
 
 
 def finish_or_discard(folder: Path, name: str) -> None:
@@ -207,7 +227,7 @@ def _pairs_left(folder: Path) -> list[Pair]:
 
 def _carry(pairs: Collection[Pair], staging: Path) -> None:
     for pair in pairs:
-        pair.catch_up()  # soon: a connection that has just begun may depend on it
+        pair.catch_up()
     wait_for_packets()
     for pair in pairs:
         pair.finish(staging)
@@ -218,10 +238,11 @@ def _move_pins(folder: Path) -> None:
     """Put the pins of `next` in their places, `meta` last, and remove those that nothing needs any more."""
     staging = folder / NEXT
     before, after = Meta.open(folder).layouts, Meta.open(staging).layouts
-    for name in (PROGRAM, *after):
+    for name in (PROGRAM, CODE, *after):
         if (staging / name).exists():
             (staging / name).replace(folder / name)
-    for name in (PROGRAM_EXPLAIN, PROGRAM_NEXT, *(before.keys() - after.keys())):
+    SwapWatch.forget(folder)
+    for name in (PROGRAM_EXPLAIN, PROGRAM_NEXT, CODE_NEXT, *(before.keys() - after.keys())):
         (folder / name).unlink(missing_ok=True)
     (staging / META).replace(folder / META)
     discard_staged(folder)

@@ -17,6 +17,7 @@ __all__ = [
     "InvalidError",
     "NotFoundError",
     "OwnedError",
+    "PendingError",
     "PlatformError",
     "PreconditionError",
     "StateError",
@@ -111,6 +112,10 @@ class PlatformError(XdplbError):
     code = "platform"
     status = 503
     exit_code = 1
+
+
+class PendingError(PlatformError):
+    """The change is saved, but the data plane does not have it yet: that is retried until it succeeds."""
 
 
 class StateError(PlatformError):

@@ -11,10 +11,12 @@ from xdplb.control.answers.views import AccessView
 from xdplb.control.edits.edit import PatchAccess, PutAccess
 from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.model.access import AccessList
+from xdplb.model.role import Role
 from xdplb_api.answers import DELETED, deleted, effect, problems, tag
 from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import ACCESS
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.access import AccessIn, AccessOut, AccessPatch
 from xdplb_api.schemas.effect import DryRunOut
 
@@ -23,7 +25,13 @@ __all__ = ["router"]
 router = APIRouter(tags=["access"], route_class=JsonRoute)
 
 
-@router.get(ACCESS, operation_id="getAccess", summary="Show a VIP's access list", responses=problems(404, 422))
+@router.get(
+    ACCESS,
+    operation_id="getAccess",
+    summary="Show a VIP's access list",
+    openapi_extra=needs(Role.READ),
+    responses=problems(404, 422),
+)
 async def get_access(vip: VipRef, answers: AnswersOf, response: Response) -> AccessOut:
     """Show the sources that a VIP accepts packets from. The ETag is that of the VIP."""
     return await _shown(answers.access(vip), response)
@@ -33,6 +41,7 @@ async def get_access(vip: VipRef, answers: AnswersOf, response: Response) -> Acc
     ACCESS,
     operation_id="putAccess",
     summary="Set a VIP's access list",
+    openapi_extra=needs(Role.ADMIN),
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def put_access(
@@ -50,6 +59,7 @@ async def put_access(
     ACCESS,
     operation_id="patchAccess",
     summary="Replace a part of a VIP's access list",
+    openapi_extra=needs(Role.ADMIN),
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def patch_access(
@@ -72,6 +82,7 @@ async def patch_access(
     summary="Remove a VIP's access list",
     status_code=204,
     response_class=Response,
+    openapi_extra=needs(Role.ADMIN),
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
 async def delete_access(vip: VipRef, change: Change, answers: AnswersOf) -> Response:

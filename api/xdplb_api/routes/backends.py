@@ -10,11 +10,13 @@ from xdplb.control.writing.request import Outcome
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, parse_backend_address
 from xdplb.model.errors import InvalidError
+from xdplb.model.role import Role
 from xdplb.model.vip import VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, effect, problems, tag, warned
 from xdplb_api.deps import AddressRef, AnswersOf, Change, NewChange, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import ALL_BACKENDS, BACKEND, BACKENDS
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.backend import (
     AllBackendsOut,
     BackendChangedOut,
@@ -34,14 +36,24 @@ router = APIRouter(tags=["backends"], route_class=JsonRoute)
 
 
 @router.get(
-    ALL_BACKENDS, operation_id="listAllBackends", summary="List the backends of all VIPs", responses=problems(422)
+    ALL_BACKENDS,
+    operation_id="listAllBackends",
+    summary="List the backends of all VIPs",
+    openapi_extra=needs(Role.READ),
+    responses=problems(422),
 )
 async def list_all_backends(answers: AnswersOf) -> AllBackendsOut:
     """Show the backends of all VIPs, each with its VIP; sorted by VIP and address."""
     return AllBackendsOut.of(answers.all_backends())
 
 
-@router.get(BACKENDS, operation_id="listBackends", summary="List the backends of a VIP", responses=problems(404, 422))
+@router.get(
+    BACKENDS,
+    operation_id="listBackends",
+    summary="List the backends of a VIP",
+    openapi_extra=needs(Role.READ),
+    responses=problems(404, 422),
+)
 async def list_backends(vip: VipRef, answers: AnswersOf, response: Response) -> BackendListOut:
     """Show the backends of a VIP, sorted by address. The ETag is that of the VIP, for a PUT of the whole set."""
     view = answers.backends(vip)
@@ -53,6 +65,7 @@ async def list_backends(vip: VipRef, answers: AnswersOf, response: Response) -> 
     BACKENDS,
     operation_id="createBackend",
     summary="Add a backend",
+    openapi_extra=needs(Role.ADMIN),
     responses={
         200: {"description": "It already existed unchanged; or `dry_run`."},
         201: {"model": BackendChangedOut, "description": "It was added; its URL is in `Location`."},
@@ -72,6 +85,7 @@ async def create_backend(
     BACKENDS,
     operation_id="replaceBackends",
     summary="Replace all backends of a VIP",
+    openapi_extra=needs(Role.ADMIN),
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def replace_backends(
@@ -87,7 +101,13 @@ async def replace_backends(
     return warned(BackendListChangedOut.of(view), outcome)
 
 
-@router.get(BACKEND, operation_id="getBackend", summary="Show a backend", responses=problems(404, 422))
+@router.get(
+    BACKEND,
+    operation_id="getBackend",
+    summary="Show a backend",
+    openapi_extra=needs(Role.READ),
+    responses=problems(404, 422),
+)
 async def get_backend(vip: VipRef, address: AddressRef, answers: AnswersOf, response: Response) -> BackendOut:
     """Show a backend: its configuration and its status."""
     view = answers.backend(vip, address)
@@ -99,6 +119,7 @@ async def get_backend(vip: VipRef, address: AddressRef, answers: AnswersOf, resp
     BACKEND,
     operation_id="putBackend",
     summary="Add or replace a backend",
+    openapi_extra=needs(Role.ADMIN),
     responses={
         200: {"description": "It is now as requested; or `dry_run`."},
         201: {"model": BackendChangedOut, "description": "It was added; its URL is in `Location`."},
@@ -118,6 +139,7 @@ async def put_backend(
     BACKEND,
     operation_id="patchBackend",
     summary="Change some settings of a backend",
+    openapi_extra=needs(Role.OPERATE),
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def patch_backend(
@@ -135,6 +157,7 @@ async def patch_backend(
     summary="Remove a backend",
     status_code=204,
     response_class=Response,
+    openapi_extra=needs(Role.ADMIN),
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
 async def delete_backend(vip: VipRef, address: AddressRef, change: Change, answers: AnswersOf) -> Response:

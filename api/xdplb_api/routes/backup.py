@@ -5,8 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.deps import ControlOf
+from xdplb_api.rights.needs import needs
 
 __all__ = ["router"]
 
@@ -26,6 +28,7 @@ class BackupResponse(Response):
     operation_id="getBackup",
     summary="Get a backup of the state",
     response_class=BackupResponse,
+    openapi_extra=needs(Role.ADMIN),
     responses={
         200: {
             "description": "A SQLite database, for `xdplb up --restore`.",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import WithJsonSchema
 from starlette.types import Receive, Scope, Send
 
 from xdplb.control.capture.wanted import MOST_SNAP_BYTES, CaptureRequest
 from xdplb.dataplane.decisions import SNAP_BYTES
+from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.control import Capture
 from xdplb_api.deps import ControlOf
+from xdplb_api.peer import actor_of
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.forms import CAPTURED_CLIENT, DESTINATION
 from xdplb_api.unambiguous import DECIMAL, WHOLE
 
@@ -43,7 +46,7 @@ class PcapngResponse(StreamingResponse):
             await self._capture.close()
 
 
-@router.head("/capture", include_in_schema=False)
+@router.head("/capture", include_in_schema=False, openapi_extra=needs(Role.OPERATE))
 async def describe_capture() -> Response:
     """Answer without a capture: the program is not recompiled for a question about headers."""
     return Response(media_type=PcapngResponse.media_type)
@@ -77,6 +80,7 @@ Snaplen = Annotated[
     summary="Capture packets",
     response_class=PcapngResponse,
     status_code=200,
+    openapi_extra=needs(Role.OPERATE),
     responses={
         200: {
             "description": "A pcapng file, streamed until the capture ends.",
@@ -86,6 +90,7 @@ Snaplen = Annotated[
     },
 )
 async def capture(
+    asked: Request,
     control: ControlOf,
     *,
     vip: Vip = None,
@@ -101,4 +106,4 @@ async def capture(
     `vip` and `client` it takes all packets that concern a VIP. It takes seconds to start: a program is compiled for it.
     """
     request = CaptureRequest(vip, client, packets, seconds, sample, snaplen)
-    return PcapngResponse(await control.start_capture(request))
+    return PcapngResponse(await control.start_capture(request, actor_of(asked)))

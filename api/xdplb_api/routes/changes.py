@@ -8,10 +8,12 @@ import re
 from fastapi import APIRouter, Response
 
 from xdplb.model.errors import FieldProblem, XdplbError
+from xdplb.model.role import Role
 from xdplb_api.answers import effect, problems, tag
 from xdplb_api.deps import AnswersOf, Change
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import CHANGES
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.changes import ChangesIn
 from xdplb_api.schemas.config import ConfigChangedOut
 from xdplb_api.schemas.effect import DryRunOut
@@ -27,6 +29,7 @@ _KEY = re.compile(r"^(/edits/[0-9]+)/key$")
     CHANGES,
     operation_id="makeChanges",
     summary="Make several changes in one step",
+    openapi_extra=needs(Role.OPERATE),
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def make_changes(

@@ -10,11 +10,13 @@ from fastapi import APIRouter, Request, Response
 from xdplb.control.answers.views import ConfigView
 from xdplb.control.edits.edit import ClearOverlay, PutConfig
 from xdplb.model.errors import XdplbError
+from xdplb.model.role import Role
 from xdplb_api.answers import DELETED, deleted, effect, problems, tag
 from xdplb_api.deps import AddressRef, AnswersOf, Change, ControlOf, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import BACKEND_OVERLAY, CONFIG, OVERLAY, RELOAD
 from xdplb_api.peer import actor_of
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.config import Config, ConfigChangedOut, ConfigOut, OverlayListOut, overlay_of, shown
 from xdplb_api.schemas.effect import DryRunOut
 
@@ -28,6 +30,7 @@ router = APIRouter(tags=["config"], route_class=JsonRoute)
     operation_id="getConfig",
     summary="Show the whole configuration",
     response_model=ConfigOut,
+    openapi_extra=needs(Role.READ),
     responses=problems(422),
 )
 async def get_config(answers: AnswersOf) -> Response:
@@ -43,6 +46,7 @@ async def get_config(answers: AnswersOf) -> Response:
     CONFIG,
     operation_id="putConfig",
     summary="Replace the whole configuration",
+    openapi_extra=needs(Role.ADMIN),
     responses=problems(400, 409, 412, 413, 415, 422, 503),
 )
 async def put_config(
@@ -60,6 +64,8 @@ async def put_config(
     except XdplbError as error:
         await asyncio.to_thread(body.refuse_with_all, error)
         raise
+    if not change.dry_run:
+        body.accepted(wanted)
     tag(response, outcome.generation)
     return effect(outcome, change) if change.tells_effect else ConfigChangedOut.of(outcome)
 
@@ -68,6 +74,7 @@ async def put_config(
     RELOAD,
     operation_id="reloadConfig",
     summary="Read the config file again",
+    openapi_extra=needs(Role.ADMIN),
     responses=problems(409, 415, 422, 503),
 )
 async def reload_config(control: ControlOf, request: Request, response: Response) -> ConfigChangedOut:
@@ -80,7 +87,13 @@ async def reload_config(control: ControlOf, request: Request, response: Response
     return ConfigChangedOut.of(outcome)
 
 
-@router.get(OVERLAY, operation_id="getOverlay", summary="Show the overlay", responses=problems(422))
+@router.get(
+    OVERLAY,
+    operation_id="getOverlay",
+    summary="Show the overlay",
+    openapi_extra=needs(Role.READ),
+    responses=problems(422),
+)
 async def get_overlay(answers: AnswersOf) -> OverlayListOut:
     """Show where operators have laid another weight or admin state over what the config file says."""
     return OverlayListOut.model_validate({"overlay": overlay_of(answers.config())})
@@ -92,6 +105,7 @@ async def get_overlay(answers: AnswersOf) -> OverlayListOut:
     summary="Clear the overlay",
     status_code=204,
     response_class=Response,
+    openapi_extra=needs(Role.OPERATE),
     responses={**DELETED, **problems(412, 422, 503)},
 )
 async def clear_overlay(change: Change) -> Response:
@@ -105,6 +119,7 @@ async def clear_overlay(change: Change) -> Response:
     summary="Clear the overlay of a backend",
     status_code=204,
     response_class=Response,
+    openapi_extra=needs(Role.OPERATE),
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
 async def clear_backend_overlay(vip: VipRef, address: AddressRef, change: Change, answers: AnswersOf) -> Response:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb.control.edits.edit import DrainBackend, UndrainBackend
+from xdplb.model.role import Role
 from xdplb_api.answers import effect, effect_answer, problems, tag, warned
 from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import DRAIN
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.backend import BackendChangedOut, DrainIn
 from xdplb_api.schemas.effect import DryRunOut
 
@@ -23,6 +25,7 @@ router = APIRouter(tags=["drain"], route_class=JsonRoute)
     summary="Drain a backend",
     status_code=202,
     response_model=BackendChangedOut,
+    openapi_extra=needs(Role.OPERATE),
     responses={
         200: {"model": DryRunOut, "description": "With `dry_run`: what would change."},
         202: {"description": "It takes no new connections; its progress is in `status.drain` of the backend."},
@@ -53,6 +56,7 @@ async def drain_backend(
     DRAIN,
     operation_id="undrainBackend",
     summary="End the drain of a backend",
+    openapi_extra=needs(Role.OPERATE),
     responses=problems(404, 409, 412, 422, 503),
 )
 async def undrain_backend(

@@ -18,10 +18,12 @@ from xdplb.model.errors import InvalidError
 from xdplb.model.moment import parse_moment
 from xdplb.model.numbers import whole_of
 from xdplb.model.printable import quoted
+from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.control import Control
 from xdplb_api.deps import ControlOf
 from xdplb_api.event_stream import MEDIA_TYPE, EventStream, wants_stream
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.event import EventsOut, page_body
 from xdplb_api.schemas.forms import ADDRESS, DESTINATION, MOMENT
 from xdplb_api.unambiguous import WHOLE
@@ -128,6 +130,7 @@ def _ns(moment: datetime) -> int:
     summary="List or follow events",
     response_class=Response,
     status_code=200,
+    openapi_extra=needs(Role.READ),
     responses={
         200: {
             "description": "A page of events; or, if that is accepted, a stream of them without end.",

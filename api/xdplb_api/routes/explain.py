@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query
 from pydantic import WithJsonSchema
 
 from xdplb.control.explain.question import PacketKind
+from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.deps import ControlOf
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.explain import ExplainOut
 from xdplb_api.schemas.forms import ADDRESS, CLIENT, DESTINATION
 
@@ -49,7 +51,13 @@ Interface = Annotated[
 ]
 
 
-@router.get("/explain", operation_id="explain", summary="Explain a packet", responses=problems(404, 422, 503))
+@router.get(
+    "/explain",
+    operation_id="explain",
+    summary="Explain a packet",
+    openapi_extra=needs(Role.READ),
+    responses=problems(404, 422, 503),
+)
 async def explain(
     control: ControlOf,
     client: Client,

@@ -7,9 +7,11 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.deps import AnswersOf
 from xdplb_api.problems import ProblemResponse
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.system import HealthzOut, ReadyzOut
 
 __all__ = ["router"]
@@ -17,7 +19,9 @@ __all__ = ["router"]
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", operation_id="getHealthz", summary="Liveness", responses=problems(422))
+@router.get(
+    "/healthz", operation_id="getHealthz", summary="Liveness", openapi_extra=needs(Role.READ), responses=problems(422)
+)
 async def get_healthz() -> HealthzOut:
     """Answer 200 as long as the daemon serves requests."""
     return HealthzOut()
@@ -28,6 +32,7 @@ async def get_healthz() -> HealthzOut:
     operation_id="getReadyz",
     summary="Readiness",
     response_model=ReadyzOut,
+    openapi_extra=needs(Role.READ),
     responses=problems(422, 503),
 )
 async def get_readyz(answers: AnswersOf) -> Any:

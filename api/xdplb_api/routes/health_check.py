@@ -6,10 +6,12 @@ from fastapi import APIRouter, Response
 
 from xdplb.control.edits.edit import DeleteCheck, PutCheck
 from xdplb.model.errors import NotFoundError
+from xdplb.model.role import Role
 from xdplb_api.answers import DELETED, created_or_not, deleted, effect, problems, tag
 from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import HEALTH_CHECK
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.effect import DryRunOut
 from xdplb_api.schemas.health_check import HealthCheckIn, HealthCheckOut
 
@@ -19,7 +21,11 @@ router = APIRouter(tags=["health checks"], route_class=JsonRoute)
 
 
 @router.get(
-    HEALTH_CHECK, operation_id="getHealthCheck", summary="Show a VIP's health check", responses=problems(404, 422)
+    HEALTH_CHECK,
+    operation_id="getHealthCheck",
+    summary="Show a VIP's health check",
+    openapi_extra=needs(Role.READ),
+    responses=problems(404, 422),
 )
 async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) -> HealthCheckOut:
     """Show the check and its results for each backend. The ETag is that of the VIP."""
@@ -34,6 +40,7 @@ async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) 
     HEALTH_CHECK,
     operation_id="putHealthCheck",
     summary="Set a VIP's health check",
+    openapi_extra=needs(Role.ADMIN),
     responses={
         200: {"description": "It is now as requested; or `dry_run`."},
         201: {"model": HealthCheckOut, "description": "The VIP had no health check before."},
@@ -60,6 +67,7 @@ async def put_health_check(
     summary="Remove a VIP's health check",
     status_code=204,
     response_class=Response,
+    openapi_extra=needs(Role.ADMIN),
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
 async def delete_health_check(vip: VipRef, change: Change, answers: AnswersOf) -> Response:

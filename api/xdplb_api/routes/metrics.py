@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
+from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.deps import AnswersOf
 from xdplb_api.exposition import MEDIA_TYPE, encode
 from xdplb_api.metrics import collect
+from xdplb_api.rights.needs import needs
 
 __all__ = ["router"]
 
@@ -27,6 +29,7 @@ class MetricsResponse(StreamingResponse):
     summary="Show all metrics for Prometheus",
     response_class=MetricsResponse,
     status_code=200,
+    openapi_extra=needs(Role.READ),
     responses={
         200: {
             "description": "Prometheus' text format.",
@@ -35,6 +38,6 @@ class MetricsResponse(StreamingResponse):
         **problems(422, 503),
     },
 )
-async def get_metrics(answers: AnswersOf) -> MetricsResponse:
+async def get_metrics(answers: AnswersOf, request: Request) -> MetricsResponse:
     """Show all counters and the state of NICs, VIPs, backends, checks and the flow table, as of one moment."""
-    return MetricsResponse(encode(collect(await answers.metrics())))
+    return MetricsResponse(encode(collect(await answers.metrics(), request.app.state.figures())))

@@ -12,11 +12,13 @@ from xdplb.control.edits.edit import CreateVip, DeleteVip, PatchVip, PutVip
 from xdplb.control.writing.request import Outcome
 from xdplb.model.errors import FieldProblem, InvalidError, NotFoundError
 from xdplb.model.key import ALL_PORTS
+from xdplb.model.role import Role
 from xdplb.model.vip import Vip, VipKey
 from xdplb_api.answers import DELETED, created_or_not, deleted, effect, problems, tag, warned
 from xdplb_api.deps import AnswersOf, Change, Changer, NewChange, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import VIP, VIPS
+from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.effect import DryRunOut
 from xdplb_api.schemas.vip import VipChangedOut, VipListOut, VipOut, VipParts, VipPatch, VipPost, VipPut, vips_out
 
@@ -25,7 +27,9 @@ __all__ = ["router"]
 router = APIRouter(tags=["vips"], route_class=JsonRoute)
 
 
-@router.get(VIPS, operation_id="listVips", summary="List the VIPs", responses=problems(422))
+@router.get(
+    VIPS, operation_id="listVips", summary="List the VIPs", openapi_extra=needs(Role.READ), responses=problems(422)
+)
 async def list_vips(answers: AnswersOf, response: Response) -> VipListOut:
     """Show all VIPs, sorted by address, port and protocol."""
     status = answers.status()
@@ -37,6 +41,7 @@ async def list_vips(answers: AnswersOf, response: Response) -> VipListOut:
     VIPS,
     operation_id="createVip",
     summary="Add a VIP",
+    openapi_extra=needs(Role.ADMIN),
     responses={
         200: {"description": "It already existed unchanged; or `dry_run`."},
         201: {"model": VipChangedOut, "description": "It was added; its URL is in `Location`."},
@@ -55,7 +60,9 @@ async def create_vip(
     return _answer(await change.make(edit), vip.key, change, answers, response)
 
 
-@router.get(VIP, operation_id="getVip", summary="Show a VIP", responses=problems(404, 422))
+@router.get(
+    VIP, operation_id="getVip", summary="Show a VIP", openapi_extra=needs(Role.READ), responses=problems(404, 422)
+)
 async def get_vip(vip: VipRef, answers: AnswersOf, response: Response) -> VipOut:
     """Show a VIP: its configuration and its status."""
     view = answers.vip(vip)
@@ -67,6 +74,7 @@ async def get_vip(vip: VipRef, answers: AnswersOf, response: Response) -> VipOut
     VIP,
     operation_id="putVip",
     summary="Add or replace a VIP",
+    openapi_extra=needs(Role.ADMIN),
     responses={
         200: {"description": "It is now as requested; or `dry_run`."},
         201: {"model": VipChangedOut, "description": "It was added; its URL is in `Location`."},
@@ -89,6 +97,7 @@ async def put_vip(
     VIP,
     operation_id="patchVip",
     summary="Change some settings of a VIP",
+    openapi_extra=needs(Role.ADMIN),
     responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
 )
 async def patch_vip(
@@ -105,6 +114,7 @@ async def patch_vip(
     summary="Remove a VIP",
     status_code=204,
     response_class=Response,
+    openapi_extra=needs(Role.ADMIN),
     responses={**DELETED, **problems(404, 412, 422, 503)},
 )
 async def delete_vip(vip: VipRef, change: Change, answers: AnswersOf) -> Response:

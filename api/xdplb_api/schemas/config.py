@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import blake2b
 from itertools import islice
+from types import MappingProxyType
 from typing import Annotated, Any, NoReturn, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, ValidatorFunctionWrapHandler, WrapValidator
 
 from xdplb.control.answers.views import ConfigView, OverlayView
 from xdplb.control.edits.declared import faults_of
-from xdplb.control.plan.sentences import sentences
 from xdplb.control.state.codec import backend_to_json, check_to_json, settings_to_json, vip_to_json
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredVip
 from xdplb.control.writing.request import Outcome
@@ -28,6 +31,7 @@ from xdplb.model.vip import Vip, VipKey
 from .access import AccessIn
 from .backend import MOST_BACKENDS, BackendIn, DeclaredOut
 from .base import Generation, ReadOnly, RequestBody, ResponseBody, Warnings, warnings_of
+from .effect import changes_of
 from .health_check import HealthCheckIn
 from .long_list import in_parts
 from .vip import VipIn
@@ -58,8 +62,15 @@ _MOST_FAULTS = 100
 """How many errors of one body are told: it may have hundreds of thousands."""
 
 
+_known: Mapping[bytes, DeclaredVip] = MappingProxyType({})
+"""The VIPs of the configuration that was accepted last, by the digest of what was sent. Replaced as a whole."""
+
+
 class ConfigVip(VipIn):
     """A VIP with all that belongs to it."""
+
+    _digest: bytes = PrivateAttr(default=b"")
+    _as_known: DeclaredVip | None = PrivateAttr(default=None)
 
     health_check: HealthCheckIn | None = Field(
         default=None, description="How its backends are checked; null: not at all, so that they count as up."
@@ -73,6 +84,8 @@ class ConfigVip(VipIn):
 
     def declared(self, pointer: str, faults: list[XdplbError]) -> DeclaredVip | None:
         """Return the VIP of the model, None if it has no key. What is wrong with it is added to `faults`."""
+        if self._as_known is not None:
+            return replace(self._as_known, pointer=pointer)
         vip = self._vip(pointer, faults)
         if vip is None:
             return None
@@ -120,6 +133,24 @@ def _wrong_prefixes(pointer: str, lists: Mapping[str, Sequence[str]], version: i
                 yield InvalidError.field(f"{pointer}/{name}/{number}", error.detail, hint=error.hint)
 
 
+def _unless_known(given: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Check a VIP, unless it is word for word one of the configuration that was accepted last: most of them are."""
+    try:
+        digest = blake2b(json.dumps(given).encode(), digest_size=16).digest()
+    except (TypeError, ValueError, RecursionError):  # a date of TOML, for one
+        return check(given)
+    if (known := _known.get(digest)) is not None:
+        vip = ConfigVip.model_construct()
+        vip._as_known = known
+    else:
+        vip = check(given)
+    vip._digest = digest
+    return vip
+
+
+_Vips = Annotated[list[Annotated[ConfigVip, WrapValidator(_unless_known)]], Field(max_length=MOST_VIPS)]
+
+
 class ApiSettings(RequestBody):
     """What the API takes on at once, and how long it waits for a client. Null: as the options of `xdplb up` say."""
 
@@ -165,7 +196,7 @@ class Config(RequestBody):
     """The whole desired state: what is not in it is removed."""
 
     settings: Settings = Field(default=Settings(), description="Settings of the daemon that may change while it runs.")
-    vips: Annotated[list[ConfigVip], Field(max_length=MOST_VIPS), in_parts(MOST_VIPS)] = Field(
+    vips: Annotated[_Vips, in_parts(MOST_VIPS)] = Field(
         description="All VIPs; it must be given, even if there are none."
     )
     generation: ReadOnly = None
@@ -182,6 +213,11 @@ class Config(RequestBody):
         made = [vip.declared(f"/vips/{number}", faults) for number, vip in enumerate(self.vips)]
         refuse(faults)
         return model.Config(tuple(vip for vip in made if vip is not None), self.settings.wanted())
+
+    def accepted(self, wanted: model.Config) -> None:
+        """Note that this was accepted, as `wanted`: VIPs that are the same in the next one are not checked again."""
+        global _known  # noqa: PLW0603 - one daemon has one configuration
+        _known = {vip._digest: declared for vip, declared in zip(self.vips, wanted.vips, strict=True) if vip._digest}
 
     def refuse_with_all(self, error: XdplbError) -> NoReturn:
         """Raise all that is wrong with it, or else the error that it was refused with when it was applied."""
@@ -292,7 +328,7 @@ class ConfigChangedOut(ResponseBody):
         return cls(
             generation=outcome.generation,
             changed=outcome.is_change,
-            changes=list(sentences(outcome.impact)),
+            changes=changes_of(outcome),
             warnings=warnings_of(outcome),
         )
 

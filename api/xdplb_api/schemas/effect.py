@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from xdplb.control.plan.sentences import sentences
+from xdplb.control.plan.sentences import sentences, settings_sentences
 from xdplb.control.writing.request import Outcome
 
 from .base import ResponseBody, Warnings, warnings_of
 from .impact import ImpactOut
 
-__all__ = ["DryRunOut"]
+__all__ = ["DryRunOut", "changes_of"]
 
 
 class DryRunOut(ResponseBody):
@@ -31,7 +31,13 @@ class DryRunOut(ResponseBody):
         return cls(
             would_change=outcome.is_change,
             changed=made and outcome.is_change,
-            changes=list(sentences(outcome.impact)),
+            changes=changes_of(outcome),
             warnings=warnings_of(outcome),
             impact=ImpactOut.of(outcome.impact),
         )
+
+
+def changes_of(outcome: Outcome) -> list[str]:
+    """Return a sentence for each thing that a change does."""
+    before, after = outcome.before.desired.settings, outcome.after.desired.settings
+    return [*settings_sentences(before, after), *sentences(outcome.impact)]

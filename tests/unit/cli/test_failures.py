@@ -81,6 +81,7 @@ def test_a_url_that_is_none_is_refused(url: str):
 
 def test_the_token_of_the_file_goes_with_each_request(script: Script, tmp_path: Path):
     script.on("GET", "/v1/vips", {"vips": []})
+    (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text("s3cret\n")
     told = script.run("--token-file", str(tmp_path / "token"), "vip", "ls")
     assert told.returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -146,6 +147,21 @@ def test_a_busy_daemon_is_asked_again(script: Script, client: Client, code: str)
     assert len(set(keys(script))) == 1
 
 
+def test_a_busy_daemon_is_given_the_time_that_it_asks_for(script: Script, client: Client) -> None:
+    status, headers, body = problem(503, "busy") or (0, {}, b"")
+    script.raw("GET", VIPS, (status, {**headers, "Retry-After": "1"}, body), ok({"vips": []}))
+    began = time.monotonic()
+    client.vips.list()
+    assert time.monotonic() - began >= 1
+
+
+def test_nobody_waits_for_it_longer_than_the_timeout(script: Script) -> None:
+    status, headers, body = problem(503, "busy") or (0, {}, b"")
+    script.raw("GET", VIPS, (status, {**headers, "Retry-After": "60"}, body))
+    with Client(socket_path=str(script.socket), timeout=1) as client, pytest.raises(BusyError):
+        client.vips.list()
+
+
 def test_a_daemon_that_stays_busy_says_so(script: Script, client: Client) -> None:
     script.raw("GET", VIPS, problem(503, "busy"))
     with pytest.raises(BusyError):
@@ -171,8 +187,6 @@ def test_no_daemon_is_said_at_once(tmp_path) -> None:
 
 
 def test_an_answer_that_does_not_come_is_a_timeout_and_not_asked_for_again(script: Script, monkeypatch) -> None:
-    import time
-
     monkeypatch.setattr(Script, "next", lambda *_: time.sleep(0.6))
     with Client(socket_path=str(script.socket), timeout=0.2) as client, pytest.raises(TimedOutError):
         client.vips.delete("web")

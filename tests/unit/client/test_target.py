@@ -80,6 +80,7 @@ def test_a_file_that_is_missing_or_no_pem_is_named(tmp_path: Path, option: str) 
 def test_the_token_is_read_anew_for_each_request(script: Script, tmp_path: Path) -> None:
     script.on("GET", "/v1/version", {"version": "1"})
     file = tmp_path / "token"
+    file.touch(0o600)
     with Client(socket_path=str(script.socket), token_file=str(file)) as client:
         for token in ("one", "two\n"):
             file.write_text(token)
@@ -87,8 +88,20 @@ def test_the_token_is_read_anew_for_each_request(script: Script, tmp_path: Path)
     assert [told["Authorization"] for told in script.headers] == ["Bearer one", "Bearer two"]
 
 
+def test_a_token_that_others_may_read_is_not_sent(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret")
+    (tmp_path / "token").chmod(0o644)
+    with (
+        Client(socket_path=str(script.socket), token_file=str(tmp_path / "token")) as client,
+        pytest.raises(XdplbError, match="token"),
+    ):
+        client.version()
+    assert script.requests == []
+
+
 @pytest.mark.parametrize("text", ["", "\n", "two words", "tök", "a\nb"])
 def test_a_file_without_a_token_is_an_error(script: Script, tmp_path: Path, text: str) -> None:
+    (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text(text)
     with (
         Client(socket_path=str(script.socket), token_file=str(tmp_path / "token")) as client,

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from xdplb.control.events import (
     EventsLost,
     EventsNotKept,
     HealthChanged,
-    PathTrouble,
+    NextHopChanged,
+    PathErrorsUnheard,
 )
 from xdplb.control.history import history as module
 from xdplb.control.history.file import HistoryFile
 from xdplb.control.history.history import History, Retention
 from xdplb.control.history.wanted import Page, Wanted
+from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
 
 KEY = VipKey.parse("203.0.113.10:443/tcp")
@@ -154,22 +156,42 @@ def test_what_is_on_the_disk_for_good_is_not_kept_twice(tmp_path: Path, monkeypa
         assert history.told(change(8)).kept == 7
 
 
-@pytest.mark.parametrize("removed", ["events.db", "the folder"])
-def test_a_file_removed_while_the_daemon_runs_is_begun_again(tmp_path: Path, removed: str) -> None:
+def found_at_last(history: History, those: set[str], **wanted: Any) -> list[Any]:
+    """Return the events once they are of these kinds: the file may have to be opened again, more than once."""
+    end = time.monotonic() + 10
+    while True:
+        with suppress(PlatformError):
+            found = bodies(history, **wanted)
+            if {each["kind"] for each in found} == those:
+                return found
+        assert time.monotonic() < end, history.kept
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("removed", ["events.db", "the folder", "what is in it"])
+def test_a_file_removed_while_the_daemon_runs_is_begun_again(
+    tmp_path: Path, removed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.1)
     folder = tmp_path / "state"
     with kept_in(folder / "events.db") as history:
         history.events.say(down(1))
         last = read(history).latest
         for file in folder.iterdir():
-            file.unlink()
+            if removed == "what is in it":
+                file.write_bytes(b"")
+            else:
+                file.unlink()
         if removed == "the folder":
             folder.rmdir()
         history.events.say(down(2))
-        read(history)
-        found = read(history, after=last)
-        kinds = [json.loads(each.body)["kind"] for each in found.events]
-        assert sorted(kinds) == [EventsLost.KIND, "health"]
-        assert all(each.id > last for each in found.events)
+        if removed == "what is in it":  # the thread may just have been writing to it
+            end = time.monotonic() + 10
+            while "10.0.0.2" not in {each["backend"] for each in bodies(history, after=last)}:
+                assert time.monotonic() < end
+        else:
+            found = found_at_last(history, {EventsLost.KIND, "health"}, after=last)
+            assert all(each["id"] > last for each in found)
 
 
 def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:
@@ -179,6 +201,21 @@ def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:
         history.events.say(down(1))
         assert [each["kind"] for each in bodies(history)] == [EventsLost.KIND, "health"]
     assert (tmp_path / "events.db.damaged").read_bytes().startswith(b"this is no database")
+
+
+def test_a_file_that_is_damaged_while_the_daemon_runs_is_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.1)
+    path = tmp_path / "events.db"
+    with kept_in(path) as history:
+        for number in range(3000):
+            history._take(down(number % 250))
+        read(history)
+        with path.open("r+b") as file:
+            file.write(b"x" * 3_000_000)
+        history.events.say(down(1))
+        found_at_last(history, {EventsLost.KIND}, kinds=(EventsLost.KIND,))
 
 
 def test_a_file_of_a_newer_version_is_put_aside(tmp_path: Path) -> None:
@@ -277,14 +314,48 @@ def test_who_did_it(actor: str, found: bool) -> None:
         assert bool(read(history, actor=actor).events) is found
 
 
+def test_a_next_hop_is_found_by_the_vips_that_have_the_backend() -> None:
+    other = VipKey.parse("203.0.113.11:443/tcp")
+    with kept_in(None) as history:
+        history.events.say(NextHopChanged("10.0.0.1", None, None, "no route", (KEY, other)))
+        for vip in (KEY, other):
+            (found,) = bodies(history, vip=str(vip))
+            assert (found["kind"], found["vip"], found["backend"]) == ("next_hop", None, "10.0.0.1")
+            assert bodies(history, vip=str(vip), backend="10.0.0.1") == [found]
+        assert bodies(history, vip="203.0.113.12:443/tcp") == []
+
+
+def test_what_is_in_the_place_of_the_file_is_told_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "events.db").mkdir()
+    with kept_in(tmp_path / "events.db") as history:
+        history.events.say(down(1))
+        with pytest.raises(PlatformError, match="cannot be read"):
+            read(history)
+        assert history.kept.error
+    assert (tmp_path / "events.db").is_dir()
+
+
+def test_a_long_event_is_cut_to_the_first_of_each_list() -> None:
+    class Long(PathErrorsUnheard):
+        def data(self) -> dict[str, object]:
+            return {"error": "x", "tables": [{"moves": ["y" * 500] * 60} for _ in range(200)]}
+
+    with kept_in(None) as history:
+        history._take(Long("x"))
+        (found,) = read(history).events
+    data = json.loads(found.body)["data"]
+    assert len(found.body) < 70_000
+    assert (data["is_cut"], len(data["tables"]), len(data["tables"][0]["moves"])) == (True, 5, 5)
+
+
 def test_an_event_that_cannot_be_written_down_is_lost_alone(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(PathTrouble):
+    class Broken(PathErrorsUnheard):
         def data(self) -> dict[str, object]:
             raise ValueError("a mistake")
 
     with kept_in(None) as history:
-        history._take(Broken("10.0.0.9", "ipip", "x"))
+        history._take(Broken("x"))
         history.events.say(down(1))
         read(history)
         assert [each["kind"] for each in bodies(history)] == ["health", EventsKeptAgain.KIND]
-    assert "an event of the kind path_trouble could not be kept" in caplog.text
+    assert "an event of the kind path_errors_unheard could not be kept" in caplog.text

@@ -17,9 +17,12 @@ from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, WRITES, World, backend
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import unpack
+from xdplb.control.edits.edit import PutConfig
+from xdplb.control.writing.request import Request
 from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.layout import FLOW_RST
 from xdplb.model.backend import Health
+from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Vip, VipKey
@@ -65,6 +68,14 @@ class Mortal:
         return lambda *args: self._fuse.around(lambda: target(*args))
 
 
+OTHER = Vip(VipKey.parse("203.0.113.13:53/udp"), name="new")
+
+
+async def taken(door: Door, *vips: DeclaredVip) -> None:
+    """Make these VIPs all that there are, which is one change however much it changes."""
+    await door.manager.change(Request(edit=PutConfig(Config(vips), "/etc/xdplb/config.toml")))
+
+
 CHANGES: list[Callable[[Door], Awaitable[object]]] = [
     lambda m: m.create_vip(WEB),
     lambda m: m.replace_backends("web", [backend(1), backend(2), backend(3)]),
@@ -78,6 +89,7 @@ CHANGES: list[Callable[[Door], Awaitable[object]]] = [
     lambda m: m.replace_backends("web", [backend(1), backend(4), backend(5)]),
     lambda m: m.delete_vip("dns"),
     lambda m: m.create_vip(Vip(VipKey.parse("203.0.113.12:80/tcp"), name="new")),
+    lambda m: taken(m, DeclaredVip("", WEB, backends=(backend(4, weight=2), backend(6))), DeclaredVip("", OTHER)),
 ]
 
 

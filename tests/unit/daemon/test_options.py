@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from xdplb.daemon import options
-from xdplb.daemon.options import DaemonOptions, require_host
+from xdplb.daemon.options import ApiOptions, DaemonOptions, require_host
 from xdplb.model.errors import PlatformError
 
 
 def asked(tmp_path, *interfaces: str) -> DaemonOptions:
-    return DaemonOptions(interfaces, "auto", "unix:/run/x", tmp_path / "state", tmp_path / "pins")
+    return DaemonOptions(interfaces, "auto", ApiOptions(("unix:/run/x",)), tmp_path / "state", tmp_path / "pins")
 
 
 def test_the_host_is_refused_for_a_nic_without_ethernet_frames(tmp_path, monkeypatch: pytest.MonkeyPatch):

@@ -22,7 +22,7 @@ from xdplb.balance.slots import unpack
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
-from xdplb.daemon.options import DaemonOptions
+from xdplb.daemon.options import ApiOptions, DaemonOptions
 from xdplb.daemon.start import state_at_start
 from xdplb.model.errors import CapacityError, ConflictError, InvalidError, PlatformError, XdplbError
 
@@ -38,7 +38,7 @@ class Host:
         options = DaemonOptions(
             ("eth0",),
             "auto",
-            "",
+            ApiOptions(()),
             self.state,
             Path("/pins"),
             restore=self.backup if restore else None,

@@ -24,7 +24,7 @@ from xdplb.control.plan.drafts import VipDraft, draft
 from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.writing import applier
-from xdplb.daemon.options import DaemonOptions, Otherwise
+from xdplb.daemon.options import ApiOptions, DaemonOptions, Otherwise
 from xdplb.daemon.start import state_at_start
 from xdplb.dataplane.plane import Mark
 from xdplb.model.backend import AdminState, Backend
@@ -48,7 +48,7 @@ class Host:
         return self.folder / "state.db"
 
     def start(self, otherwise: Otherwise | None = None, *, booted: bool = False) -> Snapshot:
-        options = DaemonOptions(("eth0",), "auto", "", self.folder, Path("/pins"), otherwise=otherwise)
+        options = DaemonOptions(("eth0",), "auto", ApiOptions(()), self.folder, Path("/pins"), otherwise=otherwise)
         with closing(SqliteStore(self.folder)) as store:
             return state_at_start(options, store, None if booted else self.world.plane)
 
@@ -113,7 +113,7 @@ def test_a_state_that_is_newer_than_the_maps_goes_on(host: Host) -> None:
 
 
 def test_the_state_is_read_once_and_nobody_else_gets_it_before_the_daemon(host: Host) -> None:
-    options = DaemonOptions(("eth0",), "auto", "", host.folder, Path("/pins"))
+    options = DaemonOptions(("eth0",), "auto", ApiOptions(()), host.folder, Path("/pins"))
     with closing(SqliteStore(host.folder)) as store, ThreadPoolExecutor() as thread:
         state = state_at_start(options, store, host.world.plane)
         with pytest.raises(ConflictError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,16 @@ def test_a_start_that_hangs_asks_no_longer(tmp_path: Path, monkeypatch: pytest.M
 def _read_on(manager: socket.socket) -> None:
     while manager.recv(100):
         pass
+
+
+def test_a_service_manager_that_does_not_listen_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(BlockingIOError):
+            other.settimeout(0)
+            while True:
+                other.sendto(b"WATCHDOG=1", str(tmp_path / "notify"))
+        start = time.monotonic()
+        notify("READY=1")
+        assert time.monotonic() - start < 2

@@ -17,6 +17,7 @@ from xdplb.dataplane.features import Features
 from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.plane import Capacity, VipEntry
 from xdplb.dataplane.source import flatten
+from xdplb.dataplane.swap_guard import SwapGuard
 from xdplb.model.vip import VipKey
 
 __all__ = [
@@ -41,10 +42,13 @@ def up(
     mode: str = "auto",
     capacity: Capacity | None = CAPACITY,
     features: Features = frozenset(),
+    guard: SwapGuard | None = None,
 ) -> BccPlane:
     """Load with all of this capacity given, or with none of it."""
     given = asdict(capacity) if capacity else {}
-    return load(LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=given, features=features))
+    return load(
+        LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=given, features=features, guard=guard)
+    )
 
 
 def left(bpffs: Path) -> list[str]:

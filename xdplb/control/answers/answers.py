@@ -38,6 +38,7 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drifts
@@ -60,6 +61,11 @@ _ELEMENT_BYTES = 48  # struct htab_elem, with the node of the LRU list
 _BUCKET_BYTES = 16  # struct bucket; their number is the next power of two
 _PROBATION_PART = 4
 
+_HELD_BACK = (
+    "an older program is in use: that of this xdplb was rolled back; `xdplb events` says why, and a restart with "
+    "--accept-differences tries it again"
+)
+
 
 class Answers:
     """Answers from the writer's snapshot. Methods that are not `async` answer from memory, at once.
@@ -81,15 +87,16 @@ class Answers:
         pulses: Pulses,
         checker: HealthSource | None,
         steady: SteadyClock,
+        history: History,
         place: PlaceView | None = None,
-        notes: Sequence[str] = (),
+        notes: Callable[[], Sequence[str]] = tuple,
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses = drifts, pulses
-        self.started, self._place, self._notes = steady.now(), place, tuple(notes)
-        self._longest_pause = longest_pause
+        self.started, self._place, self._notes = steady.now(), place, notes
+        self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
         self.config_error = ""
@@ -215,6 +222,7 @@ class Answers:
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
+            events=self._history.kept,
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
@@ -249,7 +257,7 @@ class Answers:
             flows=self._flow_table(),
             last_error=self._writer.last_error,
             warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
-            notes=self._notes,
+            notes=(*self._notes(), *((_HELD_BACK,) if self._plane.is_held_back else ())),
             config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )

@@ -15,6 +15,7 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
 from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.history.history import Kept
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
@@ -81,6 +82,7 @@ class MetricsView:
     ignored_errors: Mapping[Ignored, int]
     standing: Standing
     longest_pause: float
+    events: Kept
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
@@ -103,6 +105,7 @@ class Moment:
     ignored_errors: Mapping[Ignored, int]
     standing: Standing
     longest_pause: float
+    events: Kept
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
@@ -120,6 +123,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         ignored_errors=moment.ignored_errors,
         standing=moment.standing,
         longest_pause=moment.longest_pause,
+        events=moment.events,
         drift_counts=moment.drift_counts,
         hung=moment.hung,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},

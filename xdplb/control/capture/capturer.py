@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from xdplb.control.capture.recorder import Recorder
 from xdplb.control.capture.wanted import CaptureRequest, Wanted, wanted
 from xdplb.control.capture.words import Names, names_of
-from xdplb.control.events import CaptureBegan, CaptureEnded, CaptureStuck, Events
+from xdplb.control.events import DAEMON, Actor, CaptureBegan, CaptureEnded, CaptureStuck, Events
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.threads import Unbroken, Worker
 from xdplb.control.writing.writer import Writer
@@ -105,7 +105,7 @@ class Capturer:
         self._to_the_end = Unbroken()
         self._finishing = asyncio.Lock()
 
-    async def start(self, request: CaptureRequest) -> RunningCapture:
+    async def start(self, request: CaptureRequest, actor: Actor = DAEMON) -> RunningCapture:
         """Start a capture, which the caller must `close`. Takes seconds, since a program is compiled for it.
 
         If another capture is just ending, it waits for that. Raises ConflictError if one is running, InvalidError or
@@ -125,7 +125,7 @@ class Capturer:
         except BaseException:
             await self.finish(running)
             raise
-        self._events.say(CaptureBegan(request.vip or "any", request.client or "any"))
+        self._events.say(CaptureBegan(actor, None if which.vip is None else str(which.vip), request.client))
         return running
 
     async def finish(self, running: RunningCapture) -> None:

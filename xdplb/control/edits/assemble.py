@@ -98,7 +98,8 @@ def asked_backend(old: DesiredBackend | None, asked: Backend, now: datetime) -> 
     """Return a backend as it is asked for now; `old` if equal. A drain under way goes on, another one begins."""
     if old is None:
         return DesiredBackend(asked, _drain(None, asked, now))
-    return old if old.backend == asked else DesiredBackend(asked, _drain(old, asked, now), old.declared)
+    same = old.backend is asked or old.backend == asked
+    return old if same else DesiredBackend(asked, _drain(old, asked, now), old.declared)
 
 
 def declared_backend(old: DesiredBackend | None, asked: Backend, now: datetime) -> DesiredBackend:

@@ -15,6 +15,15 @@ from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
+from xdplb.control.events.rights import (
+    AuthenticationFailed,
+    RequestForbidden,
+    TlsNotReloaded,
+    TlsReloaded,
+    TokenAdded,
+    TokenRemoved,
+)
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
@@ -24,6 +33,7 @@ __all__ = [
     "KINDS",
     "Actor",
     "ActorKind",
+    "AuthenticationFailed",
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
@@ -55,8 +65,11 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "ProgramKept",
+    "ProgramRolledBack",
     "ProgramSwapped",
     "ReloadedWithoutConfig",
+    "RequestForbidden",
     "Say",
     "SlotsPinned",
     "SlotsSteady",
@@ -64,9 +77,14 @@ __all__ = [
     "StateNotWritable",
     "StateRestored",
     "StateWritable",
+    "SwapNotWatched",
     "TablePublished",
     "ThreadGoesOn",
     "ThreadHangs",
+    "TlsNotReloaded",
+    "TlsReloaded",
+    "TokenAdded",
+    "TokenRemoved",
     "TookOver",
     "VipInTheWay",
 ]

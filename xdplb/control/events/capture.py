@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xdplb.control.events.actor import Actor
 from xdplb.control.events.base import Event, Level
 
 __all__ = [
@@ -15,13 +16,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CaptureBegan(Event):
-    """A capture started, of this VIP and client, or of any."""
+    """A capture started, of packets to this VIP and from this client, None for any."""
 
     KIND = "capture_started"
     TITLE = "capture started"
     LEVEL = Level.NOTICE
-    vip: str
-    client: str
+    actor: Actor
+    vip: str | None
+    client: str | None
 
 
 @dataclass(frozen=True, slots=True)

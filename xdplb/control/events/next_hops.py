@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from xdplb.control.events.base import Event, Level
+from xdplb.model.vip import VipKey
 
 __all__ = [
     "NextHopChanged",
@@ -26,6 +28,11 @@ class NextHopChanged(Event):
     interface: str | None
     mac: str | None
     reason: str | None
+    vips: tuple[VipKey, ...] = field(default=(), repr=False, compare=False)
+
+    def subjects(self) -> Sequence[tuple[str, str | None]]:
+        """Return the VIPs that have the backend."""
+        return [(str(vip), self.backend) for vip in self.vips]
 
     @property
     def level(self) -> Level:

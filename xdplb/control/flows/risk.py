@@ -70,8 +70,7 @@ def _of_vip(exposure: Exposure, seen: Seen) -> AtRisk:
     if counted is None:
         return UNKNOWN
     at_most = seen.traffic.vip_packets_within(exposure.vip_id, counted.packets, exposure.idle_seconds, seen.now)
-    expected = min(at_most, counted.new_flows) if exposure.counts_syns else at_most
-    return AtRisk(expected, at_most, KnownBy.COUNTERS)
+    return AtRisk(_expected(at_most, counted.new_flows, exposure), at_most, KnownBy.COUNTERS)
 
 
 def _of_backend(each: Exposed, exposure: Exposure, seen: Seen) -> AtRisk:
@@ -81,7 +80,7 @@ def _of_backend(each: Exposed, exposure: Exposure, seen: Seen) -> AtRisk:
     at_most = seen.traffic.packets_within(each.id, counted.packets, exposure.idle_seconds, seen.now)
     if at_most == 0:
         return AtRisk(0, 0, KnownBy.COUNTERS)
-    expected = min(at_most, counted.new_flows) if exposure.counts_syns else at_most
+    expected = _expected(at_most, counted.new_flows, exposure)
     known_by = KnownBy.COUNTERS
     records = None if seen.counts is None or exposure.records_keep else _records(each, seen.counts, counted)
     if records is not None:
@@ -91,6 +90,14 @@ def _of_backend(each: Exposed, exposure: Exposure, seen: Seen) -> AtRisk:
         if is_recorded or not each.takes_new:
             expected = records.open
     return AtRisk(math.ceil(min(expected, at_most) * each.share), at_most, known_by)
+
+
+def _expected(at_most: int, opened: int, exposure: Exposure) -> int:
+    """Return about how many of at most so many connections are open, if so many were opened here.
+
+    If none was, they came from another balancer, and nothing is known but their packets.
+    """
+    return min(at_most, opened) if exposure.counts_syns and opened else at_most
 
 
 class _Records(NamedTuple):

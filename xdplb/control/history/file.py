@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from xdplb.control.history.record import Record
 from xdplb.control.history.wanted import Found, Page, Wanted
@@ -37,9 +38,20 @@ _SCHEMA = (
 _MOST_BYTES = 256 << 20
 """However few the events are: some have kilobytes."""
 
+_PARTS = ("", "-wal", "-shm")
+"""How the names of its files end."""
+
 _BUSY_SECONDS = 2.0
 _CACHE_KIB = 1024
 _LOG_BYTES = 4 << 20
+
+
+class _Seen(NamedTuple):
+    """What tells the file from another one, and whether there is anything in it."""
+
+    device: int
+    inode: int
+    is_filled: bool
 
 
 class HistoryFile:
@@ -53,7 +65,7 @@ class HistoryFile:
         """The id of the last event, 0 if there was none."""
         self._gone = 0
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: _Seen | None = None
 
     def open(self) -> str:
         """Open or create the file, unless it is open; return why events that were kept are lost, empty if none is.
@@ -61,37 +73,53 @@ class HistoryFile:
         If the file that was open was removed meanwhile, another one takes its place. One that cannot be read is put
         aside.
         """
-        if self._connection is not None and self._identity == self._seen():
+        seen = self._seen()
+        if self._connection is not None and self._identity == seen:
             return ""
-        lost = f"{self.path} was removed or replaced while the daemon ran" if self._connection and self.rows else ""
+        before, lost = self.rows, ""
+        if self.path is not None and seen is not None and not seen.is_filled:
+            self._remove(self.path)  # before it is closed, which would write a part of what was there into it
         self.close()
         if self.path is not None:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._open()
         except sqlite3.DatabaseError as error:
-            self.close()
-            if self.path is None or not _is_damaged(error):
+            if not (aside := self.put_aside(error)):
                 raise
-            aside = self._put_aside(self.path)
             self._open()
-            lost = f"{self.path} could not be read ({error}); it is {aside} now"
+            lost = aside
+        if not lost and self.rows < before:
+            lost = f"{self.path} was removed, replaced or emptied while the daemon ran"
         return lost
+
+    def put_aside(self, error: sqlite3.Error | OSError) -> str:
+        """Give the file another name if the error says that it is damaged; return that as a sentence, else nothing."""
+        if self.path is None or not _is_damaged(error):
+            return ""
+        self.close()
+        return f"{self.path} could not be read ({error}); it is {self._put_aside(self.path)} now"
 
     @staticmethod
     def _put_aside(path: Path) -> Path:
         """Give the file another name, in place of the one that was put aside before it."""
         aside = path.with_name(f"{path.name}.damaged")
-        for end in ("", "-wal", "-shm"):
+        for end in _PARTS:
             with suppress(FileNotFoundError):
                 path.with_name(path.name + end).replace(aside.with_name(aside.name + end))
         return aside
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        for end in _PARTS:
+            path.with_name(path.name + end).unlink(missing_ok=True)
 
     def _open(self) -> None:
         name = ":memory:" if self.path is None else str(self.path)
         connection = sqlite3.connect(name, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
         self._connection = connection
         for setting in (
+            "locking_mode = EXCLUSIVE",  # also without a file that is mapped: whoever cuts that would kill the daemon
             "journal_mode = WAL",
             "synchronous = NORMAL",
             "foreign_keys = ON",
@@ -188,13 +216,15 @@ class HistoryFile:
 
     def sync(self) -> bool:
         """Bring what was written to the disk for good; return whether all of it is there."""
-        assert self._connection is not None
+        if self._connection is None:
+            raise sqlite3.OperationalError("the file is not open")
         busy, written, done = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return not busy and bool(written == done)
 
     def read(self, wanted: Wanted) -> Page:
         """Return the events that are wanted, in the order of their ids."""
-        assert self._connection is not None
+        if self._connection is None:
+            raise sqlite3.OperationalError("the file is not open")
         condition, values = wanted.conditions()
         order = "DESC" if wanted.newest_first else "ASC"
         rows = self._connection.execute(
@@ -222,14 +252,14 @@ class HistoryFile:
         )
         return int(size * (pages - free))
 
-    def _seen(self) -> tuple[int, int] | None:
+    def _seen(self) -> _Seen | None:
         if self.path is None:
             return None
         try:
             found = self.path.stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return _Seen(found.st_dev, found.st_ino, found.st_size > 0)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -249,7 +279,7 @@ class HistoryFile:
 _NEWER = "the events are of a newer xdplb"
 
 
-def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+def _is_damaged(error: sqlite3.Error | OSError) -> bool:
     """Return whether this file will never be readable for this version, in contrast to a disk that fails or is full."""
-    code = getattr(error, "sqlite_errorcode", None)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits say more about it
     return str(error).startswith(_NEWER) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 _GATHER_SECONDS = 0.05
 _A_BATCH = 200
 _MOST_WAITING = 20_000
+_MOST_WAITING_BYTES = 32 << 20
 _RETRY_SECONDS = 5.0
 _IDLE_SECONDS = 1.0
 _TIDY_SECONDS = 30.0
@@ -61,13 +62,13 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How it stands: the events kept now, and how many were taken and dropped since the start.
+    """How it stands: the events kept now, and how many came and were dropped since the start.
 
     `error` says why none can be kept now, empty if they can.
     """
 
     rows: int
-    taken: int
+    came: int
     dropped: int
     error: str
 
@@ -99,10 +100,11 @@ class History:
         self._queue: SimpleQueue[tuple[int, Event] | _Question | None] = SimpleQueue()
         self._hurry = threading.Event()
         self._waiting: deque[Record] = deque()
+        self._waiting_bytes = 0
         self._thread: threading.Thread | None = None
         self._readers: list[Callable[[], None]] = []
         self._error, self._retry_at, self._tidy_at, self._untidy = "", 0.0, 0.0, 0
-        self._taken = self._dropped = self._dropped_told = 0
+        self._taken = self._dropped = self._refused = self._dropped_told = 0
         self._generation = 0
         self.kept_generation = 0
         """The last change whose event is on the disk for good."""
@@ -115,7 +117,8 @@ class History:
     @property
     def kept(self) -> Kept:
         """How it stands now."""
-        return Kept(self._file.rows, self._taken, self._dropped, self._error)
+        refused = self._refused
+        return Kept(self._file.rows, self._taken + refused, self._dropped + refused, self._error)
 
     @staticmethod
     def moment() -> datetime:
@@ -125,7 +128,7 @@ class History:
     def _take(self, event: Event) -> None:
         """Take an event, in the thread in which it happens."""
         if self._queue.qsize() >= _MOST_WAITING:
-            self._dropped += 1
+            self._refused += 1
         else:
             self._queue.put((event.happened or time.time_ns(), event))
 
@@ -219,11 +222,13 @@ class History:
 
     def _note(self, at: int, event: Event) -> None:
         self._taken += 1
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES:
             self._dropped += 1
             return
         try:
-            self._waiting.append(record_of(event, at))
+            record = record_of(event, at)
+            self._waiting.append(record)
+            self._waiting_bytes += len(record.body)
         except Exception:
             self._dropped += 1
             _log.exception("an event of the kind %s could not be kept", event.KIND)
@@ -239,8 +244,9 @@ class History:
         while self._waiting:
             batch = list(self._waiting)[:_A_BATCH]
             self._file.append(batch)
-            for _ in batch:
+            for record in batch:
                 self._waiting.popleft()
+                self._waiting_bytes -= len(record.body)
             self._untidy += len(batch)
         self._tell_readers()
 
@@ -248,9 +254,10 @@ class History:
         if not question.answer.set_running_or_notify_cancel():
             return
         try:
-            self._file.open()
+            self._attempt(lambda: None)  # it may have to be opened again
             question.answer.set_result(self._file.read(question.wanted))
         except (sqlite3.Error, OSError) as error:
+            self._put_aside(error)
             question.answer.set_exception(
                 PlatformError(f"the events cannot be read: {error}", hint="see the log, which has them, too")
             )
@@ -280,6 +287,8 @@ class History:
             lost = self._file.open()
             done = work()
         except (sqlite3.Error, OSError) as error:
+            if self._put_aside(error):
+                return False
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             if not self._error:
                 self._error = str(error) or repr(error)
@@ -287,11 +296,18 @@ class History:
             return False
         if lost:
             self.events.say(EventsLost(lost))
-        if not self._waiting and (self._error or self._dropped != self._dropped_told):
-            dropped, self._dropped_told = self._dropped - self._dropped_told, self._dropped
+        all_dropped = self._dropped + self._refused
+        if not self._waiting and (self._error or all_dropped != self._dropped_told):
+            dropped, self._dropped_told = all_dropped - self._dropped_told, all_dropped
             self._error, self._retry_at = "", 0.0
             self.events.say(EventsKeptAgain(dropped))
         return done is not False
+
+    def _put_aside(self, error: sqlite3.Error | OSError) -> bool:
+        """Put the file aside if the error says that it is damaged, so that the next attempt begins another one."""
+        if lost := self._file.put_aside(error):
+            self.events.say(EventsLost(lost))
+        return bool(lost)
 
     def _tell_readers(self) -> None:
         for reader in self._readers:

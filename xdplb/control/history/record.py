@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from xdplb.control.events import Event
 
@@ -14,6 +15,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_MESSAGE = 4000
 _LONGEST_TEXT = 2000
 _MOST_SUBJECTS = 2000
+
+_LONGEST_BODY = 64 << 10
+_SHORTER = (20, 5, 1)
+"""How many items of lists are kept of a longer one: a change of a whole configuration may have thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,24 @@ def record_of(event: Event, at: int) -> Record:
         "data": {name: value for name, value in data.items() if name not in {"vip", "backend", "actor"}},
     }
     about = tuple(event.subjects()[:_MOST_SUBJECTS])
-    return Record(at, event.KIND, int(event.level), vip, backend, actor, about, json.dumps(body, separators=(",", ":")))
+    return Record(at, event.KIND, int(event.level), vip, backend, actor, about, _json(body))
+
+
+def _json(body: dict[str, object]) -> str:
+    """Return the JSON of an event; if it is too long, only the first of each list in it."""
+    text = json.dumps(body, separators=(",", ":"))
+    for most in _SHORTER:
+        if len(text) <= _LONGEST_BODY:
+            break
+        text = json.dumps({**body, "data": {**_first(body["data"], most), "is_cut": True}}, separators=(",", ":"))
+    return text
+
+
+def _first(value: Any, most: int) -> Any:
+    """Return a JSON value with the first `most` items of each list in it."""
+    if isinstance(value, dict):
+        return {name: _first(each, most) for name, each in value.items()}
+    return [_first(each, most) for each in value[:most]] if isinstance(value, list) else value
 
 
 def _moment(at: int) -> str:

@@ -38,8 +38,9 @@ class Wanted:
             (condition, [value] * condition.count("?"))
             for condition, value in (
                 ("id < ?" if self.newest_first else "id > ?", self.after),
-                ("at >= ?", self.since),
-                ("at < ?", self.until),
+                # By the ids, which are as good as the times, or else all of a long time would be sorted for each page.
+                ("id >= (SELECT min(id) FROM event INDEXED BY event_at WHERE at >= ?) AND +at >= ?", self.since),
+                ("+at < ?", self.until),
                 ("level <= ?", self.level),
                 (_ACTOR, self.actor),
             )

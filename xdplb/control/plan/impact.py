@@ -297,6 +297,10 @@ def _table_change(step: WriteTable, done: Done) -> TableChange:
 def _moves(
     step: WriteTable, before: Mapping[int, BackendEntry], after: Mapping[int, BackendEntry]
 ) -> Iterator[SlotMove]:
+    if not step.before.has_owner:
+        for number, count in step.table.owners.owned.items():
+            yield SlotMove(None, _address(after, number), count)
+        return
     old, new = step.before.owners.owners, step.table.owners.owners
     changed: NDArray[np.intp] = np.flatnonzero(old != new)
     # Both ids in one number: numpy sorts these many times faster than rows of two.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.plan.desired_diff import DesiredChange, DiffKind, FieldChange
@@ -11,13 +12,24 @@ from xdplb.control.plan.impact import AtRisk, BackendUse, Cause, Concern, Impact
 from xdplb.control.state.desired import DesiredBackend, DesiredVip
 from xdplb.dataplane.features import Features
 from xdplb.model.address import IPAddress
+from xdplb.model.config import Settings
 
-__all__ = ["risk_sentence", "sentences", "warning_sentence"]
+__all__ = ["risk_sentence", "sentences", "settings_sentences", "warning_sentence"]
 
 
 def sentences(impact: Impact) -> tuple[str, ...]:
     """Return a sentence for each effect of a change; none if it changes nothing. Warnings are not among them."""
     return tuple(_sentences(impact))
+
+
+def settings_sentences(before: Settings, after: Settings) -> tuple[str, ...]:
+    """Return a sentence for each setting of the daemon that changes."""
+    old, new = asdict(before.api), asdict(after.api)
+    return tuple(
+        f"setting api.{name} becomes {'what xdplb up was told' if value is None else value}"
+        for name, value in new.items()
+        if old[name] != value
+    )
 
 
 def warning_sentence(warned: Warned) -> str:

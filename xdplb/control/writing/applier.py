@@ -112,7 +112,9 @@ class Applier:
     def read(self) -> Held:
         """Return what the maps hold: from memory if that is up to date, otherwise from the maps."""
         if self._held is None:
-            self._hold(read_held(self._plane, read_found(self._plane), self.known.drafts))
+            held = read_held(self._plane, read_found(self._plane), self.known.drafts)
+            # Lists of VIPs that are gone may still be there, though no VIP has one any more.
+            self._hold(held if self.known.access == {} else replace(held, access=None))
         assert self._held is not None
         return self._held
 

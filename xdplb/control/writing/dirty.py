@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
@@ -100,6 +100,10 @@ class Index:
     def vips_of(self, address: IPAddress) -> dict[int, int]:
         """Return the ids of the VIPs that have this backend, each with the backend's id there."""
         return {self._snapshot.vips[self._places[number][0]].id: number for number in self.backends_at(address)}
+
+    def keys_of(self, address: IPAddress) -> Iterator[VipKey]:
+        """Yield the keys of the VIPs that have this backend."""
+        return (self._places[number][0] for number in self._by_address.get(address, ()))
 
     def backends_at(self, address: IPAddress) -> set[int]:
         """Return the ids of the backends with this address, one for each VIP that has it."""

@@ -76,7 +76,7 @@ def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterat
     for warning in running.status.get("warnings", ()):  # an older daemon has none
         yield warn("VIPs on own addresses", warning, "docs/operations.md, VIPs on the balancer's own addresses")
     for note in running.status.get("notes", ()):
-        yield warn("daemon", note, "docs/operations.md, When the API is flooded")
+        yield warn("daemon", note, "docs/operations.md, When the API is flooded, and docs/access.md")
     for key, backends in running.backends.items():
         yield from examine_backends(key, backends, nics_here=nics_here)
 

@@ -1,0 +1,1 @@
+"""Who may do what: which role a peer has, by its groups, its token or its certificate, and which one a route needs."""

@@ -1,0 +1,429 @@
+"""keepalived.conf as a config file: what has a counterpart is there, and every other line is told."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xdplb.convert.convert import Source, convert
+from xdplb.convert.notes import ConvertError, Note
+
+EVERYTHING = """\
+! comments begin with ! and #
+global_defs {
+    router_id lb1                       # told
+    lvs_timeouts tcp 1200 tcpfin 30 udp 60  # tcp and udp are taken, tcpfin is told
+    lvs_sync_daemon eth0 VI_1           # told
+}
+vrrp_instance VI_1 {                    # told, with its block
+    interface eth0
+    authentication {
+        auth_type PASS
+        auth_pass s3cret
+    }
+    virtual_ipaddress {
+        203.0.113.10/24
+    }
+}
+virtual_server 203.0.113.10 443 {
+    delay_loop 5
+    lvs_sched sh
+    sh-fallback
+    lvs_method DR
+    persistence_timeout 300             # told
+    persistence_granularity 255.255.255.0  # told
+    protocol TCP
+    alpha
+    omega                               # told
+    quorum 2                            # told
+    hysteresis 1                        # told
+    quorum_down "/bin/down now"         # told
+    virtualhost www.example.net         # told
+    snmp_name shop
+    inhibit_on_failure
+    sorry_server 10.0.0.99 443          # told
+    made_up 7                           # told
+    real_server 10.0.0.11 443 {
+        weight 3
+        uthreshold 100                  # told
+        notify_up /bin/up               # told
+        HTTP_GET {
+            url {
+                path /healthz
+                digest 9b3a0c85a887a256d6939da88aabd8cd  # told
+                status_code 200 204
+            }
+            url {                       # told
+                path /other
+            }
+            connect_port 8080
+            connect_timeout 2.5
+            retry 2
+            delay_before_retry 5
+            bindto 10.0.0.1             # told
+        }
+        PING_CHECK {                    # told
+        }
+    }
+    real_server 10.0.0.12 443 {
+        weight 1
+        lvs_method TUN type gue port 6080
+        HTTP_GET {
+            url {
+                path /healthz
+                status_code 200 204
+            }
+            connect_port 8080
+            connect_timeout 2.5
+            retry 2
+            delay_before_retry 5
+        }
+    }
+}
+"""
+
+
+def made(tmp_path: Path, text: str, *, config_id: str = "main") -> tuple[list[Any], list[Note]]:
+    """Return the VIPs of a keepalived.conf and what is told of it."""
+    file = tmp_path / "keepalived.conf"
+    file.write_text(text)
+    written, notes = convert(Source.KEEPALIVED, str(file), config_id)
+    for note in notes:
+        assert f"# {note.comment()}\n" in written, "what is told is in the file too"
+    return tomllib.loads(written).get("vips", []), notes
+
+
+def lines(notes: list[Note]) -> set[int]:
+    return {note.where.line for note in notes}
+
+
+def service(inner: str, *, head: str = "203.0.113.10 80", real: str = "") -> str:
+    """Return a virtual_server with a real server in it."""
+    return f"""virtual_server {head} {{
+    lb_kind DR
+    {inner}
+    real_server 10.0.0.11 80 {{
+        {real}
+    }}
+}}
+"""
+
+
+def test_what_has_a_counterpart_is_there(tmp_path: Path) -> None:
+    (vip,), _ = made(tmp_path, EVERYTHING)
+    assert vip == {
+        "address": "203.0.113.10",
+        "port": 443,
+        "protocol": "tcp",
+        "name": "shop",
+        "forward": "dr",
+        "scheduler": "sh",
+        "on_unhealthy": "keep",
+        "all_unhealthy": "fail-closed",
+        "idle_timeout_seconds": 1200,
+        "health_check": {
+            "type": "http",
+            "port": 8080,
+            "path": "/healthz",
+            "expect_status": [200, 204],
+            "interval_seconds": 5.0,
+            "timeout_seconds": 2.5,
+            "rise": 1,
+            "fall": 3,
+        },
+        "backends": [{"address": "10.0.0.11", "weight": 3}, {"address": "10.0.0.12", "weight": 1, "forward": "gue"}],
+    }
+
+
+def test_every_other_line_is_told_once_and_no_secret_is(tmp_path: Path) -> None:
+    _, notes = made(tmp_path, EVERYTHING)
+    wanted = {number for number, line in enumerate(EVERYTHING.splitlines(), 1) if "told" in line}
+    assert lines(notes) == wanted
+    assert len(notes) == len(wanted)
+    assert "s3cret" not in "".join(map(str, notes))
+
+
+@pytest.mark.parametrize(
+    ("inner", "fields", "told"),
+    [
+        ("lb_algo rr", {"scheduler": "rr"}, 0),
+        ("lb_algo wlc", {"scheduler": "wlc"}, 0),
+        ("lvs_sched sed", {"scheduler": "wlc"}, 0),
+        ("lvs_sched twos", {"scheduler": "p2c"}, 0),
+        ("", {"scheduler": "wlc"}, 0),
+        ("lb_algo mh", {"scheduler": "maglev", "hash": "source"}, 0),
+        ("lb_algo mh\nmh-port", {"scheduler": "maglev", "hash": "5-tuple"}, 0),
+        ("lb_algo mh\nflag-2\nflag-1", {"scheduler": "maglev", "hash": "5-tuple"}, 0),
+        ("lb_algo sh\nsh-port", {"scheduler": "maglev", "hash": "5-tuple"}, 0),
+        ("lb_algo nq", {"scheduler": "wlc"}, 1),
+        ("lb_algo dh", {"scheduler": "maglev"}, 1),
+        ("lb_algo moon", {"scheduler": "maglev"}, 1),
+        ("lb_algo rr\npersistence_timeout", {"scheduler": "sh"}, 1),
+        ("protocol UDP", {"protocol": "udp"}, 0),
+        ("inhibit_on_failure no", {}, 0),
+        ("snmp_name Shop 1", {}, 1),
+        ("weight 7", {}, 0),
+    ],
+)
+def test_a_line_of_a_service(tmp_path: Path, inner: str, fields: dict[str, object], told: int) -> None:
+    (vip,), notes = made(tmp_path, service(inner))
+    assert vip.items() >= fields.items()
+    assert len(notes) == told, list(map(str, notes))
+
+
+@pytest.mark.parametrize(
+    ("method", "forward", "told"),
+    [
+        ("lb_kind DR", "dr", None),
+        ("lb_kind TUN", "ipip", None),
+        ("lvs_method TUN type ipip nocsum", "ipip", None),
+        ("lvs_method TUN type gue port 6080", "gue", None),
+        ("lvs_method TUN type gue port 5555", "gue", "listen there"),
+        ("lvs_method TUN type gre", "ipip", "no gre tunnels"),
+        ("lvs_method TUN type ipip csum", "ipip", "no checksums"),
+        ("lb_kind NAT", "dr", "there is no NAT"),
+        ("", "dr", "no lb_kind, so NAT"),
+    ],
+)
+def test_how_packets_reach_backends(tmp_path: Path, method: str, forward: str, told: str | None) -> None:
+    (vip,), notes = made(tmp_path, service("").replace("lb_kind DR", method))
+    assert vip["forward"] == forward
+    assert [told] == [told for note in notes if told in str(note)] if told else notes == []
+
+
+@pytest.mark.parametrize(
+    ("head", "keys"),
+    [
+        ("203.0.113.10 80", ["203.0.113.10"]),
+        ("2001:db8::10 80", ["2001:db8::10"]),
+        ("group web", ["203.0.113.1", "203.0.113.3", "203.0.113.4/30", "203.0.113.128/25"]),
+    ],
+)
+def test_a_service_may_be_several_vips(tmp_path: Path, head: str, keys: list[str]) -> None:
+    group = "virtual_server_group web {\n 203.0.113.1 80\n 203.0.113.3-7 80\n 203.0.113.128/25 80\n}\n"
+    vips, notes = made(tmp_path, (group if "group" in head else "") + service("protocol TCP", head=head))
+    assert [vip["address"] for vip in vips] == keys
+    assert [note for note in notes if ":" not in head] == []
+
+
+def test_ipv6_ranges_are_in_hex_and_others_may_be_whole_addresses(tmp_path: Path) -> None:
+    group = "virtual_server_group web {\n 2001:db8::8-b 80\n 2001:db8::20-2001:db8::21 80\n}\n"
+    vips, _ = made(tmp_path, group + service("", head="group web").replace("10.0.0.11", "2001:db8:1::1"))
+    assert [vip["address"] for vip in vips] == ["2001:db8::8/126", "2001:db8::20/127"]
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        ("fwmark 1", "write one for what the mark stands for"),
+        ("group none", "no such virtual_server_group"),
+        ("203.0.113.10 http", "its port is none"),
+        ("www.example.net 80", "is not an IP address"),
+        ("224.0.0.1 80", "224.0.0.1"),
+        ("203.0.113.9-3 80", "neither an address nor a range"),
+    ],
+)
+def test_what_is_no_vip_is_told_with_its_backends(tmp_path: Path, head: str, why: str) -> None:
+    vips, notes = made(tmp_path, service("", head=head))
+    assert vips == []
+    assert why in str(notes[0])
+    assert "its backends are left out too: 10.0.0.11" in str(notes[-1])
+
+
+def test_sctp_is_left_out(tmp_path: Path) -> None:
+    vips, (note,) = made(tmp_path, service("protocol SCTP"))
+    assert vips == []
+    assert "TCP and UDP" in str(note)
+
+
+def test_the_second_of_two_equal_vips_or_backends_is_left_out(tmp_path: Path) -> None:
+    twice = service("real_server 10.0.0.11 8080 {\n}")
+    vips, notes = made(tmp_path, twice + service(""))
+    assert [len(vip["backends"]) for vip in vips] == [1]
+    told = "\n".join(map(str, notes))
+    assert "has the same address, and so is the same backend" in told
+    assert "keepalived.conf:1 has the same VIP" in told
+
+
+@pytest.mark.parametrize(
+    ("checker", "check"),
+    [
+        ("TCP_CHECK {\n}", {"type": "tcp"}),
+        ("TCP_CHECK {\n connect_port 81\n}", {"type": "tcp", "port": 81}),
+        ("HTTP_GET {\n url {\n path /a\n }\n}", {"type": "http", "path": "/a"}),
+        ("SSL_GET {\n url {\n path /a\n }\n connect_port 444\n}", {"type": "tcp", "port": 444}),
+        ("SMTP_CHECK {\n helo_name a\n}", {"type": "tcp"}),
+        ("DNS_CHECK {\n type A\n name a.example\n}", {"type": "tcp"}),
+        ("MISC_CHECK {\n misc_path /bin/x\n}", {"type": "tcp"}),
+        ("PING_CHECK {\n}", {"type": "tcp"}),
+        ("UDP_CHECK {\n payload ab\n}", {"type": "tcp"}),
+        ("BFD_CHECK {\n name x\n}", {"type": "tcp"}),
+        ("FILE_CHECK {\n track_file x\n}", {"type": "tcp"}),
+    ],
+)
+def test_each_checker_has_the_check_that_comes_nearest(tmp_path: Path, checker: str, check: dict[str, object]) -> None:
+    (vip,), notes = made(tmp_path, service("delay_loop 1", real=checker))
+    assert vip["health_check"].items() >= check.items()
+    name = checker.split(maxsplit=1)[0]
+    assert any(name in note.said for note in notes) is (name not in {"TCP_CHECK", "HTTP_GET"})
+
+
+@pytest.mark.parametrize(("checker", "has"), [("PING_CHECK", False), ("MISC_CHECK", False), ("DNS_CHECK", True)])
+def test_a_udp_service_without_a_check_over_tcp_has_none(tmp_path: Path, checker: str, has: bool) -> None:
+    text = service("protocol UDP", head="203.0.113.10 53", real=f"{checker} {{\n}}").replace("11 80", "11 53")
+    (vip,), notes = made(tmp_path, text)
+    assert ("health_check" in vip) is has
+    assert has or "counts as up" in "\n".join(map(str, notes))
+    assert not has or vip["health_check"]["port"] == 53
+
+
+def test_checks_that_differ_are_one_and_the_others_are_told(tmp_path: Path) -> None:
+    text = service(
+        "real_server 10.0.0.12 80 {\n TCP_CHECK {\n connect_port 81\n}\n}\nreal_server 10.0.0.13 80 {\n}",
+        real="TCP_CHECK {\n connect_port 81\n}",
+    ) + service(
+        "real_server 10.0.0.12 80 {\n HTTP_GET {\n url {\n path /\n}\n}\n}", head="203.0.113.11 80",
+        real="TCP_CHECK {\n}",
+    )  # fmt: skip
+    (first, second), notes = made(tmp_path, text)
+    assert first["health_check"]["port"] == 81
+    assert second["health_check"]["type"] == "http"
+    told = "\n".join(map(str, notes))
+    assert "10.0.0.13 80: it has no check there" in told
+    assert "10.0.0.11 80: its check is another one there" in told
+
+
+def test_times_are_kept_and_a_slower_failover_is_told(tmp_path: Path) -> None:
+    checker = "TCP_CHECK {\n connect_timeout 2\n retry 3\n delay_before_retry 1\n}"
+    (vip,), (note,) = made(tmp_path, service("delay_loop 10", real=checker))
+    check = vip["health_check"]
+    assert (check["interval_seconds"], check["timeout_seconds"], check["fall"], check["rise"]) == (10, 2, 4, 1)
+    assert "at most 40 s and not 13 s" in str(note)
+
+
+def test_times_out_of_range_are_told(tmp_path: Path) -> None:
+    (vip,), notes = made(tmp_path, service("delay_loop 7200\nretry 0\nconnect_timeout soon", real="TCP_CHECK {\n}"))
+    assert vip["health_check"]["interval_seconds"] == 2
+    assert {note.said for note in notes} == {"interval_seconds 7200", "connect_timeout soon"}
+
+
+def test_statuses_may_be_ranges(tmp_path: Path) -> None:
+    url = "HTTP_GET {\n url {\n path /\n status_code 200-204 299 404\n}\n}"
+    (vip,), notes = made(tmp_path, service("delay_loop 1", real=url))
+    assert vip["health_check"]["expect_status"] == [200, 201, 202, 203, 204, 299, 404]
+    assert any("range" in note.detail for note in notes)
+
+
+def test_a_port_of_a_real_server_is_told_and_the_vips_is_checked(tmp_path: Path) -> None:
+    (vip,), (note,) = made(tmp_path, service("retry 0", real="TCP_CHECK {\n}").replace("11 80", "11 8080"))
+    assert "it must serve port 80 itself" in str(note)
+    assert "port" not in vip["health_check"]
+
+
+def test_a_backend_with_the_address_of_a_vip_is_left_out(tmp_path: Path) -> None:
+    vips, (note,) = made(
+        tmp_path, service("") + service("", head="10.0.0.11 80").replace("10.0.0.11 80 {\n        ", "10.0.0.12 80 {\n")
+    )
+    assert [len(vip.get("backends", [])) for vip in vips] == [0, 1]
+    assert "it is an address of the VIP 10.0.0.11:80/tcp" in str(note)
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    group = "virtual_server_group g {\n 203.0.113.1 80\n 203.0.113.2 80\n}\n"
+    vips, notes = made(tmp_path, group + service("snmp_name web", head="group g") + service("snmp_name web"))
+    assert [vip.get("name") for vip in vips] == ["web", None, None]
+    assert len(notes) == 2
+
+
+def test_a_backend_of_the_other_family_needs_a_tunnel(tmp_path: Path) -> None:
+    text = service("").replace("10.0.0.11", "2001:db8::1")
+    (vip,), (note,) = made(tmp_path, text)
+    assert "backends" not in vip or vip["backends"] == []
+    assert "family" in str(note)
+    (vip,), notes = made(tmp_path, text.replace("lb_kind DR", "lb_kind TUN"))
+    assert (len(vip["backends"]), notes) == (1, [])
+
+
+def test_conditions_go_by_the_config_id(tmp_path: Path) -> None:
+    text = service("@main lb_algo rr\n@^main lb_algo lc\n@backup lb_algo wrr")
+    (vip,), notes = made(tmp_path, text)
+    assert vip["scheduler"] == "rr"
+    assert [note.where.line for note in notes] == [4, 5]
+    assert "config id main" in str(notes[0])
+    (vip,), _ = made(tmp_path, text, config_id="backup")
+    assert vip["scheduler"] == "wrr"
+
+
+def test_parameters_are_replaced(tmp_path: Path) -> None:
+    text = """$NET=10.0.${N}
+$ALGO=wrr
+$RS= \\
+real_server ${NET}.${M} 80 { \\
+    weight ${M} \\
+}
+virtual_server 203.0.113.10 80 {
+    lb_kind DR
+    lb_algo $ALGO
+    $N=1
+    $M=11
+    $RS
+    ~SEQ(M, 12, 13) $RS
+    ~LST({N, M}, {2, 5}, {3, 6}) $RS
+    @other $RS
+}
+"""
+    (vip,), (note,) = made(tmp_path, text)
+    assert vip["scheduler"] == "wrr"
+    assert {backend["address"]: backend["weight"] for backend in vip["backends"]} == {
+        "10.0.1.11": 11, "10.0.1.12": 12, "10.0.1.13": 13, "10.0.2.5": 5, "10.0.3.6": 6,
+    }  # fmt: skip
+    assert note.where.line == 15
+
+
+def test_files_are_included_from_their_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    (folder / "b.conf").write_text(service("made_up 1", head="203.0.113.2 80"))
+    (folder / "a.conf").write_text("include more/*.inc\ninclude more/none\n")
+    (folder / "more").mkdir()
+    (folder / "more/x.inc").write_text(service("", head="203.0.113.1 80"))
+    vips, notes = made(tmp_path, "include conf.d/*.conf\nincludea conf.d/{none,nothing}\n")
+    assert [vip["address"] for vip in vips] == ["203.0.113.1", "203.0.113.2"]
+    told = [str(note).removeprefix(f"{tmp_path}/") for note in notes]
+    assert [line.partition(": ")[0] for line in told] == ["keepalived.conf:2", "conf.d/a.conf:2", "conf.d/b.conf:3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("virtual_server 203.0.113.10 80 {\n", "not closed"),
+        ("}\n", "closes no block"),
+        ("{\n}\n", "opens no block"),
+        ('a "b\n', "has no end"),
+        ("$A=${A}${A}\n$A\n", "make too much of it"),
+        ("~SEQ(N, 1, 999999999) a\n", "too many steps"),
+        ("~SEQ(N) a\n", "one to three numbers"),
+        ("~LST({A,B}, 1) a\n", "as many parts"),
+        ("include keepalived.conf\n", "more than 16 deep"),
+        ("a {\n" * 40, "opens no block"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error_with_its_line(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(ConvertError, match=why) as told:
+        made(tmp_path, text)
+    assert f"{tmp_path}/keepalived.conf:" in told.value.detail
+
+
+def test_words_may_be_quoted_and_have_escapes(tmp_path: Path) -> None:
+    text = service('quorum_up "/bin/a  b#c" \'d e\'\nquorum_down /bin/x\\ y\\"z # comment')
+    _, notes = made(tmp_path, text)
+    assert [note.said for note in notes] == ["quorum_up /bin/a  b#c d e", 'quorum_down /bin/x y"z']
+
+
+def test_a_line_cannot_forge_another_in_what_is_written(tmp_path: Path) -> None:
+    vips, notes = made(tmp_path, service('made_up "\\n[[vips]]\\n\\x1b[31m"'))
+    assert len(vips) == 1
+    assert all(str(note).isprintable() for note in notes)

@@ -1,0 +1,1 @@
+"""Configurations of other balancers, as config files of xdplb. What has no counterpart is told line by line."""

@@ -1,0 +1,225 @@
+"""A virtual service of IPVS on its way to a VIP: its backends and its check, and what is to be told of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from xdplb.model.address import IPAddress
+from xdplb.model.backend import AdminState, Backend, parse_backend_address
+from xdplb.model.errors import InvalidError
+from xdplb.model.health import HealthCheck, check_fits
+from xdplb.model.vip import Forward, Scheduler, Vip, VipKey
+
+from .notes import Note, Notes, Where
+
+__all__ = ["Converted", "Real", "Service", "vips_of"]
+
+_MOST_COMPARED = 128
+"""Backends that lc and wlc compare at most: docs/reference.md, Schedulers."""
+
+
+@dataclass
+class Real:
+    """A real server: its address and port as they were written, and what is set for it.
+
+    `check_note` is told if its check becomes that of the VIP.
+    """
+
+    where: Where
+    said: str
+    address: str
+    port: int | None
+    weight: int = 1
+    forward: Forward | None = None
+    check: HealthCheck | None = None
+    check_note: Note | None = None
+    is_checked: bool = False
+
+
+@dataclass
+class Service:
+    """A virtual service, which may have several keys. `notes` are about it."""
+
+    where: Where
+    keys: list[VipKey]
+    settings: dict[str, Any]
+    forward: Forward
+    reals: list[Real] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+
+
+@dataclass
+class Converted:
+    """A VIP as the config file has it, and the notes about it."""
+
+    where: Where
+    data: dict[str, Any]
+    notes: Notes
+
+
+def vips_of(services: Sequence[Service], notes: Notes) -> list[Converted]:
+    """Return the VIPs of services. A key or a name that an earlier one has is left out.
+
+    What is to be told goes with the first VIP of a service, or to `notes` if none is made of it.
+    """
+    made: list[Converted] = []
+    taken: dict[VipKey, Where] = {}
+    named: dict[str, VipKey] = {}
+    addresses = _Addresses(key for service in services for key in service.keys)
+    for service in services:
+        first: Converted | None = None
+        for key in service.keys:
+            if key in taken:
+                service.notes.left_out(service.where, str(key), f"{taken[key]} has the same VIP")
+                continue
+            taken[key] = service.where
+            data = _vip(service, key, addresses)
+            name = data.get("name")
+            if name is not None and named.setdefault(name, key) is not key:
+                service.notes.left_out(service.where, f"the name {name} of {key}", f"VIP {named[name]} has it")
+                del data["name"]
+            one = Converted(service.where, data, service.notes if first is None else Notes())
+            first = first or one
+            made.append(one)
+        if first is None:
+            notes.update(service.notes)
+    return made
+
+
+class _Addresses:
+    """The addresses of VIPs."""
+
+    def __init__(self, keys: Iterable[VipKey]) -> None:
+        self._single: dict[IPAddress, VipKey] = {}
+        self._prefixes: list[VipKey] = []
+        for key in keys:
+            if key.is_one_address:
+                self._single.setdefault(key.address, key)
+            elif key not in self._prefixes:
+                self._prefixes.append(key)
+
+    def vip_of(self, address: IPAddress) -> VipKey | None:
+        """Return a VIP that has an address, None if there is none."""
+        return self._single.get(address) or next((key for key in self._prefixes if key.has(address)), None)
+
+
+def _vip(service: Service, key: VipKey, addresses: _Addresses) -> dict[str, Any]:
+    settings, notes = dict(service.settings), service.notes
+    reals = _backends(service, key, addresses)
+    if len(reals) > _MOST_COMPARED and settings.get("scheduler") in {Scheduler.LC, Scheduler.WLC}:
+        notes.differs(
+            service.where,
+            f"scheduler of {len(reals)} backends",
+            f"it is p2c: {settings['scheduler']} compares all backends for each connection, at most {_MOST_COMPARED}",
+        )
+        settings["scheduler"] = Scheduler.P2C
+    settings = _accepted(service, key, settings, notes)
+    return {
+        "address": key.addresses_text,
+        "port": key.port,
+        "last_port": None if key.last_port == key.port else key.last_port,
+        "protocol": key.protocol.value,
+        "forward": service.forward.value,
+        **settings,
+        "health_check": _check(service, key, notes),
+        "backends": [_backend(service, real) for real in reals],
+    }
+
+
+def _accepted(service: Service, key: VipKey, settings: dict[str, Any], notes: Notes) -> dict[str, Any]:
+    """Return the settings without those that a VIP does not take."""
+    while True:
+        try:
+            Vip(key=key, forward=service.forward, **settings)
+        except InvalidError as error:
+            name = error.problems[0].pointer.split("/")[1]
+            notes.left_out(service.where, f"{name} = {settings.pop(name)!r}", error.detail)
+        else:
+            return settings
+
+
+def _backends(service: Service, key: VipKey, addresses: _Addresses) -> list[Real]:
+    """Return the real servers that can be backends: each address once, and none that is the address of a VIP."""
+    found: dict[IPAddress, Real] = {}
+    for real in service.reals:
+        try:
+            address = parse_backend_address(real.address)
+            Backend(address, real.weight, real.forward, AdminState.READY)
+        except InvalidError as error:
+            why = f"{error.detail}; {error.hint}"
+        else:
+            why = _misfit(service, real, address, key, addresses)
+            if address in found:
+                why = f"line {found[address].where.line} has the same address, and so is the same backend"
+        if why:
+            service.notes.left_out(real.where, real.said, why)
+            continue
+        found[address] = real
+        if real.port not in {None, 0, key.port}:
+            service.notes.differs(
+                real.where,
+                real.said,
+                "a backend has no port of its own: dr, ipip and gue leave the client's packet as it is, so it must"
+                f" serve port {key.port or 'that the client asks for'} itself",
+            )
+    return list(found.values())
+
+
+def _misfit(service: Service, real: Real, address: IPAddress, key: VipKey, addresses: _Addresses) -> str:
+    """Return why an address cannot be a backend of a VIP, empty if it can."""
+    if (taken := addresses.vip_of(address)) is not None:
+        return f"it is an address of the VIP {taken}: packets to it would loop"
+    if (real.forward or service.forward) is Forward.DR and address.version != key.address.version:
+        return "with dr, a backend has the VIP's family: use ipip or gue for it"
+    return ""
+
+
+def _backend(service: Service, real: Real) -> dict[str, Any]:
+    """Return a backend; what is the default is left out."""
+    return {
+        "address": str(parse_backend_address(real.address)),
+        "weight": real.weight,
+        "forward": None if real.forward in {None, service.forward} else real.forward.value,
+    }
+
+
+def _check(service: Service, key: VipKey, notes: Notes) -> dict[str, Any] | None:
+    """Return the VIP's check: the one that most of its backends have, since there is one for all of them."""
+    checks = [real.check for real in service.reals if real.check is not None]
+    if not checks:
+        return None
+    chosen = Counter(checks).most_common(1)[0][0]  # of equals, the first
+    note = next(real.check_note for real in service.reals if real.check == chosen)
+    if note is not None:
+        notes.add(note)
+    for real in service.reals:
+        if real.check is None and not real.is_checked:
+            notes.differs(real.where, real.said, "it has no check there; a VIP has one check for all its backends")
+        elif real.check not in {None, chosen}:
+            notes.differs(
+                real.where, real.said, f"its check is another one there; a VIP has one for all: {_told(chosen)}"
+            )
+    try:
+        check_fits(chosen, key)
+    except InvalidError as error:
+        notes.left_out(service.where, "its checks", f"{error.detail}; without a check, its backends count as up")
+        return None
+    http = {"path": chosen.path, "expect_status": list(chosen.expect_status)} if chosen.type == "http" else {}
+    return {
+        "type": chosen.type.value,
+        "port": chosen.port,
+        **http,
+        "interval_seconds": chosen.interval_seconds,
+        "timeout_seconds": chosen.timeout_seconds,
+        "rise": chosen.rise,
+        "fall": chosen.fall,
+    }
+
+
+def _told(check: HealthCheck) -> str:
+    path = f" {check.path}" if check.type == "http" else ""
+    port = "" if check.port is None else f" on port {check.port}"
+    return f"{check.type}{path}{port} every {check.interval_seconds:g} s"

@@ -1,0 +1,1 @@
+"""Looks at a program of another version before and after it takes the place of the one that runs: docs/upgrades.md."""

@@ -1,0 +1,65 @@
+"""Whether a new program drops, passes or loses more packets than the one before. Pure.
+
+A program that is wrong gives packets another result: what has become more of one comes out of the others. Traffic that
+changes by itself does not look like that: a flood adds to one result and takes nothing from the others, and clients
+that leave take from one and add nothing. So a jump needs both: a share of a result that is certainly larger than
+before, and a loss elsewhere of about as much.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from xdplb.dataplane.spans import SENT, UNCOUNTED, Span
+
+__all__ = ["worse"]
+
+_FEWEST = 20
+"""Packets of a result, fewer of which say nothing."""
+_FEWEST_BEFORE = 50
+_Z = 4.0
+"""Standard deviations: noise passes this bound once in 30,000 times."""
+_SHARE = 0.05
+"""A share that is larger by less than this is no jump."""
+_TIMES = 2.0
+"""Nor is one that is not this many times what it was, unless it is more than half of what it was not."""
+_TAKEN = 0.5
+"""How much of the increase must be missing elsewhere."""
+
+
+def worse(before: Span, after: Span) -> str | None:
+    """Return what became worse, in words; None if nothing did, or if there were too few packets to tell."""
+    if before.total < _FEWEST_BEFORE:
+        return None
+    for name in sorted(after.packets, key=lambda name: -after.packets[name]):
+        if name != SENT and not name.startswith("answer_") and _has_jumped(name, before, after):
+            return (
+                f"{_in_words(name)}: {after.share(name):.1%} of {after.total} packets in {after.seconds:.1f} s, "
+                f"before {before.share(name):.1%} of {before.total} in {before.seconds:.1f} s"
+            )
+    return None
+
+
+def _has_jumped(name: str, before: Span, after: Span) -> bool:
+    if after.packets[name] < _FEWEST:
+        return False
+    most = _bounds(before.packets.get(name, 0), before.total)[1]
+    least = _bounds(after.packets[name], after.total)[0]
+    if least < most + _SHARE or (least < _TIMES * most and least < most + (1 - most) / 2):
+        return False
+    more = after.rate(name) - before.rate(name)
+    names = before.packets.keys() - {name}
+    missing = sum(max(0.0, before.rate(each) - after.rate(each)) for each in names)
+    return missing >= _TAKEN * more
+
+
+def _bounds(count: int, total: int) -> tuple[float, float]:
+    """Return the Wilson score interval of a share (E. B. Wilson, JASA 22, 1927)."""
+    share, square = count / total, _Z * _Z
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    width = _Z / (1 + square / total) * sqrt(share * (1 - share) / total + square / (4 * total * total))
+    return middle - width, middle + width
+
+
+def _in_words(name: str) -> str:
+    return "packets that are counted nowhere" if name == UNCOUNTED else f"packets with {name}"
