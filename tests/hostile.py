@@ -118,7 +118,7 @@ def _of_wire(rng: random.Random) -> bytes:
         [
             bytes(rng.randrange(256) for _ in range(rng.randrange(1, 200))) + b"\r\n\r\n",
             head + b"Content-Length: 10\r\nContent-Length: 58\r\n\r\n" + body,
-            head + b"Content-Length: 58\r\nTransfer-Encoding: chunked\r\n\r\n" + body,
+            head + b"Content-Length: 58\r\nTransfer-Encoding: chunked\r\n\r\n" + body + b"\r\n",
             head + b"Content-Length: -5\r\n\r\n",
             head + b"Content-Length: 99999999999999999999\r\n\r\n",
             head + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n" + body,
@@ -151,7 +151,7 @@ def send_all(path: Path, requests: Iterator[bytes]) -> list[bytes]:
     told = []
     for number, request in enumerate(requests):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(3)
+            connection.settimeout(0.5)
             connection.connect(str(path))
             try:
                 connection.sendall(request)
