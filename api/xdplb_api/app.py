@@ -29,6 +29,7 @@ from .rights.rights import Rights
 from .routes import (
     access,
     backends,
+    backup,
     capture,
     changes,
     config,
@@ -135,6 +136,7 @@ def _add_routes(app: FastAPI) -> None:
         access.router,
         stats.router,
         explain.router,
+        backup.router,
         capture.router,
         vips.router,
         dataplane.router,

@@ -67,6 +67,10 @@ class Control:
         """Return what would happen to a packet; see Explainer.explain."""
         return await self._manager.explainer.explain(client, vip, packet, down, interface)
 
+    async def backup(self) -> bytes:
+        """Return a file with the state; see Manager.backup."""
+        return await self._there(self._manager.backup())
+
     async def start_capture(self, request: CaptureRequest, actor: Actor) -> Capture:
         """Start a capture, which the caller must close; see Capturer.start."""
         running = await self._there(self._manager.capturer.start(request, actor))

@@ -69,6 +69,9 @@ class Idempotency:
         if match is None:
             await _malformed(given)(scope, receive, send)
             return
+        if _is_dry_run(scope):
+            await self.app(scope, receive, send)
+            return
         whose, key, body = _whose(actor_of(Request(scope))), match[1] or match[2], await _body(receive)
         fingerprint = await _fingerprint(scope, body)
         try:
@@ -118,10 +121,13 @@ def _given(scope: Scope, never: Collection[str]) -> str | None:
     """Return the key of a request that it matters for. One that is given twice is refused elsewhere."""
     if scope["type"] != "http" or scope["method"] not in _METHODS or scope["path"] in never:
         return None
-    if parse_qs(scope["query_string"]).get(b"dry_run") == [b"true"]:
-        return None
     keys = Headers(scope=scope).getlist(HEADER)
     return keys[0].strip() if len(keys) == 1 else None
+
+
+def _is_dry_run(scope: Scope) -> bool:
+    # As text: of bytes, parse_qs takes none that stand for characters beyond ASCII.
+    return parse_qs(scope["query_string"].decode("latin-1")).get("dry_run") == ["true"]
 
 
 def _whose(actor: Actor) -> str:

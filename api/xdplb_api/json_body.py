@@ -62,8 +62,9 @@ class _NotJson:
 
 
 def _decode(loads: Callable[..., Any], body: bytes, once: Once) -> Any:
+    """Decode a body, which is UTF-8 (RFC 8259, 8.1): other readers on the way would not see what UTF-16 says."""
     try:
-        return loads(body, object_pairs_hook=once)
+        return loads(body.decode(), object_pairs_hook=once)
     except json.JSONDecodeError as error:
         return _NotJson(error.msg, error.pos)
     except UnicodeDecodeError as error:
@@ -72,9 +73,9 @@ def _decode(loads: Callable[..., Any], body: bytes, once: Once) -> Any:
         return _NotJson("it is nested too deeply", 0)
 
 
-def _loads_beside(body: bytes, *, object_pairs_hook: Once) -> Any:
+def _loads_beside(text: str, *, object_pairs_hook: Once) -> Any:
     """Decode as json.loads does, while other threads go on."""
-    return _Decoder(object_pairs_hook).decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+    return _Decoder(object_pairs_hook).decode(text)
 
 
 class JsonRoute(APIRoute):

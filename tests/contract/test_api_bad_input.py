@@ -251,12 +251,15 @@ def test_all_wrong_fields_are_named_at_once(api: Api):
         b"{",
         b"{'a': 1}",
         b"\xff\xfe",
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        "{}".encode("utf-32-be"),
         b"weight=1",
         b'{"port": ' + b"1" * 5000 + b"}",
         b"[" * 100_000,
         b'{"a": 1}{"b": 2}',
     ],
-    ids=["cut", "quotes", "no UTF-8", "form", "huge number", "deep", "two"],
+    ids=["cut", "quotes", "no UTF-8", "BOM", "UTF-16", "UTF-32", "form", "huge number", "deep", "two"],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/vips"), ("PATCH", VIP), ("POST", DRAIN), ("PUT", CHECK)])
 def test_a_body_that_is_no_json_is_refused(api: Api, method: str, path: str, body: bytes):

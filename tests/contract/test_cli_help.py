@@ -15,7 +15,8 @@ from xdplb.dataplane.plane import Capacity
 from xdplb_api.limits import Limits
 
 INTERFACE = [
-    "up", "down", "status", "doctor", "stats", "explain", "capture", "version", "token add", "token rm", "token ls",
+    "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "version",
+    "token add", "token rm", "token ls",
     "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health ls", "health rm", "health show", "decap up", "decap down",
@@ -23,7 +24,7 @@ INTERFACE = [
     "config check", "config diff", "config apply", "config dump", "config schema", "config convert",
 ]  # fmt: skip
 CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
-WITHOUT_OUTPUT = {"up", "capture", "config schema"}
+WITHOUT_OUTPUT = {"up", "capture", "backup", "config schema"}
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -50,7 +50,7 @@ SCHEMAS = {
     "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut),
 }
 WITH_OPTIONS_OF_THEIR_OWN = [
-    "up", "down", "status", "doctor", "stats", "explain", "capture", "events", "backend drain", "decap up",
+    "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "events", "backend drain", "decap up",
     "vip access set", "backend-host setup", "config check", "config diff", "config apply", "config dump",
     "config convert",
 ]  # fmt: skip

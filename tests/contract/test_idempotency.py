@@ -261,3 +261,12 @@ def test_large_answers_are_not_kept_and_all_together_are_bounded() -> None:
     full(kept, "a", range(1, 100), kept_answers.LARGEST_ANSWER)
     assert sum(kept.begin("a", str(key), b"f") is not None for key in range(92, 100)) == 4
     assert kept.begin("a", "50", b"f") is None
+
+
+@pytest.mark.parametrize("query", ["dry_run=%C3%9A", "%F0%AD%BA%A1=1", "dry_run=true&x=%FF"])
+def test_a_query_beyond_ascii_is_refused_and_no_failure(api: Api, key: str, query: str) -> None:
+    problem_of(keyed(api, key, "POST", f"/v1/vips?{query}", WEB), 422)
+
+
+def test_a_key_of_no_form_is_refused_in_a_dry_run_too(api: Api) -> None:
+    problem_of(keyed(api, "a,b c", "POST", "/v1/vips?dry_run=true", WEB), 422)

@@ -44,6 +44,7 @@ OPERATIONS = {
     "GET /v1/vips/{vip}/stats": "getVipStats",
     "GET /v1/stats": "getStats",
     "GET /v1/explain": "explain",
+    "GET /v1/backup": "getBackup",
     "GET /v1/capture": "capture",
     "GET /v1/dataplane": "getDataplane",
     "GET /v1/events": "listEvents",

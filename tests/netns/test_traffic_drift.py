@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from xdplb.dataplane import libbpf
 from xdplb.dataplane.inner_maps import open_inner
-from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.maps import BpfMap, MapType
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import ADDRESSES
 
@@ -64,6 +66,38 @@ def test_another_program_in_the_link_is_replaced_at_once(one: Balancer) -> None:
     until(lambda: len(told.lines("drift: kind=program what=eth0 repaired=True")) == 1, SOON)
     assert told.lines("another process has put the program 'pass'")
     all_flows_on(one)
+
+
+def in_front_of(following: BpfMap) -> libbpf.Fd:
+    """Load a program that does nothing but call the first program of an array, as users may have one."""
+    # r2 = the array (a wide load of a map's descriptor); r3 = 0; bpf_tail_call(r1, r2, r3); return XDP_PASS
+    steps = [
+        (0x18, 0x12, 0, following.fd.fileno()),
+        (0, 0, 0, 0),
+        (0xB7, 3, 0, 0),
+        (0x85, 0, 0, 12),
+        (0xB7, 0, 0, libbpf.XDP_PASS),
+        (0x95, 0, 0, 0),
+    ]
+    return libbpf.load_xdp("front", b"".join(struct.pack("<BBhi", *step) for step in steps))
+
+
+def test_a_program_in_front_that_calls_ours_is_left_alone(one: Balancer) -> None:
+    told, ours = Told(one), program_on(one)
+    with (
+        BpfMap.create(MapType.PROG_ARRAY, "next", value_size=4) as following,
+        libbpf.obj_get(one.lab.pin_dir / "program") as program,
+        libbpf.obj_get(one.lab.pin_dir / "link_eth0") as link,
+    ):
+        following.update(0, program)
+        with in_front_of(following) as front:
+            libbpf.link_update(link, front)
+            time.sleep(1.5)  # looks come twice a second
+            assert program_on(one) == libbpf.program_info(front).id
+            all_flows_on(one)
+            libbpf.link_update(link, program)
+    assert program_on(one) == ours
+    assert told.lines("drift") == []
 
 
 def test_a_detached_program_and_foreign_pins_are_put_right_and_counted(one: Balancer) -> None:

@@ -103,3 +103,26 @@ def test_a_log_that_was_cut_is_noticed_also_after_a_boot(balancer: Balancer) -> 
     balancer.down()
     assert "lacks changes that were acknowledged" in refused(balancer)
     balancer.start("--discard-maps")
+
+
+def test_a_backup_is_restored_over_maps_in_use_and_no_connection_breaks(balancer: Balancer) -> None:
+    balancer.prepare("dr1", "dr2")
+    balancer.start()
+    balancer.add("dr1", "dr2", vip_options=["--name", "web", *CHECK])
+    file = balancer.lab.folder / "xdplb.backup"
+    balancer.cli("backup", str(file))
+    balancer.cli("vip", "set", KEY, "--name", "other")
+    balancer.cli("vip", "add", "203.0.113.99:80/tcp")
+    downloads = [Download(balancer, size=4_000_000, seconds=15) for _ in range(4)]
+    stream, program = Stream(balancer), program_on(balancer)
+    stopped(balancer)
+    assert "add --replace-state" in refused(balancer, "--restore", str(file))
+    shutil.rmtree(balancer.lab.folder / "state")
+    balancer.start("--restore", str(file))
+    assert program_on(balancer) == program
+    (vip,) = balancer.ask("vip", "ls")["vips"]
+    assert vip["name"] == "web"
+    assert "/health" in balancer.cli("health", "show", KEY).stdout
+    for download in downloads:
+        download.finish()
+    assert stream.finish().keys() == {"dr1", "dr2"}

@@ -31,6 +31,7 @@ _COMMANDS = {
     "stats": "stats",
     "explain": "explain",
     "capture": "capture",
+    "backup": "backup",
     "token": "token",
     "events": "events",
     "decap": "decap",

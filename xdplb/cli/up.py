@@ -84,6 +84,17 @@ Examples:
     "that RSS spreads them on the backends. May be given twice, once per family.  [off]",
 )
 @click.option(
+    "--restore",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Begin with the state in this file, which `xdplb backup` has written. Connections to backends in it go on.",
+)
+@click.option(
+    "--replace-state",
+    is_flag=True,
+    help="With --restore: also if there is a state with VIPs, which is kept beside the new one.",
+)
+@click.option(
     "--adopt-maps",
     is_flag=True,
     help="If the state is empty, older, or another balancer's, make one from what the maps hold, as far as they tell.",
@@ -113,6 +124,8 @@ def command(
     max_flows: int | None,
     tunnel_sources: tuple[IPNetwork, ...],
     adopt_maps: bool,
+    restore: Path | None,
+    replace_state: bool,
     discard_maps: bool,
     accept_differences: bool,
     log_format: str,
@@ -128,8 +141,10 @@ def command(
     from xdplb.daemon.log import LogFormat, log_to_stderr
     from xdplb.daemon.signals import Signals
 
-    if adopt_maps and discard_maps:
-        raise click.UsageError("--adopt-maps and --discard-maps exclude each other: give one of them")
+    if sum((adopt_maps, discard_maps, restore is not None)) > 1:
+        raise click.UsageError("--adopt-maps, --discard-maps and --restore exclude each other: give one of them")
+    if replace_state and restore is None:
+        raise click.UsageError("--replace-state is for --restore FILE, which is missing")
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     log_to_stderr(LogFormat(log_format))
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
@@ -149,6 +164,8 @@ def command(
                 capacity={name: value for name, value in capacity.items() if value is not None},
                 tunnel_sources=tunnel_sources,
                 otherwise=otherwise,
+                restore=restore,
+                replaces_state=replace_state,
                 config=config,
                 accept_differences=accept_differences,
                 api=chosen_api(**api),

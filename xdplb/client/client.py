@@ -135,6 +135,10 @@ class Client:
         }
         return self._transport.stream(f"/v1/capture?{_query(asked)}", usual=PATIENCE_WITH_COMPILER_SECONDS)
 
+    def backup(self) -> bytes:
+        """Return the state in a file that `xdplb up --restore` takes. It is private: it has all that was configured."""
+        return self._transport.request("GET", "/v1/backup").body
+
     def get(self, path: str, *, within: float | None = None) -> Answer[Any]:
         """GET `path`, and wait for the answer for `within` seconds at most. Raises as `request` does."""
         return self.request("GET", path, within=within)

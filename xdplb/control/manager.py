@@ -191,6 +191,10 @@ class Manager:
         """
         return await self._writer.change(request)
 
+    async def backup(self) -> bytes:
+        """Return a file with the state, for `xdplb up --restore`. Raises StateError if it cannot be read."""
+        return await self._writer.saver.copy()
+
     def _next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         self._writer.next_hops_changed(addresses)
         self._nics.disturb()

@@ -55,7 +55,8 @@ class DaemonOptions:
     `capacity` has the given ones of `vips`, `backends` and `flows`. Those that are not given stay as they are.
     `retention` says which events are kept. A state that does not belong to the maps is refused, unless there is an
     `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
-    that owns the VIPs and backends, None if the API does.
+    that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
+    `replaces_state` says whether it may take the place of a state with VIPs.
     """
 
     interfaces: tuple[str, ...]
@@ -66,6 +67,8 @@ class DaemonOptions:
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
     otherwise: Otherwise | None = None
+    restore: Path | None = None
+    replaces_state: bool = False
     config: Path | None = None
     accept_differences: bool = False
     retention: Retention = field(default_factory=Retention)

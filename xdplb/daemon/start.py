@@ -17,6 +17,7 @@ from xdplb.dataplane.plane import Mark, Reading, VipEntry
 from xdplb.model.errors import ConflictError
 
 from .options import DaemonOptions, Otherwise
+from .restore import restore_backup
 
 __all__ = ["state_at_start"]
 
@@ -41,10 +42,12 @@ def state_at_start(options: DaemonOptions, store: SqliteStore, reading: Reading 
 
     The store is left open, so that the state is read only once, and that nobody changes it from here on. ConflictError
     if they do not belong together and `options` do not say how to go on; StateError if the state cannot be read or
-    written; the store is closed then. With `--adopt-maps` the state is replaced, and the one that was there kept
-    beside it.
+    written; the store is closed then. With `--restore` a backup takes the place of the state first. With `--adopt-maps`
+    the state is replaced, and the one that was there kept beside it.
     """
     try:
+        if options.restore is not None:
+            restore_backup(options.restore, options, store, reading)
         return _state(options, store, reading)
     except BaseException:
         store.close()

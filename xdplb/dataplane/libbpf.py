@@ -43,6 +43,7 @@ __all__ = [
     "prog_test_run",
     "program_by_id",
     "program_info",
+    "program_maps",
     "xdp_program_id",
 ]
 
@@ -241,6 +242,15 @@ def program_info(program: Fd) -> ProgramInfo:
 def count_runs() -> Fd:
     """Let the kernel count how often each program runs as long as this is open. It costs a packet some 20 ns."""
     return Fd(call("bpf_enable_stats", BPF_STATS_RUN_TIME))
+
+
+def program_maps(program: Fd) -> list[int]:
+    """Return the ids of the maps that a program uses."""
+    info = _ProgInfo()
+    _get_info(program, info)
+    ids = (c_uint32 * info.nr_map_ids)()
+    _get_info(program, _ProgInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids)))
+    return list(ids)
 
 
 def program_by_id(program_id: int) -> Fd:

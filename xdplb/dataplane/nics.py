@@ -13,13 +13,18 @@ from xdplb.model.errors import CapacityError, NotFoundError, PlatformError
 
 from . import libbpf
 from .kept import Kept
+from .libbpf import Fd
 from .links import Nic, attach_or_keep, attachments, find_nic, take_down, why_missing
 from .map_specs import TX_PORTS
+from .maps import BpfMap, MapType
 from .pinned_maps import Maps
 from .pins import PROGRAM, link_name
 from .plane import Attachment
 
 __all__ = ["Nics"]
+
+_MOST_SLOTS = 64
+"""How many slots of an array of programs are looked at."""
 
 
 class Nics:
@@ -47,6 +52,8 @@ class Nics:
             return ""
         try:
             with libbpf.program_by_id(one.program_id) as program:
+                if _calls(program, self._kept.program_id):
+                    return ""
                 return f"{libbpf.program_info(program).name!r} (id {one.program_id})"
         except FileNotFoundError:  # it was replaced just now
             return ""
@@ -109,6 +116,18 @@ class Nics:
                 f"{nic.name} cannot be attached: {TX_PORTS} NICs have been attached here, the limit of a data plane",
                 hint="`xdplb down --all`, then `xdplb up` with the NICs that are needed",
             ) from error
+
+
+def _calls(program: Fd, ours: int) -> bool:
+    """Return whether a program has ours in an array of programs: it is one that somebody has put in front of ours."""
+    for map_id in libbpf.program_maps(program):
+        with BpfMap.by_id(map_id) as found:
+            if found.info.type != MapType.PROG_ARRAY:
+                continue
+            slots = range(min(found.info.max_entries, _MOST_SLOTS))
+            if any((value := found.lookup(slot)) is not None and _number(value) == ours for slot in slots):
+                return True
+    return False
 
 
 def _number(raw: bytes) -> int:

@@ -82,11 +82,13 @@ class Files:
         return staged
 
     def keep(self) -> Path:
-        """Give the database, whose log must be empty, a second name that stays with it; return that."""
+        """Give the database a second name that stays with it, and its log one beside it; return that."""
         number = 1
         while (kept := self.database.with_name(f"{self.database.name}.replaced-{number}")).exists():
             number += 1
         os.link(self.database, kept)
+        if self.log.exists() and self.log.stat().st_size:
+            os.link(self.log, kept.with_name(f"{kept.name}-wal"))
         return kept
 
     def place(self, staged: Path, *, over: bool) -> None:

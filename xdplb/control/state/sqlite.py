@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from xdplb.control.clock import ClockMark
 from xdplb.control.state.acknowledged import Acknowledged
+from xdplb.control.state.backup import Backup, copy_of, read_backup
 from xdplb.control.state.clock_row import read_mark, write_mark
 from xdplb.control.state.files import Files, Finding
 from xdplb.control.state.rows import (
@@ -132,10 +133,34 @@ class SqliteStore:
         """
         with storage_errors(self.path, "cannot be written"):
             self.instance, self._saved, self._health = instance, state, dict(health)
-            staged = self._stage()
-            # At any time one of the two is in its place: a start that is killed here can be tried again.
-            kept = self._kept() if self.exists else None
-            self._files.place(staged, over=kept is not None)
+            return self._put(self._stage())
+
+    def stage_backup(self, file: Path) -> Backup:
+        """Copy a backup to where it can be put in the place of the state, check it and return it; see `read_backup`."""
+        with storage_errors(self.path, "cannot be written"):
+            staged = self._files.staged()
+        return read_backup(file, staged)
+
+    def replace_with(
+        self, backup: Backup, instance: int, state: Snapshot, health: Mapping[int, KnownHealth]
+    ) -> Path | None:
+        """Put a backup in the place of the state, as `replace` does, with `state` as what is asked for in it."""
+        with storage_errors(self.path, "cannot be written"):
+            self.instance, self._saved, self._health = instance, state, dict(health)
+            backup.rewrite(instance, state, health)
+            return self._put(backup.staged)
+
+    def copy(self) -> bytes:
+        """Return a backup of all that is stored, as it is now."""
+        assert self._connection is not None, "it is open"
+        with storage_errors(self.path, "cannot be read"):
+            return copy_of(self._connection)
+
+    def _put(self, staged: Path) -> Path | None:
+        """Give a file the place of the state; return where the one that was there lies now."""
+        # At any time one of the two is in its place: a start that is killed here can be tried again.
+        kept = self._kept() if self.exists else None
+        self._files.place(staged, over=kept is not None)
         self.acknowledge()
         self.close()
         return kept
@@ -225,11 +250,13 @@ class SqliteStore:
 
     def _kept(self) -> Path:
         """Bring what the log has into the database, and give that a name that it keeps when another replaces it."""
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
-        try:
-            prepare(connection, self.path)
-        finally:
-            connection.close()
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=0)) as connection:
+            try:
+                prepare(connection, self.path)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # it is damaged, and kept as it is
+                pass
         return self._files.keep()
 
     def _lost(self, finding: Finding) -> StateError:

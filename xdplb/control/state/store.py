@@ -75,6 +75,10 @@ class Store(Protocol):
         """Write something that changes nothing, to see that the store can be written."""
         ...
 
+    def copy(self) -> bytes:
+        """Return a backup of all that is stored now; see `backup.py`."""
+        ...
+
     def close(self) -> None:
         """Release the store."""
         ...

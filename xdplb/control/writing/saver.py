@@ -55,6 +55,10 @@ class Saver:
         """Write a change, the healths that it sets, and its event: durable after it, or nothing of it is written."""
         await self._write(lambda: self._store.save(before, after, health, told))
 
+    async def copy(self) -> bytes:
+        """Return a backup of all that is stored, as it is between two changes."""
+        return await self._disk(self._store.copy)
+
     async def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths."""
         await self._write(lambda: self._store.save_health(health))
