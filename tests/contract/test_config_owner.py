@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.asking import ApiConnection
 from xdplb.config.faults import ConfigError
 from xdplb.daemon.config_owner import ConfigOwner
 from xdplb.daemon.run import run
+from xdplb.model.errors import CapacityError
 
 from .cli_daemon import options_in, parts_in
 from .cli_harness import WEB, Daemon, running_daemon
@@ -43,6 +44,11 @@ address = "203.0.113.10"
 port = 53
 protocol = "udp"
 """
+
+
+def many(count: int) -> str:
+    """Return a file with so many VIPs."""
+    return "".join(DNS.replace("53", str(port)).replace('name = "dns"', "") for port in range(1, count + 1))
 
 
 def asked(daemon: Daemon, path: str) -> Any:
@@ -91,6 +97,8 @@ def overlay_is_shown(daemon: Daemon, file: Path) -> None:
 
 
 def settings_follow(daemon: Daemon, file: Path) -> None:
+    file.write_text(many(5))
+    assert "room for 4" in reloaded(daemon)["detail"]
     assert sent(daemon, 2 << 20) == 422, "it is no change, but it is not too long"
     file.write_text("[settings.api]\nmax_body_mib = 1\n" + FILE)
     assert reloaded(daemon)["changes"] == ["setting api.max_body_mib becomes 1"]
@@ -120,12 +128,28 @@ def test_a_bad_file_refuses_the_start_with_its_line_and_changes_nothing(tmp_path
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_what_the_maps_have_no_room_for_is_refused_before_anything_is_attached(tmp_path: Path) -> None:
+    file = tmp_path / "xdplb.toml"
+    file.write_text(many(5))
+
+    def load(*_: object) -> NoReturn:
+        raise AssertionError("it was loaded")
+
+    with pytest.raises(CapacityError, match="room for 4"):
+        run(replace(options_in(tmp_path), config=file), replace(parts_in(tmp_path), load=load))
+
+
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "xdplb.toml"
     os.mkfifo(pipe)
     for path, told in ((pipe, "it is no regular file"), (tmp_path, "it is no regular file"), (tmp_path / "no", "read")):
         with pytest.raises(ConfigError, match=told):
             ConfigOwner(path).read()
+    for number, (listed, told) in enumerate((("xdplb.toml", "it is no regular file"), ("x" * 5000, "xxx"))):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(f'{DNS}access = {{allow_file = "{listed}"}}\n')
+        with pytest.raises(ConfigError, match=told):
+            ConfigOwner(file).read()
 
 
 def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: Path) -> None:

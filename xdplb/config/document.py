@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -150,6 +150,9 @@ def _include(document: Document, access: dict[str, Any], pointer: str, name: str
     if not isinstance(given, str) or not given or not isinstance(listed, list):
         return
     path = folder / given
+    with suppress(OSError):  # whoever reads it says so
+        if path.exists() and not path.is_file():  # a pipe might keep a reload of the daemon waiting for ever
+            raise ConfigError([Fault(str(path), None, "it is no regular file")])
     prefixes = tuple(listed_prefixes(_path_text(path)))
     del access[f"{name}_file"]
     access[name] = [*listed, *(prefix.text for prefix in prefixes)]

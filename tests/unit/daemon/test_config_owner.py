@@ -41,7 +41,7 @@ def test_a_start_goes_on_though_the_data_plane_does_not_have_it_yet(tmp_path: Pa
         await with_backends(door, 1, 2)
         events: list[Event] = []
         door.manager.events.listen(events.append)
-        assert owner.foresee(Snapshot()).vips.keys() == {WEB.key}
+        assert owner.foresee(Snapshot(), Capacity()).vips.keys() == {WEB.key}
         world.plane.fail("write_table", PlatformError("no memory"), times=1)
         await owner.start(door.manager)
         [taken] = [event for event in events if isinstance(event, ConfigTaken)]
