@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.contract.api_harness import BACKENDS, VIP, Api, problem_of, running_api
+from tests.contract.api_harness import BACKENDS, VIP, WEB, Api, problem_of, running_api
 from xdplb.model.errors import ConflictError, PlatformError
 
 
@@ -88,4 +88,4 @@ def test_an_error_that_is_its_own_cause_is_answered(api: Api, monkeypatch: pytes
         raise error from error
 
     monkeypatch.setattr(api.manager, "change", change)
-    problem_of(api.ask("DELETE", VIP), 409)
+    problem_of(api.ask("POST", "/v1/vips", WEB), 409)
