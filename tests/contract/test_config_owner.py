@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.asking import ApiConnection
+from xdplb.capabilities import keep_only
 from xdplb.config.faults import ConfigError
 from xdplb.daemon.config_owner import ConfigOwner
+from xdplb.daemon.privileges import KEPT
 from xdplb.daemon.run import run
 from xdplb.model.errors import CapacityError
 
@@ -137,6 +140,30 @@ def test_what_the_maps_have_no_room_for_is_refused_before_anything_is_attached(t
 
     with pytest.raises(CapacityError, match="room for 4"):
         run(replace(options_in(tmp_path), config=file), replace(parts_in(tmp_path), load=load))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give something up")
+def test_a_file_that_only_the_start_may_read_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "xdplb.toml"
+    (tmp_path / "blocked.txt").write_text("192.0.2.0/24\n")
+    file.write_text(FILE.replace('"tcp"', '"tcp"\naccess = {deny_file = "blocked.txt"}'))
+    tmp_path.chmod(0o755)
+    for path in tmp_path.iterdir():
+        os.chown(path, 1000, 1000)
+        path.chmod(0o640)
+
+    def look() -> None:
+        owner = ConfigOwner(file)
+        owner.read()
+        keep_only(KEPT)  # of this thread
+        owner.look_again()
+        with pytest.raises(ConfigError, match="the daemon is root, without the right"):
+            owner.read()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(look).result()
+    assert f"chown root {file}" in caplog.text
+    assert f"chown root {tmp_path / 'blocked.txt'}" in caplog.text
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:

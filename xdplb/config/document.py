@@ -51,6 +51,11 @@ class Document:
     data: dict[str, Any]
     included: dict[str, _Included] = field(default_factory=dict)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that were read: itself, and its access lists."""
+        return self.file, *dict.fromkeys(included.file for included in self.included.values())
+
     @cached_property
     def _spots(self) -> Spots:
         return toml_spots(self.text) if self.format is Format.TOML else yaml_spots(self.text)
@@ -100,7 +105,8 @@ def _text_of(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]]) 
         with opened() as stream:
             content = stream.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise ConfigError([Fault(name, None, f"it cannot be read: {error.strerror}", _READ_HINT)]) from None
+        hint = _RIGHT_HINT if isinstance(error, PermissionError) else _READ_HINT
+        raise ConfigError([Fault(name, None, f"it cannot be read: {error.strerror}", hint)]) from None
     except ValueError:
         raise ConfigError([Fault(name, None, "it cannot be read: its name has a null character")]) from None
     if len(content) > _MOST_BYTES:
@@ -114,6 +120,7 @@ def _text_of(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]]) 
 
 
 _READ_HINT = "give the path of a TOML or YAML file, or - for stdin"
+_RIGHT_HINT = "change its owner or its mode: the daemon is root, without the right to read files of others"
 
 
 def _format_of(file: str, text: str) -> Format:

@@ -6,6 +6,7 @@ A file that cannot be used refuses the start. Later it is refused itself: what r
 from __future__ import annotations
 
 import asyncio
+import logging
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ from .config_file import check_document
 
 __all__ = ["ConfigOwner"]
 
+_log = logging.getLogger("xdplb")
+
 
 class ConfigOwner:
     """Makes a config file the owner of the state, or the API if `file` is None."""
@@ -65,6 +68,20 @@ class ConfigOwner:
         except XdplbError as error:
             _raise_located(document, error)
         return state if desired is state.desired else state.then(desired, capacity)
+
+    def look_again(self) -> None:
+        """Warn if what was read cannot be read any more: the daemon has given up the right to read files of others."""
+        for file in () if self._first is None else self._first[0].files:
+            try:
+                Path(file).open("rb").close()
+            except OSError as error:
+                _log.warning(
+                    "reloads will be refused: %s cannot be read any more (%s), since the daemon has given up the right"
+                    " to read files of others; chown root %s",
+                    file,
+                    error.strerror,
+                    file,
+                )
 
     async def start(self, manager: Manager) -> None:
         """Make the file the owner, as it was when it was read, or the API if there is none.

@@ -130,6 +130,7 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 needed = [features_needed_at_start(each, Observed()) for each in states]
                 plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
+            owner.look_again()
             with log_beside(), _history(options, store) as history:
                 if taken_over is not None:
                     history.events.say(taken_over)
