@@ -41,7 +41,7 @@ def test_without_a_free_descriptor_it_is_no_error(tmp_path: Path, monkeypatch: p
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    monkeypatch.setattr(systemd.socket, "socket", none_is_free)
+    monkeypatch.setattr("socket.socket", none_is_free)
     notify("WATCHDOG=1")
 
 
