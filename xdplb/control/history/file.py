@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from xdplb.control.history.record import Record
 from xdplb.control.history.wanted import Found, Page, Wanted
+from xdplb.control.state.transaction import transaction
 
 __all__ = ["HistoryFile"]
 
@@ -282,14 +283,8 @@ class HistoryFile:
         connection = self._connection
         if connection is None:
             raise sqlite3.OperationalError("the file is not open")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
 
 _NEWER = "the events are of a newer xdplb"
