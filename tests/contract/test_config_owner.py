@@ -157,7 +157,7 @@ def test_a_file_that_only_the_start_may_read_is_warned_of(tmp_path: Path, caplog
         owner.read()
         keep_only(KEPT)  # of this thread
         owner.look_again()
-        with pytest.raises(ConfigError, match="the daemon is root, without the right"):
+        with pytest.raises(ConfigError, match="has no right to read files of others"):
             owner.read()
 
     with ThreadPoolExecutor(1) as thread:
