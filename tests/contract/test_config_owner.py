@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -21,7 +21,6 @@ from xdplb.config.faults import ConfigError
 from xdplb.daemon.config_owner import ConfigOwner
 from xdplb.daemon.privileges import KEPT
 from xdplb.daemon.run import run
-from xdplb.model.errors import CapacityError
 
 from .cli_daemon import options_in, parts_in
 from .cli_harness import WEB, Daemon, running_daemon
@@ -129,17 +128,6 @@ def test_a_bad_file_refuses_the_start_with_its_line_and_changes_nothing(tmp_path
     assert str(file) in str(raised.value)
     assert told in str(raised.value)
     assert list(tmp_path.iterdir()) == [file]
-
-
-def test_what_the_maps_have_no_room_for_is_refused_before_anything_is_attached(tmp_path: Path) -> None:
-    file = tmp_path / "xdplb.toml"
-    file.write_text(many(5))
-
-    def load(*_: object) -> NoReturn:
-        raise AssertionError("it was loaded")
-
-    with pytest.raises(CapacityError, match="room for 4"):
-        run(replace(options_in(tmp_path), config=file), replace(parts_in(tmp_path), load=load))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give something up")

@@ -42,6 +42,10 @@ def test_a_start_goes_on_though_the_data_plane_does_not_have_it_yet(tmp_path: Pa
         events: list[Event] = []
         door.manager.events.listen(events.append)
         assert owner.foresee(Snapshot(), Capacity()).vips.keys() == {WEB.key}
+        with pytest.raises(
+            CapacityError, match="this needs 2 backends, and there is room for 1"
+        ):  # before anything is attached
+            owner.foresee(Snapshot(), Capacity(backends=1))
         world.plane.fail("write_table", PlatformError("no memory"), times=1)
         await owner.start(door.manager)
         [taken] = [event for event in events if isinstance(event, ConfigTaken)]
