@@ -5,6 +5,9 @@ changes by itself does not look like that: a flood adds to one result and takes 
 that leave take from one and add nothing. So a jump needs both: a share of a result that is certainly larger than
 before, and a loss elsewhere of about as much.
 
+Clients that wait for an answer send little once they get none: of a program that drops all their SYNs only a few packets
+are seen. So a few drops are enough where nearly all other packets have ended at the same time.
+
 Before the swap there is no daemon. Once the new one has begun its work, the answers to its checks are passed, and what
 it finds out or is told (a backend that is down, an access list) makes drops of its own: from then on such results say
 nothing about the program.
@@ -20,6 +23,12 @@ __all__ = ["worse"]
 
 _FEWEST = 20
 """Packets of a result, fewer of which say nothing."""
+_FEWEST_IN_SILENCE = 4
+"""The same of drops while nearly nothing else is seen: two clients' SYNs, and their repetitions a second later."""
+_MISSED_IN_SILENCE = 100
+"""Packets that should have been seen, fewer of which make no silence."""
+_SILENCE = 0.1
+"""The most of them that may be seen in it."""
 _FEWEST_BEFORE = 50
 _Z = 4.0
 """Standard deviations: noise passes this bound once in 30,000 times."""
@@ -53,6 +62,11 @@ def worse(before: Span, after: Span, *, alone: bool) -> str | None:
 
 
 def _has_jumped(name: str, before: Span, after: Span) -> bool:
+    as_before = before.rate(name) * after.seconds
+    if after.packets[name] <= as_before + _Z * sqrt(as_before):
+        return False  # at most the others have become less
+    if _is_silence(name, before, after):
+        return after.packets[name] >= _FEWEST_IN_SILENCE
     if after.packets[name] < _FEWEST:
         return False
     most = _bounds(before.packets.get(name, 0), before.total)[1]
@@ -63,6 +77,14 @@ def _has_jumped(name: str, before: Span, after: Span) -> bool:
     names = before.packets.keys() - {name}
     missing = sum(max(0.0, before.rate(each) - after.rate(each)) for each in names)
     return missing >= _TAKEN * more
+
+
+def _is_silence(name: str, before: Span, after: Span) -> bool:
+    """Whether packets are dropped, or counted nowhere, and nearly all others that should have come are missing."""
+    if not name.startswith(("drop_", UNCOUNTED)):
+        return False
+    wanted = (before.total - before.packets.get(name, 0)) / before.seconds * after.seconds
+    return wanted >= _MISSED_IN_SILENCE and after.total - after.packets[name] <= _SILENCE * wanted
 
 
 def _bounds(count: int, total: int) -> tuple[float, float]:
