@@ -157,6 +157,7 @@ def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: 
         hung_up(daemon, lambda: status(daemon)["config"]["error"] != "")
         assert reloaded(daemon)["errors"][0]["pointer"] == "/vips/0/protocol"
         assert f"{file}:6:12" in status(daemon)["config"]["error"]
+        assert f"the config file is refused, and what runs goes on: {file}:6:12" in daemon.run("status").stderr
         assert names(daemon) == ["dns", "web"], "what runs goes on"
         assert b"\nxdplb_config_last_reload_ok 0\n" in daemon.get("/metrics")
         file.write_text(FILE)
