@@ -5,8 +5,8 @@ changes by itself does not look like that: a flood adds to one result and takes 
 that leave take from one and add nothing. So a jump needs both: a share of a result that is certainly larger than
 before, and a loss elsewhere of about as much.
 
-Clients that wait for an answer send little once they get none: of a program that drops all their SYNs only a few packets
-are seen. So a few drops are enough where nearly all other packets have ended at the same time.
+Clients that wait for an answer send little once they get none: a program that drops all their SYNs shows few packets.
+So a few drops are enough where nearly all other packets have ended at the same time.
 
 Before the swap there is no daemon. Once the new one has begun its work, the answers to its checks are passed, and what
 it finds out or is told (a backend that is down, an access list) makes drops of its own: from then on such results say
