@@ -130,11 +130,12 @@ def apply(change: Change, /, *, file: str, written: str | None, clear_overlay: b
     What is not in the file is removed. What is equal is not touched: applying the same file again changes nothing.
     If the daemon was started with this file as its --config, it reads it again, as with systemctl reload.
     """
-    answer = _put(change, _read(file, written), clear_overlay=clear_overlay)
+    document = _read(file, written)
+    answer = _put(change, document, clear_overlay=clear_overlay)
     if change.as_json or change.dry_run:
         change.tell(answer, "")
     else:
-        _tell_applied(answer.json(), file)
+        _tell_applied(answer.json(), document.file)
 
 
 @command.command(
