@@ -84,17 +84,21 @@ class ConfigOwner:
             with suppress(PendingError):
                 await manager.change(Request(edit=ReleaseConfig(), actor=DAEMON))
 
-    async def reload(self, manager: Manager, actor: Actor = DAEMON, *, clear_overlay: bool = False) -> Outcome | None:
+    async def reload(
+        self, manager: Manager, actor: Actor | None = None, *, clear_overlay: bool = False
+    ) -> Outcome | None:
         """Read the file again, and make the state what it says; None if there is none.
 
-        What operators have laid over it ends in the same step if `clear_overlay`.
+        What operators have laid over it ends in the same step if `clear_overlay`. Without `actor`, the file itself is
+        who made the change: nobody knows who sent the signal.
 
         If it cannot be used, nothing changes, and the status says so until it can be; raises what is wrong with it.
         PendingError if it is taken, but the data plane does not have it yet.
         """
         if not self._file:
-            manager.events.say(ReloadedWithoutConfig(actor))
+            manager.events.say(ReloadedWithoutConfig(actor or DAEMON))
             return None
+        actor = actor or Actor(ActorKind.FILE, file=self._file)
         async with self._turn:
             try:
                 document, config = await asyncio.to_thread(self._read)
