@@ -24,7 +24,7 @@ class Reloads:
         self._manager, self._owner, self._doors = manager, owner, doors
         self._running: asyncio.Task[None] | None = None
         self._is_wanted = False
-        manager.reload = lambda actor: owner.reload(manager, actor)
+        manager.reload = lambda actor, clear_overlay: owner.reload(manager, actor, clear_overlay=clear_overlay)
 
     def begin(self) -> None:
         """Begin one, in the event loop, or one more after that under way. It never ends the daemon."""
