@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from xdplb.model.moment import moment_of_ns, moment_text
 from xdplb.model.printable import printable
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class JsonFormatter(logging.Formatter):
         """Return the line."""
         message = record.getMessage()
         line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": moment_text(moment_of_ns(int(record.created * 1e9)), "milliseconds"),
             "level": _WORDS[_priority(record.levelno)],
             "message": message[:LONGEST_LINE],
         }

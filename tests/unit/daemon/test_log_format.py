@@ -68,7 +68,7 @@ def test_who_has_only_inherited_the_variable_gets_plain_lines_with_the_time(tmp_
 def test_json_has_the_fields_of_the_event(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in logged(tmp_path / "log", "json", journal=False)]
     assert len(lines) == 4
-    assert all(line.pop("time").endswith("+00:00") for line in lines)
+    assert all(line.pop("time").endswith("Z") for line in lines)
     assert lines[0] == {
         "level": "warning",
         "kind": "health",

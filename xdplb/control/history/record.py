@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from xdplb.control.events import Event
+from xdplb.model.moment import moment_of_ns, moment_text
 
 __all__ = ["Record", "record_of"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_MESSAGE = 4000
 _LONGEST_TEXT = 2000
 _MOST_SUBJECTS = 2000
@@ -54,7 +53,7 @@ def record_of(event: Event, at: int) -> Record:
     data = {name: _bounded(value) for name, value in event.data().items()}
     vip, backend, actor = (_text(getattr(event, name, None)) for name in ("vip", "backend", "actor"))
     body = {
-        "time": _moment(at),
+        "time": moment_text(moment_of_ns(at), "microseconds"),
         "kind": event.KIND,
         "level": event.level.word,
         "vip": vip,
@@ -82,10 +81,6 @@ def _first(value: Any, most: int) -> Any:
     if isinstance(value, dict):
         return {name: _first(each, most) for name, each in value.items()}
     return [_first(each, most) for each in value[:most]] if isinstance(value, list) else value
-
-
-def _moment(at: int) -> str:
-    return (_EPOCH + timedelta(microseconds=at // 1000)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _text(value: object) -> str | None:
