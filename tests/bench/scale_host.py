@@ -249,4 +249,3 @@ def _answer(connection: ApiConnection, method: str, path: str, body: object = No
     if status >= HTTPStatus.MULTIPLE_CHOICES:
         raise SystemExit(f"scripts/bench: {method} {path}: {status} {answer}")
     return answer
-
