@@ -25,6 +25,8 @@ from .rights.refusals import Refusals
 __all__ = ["Service", "Stop", "serve", "serve_in_thread"]
 
 GRACE_SECONDS = 5
+LAST_SECONDS = 0.1
+"""For how long connections are still accepted: who has connected just before would be cut off without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._told.wait()
+        await asyncio.sleep(LAST_SECONDS)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 (they are known)
         await self.lifespan.startup()
