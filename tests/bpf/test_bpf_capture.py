@@ -37,7 +37,7 @@ NOT_SEEN = {Reason.PASS_NOT_IP, Reason.PASS_NOT_UNICAST, Reason.PASS_MALFORMED}
 """Not captured are frames to all of a segment and packets without IP addresses that can be told; of those that
 contradict themselves, some are."""
 
-DR, IPIP, DENYING, IPV6 = "203.0.113.10", "203.0.113.20", "203.0.113.60", "2001:db8:f::10"
+DR, IPIP, IPV6 = "203.0.113.10", "203.0.113.20", "2001:db8:f::10"
 
 
 @pytest.fixture(scope="module")

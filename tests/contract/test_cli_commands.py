@@ -257,6 +257,7 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
         (["vip", "access", "set", "web", "--deny", "192.0.2.7/24"], 2, "the prefix is 192.0.2.0/24"),
         (["vip", "access", "set", "web", "--deny", "2001:db8::/32"], 2, "IPv4 prefixes"),
         (["vip", "access", "set", "web", "--deny-file", "/nowhere/at/all"], 2, "cannot be read"),
+        (["vip", "access", "set", "web", "--deny-file", "/dev/zero"], 2, "has more than 64 MiB"),
         (["vip", "add", WEB, "--name", "No Name"], 2, "name"),
         (["vip", "show", "nosuch"], 1, "nosuch"),
         (["backend", "add", "nosuch", "10.0.0.1"], 1, "nosuch"),

@@ -25,7 +25,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PREFIXES = st.one_of(
     st.integers(1, 223).map(lambda n: f"{n}.0.2.0/24"), st.integers(0, 255).map(lambda n: f"2001:db8:{n:x}::/48")
 )
-LISTS = st.lists(PREFIXES, max_size=2)
 BACKENDS = st.fixed_dictionaries(
     {
         "address": st.integers(1, 200).map(lambda n: f"10.0.0.{n}")

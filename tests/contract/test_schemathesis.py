@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.contract.api_harness import VERSION, Api, running_api
 from xdplb_api.app import create_app
 
-EXAMPLES = int(os.environ.get("XDPLB_SCHEMATHESIS_EXAMPLES", "2"))
+EXAMPLES = int(os.environ.get("XDPLB_SCHEMATHESIS_EXAMPLES", "1"))
 """Of each operation, right ones and wrong ones."""
 CHECKS = [
     not_a_server_error,

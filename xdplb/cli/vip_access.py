@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from xdplb.client import Answer
+from xdplb.config.given_file import STDIN, read_file, read_stdin
 from xdplb.config.prefix_file import listed_prefixes
 from xdplb.model.errors import InvalidError
 
@@ -19,6 +20,7 @@ from .params import Connection, output_option, vip_argument
 
 __all__ = ["access"]
 
+_FILE_HINT = "give a text file with one prefix per line"
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -130,10 +132,7 @@ def _with_place(error: InvalidError, prefixes: Mapping[str, Sequence[_Prefix]]) 
 
 def _text(file: Path) -> str:
     try:
-        with click.open_file(str(file), encoding="utf-8-sig") as opened:
-            return str(opened.read())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InvalidError(
-            f"{file} cannot be read: {reason}", hint="give a text file with one prefix per line"
-        ) from None
+        content = read_stdin(_FILE_HINT) if str(file) == STDIN else read_file(file, _FILE_HINT)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidError(f"{file} cannot be read: it is not text", hint=_FILE_HINT) from None

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from .faults import ConfigError, Fault, Spot
+from .given_file import STDIN, STDIN_NAME, UnreadableError, read_file, read_stdin
 from .prefix_file import ListedPrefix, listed_prefixes
 from .spots import Spots
 from .toml_spots import toml_spots
 from .toml_text import toml_data
 from .yaml_text import yaml_data, yaml_spots
 
-__all__ = ["STDIN", "Document", "Format", "read_document"]
+__all__ = ["Document", "Format", "read_document"]
 
-STDIN = "-"
-_MOST_BYTES = 64 << 20
+_READ_HINT = "give the path of a TOML or YAML file, or - for stdin"
 _SUFFIXES = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "yaml"}
 
 
@@ -72,8 +70,8 @@ def read_document(file: str, written: str | None = None) -> Document:
 
     Raises ConfigError with all that is wrong with it as far as it is not about its fields.
     """
-    name = "<stdin>" if file == STDIN else file
-    text = _read_text(file)
+    name = STDIN_NAME if file == STDIN else file
+    text = _text(file)
     kind = _format_of(file, text) if written is None else Format(written)
     data = toml_data(text, name) if kind is Format.TOML else yaml_data(text, name)
     if data is None:
@@ -85,35 +83,19 @@ def read_document(file: str, written: str | None = None) -> Document:
     return document
 
 
-def _read_text(file: str) -> str:
-    """Return the text of a file; `-` is stdin. Raises ConfigError if it cannot be read or is no text."""
-    return _text_of("<stdin>", lambda: nullcontext(sys.stdin.buffer)) if file == STDIN else _path_text(Path(file))
-
-
-def _path_text(path: Path) -> str:
-    """Return the text of a file, whatever its name. Raises ConfigError if it cannot be read or is no text."""
-    return _text_of(str(path), lambda: path.open("rb"))
-
-
-def _text_of(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]]) -> str:
+def _text(file: str | Path) -> str:
+    """Return the text of a file; the str `-` is stdin, and a Path of that name a file. ConfigError if it has none."""
+    name = STDIN_NAME if file == STDIN else str(file)
     try:
-        with opened() as stream:
-            content = stream.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise ConfigError([Fault(name, None, f"it cannot be read: {error.strerror}", _READ_HINT)]) from None
-    except ValueError:
-        raise ConfigError([Fault(name, None, "it cannot be read: its name has a null character")]) from None
-    if len(content) > _MOST_BYTES:
-        raise ConfigError([Fault(name, None, f"it has more than {_MOST_BYTES >> 20} MiB", "is this the right file?")])
+        content = read_stdin(_READ_HINT) if file == STDIN else read_file(file, _READ_HINT)
+    except UnreadableError as error:
+        raise ConfigError([Fault(name, None, f"it {error.problem}", error.hint)]) from None
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         before = content[: error.start]
         spot = Spot(before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode("utf-8-sig")) + 1)
         raise ConfigError([Fault(name, spot, "it is not text in UTF-8", "save it as UTF-8")]) from None
-
-
-_READ_HINT = "give the path of a TOML or YAML file, or - for stdin"
 
 
 def _format_of(file: str, text: str) -> Format:
@@ -150,7 +132,7 @@ def _include(document: Document, access: dict[str, Any], pointer: str, name: str
     if not isinstance(given, str) or not given or not isinstance(listed, list):
         return
     path = folder / given
-    prefixes = tuple(listed_prefixes(_path_text(path)))
+    prefixes = tuple(listed_prefixes(_text(path)))
     del access[f"{name}_file"]
     access[name] = [*listed, *(prefix.text for prefix in prefixes)]
     document.included[f"{pointer}/{name}"] = _Included(str(path), len(listed), prefixes)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+
+from xdplb.model.moment import moment_of_ns
 
 __all__ = ["ClockMark", "SteadyClock", "boot_id"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STEP_NS = 500_000_000
 """By how much the wall clock must have gone apart until times are shown differently: they are not to flicker."""
@@ -56,7 +57,7 @@ class SteadyClock:
 
     def now(self) -> datetime:
         """Return the present time."""
-        return _datetime(self._now())
+        return moment_of_ns(self._now())
 
     def ahead(self) -> timedelta:
         """Return how far the wall clock is ahead now: what to add to a time that `now` gave, to show it."""
@@ -92,7 +93,3 @@ class SteadyClock:
         if abs(ahead - self._ahead) >= _STEP_NS:
             self._ahead = ahead
         return self._ahead
-
-
-def _datetime(ns: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=ns // 1000)

@@ -6,13 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from xdplb.config.dump import toml_text
+from xdplb.config.given_file import STDIN, STDIN_NAME
 from xdplb.model.printable import printable
 
 from . import ipvsadm
 from .keepalived import file as keepalived
 from .notes import Note, Notes
 from .service import Converted, vips_of
-from .source_file import STDIN, read_file, read_stdin
+from .source_file import file_text, stdin_text
 
 __all__ = ["Source", "convert"]
 
@@ -30,10 +31,10 @@ def convert(source: Source, file: str, config_id: str) -> tuple[str, list[Note]]
     `config_id` is what keepalived's conditions are compared with. Raises InvalidError if the file, or one that it
     includes, cannot be read as what it is said to be.
     """
-    name, text = (STDIN, read_stdin()) if file == "-" else (file, read_file(file))
+    name, text = (STDIN_NAME, stdin_text()) if file == STDIN else (file, file_text(file))
     notes = Notes()
     if source is Source.KEEPALIVED:
-        services = keepalived.read(text, name, config_id=config_id, open_file=read_file, notes=notes)
+        services = keepalived.read(text, name, config_id=config_id, open_file=file_text, notes=notes)
     else:
         services = ipvsadm.read(text, name, notes)
     vips = vips_of(services, notes)

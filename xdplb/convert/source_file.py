@@ -1,42 +1,25 @@
-"""Reading the files of another balancer."""
+"""The text of a file of another balancer."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import BinaryIO
+from xdplb.config.given_file import read_file, read_stdin
 
-from .notes import ConvertError
+__all__ = ["file_text", "stdin_text"]
 
-__all__ = ["STDIN", "read_file", "read_stdin"]
-
-STDIN = "<stdin>"
-_MOST_BYTES = 64 << 20
+_HINT = "give the path of a file that you may read, or - for stdin"
 
 
-def read_file(file: str) -> str:
-    """Return the text of a file. Raises ConvertError if it cannot be read."""
-    return _text_of(file, lambda: Path(file).open("rb"))
+def file_text(file: str) -> str:
+    """Return the text of a file. Raises UnreadableError if it cannot be read."""
+    return _text(read_file(file, _HINT))
 
 
-def read_stdin() -> str:
-    """Return what is on stdin. Raises ConvertError if it is too much."""
-    return _text_of(STDIN, lambda: nullcontext(sys.stdin.buffer))
+def stdin_text() -> str:
+    """Return what is on stdin. Raises UnreadableError if it cannot be read."""
+    return _text(read_stdin(_HINT))
 
 
-def _text_of(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]]) -> str:
-    try:
-        with opened() as stream:
-            content = stream.read(_MOST_BYTES + 1)
-    except OSError as error:
-        hint = "give the path of a file that you may read, or - for stdin"
-        raise ConvertError(f"{name} cannot be read: {error.strerror}", hint=hint) from None
-    except ValueError:
-        raise ConvertError(f"{name!r} cannot be read: its name has a null character") from None
-    if len(content) > _MOST_BYTES:
-        raise ConvertError(f"{name} has more than {_MOST_BYTES >> 20} MiB", hint="is this the right file?")
+def _text(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.control.events import Say, TlsNotReloaded, TlsReloaded
 from xdplb.model.errors import InvalidError, PlatformError
+from xdplb.model.moment import moment_of_seconds, moment_text
 from xdplb_api.listener import Listener, listen, listen_for_metrics
 from xdplb_api.rights.certificates import CertificateRoles
 from xdplb_api.rights.hosts import Hosts
@@ -93,7 +93,7 @@ class Doors:
 
 
 def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
+    return moment_text(moment_of_seconds(seconds))
 
 
 def open_doors(options: ApiOptions, state_dir: Path) -> Doors:

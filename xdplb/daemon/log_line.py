@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from xdplb.model.moment import moment_of_ns, moment_text
 from xdplb.model.printable import printable
 
 __all__ = ["LONGEST_LINE", "JournalFormatter", "JsonFormatter", "LineFormatter", "LogFormat"]
@@ -56,7 +56,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": moment_text(moment_of_ns(int(record.created * 1e9)), "milliseconds"),
             "level": _WORDS[_priority(record.levelno)],
             "message": record.getMessage()[:LONGEST_LINE],
         }

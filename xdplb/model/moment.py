@@ -1,4 +1,7 @@
-"""A moment in the past, as people write it: how long ago, a time of day, or a date with or without a time."""
+"""Moments: as people write those of the past, as numbers since 1970, and as they are shown.
+
+People write how long ago it is, a time of day, or a date with or without a time.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from xdplb.model.errors import InvalidError
 from xdplb.model.printable import quoted
 
-__all__ = ["MOMENT_PATTERN", "parse_moment"]
+__all__ = ["MOMENT_PATTERN", "moment_of_ns", "moment_of_seconds", "moment_text", "ns_of_moment", "parse_moment"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _AGO = re.compile(r"([1-9][0-9]{0,8})([smhd])")
@@ -26,7 +31,7 @@ def parse_moment(text: str, now: datetime, pointer: str) -> datetime:
     """Return the moment in `text`, in UTC; a time of day is the last one before `now`. InvalidError at `pointer`."""
     if (ago := _AGO.fullmatch(text)) is not None:
         seconds = int(ago[1]) * _UNITS[ago[2]]
-        longest = int((now - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+        longest = int((now - _EPOCH).total_seconds())
         return now - timedelta(seconds=min(seconds, longest))
     if _DAY.fullmatch(text):
         today = _read(f"{now.date()}T{text}+00:00")
@@ -38,6 +43,26 @@ def parse_moment(text: str, now: datetime, pointer: str) -> datetime:
         except (ValueError, OverflowError):
             raise InvalidError.field(pointer, f"{quoted(text, 60)} is not a date that exists", hint=_HINT) from None
     raise InvalidError.field(pointer, f"{quoted(text, 60)} is not a moment", hint=_HINT)
+
+
+def moment_of_ns(ns: int) -> datetime:
+    """Return the moment `ns` nanoseconds after 1970 began, to the microsecond."""
+    return _EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def ns_of_moment(moment: datetime) -> int:
+    """Return how many nanoseconds after 1970 began a moment is: the reverse of `moment_of_ns`."""
+    return int((moment - _EPOCH) / timedelta(microseconds=1)) * 1000
+
+
+def moment_of_seconds(seconds: float) -> datetime:
+    """Return the moment `seconds` after 1970 began, to the second."""
+    return _EPOCH + timedelta(seconds=int(seconds))
+
+
+def moment_text(moment: datetime, timespec: str = "seconds") -> str:
+    """Return a moment of UTC as RFC 3339 has it, such as 2026-11-28T03:12:00Z; `timespec` as `isoformat` has it."""
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def _read(text: str) -> datetime:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -15,7 +14,7 @@ from xdplb.control.events import KINDS, Level
 from xdplb.control.history.wanted import Wanted
 from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import InvalidError
-from xdplb.model.moment import parse_moment
+from xdplb.model.moment import ns_of_moment, parse_moment
 from xdplb.model.numbers import whole_of
 from xdplb.model.printable import quoted
 from xdplb.model.role import Role
@@ -33,7 +32,6 @@ __all__ = ["router"]
 MOST = 1000
 DEFAULT = 100
 MOST_ID = (1 << 63) - 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 router = APIRouter(tags=["events"])
 
@@ -95,7 +93,7 @@ async def _wanted(
 ) -> Wanted:
     now = control.history.moment()
     begin, end = (
-        None if text is None else _ns(parse_moment(text, now, pointer))
+        None if text is None else ns_of_moment(parse_moment(text, now, pointer))
         for text, pointer in ((since, "/query/since"), (until, "/query/until"))
     )
     if begin is not None and end is not None and begin >= end:
@@ -118,10 +116,6 @@ def _kind(text: str) -> str:
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(sorted(KINDS))}"
         raise InvalidError.field("/query/kind", f"there is no kind of event {quoted(text, 60)}", hint=hint)
     return text
-
-
-def _ns(moment: datetime) -> int:
-    return int((moment - _EPOCH) / timedelta(microseconds=1)) * 1000
 
 
 @router.get(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from xdplb.control.events import Actor, TokenAdded, TokenRemoved
+from xdplb.model.moment import moment_text
 from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.deps import ControlOf, DryRunFlag
@@ -78,7 +79,7 @@ async def add_token(
         return _would(f"token {body.name} with the role {body.role} is added")
     token, secret = await tokens.add(body.name, body.role, body.expires_in_seconds)
     added = TokenAddedOut.with_secret(token, secret)
-    expires = None if added.expires is None else added.expires.isoformat()
+    expires = None if added.expires is None else moment_text(added.expires)
     control.say(TokenAdded(actor, token.name, token.role.value, expires))
     return added
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
 
+from xdplb.model.moment import moment_of_seconds
 from xdplb.model.role import Role
 from xdplb.model.vip import NAME_PATTERN
 from xdplb_api.rights.tokens import Token
@@ -49,10 +50,10 @@ class TokenOut(ResponseBody):
         return cls(
             name=token.name,
             role=token.role,
-            created=_time(token.created),
-            expires=None if token.expires is None else _time(token.expires),
+            created=moment_of_seconds(token.created),
+            expires=None if token.expires is None else moment_of_seconds(token.expires),
             expired=token.has_expired(now),
-            last_used=None if token.used is None else _time(token.used),
+            last_used=None if token.used is None else moment_of_seconds(token.used),
         )
 
 
@@ -84,7 +85,3 @@ class TokenAddedOut(TokenOut):
     def with_secret(cls, token: Token, secret: str) -> TokenAddedOut:
         """Return the body for a new token."""
         return cls(**TokenOut.of(token, token.created).model_dump(), token=secret)
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(int(seconds), UTC)

@@ -17,6 +17,7 @@ from xdplb.control.events import Event, PathMtuLowered
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
+from xdplb.model.moment import moment_text
 from xdplb.model.vip import Forward
 
 YEARS = 50 * 365 * 86400.0
@@ -87,7 +88,7 @@ def test_a_path_s_mtu_is_believed_for_ten_minutes_that_pass(tmp_path: Path, step
         world.clock.set_wall(step)
         world.errors.hear(too_big(1400))
         (lowered,) = [event for event in said if isinstance(event, PathMtuLowered)]
-        assert lowered.until == (world.clock.utc + timedelta(minutes=10)).isoformat(timespec="seconds")
+        assert lowered.until == moment_text(world.clock.utc + timedelta(minutes=10))
         world.clock.set_wall(-step)
         world.clock.advance(599)
         await asyncio.sleep(0.05)

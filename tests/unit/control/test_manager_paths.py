@@ -423,6 +423,6 @@ def test_the_log_says_when_an_mtu_is_lowered_and_tried_again(tmp_path: Path, cap
 
     run(tmp_path, scenario)
     assert [line for line in caplog.messages if line.startswith("path MTU")] == [
-        "path MTU lowered: backend=10.0.1.3 mtu=1400 router=10.0.0.254 until=2030-01-01T00:10:00+00:00",
+        "path MTU lowered: backend=10.0.1.3 mtu=1400 router=10.0.0.254 until=2030-01-01T00:10:00Z",
         "path MTU tried again: backend=10.0.1.3 mtu=1500",
     ]

@@ -24,6 +24,8 @@ def after(seconds: float = 1.0, **packets: int) -> Span:
         (after(1.0, sent=600, drop_denied=400), "drop_denied"),
         (after(0.3, sent=5, drop_denied=6, uncounted=290), "counted nowhere"),
         (after(3.0, sent=2700, drop_denied=60, reason_61=300), "reason_61"),
+        (after(1.1, drop_no_backend=4, pass_not_ip=10), "drop_no_backend"),
+        (after(1.1, drop_internal=5, sent=20), "drop_internal"),
     ],
 )
 def test_packets_that_get_another_result_are_noticed(now: Span, what: str) -> None:
@@ -46,6 +48,15 @@ def test_packets_that_get_another_result_are_noticed(now: Span, what: str) -> No
         after(1.0, sent=0),
         after(1.0),
         after(2.0, sent=300, drop_denied=24, pass_not_ip=26),
+        after(1.5, sent=0, drop_denied=32),
+        after(1.5, sent=0, drop_denied=30, drop_internal=3),
+        after(1.5, sent=0, pass_no_vip=10),
+        after(1.5, sent=500, drop_internal=10),
+        after(0.05, sent=0, drop_internal=6),
+        after(1.5, sent=100, drop_internal=10),
+        after(1.5, uncounted=10),
+        after(2.0, sent=0, drop_denied=40, pass_not_ip=20),
+        after(5.0, sent=20, drop_denied=110, pass_not_ip=45),
     ],
     ids=[
         "the same",
@@ -59,6 +70,15 @@ def test_packets_that_get_another_result_are_noticed(now: Span, what: str) -> No
         "no packets of VIPs",
         "no packets",
         "fewer of one kind, as many of another as before",
+        "the clients have ended, a denied source has not",
+        "the clients have ended, and there were three drops",
+        "the clients have ended, and somebody scans other ports",
+        "half of the clients have ended, and there were a few drops",
+        "a pause too short to be a silence",
+        "nine tenths of the clients have ended, and there were a few drops",
+        "the clients have ended, and a few packets came while counters were read",
+        "the clients are gone, and denied sources go on",
+        "nearly all clients are gone, and denied sources go on",
     ],
 )
 def test_traffic_that_changes_by_itself_rolls_nothing_back(now: Span) -> None:

@@ -180,13 +180,7 @@ class Answers:
 
     def config(self) -> ConfigView:
         """Return the whole desired state."""
-        return self._config_view(self._snapshot)
-
-    def config_after(self, outcome: Outcome) -> ConfigView:
-        """Return the whole desired state as it was after a change."""
-        return self._config_view(outcome.after)
-
-    def _config_view(self, snapshot: Snapshot) -> ConfigView:
+        snapshot = self._snapshot
         laid = (
             OverlayView(str(key), backend.backend, backend.declared)
             for key, vip in sorted(snapshot.desired.vips.items())

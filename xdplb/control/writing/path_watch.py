@@ -19,6 +19,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.errors import PlatformError
+from xdplb.model.moment import moment_text
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.icmp_message import ErrorKind, IcmpError
 
@@ -137,7 +138,7 @@ class PathWatch:
     def _lower(self, tunnel: Tunnel, mtu: int, error: IcmpError) -> None:
         book = self._writer.paths
         if book.lower(tunnel.address, mtu, error.router, self._steady.now()):
-            until = (book.lowered[tunnel.address].until + self._steady.ahead()).isoformat(timespec="seconds")
+            until = moment_text(book.lowered[tunnel.address].until + self._steady.ahead())
             self._events.say(PathMtuLowered(str(tunnel.address), mtu, str(error.router), until))
             self._writer.path_mtus_changed([tunnel.address])
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from xdplb.control.edits.edit import Edit
-from xdplb.control.events import DAEMON, Actor
+from xdplb.control.edits.codec import kind_of
+from xdplb.control.edits.edit import Edit, backend_of_edit, vip_of_edit
+from xdplb.control.events import DAEMON, Actor, ChangeMade
+from xdplb.control.plan.desired_diff import diff
 from xdplb.control.plan.impact import NO_IMPACT, Impact
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.backend import KnownHealth
 
-__all__ = ["Outcome", "Request"]
+__all__ = ["Outcome", "Request", "event_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +55,21 @@ class Outcome:
     def generation(self) -> int:
         """The generation after it."""
         return self.after.generation
+
+
+def event_of(request: Request, outcome: Outcome) -> ChangeMade:
+    """Return the event of a change that is being made now."""
+    vip, backend = vip_of_edit(request.edit), backend_of_edit(request.edit)
+    impact = outcome.impact
+    if not impact.changes:  # what it does to traffic is not known, since the maps cannot be read
+        impact = replace(impact, changes=diff(outcome.before.desired, outcome.after.desired))
+    return ChangeMade(
+        actor=request.actor,
+        generation=outcome.generation,
+        edit=kind_of(request.edit),
+        vip=None if vip is None else str(vip),
+        backend=None if backend is None else str(backend),
+        asked=request.edit,
+        impact=impact,
+        at=time.time_ns(),
+    )

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from xdplb.control.clock import SteadyClock
-from xdplb.control.edits.apply import apply_edit
-from xdplb.control.edits.codec import kind_of
-from xdplb.control.edits.edit import Batch, Edit, PutConfig, addresses_of_edit, backend_of_edit, vip_of_edit
-from xdplb.control.edits.precondition import check_precondition
+from xdplb.control.edits.edit import addresses_of_edit
 from xdplb.control.events import (
-    ChangeMade,
     DriftKind,
     Events,
     HealthChanged,
@@ -35,14 +29,10 @@ from xdplb.control.flows.drain import FlowCounts
 from xdplb.control.flows.traffic import Traffic
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.health_source import CheckTarget, HealthSource
-from xdplb.control.health.known import check_targets, health_after, health_at_start, reissued
+from xdplb.control.health.known import check_targets, health_at_start, reissued
 from xdplb.control.history.history import History
 from xdplb.control.paths.book import PathBook
-from xdplb.control.plan.desired_diff import diff
 from xdplb.control.plan.eligibility import Observed
-from xdplb.control.plan.forecast import Forecast
-from xdplb.control.plan.host_concerns import over_own_addresses, socket_concerns
-from xdplb.control.plan.impact import UNKNOWN_IMPACT, Impact
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.state.touched import Touched, touched
@@ -53,8 +43,9 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
+from xdplb.control.writing.preparer import Prepared, Preparer
 from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
-from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.request import Outcome, Request, event_of
 from xdplb.control.writing.risk_finder import RiskFinder
 from xdplb.control.writing.saver import Saver
 from xdplb.control.writing.seeking import Seeking
@@ -65,10 +56,8 @@ from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.config import Settings
-from xdplb.model.errors import PendingError, PlatformError, XdplbError
-from xdplb.model.host import Host
+from xdplb.model.errors import PendingError, XdplbError
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import VipKey
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["Writer"]
@@ -82,17 +71,6 @@ _HEARTBEAT_SECONDS = 10.0
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
 _DESIRED = "the desired state"
-
-
-class _Prepared(NamedTuple):
-    """What it takes to make a change: its forecast, None if the maps cannot be read, and the health that it sets.
-
-    `changes` is what it does to VIPs and backends.
-    """
-
-    forecast: Forecast | None
-    health: dict[int, KnownHealth]
-    changes: list[Touched]
 
 
 class Writer:
@@ -131,7 +109,6 @@ class Writer:
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
-        self._capacity, self._recorded_flows = capacity, recorded_flows
         self._on_settings = on_settings
         self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
         self._many_events = ManyEvents(events)
@@ -140,6 +117,18 @@ class Writer:
         self._lock = asyncio.Lock()
         self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
         self._maps, self._compiler = Worker("xdplb-maps"), Worker("xdplb-compiler")
+        self._preparer = Preparer(
+            applier,
+            self._maps,
+            self.health,
+            next_hops,
+            self.host,
+            risks=self._risks,
+            capacity=capacity,
+            recorded_flows=recorded_flows,
+            observe=self.observe,
+            now=steady.now,
+        )
         self._disturbed = asyncio.Event()
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
@@ -188,7 +177,7 @@ class Writer:
         async with self._seeking.seek(addresses_of_edit(request.edit)):
             if request.dry_run:
                 async with self._queue, self._lock:
-                    return (await self._prepare(request, Dirty(everything=False)))[0]
+                    return (await self._preparer.prepare(self.snapshot, request, Dirty(everything=False)))[0]
             return await self._to_the_end(self._change(request))
 
     async def wait_resolved(self, seconds: float) -> None:
@@ -366,12 +355,12 @@ class Writer:
         async with self._queue, self._lock:
             # Dirty VIPs are planned with the change, so that the maps hold the whole snapshot afterwards.
             with self._planning() as dirty:
-                outcome, prepared = await self._prepare(request, dirty)
+                outcome, prepared = await self._preparer.prepare(self.snapshot, request, dirty)
                 if prepared is None:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
-                event = self._event_of(request, outcome)
+                event = event_of(request, outcome)
                 await self.saver.save(outcome.before, outcome.after, prepared.health, self._history.told(event))
                 self._take(outcome, prepared)
                 self._events.say(event)
@@ -387,67 +376,14 @@ class Writer:
                 self.on_change(outcome)
             return outcome
 
-    async def _prepare(self, request: Request, dirty: Dirty) -> tuple[Outcome, _Prepared | None]:
-        """Return the outcome of a change and what is needed to make it; None if nothing changes.
-
-        VIPs that are `dirty` are planned with it; those that the change touches are added to `dirty`.
-        """
-        before = self.snapshot
-        check_precondition(request.edit, before.generations, request.if_match)
-        foreseen, known = await self._foreseen(before, request), self.health.known
-        if foreseen is None:
-            return Outcome(before=before, after=before, health=dict(known)), None
-        after, changes = foreseen
-        changed = health_after(changes, known, self._now())
-        health = {**known, **changed}
-        about = dirty.note(changes)
-        dirty.everything |= self.host.sends_otherwise(before, after)
-        only, seen = dirty.only, dirty.seen
-        observed, counts = self.observe(after, health), self._recorded_flows()
-        flows = None if counts is None else counts.by_backend
-        forecast = None
-        try:
-            forecast = await self._maps(
-                lambda: self.applier.forecast(before, after, observed, only=only, seen=seen, about=about, flows=flows)
-            )
-        except PlatformError:
-            # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
-            if request.dry_run:
-                raise
-        impact = UNKNOWN_IMPACT if forecast is None else await self._with_risks(forecast, about)
-        if over := over_own_addresses([each.key for each in changes if each.before is None], self._next_hops.host()):
-            impact = await self._with_own_services(impact, over)
-        return Outcome(before=before, after=after, health=health, impact=impact), _Prepared(forecast, changed, changes)
-
-    async def _foreseen(self, before: Snapshot, request: Request) -> tuple[Snapshot, list[Touched]] | None:
-        """Return the state after a change, and what it does to VIPs and backends; None if nothing changes."""
-        at, host = request.at or self._now(), self._next_hops.host()
-        work = partial(_after, before, request.edit, at, host, self._capacity)
-        # Of thousands of VIPs it takes a tenth of a second, in which checks go on.
-        return await self._maps(work) if isinstance(request.edit, PutConfig | Batch) else work()
-
-    async def _with_risks(self, forecast: Forecast, about: AbstractSet[int]) -> Impact:
-        """Return the impact with the connections at risk, and warnings about those that break."""
-        now = self._now()
-        if not forecast.exposed and self._risks.has_room(forecast, now):
-            return forecast.impact
-        looked = await self._maps(lambda: self._risks.look(forecast, about, now))
-        return self._risks.found(forecast.impact, looked, self._now())
-
-    async def _with_own_services(self, impact: Impact, over: Sequence[VipKey]) -> Impact:
-        """Return the impact with warnings about services of this host's own that these VIPs take the packets of."""
-        sockets = await asyncio.to_thread(self._next_hops.sockets)
-        concerns = tuple(socket_concerns(over, self._next_hops.host(), sockets))
-        return replace(impact, warnings=(*impact.warnings, *concerns))
-
-    async def _carry_out(self, prepared: _Prepared, dirty: Dirty) -> None:
+    async def _carry_out(self, prepared: Prepared, dirty: Dirty) -> None:
         forecast, only = prepared.forecast, dirty.only
         if forecast is None:
             await self._bring(dirty)
         else:
             await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
 
-    def _take(self, outcome: Outcome, prepared: _Prepared) -> None:
+    def _take(self, outcome: Outcome, prepared: Prepared) -> None:
         self.health.set(prepared.health, gone=reissued(prepared.changes))
         self._risks.tracked.note(prepared.changes, self._now())
         self.snapshot = outcome.after
@@ -456,23 +392,6 @@ class Writer:
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
         self._watch(outcome.before, prepared.changes)
-
-    @staticmethod
-    def _event_of(request: Request, outcome: Outcome) -> ChangeMade:
-        vip, backend = vip_of_edit(request.edit), backend_of_edit(request.edit)
-        impact = outcome.impact
-        if not impact.changes:  # what it does to traffic is not known, since the maps cannot be read
-            impact = replace(impact, changes=diff(outcome.before.desired, outcome.after.desired))
-        return ChangeMade(
-            actor=request.actor,
-            generation=outcome.generation,
-            edit=kind_of(request.edit),
-            vip=None if vip is None else str(vip),
-            backend=None if backend is None else str(backend),
-            asked=request.edit,
-            impact=impact,
-            at=time.time_ns(),
-        )
 
     @contextmanager
     def _planning(self) -> Iterator[Dirty]:
@@ -539,13 +458,3 @@ class Writer:
             return
         for vip_id, backend_id in self._index.vips_of(address).items():
             self._dirty.touch(vip_id, [backend_id])
-
-
-def _after(
-    before: Snapshot, edit: Edit, at: datetime, host: Host, capacity: Capacity
-) -> tuple[Snapshot, list[Touched]] | None:
-    desired = apply_edit(before.desired, edit, at, host)
-    if desired is before.desired or desired == before.desired:
-        return None
-    after = before.then(desired, capacity)
-    return after, touched(before, after)

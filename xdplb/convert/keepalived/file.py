@@ -47,7 +47,7 @@ def read(text: str, file: str, *, config_id: str, open_file: Callable[[str], str
     """Return the services in a keepalived.conf. What belongs to none is told in `notes`.
 
     `config_id` is what `@conditions` are compared with, `open_file` returns the text of a file that is included.
-    Raises ConvertError if it cannot be read.
+    Raises ConvertError if it cannot be understood, and what `open_file` raises.
     """
     statements = statements_of(Reader(config_id, open_file, notes).lines(file, text))
     groups = {each.value: each for each in statements if each.name == "virtual_server_group"}

@@ -37,7 +37,7 @@ class Line:
 
 @dataclass
 class Reader:
-    """Reads a file and those that it includes. `read` returns the text of a file, or raises ConvertError.
+    """Reads a file and those that it includes. `read` returns the text of a file, or raises InvalidError.
 
     `config_id` is what conditions are compared with (keepalived's option -i).
     """
