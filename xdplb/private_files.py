@@ -20,7 +20,6 @@ __all__ = [
     "make_folder",
     "open_private",
     "open_private_folder",
-    "place_private",
     "require_trusted",
     "shut_out_others",
 ]
@@ -133,32 +132,6 @@ def open_private(name: str | Path, flags: int, folder: int | None = None) -> int
         os.close(descriptor)
         raise
     return descriptor
-
-
-def place_private(path: Path, content: bytes, *, overwrite: bool) -> None:
-    """Write a file for this user only, so that it is complete and on the disk, or not there at all.
-
-    Raises FileExistsError if something is there, unless `overwrite`; OSError if it cannot be written.
-    """
-    staged = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, FILE_MODE)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        if overwrite:
-            staged.replace(path)
-        else:
-            os.link(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def shut_out_others(path: Path) -> None:

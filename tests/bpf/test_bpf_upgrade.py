@@ -21,7 +21,7 @@ from xdplb.dataplane.shadow import Limits, Rows, Shadow, Side, recorded_keys
 from xdplb.model.access import AccessList
 from xdplb.model.vip import Forward, Protocol, RateLimits, Scheduler
 from xdplb.upgrade.comparing import differences
-from xdplb.upgrade.naming import result
+from xdplb.upgrade.naming import name_of
 from xdplb.upgrade.sampling import Samples, samples
 
 LOOPBACK = 1
@@ -92,9 +92,9 @@ def test_the_frames_meet_nearly_all_that_can_become_of_a_packet(busy: Balancer) 
     tried_with, met = samples_for(side), Counter[str]()
     with Shadow("xdplb", side, Rows()) as shadow:
         shadow.load()
-        met.update(result(shadow.run(each.frame, LOOPBACK)) for each in tried_with.ordinary)
+        met.update(name_of(shadow.run(each.frame, LOOPBACK)) for each in tried_with.ordinary)
         shadow.limit(Limits.TIGHT)
-        met.update(result(shadow.run(each.frame, LOOPBACK)) for each in tried_with.limited)
+        met.update(name_of(shadow.run(each.frame, LOOPBACK)) for each in tried_with.limited)
     assert met["sent"] > sum(met.values()) / 3
     missed = {reason.name for reason in REASONS} - met.keys()
     cannot_be = {"drop_no_headroom", "drop_internal"}

@@ -116,11 +116,13 @@ def test_a_hung_api_is_told_in_the_log_and_to_systemd(daemon: Daemon, logged: Ca
 
 
 def test_a_daemon_that_was_stopped_as_a_whole_has_no_thread_that_hangs(daemon: Daemon, logged: Callable[[], str]):
+    within(10, lambda: pings(daemon))
     daemon.process.send_signal(signal.SIGSTOP)
-    time.sleep(0.75 * SECONDS)
+    time.sleep(1.5 * SECONDS)
     daemon.process.send_signal(signal.SIGCONT)
     within(10, lambda: pings(daemon))
     assert "a thread hangs" not in logged()
+    assert "most recent call" not in logged()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from xdplb.model.errors import ConflictError, PlatformError
-from xdplb.private_files import place_private
+from xdplb.placed_file import place
+from xdplb.private_files import FILE_MODE
 
 from .output import note
 from .params import Connection
@@ -51,7 +52,7 @@ def command(connection: Connection, path: str, force: bool, state_dir: Path | No
         sys.stdout.buffer.flush()
         return
     try:
-        place_private(target, content, overwrite=force)
+        place(target, content, mode=FILE_MODE, overwrite=force)
     except FileExistsError:
         _refuse_to_overwrite(target)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import click
 
 from xdplb.model.errors import ConflictError, InvalidError, XdplbError
+from xdplb.placed_file import place
 
 from .output import note
 
@@ -59,8 +59,7 @@ def convert(file: str, source: str, output: str | None, config_id: str | None) -
 
 def _write(path: str, text: str) -> None:
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
-            file.write(text)
+        place(Path(path), text.encode(), mode=None, overwrite=False)
     except FileExistsError:
         raise ConflictError(f"{path} exists already", hint="name another file, or remove it") from None
     except OSError as error:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import click
 
 from xdplb.model.errors import XdplbError
+from xdplb.placed_file import place
 
 from .config_faults import format_option
 from .output import note, print_json
@@ -52,20 +51,11 @@ def dump(connection: Connection, file: str, written: str | None, as_json: bool) 
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or as it was before, whenever it is read. It keeps its mode."""
-    target = path.resolve()  # what a symlink leads to is replaced, and not the symlink
+    """Write a file, in the place of the one that is there, which keeps its mode."""
     try:
-        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o644
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as made:
-            try:
-                made.write(text)
-                made.flush()
-                os.fchmod(made.fileno(), mode)
-                os.fsync(made.fileno())
-                Path(made.name).replace(target)
-            except BaseException:
-                Path(made.name).unlink()
-                raise
+        target = path.resolve()  # what a symlink leads to is replaced, and not the symlink
+        mode = target.stat().st_mode & 0o7777 if target.exists() else None
+        place(target, text.encode(), mode=mode, overwrite=True)
     except OSError as error:
         raise XdplbError(
             f"{path} cannot be written: {error.strerror}", hint="give another path, or - for stdout"

@@ -28,12 +28,12 @@ def notify(message: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]  # an abstract socket: the kernel wants a NUL where the environment has an @
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.settimeout(_SEND_SECONDS)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(_SEND_SECONDS)
             channel.sendto(message.encode(), address)
-        except OSError:
-            return  # the service manager is gone or does not listen; that is no reason to stop balancing
+    except OSError:
+        return  # the service manager is gone or does not listen, or no descriptor is free: no reason to stop balancing
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 systemd's side is `WatchdogSec=` (sd_watchdog_enabled(3)): it kills a service that does not say WATCHDOG=1 in time. Here
 that is said only while all vital threads do what they are given. If Python itself hangs, with its lock held by code in
-C, this thread hangs too, and so nothing is said; the stacks are then written by faulthandler, which needs no lock.
+C, this thread hangs too, and so nothing is said; the stacks are then written by faulthandler, which needs no lock, when
+systemd sends SIGABRT. It is not asked to write them by a clock of its own: that also runs while the process is stopped.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import sys
@@ -56,7 +56,6 @@ def watchdog(pulses: Pulses, events: Events) -> Iterator[None]:
     finally:
         dog.ended.set()
         thread.join()
-        faulthandler.cancel_dump_traceback_later()
 
 
 class _Watchdog:
@@ -74,7 +73,6 @@ class _Watchdog:
             if now - before > _LATE * self._pause:  # this process was stopped, or Python hung: nobody could answer
                 self._pulses.start_over()
             before = now
-            faulthandler.dump_traceback_later(2 * self._limit, file=sys.__stderr__ or sys.stderr)
             if self._pulses.look(self._limit):
                 notify("WATCHDOG=1")
             self._tell()

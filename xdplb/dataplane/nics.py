@@ -34,6 +34,8 @@ class Nics:
         self._maps = maps
         self._kept = kept
         self._notes: dict[int, str] = {}
+        self._ports: set[int] = set()
+        """The NICs that frames were let be redirected to here."""
         self.swapping = Lock()
         """Held while the pinned program and that of the links are replaced."""
         self.loaded = False
@@ -87,10 +89,17 @@ class Nics:
         return done.made
 
     def restore_ports(self) -> bool:
-        """Let frames be redirected to exactly the NICs that the program is on; return whether it was otherwise."""
+        """Let frames be redirected to exactly the NICs that the program is on; return whether others changed that.
+
+        A NIC that has lost the program is left until now: it may have it again at once.
+        """
         ports = self._maps.tx_ports
         wanted = {index: index for index in self._kept.nics().union(one.ifindex for one in self.attached())}
         found = {_number(key): _number(value) for key, value in ports.items()}
+        for ifindex in self._ports - wanted.keys():
+            self._ports.discard(ifindex)
+            if found.pop(ifindex, None) is not None:
+                ports.delete(ifindex)
         if found == wanted:
             return False
         for ifindex in found.keys() - wanted.keys():
@@ -109,6 +118,7 @@ class Nics:
         """Let frames be redirected to the NIC. The kernel forgets that when the NIC goes."""
         try:
             self._maps.tx_ports.update(nic.ifindex, nic.ifindex)
+            self._ports.add(nic.ifindex)
         except OSError as error:
             if error.errno != errno.E2BIG:
                 raise

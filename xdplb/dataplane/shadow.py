@@ -31,7 +31,7 @@ from .map_specs import BPF_F_MMAPABLE
 from .maps import BpfMap, MapType
 from .program_code import ProgramCode
 
-__all__ = ["Limits", "Outcome", "Rows", "Shadow", "Side", "bytes_of_copies", "recorded_keys"]
+__all__ = ["Limits", "PacketResult", "Rows", "Shadow", "Side", "bytes_of_copies", "recorded_keys"]
 
 _SHARED = frozenset(
     {
@@ -70,7 +70,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PacketResult:
     """What a program did with a packet: XDP's verdict, the packet after it, and the reason's number, 0 for none."""
 
     verdict: int
@@ -117,13 +117,13 @@ class Shadow:
         """Load the program, which the kernel takes its time to verify; it may be called in any thread."""
         self._program: Fd = self._opened.enter_context(self._side.code.load(self._name, self.maps))
 
-    def run(self, frame: bytes, ifindex: int) -> Outcome:
+    def run(self, frame: bytes, ifindex: int) -> PacketResult:
         """Run the program on a frame that comes in by this NIC."""
         for each in self._counted:
             each.values[:] = 0
         result = prog_test_run(self._program, frame, ifindex=ifindex)
         reasons = np.flatnonzero(self._reasons)
-        return Outcome(result.verdict, result.packet, int(reasons[0]) if len(reasons) else 0)
+        return PacketResult(result.verdict, result.packet, int(reasons[0]) if len(reasons) else 0)
 
     def limit(self, limits: Limits) -> None:
         """Set the rate limits of VIPs that have some."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from xdplb.private_files import FOLDER_MODE, make_folder, open_private, require_trusted
+from xdplb.placed_file import place
+from xdplb.private_files import FILE_MODE, FOLDER_MODE, make_folder, require_trusted
 
 __all__ = ["write_json"]
 
@@ -19,10 +19,4 @@ def write_json(path: Path, value: Any) -> None:
     """
     require_trusted(path.parent, str(path))
     make_folder(path.parent, FOLDER_MODE)
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    place(path, json.dumps(value, indent=1).encode(), mode=FILE_MODE, overwrite=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from xdplb.dataplane.shadow import Limits, Outcome, Rows, Shadow, Side
+from xdplb.dataplane.shadow import Limits, PacketResult, Rows, Shadow, Side
 
 from .frames import Sample
 from .naming import in_words
@@ -27,8 +27,8 @@ class Difference:
     """A frame that becomes something else with the new program."""
 
     sample: Sample
-    old: Outcome
-    new: Outcome
+    old: PacketResult
+    new: PacketResult
 
     def __str__(self) -> str:
         old, new = in_words(self.old), in_words(self.new)

@@ -18,7 +18,7 @@ from xdplb.model.errors import ConflictError
 
 from . import intended, judging
 from .comparing import Difference, Tried, differences
-from .naming import result
+from .naming import name_of
 from .passed import Passed
 from .sampling import samples
 
@@ -95,7 +95,7 @@ class Guard:
         for each in tried.differences:
             meant = next((one for one in intended.INTENDED if one.covers(each)), None)
             if meant is None:
-                kinds[result(each.old), result(each.new)].append(each)
+                kinds[name_of(each.old), name_of(each.new)].append(each)
             else:
                 _log.info("an intended difference (%s): %s", meant.why, each)
         for (old, new), found in sorted(kinds.items(), key=lambda kind: -len(kind[1])):

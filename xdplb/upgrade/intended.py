@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .comparing import Difference
-from .naming import result
+from .naming import name_of
 
 __all__ = ["INTENDED", "Intended"]
 
@@ -28,7 +28,7 @@ class Intended:
 
     def covers(self, difference: Difference) -> bool:
         """Whether this is the difference."""
-        told = (result(difference.old), result(difference.new))
+        told = (name_of(difference.old), name_of(difference.new))
         return told == (self.old, self.new) and self.only(difference.sample.frame)
 
 

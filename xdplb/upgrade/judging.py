@@ -2,8 +2,8 @@
 
 A program that is wrong gives packets another result: what has become more of one comes out of the others. Traffic that
 changes by itself does not look like that: a flood adds to one result and takes nothing from the others, and clients
-that leave take from one and add nothing. So a jump needs both: a share of a result that is certainly larger than
-before, and a loss elsewhere of about as much.
+that leave take from one and add nothing, though the share of what is left grows. So a jump needs all three: a share of
+a result that is certainly larger than before, more such packets a second, and a loss elsewhere of about as much.
 
 Before the swap there is no daemon. Once the new one has begun its work, the answers to its checks are passed, and what
 it finds out or is told (a backend that is down, an access list) makes drops of its own: from then on such results say
@@ -59,10 +59,19 @@ def _has_jumped(name: str, before: Span, after: Span) -> bool:
     least = _bounds(after.packets[name], after.total)[0]
     if least < most + _SHARE or (least < _TIMES * most and least < most + (1 - most) / 2):
         return False
+    if not _comes_more_often(name, before, after):
+        return False
     more = after.rate(name) - before.rate(name)
     names = before.packets.keys() - {name}
     missing = sum(max(0.0, before.rate(each) - after.rate(each)) for each in names)
     return missing >= _TAKEN * more
+
+
+def _comes_more_often(name: str, before: Span, after: Span) -> bool:
+    """Return whether more packets of a result come in a second than before: more of them than its time's share."""
+    count = after.packets[name]
+    least = _bounds(count, count + before.packets.get(name, 0))[0]
+    return least > after.seconds / (before.seconds + after.seconds)
 
 
 def _bounds(count: int, total: int) -> tuple[float, float]:

@@ -56,6 +56,48 @@ def test_what_stands_is_told_once_and_once_when_it_is_over() -> None:
     assert book.drifts.counts()[DriftKind.NIC, False] == 1
 
 
+def flap(book: Book, times: int) -> None:
+    for _ in range(times):
+        book.drifts.stands(DriftKind.NIC, "eth0", "eth0 is down")
+        book.clock.advance(0.5)
+        book.drifts.well(DriftKind.NIC, "eth0")
+        book.clock.advance(0.5)
+        book.drifts.look()
+
+
+def test_what_comes_and_goes_is_told_as_that_and_again_when_it_has_settled() -> None:
+    book = Book()
+    flap(book, 100)
+    told = book.told()
+    assert len(told) == 7
+    assert isinstance(told[-1], DriftFound)
+    assert "eth0 is down; this came and went 4 times within a minute" in told[-1].reason
+    (standing,) = book.drifts.standing()
+    assert "came and went" in standing.reason
+    assert book.drifts.counts()[DriftKind.NIC, False] == 100
+    book.clock.advance(61)
+    book.drifts.look()
+    assert [type(each) for each in book.told()] == [DriftOver]
+    assert book.drifts.standing() == ()
+    flap(book, 1)
+    assert [type(each) for each in book.told()] == [DriftFound, DriftOver]
+
+
+def test_what_came_and_went_and_stays_is_told_when_it_is_over() -> None:
+    book = Book()
+    flap(book, 6)
+    book.drifts.stands(DriftKind.NIC, "eth0", "eth0 is down")
+    book.told()
+    book.clock.advance(61)
+    book.drifts.look()
+    book.drifts.stands(DriftKind.NIC, "eth0", "eth0 is down")
+    assert book.told() == []
+    assert [each.reason for each in book.drifts.standing()] == ["eth0 is down"]
+    book.drifts.well(DriftKind.NIC, "eth0")
+    assert [type(each) for each in book.told()] == [DriftOver]
+    assert book.drifts.standing() == ()
+
+
 def test_a_reason_that_changes_every_second_is_told_once_a_minute() -> None:
     book = Book()
     for second in range(120):

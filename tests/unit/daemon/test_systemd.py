@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 import uuid
@@ -33,6 +34,15 @@ def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch):
 def test_a_service_manager_that_is_gone_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     notify("STOPPING=1")
+
+
+def test_without_a_free_descriptor_it_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def none_is_free(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setattr("socket.socket", none_is_free)
+    notify("WATCHDOG=1")
 
 
 def test_a_long_start_asks_for_more_time_until_it_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

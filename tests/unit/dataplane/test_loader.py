@@ -47,6 +47,19 @@ def test_attaches_and_pins(pin_dir: Path) -> None:
     assert plane.maps.tx_ports.read(attachment.ifindex) == attachment.ifindex.to_bytes(4, "little")
 
 
+def test_a_nic_that_lost_the_program_is_no_map_that_others_changed(pin_dir: Path) -> None:
+    plane = up(pin_dir)
+    (attachment,) = plane.attachments()
+    with libbpf.obj_get(pin_dir / "link_eth0") as link:
+        libbpf.link_detach(link)
+    assert "tx_ports" not in list(plane.verify())
+    assert plane.maps.tx_ports.lookup(attachment.ifindex) is None
+    plane.attach("eth0", "auto")
+    plane.maps.tx_ports.delete(attachment.ifindex)
+    assert "tx_ports" in list(plane.verify())
+    assert plane.maps.tx_ports.lookup(attachment.ifindex) is not None
+
+
 def test_a_restart_takes_up_what_is_pinned_without_compiling(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = up(pin_dir)
     first.write_vips([VIP])

@@ -16,7 +16,7 @@ from xdplb.net.json_file import write_json
 def test_the_file_is_for_its_owner_and_follows_nothing_that_was_planted(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")
-    (tmp_path / "log.new").symlink_to(precious)
+    (tmp_path / "log.json").symlink_to(precious)
     before = os.umask(0)
     try:
         write_json(tmp_path / "log.json", {"a": 1})

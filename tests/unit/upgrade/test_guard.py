@@ -10,7 +10,7 @@ import pytest
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_TX
 from xdplb.dataplane.program_code import ProgramCode
 from xdplb.dataplane.reasons import REASONS
-from xdplb.dataplane.shadow import Outcome, Side
+from xdplb.dataplane.shadow import PacketResult, Side
 from xdplb.model.errors import ConflictError
 from xdplb.upgrade import guard as guards
 from xdplb.upgrade import intended
@@ -21,16 +21,16 @@ from xdplb.upgrade.intended import Intended
 from xdplb.upgrade.sampling import Samples
 
 NUMBERS = {reason.name: reason.number for reason in REASONS}
-SENT = Outcome(XDP_TX, b"abcdef", 0)
-OTHERWISE = Outcome(XDP_TX, b"abXdef", 0)
-TRUNCATED = Outcome(XDP_DROP, b"abcdef", NUMBERS["drop_bad_length"])
-INTERNAL = Outcome(XDP_DROP, b"abcdef", NUMBERS["drop_internal"])
+SENT = PacketResult(XDP_TX, b"abcdef", 0)
+OTHERWISE = PacketResult(XDP_TX, b"abXdef", 0)
+TRUNCATED = PacketResult(XDP_DROP, b"abcdef", NUMBERS["drop_bad_length"])
+INTERNAL = PacketResult(XDP_DROP, b"abcdef", NUMBERS["drop_internal"])
 SIDE = Side(ProgramCode(1, 2, b"", ()), Path("/nowhere"), {})
 
 
 def compare(
     monkeypatch: pytest.MonkeyPatch,
-    *pairs: tuple[Outcome, Outcome],
+    *pairs: tuple[PacketResult, PacketResult],
     accept: bool = False,
     meant: tuple[Intended, ...] = (),
 ) -> None:

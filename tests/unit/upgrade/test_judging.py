@@ -46,6 +46,8 @@ def test_packets_that_get_another_result_are_noticed(now: Span, what: str) -> No
         after(1.0, sent=0),
         after(1.0),
         after(2.0, sent=300, drop_denied=24, pass_not_ip=26),
+        after(2.0, sent=0, drop_denied=40, pass_not_ip=20),
+        after(5.0, sent=20, drop_denied=110, pass_not_ip=45),
     ],
     ids=[
         "the same",
@@ -59,6 +61,8 @@ def test_packets_that_get_another_result_are_noticed(now: Span, what: str) -> No
         "no packets of VIPs",
         "no packets",
         "fewer of one kind, as many of another as before",
+        "the clients are gone, and denied sources go on",
+        "nearly all clients are gone, and denied sources go on",
     ],
 )
 def test_traffic_that_changes_by_itself_rolls_nothing_back(now: Span) -> None:

@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from xdplb.control.history.record import Record
+from xdplb.control.history.kept_event import KeptEvent
 from xdplb.control.history.wanted import Found, Page, Wanted
+from xdplb.control.state.transaction import transaction
 
 __all__ = ["HistoryFile"]
 
@@ -179,23 +180,23 @@ class HistoryFile:
                 self._connection.close()
             self._connection = None
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, events: Sequence[KeptEvent]) -> None:
         """Keep these: all of them when this returns, or none."""
         with self._transaction() as connection:
             about: list[tuple[int, str, str | None]] = []
             latest = self.latest
-            for one in records:
+            for one in events:
                 latest = self._insert(connection, one)
                 about += ((latest, vip, backend) for vip, backend in one.about)
             connection.executemany("INSERT INTO about VALUES (?, ?, ?)", about)
         self.latest = latest
-        self.rows += len(records)
+        self.rows += len(events)
 
-    def append_missing(self, records: Iterable[Record]) -> int:
+    def append_missing(self, events: Iterable[KeptEvent]) -> int:
         """Keep those that are not kept yet; return how many these were."""
         missing = []
         with self._transaction() as connection:
-            for one in records:
+            for one in events:
                 same = connection.execute("SELECT 1 FROM event WHERE at = ? AND kind = ?", (one.at, one.kind))
                 if same.fetchone() is None:
                     missing.append(one)
@@ -204,7 +205,7 @@ class HistoryFile:
         return len(missing)
 
     @staticmethod
-    def _insert(connection: sqlite3.Connection, one: Record) -> int:
+    def _insert(connection: sqlite3.Connection, one: KeptEvent) -> int:
         values = (one.at, one.kind, one.level, one.vip, one.backend, one.actor, one.body)
         columns = "at, kind, level, vip, backend, actor, body"
         made = connection.execute(f"INSERT INTO event ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values).lastrowid  # noqa: S608
@@ -295,14 +296,8 @@ class HistoryFile:
         connection = self._connection
         if connection is None:
             raise sqlite3.OperationalError("the file is not open")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
 
 _NEWER = "the events are of a newer xdplb"

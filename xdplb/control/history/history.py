@@ -31,7 +31,7 @@ from xdplb.control.events import (
     EventsNotKept,
 )
 from xdplb.control.history.file import HistoryFile
-from xdplb.control.history.record import Record, record_of
+from xdplb.control.history.kept_event import KeptEvent, kept_event_of
 from xdplb.control.history.wanted import Page, Wanted
 from xdplb.control.state.told import Told
 from xdplb.model.errors import PlatformError
@@ -100,7 +100,7 @@ class History:
         self._file, self.events, self._retention, self._now = HistoryFile(path), events, retention, now
         self._queue: SimpleQueue[tuple[int, Event] | _Question | None] = SimpleQueue()
         self._hurry = threading.Event()
-        self._waiting: deque[Record] = deque()
+        self._waiting: deque[KeptEvent] = deque()
         self._waiting_bytes = 0
         self._thread: threading.Thread | None = None
         self._readers: list[Callable[[], None]] = []
@@ -138,9 +138,9 @@ class History:
         return Told(event.generation, lambda: _text_of(event), self.kept_generation)
 
     def start(self, unkept: Iterable[str] = ()) -> None:
-        """Open the file and begin to keep events. `unkept` are texts of records that may not be in it yet."""
-        records = [Record.of_text(text) for text in unkept if text]
-        self._attempt(lambda: self._file.append_missing(records))
+        """Open the file and begin to keep events. `unkept` are texts of events that may not be in it yet."""
+        events = [KeptEvent.of_text(text) for text in unkept if text]
+        self._attempt(lambda: self._file.append_missing(events))
         self.last_run = self._how_it_ended()
         self._thread = threading.Thread(target=self._run, name="xdplb-events", daemon=True)
         self._thread.start()
@@ -227,9 +227,9 @@ class History:
             self._dropped += 1
             return
         try:
-            record = record_of(event, at)
-            self._waiting.append(record)
-            self._waiting_bytes += len(record.body)
+            kept = kept_event_of(event, at)
+            self._waiting.append(kept)
+            self._waiting_bytes += len(kept.body)
         except Exception:
             self._dropped += 1
             _log.exception("an event of the kind %s could not be kept", event.KIND)
@@ -245,9 +245,9 @@ class History:
         while self._waiting:
             batch = list(self._waiting)[:_A_BATCH]
             self._file.append(batch)
-            for record in batch:
+            for kept in batch:
                 self._waiting.popleft()
-                self._waiting_bytes -= len(record.body)
+                self._waiting_bytes -= len(kept.body)
             self._untidy += len(batch)
         self._tell_readers()
 
@@ -324,7 +324,7 @@ class History:
 def _text_of(event: ChangeMade) -> str:
     """Return the text that `start` takes; empty if it cannot be made: that is no reason to refuse a change."""
     try:
-        return record_of(event, event.at).text()
+        return kept_event_of(event, event.at).text()
     except Exception:
         _log.exception("the event of generation %d could not be kept", event.generation)
         return ""

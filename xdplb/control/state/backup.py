@@ -16,6 +16,7 @@ from pathlib import Path
 from xdplb.control.state.rows import read_instance, read_state, write_change, write_instance
 from xdplb.control.state.schema import SCHEMA_VERSION, prepare
 from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.transaction import transaction
 from xdplb.model.backend import KnownHealth
 from xdplb.model.errors import InvalidError, PlatformError
 
@@ -37,13 +38,12 @@ class Backup:
         """Make the copy that of this state; whatever else a state file keeps stays as it was backed up."""
         with closing(sqlite3.connect(self.staged, isolation_level=None)) as connection:
             prepare(connection, self.staged)
-            connection.execute("BEGIN IMMEDIATE")
-            # Ids may have been given to others since, and what changes tell of was of other changes.
-            for statement in ("DELETE FROM desired_vip", "DELETE FROM epoch", "DELETE FROM told"):
-                connection.execute(statement)
-            write_instance(connection, instance)
-            write_change(connection, Snapshot(), state, health)
-            connection.execute("COMMIT")
+            with transaction(connection):
+                # Ids may have been given to others since, and what changes tell of was of other changes.
+                for statement in ("DELETE FROM desired_vip", "DELETE FROM epoch", "DELETE FROM told"):
+                    connection.execute(statement)
+                write_instance(connection, instance)
+                write_change(connection, Snapshot(), state, health)
 
     def discard(self) -> None:
         """Remove the copy, if it has not been put in the place of the state."""

@@ -28,6 +28,7 @@ from xdplb.control.state.schema import prepare
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.storage_errors import is_short_of_room, storage_errors
 from xdplb.control.state.told import Told, read_told, write_told
+from xdplb.control.state.transaction import transaction
 from xdplb.dataplane.plane import Mark
 from xdplb.model.backend import KnownHealth
 from xdplb.model.errors import StateError
@@ -233,19 +234,15 @@ class SqliteStore:
     def _stage(self) -> Path:
         """Write all that is saved into a new file beside the database, and return its path."""
         staged = self._files.staged()
-        made = sqlite3.connect(staged, isolation_level=None)
-        try:
+        with closing(sqlite3.connect(staged, isolation_level=None)) as made:
             prepare(made, self.path)
-            made.execute("BEGIN IMMEDIATE")
-            write_instance(made, self.instance)
-            if self._clock is not None:
-                write_mark(made, self._clock, 0)  # before there are times that it would move
-            known = {backend.id for _, backend in self._saved.backends()}
-            health = {key: value for key, value in self._health.items() if key in known}
-            write_change(made, Snapshot(), self._saved, health)
-            made.execute("COMMIT")
-        finally:
-            made.close()
+            with transaction(made):
+                write_instance(made, self.instance)
+                if self._clock is not None:
+                    write_mark(made, self._clock, 0)  # before there are times that it would move
+                known = {backend.id for _, backend in self._saved.backends()}
+                health = {key: value for key, value in self._health.items() if key in known}
+                write_change(made, Snapshot(), self._saved, health)
         return staged
 
     def _kept(self) -> Path:
@@ -272,13 +269,8 @@ class SqliteStore:
         if (finding := self._files.look()) is not Finding.IN_PLACE:
             raise self._lost(finding)
         with storage_errors(self.path, "cannot be written"):
-            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+                with transaction(connection):
+                    yield connection
             finally:
                 self._files.written()

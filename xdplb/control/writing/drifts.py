@@ -1,7 +1,8 @@
 """The book of drift: what is or was not as it should be on this host. Each is told once, and once when it is over.
 
 Who finds a drift repairs it if that is xdplb's to do, and notes it here. Another program may undo every repair. So a
-thing that was repaired several times in a few minutes is repaired ever more rarely, until it is left in peace.
+thing that was repaired several times in a few minutes is repaired ever more rarely, until it is left in peace. What
+comes and goes, such as a NIC with a loose cable, is told once as that, and then no more until it has settled.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _FIRST_WAIT_SECONDS = 2.0
 _LAST_WAIT_SECONDS = 60.0
 _RETOLD_SECONDS = 60.0
 """How often at most it is told that something is wrong for another reason than before."""
+_FLAPS = 4
+_FLAP_SECONDS = 60.0
+"""What comes so many times in so many seconds flaps, until it has neither come nor gone for as long."""
 
 _Key = tuple[DriftKind, str]
 
@@ -47,6 +51,15 @@ class _Fight:
     told: Drift | None = None
 
 
+@dataclass(slots=True)
+class _Flap:
+    """When a thing came in the last minute and when it last came or went; `told` is set while it flaps."""
+
+    came: deque[float] = field(default_factory=deque)
+    changed: float = 0.0
+    told: Drift | None = None
+
+
 class Drifts:
     """The book. It may be written and read in any thread. `clock` is monotonic, in seconds; `now` the steady clock."""
 
@@ -56,13 +69,17 @@ class Drifts:
         self._standing: dict[_Key, Drift] = {}
         self._told_at: dict[_Key, float] = {}
         self._fights: dict[_Key, _Fight] = {}
+        self._flaps: dict[_Key, _Flap] = {}
         self._counts: Counter[tuple[DriftKind, bool]] = Counter()
 
     def standing(self) -> tuple[Drift, ...]:
         """Return what is not as it should be now, the oldest first."""
         with self._lock:
             fights = [fight.told for fight in self._fights.values() if fight.told is not None]
-            return tuple(sorted((*self._standing.values(), *fights), key=lambda each: each.since))
+            flaps = [
+                flap.told for key, flap in self._flaps.items() if flap.told is not None and key not in self._standing
+            ]
+            return tuple(sorted((*self._standing.values(), *fights, *flaps), key=lambda each: each.since))
 
     def counts(self) -> Mapping[tuple[DriftKind, bool], int]:
         """Return how much drift was found since the start, by kind, and by whether it was repaired at once."""
@@ -108,9 +125,16 @@ class Drifts:
                 return
             if before is None:
                 self._counts[kind, False] += 1
+            flap = self._flaps.setdefault(key, _Flap())
+            if flap.told is not None:
+                flap.changed = clock if before is None else flap.changed
+                return
+            if before is None:
+                reason = self._came(flap, self._standing[key], clock)
             elif before.reason == reason or clock < self._told_at.get(key, -math.inf) + _RETOLD_SECONDS:
                 return
-            self._told_at[key] = clock
+            if flap.told is None:
+                self._told_at[key] = clock
         self._events.say(DriftFound(kind, what, repaired=False, reason=reason), trace=trace)
 
     def well(self, kind: DriftKind, what: str) -> None:
@@ -121,19 +145,48 @@ class Drifts:
         with self._lock:
             over = self._standing.pop(key, None)
             was_told = self._told_at.pop(key, None) is not None
+            if (flap := self._flaps.get(key)) is not None:
+                flap.changed = self._clock()
         if over is not None and was_told:
             self._say_over(over)
 
     def look(self) -> None:
-        """Forget the fights that are over, and tell it of those that were told."""
-        end = self._clock() - _FIGHT_SECONDS
+        """Forget the fights that are over and what has settled, and tell it of those that were told."""
+        now = self._clock()
         with self._lock:
-            over = {key: fight for key, fight in self._fights.items() if fight.repairs[-1] < end}
-            for key in over:
+            ended = {key: each for key, each in self._fights.items() if each.repairs[-1] < now - _FIGHT_SECONDS}
+            for key in ended:
                 del self._fights[key]
-        for fight in over.values():
-            if fight.told is not None:
-                self._say_over(fight.told)
+            over = [fight.told for fight in ended.values() if fight.told is not None]
+            over += self._settled(now)
+        for each in over:
+            self._say_over(each)
+
+    def _came(self, flap: _Flap, drift: Drift, clock: float) -> str:
+        """Note that a drift came; return what to tell of it, which is more if it flaps."""
+        flap.came.append(clock)
+        flap.changed = clock
+        while flap.came[0] < clock - _FLAP_SECONDS:
+            flap.came.popleft()
+        if len(flap.came) < _FLAPS:
+            return drift.reason
+        reason = (
+            f"{drift.reason}; this came and went {len(flap.came)} times within a minute, and is not told again until"
+            f" it has settled for {_FLAP_SECONDS:.0f} s"
+        )
+        flap.told = Drift(drift.kind, drift.what, reason, drift.since)
+        return reason
+
+    def _settled(self, now: float) -> list[Drift]:
+        """Forget what has neither come nor gone for long; return of what flapped what is over."""
+        over = []
+        for key in [key for key, flap in self._flaps.items() if flap.changed < now - _FLAP_SECONDS]:
+            told = self._flaps.pop(key).told
+            if told is not None and key in self._standing:  # it is told already, and will be told to be over
+                self._told_at[key] = now
+            elif told is not None:
+                over.append(told)
+        return over
 
     def _is_fought(self, key: _Key) -> bool:
         """Return whether it is told that this is undone again and again, so that no more of it is."""

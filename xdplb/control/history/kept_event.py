@@ -9,7 +9,7 @@ from typing import Any
 from xdplb.control.events import Event
 from xdplb.model.moment import moment_of_ns, moment_text
 
-__all__ = ["Record", "record_of"]
+__all__ = ["KeptEvent", "kept_event_of"]
 
 _LONGEST_MESSAGE = 4000
 _LONGEST_TEXT = 2000
@@ -21,7 +21,7 @@ _SHORTER = (20, 5, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class KeptEvent:
     """An event that happened at `at`, in ns since 1970 by the wall clock.
 
     `vip`, `backend` and `actor` are what it is found by, None if it is about none. `about` are all VIPs and backends of
@@ -42,14 +42,14 @@ class Record:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of_text(cls, text: str) -> Record:
-        """Return the record that `text` was made from."""
+    def of_text(cls, text: str) -> KeptEvent:
+        """Return the event that `text` was made from."""
         given = json.loads(text)
         return cls(**{**given, "about": tuple((vip, backend) for vip, backend in given["about"])})
 
 
-def record_of(event: Event, at: int) -> Record:
-    """Return the record of an event that happened at `at`, in ns since 1970."""
+def kept_event_of(event: Event, at: int) -> KeptEvent:
+    """Return what is kept of an event that happened at `at`, in ns since 1970."""
     data = {name: _bounded(value) for name, value in event.data().items()}
     vip, backend, actor = (_text(getattr(event, name, None)) for name in ("vip", "backend", "actor"))
     body = {
@@ -63,7 +63,7 @@ def record_of(event: Event, at: int) -> Record:
         "data": {name: value for name, value in data.items() if name not in {"vip", "backend", "actor"}},
     }
     about = tuple(event.subjects()[:_MOST_SUBJECTS])
-    return Record(at, event.KIND, int(event.level), vip, backend, actor, about, _json(body))
+    return KeptEvent(at, event.KIND, int(event.level), vip, backend, actor, about, _json(body))
 
 
 def _json(body: dict[str, object]) -> str:
