@@ -38,6 +38,7 @@ def log_to_stderr(log_format: LogFormat = LogFormat.TEXT) -> None:
     logging.basicConfig(handlers=[writer], level=logging.INFO)
     # The start and the stop are logged elsewhere, and a warning is about a client.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addFilter(_is_about_us)
     _log_what_python_prints()
 
 
@@ -71,6 +72,11 @@ def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
 def _unraisable(told: Any) -> None:  # sys.UnraisableHookArgs is there for type checkers only
     error = told.exc_value
     _log.error("%s %r: %s", told.err_msg or "an error was ignored in", told.object, error, exc_info=error)
+
+
+def _is_about_us(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio is about more than a client that went away while it was answered."""
+    return record.msg not in ("socket.send() raised exception.", "SSL connection is closed")
 
 
 def _formatter(log_format: LogFormat, *, in_journal: bool) -> logging.Formatter:

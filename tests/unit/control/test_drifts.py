@@ -71,9 +71,9 @@ def test_what_comes_and_goes_is_told_as_that_and_again_when_it_has_settled() -> 
     told = book.told()
     assert len(told) == 7
     assert isinstance(told[-1], DriftFound)
-    assert "eth0 is down; this came and went 4 times within a minute" in told[-1].reason
+    assert "eth0 is down; this came 4 times within a minute" in told[-1].reason
     (standing,) = book.drifts.standing()
-    assert "came and went" in standing.reason
+    assert "this came 4 times" in standing.reason
     assert book.drifts.counts()[DriftKind.NIC, False] == 100
     book.clock.advance(61)
     book.drifts.look()
@@ -81,6 +81,23 @@ def test_what_comes_and_goes_is_told_as_that_and_again_when_it_has_settled() -> 
     assert book.drifts.standing() == ()
     flap(book, 1)
     assert [type(each) for each in book.told()] == [DriftFound, DriftOver]
+
+
+def test_what_is_put_right_every_second_is_told_once_as_that() -> None:
+    book = Book()
+    for _ in range(100):
+        book.drifts.noted(DriftKind.MTU, "eth0", "the MTU was changed", repaired=True)
+        book.clock.advance(1)
+        book.drifts.look()
+    told = book.told()
+    assert len(told) == 4
+    assert isinstance(told[-1], DriftFound)
+    assert told[-1].reason.startswith("the MTU was changed; this came 4 times within a minute")
+    assert book.drifts.counts()[DriftKind.MTU, True] == 100
+    book.clock.advance(61)
+    book.drifts.look()
+    book.drifts.noted(DriftKind.MTU, "eth0", "the MTU was changed", repaired=True)
+    assert [each.reason for each in book.told() if isinstance(each, DriftFound)] == ["the MTU was changed"]
 
 
 def test_what_came_and_went_and_stays_is_told_when_it_is_over() -> None:

@@ -70,6 +70,8 @@ class Drifts:
         self._told_at: dict[_Key, float] = {}
         self._fights: dict[_Key, _Fight] = {}
         self._flaps: dict[_Key, _Flap] = {}
+        self._past: dict[_Key, _Flap] = {}
+        """What was found and put right at once, or needs nothing."""
         self._counts: Counter[tuple[DriftKind, bool]] = Counter()
 
     def standing(self) -> tuple[Drift, ...]:
@@ -101,13 +103,23 @@ class Drifts:
         if known is not None:
             self.counted(kind, repaired=True)
             return
-        self.noted(kind, what, reason, repaired=True)
+        self.counted(kind, repaired=True)
+        self._events.say(DriftFound(kind, what, repaired=True, reason=reason))
         if fight.told is not None:
             self._events.say(DriftFound(kind, what, repaired=False, reason=fight.told.reason))
 
     def noted(self, kind: DriftKind, what: str, reason: str, *, repaired: bool) -> None:
-        """Note and tell that this was found, and is of the past: nothing will say that it is over."""
+        """Note and tell that this was found, and is of the past: nothing will say that it is over.
+
+        What is found again and again is told once as that.
+        """
         self.counted(kind, repaired=repaired)
+        with self._lock:
+            past = self._past.setdefault((kind, what), _Flap())
+            if past.told is not None:
+                past.changed = self._clock()
+                return
+            reason = self._came(past, Drift(kind, what, reason, self._now()), self._clock())
         self._events.say(DriftFound(kind, what, repaired=repaired, reason=reason))
 
     def counted(self, kind: DriftKind, *, repaired: bool) -> None:
@@ -171,7 +183,7 @@ class Drifts:
         if len(flap.came) < _FLAPS:
             return drift.reason
         reason = (
-            f"{drift.reason}; this came and went {len(flap.came)} times within a minute, and is not told again until"
+            f"{drift.reason}; this came {len(flap.came)} times within a minute, and is not told again until"
             f" it has settled for {_FLAP_SECONDS:.0f} s"
         )
         flap.told = Drift(drift.kind, drift.what, reason, drift.since)
@@ -179,8 +191,10 @@ class Drifts:
 
     def _settled(self, now: float) -> list[Drift]:
         """Forget what has neither come nor gone for long; return of what flapped what is over."""
-        over = []
-        for key in [key for key, flap in self._flaps.items() if flap.changed < now - _FLAP_SECONDS]:
+        over, end = [], now - _FLAP_SECONDS
+        for key in [key for key, past in self._past.items() if past.changed < end]:
+            del self._past[key]
+        for key in [key for key, flap in self._flaps.items() if flap.changed < end]:
             told = self._flaps.pop(key).told
             if told is not None and key in self._standing:  # it is told already, and will be told to be over
                 self._told_at[key] = now
