@@ -186,6 +186,8 @@ def test_what_cannot_be_written_has_not_happened(tmp_path: Path, monkeypatch: py
         b'{"version": 2, "tokens": []}',
         b'{"version": 1, "tokens": [{"name": "x"}]}',
         b'{"version": 1, "tokens": [{"name": "x", "role": "god", "sha256": "' + b"0" * 64 + b'", "created": 1}]}',
+        b'{"version": 1, "tokens": [{"name": "x", "role": "read", "sha256": "' + b"0" * 64 + b'", "created": Infinity,'
+        b' "expires": null, "used": null}]}',
         b"[" * 100000,
     ],
 )

@@ -18,6 +18,8 @@ import pytest
 from xdplb.control.edits.edit import DeleteVip
 from xdplb.control.events import (
     DAEMON,
+    Actor,
+    ActorKind,
     ChangeMade,
     DaemonStarted,
     DaemonStopped,
@@ -29,12 +31,14 @@ from xdplb.control.events import (
     HealthChanged,
     NextHopChanged,
     PathErrorsUnheard,
+    TokenRemoved,
 )
 from xdplb.control.history import history as module
 from xdplb.control.history.file import HistoryFile
 from xdplb.control.history.history import History, Retention
 from xdplb.control.history.wanted import Page, Wanted
 from xdplb.model.errors import PlatformError
+from xdplb.model.role import Role
 from xdplb.model.vip import VipKey
 
 KEY = VipKey.parse("203.0.113.10:443/tcp")
@@ -340,6 +344,32 @@ def test_who_did_it(actor: str, found: bool) -> None:
     with kept_in(None) as history:
         history.events.say(change(1))
         assert bool(read(history, actor=actor).events) is found
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (
+            (
+                "2001:db8::1",
+                "CN=anna",
+                "O=ops",
+                "CN=anna,O=ops",
+                "certificate=CN=anna,O=ops",
+                "admin",
+                "[2001:db8::1]:4000",
+            ),
+            True,
+        ),
+        (("2001:db8::", "nna", "CN=ann", "4000"), False),
+    ],
+)
+def test_who_came_by_ipv6_or_with_a_certificate_is_found(words: tuple[str, ...], found: bool) -> None:
+    anna = Actor(ActorKind.TCP, certificate="CN=anna,O=ops", peer="[2001:db8::1]:4000", role=Role.ADMIN)
+    with kept_in(None) as history:
+        history.events.say(TokenRemoved(anna, "x"))
+        for word in words:
+            assert bool(bodies(history, actor=word)) is found, word
 
 
 def test_a_next_hop_is_found_by_the_vips_that_have_the_backend() -> None:
