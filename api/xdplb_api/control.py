@@ -50,10 +50,10 @@ class Control:
         """Make a change; see Manager.change."""
         return await self._there(self._manager.change(request))
 
-    async def reload(self, actor: Actor) -> Outcome:
+    async def reload(self, actor: Actor, *, clear_overlay: bool) -> Outcome:
         """Have the config file read again. ConfigError with what is wrong with it, ConflictError if there is none."""
         reload = self._manager.reload
-        outcome = None if reload is None else await self._there(reload(actor))
+        outcome = None if reload is None else await self._there(reload(actor, clear_overlay))
         if outcome is None:
             raise ConflictError(
                 "there is no config file to read again: the API owns the configuration",

@@ -33,6 +33,7 @@ __all__ = [
     "AnswersOf",
     "Change",
     "Changer",
+    "ClearOverlayFlag",
     "ControlOf",
     "DryRunFlag",
     "NewChange",
@@ -71,6 +72,12 @@ VipRef = Annotated[
 AddressRef = Annotated[str, Path(description="The backend's address.", examples=["10.0.0.11"]), WithJsonSchema(ADDRESS)]
 DryRunFlag = Annotated[
     bool, Query(description="Only return what would change (200), after all checks. Changes nothing."), FLAG
+]
+
+ClearOverlayFlag = Annotated[
+    bool,
+    Query(description="Also end, in the same step, what operators have laid over the config file."),
+    FLAG,
 ]
 
 ImpactFlag = Annotated[

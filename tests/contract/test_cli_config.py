@@ -298,9 +298,15 @@ def test_a_file_that_owns_the_state_is_compared_and_applied_as_by_a_reload(web: 
         assert "overlay" not in daemon.ok("config", "apply", "-f", str(web)).stderr
         assert '"rr"' in daemon.ok("config", "dump").stdout
         dry = daemon.ok("config", "apply", "-f", str(web), "--clear-overlay", "--dry-run")
-        assert dry.stderr == "the overlay of 2 backends would be cleared\n"
+        assert "would change: backend 10.0.0.11 of 203.0.113.10:443/tcp changes to weight 2 (was 0)" in dry.stdout
+        before = json.loads(daemon.get("/v1/config"))["generation"]
+        web.write_text(WEB.replace('"wlc"', '"maglev"'))
         daemon.ok("config", "apply", "-f", str(web), "--clear-overlay")
         assert daemon.ok("config", "diff", "-f", str(web)).stderr == ""
+        assert json.loads(daemon.get("/v1/config"))["generation"] == before + 1, "file and overlay are one step"
+        daemon.ok("backend", "set", "web", "10.0.0.11", "--weight", "0")
+        daemon.ok("config", "apply", "-f", str(web), "--clear-overlay")
+        assert json.loads(daemon.get("/v1/config/overlay")) == {"overlay": []}
         web.write_text("vips = 1\n")
         assert daemon.run("config", "apply", "-f", str(web)).returncode == 2
 

@@ -157,6 +157,7 @@ def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: 
         hung_up(daemon, lambda: status(daemon)["config"]["error"] != "")
         assert reloaded(daemon)["errors"][0]["pointer"] == "/vips/0/protocol"
         assert f"{file}:6:12" in status(daemon)["config"]["error"]
+        assert f"the config file is refused, and what runs goes on: {file}:6:12" in daemon.run("status").stderr
         assert names(daemon) == ["dns", "web"], "what runs goes on"
         assert b"\nxdplb_config_last_reload_ok 0\n" in daemon.get("/metrics")
         file.write_text(FILE)
@@ -167,7 +168,7 @@ def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: 
         assert status(daemon)["config"]["overlay"] == 1
         settings_follow(daemon, file)
         log = daemon.stop()
-    assert "config refused, and what runs goes on" in log
+    assert f"config refused, and what runs goes on: actor=file(file={file})" in log, "nobody else is known of a signal"
     assert "removed: 203.0.113.10:53/udp" in log
     assert any(word.startswith("RELOADING=1\nMONOTONIC_USEC=") for word in daemon.notified)
     assert daemon.notified.count("READY=1") >= 3

@@ -130,13 +130,12 @@ def apply(change: Change, /, *, file: str, written: str | None, clear_overlay: b
     What is not in the file is removed. What is equal is not touched: applying the same file again changes nothing.
     If the daemon was started with this file as its --config, it reads it again, as with systemctl reload.
     """
-    answer = _put(change, _read(file, written))
+    document = _read(file, written)
+    answer = _put(change, document, clear_overlay=clear_overlay)
     if change.as_json or change.dry_run:
         change.tell(answer, "")
     else:
-        _tell_applied(answer.json(), file)
-    if clear_overlay:
-        _clear_overlay(change)
+        _tell_applied(answer.json(), document.file)
 
 
 @command.command(
@@ -160,7 +159,7 @@ def _read(file: str, written: str | None) -> Document:
     return read_document(file, written)
 
 
-def _put(change: Change, document: Document) -> Answer[ConfigChangedOut]:
+def _put(change: Change, document: Document, *, clear_overlay: bool = False) -> Answer[ConfigChangedOut]:
     """Ask the daemon for the state that a file declares. It checks the file; only what is wrong is looked for here."""
     try:
         json.dumps(document.data, allow_nan=False)
@@ -168,11 +167,12 @@ def _put(change: Change, document: Document) -> Answer[ConfigChangedOut]:
         _check(document)
         raise
     try:
-        return change.made(change.client.config.put(cast("Config", document.data), **change.how))
+        asked = cast("Config", document.data)
+        return change.made(change.client.config.put(asked, clear_overlay=clear_overlay, **change.how))
     except OwnedError:
         if not _is_same_file(change.client.config.get().json()["owner"], document.file):
             raise
-        return change.made(change.client.config.reload())
+        return change.made(change.client.config.reload(clear_overlay=clear_overlay))
     except (InvalidError, ConflictError) as error:
         _check(document)
         _raise_with_place(document, error)
@@ -208,15 +208,6 @@ def _tell_applied(outcome: ConfigChangedOut, file: str) -> None:
     for sentence in outcome["changes"]:
         line(sentence)
     note(f"{file} applied: generation {outcome['generation']}")
-
-
-def _clear_overlay(change: Change) -> None:
-    if change.dry_run:
-        laid = change.client.config.overlay().json()["overlay"]
-        note(f"the overlay of {_count(len(laid), 'backend')} would be cleared")
-        return
-    change.made(change.client.config.clear_overlay())
-    note("the overlay is clear")
 
 
 def _tell_overlay(client: Client) -> None:

@@ -75,13 +75,23 @@ def _print(body: StatusOut) -> None:
             ("flows", _flows_text(body["flows"])),
         ]
     )
+    _note_all(body)
+    if body["vips"]:
+        click.echo()
+        print_vips(body["vips"])
+
+
+def _note_all(body: StatusOut) -> None:
+    """Say on stderr what is not as it should be, and what else there is to know."""
     for reason in body["not_ready"]:
         note(f"not ready: {reason}")
-    for nic in nics:
+    for nic in body.get("nics", []):
         if nic["note"]:
             note(f"note: {nic['note']}")
     if body["last_error"] and body["last_error"] not in body["not_ready"]:
         note(f"error: {body['last_error']}")
+    if (config := body.get("config")) and config["error"]:
+        note(f"error: the config file is refused, and what runs goes on: {config['error']}")
     for each in body.get("drift", []):
         if each["reason"] not in body["not_ready"]:
             note(f"not as it should be since {moment(each['since'])}: {each['reason']}")
@@ -89,9 +99,6 @@ def _print(body: StatusOut) -> None:
         note(f"warning: {warning}")
     for own in body.get("notes", ()):
         note(f"note: {own}")
-    if body["vips"]:
-        click.echo()
-        print_vips(body["vips"])
 
 
 def _config_text(config: ConfigStatusOut | None) -> str | None:

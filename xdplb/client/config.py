@@ -25,20 +25,23 @@ class Configuration:
         """Return the whole desired state. Sent back, it changes nothing."""
         return self._transport.request("GET", _CONFIG)
 
-    def put(self, config: Config, **how: Unpack[How]) -> Answer[ConfigChangedOut]:
-        """Make the desired state what `config` says, in one step: what is not in it is removed."""
-        return self._transport.change("PUT", _CONFIG, config, how)
+    def put(self, config: Config, *, clear_overlay: bool = False, **how: Unpack[How]) -> Answer[ConfigChangedOut]:
+        """Make the desired state what `config` says, in one step: what is not in it is removed.
+
+        With `clear_overlay`, what operators have laid over a config file ends in the same step.
+        """
+        return self._transport.change("PUT", _clearing(_CONFIG, clear_overlay), config, how)
 
     def edit(self, changes: ChangesIn, **how: Unpack[How]) -> Answer[ConfigChangedOut]:
         """Make several edits in one step, in their order: all of them, or none."""
         return self._transport.change("POST", "/v1/changes", changes, how)
 
-    def reload(self) -> Answer[ConfigChangedOut]:
-        """Have the daemon read its config file again, as `systemctl reload` does.
+    def reload(self, *, clear_overlay: bool = False) -> Answer[ConfigChangedOut]:
+        """Have the daemon read its config file again, as `systemctl reload` does; see `put` for `clear_overlay`.
 
         Raises ConflictError if it has none, and InvalidError, with the line, if the file is wrong: what runs goes on.
         """
-        return self._transport.change("POST", f"{_CONFIG}/reload", None, {})
+        return self._transport.change("POST", _clearing(f"{_CONFIG}/reload", clear_overlay), None, {})
 
     def overlay(self) -> Answer[OverlayListOut]:
         """Return which backends have another weight or admin state than the config file says."""
@@ -51,3 +54,7 @@ class Configuration:
     def clear_overlay_of(self, vip: str, address: str, **how: Unpack[How]) -> Answer[None]:
         """Make the weight and the admin state of one backend what the config file says."""
         return self._transport.change("DELETE", backend_path(vip, address, "overlay"), None, how)
+
+
+def _clearing(path: str, clear_overlay: bool) -> str:
+    return f"{path}?clear_overlay=true" if clear_overlay else path

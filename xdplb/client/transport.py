@@ -96,7 +96,9 @@ class Transport:
             headers["If-Match"] = f'"{how["if_generation"]}"'
         if how.get("key") is not None:
             headers[_KEY_HEADER] = f'"{how["key"]}"'
-        return self.request(method, path + ("?dry_run=true" if how.get("dry_run") else ""), body, headers)
+        if how.get("dry_run"):
+            path += f"{'&' if '?' in path else '?'}dry_run=true"
+        return self.request(method, path, body, headers)
 
     def request(
         self,

@@ -37,7 +37,7 @@ __all__ = ["Manager", "Reload"]
 
 _RESOLVE_SECONDS = 2.0
 
-Reload = Callable[[Actor], Awaitable[Outcome | None]]
+Reload = Callable[[Actor, bool], Awaitable[Outcome | None]]
 """Reads the config file again for somebody, and returns what came of it; None if there is no such file."""
 
 
@@ -117,7 +117,7 @@ class Manager:
         self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self.reload: Reload | None = None
-        """Reads the config file again, None if nobody can be asked to."""
+        """Reads the config file again, and may clear the overlay with it; None if nobody can be asked to."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """Its event loop, None before `start`."""
         self._tasks: list[asyncio.Task[None]] = []

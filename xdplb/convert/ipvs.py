@@ -68,8 +68,8 @@ def schedule(name: Said, flags: list[Said], persistence: Said | None, notes: Not
         notes.differs(
             persistence.where,
             persistence.text,
-            f"it is scheduler sh in place of {word} and a timeout: the client's address alone chooses the backend,"
-            " and goes on to",
+            f"scheduler sh takes the place of {word}: the client's address alone chooses the backend, always the same"
+            " one, and there is no timeout",
         )
         return {"scheduler": Scheduler.SH}
     if word in {"sh", "mh"} and hashes_ports:

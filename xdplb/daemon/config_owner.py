@@ -74,28 +74,35 @@ class ConfigOwner:
         If the data plane does not have it yet, that is retried as for any change.
         """
         if self._first is not None:
-            first, self._first = self._first, None
+            (document, read), self._first = self._first, None
             with suppress(PendingError):
-                await self._take(manager, *first, Actor(ActorKind.FILE, file=self._file))
+                edit = PutConfig(read, self._file)
+                await self._take(manager, document, edit, Actor(ActorKind.FILE, file=self._file))
         elif owner := manager.answers.truth().owner:
             config = manager.answers.config()
             manager.events.say(ConfigReleased(owner, len(config.desired.vips), len(config.overlay)))
             with suppress(PendingError):
                 await manager.change(Request(edit=ReleaseConfig(), actor=DAEMON))
 
-    async def reload(self, manager: Manager, actor: Actor = DAEMON) -> Outcome | None:
+    async def reload(
+        self, manager: Manager, actor: Actor | None = None, *, clear_overlay: bool = False
+    ) -> Outcome | None:
         """Read the file again, and make the state what it says; None if there is none.
+
+        What operators have laid over it ends in the same step if `clear_overlay`. Without `actor`, the file itself is
+        who made the change: nobody knows who sent the signal.
 
         If it cannot be used, nothing changes, and the status says so until it can be; raises what is wrong with it.
         PendingError if it is taken, but the data plane does not have it yet.
         """
         if not self._file:
-            manager.events.say(ReloadedWithoutConfig(actor))
+            manager.events.say(ReloadedWithoutConfig(actor or DAEMON))
             return None
+        actor = actor or Actor(ActorKind.FILE, file=self._file)
         async with self._turn:
             try:
                 document, config = await asyncio.to_thread(self._read)
-                outcome = await self._take(manager, document, config, actor)
+                outcome = await self._take(manager, document, PutConfig(config, self._file, clear_overlay), actor)
             except PendingError:
                 manager.answers.config_error = ""
                 raise
@@ -116,10 +123,10 @@ class ConfigOwner:
         document = read_document(self._file)
         return document, check_document(document)
 
-    async def _take(self, manager: Manager, document: Document, config: Config, actor: Actor) -> Outcome:
+    async def _take(self, manager: Manager, document: Document, edit: PutConfig, actor: Actor) -> Outcome:
         before = manager.answers.config().desired
         try:
-            outcome = await manager.change(Request(edit=PutConfig(config, self._file), actor=actor))
+            outcome = await manager.change(Request(edit=edit, actor=actor))
         except PendingError:
             self._say_taken(manager, before, actor)
             raise

@@ -33,6 +33,12 @@ def log_to_stderr(log_format: LogFormat = LogFormat.TEXT) -> None:
     logging.basicConfig(handlers=[writer], level=logging.INFO)
     # The start and the stop are logged elsewhere, and a warning is about a client.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addFilter(_is_about_us)
+
+
+def _is_about_us(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio is about more than a client that went away while it was answered."""
+    return record.msg not in ("socket.send() raised exception.", "SSL connection is closed")
 
 
 def _formatter(log_format: LogFormat, *, in_journal: bool) -> logging.Formatter:

@@ -23,7 +23,7 @@ class Reloads:
     def __init__(self, manager: Manager, owner: ConfigOwner, doors: Doors) -> None:
         self._manager, self._owner, self._doors = manager, owner, doors
         self._running: set[asyncio.Task[None]] = set()
-        manager.reload = lambda actor: owner.reload(manager, actor)
+        manager.reload = lambda actor, clear_overlay: owner.reload(manager, actor, clear_overlay=clear_overlay)
 
     def begin(self) -> None:
         """Begin one, in the event loop. It never ends the daemon, whatever is wrong."""

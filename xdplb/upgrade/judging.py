@@ -5,6 +5,9 @@ changes by itself does not look like that: a flood adds to one result and takes 
 that leave take from one and add nothing, though the share of what is left grows. So a jump needs all three: a share of
 a result that is certainly larger than before, more such packets a second, and a loss elsewhere of about as much.
 
+Clients that wait for an answer send little once they get none: a program that drops all their SYNs shows few packets.
+So a few drops are enough where nearly all other packets have ended at the same time.
+
 Before the swap there is no daemon. Once the new one has begun its work, the answers to its checks are passed, and what
 it finds out or is told (a backend that is down, an access list) makes drops of its own: from then on such results say
 nothing about the program.
@@ -20,6 +23,14 @@ __all__ = ["worse"]
 
 _FEWEST = 20
 """Packets of a result, fewer of which say nothing."""
+_FEWEST_IN_SILENCE = 4
+"""The same of drops while nearly nothing else is seen: two clients' SYNs, and their repetitions a second later."""
+_MISSED_IN_SILENCE = 100
+"""Packets that should have been seen, fewer of which make no silence."""
+_SILENCE = 0.1
+"""The most of them that may be seen in it."""
+_OTHERS_IN_SILENCE = 5
+"""The most of them for each drop: of more, a few drops are noise."""
 _FEWEST_BEFORE = 50
 _Z = 4.0
 """Standard deviations: noise passes this bound once in 30,000 times."""
@@ -53,6 +64,9 @@ def worse(before: Span, after: Span, *, alone: bool) -> str | None:
 
 
 def _has_jumped(name: str, before: Span, after: Span) -> bool:
+    if _is_silence(name, before, after):
+        as_before = before.rate(name) * after.seconds
+        return after.packets[name] >= max(_FEWEST_IN_SILENCE, as_before + _Z * sqrt(as_before))
     if after.packets[name] < _FEWEST:
         return False
     most = _bounds(before.packets.get(name, 0), before.total)[1]
@@ -65,6 +79,18 @@ def _has_jumped(name: str, before: Span, after: Span) -> bool:
     names = before.packets.keys() - {name}
     missing = sum(max(0.0, before.rate(each) - after.rate(each)) for each in names)
     return missing >= _TAKEN * more
+
+
+def _is_silence(name: str, before: Span, after: Span) -> bool:
+    """Whether packets are dropped, and nearly all others that should have come are missing.
+
+    What is counted nowhere says nothing in so few packets: a packet may come between the readings of two counters.
+    """
+    if not name.startswith("drop_"):
+        return False
+    wanted = (before.total - before.packets.get(name, 0)) / before.seconds * after.seconds
+    others = after.total - after.packets[name]
+    return wanted >= _MISSED_IN_SILENCE and others <= min(_SILENCE * wanted, _OTHERS_IN_SILENCE * after.packets[name])
 
 
 def _comes_more_often(name: str, before: Span, after: Span) -> bool:

@@ -12,7 +12,7 @@ from xdplb.control.edits.edit import ClearOverlay, PutConfig
 from xdplb.model.errors import XdplbError
 from xdplb.model.role import Role
 from xdplb_api.answers import DELETED, deleted, effect, problems, tag
-from xdplb_api.deps import AddressRef, AnswersOf, Change, ControlOf, VipRef
+from xdplb_api.deps import AddressRef, AnswersOf, Change, ClearOverlayFlag, ControlOf, VipRef
 from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import BACKEND_OVERLAY, CONFIG, OVERLAY, RELOAD
 from xdplb_api.peer import actor_of
@@ -50,7 +50,7 @@ async def get_config(answers: AnswersOf) -> Response:
     responses=problems(400, 409, 412, 413, 415, 422, 503),
 )
 async def put_config(
-    body: Config, change: Change, answers: AnswersOf, response: Response
+    body: Config, change: Change, answers: AnswersOf, response: Response, *, clear_overlay: ClearOverlayFlag = False
 ) -> ConfigChangedOut | DryRunOut:
     """Make the desired state what the body says, in one step: what is not in it is removed.
 
@@ -60,7 +60,7 @@ async def put_config(
     wanted = await asyncio.to_thread(body.wanted)
     owner = answers.truth().owner if change.dry_run else ""
     try:
-        outcome = await change.make(PutConfig(wanted, owner))
+        outcome = await change.make(PutConfig(wanted, owner, clear_overlay))
     except XdplbError as error:
         await asyncio.to_thread(body.refuse_with_all, error)
         raise
@@ -77,12 +77,14 @@ async def put_config(
     openapi_extra=needs(Role.ADMIN),
     responses=problems(409, 415, 422, 503),
 )
-async def reload_config(control: ControlOf, request: Request, response: Response) -> ConfigChangedOut:
+async def reload_config(
+    control: ControlOf, request: Request, response: Response, *, clear_overlay: ClearOverlayFlag = False
+) -> ConfigChangedOut:
     """Read the config file that owns the configuration again, as SIGHUP and `systemctl reload` do.
 
     A file that cannot be used is refused with its line, and what runs goes on.
     """
-    outcome = await control.reload(actor_of(request))
+    outcome = await control.reload(actor_of(request), clear_overlay=clear_overlay)
     tag(response, outcome.generation)
     return ConfigChangedOut.of(outcome)
 

@@ -17,10 +17,11 @@ from xdplb.daemon.log_limit import LogLimit
 from xdplb.daemon.log_line import JournalFormatter, JsonFormatter, LineFormatter
 
 PROGRAM = """
-    import sys
+    import logging, sys
     from xdplb.control.events import *
     from xdplb.daemon.log import LogFormat, log_to_stderr
     log_to_stderr(LogFormat(sys.argv[1]))
+    logging.getLogger("asyncio").warning("socket.send() raised exception.")  # a client went away
     events = Events()
     events.say(HealthChanged("web", "10.0.0.1", "down", "refused"))
     events.say(HealthChanged("web", "10.0.0.1", "up", "200"))

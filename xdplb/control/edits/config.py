@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from xdplb.control.edits.assemble import assembled, check_assembled
-from xdplb.control.edits.edit import PutConfig
+from xdplb.control.edits.edit import ClearOverlay, PutConfig
 from xdplb.control.edits.overlap import check_new_vip
-from xdplb.control.edits.overlay import owned
+from xdplb.control.edits.overlay import clear_overlay, owned
 from xdplb.control.state.desired import Desired, DesiredVip
 from xdplb.control.state.places import Places
 from xdplb.model.config import DeclaredVip
@@ -33,6 +33,8 @@ def put_config(desired: Desired, edit: PutConfig, now: datetime, host: Host) -> 
     that a file declares otherwise.
     """
     asked = edit.config.vips
+    if edit.clear_overlay:
+        desired = clear_overlay(desired, ClearOverlay(), now)
     vips, changed = _vips(desired, asked, now)
     after = replace(desired, settings=edit.config.settings, owner=edit.owner or desired.owner)
     if len(vips) == len(desired.vips) and not changed:

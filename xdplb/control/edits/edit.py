@@ -190,11 +190,12 @@ class PutConfig:
     """Replace the whole desired state by a configuration.
 
     `owner` is the path of the config file that it comes from, empty if the API asks. What operators have laid over a
-    file's weights and admin states stays.
+    file's weights and admin states stays, unless `clear_overlay`.
     """
 
     config: Config
     owner: str = ""
+    clear_overlay: bool = False
 
 
 @dataclass(frozen=True, slots=True)

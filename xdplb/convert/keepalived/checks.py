@@ -207,8 +207,8 @@ def _timed(checker: Statement, check: HealthCheck, timing: Timing, notes: Notes)
             said.where,
             Kind.DIFFERS,
             str(said) if said is not checker else f"{checker.name} and its retries",
-            f"a failed check is repeated after interval_seconds. So a backend that dies is out after at most"
-            f" {here:g} s and not {there:g} s, and the timeout: lower interval_seconds or fall",
+            f"a failed check is repeated after interval_seconds. So a backend that dies is out after {here:g} s at"
+            f" most, plus the timeout, where it was {there:g} s: lower interval_seconds or fall",
         )
     times: dict[str, Any] = {"interval_seconds": interval, "timeout_seconds": timeout, "fall": retries + 1}
     for name, value in times.items():
