@@ -24,6 +24,8 @@ _STEP_SECONDS = 0.1
 @contextmanager
 def watched(plane: DataPlane, say: Say) -> Iterator[None]:
     """Watch the program, first before the block begins, then as long as it runs; `say` is called in any thread."""
+    if plane.rolled_back is not None:
+        say(ProgramRolledBack(plane.rolled_back))
     with asking_for_time():
         goes_on = _watch_alone(plane, say)
     if not goes_on:

@@ -64,8 +64,16 @@ PROGRAM_NAME = "xdplb"
 class BccPlane:
     """The DataPlane over maps that are open. It is their only writer; closing it changes nothing in the kernel."""
 
-    def __init__(self, maps: Maps, cache_dir: Path | None = None, guard: SwapGuard | None = None) -> None:
+    def __init__(
+        self,
+        maps: Maps,
+        cache_dir: Path | None = None,
+        guard: SwapGuard | None = None,
+        *,
+        rolled_back: str | None = None,
+    ) -> None:
         self._maps = maps
+        self._rolled_back = rolled_back
         self._cache_dir = cache_dir
         self._guard = guard
         self._counting: Fd | None = None
@@ -131,6 +139,11 @@ class BccPlane:
             maps.shrink()
         self._kept.program(program)
         return program
+
+    @property
+    def rolled_back(self) -> str | None:
+        """What was worse with a program of the start before, which this start has put back; None if it has not."""
+        return self._rolled_back
 
     @property
     def is_held_back(self) -> bool:

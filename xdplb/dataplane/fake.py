@@ -93,6 +93,7 @@ class FakePlane:
         self.decision: KernelDecision | None = None
         self.swap_states: list[SwapState] = []
         self.is_held_back = False
+        self.rolled_back: str | None = None
         self.vip_buckets: dict[int, Buckets] = {}
         self.source_buckets: dict[tuple[IPAddress, int], Buckets] = {}
         self.capture: FakeCapture | None = None

@@ -83,9 +83,9 @@ def load(options: LoadOptions) -> BccPlane:
     with ExitStack() as undo:
         undo.callback(remove_if_unused, options.pin_dir, MAP_NAMES)
         with kernel_errors_in("create or take over the maps"):
-            maps = _maps(options)
+            maps, worse = _maps(options)
         with kernel_errors_in("read the maps"):
-            plane = BccPlane(maps, options.cache_dir, options.guard)
+            plane = BccPlane(maps, options.cache_dir, options.guard, rolled_back=worse)
         # Whether frames come in tagged is not known yet: a program that can read tags keeps doing so.
         plane.compile_for(options.features | (plane.features & {Feature.VLAN})).close()
         with kernel_errors_in("attach the program"):
@@ -126,14 +126,15 @@ def _check(options: LoadOptions) -> None:
             raise InvalidError.field(f"/max_{name}", f"--max-{name} is {value}", hint=f"give 1 to {MOST[name]}")
 
 
-def _maps(options: LoadOptions) -> Maps:
+def _maps(options: LoadOptions) -> tuple[Maps, str | None]:
+    """Return the maps, and why the program of a start before was rolled back now, if it was."""
     if (options.pin_dir / META).exists() and pinned_links(options.pin_dir):
         finish_or_discard(options.pin_dir, PROGRAM_NAME)
-        settle(options.pin_dir, options.guard)
+        worse = settle(options.pin_dir, options.guard)
         take_over(_wanted(options))
-        return Maps.adopt(options.pin_dir)
+        return Maps.adopt(options.pin_dir), worse
     remove_pins(options.pin_dir, MAP_NAMES)
-    return Maps.create(options.pin_dir, Capacity(**options.capacity), options.features)
+    return Maps.create(options.pin_dir, Capacity(**options.capacity), options.features), None
 
 
 def _wanted(options: LoadOptions) -> Wanted:

@@ -267,6 +267,11 @@ class DataPlane(Reading, Protocol):
         """Whether the program is an older one, since that of this xdplb was rolled back. It may be read at any time."""
         ...
 
+    @property
+    def rolled_back(self) -> str | None:
+        """What was worse with a program of the start before, which this start has put back; None if it has not."""
+        ...
+
     def watch_swap(self) -> SwapState | None:
         """Judge the program if it is of another source than the one before; put that back if it was better.
 

@@ -143,14 +143,14 @@ class SwapWatch:
         return json.dumps(data).encode().ljust(_BYTES)
 
 
-def settle(folder: Path, guard: SwapGuard | None) -> None:
+def settle(folder: Path, guard: SwapGuard | None) -> str | None:
     """Go on with what a killed process was doing: finish its swap's watch, or put the old program back.
 
-    A watch whose time is not over is left to be gone on with.
+    A watch whose time is not over is left to be gone on with. Returns what was worse with a program that is put back.
     """
     watch = SwapWatch.open(folder)
     if watch is None:
-        return
+        return None
     meta = Meta.open(folder)
     if watch.is_undone(meta):
         watch.finish()
@@ -163,9 +163,11 @@ def settle(folder: Path, guard: SwapGuard | None) -> None:
         if (worse := guard.worse(watch.before, after, alone=watch.alone)) is not None:
             watch.roll_back(meta)
             meta.set_refused_text(watch.text_hash)
-            _log.warning("the program that was swapped in last was rolled back: %s", worse)
-        elif after.seconds >= guard.watch_seconds:
+            _log.info("the program before the one that was swapped in last is put back: %s", worse)
+            return worse
+        if after.seconds >= guard.watch_seconds:
             watch.finish()
+    return None
 
 
 def read_counts(folder: Path, program: Fd) -> PacketCounts:

@@ -53,6 +53,12 @@ def test_what_came_out_is_said_once(states: list[SwapState], at_the_start: int, 
     assert said(plane, at_the_start=at_the_start) == ([] if event is None else [event])
 
 
+def test_what_a_start_has_rolled_back_for_a_daemon_that_was_killed_is_said() -> None:
+    plane = FakePlane()
+    plane.rolled_back = "more drops"
+    assert said(plane, at_the_start=0) == [ProgramRolledBack("more drops")]
+
+
 def test_a_daemon_that_stops_leaves_the_rest_to_the_next_one() -> None:
     plane, events = FakePlane(), list[Event]()
     plane.swap_states = [BESIDE] * 100_000

@@ -173,6 +173,16 @@ def test_what_is_worse_is_put_back_and_not_tried_again(
     assert program_on("eth0") != loaded
 
 
+def test_a_start_after_a_kill_puts_back_what_is_worse_and_knows_why(
+    pin_dir: Path, loaded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_source(monkeypatch)
+    assert up(pin_dir, guard=Guard()).rolled_back is None
+    assert program_on("eth0") != loaded
+    again = up(pin_dir, guard=Guard(worse="more drops"))
+    assert (again.rolled_back, program_on("eth0")) == ("more drops", loaded)
+
+
 def test_a_change_that_needs_another_program_ends_the_watch(
     pin_dir: Path, loaded: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
