@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xdplb.control.events import Actor, ActorKind, AuthenticationFailed, Event
+from xdplb.control.events import Actor, ActorKind, AuthenticationFailed, Event, RequestForbidden
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, StateError
 from xdplb.model.role import Role
 from xdplb_api.rights.certificates import CertificateRoles, subject_of
@@ -267,4 +267,16 @@ def test_refusals_are_told_once_a_minute_with_their_number() -> None:
     assert told == [AuthenticationFailed(peer, "wrong", 1), AuthenticationFailed(peer, "wrong", 10)]
     for number in range(1000):
         refusals.unknown(peer, f"10.0.0.{number}", "wrong")
-    assert len(told) == 2 + 59
+    assert len(told) == 60
+
+
+def test_a_month_of_refusals_is_a_small_part_of_the_events_that_are_kept() -> None:
+    told: list[Event] = []
+    clock = Clock()
+    refusals = Refusals(told.append, clock)
+    for number in range(30 * 24 * 60):
+        clock.now += 60
+        refusals.unknown(Actor(ActorKind.TCP), f"10.0.0.{number}", "wrong")
+    assert 1_000 < len(told) < 15_000
+    refusals.forbidden(Actor(ActorKind.TCP, token="ci"), "DELETE /v1/vips/web", Role.ADMIN)
+    assert isinstance(told[-1], RequestForbidden), "whoever is known is not drowned out by those who are not"

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -217,6 +217,18 @@ def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:
         history.events.say(down(1))
         assert [each["kind"] for each in bodies(history)] == [EventsLost.KIND, "health"]
     assert (tmp_path / "events.db.damaged").read_bytes().startswith(b"this is no database")
+
+
+@pytest.mark.parametrize(
+    "statements",
+    ["CREATE TABLE event (x)", "CREATE TABLE event (x); PRAGMA user_version = 1", "PRAGMA user_version = 1"],
+)
+def test_a_file_with_other_tables_is_put_aside(tmp_path: Path, statements: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "events.db")) as other:
+        other.executescript(statements)
+    with kept_in(tmp_path / "events.db") as history:
+        history.events.say(down(1))
+        assert [each["kind"] for each in bodies(history)] == [EventsLost.KIND, "health"]
 
 
 def test_a_file_that_is_damaged_while_the_daemon_runs_is_put_aside(
