@@ -11,11 +11,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from xdplb.config.document import read_document
 from xdplb.control.edits.config import put_config
 from xdplb.control.edits.edit import PutConfig
 from xdplb.control.state.desired import Desired
 from xdplb.daemon.config_dump import config_text
-from xdplb.daemon.config_file import read_config
+from xdplb.daemon.config_file import check_document
 from xdplb.model.errors import XdplbError
 from xdplb.model.host import NO_HOST
 from xdplb.model.vip import AllUnhealthy, Forward, HashKind, OnUnhealthy, Scheduler, Tracking, VlanTags
@@ -100,4 +101,5 @@ def test_it_declares_the_same(tmp_path_factory, written: str, vips: list[dict[st
         return
     file = Path(tmp_path_factory.getbasetemp(), f"dumped.{written}")
     file.write_text(config_text(body_of(desired), written), encoding="utf-8")
-    assert put_config(desired, PutConfig(read_config(str(file))), datetime.now(UTC), NO_HOST) is desired
+    read = check_document(read_document(str(file)))
+    assert put_config(desired, PutConfig(read), datetime.now(UTC), NO_HOST) is desired

@@ -8,8 +8,9 @@ from textwrap import dedent
 
 import pytest
 
+from xdplb.config.document import read_document
 from xdplb.daemon.config_dump import comments
-from xdplb.daemon.config_file import config_schema, read_config
+from xdplb.daemon.config_file import check_document, config_schema
 from xdplb.model.vip import Forward
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
@@ -36,7 +37,7 @@ def test_there_is_one_for_each_way_to_forward():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_an_example_is_right_and_forwards_as_its_name_says(file: Path):
-    assert {str(vip.vip.forward) for vip in read_config(str(file)).vips} == {file.stem}
+    assert {str(vip.vip.forward) for vip in check_document(read_document(str(file))).vips} == {file.stem}
 
 
 def test_every_field_there_is_appears_and_no_other():
@@ -60,14 +61,14 @@ def test_what_is_commented_out_would_be_right_too(tmp_path: Path):
     (tmp_path / "all.toml").write_text(text.replace('forward = "ipip"', 'forward = "dr"'))
     for name in ("blocked.txt", "office.txt"):
         (tmp_path / name).write_text("203.0.113.0/24\n")
-    assert len(read_config(str(tmp_path / "all.toml")).vips) == 1
+    assert len(check_document(read_document(str(tmp_path / "all.toml"))).vips) == 1
 
 
 @pytest.mark.parametrize(("first", "name"), [("[[vips]]", "c.toml"), ("vips:", "c.yaml")])
 def test_the_file_that_the_page_shows_is_right(tmp_path: Path, first: str, name: str):
     page = (FOLDER.parent / "config.md").read_text()
     (tmp_path / name).write_text(next(text for text in map(dedent, blocks(page)) if text.startswith(first)))
-    (vip,) = read_config(str(tmp_path / name)).vips
+    (vip,) = check_document(read_document(str(tmp_path / name))).vips
     assert (vip.vip.name, [backend.weight for backend in vip.backends]) == ("web", [2, 1])
 
 

@@ -10,28 +10,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from xdplb.config.document import Document, Format, read_document
+from xdplb.config.document import Document, Format
 from xdplb.config.faults import ConfigError, Fault
 from xdplb.model.config import Config
 from xdplb.model.errors import XdplbError
-from xdplb.model.host import NO_HOST, Host
 from xdplb_api.field_errors import json_pointer, sentence_of
 from xdplb_api.hints import hint_for, schema_of
 from xdplb_api.schemas.config import ConfigFile, ConfigFileVip, examined
 
-__all__ = ["check_document", "config_schema", "read_config"]
+__all__ = ["check_document", "config_schema"]
 
 
 _SEE_ALL = "see /openapi.json"
 """The hint for a request where nothing better is known; of the fields in a file, these are texts."""
 
 
-def read_config(file: str, host: Host = NO_HOST) -> Config:
-    """Return the configuration in a file. Raises ConfigError with all that is wrong with it."""
-    return check_document(read_document(file), host)
-
-
-def check_document(document: Document, host: Host = NO_HOST) -> Config:
+def check_document(document: Document) -> Config:
     """Return the configuration in a file that has been read. Raises ConfigError with all that is wrong with it.
 
     VIPs that break the schema are not held against the rules: what a misspelt field meant is not known.
@@ -39,8 +33,8 @@ def check_document(document: Document, host: Host = NO_HOST) -> Config:
     try:
         config = ConfigFile.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError(_all_faults(document, error, host)) from None
-    vips, errors = examined(enumerate(config.vips), host)
+        raise ConfigError(_all_faults(document, error)) from None
+    vips, errors = examined(enumerate(config.vips))
     if errors:
         raise ConfigError([_rule_fault(document, each) for each in errors])
     return Config(vips, config.settings.wanted())
@@ -55,7 +49,7 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def _all_faults(document: Document, error: ValidationError, host: Host) -> list[Fault]:
+def _all_faults(document: Document, error: ValidationError) -> list[Fault]:
     """Return all that is wrong with a file that breaks the schema, also in VIPs that were not looked at any more."""
     refusals = error.errors(include_url=False)
     faults = [_schema_fault(document, each, each["loc"]) for each in refusals if not _is_in_a_vip(each["loc"])]
@@ -67,7 +61,7 @@ def _all_faults(document: Document, error: ValidationError, host: Host) -> list[
         except ValidationError as wrong:
             told = wrong.errors(include_url=False)
             faults += [_schema_fault(document, each, ("vips", number, *each["loc"])) for each in told]
-    return faults + [_rule_fault(document, each) for each in examined(right, host)[1]]
+    return faults + [_rule_fault(document, each) for each in examined(right)[1]]
 
 
 def _is_in_a_vip(place: tuple[str | int, ...]) -> bool:

@@ -24,7 +24,7 @@ from xdplb.model.address import address_order
 from xdplb.model.backend import AdminState
 from xdplb.model.config import DeclaredVip
 from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, OwnedError, XdplbError, located
-from xdplb.model.host import NO_HOST, Host
+from xdplb.model.host import NO_HOST
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import Vip, VipKey
 
@@ -360,17 +360,16 @@ def _vip_body(desired: DesiredVip) -> dict[str, Any]:
     }
 
 
-def examined(
-    vips: Iterable[tuple[int, ConfigVip]], host: Host = NO_HOST
-) -> tuple[tuple[DeclaredVip, ...], list[XdplbError]]:
+def examined(vips: Iterable[tuple[int, ConfigVip]]) -> tuple[tuple[DeclaredVip, ...], list[XdplbError]]:
     """Return VIPs, given with their places in the body, as the model has them, and all that is wrong with them.
 
-    The first problem of an error points into the body; if it has a second one, that is what it is in conflict with.
+    What depends on the host is left to the change. The first problem of an error points into the body; if it has a
+    second one, that is what it is in conflict with.
     """
     faults: list[XdplbError] = []
     made = [vip.declared(f"/vips/{number}", faults) for number, vip in vips]
     declared = tuple(vip for vip in made if vip is not None)
-    faults += faults_of(declared, host)
+    faults += faults_of(declared, NO_HOST)
     return declared, faults
 
 

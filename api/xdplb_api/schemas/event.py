@@ -10,9 +10,7 @@ from xdplb.control.history.wanted import Page
 
 from .base import ResponseBody
 
-__all__ = ["LEVELS", "EventOut", "EventsOut", "page_body"]
-
-LEVELS = ("critical", "error", "warning", "notice", "info", "debug")
+__all__ = ["EventOut", "EventsOut", "page_body"]
 
 
 class EventOut(ResponseBody):

@@ -1,4 +1,4 @@
-"""Edits to JSON objects and back: for an audit log, and for another balancer that applies the same edit.
+"""Edits to JSON objects and back, for another balancer that applies the same edit.
 
 An object has the edit's `kind` (`put_vip`, `drain_backend`, …) and its fields by name.
 """
