@@ -183,7 +183,9 @@ def _let_go(error: BaseException | None) -> None:
 
     Some name the error, and so would keep it and each other in memory until a full collection of garbage.
     """
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # errors may be each other's causes, and even their own
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 

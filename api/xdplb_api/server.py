@@ -25,6 +25,8 @@ from .rights.refusals import Refusals
 __all__ = ["Service", "Stop", "serve", "serve_in_thread"]
 
 GRACE_SECONDS = 5
+LAST_SECONDS = 0.1
+"""For how long connections are still accepted: who has connected just before would be cut off without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Stop:
     """Stops serving when it is called, from any thread. At the second time it does not wait for requests."""
 
     def __init__(self) -> None:
-        self._servers: Sequence[uvicorn.Server] = ()
+        self._servers: Sequence[_Server] = ()
         self._times = 0
 
     def __call__(self) -> None:
@@ -49,15 +51,14 @@ class Stop:
         self._times += 1
         self._tell()
 
-    def serves(self, servers: Sequence[uvicorn.Server]) -> None:
+    def serves(self, servers: Sequence[_Server]) -> None:
         """Note the servers to be stopped."""
         self._servers = servers
         self._tell()
 
     def _tell(self) -> None:
         for server in self._servers if self._times else ():
-            server.force_exit = self._times > 1
-            server.should_exit = True
+            server.end(at_once=self._times > 1)
 
 
 class _Server(uvicorn.Server):
@@ -83,6 +84,24 @@ class _Server(uvicorn.Server):
         )
         self._service, self._on_started = service, on_started
         self._connections = Connections(service.limits)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = asyncio.Event()
+
+    def end(self, *, at_once: bool) -> None:
+        """Stop serving, from any thread; `at_once`: without waiting for requests."""
+        self.force_exit, self.should_exit = at_once, True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended already
+                self._loop.call_soon_threadsafe(self._told.set)
+
+    async def main_loop(self) -> None:
+        """Wait until told to end. uvicorn looks ten times a second whether it was."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):  # sets the date of answers, which is exact to a second
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._told.wait()
+        await asyncio.sleep(LAST_SECONDS)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 (they are known)
         await self.lifespan.startup()

@@ -456,7 +456,8 @@ struct meta {
 	__u64 features;     /* of the program and its maps: a bit each, see features.py */
 	__u32 state;        /* META_* */
 	__u32 layouts_bytes;
-	__u64 unused[10];
+	__u64 refused_text; /* the hash of the source of a program that was rolled back, 0 if none was */
+	__u64 unused[9];
 	__u8 layouts[LAYOUTS_ROOM]; /* of all maps, as JSON, see map_layout.py */
 };
 

@@ -15,6 +15,7 @@ from statistics import median, quantiles
 from urllib.parse import quote
 
 from tests.bench.checks import cost_of_checks
+from tests.bench.scale_config import Applied, apply_config, config_text
 from tests.bench.scale_failover import Tables
 from tests.bench.scale_host import Cost, Daemon, ScaleHost, Spent
 from tests.bench.scale_state import Load, change_check, write_state
@@ -29,6 +30,11 @@ CHECK = HealthCheck(interval_seconds=20, timeout_seconds=5, fall=1)
 DEAD = 7
 CHANGES = 40
 IDLE_SECONDS = 20
+MEMORY = "110 MB"
+"""What the daemon may take with 1000 VIPs of 20 backends."""
+APPLIES = 10
+WRITES = 300
+WRITTEN = Load(100, 100)
 WIDE = Load(1, 16_000)
 MANY = Load(8100, 8)
 """64,800 backends, nearly as many as there are ids, and room for some VIPs more."""
@@ -149,7 +155,7 @@ def _idle(host: ScaleHost, load: Load) -> Iterator[Row]:
         daemon.start()
         daemon.stop()
         daemon.start()
-        yield _at_rest("idle, no checks", "2 %", daemon)
+        yield _at_rest("idle, no checks", "1 %", daemon)
         daemon.stop()
         change_check(host.state_dir, CHECK)
         daemon.start()
@@ -157,6 +163,46 @@ def _idle(host: ScaleHost, load: Load) -> Iterator[Row]:
         time.sleep(5)
         rate = load.vips * load.backends / CHECK.interval_seconds
         yield _at_rest(f"idle, {rate:.0f} checks a second", "", daemon)
+
+
+def _writes(host: ScaleHost, _: Load) -> Iterator[Row]:
+    """How long a write takes until it is acknowledged, one after the other."""
+    what = f"{WRITTEN.vips} x {WRITTEN.backends}"
+    write_state(host.state_dir, WRITTEN, None)
+    with _ran(Daemon(host, *WRITTEN.options)) as daemon:
+        daemon.start()
+        weighed = _each(daemon, lambda one, n: _weigh(one, WRITTEN, n), WRITES)
+        yield _quantiles(f"{what}: weight changed", "p99 10 ms", weighed)
+        yield _quantiles(f"{what}: VIP added", "p99 10 ms", _each(daemon, _add_vip))
+        yield _quantiles(f"{what}: backend drained", "p99 10 ms", _each(daemon, lambda one, n: _drain(one, WRITTEN, n)))
+
+
+def _config(host: ScaleHost, load: Load) -> Iterator[Row]:
+    """A file applied to nothing, then again and again with one weight changed; memory and CPU at rest afterwards."""
+    file = host.home.folder / "config.toml"
+    with _ran(Daemon(host, *load.options)) as daemon:
+        daemon.start()
+        yield _memory("empty, after the start", daemon)
+        file.write_text(config_text(load))
+        yield _applied("config apply from nothing", "20 s", [apply_config(daemon, file)])
+        yield _applied("config apply again, all equal", "0.5 s", [apply_config(daemon, file)])
+        each = []
+        for number in range(APPLIES):
+            file.write_text(config_text(load, {(number % load.vips, number % load.backends): 2}))
+            each.append(apply_config(daemon, file))
+        yield _applied("config apply, a weight or two changed", "0.5 s", each)
+        yield _memory("after applies", daemon)
+        yield _at_rest("idle after applies", "1 %", daemon)
+        daemon.stop()
+        yield _row("restart to ready without compiling", "2 s", daemon.start())
+        yield _memory("after a restart", daemon)
+        daemon.stop()
+
+
+def _applied(what: str, reach: str, each: list[Applied]) -> Row:
+    middle = sorted(each, key=lambda one: one.spent.wall)[len(each) // 2]
+    slowest = max(one.spent.wall for one in each)
+    return _row(what, reach, middle.spent, f"{middle.counts}; the slowest of {len(each)}: {slowest:.2f} s")
 
 
 def _checks(host: ScaleHost, _: Load) -> Iterator[Row]:
@@ -174,6 +220,8 @@ ROWS: dict[str, Callable[[ScaleHost, Load], Iterator[Row]]] = {
     "failover": _failover,
     "changes": _changes,
     "idle": _idle,
+    "writes": _writes,
+    "config": _config,
     "checks": _checks,
     "wide": _wide,
     "many": _many,
@@ -194,6 +242,11 @@ def _weigh(daemon: Daemon, load: Load, number: int) -> None:
     vip = list(load.vip_keys())[number % load.vips]
     address = load.addresses[number % load.backends]
     daemon.ask("PATCH", f"{_path(str(vip))}/backends/{address}", {"weight": 2 + number})
+
+
+def _drain(daemon: Daemon, load: Load, number: int) -> None:
+    vip = list(load.vip_keys())[number % load.vips]
+    daemon.ask("POST", f"{_path(str(vip))}/backends/{load.addresses[number % load.backends]}/drain", {})
 
 
 def _path(vip: str) -> str:
@@ -261,7 +314,7 @@ def _forget_pauses() -> None:
 
 def _memory(what: str, daemon: Daemon) -> Row:
     resident, proportional = daemon.memory()
-    return (f"{what}: memory (PSS)", "200 MB", f"{proportional:.0f} MB", "", f"RSS {resident:.0f} MB")
+    return (f"{what}: memory (PSS)", MEMORY, f"{proportional:.0f} MB", "", f"RSS {resident:.0f} MB")
 
 
 def _at_rest(what: str, reach: str, daemon: Daemon) -> Row:
@@ -270,7 +323,7 @@ def _at_rest(what: str, reach: str, daemon: Daemon) -> Row:
         time.sleep(IDLE_SECONDS)
     share = 100 * cost.spent.cpu / cost.spent.wall
     resident, proportional = daemon.memory()
-    memory = f"PSS {proportional:.0f} MB, RSS {resident:.0f} MB (to reach: 200)"
+    memory = f"PSS {proportional:.0f} MB, RSS {resident:.0f} MB (to reach: {MEMORY})"
     return (what, reach, f"{share:.1f} %", f"{cost.spent.cpu:.2f}", memory)
 
 

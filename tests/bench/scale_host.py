@@ -36,6 +36,7 @@ MOST_NEAR = 64
 START_SECONDS = 900
 ANSWER_SECONDS = 300
 LOOK_SECONDS = 0.01  # shorter than the pauses looked for, and cheap enough not to be one
+_COMMAND = (sys.executable, "-c", "from xdplb.cli.main import main; main()")
 _NUD_FAILED = 0x20
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED of the kernel: the time of all threads of a process, in ns
 
@@ -153,15 +154,24 @@ class Daemon:
         self.log = host.home.folder / "daemon.log"
         self._notified = host.home.folder / "notify.sock"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which this checkout is what runs."""
+        return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'api'}"}
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the argv of an `xdplb` that asks this daemon."""
+        return [*_COMMAND, "--socket", str(self.socket), *arguments]
+
     def start(self) -> Spent:
         """Start it, and return what it took until it said that it is ready."""
         self._notified.unlink(missing_ok=True)
         places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self._host.state_dir)]
-        argv = [*_command(), "up", "eth0", *places, "--pin-dir", str(self._host.pin_dir), *self._options]
+        argv = [*_COMMAND, "up", "eth0", *places, "--pin-dir", str(self._host.pin_dir), *self._options]
         line = netns.command(self._host.balancer, argv, dies_with_parent=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as said, self.log.open("a") as log:
             said.bind(str(self._notified))
-            environment = _environment() | {"NOTIFY_SOCKET": str(self._notified)}
+            environment = self.environment | {"NOTIFY_SOCKET": str(self._notified)}
             began = time.monotonic()
             self._process = subprocess.Popen(line, stdout=log, stderr=log, env=environment)
             said.settimeout(1)
@@ -239,12 +249,3 @@ def _answer(connection: ApiConnection, method: str, path: str, body: object = No
     if status >= HTTPStatus.MULTIPLE_CHOICES:
         raise SystemExit(f"scripts/bench: {method} {path}: {status} {answer}")
     return answer
-
-
-def _command() -> list[str]:
-    return [sys.executable, "-c", "from xdplb.cli.main import main; main()"]
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment in which this checkout is what runs."""
-    return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'api'}"}

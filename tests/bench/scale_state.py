@@ -44,6 +44,11 @@ class Load:
         return [first + number for number in range(self.backends)]
 
     @property
+    def forward(self) -> Forward:
+        """How packets are sent to them: a router in between takes only tunnels."""
+        return Forward.DR if self.backends <= MOST_NEAR else Forward.IPIP
+
+    @property
     def options(self) -> list[str]:
         """What `xdplb up` needs for this many."""
         backends = min(self.vips * self.backends + HEAD_ROOM, 65534)
@@ -53,11 +58,10 @@ class Load:
 def write_state(folder: Path, load: Load, check: HealthCheck | None) -> None:
     """Write a state with this load, in which all backends are up, in place of what there is."""
     shutil.rmtree(folder, ignore_errors=True)
-    forward = Forward.DR if load.backends <= MOST_NEAR else Forward.IPIP
     backends: dict[IPAddress, DesiredBackend] = {
         address: DesiredBackend(Backend(address)) for address in load.addresses
     }
-    vips = {key: DesiredVip(Vip(key, forward=forward), check, backends) for key in load.vip_keys()}
+    vips = {key: DesiredVip(Vip(key, forward=load.forward), check, backends) for key in load.vip_keys()}
     after = Snapshot().then(Desired(vips), Capacity(vips=8192, backends=65534))
     up = KnownHealth(Health.UP, "", datetime.now(UTC))
     _save(folder, after, {backend.id: up for _, backend in after.backends()})

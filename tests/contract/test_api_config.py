@@ -197,6 +197,31 @@ def test_one_of_all_backends_can_be_put_too(api: Api) -> None:
     assert api.ask("GET", BACKEND).json()["forward"] == "ipip", "it follows its VIP, whatever was sent back"
 
 
+def test_backends_as_they_are_shown_may_be_pasted_into_a_configuration(api: Api) -> None:
+    api.ask("PUT", CONFIG, declared(FULL))
+    pasted = {**FULL, "backends": api.ask("GET", BACKENDS).json()["backends"]}
+    assert pasted["backends"][0]["forward"] == "gue", "which is the VIP's"
+    assert not api.ask("PUT", CONFIG, declared(pasted)).json()["changed"]
+
+
+@pytest.mark.parametrize("path", [VIP, CONFIG])
+def test_a_backend_may_get_a_forward_of_its_own_with_another_one_for_the_vip(api: Api, path: str) -> None:
+    api.ask("PUT", CONFIG, declared({**WEB, "forward": "dr", "backends": [{"address": "10.0.0.11"}]}))
+    asked = {**WEB, "forward": "gue", "backends": [{"address": "10.0.0.11", "forward": "dr"}]}
+    assert api.ask("PUT", path, asked if path == VIP else declared(asked)).status_code == 200
+    assert api.ask("GET", BACKEND).json()["forward"] == "dr"
+
+
+def test_a_later_edit_may_use_the_name_that_an_earlier_one_gives(api: Api) -> None:
+    api.ask("PUT", CONFIG, declared(FULL))
+    edits = [
+        {"kind": "patch_vip", "vip": "web", "name": "shop"},
+        {"kind": "patch_backend", "vip": "shop", "address": "10.0.0.11", "weight": 9},
+    ]
+    assert api.ask("POST", CHANGES, {"edits": edits}).status_code == 200
+    assert weight_of(api) == 9
+
+
 def test_a_put_of_a_vip_may_bring_its_backends_check_and_access_list(api: Api) -> None:
     made = api.ask("POST", "/v1/vips", FULL)
     assert (made.status_code, made.json()["generation"]) == (201, 1)

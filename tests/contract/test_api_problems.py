@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
-from tests.contract.api_harness import BACKENDS, VIP, Api, problem_of, running_api
-from xdplb.model.errors import PlatformError
+from tests.contract.api_harness import BACKENDS, VIP, WEB, Api, problem_of, running_api
+from xdplb.model.errors import ConflictError, PlatformError
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,12 @@ def test_what_nobody_expected_is_logged_and_not_shown(
     [record] = caplog.records
     assert "GET /v1/dataplane" in record.getMessage()
     assert "the secret inside" in caplog.text
+
+
+def test_an_error_that_is_its_own_cause_is_answered(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def change(_: object) -> NoReturn:
+        error = ConflictError("it is in use")
+        raise error from error
+
+    monkeypatch.setattr(api.manager, "change", change)
+    problem_of(api.ask("POST", "/v1/vips", WEB), 409)

@@ -405,7 +405,7 @@ def test_down_wants_nics_or_all(words: list[str]):
 def test_adopting_and_discarding_the_maps_exclude_each_other():
     told = xdplb("up", "eth0", "--adopt-maps", "--discard-maps")
     assert told.returncode == 2
-    assert "--adopt-maps and --discard-maps exclude each other: give one of them" in told.stderr
+    assert "--adopt-maps, --discard-maps and --restore exclude each other: give one of them" in told.stderr
 
 
 @pytest.mark.root

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any
 import pytest
 
 from tests.asking import ApiConnection
+from xdplb.capabilities import keep_only
 from xdplb.config.faults import ConfigError
 from xdplb.daemon.config_owner import ConfigOwner
+from xdplb.daemon.privileges import KEPT
 from xdplb.daemon.run import run
 
 from .cli_daemon import options_in, parts_in
@@ -43,6 +46,11 @@ address = "203.0.113.10"
 port = 53
 protocol = "udp"
 """
+
+
+def many(count: int) -> str:
+    """Return a file with so many VIPs."""
+    return "".join(DNS.replace("53", str(port)).replace('name = "dns"', "") for port in range(1, count + 1))
 
 
 def asked(daemon: Daemon, path: str) -> Any:
@@ -91,6 +99,8 @@ def overlay_is_shown(daemon: Daemon, file: Path) -> None:
 
 
 def settings_follow(daemon: Daemon, file: Path) -> None:
+    file.write_text(many(5))
+    assert "room for 4" in reloaded(daemon)["detail"]
     assert sent(daemon, 2 << 20) == 422, "it is no change, but it is not too long"
     file.write_text("[settings.api]\nmax_body_mib = 1\n" + FILE)
     assert reloaded(daemon)["changes"] == ["setting api.max_body_mib becomes 1"]
@@ -120,12 +130,41 @@ def test_a_bad_file_refuses_the_start_with_its_line_and_changes_nothing(tmp_path
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give something up")
+def test_a_file_that_only_the_start_may_read_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "xdplb.toml"
+    (tmp_path / "blocked.txt").write_text("192.0.2.0/24\n")
+    file.write_text(FILE.replace('"tcp"', '"tcp"\naccess = {deny_file = "blocked.txt"}'))
+    tmp_path.chmod(0o755)
+    for path in tmp_path.iterdir():
+        os.chown(path, 1000, 1000)
+        path.chmod(0o640)
+
+    def look() -> None:
+        owner = ConfigOwner(file)
+        owner.read()
+        keep_only(KEPT)  # of this thread
+        owner.look_again()
+        with pytest.raises(ConfigError, match="has no right to read files of others"):
+            owner.read()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(look).result()
+    assert f"chown root {file}" in caplog.text
+    assert f"chown root {tmp_path / 'blocked.txt'}" in caplog.text
+
+
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "xdplb.toml"
     os.mkfifo(pipe)
     for path, told in ((pipe, "it is no regular file"), (tmp_path, "it is no regular file"), (tmp_path / "no", "read")):
         with pytest.raises(ConfigError, match=told):
             ConfigOwner(path).read()
+    for number, (listed, told) in enumerate((("xdplb.toml", "it is no regular file"), ("x" * 5000, "xxx"))):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(f'{DNS}access = {{allow_file = "{listed}"}}\n')
+        with pytest.raises(ConfigError, match=told):
+            ConfigOwner(file).read()
 
 
 def test_the_file_is_the_truth_until_the_daemon_is_started_without_it(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ import pytest
 from tests.asking import ApiConnection
 from tests.certificates import Authority
 from tests.contract.cli_harness import WEB, Daemon, Told, in_process, running_daemon
+from xdplb.model.errors import PlatformError
 from xdplb_api.rights.certificates import CertificateRoles
 from xdplb_api.rights.tls import Tls, TlsFiles
 
@@ -456,6 +457,14 @@ def _is_answered(context: ssl.SSLContext, plain: socket.socket) -> bool:
             return bool(wrapped.recv(1))
     except OSError:
         return False
+
+
+def test_a_pipe_is_no_certificate_and_is_not_waited_for(served: Served, tmp_path: Path) -> None:
+    certificate, key = served.authority.sign("piped", "/CN=x")
+    os.mkfifo(tmp_path / "pipe")
+    for files in (TlsFiles(tmp_path / "pipe", key), TlsFiles(certificate, key, tmp_path / "pipe")):
+        with pytest.raises(PlatformError, match="it is not a file"):
+            Tls(files, CertificateRoles())
 
 
 def test_a_revoked_certificate_is_refused(served: Served) -> None:

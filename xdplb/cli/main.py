@@ -14,7 +14,7 @@ from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.errors import XdplbError
 
 from .groups import Group
-from .output import note
+from .output import hint_of, note
 from .params import Connection, positive_duration
 
 __all__ = ["LazyGroup", "cli", "main", "run"]
@@ -113,7 +113,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             args=list(arguments) if arguments is not None else None, prog_name="xdplb", standalone_mode=False
         )
     except XdplbError as error:
-        _complain(error.detail, _hint(error))
+        _complain(error.detail, hint_of(error))
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
@@ -132,14 +132,6 @@ def _complain(message: str, hint: str) -> None:
     note(f"xdplb: error: {message}")
     if hint:
         note(f"hint: {hint}")
-
-
-def _hint(error: XdplbError) -> str:
-    """Return the hint, after the problems of fields that the error's sentence does not name already."""
-    problems = [
-        f"{problem.pointer}: {problem.detail}" for problem in error.problems if problem.detail not in error.detail
-    ]
-    return "; ".join([*problems, error.hint] if error.hint else problems)
 
 
 def _usage_hint(error: click.ClickException) -> str:

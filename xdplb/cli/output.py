@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from xdplb.model.errors import XdplbError
 from xdplb.model.printable import json_printable, printable
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Table",
     "colour_wanted",
     "coloured",
+    "hint_of",
     "line",
     "moment",
     "note",
@@ -126,3 +128,11 @@ def _aligned(text: str, style: Callable[[str], str] | None, width: int, *, right
 
 def _line(cells: Sequence[str]) -> None:
     click.echo("  ".join(cells).rstrip(), color=colour_wanted())
+
+
+def hint_of(error: XdplbError) -> str:
+    """Return the hint, after the problems of fields that the error's sentence does not name already."""
+    problems = [
+        f"{problem.pointer}: {problem.detail}" for problem in error.problems if problem.detail not in error.detail
+    ]
+    return "; ".join([*problems, error.hint] if error.hint else problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import click
 
 from xdplb.model.address import IPNetwork, parse_network
-from xdplb.model.errors import InvalidError
+from xdplb.model.errors import InvalidError, XdplbError
 
 from .api_options import api_options
 from .event_options import event_options
+from .output import hint_of
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
 from .right_options import chosen_api, right_options
 
@@ -132,13 +134,13 @@ def command(
     event_rows: int,
     event_days: float,
     **api: Any,
-) -> None:
+) -> int:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
 
     The XDP program stays attached when this command is stopped, killed or upgraded, and keeps forwarding. The next
     `xdplb up` takes over from there. Only `xdplb down` detaches.
     """
-    from xdplb.daemon.log import LogFormat, log_to_stderr
+    from xdplb.daemon.log import LogFormat, is_log_for_programs, log_to_stderr
     from xdplb.daemon.signals import Signals
 
     if sum((adopt_maps, discard_maps, restore is not None)) > 1:
@@ -155,21 +157,29 @@ def command(
         from xdplb.daemon.run import run
 
         otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
-        run(
-            DaemonOptions(
-                interfaces=interfaces,
-                mode=mode,
-                state_dir=state_dir,
-                pin_dir=pin_dir,
-                capacity={name: value for name, value in capacity.items() if value is not None},
-                tunnel_sources=tunnel_sources,
-                otherwise=otherwise,
-                restore=restore,
-                replaces_state=replace_state,
-                config=config,
-                accept_differences=accept_differences,
-                api=chosen_api(**api),
-                retention=Retention(event_rows, event_days),
+        try:
+            run(
+                DaemonOptions(
+                    interfaces=interfaces,
+                    mode=mode,
+                    state_dir=state_dir,
+                    pin_dir=pin_dir,
+                    capacity={name: value for name, value in capacity.items() if value is not None},
+                    tunnel_sources=tunnel_sources,
+                    otherwise=otherwise,
+                    restore=restore,
+                    replaces_state=replace_state,
+                    config=config,
+                    accept_differences=accept_differences,
+                    api=chosen_api(**api),
+                    retention=Retention(event_rows, event_days),
+                )
             )
-        )
+        except XdplbError as error:
+            if not is_log_for_programs():
+                raise
+            hint = hint_of(error)
+            logging.getLogger("xdplb").error("%s", f"{error.detail} ({hint})" if hint else error.detail)
+            return error.exit_code
         gc.freeze()  # at its end the interpreter would look for garbage among all that there is, several times
+    return 0

@@ -72,7 +72,10 @@ class StillRunningError(ConflictError):
 _KINDS: list[type[XdplbError]] = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XdplbError)
 ]
-_BY_CODE: dict[str, type[XdplbError]] = {"too-many-connections": BusyError}
+_BY_CODE: dict[str, type[XdplbError]] = {
+    "too-many-connections": BusyError,
+    "too-many-failures": UnauthenticatedError,
+}
 for _kind in _KINDS + [UnauthenticatedError, ForbiddenError, BusyError, StillRunningError]:  # noqa: RUF005 - mypy would not see the type
     _BY_CODE.setdefault(_kind.code, _kind)  # the first that has a code; those below it share its code
 _BY_STATUS: dict[int, type[XdplbError]] = {

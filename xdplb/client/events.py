@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypedDict, Unpack, cast
 from urllib.parse import urlencode
 
+from xdplb.model.errors import PlatformError
+
 from .answer import Answer
 from .bodies import EventOut, EventsOut
-from .errors import BusyError, DaemonDownError, TimedOutError
+from .errors import DaemonDownError, TimedOutError
 from .event_stream import messages
 from .transport import Transport
 
@@ -76,9 +78,9 @@ class EventLog:
     ) -> Iterator[EventOut]:
         """Yield events as they happen, for as long as it is read: after the id `after`, or since then, else new ones.
 
-        If the daemon goes, this waits until it is there again, and goes on where it was. `on_note` gets a sentence
-        then, and if events are missing because they are not kept any more. Only at its begin it raises as other
-        requests do.
+        If the daemon goes, or can read no events for a while, this waits until it can again, and goes on where it was.
+        `on_note` gets a sentence then, and if events are missing because they are not kept any more. At its begin it
+        raises as other requests do; later only if the daemon refuses, such as a token that was removed.
         """
         last, pause, has_begun, is_told = after, _FIRST_PAUSE_SECONDS, False, True
         while True:
@@ -95,7 +97,7 @@ class EventLog:
                             yield cast("EventOut", json.loads(message.data))
                         if message.id is not None and message.id.isdecimal():
                             last = int(message.id)
-            except (DaemonDownError, TimedOutError, BusyError) as error:
+            except (DaemonDownError, TimedOutError, PlatformError) as error:
                 if not has_begun:
                     raise
                 if not is_told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -48,6 +49,11 @@ class Document:
     format: Format
     data: dict[str, Any]
     included: dict[str, _Included] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that were read: itself, and its access lists."""
+        return self.file, *dict.fromkeys(included.file for included in self.included.values())
 
     @cached_property
     def _spots(self) -> Spots:
@@ -132,6 +138,9 @@ def _include(document: Document, access: dict[str, Any], pointer: str, name: str
     if not isinstance(given, str) or not given or not isinstance(listed, list):
         return
     path = folder / given
+    with suppress(OSError, ValueError):  # whoever reads it says so
+        if path.exists() and not path.is_file():  # a pipe might keep a reload of the daemon waiting for ever
+            raise ConfigError([Fault(str(path), None, "it is no regular file")])
     prefixes = tuple(listed_prefixes(_text(path)))
     del access[f"{name}_file"]
     access[name] = [*listed, *(prefix.text for prefix in prefixes)]

@@ -19,6 +19,7 @@ STDIN_NAME = "<stdin>"
 """How messages call it."""
 
 _MOST_BYTES = 64 << 20
+_RIGHT_HINT = "change its owner or its mode: a running daemon, though root, has no right to read files of others"
 
 
 class UnreadableError(InvalidError):
@@ -33,6 +34,8 @@ def read_file(path: str | Path, hint: str) -> bytes:
     """Return what is in a file, whatever its name. Raises UnreadableError, with `hint` if there is no such file."""
     try:
         return _read(Path(path).open("rb"), str(path))
+    except PermissionError as error:
+        raise UnreadableError(str(path), f"cannot be read: {error.strerror}", _RIGHT_HINT) from None
     except OSError as error:
         raise UnreadableError(str(path), f"cannot be read: {error.strerror}", hint) from None
     except ValueError:

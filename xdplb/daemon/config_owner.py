@@ -6,10 +6,12 @@ A file that cannot be used refuses the start. Later it is refused itself: what r
 from __future__ import annotations
 
 import asyncio
+import logging
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from xdplb.config.document import Document, read_document
 from xdplb.config.faults import ConfigError, Fault
@@ -29,7 +31,6 @@ from xdplb.control.state.desired import Desired
 from xdplb.control.state.differing import differing
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.request import Outcome, Request
-from xdplb.dataplane.loader import MAX_BACKENDS, MAX_VIPS
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.config import Config
 from xdplb.model.errors import ConflictError, InvalidError, PendingError, XdplbError
@@ -38,7 +39,7 @@ from .config_file import check_document
 
 __all__ = ["ConfigOwner"]
 
-_LARGEST = Capacity(vips=MAX_VIPS, backends=MAX_BACKENDS)
+_log = logging.getLogger("xdplb")
 
 
 class ConfigOwner:
@@ -54,8 +55,8 @@ class ConfigOwner:
         if self._file:
             self._first = self._read()
 
-    def foresee(self, state: Snapshot) -> Snapshot:
-        """Return what the state will be, before anything is changed; `state` itself without a file.
+    def foresee(self, state: Snapshot, capacity: Capacity) -> Snapshot:
+        """Return what the state will be in maps of this capacity, before anything is changed; `state` without a file.
 
         Raises the errors of a change if what the file says cannot follow this state.
         """
@@ -65,8 +66,22 @@ class ConfigOwner:
         try:
             desired = apply_edit(state.desired, PutConfig(config, self._file), datetime.now(UTC))
         except XdplbError as error:
-            raise _located(document, error) from error
-        return state if desired is state.desired else state.then(desired, _LARGEST)
+            _raise_located(document, error)
+        return state if desired is state.desired else state.then(desired, capacity)
+
+    def look_again(self) -> None:
+        """Warn if what was read cannot be read any more: the daemon has given up the right to read files of others."""
+        for file in () if self._first is None else self._first[0].files:
+            try:
+                Path(file).open("rb").close()
+            except OSError as error:
+                _log.warning(
+                    "reloads will be refused: %s cannot be read any more (%s), since the daemon has given up the right"
+                    " to read files of others; chown root %s",
+                    file,
+                    error.strerror,
+                    file,
+                )
 
     async def start(self, manager: Manager) -> None:
         """Make the file the owner, as it was when it was read, or the API if there is none.
@@ -131,7 +146,7 @@ class ConfigOwner:
             self._say_taken(manager, before, actor)
             raise
         except XdplbError as error:
-            raise _located(document, error) from error
+            _raise_located(document, error)
         self._say_taken(manager, before, actor)
         return outcome
 
@@ -152,9 +167,10 @@ class ConfigOwner:
         )
 
 
-def _located(document: Document, error: XdplbError) -> XdplbError:
-    """Return an error that points into the file as one with its line; others, such as of the data plane, as it is."""
+def _raise_located(document: Document, error: XdplbError) -> NoReturn:
+    """Raise an error that points into the file as one with its line; others, such as of the data plane, as it is."""
     if not error.problems or not isinstance(error, InvalidError | ConflictError) or isinstance(error, ConfigError):
-        return error
+        raise error
     pointer, *others = (problem.pointer for problem in error.problems)
-    return ConfigError([document.fault(pointer, error.detail, error.hint, other=others[0] if others else "")])
+    fault = document.fault(pointer, error.detail, error.hint, other=others[0] if others else "")
+    raise ConfigError([fault]) from error

@@ -9,6 +9,7 @@ find 3000 objects of 335,000 at the start, less than a megabyte, and take 0.14 s
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 from pathlib import Path
@@ -17,16 +18,20 @@ from typing import Self
 __all__ = ["Garbage"]
 
 _NEVER = 1 << 30
-_LOOK_SECONDS = 60.0
+_LOOK_SECONDS = 10.0
 _GROWTH = 1.25
 _LEAST_GROWTH_BYTES = 64 << 20
+_GIVEN_BACK_BYTES = 8 << 20
+
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""glibc's; another C library has none."""
 
 
 class Garbage:
     """In the block, full collections happen in `watch`, and at no other time; none looks at what is there before."""
 
     def __init__(self) -> None:
-        self._at_last = 0
+        self._at_last = self._kept = 0
         self._before = gc.get_threshold()
 
     def __enter__(self) -> Self:
@@ -41,9 +46,15 @@ class Garbage:
         gc.unfreeze()
 
     async def watch(self) -> None:
-        """Forever: collect when memory has grown by a quarter, and by 64 MiB at least, since the last time."""
+        """Forever: collect when memory has grown by a quarter, and by 64 MiB at least, since the last time.
+
+        What malloc has kept of large requests is given back to the kernel before, and when memory has grown by less.
+        """
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            if _resident_bytes() > self._kept + _GIVEN_BACK_BYTES:
+                await asyncio.to_thread(_give_back)
+                self._kept = _resident_bytes()
             if _resident_bytes() > max(_GROWTH * self._at_last, self._at_last + _LEAST_GROWTH_BYTES):
                 self._collect()
 
@@ -54,6 +65,12 @@ class Garbage:
     def _put_aside(self) -> None:
         gc.freeze()  # it is not looked at any more; it is still freed when nothing refers to it
         self._at_last = _resident_bytes()
+
+
+def _give_back() -> None:
+    """Give free pages back to the kernel, which malloc keeps: some milliseconds, in which Python goes on."""
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def _resident_bytes() -> int:

@@ -6,15 +6,19 @@ import atexit
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from types import TracebackType
+from typing import Any, TextIO
 
 from .log_limit import LogLimit
 from .log_line import JournalFormatter, JsonFormatter, LineFormatter, LogFormat
 from .log_writer import LogWriter
 
-__all__ = ["LogFormat", "log_beside", "log_to_stderr"]
+__all__ = ["LogFormat", "is_log_for_programs", "log_beside", "log_to_stderr"]
+
+_log = logging.getLogger("xdplb")
 
 
 def log_to_stderr(log_format: LogFormat = LogFormat.TEXT) -> None:
@@ -27,6 +31,7 @@ def log_to_stderr(log_format: LogFormat = LogFormat.TEXT) -> None:
     target = logging.StreamHandler(sys.stderr)
     target.setFormatter(_formatter(log_format, in_journal=_is_journal(sys.stderr)))
     writer = LogWriter(target)
+    writer.setFormatter(target.formatter)
     limit = LogLimit(writer)
     writer.addFilter(limit)
     atexit.register(limit.flush)
@@ -34,6 +39,39 @@ def log_to_stderr(log_format: LogFormat = LogFormat.TEXT) -> None:
     # The start and the stop are logged elsewhere, and a warning is about a client.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     logging.getLogger("asyncio").addFilter(_is_about_us)
+    _log_what_python_prints()
+
+
+def is_log_for_programs() -> bool:
+    """Return whether each line of stderr has a form that a program reads: an error in other words would be lost."""
+    return any(isinstance(writer.formatter, JsonFormatter | JournalFormatter) for writer in _writers())
+
+
+def _log_what_python_prints() -> None:
+    """Have warnings, and errors that nobody caught, in the log: Python prints them in a form of its own."""
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+    sys.unraisablehook = _unraisable
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    _log.critical("ended by an error that nobody expected: %s", error, exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None and not issubclass(told.exc_type, SystemExit):
+        name = told.thread.name if told.thread is not None else "a thread"
+        trace = (told.exc_type, told.exc_value, told.exc_traceback)
+        _log.error("%s ended by an error that nobody expected: %s", name, told.exc_value, exc_info=trace)
+
+
+def _unraisable(told: Any) -> None:  # sys.UnraisableHookArgs is there for type checkers only
+    error = told.exc_value
+    _log.error("%s %r: %s", told.err_msg or "an error was ignored in", told.object, error, exc_info=error)
 
 
 def _is_about_us(record: logging.LogRecord) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xdplb.model.moment import moment_of_ns, moment_text
 from xdplb.model.printable import printable
+
+if TYPE_CHECKING:
+    from xdplb.control.events import Event
 
 __all__ = ["LONGEST_LINE", "JournalFormatter", "JsonFormatter", "LineFormatter", "LogFormat"]
 
@@ -16,6 +19,11 @@ LONGEST_LINE = 8000
 """Characters of one message that are logged. The journal splits lines of more than 48 KB."""
 
 _LONGEST_JSON = 40_000
+_SHORT_MESSAGE = 3000
+"""Characters of a message if the line is too long with more: each may take 12 in ASCII."""
+
+_ABOUT = ("vip", "backend", "actor")
+"""Fields that many events have: they stand beside `data`, as in the events that are kept."""
 
 _PRIORITIES = ((50, 2), (40, 3), (30, 4), (25, 5), (20, 6), (0, 7))
 """From which level of Python's logging on a line has which severity of syslog."""
@@ -55,19 +63,27 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        message = record.getMessage()
         line: dict[str, object] = {
             "time": moment_text(moment_of_ns(int(record.created * 1e9)), "milliseconds"),
             "level": _WORDS[_priority(record.levelno)],
-            "message": record.getMessage()[:LONGEST_LINE],
+            "message": message[:LONGEST_LINE],
         }
         event = getattr(record, "event", None)
-        line |= {"logger": record.name} if event is None else {"kind": event.KIND, **event.data()}
+        line |= {"logger": record.name} if event is None else _fields(event)
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         text = json.dumps(line, default=str)
         if len(text) > _LONGEST_JSON:
+            line["message"] = message[:_SHORT_MESSAGE]
             text = json.dumps({name: line[name] for name in ("time", "level", "message", "kind") if name in line})
         return text
+
+
+def _fields(event: Event) -> dict[str, object]:
+    """Return what a line has of an event. Its own fields stand apart: some are called as those of all lines are."""
+    data = event.data()
+    return {"kind": event.KIND, **{name: data.pop(name, None) for name in _ABOUT}, "data": data}
 
 
 class JournalFormatter(logging.Formatter):

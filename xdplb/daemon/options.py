@@ -11,6 +11,7 @@ from pathlib import Path
 from xdplb.control.history.history import Retention
 from xdplb.dataplane.compile import require_bcc
 from xdplb.dataplane.links import find_nic
+from xdplb.dataplane.plane import Capacity, Reading
 from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
@@ -77,6 +78,10 @@ class DaemonOptions:
     def nics(self) -> tuple[DesiredNic, ...]:
         """The NICs to balance on."""
         return tuple(DesiredNic(name, self.mode) for name in self.interfaces)
+
+    def capacity_after(self, reading: Reading | None) -> Capacity:
+        """Return how much the maps will hold; `reading` is of those in use, None if there are none."""
+        return Capacity(**self.capacity) if reading is None else replace(reading.capacity, **self.capacity)
 
     def with_real_names(self) -> DaemonOptions:
         """Return the same with each NIC once, by its own name: the kernel also takes alternative names for it."""

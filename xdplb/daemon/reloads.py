@@ -22,18 +22,26 @@ class Reloads:
 
     def __init__(self, manager: Manager, owner: ConfigOwner, doors: Doors) -> None:
         self._manager, self._owner, self._doors = manager, owner, doors
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
+        self._is_wanted = False
         manager.reload = lambda actor, clear_overlay: owner.reload(manager, actor, clear_overlay=clear_overlay)
 
     def begin(self) -> None:
-        """Begin one, in the event loop. It never ends the daemon, whatever is wrong."""
-        task = asyncio.get_running_loop().create_task(self._reload())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        """Begin one, in the event loop, or one more after that under way. It never ends the daemon."""
+        self._is_wanted = True
+        if self._running is None or self._running.done():
+            self._running = asyncio.get_running_loop().create_task(self._reload_while_wanted())
 
     async def stop(self) -> None:
-        """Wait for those that are under way: what a change has saved, the maps get."""
-        await asyncio.gather(*self._running)
+        """Wait for what is under way: what a change has saved, the maps get."""
+        self._is_wanted = False
+        if self._running is not None:
+            await self._running
+
+    async def _reload_while_wanted(self) -> None:
+        while self._is_wanted:
+            self._is_wanted = False
+            await self._reload()
 
     async def _reload(self) -> None:
         with reloading():

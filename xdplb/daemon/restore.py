@@ -21,7 +21,7 @@ from xdplb.control.state.generations import Generations
 from xdplb.control.state.schema import new_instance
 from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.control.state.sqlite import SqliteStore
-from xdplb.dataplane.plane import Capacity, Mark, Reading
+from xdplb.dataplane.plane import Mark, Reading
 from xdplb.model.backend import KnownHealth
 from xdplb.model.errors import ConflictError, StateError
 
@@ -59,8 +59,7 @@ def restore_backup(file: Path, options: DaemonOptions, store: SqliteStore, readi
                 hint="add --replace-state to do so; the state that is there is kept beside it",
             )
         base = _base(stored, health, backup, reading)
-        capacity = Capacity(**options.capacity) if reading is None else replace(reading.capacity, **options.capacity)
-        state = base.snapshot.then(backup.snapshot.desired, capacity)
+        state = base.snapshot.then(backup.snapshot.desired, options.capacity_after(reading))
         known = {bound.id: base.health[bound.id] for bound in _kept(base.snapshot, state) if bound.id in base.health}
         kept = store.replace_with(backup, base.instance, state, known)
     finally:

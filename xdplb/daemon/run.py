@@ -105,8 +105,12 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     ConflictError where another process holds one of them or they do not belong together, and PlatformError for what
     the host refuses.
     """
-    parts, signals, owner = parts or Parts(), Signals(), ConfigOwner(options.config)
-    options = options.with_real_names()
+    signals = Signals()
+    with signals.handled():  # before the file is read: what changes in it from then on is read after the start
+        _run(options.with_real_names(), parts or Parts(), signals, ConfigOwner(options.config))
+
+
+def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOwner) -> None:
     parts.require_host(options)
     owner.read()
     log_to_stderr()
@@ -114,7 +118,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
     shut_state_dir(options.state_dir)
     holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
     store = SqliteStore(options.state_dir)
-    with signals.handled(), hold(holder, parts.run_dir), closing(store):
+    with hold(holder, parts.run_dir), closing(store):
         doors = open_doors(options.api, options.state_dir)
         try:
             with asking_for_time():
@@ -122,9 +126,11 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
                 state = state_at_start(options, store, reading)
                 taken_over = _taken_over(options, reading)
                 # The program is compiled only once, with what the state needs now, and with what the file makes of it.
-                needed = [features_needed_at_start(each, Observed()) for each in (state, owner.foresee(state))]
+                states = state, owner.foresee(state, options.capacity_after(reading))
+                needed = [features_needed_at_start(each, Observed()) for each in states]
                 plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
+            owner.look_again()
             with log_beside(), _history(options, store) as history:
                 if taken_over is not None:
                     history.events.say(taken_over)

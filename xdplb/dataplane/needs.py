@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,13 @@ def needs_of(vips: Iterable[VipEntry] = (), backends: Iterable[BackendEntry] = (
         needed.update(feature for feature, is_needed in VIP_NEEDS.items() if is_needed(vip))
     for backend in backends:
         needed.update(feature for feature, is_needed in BACKEND_NEEDS.items() if is_needed(backend))
-    return frozenset(needed)
+    return _only(frozenset(needed))
+
+
+@cache
+def _only(features: Features) -> Features:
+    """Return the one set that is equal to this one: each of thousands of backends has one, and few are different."""
+    return features
 
 
 def needs_of_values(values: NDArray[np.void]) -> Features:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import AF_INET, inet_pton
 
@@ -16,6 +17,7 @@ __all__ = ["IPAddress", "IPNetwork", "address_order", "parse_address", "parse_ne
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
+_CACHED = 1024  # a quarter of a megabyte
 _BROADCAST = IPv4Address(0xFFFFFFFF)
 _USUAL = frozenset(range(1, 224)) - {127}
 """First bytes of IPv4 addresses to which no rule below applies."""
@@ -40,8 +42,12 @@ def parse_address(text: str, pointer: str = "/address") -> IPAddress:
     return address
 
 
+@lru_cache(_CACHED)
 def _read(text: str) -> IPAddress:
-    """Return the address in `text`, as ip_address does, which takes four times as long: there may be thousands."""
+    """Return the address in `text`, as ip_address does, which takes four times as long: there may be thousands.
+
+    A host that is a backend of many VIPs is read, and kept, once.
+    """
     try:
         return IPv4Address(inet_pton(AF_INET, text))
     except OSError:

@@ -154,6 +154,8 @@ def _tried(server: ssl.SSLContext, path: Path, pem: bytes, *, at_any_time: bool)
 
 def _read(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, as long as nobody writes
+            raise _useless(path, "it is not a file")
         with path.open("rb") as file:
             return file.read(_MOST_PEM)
     except OSError as error:

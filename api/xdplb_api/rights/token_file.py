@@ -27,6 +27,7 @@ _USES_SECONDS = 60.0
 """How long uses of tokens may wait until they are written: they are for people who clean up, and nothing relies on it.
 """
 _LARGEST = 4 << 20
+_END_OF_TIME = 253_402_300_800.0  # the year 10000, which no date has
 
 _log = logging.getLogger("xdplb.api")
 
@@ -150,5 +151,12 @@ def _token(kept: Any) -> Token:
     name, digest = kept["name"], kept["sha256"]
     if not re.fullmatch(NAME_PATTERN, name) or not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError("it has a token without a right name or hash")
-    expires, used = (None if kept[field] is None else float(kept[field]) for field in ("expires", "used"))
-    return Token(name, Role(kept["role"]), digest, float(kept["created"]), expires, used)
+    expires, used = (None if kept[field] is None else _moment(kept[field]) for field in ("expires", "used"))
+    return Token(name, Role(kept["role"]), digest, _moment(kept["created"]), expires, used)
+
+
+def _moment(kept: Any) -> float:
+    moment = float(kept)
+    if not 0 <= moment < _END_OF_TIME:
+        raise ValueError(f"{kept!r} is not a moment in seconds since 1970")
+    return moment

@@ -239,7 +239,7 @@ class ChangesIn(RequestBody):
     """Edits that are made in one step, in this order: all of them, or none."""
 
     edits: Annotated[list[AnyEdit], Field(min_length=1, max_length=MOST_EDITS), in_parts(MOST_EDITS)] = Field(
-        description="The edits. A later one may name what an earlier one adds.",
+        description="The edits. A later one may name what an earlier one adds or renames.",
         examples=[[{"kind": "patch_backend", "vip": "web", "address": "10.0.0.11", "weight": 3}]],
     )
 
@@ -252,5 +252,7 @@ class ChangesIn(RequestBody):
                 edit = each.edit(lambda ref: named.get(ref) or find(ref))
             if isinstance(edit, kinds.CreateVip | kinds.PutVip) and edit.vip.name is not None:
                 named[edit.vip.name] = edit.vip.key
+            elif isinstance(edit, kinds.PatchVip) and isinstance(name := edit.changes.get("name"), str):
+                named[name] = edit.key
             made.append(edit)
         return kinds.Batch(tuple(made))

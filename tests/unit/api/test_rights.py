@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xdplb.control.events import Actor, ActorKind, AuthenticationFailed, Event
+from xdplb.control.events import Actor, ActorKind, AuthenticationFailed, Event, RequestForbidden
 from xdplb.model.errors import ConflictError, InvalidError, NotFoundError, StateError
 from xdplb.model.role import Role
 from xdplb_api.rights.certificates import CertificateRoles, subject_of
@@ -186,6 +186,8 @@ def test_what_cannot_be_written_has_not_happened(tmp_path: Path, monkeypatch: py
         b'{"version": 2, "tokens": []}',
         b'{"version": 1, "tokens": [{"name": "x"}]}',
         b'{"version": 1, "tokens": [{"name": "x", "role": "god", "sha256": "' + b"0" * 64 + b'", "created": 1}]}',
+        b'{"version": 1, "tokens": [{"name": "x", "role": "read", "sha256": "' + b"0" * 64 + b'", "created": Infinity,'
+        b' "expires": null, "used": null}]}',
         b"[" * 100000,
     ],
 )
@@ -267,4 +269,16 @@ def test_refusals_are_told_once_a_minute_with_their_number() -> None:
     assert told == [AuthenticationFailed(peer, "wrong", 1), AuthenticationFailed(peer, "wrong", 10)]
     for number in range(1000):
         refusals.unknown(peer, f"10.0.0.{number}", "wrong")
-    assert len(told) == 2 + 59
+    assert len(told) == 60
+
+
+def test_a_month_of_refusals_is_a_small_part_of_the_events_that_are_kept() -> None:
+    told: list[Event] = []
+    clock = Clock()
+    refusals = Refusals(told.append, clock)
+    for number in range(30 * 24 * 60):
+        clock.now += 60
+        refusals.unknown(Actor(ActorKind.TCP), f"10.0.0.{number}", "wrong")
+    assert 1_000 < len(told) < 15_000
+    refusals.forbidden(Actor(ActorKind.TCP, token="ci"), "DELETE /v1/vips/web", Role.ADMIN)
+    assert isinstance(told[-1], RequestForbidden), "whoever is known is not drowned out by those who are not"

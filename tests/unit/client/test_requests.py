@@ -24,6 +24,7 @@ from xdplb.client import (
     StateError,
     StillRunningError,
     TimedOutError,
+    UnauthenticatedError,
     XdplbError,
 )
 
@@ -227,3 +228,23 @@ def test_a_capture_that_is_refused_is_an_error(script: Script, client: Client) -
     script.raw("GET", "/v1/capture?", problem(409, "conflict"))
     with pytest.raises(ConflictError), client.capture():
         pass
+
+
+def test_who_follows_events_waits_while_the_daemon_stops_or_cannot_read_them(script: Script, client: Client) -> None:
+    def stream(number: int) -> Scripted:
+        return 200, {"Content-Type": "text/event-stream"}, f'id: {number}\ndata: {{"id": {number}}}\n\n'.encode()
+
+    script.raw("GET", "/v1/events?", stream(1), problem(503, "platform"), stream(2), problem(401, "unauthenticated"))
+    told: list[str] = []
+    following = client.events.follow(after=0, on_note=told.append)
+    assert [next(following)["id"], next(following)["id"]] == [1, 2]
+    assert [headers["Last-Event-ID"] for headers in script.headers] == ["0", "1", "1"]
+    assert told == ["it is wrong: waiting until it is there again"]
+    with pytest.raises(UnauthenticatedError):
+        next(following)
+
+
+def test_a_wrong_token_is_one_also_after_many(script: Script, client: Client) -> None:
+    script.raw("GET", VIP, problem(429, "too-many-failures"))
+    with pytest.raises(UnauthenticatedError):
+        client.vips.get("web")

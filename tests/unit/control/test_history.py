@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import pytest
 from xdplb.control.edits.edit import DeleteVip
 from xdplb.control.events import (
     DAEMON,
+    Actor,
+    ActorKind,
     ChangeMade,
     DaemonStarted,
     DaemonStopped,
@@ -29,12 +31,14 @@ from xdplb.control.events import (
     HealthChanged,
     NextHopChanged,
     PathErrorsUnheard,
+    TokenRemoved,
 )
 from xdplb.control.history import history as module
 from xdplb.control.history.file import HistoryFile
 from xdplb.control.history.history import History, Retention
 from xdplb.control.history.wanted import Page, Wanted
 from xdplb.model.errors import PlatformError
+from xdplb.model.role import Role
 from xdplb.model.vip import VipKey
 
 KEY = VipKey.parse("203.0.113.10:443/tcp")
@@ -219,6 +223,18 @@ def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:
     assert (tmp_path / "events.db.damaged").read_bytes().startswith(b"this is no database")
 
 
+@pytest.mark.parametrize(
+    "statements",
+    ["CREATE TABLE event (x)", "CREATE TABLE event (x); PRAGMA user_version = 1", "PRAGMA user_version = 1"],
+)
+def test_a_file_with_other_tables_is_put_aside(tmp_path: Path, statements: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "events.db")) as other:
+        other.executescript(statements)
+    with kept_in(tmp_path / "events.db") as history:
+        history.events.say(down(1))
+        assert [each["kind"] for each in bodies(history)] == [EventsLost.KIND, "health"]
+
+
 def test_a_file_that_is_damaged_while_the_daemon_runs_is_put_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +344,32 @@ def test_who_did_it(actor: str, found: bool) -> None:
     with kept_in(None) as history:
         history.events.say(change(1))
         assert bool(read(history, actor=actor).events) is found
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (
+            (
+                "2001:db8::1",
+                "CN=anna",
+                "O=ops",
+                "CN=anna,O=ops",
+                "certificate=CN=anna,O=ops",
+                "admin",
+                "[2001:db8::1]:4000",
+            ),
+            True,
+        ),
+        (("2001:db8::", "nna", "CN=ann", "4000"), False),
+    ],
+)
+def test_who_came_by_ipv6_or_with_a_certificate_is_found(words: tuple[str, ...], found: bool) -> None:
+    anna = Actor(ActorKind.TCP, certificate="CN=anna,O=ops", peer="[2001:db8::1]:4000", role=Role.ADMIN)
+    with kept_in(None) as history:
+        history.events.say(TokenRemoved(anna, "x"))
+        for word in words:
+            assert bool(bodies(history, actor=word)) is found, word
 
 
 def test_a_next_hop_is_found_by_the_vips_that_have_the_backend() -> None:

@@ -41,7 +41,11 @@ def test_a_start_goes_on_though_the_data_plane_does_not_have_it_yet(tmp_path: Pa
         await with_backends(door, 1, 2)
         events: list[Event] = []
         door.manager.events.listen(events.append)
-        assert owner.foresee(Snapshot()).vips.keys() == {WEB.key}
+        assert owner.foresee(Snapshot(), Capacity()).vips.keys() == {WEB.key}
+        with pytest.raises(
+            CapacityError, match="this needs 2 backends, and there is room for 1"
+        ):  # before anything is attached
+            owner.foresee(Snapshot(), Capacity(backends=1))
         world.plane.fail("write_table", PlatformError("no memory"), times=1)
         await owner.start(door.manager)
         [taken] = [event for event in events if isinstance(event, ConfigTaken)]

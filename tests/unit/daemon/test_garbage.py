@@ -70,3 +70,30 @@ def test_what_a_start_has_switched_off_is_on_again():
     gc.disable()
     with Garbage():
         assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("grown", "times"), [(4 << 20, 0), (20 << 20, 1)])
+def test_what_a_large_request_has_left_is_given_back_once(
+    full: list[str], monkeypatch: pytest.MonkeyPatch, grown: int, times: int
+):
+    memory, given = [500 << 20], []
+
+    def give_back() -> None:
+        given.append(memory[0])
+
+    monkeypatch.setattr(garbage, "_resident_bytes", lambda: memory[0])
+    monkeypatch.setattr(garbage, "_give_back", give_back)
+    monkeypatch.setattr(garbage, "_LOOK_SECONDS", 0.01)
+
+    async def run() -> None:
+        with Garbage() as collected:
+            watching = asyncio.create_task(collected.watch())
+            await asyncio.sleep(0.1)
+            given.clear()  # what the start has left
+            memory[0] += grown
+            await asyncio.sleep(0.1)
+            watching.cancel()
+
+    asyncio.run(run())
+    assert len(given) == times
+    assert not full

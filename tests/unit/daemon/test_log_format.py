@@ -12,7 +12,8 @@ from textwrap import dedent
 
 import pytest
 
-from xdplb.control.events import HealthChanged, PathTrouble
+from tests.contract.cli_harness import xdplb
+from xdplb.control.events import DriftFound, DriftKind, HealthChanged, PathTrouble
 from xdplb.daemon.log_limit import LogLimit
 from xdplb.daemon.log_line import JournalFormatter, JsonFormatter, LineFormatter
 
@@ -74,12 +75,65 @@ def test_json_has_the_fields_of_the_event(tmp_path: Path) -> None:
         "kind": "health",
         "vip": "web",
         "backend": "10.0.0.1",
-        "health": "down",
-        "reason": "refused",
+        "actor": None,
+        "data": {"health": "down", "reason": "refused"},
         "message": "health: vip=web backend=10.0.0.1 health=down reason='refused'",
     }
     assert lines[1]["level"] == "notice"
     assert "ValueError: a\nb" in lines[3]["trace"]
+
+
+def test_no_field_of_an_event_takes_the_place_of_one_of_all_lines() -> None:
+    event = DriftFound(DriftKind.PIN, "the pin of the VIPs", repaired=True, reason="it was deleted")
+    about = {"levelno": 30, "levelname": "WARNING", "msg": "%s", "args": (event,), "event": event}
+    line = json.loads(JsonFormatter().format(logging.makeLogRecord(about)))
+    assert (line["kind"], line["data"]["kind"]) == ("drift", "pin")
+
+
+def test_a_long_line_stays_one_whatever_is_in_it() -> None:
+    line = JsonFormatter().format(logging.makeLogRecord({"levelno": 30, "msg": "\U0001f600" * 100_000}))
+    assert len(line) < 48_000
+    assert json.loads(line)["message"].startswith("\U0001f600")
+
+
+UNEXPECTED = """
+    import sys, threading, warnings
+    from xdplb.daemon.log import LogFormat, log_to_stderr
+
+    class Broken:
+        def __del__(self):
+            raise KeyError("in a finalizer")
+
+    log_to_stderr(LogFormat("json"))
+    warnings.warn("old")
+    thread = threading.Thread(target=lambda: 1 / 0, name="worker")
+    thread.start()
+    thread.join()
+    Broken()
+    raise ValueError("at last")
+"""
+
+
+def test_what_python_prints_of_itself_is_in_the_log_as_all_else_is() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", dedent(UNEXPECTED)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert told.returncode == 1
+    lines = [json.loads(line) for line in told.stderr.splitlines()]
+    assert [line["level"] for line in lines] == ["warning", "error", "error", "critical"]
+    assert "UserWarning: old" in lines[0]["message"]
+    assert lines[1]["message"] == "worker ended by an error that nobody expected: division by zero"
+    assert [line["trace"].splitlines()[-1] for line in lines[2:]] == [
+        "KeyError: 'in a finalizer'",
+        "ValueError: at last",
+    ]
+
+
+def test_a_program_that_reads_the_log_is_told_why_the_daemon_does_not_start() -> None:
+    told = xdplb("up", "no-such-nic", "--log-format", "json")
+    [line] = map(json.loads, told.stderr.splitlines())
+    assert told.returncode != 0
+    assert (line["level"], "no-such-nic" in line["message"]) == ("error", True)
 
 
 @pytest.mark.parametrize("formatter", [JsonFormatter(), LineFormatter("%(message)s")])

@@ -33,9 +33,9 @@ def assembled(old: DesiredVip | None, asked: CreateVip | PutVip | DeclaredVip, n
     before = DesiredVip(asked.vip) if old is None else old
     backends = before.backends
     if isinstance(asked, DeclaredVip):
-        backends = _with(declared_backend, backends, asked.backends, now)
+        backends = _with(declared_backend, before, asked.vip, asked.backends, now)
     elif asked.backends is not KEEP:
-        backends = with_backends(before, asked.backends, now)
+        backends = _with(asked_backend, before, asked.vip, asked.backends, now)
     made = DesiredVip(
         before.vip if before.vip == asked.vip else asked.vip,
         _check(before.check, asked.check),
@@ -67,15 +67,17 @@ def with_backends(vip: DesiredVip, asked: Iterable[Backend], now: datetime) -> M
 
     InvalidError points at one that is given twice, such as `/backends/3/address`.
     """
-    return _with(asked_backend, vip.backends, (as_shown(vip, backend) for backend in asked), now)
+    return _with(asked_backend, vip, vip.vip, asked, now)
 
 
 _Made = Callable[[DesiredBackend | None, Backend, datetime], DesiredBackend]
 
 
 def _with(
-    make: _Made, old: Mapping[IPAddress, DesiredBackend], asked: Iterable[Backend], now: datetime
+    make: _Made, before: DesiredVip, vip: Vip, asked: Iterable[Backend], now: datetime
 ) -> Mapping[IPAddress, DesiredBackend]:
+    """Return the backends of a VIP that becomes `vip`, each as `make` makes it."""
+    old = before.backends
     given: dict[IPAddress, DesiredBackend] = {}
     seen: set[IPAddress] = set()
     for index, backend in enumerate(asked):
@@ -88,7 +90,7 @@ def _with(
             )
         seen.add(address)
         known = old.get(address)
-        if (made := make(known, backend, now)) is not known:
+        if (made := make(known, as_shown(known, backend, vip), now)) is not known:
             given[address] = made
     kept = {address: backend for address, backend in old.items() if address in seen}
     return {**kept, **given} if given or len(kept) < len(old) else old
@@ -124,13 +126,12 @@ def _drain(old: DesiredBackend | None, backend: Backend, now: datetime) -> Drain
     return Drain(now) if old is None or old.drain is None else old.drain
 
 
-def as_shown(vip: DesiredVip, asked: Backend) -> Backend:
+def as_shown(old: DesiredBackend | None, asked: Backend, vip: Vip) -> Backend:
     """Return a backend that was read, and is sent back, as it is stored.
 
-    What is shown of a backend without a `forward` of its own is that of its VIP.
+    What is shown of a backend without a `forward` of its own is that of its VIP, which is or becomes `vip`.
     """
-    old = vip.backends.get(asked.address)
-    if old is not None and old.backend.forward is None and asked.forward is vip.vip.forward:
+    if asked.forward is vip.forward and old is not None and old.backend.forward is None:
         return replace(asked, forward=None)
     return asked
 

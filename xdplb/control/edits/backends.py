@@ -42,7 +42,7 @@ def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desi
     """Add a backend; ConflictError if it exists with other settings."""
     vip, backend = vip_of(desired, edit.key), edit.backend
     present = vip.backends.get(backend.address)
-    backend = as_shown(vip, backend)
+    backend = as_shown(present, backend, vip.vip)
     if present is not None and present.backend != backend:
         differing = differences(present.backend, backend)
         raise ConflictError(
@@ -57,7 +57,7 @@ def create_backend(desired: Desired, edit: CreateBackend, now: datetime) -> Desi
 def put_backend(desired: Desired, edit: PutBackend, now: datetime) -> Desired:
     """Add a backend, or replace its settings."""
     vip = vip_of(desired, edit.key)
-    return _with_backend(desired, vip, as_shown(vip, edit.backend), now)
+    return _with_backend(desired, vip, as_shown(vip.backends.get(edit.backend.address), edit.backend, vip.vip), now)
 
 
 def patch_backend(desired: Desired, edit: PatchBackend, now: datetime) -> Desired:

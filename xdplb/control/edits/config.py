@@ -27,7 +27,7 @@ _FEW = 8
 
 
 def put_config(desired: Desired, edit: PutConfig, now: datetime, host: Host) -> Desired:
-    """Return the state that a configuration declares, with the overlays if it comes from the file that had it before.
+    """Return the state that a configuration declares, under the overlays that are there.
 
     Errors point into the configuration, such as `/vips/3/backends/0/weight`. OwnedError if the API asks for anything
     that a file declares otherwise.

@@ -38,6 +38,12 @@ _SCHEMA = (
     "INSERT INTO gone VALUES (0)",
 )
 
+_USED = (
+    "SELECT id, at, kind, level, vip, backend, actor, body FROM event LIMIT 0",
+    "SELECT event, vip, backend FROM about LIMIT 0",
+)
+"""What must be in the file, or else another program has made it, or changed it."""
+
 _MOST_BYTES = 256 << 20
 """However few the events are: some have kilobytes."""
 
@@ -136,12 +142,19 @@ class HistoryFile:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
             raise sqlite3.DatabaseError(f"{_NEWER} ({version})")
-        with self._transaction():
-            if version == 0:
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
-            self._go_on()
+        try:
+            with self._transaction():
+                if version == 0:
+                    for statement in _SCHEMA:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {_VERSION}")
+                for query in _USED:
+                    connection.execute(query)
+                self._go_on()
+        except (sqlite3.OperationalError, TypeError) as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) != sqlite3.SQLITE_ERROR:
+                raise
+            raise sqlite3.DatabaseError(f"{_FOREIGN}: {error}") from None
         self._identity = self._seen()
 
     def _go_on(self) -> None:
@@ -288,9 +301,10 @@ class HistoryFile:
 
 
 _NEWER = "the events are of a newer xdplb"
+_FOREIGN = "it has other tables than those of events"
 
 
 def _is_damaged(error: sqlite3.Error | OSError) -> bool:
     """Return whether this file will never be readable for this version, in contrast to a disk that fails or is full."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits say more about it
-    return str(error).startswith(_NEWER) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return str(error).startswith((_NEWER, _FOREIGN)) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 __all__ = ["Found", "Page", "Wanted"]
 
 
-_PARTS = "replace(replace(',' || actor || ',', '(', ','), ')', ',')"
-_ACTOR = f"(instr({_PARTS}, ',' || ? || ',') OR instr({_PARTS}, '=' || ? || ',') OR instr({_PARTS}, '=' || ? || ':'))"
-"""An actor is written `unix(uid=0,pid=17)`: it is found by `unix`, `uid=0`, `0`, and a peer by its address, too."""
+_PARTS = "replace(replace(replace(',' || actor || ',', '(', ','), ')', ','), char(39), '')"
+_ENDS = (("','", "','"), ("'='", "','"), ("'='", "':'"), ("'=['", "']:'"))
+_ACTOR = f"({' OR '.join(f'instr({_PARTS}, {before} || ? || {after})' for before, after in _ENDS)})"
+"""An actor is written `unix(uid=0,pid=17)`: it is found by `unix`, `uid=0`, `0`, and a peer by its address, too. What
+is in quotes, such as the subject of a certificate, is found as a whole and by each of its parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

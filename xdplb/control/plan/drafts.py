@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from operator import attrgetter
+from sys import intern
 from typing import NamedTuple
 
 from xdplb.balance.rotation import candidates
@@ -268,7 +269,7 @@ def _backend(
     if before is not None and _is_right(before, bound, standing, observed):
         return before
     backend, entry = bound.backend, backend_entry(vip, bound, standing, observed)
-    weighted = WeightedBackend(str(backend.address), bound.id, backend.weight)
+    weighted = WeightedBackend(intern(str(backend.address)), bound.id, backend.weight)
     return BackendDraft(
         bound,
         observed.next_hop(backend.address),

@@ -45,6 +45,7 @@ from xdplb.model.nic import DesiredNic
 
 __all__ = ["Applier"]
 
+_NO_VIPS: Mapping[int, VipEntry] = MappingProxyType({})
 _LOOK_SECONDS = 0.002
 _OTHER_PARTS = 32
 
@@ -65,6 +66,7 @@ class Applier:
         self._found: Found | None = None
         self._held: Held | None = None
         self._unsettled: frozenset[int] = frozenset()
+        self._by_load: tuple[Mapping[int, VipEntry], frozenset[int]] = _NO_VIPS, frozenset()
         self.known = Held()
         """What the maps held when it was last known, never None."""
         self._times = MoveTimes()
@@ -317,8 +319,12 @@ class Applier:
 
     def choosing_by_load(self) -> frozenset[int]:
         """Return the ids of the VIPs whose scheduler chooses by load."""
-        vips = self._held.vips if self._held is not None else {}
-        return frozenset(vip_id for vip_id, vip in vips.items() if vip.scheduler.is_by_load)
+        vips = self._held.vips if self._held is not None else _NO_VIPS
+        of, found = self._by_load
+        if vips is not of:  # they are replaced as a whole, and this is asked every second
+            found = frozenset(vip_id for vip_id, vip in vips.items() if vip.scheduler.is_by_load)
+            self._by_load = vips, found
+        return found
 
     def _pin(self, held: Held, vip_ids: Sequence[int]) -> Mapping[int, HeldTable]:
         """Publish and return the tables of these VIPs in which slots are pinned now."""
