@@ -132,4 +132,5 @@ def _adopted(options: DaemonOptions, store: SqliteStore, stored: Stored, maps: _
     )
     for line in made.lost:
         _log.warning("adopted %s", line)
-    return made.snapshot
+    snapshot, _ = store.open()
+    return snapshot

@@ -50,7 +50,9 @@ class Host:
     def start(self, otherwise: Otherwise | None = None, *, booted: bool = False) -> Snapshot:
         options = DaemonOptions(("eth0",), "auto", ApiOptions(()), self.folder, Path("/pins"), otherwise=otherwise)
         with closing(SqliteStore(self.folder)) as store:
-            return state_at_start(options, store, None if booted else self.world.plane)
+            state = state_at_start(options, store, None if booted else self.world.plane)
+            store.told()  # it is left open, however the state was found: the daemon goes on with it
+            return state
 
     def run(self, scenario: Callable[[Door], Awaitable[object]], otherwise: Otherwise | None = None) -> None:
         self.start(otherwise)
