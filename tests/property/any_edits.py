@@ -83,11 +83,12 @@ single = st.one_of(
 configs = st.lists(st.builds(DeclaredVip, st.just(""), vips, st.none() | checks, backends=some_backends), max_size=2)
 whole = st.one_of(
     st.builds(
-        lambda declared, owner: edits.PutConfig(
-            Config(tuple(replace(vip, pointer=f"/vips/{at}") for at, vip in enumerate(declared))), owner
+        lambda declared, owner, clear: edits.PutConfig(
+            Config(tuple(replace(vip, pointer=f"/vips/{at}") for at, vip in enumerate(declared))), owner, clear
         ),
         configs,
         st.sampled_from(["", "/etc/xdplb/config.toml"]),
+        st.booleans(),
     ),
     st.just(edits.ReleaseConfig()),
     st.builds(edits.ClearOverlay, st.none() | keys),
