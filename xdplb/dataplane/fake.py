@@ -72,8 +72,9 @@ class FakePlane:
     """The DataPlane in memory, on one NIC `eth0`.
 
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
-    of the backends by id, `suspects` the ids of those that are suspect, `removed` the pins that `repair` puts back; `explain` returns `decision`, and fails while it
-    is None. `vip_buckets` and `source_buckets` are what rate limits remember. `clock` is ns of a monotonic clock.
+    of the backends by id, `suspects` the ids of those that are suspect, `removed` the pins that `repair` puts back;
+    `explain` returns `decision`, and fails while it is None. `vip_buckets` and `source_buckets` are what rate limits
+    remember. `clock` is ns of a monotonic clock.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ BITS = {
     Feature.ACCESS: 7,
     Feature.LIMITS: 8,
     Feature.CAPTURE: 9,
-    Feature.SECOND_CHOICE: 10,
+    Feature.SECOND_CHOICE: 11,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

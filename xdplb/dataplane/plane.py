@@ -390,9 +390,10 @@ class DataPlane(Reading, Protocol):
         ...
 
     def write_suspects(self, ids: Collection[int]) -> None:
-        """Make these backends suspect, and no others: retransmitted SYNs go elsewhere, where the VIP has second choices.
+        """Make these backends suspect, and no others.
 
-        They stay so over a restart; a new (id, epoch) is not suspect.
+        SYNs for them that are sent again go elsewhere, where the VIP has second choices. They stay so over a restart;
+        a new (id, epoch) is not suspect.
         """
         ...
 

@@ -147,8 +147,8 @@ class FlowState:
     A flow has at most one record, in `flows` or in `probation`. `source_buckets` are by source and VIP, `vip_buckets`
     by VIP id. `loads` are the open flows of each backend, by id. `answer_budgets` are by CPU: the time at which the
     bucket for too-big answers will be empty; `backend_buckets` are the same of new connections, by backend id. `strays`
-    are by VIP id: when a connection that is not with its slot's owner was last seen, in ns. `new_flows` are those that one CPU has counted for a VIP, by (VIP id,
-    CPU): a rotation continues from there. `counts` are the sums of all CPUs.
+    are by VIP id: when a connection that is not with its slot's owner was last seen, in ns. `new_flows` are those that
+    one CPU has counted for a VIP, by (VIP id, CPU): a rotation continues from there. `counts` are the sums of all CPUs.
     """
 
     flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)

@@ -7,6 +7,7 @@ connections as it may. Such a connection is recorded as one of a second choice, 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.plane import VipEntry
@@ -22,7 +23,7 @@ from .slot import NO_BACKEND
 __all__ = ["find_stray", "has_waited", "touch_strays", "with_second_choice"]
 
 AFTER = SECOND * 8 // 10
-"""A SYN that comes again after this long was not answered: the first timeout is 1 s nearly everywhere (RFC 6298, 2.1)."""
+"""A SYN that comes again after this long was not answered: the first timeout is 1 s (RFC 6298, 2.1)."""
 
 TRIES = 64
 """How many slots are looked at, one after the other."""
@@ -39,9 +40,9 @@ def with_second_choice(journey: Journey, packet: Packet, vip: VipEntry, hashed: 
     A SYN that stays with its record's backend goes elsewhere only if it has waited and that backend is suspect. A new
     connection is charged to the backend that gets it.
     """
-    if not (vip.second_choice and packet.is_syn):
-        return choice
     first = choice.backend_id
+    if not (vip.second_choice and packet.is_syn) or not _is_known(journey, first):
+        return choice
     stays = choice.placement is Placement.RECORD
     if stays and not (choice.waited and first in journey.config.suspects):
         return choice
@@ -94,7 +95,8 @@ def _other(journey: Journey, vip: VipEntry, hashed: int, first: int) -> int | No
     start = (hashed & 0xFFFFFFFF) * (TABLE_SIZE - TRIES) >> 32
     if vip.id not in config.tables:
         return None
-    owners = (config.slot(vip.id, start + step).owner for step in range(TRIES))
+    slots = (config.slot(vip.id, start + step).owner for step in range(TRIES))
+    owners = takewhile(lambda owner: _is_known(journey, owner), slots)
     return next((owner for owner in owners if owner != first and _can_take(journey, owner)), None)
 
 
@@ -124,5 +126,9 @@ def _charged(journey: Journey, backend_id: int) -> int | None:
 
 
 def _count(journey: Journey, backend_id: int, name: str) -> None:
-    if 0 <= backend_id <= journey.config.max_backends:
-        journey.effects.counts["second", backend_id, name] += 1
+    journey.effects.counts["second", backend_id, name] += 1
+
+
+def _is_known(journey: Journey, backend_id: int) -> bool:
+    """Whether there is room for a backend with this id: always, in a table that the control plane wrote."""
+    return backend_id <= journey.config.max_backends
