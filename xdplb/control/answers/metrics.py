@@ -102,6 +102,7 @@ class Moment:
     checks: Mapping[int, CheckTally]
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
+    cuts: Mapping[int, datetime]
     nics: tuple[NicView, ...]
     held: Mapping[int, BackendEntry]
     path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
@@ -164,7 +165,7 @@ def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) 
         return BackendState.MAINT
     if health is Health.DOWN:
         return BackendState.DOWN
-    if standing is not None and standing.use is Use.OUT:
+    if standing is not None and not standing.reachable:
         return BackendState.UNREACHABLE
     if health is Health.UNKNOWN:
         return BackendState.UNKNOWN
@@ -174,4 +175,4 @@ def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) 
 def _draining_flows(backend: BoundBackend, moment: Moment) -> int | None:
     if backend.drain is None:
         return None
-    return drain_view(backend, backend.drain, moment.flow_counts, moment.now).flows
+    return drain_view(backend, backend.drain, moment.flow_counts, moment.now, moment.cuts.get(backend.id)).flows

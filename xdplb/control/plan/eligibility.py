@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.plan.sources import NO_SOURCES, Sources
@@ -56,7 +57,7 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels.
+    has told, by the backend's address; they hold for tunnels. `cuts` says when drains were cut, by backend id.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    cuts: Mapping[int, datetime] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -93,6 +95,8 @@ WAITING = "its check has not passed yet"
 
 DRAINING = "draining"
 """The reason of a draining backend. Views replace it once its connections have been counted."""
+
+_CUT = "cut off at the deadline of its drain"
 
 _CUSTOMER_TAG = 0x8100
 
@@ -140,6 +144,8 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
     backend = bound.backend
     if backend.admin_state is AdminState.MAINT:
         return Eligibility(Use.OUT, "in maintenance")
+    if bound.drain is not None and bound.drain.is_cut(observed.cuts.get(bound.id)):
+        return Eligibility(Use.OUT, _CUT)
     if obstacle := _obstacle(vip, bound, observed):
         return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)

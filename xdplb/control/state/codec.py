@@ -233,6 +233,7 @@ def _desired_backend(desired: DesiredBackend) -> Json:
         # Equal times may be written in several ways: one of them is the canonical one.
         times = {
             "started": drain.started.astimezone(UTC).isoformat(),
+            "cut_at_deadline": drain.cut_at_deadline,
             "timeout_seconds": float(drain.timeout_seconds),
             "quiet_seconds": float(drain.quiet_seconds),
         }
@@ -249,5 +250,7 @@ def _desired_backend_from(fields: Json) -> DesiredBackend:
     drain = None
     if times is not None:
         started = datetime.fromisoformat(times["started"]).astimezone(UTC)
-        drain = Drain(started, times["timeout_seconds"], times["quiet_seconds"])
+        drain = Drain(
+            started, times["timeout_seconds"], times["quiet_seconds"], times.get("cut_at_deadline", False)
+        )
     return DesiredBackend(backend, drain, None if told is None else declared_from_json(told))
