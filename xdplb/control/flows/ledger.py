@@ -149,8 +149,8 @@ def _states(seen: Seen, mine: NDArray[np.intp]) -> NDArray[np.uint8]:
     """Return what the records tell of these connections now; `count_flows` of `drain.py` counts the same as open."""
     age, flags = seen.flows.age[mine], seen.flows.flags[mine]
     states = np.full(len(mine), _State.LEFT if seen.is_usable else _State.BROKEN, np.uint8)
-    states[((flags & FLOW_ESTABLISHED) == 0) & (age >= HANDSHAKE_SECONDS)] = _State.UNANSWERED
     states[age > seen.idle_seconds + TOUCH_SECONDS] = _State.IDLE
+    states[((flags & FLOW_ESTABLISHED) == 0) & (age >= HANDSHAKE_SECONDS)] = _State.UNANSWERED
     states[((flags & FLOW_FIN) != 0) & (age >= FIN_QUIET_SECONDS)] = _State.CLOSED
     states[(flags & FLOW_RST) != 0] = _State.RESET
     return states

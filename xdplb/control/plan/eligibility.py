@@ -141,11 +141,8 @@ def _any_serves(eligibility: Mapping[int, Eligibility]) -> bool:
 
 
 def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool = False) -> Eligibility:
-    backend = bound.backend
-    if backend.admin_state is AdminState.MAINT:
-        return Eligibility(Use.OUT, "in maintenance")
-    if bound.drain is not None and bound.drain.is_cut(observed.cuts.get(bound.id)):
-        return Eligibility(Use.OUT, _CUT)
+    if why := _why_no_packets(bound, observed):
+        return Eligibility(Use.OUT, why)
     if obstacle := _obstacle(vip, bound, observed):
         return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
@@ -173,6 +170,14 @@ def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_ope
 
 def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
     return Eligibility(use, about_check.format(result), about_check=about_check)
+
+
+def _why_no_packets(bound: BoundBackend, observed: Observed) -> str:
+    """Return why a backend gets no packets although some could be sent to it, or an empty string."""
+    if bound.backend.admin_state is AdminState.MAINT:
+        return "in maintenance"
+    is_cut = bound.drain is not None and bound.drain.is_cut(observed.cuts.get(bound.id))
+    return _CUT if is_cut else ""
 
 
 def _why_nothing_new(bound: BoundBackend) -> str:

@@ -263,7 +263,5 @@ def _desired_backend_from(fields: Json) -> DesiredBackend:
     drain = None
     if times is not None:
         started = datetime.fromisoformat(times["started"]).astimezone(UTC)
-        drain = Drain(
-            started, times["timeout_seconds"], times["quiet_seconds"], times.get("cut_at_deadline", False)
-        )
+        drain = Drain(started, times["timeout_seconds"], times["quiet_seconds"], times.get("cut_at_deadline", False))
     return DesiredBackend(backend, drain, None if told is None else declared_from_json(told))

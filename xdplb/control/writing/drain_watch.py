@@ -14,8 +14,8 @@ from xdplb.control.events import DrainChanged, Events
 from xdplb.control.flows.certify import Found, certify, how_known
 from xdplb.control.flows.drain import DrainView, FlowCounts
 from xdplb.control.flows.ledger import Ledger, Seen
-from xdplb.control.state.certificate import NOTHING_SEEN, Certificate, Outcome
 from xdplb.control.plan.eligibility import Use
+from xdplb.control.state.certificate import NOTHING_SEEN, Certificate, Outcome
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import BackendCounters, FlowRecords
@@ -93,8 +93,9 @@ class DrainWatch:
         epoch, certificate = self._certificates.get(backend.id, (None, None))
         if certificate is None or epoch != backend.epoch:
             return None
-        is_under_way = backend.drain is not None and backend.drain.started == certificate.started
-        if is_under_way or certificate.outcome.is_over:
+        if backend.drain is not None:
+            return certificate if backend.drain.started == certificate.started else None
+        if certificate.outcome.is_over:
             return certificate
         return replace(certificate, outcome=Outcome.CANCELLED)  # just now: `_cancelled` will note it
 
@@ -134,11 +135,13 @@ class DrainWatch:
                 seen = Seen(flows, seconds, backend.id, backend.epoch, vip.vip.idle_timeout_seconds, look.is_usable)
                 known.ledger.note(seen)
 
-    async def cut_overdue(self) -> None:
-        """Send no packets any more to backends whose drains asked for that at their deadline, which has come."""
-        now = self._now()
-        overdue = [backend for _, backend in self._writer.draining() if self._is_overdue(backend, now)]
-        if overdue:
+    async def cut_overdue(self, counts: FlowCounts | None) -> None:
+        """Send no packets any more to backends whose drains asked for that at their deadline.
+
+        It must have come before the scan of `counts`, so that this saw all that is cut.
+        """
+        draining = [] if counts is None else [backend for _, backend in self._writer.draining()]
+        if counts is not None and (overdue := [each for each in draining if self._is_overdue(each, counts.at)]):
             await self._writer.cut([backend.id for backend in overdue])
 
     def conclude(self, counts: FlowCounts | None) -> None:
@@ -171,9 +174,9 @@ class DrainWatch:
     def _is_cut(self, backend: BoundBackend) -> bool:
         return backend.drain is not None and backend.drain.is_cut(self._writer.cuts.get(backend.id))
 
-    def _is_overdue(self, backend: BoundBackend, now: datetime) -> bool:
+    def _is_overdue(self, backend: BoundBackend, at: datetime) -> bool:
         shown = self._view(backend)
-        return backend.drain is not None and backend.drain.is_cut(now) and shown is not None and not shown.state.is_over
+        return backend.drain is not None and backend.drain.is_cut(at) and shown is not None and not shown.state.is_over
 
     def _was_drained(self, backend: BoundBackend) -> bool:
         certificate = self.certificate(backend)
@@ -183,8 +186,6 @@ class DrainWatch:
         """Begin to follow a drain, or to follow it again after a restart."""
         backend = look.backend
         before = self.certificate(backend)
-        if before is not None and before.started != look.started:
-            before = None
         if before is not None and backend.id in self._open:
             return
         if backend.id in self._open:

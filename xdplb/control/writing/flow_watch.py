@@ -99,7 +99,7 @@ class FlowWatch:
             await self._tell_loads(scan)
         for part in batches(sorted(applier.unsettled)):  # between two parts, a flip may have its turn
             await self._writer.with_maps(partial(applier.settle, scan, part))
-        await self._drains.cut_overdue()
+        await self._drains.cut_overdue(self.counts)
         self._drains.conclude(self.counts)
         await self._drains.clear(lambda: self._timed(self._plane.scan_flows))
 
