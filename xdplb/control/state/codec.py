@@ -150,14 +150,15 @@ def backend_to_json(backend: Backend) -> Json:
 
 
 def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
-    """Return the backend with this address and these settings."""
+    """Return the backend with this address and these settings; what else there is in the fields is not of it."""
+    given = {name: fields[name] for name in backend_to_json(Backend(address)) if name in fields}
     forward = fields["forward"]
     kinds = {
         "forward": None if forward is None else Forward(forward),
         "admin_state": AdminState(fields["admin_state"]),
         "role": BackendRole(fields.get("role", BackendRole.PRIMARY)),
     }
-    return Backend(address, **{**fields, **kinds})
+    return Backend(address, **{**given, **kinds})
 
 
 def declared_to_json(declared: Declared) -> Json:
