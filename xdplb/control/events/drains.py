@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from xdplb.control.events.base import Event, Level
 from xdplb.control.state.certificate import Certificate
@@ -27,7 +27,7 @@ class DrainChanged(Event):
     backend: str
     state: str
     flows: int | None
-    certificate: Certificate | None = field(default=None, repr=False)
+    certificate: Certificate | None = None
 
     @property
     def level(self) -> Level:
@@ -36,14 +36,9 @@ class DrainChanged(Event):
 
     def line(self) -> str:
         """Return the log line."""
-        line = Event.line(self)
         if self.certificate is None:
-            return line
+            return Event.line(self)
         said = self.certificate.data()
         shown = ((name, said[name]) for name in ("seen", "ended", "handed_over", "cut", "silent_at_most", "seconds"))
-        return f"{line} {' '.join(f'{name}={value}' for name, value in shown if value is not None)}"
-
-    def data(self) -> dict[str, object]:
-        """Return its fields as a JSON object, with the certificate."""
-        certificate = None if self.certificate is None else self.certificate.data()
-        return {**Event.data(self), "certificate": certificate}
+        numbers = " ".join(f"{name}={value}" for name, value in shown if value is not None)
+        return f"{Event.line(replace(self, certificate=None))} {numbers}"
