@@ -17,8 +17,9 @@ from functools import lru_cache, partial
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
 from xdplb.control.health.alarms import Alarm, Alarms
 from xdplb.control.health.health_source import CheckTarget, OnFlip, OnSilence, SourceOf
-from xdplb.control.health.probe import NOT_RUN, Aim, ProbeResult
 from xdplb.control.health.prober import Prober, Probing, Sockets
+from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.result import NOT_RUN, ProbeResult
 from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
 from xdplb.control.health.tally import CheckTally, health_of, tallied
 from xdplb.control.plan.sources import ANY_SOURCE
