@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
@@ -132,10 +133,8 @@ def test_no_message_breaks_the_reader() -> None:
         data = bytearray(whole)
         for _ in range(rng.randrange(1, 6)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        try:
+        with contextlib.suppress(DnsError):
             read_reply(bytes(data[: rng.randrange(len(data) + 1)]), asked, "ANY")
-        except DnsError:
-            pass
     with pytest.raises(DnsError):
         read_reply(os.urandom(5), asked, "ANY")
 

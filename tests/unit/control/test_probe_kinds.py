@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -92,22 +94,22 @@ def test_icmp_pings(host: str) -> None:
     assert (result.passed, result.reason) == (True, "answers pings")
 
 
-def test_icmp_over_ping_sockets_where_they_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a network namespace of its own, where this group may have them."""
-    import subprocess
-    import sys
+PINGS = """
+import socket, sys
+sys.path[:0] = ['.', 'api']
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+from tests.unit.control.probe_servers import result_of
+from xdplb.model.health import CheckType, HealthCheck
+for host in ('127.0.0.1', '::1'):
+    assert result_of(HealthCheck(type=CheckType.ICMP, timeout_seconds=0.5), 80, host).reason == 'answers pings'
+"""
 
-    code = (
-        "import sys; sys.path[:0] = ['.', 'api']\n"
-        "import socket\n"
-        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)\n"
-        "from tests.unit.control.probe_servers import result_of\n"
-        "from xdplb.model.health import CheckType, HealthCheck\n"
-        "for host in ('127.0.0.1', '::1'):\n"
-        "    assert result_of(HealthCheck(type=CheckType.ICMP, timeout_seconds=0.5), 80, host).reason == 'answers pings'\n"
-    )
-    line = f"ip link set lo up && echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range && exec {sys.executable} -c \"$0\""
-    done = subprocess.run(["unshare", "-n", "sh", "-c", line, code], capture_output=True, text=True)
+
+def test_icmp_over_ping_sockets_where_they_are_allowed() -> None:
+    """In a network namespace of its own, where every group may have them."""
+    allow = "echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range"
+    line = ["unshare", "-n", "sh", "-c", f'ip link set lo up && {allow} && exec "$0" -c "$1"', sys.executable, PINGS]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

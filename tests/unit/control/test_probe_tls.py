@@ -49,7 +49,7 @@ def test_without_verify_any_certificate_will_do(server: ssl.SSLContext) -> None:
 
 def test_the_name_is_sent_and_verified(server: ssl.SSLContext, authority: Authority) -> None:
     names: list[str | None] = []
-    server.sni_callback = lambda _, name, __: names.append(name)  # type: ignore[assignment, misc]
+    server.sni_callback = lambda _, name, __: names.append(name)
     check = replace(HTTPS, sni=NAME, verify=True, ca_file=str(authority.certificate))
     with stream(answering(OK), server) as port:
         assert words(result_of(check, port)) == (True, "status 200")
