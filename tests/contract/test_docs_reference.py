@@ -16,6 +16,7 @@ from xdplb.model.vip import Scheduler
 from xdplb_api.app import create_app
 from xdplb_api.schemas.access import AccessIn, AccessOut
 from xdplb_api.schemas.backend import BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut
+from xdplb_api.schemas.certificate import CertificateOut, EndedByOut
 from xdplb_api.schemas.explain import (
     DifferenceOut,
     ExplainOut,
@@ -26,7 +27,7 @@ from xdplb_api.schemas.explain import (
     SentOut,
     SlotOut,
 )
-from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut
+from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut, RecentOut
 from xdplb_api.schemas.stats import StatsOut, VipStatsOut
 from xdplb_api.schemas.system import FlowTableOut
 from xdplb_api.schemas.vip import LimitsIn, QuicIn, SlotsOut, VipIn, VipOut, VipStatusOut
@@ -37,6 +38,7 @@ SCHEMAS = {
     "A VIP": (VipIn, VipOut, VipStatusOut, SlotsOut, QuicIn, LimitsIn),
     "An access list": (AccessIn, AccessOut),
     "A backend": (BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut),
+    "A certificate of a drain": (CertificateOut, EndedByOut),
     "Explaining a packet": (
         ExplainOut,
         PacketOut,
@@ -47,7 +49,7 @@ SCHEMAS = {
         NextHopOut,
         DifferenceOut,
     ),
-    "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut),
+    "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut, RecentOut),
 }
 WITH_OPTIONS_OF_THEIR_OWN = [
     "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "events", "backend drain", "decap up",

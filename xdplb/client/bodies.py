@@ -31,9 +31,12 @@ __all__ = [
     "BackendStatusOut",
     "BackendUseOut",
     "BackendsPut",
+    "CertificateOut",
     "ChangesIn",
     "CheckResultOut",
     "CheckType",
+    "ChecksIn",
+    "ChecksOut",
     "Config",
     "ConfigChangedOut",
     "ConfigOut",
@@ -47,6 +50,7 @@ __all__ = [
     "DeclaredOut",
     "DeleteBackendEdit",
     "DeleteCheckEdit",
+    "DeleteChecksEdit",
     "DeleteVipEdit",
     "DifferenceOut",
     "DrainBackendEdit",
@@ -56,6 +60,7 @@ __all__ = [
     "DriftKind",
     "DriftOut",
     "DryRunOut",
+    "EndedByOut",
     "EventOut",
     "EventsOut",
     "ExplainOut",
@@ -71,6 +76,7 @@ __all__ = [
     "HealthCheckStatusOut",
     "HealthzOut",
     "ImpactOut",
+    "KnownBy",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -78,6 +84,7 @@ __all__ = [
     "NicOut",
     "OnUnhealthy",
     "OperatingStatus",
+    "Outcome",
     "OuterOut",
     "OverlayListOut",
     "OverlayOut",
@@ -95,11 +102,13 @@ __all__ = [
     "PutAccessEdit",
     "PutBackendEdit",
     "PutCheckEdit",
+    "PutChecksEdit",
     "PutVipEdit",
     "QuicIn",
     "QuicOut",
     "QuicPatch",
     "ReadyzOut",
+    "RecentOut",
     "ReplaceBackendsEdit",
     "RiskOut",
     "Role",
@@ -115,6 +124,7 @@ __all__ = [
     "StatsOut",
     "StatusOut",
     "TableChangeOut",
+    "Target",
     "TokenAddedOut",
     "TokenDryRunOut",
     "TokenIn",
@@ -139,14 +149,16 @@ __all__ = [
 AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
 BackendRole = Literal["primary", "backup"]
-CheckType = Literal["http", "tcp"]
-DrainState = Literal["draining", "drained", "timed_out"]
+CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
+DrainState = Literal["draining", "drained", "timed_out", "cut"]
 DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
+KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
+Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
 PacketKind = Literal["syn", "established", "datagram"]
 Passive = Literal["off", "observe", "eject"]
 Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
@@ -154,6 +166,7 @@ Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
+Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
 VlanTags = Literal["next-hop", "keep"]
 
@@ -369,6 +382,7 @@ class BackendStatusOut(TypedDict):
     path_errors: PathErrorsOut
     observed_generation: int
     drain: DrainOut | None
+    certificate: CertificateOut | None
 
 
 class BackendUseOut(TypedDict):
@@ -389,6 +403,28 @@ class BackendsPut(TypedDict):
     warnings: NotRequired[Any]
 
 
+class CertificateOut(TypedDict):
+    """What came of the connections of a drained backend."""
+
+    outcome: Outcome
+    started: str
+    until: str
+    seconds: float
+    known_by: KnownBy
+    seen: int | None
+    ended: int | None
+    ended_by: EndedByOut | None
+    handed_over: int | None
+    cut: int | None
+    broken: int | None
+    lost: int | None
+    left: int | None
+    silent_at_most: int | None
+    why: str
+    last_packet: str | None
+    restarts: int
+
+
 class ChangesIn(TypedDict):
     """Edits that are made in one step, in this order: all of them, or none."""
 
@@ -406,13 +442,15 @@ class ChangesIn(TypedDict):
         | UndrainBackendEdit
         | PutCheckEdit
         | DeleteCheckEdit
+        | PutChecksEdit
+        | DeleteChecksEdit
         | PutAccessEdit
         | PatchAccessEdit
     ]
 
 
 class CheckResultOut(TypedDict):
-    """The results of the checks of one backend."""
+    """The results of one check of one backend."""
 
     backend: str
     health: Health
@@ -423,6 +461,19 @@ class CheckResultOut(TypedDict):
     last_seconds: float | None
     passes: int
     failures: int
+    recent: list[RecentOut]
+
+
+class ChecksIn(TypedDict):
+    """All health checks of a VIP."""
+
+    checks: list[HealthCheckIn]
+
+
+class ChecksOut(TypedDict):
+    """All health checks of a VIP."""
+
+    checks: list[HealthCheckOut]
 
 
 class Config(TypedDict):
@@ -490,6 +541,7 @@ class ConfigVip(TypedDict):
     last_port: NotRequired[int | None]
     protocol: Protocol
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn]
     backends: NotRequired[list[BackendIn]]
 
@@ -543,6 +595,7 @@ class CreateVipEdit(TypedDict):
     protocol: Protocol
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn | None]
     kind: Literal["create_vip"]
 
@@ -594,9 +647,16 @@ class DeleteBackendEdit(TypedDict):
 
 
 class DeleteCheckEdit(TypedDict):
-    """Stop checking the backends of a VIP."""
+    """Remove the only health check of a VIP."""
 
     kind: Literal["delete_check"]
+    vip: str
+
+
+class DeleteChecksEdit(TypedDict):
+    """Stop checking the backends of a VIP."""
+
+    kind: Literal["delete_checks"]
     vip: str
 
 
@@ -620,6 +680,7 @@ class DrainBackendEdit(TypedDict):
 
     timeout_seconds: NotRequired[float]
     quiet_seconds: NotRequired[float | None]
+    cut_at_deadline: NotRequired[bool]
     kind: Literal["drain_backend"]
     vip: str
     address: str
@@ -630,6 +691,7 @@ class DrainIn(TypedDict):
 
     timeout_seconds: NotRequired[float]
     quiet_seconds: NotRequired[float | None]
+    cut_at_deadline: NotRequired[bool]
 
 
 class DrainOut(TypedDict):
@@ -640,6 +702,7 @@ class DrainOut(TypedDict):
     deadline: str
     quiet_seconds: float
     flows: int | None
+    cut_at_deadline: bool
 
 
 class DriftOut(TypedDict):
@@ -659,6 +722,16 @@ class DryRunOut(TypedDict):
     changes: list[str]
     warnings: list[WarningOut]
     impact: ImpactOut
+
+
+class EndedByOut(TypedDict):
+    """How connections ended by themselves; the sum is `ended`."""
+
+    closed: int
+    reset: int
+    idle: int
+    unanswered: int
+    redialled: int
 
 
 class EventOut(TypedDict):
@@ -740,16 +813,36 @@ class HealthCheckIn(TypedDict):
     """A health check; omitted fields have their defaults."""
 
     type: CheckType
+    name: NotRequired[str | None]
     port: NotRequired[int | None]
-    path: NotRequired[str]
-    expect_status: NotRequired[list[int]]
+    target: NotRequired[Target | None]
     interval_seconds: NotRequired[float]
+    fast_interval_seconds: NotRequired[float | None]
     timeout_seconds: NotRequired[float]
     rise: NotRequired[int]
     fall: NotRequired[int]
     jitter: NotRequired[float]
-    reset: NotRequired[bool]
-    target: NotRequired[Literal["backend"]]
+    reset: NotRequired[bool | None]
+    method: NotRequired[str | None]
+    path: NotRequired[str | None]
+    host: NotRequired[str | None]
+    headers: NotRequired[dict[str, str] | None]
+    expect_status: NotRequired[list[int | str] | None]
+    expect_body: NotRequired[str | None]
+    expect_body_regex: NotRequired[str | None]
+    sni: NotRequired[str | None]
+    verify: NotRequired[bool | None]
+    ca_file: NotRequired[str | None]
+    cert_file: NotRequired[str | None]
+    key_file: NotRequired[str | None]
+    send: NotRequired[str | None]
+    expect: NotRequired[str | None]
+    query_name: NotRequired[str | None]
+    query_type: NotRequired[str | None]
+    expect_rcode: NotRequired[str | None]
+    expect_answer: NotRequired[str | None]
+    command: NotRequired[list[str] | None]
+    user: NotRequired[str | None]
     status: NotRequired[Any]
 
 
@@ -757,16 +850,36 @@ class HealthCheckOut(TypedDict):
     """A health check: its configuration and its `status`."""
 
     type: CheckType
+    name: str | None
     port: int | None
-    path: str
-    expect_status: list[int]
+    target: Target
     interval_seconds: float
+    fast_interval_seconds: float | None
     timeout_seconds: float
     rise: int
     fall: int
     jitter: float
-    reset: bool
-    target: Literal["backend"]
+    reset: bool | None
+    method: str | None
+    path: str | None
+    host: str | None
+    headers: dict[str, str] | None
+    expect_status: list[int | str] | None
+    expect_body: str | None
+    expect_body_regex: str | None
+    sni: str | None
+    verify: bool | None
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
+    send: str | None
+    expect: str | None
+    query_name: str | None
+    query_type: str | None
+    expect_rcode: str | None
+    expect_answer: str | None
+    command: list[str] | None
+    user: str | None
     status: HealthCheckStatusOut
 
 
@@ -992,21 +1105,49 @@ class PutBackendEdit(TypedDict):
 
 
 class PutCheckEdit(TypedDict):
-    """Set the health check of a VIP."""
+    """Set the only health check of a VIP."""
 
     type: CheckType
+    name: NotRequired[str | None]
     port: NotRequired[int | None]
-    path: NotRequired[str]
-    expect_status: NotRequired[list[int]]
+    target: NotRequired[Target | None]
     interval_seconds: NotRequired[float]
+    fast_interval_seconds: NotRequired[float | None]
     timeout_seconds: NotRequired[float]
     rise: NotRequired[int]
     fall: NotRequired[int]
     jitter: NotRequired[float]
-    reset: NotRequired[bool]
-    target: NotRequired[Literal["backend"]]
+    reset: NotRequired[bool | None]
+    method: NotRequired[str | None]
+    path: NotRequired[str | None]
+    host: NotRequired[str | None]
+    headers: NotRequired[dict[str, str] | None]
+    expect_status: NotRequired[list[int | str] | None]
+    expect_body: NotRequired[str | None]
+    expect_body_regex: NotRequired[str | None]
+    sni: NotRequired[str | None]
+    verify: NotRequired[bool | None]
+    ca_file: NotRequired[str | None]
+    cert_file: NotRequired[str | None]
+    key_file: NotRequired[str | None]
+    send: NotRequired[str | None]
+    expect: NotRequired[str | None]
+    query_name: NotRequired[str | None]
+    query_type: NotRequired[str | None]
+    expect_rcode: NotRequired[str | None]
+    expect_answer: NotRequired[str | None]
+    command: NotRequired[list[str] | None]
+    user: NotRequired[str | None]
     status: NotRequired[Any]
     kind: Literal["put_check"]
+    vip: str
+
+
+class PutChecksEdit(TypedDict):
+    """Set all health checks of a VIP."""
+
+    checks: list[HealthCheckIn]
+    kind: Literal["put_checks"]
     vip: str
 
 
@@ -1038,6 +1179,7 @@ class PutVipEdit(TypedDict):
     protocol: Protocol
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn | None]
     kind: Literal["put_vip"]
 
@@ -1067,6 +1209,15 @@ class ReadyzOut(TypedDict):
     """The daemon is ready."""
 
     ready: NotRequired[Literal[True]]
+
+
+class RecentOut(TypedDict):
+    """One result of a check."""
+
+    at: str
+    passed: bool | None
+    reason: str
+    seconds: float
 
 
 class ReplaceBackendsEdit(TypedDict):
@@ -1386,6 +1537,7 @@ class VipPost(TypedDict):
     protocol: Protocol
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn | None]
 
 
@@ -1413,6 +1565,7 @@ class VipPut(TypedDict):
     warnings: NotRequired[Any]
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn | None]
     address: NotRequired[str | None]
     port: NotRequired[int | None]

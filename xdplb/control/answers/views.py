@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.health.probes.result import ProbeResult
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
@@ -99,7 +101,7 @@ class BackendView:
     `reason` is a sentence about its health and the path to it, empty if all is well. `share` is its share of the VIP's
     new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
     scanned: only flows in slots that change owners are recorded (all flows with tracking = always). `declared` is what
-    the config file says of it, if an overlay lies over that.
+    the config file says of it, if an overlay lies over that. `certificate` is what came of its drain, or the last one.
     """
 
     backend: Backend
@@ -114,6 +116,7 @@ class BackendView:
     mac: str | None
     interface: str | None
     drain: DrainView | None
+    certificate: Certificate | None
     path: PathView
     declared: Declared | None
 
@@ -128,7 +131,7 @@ class BackendsView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """The checks of one backend: the resulting health, and the last result."""
+    """One check of one backend: the health that it shows, its last result, and those before it (`recent`)."""
 
     backend: str
     check: HealthCheck
@@ -140,14 +143,14 @@ class CheckView:
     last_seconds: float | None
     passes: int
     failures: int
+    recent: tuple[tuple[datetime, ProbeResult], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ChecksView:
-    """A VIP's health check, None if its backends are not checked, and its results; `generation` is the VIP's."""
+    """A VIP's health checks, each with its results of each backend; `generation` is the VIP's."""
 
-    check: HealthCheck | None
-    backends: tuple[CheckView, ...]
+    checks: tuple[tuple[HealthCheck, tuple[CheckView, ...]], ...]
     generation: int
 
 

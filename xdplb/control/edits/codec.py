@@ -97,7 +97,7 @@ def _prefixes_to_json(prefixes: Prefixes) -> list[str]:
     return [str(prefix) for prefix in prefixes]
 
 
-_PARTS = ("check", "access", "backends")
+_PARTS = ("checks", "access", "backends")
 
 
 def _config_to_json(config: Config) -> Json:
@@ -131,6 +131,7 @@ _ENCODERS: dict[str, Callable[[Any], object]] = {
     "backends": lambda backends: [_backend_to_json(backend) for backend in backends],
     "changes": dict,
     "check": check_to_json,
+    "checks": lambda checks: [check_to_json(check) for check in checks],
     "access": access_to_json,
     "config": _config_to_json,
     "owner": str,
@@ -139,6 +140,7 @@ _ENCODERS: dict[str, Callable[[Any], object]] = {
     "deny": _prefixes_to_json,
     "timeout_seconds": float,
     "quiet_seconds": float,
+    "cut_at_deadline": bool,
 }
 """By field name: a name means the same in every edit."""
 
@@ -150,6 +152,7 @@ _DECODERS: dict[str, Callable[[Any, int], object]] = {
     "backends": lambda given, _: tuple(_backend_from_json(backend) for backend in given),
     "changes": lambda given, _: dict(given),
     "check": lambda given, _: check_from_json(given),
+    "checks": lambda given, _: tuple(check_from_json(check) for check in given),
     "access": lambda given, family: access_from_json(family, given),
     "config": lambda given, _: _config_from_json(given),
     "owner": lambda text, _: str(text),
@@ -158,5 +161,6 @@ _DECODERS: dict[str, Callable[[Any, int], object]] = {
     "deny": lambda given, family: Prefixes.parse(given, family, ""),
     "timeout_seconds": lambda number, _: float(number),
     "quiet_seconds": lambda number, _: float(number),
+    "cut_at_deadline": lambda given, _: bool(given),
 }
 """The reverse: from the JSON value and the VIP's IP version."""

@@ -122,9 +122,14 @@ def _access_changed(change: DesiredChange) -> str:
 
 def _check_added(change: DesiredChange) -> str:
     assert isinstance(change.after, DesiredVip)
-    assert change.after.check is not None
-    check = change.after.check
-    return f"the backends of {change.vip} are checked by {check.type} every {check.interval_seconds:g} s"
+    told = [f"{check.type} every {check.interval_seconds:g} s" for check in change.after.checks]
+    return f"the backends of {change.vip} are checked by {' and '.join(told)}"
+
+
+def _check_changed(change: DesiredChange) -> str:
+    if change.fields:
+        return f"the health check of {change.vip} changes to {_new_values(change.fields)}"
+    return _check_added(change)
 
 
 def _backend_added(change: DesiredChange) -> str:
@@ -138,10 +143,14 @@ def _drain_changed(change: DesiredChange) -> str:
     old, new = change.before.drain, change.after.drain
     assert old is not None
     assert new is not None
-    times = f"times out after {new.timeout_seconds:g} s (was {old.timeout_seconds:g} s)"
-    if old.timeout_seconds == new.timeout_seconds:
-        times = f"ends after {new.quiet_seconds:g} s of silence (was {old.quiet_seconds:g} s)"
-    return f"the drain of backend {change.backend} of {change.vip} {times}"
+    said = []
+    if old.timeout_seconds != new.timeout_seconds:
+        said.append(f"times out after {new.timeout_seconds:g} s (was {old.timeout_seconds:g} s)")
+    if old.quiet_seconds != new.quiet_seconds:
+        said.append(f"ends after {new.quiet_seconds:g} s of silence (was {old.quiet_seconds:g} s)")
+    if old.cut_at_deadline != new.cut_at_deadline:
+        said.append(f"{'cuts what is left' if new.cut_at_deadline else 'cuts nothing'} at its deadline")
+    return f"the drain of backend {change.backend} of {change.vip} {' and '.join(said)}"
 
 
 def _count(number: int, one: str, several: str = "") -> str:
@@ -208,7 +217,7 @@ _CHANGES: Mapping[DiffKind, Callable[[DesiredChange], str]] = {
     DiffKind.VIP_REMOVED: _vip_removed,
     DiffKind.ACCESS_CHANGED: _access_changed,
     DiffKind.CHECK_ADDED: _check_added,
-    DiffKind.CHECK_CHANGED: lambda change: f"the health check of {change.vip} changes to {_new_values(change.fields)}",
+    DiffKind.CHECK_CHANGED: _check_changed,
     DiffKind.CHECK_REMOVED: lambda change: f"the backends of {change.vip} are no longer checked",
     DiffKind.BACKEND_ADDED: _backend_added,
     DiffKind.BACKEND_CHANGED: lambda change: (

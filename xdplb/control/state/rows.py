@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding
+from xdplb.control.state.certificate import Certificate, as_json, from_json
 from xdplb.control.state.codec import (
     backend_from_json,
     backend_to_json,
@@ -33,7 +34,16 @@ from xdplb.model.config import NO_SETTINGS
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import VipKey
 
-__all__ = ["read_health", "read_instance", "read_state", "write_change", "write_health", "write_instance"]
+__all__ = [
+    "read_certificates",
+    "read_health",
+    "read_instance",
+    "read_state",
+    "write_certificates",
+    "write_change",
+    "write_health",
+    "write_instance",
+]
 
 
 def read_instance(connection: sqlite3.Connection) -> int:
@@ -68,17 +78,17 @@ def read_state(connection: sqlite3.Connection) -> Snapshot:
     bindings: dict[VipKey, VipBinding] = {}
     generations: dict[VipKey, VipGenerations] = {}
     backends, backend_bindings, backend_generations = _read_backends(connection)
-    checks: dict[str, HealthCheck] = {}
+    checks: dict[str, tuple[HealthCheck, ...]] = {}
     access = {row[0]: unpack_access(*row[1:]) for row in connection.execute("SELECT * FROM desired_access")}
-    for text, vip_id, generation, spec, check in connection.execute(
-        "SELECT vip, id, generation, spec, health_check FROM desired_vip JOIN vip_binding USING (vip) ORDER BY id"
+    for text, vip_id, generation, spec, checked in connection.execute(
+        "SELECT vip, id, generation, spec, checks FROM desired_vip JOIN vip_binding USING (vip) ORDER BY id"
     ):
         key = VipKey.parse(text)
-        if check is not None and check not in checks:  # many VIPs have the same
-            checks[check] = check_from_json(json.loads(check))
+        if checked not in checks:  # many VIPs have the same
+            checks[checked] = tuple(check_from_json(check) for check in json.loads(checked))
         desired[key] = DesiredVip(
             vip_from_json(key, json.loads(spec)),
-            None if check is None else checks[check],
+            checks[checked],
             backends.get(text, {}),
             access.get(text, NO_ACCESS_LIST),
         )
@@ -105,15 +115,15 @@ def _read_backends(
     bindings = defaultdict[str, dict[IPAddress, BackendBinding]](dict)
     generations = defaultdict[str, dict[IPAddress, int]](dict)
     declared = _read_declared(connection)
-    for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet in connection.execute(
-        "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
-        " FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
+    for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet, cut in connection.execute(
+        "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds,"
+        " drain_cut FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
     ):
         like = alike.get((text, spec))
         if like is None:  # a host is a backend of many VIPs, mostly with the same settings
             like = alike[text, spec] = DesiredBackend(backend_from_json(ip_address(text), json.loads(spec)))
         address = like.backend.address
-        drain = None if started is None else Drain(_utc(started), timeout, quiet)
+        drain = None if started is None else Drain(_utc(started), timeout, quiet, bool(cut))
         told = declared.get((vip, text)) if declared else None
         is_alike = drain is None and told is None
         desired[vip][address] = like if is_alike else replace(like, drain=drain, declared=told)
@@ -151,11 +161,11 @@ def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapsh
 
 def _write_vip(connection: sqlite3.Connection, old: BoundVip | None, new: BoundVip) -> None:
     key = str(new.vip.key)
-    check = None if new.check is None else json.dumps(check_to_json(new.check))
+    checks = json.dumps([check_to_json(check) for check in new.checks])
     connection.execute(
         "INSERT INTO desired_vip VALUES (?, ?, ?, ?) ON CONFLICT (vip) DO UPDATE SET"
-        " generation = excluded.generation, spec = excluded.spec, health_check = excluded.health_check",
-        (key, new.generation, json.dumps(vip_to_json(new.vip)), check),
+        " generation = excluded.generation, spec = excluded.spec, checks = excluded.checks",
+        (key, new.generation, json.dumps(vip_to_json(new.vip)), checks),
     )
     if old is None or old.id != new.id:
         old = None
@@ -184,9 +194,10 @@ def _write_backends(
     known: Mapping[IPAddress, BoundBackend],
 ) -> None:
     connection.executemany(
-        "INSERT INTO desired_backend VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vip, address) DO UPDATE SET"
+        "INSERT INTO desired_backend VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vip, address) DO UPDATE SET"
         " generation = excluded.generation, spec = excluded.spec, drain_started = excluded.drain_started,"
-        " drain_timeout_seconds = excluded.drain_timeout_seconds, drain_quiet_seconds = excluded.drain_quiet_seconds",
+        " drain_timeout_seconds = excluded.drain_timeout_seconds, drain_quiet_seconds = excluded.drain_quiet_seconds,"
+        " drain_cut = excluded.drain_cut",
         (
             (key, str(address), b.generation, json.dumps(backend_to_json(b.backend)), *_drain_columns(b.drain))
             for address, b in changed
@@ -226,10 +237,10 @@ def _write_config(connection: sqlite3.Connection, before: Desired, after: Desire
         connection.execute("INSERT OR REPLACE INTO config VALUES ('settings', ?)", (text,))
 
 
-def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, float | None]:
+def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, float | None, int]:
     if drain is None:
-        return None, None, None
-    return drain.started.timestamp(), drain.timeout_seconds, drain.quiet_seconds
+        return None, None, None, 0
+    return drain.started.timestamp(), drain.timeout_seconds, drain.quiet_seconds, int(drain.cut_at_deadline)
 
 
 def _write_epochs(connection: sqlite3.Connection, before: Bindings, after: Bindings) -> None:
@@ -243,6 +254,28 @@ def write_health(connection: sqlite3.Connection, health: Mapping[int, KnownHealt
     connection.executemany(
         "INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?)",
         [(key, known.health.value, known.reason, known.since.timestamp()) for key, known in health.items()],
+    )
+
+
+def read_certificates(connection: sqlite3.Connection) -> dict[int, Certificate]:
+    """Return the certificate of the last drain of each backend that has had one, by backend id."""
+    rows = connection.execute("SELECT backend, certificate, started, until, last_packet FROM drain_certificate")
+    return {backend: from_json(text, (started, until, last)) for backend, text, started, until, last in rows}
+
+
+def write_certificates(connection: sqlite3.Connection, certificates: Mapping[int, Certificate]) -> None:
+    """Write these certificates."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO drain_certificate VALUES (?, ?, ?, ?, ?)",
+        [
+            (
+                key,
+                *(each.started.timestamp(), each.until.timestamp()),
+                None if each.last_packet is None else each.last_packet.timestamp(),
+                as_json(each),
+            )
+            for key, each in certificates.items()
+        ],
     )
 
 
