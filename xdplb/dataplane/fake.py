@@ -350,6 +350,7 @@ class FakePlane:
             vip_buckets=self.vip_buckets.get(vip_id, Buckets()),
             loads={backend_id: load for backend_id, load in self.loads.items() if load},
             new_flows=(self._vip_counters.get(vip_id, VipCounters()).new_flows,),
+            suspects=self.suspects,
         )
 
     @_operation
