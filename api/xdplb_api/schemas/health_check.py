@@ -398,7 +398,7 @@ class HealthCheckOut(ResponseBody):
         told = {name: getattr(check, name) for name in _FIELD_NAMES}
         for name in ("expect_status", "command"):
             told[name] = None if told[name] is None else list(told[name])
-        told["headers"] = None if check.headers is None else dict(check.headers)
+        told["headers"] = dict(check.headers or ()) or None
         told["target"] = check.target or Target.BACKEND
         status = HealthCheckStatusOut(backends=[CheckResultOut.of(result) for result in sorted(results, key=_address)])
         return cls(**told, label=label, status=status)
