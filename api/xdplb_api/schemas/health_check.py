@@ -8,8 +8,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
-from pydantic.config import JsonValue
+from pydantic import BeforeValidator, Field
 
 from xdplb.control.answers.views import ChecksView, CheckView
 from xdplb.model import check_fields as rules
@@ -31,7 +30,6 @@ from xdplb.model.key import VipKey
 from xdplb.model.vip import NAME_PATTERN
 
 from .base import ReadOnly, RequestBody, ResponseBody, refused
-from .rules import when
 
 __all__ = [
     "CHECKS_OR_AS_IS",
@@ -140,16 +138,6 @@ CHECKS_OR_AS_IS = f"{SEVERAL_CHECKS} Null or omitted: they stay as they are."
 _FIELD_NAMES = tuple(field.name for field in fields(HealthCheck))
 
 
-def _rule(kind: CheckType) -> JsonValue:
-    """Return the JSON schema that a check of this type has no fields but its own."""
-    null: JsonValue = {"type": "null"}
-    foreign: dict[str, JsonValue] = {name: null for name in _FIELD_NAMES if name not in FIELDS_OF[kind]}
-    return when("type", [kind.value], **foreign)
-
-
-_RULES: list[JsonValue] = [_rule(kind) for kind in CheckType]
-
-
 def _default(name: str) -> str:
     """Return the default that the types of checks with this field share, for its description."""
     found = {repr(values[name]): values[name] for values in DEFAULTS_OF.values() if name in values}
@@ -159,8 +147,6 @@ def _default(name: str) -> str:
 
 class HealthCheckIn(RequestBody):
     """A health check; omitted fields have their defaults. Null is the same as omitted."""
-
-    model_config = ConfigDict(json_schema_extra={"allOf": _RULES})
 
     type: CheckTypeWord = Field(description=TYPE)
     name: str | None = Field(default=None, pattern=NAME_PATTERN, max_length=63, description=NAME, examples=["app"])
