@@ -17,6 +17,8 @@ __all__ = [
     "DRAIN",
     "HEALTH_CHECK",
     "OVERLAY",
+    "PROBE",
+    "PROBE_BACKEND",
     "RELOAD",
     "VIP",
     "VIPS",
@@ -47,6 +49,8 @@ BACKEND = f"{BACKENDS}/{{address}}"
 DRAIN = f"{BACKEND}/drain"
 HEALTH_CHECK = f"{VIP}/health-check"
 CHECKS = f"{VIP}/checks"
+PROBE = f"{VIP}/probe"
+PROBE_BACKEND = f"{BACKEND}/probe"
 ACCESS = f"{VIP}/access"
 CONFIG = "/config"
 OVERLAY = f"{CONFIG}/overlay"
