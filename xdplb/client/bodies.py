@@ -14,6 +14,7 @@ __all__ = [
     "AccessPatch",
     "AdminState",
     "AllBackendsOut",
+    "AllChecksOut",
     "AllUnhealthy",
     "ApiSettings",
     "AtRiskOut",
@@ -33,6 +34,7 @@ __all__ = [
     "BackendsPut",
     "CertificateOut",
     "ChangesIn",
+    "CheckOfVipOut",
     "CheckResultOut",
     "CheckType",
     "ChecksIn",
@@ -97,6 +99,10 @@ __all__ = [
     "PathErrorsOut",
     "PathMtuOut",
     "Placement",
+    "ProbeOut",
+    "ProbeStepOut",
+    "ProbedBackendOut",
+    "ProbesOut",
     "Problem",
     "Protocol",
     "PutAccessEdit",
@@ -203,6 +209,12 @@ class AllBackendsOut(TypedDict):
     """The backends of all VIPs."""
 
     backends: list[BackendOfVipOut]
+
+
+class AllChecksOut(TypedDict):
+    """The health checks of all VIPs."""
+
+    checks: list[CheckOfVipOut]
 
 
 class ApiSettings(TypedDict):
@@ -449,6 +461,23 @@ class ChangesIn(TypedDict):
         | PutAccessEdit
         | PatchAccessEdit
     ]
+
+
+class CheckOfVipOut(TypedDict):
+    """The last result of one check of one backend, with its VIP."""
+
+    backend: str
+    health: Health
+    reason: str
+    since: str
+    last_run: str | None
+    last_passed: bool | None
+    last_seconds: float | None
+    passes: int
+    failures: int
+    vip: str
+    check: str
+    recent: str
 
 
 class CheckResultOut(TypedDict):
@@ -845,6 +874,7 @@ class HealthCheckIn(TypedDict):
     expect_answer: NotRequired[str | None]
     command: NotRequired[list[str] | None]
     user: NotRequired[str | None]
+    label: NotRequired[Any]
     status: NotRequired[Any]
 
 
@@ -882,6 +912,7 @@ class HealthCheckOut(TypedDict):
     expect_answer: str | None
     command: list[str] | None
     user: str | None
+    label: str
     status: HealthCheckStatusOut
 
 
@@ -1065,6 +1096,43 @@ class PathMtuOut(TypedDict):
     until: str
 
 
+class ProbeOut(TypedDict):
+    """What a probe of one check found."""
+
+    check: str
+    type: CheckType
+    target: Target
+    port: int
+    passed: bool | None
+    reason: str
+    seconds: float
+    steps: list[ProbeStepOut]
+
+
+class ProbeStepOut(TypedDict):
+    """A step of a probe that was done."""
+
+    name: str
+    seconds: float
+    text: str
+
+
+class ProbedBackendOut(TypedDict):
+    """What the probes of one backend found."""
+
+    backend: str
+    passed: bool
+    checks: list[ProbeOut]
+
+
+class ProbesOut(TypedDict):
+    """What probes found that were run once: this changes no backend's health."""
+
+    vip: str
+    passed: bool
+    backends: list[ProbedBackendOut]
+
+
 class Problem(TypedDict):
     """An error (RFC 9457)."""
 
@@ -1140,6 +1208,7 @@ class PutCheckEdit(TypedDict):
     expect_answer: NotRequired[str | None]
     command: NotRequired[list[str] | None]
     user: NotRequired[str | None]
+    label: NotRequired[Any]
     status: NotRequired[Any]
     kind: Literal["put_check"]
     vip: str
