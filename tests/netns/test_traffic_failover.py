@@ -92,7 +92,7 @@ def probed(ready: Balancer) -> Iterator[Balancer]:
         ready.services.pop(name).wait()
 
 
-@pytest.mark.parametrize("options", [(), ("--tracking", "always"), ("--scheduler", "rr")], ids=["auto", "always", "rr"])
+@pytest.mark.parametrize("options", [(), ("--scheduler", "rr")], ids=["auto", "rr"])
 def test_no_connection_fails_when_a_backend_falls_silent_and_each_stays_where_it_went(
     probed: Balancer, options: tuple[str, ...]
 ) -> None:
