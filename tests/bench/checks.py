@@ -77,8 +77,8 @@ def _kinds(interval: float) -> Iterator[tuple[str, HealthCheck, int]]:
     yield "udp", check(CheckType.UDP, port=OTHER_PORT, send="ping", expect="ping"), 1
     yield "dns", check(CheckType.DNS, port=OTHER_PORT, query_name="www.example.com", query_type="A"), 1
     yield "icmp", check(CheckType.ICMP), 1
-    yield "https", check(CheckType.HTTPS, port=OTHER_PORT), 10
-    yield "tls", check(CheckType.TLS, port=OTHER_PORT), 10
+    yield "https", check(CheckType.HTTPS, port=OTHER_PORT), 25
+    yield "tls", check(CheckType.TLS, port=OTHER_PORT), 25
     yield "exec", check(CheckType.EXEC, command=("/bin/true",)), 50
 
 
