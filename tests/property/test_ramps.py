@@ -29,7 +29,9 @@ def ramps(draw: st.DrawFn) -> tuple[list[WeightedBackend], frozenset[int], dict[
 
 def newcomers_at(step: int, coming: dict[int, int]) -> list[Newcomer]:
     return [
-        Newcomer(number, since, min(STEPS, step - since + 1), STEPS) for number, since in coming.items() if step >= since
+        Newcomer(number, since, min(STEPS, step - since + 1), STEPS)
+        for number, since in coming.items()
+        if step >= since
     ]
 
 
@@ -98,7 +100,7 @@ def reserves(draw: st.DrawFn) -> tuple[list[WeightedBackend], list[WeightedBacke
     weights = draw(st.lists(st.integers(1, 5), min_size=1, max_size=6))
     first = [WeightedBackend(f"192.0.2.{number}", number, weight) for number, weight in enumerate(weights, 1)]
     spare = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
-    second = [WeightedBackend(f"192.0.1.{number}", 50 + number, weight, True) for number, weight in enumerate(spare)]
+    second = [WeightedBackend(f"192.0.1.{number}", 50 + number, weight, in_reserve=True) for number, weight in enumerate(spare)]
     return first, second, draw(st.frozensets(st.sampled_from([backend.id for backend in first])))
 
 

@@ -50,7 +50,7 @@ class Ramping:
 
 
 def relative(newcomers: Iterable[Newcomer], serving: int) -> tuple[Newcomer, ...]:
-    """Return the newcomers with their parts in relation to who is farthest of the `serving` backends, all of which count.
+    """Return the newcomers with their parts in relation to who is farthest of all the `serving` backends.
 
     If all of them are newcomers there is nobody to ramp up against: those who are farthest get their whole share.
     """

@@ -44,9 +44,7 @@ class WeightedBackend:
     in_reserve: bool = False
 
 
-def assign(
-    backends: Sequence[WeightedBackend], out: AbstractSet[int], newcomers: Sequence[Newcomer] = ()
-) -> Ownership:
+def assign(backends: Sequence[WeightedBackend], out: AbstractSet[int], newcomers: Sequence[Newcomer] = ()) -> Ownership:
     """Return the owner of each slot, NOBODY if no backend can be used.
 
     Each backend owns its weight's share of the table, exact to one slot; with weight 0 it owns none. `out` are the ids

@@ -58,5 +58,8 @@ def owners_of(source: TableSource) -> Ownership:
     """Return who owns each slot of a table."""
     # lc and wlc use the beginning of a rotation as the list of backends to compare.
     if source.scheduler.takes_turns or source.scheduler.compares_all:
-        return Ownership.of(rotation(source.configured, source.out, weighted=source.scheduler.weighs_turns))
-    return assign(source.configured, source.out)
+        turns = rotation(
+            source.configured, source.out, weighted=source.scheduler.weighs_turns, newcomers=source.newcomers
+        )
+        return Ownership.of(turns)
+    return assign(source.configured, source.out, source.newcomers)
