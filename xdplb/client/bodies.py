@@ -26,6 +26,7 @@ __all__ = [
     "BackendOut",
     "BackendPatch",
     "BackendPut",
+    "BackendRole",
     "BackendStatsOut",
     "BackendStatusOut",
     "BackendUseOut",
@@ -82,6 +83,7 @@ __all__ = [
     "OverlayOut",
     "PacketKind",
     "PacketOut",
+    "Passive",
     "PatchAccessEdit",
     "PatchBackendEdit",
     "PatchVipEdit",
@@ -135,7 +137,8 @@ __all__ = [
 ]
 
 AdminState = Literal["ready", "drain", "maint"]
-AllUnhealthy = Literal["fail-open", "fail-closed"]
+AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
+BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "tcp"]
 DrainState = Literal["draining", "drained", "timed_out"]
 DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
@@ -145,6 +148,7 @@ Health = Literal["unknown", "up", "down"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
 PacketKind = Literal["syn", "established", "datagram"]
+Passive = Literal["off", "observe", "eject"]
 Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
@@ -225,6 +229,11 @@ class BackendChangedOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    role: BackendRole
+    max_new_flows: int
+    checked: bool
+    check_port: int | None
+    check_path: str | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -238,6 +247,11 @@ class BackendIn(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole]
+    max_new_flows: NotRequired[int]
+    checked: NotRequired[bool]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     vip: NotRequired[Any]
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -267,6 +281,11 @@ class BackendOfVipOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    role: BackendRole
+    max_new_flows: int
+    checked: bool
+    check_port: int | None
+    check_path: str | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -281,6 +300,11 @@ class BackendOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    role: BackendRole
+    max_new_flows: int
+    checked: bool
+    check_port: int | None
+    check_path: str | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -294,6 +318,11 @@ class BackendPatch(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState | None]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole | None]
+    max_new_flows: NotRequired[int | None]
+    checked: NotRequired[bool | None]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
 
 
 class BackendPut(TypedDict):
@@ -303,6 +332,11 @@ class BackendPut(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole]
+    max_new_flows: NotRequired[int]
+    checked: NotRequired[bool]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     vip: NotRequired[Any]
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -443,6 +477,11 @@ class ConfigVip(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -462,6 +501,11 @@ class CreateBackendEdit(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole]
+    max_new_flows: NotRequired[int]
+    checked: NotRequired[bool]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     vip: str
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -485,6 +529,11 @@ class CreateVipEdit(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -848,6 +897,11 @@ class PatchBackendEdit(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState | None]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole | None]
+    max_new_flows: NotRequired[int | None]
+    checked: NotRequired[bool | None]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     kind: Literal["patch_backend"]
     vip: str
 
@@ -870,6 +924,11 @@ class PatchVipEdit(TypedDict):
     vlan: NotRequired[VlanTags | None]
     quic: NotRequired[QuicPatch | None]
     limits: NotRequired[LimitsPatch | None]
+    min_serving: NotRequired[int | str | None]
+    passive: NotRequired[Passive | None]
+    syn_failover: NotRequired[bool | None]
+    panic_share: NotRequired[float | None]
+    slow_start_seconds: NotRequired[int | None]
     kind: Literal["patch_vip"]
     vip: str
 
@@ -918,6 +977,11 @@ class PutBackendEdit(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole]
+    max_new_flows: NotRequired[int]
+    checked: NotRequired[bool]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     vip: str
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -960,6 +1024,11 @@ class PutVipEdit(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -1221,6 +1290,11 @@ class VipChangedOut(TypedDict):
     vlan: VlanTags
     quic: QuicOut | None
     limits: LimitsOut
+    min_serving: int | str
+    passive: Passive
+    syn_failover: bool
+    panic_share: float
+    slow_start_seconds: int
     generation: int
     status: VipStatusOut
     warnings: NotRequired[list[WarningOut]]
@@ -1250,6 +1324,11 @@ class VipOut(TypedDict):
     vlan: VlanTags
     quic: QuicOut | None
     limits: LimitsOut
+    min_serving: int | str
+    passive: Passive
+    syn_failover: bool
+    panic_share: float
+    slow_start_seconds: int
     generation: int
     status: VipStatusOut
 
@@ -1272,6 +1351,11 @@ class VipPatch(TypedDict):
     vlan: NotRequired[VlanTags | None]
     quic: NotRequired[QuicPatch | None]
     limits: NotRequired[LimitsPatch | None]
+    min_serving: NotRequired[int | str | None]
+    passive: NotRequired[Passive | None]
+    syn_failover: NotRequired[bool | None]
+    panic_share: NotRequired[float | None]
+    slow_start_seconds: NotRequired[int | None]
 
 
 class VipPost(TypedDict):
@@ -1288,6 +1372,11 @@ class VipPost(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -1314,6 +1403,11 @@ class VipPut(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
