@@ -100,7 +100,10 @@ def reserves(draw: st.DrawFn) -> tuple[list[WeightedBackend], list[WeightedBacke
     weights = draw(st.lists(st.integers(1, 5), min_size=1, max_size=6))
     first = [WeightedBackend(f"192.0.2.{number}", number, weight) for number, weight in enumerate(weights, 1)]
     spare = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
-    second = [WeightedBackend(f"192.0.1.{number}", 50 + number, weight, in_reserve=True) for number, weight in enumerate(spare)]
+    second = [
+        WeightedBackend(f"192.0.1.{number}", 50 + number, weight, in_reserve=True)
+        for number, weight in enumerate(spare)
+    ]
     return first, second, draw(st.frozensets(st.sampled_from([backend.id for backend in first])))
 
 

@@ -314,7 +314,7 @@ class Answers:
         if outcome is not None:
             health = ChainMap(dict(health), dict(outcome.health))
         carry = all(not standing.reason for standing in applier.nics.standings)
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.tables, carry)
+        return render.Facts(self._writer.applied, health, applier.eligibility, applier.tables, applier.known.drafts, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]

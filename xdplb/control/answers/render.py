@@ -22,7 +22,9 @@ from xdplb.control.answers.views import (
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
+from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
@@ -38,7 +40,7 @@ _GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtim
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility and tables.
+    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility, tables and drafts.
 
     `nics_carry`: every NIC that is asked for carries packets.
     """
@@ -47,7 +49,13 @@ class Facts:
     health: Mapping[int, KnownHealth]
     eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, HeldTable]
+    drafts: Mapping[int, VipDraft]
     nics_carry: bool = True
+
+    def rule_of(self, vip: BoundVip) -> Rule:
+        """Return the rule by which the backends of a VIP serve."""
+        draft = self.drafts.get(vip.id)
+        return NO_RULE if draft is None else draft.rule
 
     def health_of(self, backend: BoundBackend) -> KnownHealth:
         """Return the health of a backend; unknown for one that has been removed while the answer is made."""
@@ -87,7 +95,7 @@ def backend_view(
     """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
     known = facts.health_of(backend)
     standing = facts.eligibility.get(backend.id)
-    why = known.reason if standing is None else _reason(standing, known.health, drain, tally)
+    why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tally)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
@@ -106,8 +114,12 @@ def backend_view(
     )
 
 
-def _reason(standing: Eligibility, health: Health, drain: DrainView | None, tally: CheckTally | None) -> str:
-    """Return the reason with what came of it since: the last result of the check, or the result of the drain."""
+def _reason(
+    standing: Eligibility, rule: Rule, health: Health, drain: DrainView | None, tally: CheckTally | None
+) -> str:
+    """Return the reason with what came of it since: the last result of the check, the result of the drain, numbers."""
+    if standing.waits_as_backup:
+        return backup_words(rule)
     if standing.about_check and (result := _last_failure(health, tally)):
         return standing.about_check.format(result)
     if standing.reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:

@@ -17,7 +17,7 @@ from xdplb.model.backend import KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import AllUnhealthy, Vip
 
-__all__ = ["Policy", "Rule", "Tally", "Traits", "backup_words", "rule_of", "rule_words"]
+__all__ = ["NO_RULE", "Policy", "Rule", "Tally", "Traits", "backup_words", "rule_of", "rule_words"]
 
 
 class Traits:
@@ -127,6 +127,10 @@ class Rule:
         if replace(self, uses_backups=before.uses_backups) != before:
             found.append(Traits.FAILED)
         return tuple(found)
+
+
+NO_RULE = Rule()
+"""The rule while all is as it should be."""
 
 
 def rule_of(vip: Vip, tally: Tally) -> Rule:
