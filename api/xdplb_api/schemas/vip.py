@@ -9,7 +9,8 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict, JsonValue
 
-from xdplb.control.answers.views import OperatingStatus, VipView
+from xdplb.control.answers.views import VipView
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.model.access import AccessList
 from xdplb.model.errors import within
 from xdplb.model.min_serving import MIN_SERVING_MOST, MIN_SERVING_PATTERN, MinServing
@@ -354,12 +355,15 @@ class VipStatusOut(ResponseBody):
     """The status of a VIP."""
 
     operating_status: OperatingStatus = Field(
-        description="ONLINE: every ready backend serves; DEGRADED: some do; OFFLINE: none; NO_BACKEND: it has none."
+        description="ONLINE: every ready backend serves; DEGRADED: some do; FAILING_OPEN: backends that are not healthy"
+        " do; OFFLINE: none; NO_BACKEND: it has none."
     )
     observed_generation: ObservedGeneration
     slots: SlotsOut = Field(description="The state of its slots.")
     backends: int = Field(description="How many backends it has.")
-    backends_serving: int = Field(description="How many of them take new connections.")
+    backends_serving: int = Field(description="How many of them are healthy and take new connections.")
+    backends_needed: int = Field(description="How many must, by `min_serving`.")
+    min_serving_met: bool = Field(description="Whether as many serve as must, as in `/readyz?vip=`.")
     access: AccessCountOut = Field(description="How many prefixes its access list has.")
 
 
@@ -410,6 +414,8 @@ class VipOut(ResponseBody):
                 slots=SlotsOut(steady=slots.steady, moving=slots.moving, pinned=slots.pinned),
                 backends=view.backends,
                 backends_serving=view.backends_serving,
+                backends_needed=view.backends_needed,
+                min_serving_met=view.min_serving_met,
                 access=AccessCountOut(allow=view.allowed, deny=view.denied),
             ),
         )

@@ -47,6 +47,12 @@ def nothing_is_verified_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xdplb.control.writing.verifier._TURN_SECONDS", 3600)
 
 
+@pytest.fixture(autouse=True)
+def what_follows_comes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status of VIPs is looked at within what is counted."""
+    monkeypatch.setattr("xdplb.control.writing.vip_watch._SETTLE_SECONDS", 0.01)
+
+
 class Steps:
     """Counts the steps of the interpreter in xdplb, in this thread: the table and stand-ins are left out."""
 
@@ -103,6 +109,8 @@ async def settled(manager: Manager) -> None:
     """Wait until the maps hold what is wanted."""
     await asyncio.sleep(0.05)
     await manager._writer.with_maps(lambda: None)
+    while manager._vips._came.is_set():  # it looks at the status of VIPs
+        await asyncio.sleep(0.01)
 
 
 async def costs(path: Path, vips: int, backends: int) -> dict[str, int]:

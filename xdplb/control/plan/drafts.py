@@ -20,6 +20,7 @@ from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.plan.backend_entries import backend_entry
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, assess, assess_one, fails_open
+from xdplb.control.plan.operating import VipStanding, is_asked, needed_of, standing_of
 from xdplb.control.plan.sources import Sources
 from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
@@ -91,8 +92,9 @@ class BackendDraft:
 class VipDraft:
     """A VIP, its backends and their eligibility by id, and what its table is built from.
 
-    `host` is what was known of the host. `changed` are the ids of the backends that are not as in the draft before it,
-    among them those that are gone; None if it may be any.
+    `host` is what was known of the host. `asked` are the ids of the backends that the operator wants to serve all the
+    time. `fails_open`: some serve although they are not healthy. `changed` are the ids of the backends that are not as
+    in the draft before it, among them those that are gone; None if it may be any.
     """
 
     vip: BoundVip
@@ -100,6 +102,7 @@ class VipDraft:
     backends: Mapping[int, BackendDraft]
     eligibility: Mapping[int, Eligibility]
     table: TableSource
+    asked: frozenset[int]
     fails_open: bool
     changed: frozenset[int] | None = None
 
@@ -108,6 +111,18 @@ class VipDraft:
         """The VIP's map entry."""
         vip = self.vip
         return VipEntry.of(vip.id, vip.vip, candidates=self.table.candidates, has_access_list=bool(vip.access))
+
+    def standing(self, *, nics_carry: bool) -> VipStanding:
+        """Return how the VIP stands; `nics_carry`: every NIC that is asked for carries packets."""
+        unfit = sum(standing.unfit for standing in self.eligibility.values()) if self.fails_open else 0
+        return standing_of(
+            len(self.backends),
+            self.asked,
+            self.table.out,
+            unfit=unfit,
+            needed=needed_of(self.vip.vip.min_serving, len(self.asked)),
+            nics_carry=nics_carry,
+        )
 
     @property
     def concerned(self) -> Mapping[int, BackendDraft]:
@@ -121,7 +136,7 @@ class VipDraft:
         backends = {key: value for key, value in self.backends.items() if key not in ids}
         configured = tuple(weighted for weighted in self.table.configured if weighted.id not in ids)
         table = replace(self.table, configured=configured, out=self.table.out - ids, kept=self.table.kept - ids)
-        return replace(self, backends=backends, table=table, changed=None)
+        return replace(self, backends=backends, table=table, asked=self.asked - ids, changed=None)
 
 
 class HostSide(NamedTuple):
@@ -172,7 +187,8 @@ def _whole_draft(
     out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
     kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
     table = TableSource(vip.vip.scheduler, configured, out, kept)
-    return VipDraft(vip, HostSide.of(observed), backends, eligibility, table, fails_open(eligibility))
+    asked = frozenset([bound.id for bound in vip.backends.values() if is_asked(bound.backend)])
+    return VipDraft(vip, HostSide.of(observed), backends, eligibility, table, asked, fails_open(eligibility))
 
 
 def _goes_on(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
@@ -227,6 +243,7 @@ def _changed_draft(
         without(before.backends, gone) | made,
         without(before.eligibility, gone) | eligibility,
         table,
+        (before.asked - gone - made.keys()) | {bound.id for bound in touched if is_asked(bound.backend)},
         fails_open=False,
         changed=frozenset(gone | made.keys()),
     )

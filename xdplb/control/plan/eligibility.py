@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from xdplb.control.plan.sources import NO_SOURCES, Sources
@@ -23,6 +23,7 @@ __all__ = [
     "assess_one",
     "can_be_tagged",
     "fails_open",
+    "is_waiting",
 ]
 
 
@@ -39,13 +40,15 @@ class Eligibility:
     """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well.
 
     `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
-    the reason with {} in place of the result, for views that know a later one.
+    the reason with {} in place of the result, for views that know a later one. `unfit`: it serves although it is not
+    healthy, as the VIP's policy says.
     """
 
     use: Use
     reason: str = ""
     reachable: bool = True
     about_check: str = ""
+    unfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +131,13 @@ def assess_one(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligib
 
 
 def fails_open(eligibility: Mapping[int, Eligibility]) -> bool:
-    """Return whether some of these backends serve only since no other could."""
-    return any(standing.about_check == _FAIL_OPEN for standing in eligibility.values())
+    """Return whether some of these backends serve although they are not healthy."""
+    return any(standing.unfit for standing in eligibility.values())
+
+
+def is_waiting(standing: Eligibility) -> bool:
+    """Return whether a backend does not serve only because no check has had a result yet."""
+    return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)
 
 
 def _any_serves(eligibility: Mapping[int, Eligibility]) -> bool:
@@ -160,7 +168,7 @@ def _waiting(unless: str) -> Eligibility:
 
 def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool) -> Eligibility:
     if fail_open:
-        return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason)
+        return replace(_by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason), unfit=True)
     doubt = _doubt(vip, bound, observed)
     return Eligibility(Use.SERVING, doubt) if doubt else _SERVES
 
