@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.contract.api_harness import BACKENDS, CHECK, VIP, WEB, Api, problem_of, running_api
-from tests.contract.cli_harness import Daemon, running_daemon
+from tests.contract.cli_harness import REPOSITORY, Daemon, running_daemon
 from xdplb.model.backend import Health
 
 KEY = "203.0.113.10:443/tcp"
@@ -118,3 +120,15 @@ def test_the_command_exits_with_what_a_tracker_wants(daemon: Daemon) -> None:
     assert (told.returncode, "2 must" in told.stderr) == (5, True)
     told = daemon.run("status", "--vip", "nobody")
     assert (told.returncode, "there is no VIP 'nobody'" in told.stderr) == (1, True)
+
+
+def test_the_trackers_in_the_docs_ask_what_is_there(daemon: Daemon, api: Api) -> None:
+    page = (REPOSITORY / "docs" / "health.md").read_text(encoding="utf-8")
+    scripts = re.findall(r'script "([^"]+)"', page)
+    assert [Path(script.split()[0]).name for script in scripts] == ["xdplb", "curl"]
+    daemon.ok("vip", "set", "web", "--min-serving", "1")
+    daemon.ok(*scripts[0].split()[1:])
+    assert page.count("{") == page.count("}"), "keepalived would not read it"
+    flip(api, Health.UP, Health.UP, Health.UP)
+    url = scripts[1].split()[-1]
+    assert api.ask("GET", url.removeprefix("http://127.0.0.1:9780")).status_code == 200

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import pytest
 
+from tests.fakes import until
 from tests.unit.control.world import World
 from xdplb.control.edits import edit as edits
 from xdplb.control.edits.edit import Batch, Edit
@@ -109,8 +110,7 @@ async def settled(manager: Manager) -> None:
     """Wait until the maps hold what is wanted."""
     await asyncio.sleep(0.05)
     await manager._writer.with_maps(lambda: None)
-    while manager._vips._came.is_set():  # it looks at the status of VIPs
-        await asyncio.sleep(0.01)
+    await until(lambda: not manager._vips._came.is_set())  # it has looked at the status of VIPs
 
 
 async def costs(path: Path, vips: int, backends: int) -> dict[str, int]:

@@ -45,11 +45,12 @@ class VipWatch:
         while True:
             await self._came.wait()
             await asyncio.sleep(_SETTLE_SECONDS)
-            self._came.clear()
             touched, self._touched = sorted(self._touched), set()
             for start in range(0, len(touched), _A_PART):
                 self._look(touched[start : start + _A_PART])
                 await asyncio.sleep(0)
+            if not self._touched:
+                self._came.clear()
 
     def _look(self, vip_ids: list[int]) -> None:
         drafts = self._applier.known.drafts
