@@ -99,6 +99,7 @@ __all__ = [
     "QuicIn",
     "QuicOut",
     "QuicPatch",
+    "ReadyVipOut",
     "ReadyzOut",
     "ReplaceBackendsEdit",
     "RiskOut",
@@ -146,7 +147,7 @@ Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 OnUnhealthy = Literal["reset", "keep"]
-OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
+OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 PacketKind = Literal["syn", "established", "datagram"]
 Passive = Literal["off", "observe", "eject"]
 Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
@@ -1063,10 +1064,22 @@ class QuicPatch(TypedDict):
     config_id: NotRequired[int | None]
 
 
+class ReadyVipOut(TypedDict):
+    """Whether enough backends of a VIP serve."""
+
+    vip: str
+    name: str | None
+    operating_status: OperatingStatus
+    backends_serving: int
+    backends_needed: int
+    min_serving_met: bool
+
+
 class ReadyzOut(TypedDict):
-    """The daemon is ready."""
+    """The daemon is ready, and so are the VIPs that were asked about."""
 
     ready: NotRequired[Literal[True]]
+    vips: NotRequired[list[ReadyVipOut]]
 
 
 class ReplaceBackendsEdit(TypedDict):
@@ -1436,10 +1449,13 @@ class VipStatusOut(TypedDict):
     """The status of a VIP."""
 
     operating_status: OperatingStatus
+    reason: str
     observed_generation: int
     slots: SlotsOut
     backends: int
     backends_serving: int
+    backends_needed: int
+    min_serving_met: bool
     access: AccessCountOut
 
 

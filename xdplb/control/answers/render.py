@@ -13,7 +13,6 @@ from xdplb.control.answers.views import (
     BackendView,
     CheckView,
     FlowTableView,
-    OperatingStatus,
     SlotsView,
     StatsView,
     VipStatsView,
@@ -23,12 +22,13 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.drafts import VipDraft
-from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
+from xdplb.control.plan.eligibility import DRAINING, Eligibility
+from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
 from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
-from xdplb.model.backend import AdminState, Health, KnownHealth
+from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.next_hop import NextHop
 
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
@@ -61,21 +61,32 @@ class Facts:
         """Return the health of a backend; unknown for one that has been removed while the answer is made."""
         return self.health.get(backend.id, _GONE)
 
+    def standing_of(self, vip: BoundVip) -> VipStanding:
+        """Return how a VIP stands. While the maps do not have it yet, none of its backends serves."""
+        draft = self.drafts.get(vip.id)
+        if draft is not None and draft.vip.vip.key == vip.vip.key:
+            return draft.standing(nics_carry=self.nics_carry)
+        asked = sum(is_asked(backend.backend) for backend in vip.backends.values())
+        status = OperatingStatus.OFFLINE if vip.backends else OperatingStatus.NO_BACKEND
+        return VipStanding(0, needed_of(vip.vip.min_serving, asked), status)
+
 
 def vip_view(vip: BoundVip, facts: Facts) -> VipView:
     """Return the view of a VIP."""
     seen = facts.applied.vips.get(vip.vip.key)
     table = facts.tables.get(vip.id)
     slots = _NO_SLOTS if table is None else table.counts
-    serving = [backend for backend in vip.backends.values() if _serves(backend, facts)]
+    standing = facts.standing_of(vip)
     return VipView(
         vip=vip.vip,
         generation=vip.generation,
         observed_generation=seen.generation if seen is not None and seen.id == vip.id else 0,
-        operating_status=_operating_status(vip, len(serving), nics_carry=facts.nics_carry),
+        operating_status=standing.status,
         slots=SlotsView(slots.steady, slots.moving, slots.pinned),
         backends=len(vip.backends),
-        backends_serving=len(serving),
+        backends_serving=standing.serving,
+        backends_needed=standing.needed,
+        reason=rule_words(facts.rule_of(vip), vip.vip),
         allowed=len(vip.access.allow),
         denied=len(vip.access.deny),
     )
@@ -181,25 +192,6 @@ def stats_view(snapshot: Snapshot, counted: Counted, flow_table: FlowTableView) 
 
 def _reasons(counters: Counters, kind: str) -> dict[str, int]:
     return {reason.removeprefix(kind): n for reason, n in counters.reasons.items() if reason.startswith(kind)}
-
-
-def _serves(backend: BoundBackend, facts: Facts) -> bool:
-    """Return whether a backend takes new connections and is healthy, not just in use because all others failed too."""
-    standing = facts.eligibility.get(backend.id)
-    return standing is not None and standing.use is Use.SERVING and facts.health_of(backend).health is Health.UP
-
-
-def _operating_status(vip: BoundVip, serving: int, *, nics_carry: bool) -> OperatingStatus:
-    if not vip.backends:
-        return OperatingStatus.NO_BACKEND
-    if not serving:
-        return OperatingStatus.OFFLINE
-    asked = sum(
-        1
-        for backend in vip.backends.values()
-        if backend.backend.admin_state is AdminState.READY and backend.backend.weight
-    )
-    return OperatingStatus.ONLINE if serving >= asked and nics_carry else OperatingStatus.DEGRADED
 
 
 def _observed_generation(vip: BoundVip, backend: BoundBackend, facts: Facts) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
@@ -32,7 +32,6 @@ __all__ = [
     "DataplaneView",
     "FlowTableView",
     "NicView",
-    "OperatingStatus",
     "OverlayView",
     "PlaceView",
     "SlotsView",
@@ -43,18 +42,6 @@ __all__ = [
     "VipStatsView",
     "VipView",
 ]
-
-
-class OperatingStatus(StrEnum):
-    """The status of a VIP: all of its ready backends serve, some do, none does, or it has no backend.
-
-    While a NIC that was asked for carries no packets, it is DEGRADED at best: packets may be lost on their way in.
-    """
-
-    ONLINE = "ONLINE"
-    DEGRADED = "DEGRADED"
-    OFFLINE = "OFFLINE"
-    NO_BACKEND = "NO_BACKEND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +57,8 @@ class SlotsView:
 class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
-    `allowed` and `denied` are the numbers of prefixes in its access list.
+    `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
+    says what is special about who serves. `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -80,8 +68,15 @@ class VipView:
     slots: SlotsView
     backends: int
     backends_serving: int
+    backends_needed: int
+    reason: str
     allowed: int
     denied: int
+
+    @property
+    def min_serving_met(self) -> bool:
+        """Whether as many backends serve as must."""
+        return self.backends_serving >= self.backends_needed
 
 
 @dataclass(frozen=True, slots=True)

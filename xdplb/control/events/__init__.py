@@ -28,6 +28,7 @@ from xdplb.control.events.rights import (
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
+from xdplb.control.events.vips import VipStatusChanged
 
 __all__ = [
     "DAEMON",
@@ -91,6 +92,7 @@ __all__ = [
     "TokenRemoved",
     "TookOver",
     "VipInTheWay",
+    "VipStatusChanged",
 ]
 
 KINDS: dict[str, type[Event]] = {

@@ -23,6 +23,7 @@ from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.plan.backend_entries import backend_entry, load_weight
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, assess_by_rule, look_at, rule_for, under
+from xdplb.control.plan.operating import VipStanding, is_asked, needed_of, standing_of
 from xdplb.control.plan.policies import Rule, Tally, Traits
 from xdplb.control.plan.slow_start import newcomers, next_step, ramp_words, still_ramping, tick_of
 from xdplb.control.plan.sources import Sources
@@ -103,10 +104,10 @@ class BackendDraft:
 class VipDraft:
     """A VIP, its backends and their eligibility by id, and what its table is built from.
 
-    `host` is what was known of the host. `rule` says who serves, which follows from `tally`. `ramps` are the backends
-    that ramp up, by id with the step of the clock at which they came up, and `next_step` is when they get more, None if
-    none does. `changed` are the ids of the backends that are not as in the draft before it, among them those that are
-    gone; None if it may be any.
+    `host` is what was known of the host. `asked` are the ids of the backends that the operator wants to serve all the
+    time. `rule` says who serves, which follows from `tally`. `ramps` are the backends that ramp up, by id with the step
+    of the clock at which they came up, and `next_step` is when they get more, None if none does. `changed` are the ids
+    of the backends that are not as in the draft before it, among them those that are gone; None if it may be any.
     """
 
     vip: BoundVip
@@ -114,6 +115,7 @@ class VipDraft:
     backends: Mapping[int, BackendDraft]
     eligibility: Mapping[int, Eligibility]
     table: TableSource
+    asked: frozenset[int]
     rule: Rule
     tally: Tally
     ramps: Mapping[int, int] = field(default_factory=dict)
@@ -125,6 +127,18 @@ class VipDraft:
         """The VIP's map entry."""
         vip = self.vip
         return VipEntry.of(vip.id, vip.vip, candidates=self.table.candidates, has_access_list=bool(vip.access))
+
+    def standing(self, *, nics_carry: bool) -> VipStanding:
+        """Return how the VIP stands; `nics_carry`: every NIC that is asked for carries packets."""
+        unfit = sum(standing.unfit for standing in self.eligibility.values()) if self.rule.lets_any_in else 0
+        return standing_of(
+            len(self.backends),
+            self.asked,
+            self.table.out,
+            unfit=unfit,
+            needed=needed_of(self.vip.vip.min_serving, len(self.asked)),
+            nics_carry=nics_carry,
+        )
 
     @property
     def concerned(self) -> Mapping[int, BackendDraft]:
@@ -144,7 +158,7 @@ class VipDraft:
             kept=self.table.kept - ids,
             newcomers=tuple(newcomer for newcomer in self.table.newcomers if newcomer.id not in ids),
         )
-        return replace(self, backends=backends, table=table, changed=None)
+        return replace(self, backends=backends, table=table, asked=self.asked - ids, changed=None)
 
 
 class HostSide(NamedTuple):
@@ -205,6 +219,7 @@ def _whole_draft(
         backends,
         eligibility,
         TableSource(vip.vip.scheduler, configured, out, kept, _of_table(vip, coming)),
+        frozenset([bound.id for bound in vip.backends.values() if is_asked(bound.backend)]),
         rule,
         Tally.of(standing.traits for standing in eligibility.values()),
         ramps,
@@ -281,6 +296,7 @@ def _changed_draft(
         without(before.backends, gone) | made,
         without(before.eligibility, gone) | eligibility,
         table,
+        (before.asked - gone - made.keys()) | {number for number, one in touched.items() if is_asked(one.backend)},
         rule,
         tally,
         ramps,

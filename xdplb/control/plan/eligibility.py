@@ -28,6 +28,7 @@ __all__ = [
     "assess",
     "assess_by_rule",
     "can_be_tagged",
+    "is_waiting",
     "look_at",
     "rule_for",
     "under",
@@ -47,14 +48,16 @@ class Eligibility:
     """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well.
 
     `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
-    the reason with {} in place of the result, for views that know a later one. `waits_as_backup`: it is a backup that
-    is not used; views say how many primary ones serve now. `traits` are what the VIP's rule follows from.
+    the reason with {} in place of the result, for views that know a later one. `unfit`: it serves although it is not
+    healthy, as the VIP's policy says. `waits_as_backup`: it is a backup that is not used; views say how many primary
+    ones serve now. `traits` are what the VIP's rule follows from.
     """
 
     use: Use
     reason: str = ""
     reachable: bool = True
     about_check: str = ""
+    unfit: bool = False
     waits_as_backup: bool = False
     traits: int = 0
 
@@ -164,6 +167,11 @@ def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed
     return look
 
 
+def is_waiting(standing: Eligibility) -> bool:
+    """Return whether a backend does not serve only because no check has had a result yet."""
+    return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)
+
+
 def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
     """Return what of a backend that was looked at decides about the others."""
     backend, traits = bound.backend, 0
@@ -184,7 +192,8 @@ def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed
     """Return the eligibility of a backend whose failed check is ignored."""
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
-    return _by_check(Use.SERVING, _CHECK_FAILED + _ALL_THE_SAME[policy], observed.health[bound.id].reason)
+    why = _CHECK_FAILED + _ALL_THE_SAME[policy]
+    return replace(_by_check(Use.SERVING, why, observed.health[bound.id].reason), unfit=True)
 
 
 def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:

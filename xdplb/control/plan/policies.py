@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from xdplb.control.plan.operating import needed_of
 from xdplb.model.backend import KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import AllUnhealthy, Vip
@@ -98,11 +99,14 @@ class Rule:
         """Whether nobody is healthy, and backends serve all the same."""
         return self.policy in (Policy.FAIL_OPEN, Policy.LAST_GOOD)
 
+    @property
+    def lets_any_in(self) -> bool:
+        """Whether backends serve whose checks failed."""
+        return self.policy in (Policy.PANIC, Policy.FAIL_OPEN, Policy.LAST_GOOD)
+
     def lets_in(self, traits: int, health: KnownHealth) -> bool:
         """Return whether the failed check of a backend with these traits and this health is ignored."""
-        if self.policy in (Policy.NONE, Policy.FAIL_CLOSED):
-            return False
-        if bool(traits & Traits.BACKUP) is not self.spares_primaries:
+        if not self.lets_any_in or bool(traits & Traits.BACKUP) is not self.spares_primaries:
             return False
         if self.policy is not Policy.LAST_GOOD:
             return True
@@ -138,7 +142,7 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     asked = tally.count(Traits.ASKED, Traits.BACKUP)
     serving = tally.count(Traits.SERVES, Traits.BACKUP)
     backups = tally.count(Traits.SERVES | Traits.BACKUP)
-    needed = max(1, vip.min_serving.needed(asked))
+    needed = needed_of(vip.min_serving, asked)
     uses_backups = bool(backups) and serving < needed
     rule = Rule(uses_backups=uses_backups, serving=serving, asked=asked, needed=needed, backups=backups)
     if not serving and not uses_backups:

@@ -15,7 +15,7 @@ from xdplb.control.plan.steps import Held, WriteTable
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Protocol, Vip
 
-__all__ = ["owed_slots", "owners_of", "owners_at_last", "table_step"]
+__all__ = ["owed_slots", "owners_at_last", "owners_of", "table_step"]
 
 
 def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:

@@ -108,6 +108,8 @@ class Writer:
         """Which backends have packets, as of the last reading of the counters."""
         self.on_change: Callable[[Outcome], None] = lambda _: None
         """Called with each change once the maps have it."""
+        self.on_brought: Callable[[Dirty], None] = lambda _: None
+        """Called with what was dirty whenever the maps have been brought up to date."""
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
@@ -442,6 +444,7 @@ class Writer:
             self._dirty.everything = True  # after a failure it is not known which VIPs are up to date
             self._disturbed.set()
             raise
+        self.on_brought(dirty)
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
         self._drifts.well(DriftKind.MAP, _DESIRED)
