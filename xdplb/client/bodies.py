@@ -1164,6 +1164,7 @@ class SlotsChangedOut(TypedDict):
     moved: int
     kept: int
     assigned: int
+    owed: int
     tables: int
 
 
@@ -1213,6 +1214,7 @@ class TableChangeOut(TypedDict):
     is_first: bool
     moved: int
     kept: int
+    owed: int
     moves: list[SlotMoveOut]
     moves_in_all: int
     after: SlotStatesOut
