@@ -18,7 +18,8 @@ from xdplb.control.plan.drafts import VipDraft, draft
 from xdplb.control.plan.eligibility import Observed, Use
 from xdplb.control.plan.policies import Policy
 from xdplb.control.plan.tables import owners_at_last, owners_of
-from xdplb.control.state.snapshot import BoundVip
+from xdplb.control.state.snapshot import BoundBackend, BoundVip
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend, BackendRole, Health, KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.min_serving import MinServing
@@ -105,11 +106,11 @@ def address(number: int) -> IPv4Address:
 
 def play_of(vip: Vip, roles: list[BackendRole]) -> Play:
     """Return a play that begins with all backends up for long."""
-    bound = {
+    bound: dict[IPAddress, BoundBackend] = {
         address(number): bound_backend(number, 1, Backend(address(number), role=roles[number - 1]), 1) for number in IDS
     }
     health = {number: KnownHealth(Health.UP, "", START - timedelta(days=1)) for number in IDS}
-    hops = {address(number): Resolution(next_hop(address(number))) for number in IDS}
+    hops: dict[IPAddress, Resolution] = {address(number): Resolution(next_hop(address(number))) for number in IDS}
     play = Play(bound_vip(1, vip, 1, HealthCheck(), bound), Observed(health, hops, now=START))
     play.plan(set())
     return play
