@@ -111,7 +111,7 @@ def play_of(vip: Vip, roles: list[BackendRole]) -> Play:
     }
     health = {number: KnownHealth(Health.UP, "", START - timedelta(days=1)) for number in IDS}
     hops: dict[IPAddress, Resolution] = {address(number): Resolution(next_hop(address(number))) for number in IDS}
-    play = Play(bound_vip(1, vip, 1, HealthCheck(), bound), Observed(health, hops, now=START))
+    play = Play(bound_vip(1, vip, 1, (HealthCheck(),), bound), Observed(health, hops, now=START))
     play.plan(set())
     return play
 

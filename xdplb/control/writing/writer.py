@@ -139,7 +139,7 @@ class Writer:
         self._retry_seconds = 0.0
         self._is_stopping = False
         self._index = Index()
-        self._targets: dict[int, CheckTarget] = {}
+        self._targets: dict[int, tuple[CheckTarget, ...]] = {}
         self._step_timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
