@@ -7,7 +7,7 @@ the rule says what else is used, or is not. So a backend that fails costs one lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -113,10 +113,11 @@ DRAINING = "draining"
 _CUSTOMER_TAG = 0x8100
 
 _CHECK_FAILED = "its check failed: {}"
-_ALL_THE_SAME = {
-    Policy.FAIL_OPEN: "; it is used all the same, since no other backend can serve (fail-open)",
-    Policy.LAST_GOOD: "; it is used all the same, since no backend can serve and it was up last (last-good)",
-    Policy.PANIC: "; it is used all the same, since too few backends are healthy (panic)",
+_ALL_THE_SAME = f"{_CHECK_FAILED}; it is used all the same, since "
+_IN_SPITE_OF = {
+    Policy.FAIL_OPEN: f"{_ALL_THE_SAME}no other backend can serve (fail-open)",
+    Policy.LAST_GOOD: f"{_ALL_THE_SAME}no backend can serve and it was up last (last-good)",
+    Policy.PANIC: f"{_ALL_THE_SAME}too few backends are healthy (panic)",
 }
 
 
@@ -154,14 +155,16 @@ def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibili
     """Return what a backend would be used for if it were for it alone, with its traits."""
     found = _standing(vip, bound, observed)
     traits = _traits(bound, found, _health(bound, observed))
-    return _LOOKS.get((found.use, found.reason, traits)) or replace(found, traits=traits)
+    if found.use is Use.SERVING and not found.reason:
+        return _WELL[traits]
+    return Eligibility(found.use, found.reason, found.reachable, found.about_check, traits=traits)
 
 
 def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed) -> Eligibility:
     """Return the eligibility of a backend that was looked at, under the rule of its VIP."""
     traits = look.traits
-    if traits & Traits.FAILED and rule.lets_in(traits, observed.health[bound.id]):
-        return replace(_in_spite_of_failure(rule.policy, bound, observed), traits=traits)
+    if rule.lets_in(traits, observed.health.get(bound.id)):
+        return _in_spite_of_failure(rule.policy, bound, observed, traits)
     if traits & Traits.BACKUP and traits & Traits.SERVES and not rule.uses_backups:
         return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
     return look
@@ -188,12 +191,13 @@ def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
     return traits
 
 
-def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed) -> Eligibility:
+def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed, traits: int) -> Eligibility:
     """Return the eligibility of a backend whose failed check is ignored."""
     if why := _why_nothing_new(bound):
-        return Eligibility(Use.KEEPING, why)
-    why = _CHECK_FAILED + _ALL_THE_SAME[policy]
-    return replace(_by_check(Use.SERVING, why, observed.health[bound.id].reason), unfit=True)
+        return Eligibility(Use.KEEPING, why, traits=traits)
+    why = _IN_SPITE_OF[policy]
+    reason = why.format(observed.health[bound.id].reason)
+    return Eligibility(Use.SERVING, reason, about_check=why, unfit=True, traits=traits)
 
 
 def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
@@ -283,8 +287,8 @@ def _why_not_attached(interface: str, reason: str | None) -> str:
     return f"its route goes out by {interface}, which xdplb cannot use now: {reason}"
 
 
-_LOOKS = {
-    (Use.SERVING, "", traits): Eligibility(Use.SERVING, traits=traits)
+_WELL = {
+    traits: Eligibility(Use.SERVING, traits=traits)
     for traits in (Traits.ASKED | Traits.SERVES, Traits.ASKED | Traits.SERVES | Traits.BACKUP)
 }
-"""What nearly all backends are found to be: one object for all of them."""
+"""What nearly all backends are found to be, by their traits: one object for all of them."""

@@ -104,9 +104,11 @@ class Rule:
         """Whether backends serve whose checks failed."""
         return self.policy in (Policy.PANIC, Policy.FAIL_OPEN, Policy.LAST_GOOD)
 
-    def lets_in(self, traits: int, health: KnownHealth) -> bool:
+    def lets_in(self, traits: int, health: KnownHealth | None) -> bool:
         """Return whether the failed check of a backend with these traits and this health is ignored."""
-        if not self.lets_any_in or bool(traits & Traits.BACKUP) is not self.spares_primaries:
+        if health is None or not self.lets_any_in or not traits & Traits.FAILED:
+            return False
+        if bool(traits & Traits.BACKUP) is not self.spares_primaries:
             return False
         if self.policy is not Policy.LAST_GOOD:
             return True
