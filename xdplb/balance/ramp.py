@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 from .fill import Places
 from .hashing import TABLE_SIZE
 
-__all__ = ["Newcomer", "Ramping", "ramped", "relative", "thinned"]
+__all__ = ["Newcomer", "Ramping", "parts_of", "ramped", "relative", "thinned"]
 
 _APART = 40503
 """Slots are granted in the order of their number times this, modulo the table's size: evenly from the whole table.
 
 It is the 16-bit constant of Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4).
 """
+
+
+_MOST_STEPS = 10
+"""Each step publishes a table or a weight, so there are not many; a step is not shorter than a second."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +51,11 @@ class Ramping:
     place: int
     granted: int
     of: int
+
+
+def parts_of(seconds: int) -> int:
+    """Return in how many parts a backend gets its share over so many seconds: one at once, and one at each step."""
+    return min(_MOST_STEPS, seconds) + 1
 
 
 def relative(newcomers: Iterable[Newcomer], serving: int) -> tuple[Newcomer, ...]:
