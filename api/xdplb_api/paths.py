@@ -7,6 +7,7 @@ from starlette.convertors import Convertor, register_url_convertor
 __all__ = [
     "ACCESS",
     "ALL_BACKENDS",
+    "ALL_CHECKS",
     "BACKEND",
     "BACKENDS",
     "BACKEND_OVERLAY",
@@ -16,6 +17,8 @@ __all__ = [
     "DRAIN",
     "HEALTH_CHECK",
     "OVERLAY",
+    "PROBE",
+    "PROBE_BACKEND",
     "RELOAD",
     "VIP",
     "VIPS",
@@ -38,6 +41,7 @@ class _VipConvertor(Convertor[str]):
 register_url_convertor("vip", _VipConvertor())
 
 ALL_BACKENDS = "/backends"
+ALL_CHECKS = "/checks"
 VIPS = "/vips"
 VIP = f"{VIPS}/{{vip:vip}}"
 BACKENDS = f"{VIP}/backends"
@@ -45,6 +49,8 @@ BACKEND = f"{BACKENDS}/{{address}}"
 DRAIN = f"{BACKEND}/drain"
 HEALTH_CHECK = f"{VIP}/health-check"
 CHECKS = f"{VIP}/checks"
+PROBE = f"{VIP}/probe"
+PROBE_BACKEND = f"{BACKEND}/probe"
 ACCESS = f"{VIP}/access"
 CONFIG = "/config"
 OVERLAY = f"{CONFIG}/overlay"

@@ -14,6 +14,7 @@ __all__ = [
     "AccessPatch",
     "AdminState",
     "AllBackendsOut",
+    "AllChecksOut",
     "AllUnhealthy",
     "ApiSettings",
     "AtRiskOut",
@@ -31,7 +32,9 @@ __all__ = [
     "BackendStatusOut",
     "BackendUseOut",
     "BackendsPut",
+    "CertificateOut",
     "ChangesIn",
+    "CheckOfVipOut",
     "CheckResultOut",
     "CheckType",
     "ChecksIn",
@@ -59,6 +62,7 @@ __all__ = [
     "DriftKind",
     "DriftOut",
     "DryRunOut",
+    "EndedByOut",
     "EventOut",
     "EventsOut",
     "ExplainOut",
@@ -74,6 +78,7 @@ __all__ = [
     "HealthCheckStatusOut",
     "HealthzOut",
     "ImpactOut",
+    "KnownBy",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -81,6 +86,7 @@ __all__ = [
     "NicOut",
     "OnUnhealthy",
     "OperatingStatus",
+    "Outcome",
     "OuterOut",
     "OverlayListOut",
     "OverlayOut",
@@ -93,6 +99,10 @@ __all__ = [
     "PathErrorsOut",
     "PathMtuOut",
     "Placement",
+    "ProbeOut",
+    "ProbeStepOut",
+    "ProbedBackendOut",
+    "ProbesOut",
     "Problem",
     "Protocol",
     "PutAccessEdit",
@@ -147,13 +157,15 @@ AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
-DrainState = Literal["draining", "drained", "timed_out"]
+DrainState = Literal["draining", "drained", "timed_out", "cut"]
 DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
+KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
+Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
 PacketKind = Literal["syn", "established", "datagram"]
 Passive = Literal["off", "observe", "eject"]
 Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
@@ -198,6 +210,12 @@ class AllBackendsOut(TypedDict):
     """The backends of all VIPs."""
 
     backends: list[BackendOfVipOut]
+
+
+class AllChecksOut(TypedDict):
+    """The health checks of all VIPs."""
+
+    checks: list[CheckOfVipOut]
 
 
 class ApiSettings(TypedDict):
@@ -377,6 +395,7 @@ class BackendStatusOut(TypedDict):
     path_errors: PathErrorsOut
     observed_generation: int
     drain: DrainOut | None
+    certificate: CertificateOut | None
 
 
 class BackendUseOut(TypedDict):
@@ -395,6 +414,28 @@ class BackendsPut(TypedDict):
 
     backends: list[BackendIn]
     warnings: NotRequired[Any]
+
+
+class CertificateOut(TypedDict):
+    """What came of the connections of a drained backend."""
+
+    outcome: Outcome
+    started: str
+    until: str
+    seconds: float
+    known_by: KnownBy
+    seen: int | None
+    ended: int | None
+    ended_by: EndedByOut | None
+    handed_over: int | None
+    cut: int | None
+    broken: int | None
+    lost: int | None
+    left: int | None
+    silent_at_most: int | None
+    why: str
+    last_packet: str | None
+    restarts: int
 
 
 class ChangesIn(TypedDict):
@@ -419,6 +460,23 @@ class ChangesIn(TypedDict):
         | PutAccessEdit
         | PatchAccessEdit
     ]
+
+
+class CheckOfVipOut(TypedDict):
+    """The last result of one check of one backend, with its VIP."""
+
+    backend: str
+    health: Health
+    reason: str
+    since: str
+    last_run: str | None
+    last_passed: bool | None
+    last_seconds: float | None
+    passes: int
+    failures: int
+    vip: str
+    check: str
+    recent: str
 
 
 class CheckResultOut(TypedDict):
@@ -652,6 +710,7 @@ class DrainBackendEdit(TypedDict):
 
     timeout_seconds: NotRequired[float]
     quiet_seconds: NotRequired[float | None]
+    cut_at_deadline: NotRequired[bool]
     kind: Literal["drain_backend"]
     vip: str
     address: str
@@ -662,6 +721,7 @@ class DrainIn(TypedDict):
 
     timeout_seconds: NotRequired[float]
     quiet_seconds: NotRequired[float | None]
+    cut_at_deadline: NotRequired[bool]
 
 
 class DrainOut(TypedDict):
@@ -672,6 +732,7 @@ class DrainOut(TypedDict):
     deadline: str
     quiet_seconds: float
     flows: int | None
+    cut_at_deadline: bool
 
 
 class DriftOut(TypedDict):
@@ -691,6 +752,16 @@ class DryRunOut(TypedDict):
     changes: list[str]
     warnings: list[WarningOut]
     impact: ImpactOut
+
+
+class EndedByOut(TypedDict):
+    """How connections ended by themselves; the sum is `ended`."""
+
+    closed: int
+    reset: int
+    idle: int
+    unanswered: int
+    redialled: int
 
 
 class EventOut(TypedDict):
@@ -802,6 +873,7 @@ class HealthCheckIn(TypedDict):
     expect_answer: NotRequired[str | None]
     command: NotRequired[list[str] | None]
     user: NotRequired[str | None]
+    label: NotRequired[Any]
     status: NotRequired[Any]
 
 
@@ -839,6 +911,7 @@ class HealthCheckOut(TypedDict):
     expect_answer: str | None
     command: list[str] | None
     user: str | None
+    label: str
     status: HealthCheckStatusOut
 
 
@@ -1022,6 +1095,43 @@ class PathMtuOut(TypedDict):
     until: str
 
 
+class ProbeOut(TypedDict):
+    """What a probe of one check found."""
+
+    check: str
+    type: CheckType
+    target: Target
+    port: int
+    passed: bool | None
+    reason: str
+    seconds: float
+    steps: list[ProbeStepOut]
+
+
+class ProbeStepOut(TypedDict):
+    """A step of a probe that was done."""
+
+    name: str
+    seconds: float
+    text: str
+
+
+class ProbedBackendOut(TypedDict):
+    """What the probes of one backend found."""
+
+    backend: str
+    passed: bool
+    checks: list[ProbeOut]
+
+
+class ProbesOut(TypedDict):
+    """What probes found that were run once: this changes no backend's health."""
+
+    vip: str
+    passed: bool
+    backends: list[ProbedBackendOut]
+
+
 class Problem(TypedDict):
     """An error (RFC 9457)."""
 
@@ -1097,6 +1207,7 @@ class PutCheckEdit(TypedDict):
     expect_answer: NotRequired[str | None]
     command: NotRequired[list[str] | None]
     user: NotRequired[str | None]
+    label: NotRequired[Any]
     status: NotRequired[Any]
     kind: Literal["put_check"]
     vip: str

@@ -40,7 +40,7 @@ from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -147,6 +147,11 @@ class Answers:
         """Return a VIP's health checks and their results."""
         return self._checks_view(self._vip(ref), self._facts())
 
+    def all_checks(self) -> dict[VipKey, ChecksView]:
+        """Return the health checks of all VIPs and their results, by VIP."""
+        facts = self._facts()
+        return {key: self._checks_view(vip, facts) for key, vip in self._snapshot.vips.items() if vip.checks}
+
     def access(self, ref: str) -> AccessView:
         """Return a VIP's access list; an empty one accepts packets from any source."""
         vip = self._vip(ref)
@@ -210,6 +215,7 @@ class Answers:
             checks={} if self._checker is None else self._checker.tallies(),
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
+            cuts=self._writer.cuts,
             nics=nics_shown(applier.nics),
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
@@ -343,13 +349,16 @@ class Answers:
             path=self._paths.of(vip, backend),
             flows=self._flows.of(backend),
             drain=self._flows.drain(backend),
+            certificate=self._flows.certificate(backend),
             tallies=self._tallies(backend),
         )
         return backend_on_the_wall(view, self._steady.ahead())
 
     def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
         found: list[list[CheckView]] = [[] for _ in vip.checks]
-        for backend in vip.backends.values() if vip.checks else ():
+        for backend in vip.backends.values():
+            if not is_checked(vip, backend):
+                continue
             for views, view in zip(found, self._check_views(vip, backend, facts), strict=True):
                 views.append(view)
         return ChecksView(tuple(zip(vip.checks, map(tuple, found), strict=True)), vip.generation)

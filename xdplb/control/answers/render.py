@@ -25,6 +25,7 @@ from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import DRAINING, Eligibility
 from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
 from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
@@ -100,6 +101,7 @@ def backend_view(
     path: PathView,
     flows: int | None,
     drain: DrainView | None,
+    certificate: Certificate | None,
     tallies: Sequence[CheckTally],
 ) -> BackendView:
     """Return the view of a backend; `tallies` are the results of its checks."""
@@ -119,6 +121,7 @@ def backend_view(
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
         interface=next_hop.interface if next_hop is not None else None,
         drain=drain,
+        certificate=certificate,
         path=path,
         declared=backend.desired.declared,
     )

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from xdplb.control.plan.policies import Policy, Rule, Tally, Traits, backup_words, rule_of
 from xdplb.control.plan.sources import NO_SOURCES, Sources
-from xdplb.control.state.snapshot import BoundBackend, BoundVip
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, is_checked
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, BackendRole, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
@@ -71,7 +71,7 @@ class Observed:
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
     has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
-    no backend is to ramp up (slow start).
+    no backend is to ramp up (slow start). `cuts` says when drains were cut, by backend id.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -83,6 +83,7 @@ class Observed:
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
     now: datetime | None = None
+    cuts: Mapping[int, datetime] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -109,6 +110,8 @@ WAITING = "its check has not passed yet"
 
 DRAINING = "draining"
 """The reason of a draining backend. Views replace it once its connections have been counted."""
+
+_CUT = "cut off at the deadline of its drain"
 
 _CUSTOMER_TAG = 0x8100
 
@@ -186,7 +189,7 @@ def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
             traits |= Traits.SERVES
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
-    if health is Health.DOWN and look.reachable and backend.admin_state is not AdminState.MAINT:
+    if health is Health.DOWN and look.about_check:
         traits |= Traits.FAILED
     return traits
 
@@ -201,9 +204,8 @@ def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed
 
 
 def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
-    backend = bound.backend
-    if backend.admin_state is AdminState.MAINT:
-        return Eligibility(Use.OUT, "in maintenance")
+    if why := _why_no_packets(bound, observed):
+        return Eligibility(Use.OUT, why)
     if obstacle := _obstacle(vip, bound, observed):
         return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
@@ -211,7 +213,7 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibi
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
         why = _CHECK_FAILED + _unless_checked(vip, bound, observed)
         return _by_check(use, why, observed.health[bound.id].reason)
-    if backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
+    if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
         return _waiting(_unless_checked(vip, bound, observed))
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
@@ -224,6 +226,14 @@ def _waiting(unless: str) -> Eligibility:
 
 def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
     return Eligibility(use, about_check.format(result), about_check=about_check)
+
+
+def _why_no_packets(bound: BoundBackend, observed: Observed) -> str:
+    """Return why a backend gets no packets although some could be sent to it, or an empty string."""
+    if bound.backend.admin_state is AdminState.MAINT:
+        return "in maintenance"
+    is_cut = bound.drain is not None and bound.drain.is_cut(observed.cuts.get(bound.id))
+    return _CUT if is_cut else ""
 
 
 def _why_nothing_new(bound: BoundBackend) -> str:
@@ -252,7 +262,7 @@ def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> s
 def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why the host has no right address to check the backend from, or an empty string."""
     resolution = observed.next_hop(bound.backend.address)
-    if not vip.checks or resolution is None:
+    if not is_checked(vip, bound) or resolution is None:
         return ""
     return observed.sources.of_check(bound.backend.address, resolution).obstacle
 

@@ -25,6 +25,7 @@ def observe(
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
     now: datetime,
+    cuts: Mapping[int, datetime],
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
@@ -38,4 +39,5 @@ def observe(
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
         now=now,
+        cuts=cuts,
     )
