@@ -1,9 +1,9 @@
 """Real TCP handshakes, with the kernel's own timers, for the tests of second choices.
 
     handshakes.py serve NAME PORT            sends NAME on each new connection, then sends back what it is sent
-    handshakes.py dial ADDRESS PORT COUNT    begins COUNT connections at once; writes for each who answered and after how
-                                             many seconds. On each line on stdin it sends a line on every one, and writes
-                                             how many are with the same backend still
+    handshakes.py dial ADDRESS PORT COUNT    begins COUNT connections at once; writes for each who answered, and after
+                                             how many seconds. On each line on stdin it sends a line on every one, and
+                                             writes how many are with the same backend still
     handshakes.py delay ADDRESS SECONDS      lets what comes in on eth0 for ADDRESS reach this host late
 
 `delay` gives the host's own TCP nothing but packets from a tun device: what comes in on eth0 for the address is not
