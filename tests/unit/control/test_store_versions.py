@@ -107,7 +107,7 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
         every: Vip(every, name="all"),
     }  # fmt: skip
     assert {key: vip.vip for key, vip in state.desired.vips.items()} == settings
-    assert {key: vip.check for key, vip in state.desired.vips.items() if vip.check} == {web: CHECK}
+    assert {key: vip.checks for key, vip in state.desired.vips.items() if vip.checks} == {web: (CHECK,)}
     assert {key: vip.access for key, vip in state.desired.vips.items() if vip.access} == {
         some: AccessList((ip_network("10.0.0.0/8"), ip_network("192.0.2.7")), (ip_network("10.1.0.0/16"),)),
         every: AccessList((), (ip_network("2001:db8:bad::/48"),)),

@@ -188,7 +188,7 @@ def _goes_on(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
 def _asked(vip: BoundVip) -> tuple[object, ...]:
     """Return the settings of a VIP on which all its backends depend."""
     one = vip.vip
-    return vip.id, one.key, one.forward, one.scheduler, one.vlan, one.on_unhealthy, one.all_unhealthy, vip.check
+    return vip.id, one.key, one.forward, one.scheduler, one.vlan, one.on_unhealthy, one.all_unhealthy, vip.checks
 
 
 def _changed_draft(

@@ -195,7 +195,7 @@ def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> s
 def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why the host has no right address to check the backend from, or an empty string."""
     resolution = observed.next_hop(bound.backend.address)
-    if vip.check is None or resolution is None:
+    if not vip.checks or resolution is None:
         return ""
     return observed.sources.of_check(bound.backend.address, resolution).obstacle
 

@@ -135,7 +135,7 @@ class Writer:
         self._retry_seconds = 0.0
         self._is_stopping = False
         self._index = Index()
-        self._targets: dict[int, CheckTarget] = {}
+        self._targets: dict[int, tuple[CheckTarget, ...]] = {}
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
