@@ -39,6 +39,7 @@ __all__ = [
     "SwapState",
     "VipCounters",
     "VipEntry",
+    "probe_mark",
 ]
 
 Slots = NDArray[np.uint32]
@@ -162,6 +163,11 @@ class ProbeWay:
 
     vip: IPAddress
     source: IPAddress | None = None
+
+
+def probe_mark(backend_id: int) -> int:
+    """Return the mark (SO_MARK) of what is sent by the way of this backend's traffic: PROBE_MARK of probe_layout.h."""
+    return 0x78640000 | backend_id
 
 
 @dataclass(frozen=True, slots=True)

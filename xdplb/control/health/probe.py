@@ -94,13 +94,18 @@ OnResult = Callable[[ProbeResult], None]
 """Called once in the event loop with what a probe found."""
 
 
+Prepare = Callable[[socket.socket], None]
+"""Sets options of a probe's new socket, before it is bound and connected. May raise OSError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What to probe, and how: `host` is an IPv4 or IPv6 address."""
+    """What to probe, and how: `host` is an IPv4 or IPv6 address; `prepare` is for what takes another way."""
 
     check: HealthCheck
     host: str
     port: int
+    prepare: Prepare | None = None
 
 
 class Keeper(Protocol):
@@ -190,6 +195,8 @@ class Probe:
         sock: socket.socket | None = None
         try:
             self._sock = sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            if self.aim.prepare is not None:
+                self.aim.prepare(sock)
             if source.address is not None:
                 bind(sock, source)
             if (code := sock.connect_ex((self.aim.host, self.aim.port))) not in (0, errno.EINPROGRESS):

@@ -28,7 +28,7 @@ from xdplb.control.events import (
 from xdplb.control.flows.drain import FlowCounts
 from xdplb.control.flows.traffic import Traffic
 from xdplb.control.health.book import HealthBook
-from xdplb.control.health.health_source import CheckTarget, HealthSource
+from xdplb.control.health.health_source import CheckTarget, CheckTargets, HealthSource
 from xdplb.control.health.known import check_targets, health_at_start, reissued
 from xdplb.control.history.history import History
 from xdplb.control.paths.book import PathBook
@@ -106,6 +106,8 @@ class Writer:
         """Which backends have packets, as of the last reading of the counters."""
         self.on_change: Callable[[Outcome], None] = lambda _: None
         """Called with each change once the maps have it."""
+        self.on_targets: Callable[[Collection[int], CheckTargets], None] = lambda _gone, _targets: None
+        """Called with the ids of backends that are checked no more, and what is checked anew."""
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
@@ -273,6 +275,7 @@ class Writer:
             for backend_id in gone:
                 del self._targets[backend_id]
             self._targets.update(targets)
+            self.on_targets(gone, targets)
             self._checker.change(gone, targets, self.health.known)
 
     def draining(self) -> list[tuple[BoundVip, BoundBackend]]:
