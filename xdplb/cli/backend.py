@@ -19,13 +19,13 @@ from xdplb.client.bodies import (
     DrainOut,
     PathErrorsOut,
 )
-from xdplb.model.backend import parse_backend_address
-from xdplb.model.vip import Forward
+from xdplb.model.backend import BackendRole, parse_backend_address
+from xdplb.model.vip import LARGEST_RATE, Forward
 
 from .changes import Change, changing
 from .groups import Group
 from .output import Column, coloured, moment, percent, print_fields, print_json, table
-from .params import AnyWhole, Connection, duration, duration_text, output_option, vip_argument
+from .params import AnyWhole, Connection, Whole, duration, duration_text, output_option, vip_argument
 
 __all__ = ["command"]
 
@@ -46,6 +46,36 @@ _COLUMNS = [
     Column("MAC"),
     Column("REASON"),
 ]
+
+
+def _health_options(command: _Command) -> _Command:
+    """Add the options of when a backend serves and how it is checked. One that is not given is None."""
+    for option in (
+        click.option(
+            "--check-path", metavar="PATH", help="The path that checks request of it, if not the checks' own."
+        ),
+        click.option(
+            "--check-port", type=Whole(1, 65535), help="The port that checks use for it, if not the checks' own."
+        ),
+        click.option(
+            "--checked/--not-checked",
+            default=None,
+            help="Whether the VIP's checks are run for it; if not, it counts as up.",
+        ),
+        click.option(
+            "--max-new-flows",
+            type=Whole(0, LARGEST_RATE),
+            metavar="N",
+            help="New TCP connections that it takes a second; what is over goes to another backend. 0: any number.",
+        ),
+        click.option(
+            "--role",
+            type=click.Choice([role.value for role in BackendRole]),
+            help="backup: it serves only while fewer than min-serving primary backends do.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group(cls=Group, name="backend", short_help="The hosts behind a VIP; draining them.")
@@ -83,6 +113,7 @@ Examples:
 @click.option(
     "--quic-server-id", metavar="HEX", help="The server ID in the QUIC connection IDs that it issues, such as 00a7."
 )
+@_health_options
 @changing()
 def add(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     """Add a backend. If its VIP has a health check, it gets no packets before its first passed checks."""
@@ -117,6 +148,7 @@ Examples:
     metavar="HEX|none",
     help="The server ID in the QUIC connection IDs that it issues; none removes it.",
 )
+@_health_options
 @changing(conditional=True)
 def set_(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     """Change a backend. A new weight affects new connections only."""
@@ -264,6 +296,11 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("drain", _drain_text(status["drain"])),
             ("forward", body["forward"]),
             ("quic-server-id", body["quic_server_id"]),
+            ("role", body["role"]),
+            ("max-new-flows", f"{body['max_new_flows']}/s" if body["max_new_flows"] else None),
+            ("checked", None if body["checked"] else "no"),
+            ("check-port", body["check_port"]),
+            ("check-path", body["check_path"]),
             ("interface", status["interface"]),
             ("mac", status["mac"]),
             ("mtu", _mtu_text(status)),

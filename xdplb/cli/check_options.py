@@ -227,8 +227,8 @@ def check_body(prefix: str, given: dict[str, Any], key: VipKey | None = None) ->
         try:
             fitted(check, key)
         except InvalidError as error:
-            field = error.problems[0].pointer.removeprefix("/")
-            raise InvalidError(error.detail, hint=f"{error.hint}: --{prefix}{_option(field)}") from None
+            hint = error.hint.replace("give the port to check", f"give --{prefix}port")
+            raise InvalidError(error.detail, hint=hint) from None
     if "headers" in body:
         body["headers"] = dict(body["headers"])
     return body

@@ -16,7 +16,7 @@ from xdplb.model.vip import VipKey
 from .changes import Change, changing
 from .check_options import check_body, check_options
 from .groups import Group
-from .output import Column, coloured, note, print_fields, print_json, table
+from .output import Column, coloured, note, percent, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
 from .vip_options import policy, policy_options
@@ -193,6 +193,11 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("hash", body["hash"]),
             ("on-unhealthy", body["on_unhealthy"]),
             ("all-unhealthy", body["all_unhealthy"]),
+            ("min-serving", body["min_serving"]),
+            ("passive", body["passive"]),
+            ("syn-failover", "yes" if body["syn_failover"] else None),
+            ("panic-share", percent(body["panic_share"]) if body["panic_share"] else None),
+            ("slow-start", duration_text(body["slow_start_seconds"]) if body["slow_start_seconds"] else None),
             ("idle-timeout", duration_text(body["idle_timeout_seconds"])),
             ("vlan", body["vlan"]),
             ("quic", _quic_text(body["quic"])),

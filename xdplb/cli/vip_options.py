@@ -9,15 +9,18 @@ from typing import Any, TypeVar
 import click
 
 from xdplb.model.errors import InvalidError
-from xdplb.model.numbers import whole_of
+from xdplb.model.min_serving import MinServing
+from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.vip import (
     CONFIG_ID_RANGE,
     LARGEST_RATE,
+    PANIC_SHARE_HINT,
     SERVER_ID_BYTES_RANGE,
     AllUnhealthy,
     Forward,
     HashKind,
     OnUnhealthy,
+    Passive,
     Scheduler,
     Tracking,
     Vip,
@@ -63,6 +66,7 @@ def _options() -> list[Callable[[_Command], _Command]]:
             type=Whole(*CONFIG_ID_RANGE),
             help="The upper 3 bits of the first byte of these connection IDs.  [0]",
         ),
+        *_health_options(),
         _limit("packets", "packets"),
         _limit("new-flows", "new TCP connections"),
         _limit("source-packets", "packets from one source"),
@@ -102,12 +106,46 @@ def _word_options() -> list[Callable[[_Command], _Command]]:
         click.option(
             "--all-unhealthy",
             type=_words(AllUnhealthy),
-            help=f"If no backend is healthy: use those that failed, or drop.  [{_DEFAULTS.all_unhealthy}]",
+            help="If no backend is healthy: use those that failed, drop, or use those that served last.  "
+            f"[{_DEFAULTS.all_unhealthy}]",
         ),
         click.option(
             "--vlan",
             type=_words(VlanTags),
             help=f"The VLAN tags of forwarded frames: those of the route, or those they came with.  [{_DEFAULTS.vlan}]",
+        ),
+    ]
+
+
+def _health_options() -> list[Callable[[_Command], _Command]]:
+    return [
+        click.option(
+            "--min-serving",
+            type=_min_serving,
+            metavar="N|N%",
+            help=f"With fewer primary backends serving, backups serve.  [{_DEFAULTS.min_serving}]",
+        ),
+        click.option(
+            "--passive",
+            type=_words(Passive),
+            help=f"What is done with what packets show of the backends' health.  [{_DEFAULTS.passive}]",
+        ),
+        click.option(
+            "--syn-failover/--no-syn-failover",
+            default=None,
+            help="Let a SYN that is sent again go to another backend if its own is suspect or down.  [no]",
+        ),
+        click.option(
+            "--panic-share",
+            type=_share,
+            metavar="SHARE|off",
+            help="With a smaller share of healthy backends than this, such as 0.5, use all of them.  [off]",
+        ),
+        click.option(
+            "--slow-start",
+            type=duration,
+            metavar="TIME",
+            help="How long a backend that comes up takes to get its share of new connections.  [0s]",
         ),
     ]
 
@@ -135,11 +173,28 @@ def _server_id_bytes(text: str) -> int | str:
     raise click.BadParameter(f"{text!r} is neither a number from {low} to {high} nor {_OFF}")
 
 
+def _min_serving(text: str) -> int | str:
+    number = whole_of(text)
+    try:
+        return MinServing.of(text if number is None else number).value
+    except InvalidError as error:
+        raise click.BadParameter(f"{text!r}: {error.hint}") from None
+
+
+def _share(text: str) -> float:
+    share = 0.0 if text == _OFF else decimal_of(text)
+    if share is None or not 0 <= share <= 1:
+        raise click.BadParameter(f"{text!r}: {PANIC_SHARE_HINT}")
+    return share
+
+
 def policy(given: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a VIP's body for the options that were given."""
     fields = {"hash" if key == "hash_" else key: value for key, value in given.items() if value is not None}
     if "idle_timeout" in fields:
-        fields["idle_timeout_seconds"] = _whole_seconds(fields.pop("idle_timeout"))
+        fields["idle_timeout_seconds"] = _whole_seconds("--idle-timeout", fields.pop("idle_timeout"))
+    if "slow_start" in fields:
+        fields["slow_start_seconds"] = _whole_seconds("--slow-start", fields.pop("slow_start"))
     limits = {name.removeprefix("limit_"): fields.pop(name) for name in list(fields) if name.startswith("limit_")}
     if limits:
         fields["limits"] = limits
@@ -149,7 +204,7 @@ def policy(given: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _whole_seconds(seconds: float) -> int:
+def _whole_seconds(option: str, seconds: float) -> int:
     if seconds != int(seconds):
-        raise InvalidError(f"--idle-timeout is {seconds:g} s", hint="give whole seconds, such as 90s or 15m")
+        raise InvalidError(f"{option} is {seconds:g} s", hint="give whole seconds, such as 90s or 15m")
     return int(seconds)

@@ -26,6 +26,7 @@ __all__ = [
     "BackendOut",
     "BackendPatch",
     "BackendPut",
+    "BackendRole",
     "BackendStatsOut",
     "BackendStatusOut",
     "BackendUseOut",
@@ -85,6 +86,7 @@ __all__ = [
     "OverlayOut",
     "PacketKind",
     "PacketOut",
+    "Passive",
     "PatchAccessEdit",
     "PatchBackendEdit",
     "PatchVipEdit",
@@ -141,7 +143,8 @@ __all__ = [
 ]
 
 AdminState = Literal["ready", "drain", "maint"]
-AllUnhealthy = Literal["fail-open", "fail-closed"]
+AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
+BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out"]
 DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
@@ -151,6 +154,7 @@ Health = Literal["unknown", "up", "down"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
 PacketKind = Literal["syn", "established", "datagram"]
+Passive = Literal["off", "observe", "eject"]
 Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
@@ -232,6 +236,11 @@ class BackendChangedOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    role: BackendRole
+    max_new_flows: int
+    checked: bool
+    check_port: int | None
+    check_path: str | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -245,6 +254,11 @@ class BackendIn(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole]
+    max_new_flows: NotRequired[int]
+    checked: NotRequired[bool]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     vip: NotRequired[Any]
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -274,6 +288,11 @@ class BackendOfVipOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    role: BackendRole
+    max_new_flows: int
+    checked: bool
+    check_port: int | None
+    check_path: str | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -288,6 +307,11 @@ class BackendOut(TypedDict):
     forward: Forward
     admin_state: AdminState
     quic_server_id: str | None
+    role: BackendRole
+    max_new_flows: int
+    checked: bool
+    check_port: int | None
+    check_path: str | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -301,6 +325,11 @@ class BackendPatch(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState | None]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole | None]
+    max_new_flows: NotRequired[int | None]
+    checked: NotRequired[bool | None]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
 
 
 class BackendPut(TypedDict):
@@ -310,6 +339,11 @@ class BackendPut(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole]
+    max_new_flows: NotRequired[int]
+    checked: NotRequired[bool]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     vip: NotRequired[Any]
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -465,6 +499,11 @@ class ConfigVip(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -485,6 +524,11 @@ class CreateBackendEdit(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole]
+    max_new_flows: NotRequired[int]
+    checked: NotRequired[bool]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     vip: str
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -508,6 +552,11 @@ class CreateVipEdit(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -919,6 +968,11 @@ class PatchBackendEdit(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState | None]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole | None]
+    max_new_flows: NotRequired[int | None]
+    checked: NotRequired[bool | None]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     kind: Literal["patch_backend"]
     vip: str
 
@@ -941,6 +995,11 @@ class PatchVipEdit(TypedDict):
     vlan: NotRequired[VlanTags | None]
     quic: NotRequired[QuicPatch | None]
     limits: NotRequired[LimitsPatch | None]
+    min_serving: NotRequired[int | str | None]
+    passive: NotRequired[Passive | None]
+    syn_failover: NotRequired[bool | None]
+    panic_share: NotRequired[float | None]
+    slow_start_seconds: NotRequired[int | None]
     kind: Literal["patch_vip"]
     vip: str
 
@@ -989,6 +1048,11 @@ class PutBackendEdit(TypedDict):
     forward: NotRequired[Forward | None]
     admin_state: NotRequired[AdminState]
     quic_server_id: NotRequired[str | None]
+    role: NotRequired[BackendRole]
+    max_new_flows: NotRequired[int]
+    checked: NotRequired[bool]
+    check_port: NotRequired[int | None]
+    check_path: NotRequired[str | None]
     vip: str
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -1059,6 +1123,11 @@ class PutVipEdit(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -1330,6 +1399,11 @@ class VipChangedOut(TypedDict):
     vlan: VlanTags
     quic: QuicOut | None
     limits: LimitsOut
+    min_serving: int | str
+    passive: Passive
+    syn_failover: bool
+    panic_share: float
+    slow_start_seconds: int
     generation: int
     status: VipStatusOut
     warnings: NotRequired[list[WarningOut]]
@@ -1359,6 +1433,11 @@ class VipOut(TypedDict):
     vlan: VlanTags
     quic: QuicOut | None
     limits: LimitsOut
+    min_serving: int | str
+    passive: Passive
+    syn_failover: bool
+    panic_share: float
+    slow_start_seconds: int
     generation: int
     status: VipStatusOut
 
@@ -1381,6 +1460,11 @@ class VipPatch(TypedDict):
     vlan: NotRequired[VlanTags | None]
     quic: NotRequired[QuicPatch | None]
     limits: NotRequired[LimitsPatch | None]
+    min_serving: NotRequired[int | str | None]
+    passive: NotRequired[Passive | None]
+    syn_failover: NotRequired[bool | None]
+    panic_share: NotRequired[float | None]
+    slow_start_seconds: NotRequired[int | None]
 
 
 class VipPost(TypedDict):
@@ -1397,6 +1481,11 @@ class VipPost(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -1424,6 +1513,11 @@ class VipPut(TypedDict):
     vlan: NotRequired[VlanTags]
     quic: NotRequired[QuicIn | None]
     limits: NotRequired[LimitsIn]
+    min_serving: NotRequired[int | str]
+    passive: NotRequired[Passive]
+    syn_failover: NotRequired[bool]
+    panic_share: NotRequired[float]
+    slow_start_seconds: NotRequired[int]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from .address import IPAddress, parse_address
+from .address import IPAddress, parse_address, parse_port
+from .check_fields import PATH_HINT, PATH_PATTERN
 from .errors import InvalidError
 from .misspelt import host_and_port
-from .vip import Forward
+from .vip import LARGEST_RATE, Forward
 
 __all__ = [
     "SERVER_ID_HINT",
@@ -18,6 +19,7 @@ __all__ = [
     "WEIGHT_RANGE",
     "AdminState",
     "Backend",
+    "BackendRole",
     "Health",
     "KnownHealth",
     "parse_backend_address",
@@ -47,6 +49,13 @@ class AdminState(StrEnum):
     MAINT = "maint"
 
 
+class BackendRole(StrEnum):
+    """When a backend serves: always, or only while too few primary ones do."""
+
+    PRIMARY = "primary"
+    BACKUP = "backup"
+
+
 class Health(StrEnum):
     """What the health checks say: no result yet, passed, or failed."""
 
@@ -60,7 +69,8 @@ class Backend:
     """A backend of one VIP, as configured. With weight 0 it gets no new connections and keeps its open ones.
 
     `forward` None is the VIP's. `quic_server_id` is the server ID, in hex, in the QUIC connection IDs that this backend
-    issues.
+    issues. It takes `max_new_flows` new TCP connections a second, 0 for any number. `checked` False: the VIP's checks
+    are not run for it, and it counts as up; `check_port` and `check_path`: instead of those of the checks.
     """
 
     address: IPAddress
@@ -68,6 +78,11 @@ class Backend:
     forward: Forward | None = None
     admin_state: AdminState = AdminState.READY
     quic_server_id: str | None = None
+    role: BackendRole = BackendRole.PRIMARY
+    max_new_flows: int = 0
+    checked: bool = True
+    check_port: int | None = None
+    check_path: str | None = None
 
     def __post_init__(self) -> None:
         low, high = WEIGHT_RANGE
@@ -81,6 +96,24 @@ class Backend:
                 f"{self.quic_server_id!r} is not a server ID",
                 hint=SERVER_ID_HINT,
             )
+        if not 0 <= self.max_new_flows <= LARGEST_RATE:
+            raise InvalidError.field(
+                "/max_new_flows",
+                f"max_new_flows is {self.max_new_flows}",
+                hint=f"give a whole number from 0 (no limit) to {LARGEST_RATE}",
+            )
+        self._check_own_check()
+
+    def _check_own_check(self) -> None:
+        if self.check_port is not None:
+            parse_port(self.check_port, "/check_port")
+        if self.check_path is not None and not re.fullmatch(PATH_PATTERN, self.check_path):
+            raise InvalidError.field("/check_path", f"{self.check_path!r} is not a path", hint=PATH_HINT)
+        for name in ("check_port", "check_path"):
+            if not self.checked and getattr(self, name) is not None:
+                raise InvalidError.field(
+                    f"/{name}", f"the backend has a {name}, but is not checked", hint=f"omit {name}, or set checked"
+                )
 
 
 @dataclass(frozen=True, slots=True)

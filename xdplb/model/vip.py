@@ -8,12 +8,14 @@ from enum import StrEnum
 
 from .errors import InvalidError
 from .key import Protocol, VipKey
+from .min_serving import MinServing
 
 __all__ = [
     "AllUnhealthy",
     "Forward",
     "HashKind",
     "OnUnhealthy",
+    "Passive",
     "Protocol",
     "QuicIds",
     "RateLimits",
@@ -30,6 +32,8 @@ IDLE_TIMEOUT_RANGE = (1, 65535)
 SERVER_ID_BYTES_RANGE = (1, 8)
 CONFIG_ID_RANGE = (0, 6)
 LARGEST_RATE = 1_000_000_000
+SLOW_START_RANGE = (0, 3600)
+PANIC_SHARE_HINT = "give a number from 0 (off) to 1, such as 0.5 for half of the backends"
 
 
 class Forward(StrEnum):
@@ -110,10 +114,22 @@ class OnUnhealthy(StrEnum):
 
 
 class AllUnhealthy(StrEnum):
-    """What to do if no backend is healthy: use those that failed their check (`fail-open`) or drop (`fail-closed`)."""
+    """What to do if no backend is healthy.
+
+    Use those that failed their check (`fail-open`), drop (`fail-closed`), or use those that served last (`last-good`).
+    """
 
     FAIL_OPEN = "fail-open"
     FAIL_CLOSED = "fail-closed"
+    LAST_GOOD = "last-good"
+
+
+class Passive(StrEnum):
+    """What is done with what packets show of backends: nothing, show it, or send one that fails nothing new."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    EJECT = "eject"
 
 
 class VlanTags(StrEnum):
@@ -170,6 +186,7 @@ class RateLimits:
 
 
 NO_LIMITS = RateLimits()
+ONE_SERVING = MinServing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +194,8 @@ class Vip:
     """A VIP as configured. Changes keep connections that are silent for no longer than `idle_timeout_seconds`.
 
     `tracking` and `hash` may be given as None, for the scheduler's default. They are never None afterwards.
+    With fewer than `min_serving` primary backends serving, backups serve too. Below `panic_share` of healthy backends,
+    0 to 1, all are used.
     """
 
     key: VipKey
@@ -191,15 +210,25 @@ class Vip:
     vlan: VlanTags = VlanTags.NEXT_HOP
     quic: QuicIds | None = None
     limits: RateLimits = NO_LIMITS
+    min_serving: MinServing = ONE_SERVING
+    passive: Passive = Passive.OFF
+    syn_failover: bool = False
+    panic_share: float = 0.0
+    slow_start_seconds: int = 0
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
             raise InvalidError.field("/name", f"{self.name!r} is not a valid name", hint=NAME_HINT)
         _check_range("/idle_timeout_seconds", self.idle_timeout_seconds, IDLE_TIMEOUT_RANGE)
+        _check_range("/slow_start_seconds", self.slow_start_seconds, SLOW_START_RANGE)
+        if not 0 <= self.panic_share <= 1:
+            raise InvalidError.field("/panic_share", f"panic_share is {self.panic_share:g}", hint=PANIC_SHARE_HINT)
         self._settle_tracking()
         self._settle_hash()
         if self.quic is not None and self.key.protocol is not Protocol.UDP:
             raise InvalidError.field("/quic", "QUIC runs over UDP", hint="omit quic, or use a udp VIP")
+        if self.syn_failover and self.key.protocol is Protocol.UDP:
+            raise InvalidError.field("/syn_failover", "UDP has no SYNs", hint="omit syn_failover, or use a tcp VIP")
         self._check_limits()
 
     @property

@@ -13,8 +13,9 @@ from xdplb.control.answers.views import BackendsView, BackendView
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.paths.book import LoweredMtu
 from xdplb.model.address import IPAddress, address_order
-from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, Health
-from xdplb.model.vip import Forward, VipKey
+from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, BackendRole, Health
+from xdplb.model.check_fields import PATH_PATTERN
+from xdplb.model.vip import LARGEST_RATE, Forward, VipKey
 from xdplb.net.icmp_message import ErrorKind
 
 from .base import (
@@ -53,6 +54,10 @@ MOST_BACKENDS = 65533
 
 Weight = Annotated[int, Field(ge=WEIGHT_RANGE[0], le=WEIGHT_RANGE[1])]
 ServerId = Annotated[str, Field(pattern=SERVER_ID_PATTERN)]
+MaxNewFlows = Annotated[int, Field(ge=0, le=LARGEST_RATE)]
+CheckPort = Annotated[int, Field(ge=1, le=65535)]
+CheckPath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=1024)]
+BackendRoleWord = Annotated[BackendRole, Field(strict=False)]
 AdminStateWord = Annotated[AdminState, Field(strict=False)]
 
 ADDRESS = "The backend's address, IPv4 or IPv6; with `dr`, of the VIP's family."
@@ -62,6 +67,11 @@ ADMIN_STATE = "What to use it for: new and open connections (`ready`), only open
 QUIC_SERVER_ID = (
     "The server ID, in hex, in the QUIC connection IDs that it issues, as long as the VIP's `quic` says. Null: none."
 )
+ROLE = "When it serves: always (`primary`), or while fewer than the VIP's `min_serving` primary ones do (`backup`)."
+MAX_NEW_FLOWS = "New TCP connections that it takes a second; what is over goes to another backend. 0: any number."
+CHECKED = "Whether the VIP's checks are run for it; if not, it counts as up."
+CHECK_PORT = "The port that checks use for it; null: that of each check."
+CHECK_PATH = "The path that http and https checks request of it; null: that of each check."
 
 DECLARED = "What the config file says of it, while an operator's overlay says something else; null without one."
 
@@ -71,6 +81,11 @@ class _BackendSettings(RequestBody):
     forward: ForwardWord | None = Field(default=None, description=FORWARD)
     admin_state: AdminStateWord = Field(default=AdminState.READY, description=ADMIN_STATE)
     quic_server_id: ServerId | None = Field(default=None, description=QUIC_SERVER_ID, examples=["00a7"])
+    role: BackendRoleWord = Field(default=BackendRole.PRIMARY, description=ROLE)
+    max_new_flows: MaxNewFlows = Field(default=0, description=MAX_NEW_FLOWS)
+    checked: bool = Field(default=True, description=CHECKED)
+    check_port: CheckPort | None = Field(default=None, description=CHECK_PORT, examples=[8081])
+    check_path: CheckPath | None = Field(default=None, description=CHECK_PATH, examples=["/healthz"])
     vip: ReadOnly = None
     declared: ReadOnly = None
     generation: ReadOnly = None
@@ -79,7 +94,18 @@ class _BackendSettings(RequestBody):
 
     def at(self, address: IPAddress) -> Backend:
         """Return the backend of the model."""
-        return Backend(address, self.weight, self.forward, self.admin_state, self.quic_server_id)
+        return Backend(
+            address,
+            self.weight,
+            self.forward,
+            self.admin_state,
+            self.quic_server_id,
+            self.role,
+            self.max_new_flows,
+            self.checked,
+            self.check_port,
+            self.check_path,
+        )
 
 
 class BackendIn(_BackendSettings):
@@ -109,6 +135,11 @@ class BackendPatch(RequestBody):
     forward: ForwardWord | None = Field(default=None, description=FORWARD)
     admin_state: AdminStateWord | None = Field(default=None, description=ADMIN_STATE)
     quic_server_id: ServerId | None = Field(default=None, description=QUIC_SERVER_ID, examples=["00a7"])
+    role: BackendRoleWord | None = Field(default=None, description=ROLE)
+    max_new_flows: MaxNewFlows | None = Field(default=None, description=MAX_NEW_FLOWS)
+    checked: bool | None = Field(default=None, description=CHECKED)
+    check_port: CheckPort | None = Field(default=None, description=CHECK_PORT, examples=[8081])
+    check_path: CheckPath | None = Field(default=None, description=CHECK_PATH, examples=["/healthz"])
 
     def changes(self) -> dict[str, Any]:
         """Return what was sent, nulls included."""
@@ -234,6 +265,11 @@ class BackendOut(ResponseBody):
     forward: Forward = Field(description="How packets reach it: its own setting, else the VIP's.")
     admin_state: AdminState = Field(description=ADMIN_STATE)
     quic_server_id: str | None = Field(description=QUIC_SERVER_ID, examples=["00a7"])
+    role: BackendRole = Field(description=ROLE)
+    max_new_flows: int = Field(description=MAX_NEW_FLOWS)
+    checked: bool = Field(description=CHECKED)
+    check_port: int | None = Field(description=CHECK_PORT, examples=[8081])
+    check_path: str | None = Field(description=CHECK_PATH, examples=["/healthz"])
     declared: DeclaredOut | None = Field(description=DECLARED)
     generation: Generation
     status: BackendStatusOut = Field(description="Its status.")
@@ -247,6 +283,11 @@ class BackendOut(ResponseBody):
             forward=view.forward,
             admin_state=view.backend.admin_state,
             quic_server_id=view.backend.quic_server_id,
+            role=view.backend.role,
+            max_new_flows=view.backend.max_new_flows,
+            checked=view.backend.checked,
+            check_port=view.backend.check_port,
+            check_path=view.backend.check_path,
             declared=None if view.declared is None else DeclaredOut(**asdict(view.declared)),
             generation=view.generation,
             status=BackendStatusOut(

@@ -12,16 +12,19 @@ from pydantic.config import JsonDict, JsonValue
 from xdplb.control.answers.views import OperatingStatus, VipView
 from xdplb.model.access import AccessList
 from xdplb.model.errors import within
+from xdplb.model.min_serving import MIN_SERVING_MOST, MIN_SERVING_PATTERN, MinServing
 from xdplb.model.vip import (
     CONFIG_ID_RANGE,
     IDLE_TIMEOUT_RANGE,
     LARGEST_RATE,
     NAME_PATTERN,
     SERVER_ID_BYTES_RANGE,
+    SLOW_START_RANGE,
     AllUnhealthy,
     Forward,
     HashKind,
     OnUnhealthy,
+    Passive,
     Protocol,
     QuicIds,
     RateLimits,
@@ -70,12 +73,18 @@ IdleTimeout = Annotated[int, Field(ge=IDLE_TIMEOUT_RANGE[0], le=IDLE_TIMEOUT_RAN
 ServerIdBytes = Annotated[int, Field(ge=SERVER_ID_BYTES_RANGE[0], le=SERVER_ID_BYTES_RANGE[1])]
 ConfigId = Annotated[int, Field(ge=CONFIG_ID_RANGE[0], le=CONFIG_ID_RANGE[1])]
 Rate = Annotated[int, Field(ge=0, le=LARGEST_RATE)]
+PanicShare = Annotated[float, Field(ge=0, le=1)]
+SlowStart = Annotated[int, Field(ge=SLOW_START_RANGE[0], le=SLOW_START_RANGE[1])]
+MinServingValue = (
+    Annotated[int, Field(ge=1, le=MIN_SERVING_MOST)] | Annotated[str, Field(pattern=MIN_SERVING_PATTERN, max_length=4)]
+)
 ProtocolWord = Annotated[Protocol, Field(strict=False)]
 SchedulerWord = Annotated[Scheduler, Field(strict=False)]
 TrackingWord = Annotated[Tracking, Field(strict=False)]
 HashWord = Annotated[HashKind, Field(strict=False)]
 OnUnhealthyWord = Annotated[OnUnhealthy, Field(strict=False)]
 AllUnhealthyWord = Annotated[AllUnhealthy, Field(strict=False)]
+PassiveWord = Annotated[Passive, Field(strict=False)]
 VlanWord = Annotated[VlanTags, Field(strict=False)]
 
 ADDRESS = "The IPv4 or IPv6 address that clients talk to, or a prefix: `203.0.113.0/24`."
@@ -99,7 +108,10 @@ HASH = "What is hashed to spread connections over the backends. Null: the defaul
 ON_UNHEALTHY = (
     "Open connections of a failed backend: sent to another one, which resets them (`reset`), or still to it (`keep`)."
 )
-ALL_UNHEALTHY = "Without a healthy backend: use the failed ones (`fail-open`) or drop packets (`fail-closed`)."
+ALL_UNHEALTHY = (
+    "Without a healthy backend: use the failed ones (`fail-open`), drop packets (`fail-closed`), or use those that"
+    " served last (`last-good`)."
+)
 IDLE_TIMEOUT = "The longest silence, in seconds, after which a connection still stays with its backend across a change."
 VLAN = "The VLAN tags of sent frames: those of the route to the backend (`next-hop`) or those they came with (`keep`)."
 QUIC = "Where QUIC connection IDs contain the server ID of the backend; null: they are ignored. UDP only."
@@ -113,6 +125,17 @@ SOURCE_NEW_FLOWS = (
     "New TCP connections (SYNs) from one source: an IPv4 address or an IPv6 /64. Not for a VIP of UDP only: limit"
     " `source_packets` there."
 )
+MIN_SERVING = (
+    "How many backends must serve: a number, or a percent of them as text. With fewer primary ones, backups serve, and"
+    " the VIP is not ready."
+)
+PASSIVE = (
+    "What is done with what packets show of the backends' health: nothing (`off`), show it (`observe`), or send a"
+    " backend that fails no new connections for a while (`eject`)."
+)
+SYN_FAILOVER = "Whether a SYN that is sent again goes to another backend if its own is suspect or down. Not for UDP."
+PANIC_SHARE = "With a smaller share of healthy backends than this, 0 to 1, all backends are used; 0: never."
+SLOW_START = "Seconds over which a backend that comes up gets its share of new connections, in steps; 0: at once."
 
 _SETTINGS = tuple(field.name for field in fields(Vip) if field.name != "key")
 
@@ -157,7 +180,7 @@ _SETTINGS_RULES: list[JsonValue] = [
 _NO_NEW_FLOWS: JsonDict = {"properties": {name: {"maximum": 0} for name in ("new_flows", "source_new_flows")}}
 _KEY_RULES: list[JsonValue] = [
     when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
-    when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS),
+    when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS, syn_failover={"const": False}),
     when("port", [0], last_port={"type": "null"}),
 ]
 
@@ -178,6 +201,11 @@ class VipSettings(RequestBody):
     vlan: VlanWord = Field(default=VlanTags.NEXT_HOP, description=VLAN)
     quic: QuicIn | None = Field(default=None, description=QUIC)
     limits: LimitsIn = Field(default=LimitsIn(), description=LIMITS)
+    min_serving: MinServingValue = Field(default=1, description=MIN_SERVING, examples=["50%"])
+    passive: PassiveWord = Field(default=Passive.OFF, description=PASSIVE)
+    syn_failover: bool = Field(default=False, description=SYN_FAILOVER)
+    panic_share: PanicShare = Field(default=0.0, description=PANIC_SHARE, examples=[0.5])
+    slow_start_seconds: SlowStart = Field(default=0, description=SLOW_START, examples=[30])
     generation: ReadOnly = None
     status: ReadOnly = None
     warnings: ReadOnly = None
@@ -186,7 +214,8 @@ class VipSettings(RequestBody):
         """Return the settings by the field names of the model."""
         settings = {name: getattr(self, name) for name in _SETTINGS}
         quic = None if self.quic is None else QuicIds(**self.quic.model_dump())
-        return {**settings, "quic": quic, "limits": RateLimits(**self.limits.model_dump())}
+        limits = RateLimits(**self.limits.model_dump())
+        return {**settings, "quic": quic, "limits": limits, "min_serving": MinServing.of(self.min_serving)}
 
 
 class VipIn(VipSettings):
@@ -271,6 +300,11 @@ class VipPatch(_KeyAgain):
     vlan: VlanWord | None = Field(default=None, description=VLAN)
     quic: QuicPatch | None = Field(default=None, description=QUIC)
     limits: LimitsPatch | None = Field(default=None, description=LIMITS)
+    min_serving: MinServingValue | None = Field(default=None, description=MIN_SERVING, examples=["50%"])
+    passive: PassiveWord | None = Field(default=None, description=PASSIVE)
+    syn_failover: bool | None = Field(default=None, description=SYN_FAILOVER)
+    panic_share: PanicShare | None = Field(default=None, description=PANIC_SHARE, examples=[0.5])
+    slow_start_seconds: SlowStart | None = Field(default=None, description=SLOW_START, examples=[30])
 
     def changes(self) -> dict[str, Any]:
         """Return what was sent, nulls included."""
@@ -339,6 +373,11 @@ class VipOut(ResponseBody):
     vlan: VlanTags = Field(description=VLAN)
     quic: QuicOut | None = Field(description=QUIC)
     limits: LimitsOut = Field(description=LIMITS)
+    min_serving: int | str = Field(description=MIN_SERVING, examples=["50%"])
+    passive: Passive = Field(description=PASSIVE)
+    syn_failover: bool = Field(description=SYN_FAILOVER)
+    panic_share: float = Field(description=PANIC_SHARE)
+    slow_start_seconds: int = Field(description=SLOW_START)
     generation: Generation
     status: VipStatusOut = Field(description="Its status.")
 
@@ -349,6 +388,7 @@ class VipOut(ResponseBody):
         settings = {name: getattr(vip, name) for name in _SETTINGS}
         settings["quic"] = None if vip.quic is None else QuicOut(**asdict(vip.quic))
         settings["limits"] = LimitsOut(**asdict(vip.limits))
+        settings["min_serving"] = vip.min_serving.value
         return cls(
             address=vip.key.addresses_text,
             port=vip.key.port,

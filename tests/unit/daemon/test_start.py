@@ -29,10 +29,10 @@ from xdplb.daemon.start import state_at_start
 from xdplb.dataplane.plane import Mark
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import ConflictError, PlatformError, StateError
-from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.health import CheckType, HealthCheck, Target
 from xdplb.model.vip import AllUnhealthy, Forward, HashKind, RateLimits, Scheduler, Tracking, Vip, VipKey, VlanTags
 
-CHECK = HealthCheck(CheckType.TCP)
+CHECK = HealthCheck(CheckType.TCP, target=Target.VIP)
 PLAIN = [Vip(VipKey.parse(f"203.0.113.{100 + number}:80/tcp")) for number in range(9)]
 
 

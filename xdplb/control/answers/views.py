@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
-from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView

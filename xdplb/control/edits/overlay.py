@@ -16,7 +16,7 @@ from xdplb.control.edits.find import no_backend, vip_of
 from xdplb.control.state.desired import Declared, Desired, DesiredBackend, DesiredVip
 from xdplb.control.state.differing import differing
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import Backend
+from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import OwnedError
 from xdplb.model.vip import VipKey
 
@@ -118,4 +118,4 @@ def _laid_over(before: Desired, old: DesiredVip, new: DesiredVip) -> DesiredVip:
 
 
 def _structure(backend: Backend) -> Backend:
-    return Backend(backend.address, forward=backend.forward, quic_server_id=backend.quic_server_id)
+    return replace(backend, weight=1, admin_state=AdminState.READY)

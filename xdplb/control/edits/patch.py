@@ -9,15 +9,17 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from xdplb.model.backend import AdminState, Backend
+from xdplb.model.backend import AdminState, Backend, BackendRole
 from xdplb.model.errors import InvalidError
 from xdplb.model.key import ALL_PORTS
+from xdplb.model.min_serving import MinServing
 from xdplb.model.vip import (
     SERVER_ID_BYTES_RANGE,
     AllUnhealthy,
     Forward,
     HashKind,
     OnUnhealthy,
+    Passive,
     QuicIds,
     RateLimits,
     Scheduler,
@@ -122,6 +124,22 @@ def _text(pointer: str, value: object, _: Any) -> str:
     return value
 
 
+def _number(pointer: str, value: object, _: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidError.field(pointer, f"{value!r} is not a number", hint="such as 0.5")
+    return float(value)
+
+
+def _flag(pointer: str, value: object, _: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidError.field(pointer, f"{value!r} is neither true nor false", hint="give one of the two")
+    return value
+
+
+def _min_serving(pointer: str, value: object, _: Any) -> MinServing:
+    return MinServing.of(value, pointer)
+
+
 def _quic(pointer: str, value: object, present: QuicIds | None) -> QuicIds:
     """Return the QUIC settings with the given fields replaced; the first time, `server_id_bytes` is required."""
     given = _members(pointer, value, QuicIds)
@@ -166,10 +184,20 @@ _VIP_FIELDS: Mapping[str, Kind] = {
     "vlan": _choice(VlanTags),
     "quic": _quic,
     "limits": _limits,
+    "min_serving": _min_serving,
+    "passive": _choice(Passive),
+    "syn_failover": _flag,
+    "panic_share": _number,
+    "slow_start_seconds": _whole_number,
 }
 _BACKEND_FIELDS: Mapping[str, Kind] = {
     "weight": _whole_number,
     "forward": _choice(Forward),
     "admin_state": _choice(AdminState),
     "quic_server_id": _text,
+    "role": _choice(BackendRole),
+    "max_new_flows": _whole_number,
+    "checked": _flag,
+    "check_port": _whole_number,
+    "check_path": _text,
 }

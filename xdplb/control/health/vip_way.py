@@ -6,7 +6,8 @@ import socket
 from functools import lru_cache
 
 from xdplb.control.health.health_source import CheckTarget, VipWay
-from xdplb.control.health.probe import Prepare, ProbeResult
+from xdplb.control.health.probes.aim import Prepare
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import Forward
 

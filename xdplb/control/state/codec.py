@@ -16,16 +16,18 @@ from typing import Any
 from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, address_order
-from xdplb.model.backend import AdminState, Backend
+from xdplb.model.backend import AdminState, Backend, BackendRole
 from xdplb.model.check_type import FIELDS_OF
 from xdplb.model.config import ApiSettings, Settings
 from xdplb.model.health import CheckType, HealthCheck, Target
+from xdplb.model.min_serving import MinServing
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import (
     AllUnhealthy,
     Forward,
     HashKind,
     OnUnhealthy,
+    Passive,
     Protocol,
     QuicIds,
     RateLimits,
@@ -96,6 +98,11 @@ def vip_to_json(vip: Vip) -> Json:
         "vlan": vip.vlan,
         "quic": None if vip.quic is None else asdict(vip.quic),
         "limits": asdict(vip.limits),
+        "min_serving": vip.min_serving.value,
+        "passive": vip.passive,
+        "syn_failover": vip.syn_failover,
+        "panic_share": float(vip.panic_share),
+        "slow_start_seconds": vip.slow_start_seconds,
     }
 
 
@@ -111,6 +118,8 @@ def vip_from_json(key: VipKey, fields: Mapping[str, Any]) -> Vip:
         "vlan": VlanTags,
         "quic": _quic_from_json,
         "limits": lambda limits: _limits_from_json(key, limits),
+        "min_serving": MinServing.of,
+        "passive": Passive,
     }
     values = {**fields, **{name: kind(fields[name]) for name, kind in kinds.items() if name in fields}}
     return Vip(key, **values)
@@ -134,19 +143,23 @@ def backend_to_json(backend: Backend) -> Json:
         "forward": backend.forward,
         "admin_state": backend.admin_state,
         "quic_server_id": backend.quic_server_id,
+        "role": backend.role,
+        "max_new_flows": backend.max_new_flows,
+        "checked": backend.checked,
+        "check_port": backend.check_port,
+        "check_path": backend.check_path,
     }
 
 
 def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
     """Return the backend with this address and these settings."""
     forward = fields["forward"]
-    return Backend(
-        address,
-        fields["weight"],
-        None if forward is None else Forward(forward),
-        AdminState(fields["admin_state"]),
-        fields.get("quic_server_id"),
-    )
+    kinds = {
+        "forward": None if forward is None else Forward(forward),
+        "admin_state": AdminState(fields["admin_state"]),
+        "role": BackendRole(fields.get("role", BackendRole.PRIMARY)),
+    }
+    return Backend(address, **{**fields, **kinds})
 
 
 def declared_to_json(declared: Declared) -> Json:
