@@ -93,6 +93,10 @@ __all__ = [
     "PathErrorsOut",
     "PathMtuOut",
     "Placement",
+    "ProbeOut",
+    "ProbeStepOut",
+    "ProbedBackendOut",
+    "ProbesOut",
     "Problem",
     "Protocol",
     "PutAccessEdit",
@@ -1019,6 +1023,43 @@ class PathMtuOut(TypedDict):
     mtu: int
     router: str | None
     until: str
+
+
+class ProbeOut(TypedDict):
+    """What a probe of one check found."""
+
+    check: str
+    type: CheckType
+    target: Target
+    port: int
+    passed: bool | None
+    reason: str
+    seconds: float
+    steps: list[ProbeStepOut]
+
+
+class ProbeStepOut(TypedDict):
+    """A step of a probe that was done."""
+
+    name: str
+    seconds: float
+    text: str
+
+
+class ProbedBackendOut(TypedDict):
+    """What the probes of one backend found."""
+
+    backend: str
+    passed: bool
+    checks: list[ProbeOut]
+
+
+class ProbesOut(TypedDict):
+    """What probes found that were run once: this changes no backend's health."""
+
+    vip: str
+    passed: bool
+    backends: list[ProbedBackendOut]
 
 
 class Problem(TypedDict):
