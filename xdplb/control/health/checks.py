@@ -31,7 +31,7 @@ from xdplb.control.health.probes.aim import Aim, Steps
 from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
 from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
 from xdplb.control.health.tally import CheckTally, health_of, health_of_all, is_between, tallied
-from xdplb.control.health.vip_way import marked, words
+from xdplb.control.health.vip_way import by_vip, words
 from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
@@ -78,6 +78,7 @@ class _Check:
         "beside",
         "beside_at",
         "beside_probing",
+        "by_vip",
         "due",
         "is_quick",
         "is_waiting",
@@ -111,6 +112,8 @@ class _Check:
         """What a probe at the backend's own address found last, since those by the VIP's way fail."""
         self.beside_at = -math.inf
         self.beside_probing: Probing | None = None
+        self.by_vip: tuple[int, Aim] | None = None
+        """The aim by the VIP's way, and the mark that it is for."""
         self.patience = check.interval_seconds * (1 + check.jitter) + check.timeout_seconds + _GRACE_SECONDS
 
 
@@ -210,11 +213,27 @@ class Checker:
         """Return what is checked of this backend, in the order of its checks; nothing if it is not watched."""
         return self._targets.get(backend_id, ())
 
-    def probe(self, backend_id: int, target: CheckTarget, steps: Steps, on_result: OnResult) -> Probing | None:  # noqa: ARG002
+    def probe(self, backend_id: int, target: CheckTarget, steps: Steps, on_result: OnResult) -> Probing | None:
         """Probe a target of a backend now, beside its checks: their tallies do not change, and `steps` is filled."""
         aim = Aim(target.check, str(target.address), target.port, steps=steps)
-        source = ANY_SOURCE if self._source_of is None else self._source_of(target.address)
-        return self._prober.begin(aim, source, on_result)
+        if target.way is None:
+            return self._prober.begin(aim, self._source(target, None), on_result)
+        source = self._source(target, backend_id)
+        return self._prober.begin(
+            by_vip(aim, target.way, source.mark), source, partial(self._explain, target, on_result)
+        )
+
+    def _explain(self, target: CheckTarget, on_result: OnResult, result: ProbeResult) -> None:
+        """Give `on_result` the result of a probe by the VIP's way, with the words for what failed."""
+        if result.passed is not False:
+            on_result(result)
+            return
+        aim = Aim(target.check, str(target.address), target.port)
+        self._prober.begin(
+            aim,
+            self._source(target, None),
+            lambda beside: on_result(replace(result, reason=words(target, result, beside))),
+        )
 
     def standing(self) -> Standing:
         """Return whether the checks are run in time, as of a second ago. It may be called in any thread."""
@@ -345,7 +364,8 @@ class Checker:
 
     def _begin(self, check: _Check) -> None:
         try:
-            source = self._source(check, by_vip=check.target.way is not None)
+            by_vip_of = None if check.target.way is None else next(iter(check.members))
+            source = self._source(check.target, by_vip_of)
         except Exception as error:
             self._probe_broke(check.aim, error)
             self._note(check, ProbeResult(None, f"{NOT_RUN}: {error!r}", 0.0, starved=True))
@@ -360,15 +380,15 @@ class Checker:
             self._under_way -= 1
             self._note(check, result)
 
-        aim = replace(check.aim, prepare=marked(source.mark)) if source.mark else check.aim
-        probing = self._prober.begin(aim, source, on_result)
+        probing = self._prober.begin(_aim(check, source.mark), source, on_result)
         if not is_over:
             check.probing = probing
 
-    def _source(self, check: _Check, *, by_vip: bool) -> Source:
-        if self._source_of is None:
-            return ANY_SOURCE
-        return self._source_of(check.address, next(iter(check.members)) if by_vip else None)
+    def _source(self, target: CheckTarget, by_vip_of: int | None) -> Source:
+        """Return where a probe leaves from: to the backend's own address, or by the VIP's way to this backend."""
+        if self._source_of is not None:
+            return self._source_of(target.address, by_vip_of)
+        return ANY_SOURCE if by_vip_of is None else Source(obstacle="nothing here can send it by the way of a VIP")
 
     def _note(self, check: _Check, result: ProbeResult) -> None:
         """Take a result: set the time of the next probe, tell of silence and flips, and begin those that wait."""
@@ -409,7 +429,7 @@ class Checker:
                 self._retell(check, words(check.target, failed, result))
 
         with contextlib.suppress(Exception):  # it is only for the words
-            check.beside_probing = self._prober.begin(check.aim, self._source(check, by_vip=False), on_result)
+            check.beside_probing = self._prober.begin(check.aim, self._source(check.target, None), on_result)
 
     def _retell(self, check: _Check, reason: str) -> None:
         """Put the last failure into other words, also where it was told already."""
@@ -513,6 +533,15 @@ class Checker:
 
     def _broke(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "an error in the health checks", "exception": error})
+
+
+def _aim(check: _Check, mark: int) -> Aim:
+    """Return what the next probe aims at; `mark` is that of the VIP's way, 0 for the backend's own address."""
+    if not mark or check.target.way is None:
+        return check.aim
+    if check.by_vip is None or check.by_vip[0] != mark:
+        check.by_vip = mark, by_vip(check.aim, check.target.way, mark)
+    return check.by_vip[1]
 
 
 def _kind(result: ProbeResult) -> tuple[bool | None, bool]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from functools import lru_cache
 
 from xdplb.control.health.health_source import CheckTarget, VipWay
-from xdplb.control.health.probes.aim import Prepare
+from xdplb.control.health.probes.aim import Aim, Prepare
 from xdplb.control.health.probes.result import ProbeResult
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import Forward
 
-__all__ = ["marked", "words"]
+__all__ = ["by_vip", "words"]
 
 _SO_MARK = 36  # asm-generic/socket.h; Python 3.11 has no name for it
 _SEGMENT_BYTES = 1280 - 48 - 40 - 20
@@ -19,7 +20,7 @@ _SEGMENT_BYTES = 1280 - 48 - 40 - 20
 
 
 @lru_cache(maxsize=1 << 14)
-def marked(mark: int) -> Prepare:
+def _marked(mark: int) -> Prepare:
     """Return what marks the socket of a probe."""
 
     def prepare(sock: socket.socket) -> None:
@@ -28,6 +29,11 @@ def marked(mark: int) -> Prepare:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT_BYTES)
 
     return prepare
+
+
+def by_vip(aim: Aim, way: VipWay, mark: int) -> Aim:
+    """Return the aim of the probe that goes to the VIP instead, and names that as a client would."""
+    return replace(aim, prepare=_marked(mark), name=_place(way.address, aim.port))
 
 
 def words(target: CheckTarget, failed: ProbeResult, beside: ProbeResult | None) -> str:

@@ -43,7 +43,7 @@ class _Wanted:
 
 
 class ProbeWays:
-    """Used in the event loop. `on_ready` is called with the ids of backends whose probes can go now."""
+    """Used in the event loop. `on_ready` is called with the ids of backends whose probes can go now, and could not."""
 
     def __init__(
         self,
@@ -59,6 +59,8 @@ class ProbeWays:
         self._wanted: dict[int, _Wanted] = {}
         self._changed: set[int] = set()
         """The ids whose way is not in the data plane yet as it should be."""
+        self._refused: set[int] = set()
+        """Those whose probes were asked for and could not go."""
         self._mixed: set[int] = set()
         """Those of backends whose own address is of another version than their VIP's."""
         self._sources: dict[int, IPAddress | None] = {}
@@ -82,6 +84,7 @@ class ProbeWays:
         if self._wanted.get(backend_id) == wanted:
             return
         self._mixed.discard(backend_id)
+        self._refused.discard(backend_id)
         if wanted is None:
             del self._wanted[backend_id]
         else:
@@ -98,14 +101,21 @@ class ProbeWays:
         """
         if own.obstacle:
             return own
-        if self._error:
-            return Source(obstacle=self._error)
-        wanted = self._wanted.get(backend_id)
-        if wanted is None or backend_id in self._changed or not self._is_open:
-            return Source(obstacle=_LOADING)
-        if wanted.is_mixed and self._sources.get(wanted.vip.version) is None:
-            return Source(obstacle=_NO_ADDRESS.format(version=wanted.vip.version, vip=wanted.vip))
+        if obstacle := self._obstacle(backend_id):
+            self._refused.add(backend_id)
+            return Source(obstacle=obstacle)
         return replace(own, mark=probe_mark(backend_id))
+
+    def _obstacle(self, backend_id: int) -> str:
+        """Return why probes of this backend cannot be sent now, "" if they can."""
+        wanted = self._wanted.get(backend_id)
+        if self._error:
+            return self._error
+        if wanted is None or backend_id in self._changed or not self._is_open:
+            return _LOADING
+        if wanted.is_mixed and self._sources.get(wanted.vip.version) is None:
+            return _NO_ADDRESS.format(version=wanted.vip.version, vip=wanted.vip)
+        return ""
 
     async def run(self) -> None:
         """Forever: keep the programs where they belong, and what they know as it should be."""
@@ -120,16 +130,22 @@ class ProbeWays:
                 self._failed(error)
 
     async def _turn(self) -> None:
-        if not self._wanted:
-            await self._close()
-        elif self._clock() >= self._retry_at:
+        if self._clock() < self._retry_at:
+            return
+        if self._wanted:
             if not self._is_open:
                 await self._writer.compile(self._plane.open_probing)
                 self._is_open = self._is_left = True
                 self._changed.update(self._wanted)
             await self._keep()
             await self._write()
-            self._works()
+        else:
+            await self._close()
+        self._drifts.well(DriftKind.PROGRAM, _PROBES)
+        self._error, self._retry_at, self._wait = "", 0.0, _FIRST_RETRY_SECONDS
+        if ready := {number for number in self._refused if not self._obstacle(number)}:
+            self._refused -= ready
+            self._on_ready(ready)
 
     async def _close(self) -> None:
         """Remove the programs once nobody needs them."""
@@ -137,7 +153,6 @@ class ProbeWays:
             await self._writer.compile(self._plane.close_probing)
         self._is_open = self._is_left = False
         self._changed.clear()
-        self._works()
 
     async def _keep(self) -> None:
         if not self._drifts.may_repair(DriftKind.PROGRAM, _PROBES):
@@ -158,18 +173,12 @@ class ProbeWays:
         changed = set(self._changed)
         ways = {number: self._way(self._wanted.get(number)) for number in changed}
         await self._writer.with_maps(lambda: self._plane.write_probe_ways(ways))
-        done = {number for number in changed if self._way(self._wanted.get(number)) == ways[number]}
-        self._changed -= done
-        self._on_ready(done & self._wanted.keys())
+        self._changed -= {number for number in changed if self._way(self._wanted.get(number)) == ways[number]}
 
     def _way(self, wanted: _Wanted | None) -> ProbeWay | None:
         if wanted is None:
             return None
         return ProbeWay(wanted.vip, self._sources.get(wanted.vip.version) if wanted.is_mixed else None)
-
-    def _works(self) -> None:
-        self._drifts.well(DriftKind.PROGRAM, _PROBES)
-        self._error, self._retry_at, self._wait = "", 0.0, _FIRST_RETRY_SECONDS
 
     def _failed(self, error: XdplbError) -> None:
         hint = f" ({error.hint})" if error.hint else ""
