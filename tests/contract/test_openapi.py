@@ -32,6 +32,7 @@ OPERATIONS = {
     "PUT /v1/vips/{vip}/backends/{address}": "putBackend",
     "PATCH /v1/vips/{vip}/backends/{address}": "patchBackend",
     "DELETE /v1/vips/{vip}/backends/{address}": "deleteBackend",
+    "GET /v1/vips/{vip}/backends/{address}/drain": "getDrain",
     "POST /v1/vips/{vip}/backends/{address}/drain": "drainBackend",
     "DELETE /v1/vips/{vip}/backends/{address}/drain": "undrainBackend",
     "GET /v1/vips/{vip}/checks": "getChecks",

@@ -140,6 +140,7 @@ class Manager:
             self.history.start()
         try:
             await self._writer.open()
+            await self._flows.open()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
             await self._next_hops.start(self._next_hops_changed, self._writer.ways.edited)
             await self._nics.look()
