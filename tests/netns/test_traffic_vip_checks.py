@@ -123,7 +123,7 @@ def test_tunnels_of_both_families_and_mixed(ready: Balancer) -> None:
     """Half of these ways are mixed: a VIP of IPv4 on a backend with an address of IPv6, and the other way round."""
     balancer, lab = ready, ready.lab
     forwards = {"ipip1": "ipip", "ipip2": "gue"}
-    ways = []
+    ways: list[tuple[str, IPAddress]] = []
     for key in (KEY, KEY6):
         balancer.cli("vip", "add", key, *CHECK)
         for host, forward in forwards.items():
