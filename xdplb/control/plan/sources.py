@@ -28,13 +28,14 @@ _FIRST_PORT = 1024
 class Source:
     """What to bind a connection to: None leaves the address to the kernel, no `ports` the port.
 
-    `obstacle` says why no address is right; the connection is then not worth trying. `mark` is what the packets are
-    marked with to be sent by the traffic's own way, 0 for none.
+    `obstacle` says why no address is right; the connection is then not worth trying. `in_a_moment`: it may be gone
+    soon. `mark` is what the packets are marked with to be sent by the traffic's own way, 0 for none.
     """
 
     address: IPAddress | None = None
     ports: tuple[range, ...] = ()
     obstacle: str = ""
+    in_a_moment: bool = False
     mark: int = 0
 
 

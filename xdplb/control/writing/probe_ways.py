@@ -103,7 +103,7 @@ class ProbeWays:
             return own
         if obstacle := self._obstacle(backend_id):
             self._refused.add(backend_id)
-            return Source(obstacle=obstacle)
+            return Source(obstacle=obstacle, in_a_moment=obstacle == _LOADING)
         return replace(own, mark=probe_mark(backend_id))
 
     def _obstacle(self, backend_id: int) -> str:
