@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -189,6 +190,17 @@ def test_the_own_address_is_asked_too_for_the_words_alone() -> None:
         await checker.stop()
 
     asyncio.run(scenario())
+
+
+def test_other_words_leave_the_time_since_when_it_is_down() -> None:
+    times = iter([datetime(2030, 1, day, tzinfo=UTC) for day in (1, 2, 3)])
+    book = HealthBook(lambda: next(times))
+    book.flip([7], Health.DOWN, "no answer")
+    book.flip([7], Health.DOWN, "answers at its own address")
+    known = book.known[7]
+    assert (known.reason, known.since.day) == ("answers at its own address", 1)
+    book.flip([7], Health.UP, "")
+    assert book.known[7].since.day == 3
 
 
 def test_one_failure_that_is_enough_is_told_at_once_and_better_words_follow() -> None:
