@@ -62,7 +62,7 @@ def test_the_programs_are_there_as_long_as_a_check_needs_them(tmp_path: Path) ->
     async def scenario(world: World, manager: Door) -> None:
         await with_check(manager, Backend(BACKEND))
         await until(lambda: world.plane.probe_ways == {1: ProbeWay(VIP)})
-        assert source_of(world, str(BACKEND)) == Source(mark=probe_mark(1))
+        await until(lambda: source_of(world, str(BACKEND)) == Source(mark=probe_mark(1)))
         await manager.put_health_check("web", HealthCheck(port=8080))  # none of the VIP's: at the backend's own address
         await until(lambda: world.plane.probe_ways is None)
         assert [each.way for (each,) in world.health.targets.values()] == [None]
@@ -96,7 +96,8 @@ def test_probes_of_mixed_families_leave_from_an_address_of_the_vips(tmp_path: Pa
     async def scenario(world: World, manager: Door) -> None:
         await with_check(manager, Backend(BACKEND6))
         await until(lambda: world.plane.probe_ways == {1: ProbeWay(VIP)})
-        assert "this host has no IPv4 address that is no VIP's" in source_of(world, str(BACKEND6)).obstacle
+        no_address = "this host has no IPv4 address that is no VIP's"
+        await until(lambda: no_address in source_of(world, str(BACKEND6)).obstacle)
         world.hops.own_addresses(Host((OWN,)))
         await until(lambda: world.plane.probe_ways == {1: ProbeWay(VIP, OWN.address)})
         await until(lambda: world.health.rechecked == [str(BACKEND6)])
