@@ -22,7 +22,8 @@ __all__ = ["CheckTarget", "CheckTargets", "HealthSource", "OnFlip", "OnSilence",
 OnFlip = Callable[[Sequence[int], Health, str], None]
 """Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
 
-A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call.
+A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call. The health may be the
+one that they have, with another reason.
 """
 
 OnSilence = Callable[[IPAddress, bool], None]
@@ -31,8 +32,11 @@ OnSilence = Callable[[IPAddress, bool], None]
 The second argument says whether the check had not failed right before.
 """
 
-SourceOf = Callable[[IPAddress], Source]
-"""Returns where a check of this backend must leave from, asked before each probe."""
+SourceOf = Callable[[IPAddress, int | None], Source]
+"""Returns where a check of this address must leave from, asked before each probe.
+
+With the id of a backend, the probe is to take the way of its VIP's packets.
+"""
 
 
 @dataclass(frozen=True, slots=True)

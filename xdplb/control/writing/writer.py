@@ -29,7 +29,7 @@ from xdplb.control.events import (
 from xdplb.control.flows.drain import FlowCounts
 from xdplb.control.flows.traffic import Traffic
 from xdplb.control.health.book import HealthBook
-from xdplb.control.health.health_source import CheckTarget, HealthSource
+from xdplb.control.health.health_source import CheckTarget, CheckTargets, HealthSource
 from xdplb.control.health.known import check_targets, health_at_start, reissued
 from xdplb.control.history.history import History
 from xdplb.control.paths.book import PathBook
@@ -109,6 +109,8 @@ class Writer:
         """When drains were cut at their deadline, by backend id. Replaced as a whole."""
         self.on_change: Callable[[Outcome], None] = lambda _: None
         """Called with each change once the maps have it."""
+        self.on_targets: Callable[[Collection[int], CheckTargets], None] = lambda _gone, _targets: None
+        """Called with the ids of backends that are checked no more, and what is checked anew."""
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
@@ -260,21 +262,13 @@ class Writer:
             HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason) for vip, backend in found
         )
 
-    async def cut(self, backend_ids: Collection[int]) -> None:
-        """Send these backends no packets any more, since the deadline of their drains has come; return once it is so.
-
-        PlatformError if the maps cannot be written: that is retried.
-        """
+    def cut(self, backend_ids: Collection[int]) -> None:
+        """Send these backends no packets any more soon, since the deadline of their drains has come."""
         kept = {number: at for number, at in self.cuts.items() if number in self._index.draining}
         self.cuts = kept | dict.fromkeys(backend_ids, self._now())
         for vip, backend in map(self._index.backend, backend_ids):
             self._dirty.touch(vip.id, [backend.id])
         self._disturbed.set()
-        await self._to_the_end(self._apply_soon())
-
-    async def _apply_soon(self) -> None:
-        async with self._lock:
-            await self._apply()
 
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch."""
@@ -292,6 +286,7 @@ class Writer:
             for backend_id in gone:
                 del self._targets[backend_id]
             self._targets.update(targets)
+            self.on_targets(gone, targets)
             self._checker.change(gone, targets, self.health.known)
 
     def draining(self) -> list[tuple[BoundVip, BoundBackend]]:
