@@ -129,7 +129,7 @@ class Checker:
     def __init__(
         self, sockets: int = _MOST_SOCKETS, commands: Commands | None = None, *, prober: Prober | None = None
     ) -> None:
-        self._most = sockets
+        self._most, self.runs_commands = sockets, commands is not None
         self._prober: Prober = Sockets(sockets, commands) if prober is None else prober
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None

@@ -92,6 +92,11 @@ class Probing(Protocol):
 class HealthSource(Protocol):
     """The source of health: `Checker`, or a fake in tests."""
 
+    @property
+    def runs_commands(self) -> bool:
+        """Whether exec checks can be run."""
+        ...
+
     async def start(
         self,
         on_flip: OnFlip,

@@ -136,6 +136,7 @@ class Writer:
             capacity=capacity,
             recorded_flows=recorded_flows,
             observe=self.observe,
+            runs_commands=checker is None or checker.runs_commands,
             now=steady.now,
         )
         self._disturbed = asyncio.Event()
