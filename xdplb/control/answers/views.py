@@ -126,10 +126,11 @@ class BackendsView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One check of one backend: the health that it shows, its last result, and those before it (`recent`)."""
+    """One check of one backend: what it asks, the health that it shows, its last result, and those before it."""
 
     backend: str
     check: HealthCheck
+    asks: str
     health: Health
     reason: str
     since: datetime
