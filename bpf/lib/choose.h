@@ -7,6 +7,7 @@
 #include "backend.h"
 #include "decision.h"
 #include "flow.h"
+#include "handshake_sample.h"
 #include "maps.h"
 #include "packet.h"
 #include "quic.h"
@@ -23,7 +24,8 @@ struct choice {
 	__u8 lies_in;   /* enum flow_table: where the flow's key is now */
 	__u8 at_risk;   /* an old connection that nothing could place */
 	__u8 new_flow;  /* counts as a new flow */
-	__u64 sealed;   /* replaced to new_flow as one word, see choose_blur */
+	__u8 sampled;   /* its handshake is noted, see handshake.h */
+	__u64 sealed;   /* replaced to sampled as one word, see choose_blur */
 #ifdef WITH_DECISION
 	struct decision *decision;
 #endif
@@ -117,6 +119,7 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 }
 
 #define CHOICE_NEW_FLOW (1ULL << 40)
+#define CHOICE_SAMPLED (1ULL << 41)
 
 /* However the choice was made, the rest of the program is the same to the verifier. Of a plain packet, what follows once
  * it is sent becomes one word, which is 0 for nearly all of them: choose_has_sequel then asks once.
@@ -127,7 +130,8 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 		choice->sealed = packet_blur(packet, choice->replaced | (__u32)choice->record << 16 |
 		                                             (__u32)choice->lies_in << 24 |
 		                                             (__u64)choice->at_risk << 32 |
-		                                             choice->new_flow * CHOICE_NEW_FLOW);
+		                                             choice->new_flow * CHOICE_NEW_FLOW |
+		                                             choice->sampled * CHOICE_SAMPLED);
 		return;
 	}
 	choice->replaced = packet_blur(packet, choice->replaced);
@@ -135,6 +139,7 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 	choice->lies_in = packet_blur(packet, choice->lies_in);
 	choice->at_risk = packet_blur(packet, choice->at_risk);
 	choice->new_flow = packet_blur(packet, choice->new_flow);
+	choice->sampled = packet_blur(packet, choice->sampled);
 }
 
 static __always_inline void choose_unseal(const struct packet *packet, struct choice *choice)
@@ -145,7 +150,8 @@ static __always_inline void choose_unseal(const struct packet *packet, struct ch
 	choice->record = choice->sealed >> 16;
 	choice->lies_in = choice->sealed >> 24;
 	choice->at_risk = choice->sealed >> 32;
-	choice->new_flow = choice->sealed >= CHOICE_NEW_FLOW;
+	choice->new_flow = choice->sealed >> 40 & 1;
+	choice->sampled = choice->sealed >> 41;
 }
 
 /* Whether more than counting the packet follows once it is sent; the choice then says what. */
@@ -203,11 +209,14 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 	if (vip_is_straight(packet, vip) && slot_is_steady(slot)) {
 		choice->new_flow = packet_is_syn(packet);
 		choice->sealed = choice->new_flow ? CHOICE_NEW_FLOW : 0;
+		if (handshake_is_sampled(vip, hash))
+			choice->sealed |= CHOICE_SAMPLED;
 		return choose_settle(packet, choice);
 	}
 	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
 		choose_by_scheduler(packet, vip, table, hash, choice);
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
+	choice->sampled = handshake_is_sampled(vip, hash);
 	choose_blur(packet, choice);
 	return choose_settle(packet, choice);
 }

@@ -55,6 +55,8 @@ class BackendMaps:
         had_server = self._loads.held["server_id_bytes"][ids].any()
         is_fresh = (held["epoch"] != values["epoch"]) | (held["forward"] == 0)
         _zero(self._maps.backend_stats, ids[is_fresh])
+        if self._maps.handshake_stats is not None:
+            _zero(self._maps.handshake_stats, ids[is_fresh])
         # A scheduler must not choose what may not be sent to: what comes up says so last here, what goes down first.
         usable = values["flags"] & layout.BACKEND_USABLE
         self._write_loads(ids, backends, usable & held["flags"], is_fresh)

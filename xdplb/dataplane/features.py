@@ -21,6 +21,7 @@ class Feature(StrEnum):
     ACCESS = "access"  # access lists
     LIMITS = "limits"  # rate limits
     CAPTURE = "capture"  # a capture is running
+    PASSIVE = "passive"  # handshakes are sampled
 
 
 Features = frozenset[Feature]
@@ -36,6 +37,7 @@ BITS = {
     Feature.ACCESS: 7,
     Feature.LIMITS: 8,
     Feature.CAPTURE: 9,
+    Feature.PASSIVE: 10,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

@@ -26,6 +26,7 @@ __all__ = [
     "Found",
     "Fragment",
     "FragmentKey",
+    "Handshake",
     "SourceKey",
 ]
 
@@ -122,6 +123,25 @@ class SourceKey:
         return cls(IPv6Address(int(source) >> 64 << 64) if source.version == 6 else source, vip)
 
 
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a sampled connection has shown of its handshake. `flags` are HANDSHAKE_* of the layout, times are in ns.
+
+    `flow` is ports and the end of the destination, `source` the address or, of IPv6, its first half.
+    """
+
+    hash: int
+    flow: int
+    source: bytes
+    syn_at: int
+    last_at: int
+    vip: int
+    backend: int
+    epoch: int
+    flags: int = 0
+    repeated: int = 0
+
+
 @dataclass(slots=True)
 class Effects:
     """The effects of one packet. Values replace the old ones, None deletes them; `counts` are added."""
@@ -133,6 +153,7 @@ class Effects:
     vip_buckets: dict[int, Bucket] = field(default_factory=dict)
     answer_budgets: dict[int, int] = field(default_factory=dict)
     loads: dict[int, int] = field(default_factory=dict)
+    handshakes: dict[int, Handshake] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
 
@@ -143,7 +164,8 @@ class FlowState:
     A flow has at most one record, in `flows` or in `probation`. `source_buckets` are by source and VIP, `vip_buckets`
     by VIP id. `loads` are the open flows of each backend, by id. `answer_budgets` are by CPU: the time at which the
     bucket for too-big answers will be empty. `new_flows` are those that one CPU has counted for a VIP, by (VIP id,
-    CPU): a rotation continues from there. `counts` are the sums of all CPUs.
+    CPU): a rotation continues from there. `handshakes` are the sampled connections, by their place. `counts` are the
+    sums of all CPUs.
     """
 
     flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
@@ -154,6 +176,7 @@ class FlowState:
     answer_budgets: MutableMapping[int, int] = field(default_factory=dict)
     loads: MutableMapping[int, int] = field(default_factory=dict)
     new_flows: MutableMapping[tuple[int, int], int] = field(default_factory=dict)
+    handshakes: MutableMapping[int, Handshake] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
     def apply(self, effects: Effects, cpu: int) -> None:
@@ -165,6 +188,7 @@ class FlowState:
         self.vip_buckets.update(effects.vip_buckets)
         self.answer_budgets.update(effects.answer_budgets)
         self.loads.update(effects.loads)
+        self.handshakes.update(effects.handshakes)
         for count, delta in effects.counts.items():
             self.counts[count] += delta
             kind, number, name = count
