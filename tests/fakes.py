@@ -215,6 +215,7 @@ class FakeHealth:
         self.targets: dict[int, CheckTarget] = {}
         self._tallies: dict[int, CheckTally] = {}
         self.rechecked: list[str] = []
+        self.hurried: list[str] = []
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
         self.source_of: SourceOf | None = None
@@ -247,6 +248,11 @@ class FakeHealth:
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         self.rechecked += [
+            str(self.targets[backend_id].address) for backend_id in backend_ids if backend_id in self.targets
+        ]
+
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        self.hurried += [
             str(self.targets[backend_id].address) for backend_id in backend_ids if backend_id in self.targets
         ]
 

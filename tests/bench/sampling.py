@@ -53,7 +53,9 @@ def measure_sampling(pin_dir: Path, *, trials: int, turns: int) -> None:
 def _cases(plane: BccPlane, without: Fd, sampling: Fd) -> Iterator[Case]:
     services = Services(plane)
     ports = {
-        (version, what): services.port_of(Service(version=version, forward=Forward.DR, sampled=share, mtu=9000 - number))
+        (version, what): services.port_of(
+            Service(version=version, forward=Forward.DR, sampled=share, mtu=9000 - number)
+        )
         for version in (4, 6)
         for number, (what, share) in enumerate(SHARES.items())
     }

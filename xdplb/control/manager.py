@@ -21,6 +21,7 @@ from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
@@ -95,6 +96,7 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
+        self._passive = PassiveWatch(plane, self._writer, self.events, checker, clock=clock)
         self._nics = NicWatch(self._writer, next_hops, drifts)
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
@@ -105,6 +107,7 @@ class Manager:
             self._flows,
             nics=self._nics,
             paths=self._paths,
+            passive=self._passive,
             drifts=drifts,
             pulses=self.pulses,
             checker=checker,
@@ -153,6 +156,7 @@ class Manager:
             self._nics,
             self._flows,
             self._paths,
+            self._passive,
             self._verifier,
             self._aftermath,
         )
@@ -176,6 +180,7 @@ class Manager:
         await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
+        await self._passive.stop()
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()

@@ -44,6 +44,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome
@@ -83,6 +84,7 @@ class Answers:
         *,
         nics: NicWatch,
         paths: PathWatch,
+        passive: PassiveWatch,
         drifts: Drifts,
         pulses: Pulses,
         checker: HealthSource | None,
@@ -94,7 +96,7 @@ class Answers:
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
-        self._drifts, self._pulses = drifts, pulses
+        self._drifts, self._pulses, self._passive = drifts, pulses, passive
         self.started, self._place, self._notes = steady.now(), place, notes
         self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)

@@ -15,6 +15,13 @@ from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.passive import (
+    BackendDiffers,
+    BackendEjected,
+    BackendNotEjected,
+    BackendReturned,
+    HandshakesNotRead,
+)
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
     AuthenticationFailed,
@@ -34,6 +41,10 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AuthenticationFailed",
+    "BackendDiffers",
+    "BackendEjected",
+    "BackendNotEjected",
+    "BackendReturned",
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
@@ -57,6 +68,7 @@ __all__ = [
     "EventsLost",
     "EventsNotKept",
     "FlowScanFailed",
+    "HandshakesNotRead",
     "HealthChanged",
     "Level",
     "NextHopChanged",

@@ -71,6 +71,10 @@ class HealthSource(Protocol):
         """Check those of these backends again at once whose last check failed: the way to them has changed."""
         ...
 
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        """Check these backends now, unless they are being checked: something looks wrong with them."""
+        ...
+
     def tally(self, backend_id: int) -> CheckTally | None:
         """Return the tally of this backend's checks, None if it is not watched."""
         ...

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
 from xdplb.control.plan.backend_entries import backend_entry
-from xdplb.control.plan.eligibility import Eligibility, Observed, Use, assess, assess_one, fails_open
+from xdplb.control.plan.eligibility import Eligibility, Observed, Use, assess, assess_one, fails_open, spares
 from xdplb.control.plan.sources import Sources
 from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
@@ -92,7 +92,7 @@ class VipDraft:
     """A VIP, its backends and their eligibility by id, and what its table is built from.
 
     `host` is what was known of the host. `changed` are the ids of the backends that are not as in the draft before it,
-    among them those that are gone; None if it may be any.
+    among them those that are gone; None if it may be any. `spares`: backends that are ejected serve, since no other can.
     """
 
     vip: BoundVip
@@ -101,6 +101,7 @@ class VipDraft:
     eligibility: Mapping[int, Eligibility]
     table: TableSource
     fails_open: bool
+    spares: bool = False
     changed: frozenset[int] | None = None
 
     @property
@@ -151,7 +152,8 @@ def draft(
     """
     if before is not None and seen is not None and _goes_on(before, vip, observed):
         changed = _changed_draft(vip, observed, held, before, seen)
-        if vip.vip.all_unhealthy is not AllUnhealthy.FAIL_OPEN or len(changed.table.out) < len(changed.backends):
+        ignores = vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN or bool(observed.ejected)
+        if not ignores or len(changed.table.out) < len(changed.backends):
             return changed
     return _whole_draft(vip, observed, held, before)
 
@@ -172,13 +174,15 @@ def _whole_draft(
     out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
     kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
     table = TableSource(vip.vip.scheduler, configured, out, kept)
-    return VipDraft(vip, HostSide.of(observed), backends, eligibility, table, fails_open(eligibility))
+    ignores = fails_open(eligibility), spares(eligibility)
+    return VipDraft(vip, HostSide.of(observed), backends, eligibility, table, *ignores)
 
 
 def _goes_on(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
     """Return whether nothing but backends can differ from the draft before, and each can be looked at by itself."""
     return (
         not before.fails_open
+        and not before.spares
         and _asked(before.vip) == _asked(vip)
         and before.host == HostSide.of(observed)
         and len(before.table.out) < len(before.backends)

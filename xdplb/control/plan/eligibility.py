@@ -23,6 +23,7 @@ __all__ = [
     "assess_one",
     "can_be_tagged",
     "fails_open",
+    "spares",
 ]
 
 
@@ -56,7 +57,8 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels.
+    has told, by the backend's address; they hold for tunnels. `ejected` are the backends that passive health has
+    ejected, by id, with the reason.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    ejected: Mapping[int, str] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -98,6 +101,7 @@ _CUSTOMER_TAG = 0x8100
 
 _SERVES = Eligibility(Use.SERVING)
 _CHECK_FAILED = "its check failed: {}"
+_SPARED = "; it is used all the same, since no other backend can serve"
 _FAIL_OPEN = "its check failed: {}; it is used all the same, since no other backend can serve (fail-open)"
 
 
@@ -109,10 +113,12 @@ def can_be_tagged(hop: NextHop) -> bool:
 def assess(vip: BoundVip, observed: Observed) -> dict[int, Eligibility]:
     """Return the eligibility of each backend of `vip`, by id.
 
-    If none would serve and the VIP fails open, failed checks are ignored. This does not let in a backend whose check
-    has never passed, nor one that the operator took out.
+    If none would serve, ejections are ignored; if none would serve then and the VIP fails open, failed checks are. This
+    does not let in a backend whose check has never passed, nor one that the operator took out.
     """
     eligibility = {bound.id: _standing(vip, bound, observed) for bound in vip.backends.values()}
+    if observed.ejected and not _any_serves(eligibility):
+        eligibility = {bound.id: _standing(vip, bound, observed, spare=True) for bound in vip.backends.values()}
     if vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN and not _any_serves(eligibility):
         eligibility |= {
             bound.id: _standing(vip, bound, observed, fail_open=True)
@@ -132,11 +138,19 @@ def fails_open(eligibility: Mapping[int, Eligibility]) -> bool:
     return any(standing.about_check == _FAIL_OPEN for standing in eligibility.values())
 
 
+def spares(eligibility: Mapping[int, Eligibility]) -> bool:
+    """Return whether some of these backends are ejected and serve all the same, since no other could."""
+    return any(standing.use is Use.SERVING and standing.reason.endswith(_SPARED) for standing in eligibility.values())
+
+
 def _any_serves(eligibility: Mapping[int, Eligibility]) -> bool:
     return any(standing.use is Use.SERVING for standing in eligibility.values())
 
 
-def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool = False) -> Eligibility:
+def _standing(
+    vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool = False, spare: bool = False
+) -> Eligibility:
+    """Return the eligibility of a backend. With `fail_open` failed checks are ignored, with `spare` ejections."""
     backend = bound.backend
     if backend.admin_state is AdminState.MAINT:
         return Eligibility(Use.OUT, "in maintenance")
@@ -151,6 +165,8 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
         return _waiting(_unless_checked(vip, bound, observed))
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
+    if not fail_open and (ejected := observed.ejected.get(bound.id)) is not None:
+        return Eligibility(Use.SERVING, ejected + _SPARED) if spare else Eligibility(Use.KEEPING, ejected)
     return _serving(vip, bound, observed, fail_open=fail_open)
 
 

@@ -23,6 +23,7 @@ def observe(
     path_mtus: Mapping[IPAddress, int],
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
+    ejected: Mapping[int, str],
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
@@ -35,4 +36,5 @@ def observe(
         nics_out=nics_out(keeper.standings),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
+        ejected=ejected,
     )

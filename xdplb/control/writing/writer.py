@@ -99,6 +99,9 @@ class Writer:
         self.health = HealthBook(steady.now)
         self.paths = PathBook()
         self.last_error = ""
+        self.sampling = asyncio.Event()
+        """Set while the handshakes of a VIP are sampled, and until whoever looks at them has seen that none are."""
+        self._ejected: Mapping[int, str] = {}
         self.saver = Saver(store, events, steady)
         self.host = HostWatch(next_hops, events, drifts, tunnel_sources)
         self.ways = WayWatch(next_hops, drifts)
@@ -113,6 +116,8 @@ class Writer:
         self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
         self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
+        self.now = steady.now
+        """Returns the time, which never goes back."""
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
         self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
@@ -257,13 +262,29 @@ class Writer:
             HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason) for vip, backend in found
         )
 
+    def ejected(self, ejected: Mapping[int, str]) -> None:
+        """Let these backends take no new connections, with the reason, by id, and plan again soon where that changes."""
+        for number in self._ejected.keys() ^ ejected.keys():
+            if self._index.has(number):
+                vip, backend = self._index.backend(number)
+                self._dirty.touch(vip.id, [backend.id])
+        self._ejected = ejected
+        self._disturbed.set()
+
+    def sampled_vips(self) -> dict[int, BoundVip]:
+        """Return the VIPs whose handshakes are sampled, by id."""
+        return {vip_id: self.snapshot.vips[key] for vip_id, key in self._index.sampled.items()}
+
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch."""
         self._watch(Snapshot(), touched(Snapshot(), self.snapshot))
 
     def _watch(self, before: Snapshot, changes: Collection[Touched]) -> None:
         """Tell the next-hop source and the checker what has changed of what to watch."""
+        was_sampled = self._index.sampled
         self._index.follow(self.snapshot, changes)
+        if self._index.sampled is not was_sampled:
+            self.sampling.set()
         if before.desired.places.backends is not self.snapshot.desired.places.backends:
             self._seeking.watch()
             self.paths.keep(self.snapshot.addresses())
@@ -302,6 +323,7 @@ class Writer:
             path_mtus=self.paths.mtus,
             tunnel_sources=self.host.tunnel_sources,
             sources=self.host.sources(snapshot.desired),
+            ejected=self._ejected,
         )
 
     def plan_everything(self) -> None:
@@ -384,7 +406,10 @@ class Writer:
             await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
 
     def _take(self, outcome: Outcome, prepared: Prepared) -> None:
-        self.health.set(prepared.health, gone=reissued(prepared.changes))
+        gone = reissued(prepared.changes)
+        self.health.set(prepared.health, gone=gone)
+        if not gone.isdisjoint(self._ejected):
+            self._ejected = {number: why for number, why in self._ejected.items() if number not in gone}
         self._risks.tracked.note(prepared.changes, self._now())
         self.snapshot = outcome.after
         if outcome.before.desired.settings != outcome.after.desired.settings:

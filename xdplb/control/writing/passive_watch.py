@@ -1,0 +1,226 @@
+"""What follows from the handshakes of clients: backends are ejected, suspected and checked at once, and it is told.
+
+While no VIP samples handshakes, this waits and costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+
+from xdplb.control.events import (
+    BackendDiffers,
+    BackendEjected,
+    BackendNotEjected,
+    BackendReturned,
+    Events,
+    HandshakesNotRead,
+)
+from xdplb.control.health.health_source import HealthSource
+from xdplb.control.health.passive.ejections import Ejection, Ejections, room
+from xdplb.control.health.passive.reader import HandshakeReader, Seen
+from xdplb.control.health.passive.rule import EJECT_BELOW, Finding, unanswered_sentence
+from xdplb.control.health.passive.totals import Latency
+from xdplb.control.plan.eligibility import Use
+from xdplb.control.state.snapshot import BoundBackend, BoundVip
+from xdplb.control.writing.threads import Worker
+from xdplb.control.writing.writer import Writer
+from xdplb.dataplane.plane import DataPlane
+from xdplb.model.errors import XdplbError
+from xdplb.model.vip import Passive
+
+__all__ = ["PassiveWatch"]
+
+_PERIOD_SECONDS = 0.1
+_HURRY_SECONDS = 1.0
+_TELL_AGAIN_SECONDS = 60.0
+_DIFFERS_AGAIN_SECONDS = 600.0
+
+Place = tuple[int, int]
+"""A backend's id and its epoch."""
+
+
+class PassiveWatch:
+    """Looks at the sampled handshakes ten times a second, in a thread of its own.
+
+    `suspects` is called in the event loop with the ids of the backends that may be dead, whenever they change.
+    """
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        writer: Writer,
+        events: Events,
+        checker: HealthSource | None,
+        *,
+        clock: Callable[[], float],
+        suspects: Callable[[frozenset[int]], None] = lambda _: None,
+    ) -> None:
+        self._writer, self._events, self._checker = writer, events, checker
+        self._clock, self._tell_suspects = clock, suspects
+        self._reader = HandshakeReader(plane, clock)
+        self._ejections = Ejections(clock, writer.now)
+        self._thread = Worker("xdplb-passive")
+        self._suspects: frozenset[int] = frozenset()
+        self._hurried: dict[int, float] = {}
+        self._told: dict[tuple[Place, type], float] = {}
+        self.ejected_total = Counter[Place]()
+        """How often each backend was ejected since the start, by id and epoch."""
+        self.differing: Mapping[int, str] = {}
+        """How backends differ from their peers, a sentence each, by id. Replaced as a whole."""
+
+    async def run(self) -> None:
+        """Forever: look, and do what follows, as long as a VIP needs it."""
+        while True:
+            await self._writer.sampling.wait()
+            try:
+                await self.turn()
+            except XdplbError as error:
+                self._events.say(HandshakesNotRead(str(error)))
+            except Exception as error:
+                self._events.say(HandshakesNotRead(repr(error)), trace=error)
+            await asyncio.sleep(_PERIOD_SECONDS)
+
+    async def turn(self) -> None:
+        """Look once; without a VIP that samples, end everything and wait for one."""
+        vips = self._writer.sampled_vips()
+        if not vips:
+            self._writer.sampling.clear()
+        seen = await self._thread(partial(self._reader.look, vips, self._ejections.present.keys()))
+        self._act(self._writer.sampled_vips(), seen)
+
+    async def stop(self) -> None:
+        """Return when no look is under way any more."""
+        await self._thread.stop()
+
+    def ejection(self, backend: BoundBackend) -> Ejection | None:
+        """Return the ejection of a backend, None if it is not ejected. In any thread."""
+        found = self._ejections.present.get(backend.id)
+        return found if found is not None and found.epoch == backend.epoch else None
+
+    def latency(self, vip: BoundVip, backend: BoundBackend) -> Latency | None:
+        """Return the latency of a backend's handshakes, None without any lately. In any thread."""
+        return self._reader.latency(vip.id, backend.id)
+
+    def silent(self, backend: BoundBackend) -> int:
+        """Return how many of a backend's sampled connections have fallen silent since the start. In any thread."""
+        return self._reader.silent.get(backend.id, 0)
+
+    def _act(self, vips: Mapping[int, BoundVip], seen: Seen) -> None:
+        places = {bound.id: (vip, bound) for vip in vips.values() for bound in vip.backends.values()}
+        findings = {
+            number: found
+            for vip_id, against in seen.findings.items()
+            for number, found in against.items()
+            if number in places and places[number][0].id == vip_id
+        }
+        before = self._ejections.present
+        self._end_some(vips, places)
+        for vip_id in seen.findings.keys() & vips.keys():
+            self._eject_some(vips[vip_id], [findings[number] for number in seen.findings[vip_id] if number in findings])
+        self._hurry(findings)
+        if before is not self._ejections.present:
+            self._writer.ejected({number: one.reason for number, one in self._ejections.present.items()})
+        self._suspect(frozenset(findings) | self._ejections.present.keys())
+        if seen.differing is not None:
+            self._tell_differing(seen.differing, places)
+
+    def _end_some(self, vips: Mapping[int, BoundVip], places: Mapping[int, tuple[BoundVip, BoundBackend]]) -> None:
+        """End ejections whose time is over, that are of no backend any more, or are too many by now."""
+        over = {one.backend for one in self._ejections.over()}
+        ended: dict[int, str] = {}
+        for number, one in self._ejections.present.items():
+            vip, bound = places.get(number, (None, None))
+            if vip is None or bound is None or (vip.id, bound.epoch) != (one.vip, one.epoch):
+                ended[number] = ""
+            elif vip.vip.passive is not Passive.EJECT:
+                ended[number] = "the VIP's passive is no longer eject"
+            elif number in over:
+                ended[number] = f"its {one.seconds} s are over"
+        left = [one for number, one in self._ejections.present.items() if number not in ended]
+        for vip_id in {one.vip for one in left}:
+            mine = sorted((one for one in left if one.vip == vip_id), key=lambda one: one.ends)
+            most = (self._serving(vips[vip_id]) + len(mine)) // 2
+            for one in mine[: max(0, len(mine) - most)]:
+                ended[one.backend] = "too few others serve"
+        self._ejections.end(ended.keys()) if ended else None
+        for number, why in ended.items():
+            if why:
+                vip, bound = places[number]
+                self._events.say(BackendReturned(str(vip.vip.key), str(bound.backend.address), why))
+
+    def _eject_some(self, vip: BoundVip, findings: Iterable[Finding]) -> None:
+        """Eject the backends against which most speaks, as many as may be."""
+        bounds = {bound.id: bound for bound in vip.backends.values()}
+        eligibility = self._writer.applier.eligibility
+        for found in sorted(findings, key=lambda one: one.chance):
+            bound, standing = bounds[found.backend], eligibility.get(found.backend)
+            if found.chance >= EJECT_BELOW or standing is None or standing.use is not Use.SERVING:
+                continue
+            why = unanswered_sentence(found)
+            if vip.vip.passive is not Passive.EJECT:
+                if vip.vip.passive is Passive.OBSERVE:
+                    self._tell_not_ejected(vip, bound, f"{why}; the VIP's passive is observe")
+            elif not room(self._serving(vip), self._ejected_of(vip)):
+                self._tell_not_ejected(vip, bound, f"{why}; no more than half may be ejected, and not the last")
+            else:
+                made = self._ejections.begin(bound.id, vip.id, bound.epoch, why)
+                self.ejected_total[bound.id, bound.epoch] += 1
+                key, address = str(vip.vip.key), str(bound.backend.address)
+                self._events.say(BackendEjected(key, address, made.seconds, made.times, why))
+
+    def _serving(self, vip: BoundVip) -> int:
+        """Return how many backends take new connections, as the maps have it, without those that are ejected."""
+        eligibility, ejected = self._writer.applier.eligibility, self._ejections.present
+        numbers = (bound.id for bound in vip.backends.values() if bound.id not in ejected)
+        return sum(
+            (standing := eligibility.get(number)) is not None and standing.use is Use.SERVING for number in numbers
+        )
+
+    def _ejected_of(self, vip: BoundVip) -> int:
+        return sum(one.vip == vip.id for one in self._ejections.present.values())
+
+    def _hurry(self, backend_ids: Iterable[int]) -> None:
+        """Have the checks of these run now, each once a second at most."""
+        now = self._clock()
+        self._hurried = {number: at for number, at in self._hurried.items() if now - at < _HURRY_SECONDS}
+        due = [number for number in backend_ids if number not in self._hurried]
+        if due and self._checker is not None:
+            self._hurried |= dict.fromkeys(due, now)
+            self._checker.hurry(due)
+
+    def _suspect(self, suspects: frozenset[int]) -> None:
+        if suspects != self._suspects:
+            self._suspects = suspects
+            self._tell_suspects(suspects)
+
+    def _tell_not_ejected(self, vip: BoundVip, bound: BoundBackend, why: str) -> None:
+        if self._may_tell(bound, BackendNotEjected, _TELL_AGAIN_SECONDS):
+            self._events.say(BackendNotEjected(str(vip.vip.key), str(bound.backend.address), why))
+
+    def _tell_differing(
+        self, differing: Mapping[int, str], places: Mapping[int, tuple[BoundVip, BoundBackend]]
+    ) -> None:
+        self.differing = {number: why for number, why in differing.items() if number in places}
+        for number, why in self.differing.items():
+            vip, bound = places[number]
+            if self._may_tell(bound, BackendDiffers, _DIFFERS_AGAIN_SECONDS):
+                self._events.say(BackendDiffers(str(vip.vip.key), str(bound.backend.address), why))
+        self._ejections.forget()
+        self._forget(places.values())
+
+    def _may_tell(self, bound: BoundBackend, kind: type, seconds: float) -> bool:
+        """Whether this has not been told of the backend for so long."""
+        now, what = self._clock(), ((bound.id, bound.epoch), kind)
+        if now - self._told.get(what, -seconds) < seconds:
+            return False
+        self._told[what] = now
+        return True
+
+    def _forget(self, present: Collection[tuple[BoundVip, BoundBackend]]) -> None:
+        """Forget what was counted and told of backends that are gone."""
+        known = {(bound.id, bound.epoch) for _, bound in present}
+        self._told = {what: at for what, at in self._told.items() if what[0] in known}
+        self.ejected_total = Counter({place: count for place, count in self.ejected_total.items() if place in known})
