@@ -90,8 +90,8 @@ class VipEntry:
     """A VIP in the index: `id` (0 <= id < capacity.vips) selects its table and counters.
 
     `candidates` is for lc and wlc: how many slots, from the first, name each backend that may be chosen once.
-    `has_access_list`: its sources are looked up in the list that `write_access` gave it. `is_sampled`: handshakes of the
-    share of its connections that `write_shares` gave it are noted.
+    `has_access_list`: its sources are looked up in the list that `write_access` gave it. `is_sampled`: handshakes
+    are noted of the share of its connections that `write_shares` gave it.
     """
 
     id: int

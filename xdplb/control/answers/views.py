@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
@@ -128,7 +129,7 @@ class BackendsView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """The checks of one backend: the resulting health, and the last result."""
+    """One check of one backend: the health that it shows, its last result, and those before it (`recent`)."""
 
     backend: str
     check: HealthCheck
@@ -140,14 +141,14 @@ class CheckView:
     last_seconds: float | None
     passes: int
     failures: int
+    recent: tuple[tuple[datetime, ProbeResult], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ChecksView:
-    """A VIP's health check, None if its backends are not checked, and its results; `generation` is the VIP's."""
+    """A VIP's health checks, each with its results of each backend; `generation` is the VIP's."""
 
-    check: HealthCheck | None
-    backends: tuple[CheckView, ...]
+    checks: tuple[tuple[HealthCheck, tuple[CheckView, ...]], ...]
     generation: int
 
 

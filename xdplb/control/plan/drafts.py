@@ -92,7 +92,8 @@ class VipDraft:
     """A VIP, its backends and their eligibility by id, and what its table is built from.
 
     `host` is what was known of the host. `changed` are the ids of the backends that are not as in the draft before it,
-    among them those that are gone; None if it may be any. `spares`: backends that are ejected serve, since no other can.
+    among them those that are gone; None if it may be any. `spares`: backends that are ejected serve, since no
+    other can.
     """
 
     vip: BoundVip
@@ -192,7 +193,7 @@ def _goes_on(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
 def _asked(vip: BoundVip) -> tuple[object, ...]:
     """Return the settings of a VIP on which all its backends depend."""
     one = vip.vip
-    return vip.id, one.key, one.forward, one.scheduler, one.vlan, one.on_unhealthy, one.all_unhealthy, vip.check
+    return vip.id, one.key, one.forward, one.scheduler, one.vlan, one.on_unhealthy, one.all_unhealthy, vip.checks
 
 
 def _changed_draft(

@@ -165,18 +165,19 @@ def _standing(
         return _waiting(_unless_checked(vip, bound, observed))
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
-    if not fail_open and (ejected := observed.ejected.get(bound.id)) is not None:
-        return Eligibility(Use.SERVING, ejected + _SPARED) if spare else Eligibility(Use.KEEPING, ejected)
-    return _serving(vip, bound, observed, fail_open=fail_open)
+    return _serving(vip, bound, observed, fail_open=fail_open, spare=spare)
 
 
 def _waiting(unless: str) -> Eligibility:
     return Eligibility(Use.KEEPING, WAITING + unless, about_check="" if unless else WAITING + ": {}")
 
 
-def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool) -> Eligibility:
+def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool, spare: bool) -> Eligibility:
     if fail_open:
         return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason)
+    ejected = observed.ejected.get(bound.id) if observed.ejected else None
+    if ejected is not None:
+        return Eligibility(Use.SERVING, ejected + _SPARED) if spare else Eligibility(Use.KEEPING, ejected)
     doubt = _doubt(vip, bound, observed)
     return Eligibility(Use.SERVING, doubt) if doubt else _SERVES
 
@@ -211,7 +212,7 @@ def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> s
 def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why the host has no right address to check the backend from, or an empty string."""
     resolution = observed.next_hop(bound.backend.address)
-    if vip.check is None or resolution is None:
+    if not vip.checks or resolution is None:
         return ""
     return observed.sources.of_check(bound.backend.address, resolution).obstacle
 

@@ -140,7 +140,7 @@ class Writer:
         self._retry_seconds = 0.0
         self._is_stopping = False
         self._index = Index()
-        self._targets: dict[int, CheckTarget] = {}
+        self._targets: dict[int, tuple[CheckTarget, ...]] = {}
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -263,7 +263,7 @@ class Writer:
         )
 
     def ejected(self, ejected: Mapping[int, str]) -> None:
-        """Let these backends take no new connections, with the reason, by id, and plan again soon where that changes."""
+        """Let these backends, by id, take no new connections, with the reason, and plan again soon."""
         for number in self._ejected.keys() ^ ejected.keys():
             if self._index.has(number):
                 vip, backend = self._index.backend(number)

@@ -60,7 +60,8 @@ class HandshakeReader:
         self._vips: Mapping[int, BoundVip] = {}
         self._owner = np.full((_IDS, 2), -1, np.int64)
         """The VIP and the epoch of each backend, by id; -1 of others."""
-        self._rated = self._totalled = self._compared = self._looked = self._clock()
+        self._rated = self._totalled = self._compared = self._clock()
+        self._looked = 0.0
 
     def look(self, vips: Mapping[int, BoundVip], ejected: Collection[int]) -> Seen:
         """Return what the handshakes of these VIPs say, by id, and set which share of each is sampled."""
@@ -165,7 +166,8 @@ class HandshakeReader:
     def _own(self, rows: NDArray[np.void]) -> NDArray[np.void]:
         """Return those of backends that there are, and of the VIPs that are looked at."""
         owner = self._owner[rows["backend"]]
-        return rows[(owner[:, 0] == rows["vip"]) & (owner[:, 1] == rows["epoch"])]
+        own: NDArray[np.void] = rows[(owner[:, 0] == rows["vip"]) & (owner[:, 1] == rows["epoch"])]
+        return own
 
 
 def _sources(rows: NDArray[np.void]) -> NDArray[np.uint64]:

@@ -30,7 +30,7 @@ EJECT_BELOW = 1e-9
 SUSPECT_BELOW = 1e-3
 """The same for a suspicion, which ends as soon as the backend answers."""
 
-WINDOW_SECONDS = 2.0
+WINDOW_SECONDS = 10.0
 """How far back handshakes that were due are looked at."""
 
 LEAST_SHARE = 0.02
@@ -48,7 +48,7 @@ LENGTHS = (3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 ENOUGH = 12
 """Handshakes that are enough to eject a backend: the sources there are share them."""
 
-LEAST_OF_A_SOURCE = 2
+LEAST_OF_A_SOURCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def judge(sample: Sample, now: float, overdue: float, ejected: AbstractSet[int])
 def _counted(
     own: NDArray[np.intp], waits: NDArray[np.bool_], source: NDArray[np.uint64], most: int
 ) -> NDArray[np.intp]:
-    """Return a backend's handshakes without what one source leaves unanswered more than `most` times, the latest stay."""
+    """Return a backend's handshakes, of one source no more than the latest `most` that are unanswered."""
     seen = Counter[int]()
     kept: list[int] = []
     for at in reversed(own.tolist()):

@@ -1,7 +1,7 @@
 """Which sources have proven that they are there: they have answered a SYN-ACK, which a forged source does not get.
 
-A source is an address, of IPv6 a /64. What it proves at one backend of a VIP counts for all of that VIP: a backend
-that is dead cannot prove anything itself. One that is seen for the first time does not count, until it has answered some
+A source is an address, of IPv6 a /64. What it proves at one backend of a VIP counts for all of that VIP: at a backend
+that is dead nobody can prove anything. One that is seen for the first time does not count, until it has answered some
 backend, before or after.
 """
 
