@@ -13,7 +13,7 @@ import pytest
 
 from tests.bound import bound_vip, snapshot
 from tests.unit.control.stored import CHECK, WEB, backend, edited, full_state, reopened, saved
-from xdplb.control.edits.edit import ClearOverlay, DeleteVip, PatchBackend, PutBackend, PutConfig
+from xdplb.control.edits.edit import ClearOverlay, DeleteVip, DrainBackend, PatchBackend, PutBackend, PutConfig
 from xdplb.control.state.desired import Declared, DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import Snapshot
@@ -163,6 +163,7 @@ def as_schema_3(path: Path) -> None:
 
 def as_schema_7(path: Path) -> None:
     """Make the state what xdplb of schema 7 wrote, where a VIP had one check at most."""
+    as_schema_8(path)
     with sqlite3.connect(path / "state.db") as connection:
         connection.execute("ALTER TABLE desired_vip ADD COLUMN health_check TEXT")
         connection.execute("UPDATE desired_vip SET health_check = json_extract(checks, '$[0]')")
@@ -179,6 +180,28 @@ def as_schema_5(path: Path) -> None:
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 5")
     connection.close()
+
+
+def as_schema_8(path: Path) -> None:
+    """Make the state what xdplb of schema 8 wrote, whose drains cut nothing and left no certificate."""
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("DROP TABLE drain_certificate")
+        connection.execute("ALTER TABLE desired_backend DROP COLUMN drain_cut")
+        connection.execute("PRAGMA user_version = 8")
+    connection.close()
+
+
+def test_a_drain_of_schema_8_cuts_nothing_and_has_no_certificate(tmp_path: Path) -> None:
+    state = full_state()
+    saved(tmp_path, state)
+    as_schema_8(tmp_path)
+    store = SqliteStore(tmp_path)
+    assert store.open()[0] == state
+    assert store.certificates() == {}
+    store.close()
+    cutting = edited(state, DrainBackend(WEB.key, backend(2).address, 60, 3, cut_at_deadline=True))
+    saved(tmp_path, cutting)
+    assert reopened(tmp_path)[0] == cutting
 
 
 def test_a_state_of_schema_5_belongs_to_the_api_and_can_be_given_to_a_file(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
@@ -81,6 +82,7 @@ def backend_view(
     path: PathView,
     flows: int | None,
     drain: DrainView | None,
+    certificate: Certificate | None,
     tallies: Sequence[CheckTally],
 ) -> BackendView:
     """Return the view of a backend; `tallies` are the results of its checks."""
@@ -100,6 +102,7 @@ def backend_view(
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
         interface=next_hop.interface if next_hop is not None else None,
         drain=drain,
+        certificate=certificate,
         path=path,
         declared=backend.desired.declared,
     )

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
 from xdplb.control.health.probes.result import ProbeResult
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
@@ -100,7 +101,7 @@ class BackendView:
     `reason` is a sentence about its health and the path to it, empty if all is well. `share` is its share of the VIP's
     new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
     scanned: only flows in slots that change owners are recorded (all flows with tracking = always). `declared` is what
-    the config file says of it, if an overlay lies over that.
+    the config file says of it, if an overlay lies over that. `certificate` is what came of its drain, or the last one.
     """
 
     backend: Backend
@@ -115,6 +116,7 @@ class BackendView:
     mac: str | None
     interface: str | None
     drain: DrainView | None
+    certificate: Certificate | None
     path: PathView
     declared: Declared | None
 

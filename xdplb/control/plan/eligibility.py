@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.plan.sources import NO_SOURCES, Sources
@@ -57,8 +58,8 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels. `ejected` are the backends that passive health has
-    ejected, by id, with the reason.
+    has told, by the backend's address; they hold for tunnels. `cuts` says when drains were cut, by backend id.
+    `ejected` are the backends that passive health has ejected, by id, with the reason.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Observed:
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
     ejected: Mapping[int, str] = field(default_factory=dict)
+    cuts: Mapping[int, datetime] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -96,6 +98,8 @@ WAITING = "its check has not passed yet"
 
 DRAINING = "draining"
 """The reason of a draining backend. Views replace it once its connections have been counted."""
+
+_CUT = "cut off at the deadline of its drain"
 
 _CUSTOMER_TAG = 0x8100
 
@@ -151,9 +155,8 @@ def _standing(
     vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool = False, spare: bool = False
 ) -> Eligibility:
     """Return the eligibility of a backend. With `fail_open` failed checks are ignored, with `spare` ejections."""
-    backend = bound.backend
-    if backend.admin_state is AdminState.MAINT:
-        return Eligibility(Use.OUT, "in maintenance")
+    if why := _why_no_packets(bound, observed):
+        return Eligibility(Use.OUT, why)
     if obstacle := _obstacle(vip, bound, observed):
         return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
@@ -184,6 +187,14 @@ def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_ope
 
 def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
     return Eligibility(use, about_check.format(result), about_check=about_check)
+
+
+def _why_no_packets(bound: BoundBackend, observed: Observed) -> str:
+    """Return why a backend gets no packets although some could be sent to it, or an empty string."""
+    if bound.backend.admin_state is AdminState.MAINT:
+        return "in maintenance"
+    is_cut = bound.drain is not None and bound.drain.is_cut(observed.cuts.get(bound.id))
+    return _CUT if is_cut else ""
 
 
 def _why_nothing_new(bound: BoundBackend) -> str:

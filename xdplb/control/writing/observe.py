@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.nics import nics_out
@@ -24,6 +25,7 @@ def observe(
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
     ejected: Mapping[int, str],
+    cuts: Mapping[int, datetime],
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
@@ -37,4 +39,5 @@ def observe(
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
         ejected=ejected,
+        cuts=cuts,
     )
