@@ -75,9 +75,11 @@ GIVEN: dict[str, dict[str, int]] = {
         "access": 7,
         "limits": 8,
         "capture": 9,
+        "passive": 10,
     },
     "CHOSEN": {"NOBODY": 0, "OWNER": 1, "PREVIOUS": 2, "RECORD": 3, "SCHEDULER": 4, "QUIC": 5, "FRAGMENT": 6},
     "DECISION": {"VIP": 0x01, "SLOT": 0x02, "RECORD": 0x04, "NEW": 0x08, "AT_RISK": 0x10},
+    "HANDSHAKE": {"ANSWERED": 0x01, "FIN": 0x02, "RESET": 0x04},
     "FLOW": {"ESTABLISHED": 0x01, "FIN": 0x02, "RST": 0x04},
     "FORWARD": {"DR": 1, "IPIP": 2, "IPIP6": 3, "GUE": 4, "GUE6": 5},
     "BACKEND": {
@@ -97,6 +99,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "LIMITED": 0x08,
         "ALIAS": 0x10,
         "BOTH": 0x20,
+        "SAMPLED": 0x80,
     },
     "SCHEDULER": {"HASH": 0, "ROTATION": 1, "LEAST": 2, "TWO": 3},
     "RULE": {"TCP": 0x01, "UDP": 0x02},
@@ -106,6 +109,7 @@ GIVEN: dict[str, dict[str, int]] = {
 RETIRED: dict[str, dict[str, int]] = {}
 
 NOT_NUMBERS = {"VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
+NOT_NUMBERS |= {f"HANDSHAKE_{size}" for size in ("BITS", "BUCKETS", "BUSY", "FIRST_BIT", "WAIT_NS")}
 """Constants of layout that begin like a code and are sizes."""
 
 RANGES = {"pass": range(1, 32), "drop": range(32, 96), "answer": range(96, 128)}

@@ -216,6 +216,7 @@ class Answers:
             nics=nics_shown(applier.nics),
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
+            handshakes=await self._passive.counted(),
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
@@ -255,7 +256,10 @@ class Answers:
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
-            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
+            warnings=(
+                *(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
+                *self._passive.warnings(),
+            ),
             notes=(*self._notes(), *((_HELD_BACK,) if self._plane.is_held_back else ())),
             config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
@@ -337,6 +341,7 @@ class Answers:
             drain=self._flows.drain(backend),
             certificate=self._flows.certificate(backend),
             tallies=self._tallies(backend),
+            passive=self._passive.of(vip, backend),
         )
         return backend_on_the_wall(view, self._steady.ahead())
 

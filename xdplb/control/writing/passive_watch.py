@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from xdplb.control.events import (
     BackendDiffers,
@@ -31,7 +34,7 @@ from xdplb.dataplane.plane import DataPlane
 from xdplb.model.errors import XdplbError
 from xdplb.model.vip import Passive
 
-__all__ = ["PassiveWatch"]
+__all__ = ["HandshakeCounts", "PassiveView", "PassiveWatch"]
 
 _PERIOD_SECONDS = 0.1
 _HURRY_SECONDS = 1.0
@@ -40,6 +43,29 @@ _DIFFERS_AGAIN_SECONDS = 600.0
 
 Place = tuple[int, int]
 """A backend's id and its epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassiveView:
+    """What passive health knows of a backend; `differs` is how it differs from its peers, empty if it does not."""
+
+    ejection: Ejection | None = None
+    latency: Latency | None = None
+    differs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeCounts:
+    """The sampled handshakes of a backend since it is there, by result, and how often it was ejected since the start.
+
+    `latency` are those that were answered, by bucket, and `latency_seconds` is their sum.
+    """
+
+    results: Mapping[str, int]
+    latency: Sequence[int]
+    latency_seconds: float
+    ejections: int
+    is_ejected: bool
 
 
 class PassiveWatch:
@@ -66,8 +92,7 @@ class PassiveWatch:
         self._suspects: frozenset[int] = frozenset()
         self._hurried: dict[int, float] = {}
         self._told: dict[tuple[Place, type], float] = {}
-        self.ejected_total = Counter[Place]()
-        """How often each backend was ejected since the start, by id and epoch."""
+        self._ejected_total = Counter[Place]()
         self.differing: Mapping[int, str] = {}
         """How backends differ from their peers, a sentence each, by id. Replaced as a whole."""
 
@@ -95,18 +120,45 @@ class PassiveWatch:
         """Return when no look is under way any more."""
         await self._thread.stop()
 
-    def ejection(self, backend: BoundBackend) -> Ejection | None:
-        """Return the ejection of a backend, None if it is not ejected. In any thread."""
+    def of(self, vip: BoundVip, backend: BoundBackend) -> PassiveView:
+        """Return what is known of a backend. In any thread."""
+        if not vip.vip.samples_handshakes:
+            return PassiveView()
+        differs = self.differing.get(backend.id, "")
+        return PassiveView(self._ejection(backend), self._reader.latency(vip.id, backend.id), differs)
+
+    def warnings(self) -> list[str]:
+        """Return a sentence about each backend that differs from its peers. In any thread."""
+        snapshot = self._writer.snapshot
+        places = {
+            bound.id: f"{bound.backend.address} of {vip.vip.key}"
+            for vip in (snapshot.by_id[vip_id] for vip_id in self._writer.sampled_ids if vip_id in snapshot.by_id)
+            for bound in vip.backends.values()
+            if bound.id in self.differing
+        }
+        return [f"{place} differs from its peers: {self.differing[number]}" for number, place in places.items()]
+
+    async def counted(self) -> dict[int, HandshakeCounts]:
+        """Return the counters of all backends of VIPs that are sampled, by id."""
+        bounds = [bound for vip in self._writer.sampled_vips().values() for bound in vip.backends.values()]
+        if not bounds:
+            return {}
+        rows = await self._thread(lambda: self._reader.counters([bound.id for bound in bounds]))
+        return {bound.id: self._counts(bound, row) for bound, row in zip(bounds, rows, strict=True)}
+
+    def _counts(self, bound: BoundBackend, row: np.void) -> HandshakeCounts:
+        results = {name: int(row[name]) for name in ("begun", "repeated", "answered", "refused", "reset")}
+        return HandshakeCounts(
+            {**results, "silent": self._reader.silent.get(bound.id, 0)},
+            row["latency"].tolist(),
+            int(row["latency_ns"]) / 1e9,
+            self._ejected_total[bound.id, bound.epoch],
+            self._ejection(bound) is not None,
+        )
+
+    def _ejection(self, backend: BoundBackend) -> Ejection | None:
         found = self._ejections.present.get(backend.id)
         return found if found is not None and found.epoch == backend.epoch else None
-
-    def latency(self, vip: BoundVip, backend: BoundBackend) -> Latency | None:
-        """Return the latency of a backend's handshakes, None without any lately. In any thread."""
-        return self._reader.latency(vip.id, backend.id)
-
-    def silent(self, backend: BoundBackend) -> int:
-        """Return how many of a backend's sampled connections have fallen silent since the start. In any thread."""
-        return self._reader.silent.get(backend.id, 0)
 
     def _act(self, vips: Mapping[int, BoundVip], seen: Seen) -> None:
         places = {bound.id: (vip, bound) for vip in vips.values() for bound in vip.backends.values()}
@@ -167,7 +219,7 @@ class PassiveWatch:
                 self._tell_not_ejected(vip, bound, f"{why}; no more than half may be ejected, and not the last")
             else:
                 made = self._ejections.begin(bound.id, vip.id, bound.epoch, why)
-                self.ejected_total[bound.id, bound.epoch] += 1
+                self._ejected_total[bound.id, bound.epoch] += 1
                 key, address = str(vip.vip.key), str(bound.backend.address)
                 self._events.say(BackendEjected(key, address, made.seconds, made.times, why))
 
@@ -223,4 +275,4 @@ class PassiveWatch:
         """Forget what was counted and told of backends that are gone."""
         known = {(bound.id, bound.epoch) for _, bound in present}
         self._told = {what: at for what, at in self._told.items() if what[0] in known}
-        self.ejected_total = Counter({place: count for place, count in self.ejected_total.items() if place in known})
+        self._ejected_total = Counter({place: count for place, count in self._ejected_total.items() if place in known})

@@ -274,6 +274,11 @@ class Writer:
         self._ejected = ejected
         self._disturbed.set()
 
+    @property
+    def sampled_ids(self) -> Collection[int]:
+        """The ids of the VIPs whose handshakes are sampled, in any thread: a mapping that is replaced as a whole."""
+        return self._index.sampled.keys()
+
     def sampled_vips(self) -> dict[int, BoundVip]:
         """Return the VIPs whose handshakes are sampled, by id."""
         return {vip_id: self.snapshot.vips[key] for vip_id, key in self._index.sampled.items()}

@@ -87,6 +87,10 @@ class HandshakeReader:
         totals = self._totals.get(vip_id)
         return None if totals is None else totals.latency(backend_id)
 
+    def counters(self, backend_ids: Collection[int]) -> NDArray[np.void]:
+        """Return the counters of these backends, in their order."""
+        return self._plane.handshake_counters(backend_ids)
+
     def _follow(self, vips: Mapping[int, BoundVip]) -> None:
         self._owner[:] = -1
         for vip_id, vip in vips.items():
