@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.control.plan.sources import NO_SOURCES, Sources
-from xdplb.control.state.snapshot import BoundBackend, BoundVip
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, is_checked
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
@@ -223,7 +223,7 @@ def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> s
 def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why the host has no right address to check the backend from, or an empty string."""
     resolution = observed.next_hop(bound.backend.address)
-    if not vip.checks or resolution is None:
+    if not is_checked(vip, bound) or resolution is None:
         return ""
     return observed.sources.of_check(bound.backend.address, resolution).obstacle
 
