@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -114,7 +114,7 @@ class PassiveWatch:
         if not vips:
             self._writer.sampling.clear()
         seen = await self._thread(partial(self._reader.look, vips, self._ejections.present.keys()))
-        self._act(self._writer.sampled_vips(), seen)
+        self._act(seen)
 
     async def stop(self) -> None:
         """Return when no look is under way any more."""
@@ -129,6 +129,8 @@ class PassiveWatch:
 
     def warnings(self) -> list[str]:
         """Return a sentence about each backend that differs from its peers. In any thread."""
+        if not self.differing:
+            return []
         snapshot = self._writer.snapshot
         places = {
             bound.id: f"{bound.backend.address} of {vip.vip.key}"
@@ -160,32 +162,41 @@ class PassiveWatch:
         found = self._ejections.present.get(backend.id)
         return found if found is not None and found.epoch == backend.epoch else None
 
-    def _act(self, vips: Mapping[int, BoundVip], seen: Seen) -> None:
-        places = {bound.id: (vip, bound) for vip in vips.values() for bound in vip.backends.values()}
-        findings = {
-            number: found
+    def _act(self, seen: Seen) -> None:
+        found = {
+            vip_id: [one for number, one in against.items() if self._is_of(vip_id, number)]
             for vip_id, against in seen.findings.items()
-            for number, found in against.items()
-            if number in places and places[number][0].id == vip_id
         }
+        findings = {one.backend for against in found.values() for one in against}
         before = self._ejections.present
-        self._end_some(vips, places)
-        for vip_id in seen.findings.keys() & vips.keys():
-            self._eject_some(vips[vip_id], [findings[number] for number in seen.findings[vip_id] if number in findings])
+        self._end_some()
+        for against in found.values():
+            if against:
+                self._eject_some(self._writer.backend(against[0].backend)[0], against)
         self._hurry(findings)
         if before is not self._ejections.present:
             self._writer.ejected({number: one.reason for number, one in self._ejections.present.items()})
         self._suspect(frozenset(findings) | self._ejections.present.keys())
         if seen.differing is not None:
-            self._tell_differing(seen.differing, places)
+            self._tell_differing(seen.differing)
 
-    def _end_some(self, vips: Mapping[int, BoundVip], places: Mapping[int, tuple[BoundVip, BoundBackend]]) -> None:
+    def _is_of(self, vip_id: int, backend_id: int) -> bool:
+        """Whether this is a backend of this VIP, and the VIP is sampled."""
+        if not self._writer.has_backend(backend_id):
+            return False
+        vip = self._writer.backend(backend_id)[0]
+        return vip.id == vip_id and vip.vip.samples_handshakes
+
+    def _end_some(self) -> None:
         """End ejections whose time is over, that are of no backend any more, or are too many by now."""
         over = {one.backend for one in self._ejections.over()}
         ended: dict[int, str] = {}
         for number, one in self._ejections.present.items():
-            vip, bound = places.get(number, (None, None))
-            if vip is None or bound is None or (vip.id, bound.epoch) != (one.vip, one.epoch):
+            if not self._writer.has_backend(number):
+                ended[number] = ""
+                continue
+            vip, bound = self._writer.backend(number)
+            if (vip.id, bound.epoch) != (one.vip, one.epoch):
                 ended[number] = ""
             elif vip.vip.passive is not Passive.EJECT:
                 ended[number] = "the VIP's passive is no longer eject"
@@ -194,13 +205,13 @@ class PassiveWatch:
         left = [one for number, one in self._ejections.present.items() if number not in ended]
         for vip_id in {one.vip for one in left}:
             mine = sorted((one for one in left if one.vip == vip_id), key=lambda one: one.ends)
-            most = (self._serving(vips[vip_id]) + len(mine)) // 2
+            most = (self._serving(self._writer.backend(mine[0].backend)[0]) + len(mine)) // 2
             for one in mine[: max(0, len(mine) - most)]:
                 ended[one.backend] = "too few others serve"
         self._ejections.end(ended.keys()) if ended else None
         for number, why in ended.items():
             if why:
-                vip, bound = places[number]
+                vip, bound = self._writer.backend(number)
                 self._events.say(BackendReturned(str(vip.vip.key), str(bound.backend.address), why))
 
     def _eject_some(self, vip: BoundVip, findings: Iterable[Finding]) -> None:
@@ -252,16 +263,19 @@ class PassiveWatch:
         if self._may_tell(bound, BackendNotEjected, _TELL_AGAIN_SECONDS):
             self._events.say(BackendNotEjected(str(vip.vip.key), str(bound.backend.address), why))
 
-    def _tell_differing(
-        self, differing: Mapping[int, str], places: Mapping[int, tuple[BoundVip, BoundBackend]]
-    ) -> None:
-        self.differing = {number: why for number, why in differing.items() if number in places}
+    def _tell_differing(self, differing: Mapping[int, str]) -> None:
+        self.differing = {number: why for number, why in differing.items() if self._writer.has_backend(number)}
         for number, why in self.differing.items():
-            vip, bound = places[number]
+            vip, bound = self._writer.backend(number)
             if self._may_tell(bound, BackendDiffers, _DIFFERS_AGAIN_SECONDS):
                 self._events.say(BackendDiffers(str(vip.vip.key), str(bound.backend.address), why))
         self._ejections.forget()
-        self._forget(places.values())
+        self._told = {what: at for what, at in self._told.items() if self._is_there(what[0])}
+        self._ejected_total = Counter({place: n for place, n in self._ejected_total.items() if self._is_there(place)})
+
+    def _is_there(self, place: Place) -> bool:
+        number, epoch = place
+        return self._writer.has_backend(number) and self._writer.backend(number)[1].epoch == epoch
 
     def _may_tell(self, bound: BoundBackend, kind: type, seconds: float) -> bool:
         """Whether this has not been told of the backend for so long."""
@@ -270,9 +284,3 @@ class PassiveWatch:
             return False
         self._told[what] = now
         return True
-
-    def _forget(self, present: Collection[tuple[BoundVip, BoundBackend]]) -> None:
-        """Forget what was counted and told of backends that are gone."""
-        known = {(bound.id, bound.epoch) for _, bound in present}
-        self._told = {what: at for what, at in self._told.items() if what[0] in known}
-        self._ejected_total = Counter({place: count for place, count in self._ejected_total.items() if place in known})

@@ -274,6 +274,14 @@ class Writer:
         self._ejected = ejected
         self._disturbed.set()
 
+    def has_backend(self, backend_id: int) -> bool:
+        """Return whether there is a backend with this id."""
+        return self._index.has(backend_id)
+
+    def backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend]:
+        """Return the backend with this id, and its VIP."""
+        return self._index.backend(backend_id)
+
     @property
     def sampled_ids(self) -> Collection[int]:
         """The ids of the VIPs whose handshakes are sampled, in any thread: a mapping that is replaced as a whole."""

@@ -47,6 +47,19 @@ class _Rate:
     share: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The backends of a VIP: their ids, and with them their epochs."""
+
+    ids: NDArray[np.intp]
+    places: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, vip: BoundVip) -> _Keys:
+        places = tuple([(bound.id, bound.epoch) for bound in vip.backends.values()])
+        return cls(np.array([number for number, _ in places], np.intp), places)
+
+
 class HandshakeReader:
     """Reads what the program has noted. `clock` is CLOCK_MONOTONIC in seconds."""
 
@@ -58,6 +71,7 @@ class HandshakeReader:
         self.silent = Counter[int]()
         """How many connections of each backend, by id, have fallen silent since the start."""
         self._vips: Mapping[int, BoundVip] = {}
+        self._keys: dict[int, _Keys] = {}
         self._owner = np.full((_IDS, 2), -1, np.int64)
         """The VIP and the epoch of each backend, by id; -1 of others."""
         self._rated = self._totalled = self._compared = self._clock()
@@ -92,14 +106,22 @@ class HandshakeReader:
         return self._plane.handshake_counters(backend_ids)
 
     def _follow(self, vips: Mapping[int, BoundVip]) -> None:
-        self._owner[:] = -1
-        for vip_id, vip in vips.items():
-            for bound in vip.backends.values():
-                self._owner[bound.id] = vip_id, bound.epoch
+        """Take in which VIPs there are. It costs what has changed."""
+        changed = [
+            vip_id for vip_id in self._vips.keys() | vips.keys() if self._vips.get(vip_id) is not vips.get(vip_id)
+        ]
+        for vip_id in changed:
+            if vip_id in self._keys:
+                lost = self._keys.pop(vip_id).ids
+                self._owner[lost[self._owner[lost, 0] == vip_id]] = -1
+        for vip_id in changed:
+            if vip_id in vips:
+                keys = self._keys[vip_id] = _Keys.of(vips[vip_id])
+                self._owner[keys.ids] = np.array([(vip_id, epoch) for _, epoch in keys.places], np.int64).reshape(-1, 2)
+            else:
+                self._totals.pop(vip_id, None)
         if gone := self._vips.keys() - vips.keys():
             self._proven.forget(gone)
-            for vip_id in gone:
-                self._totals.pop(vip_id, None)
         self.silent = Counter({number: count for number, count in self.silent.items() if self._owner[number, 0] >= 0})
         self._vips = dict(vips)
 
@@ -151,15 +173,12 @@ class HandshakeReader:
 
     def _total(self, now: float) -> None:
         """Take in the counters, and count what has fallen silent since the last time."""
-        keys = {
-            vip_id: tuple((bound.id, bound.epoch) for bound in vip.backends.values())
-            for vip_id, vip in self._vips.items()
-        }
-        counters = self._plane.handshake_counters([number for each in keys.values() for number, _ in each])
-        begin = 0
-        for vip_id, own in keys.items():
-            self._totals.setdefault(vip_id, Totals()).note(own, counters[begin : begin + len(own)], now)
-            begin += len(own)
+        begin, ids = 0, [keys.ids for keys in self._keys.values()]
+        counters = self._plane.handshake_counters(np.concatenate(ids).tolist() if ids else [])
+        for vip_id, keys in self._keys.items():
+            end = begin + len(keys.ids)
+            self._totals.setdefault(vip_id, Totals()).note(keys.places, counters[begin:end], now)
+            begin = end
         rows = self._own(self._plane.read_handshakes(0))
         quiet_at = rows["last_at"] / 1e9 + _SILENT_SECONDS
         is_silent = (rows["flags"] & layout.HANDSHAKE_ANSWERED != 0) & (rows["flags"] & _ENDED == 0)
