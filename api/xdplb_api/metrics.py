@@ -157,6 +157,16 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
         "Healthy backends that take new connections.",
         ((vip.labels, vip.metrics.view.backends_serving) for vip in vips),
     )
+    yield _gauge(
+        "xdplb_vip_backends_needed",
+        "Backends that must be healthy and take new connections, by min_serving.",
+        ((vip.labels, vip.metrics.view.backends_needed) for vip in vips),
+    )
+    yield _gauge(
+        "xdplb_vip_status",
+        "The status of the VIP; always 1. There are no samples for its other states.",
+        ((_and(vip.labels, status=vip.metrics.view.operating_status.value), 1) for vip in vips),
+    )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
 
 
@@ -174,6 +184,13 @@ def _counters_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
     yield counter("xdplb_backend_packets_total", "Packets forwarded to the backend.", lambda stats: stats.packets)
     yield counter("xdplb_backend_bytes_total", "Bytes of those packets, as received.", lambda stats: stats.bytes)
     yield counter("xdplb_backend_new_flows_total", "New connections.", lambda stats: stats.new_flows)
+    yield _counter("xdplb_backend_second_choices_total", "New connections that went to another one.", _second(vips))
+
+
+def _second(vips: Sequence[_Vip]) -> _Samples:
+    for labels, stats, _ in _backends(vips):
+        yield _and(labels, cause="failover"), stats.failovers
+        yield _and(labels, cause="max_new_flows"), stats.over
 
 
 def _gauges_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:

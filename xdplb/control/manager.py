@@ -27,7 +27,9 @@ from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.verifier import Verifier
+from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, address_order
@@ -83,8 +85,9 @@ class Manager:
         """The threads of the control plane, for whoever watches them."""
         self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
+        applier = Applier(plane, clock, self.events, drifts, nics)
         self._writer = Writer(
-            Applier(plane, clock, self.events, drifts, nics),
+            applier,
             store,
             next_hops,
             checker,
@@ -100,11 +103,17 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
-        self._passive = PassiveWatch(plane, self._writer, self.events, checker, clock=clock)
+        self.suspects = Suspects(plane, self._writer, checker)
+        """Which backends are suspect, for whoever finds one that may not answer."""
+        self._passive = PassiveWatch(
+            plane, self._writer, self.events, checker, clock=clock, suspects=self.suspects.found
+        )
         self._nics = NicWatch(self._writer, next_hops, drifts)
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
+        self._vips = VipWatch(applier, self.events)
+        self._writer.on_brought = self._vips.touch
         self.answers = Answers(
             plane,
             self._writer,
@@ -151,7 +160,11 @@ class Manager:
             await self._paths.start()
             if self._checker is not None:
                 await self._checker.start(
-                    self._writer.health_flipped, self.events, self._next_hops.doubt, self._check_source
+                    self._writer.health_flipped,
+                    self.events,
+                    self._next_hops.doubt,
+                    self._check_source,
+                    self.suspects.checked,
                 )
         except BaseException:
             await self.stop()
@@ -165,6 +178,8 @@ class Manager:
             self._passive,
             self._verifier,
             self._aftermath,
+            self.suspects,
+            self._vips,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         loop = self.loop

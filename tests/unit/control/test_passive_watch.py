@@ -168,7 +168,7 @@ async def test_when_others_fail_an_ejection_is_given_up(world: World) -> None:
         await until(lambda: owners(world) == {other})
         world.health.flip("10.0.0.12", Health.DOWN)
         await until(lambda: owners(world) == {ejected})
-        await until(lambda: "it is used all the same, since no other backend can serve" in view_of(door).reason)
+        await until(lambda: "it is used all the same, since too few others can serve" in view_of(door).reason)
         world.plane.handshakes = np.zeros(0, layout.HANDSHAKE)
         await watch_of(door).turn()
         assert [told.reason for told in of(events, BackendReturned)] == ["too few others serve"]

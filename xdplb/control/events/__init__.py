@@ -22,6 +22,7 @@ from xdplb.control.events.passive import (
     BackendReturned,
     HandshakesNotRead,
 )
+from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
     AuthenticationFailed,
@@ -34,6 +35,7 @@ from xdplb.control.events.rights import (
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
+from xdplb.control.events.vips import VipStatusChanged
 
 __all__ = [
     "DAEMON",
@@ -77,6 +79,7 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "PolicyChanged",
     "ProgramKept",
     "ProgramRolledBack",
     "ProgramSwapped",
@@ -85,6 +88,8 @@ __all__ = [
     "Say",
     "SlotsPinned",
     "SlotsSteady",
+    "SlowStartBegan",
+    "SlowStartEnded",
     "StaleFlowsDeleted",
     "StateNotWritable",
     "StateRestored",
@@ -99,6 +104,7 @@ __all__ = [
     "TokenRemoved",
     "TookOver",
     "VipInTheWay",
+    "VipStatusChanged",
 ]
 
 KINDS: dict[str, type[Event]] = {

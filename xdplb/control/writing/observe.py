@@ -25,6 +25,7 @@ def observe(
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
     ejected: Mapping[int, str],
+    now: datetime,
     cuts: Mapping[int, datetime],
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
@@ -39,5 +40,6 @@ def observe(
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
         ejected=ejected,
+        now=now,
         cuts=cuts,
     )

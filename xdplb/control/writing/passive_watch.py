@@ -171,8 +171,8 @@ class PassiveWatch:
         before = self._ejections.present
         self._end_some()
         for against in found.values():
-            if against:
-                self._eject_some(self._writer.backend(against[0].backend)[0], against)
+            if against and (known := self._writer.find_backend(against[0].backend)) is not None:
+                self._eject_some(known[0], against)
         self._hurry(findings)
         if before is not self._ejections.present:
             self._writer.ejected({number: one.reason for number, one in self._ejections.present.items()})
@@ -182,37 +182,33 @@ class PassiveWatch:
 
     def _is_of(self, vip_id: int, backend_id: int) -> bool:
         """Whether this is a backend of this VIP, and the VIP is sampled."""
-        if not self._writer.has_backend(backend_id):
-            return False
-        vip = self._writer.backend(backend_id)[0]
-        return vip.id == vip_id and vip.vip.samples_handshakes
+        known = self._writer.find_backend(backend_id)
+        return known is not None and known[0].id == vip_id and known[0].vip.samples_handshakes
 
     def _end_some(self) -> None:
         """End ejections whose time is over, that are of no backend any more, or are too many by now."""
         over = {one.backend for one in self._ejections.over()}
         ended: dict[int, str] = {}
+        left: dict[int, tuple[BoundVip, list[Ejection]]] = {}
         for number, one in self._ejections.present.items():
-            if not self._writer.has_backend(number):
+            known = self._writer.find_backend(number)
+            if known is None or (known[0].id, known[1].epoch) != (one.vip, one.epoch):
                 ended[number] = ""
-                continue
-            vip, bound = self._writer.backend(number)
-            if (vip.id, bound.epoch) != (one.vip, one.epoch):
-                ended[number] = ""
-            elif vip.vip.passive is not Passive.EJECT:
+            elif known[0].vip.passive is not Passive.EJECT:
                 ended[number] = "the VIP's passive is no longer eject"
             elif number in over:
                 ended[number] = f"its {one.seconds} s are over"
-        left = [one for number, one in self._ejections.present.items() if number not in ended]
-        for vip_id in {one.vip for one in left}:
-            mine = sorted((one for one in left if one.vip == vip_id), key=lambda one: one.ends)
-            most = (self._serving(self._writer.backend(mine[0].backend)[0]) + len(mine)) // 2
-            for one in mine[: max(0, len(mine) - most)]:
-                ended[one.backend] = "too few others serve"
-        self._ejections.end(ended.keys()) if ended else None
+            else:
+                left.setdefault(one.vip, (known[0], []))[1].append(one)
+        for vip, mine in left.values():
+            most = (self._serving(vip) + len(mine)) // 2
+            soonest = sorted(mine, key=lambda one: one.ends)
+            ended |= {one.backend: "too few others serve" for one in soonest[: max(0, len(mine) - most)]}
+        if ended:
+            self._ejections.end(ended.keys())
         for number, why in ended.items():
-            if why:
-                vip, bound = self._writer.backend(number)
-                self._events.say(BackendReturned(str(vip.vip.key), str(bound.backend.address), why))
+            if why and (known := self._writer.find_backend(number)) is not None:
+                self._events.say(BackendReturned(str(known[0].vip.key), str(known[1].backend.address), why))
 
     def _eject_some(self, vip: BoundVip, findings: Iterable[Finding]) -> None:
         """Eject the backends against which most speaks, as many as may be."""
@@ -264,9 +260,11 @@ class PassiveWatch:
             self._events.say(BackendNotEjected(str(vip.vip.key), str(bound.backend.address), why))
 
     def _tell_differing(self, differing: Mapping[int, str]) -> None:
-        self.differing = {number: why for number, why in differing.items() if self._writer.has_backend(number)}
-        for number, why in self.differing.items():
-            vip, bound = self._writer.backend(number)
+        self.differing = differing
+        for number, why in differing.items():
+            if (known := self._writer.find_backend(number)) is None:
+                continue
+            vip, bound = known
             if self._may_tell(bound, BackendDiffers, _DIFFERS_AGAIN_SECONDS):
                 self._events.say(BackendDiffers(str(vip.vip.key), str(bound.backend.address), why))
         self._ejections.forget()
@@ -274,8 +272,8 @@ class PassiveWatch:
         self._ejected_total = Counter({place: n for place, n in self._ejected_total.items() if self._is_there(place)})
 
     def _is_there(self, place: Place) -> bool:
-        number, epoch = place
-        return self._writer.has_backend(number) and self._writer.backend(number)[1].epoch == epoch
+        known = self._writer.find_backend(place[0])
+        return known is not None and known[1].epoch == place[1]
 
     def _may_tell(self, bound: BoundBackend, kind: type, seconds: float) -> bool:
         """Whether this has not been told of the backend for so long."""

@@ -69,6 +69,8 @@ _GATHER_SECONDS = 0.001
 _MOST_VIPS = 50
 """By how many of its VIPs the event of a next hop is found."""
 _HEARTBEAT_SECONDS = 10.0
+_AFTER_STEP_SECONDS = 0.001
+"""A timer may end a little early, by the clock that steps go by."""
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
 _DESIRED = "the desired state"
@@ -112,6 +114,8 @@ class Writer:
         """When drains were cut at their deadline, by backend id. Replaced as a whole."""
         self.on_change: Callable[[Outcome], None] = lambda _: None
         """Called with each change once the maps have it."""
+        self.on_brought: Callable[[Dirty], None] = lambda _: None
+        """Called with what was dirty whenever the maps have been brought up to date."""
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
@@ -144,6 +148,7 @@ class Writer:
         self._is_stopping = False
         self._index = Index()
         self._targets: dict[int, tuple[CheckTarget, ...]] = {}
+        self._step_timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -165,6 +170,8 @@ class Writer:
 
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
+        if self._step_timer is not None:
+            self._step_timer.cancel()
         await self._to_the_end.all_done()
         self._many_events.say_the_rest()
         with contextlib.suppress(XdplbError):
@@ -226,6 +233,10 @@ class Writer:
         pulses.watch(MAPS_THREAD, self._maps.ask, "changes and failed checks do not reach the packet path")
         self.saver.watch_thread(pulses)
 
+    def find_backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend] | None:
+        """Return the backend with this id and its VIP, None if there is none."""
+        return self._index.find_backend(backend_id)
+
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
         return await self._maps(work)
@@ -268,19 +279,10 @@ class Writer:
     def ejected(self, ejected: Mapping[int, str]) -> None:
         """Let these backends, by id, take no new connections, with the reason, and plan again soon."""
         for number in self._ejected.keys() ^ ejected.keys():
-            if self._index.has(number):
-                vip, backend = self._index.backend(number)
-                self._dirty.touch(vip.id, [backend.id])
+            if (found := self._index.find_backend(number)) is not None:
+                self._dirty.touch(found[0].id, [number])
         self._ejected = ejected
         self._disturbed.set()
-
-    def has_backend(self, backend_id: int) -> bool:
-        """Return whether there is a backend with this id."""
-        return self._index.has(backend_id)
-
-    def backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend]:
-        """Return the backend with this id, and its VIP."""
-        return self._index.backend(backend_id)
 
     @property
     def sampled_ids(self) -> Collection[int]:
@@ -291,21 +293,13 @@ class Writer:
         """Return the VIPs whose handshakes are sampled, by id."""
         return {vip_id: self.snapshot.vips[key] for vip_id, key in self._index.sampled.items()}
 
-    async def cut(self, backend_ids: Collection[int]) -> None:
-        """Send these backends no packets any more, since the deadline of their drains has come; return once it is so.
-
-        PlatformError if the maps cannot be written: that is retried.
-        """
+    def cut(self, backend_ids: Collection[int]) -> None:
+        """Send these backends no packets any more soon, since the deadline of their drains has come."""
         kept = {number: at for number, at in self.cuts.items() if number in self._index.draining}
         self.cuts = kept | dict.fromkeys(backend_ids, self._now())
         for vip, backend in map(self._index.backend, backend_ids):
             self._dirty.touch(vip.id, [backend.id])
         self._disturbed.set()
-        await self._to_the_end(self._apply_soon())
-
-    async def _apply_soon(self) -> None:
-        async with self._lock:
-            await self._apply()
 
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch."""
@@ -360,6 +354,7 @@ class Writer:
             tunnel_sources=self.host.tunnel_sources,
             sources=self.host.sources(snapshot.desired),
             ejected=self._ejected,
+            now=self._now(),
             cuts=self.cuts,
         )
 
@@ -498,9 +493,27 @@ class Writer:
             self._dirty.everything = True  # after a failure it is not known which VIPs are up to date
             self._disturbed.set()
             raise
+        self.on_brought(dirty)
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
         self._drifts.well(DriftKind.MAP, _DESIRED)
+        self._await_step()
+
+    def _await_step(self) -> None:
+        """Plan again when backends that ramp up get more."""
+        if self._step_timer is not None:
+            self._step_timer.cancel()
+            self._step_timer = None
+        if due := self.applier.steps_due:
+            seconds = max(0.0, (min(due.values()) - self._now()).total_seconds())
+            self._step_timer = asyncio.get_running_loop().call_later(seconds + _AFTER_STEP_SECONDS, self._step)
+
+    def _step(self) -> None:
+        self._step_timer, now = None, self._now()
+        for vip_id, at in self.applier.steps_due.items():
+            if at <= now:
+                self._dirty.touch(vip_id)
+        self._disturbed.set()
 
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():
