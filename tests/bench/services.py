@@ -41,6 +41,7 @@ class Service:
     """A VIP for TCP and UDP with `ports` ports, or all with `prefix`; `outer` is the backends' IP version.
 
     `strays`: a connection has gone to a second choice just now.
+    `sampled` is the share of its connections whose handshakes are sampled, of 2**32, None where the VIP is not sampled.
     """
 
     version: int = 4
@@ -61,6 +62,7 @@ class Service:
     ifindex: int = LOOPBACK
     ports: int = 1
     prefix: str | None = None
+    sampled: int | None = None
 
     @property
     def hop(self) -> NextHop:
@@ -96,6 +98,8 @@ class Services:
         self._plane.write_table(vip_id, pack(owners, np.roll(owners, 1) if service.moving else np.zeros_like(owners)))
         if service.strays:
             self._plane.maps.vip_strays.update(vip_id, time.monotonic_ns().to_bytes(8, "little"))
+        if service.sampled is not None:
+            self._plane.write_shares({vip_id: service.sampled})
         if service.access:
             self._access[vip_id] = _access_list(service.version, service.access)
         return VipEntry(
@@ -109,7 +113,8 @@ class Services:
             QuicIds(server_id_bytes=2) if service.quic else None,
             service.limits,
             service.access is not None,
-            service.second_choice,
+            second_choice=service.second_choice,
+            is_sampled=service.sampled is not None,
         )
 
 
