@@ -14,11 +14,12 @@ from xdplb.convert.service import Real, Service
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import InvalidError
 from xdplb.model.key import Protocol
+from xdplb.model.min_serving import MIN_SERVING_MOST, MinServing
 from xdplb.model.numbers import whole_of
 from xdplb.model.vip import IDLE_TIMEOUT_RANGE, NAME_PATTERN, AllUnhealthy, Forward, OnUnhealthy, VipKey
 
 from .blocks import Statement
-from .checks import CHECKERS, TIMES, Timing, check_of
+from .checks import CHECKERS, TIMES, Around, Timing, checks_of
 
 __all__ = ["READ", "WITHOUT", "Servers"]
 
@@ -28,18 +29,13 @@ _METHODS = {"lb_kind", "lvs_method"}
 _FLAGS = {"flag-1", "flag-2", "flag-3", "sh-port", "sh-fallback", "mh-port", "mh-fallback"}
 READ = {
     *_SCHEDULERS, *_METHODS, *_FLAGS, *TIMES, *CHECKERS, "persistence_timeout", "protocol", "real_server", "weight",
-    "inhibit_on_failure", "alpha", "snmp_name",
+    "inhibit_on_failure", "alpha", "snmp_name", "virtualhost", "quorum", "sorry_server", "sorry_server_lvs_method",
 }  # fmt: skip
 """Keywords that are converted. `alpha` is how it always is here: a backend with a check begins as unknown."""
 
 WITHOUT = {
-    "sorry_server": "there is no backup backend. If no backend is up, packets are dropped (all_unhealthy ="
-    ' "fail-closed"); "fail-open" uses the failed ones. Or add it as a backend, and set it to maint until it is needed',
-    "sorry_server_inhibit": "there is no backup backend",
-    "sorry_server_lvs_method": "there is no backup backend",
-    "quorum": "there is no least number of backends: the others get all connections. Watch"
-    " xdplb_vip_backends_serving, and let your router or VRRP take the address away by it",
-    "hysteresis": "there is no quorum",
+    "sorry_server_inhibit": "a backup backend gets connections only while too few others serve",
+    "hysteresis": "a VIP serves again with min_serving backends",
     "quorum_up": "no programs are run: follow xdplb events, or watch the metrics",
     "quorum_down": "no programs are run: follow xdplb events, or watch the metrics",
     "notify_up": "no programs are run: follow xdplb events, or watch the metrics",
@@ -47,7 +43,6 @@ WITHOUT = {
     "smtp_alert": "no mail is sent: follow xdplb events, or watch the metrics",
     "omega": "no programs are run, also not at the end",
     "ha_suspend": "checks always run",
-    "virtualhost": "an http check asks with the backend's address as Host",
     "warmup": "checks begin at a random time within their first interval",
     "persistence_granularity": "clients are told apart by their whole addresses",
     "persistence_engine": "there are no persistence engines",
@@ -81,9 +76,11 @@ class Servers:
         settings, forward = self._settings(statement, block, protocol, own)
         service = Service(statement.where, keys, settings, forward, notes=own)
         timing = Timing().with_those_of(block)
+        host = next((each.value for each in block if each.name == "virtualhost"), None)
         for each in block:
             if each.name == "real_server":
-                service.reals.append(_real(each, timing, protocol, own))
+                service.reals.append(_real(each, timing, protocol, host, own))
+        self._sorry(block, service)
         self._keep(block, service)
         return service
 
@@ -110,7 +107,7 @@ class Servers:
         self, statement: Statement, block: list[Statement], protocol: Protocol, notes: Notes
     ) -> tuple[dict[str, object], Forward]:
         name = Said(statement.where, DEFAULT_SCHEDULER)
-        method, flags, persistence, snmp_name = None, [], None, None
+        method, flags, persistence, snmp_name, quorum = None, [], None, None, None
         for each in block:
             if each.name in _SCHEDULERS:
                 name = Said(each.where, each.value)
@@ -122,11 +119,14 @@ class Servers:
                 persistence = Said(each.where, str(each))
             elif each.name == "snmp_name":
                 snmp_name = each
+            elif each.name == "quorum":
+                quorum = each
             elif each.name not in READ:
                 notes.left_out(each.where, str(each), WITHOUT.get(each.name, "this keyword is not known"))
         forward = _forward(method, statement, notes)
         settings: dict[str, object] = {
             **_name(snmp_name, notes),
+            **_min_serving(quorum, notes),
             **schedule(name, flags, persistence, notes),
             "all_unhealthy": AllUnhealthy.FAIL_CLOSED,
             **self._idle_timeout(protocol, notes),
@@ -143,6 +143,19 @@ class Servers:
             notes.left_out(said.where, str(said), f"give {low} to {high} seconds")
             return {}
         return {"idle_timeout_seconds": seconds}
+
+    def _sorry(self, block: list[Statement], service: Service) -> None:
+        """Add the sorry server as a backup backend. It is not checked, and used if less than the quorum serve."""
+        said = next((each for each in block if each.name == "sorry_server"), None)
+        if said is None:
+            return
+        real = Real(said.where, str(said), said.value, whole_of("".join(said.values[1:2])), is_backup=True)
+        for each in block:
+            if each.name == "sorry_server_lvs_method":
+                real.forward = forwarding_of(each.where, str(each), _forwarding(each), service.notes)
+        service.reals.append(real)
+        if "min_serving" in service.settings:
+            service.notes.differs(said.where, str(said), "the backends that are left serve beside it")
 
     def _keep(self, block: list[Statement], service: Service) -> None:
         """Set what becomes of the connections of a backend that fails: inhibit_on_failure keeps them."""
@@ -176,6 +189,24 @@ def _name(statement: Statement | None, notes: Notes) -> dict[str, object]:
     return {}
 
 
+def _min_serving(statement: Statement | None, notes: Notes) -> dict[str, object]:
+    """Return how many backends must serve, of `quorum NUMBER`, which counts weights there."""
+    if statement is None:
+        return {}
+    number = whole_of(statement.value)
+    if number is None or not 1 <= number <= MIN_SERVING_MOST:
+        notes.left_out(statement.where, str(statement), f"give a whole number from 1 to {MIN_SERVING_MOST}")
+        return {}
+    if number > 1:
+        notes.differs(
+            statement.where,
+            str(statement),
+            "min_serving counts backends, and not their weights; the others still get all connections, and readiness"
+            " (/readyz?vip=VIP) tells that they are too few",
+        )
+    return {"min_serving": MinServing.of(number)}
+
+
 def _forward(method: Statement | None, statement: Statement, notes: Notes) -> Forward:
     if method is None:
         return forwarding_of(statement.where, f"{statement}: no lb_kind, so NAT", Forwarding("nat"), notes)
@@ -192,7 +223,7 @@ def _forwarding(method: Statement) -> Forwarding:
     )
 
 
-def _real(statement: Statement, timing: Timing, protocol: Protocol, notes: Notes) -> Real:
+def _real(statement: Statement, timing: Timing, protocol: Protocol, host: str | None, notes: Notes) -> Real:
     address, port = statement.value, whole_of("".join(statement.values[1:2]))
     real = Real(statement.where, str(statement), address, port)
     checkers: list[Statement] = []
@@ -207,14 +238,15 @@ def _real(statement: Statement, timing: Timing, protocol: Protocol, notes: Notes
             real.forward = forwarding_of(each.where, str(each), _forwarding(each), notes)
         elif each.name in CHECKERS:
             checkers.append(each)
+        elif each.name == "virtualhost":
+            host = each.value
         elif each.name == "snmp_name":
             notes.left_out(each.where, str(each), "a backend has no name")
         elif each.name not in READ:
             notes.left_out(each.where, str(each), WITHOUT.get(each.name, "this keyword is not known"))
     if checkers:
-        real.is_checked = True
         own = timing.with_those_of(statement.block or [])
-        real.check, real.check_note = check_of(checkers, own, port, protocol, notes)
+        real.checks = checks_of(checkers, own, Around(protocol, port, host), notes)
     return real
 
 
