@@ -8,7 +8,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from xdplb.control.answers.views import ChecksView, CheckView
 from xdplb.model import check_fields as rules
@@ -59,9 +59,27 @@ def _check_type(value: object) -> object:
     return value
 
 
+def _status(value: object) -> int | str:
+    try:
+        return rules.status("expect_status", value)
+    except InvalidError as error:
+        raise refused(error) from error
+
+
 CheckTypeWord = Annotated[CheckType, Field(strict=False), BeforeValidator(_check_type)]
 TargetWord = Annotated[Target, Field(strict=False)]
-StatusCode = Annotated[int, Field(ge=100, le=599)] | Annotated[str, Field(pattern=rules.STATUS_PATTERN)]
+StatusCode = Annotated[
+    int | str,
+    PlainValidator(_status),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 100, "maximum": 599},
+                {"type": "string", "pattern": rules.STATUS_PATTERN},
+            ]
+        }
+    ),
+]
 File = Annotated[str, Field(pattern=rules.FILE_PATTERN, max_length=1024)]
 Text = Annotated[str, Field(max_length=rules.LONGEST_TEXT)]
 Word = Annotated[str, Field(max_length=1024)]

@@ -250,6 +250,15 @@ def test_the_second_of_two_equal_vips_or_backends_is_left_out(tmp_path: Path) ->
     assert "keepalived.conf:1 has the same VIP" in told
 
 
+SSL_GET = """SSL_GET {
+ enable_sni
+ virtualhost a.example
+ url {
+ path /a
+ status_code 200-204 404
+ regex up|ok
+ }
+}"""
 PLAIN = {"interval_seconds": 1, "timeout_seconds": 5, "rise": 1}
 
 
@@ -263,8 +272,7 @@ PLAIN = {"interval_seconds": 1, "timeout_seconds": 5, "rise": 1}
             {"type": "http", "path": "/a", "expect_status": ["200-299"], "fall": 2},
         ),
         (
-            "SSL_GET {\n enable_sni\n virtualhost a.example\n url {\n path /a\n status_code 200-204 404\n"
-             " regex up|ok\n }\n}",
+            SSL_GET,
             {
                 "type": "https", "path": "/a", "expect_status": ["200-204", 404], "fall": 2, "host": "a.example",
                 "sni": "a.example", "expect_body_regex": "up|ok",
