@@ -310,8 +310,8 @@ class CheckResultOut(_LastResultOut):
     def of(cls, view: CheckView) -> Self:
         """Return the body for the manager's view."""
         recent = [
-            RecentOut(at=at, passed=result.passed, reason=result.reason, seconds=result.seconds)
-            for at, result in view.recent
+            RecentOut(at=at, passed=passed, reason=reason, seconds=seconds)
+            for at, passed, reason, seconds in view.recent
         ]
         return cls(**_last_result(view), recent=recent)
 
@@ -345,7 +345,7 @@ def _of_vip(key: VipKey, view: ChecksView) -> Iterator[CheckOfVipOut]:
     labels = labels_of(tuple(check for check, _ in view.checks))
     for label, (_, results) in zip(labels, view.checks, strict=True):
         for each in sorted(results, key=_address):
-            recent = "".join(_SIGNS[result.passed] for _, result in each.recent)
+            recent = "".join(_SIGNS[passed] for _, passed, _, _ in each.recent)
             yield CheckOfVipOut(**_last_result(each), vip=str(key), check=label, recent=recent)
 
 
