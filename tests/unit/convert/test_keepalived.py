@@ -260,6 +260,7 @@ SSL_GET = """SSL_GET {
  }
 }"""
 PLAIN = {"interval_seconds": 1, "timeout_seconds": 5, "rise": 1}
+NINE = {"timeout_seconds": 9}
 
 
 @pytest.mark.parametrize(
@@ -284,8 +285,8 @@ PLAIN = {"interval_seconds": 1, "timeout_seconds": 5, "rise": 1}
             {"type": "dns", "port": 80, "query_type": "A", "query_name": "a.example", "fall": 4},
         ),
         (
-            'MISC_CHECK {\n misc_path "/bin/x -h \'a b\'"\n misc_timeout 9\n user me\n misc_dynamic\n}',
-            {"type": "exec", "command": ["/bin/x", "-h", "a b"], "user": "me", "timeout_seconds": 9, "fall": 1},
+            'MISC_CHECK {\n misc_path "/bin/x -h \'a b\' 10.0.0.11"\n misc_timeout 9\n user me\n misc_dynamic\n}',
+            {"type": "exec", "command": ["/bin/x", "-h", "a b", "{address}"], "user": "me", **NINE, "fall": 1},
         ),
         ("PING_CHECK {\n}", {"type": "icmp", "fall": 2}),
         (

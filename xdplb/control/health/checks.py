@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
 from xdplb.control.health.alarms import Alarm, Alarms
+from xdplb.control.health.commands import Commands
 from xdplb.control.health.health_source import (
     CheckTarget,
     CheckTargets,
@@ -105,12 +106,15 @@ class _Check:
 class Checker:
     """Runs the checks of all backends, in the event loop in which it is started.
 
-    It has no more than `sockets` probes under way at a time, and holds no more sockets than that.
+    It has no more than `sockets` probes under way at a time, and holds no more sockets than that. `commands` runs those
+    of exec checks.
     """
 
-    def __init__(self, sockets: int = _MOST_SOCKETS, *, prober: Prober | None = None) -> None:
+    def __init__(
+        self, sockets: int = _MOST_SOCKETS, commands: Commands | None = None, *, prober: Prober | None = None
+    ) -> None:
         self._most = sockets
-        self._prober: Prober = Sockets(sockets) if prober is None else prober
+        self._prober: Prober = Sockets(sockets, commands) if prober is None else prober
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
         self._source_of: SourceOf | None = None

@@ -113,9 +113,10 @@ class _Asked:
 
 @dataclass(frozen=True)
 class Around:
-    """What is said around the checkers of a real server: its service's protocol, its port, a `virtualhost`."""
+    """What is said around the checkers of a real server: its service's protocol, its address and port, a Host."""
 
     protocol: Protocol
+    own_address: str
     own_port: int | None
     host: str | None
 
@@ -179,6 +180,8 @@ def _misc(asked: _Asked) -> list[HealthCheck]:
     path, user = asked.said("misc_path"), asked.said("user")
     try:
         words = tuple(shlex.split(path.value)) if path is not None else ()
+        # A command has the address of its real server in it; here all backends have the same check.
+        words = tuple("{address}" if word == asked.around.own_address else word for word in words)
         check = HealthCheck(CheckType.EXEC, command=words)
     except (InvalidError, ValueError) as error:
         asked.notes.left_out(asked.checker.where, asked.checker.name, f"{error}")

@@ -246,7 +246,7 @@ def _real(statement: Statement, timing: Timing, protocol: Protocol, host: str | 
             notes.left_out(each.where, str(each), WITHOUT.get(each.name, "this keyword is not known"))
     if checkers:
         own = timing.with_those_of(statement.block or [])
-        real.checks = checks_of(checkers, own, Around(protocol, port, host), notes)
+        real.checks = checks_of(checkers, own, Around(protocol, address, port, host), notes)
     return real
 
 
