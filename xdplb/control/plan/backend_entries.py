@@ -52,6 +52,7 @@ def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, obs
         weight=max(1, backend.weight) if vip.vip.scheduler.weighs_load else 1,
         quic_server_id=None if backend.quic_server_id is None else bytes.fromhex(backend.quic_server_id),
         takes_new=standing.use is Use.SERVING,
+        max_new_flows=backend.max_new_flows,
     )
 
 

@@ -91,7 +91,8 @@ class BackendDraft:
 class VipDraft:
     """A VIP, its backends and their eligibility by id, and what its table is built from.
 
-    `host` is what was known of the host. `changed` are the ids of the backends that are not as in the draft before it,
+    `host` is what was known of the host. `limited` are the ids of the backends that take only so many new connections.
+    `changed` are the ids of the backends that are not as in the draft before it,
     among them those that are gone; None if it may be any.
     """
 
@@ -101,13 +102,20 @@ class VipDraft:
     eligibility: Mapping[int, Eligibility]
     table: TableSource
     fails_open: bool
+    limited: frozenset[int]
     changed: frozenset[int] | None = None
 
     @property
     def entry(self) -> VipEntry:
         """The VIP's map entry."""
         vip = self.vip
-        return VipEntry.of(vip.id, vip.vip, candidates=self.table.candidates, has_access_list=bool(vip.access))
+        return VipEntry.of(
+            vip.id,
+            vip.vip,
+            candidates=self.table.candidates,
+            has_access_list=bool(vip.access),
+            second_choice=vip.vip.syn_failover or bool(self.limited),
+        )
 
     @property
     def concerned(self) -> Mapping[int, BackendDraft]:
@@ -121,7 +129,7 @@ class VipDraft:
         backends = {key: value for key, value in self.backends.items() if key not in ids}
         configured = tuple(weighted for weighted in self.table.configured if weighted.id not in ids)
         table = replace(self.table, configured=configured, out=self.table.out - ids, kept=self.table.kept - ids)
-        return replace(self, backends=backends, table=table, changed=None)
+        return replace(self, backends=backends, table=table, limited=self.limited - ids, changed=None)
 
 
 class HostSide(NamedTuple):
@@ -172,7 +180,8 @@ def _whole_draft(
     out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
     kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
     table = TableSource(vip.vip.scheduler, configured, out, kept)
-    return VipDraft(vip, HostSide.of(observed), backends, eligibility, table, fails_open(eligibility))
+    limited = frozenset([bound.id for bound in vip.backends.values() if bound.backend.max_new_flows])
+    return VipDraft(vip, HostSide.of(observed), backends, eligibility, table, fails_open(eligibility), limited)
 
 
 def _goes_on(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
@@ -228,6 +237,8 @@ def _changed_draft(
         without(before.eligibility, gone) | eligibility,
         table,
         fails_open=False,
+        limited=before.limited - gone - made.keys()
+        | {number for number, one in made.items() if one.entry.max_new_flows},
         changed=frozenset(gone | made.keys()),
     )
 

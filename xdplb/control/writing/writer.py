@@ -221,6 +221,10 @@ class Writer:
         pulses.watch(MAPS_THREAD, self._maps.ask, "changes and failed checks do not reach the packet path")
         self.saver.watch_thread(pulses)
 
+    def find_backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend] | None:
+        """Return the backend with this id and its VIP, None if there is none."""
+        return self._index.find_backend(backend_id)
+
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
         return await self._maps(work)
