@@ -48,6 +48,7 @@ __all__ = [
     "RecentOut",
     "checks_of",
     "checks_out",
+    "given_checks",
 ]
 
 
@@ -240,25 +241,28 @@ class HealthCheckIn(RequestBody):
 Checks = Annotated[list[HealthCheckIn], Field(max_length=MOST_CHECKS)]
 
 
-def checks_of(
-    one: HealthCheckIn | None, several: Sequence[HealthCheckIn] | None, key: VipKey
-) -> tuple[HealthCheck, ...]:
-    """Return the checks of the VIP `key` that are given as `health_check`, or as `checks`. InvalidError if by both."""
+def given_checks(one: HealthCheckIn | None, several: Sequence[HealthCheckIn] | None) -> list[tuple[str, HealthCheckIn]]:
+    """Return the checks that are given as `health_check`, or as `checks`, each with its place in the VIP's body.
+
+    InvalidError if they are given as both.
+    """
     if one is not None and several is not None:
         raise InvalidError.field(
             "/health_check", "both health_check and checks are given", hint="give all checks as checks"
         )
     if one is not None:
-        with within("/health_check"):
-            return (fitted(one.check(), key),)
-    return _fitted(several or (), key)
+        return [("/health_check", one)]
+    return [(f"/checks/{number}", each) for number, each in enumerate(several or ())]
 
 
-def _fitted(given: Sequence[HealthCheckIn], key: VipKey) -> tuple[HealthCheck, ...]:
+def checks_of(
+    one: HealthCheckIn | None, several: Sequence[HealthCheckIn] | None, key: VipKey
+) -> tuple[HealthCheck, ...]:
+    """Return the checks of the VIP `key` that are given as `health_check`, or as `checks`. InvalidError if by both."""
     made: list[HealthCheck] = []
-    for number, each in enumerate(given):
-        with within(f"/checks/{number}"):
-            made.append(each.check())
+    for pointer, each in given_checks(one, several):
+        with within(pointer):
+            made.append(fitted(each.check(), key))
     with within("/checks"):
         return fitted_checks(made, key)
 
@@ -270,7 +274,7 @@ class ChecksIn(RequestBody):
 
     def wanted(self, key: VipKey) -> tuple[HealthCheck, ...]:
         """Return the checks of the model, for the VIP `key`."""
-        return _fitted(self.checks, key)
+        return checks_of(None, self.checks, key)
 
 
 class RecentOut(ResponseBody):
