@@ -12,7 +12,6 @@ from xdplb.model.backend import AdminState, Backend, BackendRole, parse_backend_
 from xdplb.model.check_type import DEFAULTS_OF
 from xdplb.model.errors import InvalidError
 from xdplb.model.health import HealthCheck, fitted_checks
-from xdplb.model.min_serving import MinServing
 from xdplb.model.vip import Forward, Scheduler, Vip, VipKey
 
 from .notes import Notes, Where
@@ -27,7 +26,7 @@ _MOST_COMPARED = 128
 class Real:
     """A real server: its address and port as they were written, and what is set for it.
 
-    `is_backup`: it is used while too few of the others serve.
+    `is_backup`: it is used if the others fail, and is not checked itself.
     """
 
     where: Where
@@ -119,13 +118,15 @@ def _vip(service: Service, key: VipKey, addresses: _Addresses) -> dict[str, Any]
         settings["scheduler"] = Scheduler.P2C
     settings = _accepted(service, key, settings, notes)
     checks = _checks(service, key, notes)
+    if "min_serving" in settings:
+        settings["min_serving"] = settings["min_serving"].value
     return {
         "address": key.addresses_text,
         "port": key.port,
         "last_port": None if key.last_port == key.port else key.last_port,
         "protocol": key.protocol.value,
         "forward": service.forward.value,
-        **{name: value.value if isinstance(value, MinServing) else value for name, value in settings.items()},
+        **settings,
         **_checks_data(checks),
         "backends": [_backend(service, key, real, checks) for real in reals],
     }
@@ -187,7 +188,7 @@ def _backend(service: Service, key: VipKey, real: Real, checks: tuple[HealthChec
         "weight": real.weight,
         "forward": None if real.forward in {None, service.forward} else real.forward.value,
         "role": BackendRole.BACKUP.value if real.is_backup else None,
-        "checked": False if checks and not real.checks else None,
+        "checked": False if real.is_backup or (checks and not real.checks) else None,
         **own,
     }
 

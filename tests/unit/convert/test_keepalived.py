@@ -44,7 +44,7 @@ virtual_server 203.0.113.10 443 {
     virtualhost www.example.net
     snmp_name shop
     inhibit_on_failure
-    sorry_server 10.0.0.99 443          # told
+    sorry_server 10.0.0.99 443
     made_up 7                           # told
     real_server 10.0.0.11 443 {
         weight 3
@@ -125,8 +125,8 @@ def test_what_has_a_counterpart_is_there(tmp_path: Path) -> None:
         "scheduler": "sh",
         "on_unhealthy": "keep",
         "all_unhealthy": "fail-closed",
-        "idle_timeout_seconds": 1200,
         "min_serving": 2,
+        "idle_timeout_seconds": 1200,
         "checks": [
             {**asked, "path": "/healthz", "expect_status": [200, 204]},
             {**asked, "path": "/other", "expect_status": ["200-299"]},
@@ -360,19 +360,6 @@ def test_times_out_of_range_are_told(tmp_path: Path) -> None:
     assert {note.said for note in notes} == {"interval_seconds 7200", "connect_timeout soon"}
 
 
-def test_a_sorry_server_is_a_backup_and_the_quorum_what_must_serve(tmp_path: Path) -> None:
-    said = "sorry_server 10.0.0.99 80\nsorry_server_lvs_method TUN"
-    (vip,), (note,) = made(tmp_path, service(f"{said}\nquorum 1", real="TCP_CHECK {\n}"))
-    sorry = vip["backends"][-1]
-    assert (sorry["address"], sorry["role"], sorry["checked"], sorry["forward"]) == (
-        "10.0.0.99", "backup", False, "ipip",
-    )  # fmt: skip
-    assert "beside it" in str(note)
-    (vip,), notes = made(tmp_path, service("quorum 3\nhysteresis 1"))
-    assert vip["min_serving"] == 3
-    assert {note.said for note in notes} == {"quorum 3", "hysteresis 1"}
-
-
 def test_a_port_of_a_real_server_is_told_and_the_vips_is_checked(tmp_path: Path) -> None:
     (vip,), (note,) = made(tmp_path, service("retry 0", real="TCP_CHECK {\n}").replace("11 80", "11 8080"))
     assert "it must serve port 80 itself" in str(note)
@@ -491,3 +478,18 @@ def test_bytes_that_are_no_utf_8_are_no_error(tmp_path: Path) -> None:
     written, notes = convert(Source.KEEPALIVED, str(file), "main")
     assert "[[vips]]" in written
     assert notes == []
+
+
+def test_a_sorry_server_is_a_backup_that_is_used_below_the_quorum(tmp_path: Path) -> None:
+    inner = "quorum 1\nsorry_server 10.0.0.99 8080\nsorry_server_lvs_method TUN\nsorry_server_inhibit"
+    (vip,), notes = made(tmp_path, service(inner))
+    assert vip["min_serving"] == 1
+    assert vip["backends"][1:] == [
+        {"address": "10.0.0.99", "weight": 1, "forward": "ipip", "role": "backup", "checked": False}
+    ]
+    told = [note.comment() for note in notes]
+    assert any("sorry_server 10.0.0.99 8080" in line and "no port of its own" in line for line in told), told
+    assert not any("quorum 1" in line for line in told)
+    (vip,), notes = made(tmp_path, service("quorum 0"))
+    assert "min_serving" not in vip
+    assert any("quorum 0" in note.comment() for note in notes)

@@ -34,8 +34,8 @@ READ = {
 """Keywords that are converted. `alpha` is how it always is here: a backend with a check begins as unknown."""
 
 WITHOUT = {
-    "sorry_server_inhibit": "a backup backend gets connections only while too few others serve",
-    "hysteresis": "a VIP serves again with min_serving backends",
+    "sorry_server_inhibit": "a backup that is not used any more keeps its open connections in any case",
+    "hysteresis": "the number of backends at which backups begin to serve and end to is the same",
     "quorum_up": "no programs are run: follow xdplb events, or watch the metrics",
     "quorum_down": "no programs are run: follow xdplb events, or watch the metrics",
     "notify_up": "no programs are run: follow xdplb events, or watch the metrics",
@@ -80,7 +80,8 @@ class Servers:
         for each in block:
             if each.name == "real_server":
                 service.reals.append(_real(each, timing, protocol, host, own))
-        self._sorry(block, service)
+        _add_sorry_server(block, service)
+        _set_quorum(block, service)
         self._keep(block, service)
         return service
 
@@ -107,7 +108,7 @@ class Servers:
         self, statement: Statement, block: list[Statement], protocol: Protocol, notes: Notes
     ) -> tuple[dict[str, object], Forward]:
         name = Said(statement.where, DEFAULT_SCHEDULER)
-        method, flags, persistence, snmp_name, quorum = None, [], None, None, None
+        method, flags, persistence, snmp_name = None, [], None, None
         for each in block:
             if each.name in _SCHEDULERS:
                 name = Said(each.where, each.value)
@@ -119,14 +120,11 @@ class Servers:
                 persistence = Said(each.where, str(each))
             elif each.name == "snmp_name":
                 snmp_name = each
-            elif each.name == "quorum":
-                quorum = each
             elif each.name not in READ:
                 notes.left_out(each.where, str(each), WITHOUT.get(each.name, "this keyword is not known"))
         forward = _forward(method, statement, notes)
         settings: dict[str, object] = {
             **_name(snmp_name, notes),
-            **_min_serving(quorum, notes),
             **schedule(name, flags, persistence, notes),
             "all_unhealthy": AllUnhealthy.FAIL_CLOSED,
             **self._idle_timeout(protocol, notes),
@@ -143,19 +141,6 @@ class Servers:
             notes.left_out(said.where, str(said), f"give {low} to {high} seconds")
             return {}
         return {"idle_timeout_seconds": seconds}
-
-    def _sorry(self, block: list[Statement], service: Service) -> None:
-        """Add the sorry server as a backup backend. It is not checked, and used if less than the quorum serve."""
-        said = next((each for each in block if each.name == "sorry_server"), None)
-        if said is None:
-            return
-        real = Real(said.where, str(said), said.value, whole_of("".join(said.values[1:2])), is_backup=True)
-        for each in block:
-            if each.name == "sorry_server_lvs_method":
-                real.forward = forwarding_of(each.where, str(each), _forwarding(each), service.notes)
-        service.reals.append(real)
-        if "min_serving" in service.settings:
-            service.notes.differs(said.where, str(said), "the backends that are left serve beside it")
 
     def _keep(self, block: list[Statement], service: Service) -> None:
         """Set what becomes of the connections of a backend that fails: inhibit_on_failure keeps them."""
@@ -187,24 +172,6 @@ def _name(statement: Statement | None, notes: Notes) -> dict[str, object]:
         return {"name": statement.value}
     notes.left_out(statement.where, str(statement), "a name has a-z, 0-9 and -")
     return {}
-
-
-def _min_serving(statement: Statement | None, notes: Notes) -> dict[str, object]:
-    """Return how many backends must serve, of `quorum NUMBER`, which counts weights there."""
-    if statement is None:
-        return {}
-    number = whole_of(statement.value)
-    if number is None or not 1 <= number <= MIN_SERVING_MOST:
-        notes.left_out(statement.where, str(statement), f"give a whole number from 1 to {MIN_SERVING_MOST}")
-        return {}
-    if number > 1:
-        notes.differs(
-            statement.where,
-            str(statement),
-            "min_serving counts backends, and not their weights; the others still get all connections, and readiness"
-            " (/readyz?vip=VIP) tells that they are too few",
-        )
-    return {"min_serving": MinServing.of(number)}
 
 
 def _forward(method: Statement | None, statement: Statement, notes: Notes) -> Forward:
@@ -248,6 +215,35 @@ def _real(statement: Statement, timing: Timing, protocol: Protocol, host: str | 
         own = timing.with_those_of(statement.block or [])
         real.checks = checks_of(checkers, own, Around(protocol, address, port, host), notes)
     return real
+
+
+def _add_sorry_server(block: list[Statement], service: Service) -> None:
+    """Make the sorry server a backup. There it is not checked."""
+    said = next((each for each in block if each.name == "sorry_server"), None)
+    method = next((each for each in block if each.name == "sorry_server_lvs_method"), None)
+    if said is None:
+        return
+    forward = None if method is None else forwarding_of(method.where, str(method), _forwarding(method), service.notes)
+    port = whole_of("".join(said.values[1:2]))
+    service.reals.append(Real(said.where, str(said), said.value, port, forward=forward, is_backup=True))
+
+
+def _set_quorum(block: list[Statement], service: Service) -> None:
+    said = next((each for each in block if each.name == "quorum"), None)
+    if said is None:
+        return
+    quorum = whole_of(said.value)
+    if quorum is None or not 1 <= quorum <= MIN_SERVING_MOST:
+        service.notes.left_out(said.where, str(said), f"give 1 to {MIN_SERVING_MOST}")
+        return
+    service.settings["min_serving"] = MinServing(quorum)
+    if quorum > 1:
+        service.notes.differs(
+            said.where,
+            str(said),
+            f"min_serving = {quorum} counts backends, not their weights; with fewer, backups serve beside those that"
+            " are left, and xdplb status --vip says that the VIP is not ready",
+        )
 
 
 def _keys_of(statement: Statement, words: list[str], protocol: Protocol, notes: Notes) -> list[VipKey]:
