@@ -154,6 +154,16 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
         "Healthy backends that take new connections.",
         ((vip.labels, vip.metrics.view.backends_serving) for vip in vips),
     )
+    yield _gauge(
+        "xdplb_vip_backends_needed",
+        "Backends that must be healthy and take new connections, by min_serving.",
+        ((vip.labels, vip.metrics.view.backends_needed) for vip in vips),
+    )
+    yield _gauge(
+        "xdplb_vip_status",
+        "The status of the VIP; always 1. There are no samples for its other states.",
+        ((_and(vip.labels, status=vip.metrics.view.operating_status.value), 1) for vip in vips),
+    )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
 
 

@@ -32,8 +32,15 @@ static __always_inline struct probe_answer *probe_find(const struct probe_packet
 		.protocol = packet->protocol,
 	};
 	struct probe_answer *answer = probe_answered.lookup(&key);
+	__u64 now;
 
-	return answer && !probe_is_over(answer, bpf_ktime_get_ns()) ? answer : NULL;
+	if (!answer)
+		return NULL;
+	now = bpf_ktime_get_ns();
+	if (probe_is_over(answer, now))
+		return NULL;
+	answer->last_seen = now;
+	return answer;
 }
 
 /* Returns the verdict of tc. */

@@ -46,7 +46,7 @@ struct probe_answers {
 struct probe_answer {
 	struct probe_socket socket;
 	__u64 backend[2]; /* the backend's own address */
-	__u64 last_sent;  /* ns */
+	__u64 last_seen;  /* ns; of both directions */
 	__u32 version;    /* of the socket's addresses */
 	__u32 is_ending;  /* it has sent a FIN or a RST */
 };

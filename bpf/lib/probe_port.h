@@ -10,7 +10,7 @@
 #define PROBE_TRIES 8
 
 #define PROBE_SILENT_NS (310 * 1000000000ULL) /* longer than any check waits for an answer */
-#define PROBE_ENDING_NS (2 * 1000000000ULL)
+#define PROBE_ENDING_NS (5 * 1000000000ULL)
 
 static __always_inline int probe_is_same(const struct probe_socket *one, const struct probe_socket *other)
 {
@@ -21,7 +21,7 @@ static __always_inline int probe_is_same(const struct probe_socket *one, const s
 
 static __always_inline int probe_is_over(const struct probe_answer *answer, __u64 now)
 {
-	return now - answer->last_sent > (answer->is_ending ? PROBE_ENDING_NS : PROBE_SILENT_NS);
+	return now - answer->last_seen > (answer->is_ending ? PROBE_ENDING_NS : PROBE_SILENT_NS);
 }
 
 /* Finds a port for the probe `socket`, which becomes that of the packet `sent`, and notes whose its answers are. Returns -1
@@ -39,7 +39,7 @@ static __always_inline int probe_take_port(const struct probe_packet *before, st
 	struct probe_answer answer = {
 		.socket = *socket,
 		.backend = {before->destination[0], before->destination[1]},
-		.last_sent = bpf_ktime_get_ns(),
+		.last_seen = bpf_ktime_get_ns(),
 		.version = before->version,
 		.is_ending = !!(before->tcp_flags & (TCP_FIN | TCP_RST)),
 	};
@@ -52,7 +52,7 @@ static __always_inline int probe_take_port(const struct probe_packet *before, st
 		answers.destination_port = NET16((__u16)port);
 		there = probe_answered.lookup(&answers);
 		if (!there || probe_is_same(&there->socket, socket) ||
-		    probe_is_over(there, answer.last_sent)) {
+		    probe_is_over(there, answer.last_seen)) {
 			sent->source_port = answers.destination_port;
 			probe_answered.update(&answers, &answer);
 			if (!known || *known != port)

@@ -11,7 +11,7 @@ from pathlib import Path
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP, VIP6
 
-from .balancer import KEY, PORT, Balancer, until
+from .balancer import KEY, PORT, UDP_KEY, Balancer, until
 
 CHECK = ["--check", "tcp", "--check-interval", "100ms", "--check-timeout", "1s", "--check-fall", "2"]
 OTHER = parse_address("203.0.113.20")
@@ -146,7 +146,23 @@ def test_tunnels_of_both_families_and_mixed(ready: Balancer) -> None:
         lab.configure(host, f"address del {VIP6}/128 dev lo")
 
 
-def test_what_others_take_off_the_nics_is_put_back_and_told(ready: Balancer) -> None:
+def test_datagrams_are_asked_by_the_vips_way_too(ready: Balancer) -> None:
+    """The service answers datagrams for the VIP alone."""
+    balancer = ready
+    check = ["--type", "udp", "--send", "ping", "--interval", "100ms"]
+    balancer.cli("vip", "add", UDP_KEY)
+    balancer.cli("health", "set", UDP_KEY, *check)
+    add(balancer, UDP_KEY, "dr", ADDRESSES["dr1"])
+    add(balancer, UDP_KEY, "gue", ADDRESSES["ipip2"])
+    for host in ("dr1", "ipip2"):
+        becomes(balancer, "up", ADDRESSES[host], UDP_KEY)
+    assert "passed" in balancer.cli("health", "probe", UDP_KEY, str(ADDRESSES["dr1"])).stdout
+    assert f"{VIP}:{PORT} by gue" in balancer.cli("health", "ls", UDP_KEY).stdout
+    balancer.cli("health", "set", UDP_KEY, *check, "--target", "backend")
+    becomes(balancer, "down", ADDRESSES["dr1"], UDP_KEY)
+
+
+def test_the_programs_outlive_kill_9_and_others_who_remove_them(ready: Balancer) -> None:
     balancer, lab = ready, ready.lab
     balancer.cli("vip", "add", KEY, *CHECK)
     add(balancer, KEY, "dr", ADDRESSES["dr1"])
@@ -155,6 +171,12 @@ def test_what_others_take_off_the_nics_is_put_back_and_told(ready: Balancer) -> 
     shown = ["tc", "filter", "show", "dev", "eth0", "egress"]
     until(lambda: "probe_out" in lab.run("balancer", shown).stdout)
     until(lambda: "another process has removed the tc programs of probes from eth0" in balancer.log())
-    becomes(balancer, "up", ADDRESSES["dr1"])
+    before = lab.run("balancer", shown).stdout
+    balancer.kill()
+    balancer.start(nics=("eth0", "eth1"))
+    lab.configure("dr1", f"address del {VIP}/32 dev lo")
+    assert "not for" in becomes(balancer, "down", ADDRESSES["dr1"])
+    assert lab.run("balancer", shown).stdout == before
+    lab.configure("dr1", f"address add {VIP}/32 dev lo")
     balancer.cli("vip", "rm", KEY)
     until(lambda: "clsact" not in lab.run("balancer", ["tc", "qdisc", "show", "dev", "eth0"]).stdout)

@@ -113,6 +113,7 @@ __all__ = [
     "QuicIn",
     "QuicOut",
     "QuicPatch",
+    "ReadyVipOut",
     "ReadyzOut",
     "RecentOut",
     "ReplaceBackendsEdit",
@@ -163,7 +164,7 @@ HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
 OnUnhealthy = Literal["reset", "keep"]
-OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
+OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
 PacketKind = Literal["syn", "established", "datagram"]
 Passive = Literal["off", "observe", "eject"]
@@ -467,6 +468,7 @@ class CheckOfVipOut(TypedDict):
     """The last result of one check of one backend, with its VIP."""
 
     backend: str
+    asks: str
     health: Health
     reason: str
     since: str
@@ -484,6 +486,7 @@ class CheckResultOut(TypedDict):
     """The results of one check of one backend."""
 
     backend: str
+    asks: str
     health: Health
     reason: str
     since: str
@@ -1276,10 +1279,22 @@ class QuicPatch(TypedDict):
     config_id: NotRequired[int | None]
 
 
+class ReadyVipOut(TypedDict):
+    """Whether enough backends of a VIP serve."""
+
+    vip: str
+    name: str | None
+    operating_status: OperatingStatus
+    backends_serving: int
+    backends_needed: int
+    min_serving_met: bool
+
+
 class ReadyzOut(TypedDict):
-    """The daemon is ready."""
+    """The daemon is ready, and so are the VIPs that were asked about."""
 
     ready: NotRequired[Literal[True]]
+    vips: NotRequired[list[ReadyVipOut]]
 
 
 class RecentOut(TypedDict):
@@ -1373,6 +1388,7 @@ class SlotsChangedOut(TypedDict):
     moved: int
     kept: int
     assigned: int
+    owed: int
     tables: int
 
 
@@ -1422,6 +1438,7 @@ class TableChangeOut(TypedDict):
     is_first: bool
     moved: int
     kept: int
+    owed: int
     moves: list[SlotMoveOut]
     moves_in_all: int
     after: SlotStatesOut
@@ -1660,10 +1677,13 @@ class VipStatusOut(TypedDict):
     """The status of a VIP."""
 
     operating_status: OperatingStatus
+    reason: str
     observed_generation: int
     slots: SlotsOut
     backends: int
     backends_serving: int
+    backends_needed: int
+    min_serving_met: bool
     access: AccessCountOut
 
 

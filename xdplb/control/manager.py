@@ -29,6 +29,7 @@ from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.verifier import Verifier
+from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, address_order
@@ -84,8 +85,9 @@ class Manager:
         """The threads of the control plane, for whoever watches them."""
         self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
+        applier = Applier(plane, clock, self.events, drifts, nics)
         self._writer = Writer(
-            Applier(plane, clock, self.events, drifts, nics),
+            applier,
             store,
             next_hops,
             checker,
@@ -109,6 +111,8 @@ class Manager:
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
+        self._vips = VipWatch(applier, self.events)
+        self._writer.on_brought = self._vips.touch
         self.answers = Answers(
             plane,
             self._writer,
@@ -173,6 +177,7 @@ class Manager:
             self._verifier,
             self._aftermath,
             self.suspects,
+            self._vips,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         loop = self.loop

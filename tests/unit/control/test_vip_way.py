@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_the_programs_are_there_as_long_as_a_check_needs_them(tmp_path: Path) ->
     async def scenario(world: World, manager: Door) -> None:
         await with_check(manager, Backend(BACKEND))
         await until(lambda: world.plane.probe_ways == {1: ProbeWay(VIP)})
-        assert source_of(world, str(BACKEND)) == Source(mark=probe_mark(1))
+        await until(lambda: source_of(world, str(BACKEND)) == Source(mark=probe_mark(1)))
         await manager.put_health_check("web", HealthCheck(port=8080))  # none of the VIP's: at the backend's own address
         await until(lambda: world.plane.probe_ways is None)
         assert [each.way for (each,) in world.health.targets.values()] == [None]
@@ -95,7 +96,8 @@ def test_probes_of_mixed_families_leave_from_an_address_of_the_vips(tmp_path: Pa
     async def scenario(world: World, manager: Door) -> None:
         await with_check(manager, Backend(BACKEND6))
         await until(lambda: world.plane.probe_ways == {1: ProbeWay(VIP)})
-        assert "this host has no IPv4 address that is no VIP's" in source_of(world, str(BACKEND6)).obstacle
+        no_address = "this host has no IPv4 address that is no VIP's"
+        await until(lambda: no_address in source_of(world, str(BACKEND6)).obstacle)
         world.hops.own_addresses(Host((OWN,)))
         await until(lambda: world.plane.probe_ways == {1: ProbeWay(VIP, OWN.address)})
         await until(lambda: world.health.rechecked == [str(BACKEND6)])
@@ -189,6 +191,17 @@ def test_the_own_address_is_asked_too_for_the_words_alone() -> None:
         await checker.stop()
 
     asyncio.run(scenario())
+
+
+def test_other_words_leave_the_time_since_when_it_is_down() -> None:
+    times = iter([datetime(2030, 1, day, tzinfo=UTC) for day in (1, 2, 3)])
+    book = HealthBook(lambda: next(times))
+    book.flip([7], Health.DOWN, "no answer")
+    book.flip([7], Health.DOWN, "answers at its own address")
+    known = book.known[7]
+    assert (known.reason, known.since.day) == ("answers at its own address", 1)
+    book.flip([7], Health.UP, "")
+    assert book.known[7].since.day == 3
 
 
 def test_one_failure_that_is_enough_is_told_at_once_and_better_words_follow() -> None:

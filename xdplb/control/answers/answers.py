@@ -12,7 +12,7 @@ from xdplb.control.answers import render
 from xdplb.control.answers.gathered import Gathered
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.answers.nics import nics_shown
-from xdplb.control.answers.readiness import not_ready
+from xdplb.control.answers.readiness import not_ready, too_few_serve
 from xdplb.control.answers.views import (
     AccessView,
     BackendsView,
@@ -281,6 +281,16 @@ class Answers:
             reasons.append(why)
         return reasons
 
+    def readiness_of(self, refs: Sequence[str]) -> tuple[list[VipView], list[str]]:
+        """Return these VIPs, each once, and why they are not ready here: what `not_ready` returns, and their backends.
+
+        NotFoundError if there is no such VIP. It suggests none: anybody may ask this, as often as they like.
+        """
+        snapshot, facts = self._snapshot, self._facts()
+        keys = dict.fromkeys(find_key(snapshot.desired, ref, "/query/vip", suggests=False) for ref in refs)
+        views = [render.vip_view(snapshot.vips[key], facts) for key in keys]
+        return views, [*self.not_ready(), *filter(None, map(too_few_serve, views))]
+
     async def _read_counters(self) -> Counted:
         applier = self._writer.applier
         counted = await self._writer.read_maps(lambda: Counted(self._plane.counters(), applier.known))
@@ -320,7 +330,8 @@ class Answers:
         if outcome is not None:
             health = ChainMap(dict(health), dict(outcome.health))
         carry = all(not standing.reason for standing in applier.nics.standings)
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.tables, carry)
+        known = applier.known
+        return render.Facts(self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]

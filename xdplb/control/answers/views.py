@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
 from xdplb.control.health.probes.result import ProbeResult
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
@@ -34,7 +34,6 @@ __all__ = [
     "DataplaneView",
     "FlowTableView",
     "NicView",
-    "OperatingStatus",
     "OverlayView",
     "PlaceView",
     "SlotsView",
@@ -45,18 +44,6 @@ __all__ = [
     "VipStatsView",
     "VipView",
 ]
-
-
-class OperatingStatus(StrEnum):
-    """The status of a VIP: all of its ready backends serve, some do, none does, or it has no backend.
-
-    While a NIC that was asked for carries no packets, it is DEGRADED at best: packets may be lost on their way in.
-    """
-
-    ONLINE = "ONLINE"
-    DEGRADED = "DEGRADED"
-    OFFLINE = "OFFLINE"
-    NO_BACKEND = "NO_BACKEND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +59,8 @@ class SlotsView:
 class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
-    `allowed` and `denied` are the numbers of prefixes in its access list.
+    `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
+    says what is special about who serves. `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -82,8 +70,15 @@ class VipView:
     slots: SlotsView
     backends: int
     backends_serving: int
+    backends_needed: int
+    reason: str
     allowed: int
     denied: int
+
+    @property
+    def min_serving_met(self) -> bool:
+        """Whether as many backends serve as must."""
+        return self.backends_serving >= self.backends_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +126,11 @@ class BackendsView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One check of one backend: the health that it shows, its last result, and those before it (`recent`)."""
+    """One check of one backend: what it asks, the health that it shows, its last result, and those before it."""
 
     backend: str
     check: HealthCheck
+    asks: str
     health: Health
     reason: str
     since: datetime
