@@ -107,7 +107,7 @@ class Services:
             QuicIds(server_id_bytes=2) if service.quic else None,
             service.limits,
             service.access is not None,
-            service.sampled is not None,
+            is_sampled=service.sampled is not None,
         )
 
 
