@@ -289,6 +289,10 @@ class _LastResultOut(ResponseBody):
     """What one check of one backend found last."""
 
     backend: str = Field(description="The backend's address.", examples=["10.0.0.11"])
+    asks: str = Field(
+        description="What its probes ask: an address and port; of the VIP's, the way of forwarding that they take.",
+        examples=["203.0.113.10:443 by ipip"],
+    )
     health: Health = Field(description="Its health, according to `rise` and `fall` of this check.")
     reason: str = Field(description="The last result, as a sentence.")
     since: datetime = Field(description="Since when the backend has the health that all checks show, UTC.")
