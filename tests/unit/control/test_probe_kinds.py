@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
+from tests.probing import probe
 from tests.unit.control.probe_servers import answering, datagrams, result_of, stream, words
 from xdplb.control.health.probes.agent import read_line
 from xdplb.control.health.probes.result import AdminWord, AgentWord
+from xdplb.control.plan.sources import Source
 from xdplb.model.health import CheckType, HealthCheck
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets or another network namespace")
@@ -95,6 +99,25 @@ def test_udp_of_a_backend_that_answers_without_end() -> None:
 def test_icmp_pings(host: str) -> None:
     result = result_of(HealthCheck(type=CheckType.ICMP, timeout_seconds=0.5), 80, host)
     assert (result.passed, result.reason) == (True, "answers pings")
+
+
+@needs_root
+@pytest.mark.parametrize(("host", "source"), [("127.0.0.1", "127.0.0.9"), ("::1", "::1")])
+def test_a_ping_comes_from_the_source_it_is_given(host: str, source: str) -> None:
+    check = HealthCheck(type=CheckType.ICMP, timeout_seconds=0.5)
+    for given in (Source(ip_address(source)), Source(ip_address(source), (range(20000, 20100),))):
+        assert asyncio.run(probe(check, host, 80, given)).passed
+
+
+def test_datagrams_come_from_the_source_they_are_given() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        check = replace(UDP, send="x", timeout_seconds=0.05)
+        source = Source(ip_address("127.0.0.9"), (range(20000, 20100),))
+        assert asyncio.run(probe(check, "127.0.0.1", server.getsockname()[1], source)).passed
+        address, port = server.recvfrom(10)[1]
+    assert address == "127.0.0.9"
+    assert port in range(20000, 20100)
 
 
 UNANSWERED = """

@@ -20,6 +20,9 @@ def bind(sock: socket.socket, source: Source) -> None:
     """Bind to the source; the kernel chooses what it leaves open. Raises OSError."""
     if source.address is None:
         return
+    if sock.proto in _PINGS:
+        sock.bind((str(source.address), 0))
+        return
     if not source.ports:
         # The port is then chosen while connecting, and may be one that a connection to another backend has too.
         sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
