@@ -57,6 +57,8 @@ class BackendMaps:
         had_server = self._loads.held["server_id_bytes"][ids].any()
         is_fresh = (held["epoch"] != values["epoch"]) | (held["forward"] == 0)
         _zero(self._maps.backend_stats, ids[is_fresh])
+        if self._maps.handshake_stats is not None:
+            _zero(self._maps.handshake_stats, ids[is_fresh])
         _zero(self._maps.second_stats, ids[is_fresh])
         # What may not be sent to must not be chosen: what comes up says so last here, what goes down first.
         usable = values["flags"] & layout.BACKEND_USABLE
