@@ -129,7 +129,7 @@ class Checker:
     def __init__(
         self, sockets: int = _MOST_SOCKETS, commands: Commands | None = None, *, prober: Prober | None = None
     ) -> None:
-        self._most = sockets
+        self._most, self.runs_commands = sockets, commands is not None
         self._prober: Prober = Sockets(sockets, commands) if prober is None else prober
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
@@ -267,6 +267,13 @@ class Checker:
             now = self._loop.time()
             if now - check.rechecked >= check.aim.check.timeout_seconds + _FIRST_WITHIN_SECONDS:
                 check.rechecked, check.is_quick = now, True
+                self._give_up(check)
+                self._begin_within(check, _SOON_SECONDS)
+
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        """Begin the checks of these backends now, but for those under way; those without a check have none."""
+        for check in {found for backend_id in backend_ids for found in self._checks_of.get(backend_id, ())}:
+            if check.probing is None and not check.is_waiting:
                 self._give_up(check)
                 self._begin_within(check, _SOON_SECONDS)
 
@@ -480,13 +487,16 @@ class Checker:
         if self._on_flip is None:
             return
         tally, get = check.tally, self._known.get
-        after = {health: health_of(check.aim.check, health, tally) for health in Health}
-        flips: defaultdict[Health, list[int]] = defaultdict(list)
+        after: dict[Health, Health] = {}
+        flips: dict[Health, list[int]] = {}
         for backend_id in check.alone:
             known = get(backend_id)
-            health = Health.UNKNOWN if known is None else known.health
-            if after[health] is not health:
-                flips[after[health]].append(backend_id)
+            before = Health.UNKNOWN if known is None else known.health
+            health = after.get(before)
+            if health is None:
+                health = after[before] = health_of(check.aim.check, before, tally)
+            if health is not before:
+                flips.setdefault(health, []).append(backend_id)
         for health, backend_ids in flips.items():
             self._on_flip(sorted(backend_ids), health, "" if tally.last is None else tally.last.reason)
         if len(check.members) > len(check.alone):

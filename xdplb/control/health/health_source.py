@@ -92,6 +92,11 @@ class Probing(Protocol):
 class HealthSource(Protocol):
     """The source of health: `Checker`, or a fake in tests."""
 
+    @property
+    def runs_commands(self) -> bool:
+        """Whether exec checks can be run."""
+        ...
+
     async def start(
         self,
         on_flip: OnFlip,
@@ -117,6 +122,10 @@ class HealthSource(Protocol):
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         """Check those of these backends again at once whose last check failed: the way to them has changed."""
+        ...
+
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        """Check these backends now, unless they are being checked: something looks wrong with them."""
         ...
 
     def tallies_of(self, backend_id: int) -> tuple[CheckTally, ...]:

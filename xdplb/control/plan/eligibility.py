@@ -71,7 +71,8 @@ class Observed:
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
     has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
-    no backend is to ramp up (slow start). `cuts` says when drains were cut, by backend id.
+    no backend is to ramp up (slow start). `cuts` says when drains were cut, by backend id. `ejected` are
+    the backends that passive health has ejected, by id, with the reason.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    ejected: Mapping[int, str] = field(default_factory=dict)
     now: datetime | None = None
     cuts: Mapping[int, datetime] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
@@ -116,6 +118,7 @@ _CUT = "cut off at the deadline of its drain"
 _CUSTOMER_TAG = 0x8100
 
 _CHECK_FAILED = "its check failed: {}"
+_SPARED = "{}; it is used all the same, since too few others can serve"
 _ALL_THE_SAME = f"{_CHECK_FAILED}; it is used all the same, since "
 _IN_SPITE_OF = {
     Policy.FAIL_OPEN: f"{_ALL_THE_SAME}no other backend can serve (fail-open)",
@@ -158,6 +161,8 @@ def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibili
     """Return what a backend would be used for if it were for it alone, with its traits."""
     found = _standing(vip, bound, observed)
     traits = _traits(bound, found, _health(bound, observed))
+    if observed.ejected and found.use is Use.SERVING and (why := observed.ejected.get(bound.id)) is not None:
+        return Eligibility(Use.KEEPING, why, traits=traits & ~Traits.SERVES | Traits.EJECTED)
     if found.use is Use.SERVING and not found.reason:
         return _WELL[traits]
     return Eligibility(found.use, found.reason, found.reachable, found.about_check, traits=traits)
@@ -168,6 +173,8 @@ def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed
     traits = look.traits
     if rule.lets_in(traits, observed.health.get(bound.id)):
         return _in_spite_of_failure(rule.policy, bound, observed, traits)
+    if traits & Traits.EJECTED and rule.uses_ejected:
+        return Eligibility(Use.SERVING, _SPARED.format(look.reason), traits=traits)
     if traits & Traits.BACKUP and traits & Traits.SERVES and not rule.uses_backups:
         return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
     return look

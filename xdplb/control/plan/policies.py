@@ -34,6 +34,8 @@ class Traits:
     """Its check failed, and packets could be sent to it."""
     BACKUP: Final = 16
     """Its role is backup."""
+    EJECTED: Final = 32
+    """It is asked to, and only passive health is in the way."""
     HOPEFUL: Final = ASKED | FAILED
     """It would serve if its failed check were ignored."""
 
@@ -82,12 +84,13 @@ class Rule:
 
     `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve.
     `spares_primaries`: failed backups are used, since no primary backend could be. With `last-good`, those serve that
-    were up until `since` or later.
+    were up until `since` or later. `uses_ejected`: backends that are ejected serve, since too few others can.
     """
 
     policy: Policy = Policy.NONE
     uses_backups: bool = False
     spares_primaries: bool = False
+    uses_ejected: bool = False
     since: datetime | None = None
     serving: int = field(default=0, compare=False)
     asked: int = field(default=0, compare=False)
@@ -130,7 +133,9 @@ class Rule:
         found: list[int] = []
         if self.uses_backups is not before.uses_backups:
             found.append(Traits.BACKUP | Traits.SERVES)
-        if replace(self, uses_backups=before.uses_backups) != before:
+        if self.uses_ejected is not before.uses_ejected:
+            found.append(Traits.EJECTED)
+        if replace(self, uses_backups=before.uses_backups, uses_ejected=before.uses_ejected) != before:
             found.append(Traits.FAILED)
         return tuple(found)
 
@@ -147,6 +152,9 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     needed = needed_of(vip.min_serving, asked)
     uses_backups = bool(backups) and serving < needed
     rule = Rule(uses_backups=uses_backups, serving=serving, asked=asked, needed=needed, backups=backups)
+    ejected = bool(tally.count(Traits.EJECTED))
+    if not serving and not uses_backups and ejected:
+        return replace(rule, uses_ejected=True)
     if not serving and not uses_backups:
         if not tally.count(Traits.HOPEFUL):
             return rule
@@ -154,7 +162,7 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
         return replace(rule, policy=_ALL_UNHEALTHY[vip.all_unhealthy], spares_primaries=spares)
     judged = asked - tally.count(Traits.WAITS, Traits.BACKUP)
     if not uses_backups and serving < vip.panic_share * judged:
-        return replace(rule, policy=Policy.PANIC)
+        return replace(rule, policy=Policy.PANIC, uses_ejected=ejected)
     return rule
 
 
@@ -168,6 +176,8 @@ def rule_words(rule: Rule, vip: Vip) -> str:
     if rule.policy is not Policy.NONE:
         healthy = f"{rule.serving} of {rule.asked}"
         return _POLICY_WORDS[rule.policy].format(healthy=healthy, share=f"{vip.panic_share:g}")
+    if rule.uses_ejected:
+        return "no other backend can serve, so those that are ejected do"
     if rule.uses_backups:
         return f"{_serving_words(rule)}, min_serving is {rule.needed}, so backups serve"
     return ""

@@ -221,6 +221,9 @@ class StreamProbe(Probe):
                 self._found(Finding(passed=False, reason=str(failure)))
             self.cut()
             return
+        self._flush()  # what TLS itself answers, such as to a change of keys
+        if self._sock is None:
+            return
         if plain:
             self._take(plain)
         if self._sock is not None and self._tls.is_closed:
