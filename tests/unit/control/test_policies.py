@@ -158,8 +158,7 @@ def test_below_the_panic_share_all_are_used(tmp_path: Path) -> None:
         view = manager.vip("web")
         assert (view.operating_status, view.backends_serving) == (OperatingStatus.FAILING_OPEN, 1)
         assert view.reason == (
-            "only 1 of 5 primaries are healthy, a smaller share than panic_share (0.5), so those whose check failed"
-            " serve too"
+            "only 1 of 5 primaries are healthy, a smaller share than panic_share (0.5), so the others serve too"
         )
         await manager.patch_backend("web", "10.0.0.2", {"admin_state": AdminState.DRAIN})
         assert serving(manager) == {1, 3, 4}, "whom the operator took out does not come back by it"

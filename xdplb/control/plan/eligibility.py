@@ -72,6 +72,7 @@ class Observed:
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
     has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
     no backend is to ramp up (slow start). `cuts` says when drains were cut, by backend id.
+    `ejected` are the backends that passive health has ejected, by id, with the reason.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Observed:
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
     now: datetime | None = None
     cuts: Mapping[int, datetime] = field(default_factory=dict)
+    ejected: Mapping[int, str] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -116,12 +118,14 @@ _CUT = "cut off at the deadline of its drain"
 _CUSTOMER_TAG = 0x8100
 
 _CHECK_FAILED = "its check failed: {}"
-_ALL_THE_SAME = f"{_CHECK_FAILED}; it is used all the same, since "
-_IN_SPITE_OF = {
-    Policy.FAIL_OPEN: f"{_ALL_THE_SAME}no other backend can serve (fail-open)",
-    Policy.LAST_GOOD: f"{_ALL_THE_SAME}no backend can serve and it was up last (last-good)",
-    Policy.PANIC: f"{_ALL_THE_SAME}too few backends are healthy (panic)",
+_ALL_THE_SAME = "; it is used all the same, since "
+_SINCE = {
+    Policy.EJECTED: "no other backend can serve",
+    Policy.FAIL_OPEN: "no other backend can serve (fail-open)",
+    Policy.LAST_GOOD: "no backend can serve and it was up last (last-good)",
+    Policy.PANIC: "too few backends are healthy (panic)",
 }
+_IN_SPITE_OF = {policy: _CHECK_FAILED + _ALL_THE_SAME + why for policy, why in _SINCE.items()}
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -157,7 +161,7 @@ def rule_for(vip: BoundVip, tally: Tally, backends: Iterable[tuple[int, Eligibil
 def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
     """Return what a backend would be used for if it were for it alone, with its traits."""
     found = _standing(vip, bound, observed)
-    traits = _traits(bound, found, _health(bound, observed))
+    traits = _traits(bound, found, observed)
     if found.use is Use.SERVING and not found.reason:
         return _WELL[traits]
     return Eligibility(found.use, found.reason, found.reachable, found.about_check, traits=traits)
@@ -178,9 +182,9 @@ def is_waiting(standing: Eligibility) -> bool:
     return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)
 
 
-def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
+def _traits(bound: BoundBackend, look: Eligibility, observed: Observed) -> int:
     """Return what of a backend that was looked at decides about the others."""
-    backend, traits = bound.backend, 0
+    backend, health, traits = bound.backend, _health(bound, observed), 0
     if backend.role is BackendRole.BACKUP:
         traits |= Traits.BACKUP
     if backend.admin_state is AdminState.READY and backend.weight:
@@ -189,15 +193,20 @@ def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
             traits |= Traits.SERVES
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
+        if observed.ejected and look.use is Use.KEEPING and look.reason == observed.ejected.get(bound.id):
+            traits |= Traits.EJECTED
     if health is Health.DOWN and look.about_check:
         traits |= Traits.FAILED
     return traits
 
 
 def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed, traits: int) -> Eligibility:
-    """Return the eligibility of a backend whose failed check is ignored."""
+    """Return the eligibility of a backend of which it is ignored that its check failed, or that it is ejected."""
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why, traits=traits)
+    if traits & Traits.EJECTED:
+        reason = observed.ejected[bound.id] + _ALL_THE_SAME + _SINCE[policy]
+        return Eligibility(Use.SERVING, reason, unfit=True, traits=traits)
     why = _IN_SPITE_OF[policy]
     reason = why.format(observed.health[bound.id].reason)
     return Eligibility(Use.SERVING, reason, about_check=why, unfit=True, traits=traits)
@@ -215,7 +224,7 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibi
         return _by_check(use, why, observed.health[bound.id].reason)
     if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
         return _waiting(_unless_checked(vip, bound, observed))
-    if why := _why_nothing_new(bound):
+    if why := _why_nothing_new(bound) or observed.ejected.get(bound.id, ""):
         return Eligibility(Use.KEEPING, why)
     return Eligibility(Use.SERVING, _doubt(vip, bound, observed))
 

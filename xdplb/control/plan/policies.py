@@ -34,6 +34,8 @@ class Traits:
     """Its check failed, and packets could be sent to it."""
     BACKUP: Final = 16
     """Its role is backup."""
+    EJECTED: Final = 32
+    """It is asked to serve and its checks pass, but passive health has ejected it."""
     HOPEFUL: Final = ASKED | FAILED
     """It would serve if its failed check were ignored."""
 
@@ -45,6 +47,8 @@ class Policy(StrEnum):
     """None of them does: those serve that can."""
     PANIC = "panic"
     """Too few primary backends are healthy, so all of them serve."""
+    EJECTED = "ejected"
+    """No backend can serve that is not ejected, so those serve."""
     FAIL_OPEN = "fail-open"
     """No backend is healthy, so those that failed serve."""
     LAST_GOOD = "last-good"
@@ -81,7 +85,7 @@ class Rule:
     """Who serves of a VIP, and the numbers that this follows from.
 
     `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve.
-    `spares_primaries`: failed backups are used, since no primary backend could be. With `last-good`, those serve that
+    `spares_primaries`: backups are let in, since no primary backend could be. With `last-good`, those serve that
     were up until `since` or later.
     """
 
@@ -101,12 +105,14 @@ class Rule:
 
     @property
     def lets_any_in(self) -> bool:
-        """Whether backends serve whose checks failed."""
-        return self.policy in (Policy.PANIC, Policy.FAIL_OPEN, Policy.LAST_GOOD)
+        """Whether backends serve whose checks failed, or that are ejected."""
+        return self.policy not in (Policy.NONE, Policy.FAIL_CLOSED)
 
     def lets_in(self, traits: int, health: KnownHealth | None) -> bool:
-        """Return whether the failed check of a backend with these traits and this health is ignored."""
-        if health is None or not self.lets_any_in or not traits & Traits.FAILED:
+        """Return whether it is ignored that a backend with these traits and this health failed, or is ejected."""
+        if health is None or not self.lets_any_in:
+            return False
+        if not traits & (Traits.EJECTED if self.policy is Policy.EJECTED else Traits.EJECTED | Traits.FAILED):
             return False
         if bool(traits & Traits.BACKUP) is not self.spares_primaries:
             return False
@@ -131,7 +137,7 @@ class Rule:
         if self.uses_backups is not before.uses_backups:
             found.append(Traits.BACKUP | Traits.SERVES)
         if replace(self, uses_backups=before.uses_backups) != before:
-            found.append(Traits.FAILED)
+            found += [Traits.FAILED, Traits.EJECTED]
         return tuple(found)
 
 
@@ -148,6 +154,9 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     uses_backups = bool(backups) and serving < needed
     rule = Rule(uses_backups=uses_backups, serving=serving, asked=asked, needed=needed, backups=backups)
     if not serving and not uses_backups:
+        if tally.count(Traits.EJECTED):
+            spares = not tally.count(Traits.EJECTED, Traits.BACKUP)
+            return replace(rule, policy=Policy.EJECTED, spares_primaries=spares)
         if not tally.count(Traits.HOPEFUL):
             return rule
         spares = not tally.count(Traits.HOPEFUL, Traits.BACKUP)
@@ -186,8 +195,9 @@ _ALL_UNHEALTHY = {
 }
 
 _POLICY_WORDS = {
-    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so those whose"
-    " check failed serve too",
+    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so the others"
+    " serve too",
+    Policy.EJECTED: "no other backend can serve, so those that are ejected do",
     Policy.FAIL_OPEN: "no backend is healthy, so those whose check failed serve (fail-open)",
     Policy.LAST_GOOD: "no backend is healthy, so those that were healthy last serve (last-good)",
     Policy.FAIL_CLOSED: "no backend is healthy, so no new connection is accepted (fail-closed)",
