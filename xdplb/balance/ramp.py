@@ -8,7 +8,7 @@ how far each newcomer is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .fill import Places
 from .hashing import TABLE_SIZE
 
-__all__ = ["Newcomer", "Ramping", "parts_of", "ramped", "relative", "thinned"]
+__all__ = ["Newcomer", "Ramping", "parts_of", "ramped", "thinned"]
 
 _APART = 40503
 """Slots are granted in the order of their number times this, modulo the table's size: evenly from the whole table.
@@ -56,22 +56,6 @@ class Ramping:
 def parts_of(seconds: int) -> int:
     """Return in how many parts a backend gets its share over so many seconds: one at once, and one at each step."""
     return min(_MOST_STEPS, seconds) + 1
-
-
-def relative(newcomers: Iterable[Newcomer], serving: int) -> tuple[Newcomer, ...]:
-    """Return the newcomers with their parts in relation to who is farthest of all the `serving` backends.
-
-    If all of them are newcomers there is nobody to ramp up against: those who are farthest get their whole share.
-    """
-    found = tuple(newcomers)
-    if len(found) < serving or not found:
-        return tuple(each for each in found if each.granted < each.of)
-    most = max(found, key=lambda each: (each.granted / each.of, each.id))
-    return tuple(
-        Newcomer(each.id, each.since, each.granted * most.of, each.of * most.granted)
-        for each in found
-        if each.granted * most.of < each.of * most.granted
-    )
 
 
 def ramped(without: Callable[[int], Places], ramping: Sequence[Ramping], count: int) -> Places:
