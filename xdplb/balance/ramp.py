@@ -26,6 +26,9 @@ It is the 16-bit constant of Fibonacci hashing (Knuth, The Art of Computer Progr
 """
 
 
+_IN_ORDER = np.argsort(np.arange(TABLE_SIZE, dtype=np.int64) * _APART % TABLE_SIZE)
+"""The slots in that order."""
+
 _MOST_STEPS = 10
 """Each step publishes a table or a weight, so there are not many; a step is not shorter than a second."""
 
@@ -71,15 +74,16 @@ def ramped(without: Callable[[int], Places], ramping: Sequence[Ramping], count: 
     owners = without(0).copy()
     refused: list[list[NDArray[np.intp]]] = [[] for _ in range(len(moments) + 1)]
     # A slot that is refused goes to the table without those that came with its owner, and later ones.
-    _refuse(owners, np.flatnonzero(moment_of[owners]), refused, moment_of, granted, of)
+    _refuse(owners, moment_of[owners] > 0, refused, moment_of, granted, of)
     for number in range(1, len(moments) + 1):
         if not refused[number]:
             continue
         table, waiting = without(number), np.concatenate(refused[number])
         owners[waiting] = table[waiting]
         if len(left := waiting[moment_of[table[waiting]] > 0]):
-            found = np.flatnonzero(np.isin(table, np.unique(table[left])))
-            _refuse(table, found, refused, moment_of, granted, of, only=left)
+            is_asked = np.zeros(count + 1, np.bool_)
+            is_asked[table[left]] = True
+            _refuse(table, is_asked[table], refused, moment_of, granted, of, only=left)
     return owners
 
 
@@ -98,21 +102,22 @@ def thinned(turns: NDArray[np.intp], newcomers: Sequence[tuple[int, int, int]]) 
 
 def _refuse(
     table: Places,
-    slots: NDArray[np.intp],
+    is_new: NDArray[np.bool_],
     refused: list[list[NDArray[np.intp]]],
     *state: NDArray[np.int64],
     only: NDArray[np.intp] | None = None,
 ) -> None:
-    """Note, by the moment at which its owner came, which of these slots of newcomers are not granted yet.
+    """Note, by the moment at which its owner came, which slots of newcomers are not granted yet.
 
-    `slots` are all that those newcomers own in `table`; with `only`, no others are noted than these.
+    `is_new` says of each slot whether it is such a one; with `only`, no others are noted than these.
     """
     moment_of, granted, of = state
+    slots = _IN_ORDER[is_new[_IN_ORDER]]
     if not len(slots):
         return
-    owners = table[slots].astype(np.int64)
-    order = np.argsort(owners * TABLE_SIZE + slots * _APART % TABLE_SIZE)
-    slots, owners = slots[order], owners[order]
+    order = np.argsort(table[slots], kind="stable")  # of 16 bits: in linear time
+    slots = slots[order]
+    owners = table[slots].astype(np.intp)
     begins = np.flatnonzero(np.diff(owners, prepend=-1))
     owned = np.diff(begins, append=len(owners))
     nth = np.arange(len(slots)) - np.repeat(begins, owned)
