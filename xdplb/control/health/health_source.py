@@ -17,7 +17,17 @@ from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward
 
-__all__ = ["CheckTarget", "CheckTargets", "HealthSource", "OnFlip", "OnSilence", "Probing", "SourceOf", "VipWay"]
+__all__ = [
+    "CheckTarget",
+    "CheckTargets",
+    "HealthSource",
+    "OnDoubt",
+    "OnFlip",
+    "OnSilence",
+    "Probing",
+    "SourceOf",
+    "VipWay",
+]
 
 OnFlip = Callable[[Sequence[int], Health, str], None]
 """Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
@@ -29,6 +39,12 @@ OnSilence = Callable[[IPAddress, bool], None]
 """Called in the event loop when a check of this address failed and nothing came back from it.
 
 The second argument says whether the check had not failed right before.
+"""
+
+OnDoubt = Callable[[Iterable[int]], None]
+"""Called in the event loop with the ids of the targets of a check that has begun to fail, or has passed again.
+
+It comes with the first failure, before there are enough of them for a flip.
 """
 
 SourceOf = Callable[[IPAddress], Source]
@@ -78,6 +94,7 @@ class HealthSource(Protocol):
         events: Events,
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
+        on_doubt: OnDoubt | None = None,
     ) -> None:
         """Start checking the watched targets."""
         ...
