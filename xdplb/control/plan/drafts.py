@@ -305,11 +305,14 @@ def _changed_draft(
     keeping = {number for number, standing in eligibility.items() if standing.use is not Use.OUT}
     source = before.table
     out = (source.out - gone - serving) | (touched.keys() - serving)
+    kept = (source.kept - gone - (touched.keys() - keeping)) | keeping
     ramps = _ramps(vip, eligibility, observed, before, gone)
     coming = _coming(vip, ramps, observed, out, rule)
     for number in _at_another_step(before.newcomers, coming) - gone - touched.keys():
-        bound = touched[number] = before.backends[number].bound
-        eligibility[number] = under(rule, look_at(vip, bound, observed), bound, observed)
+        bound = before.backends[number].bound
+        look = look_at(vip, bound, observed)
+        if look.traits == before.eligibility[number].traits:  # else it is seen in the next draft, with all that follows
+            touched[number], looks[number], eligibility[number] = bound, look, under(rule, look, bound, observed)
     _tell_of(coming, eligibility)
     made = {
         number: _backend(
@@ -322,7 +325,7 @@ def _changed_draft(
         vip.vip.scheduler,
         _with_weights(source.configured, gone, {number: one.weighted for number, one in made.items()}),
         out,
-        (source.kept - gone - (made.keys() - keeping)) | keeping,
+        kept,
         _of_table(vip, coming),
     )
     return VipDraft(
@@ -334,7 +337,11 @@ def _changed_draft(
         (before.asked - gone - made.keys()) | {number for number, one in touched.items() if is_asked(one.backend)},
         (before.limited - gone - made.keys()) | {number for number, one in made.items() if one.entry.max_new_flows},
         rule,
-        tally,
+        # Not that from which the rule was made: more may have been looked at since, and found to be otherwise.
+        before.tally.after(
+            [before.eligibility[number].traits for number in gone | touched.keys() if number in before.eligibility],
+            [look.traits for look in looks.values()],
+        ),
         ramps,
         coming,
         _next_step(vip, coming, observed),
