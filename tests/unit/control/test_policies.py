@@ -345,6 +345,22 @@ def test_the_only_one_has_all_at_once_and_those_that_come_together_share(tmp_pat
     run(tmp_path, scenario)
 
 
+def test_one_that_served_though_it_failed_does_not_begin_anew(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await checked(world, manager, (1, 2, 3, 4), panic_share=0.5, slow_start_seconds=20)
+        world.clock.advance(60)
+        flip(world, Health.DOWN, 1, 2, 3)
+        await until(lambda: "panic" in reason(manager, 1))
+        flip(world, Health.UP, 1)
+        await until_serving(manager, {1, 4})
+        assert round(shares(manager)[1], 2) == 0.5
+        flip(world, Health.UP, 2)
+        await until_serving(manager, {1, 2, 4})
+        assert round(shares(manager)[2] * 33) == 1
+
+    run(tmp_path, scenario)
+
+
 def test_a_dry_run_says_what_is_owed(tmp_path: Path) -> None:
     async def scenario(world: World, manager: Door) -> None:
         await manager.create_vip(WEB)

@@ -15,6 +15,13 @@ from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.passive import (
+    BackendDiffers,
+    BackendEjected,
+    BackendNotEjected,
+    BackendReturned,
+    HandshakesNotRead,
+)
 from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
@@ -36,6 +43,10 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AuthenticationFailed",
+    "BackendDiffers",
+    "BackendEjected",
+    "BackendNotEjected",
+    "BackendReturned",
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
@@ -59,6 +70,7 @@ __all__ = [
     "EventsLost",
     "EventsNotKept",
     "FlowScanFailed",
+    "HandshakesNotRead",
     "HealthChanged",
     "Level",
     "NextHopChanged",

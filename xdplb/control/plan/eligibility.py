@@ -71,8 +71,8 @@ class Observed:
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
     has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
-    no backend is to ramp up (slow start). `cuts` says when drains were cut, by backend id.
-    `ejected` are the backends that passive health has ejected, by id, with the reason.
+    no backend is to ramp up (slow start). `cuts` says when drains were cut, by backend id. `ejected` are
+    the backends that passive health has ejected, by id, with the reason.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -83,9 +83,9 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    ejected: Mapping[int, str] = field(default_factory=dict)
     now: datetime | None = None
     cuts: Mapping[int, datetime] = field(default_factory=dict)
-    ejected: Mapping[int, str] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -118,14 +118,13 @@ _CUT = "cut off at the deadline of its drain"
 _CUSTOMER_TAG = 0x8100
 
 _CHECK_FAILED = "its check failed: {}"
-_ALL_THE_SAME = "; it is used all the same, since "
-_SINCE = {
-    Policy.EJECTED: "no other backend can serve",
-    Policy.FAIL_OPEN: "no other backend can serve (fail-open)",
-    Policy.LAST_GOOD: "no backend can serve and it was up last (last-good)",
-    Policy.PANIC: "too few backends are healthy (panic)",
+_SPARED = "{}; it is used all the same, since too few others can serve"
+_ALL_THE_SAME = f"{_CHECK_FAILED}; it is used all the same, since "
+_IN_SPITE_OF = {
+    Policy.FAIL_OPEN: f"{_ALL_THE_SAME}no other backend can serve (fail-open)",
+    Policy.LAST_GOOD: f"{_ALL_THE_SAME}no backend can serve and it was up last (last-good)",
+    Policy.PANIC: f"{_ALL_THE_SAME}too few backends are healthy (panic)",
 }
-_IN_SPITE_OF = {policy: _CHECK_FAILED + _ALL_THE_SAME + why for policy, why in _SINCE.items()}
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -161,7 +160,9 @@ def rule_for(vip: BoundVip, tally: Tally, backends: Iterable[tuple[int, Eligibil
 def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
     """Return what a backend would be used for if it were for it alone, with its traits."""
     found = _standing(vip, bound, observed)
-    traits = _traits(bound, found, observed)
+    traits = _traits(bound, found, _health(bound, observed))
+    if observed.ejected and found.use is Use.SERVING and (why := observed.ejected.get(bound.id)) is not None:
+        return Eligibility(Use.KEEPING, why, traits=traits & ~Traits.SERVES | Traits.EJECTED)
     if found.use is Use.SERVING and not found.reason:
         return _WELL[traits]
     return Eligibility(found.use, found.reason, found.reachable, found.about_check, traits=traits)
@@ -172,6 +173,8 @@ def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed
     traits = look.traits
     if rule.lets_in(traits, observed.health.get(bound.id)):
         return _in_spite_of_failure(rule.policy, bound, observed, traits)
+    if traits & Traits.EJECTED and rule.uses_ejected:
+        return Eligibility(Use.SERVING, _SPARED.format(look.reason), traits=traits)
     if traits & Traits.BACKUP and traits & Traits.SERVES and not rule.uses_backups:
         return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
     return look
@@ -182,9 +185,9 @@ def is_waiting(standing: Eligibility) -> bool:
     return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)
 
 
-def _traits(bound: BoundBackend, look: Eligibility, observed: Observed) -> int:
+def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
     """Return what of a backend that was looked at decides about the others."""
-    backend, health, traits = bound.backend, _health(bound, observed), 0
+    backend, traits = bound.backend, 0
     if backend.role is BackendRole.BACKUP:
         traits |= Traits.BACKUP
     if backend.admin_state is AdminState.READY and backend.weight:
@@ -193,20 +196,15 @@ def _traits(bound: BoundBackend, look: Eligibility, observed: Observed) -> int:
             traits |= Traits.SERVES
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
-        if observed.ejected and look.use is Use.KEEPING and look.reason == observed.ejected.get(bound.id):
-            traits |= Traits.EJECTED
     if health is Health.DOWN and look.about_check:
         traits |= Traits.FAILED
     return traits
 
 
 def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed, traits: int) -> Eligibility:
-    """Return the eligibility of a backend of which it is ignored that its check failed, or that it is ejected."""
+    """Return the eligibility of a backend whose failed check is ignored."""
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why, traits=traits)
-    if traits & Traits.EJECTED:
-        reason = observed.ejected[bound.id] + _ALL_THE_SAME + _SINCE[policy]
-        return Eligibility(Use.SERVING, reason, unfit=True, traits=traits)
     why = _IN_SPITE_OF[policy]
     reason = why.format(observed.health[bound.id].reason)
     return Eligibility(Use.SERVING, reason, about_check=why, unfit=True, traits=traits)
@@ -224,7 +222,7 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibi
         return _by_check(use, why, observed.health[bound.id].reason)
     if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
         return _waiting(_unless_checked(vip, bound, observed))
-    if why := _why_nothing_new(bound) or observed.ejected.get(bound.id, ""):
+    if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
     return Eligibility(Use.SERVING, _doubt(vip, bound, observed))
 

@@ -35,7 +35,7 @@ class Traits:
     BACKUP: Final = 16
     """Its role is backup."""
     EJECTED: Final = 32
-    """It is asked to serve and its checks pass, but passive health has ejected it."""
+    """It is asked to, and only passive health is in the way."""
     HOPEFUL: Final = ASKED | FAILED
     """It would serve if its failed check were ignored."""
 
@@ -47,8 +47,6 @@ class Policy(StrEnum):
     """None of them does: those serve that can."""
     PANIC = "panic"
     """Too few primary backends are healthy, so all of them serve."""
-    EJECTED = "ejected"
-    """No backend can serve that is not ejected, so those serve."""
     FAIL_OPEN = "fail-open"
     """No backend is healthy, so those that failed serve."""
     LAST_GOOD = "last-good"
@@ -85,13 +83,14 @@ class Rule:
     """Who serves of a VIP, and the numbers that this follows from.
 
     `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve.
-    `spares_primaries`: backups are let in, since no primary backend could be. With `last-good`, those serve that
-    were up until `since` or later.
+    `spares_primaries`: failed backups are used, since no primary backend could be. With `last-good`, those serve that
+    were up until `since` or later. `uses_ejected`: backends that are ejected serve, since too few others can.
     """
 
     policy: Policy = Policy.NONE
     uses_backups: bool = False
     spares_primaries: bool = False
+    uses_ejected: bool = False
     since: datetime | None = None
     serving: int = field(default=0, compare=False)
     asked: int = field(default=0, compare=False)
@@ -110,14 +109,12 @@ class Rule:
 
     @property
     def lets_any_in(self) -> bool:
-        """Whether backends serve whose checks failed, or that are ejected."""
-        return self.policy not in (Policy.NONE, Policy.FAIL_CLOSED)
+        """Whether backends serve whose checks failed."""
+        return self.policy in (Policy.PANIC, Policy.FAIL_OPEN, Policy.LAST_GOOD)
 
     def lets_in(self, traits: int, health: KnownHealth | None) -> bool:
-        """Return whether it is ignored that a backend with these traits and this health failed, or is ejected."""
-        if health is None or not self.lets_any_in:
-            return False
-        if not traits & (Traits.EJECTED if self.policy is Policy.EJECTED else Traits.EJECTED | Traits.FAILED):
+        """Return whether the failed check of a backend with these traits and this health is ignored."""
+        if health is None or not self.lets_any_in or not traits & Traits.FAILED:
             return False
         if bool(traits & Traits.BACKUP) is not self.spares_primaries:
             return False
@@ -141,8 +138,10 @@ class Rule:
         found: list[int] = []
         if self.uses_backups is not before.uses_backups:
             found.append(Traits.BACKUP | Traits.SERVES)
-        if replace(self, uses_backups=before.uses_backups) != before:
-            found += [Traits.FAILED, Traits.EJECTED]
+        if self.uses_ejected is not before.uses_ejected:
+            found.append(Traits.EJECTED)
+        if replace(self, uses_backups=before.uses_backups, uses_ejected=before.uses_ejected) != before:
+            found.append(Traits.FAILED)
         return tuple(found)
 
 
@@ -158,17 +157,17 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     needed = needed_of(vip.min_serving, asked)
     uses_backups = bool(backups) and serving < needed
     rule = Rule(uses_backups=uses_backups, serving=serving, asked=asked, needed=needed, backups=backups)
+    ejected = bool(tally.count(Traits.EJECTED))
+    if not serving and not uses_backups and ejected:
+        return replace(rule, uses_ejected=True)
     if not serving and not uses_backups:
-        if tally.count(Traits.EJECTED):
-            spares = not tally.count(Traits.EJECTED, Traits.BACKUP)
-            return replace(rule, policy=Policy.EJECTED, spares_primaries=spares)
         if not tally.count(Traits.HOPEFUL):
             return rule
         spares = not tally.count(Traits.HOPEFUL, Traits.BACKUP)
         return replace(rule, policy=_ALL_UNHEALTHY[vip.all_unhealthy], spares_primaries=spares)
     judged = asked - tally.count(Traits.WAITS, Traits.BACKUP)
     if not uses_backups and serving < vip.panic_share * judged:
-        return replace(rule, policy=Policy.PANIC)
+        return replace(rule, policy=Policy.PANIC, uses_ejected=ejected)
     return rule
 
 
@@ -182,6 +181,8 @@ def rule_words(rule: Rule, vip: Vip) -> str:
     if rule.policy is not Policy.NONE:
         healthy = f"{rule.serving} of {rule.asked}"
         return _POLICY_WORDS[rule.policy].format(healthy=healthy, share=f"{vip.panic_share:g}")
+    if rule.uses_ejected:
+        return "no other backend can serve, so those that are ejected do"
     if rule.uses_backups:
         return f"{_serving_words(rule)}, min_serving is {rule.needed}, so backups serve"
     return ""
@@ -202,7 +203,6 @@ _ALL_UNHEALTHY = {
 _POLICY_WORDS = {
     Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so the others"
     " serve too",
-    Policy.EJECTED: "no other backend can serve, so those that are ejected do",
     Policy.FAIL_OPEN: "no backend is healthy, so those whose check failed serve (fail-open)",
     Policy.LAST_GOOD: "no backend is healthy, so those that were healthy last serve (last-good)",
     Policy.FAIL_CLOSED: "no backend is healthy, so no new connection is accepted (fail-closed)",

@@ -24,6 +24,7 @@ def observe(
     path_mtus: Mapping[IPAddress, int],
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
+    ejected: Mapping[int, str],
     now: datetime,
     cuts: Mapping[int, datetime],
 ) -> Observed:
@@ -38,6 +39,7 @@ def observe(
         nics_out=nics_out(keeper.standings),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
+        ejected=ejected,
         now=now,
         cuts=cuts,
     )
