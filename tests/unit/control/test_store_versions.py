@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -13,7 +14,15 @@ import pytest
 
 from tests.bound import bound_vip, snapshot
 from tests.unit.control.stored import CHECK, WEB, backend, edited, full_state, reopened, saved
-from xdplb.control.edits.edit import ClearOverlay, DeleteVip, DrainBackend, PatchBackend, PutBackend, PutConfig
+from xdplb.control.edits.edit import (
+    ClearOverlay,
+    DeleteVip,
+    DrainBackend,
+    PatchBackend,
+    PutBackend,
+    PutCheck,
+    PutConfig,
+)
 from xdplb.control.state.desired import Declared, DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import Snapshot
@@ -109,7 +118,9 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
         every: Vip(every, name="all"),
     }  # fmt: skip
     assert {key: vip.vip for key, vip in state.desired.vips.items()} == settings
-    assert {key: vip.checks for key, vip in state.desired.vips.items() if vip.checks} == {web: (CHECK,)}
+    assert {key: vip.checks for key, vip in state.desired.vips.items() if vip.checks} == {
+        web: (replace(CHECK, target=None),)
+    }
     assert {key: vip.access for key, vip in state.desired.vips.items() if vip.access} == {
         some: AccessList((ip_network("10.0.0.0/8"), ip_network("192.0.2.7")), (ip_network("10.1.0.0/16"),)),
         every: AccessList((), (ip_network("2001:db8:bad::/48"),)),
@@ -275,12 +286,22 @@ def test_a_check_of_schema_7_stays_the_check_that_it_was(tmp_path: Path) -> None
             row = (json.dumps({"type": kind, **stored}), str(keys[kind]))
             connection.execute("UPDATE desired_vip SET health_check = ? WHERE vip = ?", row)
     connection.close()
-    times = {"interval_seconds": 3.0, "reset": True, "target": Target.BACKEND}
+    times = {"interval_seconds": 3.0, "reset": True}
     assert {name: reopened(tmp_path)[0].vips[key].checks for name, key in keys.items()} == {
         "http": (HealthCheck(CheckType.HTTP, path="/up", expect_status=(200, 204), **times),),  # type: ignore[arg-type]
         "tcp": (HealthCheck(CheckType.TCP, **times),),  # type: ignore[arg-type]
         "none": (),
     }
+    state, key = reopened(tmp_path)[0], keys["tcp"]
+    for target in (None, Target.BACKEND):
+        asked = HealthCheck(CheckType.TCP, target=target, **times)  # type: ignore[arg-type]
+        declared = tuple(
+            DeclaredVip("", vip.vip, (asked,) if at == key else vip.checks) for at, vip in state.vips.items()
+        )
+        for edit in (PutCheck(key, asked), PutConfig(Config(declared))):
+            assert edited(state, edit).vips[key].checks is state.vips[key].checks, "an upgrade changes nothing"
+    (faster,) = edited(state, PutCheck(key, replace(asked, target=None, rise=1))).vips[key].checks
+    assert faster.target is Target.VIP, "what is changed is new"
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def put_check(desired: Desired, edit: PutCheck) -> Desired:
     """Set the VIP's only health check."""
     present = vip_of(desired, edit.key)
     _refuse_several(present)
-    return _with_checks(desired, present, (fitted(edit.check, edit.key),))
+    fitted(edit.check, edit.key)  # what is wrong with it is told of the check itself, not of a list
+    return _with_checks(desired, present, (edit.check,))
 
 
 def delete_check(desired: Desired, edit: DeleteCheck) -> Desired:

@@ -189,7 +189,11 @@ def check_to_json(check: HealthCheck) -> Json:
 
 def check_from_json(fields: Mapping[str, Any]) -> HealthCheck:
     """Return the health check in a JSON object."""
-    given: Json = {**fields, "type": CheckType(fields["type"]), "target": fields["target"] and Target(fields["target"])}
+    given: Json = {
+        **fields,
+        "type": CheckType(fields["type"]),
+        "target": None if fields["target"] is None else Target(fields["target"]),
+    }
     for name in _LISTS & given.keys():
         given[name] = None if given[name] is None else tuple(given[name])
     if given.get("headers") is not None:

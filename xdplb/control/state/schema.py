@@ -187,7 +187,10 @@ def _to_an_owner(connection: sqlite3.Connection) -> None:
 
 
 def _to_several_checks(connection: sqlite3.Connection) -> None:
-    """Before, a VIP had at most one check, of HTTP or TCP, that went to the backend's own address."""
+    """Before, a VIP had at most one check, of HTTP or TCP, that went to the backend's own address.
+
+    Such a check has no target: it stays as it is, also when the config file that declared it is read again.
+    """
     connection.create_function("checks_of", 1, _checks_of, deterministic=True)
     # Not renamed: a column that may be NULL cannot become one that may not.
     for statement in (
@@ -204,7 +207,7 @@ def _checks_of(check: str | None) -> str:
     told = json.loads(check)
     if told["type"] == "tcp":  # it had a path and statuses that nobody asked for
         told = {name: value for name, value in told.items() if name not in {"path", "expect_status"}}
-    return json.dumps([{**told, "target": "backend"}])
+    return json.dumps([{"target": None, **told}])
 
 
 def _to_certificates(connection: sqlite3.Connection) -> None:
