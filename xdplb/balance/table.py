@@ -13,7 +13,7 @@ backends (keys and weights) and on which are out, so that all balancers of a clu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 from .fill import Places, Turns, fill, turns_least_loaded
 from .hashing import TABLE_SIZE
 from .pattern import NOBODY, Owners, Ownership, Pattern
+from .ramp import Newcomer, Ramping, ramped
 
 __all__ = ["WeightedBackend", "assign", "build"]
 
 _CACHED_TABLES = 128  # 128 KiB each
 _CACHED_PATTERNS = 64
+_CACHED_PLACES = 32  # 128 KiB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +41,67 @@ class WeightedBackend:
     key: str
     id: int
     weight: int
+    in_reserve: bool = False
 
 
-def assign(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Ownership:
+def assign(backends: Sequence[WeightedBackend], out: AbstractSet[int], newcomers: Sequence[Newcomer] = ()) -> Ownership:
     """Return the owner of each slot, NOBODY if no backend can be used.
 
     Each backend owns its weight's share of the table, exact to one slot; with weight 0 it owns none. `out` are the ids
-    whose slots go to the others. The order of `backends` and their ids make no difference. Raises ValueError if two
-    have the same key.
+    whose slots go to the others. Of `newcomers`, which are among the others but not all of them (see `relative`), each
+    owns a part of its slots. The order of `backends` and their ids make no difference. Raises ValueError if two have
+    the same key.
     """
-    ordered = sorted((b for b in backends if b.weight > 0), key=lambda b: b.key)
+    ordered = sorted((b for b in backends if b.weight > 0), key=lambda b: (b.in_reserve, b.key))
     configured = tuple([(b.key, b.weight) for b in ordered])
     if len({key for key, _ in configured}) != len(configured):
         raise ValueError("two backends have the same key")
     missing = tuple([place for place, backend in enumerate(ordered, 1) if backend.id in out])
+    reserve = sum(b.in_reserve for b in ordered)
     ids = np.array([NOBODY, *(b.id for b in ordered)], np.uint16)
-    return Ownership(_pattern(configured, missing), ids)
+    ramping: tuple[Ramping, ...] = ()
+    if newcomers:
+        parts = {each.id: each for each in newcomers}
+        found = ((place, parts[b.id]) for place, b in enumerate(ordered, 1) if b.id in parts)
+        ramping = tuple(sorted(Ramping(each.since, place, each.granted, each.of) for place, each in found))
+    return Ownership(_pattern(configured, missing, reserve, ramping), ids)
 
 
-def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
+def build(backends: Sequence[WeightedBackend], out: AbstractSet[int], newcomers: Sequence[Newcomer] = ()) -> Owners:
     """Return what `assign` does as the id of the owner of each slot."""
-    return assign(backends, out).owners
+    return assign(backends, out, newcomers).owners
 
 
 @lru_cache(_CACHED_PATTERNS)
-def _pattern(configured: tuple[tuple[str, int], ...], missing: tuple[int, ...]) -> Pattern:
-    """Return who owns each slot, by place in `configured`; a host that fails is missing in all VIPs that have it."""
-    places = _base(configured)
-    return Pattern(_refill(places, configured, missing) if missing else places, len(configured))
+def _pattern(
+    configured: tuple[tuple[str, int], ...], missing: tuple[int, ...], reserve: int, ramping: tuple[Ramping, ...]
+) -> Pattern:
+    """Return who owns each slot, by place in `configured`; a host that fails is missing in all VIPs that have it.
+
+    The last `reserve` of them are in reserve.
+    """
+    if not ramping:
+        return Pattern(_places(configured, missing, reserve), len(configured))
+
+    def without(places: Sequence[int]) -> Places:
+        return _places(configured, tuple(sorted({*missing, *places})), reserve)
+
+    return Pattern(ramped(without, ramping, len(configured)), len(configured))
+
+
+@lru_cache(_CACHED_PLACES)
+def _places(configured: tuple[tuple[str, int], ...], missing: tuple[int, ...], reserve: int) -> Places:
+    """Return the owners' places while nobody ramps up: what a ramp goes by at each of its steps."""
+    places = _base(configured[: len(configured) - reserve])
+    first = len(configured) - reserve + 1
+    in_reserve = range(first, len(configured) + 1)
+    used = reserve - sum(place >= first for place in missing)
+    if len(missing) > reserve - used:
+        places = _refill(places, configured, {*missing, *in_reserve})
+    if used:
+        places = _refill(places, configured, missing, takes_share=True)
+    places.flags.writeable = False
+    return places
 
 
 @lru_cache(_CACHED_TABLES)
@@ -98,16 +133,35 @@ def _turns(weights: NDArray[np.int64]) -> Turns:
     return backend[np.argsort(nth / weights[backend], kind="stable")]
 
 
-def _refill(base: Places, configured: tuple[tuple[str, int], ...], missing: Sequence[int]) -> Places:
-    """Give the slots of the missing backends to the others."""
+def _refill(
+    base: Places, configured: tuple[tuple[str, int], ...], missing: Iterable[int], *, takes_share: bool = False
+) -> Places:
+    """Give the slots of the missing backends to the others; with `takes_share`, also what some own beyond their share.
+
+    That is so while backends in reserve are used, which own nothing in the base table.
+    """
     is_missing = np.zeros(len(configured) + 1, np.bool_)
     is_missing[list(missing)] = True
     places = np.where(is_missing[base], np.uint16(NOBODY), base)
-    if len(missing) == len(configured):
+    if is_missing[1:].all():
         return places
     weights = np.array([weight for _, weight in configured], np.int64)
     weights[is_missing[1:]] = 0
+    if takes_share:
+        places = _without_surplus(places, weights)
     return _filled(places, configured, _turns_of_refill(places, weights))
+
+
+def _without_surplus(places: Places, weights: NDArray[np.int64]) -> Places:
+    """Take from each backend the slots that it owns beyond its share: those with the highest numbers."""
+    slots = np.argsort(places, kind="stable")
+    owners = places[slots]
+    owned = np.bincount(owners, minlength=len(weights) + 1)
+    nth = np.arange(TABLE_SIZE) - np.repeat(np.cumsum(owned) - owned, owned)
+    share = np.concatenate([[TABLE_SIZE], _quotas(weights)])
+    left: Places = places.copy()
+    left[slots[nth >= share[owners]]] = NOBODY
+    return left
 
 
 def _turns_of_refill(places: Places, weights: NDArray[np.int64]) -> Turns:

@@ -194,6 +194,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("name", body["name"]),
             ("status", status["operating_status"]),
             ("backends", _serving_text(status)),
+            ("policy", status.get("reason")),
             ("reasons", _reasons_text(client, vip) if status["backends_serving"] < status["backends"] else None),
             ("health-check", _check_text(client, vip)),
             ("forward", body["forward"]),

@@ -1449,6 +1449,7 @@ class VipStatusOut(TypedDict):
     """The status of a VIP."""
 
     operating_status: OperatingStatus
+    reason: str
     observed_generation: int
     slots: SlotsOut
     backends: int

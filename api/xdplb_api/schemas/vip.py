@@ -358,6 +358,10 @@ class VipStatusOut(ResponseBody):
         description="ONLINE: every ready backend serves; DEGRADED: some do; FAILING_OPEN: backends that are not healthy"
         " do; OFFLINE: none; NO_BACKEND: it has none."
     )
+    reason: str = Field(
+        description="What is special about who serves, such as that backups do; empty if nothing is.",
+        examples=["1 of 3 primaries serves, min_serving is 2, so backups serve"],
+    )
     observed_generation: ObservedGeneration
     slots: SlotsOut = Field(description="The state of its slots.")
     backends: int = Field(description="How many backends it has.")
@@ -410,6 +414,7 @@ class VipOut(ResponseBody):
             generation=view.generation,
             status=VipStatusOut(
                 operating_status=view.operating_status,
+                reason=view.reason,
                 observed_generation=view.observed_generation,
                 slots=SlotsOut(steady=slots.steady, moving=slots.moving, pinned=slots.pinned),
                 backends=view.backends,

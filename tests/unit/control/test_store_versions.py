@@ -164,6 +164,7 @@ def as_schema_5(path: Path) -> None:
     with sqlite3.connect(path / "state.db") as connection:
         for table in ("told", "declared_backend", "config"):
             connection.execute(f"DROP TABLE {table}")
+        connection.execute("ALTER TABLE health DROP COLUMN was_up")
         connection.execute("PRAGMA user_version = 5")
     connection.close()
 

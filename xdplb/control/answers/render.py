@@ -24,6 +24,7 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import DRAINING, Eligibility
 from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
+from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
@@ -50,6 +51,11 @@ class Facts:
     tables: Mapping[int, HeldTable]
     drafts: Mapping[int, VipDraft]
     nics_carry: bool = True
+
+    def rule_of(self, vip: BoundVip) -> Rule:
+        """Return the rule by which the backends of a VIP serve."""
+        draft = self.drafts.get(vip.id)
+        return NO_RULE if draft is None else draft.rule
 
     def health_of(self, backend: BoundBackend) -> KnownHealth:
         """Return the health of a backend; unknown for one that has been removed while the answer is made."""
@@ -80,6 +86,7 @@ def vip_view(vip: BoundVip, facts: Facts) -> VipView:
         backends=len(vip.backends),
         backends_serving=standing.serving,
         backends_needed=standing.needed,
+        reason=rule_words(facts.rule_of(vip), vip.vip),
         allowed=len(vip.access.allow),
         denied=len(vip.access.deny),
     )
@@ -99,7 +106,7 @@ def backend_view(
     """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
     known = facts.health_of(backend)
     standing = facts.eligibility.get(backend.id)
-    why = known.reason if standing is None else _reason(standing, known.health, drain, tally)
+    why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tally)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
@@ -118,8 +125,12 @@ def backend_view(
     )
 
 
-def _reason(standing: Eligibility, health: Health, drain: DrainView | None, tally: CheckTally | None) -> str:
-    """Return the reason with what came of it since: the last result of the check, or the result of the drain."""
+def _reason(
+    standing: Eligibility, rule: Rule, health: Health, drain: DrainView | None, tally: CheckTally | None
+) -> str:
+    """Return the reason with what came of it since: the last result of the check, the result of the drain, numbers."""
+    if standing.waits_as_backup:
+        return backup_words(rule)
     if standing.about_check and (result := _last_failure(health, tally)):
         return standing.about_check.format(result)
     if standing.reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:

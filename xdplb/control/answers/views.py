@@ -57,8 +57,8 @@ class SlotsView:
 class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
-    `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `allowed`
-    and `denied` are the numbers of prefixes in its access list.
+    `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
+    says what is special about who serves. `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -69,6 +69,7 @@ class VipView:
     backends: int
     backends_serving: int
     backends_needed: int
+    reason: str
     allowed: int
     denied: int
 

@@ -15,6 +15,7 @@ from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
     AuthenticationFailed,
@@ -66,6 +67,7 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "PolicyChanged",
     "ProgramKept",
     "ProgramRolledBack",
     "ProgramSwapped",
@@ -74,6 +76,8 @@ __all__ = [
     "Say",
     "SlotsPinned",
     "SlotsSteady",
+    "SlowStartBegan",
+    "SlowStartEnded",
     "StaleFlowsDeleted",
     "StateNotWritable",
     "StateRestored",

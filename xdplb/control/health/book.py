@@ -36,8 +36,15 @@ class HealthBook:
 
     def flip(self, backend_ids: Collection[int], health: Health, reason: str) -> None:
         """Set the health that one result of a check showed of these backends; it will be saved later."""
-        self._known.update(dict.fromkeys(backend_ids, KnownHealth(health, reason, self._now())))
+        now, is_down = self._now(), health is Health.DOWN
+        for was_up in (False, True):
+            ids = [number for number in backend_ids if (is_down and self._was_up(number)) is was_up]
+            self._known.update(dict.fromkeys(ids, KnownHealth(health, reason, now, was_up)))
         self._unsaved.update(backend_ids)
+
+    def _was_up(self, backend_id: int) -> bool:
+        known = self._known.get(backend_id)
+        return known is not None and (known.health is Health.UP or known.was_up)
 
     def take_unsaved(self) -> dict[int, KnownHealth]:
         """Return the health that is not saved yet, and count it as saved."""

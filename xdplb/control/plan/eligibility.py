@@ -1,17 +1,23 @@
-"""Which backends are usable, and why not: pure functions of the desired state and of what was observed."""
+"""Which backends are usable, and why not: pure functions of the desired state and of what was observed.
+
+First each backend is looked at by itself; then a rule follows from how many of the VIP's can serve (`policies.py`), and
+the rule says what else is used, or is not. So a backend that fails costs one look, unless the rule changes by it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 
+from xdplb.control.plan.policies import Policy, Rule, Tally, Traits, backup_words, rule_of
 from xdplb.control.plan.sources import NO_SOURCES, Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress, IPNetwork
-from xdplb.model.backend import AdminState, Health, KnownHealth
+from xdplb.model.backend import AdminState, BackendRole, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
-from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
+from xdplb.model.vip import Forward, OnUnhealthy
 
 __all__ = [
     "DRAINING",
@@ -20,10 +26,12 @@ __all__ = [
     "Observed",
     "Use",
     "assess",
-    "assess_one",
+    "assess_by_rule",
     "can_be_tagged",
-    "fails_open",
     "is_waiting",
+    "look_at",
+    "rule_for",
+    "under",
 ]
 
 
@@ -41,7 +49,8 @@ class Eligibility:
 
     `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
     the reason with {} in place of the result, for views that know a later one. `unfit`: it serves although it is not
-    healthy, as the VIP's policy says.
+    healthy, as the VIP's policy says. `waits_as_backup`: it is a backup that is not used; views say how many primary
+    ones serve now. `traits` are what the VIP's rule follows from.
     """
 
     use: Use
@@ -49,6 +58,8 @@ class Eligibility:
     reachable: bool = True
     about_check: str = ""
     unfit: bool = False
+    waits_as_backup: bool = False
+    traits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,8 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels.
+    has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
+    no backend is to ramp up (slow start).
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -70,6 +82,7 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    now: datetime | None = None
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -99,9 +112,12 @@ DRAINING = "draining"
 
 _CUSTOMER_TAG = 0x8100
 
-_SERVES = Eligibility(Use.SERVING)
 _CHECK_FAILED = "its check failed: {}"
-_FAIL_OPEN = "its check failed: {}; it is used all the same, since no other backend can serve (fail-open)"
+_ALL_THE_SAME = {
+    Policy.FAIL_OPEN: "; it is used all the same, since no other backend can serve (fail-open)",
+    Policy.LAST_GOOD: "; it is used all the same, since no backend can serve and it was up last (last-good)",
+    Policy.PANIC: "; it is used all the same, since too few backends are healthy (panic)",
+}
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -110,29 +126,45 @@ def can_be_tagged(hop: NextHop) -> bool:
 
 
 def assess(vip: BoundVip, observed: Observed) -> dict[int, Eligibility]:
-    """Return the eligibility of each backend of `vip`, by id.
+    """Return the eligibility of each backend of `vip`, by id."""
+    return assess_by_rule(vip, observed)[0]
 
-    If none would serve and the VIP fails open, failed checks are ignored. This does not let in a backend whose check
-    has never passed, nor one that the operator took out.
+
+def assess_by_rule(vip: BoundVip, observed: Observed) -> tuple[dict[int, Eligibility], Rule]:
+    """Return the eligibility of each backend of `vip`, by id, and the rule that it follows from."""
+    looks = {bound.id: look_at(vip, bound, observed) for bound in vip.backends.values()}
+    rule = rule_for(vip, Tally.of(each.traits for each in looks.values()), looks.items(), observed)
+    return {bound.id: under(rule, looks[bound.id], bound, observed) for bound in vip.backends.values()}, rule
+
+
+def rule_for(vip: BoundVip, tally: Tally, backends: Iterable[tuple[int, Eligibility]], observed: Observed) -> Rule:
+    """Return the rule for a VIP whose backends have these traits; `backends` are looked at only if it depends on them.
+
+    They are the ids of all of them, with what was found when they were looked at.
     """
-    eligibility = {bound.id: _standing(vip, bound, observed) for bound in vip.backends.values()}
-    if vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN and not _any_serves(eligibility):
-        eligibility |= {
-            bound.id: _standing(vip, bound, observed, fail_open=True)
-            for bound in vip.backends.values()
-            if _health(bound, observed) is Health.DOWN
-        }
-    return eligibility
+    rule = rule_of(vip.vip, tally)
+    if rule.policy is not Policy.LAST_GOOD:
+        return rule
+    hopeful = [number for number, each in backends if each.traits & Traits.HOPEFUL == Traits.HOPEFUL]
+    failed = [known.since for number in hopeful if (known := observed.health[number]).was_up]
+    return rule.with_last(max(failed, default=None), vip.check)
 
 
-def assess_one(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
-    """Return the eligibility of one backend of `vip`, while at least one of them serves without failing open."""
-    return _standing(vip, bound, observed)
+def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
+    """Return what a backend would be used for if it were for it alone, with its traits."""
+    found = _standing(vip, bound, observed)
+    traits = _traits(bound, found, _health(bound, observed))
+    return _LOOKS.get((found.use, found.reason, traits)) or replace(found, traits=traits)
 
 
-def fails_open(eligibility: Mapping[int, Eligibility]) -> bool:
-    """Return whether some of these backends serve although they are not healthy."""
-    return any(standing.unfit for standing in eligibility.values())
+def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed) -> Eligibility:
+    """Return the eligibility of a backend that was looked at, under the rule of its VIP."""
+    traits = look.traits
+    if traits & Traits.FAILED and rule.lets_in(traits, observed.health[bound.id]):
+        return replace(_in_spite_of_failure(rule.policy, bound, observed), traits=traits)
+    if traits & Traits.BACKUP and traits & Traits.SERVES and not rule.uses_backups:
+        return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
+    return look
 
 
 def is_waiting(standing: Eligibility) -> bool:
@@ -140,37 +172,50 @@ def is_waiting(standing: Eligibility) -> bool:
     return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)
 
 
-def _any_serves(eligibility: Mapping[int, Eligibility]) -> bool:
-    return any(standing.use is Use.SERVING for standing in eligibility.values())
+def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
+    """Return what of a backend that was looked at decides about the others."""
+    backend, traits = bound.backend, 0
+    if backend.role is BackendRole.BACKUP:
+        traits |= Traits.BACKUP
+    if backend.admin_state is AdminState.READY and backend.weight:
+        traits |= Traits.ASKED
+        if look.use is Use.SERVING:
+            traits |= Traits.SERVES
+        if look.reachable and health is Health.UNKNOWN:
+            traits |= Traits.WAITS
+    if health is Health.DOWN and look.reachable and backend.admin_state is not AdminState.MAINT:
+        traits |= Traits.FAILED
+    return traits
 
 
-def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool = False) -> Eligibility:
+def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed) -> Eligibility:
+    """Return the eligibility of a backend whose failed check is ignored."""
+    if why := _why_nothing_new(bound):
+        return Eligibility(Use.KEEPING, why)
+    why = _CHECK_FAILED + _ALL_THE_SAME[policy]
+    return replace(_by_check(Use.SERVING, why, observed.health[bound.id].reason), unfit=True)
+
+
+def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
     backend = bound.backend
     if backend.admin_state is AdminState.MAINT:
         return Eligibility(Use.OUT, "in maintenance")
     if obstacle := _obstacle(vip, bound, observed):
         return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
-    if health is Health.DOWN and not fail_open:
+    if health is Health.DOWN:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
         why = _CHECK_FAILED + _unless_checked(vip, bound, observed)
         return _by_check(use, why, observed.health[bound.id].reason)
-    if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
+    if backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
         return _waiting(_unless_checked(vip, bound, observed))
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
-    return _serving(vip, bound, observed, fail_open=fail_open)
+    return Eligibility(Use.SERVING, _doubt(vip, bound, observed))
 
 
 def _waiting(unless: str) -> Eligibility:
     return Eligibility(Use.KEEPING, WAITING + unless, about_check="" if unless else WAITING + ": {}")
-
-
-def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool) -> Eligibility:
-    if fail_open:
-        return replace(_by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason), unfit=True)
-    doubt = _doubt(vip, bound, observed)
-    return Eligibility(Use.SERVING, doubt) if doubt else _SERVES
 
 
 def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
@@ -236,3 +281,10 @@ def _why_not_attached(interface: str, reason: str | None) -> str:
     if reason is None:
         return f"its route goes out by {interface}, which xdplb is not attached to: add {interface} to `xdplb up`"
     return f"its route goes out by {interface}, which xdplb cannot use now: {reason}"
+
+
+_LOOKS = {
+    (Use.SERVING, "", traits): Eligibility(Use.SERVING, traits=traits)
+    for traits in (Traits.ASKED | Traits.SERVES, Traits.ASKED | Traits.SERVES | Traits.BACKUP)
+}
+"""What nearly all backends are found to be: one object for all of them."""

@@ -396,13 +396,13 @@ def _warnings_of_tables(tables: Iterable[WriteTable], done: Done) -> Iterator[Wa
         if not step.table.has_owner:
             keeps = done.plan.drafts[step.vip_id].table.kept
             yield Warned(Concern.NO_NEW_CONNECTIONS if keeps else Concern.NO_BACKEND, step.key)
-        elif done.plan.drafts[step.vip_id].fails_open and not _failed_open(step.vip_id, done):
+        elif done.plan.drafts[step.vip_id].rule.fails_open and not _failed_open(step.vip_id, done):
             yield Warned(Concern.FAILS_OPEN, step.key)
 
 
 def _failed_open(vip_id: int, done: Done) -> bool:
     before = done.before.drafts.get(vip_id)
-    return before is not None and before.fails_open
+    return before is not None and before.rule.fails_open
 
 
 def _warnings_of_uses(uses: Iterable[BackendUse]) -> Iterator[Warned]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from xdplb.balance import slots
 from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.balance.pattern import Ownership
@@ -12,7 +15,7 @@ from xdplb.control.plan.steps import Held, WriteTable
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Protocol, Vip
 
-__all__ = ["owners_of", "table_step"]
+__all__ = ["owed_slots", "owners_at_last", "owners_of", "table_step"]
 
 
 def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
@@ -58,5 +61,21 @@ def owners_of(source: TableSource) -> Ownership:
     """Return who owns each slot of a table."""
     # lc and wlc use the beginning of a rotation as the list of backends to compare.
     if source.scheduler.takes_turns or source.scheduler.compares_all:
-        return Ownership.of(rotation(source.configured, source.out, weighted=source.scheduler.weighs_turns))
-    return assign(source.configured, source.out)
+        turns = rotation(
+            source.configured, source.out, weighted=source.scheduler.weighs_turns, newcomers=source.newcomers
+        )
+        return Ownership.of(turns)
+    return assign(source.configured, source.out, source.newcomers)
+
+
+def owners_at_last(source: TableSource) -> Ownership:
+    """Return who owns each slot once nobody ramps up any more, if nothing else changes."""
+    return owners_of(replace(source, newcomers=()))
+
+
+def owed_slots(source: TableSource) -> Mapping[int, int]:
+    """Return how many slots newcomers get in later steps, by id. Turns are no slots, which connections go by."""
+    if not source.newcomers or source.scheduler.is_per_connection:
+        return {}
+    now, at_last = owners_of(source).owned, owners_at_last(source).owned
+    return {one.id: at_last.get(one.id, 0) - now.get(one.id, 0) for one in source.newcomers}

@@ -21,7 +21,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -60,7 +60,9 @@ _DECLARED = (
     "CREATE TABLE config (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 )
 
-_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), CLOCK, TOLD, *_DECLARED)
+_WAS_UP = "ALTER TABLE health ADD COLUMN was_up INTEGER NOT NULL DEFAULT 0"
+
+_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), _WAS_UP, CLOCK, TOLD, *_DECLARED)
 
 _ACCESS_2 = """CREATE TABLE access (
         vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
@@ -165,6 +167,11 @@ def _to_an_owner(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _to_last_good(connection: sqlite3.Connection) -> None:
+    """Before, it was not kept whether a backend that is down was up before. Then it is not taken for one that was."""
+    connection.execute(_WAS_UP)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -176,5 +183,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     4: _to_steady_time,
     5: _to_events,
     6: _to_an_owner,
+    7: _to_last_good,
 }
 """By version: the migration from it to the next version."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.plan.nics import nics_out
@@ -23,6 +24,7 @@ def observe(
     path_mtus: Mapping[IPAddress, int],
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
+    now: datetime,
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
@@ -35,4 +37,5 @@ def observe(
         nics_out=nics_out(keeper.standings),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
+        now=now,
     )

@@ -68,6 +68,8 @@ _GATHER_SECONDS = 0.001
 _MOST_VIPS = 50
 """By how many of its VIPs the event of a next hop is found."""
 _HEARTBEAT_SECONDS = 10.0
+_AFTER_STEP_SECONDS = 0.001
+"""A timer may end a little early, by the clock that steps go by."""
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
 _DESIRED = "the desired state"
@@ -138,6 +140,7 @@ class Writer:
         self._is_stopping = False
         self._index = Index()
         self._targets: dict[int, CheckTarget] = {}
+        self._step_timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -159,6 +162,8 @@ class Writer:
 
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
+        if self._step_timer is not None:
+            self._step_timer.cancel()
         await self._to_the_end.all_done()
         self._many_events.say_the_rest()
         with contextlib.suppress(XdplbError):
@@ -304,6 +309,7 @@ class Writer:
             path_mtus=self.paths.mtus,
             tunnel_sources=self.host.tunnel_sources,
             sources=self.host.sources(snapshot.desired),
+            now=self._now(),
         )
 
     def plan_everything(self) -> None:
@@ -442,6 +448,23 @@ class Writer:
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
         self._drifts.well(DriftKind.MAP, _DESIRED)
+        self._await_step()
+
+    def _await_step(self) -> None:
+        """Plan again when backends that ramp up get more."""
+        if self._step_timer is not None:
+            self._step_timer.cancel()
+            self._step_timer = None
+        if due := self.applier.steps_due:
+            seconds = max(0.0, (min(due.values()) - self._now()).total_seconds())
+            self._step_timer = asyncio.get_running_loop().call_later(seconds + _AFTER_STEP_SECONDS, self._step)
+
+    def _step(self) -> None:
+        self._step_timer, now = None, self._now()
+        for vip_id, at in self.applier.steps_due.items():
+            if at <= now:
+                self._dirty.touch(vip_id)
+        self._disturbed.set()
 
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():
