@@ -31,7 +31,8 @@ __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetric
 class BackendState(StrEnum):
     """The state of a backend in one word: the first of these that applies.
 
-    `unreachable`: no frame can be sent to it, whatever its check says. `unknown`: its check has not passed yet.
+    `unreachable`: no frame can be sent to it, whatever its check says. `unknown`: its check has not passed yet. `held`:
+    it passes its check, but flaps and is held down.
     """
 
     MAINT = "maint"
@@ -39,6 +40,7 @@ class BackendState(StrEnum):
     UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"
     DRAIN = "drain"
+    HELD = "held"
     UP = "up"
 
 
@@ -168,7 +170,9 @@ def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) 
         return BackendState.UNREACHABLE
     if health is Health.UNKNOWN:
         return BackendState.UNKNOWN
-    return BackendState.DRAIN if backend.backend.admin_state is AdminState.DRAIN else BackendState.UP
+    if backend.backend.admin_state is AdminState.DRAIN:
+        return BackendState.DRAIN
+    return BackendState.HELD if standing is not None and standing.hold is not None else BackendState.UP
 
 
 def _draining_flows(backend: BoundBackend, moment: Moment) -> int | None:

@@ -22,7 +22,7 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.drafts import VipDraft
-from xdplb.control.plan.eligibility import DRAINING, Eligibility
+from xdplb.control.plan.eligibility import DRAINING, Eligibility, held_words
 from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
 from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
@@ -42,7 +42,7 @@ _GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtim
 class Facts:
     """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility, tables and drafts.
 
-    `nics_carry`: every NIC that is asked for carries packets.
+    `nics_carry`: every NIC that is asked for carries packets. `now` is that moment.
     """
 
     applied: Snapshot
@@ -50,7 +50,8 @@ class Facts:
     eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, HeldTable]
     drafts: Mapping[int, VipDraft]
-    nics_carry: bool = True
+    nics_carry: bool
+    now: datetime
 
     def rule_of(self, vip: BoundVip) -> Rule:
         """Return the rule by which the backends of a VIP serve."""
@@ -106,7 +107,10 @@ def backend_view(
     """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
     known = facts.health_of(backend)
     standing = facts.eligibility.get(backend.id)
-    why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tally)
+    if standing is not None and standing.hold is not None:
+        why = held_words(standing.hold, standing.hold.left(facts.now))
+    else:
+        why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tally)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),

@@ -42,6 +42,11 @@ class HealthBook:
             self._known.update(dict.fromkeys(ids, KnownHealth(health, reason, now, was_up)))
         self._unsaved.update(backend_ids)
 
+    def is_up(self, backend_id: int) -> bool:
+        """Return whether a backend is up."""
+        known = self._known.get(backend_id)
+        return known is not None and known.health is Health.UP
+
     def _was_up(self, backend_id: int) -> bool:
         known = self._known.get(backend_id)
         return known is not None and (known.health is Health.UP or known.was_up)

@@ -16,6 +16,7 @@ from xdplb.control.plan.sources import NO_SOURCES, Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import AdminState, BackendRole, Health, KnownHealth
+from xdplb.model.hold import Hold
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
 from xdplb.model.vip import Forward, OnUnhealthy
 
@@ -28,6 +29,7 @@ __all__ = [
     "assess",
     "assess_by_rule",
     "can_be_tagged",
+    "held_words",
     "is_waiting",
     "look_at",
     "rule_for",
@@ -50,7 +52,8 @@ class Eligibility:
     `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
     the reason with {} in place of the result, for views that know a later one. `unfit`: it serves although it is not
     healthy, as the VIP's policy says. `waits_as_backup`: it is a backup that is not used; views say how many primary
-    ones serve now. `traits` are what the VIP's rule follows from.
+    ones serve now. `hold` is why and until when it is held down, if it is. `traits` are what the VIP's rule follows
+    from.
     """
 
     use: Use
@@ -59,6 +62,7 @@ class Eligibility:
     about_check: str = ""
     unfit: bool = False
     waits_as_backup: bool = False
+    hold: Hold | None = None
     traits: int = 0
 
 
@@ -70,7 +74,8 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
+    has told, by the backend's address; they hold for tunnels. `holds` are the backends that flap and are held down, by
+    id. `now` is the time at which this was observed, None if
     no backend is to ramp up (slow start).
     """
 
@@ -83,6 +88,7 @@ class Observed:
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
     now: datetime | None = None
+    holds: Mapping[int, Hold] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -113,6 +119,7 @@ DRAINING = "draining"
 _CUSTOMER_TAG = 0x8100
 
 _CHECK_FAILED = "its check failed: {}"
+_USED_ALL_THE_SAME = "it flaps ({}), and is used all the same, since too few others serve"
 _ALL_THE_SAME = {
     Policy.FAIL_OPEN: "; it is used all the same, since no other backend can serve (fail-open)",
     Policy.LAST_GOOD: "; it is used all the same, since no backend can serve and it was up last (last-good)",
@@ -162,9 +169,19 @@ def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed
     traits = look.traits
     if traits & Traits.FAILED and rule.lets_in(traits, observed.health[bound.id]):
         return replace(_in_spite_of_failure(rule.policy, bound, observed), traits=traits)
-    if traits & Traits.BACKUP and traits & Traits.SERVES and not rule.uses_backups:
+    could_serve = traits & Traits.SERVES or (traits & Traits.HELD and rule.uses_held)
+    if traits & Traits.BACKUP and could_serve and not rule.uses_backups:
         return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
+    if traits & Traits.HELD and could_serve:
+        assert look.hold is not None
+        return Eligibility(Use.SERVING, _USED_ALL_THE_SAME.format(look.hold.why), traits=traits)
     return look
+
+
+def held_words(hold: Hold, seconds: float | None = None) -> str:
+    """Return why a backend is held down; `seconds` is for how long yet, if that is known."""
+    left = "" if seconds is None else f" for {max(1, round(seconds))} s more"
+    return f"it passes its check, but is held down{left}: {hold.why}"
 
 
 def is_waiting(standing: Eligibility) -> bool:
@@ -181,6 +198,8 @@ def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
         traits |= Traits.ASKED
         if look.use is Use.SERVING:
             traits |= Traits.SERVES
+        if look.hold is not None:
+            traits |= Traits.HELD
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
     if health is Health.DOWN and look.reachable and backend.admin_state is not AdminState.MAINT:
@@ -211,6 +230,13 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibi
         return _waiting(_unless_checked(vip, bound, observed))
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
+    return _healthy(vip, bound, observed)
+
+
+def _healthy(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
+    """Return what a backend is used for that passes its checks and is to serve."""
+    if observed.holds and (hold := observed.holds.get(bound.id)) is not None:
+        return Eligibility(Use.KEEPING, held_words(hold), hold=hold)
     return Eligibility(Use.SERVING, _doubt(vip, bound, observed))
 
 

@@ -34,6 +34,8 @@ class Traits:
     """Its check failed, and packets could be sent to it."""
     BACKUP: Final = 16
     """Its role is backup."""
+    HELD: Final = 32
+    """It would serve, but it flaps and is held down."""
     HOPEFUL: Final = ASKED | FAILED
     """It would serve if its failed check were ignored."""
 
@@ -80,13 +82,15 @@ class Tally:
 class Rule:
     """Who serves of a VIP, and the numbers that this follows from.
 
-    `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve.
-    `spares_primaries`: failed backups are used, since no primary backend could be. With `last-good`, those serve that
-    were up until `since` or later.
+    `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve. `uses_held`:
+    those that are held down serve and are counted, since there would be too few without them. `spares_primaries`:
+    failed backups are used, since no primary backend could be. With `last-good`, those serve that were up until `since`
+    or later.
     """
 
     policy: Policy = Policy.NONE
     uses_backups: bool = False
+    uses_held: bool = False
     spares_primaries: bool = False
     since: datetime | None = None
     serving: int = field(default=0, compare=False)
@@ -127,8 +131,10 @@ class Rule:
         """Return the traits of backends that may be used in another way than before: all that have all of some."""
         found: list[int] = []
         if self.uses_backups is not before.uses_backups:
-            found.append(Traits.BACKUP | Traits.SERVES)
-        if replace(self, uses_backups=before.uses_backups) != before:
+            found += [Traits.BACKUP | Traits.SERVES, Traits.BACKUP | Traits.HELD]
+        if self.uses_held is not before.uses_held:
+            found.append(Traits.HELD)
+        if replace(self, uses_backups=before.uses_backups, uses_held=before.uses_held) != before:
             found.append(Traits.FAILED)
         return tuple(found)
 
@@ -143,8 +149,14 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     serving = tally.count(Traits.SERVES, Traits.BACKUP)
     backups = tally.count(Traits.SERVES | Traits.BACKUP)
     needed = needed_of(vip.min_serving, asked)
+    uses_held = bool(tally.count(Traits.HELD)) and _are_too_few(serving, backups, asked, needed)
+    if uses_held:
+        serving += tally.count(Traits.HELD, Traits.BACKUP)
+        backups += tally.count(Traits.HELD | Traits.BACKUP)
     uses_backups = bool(backups) and serving < needed
-    rule = Rule(uses_backups=uses_backups, serving=serving, asked=asked, needed=needed, backups=backups)
+    rule = Rule(
+        uses_backups=uses_backups, uses_held=uses_held, serving=serving, asked=asked, needed=needed, backups=backups
+    )
     if not serving and not uses_backups:
         if not tally.count(Traits.HOPEFUL):
             return rule
@@ -154,6 +166,14 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     if not uses_backups and serving < vip.panic_share * judged:
         return replace(rule, policy=Policy.PANIC)
     return rule
+
+
+def _are_too_few(serving: int, backups: int, asked: int, needed: int) -> bool:
+    """Return whether those that flap must not be held down: fewer than must, or than half of all, would serve.
+
+    If the balancer's own link flaps, so do all backends, and one that happened to be added later would get everything.
+    """
+    return serving + (backups if serving < needed else 0) < max(needed, -(-asked // 2))
 
 
 def backup_words(rule: Rule) -> str:

@@ -11,6 +11,7 @@ from xdplb.control.plan.sources import Sources
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import KnownHealth
+from xdplb.model.hold import Hold
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["observe"]
@@ -25,6 +26,7 @@ def observe(
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
     now: datetime,
+    holds: Mapping[int, Hold],
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
@@ -38,4 +40,5 @@ def observe(
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
         now=now,
+        holds=holds,
     )

@@ -40,6 +40,7 @@ from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index
 from xdplb.control.writing.drifts import Drifts
+from xdplb.control.writing.flap_watch import FlapWatch
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
@@ -139,6 +140,7 @@ class Writer:
         self._retry_seconds = 0.0
         self._is_stopping = False
         self._index = Index()
+        self._flaps = FlapWatch(steady.now, self._index, self._many_events, self._observed_anew)
         self._targets: dict[int, CheckTarget] = {}
         self._step_timer: asyncio.TimerHandle | None = None
 
@@ -164,6 +166,7 @@ class Writer:
         """Finish all work under way, save the health, and close the store."""
         if self._step_timer is not None:
             self._step_timer.cancel()
+        self._flaps.stop()
         await self._to_the_end.all_done()
         self._many_events.say_the_rest()
         with contextlib.suppress(XdplbError):
@@ -255,14 +258,22 @@ class Writer:
 
     def health_flipped(self, backend_ids: Sequence[int], health: Health, reason: str) -> None:
         """Set the new health of these backends, which one result showed, and plan again soon."""
+        fell = [number for number in backend_ids if self.health.is_up(number)] if health is Health.DOWN else []
         self.health.flip(backend_ids, health, reason)
+        found = self._observed_anew(backend_ids)
+        self._many_events.say(
+            HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason) for vip, backend in found
+        )
+        if fell:
+            self._flaps.fell(fell)
+
+    def _observed_anew(self, backend_ids: Iterable[int]) -> list[tuple[BoundVip, BoundBackend]]:
+        """Plan again soon, since something new was observed about these backends; return them with their VIPs."""
         found = [self._index.backend(backend_id) for backend_id in backend_ids]
         for vip, backend in found:
             self._dirty.touch(vip.id, [backend.id])
         self._disturbed.set()
-        self._many_events.say(
-            HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason) for vip, backend in found
-        )
+        return found
 
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch."""
@@ -310,6 +321,7 @@ class Writer:
             tunnel_sources=self.host.tunnel_sources,
             sources=self.host.sources(snapshot.desired),
             now=self._now(),
+            holds=self._flaps.holds,
         )
 
     def plan_everything(self) -> None:
@@ -400,6 +412,7 @@ class Writer:
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
         self._watch(outcome.before, prepared.changes)
+        self._flaps.changed(prepared.changes, reissued(prepared.changes))
 
     @contextmanager
     def _planning(self) -> Iterator[Dirty]:
