@@ -30,14 +30,14 @@ def bound_vip(
     number: int,
     vip: Vip,
     generation: int,
-    check: HealthCheck | None = None,
+    checks: tuple[HealthCheck, ...] = (),
     backends: Mapping[IPAddress, BoundBackend] = MappingProxyType({}),
     *,
     access: AccessList = NO_ACCESS_LIST,
 ) -> BoundVip:
     """Return a VIP under this id."""
     desired = {address: backend.desired for address, backend in backends.items()}
-    return BoundVip(number, DesiredVip(vip, check, desired, access), generation, dict(backends))
+    return BoundVip(number, DesiredVip(vip, checks, desired, access), generation, dict(backends))
 
 
 def with_vip(bound: BoundVip, vip: Vip) -> BoundVip:
@@ -53,7 +53,7 @@ def with_access(bound: BoundVip, access: AccessList) -> BoundVip:
 def with_backend(bound: BoundVip, backend: BoundBackend) -> BoundVip:
     """Return the same with this backend, in place of the one at its address if there is one."""
     backends = {**bound.backends, backend.backend.address: backend}
-    return bound_vip(bound.id, bound.vip, bound.generation, bound.check, backends, access=bound.access)
+    return bound_vip(bound.id, bound.vip, bound.generation, bound.checks, backends, access=bound.access)
 
 
 def snapshot(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
-from xdplb.control.health.health_source import CheckTarget, OnFlip, OnSilence, SourceOf
+from xdplb.control.health.health_source import CheckTarget, CheckTargets, OnFlip, OnSilence, SourceOf
 from xdplb.control.health.probe import NOT_RUN, Aim, OnResult, ProbeResult
 from xdplb.control.health.prober import OnBroken
 from xdplb.control.health.standing import NO_CHECKS, Standing
@@ -212,8 +212,8 @@ class FakeHealth:
     """A health source in which a test decides what the checks find."""
 
     def __init__(self) -> None:
-        self.targets: dict[int, CheckTarget] = {}
-        self._tallies: dict[int, CheckTally] = {}
+        self.targets: dict[int, tuple[CheckTarget, ...]] = {}
+        self._tallies: dict[int, tuple[CheckTally, ...]] = {}
         self.rechecked: list[str] = []
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
@@ -233,27 +233,27 @@ class FakeHealth:
     async def stop(self) -> None:
         self._on_flip = None
 
-    def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+    def watch(self, targets: CheckTargets, known: Mapping[int, KnownHealth]) -> None:
         self.change(self.targets.keys() - targets.keys(), targets, known)
 
-    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+    def change(self, gone: Iterable[int], targets: CheckTargets, known: Mapping[int, KnownHealth]) -> None:
         for backend_id in gone:
             del self.targets[backend_id]
         for backend_id, target in targets.items():
             before = self.targets.get(backend_id)
-            if before is None or before.epoch != target.epoch:
-                self._tallies[backend_id] = CheckTally()
+            if before is None or before[0].epoch != target[0].epoch or len(before) != len(target):
+                self._tallies[backend_id] = (CheckTally(),) * len(target)
             self.targets[backend_id] = target
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         self.rechecked += [
-            str(self.targets[backend_id].address) for backend_id in backend_ids if backend_id in self.targets
+            str(self.targets[backend_id][0].address) for backend_id in backend_ids if backend_id in self.targets
         ]
 
-    def tally(self, backend_id: int) -> CheckTally | None:
-        return self._tallies.get(backend_id) if backend_id in self.targets else None
+    def tallies_of(self, backend_id: int) -> tuple[CheckTally, ...]:
+        return self._tallies[backend_id] if backend_id in self.targets else ()
 
-    def tallies(self) -> Mapping[int, CheckTally]:
+    def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
         return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
 
     def standing(self) -> Standing:
@@ -267,14 +267,16 @@ class FakeHealth:
     def result(self, address: str, *, passed: bool | None, reason: str) -> None:
         """Let the checks of this address have this result, which does not change its health."""
         for backend_id, target in self.targets.items():
-            if str(target.address) == address:
-                self._tallies[backend_id] = CheckTally(datetime.now(UTC), ProbeResult(passed, reason, 0.001))
+            if str(target[0].address) == address:
+                result = ProbeResult(passed, reason, 0.001)
+                self._tallies[backend_id] = (CheckTally(datetime.now(UTC), result),) * len(target)
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""
-        found = [number for number, target in self.targets.items() if str(target.address) == address]
+        found = [number for number, target in self.targets.items() if str(target[0].address) == address]
         result = ProbeResult(health is Health.UP, reason, 0.001)
-        self._tallies.update((number, CheckTally(datetime.now(UTC), result)) for number in found)
+        for number in found:
+            self._tallies[number] = (CheckTally(datetime.now(UTC), result),) * len(self.targets[number])
         assert not found or self._on_flip is not None, "not started"
         if found and self._on_flip is not None:
             self._on_flip(found, health, reason)

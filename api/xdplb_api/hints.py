@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from xdplb.model.backend import SERVER_ID_HINT, SERVER_ID_PATTERN
-from xdplb.model.health import PATH_HINT, PATH_PATTERN
+from xdplb.model.check_fields import PATH_HINT, PATH_PATTERN
 from xdplb.model.vip import NAME_HINT, NAME_PATTERN
 
 __all__ = ["Schema", "hint_for", "schema_of", "without_tags"]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetrics
 from xdplb.control.answers.views import BackendStatsView, TruthView, VipStatsView
+from xdplb.control.health.tally import CheckTally
+from xdplb.model.health import labels_of
 
 from .exposition import Family, Labels
 from .rights.figures import Figures
@@ -222,16 +224,22 @@ def _of_checks_standing(view: MetricsView) -> Iterator[Family]:
 
 def _results(vips: Iterable[_Vip]) -> _Samples:
     for labels, _, each in _backends(vips):
-        if each.check is not None:
-            yield _and(labels, result="passed"), each.check.passes
-            yield _and(labels, result="failed"), each.check.failures
+        for label, tally in _checks(each):
+            yield _and(labels, check=label, result="passed"), tally.passes
+            yield _and(labels, check=label, result="failed"), tally.failures
 
 
 def _durations(vips: Iterable[_Vip]) -> _Samples:
     for labels, _, each in _backends(vips):
-        latest = None if each.check is None else each.check.last
-        if latest is not None and latest.passed is not None:  # None: it could not be run
-            yield labels, latest.seconds
+        for label, tally in _checks(each):
+            if tally.last is not None and tally.last.passed is not None:  # None: it could not be run
+                yield _and(labels, check=label), tally.last.seconds
+
+
+def _checks(backend: BackendMetrics) -> Iterator[tuple[str, CheckTally]]:
+    """Yield the results of each check of a backend, with what the check is called."""
+    checks = tuple(check for check, _ in backend.checks)
+    yield from zip(labels_of(checks), (tally for _, tally in backend.checks), strict=True)
 
 
 def _of_paths(vips: Sequence[_Vip], view: MetricsView) -> Iterator[Family]:

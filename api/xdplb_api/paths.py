@@ -11,6 +11,7 @@ __all__ = [
     "BACKENDS",
     "BACKEND_OVERLAY",
     "CHANGES",
+    "CHECKS",
     "CONFIG",
     "DRAIN",
     "HEALTH_CHECK",
@@ -43,6 +44,7 @@ BACKENDS = f"{VIP}/backends"
 BACKEND = f"{BACKENDS}/{{address}}"
 DRAIN = f"{BACKEND}/drain"
 HEALTH_CHECK = f"{VIP}/health-check"
+CHECKS = f"{VIP}/checks"
 ACCESS = f"{VIP}/access"
 CONFIG = "/config"
 OVERLAY = f"{CONFIG}/overlay"

@@ -98,15 +98,15 @@ def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: floa
 async def _run(check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
     checker, book = Checker(raise_limit()), HealthBook(lambda: datetime.now(UTC))
     await checker.start(book.flip, Events())
-    checker.watch({i: CheckTarget(0, FAR + i, PORT, check) for i in range(count)}, book.known)
+    checker.watch({i: (CheckTarget(0, FAR + i, PORT, check),) for i in range(count)}, book.known)
     began, cpu = time.monotonic(), time.process_time()
     not_run = 0
     while time.monotonic() < began + seconds:
         await asyncio.sleep(1)
-        tallies = checker.tallies().values()
+        tallies = [tally for each in checker.tallies().values() for tally in each]
         not_run += sum(1 for tally in tallies if tally.last is not None and tally.last.passed is None)
     cpu = time.process_time() - cpu
-    tallies = checker.tallies().values()
+    tallies = [tally for each in checker.tallies().values() for tally in each]
     time_wait = _time_wait()
     await checker.stop()
     return CostOfChecks(

@@ -99,7 +99,7 @@ def _state(count: int = BACKENDS) -> Snapshot:
         address: bound_backend(FIRST_ID + number, 1, Backend(address), 1)
         for number, address in enumerate(ADDRESSES[:count])
     }
-    return snapshot(1, {key: bound_vip(VIP_ID, Vip(key), 1, HealthCheck(), backends)})
+    return snapshot(1, {key: bound_vip(VIP_ID, Vip(key), 1, (HealthCheck(),), backends)})
 
 
 def _observed() -> Observed:

@@ -61,7 +61,8 @@ def write_state(folder: Path, load: Load, check: HealthCheck | None) -> None:
     backends: dict[IPAddress, DesiredBackend] = {
         address: DesiredBackend(Backend(address)) for address in load.addresses
     }
-    vips = {key: DesiredVip(Vip(key, forward=load.forward), check, backends) for key in load.vip_keys()}
+    checks = () if check is None else (check,)
+    vips = {key: DesiredVip(Vip(key, forward=load.forward), checks, backends) for key in load.vip_keys()}
     after = Snapshot().then(Desired(vips), Capacity(vips=8192, backends=65534))
     up = KnownHealth(Health.UP, "", datetime.now(UTC))
     _save(folder, after, {backend.id: up for _, backend in after.backends()})
@@ -71,7 +72,7 @@ def change_check(folder: Path, check: HealthCheck | None) -> None:
     """Give all VIPs of a stored state this check."""
     store = SqliteStore(folder)
     before, _ = store.open()
-    vips = {key: replace(vip, check=check) for key, vip in before.desired.vips.items()}
+    vips = {key: replace(vip, checks=() if check is None else (check,)) for key, vip in before.desired.vips.items()}
     store.save(before, before.then(Desired(vips), Capacity(vips=8192, backends=65534)), {})
     store.close()
 

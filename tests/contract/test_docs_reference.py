@@ -26,7 +26,7 @@ from xdplb_api.schemas.explain import (
     SentOut,
     SlotOut,
 )
-from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut
+from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut, RecentOut
 from xdplb_api.schemas.stats import StatsOut, VipStatsOut
 from xdplb_api.schemas.system import FlowTableOut
 from xdplb_api.schemas.vip import LimitsIn, QuicIn, SlotsOut, VipIn, VipOut, VipStatusOut
@@ -47,7 +47,7 @@ SCHEMAS = {
         NextHopOut,
         DifferenceOut,
     ),
-    "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut),
+    "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut, RecentOut),
 }
 WITH_OPTIONS_OF_THEIR_OWN = [
     "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "events", "backend drain", "decap up",

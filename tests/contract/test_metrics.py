@@ -138,8 +138,8 @@ def test_checks_and_what_they_find(api: Api):
     assert value(found, "xdplb_backend_state", vip=KEY, backend="10.0.0.13", state="unknown") == 1
     results = {labels["result"] for labels in only(found, "xdplb_health_checks_total")}
     assert results == {"passed", "failed"}
-    assert only(found, "xdplb_health_check_duration_seconds") == [FIRST]
-    assert value(found, "xdplb_health_check_duration_seconds", **FIRST) == 0.001
+    assert only(found, "xdplb_health_check_duration_seconds") == [{**FIRST, "check": "tcp"}]
+    assert value(found, "xdplb_health_check_duration_seconds", **FIRST, check="tcp") == 0.001
 
 
 def test_checks_that_are_not_run_are_counted(api: Api) -> None:

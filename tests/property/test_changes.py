@@ -24,7 +24,7 @@ class Host(Knowing):
     def __init__(self) -> None:
         super().__init__()
         self.held = Held()
-        self.targets: dict[int, CheckTarget] = {}
+        self.targets: dict[int, tuple[CheckTarget, ...]] = {}
 
     def change(self, edit) -> None:
         before = self.snapshot

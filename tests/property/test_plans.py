@@ -67,7 +67,7 @@ def state_of(vips) -> Snapshot:
             by_address[backend.address] = bound_backend(next_id, epoch, backend, 1)
             next_id += 1
         vip = Vip(key, **asked_of_vip, on_unhealthy=on_unhealthy)
-        bound[key] = bound_vip(vip_id, vip, 1, None, by_address, access=access)
+        bound[key] = bound_vip(vip_id, vip, 1, (), by_address, access=access)
     return snapshot(1, bound)
 
 

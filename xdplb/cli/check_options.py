@@ -1,60 +1,179 @@
-"""The options that describe a health check, for `xdplb health set` and, with a prefix, `xdplb vip add`."""
+"""The options that describe a health check, for `xdplb health set` and `add` and, with a prefix, `xdplb vip add`."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from xdplb.model.check_fields import METHODS, QUERY_TYPES, RCODES
+from xdplb.model.check_type import DEFAULTS_OF, FIELDS_OF
 from xdplb.model.errors import InvalidError
-from xdplb.model.health import CheckType, HealthCheck, check_fits, refuse_missing_check
+from xdplb.model.health import CheckType, HealthCheck, Target, fitted, refuse_missing_check
 from xdplb.model.key import VipKey
+from xdplb.model.numbers import whole_of
 
-from .params import AnyWhole, Whole, duration, duration_text
+from .params import AnyWhole, Decimal, Whole, duration, duration_text
 
 __all__ = ["check_body", "check_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 _DEFAULTS = HealthCheck()
+_ESCAPES = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.|$)", re.DOTALL)
+
+
+def _text(text: str) -> str:
+    r"""Return the bytes of a text as characters: those of its UTF-8, with \r, \n, \t, \0, \\ and \xHH for bytes."""
+
+    def byte(match: re.Match[str]) -> str:
+        escape = match[1]
+        if escape.startswith("x") and len(escape) > 1:
+            return chr(int(escape[1:], 16))
+        if escape not in _ESCAPES:
+            raise click.BadParameter(rf"\{escape} is no escape; there are \r, \n, \t, \0, \\ and \xHH")
+        return _ESCAPES[escape]
+
+    return _ESCAPE.sub(byte, text.encode("utf-8", "surrogateescape").decode("latin-1"))
+
+
+def _status(text: str) -> int | str:
+    number = whole_of(text)
+    return text if number is None else number
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise click.BadParameter(f"{text!r} is not a header; write it like 'X-Probe: xdplb'")
+    return name.strip(), value.strip()
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} cannot be split into words: {error}") from None
+
+
+def _of(field: str) -> str:
+    """Return the types that have a field, for its help."""
+    return ", ".join(kind for kind in CheckType if field in FIELDS_OF[kind])
+
+
+def _default(field: str) -> object:
+    return next(defaults[field] for defaults in DEFAULTS_OF.values() if field in defaults)
+
+
+def _time(help_text: str) -> dict[str, Any]:
+    return {"type": duration, "metavar": "TIME", "help": help_text}
+
+
+def _flag(help_text: str) -> dict[str, Any]:
+    return {"is_flag": True, "default": None, "help": help_text}
+
+
 _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "name": ("name", {"help": "What it is called where a VIP has several checks."}),
     "port": ("port", {"type": Whole(1, 65535), "help": "The port to check.  [the VIP's]"}),
-    "path": ("path", {"help": f"The path that an http check requests.  [{_DEFAULTS.path}]"}),
-    "expect-status": (
-        "expect_status",
+    "target": (
+        "target",
         {
-            "type": AnyWhole(),
-            "multiple": True,
-            "help": f"A status an http check accepts; may be repeated.  [{_DEFAULTS.expect_status[0]}]",
+            "type": click.Choice([target.value for target in Target]),
+            "help": "Where it goes: to the backend's own address, or to the VIP's on it, by the way of clients."
+            "  [vip if it can]",
         },
     ),
-    "interval": (
-        "interval_seconds",
-        {
-            "type": duration,
-            "metavar": "TIME",
-            "help": f"The time between checks.  [{duration_text(_DEFAULTS.interval_seconds)}]",
-        },
-    ),
+    "interval": ("interval_seconds", _time(f"The time between checks.  [{duration_text(_DEFAULTS.interval_seconds)}]")),
+    "fast-interval": ("fast_interval_seconds", _time("The same while a backend is between up and down.")),
     "timeout": (
         "timeout_seconds",
-        {
-            "type": duration,
-            "metavar": "TIME",
-            "help": f"How long a check waits for an answer.  [{duration_text(_DEFAULTS.timeout_seconds)}]",
-        },
+        _time(f"How long a check waits for an answer.  [{duration_text(_DEFAULTS.timeout_seconds)}]"),
     ),
     "rise": ("rise", {"type": AnyWhole(), "help": f"Passes in a row until a backend is up.  [{_DEFAULTS.rise}]"}),
     "fall": ("fall", {"type": AnyWhole(), "help": f"Failures in a row until it is down.  [{_DEFAULTS.fall}]"}),
+    "jitter": (
+        "jitter",
+        {"type": Decimal(0, 0.5), "help": f"How much a wait may vary, as a fraction.  [{_DEFAULTS.jitter:g}]"},
+    ),
     "reset": (
         "reset",
+        _flag("End the connections of checks with a RST: no TIME_WAIT, but many servers log it as an error."),
+    ),
+    "method": (
+        "method",
+        {"type": click.Choice(METHODS), "help": f"{_of('method')}: the method.  [{_default('method')}]"},
+    ),
+    "path": ("path", {"help": f"{_of('path')}: the path.  [{_default('path')}]"}),
+    "host": ("host", {"help": f"{_of('host')}: the Host.  [the address that is asked]"}),
+    "header": (
+        "headers",
         {
-            "is_flag": True,
-            "default": None,
-            "help": "End the connections of checks with a RST: no TIME_WAIT, but many servers log it as an error.",
+            "type": _header,
+            "multiple": True,
+            "metavar": "'NAME: VALUE'",
+            "help": f"{_of('headers')}: one more header; may be repeated.",
         },
     ),
+    "expect-status": (
+        "expect_status",
+        {
+            "type": _status,
+            "multiple": True,
+            "metavar": "STATUS",
+            "help": f"{_of('expect_status')}: a status that passes, or a range: 200-299; may be repeated.  [200]",
+        },
+    ),
+    "expect-body": ("expect_body", {"help": f"{_of('expect_body')}: a text in the first 64 KiB of the body."}),
+    "expect-body-regex": (
+        "expect_body_regex",
+        {"metavar": "REGEX", "help": f"{_of('expect_body_regex')}: the same as a regular expression (RE2)."},
+    ),
+    "sni": ("sni", {"help": f"{_of('sni')}: the server name to ask for."}),
+    "verify": ("verify", _flag(f"{_of('verify')}: the certificate must be valid for --sni.")),
+    "ca-file": (
+        "ca_file",
+        {"metavar": "FILE", "help": f"{_of('ca_file')}: the balancer's file of authorities.  [the system's]"},
+    ),
+    "cert-file": (
+        "cert_file",
+        {"metavar": "FILE", "help": f"{_of('cert_file')}: the balancer's file with a certificate to show."},
+    ),
+    "key-file": ("key_file", {"metavar": "FILE", "help": f"{_of('key_file')}: the file with its key.  [the same]"}),
+    "send": (
+        "send",
+        {"type": _text, "metavar": "TEXT", "help": rf"{_of('send')}: what to send; \r, \n and \xHH are bytes."},
+    ),
+    "expect": (
+        "expect",
+        {"type": _text, "metavar": "TEXT", "help": f"{_of('expect')}: what the answer must have; '' is any answer."},
+    ),
+    "query-name": ("query_name", {"help": f"{_of('query_name')}: the name to ask for.  [{_default('query_name')}]"}),
+    "query-type": (
+        "query_type",
+        {"type": click.Choice(QUERY_TYPES), "help": f"{_of('query_type')}: the type.  [{_default('query_type')}]"},
+    ),
+    "expect-rcode": (
+        "expect_rcode",
+        {"type": click.Choice(RCODES), "help": f"{_of('expect_rcode')}: the code.  [{_default('expect_rcode')}]"},
+    ),
+    "expect-answer": (
+        "expect_answer",
+        {"help": f"{_of('expect_answer')}: a record among the answers, as dig +short shows it."},
+    ),
+    "command": (
+        "command",
+        {
+            "type": _words,
+            "metavar": "'PATH WORD...'",
+            "help": f"{_of('command')}: the command on the balancer. Quotes are heeded, but no shell reads it.",
+        },
+    ),
+    "user": ("user", {"help": f"{_of('user')}: the user that it runs as.  [{_default('user')}]"}),
 }
 
 
@@ -81,7 +200,7 @@ def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
             _parameter(prefix, "type"),
             type=_TypeOfCheck([kind.value for kind in CheckType]),
             required=not prefix,
-            help="What a health check does: an HTTP GET, or a TCP connect.",
+            help="What a health check does: a request, a connection, a query, a ping, a command or an agent's word.",
         )(command)
 
     return add
@@ -90,31 +209,48 @@ def check_options(prefix: str = "") -> Callable[[_Command], _Command]:
 def check_body(prefix: str, given: dict[str, Any], key: VipKey | None = None) -> dict[str, Any] | None:
     """Remove the options of a check from `given` and return them as the API's body, None if there are none.
 
-    Raises click.UsageError if there are fields but no type, and InvalidError for a wrong value, or for a check that the
-    VIP `key`, if given, cannot have. That is before anything is sent, so that no VIP is added without its check.
+    Raises click.UsageError if there are fields but no type, and InvalidError for a wrong value, one that a check of
+    this type does not have, or a check that the VIP `key`, if given, cannot have. That is before anything is sent, so
+    that no VIP is added without its check.
     """
     body: dict[str, Any] = {}
     for field in ("type", *(field for field, _ in _FIELDS.values())):
         value = given.pop(_parameter(prefix, field))
-        if value not in {None, ()}:
-            body[field] = list(value) if field == "expect_status" else value
+        if value not in {None, ()} if not isinstance(value, list) else True:
+            body[field] = list(value) if isinstance(value, tuple) else value
     if body and "type" not in body:
         raise click.UsageError(f"the options of a check need {' or '.join(f'--check {kind}' for kind in CheckType)}")
     if not body:
         return None
-    check = _check(body)
+    check = _check(prefix, body)
     if key is not None:
         try:
-            check_fits(check, key)
+            fitted(check, key)
         except InvalidError as error:
-            raise InvalidError(error.detail, hint=f"give --{prefix}port") from None
+            hint = error.hint.replace("give the port to check", f"give --{prefix}port")
+            raise InvalidError(error.detail, hint=hint) from None
+    if "headers" in body:
+        body["headers"] = dict(body["headers"])
     return body
 
 
-def _check(body: dict[str, Any]) -> HealthCheck:
-    """Return the check; raise the InvalidError that the daemon would answer with."""
-    expected = tuple(body.get("expect_status", _DEFAULTS.expect_status))
-    return HealthCheck(**{**body, "type": CheckType(body["type"]), "expect_status": expected})
+def _check(prefix: str, body: dict[str, Any]) -> HealthCheck:
+    """Return the check; raise the InvalidError that the daemon would answer with, or one that names the option."""
+    kind = CheckType(body["type"])
+    for field in body:
+        if field not in FIELDS_OF[kind]:
+            option = f"--{prefix}{_option(field)}"
+            raise InvalidError(f"a check of type {kind} has no {option}", hint=f"omit it; it is for {_of(field)}")
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    values["type"] = kind
+    if "target" in values:
+        values["target"] = Target(values["target"])
+    return HealthCheck(**values)
+
+
+def _option(field: str) -> str:
+    """Return the name of the option for a field, without prefix."""
+    return next((name for name, (own, _) in _FIELDS.items() if own == field), field)
 
 
 def _parameter(prefix: str, field: str) -> str:

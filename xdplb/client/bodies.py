@@ -34,6 +34,8 @@ __all__ = [
     "ChangesIn",
     "CheckResultOut",
     "CheckType",
+    "ChecksIn",
+    "ChecksOut",
     "Config",
     "ConfigChangedOut",
     "ConfigOut",
@@ -47,6 +49,7 @@ __all__ = [
     "DeclaredOut",
     "DeleteBackendEdit",
     "DeleteCheckEdit",
+    "DeleteChecksEdit",
     "DeleteVipEdit",
     "DifferenceOut",
     "DrainBackendEdit",
@@ -95,12 +98,14 @@ __all__ = [
     "PutAccessEdit",
     "PutBackendEdit",
     "PutCheckEdit",
+    "PutChecksEdit",
     "PutVipEdit",
     "QuicIn",
     "QuicOut",
     "QuicPatch",
     "ReadyVipOut",
     "ReadyzOut",
+    "RecentOut",
     "ReplaceBackendsEdit",
     "RiskOut",
     "Role",
@@ -116,6 +121,7 @@ __all__ = [
     "StatsOut",
     "StatusOut",
     "TableChangeOut",
+    "Target",
     "TokenAddedOut",
     "TokenDryRunOut",
     "TokenIn",
@@ -140,7 +146,7 @@ __all__ = [
 AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
 BackendRole = Literal["primary", "backup"]
-CheckType = Literal["http", "tcp"]
+CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out"]
 DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
 Forward = Literal["dr", "ipip", "gue"]
@@ -155,6 +161,7 @@ Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
+Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
 VlanTags = Literal["next-hop", "keep"]
 
@@ -407,13 +414,15 @@ class ChangesIn(TypedDict):
         | UndrainBackendEdit
         | PutCheckEdit
         | DeleteCheckEdit
+        | PutChecksEdit
+        | DeleteChecksEdit
         | PutAccessEdit
         | PatchAccessEdit
     ]
 
 
 class CheckResultOut(TypedDict):
-    """The results of the checks of one backend."""
+    """The results of one check of one backend."""
 
     backend: str
     health: Health
@@ -424,6 +433,19 @@ class CheckResultOut(TypedDict):
     last_seconds: float | None
     passes: int
     failures: int
+    recent: list[RecentOut]
+
+
+class ChecksIn(TypedDict):
+    """All health checks of a VIP."""
+
+    checks: list[HealthCheckIn]
+
+
+class ChecksOut(TypedDict):
+    """All health checks of a VIP."""
+
+    checks: list[HealthCheckOut]
 
 
 class Config(TypedDict):
@@ -491,6 +513,7 @@ class ConfigVip(TypedDict):
     last_port: NotRequired[int | None]
     protocol: Protocol
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn]
     backends: NotRequired[list[BackendIn]]
 
@@ -544,6 +567,7 @@ class CreateVipEdit(TypedDict):
     protocol: Protocol
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn | None]
     kind: Literal["create_vip"]
 
@@ -595,9 +619,16 @@ class DeleteBackendEdit(TypedDict):
 
 
 class DeleteCheckEdit(TypedDict):
-    """Stop checking the backends of a VIP."""
+    """Remove the only health check of a VIP."""
 
     kind: Literal["delete_check"]
+    vip: str
+
+
+class DeleteChecksEdit(TypedDict):
+    """Stop checking the backends of a VIP."""
+
+    kind: Literal["delete_checks"]
     vip: str
 
 
@@ -741,16 +772,36 @@ class HealthCheckIn(TypedDict):
     """A health check; omitted fields have their defaults."""
 
     type: CheckType
+    name: NotRequired[str | None]
     port: NotRequired[int | None]
-    path: NotRequired[str]
-    expect_status: NotRequired[list[int]]
+    target: NotRequired[Target | None]
     interval_seconds: NotRequired[float]
+    fast_interval_seconds: NotRequired[float | None]
     timeout_seconds: NotRequired[float]
     rise: NotRequired[int]
     fall: NotRequired[int]
     jitter: NotRequired[float]
-    reset: NotRequired[bool]
-    target: NotRequired[Literal["backend"]]
+    reset: NotRequired[bool | None]
+    method: NotRequired[str | None]
+    path: NotRequired[str | None]
+    host: NotRequired[str | None]
+    headers: NotRequired[dict[str, str] | None]
+    expect_status: NotRequired[list[int | str] | None]
+    expect_body: NotRequired[str | None]
+    expect_body_regex: NotRequired[str | None]
+    sni: NotRequired[str | None]
+    verify: NotRequired[bool | None]
+    ca_file: NotRequired[str | None]
+    cert_file: NotRequired[str | None]
+    key_file: NotRequired[str | None]
+    send: NotRequired[str | None]
+    expect: NotRequired[str | None]
+    query_name: NotRequired[str | None]
+    query_type: NotRequired[str | None]
+    expect_rcode: NotRequired[str | None]
+    expect_answer: NotRequired[str | None]
+    command: NotRequired[list[str] | None]
+    user: NotRequired[str | None]
     status: NotRequired[Any]
 
 
@@ -758,16 +809,36 @@ class HealthCheckOut(TypedDict):
     """A health check: its configuration and its `status`."""
 
     type: CheckType
+    name: str | None
     port: int | None
-    path: str
-    expect_status: list[int]
+    target: Target
     interval_seconds: float
+    fast_interval_seconds: float | None
     timeout_seconds: float
     rise: int
     fall: int
     jitter: float
-    reset: bool
-    target: Literal["backend"]
+    reset: bool | None
+    method: str | None
+    path: str | None
+    host: str | None
+    headers: dict[str, str] | None
+    expect_status: list[int | str] | None
+    expect_body: str | None
+    expect_body_regex: str | None
+    sni: str | None
+    verify: bool | None
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
+    send: str | None
+    expect: str | None
+    query_name: str | None
+    query_type: str | None
+    expect_rcode: str | None
+    expect_answer: str | None
+    command: list[str] | None
+    user: str | None
     status: HealthCheckStatusOut
 
 
@@ -993,21 +1064,49 @@ class PutBackendEdit(TypedDict):
 
 
 class PutCheckEdit(TypedDict):
-    """Set the health check of a VIP."""
+    """Set the only health check of a VIP."""
 
     type: CheckType
+    name: NotRequired[str | None]
     port: NotRequired[int | None]
-    path: NotRequired[str]
-    expect_status: NotRequired[list[int]]
+    target: NotRequired[Target | None]
     interval_seconds: NotRequired[float]
+    fast_interval_seconds: NotRequired[float | None]
     timeout_seconds: NotRequired[float]
     rise: NotRequired[int]
     fall: NotRequired[int]
     jitter: NotRequired[float]
-    reset: NotRequired[bool]
-    target: NotRequired[Literal["backend"]]
+    reset: NotRequired[bool | None]
+    method: NotRequired[str | None]
+    path: NotRequired[str | None]
+    host: NotRequired[str | None]
+    headers: NotRequired[dict[str, str] | None]
+    expect_status: NotRequired[list[int | str] | None]
+    expect_body: NotRequired[str | None]
+    expect_body_regex: NotRequired[str | None]
+    sni: NotRequired[str | None]
+    verify: NotRequired[bool | None]
+    ca_file: NotRequired[str | None]
+    cert_file: NotRequired[str | None]
+    key_file: NotRequired[str | None]
+    send: NotRequired[str | None]
+    expect: NotRequired[str | None]
+    query_name: NotRequired[str | None]
+    query_type: NotRequired[str | None]
+    expect_rcode: NotRequired[str | None]
+    expect_answer: NotRequired[str | None]
+    command: NotRequired[list[str] | None]
+    user: NotRequired[str | None]
     status: NotRequired[Any]
     kind: Literal["put_check"]
+    vip: str
+
+
+class PutChecksEdit(TypedDict):
+    """Set all health checks of a VIP."""
+
+    checks: list[HealthCheckIn]
+    kind: Literal["put_checks"]
     vip: str
 
 
@@ -1039,6 +1138,7 @@ class PutVipEdit(TypedDict):
     protocol: Protocol
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn | None]
     kind: Literal["put_vip"]
 
@@ -1080,6 +1180,15 @@ class ReadyzOut(TypedDict):
 
     ready: NotRequired[Literal[True]]
     vips: NotRequired[list[ReadyVipOut]]
+
+
+class RecentOut(TypedDict):
+    """One result of a check."""
+
+    at: str
+    passed: bool | None
+    reason: str
+    seconds: float
 
 
 class ReplaceBackendsEdit(TypedDict):
@@ -1399,6 +1508,7 @@ class VipPost(TypedDict):
     protocol: Protocol
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn | None]
 
 
@@ -1426,6 +1536,7 @@ class VipPut(TypedDict):
     warnings: NotRequired[Any]
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
+    checks: NotRequired[list[HealthCheckIn] | None]
     access: NotRequired[AccessIn | None]
     address: NotRequired[str | None]
     port: NotRequired[int | None]

@@ -10,7 +10,7 @@ from typing import Any
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend, parse_backend_address
 from xdplb.model.errors import InvalidError
-from xdplb.model.health import HealthCheck, check_fits
+from xdplb.model.health import HealthCheck, fitted
 from xdplb.model.vip import Forward, Scheduler, Vip, VipKey
 
 from .notes import Note, Notes, Where
@@ -203,11 +203,11 @@ def _check(service: Service, key: VipKey, notes: Notes) -> dict[str, Any] | None
                 real.where, real.said, f"its check is another one there; a VIP has one for all: {_told(chosen)}"
             )
     try:
-        check_fits(chosen, key)
+        chosen = fitted(chosen, key)
     except InvalidError as error:
         notes.left_out(service.where, "its checks", f"{error.detail}; without a check, its backends count as up")
         return None
-    http = {"path": chosen.path, "expect_status": list(chosen.expect_status)} if chosen.type == "http" else {}
+    http = {"path": chosen.path, "expect_status": list(chosen.expect_status or ())} if chosen.type == "http" else {}
     return {
         "type": chosen.type.value,
         "port": chosen.port,

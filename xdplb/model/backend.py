@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from .address import IPAddress, parse_address, parse_port
+from .check_fields import PATH_HINT, PATH_PATTERN
 from .errors import InvalidError
-from .health import PATH_HINT, PATH_PATTERN
 from .misspelt import host_and_port
 from .vip import LARGEST_RATE, Forward
 

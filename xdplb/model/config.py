@@ -39,11 +39,14 @@ _NO_ACCESS_LIST = AccessList()
 
 @dataclass(frozen=True, slots=True)
 class DeclaredVip:
-    """A VIP with all that belongs to it, as declared. `pointer` is where it is in the body, such as `/vips/3`."""
+    """A VIP with all that belongs to it, as declared; its checks have their targets.
+
+    `pointer` is where it is in the body, such as `/vips/3`.
+    """
 
     pointer: str = field(compare=False)
     vip: Vip
-    check: HealthCheck | None = None
+    checks: tuple[HealthCheck, ...] = ()
     access: AccessList = _NO_ACCESS_LIST
     backends: tuple[Backend, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The health check of a VIP."""
+"""The health check of a VIP that has one."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ router = APIRouter(tags=["health checks"], route_class=JsonRoute)
     responses=problems(404, 422),
 )
 async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) -> HealthCheckOut:
-    """Show the check and its results for each backend. The ETag is that of the VIP."""
+    """Show the first check and its results for each backend. The ETag is that of the VIP.
+
+    `/checks` shows all.
+    """
     view = answers.checks(vip)
-    if view.check is None:
+    if not view.checks:
         raise NotFoundError(f"VIP {vip} has no health check", hint="add one with PUT; without a check, backends are up")
     tag(response, view.generation)
-    return HealthCheckOut.of(view.check, view.backends)
+    return HealthCheckOut.of(*view.checks[0])
 
 
 @router.put(
@@ -50,15 +53,15 @@ async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) 
 async def put_health_check(
     vip: VipRef, *, body: HealthCheckIn, change: Change, answers: AnswersOf, response: Response
 ) -> HealthCheckOut | DryRunOut:
-    """Replace the health check with the body."""
-    key, wanted = answers.key(vip), body.check()
-    outcome = await change.make(PutCheck(key, wanted))
+    """Replace the health check with the body. A VIP with several is refused: PUT them to `/checks`."""
+    key = answers.key(vip)
+    outcome = await change.make(PutCheck(key, body.check()))
     if change.tells_effect:
         return effect(outcome, change)
-    is_new = outcome.before.vips[key].check is None
+    is_new = not outcome.before.vips[key].checks
     view = answers.checks_after(outcome, key)
     created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}/health-check")
-    return HealthCheckOut.of(wanted, view.backends)
+    return HealthCheckOut.of(*view.checks[0])
 
 
 @router.delete(
@@ -68,8 +71,8 @@ async def put_health_check(
     status_code=204,
     response_class=Response,
     openapi_extra=needs(Role.ADMIN),
-    responses={**DELETED, **problems(404, 412, 422, 503)},
+    responses={**DELETED, **problems(404, 409, 412, 422, 503)},
 )
 async def delete_health_check(vip: VipRef, change: Change, answers: AnswersOf) -> Response:
-    """Stop checking. Every backend of the VIP is `up` from then on."""
+    """Stop checking: every backend is `up` from then on. A VIP with several checks is refused: DELETE `/checks`."""
     return await deleted(change, DeleteCheck(answers.key(vip)))

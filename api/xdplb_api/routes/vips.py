@@ -124,7 +124,7 @@ async def delete_vip(vip: VipRef, change: Change, answers: AnswersOf) -> Respons
 
 async def _parts(body: VipParts, key: VipKey) -> dict[str, Any]:
     # In a thread: hundreds of thousands of prefixes take seconds, and other requests must not wait for them.
-    return await asyncio.to_thread(body.parts, key.address.version)
+    return await asyncio.to_thread(body.parts, key)
 
 
 def _wanted(ref: str, body: VipPut, answers: Answers) -> Vip:

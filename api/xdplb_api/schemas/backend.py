@@ -14,7 +14,7 @@ from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.paths.book import LoweredMtu
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, BackendRole, Health
-from xdplb.model.health import PATH_PATTERN
+from xdplb.model.check_fields import PATH_PATTERN
 from xdplb.model.vip import LARGEST_RATE, Forward, VipKey
 from xdplb.net.icmp_message import ErrorKind
 

@@ -16,7 +16,7 @@ from xdplb.model.vip import VipKey
 from .access import AccessIn, AccessPatch
 from .backend import BackendIn, BackendPatch, BackendsPut, DrainIn
 from .base import HostAddress, RequestBody
-from .health_check import HealthCheckIn
+from .health_check import ChecksIn, HealthCheckIn
 from .long_list import in_parts
 from .vip import VipPatch, VipPost
 
@@ -48,7 +48,7 @@ class CreateVipEdit(VipPost):
     def edit(self, _find: Find) -> kinds.CreateVip:
         """Return the edit."""
         vip = self.vip()
-        return kinds.CreateVip(vip, **self.parts(vip.key.address.version))
+        return kinds.CreateVip(vip, **self.parts(vip.key))
 
 
 class PutVipEdit(VipPost):
@@ -59,7 +59,7 @@ class PutVipEdit(VipPost):
     def edit(self, _find: Find) -> kinds.PutVip:
         """Return the edit."""
         vip = self.vip()
-        return kinds.PutVip(vip, **self.parts(vip.key.address.version))
+        return kinds.PutVip(vip, **self.parts(vip.key))
 
 
 class PatchVipEdit(VipPatch):
@@ -167,7 +167,7 @@ class UndrainBackendEdit(RequestBody):
 
 
 class PutCheckEdit(HealthCheckIn):
-    """Set the health check of a VIP."""
+    """Set the only health check of a VIP."""
 
     kind: Literal["put_check"] = Field(description=KIND)
     vip: Ref
@@ -178,7 +178,7 @@ class PutCheckEdit(HealthCheckIn):
 
 
 class DeleteCheckEdit(RequestBody):
-    """Stop checking the backends of a VIP."""
+    """Remove the only health check of a VIP."""
 
     kind: Literal["delete_check"] = Field(description=KIND)
     vip: Ref
@@ -186,6 +186,29 @@ class DeleteCheckEdit(RequestBody):
     def edit(self, find: Find) -> kinds.DeleteCheck:
         """Return the edit."""
         return kinds.DeleteCheck(find(self.vip))
+
+
+class PutChecksEdit(ChecksIn):
+    """Set all health checks of a VIP."""
+
+    kind: Literal["put_checks"] = Field(description=KIND)
+    vip: Ref
+
+    def edit(self, find: Find) -> kinds.PutChecks:
+        """Return the edit."""
+        key = find(self.vip)
+        return kinds.PutChecks(key, self.wanted(key))
+
+
+class DeleteChecksEdit(RequestBody):
+    """Stop checking the backends of a VIP."""
+
+    kind: Literal["delete_checks"] = Field(description=KIND)
+    vip: Ref
+
+    def edit(self, find: Find) -> kinds.DeleteChecks:
+        """Return the edit."""
+        return kinds.DeleteChecks(find(self.vip))
 
 
 class PutAccessEdit(AccessIn):
@@ -229,6 +252,8 @@ AnyEdit = Annotated[
     | UndrainBackendEdit
     | PutCheckEdit
     | DeleteCheckEdit
+    | PutChecksEdit
+    | DeleteChecksEdit
     | PutAccessEdit
     | PatchAccessEdit,
     Field(discriminator="kind"),

@@ -24,6 +24,7 @@ from xdplb.model.address import address_order
 from xdplb.model.backend import AdminState
 from xdplb.model.config import DeclaredVip
 from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, OwnedError, XdplbError, located
+from xdplb.model.health import HealthCheck
 from xdplb.model.host import NO_HOST
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import Vip, VipKey
@@ -32,7 +33,7 @@ from .access import AccessIn
 from .backend import MOST_BACKENDS, BackendIn, DeclaredOut
 from .base import Generation, ReadOnly, RequestBody, ResponseBody, Warnings, warnings_of
 from .effect import changes_of
-from .health_check import HealthCheckIn
+from .health_check import ONE_CHECK, SEVERAL_CHECKS, Checks, HealthCheckIn, checks_of
 from .long_list import in_parts
 from .vip import VipIn
 
@@ -72,9 +73,8 @@ class ConfigVip(VipIn):
     _digest: bytes = PrivateAttr(default=b"")
     _as_known: DeclaredVip | None = PrivateAttr(default=None)
 
-    health_check: HealthCheckIn | None = Field(
-        default=None, description="How its backends are checked; null: not at all, so that they count as up."
-    )
+    health_check: HealthCheckIn | None = Field(default=None, description=ONE_CHECK)
+    checks: Checks | None = Field(default=None, description=SEVERAL_CHECKS)
     access: AccessIn = Field(
         default=AccessIn(), description="Which sources it accepts packets from; without prefixes, any."
     )
@@ -89,12 +89,11 @@ class ConfigVip(VipIn):
         vip = self._vip(pointer, faults)
         if vip is None:
             return None
-        check = None
-        if self.health_check is not None:
-            with _told(f"{pointer}/health_check", faults):
-                check = self.health_check.check()
+        checks: tuple[HealthCheck, ...] = ()
+        with _told(pointer, faults):
+            checks = checks_of(self.health_check, self.checks, vip.key)
         backends = tuple([backend.backend() for backend in self.backends])
-        return DeclaredVip(pointer, vip, check, self._access_list(vip.key, pointer, faults), backends)
+        return DeclaredVip(pointer, vip, checks, self._access_list(vip.key, pointer, faults), backends)
 
     def _vip(self, pointer: str, faults: list[XdplbError]) -> Vip | None:
         """Return the VIP's settings. Those that are wrong are left out one by one, so that each is told."""
@@ -346,7 +345,8 @@ def body_of(desired: Desired) -> dict[str, Any]:
 
 
 def _vip_body(desired: DesiredVip) -> dict[str, Any]:
-    key, check, access = desired.vip.key, desired.check, desired.access
+    key, access = desired.vip.key, desired.access
+    checks = [check_to_json(check) for check in desired.checks]
     ordered = sorted(desired.backends, key=address_order)
     return {
         "address": key.addresses_text,
@@ -354,7 +354,8 @@ def _vip_body(desired: DesiredVip) -> dict[str, Any]:
         "last_port": None if key.last_port == key.port else key.last_port,
         "protocol": key.protocol,
         **vip_to_json(desired.vip),
-        "health_check": None if check is None else {**check_to_json(check), "target": "backend"},
+        "health_check": checks[0] if len(checks) == 1 else None,
+        "checks": checks if len(checks) > 1 else None,
         "access": {"allow": access.allow.texts(), "deny": access.deny.texts()},
         "backends": [{"address": str(at), **backend_to_json(desired.backends[at].as_declared)} for at in ordered],
     }

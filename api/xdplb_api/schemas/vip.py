@@ -48,8 +48,9 @@ from .base import (
     ResponseBody,
     Warnings,
 )
-from .health_check import HealthCheckIn
+from .health_check import CHECKS_OR_AS_IS, ONE_CHECK_OR_AS_IS, Checks, HealthCheckIn, checks_of
 from .long_list import in_parts
+from .rules import when
 
 __all__ = [
     "SlotsOut",
@@ -172,22 +173,16 @@ class LimitsPatch(RequestBody):
     source_new_flows: Rate | None = Field(default=None, description=SOURCE_NEW_FLOWS)
 
 
-def _when(field: str, values: list[JsonValue], **then: JsonValue) -> JsonDict:
-    """Return the JSON schema that the properties `then` hold where `field` is one of `values`."""
-    has: JsonDict = {"properties": {field: {"enum": values}}, "required": [field]}
-    return {"if": has, "then": {"properties": then}}
-
-
 _PER_CONNECTION: list[JsonValue] = [scheduler.value for scheduler in Scheduler if scheduler.is_per_connection]
 _SETTINGS_RULES: list[JsonValue] = [
-    _when("scheduler", _PER_CONNECTION, tracking={"enum": [Tracking.ALWAYS.value, None]}),
-    _when("scheduler", [Scheduler.SH.value], hash={"enum": [HashKind.SOURCE.value, None]}),
+    when("scheduler", _PER_CONNECTION, tracking={"enum": [Tracking.ALWAYS.value, None]}),
+    when("scheduler", [Scheduler.SH.value], hash={"enum": [HashKind.SOURCE.value, None]}),
 ]
 _NO_NEW_FLOWS: JsonDict = {"properties": {name: {"maximum": 0} for name in ("new_flows", "source_new_flows")}}
 _KEY_RULES: list[JsonValue] = [
-    _when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
-    _when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS, syn_failover={"const": False}),
-    _when("port", [0], last_port={"type": "null"}),
+    when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
+    when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS, syn_failover={"const": False}),
+    when("port", [0], last_port={"type": "null"}),
 ]
 
 
@@ -245,29 +240,26 @@ class VipParts(RequestBody):
     backends: Annotated[list[BackendIn], Field(max_length=MOST_BACKENDS), in_parts(MOST_BACKENDS)] | None = Field(
         default=None, description="All its backends; others are removed. Null or omitted: they stay as they are."
     )
-    health_check: HealthCheckIn | None = Field(
-        default=None, description="How its backends are checked; null: not at all. Omitted: it stays as it is."
-    )
+    health_check: HealthCheckIn | None = Field(default=None, description=ONE_CHECK_OR_AS_IS)
+    checks: Checks | None = Field(default=None, description=CHECKS_OR_AS_IS)
     access: AccessIn | None = Field(
         default=None, description="Which sources it accepts packets from. Null or omitted: it stays as it is."
     )
 
-    def parts(self, family: int) -> dict[str, Any]:
-        """Return what was sent, by the fields of an edit, for a VIP of IP version `family`.
+    def parts(self, key: VipKey) -> dict[str, Any]:
+        """Return what was sent, by the fields of an edit, for the VIP `key`.
 
         Takes a second for hundreds of thousands of prefixes.
         """
         given: dict[str, Any] = {}
         if self.backends is not None:
             given["backends"] = tuple(backend.backend() for backend in self.backends)
-        if self.health_check is not None:
-            with within("/health_check"):
-                given["check"] = self.health_check.check()
-        elif "health_check" in self.model_fields_set:
-            given["check"] = None
+        checks = checks_of(self.health_check, self.checks, key)
+        if checks or self.checks is not None or "health_check" in self.model_fields_set:
+            given["checks"] = checks
         if self.access is not None:
             with within("/access"):
-                given["access"] = AccessList.parse(self.access.allow, self.access.deny, family)
+                given["access"] = AccessList.parse(self.access.allow, self.access.deny, key.address.version)
         return given
 
 

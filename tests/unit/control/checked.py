@@ -31,6 +31,6 @@ class Host:
         return PASS if self.passing else FAIL
 
 
-def target(epoch: int = 0, **times: float) -> CheckTarget:
+def target(epoch: int = 0, **times: float) -> tuple[CheckTarget, ...]:
     check = replace(HealthCheck(interval_seconds=0.05, rise=2, fall=2), **times)  # type: ignore[arg-type]
-    return CheckTarget(epoch, IPv4Address("192.0.2.1"), 80, check)
+    return (CheckTarget(epoch, IPv4Address("192.0.2.1"), 80, check),)

@@ -50,7 +50,7 @@ class Door:
         return list(self._answers.backends(ref).backends)
 
     def checks(self, ref: str) -> list[CheckView]:
-        return list(self._answers.checks(ref).backends)
+        return [view for _, views in self._answers.checks(ref).checks for view in views]
 
     async def explain(
         self,

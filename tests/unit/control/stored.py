@@ -12,13 +12,15 @@ from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend, KnownHealth
-from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.health import CheckType, HealthCheck, Target
 from xdplb.model.vip import Forward, Tracking, Vip, VipKey
 
 CAPACITY = Capacity()
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 WEB = Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web", forward=Forward.IPIP, tracking=Tracking.ALWAYS)
-CHECK = HealthCheck(type=CheckType.HTTP, port=8080, path="/ready", expect_status=(200, 204), interval_seconds=0.5)
+CHECK = HealthCheck(
+    type=CheckType.HTTP, port=8080, path="/ready", expect_status=(200, 204), interval_seconds=0.5, target=Target.BACKEND
+)
 
 
 def backend(last: int, **fields: object) -> Backend:

@@ -41,7 +41,7 @@ CHECK = HealthCheck(rise=2, fall=3)
 def test_rise_and_fall(start: Health, results: list[ProbeResult], expected: list[Health]) -> None:
     tally, health, seen = CheckTally(), start, []
     for result in results:
-        tally = tallied(tally, result)
+        tally = tallied(CHECK, tally, result)
         health = health_of(CHECK, health, tally)
         seen.append(health)
     assert seen == expected
@@ -92,14 +92,14 @@ def test_a_changed_check_keeps_the_health_and_a_new_holder_of_the_id_does_not() 
         await checker.start(book.flip, Events())
         checker.watch({7: target()}, book.known)
         await until(lambda: book.known[7].health is U)
-        assert checker.tally(7) != CheckTally()
+        assert checker.tallies_of(7) != (CheckTally(),)
         checker.watch({7: target(fall=9)}, book.known)
-        assert (checker.tally(7), book.known[7].health) == (CheckTally(), U)
+        assert (checker.tallies_of(7), book.known[7].health) == ((CheckTally(),), U)
         book.set({7: KnownHealth(N, "", NOW)}, gone={7})
         checker.watch({7: target(epoch=1)}, book.known)
-        assert (checker.tally(7), book.known[7].health) == (CheckTally(), N)
+        assert (checker.tallies_of(7), book.known[7].health) == ((CheckTally(),), N)
         checker.watch({}, book.known)
-        assert checker.tally(7) is None
+        assert checker.tallies_of(7) == ()
         await checker.stop()
 
     run_in_simulated_time(run())
@@ -133,9 +133,9 @@ def test_a_thousand_checks_a_second_keep_time() -> None:
         await checker.start(lambda *_: None, Events())
         checker.watch({i: target(interval_seconds=1.0) for i in range(count)}, {})
         await asyncio.sleep(seconds)
-        tallies = [checker.tally(i) for i in range(count)]
+        tallies = [tally for i in range(count) for tally in checker.tallies_of(i)]
         await checker.stop()
-        assert all(tally is not None and abs(tally.passes - seconds) <= 2 for tally in tallies)
+        assert all(abs(tally.passes - seconds) <= 2 for tally in tallies)
         by_tenth = Counter(int(at * 10) for at in host.tries)
         assert max(by_tenth.values()) < 2 * count / 10, "they come all at once"
 
@@ -155,10 +155,10 @@ def test_a_thousand_real_checks_cost_little_and_leave_the_loop_free() -> None:
         check = HealthCheck(type=CheckType.TCP, port=port, interval_seconds=1.0, timeout_seconds=30.0)
         checker, book = Checker(), HealthBook(lambda: NOW)
         await checker.start(book.flip, Events())
-        checker.watch({i: CheckTarget(0, IPv4Address("127.0.0.1"), port, check) for i in range(count)}, book.known)
+        checker.watch({i: (CheckTarget(0, IPv4Address("127.0.0.1"), port, check),) for i in range(count)}, book.known)
 
         def tallies() -> list[CheckTally]:
-            return [tally for i in range(count) if (tally := checker.tally(i)) is not None]
+            return [tally for i in range(count) for tally in checker.tallies_of(i)]
 
         lags, end = [0.0], time.monotonic() + 60
         while any(tally.passes < 2 for tally in tallies()) and time.monotonic() < end:
@@ -229,14 +229,14 @@ def test_when_the_way_has_changed_it_is_checked_at_once_until_it_is_up(fall: int
         checker.watch({7: target(interval_seconds=10.0, timeout_seconds=5.0, rise=3, fall=fall)}, book.known)
         await until(lambda: 7 in book.known, 20)
         host.away = True
-        await until(lambda: (tally := checker.tally(7)) is not None and tally.failures == 1, 30)
+        await until(lambda: (tallies := checker.tallies_of(7)) and tallies[0].failures == 1, 30)
         await until(lambda: len(host.tries) == 3, 30)  # one that is under way when the next hop changes
         host.away, changed = False, clock()
         checker.recheck([7, 8])
-        await until(lambda: (tally := checker.tally(7)) is not None and tally.streak == 3, 30)
+        await until(lambda: (tallies := checker.tallies_of(7)) and tallies[0].streak == 3, 30)
         assert clock() - changed < 1.0
         assert book.known[7].health is U
-        tally = checker.tally(7)
+        (tally,) = checker.tallies_of(7)
         assert tally is not None
         assert tally.failures == 1, "the check whose packets went the old way says nothing"
         tries = len(host.tries)
@@ -319,7 +319,7 @@ def test_equal_checks_of_one_host_are_one_and_all_flip_together() -> None:
             calls.append(len(backend_ids))
 
         await checker.start(flipped, Events())
-        thousand = {number: replace(target(), epoch=number) for number in range(1000)}
+        thousand = {number: (replace(target()[0], epoch=number),) for number in range(1000)}
         checker.watch({**thousand, 1000: target(rise=3)}, book.known)
         await asyncio.sleep(1)
         assert {health for _, health in flips} == {U}
@@ -355,7 +355,7 @@ def test_what_is_known_of_a_host_holds_for_a_backend_that_joins(*, passing: bool
         first = target(interval_seconds=60.0, fall=1)
         checker.watch({1: first}, book.known)
         await until(lambda: 1 in book.known, 70)
-        checker.watch({1: first, 2: replace(first, epoch=1)}, book.known)
+        checker.watch({1: first, 2: (replace(first[0], epoch=1),)}, book.known)
         assert 2 not in book.known, "the change that adds it must be through first"
         await asyncio.sleep(0.01)
         assert book.known[2].health is (U if passing else D)

@@ -54,10 +54,10 @@ def test_no_more_probes_are_under_way_than_there_may_be() -> None:
         host, heard = Slow(), Heard()
         checker = Checker(10, prober=TaskProber(host.probe))
         await checker.start(lambda *_: None, heard.events)
-        many = {number: replace(target(interval_seconds=1.0), port=number) for number in range(1, 101)}
+        many = {number: (replace(target(interval_seconds=1.0)[0], port=number),) for number in range(1, 101)}
         checker.watch(many, {})
         await asyncio.sleep(30)
-        tallies = list(checker.tallies().values())
+        tallies = [tally for each in checker.tallies().values() for tally in each]
         stands = checker.standing()
         assert host.most == 10
         assert sum(tally.passes for tally in tallies) == pytest.approx(600, rel=0.1)
@@ -160,7 +160,9 @@ def test_a_process_without_descriptors_says_so_and_goes_on_when_it_has_some() ->
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             with no_descriptor_left():
-                checker.watch({1: CheckTarget(0, IPv4Address("127.0.0.1"), nobody.getsockname()[1], check)}, book.known)
+                checker.watch(
+                    {1: (CheckTarget(0, IPv4Address("127.0.0.1"), nobody.getsockname()[1], check),)}, book.known
+                )
                 await until(lambda: checker.standing().reason)
                 assert "as many files open as it may (raise LimitNOFILE=" in checker.standing().reason
                 assert book.known[1].health is U

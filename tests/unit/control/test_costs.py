@@ -98,7 +98,9 @@ async def counted(manager: Manager, world: World) -> dict[str, int]:
             for edit in asked:
                 await manager.change(Request(edit=edit))
         found[name] = steps.count
-    backend_id = next(number for number, target in world.health.targets.items() if target.address == backend(1).address)
+    backend_id = next(
+        number for number, (target,) in world.health.targets.items() if target.address == backend(1).address
+    )
     with Steps() as steps:
         manager._writer.health_flipped([backend_id], Health.DOWN, "refused")
         await settled(manager)

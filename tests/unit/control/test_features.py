@@ -28,7 +28,7 @@ def state(text: str, *backends: str, access: AccessList | None = None, **asked: 
         ip_address(address): bound_backend(number, 0, Backend(ip_address(address)), 1)
         for number, address in enumerate(backends, 1)
     }
-    vip = bound_vip(0, Vip(key, **asked), 1, None, bound)  # type: ignore[arg-type]
+    vip = bound_vip(0, Vip(key, **asked), 1, (), bound)  # type: ignore[arg-type]
     return snapshot(1, {key: vip if access is None else with_access(vip, access)})
 
 

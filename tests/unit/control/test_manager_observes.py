@@ -47,7 +47,7 @@ def test_no_traffic_before_the_first_pass(tmp_path: Path) -> None:
         view = manager.backend("web", "10.0.0.1")
         assert (view.health, view.reason, view.share) == (Health.UNKNOWN, "its check has not passed yet", 0.0)
         assert manager.vip("web").operating_status is OperatingStatus.OFFLINE
-        assert [(t.address, t.port) for t in world.health.targets.values()] == [(IPv4Address("10.0.0.1"), 8080)]
+        assert [(t.address, t.port) for (t,) in world.health.targets.values()] == [(IPv4Address("10.0.0.1"), 8080)]
         assert [check.reason for check in manager.checks("web")] == ["its check has not passed yet"]
         world.clock.advance(5)
         world.health.flip("10.0.0.1", Health.UP)

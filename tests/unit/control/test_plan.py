@@ -45,7 +45,7 @@ def backend(backend_id: int, address: IPAddress, epoch: int = 0, **asked: object
 
 def vip(*backends: BoundBackend, vip_id: int = 0, key: VipKey = KEY, **asked: object) -> BoundVip:
     by_address = {bound.backend.address: bound for bound in backends}
-    return bound_vip(vip_id, Vip(key, **asked), 1, None, by_address)  # type: ignore[arg-type]
+    return bound_vip(vip_id, Vip(key, **asked), 1, (), by_address)  # type: ignore[arg-type]
 
 
 def state(*vips: BoundVip) -> Snapshot:

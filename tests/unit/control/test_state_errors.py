@@ -254,6 +254,7 @@ def test_no_room_for_what_a_start_writes_is_called_so(small: Path) -> None:
     store.close()
     with sqlite3.connect(small / "state" / "state.db") as connection:
         connection.execute("DELETE FROM counter")
+        connection.execute("ALTER TABLE desired_vip RENAME COLUMN checks TO health_check")
         for table in ("clock", "told", "declared_backend", "config"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 3")

@@ -102,7 +102,7 @@ def test_a_full_disk_changes_nothing_and_is_forgotten_when_there_is_room(tmp_pat
         address: bound_backend(number, 9, Backend(address), 99)
         for number, address in ((n, IPv4Address("10.9.0.0") + n) for n in range(1000, 3000))
     }
-    after = snapshot(99, {WEB.key: bound_vip(web.id, WEB, 99, web.check, {**web.backends, **many})})
+    after = snapshot(99, {WEB.key: bound_vip(web.id, WEB, 99, web.checks, {**web.backends, **many})})
     with pytest.raises(PlatformError, match="is full") as raised:
         store.save(state, after, {})
     assert "make room on it" in raised.value.hint
@@ -211,7 +211,7 @@ def test_vips_of_all_kinds_and_access_lists_are_kept(tmp_path: Path) -> None:
         key: bound_vip(number, Vip(key, limits=RateLimits(1, 2, 3, 4)), 1, access=lists[key.address.version])
         for number, key in enumerate(keys)
     }
-    bound[asked.key] = bound_vip(9, asked, 1, None, {backend.address: bound_backend(1, 0, backend, 1)})
+    bound[asked.key] = bound_vip(9, asked, 1, (), {backend.address: bound_backend(1, 0, backend, 1)})
     state = snapshot(4, bound)
     saved(tmp_path, state)
     assert reopened(tmp_path)[0] == state

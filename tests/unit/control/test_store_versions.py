@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from xdplb.model.access import AccessList
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.errors import PlatformError
+from xdplb.model.health import CheckType, HealthCheck, Target
 from xdplb.model.vip import (
     AllUnhealthy,
     Forward,
@@ -107,7 +109,7 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
         every: Vip(every, name="all"),
     }  # fmt: skip
     assert {key: vip.vip for key, vip in state.desired.vips.items()} == settings
-    assert {key: vip.check for key, vip in state.desired.vips.items() if vip.check} == {web: CHECK}
+    assert {key: vip.checks for key, vip in state.desired.vips.items() if vip.checks} == {web: (CHECK,)}
     assert {key: vip.access for key, vip in state.desired.vips.items() if vip.access} == {
         some: AccessList((ip_network("10.0.0.0/8"), ip_network("192.0.2.7")), (ip_network("10.1.0.0/16"),)),
         every: AccessList((), (ip_network("2001:db8:bad::/48"),)),
@@ -159,12 +161,23 @@ def as_schema_3(path: Path) -> None:
     connection.close()
 
 
+def as_schema_7(path: Path) -> None:
+    """Make the state what xdplb of schema 7 wrote, where a VIP had one check at most."""
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("ALTER TABLE desired_vip ADD COLUMN health_check TEXT")
+        connection.execute("UPDATE desired_vip SET health_check = json_extract(checks, '$[0]')")
+        connection.execute("ALTER TABLE desired_vip DROP COLUMN checks")
+        connection.execute("ALTER TABLE health DROP COLUMN was_up")
+        connection.execute("PRAGMA user_version = 7")
+    connection.close()
+
+
 def as_schema_5(path: Path) -> None:
     """Make the state what xdplb of schema 5 wrote, which knew no config file."""
+    as_schema_7(path)
     with sqlite3.connect(path / "state.db") as connection:
         for table in ("told", "declared_backend", "config"):
             connection.execute(f"DROP TABLE {table}")
-        connection.execute("ALTER TABLE health DROP COLUMN was_up")
         connection.execute("PRAGMA user_version = 5")
     connection.close()
 
@@ -216,6 +229,27 @@ def test_a_state_of_schema_5_can_keep_events_of_changes(tmp_path: Path) -> None:
         state = after
     assert store.told() == ["text 2", "text 3"], "what is kept elsewhere is dropped with a later change"
     store.close()
+
+
+def test_a_check_of_schema_7_stays_the_check_that_it_was(tmp_path: Path) -> None:
+    keys = {name: VipKey.parse(f"203.0.113.10:{port}/tcp") for port, name in enumerate(("http", "tcp", "none"), 80)}
+    saved(tmp_path, snapshot(4, {key: bound_vip(n, Vip(key), 1) for n, key in enumerate(keys.values(), 1)}))
+    as_schema_7(tmp_path)
+    stored = {
+        "port": None, "path": "/up", "expect_status": [200, 204], "interval_seconds": 3.0, "timeout_seconds": 1.0,
+        "rise": 2, "fall": 3, "jitter": 0.1, "reset": True,
+    }  # fmt: skip
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        for kind in ("http", "tcp"):
+            row = (json.dumps({"type": kind, **stored}), str(keys[kind]))
+            connection.execute("UPDATE desired_vip SET health_check = ? WHERE vip = ?", row)
+    connection.close()
+    times = {"interval_seconds": 3.0, "reset": True, "target": Target.BACKEND}
+    assert {name: reopened(tmp_path)[0].vips[key].checks for name, key in keys.items()} == {
+        "http": (HealthCheck(CheckType.HTTP, path="/up", expect_status=(200, 204), **times),),  # type: ignore[arg-type]
+        "tcp": (HealthCheck(CheckType.TCP, **times),),  # type: ignore[arg-type]
+        "none": (),
+    }
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

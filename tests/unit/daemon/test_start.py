@@ -29,10 +29,10 @@ from xdplb.daemon.start import state_at_start
 from xdplb.dataplane.plane import Mark
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import ConflictError, PlatformError, StateError
-from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.health import CheckType, HealthCheck, Target
 from xdplb.model.vip import AllUnhealthy, Forward, HashKind, RateLimits, Scheduler, Tracking, Vip, VipKey, VlanTags
 
-CHECK = HealthCheck(CheckType.TCP)
+CHECK = HealthCheck(CheckType.TCP, target=Target.VIP)
 PLAIN = [Vip(VipKey.parse(f"203.0.113.{100 + number}:80/tcp")) for number in range(9)]
 
 
@@ -391,7 +391,7 @@ def test_an_older_state_tells_what_the_maps_do_not(host: Host, tmp_path: Path) -
     assert np.array_equal(host.world.table(), table)
     assert state.vips.keys() == {WEB.key}
     web = state.vips[WEB.key]
-    assert (web.vip, web.check) == (WEB, CHECK)
+    assert (web.vip, web.checks) == (WEB, (CHECK,))
     assert {str(address): one.backend.weight for address, one in web.backends.items()} == {
         "10.0.0.1": 20,
         "10.0.0.2": 20,
@@ -427,7 +427,7 @@ def test_adopting_can_be_tried_again_whenever_it_was_killed(
             host.start(Otherwise.ADOPT)
         state = host.start(Otherwise.ADOPT)
         web = state.vips[WEB.key]
-        assert (web.vip.name, web.check, len(web.backends)) == (WEB.name, CHECK, 3)
+        assert (web.vip.name, web.checks, len(web.backends)) == (WEB.name, (CHECK,), 3)
         if left > 0:
             break
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import ChainMap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from xdplb import __version__
@@ -144,7 +144,7 @@ class Answers:
         return self._backend_view(vip, find_backend(vip.vip.key, vip.backends, address, "/path/address"), self._facts())
 
     def checks(self, ref: str) -> ChecksView:
-        """Return a VIP's health check and its results."""
+        """Return a VIP's health checks and their results."""
         return self._checks_view(self._vip(ref), self._facts())
 
     def access(self, ref: str) -> AccessView:
@@ -166,7 +166,7 @@ class Answers:
         return self._backends_view(outcome.after.vips[key], self._facts(outcome))
 
     def checks_after(self, outcome: Outcome, key: VipKey) -> ChecksView:
-        """Return a VIP's health check as it was after a change, with its results so far."""
+        """Return a VIP's health checks as they were after a change, with their results so far."""
         return self._checks_view(outcome.after.vips[key], self._facts(outcome))
 
     def access_after(self, outcome: Outcome, key: VipKey) -> AccessView:
@@ -345,20 +345,27 @@ class Answers:
             path=self._paths.of(vip, backend),
             flows=self._flows.of(backend),
             drain=self._flows.drain(backend),
-            tally=self._tally(backend),
+            tallies=self._tallies(backend),
         )
         return backend_on_the_wall(view, self._steady.ahead())
 
     def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
-        checked = () if vip.check is None else vip.backends.values()
-        return ChecksView(vip.check, tuple(self._check_view(vip, each, facts) for each in checked), vip.generation)
+        found: list[list[CheckView]] = [[] for _ in vip.checks]
+        for backend in vip.backends.values() if vip.checks else ():
+            for views, view in zip(found, self._check_views(vip, backend, facts), strict=True):
+                views.append(view)
+        return ChecksView(tuple(zip(vip.checks, map(tuple, found), strict=True)), vip.generation)
 
-    def _check_view(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> CheckView:
-        view = render.check_view(vip, backend, facts.health_of(backend), self._tally(backend))
-        return check_on_the_wall(view, self._steady.ahead())
+    def _check_views(self, vip: BoundVip, backend: BoundBackend, facts: render.Facts) -> Iterator[CheckView]:
+        """Yield the view of each check of a backend."""
+        known, ahead, tallies = facts.health_of(backend), self._steady.ahead(), self._tallies(backend)
+        if len(tallies) != len(vip.checks):  # they are begun or changed right now
+            tallies = (CheckTally(),) * len(vip.checks)
+        for place, tally in enumerate(tallies):
+            yield check_on_the_wall(render.check_view(vip, backend, known, place, tally), ahead)
 
-    def _tally(self, backend: BoundBackend) -> CheckTally | None:
-        return None if self._checker is None else self._checker.tally(backend.id)
+    def _tallies(self, backend: BoundBackend) -> tuple[CheckTally, ...]:
+        return () if self._checker is None else self._checker.tallies_of(backend.id)
 
 
 def _flow_table_bytes(capacity: int, *, with_ipv6: bool) -> int:

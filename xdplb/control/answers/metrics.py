@@ -23,6 +23,7 @@ from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import Ignored, sent_mtu
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
+from xdplb.model.health import HealthCheck
 from xdplb.net.icmp_message import ErrorKind
 
 __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
@@ -48,14 +49,15 @@ class BackendState(StrEnum):
 class BackendMetrics:
     """The metrics of a backend besides its counters.
 
-    `draining_flows` is None if it is not draining or not counted yet, `check` if it is not checked, `mtu`
-    while it is not known. `path_errors` are ICMP errors about packets in its tunnel, empty if there were none.
+    `draining_flows` is None if it is not draining or not counted yet, `mtu` while it is not known. `checks` are those
+    of its VIP, each with its results. `path_errors` are ICMP errors about packets in its tunnel, empty if there were
+    none.
     """
 
     state: BackendState
     weight: int
     draining_flows: int | None
-    check: CheckTally | None
+    checks: tuple[tuple[HealthCheck, CheckTally], ...]
     mtu: int | None
     path_errors: Mapping[ErrorKind, int]
 
@@ -101,7 +103,7 @@ class Moment:
     snapshot: Snapshot
     counted: Counted
     facts: render.Facts
-    checks: Mapping[int, CheckTally]
+    checks: Mapping[int, tuple[CheckTally, ...]]
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
     nics: tuple[NicView, ...]
@@ -150,7 +152,7 @@ def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Ba
         state=_state(backend, moment.facts.health_of(backend).health, moment.facts.eligibility.get(backend.id)),
         weight=backend.backend.weight,
         draining_flows=_draining_flows(backend, moment),
-        check=None if vip.check is None else moment.checks.get(backend.id),
+        checks=tuple(zip(vip.checks, moment.checks.get(backend.id, ()), strict=False)),
         mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
         path_errors=_path_errors(vip, backend, moment),
     )

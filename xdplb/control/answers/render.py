@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -34,7 +34,6 @@ from xdplb.model.next_hop import NextHop
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
 
 _NO_SLOTS = SlotCounts(0, 0, 0)
-_CHECKED_NEVER = CheckTally()
 _GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtimestamp(0, UTC))
 
 
@@ -102,15 +101,15 @@ def backend_view(
     path: PathView,
     flows: int | None,
     drain: DrainView | None,
-    tally: CheckTally | None,
+    tallies: Sequence[CheckTally],
 ) -> BackendView:
-    """Return the view of a backend; `tally` are the results of its checks, None if it is not checked."""
+    """Return the view of a backend; `tallies` are the results of its checks."""
     known = facts.health_of(backend)
     standing = facts.eligibility.get(backend.id)
     if standing is not None and standing.hold is not None:
         why = held_words(standing.hold, standing.hold.left(facts.now))
     else:
-        why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tally)
+        why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tallies)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
@@ -130,12 +129,12 @@ def backend_view(
 
 
 def _reason(
-    standing: Eligibility, rule: Rule, health: Health, drain: DrainView | None, tally: CheckTally | None
+    standing: Eligibility, rule: Rule, health: Health, drain: DrainView | None, tallies: Sequence[CheckTally]
 ) -> str:
     """Return the reason with what came of it since: the last result of the check, the result of the drain, numbers."""
     if standing.waits_as_backup:
         return backup_words(rule)
-    if standing.about_check and (result := _last_failure(health, tally)):
+    if standing.about_check and (result := _last_failure(health, tallies)):
         return standing.about_check.format(result)
     if standing.reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
         return standing.reason
@@ -144,29 +143,30 @@ def _reason(
     return f"drain timed out, {'an unknown number' if drain.flows is None else drain.flows or 'none'} left"
 
 
-def _last_failure(health: Health, tally: CheckTally | None) -> str:
-    """Return why the last check did not pass, empty if it did. One that could not be run says nothing of a failure."""
-    last = None if tally is None else tally.last
-    if last is None or last.passed or (last.passed is None and health is not Health.UNKNOWN):
-        return ""
-    return last.reason
+def _last_failure(health: Health, tallies: Sequence[CheckTally]) -> str:
+    """Return why a check did not pass last, empty if all did. One that could not be run says nothing of a failure."""
+    for tally in tallies:
+        last = tally.last
+        if last is not None and not last.passed and (last.passed is False or health is Health.UNKNOWN):
+            return last.reason
+    return ""
 
 
-def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, tally: CheckTally | None) -> CheckView:
-    """Return the view of a backend's checks, of a VIP that has a check."""
-    assert vip.check is not None
-    tally = tally or _CHECKED_NEVER
+def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, place: int, tally: CheckTally) -> CheckView:
+    """Return the view of the check of a VIP at `place`, of one of its backends."""
+    alone = len(vip.checks) == 1
     return CheckView(
         backend=str(backend.backend.address),
-        check=vip.check,
-        health=known.health,
-        reason=tally.last.reason if tally.last is not None else known.reason,
+        check=vip.checks[place],
+        health=known.health if alone else tally.verdict,
+        reason=tally.last.reason if tally.last is not None else known.reason if alone else "",
         since=known.since,
         last_run=tally.last_run,
         last_passed=tally.last.passed if tally.last is not None else None,
         last_seconds=tally.last.seconds if tally.last is not None else None,
         passes=tally.passes,
         failures=tally.failures,
+        recent=tally.recent,
     )
 
 

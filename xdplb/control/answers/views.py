@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.health.probe import ProbeResult
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
@@ -123,7 +124,7 @@ class BackendsView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """The checks of one backend: the resulting health, and the last result."""
+    """One check of one backend: the health that it shows, its last result, and those before it (`recent`)."""
 
     backend: str
     check: HealthCheck
@@ -135,14 +136,14 @@ class CheckView:
     last_seconds: float | None
     passes: int
     failures: int
+    recent: tuple[tuple[datetime, ProbeResult], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ChecksView:
-    """A VIP's health check, None if its backends are not checked, and its results; `generation` is the VIP's."""
+    """A VIP's health checks, each with its results of each backend; `generation` is the VIP's."""
 
-    check: HealthCheck | None
-    backends: tuple[CheckView, ...]
+    checks: tuple[tuple[HealthCheck, tuple[CheckView, ...]], ...]
     generation: int
 
 

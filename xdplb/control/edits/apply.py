@@ -13,6 +13,7 @@ from xdplb.control.edits.edit import (
     CreateVip,
     DeleteBackend,
     DeleteCheck,
+    DeleteChecks,
     DeleteVip,
     DrainBackend,
     Edit,
@@ -22,6 +23,7 @@ from xdplb.control.edits.edit import (
     PutAccess,
     PutBackend,
     PutCheck,
+    PutChecks,
     PutConfig,
     PutVip,
     ReleaseConfig,
@@ -76,6 +78,10 @@ def _apply(  # noqa: C901, PLR0911, PLR0912 - a table
             return vips.put_check(desired, edit)
         case DeleteCheck():
             return vips.delete_check(desired, edit)
+        case PutChecks():
+            return vips.put_checks(desired, edit)
+        case DeleteChecks():
+            return vips.delete_checks(desired, edit)
         case PutAccess():
             return vips.put_access(desired, edit)
         case PatchAccess():

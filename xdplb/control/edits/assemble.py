@@ -5,7 +5,7 @@ Later stages compare by identity what a change has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,10 +19,10 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.config import DeclaredVip
 from xdplb.model.errors import InvalidError, within
-from xdplb.model.health import HealthCheck, check_fits
-from xdplb.model.vip import Vip
+from xdplb.model.health import HealthCheck, fitted_checks
+from xdplb.model.vip import Vip, VipKey
 
-__all__ = ["as_shown", "asked_backend", "assembled", "check_assembled", "with_backends"]
+__all__ = ["as_shown", "asked_backend", "assembled", "check_assembled", "with_backends", "with_checks"]
 
 
 def assembled(old: DesiredVip | None, asked: CreateVip | PutVip | DeclaredVip, now: datetime) -> DesiredVip:
@@ -38,7 +38,7 @@ def assembled(old: DesiredVip | None, asked: CreateVip | PutVip | DeclaredVip, n
         backends = _with(asked_backend, before, asked.vip, asked.backends, now)
     made = DesiredVip(
         before.vip if before.vip == asked.vip else asked.vip,
-        _check(before.check, asked.check),
+        _checks(before.checks, asked.checks, asked.vip.key),
         backends,
         _access(before.access, asked.access),
     )
@@ -48,14 +48,31 @@ def assembled(old: DesiredVip | None, asked: CreateVip | PutVip | DeclaredVip, n
 def _has_other_parts(one: DesiredVip, other: DesiredVip) -> bool:
     return not (
         one.vip is other.vip
-        and one.check is other.check
+        and one.checks is other.checks
         and one.backends is other.backends
         and one.access is other.access
     )
 
 
-def _check(old: HealthCheck | None, asked: HealthCheck | Keep | None) -> HealthCheck | None:
-    return old if asked is KEEP or old == asked else asked
+def _checks(
+    old: tuple[HealthCheck, ...], asked: tuple[HealthCheck, ...] | Keep, key: VipKey
+) -> tuple[HealthCheck, ...]:
+    if asked is KEEP:
+        return old
+    with within("/checks"):
+        return with_checks(old, asked, key)
+
+
+def with_checks(old: tuple[HealthCheck, ...], asked: Sequence[HealthCheck], key: VipKey) -> tuple[HealthCheck, ...]:
+    """Return these checks, in place of `old`, as those of the VIP `key`; what is equal stays the same object.
+
+    InvalidError points to what is wrong, such as `/1/port`.
+    """
+    made = fitted_checks(asked, key)
+    if made == old:
+        return old
+    known = {check: check for check in old}
+    return tuple(known.get(check, check) for check in made)
 
 
 def _access(old: AccessList, asked: AccessList | Keep) -> AccessList:
@@ -147,9 +164,6 @@ def check_assembled(after: Desired, old: DesiredVip | None, new: DesiredVip, ask
     difference = differing({} if old is None else old.backends, new.backends)
     # The others were checked when they were added.
     check_no_vips(after, new.vip.key, {address: f"{pointers.get(address, '')}/address" for address in difference.new})
-    if new.check is not None and (old is None or old.check is not new.check):
-        with within("/health_check"):
-            check_fits(new.check, new.vip.key)
     check_backends(new, difference.present, pointers)
     if old is not None and _asked_of_backends(old.vip) != _asked_of_backends(new.vip):
         check_settings(new)

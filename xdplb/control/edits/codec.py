@@ -97,7 +97,7 @@ def _prefixes_to_json(prefixes: Prefixes) -> list[str]:
     return [str(prefix) for prefix in prefixes]
 
 
-_PARTS = ("check", "access", "backends")
+_PARTS = ("checks", "access", "backends")
 
 
 def _config_to_json(config: Config) -> Json:
@@ -131,6 +131,7 @@ _ENCODERS: dict[str, Callable[[Any], object]] = {
     "backends": lambda backends: [_backend_to_json(backend) for backend in backends],
     "changes": dict,
     "check": check_to_json,
+    "checks": lambda checks: [check_to_json(check) for check in checks],
     "access": access_to_json,
     "config": _config_to_json,
     "owner": str,
@@ -150,6 +151,7 @@ _DECODERS: dict[str, Callable[[Any, int], object]] = {
     "backends": lambda given, _: tuple(_backend_from_json(backend) for backend in given),
     "changes": lambda given, _: dict(given),
     "check": lambda given, _: check_from_json(given),
+    "checks": lambda given, _: tuple(check_from_json(check) for check in given),
     "access": lambda given, family: access_from_json(family, given),
     "config": lambda given, _: _config_from_json(given),
     "owner": lambda text, _: str(text),

@@ -14,7 +14,6 @@ from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip
 from xdplb.model.address import IPAddress
 from xdplb.model.config import DeclaredVip
 from xdplb.model.errors import FieldProblem, InvalidError, XdplbError, located
-from xdplb.model.health import check_fits
 from xdplb.model.host import NO_HOST, Host
 from xdplb.model.vip import VipKey
 
@@ -45,7 +44,7 @@ def faults_of(declared: Sequence[DeclaredVip], host: Host = NO_HOST) -> Iterator
 
 def _desired(declared: DeclaredVip) -> DesiredVip:
     backends = {backend.address: DesiredBackend(backend) for backend in declared.backends}
-    return DesiredVip(declared.vip, declared.check, backends, declared.access)
+    return DesiredVip(declared.vip, declared.checks, backends, declared.access)
 
 
 def _faults_of_vip(declared: DeclaredVip, host: Host) -> Iterator[XdplbError]:
@@ -53,11 +52,6 @@ def _faults_of_vip(declared: DeclaredVip, host: Host) -> Iterator[XdplbError]:
         check_own_ports(declared.key, host)
     except XdplbError as error:
         yield located(declared.pointer, error)
-    try:
-        if declared.check is not None:
-            check_fits(declared.check, declared.key)
-    except XdplbError as error:
-        yield located(f"{declared.pointer}/health_check", error)
 
 
 def _faults_of_backends(declared: DeclaredVip, desired: Desired) -> Iterator[XdplbError]:

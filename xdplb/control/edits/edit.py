@@ -26,6 +26,7 @@ __all__ = [
     "CreateVip",
     "DeleteBackend",
     "DeleteCheck",
+    "DeleteChecks",
     "DeleteVip",
     "DrainBackend",
     "Edit",
@@ -36,6 +37,7 @@ __all__ = [
     "PutAccess",
     "PutBackend",
     "PutCheck",
+    "PutChecks",
     "PutConfig",
     "PutVip",
     "ReleaseConfig",
@@ -65,7 +67,7 @@ class CreateVip:
 
     vip: Vip
     backends: tuple[Backend, ...] | Keep = KEEP
-    check: HealthCheck | Keep | None = KEEP
+    checks: tuple[HealthCheck, ...] | Keep = KEEP
     access: AccessList | Keep = KEEP
 
 
@@ -75,7 +77,7 @@ class PutVip:
 
     vip: Vip
     backends: tuple[Backend, ...] | Keep = KEEP
-    check: HealthCheck | Keep | None = KEEP
+    checks: tuple[HealthCheck, ...] | Keep = KEEP
     access: AccessList | Keep = KEEP
 
 
@@ -155,7 +157,7 @@ class UndrainBackend:
 
 @dataclass(frozen=True, slots=True)
 class PutCheck:
-    """Set the VIP's health check. Backends in use so far stay up until the check has failed `fall` times."""
+    """Set the only health check of a VIP, which has no more than one. Backends in use stay up until it has failed."""
 
     key: VipKey
     check: HealthCheck
@@ -163,6 +165,21 @@ class PutCheck:
 
 @dataclass(frozen=True, slots=True)
 class DeleteCheck:
+    """Remove the only health check of a VIP: all its backends count as up."""
+
+    key: VipKey
+
+
+@dataclass(frozen=True, slots=True)
+class PutChecks:
+    """Set all health checks of a VIP. Backends in use stay up until one of them has failed `fall` times."""
+
+    key: VipKey
+    checks: tuple[HealthCheck, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteChecks:
     """Stop checking the VIP's backends: all of them count as up."""
 
     key: VipKey
@@ -225,6 +242,8 @@ SingleEdit = (
     | UndrainBackend
     | PutCheck
     | DeleteCheck
+    | PutChecks
+    | DeleteChecks
     | PutAccess
     | PatchAccess
     | ClearOverlay

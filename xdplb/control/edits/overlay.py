@@ -98,8 +98,8 @@ def _with_vips(desired: Desired, vips: Mapping[VipKey, DesiredVip]) -> Desired:
 
 def _laid_over(before: Desired, old: DesiredVip, new: DesiredVip) -> DesiredVip:
     key = old.vip.key
-    if (old.vip, old.check, old.access) != (new.vip, new.check, new.access):
-        raise owned(before, f"change the settings, the check or the access list of VIP {key}")
+    if (old.vip, old.checks, old.access) != (new.vip, new.checks, new.access):
+        raise owned(before, f"change the settings, the checks or the access list of VIP {key}")
     difference = differing(old.backends, new.backends)
     for address in difference.new:
         raise owned(before, f"add backend {address} to VIP {key}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from xdplb.control.edits.assemble import assembled, check_assembled
+from xdplb.control.edits.assemble import assembled, check_assembled, with_checks
 from xdplb.control.edits.differences import differences
 from xdplb.control.edits.edit import (
     CreateVip,
     DeleteCheck,
+    DeleteChecks,
     DeleteVip,
     PatchAccess,
     PatchVip,
     PutAccess,
     PutCheck,
+    PutChecks,
     PutVip,
 )
 from xdplb.control.edits.find import vip_of
@@ -22,19 +25,21 @@ from xdplb.control.edits.overlap import check_new_vip
 from xdplb.control.edits.patch import patched_vip
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredVip
 from xdplb.model.access import AccessList
-from xdplb.model.errors import ConflictError, FieldProblem, NotFoundError
-from xdplb.model.health import check_fits
+from xdplb.model.errors import ConflictError, FieldProblem, NotFoundError, within
+from xdplb.model.health import HealthCheck, fitted
 from xdplb.model.host import NO_HOST, Host
 from xdplb.model.vip import Vip
 
 __all__ = [
     "create_vip",
     "delete_check",
+    "delete_checks",
     "delete_vip",
     "patch_access",
     "patch_vip",
     "put_access",
     "put_check",
+    "put_checks",
     "put_vip",
 ]
 
@@ -72,18 +77,47 @@ def delete_vip(desired: Desired, edit: DeleteVip) -> Desired:
 
 
 def put_check(desired: Desired, edit: PutCheck) -> Desired:
-    """Set the VIP's health check."""
+    """Set the VIP's only health check."""
     present = vip_of(desired, edit.key)
-    check_fits(edit.check, edit.key)
-    return desired if present.check == edit.check else desired.with_vip(replace(present, check=edit.check))
+    _refuse_several(present)
+    return _with_checks(desired, present, (fitted(edit.check, edit.key),))
 
 
 def delete_check(desired: Desired, edit: DeleteCheck) -> Desired:
-    """Stop checking the VIP's backends."""
+    """Remove the VIP's only health check."""
     present = vip_of(desired, edit.key)
-    if present.check is None:
-        raise NotFoundError(f"VIP {edit.key} has no health check", hint="PUT one to check its backends")
-    return desired.with_vip(replace(present, check=None))
+    _refuse_several(present)
+    return _without_checks(desired, present)
+
+
+def put_checks(desired: Desired, edit: PutChecks) -> Desired:
+    """Set all health checks of the VIP."""
+    with within("/checks"):
+        return _with_checks(desired, vip_of(desired, edit.key), edit.checks)
+
+
+def delete_checks(desired: Desired, edit: DeleteChecks) -> Desired:
+    """Stop checking the VIP's backends."""
+    return _without_checks(desired, vip_of(desired, edit.key))
+
+
+def _with_checks(desired: Desired, present: DesiredVip, asked: Sequence[HealthCheck]) -> Desired:
+    checks = with_checks(present.checks, asked, present.vip.key)
+    return desired if checks is present.checks else desired.with_vip(replace(present, checks=checks))
+
+
+def _without_checks(desired: Desired, present: DesiredVip) -> Desired:
+    if not present.checks:
+        raise NotFoundError(f"VIP {present.vip.key} has no health check", hint="PUT one to check its backends")
+    return desired.with_vip(replace(present, checks=()))
+
+
+def _refuse_several(present: DesiredVip) -> None:
+    if len(present.checks) > 1:
+        raise ConflictError(
+            f"VIP {present.vip.key} has {len(present.checks)} health checks, and this would be about one",
+            hint=f"change all: PUT or DELETE /v1/vips/{present.vip.key.path}/checks, or xdplb health add and rm",
+        )
 
 
 def put_access(desired: Desired, edit: PutAccess) -> Desired:
@@ -104,7 +138,7 @@ def _all_differences(present: DesiredVip, asked: DesiredVip) -> tuple[FieldProbl
         FieldProblem(f"/{name}", f"{name.replace('_', ' ')}")
         for name, is_same in (
             ("backends", present.backends is asked.backends),
-            ("health_check", present.check is asked.check),
+            ("checks", present.checks is asked.checks),
             ("access", present.access is asked.access),
         )
         if not is_same

@@ -39,14 +39,22 @@ def _shown(one: DesiredChange, side: DesiredVip | DesiredBackend | None) -> dict
     if isinstance(side, DesiredBackend):
         return {**backend_to_json(side.backend), "drain": _drain(side.drain)}
     if one.kind in {DiffKind.CHECK_ADDED, DiffKind.CHECK_CHANGED, DiffKind.CHECK_REMOVED}:
-        return None if side.check is None else check_to_json(side.check)
+        return _checks(side)
     if one.kind is DiffKind.ACCESS_CHANGED:
         return _access(side.access)
     if one.kind is DiffKind.VIP_CHANGED:
         return vip_to_json(side.vip)
-    check = None if side.check is None else check_to_json(side.check)
     backends = [str(address) for address in islice(side.backends, _MOST)]
-    return {**vip_to_json(side.vip), "health_check": check, "access": _access(side.access), "backends": backends}
+    return {
+        **vip_to_json(side.vip),
+        **(_checks(side) or {"checks": []}),
+        "access": _access(side.access),
+        "backends": backends,
+    }
+
+
+def _checks(side: DesiredVip) -> dict[str, object] | None:
+    return {"checks": [check_to_json(check) for check in side.checks]} if side.checks else None
 
 
 def _drain(drain: Drain | None) -> dict[str, object] | None:

@@ -16,15 +16,22 @@ from functools import lru_cache, partial
 
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
 from xdplb.control.health.alarms import Alarm, Alarms
-from xdplb.control.health.health_source import CheckTarget, OnFlip, OnSilence, SourceOf
+from xdplb.control.health.health_source import (
+    CheckTarget,
+    CheckTargets,
+    OnFlip,
+    OnSilence,
+    SourceOf,
+    VipWay,
+)
 from xdplb.control.health.probe import NOT_RUN, Aim, ProbeResult
 from xdplb.control.health.prober import Prober, Probing, Sockets
 from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
-from xdplb.control.health.tally import CheckTally, health_of, tallied
+from xdplb.control.health.tally import CheckTally, health_of, health_of_all, is_between, tallied
 from xdplb.control.plan.sources import ANY_SOURCE
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.health import HealthCheck
+from xdplb.model.health import HealthCheck, labels_of
 
 __all__ = ["Checker"]
 
@@ -40,27 +47,28 @@ _GRACE_SECONDS = 1.0
 _MOST_SILENT_SECONDS = 3.0
 _BUSY = "this host is too busy"
 
-_Key = tuple[IPAddress, int, HealthCheck]
+_Key = tuple[IPAddress, int, HealthCheck, VipWay | None]
 
 
 def _key_of(target: CheckTarget) -> _Key:
     """Return what is the same for equal checks."""
-    return target.address, target.port, _without_port(target.check)
+    return target.address, target.port, _without_place(target.check), target.way
 
 
 @lru_cache(maxsize=4096)
-def _without_port(check: HealthCheck) -> HealthCheck:
-    """Return the check without its port: whether that is given or the VIP's, the target has it."""
-    return replace(check, port=None)
+def _without_place(check: HealthCheck) -> HealthCheck:
+    """Return the check without what it is called, and where it goes: the target has that, given or the VIP's."""
+    return replace(check, name=None, port=None, target=None)
 
 
 class _Check:
-    """One check, of all the backends in `members` (their ids)."""
+    """One check, of all the backends in `members` (their ids): of `alone` it is the only one."""
 
     __slots__ = (
         "address",
         "aim",
         "alarm",
+        "alone",
         "answered",
         "due",
         "is_quick",
@@ -77,6 +85,7 @@ class _Check:
         self.address = target.address
         self.aim = Aim(check, str(target.address), target.port)
         self.members: set[int] = set()
+        self.alone: set[int] = set()
         self.tally = CheckTally()
         self.due = now
         self.alarm: Alarm | None = None
@@ -105,9 +114,9 @@ class Checker:
         self._source_of: SourceOf | None = None
         self._events = Events()
         self._known: Mapping[int, KnownHealth] = {}
-        self._targets: dict[int, CheckTarget] = {}
+        self._targets: dict[int, tuple[CheckTarget, ...]] = {}
         self._checks: dict[_Key, _Check] = {}
-        self._check_of: dict[int, _Check] = {}
+        self._checks_of: dict[int, tuple[_Check, ...]] = {}
         self._waiting: deque[_Check] = deque()
         self._is_late = False
         self._under_way = 0
@@ -144,11 +153,11 @@ class Checker:
         self._alarms.stop()
         self._prober.stop()
 
-    def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+    def watch(self, targets: CheckTargets, known: Mapping[int, KnownHealth]) -> None:
         """Replace the set of targets. A target that is new or has changed starts again, or joins an equal check."""
         self.change(self._targets.keys() - targets.keys(), targets, known)
 
-    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+    def change(self, gone: Iterable[int], targets: CheckTargets, known: Mapping[int, KnownHealth]) -> None:
         """Check no more the backends with the ids `gone`, and check `targets`, by backend id, beside all others.
 
         An unchanged target keeps its tally. One that is new or has changed starts again, or joins an equal check.
@@ -156,26 +165,32 @@ class Checker:
         self._known = known
         for backend_id in gone:
             self._leave(backend_id)
-        new: dict[int, CheckTarget] = {}
-        for backend_id, target in targets.items():
-            before = self._targets.get(backend_id)
-            if before is target or before == target:
+        new: dict[int, tuple[CheckTarget, ...]] = {}
+        before: list[tuple[tuple[CheckTarget, ...], tuple[_Check, ...]]] = []
+        for backend_id, wanted in targets.items():
+            held = self._targets.get(backend_id)
+            if held is wanted or held == wanted:
                 continue
-            if before is not None:
+            if held is not None and held[0].epoch != wanted[0].epoch:
                 self._leave(backend_id)
-            new[backend_id] = target
+            elif held is not None:
+                before.append((held, self._part(backend_id)))
+            new[backend_id] = wanted
         self._targets.update(new)
         if self._on_flip is not None:
             self._join(new)
+        for held, checks in before:  # only now: those that stay keep their tallies
+            self._end_unused(held, checks)
 
-    def tally(self, backend_id: int) -> CheckTally | None:
-        """Return the tally of this backend's checks, None if it is not watched."""
-        check = self._check_of.get(backend_id)
-        return None if check is None else check.tally
+    def tallies_of(self, backend_id: int) -> tuple[CheckTally, ...]:
+        """Return the tallies of this backend's checks, in their order; none if it is not watched."""
+        return tuple([check.tally for check in self._checks_of.get(backend_id, ())])
 
-    def tallies(self) -> Mapping[int, CheckTally]:
+    def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
         """Return the tallies of all checks, by backend id."""
-        return {backend_id: check.tally for backend_id, check in list(self._check_of.items())}
+        return {
+            backend_id: tuple([check.tally for check in checks]) for backend_id, checks in list(self._checks_of.items())
+        }
 
     def standing(self) -> Standing:
         """Return whether the checks are run in time, as of a second ago. It may be called in any thread."""
@@ -194,7 +209,7 @@ class Checker:
         quickly, so that the backend need not wait for `rise` intervals. While the way changes all the time, as when two
         hosts have the same address, checks still come to an end.
         """
-        checks = {check for backend_id in backend_ids if (check := self._check_of.get(backend_id)) is not None}
+        checks = {check for backend_id in backend_ids for check in self._checks_of.get(backend_id, ())}
         for check in checks:
             if check.tally.streak >= 0:
                 continue
@@ -204,16 +219,23 @@ class Checker:
                 self._give_up(check)
                 self._begin_within(check, _SOON_SECONDS)
 
-    def _join(self, targets: Mapping[int, CheckTarget]) -> None:
+    def _join(self, targets: CheckTargets) -> None:
         """Begin the checks of these targets, or join those that are equal."""
         found: dict[tuple[int, int, int], _Check] = {}  # by identity: hashing address and check takes much longer
-        for backend_id, target in targets.items():
-            same = id(target.address), target.port, id(target.check)
-            check = found.get(same)
-            if check is None:
-                check = found[same] = self._check(target)
-            check.members.add(backend_id)
-            self._check_of[backend_id] = check
+        for backend_id, wanted in targets.items():
+            checks: list[_Check] = []
+            for target in wanted:
+                same = id(target.address), target.port, id(target.check)
+                check = found.get(same) if target.way is None else None
+                if check is None:
+                    check = self._check(target)
+                    if target.way is None:
+                        found[same] = check
+                check.members.add(backend_id)
+                if len(wanted) == 1:
+                    check.alone.add(backend_id)
+                checks.append(check)
+            self._checks_of[backend_id] = tuple(checks)
 
     def _check(self, target: CheckTarget) -> _Check:
         """Return the check of this target, begun now if there is none yet."""
@@ -227,14 +249,22 @@ class Checker:
         return check
 
     def _leave(self, backend_id: int) -> None:
-        target = self._targets.pop(backend_id)
-        check = self._check_of.pop(backend_id, None)
-        if check is None:
-            return
-        check.members.discard(backend_id)
-        if not check.members:
-            del self._checks[_key_of(target)]
-            self._give_up(check)
+        checks = self._part(backend_id)
+        self._end_unused(self._targets.pop(backend_id), checks)
+
+    def _part(self, backend_id: int) -> tuple[_Check, ...]:
+        """Take a backend from its checks, and return them."""
+        checks = self._checks_of.pop(backend_id, ())
+        for check in checks:
+            check.members.discard(backend_id)
+            check.alone.discard(backend_id)
+        return checks
+
+    def _end_unused(self, targets: tuple[CheckTarget, ...], checks: tuple[_Check, ...]) -> None:
+        """End those of these checks that no backend needs any more."""
+        for target, check in zip(targets, checks, strict=False):  # before the start, there are none yet
+            if not check.members and self._checks.pop(_key_of(target), None) is not None:
+                self._give_up(check)
 
     def _begin_within(self, check: _Check, seconds: float) -> None:
         """Let it be due at a random time within its interval, `seconds` at most."""
@@ -309,7 +339,7 @@ class Checker:
     def _note(self, check: _Check, result: ProbeResult) -> None:
         """Take a result: set the time of the next probe, tell of silence and flips, and begin those that wait."""
         before = check.tally
-        check.tally = tallied(before, result)
+        check.tally = tallied(check.aim.check, before, result)
         self._set_next(check, result)
         if result.passed is False and not result.heard and self._on_silence is not None:
             self._on_silence(check.address, before.streak >= 0)
@@ -322,6 +352,8 @@ class Checker:
         config, now = check.aim.check, self._loop.time()
         check.is_quick = check.is_quick and 0 < check.tally.streak < config.rise
         pause = config.interval_seconds
+        if config.fast_interval_seconds is not None and is_between(config, check.tally):
+            pause = config.fast_interval_seconds
         if check.is_quick:
             pause = min(_QUICK_SECONDS, pause)
         elif result.starved:
@@ -343,13 +375,34 @@ class Checker:
         tally, get = check.tally, self._known.get
         after = {health: health_of(check.aim.check, health, tally) for health in Health}
         flips: defaultdict[Health, list[int]] = defaultdict(list)
-        for backend_id in check.members:
+        for backend_id in check.alone:
             known = get(backend_id)
             health = Health.UNKNOWN if known is None else known.health
             if after[health] is not health:
                 flips[after[health]].append(backend_id)
         for health, backend_ids in flips.items():
             self._on_flip(sorted(backend_ids), health, "" if tally.last is None else tally.last.reason)
+        if len(check.members) > len(check.alone):
+            self._judge_joint(check, check.members - check.alone)
+
+    def _judge_joint(self, check: _Check, backend_ids: Iterable[int]) -> None:
+        """Report the flips of backends that have other checks beside this one."""
+        assert self._on_flip is not None
+        flips: defaultdict[tuple[Health, str], list[int]] = defaultdict(list)
+        for backend_id in backend_ids:
+            targets, checks = self._targets[backend_id], self._checks_of[backend_id]
+            known = self._known.get(backend_id)
+            before = Health.UNKNOWN if known is None else known.health
+            wanted = tuple([target.check for target in targets])
+            health, place = health_of_all(wanted, before, [each.tally for each in checks])
+            if health is before:
+                continue
+            place = checks.index(check) if place is None else place
+            last = checks[place].tally.last
+            reason = "" if last is None else f"{labels_of(wanted)[place]}: {last.reason}"
+            flips[health, reason].append(backend_id)
+        for (health, reason), flipped in flips.items():
+            self._on_flip(sorted(flipped), health, reason)
 
     def _look_on(self) -> None:
         """Look every second whether the checks are run in time."""

@@ -13,8 +13,9 @@ from xdplb.control.plan.sources import Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
+from xdplb.model.vip import Forward
 
-__all__ = ["CheckTarget", "HealthSource", "OnFlip", "OnSilence", "SourceOf"]
+__all__ = ["CheckTarget", "CheckTargets", "HealthSource", "OnFlip", "OnSilence", "SourceOf", "VipWay"]
 
 OnFlip = Callable[[Sequence[int], Health, str], None]
 """Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
@@ -33,13 +34,29 @@ SourceOf = Callable[[IPAddress], Source]
 
 
 @dataclass(frozen=True, slots=True)
+class VipWay:
+    """The way of a VIP's packets to a backend: to which of its addresses, and how they are forwarded."""
+
+    address: IPAddress
+    forward: Forward
+
+
+@dataclass(frozen=True, slots=True)
 class CheckTarget:
-    """What to check. `epoch` distinguishes backends that had the same id one after the other."""
+    """What to check. `epoch` distinguishes backends that had the same id one after the other.
+
+    `way` is how probes reach it by the VIP's own address, None if they go to the backend's address.
+    """
 
     epoch: int
     address: IPAddress
     port: int
     check: HealthCheck
+    way: VipWay | None = None
+
+
+CheckTargets = Mapping[int, tuple[CheckTarget, ...]]
+"""What to check of each backend, by its id: one target for each check of its VIP, and at least one."""
 
 
 class HealthSource(Protocol):
@@ -59,11 +76,11 @@ class HealthSource(Protocol):
         """End all checks."""
         ...
 
-    def watch(self, targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+    def watch(self, targets: CheckTargets, known: Mapping[int, KnownHealth]) -> None:
         """Replace the set of targets, by backend id. `known` is their health, now and as `on_flip` changes it."""
         ...
 
-    def change(self, gone: Iterable[int], targets: Mapping[int, CheckTarget], known: Mapping[int, KnownHealth]) -> None:
+    def change(self, gone: Iterable[int], targets: CheckTargets, known: Mapping[int, KnownHealth]) -> None:
         """Check no more the backends with the ids `gone`, and check `targets`, by backend id, beside all others."""
         ...
 
@@ -71,11 +88,11 @@ class HealthSource(Protocol):
         """Check those of these backends again at once whose last check failed: the way to them has changed."""
         ...
 
-    def tally(self, backend_id: int) -> CheckTally | None:
-        """Return the tally of this backend's checks, None if it is not watched."""
+    def tallies_of(self, backend_id: int) -> tuple[CheckTally, ...]:
+        """Return the tallies of this backend's checks, in their order; none if it is not watched."""
         ...
 
-    def tallies(self) -> Mapping[int, CheckTally]:
+    def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
         """Return the tallies of all checks, by backend id."""
         ...
 

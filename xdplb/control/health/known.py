@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
-from xdplb.control.health.health_source import CheckTarget
+from xdplb.control.health.health_source import CheckTarget, CheckTargets, VipWay
 from xdplb.control.plan.eligibility import WAITING
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.touched import Touched
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.health import HealthCheck
+from xdplb.model.health import HealthCheck, Target, probed_address, probed_port
 
 __all__ = ["check_targets", "health_after", "health_at_start", "reissued"]
 
@@ -29,7 +30,7 @@ def health_after(
     for each in changes:
         if (vip := each.after) is None:
             continue
-        is_checked_as_before = each.before is None or (each.before.check is None) == (vip.check is None)
+        is_checked_as_before = each.before is None or bool(each.before.checks) == bool(vip.checks)
         for backend in each.got if is_checked_as_before else vip.backends.values():
             present = None if backend.id in fresh else known.get(backend.id)
             if (new := _health(vip, present, now)) != present:
@@ -47,7 +48,7 @@ def health_at_start(
     """
     changed: dict[int, KnownHealth] = {}
     for vip, backend in snapshot.backends():
-        present = known.get(backend.id) if vip.check is None or vip.id in held else None
+        present = known.get(backend.id) if not vip.checks or vip.id in held else None
         if (new := _health(vip, present, now)) != present:
             changed[backend.id] = new
     return changed
@@ -63,44 +64,53 @@ def reissued(changes: Iterable[Touched]) -> frozenset[int]:
 
 
 def check_targets(
-    changes: Iterable[Touched], known: Mapping[int, CheckTarget]
-) -> tuple[tuple[int, ...], dict[int, CheckTarget]]:
+    changes: Iterable[Touched], known: CheckTargets
+) -> tuple[tuple[int, ...], dict[int, tuple[CheckTarget, ...]]]:
     """Return which backends, by id, are checked no more, and what to check of those that are new or have changed.
 
     `known` is what was checked before these changes; what is in it already, is not returned again.
     """
     gone: set[int] = set()
-    targets: dict[int, CheckTarget] = {}
+    targets: dict[int, tuple[CheckTarget, ...]] = {}
     for each in changes:
         old, new = each.before, each.after
-        if new is None or new.check is None:
+        if new is None or not new.checks:
             held = () if old is None else old.backends.values()
             gone.update(backend.id for backend in held if backend.id in known)
             continue
         gone.update(backend.id for backend in each.lost if backend.id in known)
-        is_checked_as_before = old is not None and old.check is new.check
-        port = new.check.port or new.vip.key.port
+        is_checked_as_before = old is not None and old.checks is new.checks and old.vip.forward is new.vip.forward
         for backend in each.got if is_checked_as_before else new.backends.values():
-            targets[backend.id] = _target(backend, port, new.check, known.get(backend.id))
+            targets[backend.id] = _targets(new, backend, known.get(backend.id))
     return tuple(gone - targets.keys()), {
         number: target for number, target in targets.items() if known.get(number) is not target
     }
 
 
-def _target(backend: BoundBackend, port: int, check: HealthCheck, before: CheckTarget | None) -> CheckTarget:
-    address = backend.backend.address
+def _targets(vip: BoundVip, backend: BoundBackend, before: tuple[CheckTarget, ...] | None) -> tuple[CheckTarget, ...]:
+    """Return what to check of a backend; `before` if it is the same."""
+    if before is None or len(before) != len(vip.checks):
+        return tuple([_target(vip, backend, check, None) for check in vip.checks])
+    made = tuple([_target(vip, backend, check, was) for check, was in zip(vip.checks, before, strict=True)])
+    return before if all(map(operator.is_, made, before)) else made
+
+
+def _target(vip: BoundVip, backend: BoundBackend, check: HealthCheck, before: CheckTarget | None) -> CheckTarget:
+    key, address = vip.vip.key, backend.backend.address
+    port = probed_port(check, key)
+    way = VipWay(probed_address(key), vip.forward_of(backend.backend)) if check.target is Target.VIP else None
     if (
         before is not None
         and before.check is check
         and before.address is address
-        and (before.epoch, before.port) == (backend.epoch, port)
+        and (before.epoch, before.port, before.way) == (backend.epoch, port, way)
     ):
         return before
-    return CheckTarget(backend.epoch, address, port, check)
+    return CheckTarget(backend.epoch, address, port, check, way)
 
 
 def _health(vip: BoundVip, present: KnownHealth | None, now: datetime) -> KnownHealth:
-    if vip.check is not None:
+    if vip.checks:
         return present or KnownHealth(Health.UNKNOWN, WAITING, now)
     if present is not None and present.health is Health.UP:
         return present

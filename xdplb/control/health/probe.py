@@ -15,14 +15,14 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from xdplb.control.health.alarms import Alarm, Alarms
 from xdplb.control.health.answer import Answer, request
 from xdplb.control.health.ending import AT_ONCE_SECONDS, MOST_BYTES, PortBudget, patience, reset_on_close
 from xdplb.control.health.local_end import asked_from, bind
 from xdplb.control.plan.sources import Source
-from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.health import CheckType, HealthCheck, accepted_statuses
 
 __all__ = ["NOT_RUN", "Aim", "Keeper", "OnResult", "Probe", "ProbeResult", "result_of_error"]
 
@@ -265,10 +265,10 @@ class Probe:
                 self._passed("connected")
             case CheckType.HTTP:
                 self._answer = Answer()
-                self._unsent = request(self.aim.host, self.aim.port, self.aim.check.path)
+                self._unsent = request(self.aim.host, self.aim.port, self.aim.check.path or "/")
                 self._send()
-            case _:
-                assert_never(self.aim.check.type)
+            case kind:
+                self._found(ProbeResult(None, f"{NOT_RUN}: it has no {kind} checks yet", self._seconds()))
 
     def _send(self) -> None:
         try:
@@ -309,10 +309,10 @@ class Probe:
             self._not_passed(answer.error)
         elif answer.status is None:
             return
-        elif answer.status in self.aim.check.expect_status:
+        elif answer.status in accepted_statuses(self.aim.check.expect_status or ()):
             self._passed(f"status {answer.status}")
         else:
-            expected = " or ".join(map(str, self.aim.check.expect_status))
+            expected = " or ".join(map(str, self.aim.check.expect_status or ()))
             self._not_passed(f"status {answer.status}, expected {expected}")
 
     def _closed_by_backend(self) -> None:

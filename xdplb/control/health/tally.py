@@ -2,11 +2,13 @@
 
 A backend of unknown health comes up at the first pass (as in HAProxy: a new backend waits for one result, not for
 `rise`) and goes down after `fall` failures in a row. After that it takes `rise` passes in a row to come up and `fall`
-failures in a row to go down.
+failures in a row to go down. With several checks, each has this rule: one that is down is enough to be down, and all
+must be up to be up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,14 +16,18 @@ from xdplb.control.health.probe import ProbeResult
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 
-__all__ = ["CheckTally", "health_of", "tallied"]
+__all__ = ["MOST_RECENT", "CheckTally", "health_of", "health_of_all", "is_between", "tallied"]
+
+MOST_RECENT = 10
+"""How many results of a check are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckTally:
     """The results of one check: the last one, and how many passed and failed, in total and in a row.
 
-    `streak` is positive for passes in a row, negative for failures.
+    `streak` is positive for passes in a row, negative for failures. `verdict` is the health that these results alone
+    show. `recent` are the last results, the latest one first, each with when it came.
     """
 
     last_run: datetime | None = None
@@ -29,20 +35,53 @@ class CheckTally:
     streak: int = 0
     passes: int = 0
     failures: int = 0
+    verdict: Health = Health.UNKNOWN
+    recent: tuple[tuple[datetime, ProbeResult], ...] = ()
 
 
-def tallied(tally: CheckTally, result: ProbeResult) -> CheckTally:
+def tallied(check: HealthCheck, tally: CheckTally, result: ProbeResult) -> CheckTally:
     """Return the tally with one more result. A probe that this host could not run changes no count."""
     now = datetime.now(UTC)
+    streak, passes, failures, verdict = tally.streak, tally.passes, tally.failures, tally.verdict
+    recent = ((now, result), *tally.recent[: MOST_RECENT - 1])
     if result.passed is None:
-        return CheckTally(now, result, tally.streak, tally.passes, tally.failures)
+        return CheckTally(now, result, streak, passes, failures, verdict, recent)
     if result.passed:
-        return CheckTally(now, result, max(tally.streak, 0) + 1, tally.passes + 1, tally.failures)
-    return CheckTally(now, result, min(tally.streak, 0) - 1, tally.passes, tally.failures + 1)
+        streak, passes = max(streak, 0) + 1, passes + 1
+    else:
+        streak, failures = min(streak, 0) - 1, failures + 1
+    return CheckTally(now, result, streak, passes, failures, _after(check, verdict, streak), recent)
 
 
 def health_of(check: HealthCheck, health: Health, tally: CheckTally) -> Health:
-    """Return the health of a backend that had `health`, after the last result in `tally`."""
-    if tally.streak >= (1 if health is Health.UNKNOWN else check.rise):
+    """Return the health of a backend with this one check that had `health`, after the last result in `tally`."""
+    return _after(check, health, tally.streak)
+
+
+def health_of_all(
+    checks: Sequence[HealthCheck], health: Health, tallies: Sequence[CheckTally]
+) -> tuple[Health, int | None]:
+    """Return the health of a backend with these checks that had `health`, and the place of the one that fails.
+
+    One that fails is enough to be down. To be up, all must pass: those of a backend that is down have passed `rise`
+    times at least, even if that was before this daemon began to check it.
+    """
+    for place, tally in enumerate(tallies):
+        if tally.verdict is Health.DOWN:
+            return Health.DOWN, place
+    if any(tally.verdict is Health.UNKNOWN for tally in tallies):
+        return health, None
+    if health is Health.DOWN and any(tally.passes < check.rise for check, tally in zip(checks, tallies, strict=True)):
+        return health, None
+    return Health.UP, None
+
+
+def is_between(check: HealthCheck, tally: CheckTally) -> bool:
+    """Return whether the last results are neither enough to be up nor enough to be down."""
+    return -check.fall < tally.streak < check.rise
+
+
+def _after(check: HealthCheck, health: Health, streak: int) -> Health:
+    if streak >= (1 if health is Health.UNKNOWN else check.rise):
         return Health.UP
-    return Health.DOWN if -tally.streak >= check.fall else health
+    return Health.DOWN if -streak >= check.fall else health

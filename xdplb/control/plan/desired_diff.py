@@ -15,7 +15,7 @@ __all__ = ["DesiredChange", "DiffKind", "FieldChange", "diff"]
 
 
 class DiffKind(StrEnum):
-    """What happened to a VIP, its access list or its check, or to a backend."""
+    """What happened to a VIP, its access list or its checks, or to a backend."""
 
     VIP_ADDED = "vip_added"
     VIP_CHANGED = "vip_changed"
@@ -80,12 +80,15 @@ def _of_vip(key: VipKey, old: DesiredVip, new: DesiredVip) -> Iterator[DesiredCh
 
 
 def _of_check(key: VipKey, old: DesiredVip, new: DesiredVip) -> Iterator[DesiredChange]:
-    if old.check is not None and new.check is not None:
-        if old.check != new.check:
-            yield DesiredChange(DiffKind.CHECK_CHANGED, key, old, new, fields=_fields(old.check, new.check))
-    elif old.check is not new.check:
-        kind = DiffKind.CHECK_ADDED if old.check is None else DiffKind.CHECK_REMOVED
-        yield DesiredChange(kind, key, old, new)
+    if old.checks == new.checks:
+        return
+    if len(old.checks) == len(new.checks) == 1:
+        changed = _fields(old.checks[0], new.checks[0])
+        yield DesiredChange(DiffKind.CHECK_CHANGED, key, old, new, fields=changed)
+    elif not new.checks:
+        yield DesiredChange(DiffKind.CHECK_REMOVED, key, old, new)
+    else:
+        yield DesiredChange(DiffKind.CHECK_CHANGED if old.checks else DiffKind.CHECK_ADDED, key, old, new)
 
 
 def _of_backend(

@@ -236,7 +236,7 @@ def _asked(vip: BoundVip) -> tuple[object, ...]:
     """Return the settings of a VIP on which all its backends depend."""
     one = vip.vip
     return (
-        *(vip.id, one.key, one.forward, one.scheduler, one.vlan, vip.check),
+        *(vip.id, one.key, one.forward, one.scheduler, one.vlan, vip.checks),
         *(one.on_unhealthy, one.all_unhealthy, one.min_serving, one.panic_share, one.slow_start_seconds),
     )
 

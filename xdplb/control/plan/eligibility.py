@@ -154,7 +154,7 @@ def rule_for(vip: BoundVip, tally: Tally, backends: Iterable[tuple[int, Eligibil
         return rule
     hopeful = [number for number, each in backends if each.traits & Traits.HOPEFUL == Traits.HOPEFUL]
     failed = [known.since for number in hopeful if (known := observed.health[number]).was_up]
-    return rule.with_last(max(failed, default=None), vip.check)
+    return rule.with_last(max(failed, default=None), vip.checks)
 
 
 def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
@@ -274,7 +274,7 @@ def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> s
 def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why the host has no right address to check the backend from, or an empty string."""
     resolution = observed.next_hop(bound.backend.address)
-    if vip.check is None or resolution is None:
+    if not vip.checks or resolution is None:
         return ""
     return observed.sources.of_check(bound.backend.address, resolution).obstacle
 

@@ -7,7 +7,7 @@ backends are now, not on what was before: so it is the same after a restart, and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -116,15 +116,17 @@ class Rule:
             return True
         return health.was_up and self.since is not None and health.since >= self.since
 
-    def with_last(self, last: datetime | None, check: HealthCheck | None) -> Rule:
+    def with_last(self, last: datetime | None, checks: Sequence[HealthCheck]) -> Rule:
         """Return the rule for `last-good` if the last backend that had been up failed at `last`.
 
         What fails for one cause is noticed at different times. So those that failed within the time in which a check
         notices a failure count as the last ones together.
         """
-        if last is None or check is None:
+        if last is None or not checks:
             return self
-        notices = check.interval_seconds * (1 + check.jitter) * check.fall + check.timeout_seconds
+        notices = max(
+            check.interval_seconds * (1 + check.jitter) * check.fall + check.timeout_seconds for check in checks
+        )
         return replace(self, since=last - timedelta(seconds=notices))
 
     def changed_for(self, before: Rule) -> tuple[int, ...]:

@@ -140,10 +140,10 @@ def _vip(found: _Found) -> DesiredVip:
     weights = _weights(found)
     backends = {one.address: _backend(found, one, told, weights) for one in found.backends}
     if known is None:
-        return DesiredVip(told, None, backends, found.access)
+        return DesiredVip(told, (), backends, found.access)
     before = known.vip
     told = replace(told, name=before.name, on_unhealthy=before.on_unhealthy, all_unhealthy=before.all_unhealthy)
-    return DesiredVip(told, known.check, backends, known.access if found.access and known.access else found.access)
+    return DesiredVip(told, known.checks, backends, known.access if found.access and known.access else found.access)
 
 
 def _forward(found: _Found) -> Forward:
@@ -192,7 +192,7 @@ def _health(found: _Found, entry: BackendEntry, vip: DesiredVip) -> Health:
     """Return the health with which a backend is used as it is in the maps."""
     backend = vip.backends[entry.address].backend
     asked_out = backend.admin_state is not AdminState.READY or not backend.weight
-    if vip.check is None or (entry.usable and (found.serves(entry) or asked_out)):
+    if not vip.checks or (entry.usable and (found.serves(entry) or asked_out)):
         return Health.UP
     return Health.UNKNOWN if entry.usable else Health.DOWN
 

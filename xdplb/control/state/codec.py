@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from dataclasses import fields as fields_of
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
@@ -16,8 +17,9 @@ from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, Desir
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import AdminState, Backend, BackendRole
+from xdplb.model.check_type import FIELDS_OF
 from xdplb.model.config import ApiSettings, Settings
-from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.health import CheckType, HealthCheck, Target
 from xdplb.model.min_serving import MinServing
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import (
@@ -171,25 +173,31 @@ def declared_from_json(fields: Mapping[str, Any]) -> Declared:
 
 
 def check_to_json(check: HealthCheck) -> Json:
-    """Return a health check as JSON."""
-    return {
-        "type": check.type,
-        "port": check.port,
-        "path": check.path,
-        "expect_status": list(check.expect_status),
-        "interval_seconds": float(check.interval_seconds),
-        "timeout_seconds": float(check.timeout_seconds),
-        "rise": check.rise,
-        "fall": check.fall,
-        "jitter": float(check.jitter),
-        "reset": check.reset,
-    }
+    """Return a health check as JSON, with the fields that its type has."""
+    has = FIELDS_OF[check.type]
+    told = {field.name: getattr(check, field.name) for field in fields_of(HealthCheck) if field.name in has}
+    # Equal numbers and lists may be written in several ways: one of them is the canonical one.
+    for name in _SECONDS:
+        told[name] = None if told[name] is None else float(told[name])
+    for name in _LISTS & told.keys():
+        told[name] = None if told[name] is None else list(told[name])
+    if "headers" in told:
+        told["headers"] = dict(told["headers"])
+    return told
 
 
 def check_from_json(fields: Mapping[str, Any]) -> HealthCheck:
     """Return the health check in a JSON object."""
-    kinds = {"type": CheckType(fields["type"]), "expect_status": tuple(fields["expect_status"])}
-    return HealthCheck(**{**fields, **kinds})
+    given: Json = {**fields, "type": CheckType(fields["type"]), "target": fields["target"] and Target(fields["target"])}
+    for name in _LISTS & given.keys():
+        given[name] = None if given[name] is None else tuple(given[name])
+    if "headers" in given:
+        given["headers"] = tuple(given["headers"].items())
+    return HealthCheck(**given)
+
+
+_SECONDS = ("interval_seconds", "fast_interval_seconds", "timeout_seconds", "jitter")
+_LISTS = frozenset({"expect_status", "command"})
 
 
 def access_to_json(access: AccessList) -> Json:
@@ -221,7 +229,7 @@ def _desired_vip(desired: DesiredVip) -> Json:
     return {
         "vip": str(desired.vip.key),
         **vip_to_json(desired.vip),
-        "check": None if desired.check is None else check_to_json(desired.check),
+        "checks": [check_to_json(check) for check in desired.checks],
         "access": access_to_json(desired.access) if desired.access else None,
         "backends": [_desired_backend(desired.backends[a]) for a in sorted(desired.backends, key=address_order)],
     }
@@ -229,11 +237,11 @@ def _desired_vip(desired: DesiredVip) -> Json:
 
 def _desired_vip_from(fields: Json) -> DesiredVip:
     key = VipKey.parse(fields.pop("vip"))
-    check, access, backends = (fields.pop(name, None) for name in ("check", "access", "backends"))
+    checks, access, backends = (fields.pop(name, None) for name in ("checks", "access", "backends"))
     made = [_desired_backend_from(backend) for backend in backends or ()]
     return DesiredVip(
         vip_from_json(key, fields),
-        None if check is None else check_from_json(check),
+        tuple(check_from_json(check) for check in checks or ()),
         {desired.backend.address: desired for desired in made},
         NO_ACCESS_LIST if access is None else access_from_json(key.address.version, access),
     )

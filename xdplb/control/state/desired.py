@@ -73,10 +73,10 @@ class DesiredBackend:
 
 @dataclass(frozen=True, slots=True)
 class DesiredVip:
-    """A VIP with its check, backends and access list."""
+    """A VIP with its checks, all of which must pass, its backends and access list."""
 
     vip: Vip
-    check: HealthCheck | None = None
+    checks: tuple[HealthCheck, ...] = ()
     backends: Mapping[IPAddress, DesiredBackend] = field(default_factory=dict)
     access: AccessList = NO_ACCESS_LIST
 

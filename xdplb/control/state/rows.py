@@ -68,17 +68,17 @@ def read_state(connection: sqlite3.Connection) -> Snapshot:
     bindings: dict[VipKey, VipBinding] = {}
     generations: dict[VipKey, VipGenerations] = {}
     backends, backend_bindings, backend_generations = _read_backends(connection)
-    checks: dict[str, HealthCheck] = {}
+    checks: dict[str, tuple[HealthCheck, ...]] = {}
     access = {row[0]: unpack_access(*row[1:]) for row in connection.execute("SELECT * FROM desired_access")}
-    for text, vip_id, generation, spec, check in connection.execute(
-        "SELECT vip, id, generation, spec, health_check FROM desired_vip JOIN vip_binding USING (vip) ORDER BY id"
+    for text, vip_id, generation, spec, checked in connection.execute(
+        "SELECT vip, id, generation, spec, checks FROM desired_vip JOIN vip_binding USING (vip) ORDER BY id"
     ):
         key = VipKey.parse(text)
-        if check is not None and check not in checks:  # many VIPs have the same
-            checks[check] = check_from_json(json.loads(check))
+        if checked not in checks:  # many VIPs have the same
+            checks[checked] = tuple(check_from_json(check) for check in json.loads(checked))
         desired[key] = DesiredVip(
             vip_from_json(key, json.loads(spec)),
-            None if check is None else checks[check],
+            checks[checked],
             backends.get(text, {}),
             access.get(text, NO_ACCESS_LIST),
         )
@@ -155,11 +155,11 @@ def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapsh
 
 def _write_vip(connection: sqlite3.Connection, old: BoundVip | None, new: BoundVip) -> None:
     key = str(new.vip.key)
-    check = None if new.check is None else json.dumps(check_to_json(new.check))
+    checks = json.dumps([check_to_json(check) for check in new.checks])
     connection.execute(
         "INSERT INTO desired_vip VALUES (?, ?, ?, ?) ON CONFLICT (vip) DO UPDATE SET"
-        " generation = excluded.generation, spec = excluded.spec, health_check = excluded.health_check",
-        (key, new.generation, json.dumps(vip_to_json(new.vip)), check),
+        " generation = excluded.generation, spec = excluded.spec, checks = excluded.checks",
+        (key, new.generation, json.dumps(vip_to_json(new.vip)), checks),
     )
     if old is None or old.id != new.id:
         old = None

@@ -5,6 +5,7 @@ The desired state has its own tables, by VIP key and backend address; this host'
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Callable
@@ -21,14 +22,15 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
 
-_DESIRED = (
-    """CREATE TABLE desired_vip (
-        vip TEXT PRIMARY KEY, generation INTEGER NOT NULL, spec TEXT NOT NULL, health_check TEXT) STRICT""",
+_VIP = """CREATE TABLE desired_vip (
+        vip TEXT PRIMARY KEY, generation INTEGER NOT NULL, spec TEXT NOT NULL, {checks}) STRICT"""
+
+_PARTS = (
     """CREATE TABLE desired_backend (
         vip TEXT NOT NULL REFERENCES desired_vip ON DELETE CASCADE, address TEXT NOT NULL,
         generation INTEGER NOT NULL, spec TEXT NOT NULL,
@@ -62,7 +64,18 @@ _DECLARED = (
 
 _WAS_UP = "ALTER TABLE health ADD COLUMN was_up INTEGER NOT NULL DEFAULT 0"
 
-_SCHEMA = (_COUNTER, *_DESIRED, *_BINDINGS, _EPOCH, _HEALTH.format(name="health"), _WAS_UP, CLOCK, TOLD, *_DECLARED)
+_SCHEMA = (
+    _COUNTER,
+    _VIP.format(checks="checks TEXT NOT NULL"),
+    *_PARTS,
+    *_BINDINGS,
+    _EPOCH,
+    _HEALTH.format(name="health"),
+    _WAS_UP,
+    CLOCK,
+    TOLD,
+    *_DECLARED,
+)
 
 _ACCESS_2 = """CREATE TABLE access (
         vip INTEGER PRIMARY KEY REFERENCES vip ON DELETE CASCADE,
@@ -125,7 +138,8 @@ def _to_desired_and_bindings(connection: sqlite3.Connection) -> None:
     """Before, VIPs and backends had this host's ids as keys, in one table with the desired state."""
     connection.create_function("vip_key", 5, _key_text, deterministic=True)
     for statement in (
-        *_DESIRED,
+        _VIP.format(checks="health_check TEXT"),
+        *_PARTS,
         *_BINDINGS,
         _HEALTH.format(name="health_new"),
         """INSERT INTO vip_binding
@@ -167,6 +181,27 @@ def _to_an_owner(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _to_several_checks(connection: sqlite3.Connection) -> None:
+    """Before, a VIP had at most one check, of HTTP or TCP, that went to the backend's own address."""
+    connection.create_function("checks_of", 1, _checks_of, deterministic=True)
+    # Not renamed: a column that may be NULL cannot become one that may not.
+    for statement in (
+        "ALTER TABLE desired_vip ADD COLUMN checks TEXT NOT NULL DEFAULT '[]'",
+        "UPDATE desired_vip SET checks = checks_of(health_check)",
+        "ALTER TABLE desired_vip DROP COLUMN health_check",
+    ):
+        connection.execute(statement)
+
+
+def _checks_of(check: str | None) -> str:
+    if check is None:
+        return "[]"
+    told = json.loads(check)
+    if told["type"] == "tcp":  # it had a path and statuses that nobody asked for
+        told = {name: value for name, value in told.items() if name not in {"path", "expect_status"}}
+    return json.dumps([{**told, "target": "backend"}])
+
+
 def _to_last_good(connection: sqlite3.Connection) -> None:
     """Before, it was not kept whether a backend that is down was up before. Then it is not taken for one that was."""
     connection.execute(_WAS_UP)
@@ -183,6 +218,7 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     4: _to_steady_time,
     5: _to_events,
     6: _to_an_owner,
-    7: _to_last_good,
+    7: _to_several_checks,
+    8: _to_last_good,
 }
 """By version: the migration from it to the next version."""

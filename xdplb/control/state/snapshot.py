@@ -58,9 +58,9 @@ class BoundVip:
         return self.desired.vip
 
     @property
-    def check(self) -> HealthCheck | None:
-        """The health check of its backends, None if they are not checked."""
-        return self.desired.check
+    def checks(self) -> tuple[HealthCheck, ...]:
+        """The health checks of its backends, all of which must pass; none if they are not checked."""
+        return self.desired.checks
 
     @property
     def access(self) -> AccessList:

@@ -141,7 +141,7 @@ class Writer:
         self._is_stopping = False
         self._index = Index()
         self._flaps = FlapWatch(steady.now, self._index, self._many_events, self._observed_anew)
-        self._targets: dict[int, CheckTarget] = {}
+        self._targets: dict[int, tuple[CheckTarget, ...]] = {}
         self._step_timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:

@@ -9,8 +9,9 @@ from http import HTTPStatus
 from typing import Any
 
 from xdplb.convert.notes import Kind, Note, Notes
+from xdplb.model.check_fields import PATH_PATTERN
 from xdplb.model.errors import InvalidError
-from xdplb.model.health import PATH_PATTERN, CheckType, HealthCheck
+from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.key import Protocol
 from xdplb.model.numbers import decimal_of, whole_of
 
