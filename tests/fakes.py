@@ -15,8 +15,9 @@ from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
 from xdplb.control.health.health_source import CheckTarget, CheckTargets, OnFlip, OnSilence, SourceOf
-from xdplb.control.health.probe import NOT_RUN, Aim, OnResult, ProbeResult
 from xdplb.control.health.prober import OnBroken
+from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sources import Source

@@ -6,8 +6,9 @@ import asyncio
 from weakref import WeakKeyDictionary
 
 from xdplb.control.health.alarms import Alarms
-from xdplb.control.health.probe import Aim, ProbeResult
 from xdplb.control.health.prober import Sockets
+from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.health import HealthCheck
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
 from xdplb.control.health.health_source import CheckTarget
-from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 

@@ -18,7 +18,7 @@ from xdplb.control.events import Events
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import Checker
 from xdplb.control.health.health_source import CheckTarget
-from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.health.tally import CheckTally, health_of, tallied
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import CheckType, HealthCheck

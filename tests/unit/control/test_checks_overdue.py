@@ -20,7 +20,7 @@ from xdplb.control.events import ChecksNotRun, ChecksRunAgain, Event, Events
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import Checker
 from xdplb.control.health.health_source import CheckTarget
-from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.health.standing import Standing
 from xdplb.model.backend import KnownHealth
 from xdplb.model.health import HealthCheck

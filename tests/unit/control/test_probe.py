@@ -18,8 +18,9 @@ import pytest
 from tests.fakes import until
 from tests.probing import probe
 from xdplb.control.health.alarms import Alarms
-from xdplb.control.health.probe import Aim, ProbeResult
 from xdplb.control.health.prober import Sockets
+from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.health import CheckType, HealthCheck
 
@@ -179,7 +180,7 @@ def test_a_host_out_of_sockets_says_nothing_about_the_backend(monkeypatch: pytes
         raise OSError(24, "Too many open files")
 
     async def run() -> None:
-        monkeypatch.setattr("xdplb.control.health.probe.socket.socket", no_more)
+        monkeypatch.setattr("xdplb.control.health.probes.stream.socket.socket", no_more)
         outcome = await probe(TCP, "127.0.0.1", 1)
         monkeypatch.undo()
         assert outcome.passed is None
@@ -217,7 +218,7 @@ def test_what_this_host_lacks_at_any_step_says_nothing_about_the_backend(
                 raise OSError(code, "so says the test")
 
     async def run() -> None:
-        monkeypatch.setattr("xdplb.control.health.probe.socket.socket", Poor)
+        monkeypatch.setattr("xdplb.control.health.probes.stream.socket.socket", Poor)
         outcome = await probe(TCP, "127.0.0.1", 1, Source(ip_address("127.0.0.1")))
         assert (outcome.passed, outcome.starved) == (None, True)
         assert outcome.reason.startswith("this host could not run the check: ")

@@ -18,7 +18,7 @@ import pytest
 
 from tests.probing import probe
 from xdplb.control.health.ending import PortBudget
-from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.plan.sources import Source
 from xdplb.model.health import CheckType, HealthCheck
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xdplb.control.flows.drain import DrainView
-from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift

@@ -24,8 +24,9 @@ from xdplb.control.health.health_source import (
     SourceOf,
     VipWay,
 )
-from xdplb.control.health.probe import NOT_RUN, Aim, ProbeResult
 from xdplb.control.health.prober import Prober, Probing, Sockets
+from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.result import NOT_RUN, ProbeResult
 from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
 from xdplb.control.health.tally import CheckTally, health_of, health_of_all, is_between, tallied
 from xdplb.control.plan.sources import ANY_SOURCE

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from xdplb.control.health.alarms import Alarms
 from xdplb.control.health.ending import PortBudget, most_in_time_wait
-from xdplb.control.health.probe import NOT_RUN, Aim, OnResult, Probe, ProbeResult
+from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.kinds import new_probe
+from xdplb.control.health.probes.probe import Probe
+from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
+from xdplb.control.health.probes.tls_contexts import Contexts
 from xdplb.control.plan.sources import Source
 
 __all__ = ["OnBroken", "Prober", "Probing", "Sockets"]
@@ -22,6 +27,8 @@ OnBroken = Callable[[Aim, Exception], None]
 """Called with what a probe ran into that nobody thought of; its result says that it could not be run."""
 
 _MOST_NEWS = 64  # at a time: what else waits in the event loop comes in between
+_TURN_SECONDS = 0.002
+"""How long news are read in a row: a TLS handshake takes half a millisecond."""
 
 
 class Probing(Protocol):
@@ -67,8 +74,10 @@ class Sockets:
         self.ports = PortBudget(most_in_time_wait)
         self._epoll: select.epoll | None = None
         self._probes: dict[int, Probe] = {}
+        self.contexts = Contexts()
         self._ending: dict[Probe, None] = {}
-        self._round = 0
+        self._news: deque[tuple[Probe, int]] = deque()
+        self._is_called = False
 
     def start(self, alarms: Alarms, on_broken: OnBroken) -> None:
         """Start in the running event loop. Raises OSError."""
@@ -82,6 +91,7 @@ class Sockets:
         if self._epoll is None:
             return
         self._loop.remove_reader(self._epoll.fileno())
+        self._news.clear()
         for probe in list(self._probes.values()):
             probe.cut()
         self._epoll.close()
@@ -103,7 +113,7 @@ class Sockets:
         return None
 
     def _try(self, aim: Aim, source: Source, on_result: OnResult) -> tuple[Probe, ProbeResult | None]:
-        probe = Probe(aim, self, on_result)
+        probe = new_probe(aim, self, on_result)
         try:
             return probe, probe.begin(source)
         except Exception as error:
@@ -122,7 +132,11 @@ class Sockets:
         assert self._epoll is not None, "not started"
         self._epoll.register(probe.number, events)
         self._probes[probe.number] = probe
-        probe.born = self._round
+
+    def again(self, probe: Probe, events: int) -> None:
+        """Give the probe these events after what else waits."""
+        self._news.append((probe, events))
+        self._call_soon()
 
     def answered(self, probe: Probe) -> None:
         """Count the probe among those that may be cut for others."""
@@ -139,18 +153,31 @@ class Sockets:
         probe.broke(error)
 
     def read_now(self) -> None:
-        """Give the probes the news that their sockets have by now."""
+        """Give the probes the news that their sockets have by now, as far as there is time for it in this turn."""
         if self._epoll is None:
             return
-        self._round += 1
-        news = self._epoll.poll(0, _MOST_NEWS)
-        self.is_behind = len(news) == _MOST_NEWS
-        for number, events in news:
-            probe = self._probes.get(number)
-            # A probe that began in this round has a number of one that ended in it, which these events were for.
-            if probe is None or probe.born == self._round:
-                continue
+        news, probes, now = self._news, self._probes, self._loop.time
+        until = now() + _TURN_SECONDS
+        found = self._epoll.poll(0, _MOST_NEWS)
+        # By probe, not by number: one that begins while these are read may get the number of one that ended.
+        news.extend((probes[number], events) for number, events in found if number in probes)
+        self.is_behind = len(found) == _MOST_NEWS
+        for _ in range(len(news)):
+            probe, events = news.popleft()
             try:
                 probe.news(events)
             except Exception as error:
                 self.broken(probe, error)
+            if now() >= until:
+                break
+        if news:
+            self._call_soon()
+
+    def _call_soon(self) -> None:
+        if not self._is_called:
+            self._is_called = True
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._is_called = False
+        self.read_now()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from xdplb.control.health.probe import ProbeResult
+from xdplb.control.health.probes.result import ProbeResult
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 

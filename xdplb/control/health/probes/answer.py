@@ -27,54 +27,92 @@ _PLAIN_HEAD = re.compile(
 )
 _FRAMING = re.compile(rb"^(content-length|transfer-encoding):[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 _MOST_DIGITS = 15
+_LOCATION = re.compile(rb"^location:[ \t]*([^\r]*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_PIECES = 2000
+"""Of how many pieces an answer is read: each chunk is one, and a server could send chunks of one byte forever."""
+_USUAL = (("User-Agent", "xdplb"), ("Accept", "*/*"), ("Connection", "close"))
 
 
 @lru_cache(maxsize=16384)
-def request(host: str, port: int, path: str) -> bytes:
+def request(method: str, path: str, host: str, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
     """Return the request that asks for `path`, for one that closes the connection after its answer."""
-    return b"".join(filter(None, _ask(h11.Connection(h11.CLIENT), host, port, path)))
+    return b"".join(filter(None, _ask(h11.Connection(h11.CLIENT), method, path, host, headers)))
 
 
-def _ask(http: h11.Connection, host: str, port: int, path: str) -> list[bytes | None]:
-    name = f"[{host}]" if ":" in host else host
-    headers = [("Host", f"{name}:{port}"), ("User-Agent", "xdplb"), ("Accept", "*/*"), ("Connection", "close")]
-    asked = h11.Request(method="GET", target=quote(path, safe=_PATH_AS_WRITTEN), headers=headers)
+def _ask(
+    http: h11.Connection, method: str, path: str, host: str, headers: tuple[tuple[str, str], ...]
+) -> list[bytes | None]:
+    given = {name.lower() for name, _ in headers}
+    all_headers = [("Host", host), *((name, value) for name, value in _USUAL if name.lower() not in given), *headers]
+    asked = h11.Request(method=method, target=quote(path, safe=_PATH_AS_WRITTEN), headers=all_headers)
     return [http.send(asked), http.send(h11.EndOfMessage())]
 
 
 class Answer:
     """An answer as far as it has come. `status` is None until its head has come, `error` says why it is no answer.
 
-    `is_complete`: nothing more belongs to it. One that only ends when the server closes is never complete.
+    `body` has no more than `most_body` bytes, of which those from `new_from` on came last. `location` is where a
+    redirect points to. `is_complete`: nothing more belongs to it. One that only ends when the server closes is complete
+    when that happens.
     """
 
-    __slots__ = ("_left", "_parser", "_taken", "error", "is_complete", "status")
+    __slots__ = (
+        "_left",
+        "_method",
+        "_most",
+        "_parsed",
+        "_parser",
+        "_taken",
+        "body",
+        "error",
+        "is_complete",
+        "location",
+        "new_from",
+        "status",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, method: str, most_body: int) -> None:
         self.status: int | None = None
         self.error = ""
         self.is_complete = False
-        self._taken = self._left = 0
+        self.body = bytearray()
+        self.new_from = 0
+        self.location = b""
+        self._method, self._most = method, most_body
+        self._taken = self._left = self._parsed = 0
         self._parser: h11.Connection | None = None
 
     def take(self, data: bytes) -> None:
         """Take what came next, which is not empty."""
         if self.is_complete:
             return
+        self.new_from = len(self.body)
         if self._parser is not None:
             self._parse(data)
         elif self.status is not None:
-            self._count(len(data))
+            self._keep(data)
         elif (head := _PLAIN_HEAD.match(data)) and (length := _length(int(head[1]), head[2])) is not None:
-            self.status, self._left = int(head[1]), length
-            self._count(len(data) - head.end())
+            self.status, self._left = int(head[1]), 0 if self._method == "HEAD" else length
+            if self.status in _REDIRECTS:
+                found = _LOCATION.search(head[2])
+                self.location = found[1] if found else b""
+            self._keep(data[head.end() :])
         else:
             self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
-            _ask(self._parser, "any", 80, "/")
+            _ask(self._parser, self._method, "/", "any", ())
             self._parse(data)
 
-    def _count(self, size: int) -> None:
-        self._left -= size
+    def end(self) -> None:
+        """Take note that the server has closed the connection."""
+        self.is_complete = True
+        self.new_from = len(self.body)
+
+    def _keep(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        if self._most:
+            self.body += data[: self._most - len(self.body)]
+        self._left -= len(data)
         self.is_complete = self._left <= 0
 
     def _parse(self, data: bytes) -> None:
@@ -93,9 +131,17 @@ class Answer:
 
     def _follow(self, parser: h11.Connection) -> None:
         while (event := parser.next_event()) is not h11.NEED_DATA:
+            self._parsed += 1
             if isinstance(event, h11.Response):
                 self.status = event.status_code
-            elif not isinstance(event, (h11.InformationalResponse, h11.Data)):
+                self.location = next((value for name, value in event.headers if name == b"location"), b"")
+            elif isinstance(event, h11.Data):
+                if self._most:
+                    self.body += event.data[: self._most - len(self.body)]
+                if self._parsed > _MOST_PIECES:
+                    self.is_complete = True
+                    return
+            elif not isinstance(event, h11.InformationalResponse):
                 self.is_complete = True
                 return
 

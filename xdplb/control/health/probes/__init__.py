@@ -1,0 +1,1 @@
+"""Probes: what one try of a check says and hears, a file for each protocol, and the sockets under them."""
