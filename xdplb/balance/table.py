@@ -92,14 +92,14 @@ def _pattern(
 @lru_cache(_CACHED_PLACES)
 def _places(configured: tuple[tuple[str, int], ...], missing: tuple[int, ...], reserve: int) -> Places:
     """Return the owners' places while nobody ramps up: what a ramp goes by at each of its steps."""
-    places = _base(configured[: len(configured) - reserve])
+    base = places = _base(configured[: len(configured) - reserve])
     first = len(configured) - reserve + 1
     in_reserve = range(first, len(configured) + 1)
     used = reserve - sum(place >= first for place in missing)
     if len(missing) > reserve - used:
         places = _refill(places, configured, {*missing, *in_reserve})
     if used:
-        places = _refill(places, configured, missing, takes_share=True)
+        places = _refill(places, configured, missing, own=base)
     places.flags.writeable = False
     return places
 
@@ -134,11 +134,12 @@ def _turns(weights: NDArray[np.int64]) -> Turns:
 
 
 def _refill(
-    base: Places, configured: tuple[tuple[str, int], ...], missing: Iterable[int], *, takes_share: bool = False
+    base: Places, configured: tuple[tuple[str, int], ...], missing: Iterable[int], *, own: Places | None = None
 ) -> Places:
-    """Give the slots of the missing backends to the others; with `takes_share`, also what some own beyond their share.
+    """Give the slots of the missing backends to the others; with `own`, also what some own beyond their share.
 
-    That is so while backends in reserve are used, which own nothing in the base table.
+    That is so while backends in reserve are used, which own nothing in the base table. The others keep those slots that
+    they have in `own`, as far as they are of their share.
     """
     is_missing = np.zeros(len(configured) + 1, np.bool_)
     is_missing[list(missing)] = True
@@ -147,14 +148,14 @@ def _refill(
         return places
     weights = np.array([weight for _, weight in configured], np.int64)
     weights[is_missing[1:]] = 0
-    if takes_share:
-        places = _without_surplus(places, weights)
+    if own is not None:
+        places = _without_surplus(places, weights, own)
     return _filled(places, configured, _turns_of_refill(places, weights))
 
 
-def _without_surplus(places: Places, weights: NDArray[np.int64]) -> Places:
-    """Take from each backend the slots that it owns beyond its share: those with the highest numbers."""
-    slots = np.argsort(places, kind="stable")
+def _without_surplus(places: Places, weights: NDArray[np.int64], base: Places) -> Places:
+    """Take from each backend the slots that it owns beyond its share: first those that are not its own in `base`."""
+    slots = np.lexsort((places != base, places))
     owners = places[slots]
     owned = np.bincount(owners, minlength=len(weights) + 1)
     nth = np.arange(TABLE_SIZE) - np.repeat(np.cumsum(owned) - owned, owned)

@@ -1273,6 +1273,7 @@ class SlotsChangedOut(TypedDict):
     moved: int
     kept: int
     assigned: int
+    owed: int
     tables: int
 
 
@@ -1322,6 +1323,7 @@ class TableChangeOut(TypedDict):
     is_first: bool
     moved: int
     kept: int
+    owed: int
     moves: list[SlotMoveOut]
     moves_in_all: int
     after: SlotStatesOut
