@@ -368,6 +368,7 @@ class BackendStatusOut(TypedDict):
     health: Health
     reason: str
     since: str
+    effective_weight: float
     share: float
     flows: int | None
     mac: str | None

@@ -146,7 +146,11 @@ class Manager:
             await self._paths.start()
             if self._checker is not None:
                 await self._checker.start(
-                    self._writer.health_flipped, self.events, self._next_hops.doubt, self._check_source
+                    self._writer.health_flipped,
+                    self.events,
+                    self._next_hops.doubt,
+                    self._check_source,
+                    self._writer.agents.said,
                 )
         except BaseException:
             await self.stop()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .backend import WEIGHT_RANGE, AdminState
+from .admin_state import AdminState
 
-__all__ = ["PARTS", "Advice"]
+__all__ = ["PARTS", "WEIGHT_RANGE", "Advice"]
+
+WEIGHT_RANGE = (0, 65535)
 
 PARTS = 20
 """In how many parts a weight is divided where agents may want a part of it: 5 % each."""
@@ -31,11 +33,16 @@ class Advice:
             return min(self.weight * PARTS, _LARGEST)
         return min(configured * (100 if self.percent is None else self.percent) * PARTS // 100, _LARGEST)
 
+    @property
+    def takes_nothing_new(self) -> bool:
+        """Whether the backend is to get no new connections."""
+        return self.admin is not AdminState.READY or self.weight == 0 or self.percent == 0
+
     def __str__(self) -> str:
-        """Return the advice in words, as it follows `says`."""
+        """Return what says it, and what, as a sentence."""
         words = [] if self.admin is AdminState.READY else [self.admin.value]
         if self.weight is not None:
             words.append(f"weight {self.weight}")
         elif self.percent is not None:
             words.append(f"{self.percent} %")
-        return " and ".join(words) or "ready"
+        return f"its {'agent' if self.weight is None else 'check'} says {' and '.join(words) or 'ready'}"

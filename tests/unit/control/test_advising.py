@@ -8,18 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from xdplb.control.health.advising import CALM, Advised, Said, advised
+from xdplb.control.health.advising import CALM, Advised, advised
+from xdplb.control.health.probes.result import AdminWord
+from xdplb.control.health.probes.result import AgentWord as Said
 from xdplb.model.advice import PARTS, Advice
 from xdplb.model.backend import AdminState
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
+NOTHING_YET = Advised(Advice(), START - CALM)
+TO_DRAIN, TO_MAINT, TO_READY = AdminWord.DRAIN, AdminWord.MAINT, AdminWord.READY
 DRAIN, MAINT, READY = AdminState.DRAIN, AdminState.MAINT, AdminState.READY
 
 
 def heard(*said: Said, every: float = 60) -> list[Advice]:
     """Return the advice that counts after each of these, which are said `every` so many seconds."""
     found: list[Advice] = []
-    present: Advised | None = None
+    present = NOTHING_YET
     for number, each in enumerate(said):
         present = advised(present, each, START + timedelta(seconds=number * every))
         found.append(present.advice)
@@ -42,20 +46,38 @@ def test_a_percentage_counts_in_steps_and_jitter_does_not(percents: list[int], c
 
 
 def test_less_counts_at_once_and_more_when_it_has_been_calm() -> None:
-    said = [Said(percent=100), Said(percent=50), Said(percent=100), Said(percent=20), Said(percent=100)]
+    said = [
+        Said(percent=100),
+        Said(percent=50),
+        Said(percent=100),
+        Said(percent=20),
+        Said(percent=100),
+    ]
     assert [advice.percent for advice in heard(*said, every=1)] == [100, 50, 50, 20, 20]
     assert heard(*said, *[said[-1]] * 12, every=1)[-1].percent == 100
     assert [advice.percent for advice in heard(*said, every=CALM.total_seconds())] == [100, 50, 100, 20, 100]
 
 
 def test_a_drain_counts_at_once_and_its_end_when_it_has_been_calm() -> None:
-    said = [Said(admin=DRAIN), Said(admin=READY), Said(admin=MAINT), Said(admin=DRAIN)]
+    said = [
+        Said(admin=TO_DRAIN),
+        Said(admin=TO_READY),
+        Said(admin=TO_MAINT),
+        Said(admin=TO_DRAIN),
+    ]
     assert [advice.admin for advice in heard(*said, every=1)] == [DRAIN, DRAIN, MAINT, MAINT]
     assert [advice.admin for advice in heard(*said)] == [DRAIN, READY, MAINT, DRAIN]
 
 
 def test_what_is_not_mentioned_stays() -> None:
-    found = heard(Said(percent=50), Said(admin=DRAIN), Said(), Said(admin=READY), Said(weight=7), Said(percent=100))
+    found = heard(
+        Said(percent=50),
+        Said(admin=TO_DRAIN),
+        Said(),
+        Said(admin=TO_READY),
+        Said(weight=7),
+        Said(percent=100),
+    )
     assert found == [
         Advice(50),
         Advice(50, None, DRAIN),
@@ -89,12 +111,18 @@ def test_the_parts_of_a_weight(advice: Advice, configured: int, parts: int) -> N
 
 def test_advice_is_told_in_words() -> None:
     told = [str(each) for each in (Advice(), Advice(75), Advice(None, 3), Advice(0, None, DRAIN), Advice(admin=MAINT))]
-    assert told == ["ready", "75 %", "weight 3", "drain and 0 %", "maint"]
+    assert told == [
+        "its agent says ready",
+        "its agent says 75 %",
+        "its check says weight 3",
+        "its agent says drain and 0 %",
+        "its agent says maint",
+    ]
 
 
 @given(some.lists(some.tuples(some.floats(0.1, 20), some.integers(0, 120)), max_size=60))
 def test_load_comes_back_no_more_often_than_every_few_seconds(said: list[tuple[float, int]]) -> None:
-    now, present = START, advised(None, Said(percent=100), START)
+    now, present = START, advised(NOTHING_YET, Said(percent=100), START)
     for pause, percent in said:
         now += timedelta(seconds=pause)
         after = advised(present, Said(percent=percent), now)

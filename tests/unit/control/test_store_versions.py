@@ -167,6 +167,7 @@ def as_schema_7(path: Path) -> None:
         connection.execute("ALTER TABLE desired_vip ADD COLUMN health_check TEXT")
         connection.execute("UPDATE desired_vip SET health_check = json_extract(checks, '$[0]')")
         connection.execute("ALTER TABLE desired_vip DROP COLUMN checks")
+        connection.execute("ALTER TABLE health DROP COLUMN advice")
         connection.execute("ALTER TABLE health DROP COLUMN was_up")
         connection.execute("PRAGMA user_version = 7")
     connection.close()

@@ -18,6 +18,7 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import Kept
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility, Use
+from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import Ignored, sent_mtu
@@ -56,6 +57,7 @@ class BackendMetrics:
 
     state: BackendState
     weight: int
+    effective_weight: float
     draining_flows: int | None
     checks: tuple[tuple[HealthCheck, CheckTally], ...]
     mtu: int | None
@@ -151,6 +153,7 @@ def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Ba
     return BackendMetrics(
         state=_state(backend, moment.facts.health_of(backend).health, moment.facts.eligibility.get(backend.id)),
         weight=backend.backend.weight,
+        effective_weight=effective_weight(vip, backend, moment.facts.health_of(backend)),
         draining_flows=_draining_flows(backend, moment),
         checks=tuple(zip(vip.checks, moment.checks.get(backend.id, ()), strict=False)),
         mtu=sent_mtu(moment.held.get(backend.id), vip, backend),

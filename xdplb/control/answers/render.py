@@ -25,6 +25,7 @@ from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, held_words
 from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
 from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
+from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
@@ -118,6 +119,7 @@ def backend_view(
         health=known.health,
         reason="; ".join(filter(None, (why, path.reason))),
         since=known.since,
+        effective_weight=effective_weight(vip, backend, known),
         share=facts.tables.get(vip.id, NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,

@@ -92,7 +92,8 @@ class AccessView:
 class BackendView:
     """A backend and its status.
 
-    `reason` is a sentence about its health and the path to it, empty if all is well. `share` is its share of the VIP's
+    `reason` is a sentence about its health and the path to it, empty if all is well. `effective_weight` is its weight,
+    or what its agent wants in the place of that. `share` is its share of the VIP's
     new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
     scanned: only flows in slots that change owners are recorded (all flows with tracking = always). `declared` is what
     the config file says of it, if an overlay lies over that.
@@ -105,6 +106,7 @@ class BackendView:
     health: Health
     reason: str
     since: datetime
+    effective_weight: float
     share: float
     flows: int | None
     mac: str | None

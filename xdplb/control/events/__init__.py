@@ -12,6 +12,7 @@ from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwa
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import (
+    AgentSaid,
     BackendHeld,
     BackendNotHeld,
     CheckBroke,
@@ -42,6 +43,7 @@ __all__ = [
     "KINDS",
     "Actor",
     "ActorKind",
+    "AgentSaid",
     "AuthenticationFailed",
     "BackendHeld",
     "BackendNotHeld",

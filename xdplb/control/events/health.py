@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xdplb.control.events.base import Event, Level
 
 __all__ = [
+    "AgentSaid",
     "BackendHeld",
     "BackendNotHeld",
     "CheckBroke",
@@ -32,6 +33,19 @@ class HealthChanged(Event):
     def level(self) -> Level:
         """A backend that fails is a warning; that it is up is not."""
         return Level.WARNING if self.health == "down" else Level.NOTICE
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSaid(Event):
+    """The agent of a backend, or a command that checks it, wants another weight, or to drain, and that counts now."""
+
+    KIND = "agent"
+    TITLE = "agent"
+    LEVEL = Level.NOTICE
+    LINES = 200
+    vip: str
+    backend: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,24 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from xdplb.control.health.probes.result import AgentWord
+from xdplb.model.admin_state import AdminState
 from xdplb.model.advice import PARTS, Advice
-from xdplb.model.backend import AdminState
 
-__all__ = ["CALM", "Advised", "Said", "advised"]
+__all__ = ["CALM", "Advised", "advised"]
 
 CALM = timedelta(seconds=10)
 
 _STEP = 100 // PARTS
 _EASE = {AdminState.READY: 0, AdminState.DRAIN: 1, AdminState.MAINT: 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What was said: a percentage or a weight, and an admin state; None is not mentioned."""
-
-    percent: int | None = None
-    weight: int | None = None
-    admin: AdminState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +33,16 @@ class Advised:
     since: datetime
 
 
-def advised(before: Advised | None, said: Said, now: datetime) -> Advised:
+def advised(before: Advised, said: AgentWord, now: datetime) -> Advised:
     """Return what counts now that this was said. It is `before` itself if that stays."""
-    present = Advice() if before is None else before.advice
-    wanted = _wanted(present, said)
-    if wanted == present and before is not None:
-        return before
-    if before is None or _eases(wanted, present) or now - before.since >= CALM:
+    wanted = _wanted(before.advice, said)
+    if wanted != before.advice and (_eases(wanted, before.advice) or now - before.since >= CALM):
         return Advised(wanted, now)
     return before
 
 
-def _wanted(present: Advice, said: Said) -> Advice:
-    admin = present.admin if said.admin is None else said.admin
+def _wanted(present: Advice, said: AgentWord) -> Advice:
+    admin = present.admin if said.admin is None else AdminState(said.admin.value)
     if said.percent is not None:
         return Advice(_step(100 if present.percent is None else present.percent, said.percent), None, admin)
     if said.weight is not None:

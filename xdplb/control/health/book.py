@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 
+from xdplb.model.advice import Advice
 from xdplb.model.backend import Health, KnownHealth
 
 __all__ = ["HealthBook"]
@@ -37,19 +40,26 @@ class HealthBook:
     def flip(self, backend_ids: Collection[int], health: Health, reason: str) -> None:
         """Set the health that one result of a check showed of these backends; it will be saved later."""
         now, is_down = self._now(), health is Health.DOWN
-        for was_up in (False, True):
-            ids = [number for number in backend_ids if (is_down and self._was_up(number)) is was_up]
-            self._known.update(dict.fromkeys(ids, KnownHealth(health, reason, now, was_up)))
+        alike: defaultdict[tuple[bool, Advice | None], list[int]] = defaultdict(list)
+        for number in backend_ids:
+            known = self._known.get(number)
+            was_up = is_down and known is not None and (known.health is Health.UP or known.was_up)
+            alike[was_up, None if known is None else known.advice].append(number)
+        for (was_up, advice), ids in alike.items():
+            self._known.update(dict.fromkeys(ids, KnownHealth(health, reason, now, was_up, advice)))
         self._unsaved.update(backend_ids)
+
+    def advise(self, advice: Mapping[int, Advice]) -> None:
+        """Set what the agents of these backends want; it will be saved later."""
+        for number, each in advice.items():
+            if (known := self._known.get(number)) is not None:
+                self._known[number] = replace(known, advice=each)
+                self._unsaved.add(number)
 
     def is_up(self, backend_id: int) -> bool:
         """Return whether a backend is up."""
         known = self._known.get(backend_id)
         return known is not None and known.health is Health.UP
-
-    def _was_up(self, backend_id: int) -> bool:
-        known = self._known.get(backend_id)
-        return known is not None and (known.health is Health.UP or known.was_up)
 
     def take_unsaved(self) -> dict[int, KnownHealth]:
         """Return the health that is not saved yet, and count it as saved."""

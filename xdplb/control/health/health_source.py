@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from xdplb.control.events import Events
+from xdplb.control.health.probes.result import AgentWord
 from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sources import Source
@@ -15,7 +16,7 @@ from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward
 
-__all__ = ["CheckTarget", "CheckTargets", "HealthSource", "OnFlip", "OnSilence", "SourceOf", "VipWay"]
+__all__ = ["CheckTarget", "CheckTargets", "HealthSource", "OnFlip", "OnSaid", "OnSilence", "SourceOf", "VipWay"]
 
 OnFlip = Callable[[Sequence[int], Health, str], None]
 """Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
@@ -28,6 +29,9 @@ OnSilence = Callable[[IPAddress, bool], None]
 
 The second argument says whether the check had not failed right before.
 """
+
+OnSaid = Callable[[Collection[int], AgentWord], None]
+"""Called in the event loop with the ids of the targets of a check, and what it said beside passed and failed."""
 
 SourceOf = Callable[[IPAddress], Source]
 """Returns where a check of this backend must leave from, asked before each probe."""
@@ -68,6 +72,7 @@ class HealthSource(Protocol):
         events: Events,
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
+        on_said: OnSaid | None = None,
     ) -> None:
         """Start checking the watched targets."""
         ...

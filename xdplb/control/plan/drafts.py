@@ -27,6 +27,7 @@ from xdplb.control.plan.operating import VipStanding, is_asked, needed_of, stand
 from xdplb.control.plan.policies import Rule, Tally, Traits
 from xdplb.control.plan.slow_start import newcomers, next_step, ramp_words, still_ramping, tick_of
 from xdplb.control.plan.sources import Sources
+from xdplb.control.plan.weights import weight_of
 from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.features import Features
@@ -413,10 +414,10 @@ def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> b
     old, new, host = before.vip.vip, vip.vip, before.host
     return (
         *(before.vip.id, old.forward, old.scheduler, old.vlan, old.slow_start_seconds),
-        *(host.tunnel_sources, host.sources),
+        *(before.vip.has_agents, host.tunnel_sources, host.sources),
     ) == (
         *(vip.id, new.forward, new.scheduler, new.vlan, new.slow_start_seconds),
-        *(observed.tunnel_sources, observed.sources),
+        *(vip.has_agents, observed.tunnel_sources, observed.sources),
     )
 
 
@@ -432,15 +433,17 @@ def _backend(
     `present`: how far it is if it ramps up; its entry in the maps and the draft before, each used where it is right.
     """
     newcomer, held, before = present
+    weight = weight_of(vip, bound, observed.health.get(bound.id))
     if (
         before is not None
+        and before.weighted.weight == weight
         and _is_right(before, bound, standing, observed)
-        and before.entry.weight == load_weight(vip.vip, bound, newcomer)
+        and before.entry.weight == load_weight(vip, weight, newcomer)
     ):
         return before
     backend, entry = bound.backend, backend_entry(vip, bound, standing, observed, newcomer)
     in_reserve = backend.role is BackendRole.BACKUP
-    weighted = WeightedBackend(intern(str(backend.address)), bound.id, backend.weight, in_reserve)
+    weighted = WeightedBackend(intern(str(backend.address)), bound.id, weight, in_reserve)
     return BackendDraft(
         bound,
         observed.next_hop(backend.address),

@@ -13,8 +13,10 @@ from enum import StrEnum
 
 from xdplb.control.plan.policies import Policy, Rule, Tally, Traits, backup_words, rule_of
 from xdplb.control.plan.sources import NO_SOURCES, Sources
+from xdplb.control.plan.weights import advice_for
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.advice import PARTS
 from xdplb.model.backend import AdminState, BackendRole, Health, KnownHealth
 from xdplb.model.hold import Hold
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
@@ -209,7 +211,7 @@ def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
 
 def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed) -> Eligibility:
     """Return the eligibility of a backend whose failed check is ignored."""
-    if why := _why_nothing_new(bound):
+    if why := _why_nothing_new(bound, observed.health.get(bound.id)):
         return Eligibility(Use.KEEPING, why)
     why = _CHECK_FAILED + _ALL_THE_SAME[policy]
     return replace(_by_check(Use.SERVING, why, observed.health[bound.id].reason), unfit=True)
@@ -228,7 +230,7 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibi
         return _by_check(use, why, observed.health[bound.id].reason)
     if backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
         return _waiting(_unless_checked(vip, bound, observed))
-    if why := _why_nothing_new(bound):
+    if why := _why_nothing_new(bound, observed.health.get(bound.id)):
         return Eligibility(Use.KEEPING, why)
     return _healthy(vip, bound, observed)
 
@@ -237,7 +239,7 @@ def _healthy(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibil
     """Return what a backend is used for that passes its checks and is to serve."""
     if observed.holds and (hold := observed.holds.get(bound.id)) is not None:
         return Eligibility(Use.KEEPING, held_words(hold), hold=hold)
-    return Eligibility(Use.SERVING, _doubt(vip, bound, observed))
+    return Eligibility(Use.SERVING, _doubt(vip, bound, observed) or _other_weight(bound, observed.health.get(bound.id)))
 
 
 def _waiting(unless: str) -> Eligibility:
@@ -248,11 +250,21 @@ def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
     return Eligibility(use, about_check.format(result), about_check=about_check)
 
 
-def _why_nothing_new(bound: BoundBackend) -> str:
+def _why_nothing_new(bound: BoundBackend, known: KnownHealth | None) -> str:
     """Return why a backend takes no new connections although it can keep its open ones, or an empty string."""
     if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
-    return "" if bound.backend.weight else "its weight is 0"
+    if not bound.backend.weight:
+        return "its weight is 0"
+    advice = advice_for(bound, known)
+    return str(advice) if advice is not None and advice.takes_nothing_new else ""
+
+
+def _other_weight(bound: BoundBackend, known: KnownHealth | None) -> str:
+    """Return why a backend has another weight than it was given, or an empty string."""
+    advice = advice_for(bound, known)
+    is_other = advice is not None and advice.parts_of(bound.backend.weight) != bound.backend.weight * PARTS
+    return str(advice) if is_other else ""
 
 
 def _doubt(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:

@@ -22,7 +22,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -63,6 +63,7 @@ _DECLARED = (
 )
 
 _WAS_UP = "ALTER TABLE health ADD COLUMN was_up INTEGER NOT NULL DEFAULT 0"
+_ADVICE = "ALTER TABLE health ADD COLUMN advice TEXT"
 
 _SCHEMA = (
     _COUNTER,
@@ -72,6 +73,7 @@ _SCHEMA = (
     _EPOCH,
     _HEALTH.format(name="health"),
     _WAS_UP,
+    _ADVICE,
     CLOCK,
     TOLD,
     *_DECLARED,
@@ -207,6 +209,11 @@ def _to_last_good(connection: sqlite3.Connection) -> None:
     connection.execute(_WAS_UP)
 
 
+def _to_advice(connection: sqlite3.Connection) -> None:
+    """Before, agents had nothing to say."""
+    connection.execute(_ADVICE)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -220,5 +227,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     6: _to_an_owner,
     7: _to_several_checks,
     8: _to_last_good,
+    9: _to_advice,
 }
 """By version: the migration from it to the next version."""

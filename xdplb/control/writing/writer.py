@@ -36,6 +36,7 @@ from xdplb.control.plan.eligibility import Observed
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.state.touched import Touched, touched
+from xdplb.control.writing.agent_watch import AgentWatch
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index
@@ -141,6 +142,7 @@ class Writer:
         self._is_stopping = False
         self._index = Index()
         self._flaps = FlapWatch(steady.now, self._index, self._many_events, self._observed_anew)
+        self.agents = AgentWatch(self.health, self._index, self._many_events, touch=self._observed_anew, now=steady.now)
         self._targets: dict[int, tuple[CheckTarget, ...]] = {}
         self._step_timer: asyncio.TimerHandle | None = None
 
@@ -412,7 +414,9 @@ class Writer:
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
         self._watch(outcome.before, prepared.changes)
-        self._flaps.changed(prepared.changes, reissued(prepared.changes))
+        fresh = reissued(prepared.changes)
+        self._flaps.changed(prepared.changes, fresh)
+        self.agents.forget(fresh)
 
     @contextmanager
     def _planning(self) -> Iterator[Dirty]:
