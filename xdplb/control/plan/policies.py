@@ -119,15 +119,13 @@ class Rule:
     def with_last(self, last: datetime | None, checks: Sequence[HealthCheck]) -> Rule:
         """Return the rule for `last-good` if the last backend that had been up failed at `last`.
 
-        What fails for one cause is noticed at different times. So those that failed within the time in which a check
-        notices a failure count as the last ones together.
+        What fails for one cause is noticed at different times. So those that failed within the time in which the
+        slowest of the VIP's `checks` notices a failure count as the last ones together.
         """
-        if last is None or not checks:
+        if last is None:
             return self
-        notices = max(
-            check.interval_seconds * (1 + check.jitter) * check.fall + check.timeout_seconds for check in checks
-        )
-        return replace(self, since=last - timedelta(seconds=notices))
+        notices = (one.interval_seconds * (1 + one.jitter) * one.fall + one.timeout_seconds for one in checks)
+        return replace(self, since=last - timedelta(seconds=max(notices, default=0.0)))
 
     def changed_for(self, before: Rule) -> tuple[int, ...]:
         """Return the traits of backends that may be used in another way than before: all that have all of some."""
