@@ -16,7 +16,7 @@ from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
 from xdplb.control.health.health_source import CheckTarget, CheckTargets, OnFlip, OnSaid, OnSilence, SourceOf
 from xdplb.control.health.prober import OnBroken
-from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.aim import Aim, Step, Steps
 from xdplb.control.health.probes.result import NOT_RUN, AgentWord, OnResult, ProbeResult
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
@@ -258,6 +258,15 @@ class FakeHealth:
 
     def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
         return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
+
+    def targets_of(self, backend_id: int) -> tuple[CheckTarget, ...]:
+        return self.targets.get(backend_id, ())
+
+    def probe(self, backend_id: int, target: CheckTarget, steps: Steps, on_result: OnResult) -> None:
+        """Answer with the last result of the backend's checks, in two steps."""
+        last = self._tallies[backend_id][0].last
+        steps.done += [Step("connect", 0.001, "to the fake"), Step("answer", 0.002, "")]
+        on_result(last or ProbeResult(passed=True, reason="so says the fake", seconds=0.002))
 
     def standing(self) -> Standing:
         return self.stands

@@ -16,10 +16,13 @@ from xdplb.control.capture.wanted import CaptureRequest
 from xdplb.control.events import Actor, Event
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import ExplainView
+from xdplb.control.health.on_demand import Probed
 from xdplb.control.history.history import History
 from xdplb.control.manager import Manager
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError
+from xdplb.model.key import VipKey
 
 __all__ = ["Capture", "Control"]
 
@@ -66,6 +69,10 @@ class Control:
     ) -> ExplainView:
         """Return what would happen to a packet; see Explainer.explain."""
         return await self._manager.explainer.explain(client, vip, packet, down, interface)
+
+    async def probe(self, key: VipKey, address: IPAddress | None) -> list[tuple[IPAddress, list[Probed]]]:
+        """Run all checks of the VIP's backends once, or of the one with this address; see Manager.probe."""
+        return await self._there(self._manager.probe(key, address))
 
     async def backup(self) -> bytes:
         """Return a file with the state; see Manager.backup."""

@@ -16,6 +16,8 @@ __all__ = [
     "DRAIN",
     "HEALTH_CHECK",
     "OVERLAY",
+    "PROBE",
+    "PROBE_BACKEND",
     "RELOAD",
     "VIP",
     "VIPS",
@@ -45,6 +47,8 @@ BACKEND = f"{BACKENDS}/{{address}}"
 DRAIN = f"{BACKEND}/drain"
 HEALTH_CHECK = f"{VIP}/health-check"
 CHECKS = f"{VIP}/checks"
+PROBE = f"{VIP}/probe"
+PROBE_BACKEND = f"{BACKEND}/probe"
 ACCESS = f"{VIP}/access"
 CONFIG = "/config"
 OVERLAY = f"{CONFIG}/overlay"

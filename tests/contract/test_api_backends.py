@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -110,6 +112,22 @@ def test_a_drain_is_accepted_takes_no_new_connections_and_can_be_called_off(api:
     off = api.ask("DELETE", DRAIN)
     assert off.status_code == 200
     assert (off.json()["admin_state"], off.json()["status"]["drain"]) == ("ready", None)
+
+
+def test_a_drain_leaves_a_certificate(api: Api):
+    api.add(BACKENDS, {"address": "10.0.0.11"})
+    assert "has not been drained" in problem_of(api.ask("GET", DRAIN), 404)["detail"]
+    began = api.ask("POST", DRAIN, {"quiet_seconds": 0, "timeout_seconds": 9, "cut_at_deadline": True}).json()
+    assert began["status"]["drain"]["cut_at_deadline"]
+    told: Any = {}
+    end = time.monotonic() + 20
+    while told.get("outcome") != "drained" and time.monotonic() < end:
+        time.sleep(0.02)
+        told = api.ask("GET", DRAIN).json()
+    assert (told["seen"], told["cut"], told["left"], told["silent_at_most"]) == (0, 0, 0, 0)
+    assert (told["started"], told["known_by"]) == (began["status"]["drain"]["started"], "records_since")
+    api.ask("DELETE", DRAIN)
+    assert api.ask("GET", DRAIN).json() == told == api.ask("GET", BACKEND).json()["status"]["certificate"]
 
 
 @pytest.mark.parametrize(("body", "quiet"), [(None, 10), ({}, 10), ({"timeout_seconds": 4}, 4)])

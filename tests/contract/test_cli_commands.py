@@ -370,3 +370,12 @@ def test_explaining_says_why_the_program_was_not_asked_and_what_stops_a_packet(w
     refused = web.run("explain", "192.0.2.7", "web")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "hint: write it like 192.0.2.7:40000" in refused.stderr
+
+
+def test_a_probe_shows_its_steps_and_its_exit_code_says_whether_it_passed(daemon: Daemon):
+    vip = "203.0.113.10:80/tcp"
+    daemon.ok("vip", "add", vip, "--check", "tcp")
+    daemon.ok("backend", "add", vip, "10.0.0.11")
+    told = daemon.run("health", "probe", vip, "10.0.0.11")
+    assert (told.returncode, "STEP" in told.stdout) == (0, True), told.stderr
+    assert json.loads(daemon.ok("health", "probe", vip, "-o", "json").stdout)["backends"][0]["backend"] == "10.0.0.11"

@@ -16,6 +16,7 @@ from xdplb.model.vip import Scheduler
 from xdplb_api.app import create_app
 from xdplb_api.schemas.access import AccessIn, AccessOut
 from xdplb_api.schemas.backend import BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut
+from xdplb_api.schemas.certificate import CertificateOut, EndedByOut
 from xdplb_api.schemas.explain import (
     DifferenceOut,
     ExplainOut,
@@ -37,6 +38,7 @@ SCHEMAS = {
     "A VIP": (VipIn, VipOut, VipStatusOut, SlotsOut, QuicIn, LimitsIn),
     "An access list": (AccessIn, AccessOut),
     "A backend": (BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut),
+    "A certificate of a drain": (CertificateOut, EndedByOut),
     "Explaining a packet": (
         ExplainOut,
         PacketOut,

@@ -32,11 +32,14 @@ OPERATIONS = {
     "PUT /v1/vips/{vip}/backends/{address}": "putBackend",
     "PATCH /v1/vips/{vip}/backends/{address}": "patchBackend",
     "DELETE /v1/vips/{vip}/backends/{address}": "deleteBackend",
+    "GET /v1/vips/{vip}/backends/{address}/drain": "getDrain",
     "POST /v1/vips/{vip}/backends/{address}/drain": "drainBackend",
     "DELETE /v1/vips/{vip}/backends/{address}/drain": "undrainBackend",
     "GET /v1/vips/{vip}/checks": "getChecks",
     "PUT /v1/vips/{vip}/checks": "putChecks",
     "DELETE /v1/vips/{vip}/checks": "deleteChecks",
+    "POST /v1/vips/{vip}/probe": "probe",
+    "POST /v1/vips/{vip}/backends/{address}/probe": "probeBackend",
     "GET /v1/vips/{vip}/health-check": "getHealthCheck",
     "PUT /v1/vips/{vip}/health-check": "putHealthCheck",
     "DELETE /v1/vips/{vip}/health-check": "deleteHealthCheck",
@@ -114,6 +117,8 @@ def test_every_change_can_be_a_dry_run_and_all_but_creation_have_a_precondition(
     for name, operation in _operations(document):
         parameters = {parameter["name"].lower() for parameter in operation.get("parameters", [])}
         if name == "POST /v1/config/reload":  # what it would do, a dry run of PUT /v1/config tells
+            continue
+        if name.endswith("/probe"):  # it changes nothing
             continue
         reads = name.startswith("GET ")
         assert ("dry_run" in parameters) is not reads, name

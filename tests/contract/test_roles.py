@@ -66,6 +66,8 @@ def test_only_what_an_operator_does_every_day_needs_no_admin() -> None:
         ("POST", "/vips/{vip:vip}/backends/{address}/drain"),
         ("DELETE", "/vips/{vip:vip}/backends/{address}/drain"),
         ("PATCH", "/vips/{vip:vip}/backends/{address}"),
+        ("POST", "/vips/{vip:vip}/probe"),
+        ("POST", "/vips/{vip:vip}/backends/{address}/probe"),
         ("GET", "/capture"),
         ("HEAD", "/capture"),
         ("POST", "/changes"),

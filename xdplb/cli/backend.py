@@ -15,6 +15,7 @@ from xdplb.client.bodies import (
     BackendOut,
     BackendPatch,
     BackendStatusOut,
+    CertificateOut,
     DrainIn,
     DrainOut,
     PathErrorsOut,
@@ -181,7 +182,13 @@ Examples:
     metavar="TIME",
     default="10m",
     show_default=True,
-    help="How long to wait for the connections to end. None is cut at the timeout.",
+    help="How long to wait for the connections to end. None is cut at the timeout, unless you say so.",
+)
+@click.option(
+    "--cut-at-deadline",
+    is_flag=True,
+    help="At the timeout, send it no packets any more, unless it is drained before: what is left goes to other backends"
+    ", which reset it.",
 )
 @click.option(
     "--quiet",
@@ -191,15 +198,28 @@ Examples:
     "QUIC: how long without any packet. Default: 10s, or the timeout if that is less.",
 )
 @changing()
-def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: float, quiet: float | None) -> None:
+def drain(
+    change: Change,
+    /,
+    *,
+    vip: str,
+    address: str,
+    wait: bool,
+    timeout: float,
+    cut_at_deadline: bool,
+    quiet: float | None,
+) -> None:
     """Send a backend no new connections and let its open ones end.
 
+    With --wait, the drain's certificate is printed: how many connections there were, and what became of them.
     Interrupting --wait does not stop the drain; `xdplb backend undrain` cancels it.
     """
     times: DrainIn = {
         "timeout_seconds": timeout,
         "quiet_seconds": min(_QUIET_SECONDS, timeout) if quiet is None else quiet,
     }
+    if cut_at_deadline:
+        times["cut_at_deadline"] = True
     answer = change.made(change.client.backends.drain(vip, address, times, **change.how))
     what = f"backend {address} of {vip}"
     if change.dry_run or not wait:
@@ -207,8 +227,26 @@ def drain(change: Change, /, *, vip: str, address: str, wait: bool, timeout: flo
         return
     from .drain_wait import wait_for_drain
 
-    final = wait_for_drain(change.client, vip, address, timeout)
-    change.tell(final, f"{what} is drained: no connection is left")
+    waited = wait_for_drain(change.client, vip, address, timeout, cut=cut_at_deadline)
+    if waited.answer is not None:
+        _tell_drained(change, waited.answer, what, is_late=waited.late is not None)
+    if waited.late is not None:
+        raise waited.late
+
+
+def _tell_drained(change: Change, answer: Answer[BackendOut], what: str, *, is_late: bool) -> None:
+    """Print the certificate, and say that the backend is drained unless it is not; or print the answer as JSON."""
+    status = answer.json()["status"]
+    certificate = status.get("certificate")  # an older daemon has none
+    if not change.as_json and certificate is not None:
+        from .certificate import print_certificate
+
+        print_certificate(certificate)
+    drain_status = status["drain"]
+    is_cut = drain_status is not None and drain_status["state"] == "cut"
+    end = "is cut off: it gets no packets any more" if is_cut else "is drained: no connection is left"
+    if change.as_json or not is_late:
+        change.tell(answer, f"{what} {end}")
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb backend undrain 203.0.113.10:443/tcp 10.0.0.11")
@@ -294,6 +332,7 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("share", percent(status["share"])),
             ("flows seen", status["flows"]),
             ("drain", _drain_text(status["drain"])),
+            ("last drain", _certificate_text(status.get("certificate"))),
             ("forward", body["forward"]),
             ("quic-server-id", body["quic_server_id"]),
             ("role", body["role"]),
@@ -339,9 +378,19 @@ def _path_errors_text(errors: PathErrorsOut) -> str | None:
     return ", ".join(counted) or None
 
 
+def _certificate_text(certificate: CertificateOut | None) -> str | None:
+    if certificate is None:
+        return None
+    from .certificate import certificate_text
+
+    return certificate_text(certificate)
+
+
 def _drain_text(drain_status: DrainOut | None) -> str | None:
     if drain_status is None:
         return None
     left = "not counted" if drain_status["flows"] is None else f"{drain_status['flows']} seen open"
     quiet = duration_text(drain_status["quiet_seconds"])
-    return f"{drain_status['state']}, {left}; started {moment(drain_status['started'])}, watching for at least {quiet}"
+    end = f"; what is left is cut at {moment(drain_status['deadline'])}" if drain_status.get("cut_at_deadline") else ""
+    began = f"started {moment(drain_status['started'])}, watching for at least {quiet}"
+    return f"{drain_status['state']}, {left}; {began}{end}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 
 import click
 
@@ -14,38 +15,55 @@ from xdplb.model.errors import ConflictError
 from .output import note
 from .params import duration_text
 
-__all__ = ["wait_for_drain"]
+__all__ = ["Waited", "wait_for_drain"]
 
 _POLL_SECONDS = 0.5
 
+_TO_CUT_SECONDS = 30.0
+"""How long after the deadline the daemon may take to cut what is left, on a busy host with a full flow table."""
 
-def wait_for_drain(client: Client, vip: str, address: str, timeout: float) -> Answer[BackendOut]:
-    """Poll until no connection is left; return the last answer about the backend.
 
-    If the daemon restarts, this waits for it: the drain continues then. Raises TimedOutError, which says how many
-    connections are left, and ConflictError if somebody cancels the drain. Ctrl-C does not stop the drain.
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What came of waiting: the last answer about the backend, None if there was none; `late` if it is not drained."""
+
+    answer: Answer[BackendOut] | None
+    late: TimedOutError | None = None
+
+
+def wait_for_drain(client: Client, vip: str, address: str, timeout: float, *, cut: bool = False) -> Waited:
+    """Poll until no connection is left, or until the time is over: `late` then says how many are left.
+
+    With `cut`, the daemon ends those when the time is over, and this waits for that. If the daemon restarts, this waits
+    for it: the drain continues then. Raises ConflictError if somebody cancels the drain. Ctrl-C does not stop it.
     """
     progress = _Progress(f"draining {address}")
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout + (_TO_CUT_SECONDS if cut else 0.0)
     try:
-        return _poll(client, vip, address, deadline, progress)
-    except _DeadlineError as late:
-        progress.end()
-        raise TimedOutError(
-            f"backend {address} of {vip} is not drained after {duration_text(timeout)}: {late.left}",
-            hint="no connection was cut and the drain continues; wait again, or cut them with: "
-            f"xdplb backend rm {vip} {address}",
-        ) from None
+        answer, left = _poll(client, vip, address, deadline, progress)
     except KeyboardInterrupt:
         progress.end()
         note(f"the drain of {address} continues; cancel it with: xdplb backend undrain {vip} {address}")
         raise
     finally:
         progress.end()
+    if not left:
+        return Waited(answer)
+    return Waited(
+        answer,
+        TimedOutError(
+            f"backend {address} of {vip} is not drained after {duration_text(timeout)}: {left}",
+            hint="no connection was cut and the drain continues; wait again, or cut them with: "
+            f"xdplb backend rm {vip} {address}",
+        ),
+    )
 
 
-def _poll(client: Client, vip: str, address: str, deadline: float, progress: _Progress) -> Answer[BackendOut]:
-    left = "the daemon has not answered"
+def _poll(
+    client: Client, vip: str, address: str, deadline: float, progress: _Progress
+) -> tuple[Answer[BackendOut] | None, str]:
+    """Return the last answer, and what is left when the time is over; empty if nothing is."""
+    answer, left = None, "the daemon has not answered"
     while True:
         try:
             answer = client.backends.get(vip, address, within=deadline - time.monotonic())
@@ -54,12 +72,12 @@ def _poll(client: Client, vip: str, address: str, deadline: float, progress: _Pr
         else:
             status = _drain_of(answer, address)
             # At the timeout no connection may be left, but not yet for the quiet time. That is as good as drained.
-            if status["state"] == "drained" or (status["state"] == "timed_out" and status["flows"] == 0):
-                return answer
+            if status["state"] in {"drained", "cut"} or (status["state"] == "timed_out" and status["flows"] == 0):
+                return answer, ""
             left = _left(status["flows"])
         rest = deadline - time.monotonic()
         if rest <= 0:
-            raise _DeadlineError(left)
+            return answer, left
         progress.show(f"{left}, {duration_text(int(rest))} until the timeout")
         time.sleep(min(_POLL_SECONDS, rest))
 
@@ -75,14 +93,6 @@ def _left(flows: int | None) -> str:
     if flows is None:
         return "its connections are not counted"
     return f"{flows} connection{'' if flows == 1 else 's'} left"
-
-
-class _DeadlineError(Exception):
-    """The time is over; `left` says what is left."""
-
-    def __init__(self, left: str) -> None:
-        super().__init__(left)
-        self.left = left
 
 
 class _Progress:

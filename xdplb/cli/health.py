@@ -6,13 +6,13 @@ from typing import Any, cast
 
 import click
 
-from xdplb.client.bodies import HealthCheckIn
-from xdplb.model.health import CheckType
+from xdplb.client.bodies import HealthCheckIn, ProbesOut
+from xdplb.model.health import CheckType, Target
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
 from .groups import Group
-from .output import Column, coloured, moment, print_fields, print_json, table
+from .output import Column, coloured, line, moment, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
 
 __all__ = ["command"]
@@ -119,3 +119,53 @@ def ls(connection: Connection, vip: str, as_json: bool) -> None:
             for check in answer.json()["status"]["backends"]
         ],
     )
+
+
+_STEPS = [Column("STEP"), Column("AT", right=True), Column("WHAT CAME OF IT")]
+_PASSED = {True: "passed", False: "failed", None: "not run"}
+
+
+@command.command(
+    short_help="Run the checks of backends once, and show each step.",
+    epilog="""\b
+Examples:
+  xdplb health probe 203.0.113.10:80/tcp
+  xdplb health probe web 10.0.0.11 -o json""",
+)
+@vip_argument
+@click.argument("address", required=False)
+@output_option
+@click.pass_obj
+def probe(connection: Connection, vip: str, address: str | None, as_json: bool) -> None:
+    """Run all checks of the backends of VIP now, or of the one with this ADDRESS, and show each step with its time.
+
+    Nobody's health changes. It exits with 1 if a check did not pass.
+    """
+    answer = connection.client().checks.probe(vip, address)
+    body = answer.json()
+    if as_json:
+        print_json(answer.body)
+    else:
+        _print_probes(body)
+    if not body["passed"]:
+        raise SystemExit(1)
+
+
+def _print_probes(body: ProbesOut) -> None:
+    for number, backend in enumerate(body["backends"]):
+        if number:
+            click.echo()
+        if not backend["checks"]:
+            line(f"{backend['backend']}: it is not checked")
+        for each in backend["checks"]:
+            port = f" port {each['port']}" if each["port"] else ""
+            place = body["vip"] if each["target"] == Target.VIP.value else backend["backend"] + port
+            by_vip = f" at {backend['backend']}" if each["target"] == Target.VIP.value else ""
+            line(f"{backend['backend']}: {each['check']}, to {place}{by_vip}: {_PASSED[each['passed']]}")
+            result = (_PASSED[each["passed"]], _milliseconds(each["seconds"]), each["reason"])
+            steps = [(step["name"], _milliseconds(step["seconds"]), step["text"]) for step in each["steps"]]
+            table(_STEPS, [*steps, result])
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"

@@ -15,6 +15,7 @@ from .bodies import (
     BackendOut,
     BackendPatch,
     BackendPut,
+    CertificateOut,
     DrainIn,
 )
 from .paths import backend_path, vip_path
@@ -66,6 +67,10 @@ class Backends:
     ) -> Answer[BackendChangedOut]:
         """Send a backend no new connections. Its `status.drain` says how many are left; see `get`."""
         return self._transport.change("POST", backend_path(vip, address, "drain"), times, how)
+
+    def certificate(self, vip: str, address: str) -> Answer[CertificateOut]:
+        """Return what came of a backend's connections in its last drain. NotFoundError if there has been none."""
+        return self._transport.request("GET", backend_path(vip, address, "drain"))
 
     def undrain(self, vip: str, address: str, **how: Unpack[How]) -> Answer[BackendChangedOut]:
         """Send new connections to a drained or draining backend again."""

@@ -31,6 +31,7 @@ __all__ = [
     "BackendStatusOut",
     "BackendUseOut",
     "BackendsPut",
+    "CertificateOut",
     "ChangesIn",
     "CheckResultOut",
     "CheckType",
@@ -59,6 +60,7 @@ __all__ = [
     "DriftKind",
     "DriftOut",
     "DryRunOut",
+    "EndedByOut",
     "EventOut",
     "EventsOut",
     "ExplainOut",
@@ -74,6 +76,7 @@ __all__ = [
     "HealthCheckStatusOut",
     "HealthzOut",
     "ImpactOut",
+    "KnownBy",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -81,6 +84,7 @@ __all__ = [
     "NicOut",
     "OnUnhealthy",
     "OperatingStatus",
+    "Outcome",
     "OuterOut",
     "OverlayListOut",
     "OverlayOut",
@@ -93,6 +97,10 @@ __all__ = [
     "PathErrorsOut",
     "PathMtuOut",
     "Placement",
+    "ProbeOut",
+    "ProbeStepOut",
+    "ProbedBackendOut",
+    "ProbesOut",
     "Problem",
     "Protocol",
     "PutAccessEdit",
@@ -147,13 +155,15 @@ AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
-DrainState = Literal["draining", "drained", "timed_out"]
+DrainState = Literal["draining", "drained", "timed_out", "cut"]
 DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
+KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
+Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
 PacketKind = Literal["syn", "established", "datagram"]
 Passive = Literal["off", "observe", "eject"]
 Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
@@ -378,6 +388,7 @@ class BackendStatusOut(TypedDict):
     path_errors: PathErrorsOut
     observed_generation: int
     drain: DrainOut | None
+    certificate: CertificateOut | None
 
 
 class BackendUseOut(TypedDict):
@@ -396,6 +407,28 @@ class BackendsPut(TypedDict):
 
     backends: list[BackendIn]
     warnings: NotRequired[Any]
+
+
+class CertificateOut(TypedDict):
+    """What came of the connections of a drained backend."""
+
+    outcome: Outcome
+    started: str
+    until: str
+    seconds: float
+    known_by: KnownBy
+    seen: int | None
+    ended: int | None
+    ended_by: EndedByOut | None
+    handed_over: int | None
+    cut: int | None
+    broken: int | None
+    lost: int | None
+    left: int | None
+    silent_at_most: int | None
+    why: str
+    last_packet: str | None
+    restarts: int
 
 
 class ChangesIn(TypedDict):
@@ -653,6 +686,7 @@ class DrainBackendEdit(TypedDict):
 
     timeout_seconds: NotRequired[float]
     quiet_seconds: NotRequired[float | None]
+    cut_at_deadline: NotRequired[bool]
     kind: Literal["drain_backend"]
     vip: str
     address: str
@@ -663,6 +697,7 @@ class DrainIn(TypedDict):
 
     timeout_seconds: NotRequired[float]
     quiet_seconds: NotRequired[float | None]
+    cut_at_deadline: NotRequired[bool]
 
 
 class DrainOut(TypedDict):
@@ -673,6 +708,7 @@ class DrainOut(TypedDict):
     deadline: str
     quiet_seconds: float
     flows: int | None
+    cut_at_deadline: bool
 
 
 class DriftOut(TypedDict):
@@ -692,6 +728,16 @@ class DryRunOut(TypedDict):
     changes: list[str]
     warnings: list[WarningOut]
     impact: ImpactOut
+
+
+class EndedByOut(TypedDict):
+    """How connections ended by themselves; the sum is `ended`."""
+
+    closed: int
+    reset: int
+    idle: int
+    unanswered: int
+    redialled: int
 
 
 class EventOut(TypedDict):
@@ -1021,6 +1067,43 @@ class PathMtuOut(TypedDict):
     mtu: int
     router: str | None
     until: str
+
+
+class ProbeOut(TypedDict):
+    """What a probe of one check found."""
+
+    check: str
+    type: CheckType
+    target: Target
+    port: int
+    passed: bool | None
+    reason: str
+    seconds: float
+    steps: list[ProbeStepOut]
+
+
+class ProbeStepOut(TypedDict):
+    """A step of a probe that was done."""
+
+    name: str
+    seconds: float
+    text: str
+
+
+class ProbedBackendOut(TypedDict):
+    """What the probes of one backend found."""
+
+    backend: str
+    passed: bool
+    checks: list[ProbeOut]
+
+
+class ProbesOut(TypedDict):
+    """What probes found that were run once: this changes no backend's health."""
+
+    vip: str
+    passed: bool
+    backends: list[ProbedBackendOut]
 
 
 class Problem(TypedDict):

@@ -10,9 +10,11 @@ from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
 from xdplb.control.clock import SteadyClock
+from xdplb.control.edits.find import no_backend, vip_of
 from xdplb.control.events import Actor, Events
 from xdplb.control.explain.explainer import Explainer
 from xdplb.control.health.health_source import HealthSource
+from xdplb.control.health.on_demand import OnDemand, Probed
 from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
@@ -28,8 +30,10 @@ from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.config import Settings
+from xdplb.model.errors import NotFoundError
+from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
@@ -118,6 +122,7 @@ class Manager:
             longest_pause=longest_pause,
             history=self.history,
         )
+        self._on_demand = OnDemand(checker)
         self.explainer = Explainer(plane, self._writer, steady.now)
         self.capturer = Capturer(plane, self._writer, self.events)
         self.reload: Reload | None = None
@@ -136,6 +141,7 @@ class Manager:
             self.history.start()
         try:
             await self._writer.open()
+            await self._flows.open()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
             await self._next_hops.start(self._next_hops_changed, self._writer.ways.edited)
             await self._nics.look()
@@ -199,6 +205,22 @@ class Manager:
         but not yet in the data plane: the message says which.
         """
         return await self._writer.change(request)
+
+    async def probe(self, key: VipKey, address: IPAddress | None) -> list[tuple[IPAddress, list[Probed]]]:
+        """Run all checks of the VIP's backends once, or of the one with this address; see OnDemand.probe.
+
+        Raises NotFoundError if there is no such VIP or backend, or nothing to check.
+        """
+        snapshot = self._writer.snapshot
+        vip_of(snapshot.desired, key, "/path/vip")
+        vip = snapshot.vips[key]
+        if not vip.checks:
+            raise NotFoundError(f"VIP {key} has no health check", hint="xdplb health set adds one")
+        if address is not None and address not in vip.backends:
+            raise no_backend(key, address, "/path/address")
+        wanted = sorted(vip.backends, key=address_order) if address is None else [address]
+        found = await self._on_demand.probe([vip.backends[each].id for each in wanted])
+        return list(zip(wanted, found, strict=True))
 
     async def backup(self) -> bytes:
         """Return a file with the state, for `xdplb up --restore`. Raises StateError if it cannot be read."""

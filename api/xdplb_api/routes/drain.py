@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from xdplb.control.edits.edit import DrainBackend, UndrainBackend
+from xdplb.model.errors import NotFoundError
 from xdplb.model.role import Role
 from xdplb_api.answers import effect, effect_answer, problems, tag, warned
 from xdplb_api.deps import AddressRef, AnswersOf, Change, VipRef
@@ -12,6 +13,7 @@ from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import DRAIN
 from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.backend import BackendChangedOut, DrainIn
+from xdplb_api.schemas.certificate import CertificateOut
 from xdplb_api.schemas.effect import DryRunOut
 
 __all__ = ["router"]
@@ -41,15 +43,34 @@ async def drain_backend(
     change: Change,
     body: DrainIn | None = None,
 ) -> BackendChangedOut | Response:
-    """Send a backend no new connections and keep its open ones. They are kept even after the timeout."""
+    """Send a backend no new connections and keep its open ones, even after the timeout unless they are to be cut."""
     times = body or DrainIn()
     key, known = answers.place(vip, address)
-    outcome = await change.make(DrainBackend(key, known, times.timeout_seconds, times.quiet()))
+    edit = DrainBackend(key, known, times.timeout_seconds, times.quiet(), times.cut_at_deadline)
+    outcome = await change.make(edit)
     if change.tells_effect:
         return effect_answer(outcome, change)
     view = answers.backend_after(outcome, key, known)
     tag(response, view.generation)
     return warned(BackendChangedOut.of(view), outcome)
+
+
+@router.get(
+    DRAIN,
+    operation_id="getDrain",
+    summary="Get the certificate of a drain",
+    openapi_extra=needs(Role.READ),
+    responses=problems(404, 422),
+)
+async def get_drain(vip: VipRef, address: AddressRef, *, answers: AnswersOf) -> CertificateOut:
+    """Return what came of a backend's connections in its drain, or in its last one: also after it was undrained."""
+    certificate = answers.backend(vip, address).certificate
+    if certificate is None:
+        raise NotFoundError(
+            f"backend {address} of VIP {vip} has not been drained",
+            hint="a certificate is kept until the next drain, or until the backend is removed",
+        )
+    return CertificateOut.of(certificate)
 
 
 @router.delete(

@@ -28,6 +28,7 @@ from .base import (
     ResponseBody,
     Warnings,
 )
+from .certificate import CertificateOut
 from .long_list import in_parts
 
 __all__ = [
@@ -163,7 +164,10 @@ class DrainIn(RequestBody):
     """How long to wait for open connections to end."""
 
     timeout_seconds: float = Field(
-        default=600, gt=0, le=604800, description="Seconds after which the drain is `timed_out`; nothing is cut."
+        default=600,
+        gt=0,
+        le=604800,
+        description="Seconds to the deadline, at which the drain is `timed_out`; nothing is cut unless asked for.",
     )
     quiet_seconds: float | None = Field(
         default=None,
@@ -171,6 +175,12 @@ class DrainIn(RequestBody):
         le=86400,
         description="Minimum seconds that it lasts, since idle connections are not seen before their next packet; for "
         "QUIC, seconds without a packet to the backend. Null: 10.",
+    )
+
+    cut_at_deadline: bool = Field(
+        default=False,
+        description="Whether the backend gets no packets any more from the deadline on, unless it is `drained` before: "
+        "connections that are left then go to other backends, which reset them.",
     )
 
     def quiet(self) -> float:
@@ -182,7 +192,8 @@ class DrainOut(ResponseBody):
     """A drain."""
 
     state: DrainState = Field(
-        description="`draining`: connections are left; `drained`: none is; `timed_out`: some are after the timeout."
+        description="`draining`: connections are left; `drained`: none is; `timed_out`: some are after the timeout; "
+        "`cut`: the deadline ended those."
     )
     started: datetime = Field(description="When it started, UTC.")
     deadline: datetime = Field(description="When it is `timed_out`, UTC.")
@@ -190,6 +201,7 @@ class DrainOut(ResponseBody):
     flows: int | None = Field(
         description="Open connections seen; null before the first count, and for QUIC until it is drained."
     )
+    cut_at_deadline: bool = Field(description="Whether connections that are left at the deadline are cut.")
 
     @classmethod
     def of(cls, view: DrainView) -> DrainOut:
@@ -200,6 +212,7 @@ class DrainOut(ResponseBody):
             deadline=view.deadline,
             quiet_seconds=view.quiet_seconds,
             flows=view.flows,
+            cut_at_deadline=view.cut_at_deadline,
         )
 
 
@@ -252,6 +265,9 @@ class BackendStatusOut(ResponseBody):
     path_errors: PathErrorsOut
     observed_generation: ObservedGeneration
     drain: DrainOut | None = Field(description="Its drain; null if it is not draining.")
+    certificate: CertificateOut | None = Field(
+        description="What came of the connections in its drain, or in its last one; null if it has had none."
+    )
 
 
 class DeclaredOut(ResponseBody):
@@ -308,6 +324,7 @@ class BackendOut(ResponseBody):
                 path_errors=PathErrorsOut.of(view.path.errors),
                 observed_generation=view.observed_generation,
                 drain=DrainOut.of(view.drain) if view.drain else None,
+                certificate=CertificateOut.of(view.certificate) if view.certificate else None,
             ),
         )
 

@@ -151,7 +151,9 @@ class DrainBackendEdit(DrainIn):
 
     def edit(self, find: Find) -> kinds.DrainBackend:
         """Return the edit."""
-        return kinds.DrainBackend(find(self.vip), self.address, self.timeout_seconds, self.quiet())
+        return kinds.DrainBackend(
+            find(self.vip), self.address, self.timeout_seconds, self.quiet(), self.cut_at_deadline
+        )
 
 
 class UndrainBackendEdit(RequestBody):

@@ -95,3 +95,40 @@ def test_an_interrupt_leaves_the_drain_going_and_says_so(script: Script):
     assert "xdplb backend undrain web 10.0.0.1" in told
     assert "DELETE" not in {method for method, _, _ in script.requests}
     assert "Traceback" not in told
+
+
+CERTIFICATE = {
+    "outcome": "cut", "started": "2030-01-02T03:04:05Z", "until": "2030-01-02T03:09:05Z", "seconds": 300.0,
+    "known_by": "records_since", "seen": 9, "ended": 6, "handed_over": 0, "cut": 2, "broken": 1, "lost": 0, "left": 0,
+    "ended_by": {"closed": 4, "reset": 2, "idle": 0, "unanswered": 0, "redialled": 0},
+    "silent_at_most": 3, "why": "a sentence", "last_packet": None, "restarts": 0,
+}  # fmt: skip
+
+
+def with_certificate(state: str, flows: int) -> dict[str, object]:
+    told = draining(state, flows)
+    told["status"] = {**told["status"], "certificate": CERTIFICATE}  # type: ignore[dict-item]
+    return told
+
+
+def test_a_drain_that_cuts_is_waited_for_beyond_its_deadline_and_its_certificate_is_printed(script: Script):
+    script.on("GET", BACKEND, with_certificate("draining", 2), with_certificate("cut", 0))
+    told = drain(script, "--wait", "--timeout", "100ms", "--cut-at-deadline")
+    assert told.returncode == 0
+    assert told.stderr == "backend 10.0.0.1 of web is cut off: it gets no packets any more\n"
+    lines = [" ".join(line.split()) for line in told.stdout.splitlines()]
+    for line in (
+        "outcome cut", "took 5m", "seen at the start 9", "ended by themselves 6 (4 closed, 2 reset)", "cut 2",
+        "broken 1", "silent, not seen at most 3: a sentence",
+    ):  # fmt: skip
+        assert line in lines
+    assert script.requests[0][2] == {"timeout_seconds": 0.1, "quiet_seconds": 0.1, "cut_at_deadline": True}
+
+
+def test_what_came_of_it_is_printed_at_the_timeout_too(script: Script):
+    script.on("GET", BACKEND, with_certificate("timed_out", 1))
+    told = drain(script, "--wait", "--timeout", "100ms")
+    assert told.returncode == 5
+    assert "seen at the start    9" in told.stdout
+    assert "not drained" in told.stderr
+    assert "is drained: no" not in told.stderr

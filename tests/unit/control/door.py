@@ -99,10 +99,17 @@ class Door:
         return list(self._answers.backends_after(done, key).backends)
 
     async def drain(
-        self, ref: str, address: str, *, timeout_seconds: float = 600, quiet_seconds: float = 10, **under: Any
+        self,
+        ref: str,
+        address: str,
+        *,
+        timeout_seconds: float = 600,
+        quiet_seconds: float = 10,
+        cut_at_deadline: bool = False,
+        **under: Any,
     ) -> BackendView | DryRun:
         place = self._answers.place(ref, address)
-        return await self._known(edits.DrainBackend(*place, timeout_seconds, quiet_seconds), under)
+        return await self._known(edits.DrainBackend(*place, timeout_seconds, quiet_seconds, cut_at_deadline), under)
 
     async def undrain(self, ref: str, address: str, **under: Any) -> BackendView | DryRun:
         return await self._known(edits.UndrainBackend(*self._answers.place(ref, address)), under)

@@ -255,10 +255,11 @@ def test_no_room_for_what_a_start_writes_is_called_so(small: Path) -> None:
     with sqlite3.connect(small / "state" / "state.db") as connection:
         connection.execute("DELETE FROM counter")
         connection.execute("ALTER TABLE desired_vip RENAME COLUMN checks TO health_check")
-        for table in ("clock", "told", "declared_backend", "config"):
+        for table in ("clock", "told", "declared_backend", "config", "drain_certificate"):
             connection.execute(f"DROP TABLE {table}")
         for column in ("was_up", "advice"):
             connection.execute(f"ALTER TABLE health DROP COLUMN {column}")
+        connection.execute("ALTER TABLE desired_backend DROP COLUMN drain_cut")
         connection.execute("PRAGMA user_version = 3")
     connection.close()
     fill(small / "filler")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import pytest
 
 from tests.bound import bound_backend, bound_vip, snapshot, with_access
 from tests.unit.control.stored import NOW, WEB, edited, full_state, reopened, replaced, saved
+from xdplb.control.clock import ClockMark
 from xdplb.control.edits.edit import DeleteVip, PutVip
+from xdplb.control.state.certificate import Certificate, Counted, KnownBy, Outcome
 from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.control.state.sqlite import SqliteStore
@@ -69,6 +72,32 @@ def test_health_of_a_backend_that_is_gone_is_not_kept(tmp_path: Path) -> None:
     store.save_health({1: KnownHealth(Health.DOWN, "x", NOW), 77: KnownHealth(Health.UP, "", NOW)})
     store.close()
     assert list(reopened(tmp_path)[1]) == [1]
+
+
+def test_certificates_are_kept_until_their_backends_are_gone(tmp_path: Path) -> None:
+    state = full_state()
+    ids = {str(b.backend.address): b.id for b in state.vips[WEB.key].backends.values()}
+    one = Certificate(
+        Outcome.CUT, NOW, NOW + timedelta(seconds=9), KnownBy.RECORDS, Counted(closed=3, cut=2), 0, "a sentence"
+    )
+    other = replace(one, counted=None, silent_at_most=None, last_packet=NOW, restarts=2, forgotten=Counted(idle=1))
+    store = SqliteStore(tmp_path)
+    store.open()
+    store.save(Snapshot(), state, {})
+    kept = {ids["10.0.0.1"]: one, ids["10.0.0.2"]: other}
+    store.save_certificates({**{(number, 0): each for number, each in kept.items()}, (77, 0): one, (3, 9): one})
+    store.close()
+    assert store.open()[0] == state
+    assert store.certificates() == kept
+    store.set_clock_mark(ClockMark("boot", 0, int((NOW.timestamp() + 99) * 1e9), 0), -int(5e9))
+    store.close()
+    store.open()
+    assert store.certificates()[ids["10.0.0.2"]] == other.moved(timedelta(seconds=-5))
+    store.save(state, edited(state, replaced(1, 3)), {})
+    store.close()
+    store.open()
+    assert list(store.certificates()) == [ids["10.0.0.1"]]
+    store.close()
 
 
 def test_a_save_that_fails_changes_nothing(tmp_path: Path) -> None:

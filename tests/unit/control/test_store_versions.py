@@ -13,13 +13,14 @@ import pytest
 
 from tests.bound import bound_vip, snapshot
 from tests.unit.control.stored import CHECK, WEB, backend, edited, full_state, reopened, saved
-from xdplb.control.edits.edit import ClearOverlay, DeleteVip, PatchBackend, PutBackend, PutConfig
+from xdplb.control.edits.edit import ClearOverlay, DeleteVip, DrainBackend, PatchBackend, PutBackend, PutConfig
 from xdplb.control.state.desired import Declared, DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.state.told import Told
 from xdplb.model.access import AccessList
+from xdplb.model.advice import Advice
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.errors import PlatformError
@@ -161,14 +162,6 @@ def as_schema_3(path: Path) -> None:
     connection.close()
 
 
-def as_schema_8(path: Path) -> None:
-    """Make the state what xdplb of schema 8 wrote, where it was not kept who was up before."""
-    with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("ALTER TABLE health DROP COLUMN was_up")
-        connection.execute("PRAGMA user_version = 8")
-    connection.close()
-
-
 def as_schema_7(path: Path) -> None:
     """Make the state what xdplb of schema 7 wrote, where a VIP had one check at most."""
     as_schema_8(path)
@@ -176,8 +169,6 @@ def as_schema_7(path: Path) -> None:
         connection.execute("ALTER TABLE desired_vip ADD COLUMN health_check TEXT")
         connection.execute("UPDATE desired_vip SET health_check = json_extract(checks, '$[0]')")
         connection.execute("ALTER TABLE desired_vip DROP COLUMN checks")
-        connection.execute("ALTER TABLE health DROP COLUMN advice")
-        connection.execute("ALTER TABLE health DROP COLUMN was_up")
         connection.execute("PRAGMA user_version = 7")
     connection.close()
 
@@ -190,6 +181,46 @@ def as_schema_5(path: Path) -> None:
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 5")
     connection.close()
+
+
+def as_schema_10(path: Path) -> None:
+    """Make the state what xdplb of schema 10 wrote, where agents had nothing to say."""
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("ALTER TABLE health DROP COLUMN advice")
+        connection.execute("PRAGMA user_version = 10")
+    connection.close()
+
+
+def as_schema_9(path: Path) -> None:
+    """Make the state what xdplb of schema 9 wrote, where it was not kept who was up before."""
+    as_schema_10(path)
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("ALTER TABLE health DROP COLUMN was_up")
+        connection.execute("PRAGMA user_version = 9")
+    connection.close()
+
+
+def as_schema_8(path: Path) -> None:
+    """Make the state what xdplb of schema 8 wrote, whose drains cut nothing and left no certificate."""
+    as_schema_9(path)
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("DROP TABLE drain_certificate")
+        connection.execute("ALTER TABLE desired_backend DROP COLUMN drain_cut")
+        connection.execute("PRAGMA user_version = 8")
+    connection.close()
+
+
+def test_a_drain_of_schema_8_cuts_nothing_and_has_no_certificate(tmp_path: Path) -> None:
+    state = full_state()
+    saved(tmp_path, state)
+    as_schema_8(tmp_path)
+    store = SqliteStore(tmp_path)
+    assert store.open()[0] == state
+    assert store.certificates() == {}
+    store.close()
+    cutting = edited(state, DrainBackend(WEB.key, backend(2).address, 60, 3, cut_at_deadline=True))
+    saved(tmp_path, cutting)
+    assert reopened(tmp_path)[0] == cutting
 
 
 def test_a_state_of_schema_5_belongs_to_the_api_and_can_be_given_to_a_file(tmp_path: Path) -> None:
@@ -271,14 +302,18 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
         SqliteStore(tmp_path).open()
 
 
-def test_in_a_state_of_schema_8_nobody_that_is_down_is_known_to_have_been_up(tmp_path: Path) -> None:
+def test_in_a_state_of_schema_9_nobody_that_is_down_is_known_to_have_been_up(tmp_path: Path) -> None:
     then = datetime(2030, 1, 1, tzinfo=UTC)
     saved(tmp_path, full_state())
     store = SqliteStore(tmp_path)
     store.open()
-    known = {1: KnownHealth(Health.DOWN, "refused", then, was_up=True), 2: KnownHealth(Health.UP, "", then)}
+    drains = Advice(75, None, AdminState.DRAIN)
+    known = {
+        1: KnownHealth(Health.DOWN, "refused", then, was_up=True, advice=drains),
+        2: KnownHealth(Health.UP, "", then),
+    }
     store.save_health(known)
     store.close()
     assert {number: reopened(tmp_path)[1][number] for number in known} == known
-    as_schema_8(tmp_path)
+    as_schema_9(tmp_path)
     assert reopened(tmp_path)[1][1] == KnownHealth(Health.DOWN, "refused", then)

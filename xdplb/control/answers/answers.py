@@ -210,6 +210,7 @@ class Answers:
             checks={} if self._checker is None else self._checker.tallies(),
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
+            cuts=self._writer.cuts,
             nics=nics_shown(applier.nics),
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
@@ -345,6 +346,7 @@ class Answers:
             path=self._paths.of(vip, backend),
             flows=self._flows.of(backend),
             drain=self._flows.drain(backend),
+            certificate=self._flows.certificate(backend),
             tallies=self._tallies(backend),
         )
         return backend_on_the_wall(view, self._steady.ahead())

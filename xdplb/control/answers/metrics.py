@@ -17,7 +17,7 @@ from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import Kept
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
-from xdplb.control.plan.eligibility import Eligibility, Use
+from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drift
@@ -108,6 +108,7 @@ class Moment:
     checks: Mapping[int, tuple[CheckTally, ...]]
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
+    cuts: Mapping[int, datetime]
     nics: tuple[NicView, ...]
     held: Mapping[int, BackendEntry]
     path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
@@ -171,7 +172,7 @@ def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) 
         return BackendState.MAINT
     if health is Health.DOWN:
         return BackendState.DOWN
-    if standing is not None and standing.use is Use.OUT:
+    if standing is not None and not standing.reachable:
         return BackendState.UNREACHABLE
     if health is Health.UNKNOWN:
         return BackendState.UNKNOWN
@@ -183,4 +184,4 @@ def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) 
 def _draining_flows(backend: BoundBackend, moment: Moment) -> int | None:
     if backend.drain is None:
         return None
-    return drain_view(backend, backend.drain, moment.flow_counts, moment.now).flows
+    return drain_view(backend, backend.drain, moment.flow_counts, moment.now, moment.cuts.get(backend.id)).flows

@@ -26,6 +26,7 @@ from xdplb.control.plan.eligibility import DRAINING, Eligibility, held_words
 from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
 from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
 from xdplb.control.plan.weights import effective_weight
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
@@ -102,6 +103,7 @@ def backend_view(
     path: PathView,
     flows: int | None,
     drain: DrainView | None,
+    certificate: Certificate | None,
     tallies: Sequence[CheckTally],
 ) -> BackendView:
     """Return the view of a backend; `tallies` are the results of its checks."""
@@ -125,6 +127,7 @@ def backend_view(
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,
         interface=next_hop.interface if next_hop is not None else None,
         drain=drain,
+        certificate=certificate,
         path=path,
         declared=backend.desired.declared,
     )

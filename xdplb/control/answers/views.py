@@ -12,6 +12,7 @@ from datetime import datetime
 from xdplb.control.flows.drain import DrainView
 from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.plan.operating import OperatingStatus
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
@@ -96,7 +97,7 @@ class BackendView:
     or what its agent wants in the place of that. `share` is its share of the VIP's
     new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
     scanned: only flows in slots that change owners are recorded (all flows with tracking = always). `declared` is what
-    the config file says of it, if an overlay lies over that.
+    the config file says of it, if an overlay lies over that. `certificate` is what came of its drain, or the last one.
     """
 
     backend: Backend
@@ -112,6 +113,7 @@ class BackendView:
     mac: str | None
     interface: str | None
     drain: DrainView | None
+    certificate: Certificate | None
     path: PathView
     declared: Declared | None
 

@@ -17,9 +17,10 @@ def backend_on_the_wall(view: BackendView, ahead: timedelta) -> BackendView:
     drain, path = view.drain, view.path
     if drain is not None:
         drain = replace(drain, started=drain.started + ahead, deadline=drain.deadline + ahead)
+    certificate = None if view.certificate is None else view.certificate.moved(ahead)
     if path.lowered is not None:
         path = replace(path, lowered=replace(path.lowered, until=path.lowered.until + ahead))
-    return replace(view, since=view.since + ahead, drain=drain, path=path)
+    return replace(view, since=view.since + ahead, drain=drain, certificate=certificate, path=path)
 
 
 def check_on_the_wall(view: CheckView, ahead: timedelta) -> CheckView:

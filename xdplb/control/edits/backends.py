@@ -94,7 +94,7 @@ def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desire
     started = now if present.drain is None else present.drain.started
     drained = DesiredBackend(
         replace(present.backend, admin_state=AdminState.DRAIN),
-        Drain(started, float(edit.timeout_seconds), float(edit.quiet_seconds)),
+        Drain(started, float(edit.timeout_seconds), float(edit.quiet_seconds), edit.cut_at_deadline),
         present.declared,
     )
     if drained == present:

@@ -140,6 +140,7 @@ _ENCODERS: dict[str, Callable[[Any], object]] = {
     "deny": _prefixes_to_json,
     "timeout_seconds": float,
     "quiet_seconds": float,
+    "cut_at_deadline": bool,
 }
 """By field name: a name means the same in every edit."""
 
@@ -160,5 +161,6 @@ _DECODERS: dict[str, Callable[[Any, int], object]] = {
     "deny": lambda given, family: Prefixes.parse(given, family, ""),
     "timeout_seconds": lambda number, _: float(number),
     "quiet_seconds": lambda number, _: float(number),
+    "cut_at_deadline": lambda given, _: bool(given),
 }
 """The reverse: from the JSON value and the VIP's IP version."""

@@ -139,12 +139,16 @@ class ReplaceBackends:
 
 @dataclass(frozen=True, slots=True)
 class DrainBackend:
-    """Send the backend no new connections and keep its open ones. A drain under way keeps its start."""
+    """Send the backend no new connections and keep its open ones, at most to the deadline if that is to cut them.
+
+    A drain under way keeps its start.
+    """
 
     key: VipKey
     address: IPAddress
     timeout_seconds: float = 600.0
     quiet_seconds: float = 10.0
+    cut_at_deadline: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from enum import Enum, IntEnum
 from typing import ClassVar
 
 from xdplb.control.events.actor import Actor
+from xdplb.control.state.certificate import Certificate
 from xdplb.model.printable import quoted, word
 
 __all__ = ["NOTICE", "Event", "Events", "Level", "Say"]
@@ -107,7 +108,7 @@ def _json(value: object) -> object:
         return {str(name): _json(each) for name, each in value.items()}
     if isinstance(value, Sequence):
         return [_json(each) for each in value]
-    return value.data() if isinstance(value, Actor) else str(value)
+    return value.data() if isinstance(value, Actor | Certificate) else str(value)
 
 
 Say = Callable[[Event], None]

@@ -42,7 +42,7 @@ first SYN ends the count.
 The backend's RST goes straight to the client and is not seen here.
 """
 
-_TOUCH_SECONDS = 1.0
+TOUCH_SECONDS = 1.0
 """A record's last packet may be this much newer than the record says: FLOW_TOUCH_AFTER in bpf/lib/flow.h."""
 
 _STALE_SECONDS = 60.0
@@ -53,11 +53,17 @@ _NO_EPOCH = -1
 
 
 class DrainState(StrEnum):
-    """The progress of a drain: connections left, none left, or timed out with some left."""
+    """The progress of a drain: connections left, none left, timed out with some left, or those cut off."""
 
     DRAINING = "draining"
     DRAINED = "drained"
     TIMED_OUT = "timed_out"
+    CUT = "cut"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no connection is left, so that there is nothing more to count."""
+        return self in {DrainState.DRAINED, DrainState.CUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ class DrainView:
     deadline: datetime
     quiet_seconds: float
     flows: int | None
+    cut_at_deadline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
         epoch[backend.id] = backend.epoch
     reset = (flows.flags & FLOW_RST) != 0
     known = epoch[flows.backend] == flows.epoch
-    still_open: NDArray[np.bool_] = known & ~reset & (flows.age <= idle[flows.backend] + _TOUCH_SECONDS)
+    still_open: NDArray[np.bool_] = known & ~reset & (flows.age <= idle[flows.backend] + TOUCH_SECONDS)
     return still_open
 
 
@@ -155,19 +162,23 @@ def load_of(flows: FlowRecords, live: NDArray[np.bool_], snapshot: Snapshot, vip
     return {backend.id: int(loads[backend.id]) for vip, backend in snapshot.backends() if vip.id in vips}
 
 
-def drain_view(backend: BoundBackend, drain: Drain, counts: FlowCounts | None, now: datetime) -> DrainView:
-    """Return the progress of a drain.
+def drain_view(
+    backend: BoundBackend, drain: Drain, counts: FlowCounts | None, now: datetime, cut_at: datetime | None
+) -> DrainView:
+    """Return the progress of a drain; `cut_at` is when its backend was cut off, None if it was not.
 
     The backend is drained when a scan at least `quiet_seconds` after the start saw no connection: an idle connection
     is not seen before its next packet. If connections have no records, the backend must have received no packet for
     that long, and their number is not known.
     """
     state, flows = DrainState.DRAINING, None
-    if counts is not None and counts.at >= drain.started:
+    if drain.is_cut(cut_at):
+        state, flows = DrainState.CUT, 0
+    elif counts is not None and counts.at >= drain.started:
         state, flows = _seen(backend, drain, counts)
-    if state is DrainState.DRAINING and now >= drain.deadline:
+    if state is DrainState.DRAINING and now >= drain.deadline and not drain.cut_at_deadline:
         state = DrainState.TIMED_OUT
-    return DrainView(state, drain.started, drain.deadline, drain.quiet_seconds, flows)
+    return DrainView(state, drain.started, drain.deadline, drain.quiet_seconds, flows, drain.cut_at_deadline)
 
 
 def _seen(backend: BoundBackend, drain: Drain, counts: FlowCounts) -> tuple[DrainState, int | None]:

@@ -22,12 +22,13 @@ from xdplb.control.health.health_source import (
     OnFlip,
     OnSaid,
     OnSilence,
+    Probing,
     SourceOf,
     VipWay,
 )
-from xdplb.control.health.prober import Prober, Probing, Sockets
-from xdplb.control.health.probes.aim import Aim
-from xdplb.control.health.probes.result import NOT_RUN, ProbeResult
+from xdplb.control.health.prober import Prober, Sockets
+from xdplb.control.health.probes.aim import Aim, Steps
+from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
 from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
 from xdplb.control.health.tally import CheckTally, health_of, health_of_all, is_between, tallied
 from xdplb.control.plan.sources import ANY_SOURCE
@@ -195,6 +196,16 @@ class Checker:
         return {
             backend_id: tuple([check.tally for check in checks]) for backend_id, checks in list(self._checks_of.items())
         }
+
+    def targets_of(self, backend_id: int) -> tuple[CheckTarget, ...]:
+        """Return what is checked of this backend, in the order of its checks; nothing if it is not watched."""
+        return self._targets.get(backend_id, ())
+
+    def probe(self, backend_id: int, target: CheckTarget, steps: Steps, on_result: OnResult) -> Probing | None:  # noqa: ARG002
+        """Probe a target of a backend now, beside its checks: their tallies do not change, and `steps` is filled."""
+        aim = Aim(target.check, str(target.address), target.port, steps=steps)
+        source = ANY_SOURCE if self._source_of is None else self._source_of(target.address)
+        return self._prober.begin(aim, source, on_result)
 
     def standing(self) -> Standing:
         """Return whether the checks are run in time, as of a second ago. It may be called in any thread."""

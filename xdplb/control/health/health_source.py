@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from xdplb.control.events import Events
-from xdplb.control.health.probes.result import AgentWord
+from xdplb.control.health.probes.aim import Steps
+from xdplb.control.health.probes.result import AgentWord, OnResult
 from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sources import Source
@@ -16,7 +17,17 @@ from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward
 
-__all__ = ["CheckTarget", "CheckTargets", "HealthSource", "OnFlip", "OnSaid", "OnSilence", "SourceOf", "VipWay"]
+__all__ = [
+    "CheckTarget",
+    "CheckTargets",
+    "HealthSource",
+    "OnFlip",
+    "OnSaid",
+    "OnSilence",
+    "Probing",
+    "SourceOf",
+    "VipWay",
+]
 
 OnFlip = Callable[[Sequence[int], Health, str], None]
 """Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
@@ -63,6 +74,14 @@ CheckTargets = Mapping[int, tuple[CheckTarget, ...]]
 """What to check of each backend, by its id: one target for each check of its VIP, and at least one."""
 
 
+class Probing(Protocol):
+    """A probe that has begun."""
+
+    def cut(self) -> None:
+        """End it at once, without a result if it has none yet."""
+        ...
+
+
 class HealthSource(Protocol):
     """The source of health: `Checker`, or a fake in tests."""
 
@@ -99,6 +118,17 @@ class HealthSource(Protocol):
 
     def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
         """Return the tallies of all checks, by backend id."""
+        ...
+
+    def targets_of(self, backend_id: int) -> tuple[CheckTarget, ...]:
+        """Return what is checked of this backend, in the order of its checks; nothing if it is not watched."""
+        ...
+
+    def probe(self, backend_id: int, target: CheckTarget, steps: Steps, on_result: OnResult) -> Probing | None:
+        """Probe a target of a backend now, beside its checks: their tallies do not change, and `steps` is filled.
+
+        `on_result` is called once, at once and with None returned if the probe is over already.
+        """
         ...
 
     def standing(self) -> Standing:

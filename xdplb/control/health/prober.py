@@ -14,6 +14,7 @@ from typing import Protocol
 
 from xdplb.control.health.alarms import Alarms
 from xdplb.control.health.ending import PortBudget, most_in_time_wait
+from xdplb.control.health.health_source import Probing
 from xdplb.control.health.probes.aim import Aim
 from xdplb.control.health.probes.kinds import new_probe
 from xdplb.control.health.probes.probe import Probe
@@ -21,7 +22,7 @@ from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
 from xdplb.control.health.probes.tls_contexts import Contexts
 from xdplb.control.plan.sources import Source
 
-__all__ = ["OnBroken", "Prober", "Probing", "Sockets"]
+__all__ = ["OnBroken", "Prober", "Sockets"]
 
 OnBroken = Callable[[Aim, Exception], None]
 """Called with what a probe ran into that nobody thought of; its result says that it could not be run."""
@@ -29,14 +30,6 @@ OnBroken = Callable[[Aim, Exception], None]
 _MOST_NEWS = 64  # at a time: what else waits in the event loop comes in between
 _TURN_SECONDS = 0.002
 """How long news are read in a row: a TLS handshake takes half a millisecond."""
-
-
-class Probing(Protocol):
-    """A probe that has begun."""
-
-    def cut(self) -> None:
-        """End it at once, without a result if it has none yet."""
-        ...
 
 
 class Prober(Protocol):

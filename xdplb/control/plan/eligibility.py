@@ -76,9 +76,9 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels. `holds` are the backends that flap and are held down, by
-    id. `now` is the time at which this was observed, None if
-    no backend is to ramp up (slow start).
+    has told, by the backend's address; they hold for tunnels. `cuts` says when drains were cut, and `holds` which
+    backends flap and are held down, both by backend id. `now` is the time at which this was observed, None if no
+    backend is to ramp up (slow start).
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -89,6 +89,7 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    cuts: Mapping[int, datetime] = field(default_factory=dict)
     now: datetime | None = None
     holds: Mapping[int, Hold] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
@@ -117,6 +118,8 @@ WAITING = "its check has not passed yet"
 
 DRAINING = "draining"
 """The reason of a draining backend. Views replace it once its connections have been counted."""
+
+_CUT = "cut off at the deadline of its drain"
 
 _CUSTOMER_TAG = 0x8100
 
@@ -162,7 +165,7 @@ def rule_for(vip: BoundVip, tally: Tally, backends: Iterable[tuple[int, Eligibil
 def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
     """Return what a backend would be used for if it were for it alone, with its traits."""
     found = _standing(vip, bound, observed)
-    traits = _traits(bound, found, _health(bound, observed))
+    traits = _traits(bound, found, observed)
     return _LOOKS.get((found.use, found.reason, traits)) or replace(found, traits=traits)
 
 
@@ -191,9 +194,9 @@ def is_waiting(standing: Eligibility) -> bool:
     return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)
 
 
-def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
+def _traits(bound: BoundBackend, look: Eligibility, observed: Observed) -> int:
     """Return what of a backend that was looked at decides about the others."""
-    backend, traits = bound.backend, 0
+    backend, health, traits = bound.backend, _health(bound, observed), 0
     if backend.role is BackendRole.BACKUP:
         traits |= Traits.BACKUP
     if backend.admin_state is AdminState.READY and backend.weight:
@@ -204,7 +207,7 @@ def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
             traits |= Traits.HELD
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
-    if health is Health.DOWN and look.reachable and backend.admin_state is not AdminState.MAINT:
+    if health is Health.DOWN and look.reachable and not _why_no_packets(bound, observed):
         traits |= Traits.FAILED
     return traits
 
@@ -219,8 +222,8 @@ def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed
 
 def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
     backend = bound.backend
-    if backend.admin_state is AdminState.MAINT:
-        return Eligibility(Use.OUT, "in maintenance")
+    if why := _why_no_packets(bound, observed):
+        return Eligibility(Use.OUT, why)
     if obstacle := _obstacle(vip, bound, observed):
         return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
@@ -248,6 +251,14 @@ def _waiting(unless: str) -> Eligibility:
 
 def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
     return Eligibility(use, about_check.format(result), about_check=about_check)
+
+
+def _why_no_packets(bound: BoundBackend, observed: Observed) -> str:
+    """Return why a backend gets no packets although some could be sent to it, or an empty string."""
+    if bound.backend.admin_state is AdminState.MAINT:
+        return "in maintenance"
+    is_cut = bound.drain is not None and bound.drain.is_cut(observed.cuts.get(bound.id))
+    return _CUT if is_cut else ""
 
 
 def _why_nothing_new(bound: BoundBackend, known: KnownHealth | None) -> str:

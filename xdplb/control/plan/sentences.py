@@ -145,10 +145,14 @@ def _drain_changed(change: DesiredChange) -> str:
     old, new = change.before.drain, change.after.drain
     assert old is not None
     assert new is not None
-    times = f"times out after {new.timeout_seconds:g} s (was {old.timeout_seconds:g} s)"
-    if old.timeout_seconds == new.timeout_seconds:
-        times = f"ends after {new.quiet_seconds:g} s of silence (was {old.quiet_seconds:g} s)"
-    return f"the drain of backend {change.backend} of {change.vip} {times}"
+    said = []
+    if old.timeout_seconds != new.timeout_seconds:
+        said.append(f"times out after {new.timeout_seconds:g} s (was {old.timeout_seconds:g} s)")
+    if old.quiet_seconds != new.quiet_seconds:
+        said.append(f"ends after {new.quiet_seconds:g} s of silence (was {old.quiet_seconds:g} s)")
+    if old.cut_at_deadline != new.cut_at_deadline:
+        said.append(f"{'cuts what is left' if new.cut_at_deadline else 'cuts nothing'} at its deadline")
+    return f"the drain of backend {change.backend} of {change.vip} {' and '.join(said)}"
 
 
 def _count(number: int, one: str, several: str = "") -> str:

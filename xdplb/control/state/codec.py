@@ -155,14 +155,15 @@ def backend_to_json(backend: Backend) -> Json:
 
 
 def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
-    """Return the backend with this address and these settings."""
+    """Return the backend with this address and these settings; what else there is in the fields is not of it."""
+    given = {name: fields[name] for name in backend_to_json(Backend(address)) if name in fields}
     forward = fields["forward"]
     kinds = {
         "forward": None if forward is None else Forward(forward),
         "admin_state": AdminState(fields["admin_state"]),
         "role": BackendRole(fields.get("role", BackendRole.PRIMARY)),
     }
-    return Backend(address, **{**fields, **kinds})
+    return Backend(address, **{**given, **kinds})
 
 
 def advice_to_json(advice: Advice | None) -> str | None:
@@ -272,6 +273,7 @@ def _desired_backend(desired: DesiredBackend) -> Json:
         # Equal times may be written in several ways: one of them is the canonical one.
         times = {
             "started": drain.started.astimezone(UTC).isoformat(),
+            "cut_at_deadline": drain.cut_at_deadline,
             "timeout_seconds": float(drain.timeout_seconds),
             "quiet_seconds": float(drain.quiet_seconds),
         }
@@ -288,5 +290,5 @@ def _desired_backend_from(fields: Json) -> DesiredBackend:
     drain = None
     if times is not None:
         started = datetime.fromisoformat(times["started"]).astimezone(UTC)
-        drain = Drain(started, times["timeout_seconds"], times["quiet_seconds"])
+        drain = Drain(started, times["timeout_seconds"], times["quiet_seconds"], times.get("cut_at_deadline", False))
     return DesiredBackend(backend, drain, None if told is None else declared_from_json(told))

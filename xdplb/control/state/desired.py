@@ -27,16 +27,24 @@ NO_ACCESS_LIST = AccessList()
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """A requested drain. `started` is a time of `xdplb.control.clock`: the deadline survives a restart."""
+    """A requested drain. `started` is a time of `xdplb.control.clock`: the deadline survives a restart.
+
+    `cut_at_deadline`: at the deadline the backend gets no packets any more, which ends the connections that are left.
+    """
 
     started: datetime
     timeout_seconds: float = 600.0
     quiet_seconds: float = 10.0
+    cut_at_deadline: bool = False
 
     @property
     def deadline(self) -> datetime:
         """When the drain times out."""
         return self.started + timedelta(seconds=self.timeout_seconds)
+
+    def is_cut(self, at: datetime | None) -> bool:
+        """Return whether what was cut at `at` was this drain: None if nothing was; a later deadline goes on."""
+        return self.cut_at_deadline and at is not None and at >= self.deadline
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding
+from xdplb.control.state.certificate import Certificate, as_json, from_json
 from xdplb.control.state.codec import (
     advice_from_json,
     advice_to_json,
@@ -35,7 +36,16 @@ from xdplb.model.config import NO_SETTINGS
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import VipKey
 
-__all__ = ["read_health", "read_instance", "read_state", "write_change", "write_health", "write_instance"]
+__all__ = [
+    "read_certificates",
+    "read_health",
+    "read_instance",
+    "read_state",
+    "write_certificates",
+    "write_change",
+    "write_health",
+    "write_instance",
+]
 
 
 def read_instance(connection: sqlite3.Connection) -> int:
@@ -107,15 +117,15 @@ def _read_backends(
     bindings = defaultdict[str, dict[IPAddress, BackendBinding]](dict)
     generations = defaultdict[str, dict[IPAddress, int]](dict)
     declared = _read_declared(connection)
-    for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet in connection.execute(
-        "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds"
-        " FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
+    for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet, cut in connection.execute(
+        "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds,"
+        " drain_cut FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
     ):
         like = alike.get((text, spec))
         if like is None:  # a host is a backend of many VIPs, mostly with the same settings
             like = alike[text, spec] = DesiredBackend(backend_from_json(ip_address(text), json.loads(spec)))
         address = like.backend.address
-        drain = None if started is None else Drain(_utc(started), timeout, quiet)
+        drain = None if started is None else Drain(_utc(started), timeout, quiet, bool(cut))
         told = declared.get((vip, text)) if declared else None
         is_alike = drain is None and told is None
         desired[vip][address] = like if is_alike else replace(like, drain=drain, declared=told)
@@ -190,9 +200,10 @@ def _write_backends(
     known: Mapping[IPAddress, BoundBackend],
 ) -> None:
     connection.executemany(
-        "INSERT INTO desired_backend VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vip, address) DO UPDATE SET"
+        "INSERT INTO desired_backend VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vip, address) DO UPDATE SET"
         " generation = excluded.generation, spec = excluded.spec, drain_started = excluded.drain_started,"
-        " drain_timeout_seconds = excluded.drain_timeout_seconds, drain_quiet_seconds = excluded.drain_quiet_seconds",
+        " drain_timeout_seconds = excluded.drain_timeout_seconds, drain_quiet_seconds = excluded.drain_quiet_seconds,"
+        " drain_cut = excluded.drain_cut",
         (
             (key, str(address), b.generation, json.dumps(backend_to_json(b.backend)), *_drain_columns(b.drain))
             for address, b in changed
@@ -232,10 +243,10 @@ def _write_config(connection: sqlite3.Connection, before: Desired, after: Desire
         connection.execute("INSERT OR REPLACE INTO config VALUES ('settings', ?)", (text,))
 
 
-def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, float | None]:
+def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, float | None, int]:
     if drain is None:
-        return None, None, None
-    return drain.started.timestamp(), drain.timeout_seconds, drain.quiet_seconds
+        return None, None, None, 0
+    return drain.started.timestamp(), drain.timeout_seconds, drain.quiet_seconds, int(drain.cut_at_deadline)
 
 
 def _write_epochs(connection: sqlite3.Connection, before: Bindings, after: Bindings) -> None:
@@ -254,6 +265,28 @@ def write_health(connection: sqlite3.Connection, health: Mapping[int, KnownHealt
                 advice_to_json(known.advice),
             )
             for key, known in health.items()
+        ],
+    )
+
+
+def read_certificates(connection: sqlite3.Connection) -> dict[int, Certificate]:
+    """Return the certificate of the last drain of each backend that has had one, by backend id."""
+    rows = connection.execute("SELECT backend, certificate, started, until, last_packet FROM drain_certificate")
+    return {backend: from_json(text, (started, until, last)) for backend, text, started, until, last in rows}
+
+
+def write_certificates(connection: sqlite3.Connection, certificates: Mapping[int, Certificate]) -> None:
+    """Write these certificates."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO drain_certificate VALUES (?, ?, ?, ?, ?)",
+        [
+            (
+                key,
+                *(each.started.timestamp(), each.until.timestamp()),
+                None if each.last_packet is None else each.last_packet.timestamp(),
+                as_json(each),
+            )
+            for key, each in certificates.items()
         ],
     )
 

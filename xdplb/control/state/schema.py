@@ -22,7 +22,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -34,7 +34,7 @@ _PARTS = (
     """CREATE TABLE desired_backend (
         vip TEXT NOT NULL REFERENCES desired_vip ON DELETE CASCADE, address TEXT NOT NULL,
         generation INTEGER NOT NULL, spec TEXT NOT NULL,
-        drain_started REAL, drain_timeout_seconds REAL, drain_quiet_seconds REAL,
+        drain_started REAL, drain_timeout_seconds REAL, drain_quiet_seconds REAL, {drain_cut}
         PRIMARY KEY (vip, address)) STRICT""",
     """CREATE TABLE desired_access (
         vip TEXT PRIMARY KEY REFERENCES desired_vip ON DELETE CASCADE,
@@ -62,13 +62,18 @@ _DECLARED = (
     "CREATE TABLE config (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 )
 
+_DRAIN_CUT = "drain_cut INTEGER NOT NULL DEFAULT 0"
+_CERTIFICATE = """CREATE TABLE drain_certificate (
+        backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
+        started REAL NOT NULL, until REAL NOT NULL, last_packet REAL, certificate TEXT NOT NULL) STRICT"""
+
 _WAS_UP = "ALTER TABLE health ADD COLUMN was_up INTEGER NOT NULL DEFAULT 0"
 _ADVICE = "ALTER TABLE health ADD COLUMN advice TEXT"
 
 _SCHEMA = (
     _COUNTER,
     _VIP.format(checks="checks TEXT NOT NULL"),
-    *_PARTS,
+    *(each.format(drain_cut=f"{_DRAIN_CUT},") for each in _PARTS),
     *_BINDINGS,
     _EPOCH,
     _HEALTH.format(name="health"),
@@ -77,6 +82,7 @@ _SCHEMA = (
     CLOCK,
     TOLD,
     *_DECLARED,
+    _CERTIFICATE,
 )
 
 _ACCESS_2 = """CREATE TABLE access (
@@ -141,7 +147,7 @@ def _to_desired_and_bindings(connection: sqlite3.Connection) -> None:
     connection.create_function("vip_key", 5, _key_text, deterministic=True)
     for statement in (
         _VIP.format(checks="health_check TEXT"),
-        *_PARTS,
+        *(each.format(drain_cut="") for each in _PARTS),
         *_BINDINGS,
         _HEALTH.format(name="health_new"),
         """INSERT INTO vip_binding
@@ -204,6 +210,12 @@ def _checks_of(check: str | None) -> str:
     return json.dumps([{**told, "target": "backend"}])
 
 
+def _to_certificates(connection: sqlite3.Connection) -> None:
+    """Before, drains cut nothing, and nothing was kept of what came of them."""
+    connection.execute(f"ALTER TABLE desired_backend ADD COLUMN {_DRAIN_CUT}")
+    connection.execute(_CERTIFICATE)
+
+
 def _to_last_good(connection: sqlite3.Connection) -> None:
     """Before, it was not kept whether a backend that is down was up before. Then it is not taken for one that was."""
     connection.execute(_WAS_UP)
@@ -226,7 +238,8 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     5: _to_events,
     6: _to_an_owner,
     7: _to_several_checks,
-    8: _to_last_good,
-    9: _to_advice,
+    8: _to_certificates,
+    9: _to_last_good,
+    10: _to_advice,
 }
 """By version: the migration from it to the next version."""

@@ -14,12 +14,15 @@ from pathlib import Path
 from xdplb.control.clock import ClockMark
 from xdplb.control.state.acknowledged import Acknowledged
 from xdplb.control.state.backup import Backup, copy_of, read_backup
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.clock_row import read_mark, write_mark
 from xdplb.control.state.files import Files, Finding
 from xdplb.control.state.rows import (
+    read_certificates,
     read_health,
     read_instance,
     read_state,
+    write_certificates,
     write_change,
     write_health,
     write_instance,
@@ -54,6 +57,7 @@ class SqliteStore:
         self._is_closed = True
         self._saved = Snapshot()
         self._health: dict[int, KnownHealth] = {}
+        self._certificates: dict[int, Certificate] = {}
         self._clock: ClockMark | None = None
 
     @property
@@ -80,6 +84,7 @@ class SqliteStore:
             with storage_errors(self.path, "cannot be opened"):
                 self.instance = read_instance(connection)
                 self._saved, self._health = read_state(connection), read_health(connection)
+                self._certificates = read_certificates(connection)
                 self._clock = read_mark(connection)
         except BaseException:
             self.close()
@@ -123,6 +128,23 @@ class SqliteStore:
             write_health(connection, found)
         self._health |= found
 
+    def certificates(self) -> dict[int, Certificate]:
+        """Return the certificate of the last drain of each backend that has had one, by backend id."""
+        return dict(self._certificates)
+
+    def save_certificates(self, certificates: Mapping[tuple[int, int], Certificate]) -> None:
+        """Write these, by id and epoch, except those of backends that have been removed."""
+        with self._transaction() as connection:
+            found = {
+                backend_id: certificate
+                for (backend_id, epoch), certificate in certificates.items()
+                if connection.execute(
+                    "SELECT 1 FROM backend_binding WHERE id = ? AND epoch = ?", (backend_id, epoch)
+                ).fetchone()
+            }
+            write_certificates(connection, found)
+        self._certificates |= found
+
     def acknowledge(self) -> None:
         """Note that what is saved now is all that there is to be."""
         self._acknowledged.write(Mark(self.instance, self._saved.generation))
@@ -134,6 +156,7 @@ class SqliteStore:
         """
         with storage_errors(self.path, "cannot be written"):
             self.instance, self._saved, self._health = instance, state, dict(health)
+            self._certificates = {}
             return self._put(self._stage())
 
     def stage_backup(self, file: Path) -> Backup:
@@ -148,6 +171,7 @@ class SqliteStore:
         """Put a backup in the place of the state, as `replace` does, with `state` as what is asked for in it."""
         with storage_errors(self.path, "cannot be written"):
             self.instance, self._saved, self._health = instance, state, dict(health)
+            self._certificates = {}
             backup.rewrite(instance, state, health)
             return self._put(backup.staged)
 
@@ -243,6 +267,7 @@ class SqliteStore:
                 known = {backend.id for _, backend in self._saved.backends()}
                 health = {key: value for key, value in self._health.items() if key in known}
                 write_change(made, Snapshot(), self._saved, health)
+                write_certificates(made, {key: each for key, each in self._certificates.items() if key in known})
         return staged
 
     def _kept(self) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from xdplb.control.clock import ClockMark
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.told import Told
 from xdplb.model.backend import KnownHealth
@@ -47,6 +48,14 @@ class Store(Protocol):
 
     def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths, except those of backends that have been removed."""
+        ...
+
+    def certificates(self) -> dict[int, Certificate]:
+        """Return the certificate of the last drain of each backend that has had one, by backend id."""
+        ...
+
+    def save_certificates(self, certificates: Mapping[tuple[int, int], Certificate]) -> None:
+        """Write these, by backend id and epoch, except those of backends that have been removed."""
         ...
 
     def restore(self) -> str:

@@ -325,6 +325,11 @@ class Applier:
             pinned = replace(before, tables={**before.tables, **self._pin(before, chosen)})
             self._hold(replace(pinned, tables={**pinned.tables, **self._release(pinned, chosen, scan)}))
 
+    def delete_records(self, flows: FlowRecords, chosen: NDArray[np.intp]) -> None:
+        """Delete the chosen records of a scan, of backends that get no packets any more."""
+        if len(chosen):
+            self._delete(flows, chosen)
+
     def needs_scan(self) -> bool:
         """Return whether a scan is needed: for pinned slots of a VIP that records only what moves, or for loads."""
         vips = self._held.vips if self._held is not None else {}

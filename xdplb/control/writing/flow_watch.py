@@ -11,9 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from xdplb.control.events import DrainChanged, Events, FlowScanFailed
+from xdplb.control.events import Events, FlowScanFailed
 from xdplb.control.flows.drain import (
-    DrainState,
     DrainView,
     FlowCounts,
     QuicSilence,
@@ -23,8 +22,10 @@ from xdplb.control.flows.drain import (
     open_flows,
 )
 from xdplb.control.flows.settle import Scan
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend
 from xdplb.control.writing.batches import batches
+from xdplb.control.writing.drain_watch import DrainWatch
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import Counters, DataPlane
@@ -57,12 +58,16 @@ class FlowWatch:
         self._thread = Worker("xdplb-flows")
         self._counted_at: datetime | None = None
         self._took = 0.0
-        self._drains: dict[int, DrainState] = {}
+        self._drains = DrainWatch(writer, events, now, self.drain)
         self._silence = QuicSilence()
         self.counts: FlowCounts | None = None
         """The latest scan."""
         self.records = 0
         """How many records the flow table had at the last count, without those on probation."""
+
+    async def open(self) -> None:
+        """Read what was kept of drains, before the maps are brought to the state."""
+        await self._drains.open()
 
     async def run(self) -> None:
         """Forever: scan as often as needed, but not so often that it takes much CPU."""
@@ -74,29 +79,45 @@ class FlowWatch:
                 self._events.say(FlowScanFailed(str(error)))
             except Exception as error:
                 self._events.say(FlowScanFailed(repr(error)), trace=error)
-            await asyncio.sleep(max(self._period_seconds, _SHARE_OF_TIME * self._took))
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """Return the seconds until the next turn: drains are cut at their deadline, however long a scan takes."""
+        pause = max(self._period_seconds, _SHARE_OF_TIME * self._took)
+        deadline = self._drains.next_deadline()
+        if deadline is None:
+            return pause
+        return min(pause, max(self._period_seconds / 20, (deadline - self._now()).total_seconds()))
 
     async def turn(self) -> None:
         """Scan if anything needs it, count records, and settle the slots that can be settled."""
         applier = self._writer.applier
-        scan = await self._scan() if applier.needs_scan() or self._has_open_drains() else None
+        scan = await self._scan() if applier.needs_scan() or self._drains.needs_scan() else None
         if scan is None:
             await self._count_at_times()
         else:
             await self._tell_loads(scan)
         for part in batches(sorted(applier.unsettled)):  # between two parts, a flip may have its turn
             await self._writer.with_maps(partial(applier.settle, scan, part))
-        self._report_drains()
+        await self._drains.cut_overdue(self.counts)
+        self._drains.conclude(self.counts)
+        await self._drains.clear(lambda: self._timed(self._plane.scan_flows))
 
     async def stop(self) -> None:
         """Return when no scan is running any more."""
+        await self._drains.stop()
         await self._thread.stop()
 
     def drain(self, backend: BoundBackend) -> DrainView | None:
         """Return the progress of a backend's drain, None if it is not draining."""
         if backend.drain is None:
             return None
-        return drain_view(backend, backend.drain, self.counts, self._now())
+        cut_at = self._writer.cuts.get(backend.id)
+        return drain_view(backend, backend.drain, self.counts, self._now(), cut_at)
+
+    def certificate(self, backend: BoundBackend) -> Certificate | None:
+        """Return what came of a backend's drain, or of its last one; None if it has had none."""
+        return self._drains.certificate(backend)
 
     def of(self, backend: BoundBackend) -> int | None:
         """Return how many open connections of a backend the last scan saw, None without a recent scan."""
@@ -113,11 +134,13 @@ class FlowWatch:
         snapshot, tables, at = self._writer.snapshot, self._writer.applier.tables, self._now()
         counters = await self._note_made()
         last_packets = self._silence.note(snapshot, counters.backends, at)
+        looks = self._drains.looks(counters.backends)
 
         def work() -> tuple[Scan, FlowCounts]:
             flows = self._plane.scan_flows()
             live = open_flows(flows, snapshot)
             counts = count_flows(flows, live, snapshot, at, last_packets, counters=counters.backends)
+            self._drains.note(flows, looks, at)
             return Scan(tables, flows, live), counts
 
         scan, self.counts = await self._timed(work)
@@ -160,18 +183,3 @@ class FlowWatch:
             return await self._thread(work)
         finally:
             self._took = time.monotonic() - began
-
-    def _has_open_drains(self) -> bool:
-        drains = (self.drain(backend) for _, backend in self._writer.draining())
-        return any(drain is not None and drain.state is not DrainState.DRAINED for drain in drains)
-
-    def _report_drains(self) -> None:
-        drains: dict[int, DrainState] = {}
-        for vip, backend in self._writer.draining():
-            if (drain := self.drain(backend)) is None:
-                continue
-            drains[backend.id] = drain.state
-            if self._drains.get(backend.id) is not drain.state:
-                address = str(backend.backend.address)
-                self._events.say(DrainChanged(str(vip.vip.key), address, drain.state, drain.flows))
-        self._drains = drains

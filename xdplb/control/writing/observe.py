@@ -25,6 +25,7 @@ def observe(
     path_mtus: Mapping[IPAddress, int],
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
+    cuts: Mapping[int, datetime],
     now: datetime,
     holds: Mapping[int, Hold],
 ) -> Observed:
@@ -39,6 +40,7 @@ def observe(
         nics_out=nics_out(keeper.standings),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
+        cuts=cuts,
         now=now,
         holds=holds,
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from xdplb.control.clock import ClockMark, SteadyClock
 from xdplb.control.events import Events, StateNotWritable, StateRestored, StateWritable
+from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.state.told import Told
@@ -62,6 +63,14 @@ class Saver:
     async def save_health(self, health: Mapping[int, KnownHealth]) -> None:
         """Write these healths."""
         await self._write(lambda: self._store.save_health(health))
+
+    async def certificates(self) -> dict[int, Certificate]:
+        """Return the certificates of drains that were kept, by backend id."""
+        return await self._disk(self._store.certificates)
+
+    async def save_certificates(self, certificates: Mapping[tuple[int, int], Certificate]) -> None:
+        """Write these certificates, by backend id and epoch."""
+        await self._write(lambda: self._store.save_certificates(certificates))
 
     def watch_thread(self, pulses: Pulses) -> None:
         """Have the thread that writes the state watched. A restart does not make a disk write that hangs."""

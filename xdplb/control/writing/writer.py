@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -108,6 +109,8 @@ class Writer:
         self.ways = WayWatch(next_hops, drifts)
         self.traffic = Traffic()
         """Which backends have packets, as of the last reading of the counters."""
+        self.cuts: Mapping[int, datetime] = {}
+        """When drains were cut at their deadline, by backend id. Replaced as a whole."""
         self.on_change: Callable[[Outcome], None] = lambda _: None
         """Called with each change once the maps have it."""
         self.on_brought: Callable[[Dirty], None] = lambda _: None
@@ -277,6 +280,22 @@ class Writer:
         self._disturbed.set()
         return found
 
+    async def cut(self, backend_ids: Collection[int]) -> None:
+        """Send these backends no packets any more, since the deadline of their drains has come; return once it is so.
+
+        PlatformError if the maps cannot be written: that is retried.
+        """
+        kept = {number: at for number, at in self.cuts.items() if number in self._index.draining}
+        self.cuts = kept | dict.fromkeys(backend_ids, self._now())
+        for vip, backend in map(self._index.backend, backend_ids):
+            self._dirty.touch(vip.id, [backend.id])
+        self._disturbed.set()
+        await self._to_the_end(self._apply_soon())
+
+    async def _apply_soon(self) -> None:
+        async with self._lock:
+            await self._apply()
+
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch."""
         self._watch(Snapshot(), touched(Snapshot(), self.snapshot))
@@ -298,6 +317,10 @@ class Writer:
     def draining(self) -> list[tuple[BoundVip, BoundBackend]]:
         """Return the backends that drain, each with its VIP."""
         return [self._index.backend(backend_id) for backend_id in sorted(self._index.draining)]
+
+    def has_all_recorded(self, vip: BoundVip) -> bool:
+        """Return whether each open connection of a VIP has a record, if none was evicted."""
+        return self._risks.tracked.is_complete(vip.id, vip.vip.idle_timeout_seconds, self._now())
 
     @property
     def overlaid(self) -> frozenset[int]:
@@ -322,6 +345,7 @@ class Writer:
             path_mtus=self.paths.mtus,
             tunnel_sources=self.host.tunnel_sources,
             sources=self.host.sources(snapshot.desired),
+            cuts=self.cuts,
             now=self._now(),
             holds=self._flaps.holds,
         )

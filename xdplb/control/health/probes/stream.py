@@ -229,6 +229,8 @@ class StreamProbe(Probe):
             if self.aim.steps is not None and self.aim.steps.done[-1].name != "first byte":
                 self._step("first byte", "")
             if (finding := self._talk.take(data)) is not None:
+                if self.aim.steps is not None:
+                    self._step("answer", f"{MOST_BYTES - self._left} bytes so far")
                 self._found(finding)
         elif not self._talk.is_complete:
             self._talk.take(data)

@@ -1,0 +1,108 @@
+"""What the certificate of a drain says, against what real connections did."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xdplb.net.lab import ADDRESSES, VIP
+
+from .balancer import XDPLB, Balancer, until
+
+HELD = str(Path(__file__).with_name("held_talker.py"))
+TALKER = str(Path(__file__).with_name("talker.py"))
+PORT = 83
+KEY = f"{VIP}:{PORT}/tcp"
+HOSTS = ("dr1", "ipip1")
+
+
+class Held:
+    """Connections of a client, by the host that has them."""
+
+    def __init__(self, balancer: Balancer, count: int) -> None:
+        argv = [sys.executable, HELD, str(VIP), str(PORT), str(count)]
+        self._process = balancer.lab.popen("client", argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        owners = self._line()
+        self.of = {host: [number for number, owner in enumerate(owners) if owner == host] for host in HOSTS}
+
+    def do(self, verb: str, numbers: Sequence[int]) -> list[str]:
+        """Tell these connections to `speak`, `close` or `reset`; return what came of each."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{verb} {' '.join(map(str, numbers))}\n")
+        self._process.stdin.flush()
+        done: list[str] = self._line()
+        return done
+
+    def _line(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture
+def talking(ready: Balancer) -> Iterator[Balancer]:
+    """A VIP of 20 s idle timeout, with two hosts that answer."""
+    services = [ready.lab.popen(host, [sys.executable, TALKER, "serve", host, str(PORT)]) for host in HOSTS]
+    ready.add(*HOSTS, key=KEY, vip_options=("--idle-timeout", "20s"))
+    yield ready
+    for service in services:
+        service.kill()
+
+
+def certificate_of(balancer: Balancer, host: str) -> dict[str, Any]:
+    asked = ["curl", "-s", "--unix-socket", str(balancer.socket)]
+    answer = balancer.lab.run("balancer", [*asked, f"http://localhost/v1/vips/{KEY}/backends/{ADDRESSES[host]}/drain"])
+    certificate: dict[str, Any] = json.loads(answer.stdout)
+    return certificate
+
+
+def counts(certificate: dict[str, Any]) -> dict[str, int]:
+    """Return what is not 0 of it."""
+    numbers = {name: certificate[name] for name in ("seen", "handed_over", "cut", "broken", "lost", "left")}
+    return {name: count for name, count in {**numbers, **certificate["ended_by"]}.items() if count}
+
+
+def test_it_counts_what_was_there_what_ended_and_what_the_deadline_cut_also_over_a_kill(talking: Balancer) -> None:
+    held = Held(talking, 60)
+    host, other = sorted(HOSTS, key=lambda each: -len(held.of[each]))
+    mine = held.of[host]
+    active, closed, reset, silent = mine[:6], mine[6:9], mine[9:13], mine[13:]
+    command = [XDPLB, "--socket", str(talking.socket), "backend", "drain", KEY, str(ADDRESSES[host]), "--wait"]
+    command += ["--timeout", "9s", "--quiet", "1s", "--cut-at-deadline"]
+    waiting = talking.lab.popen("balancer", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: talking.status(host, key=KEY)["share"] == 0)
+    began = time.monotonic()
+    assert held.do("speak", [*active, *closed, *reset]) == ["answered"] * 13
+    held.do("close", closed)
+    held.do("reset", reset)
+    until(lambda: certificate_of(talking, host).get("seen") == 13)
+    assert certificate_of(talking, host)["silent_at_most"] >= len(silent)
+    talking.kill()
+    assert held.do("speak", active) == ["answered"] * 6
+    talking.start(nics=("eth0", "eth1"))
+    assert time.monotonic() - began < 9, "the daemon was back before the deadline"
+    said, told = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, told
+    assert "cut                  6" in said
+    done = certificate_of(talking, host)
+    assert counts(done) == {"seen": 13, "closed": 3, "reset": 4, "cut": 6}
+    assert (done["outcome"], done["restarts"], done["known_by"]) == ("cut", 1, "records_since")
+    assert len(silent) <= done["silent_at_most"] <= len(mine) - 13 + 4, (
+        "opened ones, with those of the test's own start"
+    )
+    assert set(held.do("speak", active)) == {"reset"}, "they went to the other backend"
+    assert held.do("speak", held.of[other]) == ["answered"] * len(held.of[other])
+    talking.kill()
+    talking.start(nics=("eth0", "eth1"))
+    assert certificate_of(talking, host) == done
+    assert talking.status(host, key=KEY)["drain"]["state"] == "cut"
+    talking.cli("backend", "undrain", KEY, str(ADDRESSES[host]))
+    assert certificate_of(talking, host)["outcome"] == "cut"
+    until(lambda: talking.status(host, key=KEY)["share"] > 0)
+    assert set(Held(talking, 20).of) == set(HOSTS)
