@@ -62,7 +62,7 @@ def is_endless(scope: Scope) -> bool:
     return path == "/v1/capture" or (path == "/v1/events" and wants_stream(Headers(scope=scope).get("accept", "")))
 
 
-LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/config", "/v1/stats", "/v1/status", "/v1/vips")
+LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/checks", "/v1/config", "/v1/stats", "/v1/status", "/v1/vips")
 """Paths whose answers take the longer the more VIPs or backends there are, and are the same for everyone."""
 
 WITH_SECRETS = ("/v1/tokens",)

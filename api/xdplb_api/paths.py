@@ -7,6 +7,7 @@ from starlette.convertors import Convertor, register_url_convertor
 __all__ = [
     "ACCESS",
     "ALL_BACKENDS",
+    "ALL_CHECKS",
     "BACKEND",
     "BACKENDS",
     "BACKEND_OVERLAY",
@@ -40,6 +41,7 @@ class _VipConvertor(Convertor[str]):
 register_url_convertor("vip", _VipConvertor())
 
 ALL_BACKENDS = "/backends"
+ALL_CHECKS = "/checks"
 VIPS = "/vips"
 VIP = f"{VIPS}/{{vip:vip}}"
 BACKENDS = f"{VIP}/backends"

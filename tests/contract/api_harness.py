@@ -87,7 +87,7 @@ class Api:
         below = {}
         for vip in vips:
             path = f"/v1/vips/{path_of(vip)}"
-            below[path] = [self.client.get(f"{path}/{noun}").json() for noun in ("backends", "health-check", "access")]
+            below[path] = [self.client.get(f"{path}/{noun}").json() for noun in ("backends", "checks", "access")]
         return _without_status([vips, below])
 
 

@@ -27,8 +27,9 @@ def rows(told: str) -> list[list[str]]:
         (["vip", "show", "web"], "/v1/vips/web"),
         (["backend", "ls", WEB], "/v1/vips/web/backends"),
         (["backend", "show", "web", "10.0.0.1"], "/v1/vips/web/backends/10.0.0.1"),
-        (["health", "show", "web"], "/v1/vips/web/health-check"),
-        (["health", "ls", "web"], "/v1/vips/web/health-check"),
+        (["health", "show", "web"], "/v1/vips/web/checks"),
+        (["health", "ls", "web"], "/v1/vips/web/checks"),
+        (["health", "ls"], "/v1/checks"),
         (["vip", "access", "show", "web"], "/v1/vips/web/access"),
         (["stats"], "/v1/stats"),
         (["stats", "web"], "/v1/vips/web/stats"),
@@ -133,10 +134,33 @@ def test_a_check_is_set_whole_seen_and_removed(web: Daemon):
         "timeout": "2s",
         "reset": "yes",
     }
-    assert [row[0] for row in rows(web.ok("health", "ls", "web").stdout)[1:]] == ["10.0.0.1", "10.0.0.2"]
-    assert web.ok("health", "rm", "web").stderr == "health check of web removed\n"
+    assert [row[1] for row in rows(web.ok("health", "ls", "web").stdout)[1:]] == ["10.0.0.1", "10.0.0.2"]
+    assert web.ok("health", "rm", "web").stderr == "health checks of web removed\n"
     assert "nothing to remove" in web.ok("health", "rm", "web").stderr
     assert web.run("health", "show", "web").returncode == 1
+
+
+def test_a_vip_has_several_checks(web: Daemon):
+    web.ok("health", "set", "web", "--type", "http", "--path", "/up", "--port", "8080")
+    words = ["--type", "tcp", "--name", "redis", "--send", "PING\\r\\n\\xff", "--expect", "+PONG"]
+    assert web.ok("health", "add", "web", *words).stderr == "health check of web added\n"
+    assert web.ok("health", "add", "web", "--type", "icmp", "--dry-run").stdout.startswith("would change: ")
+    told = json.loads(web.get("/v1/vips/web/checks"))["checks"]
+    assert [check["label"] for check in told] == ["http:8080", "redis"]
+    assert told[1]["send"] == "PING\r\n\xff"
+    assert shown(web, "vip", "show", "web")["health-check"] == "http /up port 8080 every 2s and tcp every 2s"
+    listed = [row[:3] for row in rows(web.ok("health", "ls").stdout)[1:]]
+    assert listed == [[WEB, check, f"10.0.0.{last}"] for check in ("http:8080", "redis") for last in (1, 2)]
+    refused = web.run("health", "set", "web", "--type", "tcp")
+    assert refused.returncode == 4
+    assert "has 2 health checks" in refused.stderr
+    assert "xdplb health add and rm" in refused.stderr
+    gone = web.run("health", "rm", "web", "nosuch")
+    assert gone.returncode == 1
+    assert "it has http:8080, redis" in gone.stderr
+    assert web.ok("health", "rm", "web", "1").stderr == "health check 1 of web removed\n"
+    assert web.ok("health", "rm", "web", "redis").stderr == "health check redis of web removed\n"
+    assert json.loads(web.get("/v1/vips/web/checks")) == {"checks": []}
 
 
 def test_a_vip_is_changed_and_told_when_it_is_so_already(web: Daemon):

@@ -19,7 +19,7 @@ INTERFACE = [
     "token add", "token rm", "token ls",
     "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
-    "health set", "health ls", "health rm", "health show", "health probe",
+    "health set", "health add", "health ls", "health rm", "health show", "health probe",
     "decap up", "decap down",
     "backend-host setup", "backend-host show", "backend-host undo", "events",
     "config check", "config diff", "config apply", "config dump", "config schema", "config convert",

@@ -38,7 +38,7 @@ BACKENDS = st.fixed_dictionaries(
     },
 )
 CHECKS = st.fixed_dictionaries(
-    {"type": st.sampled_from(["http", "tcp"]), "port": st.integers(1, 65535)},
+    {"type": st.just("http"), "port": st.integers(1, 65535)},
     optional={
         "path": st.sampled_from(["/", '/a"b\\c', "/#x='y'"]),
         "expect_status": st.lists(st.integers(100, 599), min_size=1, max_size=3),
@@ -48,6 +48,17 @@ CHECKS = st.fixed_dictionaries(
         "jitter": st.floats(0, 0.5),
         "reset": st.booleans(),
     },
+)
+OTHER_CHECKS = st.sampled_from(
+    [
+        {"type": "tcp", "send": "PING\r\n\x00\xff\"'\\", "expect": ""},
+        {"type": "https", "sni": "a.example", "verify": True, "headers": {"X-A": "b c", "y.z": "'"}},
+        {"type": "http", "port": 80, "expect_status": ["200-299", 301], "expect_body": "größe\n", "headers": {}},
+        {"type": "dns", "port": 53, "query_name": ".", "expect_rcode": "NXDOMAIN"},
+        {"type": "icmp", "name": "ping", "fast_interval_seconds": 0.5},
+        {"type": "exec", "command": ["/bin/check it", "-x", ""], "user": "daemon"},
+        {"type": "agent", "port": 9000, "send": "hi\n"},
+    ]
 )
 VIPS = st.fixed_dictionaries(
     {
@@ -69,6 +80,7 @@ VIPS = st.fixed_dictionaries(
         "quic": st.none() | st.fixed_dictionaries({"server_id_bytes": st.integers(1, 8)}),
         "limits": st.dictionaries(st.sampled_from(["packets", "source_packets"]), st.integers(0, 10**9)),
         "health_check": st.none() | CHECKS,
+        "checks": st.none() | st.lists(CHECKS | OTHER_CHECKS, max_size=3),
         "access": st.fixed_dictionaries(
             {"allow": st.lists(PREFIXES, max_size=2), "deny": st.lists(PREFIXES, max_size=2)}
         ),

@@ -35,6 +35,7 @@ OPERATIONS = {
     "GET /v1/vips/{vip}/backends/{address}/drain": "getDrain",
     "POST /v1/vips/{vip}/backends/{address}/drain": "drainBackend",
     "DELETE /v1/vips/{vip}/backends/{address}/drain": "undrainBackend",
+    "GET /v1/checks": "listAllChecks",
     "GET /v1/vips/{vip}/checks": "getChecks",
     "PUT /v1/vips/{vip}/checks": "putChecks",
     "DELETE /v1/vips/{vip}/checks": "deleteChecks",

@@ -33,7 +33,7 @@ def serves(balancer: Balancer, key: str, address: IPAddress, checks: int = 3) ->
 
 def passed(balancer: Balancer, key: str) -> int:
     """Return how many checks of the VIP's backends have passed."""
-    results = balancer.ask("health", "ls", key)["status"]["backends"]
+    results = balancer.ask("health", "ls", key)["checks"][0]["status"]["backends"]
     return sum(result["passes"] for result in results)
 
 

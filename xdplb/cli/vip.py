@@ -18,8 +18,6 @@ from xdplb.client.bodies import (
     VipPost,
     VipStatusOut,
 )
-from xdplb.model.errors import NotFoundError
-from xdplb.model.health import CheckType
 from xdplb.model.vip import VipKey
 
 from .changes import Change, changing
@@ -249,14 +247,12 @@ def _reasons_text(client: Client, vip: str) -> str | None:
 
 
 def _check_text(client: Client, vip: str) -> str:
-    """Return the health check of a VIP in a few words."""
-    try:
-        check = client.checks.get(vip).json()
-    except NotFoundError:
-        return "none: its backends count as up"
-    words = [check["type"], check["path"] if check["type"] == CheckType.HTTP.value else ""]
-    words += [f"port {check['port']}" if check["port"] else "", f"every {duration_text(check['interval_seconds'])}"]
-    return " ".join(filter(None, words))
+    """Return the health checks of a VIP in a few words."""
+    told = []
+    for check in client.checks.of(vip).json()["checks"]:
+        words = [check["type"], check["path"], f"port {check['port']}" if check["port"] else None]
+        told.append(" ".join(filter(None, [*words, f"every {duration_text(check['interval_seconds'])}"])))
+    return " and ".join(told) or "none: its backends count as up"
 
 
 command.add_command(access)

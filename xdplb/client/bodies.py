@@ -14,6 +14,7 @@ __all__ = [
     "AccessPatch",
     "AdminState",
     "AllBackendsOut",
+    "AllChecksOut",
     "AllUnhealthy",
     "ApiSettings",
     "AtRiskOut",
@@ -33,6 +34,7 @@ __all__ = [
     "BackendsPut",
     "CertificateOut",
     "ChangesIn",
+    "CheckOfVipOut",
     "CheckResultOut",
     "CheckType",
     "ChecksIn",
@@ -208,6 +210,12 @@ class AllBackendsOut(TypedDict):
     """The backends of all VIPs."""
 
     backends: list[BackendOfVipOut]
+
+
+class AllChecksOut(TypedDict):
+    """The health checks of all VIPs."""
+
+    checks: list[CheckOfVipOut]
 
 
 class ApiSettings(TypedDict):
@@ -453,6 +461,23 @@ class ChangesIn(TypedDict):
         | PutAccessEdit
         | PatchAccessEdit
     ]
+
+
+class CheckOfVipOut(TypedDict):
+    """The last result of one check of one backend, with its VIP."""
+
+    backend: str
+    health: Health
+    reason: str
+    since: str
+    last_run: str | None
+    last_passed: bool | None
+    last_seconds: float | None
+    passes: int
+    failures: int
+    vip: str
+    check: str
+    recent: str
 
 
 class CheckResultOut(TypedDict):
@@ -849,6 +874,7 @@ class HealthCheckIn(TypedDict):
     expect_answer: NotRequired[str | None]
     command: NotRequired[list[str] | None]
     user: NotRequired[str | None]
+    label: NotRequired[Any]
     status: NotRequired[Any]
 
 
@@ -886,6 +912,7 @@ class HealthCheckOut(TypedDict):
     expect_answer: str | None
     command: list[str] | None
     user: str | None
+    label: str
     status: HealthCheckStatusOut
 
 
@@ -1181,6 +1208,7 @@ class PutCheckEdit(TypedDict):
     expect_answer: NotRequired[str | None]
     command: NotRequired[list[str] | None]
     user: NotRequired[str | None]
+    label: NotRequired[Any]
     status: NotRequired[Any]
     kind: Literal["put_check"]
     vip: str

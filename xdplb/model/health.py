@@ -26,6 +26,7 @@ __all__ = [
     "probed_address",
     "probed_port",
     "refuse_missing_check",
+    "with_path",
 ]
 
 MOST_CHECKS = 8
@@ -224,9 +225,21 @@ def probed_address(key: VipKey) -> IPAddress:
     return key.address
 
 
-def probed_port(check: HealthCheck, key: VipKey) -> int:
-    """Return the port that probes of a VIP go to: the check's, else the VIP's, the first one of a range; 0 for none."""
+def probed_port(check: HealthCheck, key: VipKey, own: int | None = None) -> int:
+    """Return the port that probes of a backend go to; 0 for none.
+
+    That is its `own` (its `check_port`, if there is one, but for an agent), else the check's, else the VIP's, the first
+    one of a range.
+    """
+    if own is not None and check.type is not CheckType.AGENT:
+        return own
     return check.port or key.port
+
+
+@lru_cache(maxsize=4096)
+def with_path(check: HealthCheck, path: str) -> HealthCheck:
+    """Return the check with another path, if it is one of HTTP; equal ones are the same object."""
+    return replace(check, path=path) if check.type.is_http else check
 
 
 def fitted(check: HealthCheck, key: VipKey) -> HealthCheck:

@@ -1,4 +1,4 @@
-"""All health checks of a VIP."""
+"""All health checks, of a VIP and of all VIPs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,26 @@ from xdplb.model.role import Role
 from xdplb_api.answers import DELETED, created_or_not, deleted, effect, problems, tag
 from xdplb_api.deps import AnswersOf, Change, VipRef
 from xdplb_api.json_body import JsonRoute
-from xdplb_api.paths import CHECKS
+from xdplb_api.paths import ALL_CHECKS, CHECKS
 from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.effect import DryRunOut
-from xdplb_api.schemas.health_check import ChecksIn, ChecksOut
+from xdplb_api.schemas.health_check import AllChecksOut, ChecksIn, ChecksOut
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["health checks"], route_class=JsonRoute)
+
+
+@router.get(
+    ALL_CHECKS,
+    operation_id="listAllChecks",
+    summary="List the results of the health checks of all VIPs",
+    openapi_extra=needs(Role.READ),
+    responses=problems(422),
+)
+async def list_all_checks(answers: AnswersOf) -> AllChecksOut:
+    """Show the last result of each check of each backend; sorted by VIP and address."""
+    return AllChecksOut.of(answers.all_checks())
 
 
 @router.get(

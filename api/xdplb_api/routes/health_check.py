@@ -13,7 +13,7 @@ from xdplb_api.json_body import JsonRoute
 from xdplb_api.paths import HEALTH_CHECK
 from xdplb_api.rights.needs import needs
 from xdplb_api.schemas.effect import DryRunOut
-from xdplb_api.schemas.health_check import HealthCheckIn, HealthCheckOut
+from xdplb_api.schemas.health_check import HealthCheckIn, HealthCheckOut, checks_out
 
 __all__ = ["router"]
 
@@ -36,7 +36,7 @@ async def get_health_check(vip: VipRef, answers: AnswersOf, response: Response) 
     if not view.checks:
         raise NotFoundError(f"VIP {vip} has no health check", hint="add one with PUT; without a check, backends are up")
     tag(response, view.generation)
-    return HealthCheckOut.of(*view.checks[0])
+    return checks_out(view)[0]
 
 
 @router.put(
@@ -61,7 +61,7 @@ async def put_health_check(
     is_new = not outcome.before.vips[key].checks
     view = answers.checks_after(outcome, key)
     created_or_not(response, view.generation, created=is_new, location=f"/v1/vips/{key.path}/health-check")
-    return HealthCheckOut.of(*view.checks[0])
+    return checks_out(view)[0]
 
 
 @router.delete(

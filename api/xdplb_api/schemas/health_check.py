@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
-from pydantic.config import JsonValue
+from pydantic import BeforeValidator, Field
 
 from xdplb.control.answers.views import ChecksView, CheckView
 from xdplb.model import check_fields as rules
@@ -24,19 +23,21 @@ from xdplb.model.health import (
     Target,
     fitted,
     fitted_checks,
+    labels_of,
     refuse_missing_check,
 )
 from xdplb.model.key import VipKey
 from xdplb.model.vip import NAME_PATTERN
 
 from .base import ReadOnly, RequestBody, ResponseBody, refused
-from .rules import when
 
 __all__ = [
     "CHECKS_OR_AS_IS",
     "ONE_CHECK",
     "ONE_CHECK_OR_AS_IS",
     "SEVERAL_CHECKS",
+    "AllChecksOut",
+    "CheckOfVipOut",
     "CheckResultOut",
     "Checks",
     "ChecksIn",
@@ -46,6 +47,7 @@ __all__ = [
     "HealthCheckStatusOut",
     "RecentOut",
     "checks_of",
+    "checks_out",
 ]
 
 
@@ -125,6 +127,7 @@ COMMAND = (
     f" with that number less 2 as weight. {_of('command')} only."
 )
 USER = f"The user that the command runs as, not root. {_of('user')} only."
+LABEL = "What it is called: its name, or its type and port."
 STATUS = "Its results."
 
 ONE_CHECK = "How its backends are checked; null: not at all, so that they count as up. Several: see `checks`."
@@ -133,16 +136,6 @@ SEVERAL_CHECKS = "How its backends are checked, in place of `health_check`: all 
 CHECKS_OR_AS_IS = f"{SEVERAL_CHECKS} Null or omitted: they stay as they are."
 
 _FIELD_NAMES = tuple(field.name for field in fields(HealthCheck))
-
-
-def _rule(kind: CheckType) -> JsonValue:
-    """Return the JSON schema that a check of this type has no fields but its own."""
-    null: JsonValue = {"type": "null"}
-    foreign: dict[str, JsonValue] = {name: null for name in _FIELD_NAMES if name not in FIELDS_OF[kind]}
-    return when("type", [kind.value], **foreign)
-
-
-_RULES: list[JsonValue] = [_rule(kind) for kind in CheckType]
 
 
 def _default(name: str) -> str:
@@ -154,8 +147,6 @@ def _default(name: str) -> str:
 
 class HealthCheckIn(RequestBody):
     """A health check; omitted fields have their defaults. Null is the same as omitted."""
-
-    model_config = ConfigDict(json_schema_extra={"allOf": _RULES})
 
     type: CheckTypeWord = Field(description=TYPE)
     name: str | None = Field(default=None, pattern=NAME_PATTERN, max_length=63, description=NAME, examples=["app"])
@@ -216,6 +207,7 @@ class HealthCheckIn(RequestBody):
         default=None, max_length=rules.MOST_WORDS, description=COMMAND, examples=[["/usr/lib/xdplb/check-db", "--fast"]]
     )
     user: str | None = Field(default=None, description=USER + _default("user"), examples=["nobody"])
+    label: ReadOnly = None
     status: ReadOnly = None
 
     def check(self) -> HealthCheck:
@@ -272,8 +264,8 @@ class RecentOut(ResponseBody):
     seconds: float = Field(description="How many seconds it took.")
 
 
-class CheckResultOut(ResponseBody):
-    """The results of one check of one backend."""
+class _LastResultOut(ResponseBody):
+    """What one check of one backend found last."""
 
     backend: str = Field(description="The backend's address.", examples=["10.0.0.11"])
     health: Health = Field(description="Its health, according to `rise` and `fall` of this check.")
@@ -284,17 +276,59 @@ class CheckResultOut(ResponseBody):
     last_seconds: float | None = Field(description="How many seconds the last check took.")
     passes: int = Field(description="How many checks passed since checking started.")
     failures: int = Field(description="How many checks failed since checking started.")
+
+
+def _last_result(view: CheckView) -> dict[str, Any]:
+    """Return the fields of _LastResultOut for the manager's view."""
+    return {name: getattr(view, name) for name in _LastResultOut.model_fields}
+
+
+class CheckResultOut(_LastResultOut):
+    """The results of one check of one backend."""
+
     recent: list[RecentOut] = Field(description="The last results, at most 10, the latest one first.")
 
     @classmethod
     def of(cls, view: CheckView) -> Self:
         """Return the body for the manager's view."""
-        told = {name: getattr(view, name) for name in cls.model_fields if name != "recent"}
         recent = [
             RecentOut(at=at, passed=result.passed, reason=result.reason, seconds=result.seconds)
             for at, result in view.recent
         ]
-        return cls(**told, recent=recent)
+        return cls(**_last_result(view), recent=recent)
+
+
+class CheckOfVipOut(_LastResultOut):
+    """The last result of one check of one backend, with its VIP."""
+
+    vip: str = Field(description="The VIP.", examples=["203.0.113.10:443/tcp"])
+    check: str = Field(description="The check's `label`.", examples=["http:8080"])
+    recent: str = Field(
+        description="The last results, at most 10, the latest one first: `+` passed, `-` failed, `?` not run.",
+        examples=["++++-+++++"],
+    )
+
+
+_SIGNS = {True: "+", False: "-", None: "?"}
+
+
+class AllChecksOut(ResponseBody):
+    """The health checks of all VIPs."""
+
+    checks: list[CheckOfVipOut] = Field(description="The last results, sorted by VIP, check and address.")
+
+    @classmethod
+    def of(cls, views: Mapping[VipKey, ChecksView]) -> Self:
+        """Return the body for the manager's views."""
+        return cls(checks=[result for key in sorted(views) for result in _of_vip(key, views[key])])
+
+
+def _of_vip(key: VipKey, view: ChecksView) -> Iterator[CheckOfVipOut]:
+    labels = labels_of(tuple(check for check, _ in view.checks))
+    for label, (_, results) in zip(labels, view.checks, strict=True):
+        for each in sorted(results, key=_address):
+            recent = "".join(_SIGNS[result.passed] for _, result in each.recent)
+            yield CheckOfVipOut(**_last_result(each), vip=str(key), check=label, recent=recent)
 
 
 def _address(result: CheckView) -> tuple[int, int]:
@@ -341,18 +375,19 @@ class HealthCheckOut(ResponseBody):
     expect_answer: str | None = Field(description=EXPECT_ANSWER)
     command: list[str] | None = Field(description=COMMAND)
     user: str | None = Field(description=USER)
+    label: str = Field(description=LABEL, examples=["http:8080"])
     status: HealthCheckStatusOut = Field(description=STATUS)
 
     @classmethod
-    def of(cls, check: HealthCheck, results: Iterable[CheckView]) -> Self:
-        """Return the body for a check and its results."""
+    def of(cls, check: HealthCheck, label: str, results: Iterable[CheckView]) -> Self:
+        """Return the body for a check, what it is called, and its results."""
         told = {name: getattr(check, name) for name in _FIELD_NAMES}
         for name in ("expect_status", "command"):
             told[name] = None if told[name] is None else list(told[name])
-        told["headers"] = None if check.headers is None else dict(check.headers)
+        told["headers"] = dict(check.headers or ()) or None
         told["target"] = check.target or Target.BACKEND
         status = HealthCheckStatusOut(backends=[CheckResultOut.of(result) for result in sorted(results, key=_address)])
-        return cls(**told, status=status)
+        return cls(**told, label=label, status=status)
 
 
 class ChecksOut(ResponseBody):
@@ -363,4 +398,12 @@ class ChecksOut(ResponseBody):
     @classmethod
     def of(cls, view: ChecksView) -> Self:
         """Return the body for the manager's view."""
-        return cls(checks=[HealthCheckOut.of(check, results) for check, results in view.checks])
+        return cls(checks=checks_out(view))
+
+
+def checks_out(view: ChecksView) -> list[HealthCheckOut]:
+    """Return the bodies for all checks of a VIP."""
+    labels = labels_of(tuple(check for check, _ in view.checks))
+    return [
+        HealthCheckOut.of(check, label, results) for label, (check, results) in zip(labels, view.checks, strict=True)
+    ]

@@ -50,7 +50,6 @@ from .base import (
 )
 from .health_check import CHECKS_OR_AS_IS, ONE_CHECK_OR_AS_IS, Checks, HealthCheckIn, checks_of
 from .long_list import in_parts
-from .rules import when
 
 __all__ = [
     "SlotsOut",
@@ -173,16 +172,22 @@ class LimitsPatch(RequestBody):
     source_new_flows: Rate | None = Field(default=None, description=SOURCE_NEW_FLOWS)
 
 
+def _when(field: str, values: list[JsonValue], **then: JsonValue) -> JsonDict:
+    """Return the JSON schema that the properties `then` hold where `field` is one of `values`."""
+    has: JsonDict = {"properties": {field: {"enum": values}}, "required": [field]}
+    return {"if": has, "then": {"properties": then}}
+
+
 _PER_CONNECTION: list[JsonValue] = [scheduler.value for scheduler in Scheduler if scheduler.is_per_connection]
 _SETTINGS_RULES: list[JsonValue] = [
-    when("scheduler", _PER_CONNECTION, tracking={"enum": [Tracking.ALWAYS.value, None]}),
-    when("scheduler", [Scheduler.SH.value], hash={"enum": [HashKind.SOURCE.value, None]}),
+    _when("scheduler", _PER_CONNECTION, tracking={"enum": [Tracking.ALWAYS.value, None]}),
+    _when("scheduler", [Scheduler.SH.value], hash={"enum": [HashKind.SOURCE.value, None]}),
 ]
 _NO_NEW_FLOWS: JsonDict = {"properties": {name: {"maximum": 0} for name in ("new_flows", "source_new_flows")}}
 _KEY_RULES: list[JsonValue] = [
-    when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
-    when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS, syn_failover={"const": False}),
-    when("port", [0], last_port={"type": "null"}),
+    _when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
+    _when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS, syn_failover={"const": False}),
+    _when("port", [0], last_port={"type": "null"}),
 ]
 
 

@@ -16,12 +16,14 @@ from xdplb.model.errors import XdplbError
 from xdplb.net import netns
 from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
 
-from . import breaking, configuring, preparing, showing, upgrading
+from . import breaking, configuring, preparing, rolling, showing, upgrading
 from .playing import say_how_to_play
 from .screen import Screen
 from .world import DemoError, World
 
-STEPS: tuple[Callable[[World, Screen], None], ...] = (
+Steps = tuple[Callable[[World, Screen], None], ...]
+
+TOUR: Steps = (
     preparing.prepare_backends,
     preparing.come_up,
     preparing.balance,
@@ -37,6 +39,10 @@ STEPS: tuple[Callable[[World, Screen], None], ...] = (
 )
 
 
+SHOWS: dict[str, tuple[Steps, str]] = {"tour": (TOUR, "demo.web"), "rolling": (rolling.STEPS, rolling.SERVICE)}
+"""What there is to show: its steps, and what its backends run."""
+
+
 def main() -> int:
     """Return the exit code: 0 if everything went as expected."""
     options = _options()
@@ -47,7 +53,7 @@ def main() -> int:
     screen.say(f"setup took {os.environ.get('XDPLB_SETUP_SECONDS', '?')} s")
     try:
         with _ended_by_signals():
-            lab = _show(screen, keep=options.keep)
+            lab = _show(screen, *SHOWS[options.show], keep=options.keep)
         if not options.keep:
             _expect_nothing_left(screen, lab)
     except KeyboardInterrupt:
@@ -59,11 +65,11 @@ def main() -> int:
     return 1 if screen.failed else 0
 
 
-def _show(screen: Screen, *, keep: bool) -> Lab:
+def _show(screen: Screen, steps: Steps, service: str, *, keep: bool) -> Lab:
     with pass_program() as program, Lab(port_program=program.fileno()) as lab:
-        world = World(lab, screen, keep=keep)
+        world = World(lab, screen, keep=keep, service=service)
         # With --keep the balancer stays up, so the last step, which takes it down, is left out.
-        for step in STEPS[: -1 if keep else None]:
+        for step in steps[: -1 if keep else None]:
             step(world, screen)
         if keep:
             lab.keep()
@@ -118,6 +124,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo")
+    parser.add_argument("show", nargs="?", default="tour", choices=SHOWS, help="what to show")
     parser.add_argument("--keep", action="store_true", help="leave the lab up, and print commands to try in it")
     parser.add_argument("--clean", nargs="?", const="", metavar="LAB", help="remove a lab that was left up, or all")
     parser.add_argument("--no-color", action="store_true", help="no colours")

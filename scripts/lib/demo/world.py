@@ -64,13 +64,13 @@ class State:
 
 
 class World:
-    """Everything that runs. With `keep` it keeps running after the demo."""
+    """Everything that runs. With `keep` it keeps running after the demo. `service` is the module that backends run."""
 
     vip = f"{VIP}:{PORT}/tcp"
     vip_path = f"/v1/vips/{VIP}:{PORT}:tcp"
     url = f"http://{VIP}/"
 
-    def __init__(self, lab: Lab, screen: Screen, *, keep: bool) -> None:
+    def __init__(self, lab: Lab, screen: Screen, *, keep: bool, service: str) -> None:
         self.lab = lab
         self.socket = lab.folder / "api.sock"
         self.config_file = lab.folder / "config.toml"
@@ -78,7 +78,7 @@ class World:
             Backend(name, str(ADDRESSES[name]), forward, weight) for name, (forward, weight) in BACKENDS.items()
         ]
         self._screen = screen
-        self._keep = keep
+        self._keep, self._service = keep, service
         self._servers: dict[str, subprocess.Popen[str]] = {}
         self._daemon: subprocess.Popen[str] | None = None
 
@@ -103,12 +103,12 @@ class World:
         return ["--state-dir", str(state), "--pin-dir", str(pins)]
 
     def start_server(self, backend: Backend) -> None:
-        """Start a backend's HTTP server."""
-        command = [sys.executable, "-m", "demo.web", backend.name, str(PORT)]
+        """Start a backend's service."""
+        command = [sys.executable, "-m", self._service, backend.name, str(PORT)]
         self._servers[backend.name] = self._start(backend.name, command, log=f"{backend.name}.log")
 
     def kill_server(self, backend: Backend) -> None:
-        """Kill a backend's HTTP server with -9."""
+        """Kill a backend's service with -9."""
         self._servers[backend.name].kill()
         self._servers[backend.name].wait()
 

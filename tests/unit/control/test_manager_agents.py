@@ -173,6 +173,22 @@ def test_what_was_said_lasts_over_a_restart_and_ends_with_the_agent(tmp_path: Pa
     run(tmp_path, before, after)
 
 
+def test_that_a_vip_gets_agents_moves_no_slot(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await manager.create_vip(WEB)
+        await manager.put_health_check("web", HealthCheck())
+        for last, weight in ((1, 1), (2, 3), (3, 7), (4, 65535)):
+            await manager.create_backend("web", backend(last, weight=weight))
+            world.health.flip(f"10.0.0.{last}", Health.UP)
+        world.health.flip("10.0.0.2", Health.DOWN)
+        await until(lambda: share(manager, 4) > 0 and "check failed" in shown(manager, 2)[0])
+        before = world.table().copy()
+        await manager.put_health_check("web", AGENT)
+        assert (world.table() == before).all()
+
+    run(tmp_path, scenario)
+
+
 def test_what_comes_in_a_hurry_is_bounded(tmp_path: Path) -> None:
     async def scenario(world: World, manager: Door) -> None:
         heard: list[Event] = []

@@ -40,7 +40,7 @@ from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -146,6 +146,11 @@ class Answers:
     def checks(self, ref: str) -> ChecksView:
         """Return a VIP's health checks and their results."""
         return self._checks_view(self._vip(ref), self._facts())
+
+    def all_checks(self) -> dict[VipKey, ChecksView]:
+        """Return the health checks of all VIPs and their results, by VIP."""
+        facts = self._facts()
+        return {key: self._checks_view(vip, facts) for key, vip in self._snapshot.vips.items() if vip.checks}
 
     def access(self, ref: str) -> AccessView:
         """Return a VIP's access list; an empty one accepts packets from any source."""
@@ -353,7 +358,9 @@ class Answers:
 
     def _checks_view(self, vip: BoundVip, facts: render.Facts) -> ChecksView:
         found: list[list[CheckView]] = [[] for _ in vip.checks]
-        for backend in vip.backends.values() if vip.checks else ():
+        for backend in vip.backends.values():
+            if not is_checked(vip, backend):
+                continue
             for views, view in zip(found, self._check_views(vip, backend, facts), strict=True):
                 views.append(view)
         return ChecksView(tuple(zip(vip.checks, map(tuple, found), strict=True)), vip.generation)

@@ -10,10 +10,10 @@ from datetime import datetime
 
 from xdplb.control.health.health_source import CheckTarget, CheckTargets, VipWay
 from xdplb.control.plan.eligibility import WAITING
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
 from xdplb.control.state.touched import Touched
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.health import HealthCheck, Target, probed_address, probed_port
+from xdplb.model.health import HealthCheck, Target, probed_address, probed_port, with_path
 
 __all__ = ["check_targets", "health_after", "health_at_start", "reissued"]
 
@@ -23,8 +23,8 @@ def health_after(
 ) -> dict[int, KnownHealth]:
     """Return the health of backends that changes of their VIPs set, by id; all others keep theirs.
 
-    Without a check a backend is up. A backend added to a VIP with a check is unknown. If a check is added, the backends
-    of the VIP keep their health until it says otherwise: adding a check must not cut off backends that work.
+    A backend that is not checked is up. A backend added to a VIP with a check is unknown. If a check is added, the
+    backends of the VIP keep their health until it says otherwise: adding a check must not cut off backends that work.
     """
     changed: dict[int, KnownHealth] = {}
     fresh = reissued(changes)
@@ -34,7 +34,7 @@ def health_after(
         is_checked_as_before = each.before is None or _is_checked_alike(each.before, vip)
         for backend in each.got if is_checked_as_before else vip.backends.values():
             present = None if backend.id in fresh else known.get(backend.id)
-            if (new := _health(vip, present, now)) != present:
+            if (new := _health(vip, backend, present, now)) != present:
                 changed[backend.id] = new
     return changed
 
@@ -49,8 +49,8 @@ def health_at_start(
     """
     changed: dict[int, KnownHealth] = {}
     for vip, backend in snapshot.backends():
-        present = known.get(backend.id) if not vip.checks or vip.id in held else None
-        if (new := _health(vip, present, now)) != present:
+        present = known.get(backend.id) if not is_checked(vip, backend) or vip.id in held else None
+        if (new := _health(vip, backend, present, now)) != present:
             changed[backend.id] = new
     return changed
 
@@ -82,7 +82,10 @@ def check_targets(
         gone.update(backend.id for backend in each.lost if backend.id in known)
         is_checked_as_before = old is not None and old.checks is new.checks and old.vip.forward is new.vip.forward
         for backend in each.got if is_checked_as_before else new.backends.values():
-            targets[backend.id] = _targets(new, backend, known.get(backend.id))
+            if backend.backend.checked:
+                targets[backend.id] = _targets(new, backend, known.get(backend.id))
+            elif backend.id in known:
+                gone.add(backend.id)
     return tuple(gone - targets.keys()), {
         number: target for number, target in targets.items() if known.get(number) is not target
     }
@@ -97,9 +100,13 @@ def _targets(vip: BoundVip, backend: BoundBackend, before: tuple[CheckTarget, ..
 
 
 def _target(vip: BoundVip, backend: BoundBackend, check: HealthCheck, before: CheckTarget | None) -> CheckTarget:
-    key, address = vip.vip.key, backend.backend.address
-    port = probed_port(check, key)
-    way = VipWay(probed_address(key), vip.forward_of(backend.backend)) if check.target is Target.VIP else None
+    key, own, address = vip.vip.key, backend.backend, backend.backend.address
+    port = probed_port(check, key, own.check_port)
+    if own.check_path is not None:
+        check = with_path(check, own.check_path)
+    # At another port the VIP gets no packets: a backend's own port is checked at the backend's own address.
+    by_vip = check.target is Target.VIP and port in key.ports
+    way = VipWay(probed_address(key), vip.forward_of(own)) if by_vip else None
     if (
         before is not None
         and before.check is check
@@ -115,10 +122,10 @@ def _is_checked_alike(one: BoundVip, other: BoundVip) -> bool:
     return (bool(one.checks), one.has_agents) == (bool(other.checks), other.has_agents)
 
 
-def _health(vip: BoundVip, present: KnownHealth | None, now: datetime) -> KnownHealth:
-    if present is not None and present.advice is not None and not vip.has_agents:
+def _health(vip: BoundVip, backend: BoundBackend, present: KnownHealth | None, now: datetime) -> KnownHealth:
+    if present is not None and present.advice is not None and not (vip.has_agents and is_checked(vip, backend)):
         present = replace(present, advice=None)
-    if vip.checks:
+    if is_checked(vip, backend):
         return present or KnownHealth(Health.UNKNOWN, WAITING, now)
     if present is not None and present.health is Health.UP:
         return present

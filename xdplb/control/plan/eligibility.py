@@ -13,8 +13,7 @@ from enum import StrEnum
 
 from xdplb.control.plan.policies import Policy, Rule, Tally, Traits, backup_words, rule_of
 from xdplb.control.plan.sources import NO_SOURCES, Sources
-from xdplb.control.plan.weights import advice_for
-from xdplb.control.state.snapshot import BoundBackend, BoundVip
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, is_checked
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.advice import PARTS
 from xdplb.model.backend import AdminState, BackendRole, Health, KnownHealth
@@ -267,13 +266,13 @@ def _why_nothing_new(bound: BoundBackend, known: KnownHealth | None) -> str:
         return DRAINING
     if not bound.backend.weight:
         return "its weight is 0"
-    advice = advice_for(bound, known)
+    advice = None if known is None else known.advice
     return str(advice) if advice is not None and advice.takes_nothing_new else ""
 
 
 def _other_weight(bound: BoundBackend, known: KnownHealth | None) -> str:
     """Return why a backend has another weight than it was given, or an empty string."""
-    advice = advice_for(bound, known)
+    advice = None if known is None else known.advice
     is_other = advice is not None and advice.parts_of(bound.backend.weight) != bound.backend.weight * PARTS
     return str(advice) if is_other else ""
 
@@ -297,7 +296,7 @@ def _unless_checked(vip: BoundVip, bound: BoundBackend, observed: Observed) -> s
 def _obstacle_to_checks(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     """Return why the host has no right address to check the backend from, or an empty string."""
     resolution = observed.next_hop(bound.backend.address)
-    if not vip.checks or resolution is None:
+    if not is_checked(vip, bound) or resolution is None:
         return ""
     return observed.sources.of_check(bound.backend.address, resolution).obstacle
 

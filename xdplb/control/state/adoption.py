@@ -192,7 +192,7 @@ def _health(found: _Found, entry: BackendEntry, vip: DesiredVip) -> Health:
     """Return the health with which a backend is used as it is in the maps."""
     backend = vip.backends[entry.address].backend
     asked_out = backend.admin_state is not AdminState.READY or not backend.weight
-    if not vip.checks or (entry.usable and (found.serves(entry) or asked_out)):
+    if not vip.checks or not backend.checked or (entry.usable and (found.serves(entry) or asked_out)):
         return Health.UP
     return Health.UNKNOWN if entry.usable else Health.DOWN
 

@@ -201,7 +201,7 @@ def check_to_json(check: HealthCheck) -> Json:
     for name in _LISTS & told.keys():
         told[name] = None if told[name] is None else list(told[name])
     if "headers" in told:
-        told["headers"] = dict(told["headers"])
+        told["headers"] = dict(told["headers"]) or None
     return told
 
 
@@ -210,7 +210,7 @@ def check_from_json(fields: Mapping[str, Any]) -> HealthCheck:
     given: Json = {**fields, "type": CheckType(fields["type"]), "target": fields["target"] and Target(fields["target"])}
     for name in _LISTS & given.keys():
         given[name] = None if given[name] is None else tuple(given[name])
-    if "headers" in given:
+    if given.get("headers") is not None:
         given["headers"] = tuple(given["headers"].items())
     return HealthCheck(**given)
 

@@ -20,7 +20,7 @@ from xdplb.model.backend import Backend
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward, Vip, VipKey
 
-__all__ = ["BoundBackend", "BoundVip", "Snapshot"]
+__all__ = ["BoundBackend", "BoundVip", "Snapshot", "is_checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,11 @@ class BoundVip:
     def forward_of(self, backend: Backend) -> Forward:
         """Return how packets reach `backend`: its own setting, else the VIP's."""
         return self.desired.forward_of(backend)
+
+
+def is_checked(vip: BoundVip, backend: BoundBackend) -> bool:
+    """Return whether checks say if this backend of `vip` is up; else it counts as up."""
+    return bool(vip.desired.checks) and backend.desired.backend.checked
 
 
 @dataclass(frozen=True, slots=True)
