@@ -207,7 +207,9 @@ def _traits(bound: BoundBackend, look: Eligibility, observed: Observed) -> int:
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
     if health is Health.DOWN and look.reachable and not _why_no_packets(bound, observed):
-        traits |= Traits.FAILED
+        advice = observed.health[bound.id].advice
+        if advice is None or not advice.takes_nothing_new:
+            traits |= Traits.FAILED
     return traits
 
 

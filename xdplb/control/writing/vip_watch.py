@@ -79,7 +79,8 @@ class VipWatch:
 
 
 def _may_soon_be_well(draft: VipDraft, before: VipStanding | None, standing: VipStanding) -> bool:
-    """Return whether nothing may be wrong but that checks of new backends have had no result yet."""
-    if not draft.tally.count(Traits.WAITS):
+    """Return whether nothing is wrong but that checks of new backends have had no result yet."""
+    waiting = draft.tally.count(Traits.WAITS, Traits.BACKUP)
+    if not waiting or draft.rule.serving + waiting < draft.rule.asked:
         return False
     return before is None or before.status is OperatingStatus.NO_BACKEND or standing.min_serving_met
