@@ -41,15 +41,20 @@ class AgentWatch:
     def said(self, backend_ids: Collection[int], word: AgentWord) -> None:
         """Take what one check said of these backends."""
         now, changed = self._now(), dict[int, Advice]()
+        health, since_of = self._health.known, self._since
+        # A host may be a backend of a thousand VIPs, for all of which the same counts: by its identity, which is cheap.
+        alike: dict[tuple[int, datetime], Advice | None] = {}
         for number in backend_ids:
-            known = self._health.known.get(number)
-            if known is None:
+            if (known := health.get(number)) is None:
                 continue
-            before = Advised(known.advice or _AS_CONFIGURED, self._since.get(number, _LONG_AGO))
-            after = advised(before, word, now)
-            if after is not before:
-                self._since[number] = now
-                changed[number] = after.advice
+            present, since = known.advice or _AS_CONFIGURED, since_of.get(number, _LONG_AGO)
+            key = id(present), since
+            if key not in alike:
+                before = Advised(present, since)
+                after = advised(before, word, now)
+                alike[key] = None if after is before else after.advice
+            if (advice := alike[key]) is not None:
+                since_of[number], changed[number] = now, advice
         if not changed:
             return
         self._health.advise(changed)

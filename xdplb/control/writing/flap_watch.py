@@ -56,7 +56,7 @@ class FlapWatch:
         self._book.forget(reissued)
         if not self.holds:
             return
-        freed = [backend.id for each in changes for backend in each.got if _is_readied(each, backend.id)]
+        freed = [number for each in changes for number in _made_ready(each)]
         self._free(self._book.forget(freed), "the operator made it ready again")
 
     def stop(self) -> None:
@@ -86,7 +86,11 @@ class FlapWatch:
         self._touch(backend_ids)
 
 
-def _is_readied(each: Touched, backend_id: int) -> bool:
-    before = next((backend.backend.admin_state for backend in each.lost if backend.id == backend_id), None)
-    after = next(backend.backend.admin_state for backend in each.got if backend.id == backend_id)
-    return before not in (None, AdminState.READY) and after is AdminState.READY
+def _made_ready(each: Touched) -> list[int]:
+    """Return the ids of the backends of a VIP that a change has ended the drain or the maintenance of."""
+    taken_out = {backend.id for backend in each.lost if backend.backend.admin_state is not AdminState.READY}
+    return [
+        backend.id
+        for backend in each.got
+        if backend.id in taken_out and backend.backend.admin_state is AdminState.READY
+    ]
