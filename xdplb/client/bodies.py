@@ -386,6 +386,7 @@ class BackendStatusOut(TypedDict):
     health: Health
     reason: str
     since: str
+    held_until: str | None
     effective_weight: float
     share: float
     flows: int | None

@@ -72,6 +72,8 @@ def test_who_flaps_is_held_down_for_a_while(tmp_path: Path) -> None:
         await until(lambda: reason(manager, 1) == words)
         view = manager.backend("web", "10.0.0.1")
         assert (view.health, view.share, manager.vip("web").backends_serving) == (Health.UP, 0.0, 2)
+        assert view.held_until is not None
+        assert (view.held_until - world.clock.utc).total_seconds() == pytest.approx(50, abs=1)
         assert world.plane.read_backends()[1].usable, "open connections go on"
         world.clock.advance(20)
         assert "for 30 s more" in reason(manager, 1)

@@ -121,6 +121,7 @@ def backend_view(
         health=known.health,
         reason="; ".join(filter(None, (why, path.reason))),
         since=known.since,
+        held_until=None if standing is None or standing.hold is None else standing.hold.until,
         effective_weight=effective_weight(vip, backend, known),
         share=facts.tables.get(vip.id, NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,

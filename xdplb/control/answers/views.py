@@ -93,11 +93,12 @@ class AccessView:
 class BackendView:
     """A backend and its status.
 
-    `reason` is a sentence about its health and the path to it, empty if all is well. `effective_weight` is its weight,
-    or what its agent wants in the place of that. `share` is its share of the VIP's
-    new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
-    scanned: only flows in slots that change owners are recorded (all flows with tracking = always). `declared` is what
-    the config file says of it, if an overlay lies over that. `certificate` is what came of its drain, or the last one.
+    `reason` is a sentence about its health and the path to it, empty if all is well. `held_until` is set while it is
+    held down since it flaps. `effective_weight` is its weight, or what its agent wants in the place of that. `share` is
+    its share of the VIP's new connections now, 0 to 1. `flows` is the number of its recorded open connections at the
+    last scan, None if not scanned: only flows in slots that change owners are recorded (all flows with tracking =
+    always). `declared` is what the config file says of it, if an overlay lies over that. `certificate` is what came of
+    its drain, or the last one.
     """
 
     backend: Backend
@@ -107,6 +108,7 @@ class BackendView:
     health: Health
     reason: str
     since: datetime
+    held_until: datetime | None
     effective_weight: float
     share: float
     flows: int | None
