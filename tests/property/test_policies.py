@@ -56,6 +56,7 @@ HAPPENINGS = st.lists(
         st.tuples(st.just("way"), st.sampled_from(IDS), st.sampled_from(["found", ""])),
         st.tuples(st.just("hold"), st.sampled_from(IDS), st.booleans()),
         st.tuples(st.just("advice"), st.sampled_from(IDS), ADVICE),
+        st.tuples(st.just("eject"), st.sampled_from(IDS), st.sampled_from(["ejected for 10 s", ""])),
         st.tuples(st.just("time"), st.just(0), st.sampled_from([0.5, 2.0, 30.0])),
     ),
     min_size=4,
@@ -87,13 +88,17 @@ class Play:
             after = KnownHealth(value, "", now, was_up, known.advice)
             self.observed = replace(self.observed, health={**self.observed.health, number: after})
         elif what == "hold":
-            others = {n: hold for n, hold in self.observed.holds.items() if n != number}
+            held = {n: hold for n, hold in self.observed.holds.items() if n != number}
             hold = Hold(now + timedelta(minutes=1), 5, 40.0)
-            self.observed = replace(self.observed, holds=others | ({number: hold} if value else {}))
+            self.observed = replace(self.observed, holds=held | ({number: hold} if value else {}))
         elif what == "advice":
             assert value is None or isinstance(value, Advice)
             known = replace(self.observed.health[number], advice=value)
             self.observed = replace(self.observed, health={**self.observed.health, number: known})
+        elif what == "eject":
+            assert isinstance(value, str)
+            others = {n: why for n, why in self.observed.ejected.items() if n != number}
+            self.observed = replace(self.observed, ejected=others | ({number: value} if value else {}))
         elif what == "way":
             hop = Resolution(next_hop(address(number)) if value else None, "" if value else "lost")
             self.observed = replace(self.observed, next_hops={**self.observed.next_hops, address(number): hop})
@@ -143,7 +148,8 @@ def check(play: Play, made: VipDraft) -> None:
     assert found <= asked, "who was taken out, wants nothing, or nothing can be sent to, does not serve"
     assert all(health[n].health is not Health.UNKNOWN for n in found), "nor does one whose check never had a result"
     primaries = {n for n in asked if backends[n].role is BackendRole.PRIMARY}
-    up = {n for n in asked if health[n].health is Health.UP}
+    well = {n for n in asked if health[n].health is Health.UP}
+    up = well - play.observed.ejected.keys()
     held = play.observed.holds.keys() & up
     assert up & primaries <= found | held, "a healthy primary always serves, unless it flaps"
     assert made.rule.uses_held or not held & found
@@ -153,6 +159,8 @@ def check(play: Play, made: VipDraft) -> None:
     if up:
         assert found, "somebody serves if anybody is healthy"
         assert up & primaries or up <= found | held, "backups do if no primary is"
+    elif well:
+        assert found == (well & primaries or well), "rather those that are ejected than any that fails its check"
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN:
         assert bool(found) is any(health[n].health is Health.DOWN for n in asked)
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_CLOSED:
@@ -164,7 +172,7 @@ def check(play: Play, made: VipDraft) -> None:
         assert bool(found) is any(health[n].was_up for n in pool)
     if made.rule.policy is Policy.PANIC:
         assert up & primaries
-        assert {n for n in primaries if health[n].health is Health.DOWN} <= found
+        assert {n for n in primaries if health[n].health is not Health.UNKNOWN} <= found
     owned = owners_of(made.table).owned
     assert owned.keys() == found, "who serves has slots, and nobody else has"
     gone = {n for n, standing in made.eligibility.items() if standing.use is Use.OUT}
@@ -219,6 +227,7 @@ def test_once_all_is_well_again_the_table_is_the_first_one_bit_for_bit(vip, role
         play.happen("health", number, Health.UP)
         play.happen("hold", number, False)  # noqa: FBT003
         play.happen("advice", number, None)
+        play.happen("eject", number, "")
     assert np.array_equal(owners_at_last(play.made.table).owners, first)
     play.happen("time", 0, SECONDS * 2.0)
     assert (play.made.ramps, play.made.next_step) == ({}, None)

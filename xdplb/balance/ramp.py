@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 from .fill import Places
 from .hashing import TABLE_SIZE
 
-__all__ = ["Newcomer", "Ramping", "ramped", "relative", "thinned"]
+__all__ = ["Newcomer", "Ramping", "parts_of", "ramped", "relative", "thinned"]
 
 _APART = 40503
 """Slots are granted in the order of their number times this, modulo the table's size: evenly from the whole table.
 
 It is the 16-bit constant of Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4).
 """
+
+
+_MOST_STEPS = 10
+"""Each step publishes a table or a weight, so there are not many; a step is not shorter than a second."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,6 +53,11 @@ class Ramping:
     of: int
 
 
+def parts_of(seconds: int) -> int:
+    """Return in how many parts a backend gets its share over so many seconds: one at once, and one at each step."""
+    return min(_MOST_STEPS, seconds) + 1
+
+
 def relative(newcomers: Iterable[Newcomer], serving: int) -> tuple[Newcomer, ...]:
     """Return the newcomers with their parts in relation to who is farthest of all the `serving` backends.
 
@@ -65,30 +74,28 @@ def relative(newcomers: Iterable[Newcomer], serving: int) -> tuple[Newcomer, ...
     )
 
 
-def ramped(without: Callable[[Sequence[int]], Places], ramping: Sequence[Ramping], count: int) -> Places:
+def ramped(without: Callable[[int], Places], ramping: Sequence[Ramping], count: int) -> Places:
     """Return the owners of all slots, as places up to `count`, while these backends ramp up.
 
-    `without` returns the owners if the backends at these places were not there.
+    `without` returns the owners without those that came at the so many latest moments.
     """
     moments = sorted({each.since for each in ramping}, reverse=True)
-    level_after, granted, of = np.zeros(count + 1, np.intp), np.ones(count + 1, np.int64), np.ones(count + 1, np.int64)
+    moment_of, granted, of = np.zeros(count + 1, np.intp), np.ones(count + 1, np.int64), np.ones(count + 1, np.int64)
     for each in ramping:
-        # A slot that is refused goes to the table without those that came with its owner, and later ones.
-        level_after[each.place] = moments.index(each.since) + 1
+        moment_of[each.place] = moments.index(each.since) + 1
         granted[each.place], of[each.place] = each.granted, each.of
-    owners = np.zeros(TABLE_SIZE, np.uint16)
-    level = np.zeros(TABLE_SIZE, np.intp)
-    for number in range(len(moments) + 1):
-        waiting = np.flatnonzero(level == number)
-        if not len(waiting):
+    owners = without(0).copy()
+    refused: list[list[NDArray[np.intp]]] = [[] for _ in range(len(moments) + 1)]
+    # A slot that is refused goes to the table without those that came with its owner, and later ones.
+    _refuse(owners, np.flatnonzero(moment_of[owners]), refused, moment_of, granted, of)
+    for number in range(1, len(moments) + 1):
+        if not refused[number]:
             continue
-        newest = moments[number - 1] if number else None
-        table = without([each.place for each in ramping if newest is not None and each.since >= newest])
-        has_it = _is_granted(table, level_after > 0, granted, of)
-        taken = waiting[has_it[waiting]]
-        owners[taken] = table[taken]
-        refused = waiting[~has_it[waiting]]
-        level[taken], level[refused] = -1, level_after[table[refused]]
+        table, waiting = without(number), np.concatenate(refused[number])
+        owners[waiting] = table[waiting]
+        if len(left := waiting[moment_of[table[waiting]] > 0]):
+            found = np.flatnonzero(np.isin(table, np.unique(table[left])))
+            _refuse(table, found, refused, moment_of, granted, of, only=left)
     return owners
 
 
@@ -105,18 +112,31 @@ def thinned(turns: NDArray[np.intp], newcomers: Sequence[tuple[int, int, int]]) 
     return turns[stays]
 
 
-def _is_granted(
-    table: Places, ramps: NDArray[np.bool_], granted: NDArray[np.int64], of: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Return for each slot whether its owner in this table owns it already."""
-    has_it = np.ones(TABLE_SIZE, np.bool_)
-    slots = np.flatnonzero(ramps[table])
+def _refuse(
+    table: Places,
+    slots: NDArray[np.intp],
+    refused: list[list[NDArray[np.intp]]],
+    *state: NDArray[np.int64],
+    only: NDArray[np.intp] | None = None,
+) -> None:
+    """Note, by the moment at which its owner came, which of these slots of newcomers are not granted yet.
+
+    `slots` are all that those newcomers own in `table`; with `only`, no others are noted than these.
+    """
+    moment_of, granted, of = state
     if not len(slots):
-        return has_it
+        return
     owners = table[slots].astype(np.int64)
     order = np.argsort(owners * TABLE_SIZE + slots * _APART % TABLE_SIZE)
     slots, owners = slots[order], owners[order]
-    _, first, owned = np.unique(owners, return_index=True, return_counts=True)
-    nth = np.arange(len(slots)) - np.repeat(first, owned)
-    has_it[slots] = nth * of[owners] < np.repeat(owned, owned) * granted[owners]
-    return has_it
+    begins = np.flatnonzero(np.diff(owners, prepend=-1))
+    owned = np.diff(begins, append=len(owners))
+    nth = np.arange(len(slots)) - np.repeat(begins, owned)
+    is_refused = nth * of[owners] >= np.repeat(owned, owned) * granted[owners]
+    slots, owners = slots[is_refused], owners[is_refused]
+    if only is not None:
+        chosen = np.isin(slots, only)
+        slots, owners = slots[chosen], owners[chosen]
+    came = moment_of[owners]
+    for number in np.unique(came).tolist():
+        refused[number].append(slots[came == number])

@@ -18,6 +18,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,9 +83,13 @@ def _pattern(
     """
     if not ramping:
         return Pattern(_places(configured, missing, reserve), len(configured))
+    came: dict[int, list[int]] = {}
+    for each in sorted(ramping, key=lambda each: -each.since):
+        came.setdefault(each.since, []).append(each.place)
+    latest = list(came.values())
 
-    def without(places: Sequence[int]) -> Places:
-        return _places(configured, tuple(sorted({*missing, *places})), reserve)
+    def without(moments: int) -> Places:
+        return _places(configured, tuple(sorted({*missing, *chain(*latest[:moments])})), reserve)
 
     return Pattern(ramped(without, ramping, len(configured)), len(configured))
 
@@ -109,7 +114,7 @@ def _base(configured: tuple[tuple[str, int], ...]) -> Places:
     """Return the base table: for each slot the owner's place in `configured`, counted from 1."""
     places = np.zeros(TABLE_SIZE, np.uint16)
     if configured:
-        places = _filled(places, configured, _turns(np.array([weight for _, weight in configured], np.int64)))
+        places = _filled(places, configured, _turns(_weights(configured)))
     places.flags.writeable = False
     return places
 
@@ -146,7 +151,7 @@ def _refill(
     places = np.where(is_missing[base], np.uint16(NOBODY), base)
     if is_missing[1:].all():
         return places
-    weights = np.array([weight for _, weight in configured], np.int64)
+    weights = _weights(configured).copy()
     weights[is_missing[1:]] = 0
     if own is not None:
         places = _without_surplus(places, weights, own)
@@ -177,8 +182,20 @@ def _turns_of_refill(places: Places, weights: NDArray[np.int64]) -> Turns:
 
 def _filled(places: Places, configured: tuple[tuple[str, int], ...], turns: Turns) -> Places:
     """Return `places` with every free slot filled: at each turn the backend takes the first of its permutation."""
-    offsets, skips = np.array([_permutation(key) for key, _ in configured], np.uint32).T
+    offsets, skips = _walks(configured)
     return fill(places, offsets, skips, turns)
+
+
+@lru_cache(_CACHED_PATTERNS)
+def _weights(configured: tuple[tuple[str, int], ...]) -> NDArray[np.int64]:
+    """Return the weights as an array, which is not to be changed."""
+    return np.array([weight for _, weight in configured], np.int64)
+
+
+@lru_cache(_CACHED_PATTERNS)
+def _walks(configured: tuple[tuple[str, int], ...]) -> NDArray[np.uint32]:
+    """Return the permutations' offsets and skips, which are not to be changed."""
+    return np.array([_permutation(key) for key, _ in configured], np.uint32).T
 
 
 @lru_cache(1 << 16)

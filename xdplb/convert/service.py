@@ -25,7 +25,8 @@ _MOST_COMPARED = 128
 class Real:
     """A real server: its address and port as they were written, and what is set for it.
 
-    `check_note` is told if its check becomes that of the VIP.
+    `check_note` is told if its check becomes that of the VIP. `is_backup`: it is used if the others fail, and is not
+    checked itself.
     """
 
     where: Where
@@ -37,6 +38,7 @@ class Real:
     check: HealthCheck | None = None
     check_note: Note | None = None
     is_checked: bool = False
+    is_backup: bool = False
 
 
 @dataclass
@@ -117,6 +119,8 @@ def _vip(service: Service, key: VipKey, addresses: _Addresses) -> dict[str, Any]
         )
         settings["scheduler"] = Scheduler.P2C
     settings = _accepted(service, key, settings, notes)
+    if "min_serving" in settings:
+        settings["min_serving"] = settings["min_serving"].value
     return {
         "address": key.addresses_text,
         "port": key.port,
@@ -179,11 +183,12 @@ def _misfit(service: Service, real: Real, address: IPAddress, key: VipKey, addre
 
 def _backend(service: Service, real: Real) -> dict[str, Any]:
     """Return a backend; what is the default is left out."""
-    return {
+    backend = {
         "address": str(parse_backend_address(real.address)),
         "weight": real.weight,
         "forward": None if real.forward in {None, service.forward} else real.forward.value,
     }
+    return {**backend, "role": "backup", "checked": False} if real.is_backup else backend
 
 
 def _check(service: Service, key: VipKey, notes: Notes) -> dict[str, Any] | None:

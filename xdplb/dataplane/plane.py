@@ -150,6 +150,13 @@ class BackendEntry:
     quic_server_id: bytes | None = None
     takes_new: bool = True
 
+    def used(self, *, usable: bool, takes_new: bool) -> BackendEntry:
+        """Return the entry if it is used in another way: many are at once, and `replace` takes three times as long."""
+        return BackendEntry(
+            *(self.id, self.epoch, self.vip_id, self.address, self.forward, usable, self.next_hop, self.source),
+            *(self.source_mask, self.inner_version, self.keep_tags, self.weight, self.quic_server_id, takes_new),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BackendCounters:

@@ -44,7 +44,7 @@ virtual_server 203.0.113.10 443 {
     virtualhost www.example.net         # told
     snmp_name shop
     inhibit_on_failure
-    sorry_server 10.0.0.99 443          # told
+    sorry_server 10.0.0.99 443
     made_up 7                           # told
     real_server 10.0.0.11 443 {
         weight 3
@@ -123,6 +123,7 @@ def test_what_has_a_counterpart_is_there(tmp_path: Path) -> None:
         "scheduler": "sh",
         "on_unhealthy": "keep",
         "all_unhealthy": "fail-closed",
+        "min_serving": 2,
         "idle_timeout_seconds": 1200,
         "health_check": {
             "type": "http",
@@ -134,7 +135,11 @@ def test_what_has_a_counterpart_is_there(tmp_path: Path) -> None:
             "rise": 1,
             "fall": 3,
         },
-        "backends": [{"address": "10.0.0.11", "weight": 3}, {"address": "10.0.0.12", "weight": 1, "forward": "gue"}],
+        "backends": [
+            {"address": "10.0.0.11", "weight": 3},
+            {"address": "10.0.0.12", "weight": 1, "forward": "gue"},
+            {"address": "10.0.0.99", "weight": 1, "role": "backup", "checked": False},
+        ],
     }
 
 
@@ -435,3 +440,18 @@ def test_bytes_that_are_no_utf_8_are_no_error(tmp_path: Path) -> None:
     written, notes = convert(Source.KEEPALIVED, str(file), "main")
     assert "[[vips]]" in written
     assert notes == []
+
+
+def test_a_sorry_server_is_a_backup_that_is_used_below_the_quorum(tmp_path: Path) -> None:
+    inner = "quorum 1\nsorry_server 10.0.0.99 8080\nsorry_server_lvs_method TUN\nsorry_server_inhibit"
+    (vip,), notes = made(tmp_path, service(inner))
+    assert vip["min_serving"] == 1
+    assert vip["backends"][1:] == [
+        {"address": "10.0.0.99", "weight": 1, "forward": "ipip", "role": "backup", "checked": False}
+    ]
+    told = [note.comment() for note in notes]
+    assert any("sorry_server 10.0.0.99 8080" in line and "no port of its own" in line for line in told), told
+    assert not any("quorum 1" in line for line in told)
+    (vip,), notes = made(tmp_path, service("quorum 0"))
+    assert "min_serving" not in vip
+    assert any("quorum 0" in note.comment() for note in notes)

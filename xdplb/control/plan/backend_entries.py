@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from xdplb.balance.ramp import Newcomer
+from xdplb.balance.ramp import Newcomer, parts_of
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, can_be_tagged
 from xdplb.control.plan.path_mtu import least_mtu, outer_mtu
-from xdplb.control.plan.slow_start import parts_of
 from xdplb.control.plan.weights import weight_of
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendEntry

@@ -100,6 +100,10 @@ class BackendDraft:
     weighted: WeightedBackend
     needs: Features
 
+    def with_entry(self, entry: BackendEntry) -> BackendDraft:
+        """Return the draft with another entry of the same backend, which needs the same of the program."""
+        return BackendDraft(self.bound, self.resolution, self.path_mtu, entry, self.weighted, self.needs)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VipDraft:
@@ -261,13 +265,15 @@ def _changed_draft(
     looks = {number: look_at(vip, bound, observed) for number, bound in touched.items()}
     lost = [before.eligibility[number].traits for number in gone | touched.keys() if number in before.eligibility]
     tally = before.tally.after(lost, [look.traits for look in looks.values()])
-    others = ((number, each) for number, each in before.eligibility.items() if number not in gone | looks.keys())
+    anew = gone | looks.keys()
+    others = ((number, each) for number, each in before.eligibility.items() if number not in anew)
     rule = rule_for(vip, tally, chain(others, looks.items()), observed)
     for masks in rule.changed_for(before.rule):
         for number, standing in before.eligibility.items():
-            if standing.traits & masks == masks and number not in gone and number not in touched:
+            if standing.traits & masks == masks and number not in anew:
                 bound = touched[number] = before.backends[number].bound
-                looks[number] = look_at(vip, bound, observed)
+                is_let_in = rule.lets_in(standing.traits, observed.health.get(number))
+                looks[number] = standing if is_let_in else look_at(vip, bound, observed)
     eligibility = {number: under(rule, looks[number], bound, observed) for number, bound in touched.items()}
     gone -= touched.keys()
     serving = {number for number, standing in eligibility.items() if standing.use is Use.SERVING}
@@ -275,7 +281,8 @@ def _changed_draft(
     source = before.table
     out = (source.out - gone - serving) | (touched.keys() - serving)
     ramps = _ramps(vip, eligibility, observed, before, gone)
-    coming = _coming(vip, ramps, observed, out, len(before.backends.keys() - gone | touched.keys()))
+    number_of_all = len(before.backends) - len(gone) + len(touched.keys() - before.backends.keys())
+    coming = _coming(vip, ramps, observed, out, number_of_all)
     _tell_of(coming, eligibility)
     made = {
         number: _backend(
@@ -437,10 +444,13 @@ def _backend(
     if (
         before is not None
         and before.weighted.weight == weight
-        and _is_right(before, bound, standing, observed)
+        and _is_of(before, bound, observed)
         and before.entry.weight == load_weight(vip, weight, newcomer)
     ):
-        return before
+        usable, takes_new = standing.use is not Use.OUT, standing.use is Use.SERVING
+        if before.entry.usable is usable and before.entry.takes_new is takes_new:
+            return before
+        return before.with_entry(before.entry.used(usable=usable, takes_new=takes_new))
     backend, entry = bound.backend, backend_entry(vip, bound, standing, observed, newcomer)
     in_reserve = backend.role is BackendRole.BACKUP
     weighted = WeightedBackend(intern(str(backend.address)), bound.id, weight, in_reserve)
@@ -454,11 +464,10 @@ def _backend(
     )
 
 
-def _is_right(present: BackendDraft, bound: BoundBackend, standing: Eligibility, observed: Observed) -> bool:
+def _is_of(present: BackendDraft, bound: BoundBackend, observed: Observed) -> bool:
+    """Return whether a draft was made from what there is of a backend now, whatever that is used for."""
     return (
         present.bound is bound
         and present.resolution is observed.next_hop(bound.backend.address)
         and present.path_mtu == observed.path_mtu(bound.backend.address)
-        and present.entry.usable is (standing.use is not Use.OUT)
-        and present.entry.takes_new is (standing.use is Use.SERVING)
     )

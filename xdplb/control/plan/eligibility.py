@@ -7,7 +7,7 @@ the rule says what else is used, or is not. So a backend that fails costs one lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -75,9 +75,9 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels. `cuts` says when drains were cut, and `holds` which
-    backends flap and are held down, both by backend id. `now` is the time at which this was observed, None if no
-    backend is to ramp up (slow start).
+    has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if no
+    backend is to ramp up (slow start). `cuts` says when drains were cut, `ejected` are the backends that passive health
+    has ejected, with the reason, and `holds` those that flap and are held down, all by backend id.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -88,8 +88,9 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
-    cuts: Mapping[int, datetime] = field(default_factory=dict)
     now: datetime | None = None
+    cuts: Mapping[int, datetime] = field(default_factory=dict)
+    ejected: Mapping[int, str] = field(default_factory=dict)
     holds: Mapping[int, Hold] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -123,12 +124,15 @@ _CUT = "cut off at the deadline of its drain"
 _CUSTOMER_TAG = 0x8100
 
 _CHECK_FAILED = "its check failed: {}"
-_USED_ALL_THE_SAME = "it flaps ({}), and is used all the same, since too few others serve"
-_ALL_THE_SAME = {
-    Policy.FAIL_OPEN: "; it is used all the same, since no other backend can serve (fail-open)",
-    Policy.LAST_GOOD: "; it is used all the same, since no backend can serve and it was up last (last-good)",
-    Policy.PANIC: "; it is used all the same, since too few backends are healthy (panic)",
+_USED_THOUGH_IT_FLAPS = "it flaps ({}), and is used all the same, since too few others serve"
+_ALL_THE_SAME = "; it is used all the same, since "
+_SINCE = {
+    Policy.EJECTED: "no other backend can serve",
+    Policy.FAIL_OPEN: "no other backend can serve (fail-open)",
+    Policy.LAST_GOOD: "no backend can serve and it was up last (last-good)",
+    Policy.PANIC: "too few backends are healthy (panic)",
 }
+_IN_SPITE_OF = {policy: _CHECK_FAILED + _ALL_THE_SAME + why for policy, why in _SINCE.items()}
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -165,20 +169,22 @@ def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibili
     """Return what a backend would be used for if it were for it alone, with its traits."""
     found = _standing(vip, bound, observed)
     traits = _traits(bound, found, observed)
-    return _LOOKS.get((found.use, found.reason, traits)) or replace(found, traits=traits)
+    if found.use is Use.SERVING and not found.reason:
+        return _WELL[traits]
+    return Eligibility(found.use, found.reason, found.reachable, found.about_check, hold=found.hold, traits=traits)
 
 
 def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed) -> Eligibility:
     """Return the eligibility of a backend that was looked at, under the rule of its VIP."""
     traits = look.traits
-    if traits & Traits.FAILED and rule.lets_in(traits, observed.health[bound.id]):
-        return replace(_in_spite_of_failure(rule.policy, bound, observed), traits=traits)
+    if rule.lets_in(traits, observed.health.get(bound.id)):
+        return _in_spite_of_failure(rule.policy, bound, observed, traits)
     could_serve = traits & Traits.SERVES or (traits & Traits.HELD and rule.uses_held)
     if traits & Traits.BACKUP and could_serve and not rule.uses_backups:
         return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
     if traits & Traits.HELD and could_serve:
         assert look.hold is not None
-        return Eligibility(Use.SERVING, _USED_ALL_THE_SAME.format(look.hold.why), traits=traits)
+        return Eligibility(Use.SERVING, _USED_THOUGH_IT_FLAPS.format(look.hold.why), traits=traits)
     return look
 
 
@@ -206,23 +212,26 @@ def _traits(bound: BoundBackend, look: Eligibility, observed: Observed) -> int:
             traits |= Traits.HELD
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
-    if health is Health.DOWN and look.reachable and not _why_no_packets(bound, observed):
-        advice = observed.health[bound.id].advice
-        if advice is None or not advice.takes_nothing_new:
-            traits |= Traits.FAILED
+        if observed.ejected and look.use is Use.KEEPING and look.reason == observed.ejected.get(bound.id):
+            traits |= Traits.EJECTED
+    if health is Health.DOWN and look.about_check and not _wants_nothing_new(observed.health[bound.id]):
+        traits |= Traits.FAILED
     return traits
 
 
-def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed) -> Eligibility:
-    """Return the eligibility of a backend whose failed check is ignored."""
+def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed, traits: int) -> Eligibility:
+    """Return the eligibility of a backend of which it is ignored that its check failed, or that it is ejected."""
     if why := _why_nothing_new(bound, observed.health.get(bound.id)):
-        return Eligibility(Use.KEEPING, why)
-    why = _CHECK_FAILED + _ALL_THE_SAME[policy]
-    return replace(_by_check(Use.SERVING, why, observed.health[bound.id].reason), unfit=True)
+        return Eligibility(Use.KEEPING, why, traits=traits)
+    if traits & Traits.EJECTED:
+        reason = observed.ejected[bound.id] + _ALL_THE_SAME + _SINCE[policy]
+        return Eligibility(Use.SERVING, reason, unfit=True, traits=traits)
+    why = _IN_SPITE_OF[policy]
+    reason = why.format(observed.health[bound.id].reason)
+    return Eligibility(Use.SERVING, reason, about_check=why, unfit=True, traits=traits)
 
 
 def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
-    backend = bound.backend
     if why := _why_no_packets(bound, observed):
         return Eligibility(Use.OUT, why)
     if obstacle := _obstacle(vip, bound, observed):
@@ -232,9 +241,9 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibi
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
         why = _CHECK_FAILED + _unless_checked(vip, bound, observed)
         return _by_check(use, why, observed.health[bound.id].reason)
-    if backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
+    if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
         return _waiting(_unless_checked(vip, bound, observed))
-    if why := _why_nothing_new(bound, observed.health.get(bound.id)):
+    if why := _why_nothing_new(bound, observed.health.get(bound.id)) or observed.ejected.get(bound.id, ""):
         return Eligibility(Use.KEEPING, why)
     return _healthy(vip, bound, observed)
 
@@ -268,8 +277,12 @@ def _why_nothing_new(bound: BoundBackend, known: KnownHealth | None) -> str:
         return DRAINING
     if not bound.backend.weight:
         return "its weight is 0"
-    advice = None if known is None else known.advice
-    return str(advice) if advice is not None and advice.takes_nothing_new else ""
+    return str(known.advice) if known is not None and _wants_nothing_new(known) else ""
+
+
+def _wants_nothing_new(known: KnownHealth) -> bool:
+    """Return whether the agent of a backend wants no new connections for it."""
+    return known.advice is not None and known.advice.takes_nothing_new
 
 
 def _other_weight(bound: BoundBackend, known: KnownHealth | None) -> str:
@@ -333,8 +346,8 @@ def _why_not_attached(interface: str, reason: str | None) -> str:
     return f"its route goes out by {interface}, which xdplb cannot use now: {reason}"
 
 
-_LOOKS = {
-    (Use.SERVING, "", traits): Eligibility(Use.SERVING, traits=traits)
+_WELL = {
+    traits: Eligibility(Use.SERVING, traits=traits)
     for traits in (Traits.ASKED | Traits.SERVES, Traits.ASKED | Traits.SERVES | Traits.BACKUP)
 }
-"""What nearly all backends are found to be: one object for all of them."""
+"""What nearly all backends are found to be, by their traits: one object for all of them."""

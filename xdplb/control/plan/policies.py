@@ -34,7 +34,9 @@ class Traits:
     """Its check failed, and packets could be sent to it."""
     BACKUP: Final = 16
     """Its role is backup."""
-    HELD: Final = 32
+    EJECTED: Final = 32
+    """It is asked to serve and its checks pass, but passive health has ejected it."""
+    HELD: Final = 64
     """It would serve, but it flaps and is held down."""
     HOPEFUL: Final = ASKED | FAILED
     """It would serve if its failed check were ignored."""
@@ -47,6 +49,8 @@ class Policy(StrEnum):
     """None of them does: those serve that can."""
     PANIC = "panic"
     """Too few primary backends are healthy, so all of them serve."""
+    EJECTED = "ejected"
+    """No backend can serve that is not ejected, so those serve."""
     FAIL_OPEN = "fail-open"
     """No backend is healthy, so those that failed serve."""
     LAST_GOOD = "last-good"
@@ -84,8 +88,8 @@ class Rule:
 
     `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve. `uses_held`:
     those that are held down serve and are counted, since there would be too few without them. `spares_primaries`:
-    failed backups are used, since no primary backend could be. With `last-good`, those serve that were up until `since`
-    or later.
+    backups are let in, since no primary backend could be. With `last-good`, those serve that were up until `since` or
+    later.
     """
 
     policy: Policy = Policy.NONE
@@ -105,12 +109,16 @@ class Rule:
 
     @property
     def lets_any_in(self) -> bool:
-        """Whether backends serve whose checks failed."""
-        return self.policy in (Policy.PANIC, Policy.FAIL_OPEN, Policy.LAST_GOOD)
+        """Whether backends serve whose checks failed, or that are ejected."""
+        return self.policy not in (Policy.NONE, Policy.FAIL_CLOSED)
 
-    def lets_in(self, traits: int, health: KnownHealth) -> bool:
-        """Return whether the failed check of a backend with these traits and this health is ignored."""
-        if not self.lets_any_in or bool(traits & Traits.BACKUP) is not self.spares_primaries:
+    def lets_in(self, traits: int, health: KnownHealth | None) -> bool:
+        """Return whether it is ignored that a backend with these traits and this health failed, or is ejected."""
+        if health is None or not self.lets_any_in:
+            return False
+        if not traits & (Traits.EJECTED if self.policy is Policy.EJECTED else Traits.EJECTED | Traits.FAILED):
+            return False
+        if bool(traits & Traits.BACKUP) is not self.spares_primaries:
             return False
         if self.policy is not Policy.LAST_GOOD:
             return True
@@ -135,7 +143,7 @@ class Rule:
         if self.uses_held is not before.uses_held:
             found.append(Traits.HELD)
         if replace(self, uses_backups=before.uses_backups, uses_held=before.uses_held) != before:
-            found.append(Traits.FAILED)
+            found += [Traits.FAILED, Traits.EJECTED]
         return tuple(found)
 
 
@@ -158,6 +166,9 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
         uses_backups=uses_backups, uses_held=uses_held, serving=serving, asked=asked, needed=needed, backups=backups
     )
     if not serving and not uses_backups:
+        if tally.count(Traits.EJECTED):
+            spares = not tally.count(Traits.EJECTED, Traits.BACKUP)
+            return replace(rule, policy=Policy.EJECTED, spares_primaries=spares)
         if not tally.count(Traits.HOPEFUL):
             return rule
         spares = not tally.count(Traits.HOPEFUL, Traits.BACKUP)
@@ -204,8 +215,9 @@ _ALL_UNHEALTHY = {
 }
 
 _POLICY_WORDS = {
-    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so those whose"
-    " check failed serve too",
+    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so the others"
+    " serve too",
+    Policy.EJECTED: "no other backend can serve, so those that are ejected do",
     Policy.FAIL_OPEN: "no backend is healthy, so those whose check failed serve (fail-open)",
     Policy.LAST_GOOD: "no backend is healthy, so those that were healthy last serve (last-good)",
     Policy.FAIL_CLOSED: "no backend is healthy, so no new connection is accepted (fail-closed)",

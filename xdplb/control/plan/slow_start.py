@@ -9,17 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
-from xdplb.balance.ramp import Newcomer, relative
+from xdplb.balance.ramp import Newcomer, parts_of, relative
 
-__all__ = ["newcomers", "next_step", "parts_of", "ramp_words", "still_ramping", "tick_of"]
-
-_MOST_STEPS = 10
-"""Each step publishes a table or a weight, so there are not many; a step is not shorter than a second if it can."""
-
-
-def parts_of(seconds: int) -> int:
-    """Return in how many parts a backend gets its share over so many seconds: one at once, and one at each step."""
-    return min(_MOST_STEPS, seconds) + 1
+__all__ = ["newcomers", "next_step", "ramp_words", "still_ramping", "tick_of"]
 
 
 def tick_of(moment: datetime, seconds: int) -> int:

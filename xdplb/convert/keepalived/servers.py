@@ -14,6 +14,7 @@ from xdplb.convert.service import Real, Service
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import InvalidError
 from xdplb.model.key import Protocol
+from xdplb.model.min_serving import MIN_SERVING_MOST, MinServing
 from xdplb.model.numbers import whole_of
 from xdplb.model.vip import IDLE_TIMEOUT_RANGE, NAME_PATTERN, AllUnhealthy, Forward, OnUnhealthy, VipKey
 
@@ -28,18 +29,13 @@ _METHODS = {"lb_kind", "lvs_method"}
 _FLAGS = {"flag-1", "flag-2", "flag-3", "sh-port", "sh-fallback", "mh-port", "mh-fallback"}
 READ = {
     *_SCHEDULERS, *_METHODS, *_FLAGS, *TIMES, *CHECKERS, "persistence_timeout", "protocol", "real_server", "weight",
-    "inhibit_on_failure", "alpha", "snmp_name",
+    "inhibit_on_failure", "alpha", "snmp_name", "sorry_server", "sorry_server_lvs_method", "quorum",
 }  # fmt: skip
 """Keywords that are converted. `alpha` is how it always is here: a backend with a check begins as unknown."""
 
 WITHOUT = {
-    "sorry_server": "there is no backup backend. If no backend is up, packets are dropped (all_unhealthy ="
-    ' "fail-closed"); "fail-open" uses the failed ones. Or add it as a backend, and set it to maint until it is needed',
-    "sorry_server_inhibit": "there is no backup backend",
-    "sorry_server_lvs_method": "there is no backup backend",
-    "quorum": "there is no least number of backends: the others get all connections. Watch"
-    " xdplb_vip_backends_serving, and let your router or VRRP take the address away by it",
-    "hysteresis": "there is no quorum",
+    "sorry_server_inhibit": "a backup that is not used any more keeps its open connections in any case",
+    "hysteresis": "the number of backends at which backups begin to serve and end to is the same",
     "quorum_up": "no programs are run: follow xdplb events, or watch the metrics",
     "quorum_down": "no programs are run: follow xdplb events, or watch the metrics",
     "notify_up": "no programs are run: follow xdplb events, or watch the metrics",
@@ -84,6 +80,8 @@ class Servers:
         for each in block:
             if each.name == "real_server":
                 service.reals.append(_real(each, timing, protocol, own))
+        _add_sorry_server(block, service)
+        _set_quorum(block, service)
         self._keep(block, service)
         return service
 
@@ -216,6 +214,37 @@ def _real(statement: Statement, timing: Timing, protocol: Protocol, notes: Notes
         own = timing.with_those_of(statement.block or [])
         real.check, real.check_note = check_of(checkers, own, port, protocol, notes)
     return real
+
+
+def _add_sorry_server(block: list[Statement], service: Service) -> None:
+    """Make the sorry server a backup. There it is not checked."""
+    said = next((each for each in block if each.name == "sorry_server"), None)
+    method = next((each for each in block if each.name == "sorry_server_lvs_method"), None)
+    if said is None:
+        return
+    forward = None if method is None else forwarding_of(method.where, str(method), _forwarding(method), service.notes)
+    port = whole_of("".join(said.values[1:2]))
+    service.reals.append(
+        Real(said.where, str(said), said.value, port, forward=forward, is_checked=True, is_backup=True)
+    )
+
+
+def _set_quorum(block: list[Statement], service: Service) -> None:
+    said = next((each for each in block if each.name == "quorum"), None)
+    if said is None:
+        return
+    quorum = whole_of(said.value)
+    if quorum is None or not 1 <= quorum <= MIN_SERVING_MOST:
+        service.notes.left_out(said.where, str(said), f"give 1 to {MIN_SERVING_MOST}")
+        return
+    service.settings["min_serving"] = MinServing(quorum)
+    if quorum > 1:
+        service.notes.differs(
+            said.where,
+            str(said),
+            f"min_serving = {quorum} counts backends, not their weights; with fewer, backups serve beside those that"
+            " are left, and xdplb status --vip says that the VIP is not ready",
+        )
 
 
 def _keys_of(statement: Statement, words: list[str], protocol: Protocol, notes: Notes) -> list[VipKey]:
