@@ -14,7 +14,15 @@ from typing import Any, TypeVar
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
-from xdplb.control.health.health_source import CheckTarget, CheckTargets, OnFlip, OnSaid, OnSilence, SourceOf
+from xdplb.control.health.health_source import (
+    CheckTarget,
+    CheckTargets,
+    OnDoubt,
+    OnFlip,
+    OnSaid,
+    OnSilence,
+    SourceOf,
+)
 from xdplb.control.health.prober import OnBroken
 from xdplb.control.health.probes.aim import Aim, Step, Steps
 from xdplb.control.health.probes.result import NOT_RUN, AgentWord, OnResult, ProbeResult
@@ -218,6 +226,7 @@ class FakeHealth:
         self.rechecked: list[str] = []
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
+        self._on_doubt: OnDoubt | None = None
         self._on_said: OnSaid | None = None
         self.source_of: SourceOf | None = None
         self.stands = NO_CHECKS
@@ -229,9 +238,12 @@ class FakeHealth:
         events: Events,
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
+        on_doubt: OnDoubt | None = None,
+        *,
         on_said: OnSaid | None = None,
     ) -> None:
-        self._on_flip, self._on_silence, self.source_of, self._on_said = on_flip, on_silence, source_of, on_said
+        self._on_flip, self._on_silence, self.source_of = on_flip, on_silence, source_of
+        self._on_doubt, self._on_said = on_doubt, on_said
 
     async def stop(self) -> None:
         self._on_flip = None
@@ -281,7 +293,10 @@ class FakeHealth:
         for backend_id, target in self.targets.items():
             if str(target[0].address) == address:
                 result = ProbeResult(passed, reason, 0.001)
-                self._tallies[backend_id] = (CheckTally(datetime.now(UTC), result),) * len(target)
+                tally = CheckTally(datetime.now(UTC), result, streak=-1 if passed is False else int(passed or 0))
+                self._tallies[backend_id] = (tally,) * len(target)
+                if self._on_doubt is not None:
+                    self._on_doubt([backend_id])
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""

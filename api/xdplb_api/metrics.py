@@ -181,6 +181,13 @@ def _counters_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
     yield counter("xdplb_backend_packets_total", "Packets forwarded to the backend.", lambda stats: stats.packets)
     yield counter("xdplb_backend_bytes_total", "Bytes of those packets, as received.", lambda stats: stats.bytes)
     yield counter("xdplb_backend_new_flows_total", "New connections.", lambda stats: stats.new_flows)
+    yield _counter("xdplb_backend_second_choices_total", "New connections that went to another one.", _second(vips))
+
+
+def _second(vips: Sequence[_Vip]) -> _Samples:
+    for labels, stats, _ in _backends(vips):
+        yield _and(labels, cause="failover"), stats.failovers
+        yield _and(labels, cause="max_new_flows"), stats.over
 
 
 def _gauges_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:

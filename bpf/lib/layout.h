@@ -21,12 +21,13 @@
  */
 #define VIP_GROUP_SIZE 4
 
-#define VIP_TRACK_ALWAYS 0x01 /* record every flow */
-#define VIP_HASH_SOURCE 0x02  /* the slot depends on the client's address only */
-#define VIP_ACCESS 0x04       /* its sources are looked up in the access lists */
-#define VIP_LIMITED 0x08      /* rate limits hold for it */
-#define VIP_ALIAS 0x10        /* for the control plane alone: it says sh, wrr or wlc, not maglev, rr or lc */
-#define VIP_BOTH 0x20         /* for the control plane alone: its protocol is tcp+udp */
+#define VIP_TRACK_ALWAYS 0x01  /* record every flow */
+#define VIP_HASH_SOURCE 0x02   /* the slot depends on the client's address only */
+#define VIP_ACCESS 0x04        /* its sources are looked up in the access lists */
+#define VIP_LIMITED 0x08       /* rate limits hold for it */
+#define VIP_ALIAS 0x10         /* for the control plane alone: it says sh, wrr or wlc, not maglev, rr or lc */
+#define VIP_BOTH 0x20          /* for the control plane alone: its protocol is tcp+udp */
+#define VIP_SECOND_CHOICE 0x40 /* a new TCP connection may go to another backend than its slot's */
 
 #define SCHEDULER_HASH 0     /* the flow's hash picks the slot */
 #define SCHEDULER_ROTATION 1 /* rr, wrr: each new flow takes the next slot */
@@ -50,7 +51,7 @@ struct vip {
 /* What few VIPs have, as bits of struct vip's 8 bytes: flags that packets see, a scheduler that is not SCHEDULER_HASH,
  * QUIC connection IDs.
  */
-#define VIP_SPECIAL_FLAGS (VIP_TRACK_ALWAYS | VIP_HASH_SOURCE | VIP_ACCESS | VIP_LIMITED)
+#define VIP_SPECIAL_FLAGS (VIP_TRACK_ALWAYS | VIP_HASH_SOURCE | VIP_ACCESS | VIP_LIMITED | VIP_SECOND_CHOICE)
 #define VIP_SPECIAL (0x00ffff0000000000ULL | (__u64)VIP_SPECIAL_FLAGS << 32)
 
 struct vip_entry {
@@ -194,6 +195,16 @@ struct backend_load {
 	__u16 server_id_bytes; /* for the control plane alone: of its key in quic_servers, 0 for none */
 };
 
+/* Why a new connection may go to another backend than this one. `empty_at` is a bucket as those of limits below. */
+struct backend_doubt {
+	__u64 empty_at;
+	__u32 flow_cost; /* ns that a new connection costs, 0 for no limit */
+	__u32 rate;      /* for the control plane alone: what the cost was made from, per second */
+	__u16 suspect;   /* 1: handshakes with it may not be answered */
+	__u16 takes; /* 1 if it may be a second choice: usable, takes new connections and is not suspect; else 0 */
+	__u32 unused;
+};
+
 /* A backend by the server ID in a QUIC connection ID; the value is the backend's id. */
 struct quic_key {
 	__u64 server_id; /* as it lies in the packet, filled up with 0 */
@@ -225,6 +236,8 @@ struct flow6_key {
 #define FLOW_ESTABLISHED 0x01 /* the client has sent more than SYNs, and none since */
 #define FLOW_FIN 0x02         /* the client has sent a FIN: a new SYN is a new connection */
 #define FLOW_RST 0x04         /* the client has sent a RST */
+#define FLOW_SECOND_CHOICE                                                                                   \
+	0x08 /* it did not go to the backend that comes first: its record counts in steady slots too */
 
 struct flow {
 	__u16 backend;
@@ -364,6 +377,12 @@ struct backend_counters {
 	__u64 unused;
 };
 
+/* Of a backend that came first: new connections that went to another one, and why. */
+struct second_counters {
+	__u64 failovers; /* it was suspect, or not usable */
+	__u64 over;      /* it had as many as it may get in a second */
+};
+
 struct vip_counters {
 	__u64 packets;
 	__u64 bytes;
@@ -389,6 +408,7 @@ struct vip_counters {
 #define CHOSEN_SCHEDULER 4 /* by a scheduler that chooses per connection */
 #define CHOSEN_QUIC 5      /* by the server ID in the connection ID */
 #define CHOSEN_FRAGMENT 6  /* as the first fragment */
+#define CHOSEN_SECOND 7    /* another one than the backend that comes first */
 
 struct decision {
 	__u64 hash; /* of the flow, 0 where it was not computed */

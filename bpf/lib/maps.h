@@ -41,6 +41,16 @@ BPF_TABLE_PINNED("array", __u32, struct backend, backends, MAX_BACKENDS, PIN_DIR
 #ifdef WITH_SCHEDULERS
 BPF_TABLE_PINNED("array", __u32, struct backend_load, backend_loads, MAX_BACKENDS, PIN_DIR "/backend_loads");
 #endif
+#ifdef WITH_SECOND_CHOICE
+/* What is said against each backend, and how many new connections it did not get. */
+BPF_TABLE_PINNED("array", __u32, struct backend_doubt, backend_doubts, MAX_BACKENDS,
+                 PIN_DIR "/backend_doubts");
+BPF_TABLE_PINNED("percpu_array", __u32, struct second_counters, second_stats, MAX_BACKENDS,
+                 PIN_DIR "/second_stats");
+
+/* By VIP id: when a connection that is not with its slot's owner was last seen, ns, 0 for never. */
+BPF_TABLE_PINNED("array", __u32, __u64, vip_strays, MAX_VIPS, PIN_DIR "/vip_strays");
+#endif
 #ifdef WITH_QUIC
 BPF_TABLE_PINNED("hash", struct quic_key, __u32, quic_servers, MAX_BACKENDS, PIN_DIR "/quic_servers");
 #endif

@@ -21,7 +21,7 @@ from xdplb.reference.config import Config
 __all__ = ["CLIENTS", "EPOCH", "IDLE_SECONDS", "PORTS", "UNKNOWN_IDS", "VIP_ADDRESSES", "random_config"]
 
 EPOCH = 7
-IDLE_SECONDS = 60
+IDLE_SECONDS = (60, 120)
 PORTS = (80, 443, 53, 8000, 8001)
 CLIENTS: dict[int, list[IPAddress]] = {
     4: [ip_address(f"198.51.100.{number}") for number in range(1, 25)],
@@ -61,6 +61,7 @@ def random_config(chance: random.Random, features: Features) -> Config:
         features=features,
         access=access,
         interfaces=frozenset({OTHER_NIC}),
+        suspects=_random_suspects(chance, backends) if Feature.SECOND_CHOICE in features else frozenset(),
         max_backends=CAPACITY.backends,
     )
 
@@ -111,12 +112,13 @@ def _random_vip(chance: random.Random, features: Features, vip_id: int, key: Vip
         key=key,
         track_always=scheduler.is_per_connection or chance.random() < 0.4,
         hash_source=scheduler is Scheduler.SH or chance.random() < 0.3,
-        idle_seconds=IDLE_SECONDS,
+        idle_seconds=chance.choice(IDLE_SECONDS),
         scheduler=scheduler,
         candidates=chance.choice([0, 1, 5, 12, 128]) if scheduler in {Scheduler.LC, Scheduler.WLC} else 0,
         quic=quic,
         limits=_random_limits(chance) if Feature.LIMITS in features else NO_LIMITS,
         has_access_list=Feature.ACCESS in features and chance.random() < 0.5,
+        second_choice=Feature.SECOND_CHOICE in features and chance.random() < 0.6,
     )
 
 
@@ -125,6 +127,11 @@ def _random_limits(chance: random.Random) -> RateLimits:
         return NO_LIMITS
     rates = [0, 0, 1, 3, 20, 700, 1_000_000_000]
     return RateLimits(*(chance.choice(rates) for _ in range(4)))
+
+
+def _random_suspects(chance: random.Random, backends: dict[int, BackendEntry]) -> frozenset[int]:
+    share = chance.choice([0, 0.2, 0.5, 0.9])
+    return frozenset(number for number in backends if chance.random() < share)
 
 
 def _random_access(chance: random.Random, vip: VipEntry) -> AccessList:
@@ -167,6 +174,7 @@ def _random_backend(chance: random.Random, features: Features, family: int, numb
         keep_tags=Feature.VLAN in features and chance.random() < 0.3,
         weight=chance.choice([1, 1, 2, 7]),
         takes_new=chance.random() < 0.7,
+        max_new_flows=chance.choice([0, 0, 0, 1, 3, 700]) if Feature.SECOND_CHOICE in features else 0,
     )
 
 

@@ -122,3 +122,35 @@ def test_without_descriptors_no_backend_is_judged_and_the_log_says_so(balancer: 
     assert balancer.log().count("health checks cannot be run") == 1
     assert balancer.ask("status")["ready"]
     assert balancer.metric("xdplb_health_checks_overdue") == [0]
+
+
+def test_the_daemon_runs_checks_of_all_kinds_with_the_privileges_that_it_keeps(
+    balancer: Balancer, tmp_path: Path
+) -> None:
+    serve(balancer, tmp_path / "server.log")
+    balancer.start("--exec-checks")
+    balancer.cli("vip", "add", KEY)
+    balancer.cli("backend", "add", KEY, str(ADDRESSES["dr1"]))
+    who = "echo $(id -un) $XDPLB_ADDRESS; exit 52"
+    checks = [
+        {"type": "http", "target": "backend", "expect_body": "Directory listing"},
+        {"type": "https", "target": "backend"},
+        {"type": "tcp", "target": "backend", "send": "GET / HTTP/1.0\r\n\r\n", "expect": "200 OK"},
+        {"type": "udp", "target": "backend", "port": PORT, "send": "x"},
+        {"type": "icmp"},
+        {"type": "exec", "command": ["/bin/sh", "-c", who]},
+    ]
+    with Client(socket_path=str(balancer.socket)) as client:
+        client.request("PUT", vip_path(KEY, "checks"), {"checks": checks})
+        body = client.request("POST", vip_path(KEY, "probe")).json()
+    found = {each["type"]: (each["passed"], each["reason"]) for each in body["backends"][0]["checks"]}
+    assert found["http"] == (True, "status 200, and 'Directory listing' is in its body")
+    assert found["https"][0] is False
+    assert found["https"][1].startswith(("what it answers is not TLS", "connection closed in the TLS handshake"))
+    assert found["tcp"][0] is True
+    assert found["udp"][1].startswith("an ICMP error says that nothing listens on its port")
+    assert found["icmp"] == (True, "answers pings")
+    assert found["exec"] == (True, f"exit code 52, which is weight 50: 'nobody {ADDRESSES['dr1']}'")
+    told = balancer.cli("health", "probe", KEY, str(ADDRESSES["dr1"]), check=False)
+    assert told.returncode == 1
+    assert "first byte" in told.stdout

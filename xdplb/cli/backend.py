@@ -168,13 +168,31 @@ def set_(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     )
 
 
+_all_vips_option = click.option(
+    "--all-vips", is_flag=True, help="In all VIPs that have this backend, in one step; give its address only."
+)
+
+
+def _some_or_all(function: _Command) -> _Command:
+    """Add the arguments VIP ADDRESS, of which --all-vips leaves the first out."""
+    return click.argument("places", metavar="[VIP] ADDRESS", nargs=-1, required=True)(_all_vips_option(function))
+
+
+def _place(places: tuple[str, ...], *, all_vips: bool) -> tuple[str, str]:
+    """Return the VIP and the address that are given; with --all-vips, no VIP."""
+    if len(places) != (1 if all_vips else 2):
+        raise click.UsageError("give ADDRESS alone with --all-vips" if all_vips else "give VIP and ADDRESS")
+    return ("", places[0]) if all_vips else (places[0], places[1])
+
+
 @command.command(
     epilog="""\b
 Examples:
   xdplb backend drain 203.0.113.10:443/tcp 10.0.0.11
-  xdplb backend drain web 10.0.0.11 --wait --timeout 10m"""
+  xdplb backend drain web 10.0.0.11 --wait --timeout 10m
+  xdplb backend drain --all-vips 10.0.0.11 --wait --timeout 5m --cut-at-deadline"""
 )
-@_backend_arguments
+@_some_or_all
 @click.option("--wait", is_flag=True, help="Return when no connection is left (exit 0) or at the timeout (exit 5).")
 @click.option(
     "--timeout",
@@ -202,8 +220,8 @@ def drain(
     change: Change,
     /,
     *,
-    vip: str,
-    address: str,
+    places: tuple[str, ...],
+    all_vips: bool,
     wait: bool,
     timeout: float,
     cut_at_deadline: bool,
@@ -214,12 +232,23 @@ def drain(
     With --wait, the drain's certificate is printed: how many connections there were, and what became of them.
     Interrupting --wait does not stop the drain; `xdplb backend undrain` cancels it.
     """
+    vip, address = _place(places, all_vips=all_vips)
     times: DrainIn = {
         "timeout_seconds": timeout,
         "quiet_seconds": min(_QUIET_SECONDS, timeout) if quiet is None else quiet,
     }
     if cut_at_deadline:
         times["cut_at_deadline"] = True
+    if all_vips:
+        from .host_drain import drain_everywhere
+
+        drain_everywhere(change, address, times, wait=wait, timeout=timeout)
+    else:
+        _drain_one(change, vip, address, times, wait=wait)
+
+
+def _drain_one(change: Change, vip: str, address: str, times: DrainIn, *, wait: bool) -> None:
+    """Drain a backend of one VIP, and wait for that if it is asked for."""
     answer = change.made(change.client.backends.drain(vip, address, times, **change.how))
     what = f"backend {address} of {vip}"
     if change.dry_run or not wait:
@@ -227,7 +256,9 @@ def drain(
         return
     from .drain_wait import wait_for_drain
 
-    waited = wait_for_drain(change.client, vip, address, timeout, cut=cut_at_deadline)
+    waited = wait_for_drain(
+        change.client, vip, address, times["timeout_seconds"], cut=times.get("cut_at_deadline", False)
+    )
     if waited.answer is not None:
         _tell_drained(change, waited.answer, what, is_late=waited.late is not None)
     if waited.late is not None:
@@ -249,11 +280,22 @@ def _tell_drained(change: Change, answer: Answer[BackendOut], what: str, *, is_l
         change.tell(answer, f"{what} {end}")
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb backend undrain 203.0.113.10:443/tcp 10.0.0.11")
-@_backend_arguments
+@command.command(
+    epilog="""\b
+Examples:
+  xdplb backend undrain 203.0.113.10:443/tcp 10.0.0.11
+  xdplb backend undrain --all-vips 10.0.0.11"""
+)
+@_some_or_all
 @changing()
-def undrain(change: Change, /, *, vip: str, address: str) -> None:
+def undrain(change: Change, /, *, places: tuple[str, ...], all_vips: bool) -> None:
     """Cancel a drain: the backend gets new connections again."""
+    vip, address = _place(places, all_vips=all_vips)
+    if all_vips:
+        from .host_drain import undrain_everywhere
+
+        undrain_everywhere(change, address)
+        return
     backends = change.client.backends
     change.update(
         lambda: backends.undrain(vip, address, **change.how),

@@ -15,11 +15,11 @@ from xdplb.model.errors import ConflictError
 from .output import note
 from .params import duration_text
 
-__all__ = ["Waited", "wait_for_drain"]
+__all__ = ["POLL_SECONDS", "TO_CUT_SECONDS", "Waited", "wait_for_drain"]
 
-_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
-_TO_CUT_SECONDS = 30.0
+TO_CUT_SECONDS = 30.0
 """How long after the deadline the daemon may take to cut what is left, on a busy host with a full flow table."""
 
 
@@ -38,7 +38,7 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float, *, cu
     for it: the drain continues then. Raises ConflictError if somebody cancels the drain. Ctrl-C does not stop it.
     """
     progress = _Progress(f"draining {address}")
-    deadline = time.monotonic() + timeout + (_TO_CUT_SECONDS if cut else 0.0)
+    deadline = time.monotonic() + timeout + (TO_CUT_SECONDS if cut else 0.0)
     try:
         answer, left = _poll(client, vip, address, deadline, progress)
     except KeyboardInterrupt:
@@ -79,7 +79,7 @@ def _poll(
         if rest <= 0:
             return answer, left
         progress.show(f"{left}, {duration_text(int(rest))} until the timeout")
-        time.sleep(min(_POLL_SECONDS, rest))
+        time.sleep(min(POLL_SECONDS, rest))
 
 
 def _drain_of(answer: Answer[BackendOut], address: str) -> DrainOut:

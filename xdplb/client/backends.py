@@ -30,9 +30,9 @@ class Backends:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def all(self) -> Answer[AllBackendsOut]:
+    def all(self, *, within: float | None = None) -> Answer[AllBackendsOut]:
         """Return the backends of all VIPs, each with its VIP."""
-        return self._transport.request("GET", "/v1/backends")
+        return self._transport.request("GET", "/v1/backends", within=within)
 
     def list(self, vip: str) -> Answer[BackendListOut]:
         """Return the backends of a VIP, sorted by address. Raises NotFoundError if there is no such VIP."""

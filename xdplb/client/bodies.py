@@ -168,7 +168,7 @@ OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_B
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
 PacketKind = Literal["syn", "established", "datagram"]
 Passive = Literal["off", "observe", "eject"]
-Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
+Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment", "second choice"]
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
@@ -378,6 +378,8 @@ class BackendStatsOut(TypedDict):
     packets: int
     bytes: int
     new_flows: int
+    failovers: int
+    over: int
 
 
 class BackendStatusOut(TypedDict):

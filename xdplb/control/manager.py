@@ -26,6 +26,7 @@ from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
@@ -101,6 +102,8 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
+        self.suspects = Suspects(plane, self._writer, checker)
+        """Which backends are suspect, for whoever finds one that may not answer."""
         self._nics = NicWatch(self._writer, next_hops, drifts)
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
@@ -156,7 +159,8 @@ class Manager:
                     self.events,
                     self._next_hops.doubt,
                     self._check_source,
-                    self._writer.agents.said,
+                    self.suspects.checked,
+                    on_said=self._writer.agents.said,
                 )
         except BaseException:
             await self.stop()
@@ -169,6 +173,7 @@ class Manager:
             self._paths,
             self._verifier,
             self._aftermath,
+            self.suspects,
             self._vips,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]

@@ -321,30 +321,36 @@ class BccPlane:
         if flows:
             self._backends.write_loads(flows)
 
+    @kernel_errors("say which backends are suspect")
+    def write_suspects(self, ids: Collection[int]) -> None:
+        """Make these backends suspect, and no others."""
+        check_backends(self.capacity, ids)
+        self._backends.write_suspects(ids)
+
     @kernel_errors("prepare new VIPs")
     def start_vips(self, vip_ids: Sequence[int]) -> None:
         """Start the counters of these VIP ids at zero, and give an empty table to those that have none."""
         self._tables.add(vip_ids)
         counters = self._maps.vip_stats
-        counters.update_batch(np.array(vip_ids, np.uint32), np.zeros((len(vip_ids), counters.value_bytes), np.uint8))
+        keys = np.array(vip_ids, np.uint32)
+        counters.update_batch(keys, np.zeros((len(vip_ids), counters.value_bytes), np.uint8))
+        self._maps.vip_strays.update_batch(keys, np.zeros(len(vip_ids), np.uint64))
 
     @kernel_errors("read the counters")
     def counters(self) -> Counters:
         """Read the counters of the VIPs and backends that there are, and of all reasons."""
         vips = _sums(self._maps.vip_stats, sorted(self._vips.held))
-        backends = _sums(self._maps.backend_stats, self._backends.ids)
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
             vips={vip_id: VipCounters(*fields[:5]) for vip_id, fields in vips.items()},
-            backends={backend_id: BackendCounters(*fields[:3]) for backend_id, fields in backends.items()},
+            backends=self._backend_counters(self._backends.ids),
             reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
         )
 
     @kernel_errors("read the counters")
     def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
         """Read the counters of these backends."""
-        found = _sums(self._maps.backend_stats, backend_ids)
-        return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
+        return self._backend_counters(backend_ids)
 
     @kernel_errors("read the counters")
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
@@ -415,6 +421,13 @@ class BccPlane:
         with self._compiling:
             if Feature.CAPTURE in self.features:
                 self.compile_for(self.features - {Feature.CAPTURE}).close()
+
+    def _backend_counters(self, backend_ids: Collection[int]) -> dict[int, BackendCounters]:
+        found = _sums(self._maps.backend_stats, backend_ids)
+        if Feature.SECOND_CHOICE not in self.features:
+            return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
+        second = _sums(self._maps.second_stats, backend_ids)
+        return {number: BackendCounters(*fields[:3], *second[number]) for number, fields in found.items()}
 
     def _close_capture(self) -> None:
         capture, self._capture = self._capture, None

@@ -72,8 +72,9 @@ class FakePlane:
     """The DataPlane in memory, on one NIC `eth0`.
 
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
-    of the backends by id, `removed` the pins that `repair` puts back; `explain` returns `decision`, and fails while it
-    is None. `vip_buckets` and `source_buckets` are what rate limits remember. `clock` is ns of a monotonic clock.
+    of the backends by id, `suspects` the ids of those that are suspect, `removed` the pins that `repair` puts back;
+    `explain` returns `decision`, and fails while it is None. `vip_buckets` and `source_buckets` are what rate limits
+    remember. `clock` is ns of a monotonic clock.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class FakePlane:
         self.removed: Sequence[str] = ()
         self.access: dict[int, AccessList] = {}
         self.loads: dict[int, int] = {}
+        self.suspects: frozenset[int] = frozenset()
         self.decision: KernelDecision | None = None
         self.swap_states: list[SwapState] = []
         self.is_held_back = False
@@ -240,6 +242,7 @@ class FakePlane:
             if held is None or held.epoch != backend.epoch:
                 self._backend_counters.pop(backend.id, None)
                 self.loads.pop(backend.id, None)
+                self.suspects -= {backend.id}
             self._backends[backend.id] = _read_back(backend)
 
     @_operation
@@ -249,6 +252,7 @@ class FakePlane:
         for backend_id in ids:
             self._backends.pop(backend_id, None)
             self.loads.pop(backend_id, None)
+            self.suspects -= {backend_id}
 
     @_operation
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
@@ -278,6 +282,12 @@ class FakePlane:
         """Set how many open flows each of these backends has."""
         check_backends(self._capacity, list(flows))
         self.loads |= flows
+
+    @_operation
+    def write_suspects(self, ids: Collection[int]) -> None:
+        """Make these backends suspect, and no others."""
+        check_backends(self._capacity, ids)
+        self.suspects = frozenset(ids)
 
     @_operation
     def start_vips(self, vip_ids: Sequence[int]) -> None:
@@ -340,6 +350,7 @@ class FakePlane:
             vip_buckets=self.vip_buckets.get(vip_id, Buckets()),
             loads={backend_id: load for backend_id, load in self.loads.items() if load},
             new_flows=(self._vip_counters.get(vip_id, VipCounters()).new_flows,),
+            suspects=self.suspects,
         )
 
     @_operation
@@ -407,4 +418,5 @@ class FakePlane:
 def _read_back(backend: BackendEntry) -> BackendEntry:
     """Return what the maps would say of it."""
     value = backend_codec.encode([backend])
-    return backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id)
+    read = backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id)
+    return replace(read, max_new_flows=backend.max_new_flows)

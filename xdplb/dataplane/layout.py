@@ -23,6 +23,7 @@ __all__ = [
     "BACKEND",
     "BACKEND6",
     "BACKEND_COUNTERS",
+    "BACKEND_DOUBT",
     "BACKEND_INNER6",
     "BACKEND_IPV6",
     "BACKEND_LOAD",
@@ -45,6 +46,7 @@ __all__ = [
     "CHOSEN_QUIC",
     "CHOSEN_RECORD",
     "CHOSEN_SCHEDULER",
+    "CHOSEN_SECOND",
     "DECISION",
     "DECISION_AT_RISK",
     "DECISION_NEW",
@@ -63,6 +65,7 @@ __all__ = [
     "FLOW_LINE",
     "FLOW_PLACE",
     "FLOW_RST",
+    "FLOW_SECOND_CHOICE",
     "FLOW_WAYS",
     "FORWARD_DR",
     "FORWARD_GUE",
@@ -88,6 +91,7 @@ __all__ = [
     "SCHEDULER_LEAST",
     "SCHEDULER_ROTATION",
     "SCHEDULER_TWO",
+    "SECOND_COUNTERS",
     "SLOT_PINNED",
     "SOURCE_KEY",
     "TABLE_PRINT",
@@ -106,6 +110,7 @@ __all__ = [
     "VIP_RULE",
     "VIP_RULES",
     "VIP_RULES_VALUE",
+    "VIP_SECOND_CHOICE",
     "VIP_TABLE",
     "VIP_TRACK_ALWAYS",
     "vip6_index",
@@ -128,6 +133,7 @@ CHOSEN_RECORD = 3
 CHOSEN_SCHEDULER = 4
 CHOSEN_QUIC = 5
 CHOSEN_FRAGMENT = 6
+CHOSEN_SECOND = 7
 
 CAPTURE_IN = 0
 CAPTURE_OUT = 1
@@ -139,6 +145,7 @@ VIP_ACCESS = 0x04
 VIP_LIMITED = 0x08
 VIP_ALIAS = 0x10
 VIP_BOTH = 0x20
+VIP_SECOND_CHOICE = 0x40
 
 SCHEDULER_HASH = 0
 SCHEDULER_ROTATION = 1
@@ -169,6 +176,7 @@ BACKEND_NOTHING_NEW = 0x80
 FLOW_ESTABLISHED = 0x01
 FLOW_FIN = 0x02
 FLOW_RST = 0x04
+FLOW_SECOND_CHOICE = 0x08
 
 FLOW_WAYS = 4
 FLOW_KEY_BITS = 40
@@ -262,6 +270,17 @@ BACKEND6 = np.dtype([*_BACKEND, ("source_mask", ">u4"), ("v6", _OUTER6)])
 
 BACKEND_LOAD = np.dtype([("flows", "<u8"), ("weight", "<u4"), ("usable", "<u2"), ("server_id_bytes", "<u2")])
 
+BACKEND_DOUBT = np.dtype(
+    [
+        ("empty_at", "<u8"),
+        ("flow_cost", "<u4"),
+        ("rate", "<u4"),
+        ("suspect", "<u2"),
+        ("takes", "<u2"),
+        ("unused", "<u4"),
+    ]
+)
+
 QUIC_KEY = np.dtype([("server_id", "<u8"), ("vip", "<u4"), ("unused", "<u4")])
 
 FLOW_KEY = np.dtype(
@@ -344,6 +363,8 @@ ACCESS6 = np.dtype(
 )
 
 BACKEND_COUNTERS = np.dtype([("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("unused", "<u8")])
+
+SECOND_COUNTERS = np.dtype([("failovers", "<u8"), ("over", "<u8")])
 
 VIP_COUNTERS = np.dtype(
     [("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("at_risk", "<u8"), ("records", "<u8")]

@@ -155,6 +155,9 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         _array("backends", layout.BACKEND, ids),
         _array("backend_stats", layout.BACKEND_COUNTERS, ids, MapType.PERCPU_ARRAY),
         _array("backend_loads", layout.BACKEND_LOAD, ids),
+        _array("backend_doubts", layout.BACKEND_DOUBT, ids),
+        _array("second_stats", layout.SECOND_COUNTERS, ids, MapType.PERCPU_ARRAY),
+        MapSpec("vip_strays", MapType.ARRAY, U32, U64, capacity.vips),
         MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY, U32, ids, BPF_F_NO_PREALLOC),
         MapSpec("tx_ports", MapType.DEVMAP_HASH, U32, U32, TX_PORTS),
     )

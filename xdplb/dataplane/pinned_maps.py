@@ -48,6 +48,9 @@ class Maps:
     backends: BpfMap
     backend_stats: BpfMap
     backend_loads: BpfMap
+    backend_doubts: BpfMap
+    second_stats: BpfMap
+    vip_strays: BpfMap
     quic_servers: BpfMap
     tx_ports: BpfMap
     flow_lines: BpfMap

@@ -90,7 +90,8 @@ class VipEntry:
     """A VIP in the index: `id` (0 <= id < capacity.vips) selects its table and counters.
 
     `candidates` is for lc and wlc: how many slots, from the first, name each backend that may be chosen once.
-    `has_access_list`: its sources are looked up in the list that `write_access` gave it.
+    `has_access_list`: its sources are looked up in the list that `write_access` gave it. `second_choice`: a new TCP
+    connection may go to another backend than the one that comes first, since that one is suspect or has enough.
     """
 
     id: int
@@ -103,9 +104,18 @@ class VipEntry:
     quic: QuicIds | None = None
     limits: RateLimits = NO_LIMITS
     has_access_list: bool = False
+    second_choice: bool = False
 
     @classmethod
-    def of(cls, vip_id: int, vip: Vip, *, candidates: int = 0, has_access_list: bool = False) -> VipEntry:
+    def of(
+        cls,
+        vip_id: int,
+        vip: Vip,
+        *,
+        candidates: int = 0,
+        has_access_list: bool = False,
+        second_choice: bool = False,
+    ) -> VipEntry:
         """Return the entry that says what `vip` asks for."""
         return cls(
             vip_id,
@@ -118,6 +128,7 @@ class VipEntry:
             vip.quic,
             vip.limits,
             has_access_list,
+            second_choice,
         )
 
 
@@ -133,6 +144,7 @@ class BackendEntry:
     the VIP's addresses: it decides the outer header's protocol. `keep_tags`: frames leave with the VLAN tags they came
     in with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc). `takes_new` False: it
     keeps its connections and gets no new ones; a second SYN in a row on one of its records is a new connection.
+    `max_new_flows` is how many new TCP connections it gets in a second, of a VIP with `second_choice`; 0 for no limit.
     """
 
     id: int
@@ -149,6 +161,7 @@ class BackendEntry:
     weight: int = 1
     quic_server_id: bytes | None = None
     takes_new: bool = True
+    max_new_flows: int = 0
 
     def used(self, *, usable: bool, takes_new: bool) -> BackendEntry:
         """Return the entry if it is used in another way: many are at once, and `replace` takes three times as long."""
@@ -160,11 +173,17 @@ class BackendEntry:
 
 @dataclass(frozen=True, slots=True)
 class BackendCounters:
-    """Summed over CPUs since the id was given to this backend."""
+    """Summed over CPUs since the id was given to this backend.
+
+    `failovers` and `over` are new connections that went to another one although this one came first: since it was
+    suspect or could not be sent to, and since it had as many as it may get.
+    """
 
     packets: int = 0
     bytes: int = 0
     new_flows: int = 0
+    failovers: int = 0
+    over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +394,14 @@ class DataPlane(Reading, Protocol):
 
     def write_loads(self, flows: Mapping[int, int]) -> None:
         """Set how many open flows each of these backends has, by id, for schedulers that choose by load."""
+        ...
+
+    def write_suspects(self, ids: Collection[int]) -> None:
+        """Make these backends suspect, and no others.
+
+        SYNs for them that are sent again go elsewhere, where the VIP has second choices. They stay so over a restart;
+        a new (id, epoch) is not suspect.
+        """
         ...
 
     def start_vips(self, vip_ids: Sequence[int]) -> None:

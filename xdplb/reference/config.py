@@ -19,8 +19,9 @@ __all__ = ["Config"]
 class Config:
     """VIPs, their tables and access lists by VIP id, backends by their id.
 
-    `features` are what the program was compiled for. `interfaces` are the NICs (ifindexes) that frames may be sent out
-    by, besides the one they came in by. `max_backends` is the largest id there is room for.
+    `suspects` are the ids of backends whose handshakes may not be answered. `features` are what the program was
+    compiled for. `interfaces` are the NICs (ifindexes) that frames may be sent out by, besides the one they came in by.
+    `max_backends` is the largest id there is room for.
     """
 
     vips: Mapping[int, VipEntry]
@@ -29,6 +30,7 @@ class Config:
     features: Features
     access: Mapping[int, AccessList] = field(default_factory=dict)
     interfaces: frozenset[int] = frozenset()
+    suspects: frozenset[int] = frozenset()
     max_backends: int = 0xFFFE
 
     def slot(self, vip_id: int, number: int) -> Slot:

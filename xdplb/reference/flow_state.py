@@ -58,6 +58,8 @@ class Flow:
 class FlowTable(Enum):
     """Where a record is: made by a SYN it is on probation until more is sent, any other is among the open ones.
 
+    That of a second choice is among the open ones at once.
+
     Both are LRU tables, so a SYN flood evicts only records on probation.
     """
 
@@ -132,6 +134,8 @@ class Effects:
     source_buckets: dict[SourceKey, Bucket] = field(default_factory=dict)
     vip_buckets: dict[int, Bucket] = field(default_factory=dict)
     answer_budgets: dict[int, int] = field(default_factory=dict)
+    backend_buckets: dict[int, int] = field(default_factory=dict)
+    strays: dict[int, int] = field(default_factory=dict)
     loads: dict[int, int] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
@@ -142,8 +146,9 @@ class FlowState:
 
     A flow has at most one record, in `flows` or in `probation`. `source_buckets` are by source and VIP, `vip_buckets`
     by VIP id. `loads` are the open flows of each backend, by id. `answer_budgets` are by CPU: the time at which the
-    bucket for too-big answers will be empty. `new_flows` are those that one CPU has counted for a VIP, by (VIP id,
-    CPU): a rotation continues from there. `counts` are the sums of all CPUs.
+    bucket for too-big answers will be empty; `backend_buckets` are the same of new connections, by backend id. `strays`
+    are by VIP id: when a connection that is not with its slot's owner was last seen, in ns. `new_flows` are those that
+    one CPU has counted for a VIP, by (VIP id, CPU): a rotation continues from there. `counts` are the sums of all CPUs.
     """
 
     flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
@@ -152,6 +157,8 @@ class FlowState:
     source_buckets: MutableMapping[SourceKey, Bucket] = field(default_factory=dict)
     vip_buckets: MutableMapping[int, Bucket] = field(default_factory=dict)
     answer_budgets: MutableMapping[int, int] = field(default_factory=dict)
+    backend_buckets: MutableMapping[int, int] = field(default_factory=dict)
+    strays: MutableMapping[int, int] = field(default_factory=dict)
     loads: MutableMapping[int, int] = field(default_factory=dict)
     new_flows: MutableMapping[tuple[int, int], int] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
@@ -164,6 +171,8 @@ class FlowState:
         self.source_buckets.update(effects.source_buckets)
         self.vip_buckets.update(effects.vip_buckets)
         self.answer_budgets.update(effects.answer_budgets)
+        self.backend_buckets.update(effects.backend_buckets)
+        self.strays.update(effects.strays)
         self.loads.update(effects.loads)
         for count, delta in effects.counts.items():
             self.counts[count] += delta

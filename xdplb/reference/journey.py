@@ -9,6 +9,7 @@ from xdplb.dataplane.plane import VipEntry
 
 from .config import Config
 from .flow_state import Effects, Flow, FlowState, FlowTable, Found
+from .reasons import Reason
 from .slot import Slot
 
 __all__ = ["Choice", "Journey", "Placement"]
@@ -24,6 +25,7 @@ class Placement(StrEnum):
     SCHEDULER = "scheduler"  # a rotation, or the backends' load
     QUIC = "quic"  # the connection ID
     FRAGMENT = "fragment"  # the first fragment went there
+    SECOND = "second choice"  # another one than the backend that comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Choice:
 
     `found` is the flow's record, `has_record` whether it is valid; `replaced` is a valid one that a new flow replaces.
     `record_in` is where a record is written if the flow has none yet, None if none is written. `at_risk`: an old
-    connection that nothing could place.
+    connection that nothing could place. `waited`: a SYN that stays with its record's backend, and is sent again since
+    nobody has answered the one before. `refused_for`: why the packet is not sent to that backend, though it is usable.
     """
 
     backend_id: int
@@ -43,6 +46,8 @@ class Choice:
     record_in: FlowTable | None = None
     is_new_flow: bool = False
     at_risk: bool = False
+    waited: bool = False
+    refused_for: Reason | None = None
 
 
 @dataclass(slots=True)

@@ -20,23 +20,18 @@ __all__ = ["SERVICE", "STEPS"]
 SERVICE = "demo.rolling_service"
 UP_SECONDS = 90
 DRAIN_SECONDS = 90
+QUIET_SECONDS = 7
+"""More than the idle timeout of the VIP of TCP, so that no connection can be open and not be seen."""
+
 LOAD_SECONDS = 3
 UDP, QUIC = f"{VIP}:{PORT}/udp", f"{VIP}:{QUIC_PORT}/udp"
-DRAINS = {
-    "tcp": (f"{VIP}:{PORT}/tcp", ("--quiet", "7s")),
-    "udp": (UDP, ("--quiet", "3s")),
-    "quic": (QUIC, ("--quiet", "4s")),
-}
-"""The VIPs, and how long their drains watch."""
+VIPS = {"tcp": f"{VIP}:{PORT}/tcp", "udp": UDP, "quic": QUIC}
 
 _HEADINGS = ("BACKEND", "VIP", "OUTCOME", "SEEN", "ENDED", "HANDED", "CUT", "UNSEEN", "TOOK")
 
 
 def add_udp(world: World, screen: Screen) -> None:
-    """Add the VIPs of UDP: one that records each flow, and one that goes by QUIC connection IDs.
-
-    A drain of the VIP of TCP takes longer than its idle timeout, so that no connection can be open and not be seen.
-    """
+    """Add the VIPs of UDP: one that records each flow, and one that goes by QUIC connection IDs."""
     screen.step("Add two VIPs of UDP: one with a record of each flow, one that goes by QUIC connection IDs")
     world.cli_or_raise("vip", "set", world.vip, "--idle-timeout", "6s")
     check = ["--check", "http", "--check-port", str(PORT), "--check-interval", "300ms"]
@@ -76,23 +71,15 @@ def restart_all(world: World, screen: Screen) -> None:
 
 def _restart(world: World, screen: Screen, backend: Backend) -> list[tuple[str, ...]]:
     """Restart one backend; return a row of the table for each VIP."""
-    waiting = {
-        name: world.spawn_cli(
-            "backend", "drain", vip, backend.address, "--wait", "--timeout", f"{DRAIN_SECONDS}s", *how
-        )
-        for name, (vip, how) in DRAINS.items()
-    }
-    rows = []
-    for name, process in waiting.items():
-        _, said = process.communicate(timeout=DRAIN_SECONDS + 30)
-        screen.expect(process.returncode == 0, f"{backend.name} is drained of {name}", said.strip())
-        rows.append(_row(backend, name, _certificate(world, name, backend)))
+    options = ["--wait", "--timeout", f"{DRAIN_SECONDS}s", "--quiet", f"{QUIET_SECONDS}s"]
+    drained = world.cli("backend", "drain", "--all-vips", backend.address, *options)
+    screen.expect(drained.returncode == 0, f"{backend.name} is drained in all VIPs", drained.stderr.strip())
+    rows = [_row(backend, name, _certificate(world, vip, backend)) for name, vip in VIPS.items()]
     world.kill_server(backend)
     world.start_server(backend)
     if not wait_for(lambda: world.answers(backend), UP_SECONDS):
         raise DemoError(f"the service of {backend.name} did not come back")
-    for vip, _ in DRAINS.values():
-        world.cli_or_raise("backend", "undrain", vip, backend.address)
+    world.cli_or_raise("backend", "undrain", "--all-vips", backend.address)
     serving = wait_for(lambda: _serves(world, backend), UP_SECONDS)
     screen.expect(serving, f"{backend.name} serves again")
     return rows
@@ -101,13 +88,12 @@ def _restart(world: World, screen: Screen, backend: Backend) -> list[tuple[str, 
 def _serves(world: World, backend: Backend) -> bool:
     """Whether a backend gets new connections of all VIPs."""
     return all(
-        world.rest("GET", f"{_path(vip)}/backends/{backend.address}")["status"]["share"] > 0
-        for vip, _ in DRAINS.values()
+        world.rest("GET", f"{_path(vip)}/backends/{backend.address}")["status"]["share"] > 0 for vip in VIPS.values()
     )
 
 
-def _certificate(world: World, name: str, backend: Backend) -> dict[str, Any]:
-    certificate: dict[str, Any] = world.rest("GET", f"{_path(DRAINS[name][0])}/backends/{backend.address}/drain")
+def _certificate(world: World, vip: str, backend: Backend) -> dict[str, Any]:
+    certificate: dict[str, Any] = world.rest("GET", f"{_path(vip)}/backends/{backend.address}/drain")
     return certificate
 
 

@@ -134,9 +134,9 @@ async def _talk(asking: Datagrams, connection: bytes, name: bytes) -> None:
 Kind = Callable[[str, int], Awaitable[None]]
 KINDS: dict[str, tuple[Kind, int]] = {
     "requests, each a new connection": (request, 8),
-    "long connections (2 to 6 s)": (long_connection, 8),
-    "UDP sessions (2 s)": (udp_session, 8),
-    "QUIC-like connections (2 s, two ports)": (quic_connection, 8),
+    "long connections (2 to 6 s)": (long_connection, 12),
+    "UDP sessions (2 s)": (udp_session, 16),
+    "QUIC-like connections (2 s, two ports)": (quic_connection, 16),
 }
 """What there is, and how many at a time."""
 

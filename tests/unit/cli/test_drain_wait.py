@@ -132,3 +132,59 @@ def test_what_came_of_it_is_printed_at_the_timeout_too(script: Script):
     assert "seen at the start    9" in told.stdout
     assert "not drained" in told.stderr
     assert "is drained: no" not in told.stderr
+
+
+ALL = "/v1/backends"
+
+
+def of_vips(**states: str | None) -> dict[str, object]:
+    told = []
+    for vip, state in states.items():
+        drain = None if state is None else {"state": state, "flows": 0 if state != "draining" else 1}
+        status = {"drain": drain, "certificate": {**CERTIFICATE, "outcome": state}}
+        told.append({"vip": vip, "address": "10.0.0.1", "admin_state": "drain" if state else "ready", "status": status})
+    return {"backends": [*told, {"vip": "other", "address": "10.0.0.2", "admin_state": "ready", "status": {}}]}
+
+
+def changed(script: Script) -> object:
+    return next(body for method, path, body in script.requests if (method, path) == ("POST", "/v1/changes"))
+
+
+def test_a_host_is_drained_in_all_its_vips_in_one_step(script: Script):
+    script.on("POST", "/v1/changes", {"generation": 4, "changes": [], "warnings": []})
+    script.on("GET", ALL, of_vips(a=None, b=None), of_vips(a="draining", b="drained"), of_vips(a="cut", b="drained"))
+    told = script.run("backend", "drain", "--all-vips", "10.0.0.1", "--wait", "--timeout", "20s", "--quiet", "1s")
+    assert told.returncode == 0, told.stderr
+    edit = {"kind": "drain_backend", "address": "10.0.0.1", "timeout_seconds": 20.0, "quiet_seconds": 1.0}
+    assert changed(script) == {"edits": [{**edit, "vip": "a"}, {**edit, "vip": "b"}]}
+    assert "backend 10.0.0.1 of 2 VIPs is drained" in told.stderr
+    assert [line.split()[:3] for line in told.stdout.splitlines()[1:]] == [["a", "cut", "5m"], ["b", "drained", "5m"]]
+
+
+def test_a_host_that_is_not_drained_in_time_or_called_off_is_told(script: Script):
+    script.on("POST", "/v1/changes", {"generation": 4, "changes": [], "warnings": []})
+    script.on("GET", ALL, of_vips(a="draining", b="drained"))
+    late = script.run("backend", "drain", "--all-vips", "10.0.0.1", "--wait", "--timeout", "100ms")
+    assert late.returncode == 5
+    assert "connections are left in 1 of them" in late.stderr
+    script.on("GET", ALL, of_vips(a="draining", b="draining"), of_vips(a="draining", b=None))
+    off = script.run("backend", "drain", "--all-vips", "10.0.0.1", "--wait")
+    assert off.returncode == 4
+    assert "in b was cancelled" in off.stderr
+
+
+def test_a_host_is_undrained_where_it_drains(script: Script):
+    script.on("POST", "/v1/changes", {"generation": 4, "changes": [], "warnings": []})
+    script.on("GET", ALL, of_vips(a="drained", b=None))
+    told = script.run("backend", "undrain", "--all-vips", "10.0.0.1")
+    assert (told.returncode, told.stderr) == (0, "backend 10.0.0.1 of 1 VIP is no longer draining\n")
+    assert changed(script) == {"edits": [{"kind": "undrain_backend", "vip": "a", "address": "10.0.0.1"}]}
+
+
+def test_one_vip_or_all_of_them(script: Script):
+    for arguments in (["web", "10.0.0.1", "--all-vips"], ["10.0.0.1"], []):
+        assert script.run("backend", "drain", *arguments).returncode == 2
+    script.on("GET", ALL, of_vips())
+    nobody = script.run("backend", "drain", "--all-vips", "10.0.0.9")
+    assert nobody.returncode == 1
+    assert "no VIP has the backend 10.0.0.9" in nobody.stderr

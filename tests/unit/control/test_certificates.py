@@ -195,6 +195,7 @@ def test_a_later_deadline_takes_a_cut_back(tmp_path: Path) -> None:
         await draining(world, manager, 11, timeout_seconds=30, quiet_seconds=1, cut_at_deadline=True)
         world.clock.advance(31)
         await until_it_is(manager, Outcome.CUT)
+        await until(lambda: 1 not in world.plane.scan_flows().backend)
         await manager.drain("web", "10.0.0.1", timeout_seconds=90, quiet_seconds=1, cut_at_deadline=True)
         assert world.plane.read_backends()[1].usable
         await until_it_is(manager, Outcome.DRAINED)

@@ -180,7 +180,7 @@ def vip_stats_view(vip: BoundVip, counted: Counted) -> VipStatsView:
     """Return the counters of a VIP and its backends."""
     total = counted.of_vip(vip)
     backends = tuple(
-        BackendStatsView(str(address), part.packets, part.bytes, part.new_flows)
+        BackendStatsView(str(address), part.packets, part.bytes, part.new_flows, part.failovers, part.over)
         for address, backend in vip.backends.items()
         for part in (counted.of_backend(backend),)
     )

@@ -155,12 +155,18 @@ class ChecksView:
 
 @dataclass(frozen=True, slots=True)
 class BackendStatsView:
-    """Counters of one backend; `bytes` are those of frames as received, with the Ethernet header."""
+    """Counters of one backend; `bytes` are those of frames as received, with the Ethernet header.
+
+    `failovers` and `over` are new connections that went to another backend: since this one was suspect or could not be
+    sent to, and since it had as many as it may get.
+    """
 
     backend: str
     packets: int
     bytes: int
     new_flows: int
+    failovers: int
+    over: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ a restart, finds most of what the one before had seen; the rest is handed on as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -18,7 +18,7 @@ from xdplb.control.state.certificate import NOTHING_SEEN, Counted
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import FlowRecords
 
-__all__ = ["Ledger", "Seen"]
+__all__ = ["Ledger", "RecordsOf", "Seen"]
 
 _UDP = 17
 _MIX = np.array(
@@ -42,6 +42,34 @@ class _State(IntEnum):
     LOST = 9
 
 
+class RecordsOf:
+    """The records of a scan, looked up by the backend that they name, of these backends."""
+
+    def __init__(self, flows: FlowRecords, backend_ids: Collection[int]) -> None:
+        self.flows = flows
+        found = np.flatnonzero(np.isin(flows.backend, np.fromiter(backend_ids, np.uint16, len(backend_ids))))
+        self._found = found[np.argsort(flows.backend[found], kind="stable")]
+        self._backends = flows.backend[self._found]
+        self._all: NDArray[np.uint64] | None = None
+
+    def of(self, backend_id: int, epoch: int) -> NDArray[np.intp]:
+        """Return which records name this backend."""
+        first, last = np.searchsorted(self._backends, [backend_id, backend_id + 1])
+        named = self._found[first:last]
+        mine: NDArray[np.intp] = named[self.flows.epoch[named] == epoch]
+        return mine
+
+    def has(self, names: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which of these flows have a record, whatever backend it names."""
+        if self._all is None:
+            self._all = np.sort(_names(self.flows, np.arange(len(self.flows.backend))))
+        if not len(self._all):
+            return np.zeros(len(names), np.bool_)
+        places = np.minimum(np.searchsorted(self._all, names), len(self._all) - 1)
+        there: NDArray[np.bool_] = self._all[places] == names
+        return there
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A scan that found a draining backend: `seconds` after the drain began, its `id` and `epoch`, its VIP's timeout.
@@ -49,7 +77,7 @@ class Seen:
     `is_usable` is False if packets are not sent to it, so that its open connections break.
     """
 
-    flows: FlowRecords
+    records: RecordsOf
     seconds: float
     id: int
     epoch: int
@@ -63,6 +91,10 @@ class Ledger:
     def __init__(self, forgotten: Counted = NOTHING_SEEN) -> None:
         """Begin with those that an earlier ledger had counted, and of which there is no record any more."""
         self._before = forgotten
+        self.counted = forgotten
+        """How many came to which end."""
+        self.forgotten = forgotten
+        """How many of those that have ended have no record any more."""
         self._keys = np.empty(0, np.uint64)
         self._states = np.empty(0, np.uint8)
         self._is_udp = np.empty(0, np.bool_)
@@ -70,8 +102,9 @@ class Ledger:
 
     def note(self, seen: Seen) -> None:
         """Take in a scan."""
-        flows = seen.flows
-        mine = np.flatnonzero((flows.backend == seen.id) & (flows.epoch == seen.epoch))
+        flows, mine = seen.records.flows, seen.records.of(seen.id, seen.epoch)
+        if not len(mine) and not len(self._keys):
+            return
         mine = mine[_was_open_at_start(seen, mine) | np.isin(_names(flows, mine), self._keys)]
         names, first = np.unique(_names(flows, mine), return_index=True)
         mine = mine[first]
@@ -81,19 +114,17 @@ class Ledger:
         self._is_there[places] = True
         self._states[places] = _states(seen, mine)
         self._judge_missing(seen)
+        self._count()
 
     def cut(self) -> None:
         """Note that the backend gets no packets from now on: UDP flows go on with another, other connections break."""
         is_left = self._states == _State.LEFT
         self._states[is_left] = np.where(self._is_udp[is_left], _State.HANDED_OVER, _State.CUT)
+        self._count()
 
-    def counted(self) -> Counted:
-        """Return how many came to which end."""
-        return self._before.plus(_numbers(self._states))
-
-    def forgotten(self) -> Counted:
-        """Return how many of those that have ended have no record any more."""
-        return self._before.plus(_numbers(self._states[~self._is_there & (self._states != _State.LEFT)]))
+    def _count(self) -> None:
+        self.counted = self._before.plus(_numbers(self._states))
+        self.forgotten = self._before.plus(_numbers(self._states[~self._is_there & (self._states != _State.LEFT)]))
 
     def _add(self, names: NDArray[np.uint64], is_udp: NDArray[np.bool_]) -> None:
         new = ~np.isin(names, self._keys)
@@ -112,8 +143,7 @@ class Ledger:
         missing = np.flatnonzero(~self._is_there & (self._states == _State.LEFT))
         if not len(missing):
             return
-        others = np.flatnonzero((seen.flows.backend != seen.id) | (seen.flows.epoch != seen.epoch))
-        moved = np.isin(self._keys[missing], _names(seen.flows, others))
+        moved = seen.records.has(self._keys[missing])
         udp = self._is_udp[missing]
         # Where the backend can be used, only another SYN takes a record from it; of UDP, a packet after the timeout.
         gone = np.where(udp, _State.IDLE, _State.REDIALLED)
@@ -135,7 +165,7 @@ def _names(flows: FlowRecords, chosen: NDArray[np.intp]) -> NDArray[np.uint64]:
 
 def _was_open_at_start(seen: Seen, mine: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return which connections were open when the drain began, as far as their records tell."""
-    age, flags = seen.flows.age[mine], seen.flows.flags[mine]
+    age, flags = seen.records.flows.age[mine], seen.records.flows.flags[mine]
     before_start = age - seen.seconds - TOUCH_SECONDS  # since the last packet when it began; less than 0: it came later
     longest = np.full(len(mine), float(seen.idle_seconds))
     longest[(flags & FLOW_ESTABLISHED) == 0] = HANDSHAKE_SECONDS
@@ -147,7 +177,7 @@ def _was_open_at_start(seen: Seen, mine: NDArray[np.intp]) -> NDArray[np.bool_]:
 
 def _states(seen: Seen, mine: NDArray[np.intp]) -> NDArray[np.uint8]:
     """Return what the records tell of these connections now; `count_flows` of `drain.py` counts the same as open."""
-    age, flags = seen.flows.age[mine], seen.flows.flags[mine]
+    age, flags = seen.records.flows.age[mine], seen.records.flows.flags[mine]
     states = np.full(len(mine), _State.LEFT if seen.is_usable else _State.BROKEN, np.uint8)
     states[age > seen.idle_seconds + TOUCH_SECONDS] = _State.IDLE
     states[((flags & FLOW_ESTABLISHED) == 0) & (age >= HANDSHAKE_SECONDS)] = _State.UNANSWERED

@@ -16,9 +16,11 @@ from functools import lru_cache, partial
 
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
 from xdplb.control.health.alarms import Alarm, Alarms
+from xdplb.control.health.commands import Commands
 from xdplb.control.health.health_source import (
     CheckTarget,
     CheckTargets,
+    OnDoubt,
     OnFlip,
     OnSaid,
     OnSilence,
@@ -106,14 +108,18 @@ class _Check:
 class Checker:
     """Runs the checks of all backends, in the event loop in which it is started.
 
-    It has no more than `sockets` probes under way at a time, and holds no more sockets than that.
+    It has no more than `sockets` probes under way at a time, and holds no more sockets than that. `commands` runs those
+    of exec checks.
     """
 
-    def __init__(self, sockets: int = _MOST_SOCKETS, *, prober: Prober | None = None) -> None:
+    def __init__(
+        self, sockets: int = _MOST_SOCKETS, commands: Commands | None = None, *, prober: Prober | None = None
+    ) -> None:
         self._most = sockets
-        self._prober: Prober = Sockets(sockets) if prober is None else prober
+        self._prober: Prober = Sockets(sockets, commands) if prober is None else prober
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
+        self._on_doubt: OnDoubt | None = None
         self._source_of: SourceOf | None = None
         self._on_said: OnSaid | None = None
         self._events = Events()
@@ -136,6 +142,8 @@ class Checker:
         events: Events,
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
+        on_doubt: OnDoubt | None = None,
+        *,
         on_said: OnSaid | None = None,
     ) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
@@ -143,7 +151,7 @@ class Checker:
         self._alarms = Alarms(self._broke)
         self._prober.start(self._alarms, self._probe_broke)
         self._on_flip, self._on_silence, self._events = on_flip, on_silence, events
-        self._source_of, self._on_said = source_of, on_said
+        self._source_of, self._on_doubt, self._on_said = source_of, on_doubt, on_said
         self._join(self._targets)
         self._look_on()
 
@@ -151,7 +159,7 @@ class Checker:
         """End all checks."""
         if self._on_flip is None:
             return
-        self._on_flip = self._on_silence = None
+        self._on_flip = self._on_silence = self._on_doubt = None
         if self._look_timer is not None:
             self._look_timer.cancel()
         self._waiting.clear()
@@ -358,6 +366,8 @@ class Checker:
         self._set_next(check, result)
         if result.passed is False and not result.heard and self._on_silence is not None:
             self._on_silence(check.address, before.streak >= 0)
+        if (before.streak < 0) != (check.tally.streak < 0) and self._on_doubt is not None:
+            self._on_doubt(check.members)
         self._tell_said(check, result)
         self._judge(check)
         if self._waiting:

@@ -21,6 +21,7 @@ __all__ = [
     "CheckTarget",
     "CheckTargets",
     "HealthSource",
+    "OnDoubt",
     "OnFlip",
     "OnSaid",
     "OnSilence",
@@ -41,6 +42,11 @@ OnSilence = Callable[[IPAddress, bool], None]
 The second argument says whether the check had not failed right before.
 """
 
+OnDoubt = Callable[[Iterable[int]], None]
+"""Called in the event loop with the ids of the targets of a check that has begun to fail, or has passed again.
+
+It comes with the first failure, before there are enough of them for a flip.
+"""
 OnSaid = Callable[[Collection[int], AgentWord], None]
 """Called in the event loop with the ids of the targets of a check, and what it said beside passed and failed."""
 
@@ -91,6 +97,8 @@ class HealthSource(Protocol):
         events: Events,
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
+        on_doubt: OnDoubt | None = None,
+        *,
         on_said: OnSaid | None = None,
     ) -> None:
         """Start checking the watched targets."""

@@ -59,6 +59,7 @@ def backend_entry(
         weight=load_weight(vip, weight_of(vip, bound, observed.health.get(bound.id)), newcomer),
         quic_server_id=None if backend.quic_server_id is None else bytes.fromhex(backend.quic_server_id),
         takes_new=standing.use is Use.SERVING,
+        max_new_flows=backend.max_new_flows,
     )
 
 

@@ -110,9 +110,10 @@ class VipDraft:
     """A VIP, its backends and their eligibility by id, and what its table is built from.
 
     `host` is what was known of the host. `asked` are the ids of the backends that the operator wants to serve all the
-    time. `rule` says who serves, which follows from `tally`. `ramps` are the backends that ramp up, by id with the step
-    of the clock at which they came up, and `next_step` is when they get more, None if none does. `changed` are the ids
-    of the backends that are not as in the draft before it, among them those that are gone; None if it may be any.
+    time, `limited` of those that take only so many new connections. `rule` says who serves, which follows from `tally`.
+    `ramps` are the backends that ramp up, by id with the step of the clock at which they came up, and `next_step` is
+    when they get more, None if none does. `changed` are the ids of the backends that are not as in the draft before
+    it, among them those that are gone; None if it may be any.
     """
 
     vip: BoundVip
@@ -121,6 +122,7 @@ class VipDraft:
     eligibility: Mapping[int, Eligibility]
     table: TableSource
     asked: frozenset[int]
+    limited: frozenset[int]
     rule: Rule
     tally: Tally
     ramps: Mapping[int, int] = field(default_factory=dict)
@@ -131,7 +133,13 @@ class VipDraft:
     def entry(self) -> VipEntry:
         """The VIP's map entry."""
         vip = self.vip
-        return VipEntry.of(vip.id, vip.vip, candidates=self.table.candidates, has_access_list=bool(vip.access))
+        return VipEntry.of(
+            vip.id,
+            vip.vip,
+            candidates=self.table.candidates,
+            has_access_list=bool(vip.access),
+            second_choice=vip.vip.syn_failover or bool(self.limited),
+        )
 
     def standing(self, *, nics_carry: bool) -> VipStanding:
         """Return how the VIP stands; `nics_carry`: every NIC that is asked for carries packets."""
@@ -163,7 +171,14 @@ class VipDraft:
             kept=self.table.kept - ids,
             newcomers=tuple(newcomer for newcomer in self.table.newcomers if newcomer.id not in ids),
         )
-        return replace(self, backends=backends, table=table, asked=self.asked - ids, changed=None)
+        return replace(
+            self,
+            backends=backends,
+            table=table,
+            asked=self.asked - ids,
+            limited=self.limited - ids,
+            changed=None,
+        )
 
 
 class HostSide(NamedTuple):
@@ -225,6 +240,7 @@ def _whole_draft(
         eligibility,
         TableSource(vip.vip.scheduler, configured, out, kept, _of_table(vip, coming)),
         frozenset([bound.id for bound in vip.backends.values() if is_asked(bound.backend)]),
+        frozenset([bound.id for bound in vip.backends.values() if bound.backend.max_new_flows]),
         rule,
         Tally.of(standing.traits for standing in eligibility.values()),
         ramps,
@@ -305,6 +321,7 @@ def _changed_draft(
         without(before.eligibility, gone) | eligibility,
         table,
         (before.asked - gone - made.keys()) | {number for number, one in touched.items() if is_asked(one.backend)},
+        (before.limited - gone - made.keys()) | {number for number, one in made.items() if one.entry.max_new_flows},
         rule,
         tally,
         ramps,

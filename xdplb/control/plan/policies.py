@@ -157,7 +157,10 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     serving = tally.count(Traits.SERVES, Traits.BACKUP)
     backups = tally.count(Traits.SERVES | Traits.BACKUP)
     needed = needed_of(vip.min_serving, asked)
-    uses_held = bool(tally.count(Traits.HELD)) and _are_too_few(serving, backups, asked, needed)
+    enough_for_all = vip.panic_share * (asked - tally.count(Traits.WAITS, Traits.BACKUP))
+    without_held = serving + (backups if serving < needed else 0)
+    # If the balancer's own link flaps, so do all backends: one that was added later is not to get everything.
+    uses_held = bool(tally.count(Traits.HELD)) and without_held < max(needed, asked / 2, enough_for_all)
     if uses_held:
         serving += tally.count(Traits.HELD, Traits.BACKUP)
         backups += tally.count(Traits.HELD | Traits.BACKUP)
@@ -173,18 +176,9 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
             return rule
         spares = not tally.count(Traits.HOPEFUL, Traits.BACKUP)
         return replace(rule, policy=_ALL_UNHEALTHY[vip.all_unhealthy], spares_primaries=spares)
-    judged = asked - tally.count(Traits.WAITS, Traits.BACKUP)
-    if not uses_backups and serving < vip.panic_share * judged:
+    if not uses_backups and serving < enough_for_all:
         return replace(rule, policy=Policy.PANIC)
     return rule
-
-
-def _are_too_few(serving: int, backups: int, asked: int, needed: int) -> bool:
-    """Return whether those that flap must not be held down: fewer than must, or than half of all, would serve.
-
-    If the balancer's own link flaps, so do all backends, and one that happened to be added later would get everything.
-    """
-    return serving + (backups if serving < needed else 0) < max(needed, -(-asked // 2))
 
 
 def backup_words(rule: Rule) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -70,7 +70,7 @@ class Counted:
     @property
     def seen(self) -> int:
         """All of them."""
-        return sum(asdict(self).values())
+        return self.ended + self.handed_over + self.broken + self.cut + self.lost + self.left
 
     @property
     def ended(self) -> int:
@@ -79,8 +79,10 @@ class Counted:
 
     def plus(self, other: Counted) -> Counted:
         """Return the sum of both."""
-        return Counted(**{name: number + getattr(other, name) for name, number in asdict(self).items()})
+        return Counted(*(getattr(self, name) + getattr(other, name) for name in _NAMES))
 
+
+_NAMES = tuple(each.name for each in fields(Counted))
 
 NOTHING_SEEN = Counted()
 
@@ -138,22 +140,22 @@ class Certificate:
 
 def as_json(certificate: Certificate) -> str:
     """Return all but its times as JSON, for the store."""
-    fields = asdict(certificate)
+    told = asdict(certificate)
     for name in ("started", "until", "last_packet"):
-        del fields[name]
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        del told[name]
+    return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
 
 def from_json(text: str, times: tuple[float, float, float | None]) -> Certificate:
     """Return the certificate in a text that `as_json` made, with its times: started, until and last packet."""
-    fields: Mapping[str, Any] = json.loads(text)
+    told: Mapping[str, Any] = json.loads(text)
     started, until, last = (None if time is None else datetime.fromtimestamp(time, UTC) for time in times)
     assert started is not None
     assert until is not None
     kinds: dict[str, Any] = {
-        "outcome": Outcome(fields["outcome"]),
-        "known_by": KnownBy(fields["known_by"]),
-        "counted": None if fields["counted"] is None else Counted(**fields["counted"]),
-        "forgotten": Counted(**fields["forgotten"]),
+        "outcome": Outcome(told["outcome"]),
+        "known_by": KnownBy(told["known_by"]),
+        "counted": None if told["counted"] is None else Counted(**told["counted"]),
+        "forgotten": Counted(**told["forgotten"]),
     }
-    return Certificate(**{**fields, **kinds}, started=started, until=until, last_packet=last)
+    return Certificate(**{**told, **kinds}, started=started, until=until, last_packet=last)

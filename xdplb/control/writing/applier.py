@@ -424,7 +424,12 @@ class Applier:
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:
     """Return whether packets of a VIP change slots, or whether it starts or stops to look up flows in steady slots."""
     changed = [(before[vip_id], after[vip_id]) for vip_id in differing(before, after).changed]
-    return any((old.hash_source, old.track_always) != (new.hash_source, new.track_always) for old, new in changed)
+    return any(_looks_up(old) != _looks_up(new) for old, new in changed)
+
+
+def _looks_up(vip: VipEntry) -> tuple[bool, ...]:
+    """Return on what it depends which records packets of a VIP find."""
+    return vip.hash_source, vip.track_always, vip.second_choice
 
 
 def _open_records(flows: FlowRecords, chosen: NDArray[np.intp]) -> int:

@@ -97,6 +97,10 @@ class Index:
         vip = self._snapshot.vips[key]
         return vip, vip.backends[address]
 
+    def find_backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend] | None:
+        """Return the backend with this id, and its VIP; None if there is none."""
+        return self.backend(backend_id) if backend_id in self._places else None
+
     def vips_of(self, address: IPAddress) -> dict[int, int]:
         """Return the ids of the VIPs that have this backend, each with the backend's id there."""
         return {self._snapshot.vips[self._places[number][0]].id: number for number in self.backends_at(address)}

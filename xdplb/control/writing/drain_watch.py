@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ import numpy as np
 from xdplb.control.events import DrainChanged, Events
 from xdplb.control.flows.certify import Found, certify, how_known
 from xdplb.control.flows.drain import DrainView, FlowCounts
-from xdplb.control.flows.ledger import Ledger, Seen
+from xdplb.control.flows.ledger import Ledger, RecordsOf, Seen
 from xdplb.control.plan.eligibility import Use
 from xdplb.control.state.certificate import NOTHING_SEEN, Certificate, Outcome
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
@@ -22,6 +22,8 @@ from xdplb.dataplane.plane import BackendCounters, FlowRecords
 from xdplb.model.errors import XdplbError
 
 __all__ = ["DrainWatch", "Look"]
+
+_PART = 20
 
 _SAVE_SECONDS = 5.0
 """How often numbers are saved that a restart would not find in the flow table again."""
@@ -60,8 +62,10 @@ class DrainWatch:
     def __init__(self, writer: Writer, events: Events, now: Callable[[], datetime], view: View) -> None:
         self._writer, self._events, self._now, self._view = writer, events, now, view
         self._open: dict[int, _Open] = {}
-        self._certificates: Mapping[int, tuple[int, Certificate]] = {}
-        """By backend id, with the backend's epoch. Replaced as a whole: it is read in other threads."""
+        self._certificates: dict[int, tuple[int, Certificate]] = {}
+        """By backend id, with the backend's epoch. Other threads look one up, and iterate over none."""
+        self.next_deadline: datetime | None = None
+        """When the next drain is to be cut, as of the last turn; None if none is."""
         self._told: dict[int, Outcome] = {}
         self._to_clear: set[int] = set()
         """The backends that were cut off and whose records are still to be deleted."""
@@ -75,7 +79,7 @@ class DrainWatch:
         cuts = {}
         for _, backend in self._writer.snapshot.backends():
             if backend.id in kept:
-                self._certificates = {**self._certificates, backend.id: (backend.epoch, kept[backend.id])}
+                self._certificates[backend.id] = backend.epoch, kept[backend.id]
             if backend.drain is not None and backend.drain.is_cut(now) and not self._was_drained(backend):
                 cuts[backend.id] = now
         self._writer.cuts = cuts
@@ -99,20 +103,21 @@ class DrainWatch:
             return certificate
         return replace(certificate, outcome=Outcome.CANCELLED)  # just now: `_cancelled` will note it
 
-    def needs_scan(self) -> bool:
+    async def needs_scan(self) -> bool:
         """Return whether a drain is under way, or is over without a certificate that says so."""
-        for _, backend in self._writer.draining():
-            shown, certificate = self._view(backend), self.certificate(backend)
-            if shown is not None and (certificate is None or not certificate.outcome.is_over):
-                return True
-            if shown is not None and not shown.state.is_over:
+        async for _, backend, shown in self._draining():
+            certificate = self.certificate(backend)
+            if not shown.state.is_over or certificate is None or not certificate.outcome.is_over:
                 return True
         return False
 
-    def next_deadline(self) -> datetime | None:
-        """Return when the next drain is to be cut, None if none is."""
-        drains = [backend.drain for _, backend in self._writer.draining() if not self._is_cut(backend)]
-        return min((drain.deadline for drain in drains if drain is not None and drain.cut_at_deadline), default=None)
+    async def _draining(self) -> AsyncIterator[tuple[BoundVip, BoundBackend, DrainView]]:
+        """Yield the drains; a host may drain in thousands of VIPs, so a flip may have its turn between some of them."""
+        for place, (vip, backend) in enumerate(self._writer.draining()):
+            if place % _PART == _PART - 1:
+                await asyncio.sleep(0)
+            if (shown := self._view(backend)) is not None:
+                yield vip, backend, shown
 
     def looks(self, counters: Mapping[int, BackendCounters]) -> list[Look]:
         """Return what to look for in a scan that begins now; these counters were read before it."""
@@ -126,30 +131,36 @@ class DrainWatch:
             self._begin(looks[-1])
         return looks
 
-    def note(self, flows: FlowRecords, looks: Iterable[Look], at: datetime) -> None:
+    def note(self, flows: FlowRecords, looks: Collection[Look], at: datetime) -> None:
         """Take in a scan that began at `at`; in the thread that scans."""
+        records = RecordsOf(flows, [look.backend.id for look in looks])
         for look in looks:
-            vip, backend, known = look.vip, look.backend, self._open[look.backend.id]
-            if not known.is_cut:
+            vip, backend, known = look.vip, look.backend, self._open.get(look.backend.id)
+            if known is not None and not known.is_cut:
                 seconds = (at - known.since).total_seconds()
-                seen = Seen(flows, seconds, backend.id, backend.epoch, vip.vip.idle_timeout_seconds, look.is_usable)
+                seen = Seen(records, seconds, backend.id, backend.epoch, vip.vip.idle_timeout_seconds, look.is_usable)
                 known.ledger.note(seen)
 
-    async def cut_overdue(self, counts: FlowCounts | None) -> None:
+    async def cut_overdue(self, seen_at: datetime) -> None:
         """Send no packets any more to backends whose drains asked for that at their deadline.
 
-        It must have come before the scan of `counts`, so that this saw all that is cut.
+        It must have come before the last scan, which was begun at `seen_at`, so that this saw all that is cut.
         """
-        draining = [] if counts is None else [backend for _, backend in self._writer.draining()]
-        if counts is not None and (overdue := [each for each in draining if self._is_overdue(each, counts.at)]):
-            await self._writer.cut([backend.id for backend in overdue])
+        overdue = []
+        async for _, backend, shown in self._draining():
+            if backend.drain is not None and backend.drain.is_cut(seen_at) and not shown.state.is_over:
+                overdue.append(backend.id)
+        if overdue:
+            self._writer.cut(overdue)
+            self._to_clear |= set(overdue)
 
-    def conclude(self, counts: FlowCounts | None) -> None:
+    async def conclude(self, counts: FlowCounts | None) -> None:
         """Make the certificates anew from what the scans found, tell what has changed, and have it saved."""
-        under_way = set()
-        for vip, backend in self._writer.draining():
-            shown = self._view(backend)
-            if shown is None or backend.id not in self._open:
+        under_way, next_deadline = set(), None
+        async for vip, backend, shown in self._draining():
+            if shown.cut_at_deadline and not shown.state.is_over:
+                next_deadline = min(shown.deadline, next_deadline or shown.deadline)
+            if backend.id not in self._open:
                 continue
             under_way.add(backend.id)
             if counts is not None and counts.at >= shown.started:
@@ -157,26 +168,24 @@ class DrainWatch:
             self._tell(vip, backend, shown)
         for number in self._open.keys() - under_way:
             self._cancelled(number)
+        self.next_deadline = next_deadline
         self._save()
 
     async def clear(self, scan: Callable[[], Awaitable[FlowRecords]]) -> None:
         """Delete the records of backends that were cut off; `scan` reads the flow table."""
         if not self._to_clear:
             return
-        chosen = [number for number in self._to_clear if number in self._writer.cuts]
+        self._to_clear &= {backend.id for _, backend in self._writer.draining() if self._is_cut(backend)}
         eligibility = self._writer.applier.eligibility
-        if all(number in eligibility and eligibility[number].use is Use.OUT for number in chosen):
+        chosen = [number for number in self._to_clear if number in eligibility and eligibility[number].use is Use.OUT]
+        if chosen:
             flows = await scan()
             records = np.flatnonzero(np.isin(flows.backend, chosen))
             await self._writer.with_maps(partial(self._writer.applier.delete_records, flows, records))
-            self._to_clear.clear()
+            self._to_clear -= set(chosen)
 
     def _is_cut(self, backend: BoundBackend) -> bool:
         return backend.drain is not None and backend.drain.is_cut(self._writer.cuts.get(backend.id))
-
-    def _is_overdue(self, backend: BoundBackend, at: datetime) -> bool:
-        shown = self._view(backend)
-        return backend.drain is not None and backend.drain.is_cut(at) and shown is not None and not shown.state.is_over
 
     def _was_drained(self, backend: BoundBackend) -> bool:
         certificate = self.certificate(backend)
@@ -230,20 +239,19 @@ class DrainWatch:
         if outcome is Outcome.CUT:
             until = self._writer.cuts[backend.id]
             known.ledger.cut()
-            self._to_clear.add(backend.id)
         known.is_cut = outcome is Outcome.CUT
         found = Found(
             vip.vip,
             before,
             outcome,
             until,
-            known.ledger.counted(),
+            known.ledger.counted,
             has_all_recorded=self._writer.has_all_recorded(vip),
             lost_records=max(0, self._writer.applier.evictions.evicted - known.lost_before),
             packets_within=partial(self._packets_before, backend.id, before),
             last_packet=counts.last_packets.get(backend.id),
         )
-        self._put(backend, replace(certify(found), forgotten=known.ledger.forgotten()))
+        self._put(backend, replace(certify(found), forgotten=known.ledger.forgotten))
 
     def _packets_before(self, backend_id: int, certificate: Certificate, seconds: float) -> int:
         """Return how many packets a backend got in so many seconds before its drain began, or more."""
@@ -279,10 +287,10 @@ class DrainWatch:
             self._saved_at = None
         if is_another or before is None or before.forgotten != certificate.forgotten:
             self._unsaved[backend.id, backend.epoch] = certificate
-        self._certificates = {**self._certificates, backend.id: (backend.epoch, certificate)}
+        self._certificates[backend.id] = backend.epoch, certificate
 
     def _keep(self, number: int, epoch: int, certificate: Certificate) -> None:
-        self._certificates = {**self._certificates, number: (epoch, certificate)}
+        self._certificates[number] = epoch, certificate
         self._unsaved[number, epoch] = certificate
 
     def _save(self) -> None:

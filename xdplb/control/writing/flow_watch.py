@@ -84,7 +84,7 @@ class FlowWatch:
     def _pause(self) -> float:
         """Return the seconds until the next turn: drains are cut at their deadline, however long a scan takes."""
         pause = max(self._period_seconds, _SHARE_OF_TIME * self._took)
-        deadline = self._drains.next_deadline()
+        deadline = self._drains.next_deadline
         if deadline is None:
             return pause
         return min(pause, max(self._period_seconds / 20, (deadline - self._now()).total_seconds()))
@@ -92,15 +92,16 @@ class FlowWatch:
     async def turn(self) -> None:
         """Scan if anything needs it, count records, and settle the slots that can be settled."""
         applier = self._writer.applier
-        scan = await self._scan() if applier.needs_scan() or self._drains.needs_scan() else None
+        scan = await self._scan() if applier.needs_scan() or await self._drains.needs_scan() else None
         if scan is None:
             await self._count_at_times()
         else:
             await self._tell_loads(scan)
+        if scan is not None and self.counts is not None:
+            await self._drains.cut_overdue(self.counts.at)
         for part in batches(sorted(applier.unsettled)):  # between two parts, a flip may have its turn
             await self._writer.with_maps(partial(applier.settle, scan, part))
-        await self._drains.cut_overdue(self.counts)
-        self._drains.conclude(self.counts)
+        await self._drains.conclude(self.counts)
         await self._drains.clear(lambda: self._timed(self._plane.scan_flows))
 
     async def stop(self) -> None:

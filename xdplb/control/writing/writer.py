@@ -233,6 +233,10 @@ class Writer:
         pulses.watch(MAPS_THREAD, self._maps.ask, "changes and failed checks do not reach the packet path")
         self.saver.watch_thread(pulses)
 
+    def find_backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend] | None:
+        """Return the backend with this id and its VIP, None if there is none."""
+        return self._index.find_backend(backend_id)
+
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
         return await self._maps(work)
@@ -280,21 +284,13 @@ class Writer:
         self._disturbed.set()
         return found
 
-    async def cut(self, backend_ids: Collection[int]) -> None:
-        """Send these backends no packets any more, since the deadline of their drains has come; return once it is so.
-
-        PlatformError if the maps cannot be written: that is retried.
-        """
+    def cut(self, backend_ids: Collection[int]) -> None:
+        """Send these backends no packets any more soon, since the deadline of their drains has come."""
         kept = {number: at for number, at in self.cuts.items() if number in self._index.draining}
         self.cuts = kept | dict.fromkeys(backend_ids, self._now())
         for vip, backend in map(self._index.backend, backend_ids):
             self._dirty.touch(vip.id, [backend.id])
         self._disturbed.set()
-        await self._to_the_end(self._apply_soon())
-
-    async def _apply_soon(self) -> None:
-        async with self._lock:
-            await self._apply()
 
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch."""
