@@ -220,6 +220,8 @@ class TaskProber:
 class FakeHealth:
     """A health source in which a test decides what the checks find."""
 
+    runs_commands = True
+
     def __init__(self) -> None:
         self.targets: dict[int, tuple[CheckTarget, ...]] = {}
         self._tallies: dict[int, tuple[CheckTally, ...]] = {}

@@ -21,6 +21,7 @@ OFTEN = ["--check-interval", "50ms", "--check-timeout", "2s", "--check-fall", "1
 
 def serve(balancer: Balancer, log: Path) -> None:
     """Run Python's own HTTP server on dr1, which logs a traceback for every connection that breaks."""
+    balancer.lab.configure("dr1", f"address replace {VIP}/32 dev lo")
     with log.open("w") as file:
         balancer.lab.popen("dr1", [sys.executable, "-m", "http.server", str(PORT)], stdout=file, stderr=file)
     asked = ["curl", "-sf", "-o", "/dev/null", f"http://{ADDRESSES['dr1']}:{PORT}/"]
@@ -75,7 +76,18 @@ def test_a_backend_of_two_vips_is_asked_once_and_is_down_in_both(balancer: Balan
     serve(balancer, log)
     balancer.start()
     other = f"{VIP}:{PORT + 1}/tcp"
-    often = ["--check", "http", "--check-interval", "500ms", "--check-timeout", "2s", "--check-fall", "2"]
+    often = [
+        "--check",
+        "http",
+        "--check-target",
+        "backend",
+        "--check-interval",
+        "500ms",
+        "--check-timeout",
+        "2s",
+        "--check-fall",
+        "2",
+    ]
     for key, options in ((KEY, []), (other, ["--check-port", str(PORT)])):
         balancer.cli("vip", "add", key, *often, *options)
         balancer.cli("backend", "add", key, str(ADDRESSES["dr1"]))

@@ -470,6 +470,7 @@ class CheckOfVipOut(TypedDict):
     """The last result of one check of one backend, with its VIP."""
 
     backend: str
+    asks: str
     health: Health
     reason: str
     since: str
@@ -487,6 +488,7 @@ class CheckResultOut(TypedDict):
     """The results of one check of one backend."""
 
     backend: str
+    asks: str
     health: Health
     reason: str
     since: str

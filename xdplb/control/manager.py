@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
@@ -24,6 +24,7 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.path_watch import PathWatch
+from xdplb.control.writing.probe_ways import ProbeWays
 from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.suspects import Suspects
@@ -105,6 +106,8 @@ class Manager:
         self.suspects = Suspects(plane, self._writer, checker)
         """Which backends are suspect, for whoever finds one that may not answer."""
         self._nics = NicWatch(self._writer, next_hops, drifts)
+        self._probe_ways = ProbeWays(plane, self._writer, drifts, clock=clock, on_ready=self._probes_can_go)
+        self._writer.on_targets = self._probe_ways.follow
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
@@ -169,6 +172,7 @@ class Manager:
             self._writer,
             self._writer.saver,
             self._nics,
+            self._probe_ways,
             self._flows,
             self._paths,
             self._verifier,
@@ -235,5 +239,10 @@ class Manager:
         self._writer.next_hops_changed(addresses)
         self._nics.disturb()
 
-    def _check_source(self, backend: IPAddress) -> Source:
-        return self._writer.host.check_source(self._writer.snapshot.desired, backend)
+    def _check_source(self, backend: IPAddress, by_vip_of: int | None) -> Source:
+        own = self._writer.host.check_source(self._writer.snapshot.desired, backend)
+        return own if by_vip_of is None else self._probe_ways.source(by_vip_of, own)
+
+    def _probes_can_go(self, backend_ids: Collection[int]) -> None:
+        if self._checker is not None:
+            self._checker.recheck(backend_ids)

@@ -39,12 +39,14 @@ from .plane import (
     Counters,
     FlowRecords,
     Mark,
+    ProbeWay,
     Slots,
     SwapState,
     VipCounters,
     VipEntry,
 )
 from .platform_errors import kernel_errors, kernel_errors_in
+from .probing import Probing
 from .programs import current_program, explaining_program, refuse_to_replace, text_hash
 from .reasons import REASONS
 from .recall import recall
@@ -86,6 +88,8 @@ class BccPlane:
         self.nics = Nics(maps, self._kept)
         self._capture: CaptureReader | None = None
         self._compiling = Lock()  # one program after the other, whichever thread asks
+        self._probing = Probing(maps.pin_dir, cache_dir)
+        self._probing_lock = Lock()  # opening it takes seconds, beside all else
 
     @property
     def capacity(self) -> Capacity:
@@ -303,6 +307,40 @@ class BccPlane:
         if ids:
             wait_for_packets()
             self._backends.clear(ids)
+
+    @kernel_errors("let probes be sent by the traffic's own way")
+    def open_probing(self) -> None:
+        """Load the programs of probes and put them on the NICs."""
+        with self._probing_lock:
+            self._probing.open(self._maps.backends, self.capacity)
+            self._probing.keep_on([one.ifindex for one in self.nics.attached()])
+
+    @kernel_errors("keep the programs of probes on the NICs")
+    def keep_probing(self) -> Sequence[str]:
+        """Put the programs of probes, and their pins, where they are not."""
+        if not self._probing_lock.acquire(blocking=False):
+            return ()  # they are put there just now
+        try:
+            if not self._probing.is_open:
+                return ()
+            self._probing.repair()
+            return self._probing.keep_on([one.ifindex for one in self.nics.attached()])
+        finally:
+            self._probing_lock.release()
+
+    @kernel_errors("write where probes go")
+    def write_probe_ways(self, ways: Mapping[int, ProbeWay | None]) -> None:
+        """Set where the probes of these backends go."""
+        if not self._probing.is_open:
+            raise ValueError("no probes can be sent by the traffic's own way: open it first")
+        check_backends(self.capacity, list(ways))
+        self._probing.write(ways)
+
+    @kernel_errors("remove the programs of probes")
+    def close_probing(self) -> None:
+        """Take the programs of probes off all NICs, and remove them."""
+        with self._probing_lock:
+            self._probing.close()
 
     @kernel_errors("read which state the maps belong to")
     def read_mark(self) -> Mark | None:

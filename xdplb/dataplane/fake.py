@@ -31,6 +31,7 @@ from .plane import (
     Counters,
     FlowRecords,
     Mark,
+    ProbeWay,
     Slots,
     SwapState,
     VipCounters,
@@ -73,8 +74,9 @@ class FakePlane:
 
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
     of the backends by id, `suspects` the ids of those that are suspect, `removed` the pins that `repair` puts back;
-    `explain` returns `decision`, and fails while it is None. `vip_buckets` and `source_buckets` are what rate limits
-    remember. `clock` is ns of a monotonic clock.
+    `probe_ways` is None unless probing is open, and `probing_lost` has the NICs that `keep_probing` puts programs on
+    again; `explain` returns `decision`, and fails while it is None. `vip_buckets` and `source_buckets` are what rate
+    limits remember. `clock` is ns of a monotonic clock.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class FakePlane:
         self.removed: Sequence[str] = ()
         self.access: dict[int, AccessList] = {}
         self.loads: dict[int, int] = {}
+        self.probe_ways: dict[int, ProbeWay] | None = None
+        self.probing_lost: Sequence[str] = ()
         self.suspects: frozenset[int] = frozenset()
         self.decision: KernelDecision | None = None
         self.swap_states: list[SwapState] = []
@@ -266,6 +270,31 @@ class FakePlane:
     def read_access(self) -> Mapping[int, AccessList]:
         """Return the access lists of the VIPs that have one, as they were written."""
         return {vip.id: self.access[vip.id] for vip in self._vips.values() if vip.has_access_list}
+
+    @_operation
+    def open_probing(self) -> None:
+        """Let `probe_ways` be written."""
+        self.probe_ways = {} if self.probe_ways is None else self.probe_ways
+
+    @_operation
+    def keep_probing(self) -> Sequence[str]:
+        """Return what a test has put into `probing_lost`."""
+        lost, self.probing_lost = self.probing_lost, ()
+        return lost
+
+    @_operation
+    def write_probe_ways(self, ways: Mapping[int, ProbeWay | None]) -> None:
+        """Set where the probes of these backends go."""
+        if self.probe_ways is None:
+            raise ValueError("no probes can be sent by the traffic's own way: open it first")
+        check_backends(self._capacity, list(ways))
+        held = {**self.probe_ways, **ways}
+        self.probe_ways = {number: way for number, way in held.items() if way is not None}
+
+    @_operation
+    def close_probing(self) -> None:
+        """Forget all ways."""
+        self.probe_ways = None
 
     @_operation
     def read_mark(self) -> Mark | None:

@@ -33,11 +33,13 @@ __all__ = [
     "DataPlane",
     "FlowRecords",
     "Mark",
+    "ProbeWay",
     "Reading",
     "Slots",
     "SwapState",
     "VipCounters",
     "VipEntry",
+    "probe_mark",
 ]
 
 Slots = NDArray[np.uint32]
@@ -169,6 +171,23 @@ class BackendEntry:
             *(self.id, self.epoch, self.vip_id, self.address, self.forward, usable, self.next_hop, self.source),
             *(self.source_mask, self.inner_version, self.keep_tags, self.weight, self.quic_server_id, takes_new),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWay:
+    """Where the probes of a backend go that are sent by the traffic's own way: to this address of its VIP.
+
+    `source` is this host's address of the VIP's family, for a backend whose own address is of the other family; else
+    None, and probes leave from the address that their socket has.
+    """
+
+    vip: IPAddress
+    source: IPAddress | None = None
+
+
+def probe_mark(backend_id: int) -> int:
+    """Return the mark (SO_MARK) of what is sent by the way of this backend's traffic: PROBE_MARK of probe_layout.h."""
+    return 0x78640000 | backend_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +398,32 @@ class DataPlane(Reading, Protocol):
 
     def clear_backends(self, ids: Sequence[int]) -> None:
         """Empty these entries, which no table names any more, when no packet under way uses them."""
+        ...
+
+    def open_probing(self) -> None:
+        """Let probes be sent by the traffic's own way, by those NICs that the program is on.
+
+        Seconds the first time, since programs are compiled; other methods may be called meanwhile. PlatformError if the
+        kernel refuses them. No error if it is open already.
+        """
+        ...
+
+    def keep_probing(self) -> Sequence[str]:
+        """Put the programs for that on NICs which do not have them, while it is open; return which had lost them.
+
+        PlatformError if the kernel refuses them on a NIC.
+        """
+        ...
+
+    def write_probe_ways(self, ways: Mapping[int, ProbeWay | None]) -> None:
+        """Set where the probes of these backends go, by backend id, None for nowhere; others untouched.
+
+        ValueError if it is not open.
+        """
+        ...
+
+    def close_probing(self) -> None:
+        """Remove what `open_probing` has put there, also that of an earlier process; no error if there is nothing."""
         ...
 
     def write_access(self, lists: Mapping[int, AccessList]) -> None:

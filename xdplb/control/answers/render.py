@@ -31,6 +31,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.health import asked_of
 from xdplb.model.next_hop import NextHop
 
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
@@ -164,6 +165,7 @@ def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, place: 
     return CheckView(
         backend=str(backend.backend.address),
         check=vip.checks[place],
+        asks=asked_of(vip.checks[place], vip.vip.key, backend.backend.address, vip.forward_of(backend.backend)),
         health=known.health if alone else tally.verdict,
         reason=tally.last.reason if tally.last is not None else known.reason if alone else "",
         since=known.since,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xdplb.control.flows.drain import DrainView
-from xdplb.control.health.probes.result import ProbeResult
+from xdplb.control.health.tally import Recent
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
@@ -130,10 +130,11 @@ class BackendsView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One check of one backend: the health that it shows, its last result, and those before it (`recent`)."""
+    """One check of one backend: what it asks, the health that it shows, its last result, and those before it."""
 
     backend: str
     check: HealthCheck
+    asks: str
     health: Health
     reason: str
     since: datetime
@@ -142,7 +143,7 @@ class CheckView:
     last_seconds: float | None
     passes: int
     failures: int
-    recent: tuple[tuple[datetime, ProbeResult], ...]
+    recent: tuple[Recent, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,11 +38,17 @@ class HealthBook:
         self._known.update(changed)
 
     def flip(self, backend_ids: Collection[int], health: Health, reason: str) -> None:
-        """Set the health that one result of a check showed of these backends; it will be saved later."""
+        """Set the health that one result of a check showed of these backends; it will be saved later.
+
+        Those that had it already have it for another reason, since when they had it.
+        """
         now, is_down = self._now(), health is Health.DOWN
         alike: defaultdict[tuple[bool, Advice | None], list[int]] = defaultdict(list)
         for number in backend_ids:
             known = self._known.get(number)
+            if known is not None and known.health is health:
+                self._known[number] = replace(known, reason=reason)
+                continue
             was_up = is_down and known is not None and (known.health is Health.UP or known.was_up)
             alike[was_up, None if known is None else known.advice].append(number)
         for (was_up, advice), ids in alike.items():

@@ -33,7 +33,8 @@ __all__ = [
 OnFlip = Callable[[Sequence[int], Health, str], None]
 """Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
 
-A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call.
+A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call. The health may be the
+one that they have, with another reason.
 """
 
 OnSilence = Callable[[IPAddress, bool], None]
@@ -50,8 +51,11 @@ It comes with the first failure, before there are enough of them for a flip.
 OnSaid = Callable[[Collection[int], AgentWord], None]
 """Called in the event loop with the ids of the targets of a check, and what it said beside passed and failed."""
 
-SourceOf = Callable[[IPAddress], Source]
-"""Returns where a check of this backend must leave from, asked before each probe."""
+SourceOf = Callable[[IPAddress, int | None], Source]
+"""Returns where a check of this address must leave from, asked before each probe.
+
+With the id of a backend, the probe is to take the way of its VIP's packets.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,11 @@ class Probing(Protocol):
 
 class HealthSource(Protocol):
     """The source of health: `Checker`, or a fake in tests."""
+
+    @property
+    def runs_commands(self) -> bool:
+        """Whether exec checks can be run."""
+        ...
 
     async def start(
         self,

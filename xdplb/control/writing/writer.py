@@ -29,7 +29,7 @@ from xdplb.control.events import (
 from xdplb.control.flows.drain import FlowCounts
 from xdplb.control.flows.traffic import Traffic
 from xdplb.control.health.book import HealthBook
-from xdplb.control.health.health_source import CheckTarget, HealthSource
+from xdplb.control.health.health_source import CheckTarget, CheckTargets, HealthSource
 from xdplb.control.health.known import check_targets, health_at_start, reissued
 from xdplb.control.history.history import History
 from xdplb.control.paths.book import PathBook
@@ -113,6 +113,8 @@ class Writer:
         """When drains were cut at their deadline, by backend id. Replaced as a whole."""
         self.on_change: Callable[[Outcome], None] = lambda _: None
         """Called with each change once the maps have it."""
+        self.on_targets: Callable[[Collection[int], CheckTargets], None] = lambda _gone, _targets: None
+        """Called with the ids of backends that are checked no more, and what is checked anew."""
         self.on_brought: Callable[[Dirty], None] = lambda _: None
         """Called with what was dirty whenever the maps have been brought up to date."""
         self.applier = applier
@@ -136,6 +138,7 @@ class Writer:
             capacity=capacity,
             recorded_flows=recorded_flows,
             observe=self.observe,
+            runs_commands=checker is None or checker.runs_commands,
             now=steady.now,
         )
         self._disturbed = asyncio.Event()
@@ -308,6 +311,7 @@ class Writer:
             for backend_id in gone:
                 del self._targets[backend_id]
             self._targets.update(targets)
+            self.on_targets(gone, targets)
             self._checker.change(gone, targets, self.health.known)
 
     def draining(self) -> list[tuple[BoundVip, BoundBackend]]:

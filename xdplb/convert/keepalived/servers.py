@@ -19,7 +19,7 @@ from xdplb.model.numbers import whole_of
 from xdplb.model.vip import IDLE_TIMEOUT_RANGE, NAME_PATTERN, AllUnhealthy, Forward, OnUnhealthy, VipKey
 
 from .blocks import Statement
-from .checks import CHECKERS, TIMES, Timing, check_of
+from .checks import CHECKERS, TIMES, Around, Timing, checks_of
 
 __all__ = ["READ", "WITHOUT", "Servers"]
 
@@ -29,7 +29,7 @@ _METHODS = {"lb_kind", "lvs_method"}
 _FLAGS = {"flag-1", "flag-2", "flag-3", "sh-port", "sh-fallback", "mh-port", "mh-fallback"}
 READ = {
     *_SCHEDULERS, *_METHODS, *_FLAGS, *TIMES, *CHECKERS, "persistence_timeout", "protocol", "real_server", "weight",
-    "inhibit_on_failure", "alpha", "snmp_name", "sorry_server", "sorry_server_lvs_method", "quorum",
+    "inhibit_on_failure", "alpha", "snmp_name", "virtualhost", "quorum", "sorry_server", "sorry_server_lvs_method",
 }  # fmt: skip
 """Keywords that are converted. `alpha` is how it always is here: a backend with a check begins as unknown."""
 
@@ -43,7 +43,6 @@ WITHOUT = {
     "smtp_alert": "no mail is sent: follow xdplb events, or watch the metrics",
     "omega": "no programs are run, also not at the end",
     "ha_suspend": "checks always run",
-    "virtualhost": "an http check asks with the backend's address as Host",
     "warmup": "checks begin at a random time within their first interval",
     "persistence_granularity": "clients are told apart by their whole addresses",
     "persistence_engine": "there are no persistence engines",
@@ -77,9 +76,10 @@ class Servers:
         settings, forward = self._settings(statement, block, protocol, own)
         service = Service(statement.where, keys, settings, forward, notes=own)
         timing = Timing().with_those_of(block)
+        host = next((each.value for each in block if each.name == "virtualhost"), None)
         for each in block:
             if each.name == "real_server":
-                service.reals.append(_real(each, timing, protocol, own))
+                service.reals.append(_real(each, timing, protocol, host, own))
         _add_sorry_server(block, service)
         _set_quorum(block, service)
         self._keep(block, service)
@@ -190,7 +190,7 @@ def _forwarding(method: Statement) -> Forwarding:
     )
 
 
-def _real(statement: Statement, timing: Timing, protocol: Protocol, notes: Notes) -> Real:
+def _real(statement: Statement, timing: Timing, protocol: Protocol, host: str | None, notes: Notes) -> Real:
     address, port = statement.value, whole_of("".join(statement.values[1:2]))
     real = Real(statement.where, str(statement), address, port)
     checkers: list[Statement] = []
@@ -205,14 +205,15 @@ def _real(statement: Statement, timing: Timing, protocol: Protocol, notes: Notes
             real.forward = forwarding_of(each.where, str(each), _forwarding(each), notes)
         elif each.name in CHECKERS:
             checkers.append(each)
+        elif each.name == "virtualhost":
+            host = each.value
         elif each.name == "snmp_name":
             notes.left_out(each.where, str(each), "a backend has no name")
         elif each.name not in READ:
             notes.left_out(each.where, str(each), WITHOUT.get(each.name, "this keyword is not known"))
     if checkers:
-        real.is_checked = True
         own = timing.with_those_of(statement.block or [])
-        real.check, real.check_note = check_of(checkers, own, port, protocol, notes)
+        real.checks = checks_of(checkers, own, Around(protocol, address, port, host), notes)
     return real
 
 
@@ -224,9 +225,7 @@ def _add_sorry_server(block: list[Statement], service: Service) -> None:
         return
     forward = None if method is None else forwarding_of(method.where, str(method), _forwarding(method), service.notes)
     port = whole_of("".join(said.values[1:2]))
-    service.reals.append(
-        Real(said.where, str(said), said.value, port, forward=forward, is_checked=True, is_backup=True)
-    )
+    service.reals.append(Real(said.where, str(said), said.value, port, forward=forward, is_backup=True))
 
 
 def _set_quorum(block: list[Statement], service: Service) -> None:
