@@ -235,3 +235,25 @@ def test_once_all_is_well_again_the_table_is_the_first_one_bit_for_bit(vip, role
     if not vip.scheduler.is_per_connection and BackendRole.PRIMARY in roles and vip.min_serving == MinServing():
         primaries = [one.weighted for number, one in play.made.backends.items() if not one.weighted.in_reserve]
         assert np.array_equal(first, build(primaries, frozenset())), "backups make no difference"
+
+
+@settings(max_examples=60, deadline=None)
+@given(VIPS, ROLES, HAPPENINGS)
+def test_what_is_observed_before_it_is_said_to_be_seen_does_no_harm(vip, roles, happenings):
+    """A check may fail while a change is being planned: its result is there then, and is planned next."""
+    play = play_of(vip, roles)
+    late: set[int] = set()
+    for turn, (what, number, value) in enumerate(happenings):
+        before = play.made
+        play.happen(what, number, value)
+        if turn % 2 and what not in {"state", "weight"}:
+            play.made = before
+            play.plan(set())
+            late.add(number)
+        else:
+            play.plan(late - {0})
+            late.clear()
+    made = play.plan(set(IDS))
+    check(play, made)
+    anew = draft(play.vip, play.observed, {}, None)
+    assert (made.rule, made.tally, made.table.out) == (anew.rule, anew.tally, anew.table.out)

@@ -103,6 +103,11 @@ class Rule:
     backups: int = field(default=0, compare=False)
 
     @property
+    def can_serve(self) -> int:
+        """How many backends serve by themselves: primary ones, and backups that are used."""
+        return self.serving + (self.backups if self.uses_backups else 0)
+
+    @property
     def fails_open(self) -> bool:
         """Whether nobody is healthy, and backends serve all the same."""
         return self.policy in (Policy.FAIL_OPEN, Policy.LAST_GOOD)
