@@ -226,6 +226,7 @@ class FakeHealth:
         self.targets: dict[int, tuple[CheckTarget, ...]] = {}
         self._tallies: dict[int, tuple[CheckTally, ...]] = {}
         self.rechecked: list[str] = []
+        self.hurried: list[str] = []
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
         self._on_doubt: OnDoubt | None = None
@@ -264,6 +265,11 @@ class FakeHealth:
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         self.rechecked += [
+            str(self.targets[backend_id][0].address) for backend_id in backend_ids if backend_id in self.targets
+        ]
+
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        self.hurried += [
             str(self.targets[backend_id][0].address) for backend_id in backend_ids if backend_id in self.targets
         ]
 

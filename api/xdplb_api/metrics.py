@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetrics
 from xdplb.control.answers.views import BackendStatsView, TruthView, VipStatsView
+from xdplb.control.health.passive.latency import BOUNDS
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.model.health import labels_of
 
-from .exposition import Family, Labels
+from .exposition import Family, Histogram, Labels, Observed
 from .rights.figures import Figures
 
 __all__ = ["collect"]
@@ -51,6 +53,7 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _gauges_of_backends(vips)
     yield from _of_checks(vips)
     yield from _of_checks_standing(view)
+    yield from _of_handshakes(vips)
     yield from _of_paths(vips, view)
     yield from _of_events(view)
     yield from _of_rights(figures)
@@ -231,6 +234,34 @@ def _of_checks_standing(view: MetricsView) -> Iterator[Family]:
         "xdplb_loop_pause_seconds",
         "The longest time in the last minute or two in which the control loop did one thing and all else waited.",
         [(_NONE, view.longest_pause)],
+    )
+
+
+def _of_handshakes(vips: Sequence[_Vip]) -> Iterator[Family]:
+    """Yield what is known of sampled handshakes; without samples for VIPs that are not sampled."""
+
+    def sampled() -> Iterator[tuple[Labels, HandshakeCounts]]:
+        return ((labels, each.handshakes) for labels, _, each in _backends(vips) if each.handshakes is not None)
+
+    yield _counter(
+        "xdplb_backend_handshakes_total",
+        "Handshakes of the connections that are sampled, by what became of them.",
+        (
+            (_and(labels, result=result), count)
+            for labels, found in sampled()
+            for result, count in found.results.items()
+        ),
+    )
+    yield Histogram(
+        "xdplb_backend_handshake_seconds",
+        "Time from the SYN of a sampled connection to the client's answer to the SYN-ACK.",
+        BOUNDS,
+        (Observed(labels, found.latency, found.latency_seconds) for labels, found in sampled()),
+    )
+    yield _counter(
+        "xdplb_backend_ejections_total",
+        "How often passive health has ejected the backend since the daemon started.",
+        ((labels, found.ejections) for labels, found in sampled()),
     )
 
 

@@ -19,10 +19,11 @@ struct choice {
 	__u8 lies_in;   /* enum flow_table: where the flow's key is now */
 	__u8 at_risk;   /* an old connection that nothing could place */
 	__u8 new_flow;  /* counts as a new flow */
+	__u8 sampled;   /* its handshake is noted, see handshake.h */
 #ifdef WITH_SECOND_CHOICE
 	__u8 syn; /* CHOICE_* */
 #endif
-	__u64 sealed; /* replaced to new_flow as one word, see choose_blur */
+	__u64 sealed; /* replaced to sampled as one word, see choose_blur */
 #ifdef WITH_DECISION
 	struct decision *decision;
 #endif

@@ -8,6 +8,7 @@
 #include "choice.h"
 #include "decision.h"
 #include "flow.h"
+#include "handshake_sample.h"
 #include "maps.h"
 #include "packet.h"
 #include "quic.h"
@@ -110,6 +111,7 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 }
 
 #define CHOICE_NEW_FLOW (1ULL << 40)
+#define CHOICE_SAMPLED (1ULL << 41)
 
 /* However the choice was made, the rest of the program is the same to the verifier. Of a plain packet, what follows once
  * it is sent becomes one word, which is 0 for nearly all of them: choose_has_sequel then asks once.
@@ -120,7 +122,8 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 		choice->sealed = packet_blur(packet, choice->replaced | (__u32)choice->record << 16 |
 		                                             (__u32)choice->lies_in << 24 |
 		                                             (__u64)choice->at_risk << 32 |
-		                                             choice->new_flow * CHOICE_NEW_FLOW);
+		                                             choice->new_flow * CHOICE_NEW_FLOW |
+		                                             choice->sampled * CHOICE_SAMPLED);
 		return;
 	}
 	choice->replaced = packet_blur(packet, choice->replaced);
@@ -128,6 +131,7 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 	choice->lies_in = packet_blur(packet, choice->lies_in);
 	choice->at_risk = packet_blur(packet, choice->at_risk);
 	choice->new_flow = packet_blur(packet, choice->new_flow);
+	choice->sampled = packet_blur(packet, choice->sampled);
 }
 
 static __always_inline void choose_unseal(const struct packet *packet, struct choice *choice)
@@ -138,7 +142,8 @@ static __always_inline void choose_unseal(const struct packet *packet, struct ch
 	choice->record = choice->sealed >> 16;
 	choice->lies_in = choice->sealed >> 24;
 	choice->at_risk = choice->sealed >> 32;
-	choice->new_flow = choice->sealed >= CHOICE_NEW_FLOW;
+	choice->new_flow = choice->sealed >> 40 & 1;
+	choice->sampled = choice->sealed >> 41;
 }
 
 /* Whether more than counting the packet follows once it is sent; the choice then says what. */
@@ -222,6 +227,8 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 	if (vip_is_straight(packet, vip) && slot_is_steady(slot)) {
 		choice->new_flow = packet_is_syn(packet);
 		choice->sealed = choice->new_flow ? CHOICE_NEW_FLOW : 0;
+		if (handshake_is_sampled(vip, hash))
+			choice->sealed |= CHOICE_SAMPLED;
 		return choose_settle(packet, choice);
 	}
 	if (choose_needs_flow(packet, vip, slot)) {
@@ -232,6 +239,7 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 		choose_by_second(packet, vip, choice);
 	}
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
+	choice->sampled = handshake_is_sampled(vip, hash);
 	choose_blur(packet, choice);
 	return reason == GO_ON ? choose_settle(packet, choice) : reason;
 }

@@ -28,6 +28,7 @@
 #define VIP_ALIAS 0x10         /* for the control plane alone: it says sh, wrr or wlc, not maglev, rr or lc */
 #define VIP_BOTH 0x20          /* for the control plane alone: its protocol is tcp+udp */
 #define VIP_SECOND_CHOICE 0x40 /* a new TCP connection may go to another backend than its slot's */
+#define VIP_SAMPLED 0x80       /* of its connections, those are sampled that `handshake_shares` says */
 
 #define SCHEDULER_HASH 0     /* the flow's hash picks the slot */
 #define SCHEDULER_ROTATION 1 /* rr, wrr: each new flow takes the next slot */
@@ -367,6 +368,52 @@ struct access6 {
 	} starts[ACCESS6_INTERVALS];
 	__u16 classes[ACCESS6_INTERVALS];
 	struct access_mask masks[ACCESS_CLASSES];
+};
+
+/* --- handshakes ------------------------------------------------------------------------------------------------
+ *
+ * Of a sample of connections, as far as the client's packets tell: the SYN, SYNs that are sent again because nobody has
+ * answered, and the first packet that is neither SYN nor RST, which answers the SYN-ACK. A place is picked by a hash of the
+ * flow. One whose SYN was answered, or has waited for HANDSHAKE_WAIT_NS, is taken by the next flow that meets it there;
+ * until then others are not sampled. So the sample takes no more memory whatever is sent.
+ */
+#define HANDSHAKES 16384
+#define HANDSHAKE_BITS 14
+#define HANDSHAKE_BUSY 1 /* as hash: the place is being written */
+#define HANDSHAKE_WAIT_NS 4000000000ULL
+
+#define HANDSHAKE_ANSWERED 0x01 /* the client has sent more than SYNs */
+#define HANDSHAKE_FIN 0x02      /* the client has sent a FIN */
+#define HANDSHAKE_RESET 0x04    /* the client has sent a RST */
+
+struct handshake {
+	__u64 hash; /* of the flow, 0 for none */
+	__u64 flow; /* ports, and in the upper half the last 4 bytes of the destination, as they lie in the headers */
+	__u64 source;  /* the address, of IPv6 its first half, as it lies in the header */
+	__u64 syn_at;  /* ns, CLOCK_MONOTONIC: the first SYN */
+	__u64 last_at; /* the last packet of the client */
+	__u16 vip;
+	__u16 backend;
+	__u16 epoch;
+	__u8 flags;    /* HANDSHAKE_* */
+	__u8 repeated; /* how many SYNs came after the first */
+};
+
+/* By backend id, not per CPU: few packets count here, and per CPU it would be megabytes for each. Latency is from the first
+ * SYN to the first packet that answers the SYN-ACK; bucket 0 has what took less than 2^HANDSHAKE_FIRST_BIT ns, each one
+ * after it up to twice as long as the one before, the last one all the rest.
+ */
+#define HANDSHAKE_BUCKETS 20
+#define HANDSHAKE_FIRST_BIT 16
+
+struct handshake_counters {
+	__u64 begun;
+	__u64 repeated;
+	__u64 answered;
+	__u64 refused; /* by a RST of the client before it has answered */
+	__u64 reset;   /* by a RST of the client later */
+	__u64 latency_ns;
+	__u64 latency[HANDSHAKE_BUCKETS];
 };
 
 /* --- counters, all per CPU -------------------------------------------------------------------------------------*/

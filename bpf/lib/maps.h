@@ -95,6 +95,16 @@ BPF_TABLE_PINNED("lru_hash", struct source_key, struct bucket, source_buckets, 2
                  PIN_DIR "/source_buckets");
 #endif
 
+/* Connections that are sampled: of each VIP those whose hash's lower half is below its share, by VIP id. An array is where
+ * the control plane can read all of them without a system call for each, and what a flood cannot make larger.
+ */
+#ifdef WITH_PASSIVE
+BPF_TABLE_PINNED("array", __u32, __u32, handshake_shares, MAX_VIPS, PIN_DIR "/handshake_shares");
+BPF_TABLE_PINNED("array", __u32, struct handshake, handshakes, HANDSHAKES, PIN_DIR "/handshakes");
+BPF_TABLE_PINNED("array", __u32, struct handshake_counters, handshake_stats, MAX_BACKENDS,
+                 PIN_DIR "/handshake_stats");
+#endif
+
 /* How soon the next answer to a packet that is too big may be made: a rate limit for each CPU. */
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, answer_budget, 1, PIN_DIR "/answer_budget");
 

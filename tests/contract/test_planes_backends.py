@@ -6,15 +6,17 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+import numpy as np
 import pytest
 
+from xdplb.dataplane import layout
 from xdplb.dataplane.plane import BackendEntry, DataPlane
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.errors import CapacityError
 from xdplb.model.next_hop import VlanTag
 from xdplb.model.vip import Forward
 
-from .planes import CAPACITY, HOP, HOP6, KEY, Kit, backend
+from .planes import CAPACITY, HOP, HOP6, KEY, KernelKit, Kit, backend
 
 OUTER6: dict[str, Any] = {"address": IPv6Address("2001:db8:2::9"), "next_hop": HOP6}
 
@@ -119,6 +121,16 @@ def test_loads_are_set_and_start_at_zero(kit: Kit) -> None:
 def suspects(plane: DataPlane) -> frozenset[int]:
     flow = FlowId(ip_address("198.51.100.7"), 1024, KEY.address, KEY.port, 6)
     return plane.recall(flow, 0).suspects
+
+
+def test_what_an_older_version_has_not_written_is_written_with_the_first_suspects(kit: Kit) -> None:
+    kit.plane.write_backends([backend(1), backend(2, takes_new=False), backend(3)])
+    if isinstance(kit, KernelKit):
+        kit.maps.backend_doubts.update(1, np.zeros(1, layout.BACKEND_DOUBT))
+        plane = kit.again()
+        plane.write_suspects({3})
+        doubts = kit.maps.backend_doubts.read_all()[1].view(layout.BACKEND_DOUBT).reshape(-1)
+        assert np.flatnonzero(doubts["takes"]).tolist() == [1]
 
 
 def test_suspects_are_those_told_last_and_outlive_the_daemon_but_not_their_backend(kit: Kit) -> None:

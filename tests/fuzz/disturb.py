@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.worlds import EPOCH, UNKNOWN_IDS
@@ -22,6 +24,9 @@ what has been silent for too long (60 or 120 s)."""
 NOTE_AGES = tuple(int(seconds * SECOND) for seconds in (0.1, 0.7, 0.9, 1.1, 30, 63, 65))
 """Of the notes of SYNs, in ns: around what is a SYN that is sent again (0.8 to 64 s)."""
 
+HANDSHAKE_AGES = tuple(int(seconds * SECOND) for seconds in (0, 0, 0.0003, 0.02, 1, 3.9, 4.1, 70, 7200))
+"""Of SYNs, in ns: around how long they wait (4 s), and what takes longer than the last bucket has."""
+
 FRAGMENT_AGES = tuple(seconds * SECOND for seconds in (0, 0, 0, 29, 31, 70))
 AHEAD = tuple(int(seconds * SECOND) for seconds in (-1, 0, 0.5, 0.9, 3))
 """Of buckets, in ns: what fills one is a second."""
@@ -33,7 +38,9 @@ FLAGS = (0, 0, 1, 1, 1, 3, 5, 2, 7, 8, 8, 9, 9, 9, 11, 15)
 def disturb(chance: random.Random, config: Config, mirror: Mirror, recent: Sequence[FlowKey], moment: int) -> None:
     """Change something, in both; mostly the record of a flow that has just sent something."""
     kind = chance.random()
-    if kind < 0.3 and recent and config.suspects:
+    if mirror.state.handshakes and chance.random() < 0.2:
+        _change_handshake(chance, mirror)
+    elif kind < 0.3 and recent and config.suspects:
         _note_a_handshake(chance, config, mirror, chance.choice(recent), moment)
     elif kind < 0.7 and recent:
         _change_record(chance, config, mirror, chance.choice(recent), moment)
@@ -59,6 +66,23 @@ def _change_record(chance: random.Random, config: Config, mirror: Mirror, key: F
         last_seen=max(1, moment - chance.choice(AGES)),
     )
     mirror.put_flow(key, flow if chance.random() < 0.8 else None, chance.choice(list(FlowTable)))
+
+
+def _change_handshake(chance: random.Random, mirror: Mirror) -> None:
+    """Let a sampled connection have begun earlier, at another backend, or under another VIP, or have gone on."""
+    place, found = chance.choice(list(mirror.state.handshakes.items()))
+    began = max(1, time.monotonic_ns() - chance.choice(HANDSHAKE_AGES))
+    changed = replace(
+        found,
+        syn_at=began,
+        last_at=began,
+        backend=found.backend + (chance.random() < 0.1),
+        epoch=_some_epoch(chance),
+        flags=chance.choice([0, 0, 0, *range(8)]),
+        repeated=chance.choice([0, 0, 1, 254, 255]),
+        flow=found.flow ^ (chance.random() < 0.2),
+    )
+    mirror.put_handshake(place, changed)
 
 
 def _note_a_handshake(chance: random.Random, config: Config, mirror: Mirror, key: FlowKey, moment: int) -> None:

@@ -242,7 +242,8 @@ class Frames:
 
     def _fragment_field(self) -> int:
         chance = self._chance
-        return chance.choice([0x2000, 0x2000, 0x2000, 0x2010, 0x0010, 0x0010, 0x0001, chance.getrandbits(16)])
+        first, later, inside = 0x2000, 0x0010, 0x0001
+        return chance.choice([first, first, first, 0x2010, later, inside, inside, inside, chance.getrandbits(16)])
 
     def _ipv6(self, talk: _Talk, protocol: int, payload: bytes) -> bytes:
         chance = self._chance

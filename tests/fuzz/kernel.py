@@ -4,8 +4,10 @@ bytes."""
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from ctypes import c_int, c_size_t, c_uint32, c_void_p
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ STATE_MAPS = ("flows", "flows6", "probation", "probation6", "fragments", "source
 LINES = {"flows": "flow_lines", "flows6": "flow_lines6"}
 BUCKETS = ("vip_buckets", "answer_budget", "vip_strays")
 COUNTERS = ("vip_stats", "backend_stats", "second_stats", "reason_stats")
+HANDSHAKES = ("handshakes", "handshake_stats")
 
 
 class _TestRunOpts(ctypes.Structure):
@@ -107,6 +110,8 @@ class Kernel:
         if Feature.ACCESS in self.features:
             plane.write_access(config.access)
         plane.write_vips(list(config.vips.values()))
+        if Feature.PASSIVE in self.features:
+            plane.write_shares({number: config.shares.get(number, 0) for number in range(CAPACITY.vips)})
         self.zero_counters()
 
     def forget(self) -> None:
@@ -127,8 +132,24 @@ class Kernel:
 
     def zero_counters(self) -> None:
         """Start all counters at zero."""
-        for name in COUNTERS:
-            self._zero(name)
+        for name in (*COUNTERS, *HANDSHAKES):
+            if self.has(name):
+                self._zero(name)
+
+    def handshakes(self) -> np.ndarray:
+        """Return the places of sampled connections."""
+        return self.map("handshakes").read_all()[1].view(layout.HANDSHAKE).reshape(-1)
+
+    def noted_at(self) -> int:
+        """Return when the latest packet of a sampled connection was noted, in ns; 0 if none was."""
+        return int(self._noted.max()) if self.has("handshakes") else 0
+
+    @cached_property
+    def _noted(self) -> np.ndarray:
+        found = self.map("handshakes")
+        size = -(-layout.HANDSHAKES * layout.HANDSHAKE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        memory = mmap.mmap(found.fd.fileno(), size, prot=mmap.PROT_READ)
+        return np.frombuffer(memory, layout.HANDSHAKE, layout.HANDSHAKES)["last_at"]
 
     def map(self, name: str) -> BpfMap:
         """Return a map that there is with these features."""

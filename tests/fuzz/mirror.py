@@ -21,10 +21,16 @@ from xdplb.reference.flow_state import (
     FlowTable,
     Fragment,
     FragmentKey,
+    Handshake,
     SourceKey,
 )
 
 __all__ = ["Mirror"]
+
+_HANDSHAKE_COUNTS = [
+    *[name for name in layout.HANDSHAKE_COUNTERS.names or () if name != "latency"],
+    *[f"latency {bucket}" for bucket in range(layout.HANDSHAKE_BUCKETS)],
+]
 
 Entry = tuple[str, object, object]
 """What it is, what the maps hold of it, what the model does."""
@@ -87,6 +93,11 @@ class Mirror:
         """Make this what a source has sent to a VIP."""
         self._kernel.map("source_buckets").update(codec.encode_source_key(key), codec.encode_bucket(bucket))
         self.state.source_buckets[key] = bucket
+
+    def put_handshake(self, place: int, handshake: Handshake) -> None:
+        """Make this what is known of a sampled connection."""
+        self._kernel.map("handshakes").update(place, codec.encode_handshake(handshake))
+        self.state.handshakes[place] = handshake
 
     def put_backend_bucket(self, backend_id: int, empty_at: int) -> None:
         """Make this what a backend has taken."""
@@ -160,6 +171,11 @@ class Mirror:
         yield "backend_doubts", self._kernel.backend_buckets(), buckets
         yield "vip_strays", self._kernel.strays(), {vip_id: at for vip_id, at in self.state.strays.items() if at}
         yield "answer_budget", self._read_answer_budget(), self.state.answer_budgets.get(self._cpu, 0)
+        if self._kernel.has("handshakes"):
+            places = enumerate(self._kernel.handshakes())
+            found = {place: value.tobytes() for place, value in places if value["hash"]}
+            own = self.state.handshakes.items()
+            yield "handshakes", found, {place: codec.encode_handshake(value) for place, value in own}
         yield "backend_loads", self._kernel.loads(), {number: load for number, load in self.state.loads.items() if load}
         yield "counters", self._counts(), {count: value for count, value in self.state.counts.items() if value}
 
@@ -205,6 +221,10 @@ class Mirror:
             sums = self._kernel.sums(name)
             for number, place in zip(*np.nonzero(sums), strict=True):
                 found[kind, int(number), list(fields.fields or ())[place]] = int(sums[number, place])
+        if self._kernel.has("handshake_stats"):
+            sums = self._kernel.sums("handshake_stats")
+            for number, place in zip(*np.nonzero(sums), strict=True):
+                found["handshake", int(number), _HANDSHAKE_COUNTS[place]] = int(sums[number, place])
         reasons = self._kernel.sums("reason_stats")[:, 0]
         counted = [reason for reason in REASONS if reasons[reason.number]]
         return found | {("reason", reason.name, "packets"): int(reasons[reason.number]) for reason in counted}

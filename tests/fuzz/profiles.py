@@ -22,6 +22,7 @@ PROFILES: dict[str, Features] = {
     "choosing": frozenset({Feature.SCHEDULERS, Feature.QUIC, Feature.GUE}),
     "second": frozenset({Feature.SECOND_CHOICE}),
     "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
+    "sampling": frozenset({Feature.IPV6, Feature.PASSIVE}),
     "capturing": frozenset(Feature),
 }
 """What the program is compiled for, by a name."""

@@ -36,6 +36,9 @@ GONE_NIC = 7777
 UNKNOWN_IDS = (0, 200, 999)
 """In slots and records: nobody, an id never written, one beyond the map."""
 
+SHARES = (0, 1 << 30, 1 << 31, 0xFFFFFFFF, 0xFFFFFFFF)
+"""Of the connections of a VIP, those that are sampled, as the maps have it."""
+
 MTUS = (1500, 1500, 1500, 9000, 1400, 1300, 600)
 BACKENDS = 12
 FIRST_ID = {4: 1, 6: 101}
@@ -63,6 +66,7 @@ def random_config(chance: random.Random, features: Features) -> Config:
         interfaces=frozenset({OTHER_NIC}),
         suspects=_random_suspects(chance, backends) if Feature.SECOND_CHOICE in features else frozenset(),
         max_backends=CAPACITY.backends,
+        shares={vip.id: chance.choice(SHARES) for vip in vips.values() if vip.is_sampled},
     )
 
 
@@ -118,6 +122,7 @@ def _random_vip(chance: random.Random, features: Features, vip_id: int, key: Vip
         quic=quic,
         limits=_random_limits(chance) if Feature.LIMITS in features else NO_LIMITS,
         has_access_list=Feature.ACCESS in features and chance.random() < 0.5,
+        is_sampled=Feature.PASSIVE in features and chance.random() < 0.7,
         second_choice=Feature.SECOND_CHOICE in features and chance.random() < 0.6,
     )
 

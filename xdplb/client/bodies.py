@@ -62,6 +62,7 @@ __all__ = [
     "DriftKind",
     "DriftOut",
     "DryRunOut",
+    "EjectionOut",
     "EndedByOut",
     "EventOut",
     "EventsOut",
@@ -71,6 +72,7 @@ __all__ = [
     "FlowTableOut",
     "FlowsOut",
     "Forward",
+    "HandshakesOut",
     "HashKind",
     "Health",
     "HealthCheckIn",
@@ -400,6 +402,9 @@ class BackendStatusOut(TypedDict):
     observed_generation: int
     drain: DrainOut | None
     certificate: CertificateOut | None
+    ejection: EjectionOut | None
+    handshakes: HandshakesOut | None
+    hint: str
 
 
 class BackendUseOut(TypedDict):
@@ -760,6 +765,15 @@ class DryRunOut(TypedDict):
     impact: ImpactOut
 
 
+class EjectionOut(TypedDict):
+    """Why a backend gets no new connections for now: it leaves handshakes unanswered, its peers do not."""
+
+    since: str
+    until: str
+    times: int
+    reason: str
+
+
 class EndedByOut(TypedDict):
     """How connections ended by themselves; the sum is `ended`."""
 
@@ -843,6 +857,13 @@ class FlowsOut(TypedDict):
 
     lost: int | None
     kept: int | None
+
+
+class HandshakesOut(TypedDict):
+    """How long a backend's handshakes take: from a client's SYN to its answer to the SYN-ACK, as they pass here."""
+
+    p50_seconds: float
+    p99_seconds: float
 
 
 class HealthCheckIn(TypedDict):

@@ -23,6 +23,7 @@ from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.probe_ways import ProbeWays
 from xdplb.control.writing.pulses import Pulses
@@ -105,6 +106,9 @@ class Manager:
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
         self.suspects = Suspects(plane, self._writer, checker)
         """Which backends are suspect, for whoever finds one that may not answer."""
+        self._passive = PassiveWatch(
+            plane, self._writer, self.events, checker, clock=clock, suspects=self.suspects.found
+        )
         self._nics = NicWatch(self._writer, next_hops, drifts)
         self._probe_ways = ProbeWays(plane, self._writer, drifts, clock=clock, on_ready=self._probes_can_go)
         self._writer.on_targets = self._probe_ways.follow
@@ -119,6 +123,7 @@ class Manager:
             self._flows,
             nics=self._nics,
             paths=self._paths,
+            passive=self._passive,
             drifts=drifts,
             pulses=self.pulses,
             checker=checker,
@@ -175,6 +180,7 @@ class Manager:
             self._probe_ways,
             self._flows,
             self._paths,
+            self._passive,
             self._verifier,
             self._aftermath,
             self.suspects,
@@ -200,6 +206,7 @@ class Manager:
         await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
+        await self._passive.stop()
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()

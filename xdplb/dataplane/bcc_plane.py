@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
 
@@ -22,6 +23,7 @@ from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .grace import wait_for_packets
+from .handshake_maps import HandshakeMaps
 from .inner_maps import inner_keys
 from .kept import Kept
 from .libbpf import Fd, count_runs, obj_get, prog_test_run
@@ -83,6 +85,7 @@ class BccPlane:
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
+        self._handshakes = HandshakeMaps(maps)
         self._prints = TablePrints(maps.table_prints)
         self._kept = Kept(maps)
         self.nics = Nics(maps, self._kept)
@@ -395,6 +398,21 @@ class BccPlane:
         """Read the counters of these VIPs."""
         found = _sums(self._maps.vip_stats, vip_ids)
         return {vip_id: VipCounters(*fields[:5]) for vip_id, fields in found.items()}
+
+    @kernel_errors("set which connections are sampled")
+    def write_shares(self, shares: Mapping[int, int]) -> None:
+        """Set which connections of these VIPs are sampled."""
+        self._handshakes.write_shares(shares)
+
+    @kernel_errors("read the sampled connections")
+    def read_handshakes(self, since: int) -> NDArray[np.void]:
+        """Return what was noted of the sampled connections that began at `since` or later."""
+        return self._handshakes.read(since)
+
+    @kernel_errors("read the sampled connections")
+    def handshake_counters(self, backend_ids: Collection[int]) -> NDArray[np.void]:
+        """Return the counters of the sampled connections of these backends."""
+        return self._handshakes.counters(backend_ids)
 
     @kernel_errors("read the flow table")
     def scan_flows(self) -> FlowRecords:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
@@ -75,8 +76,9 @@ class FakePlane:
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
     of the backends by id, `suspects` the ids of those that are suspect, `removed` the pins that `repair` puts back;
     `probe_ways` is None unless probing is open, and `probing_lost` has the NICs that `keep_probing` puts programs on
-    again; `explain` returns `decision`, and fails while it is None. `vip_buckets` and `source_buckets` are what rate
-    limits remember. `clock` is ns of a monotonic clock.
+    again; `explain` returns `decision`, and fails while it is None. `vip_buckets`, `source_buckets` and
+    `backend_buckets` are what rate limits remember. `clock` is ns of a monotonic clock. `shares` say what is sampled,
+    by VIP id, `handshakes` what was noted of that.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class FakePlane:
         self.rolled_back: str | None = None
         self.vip_buckets: dict[int, Buckets] = {}
         self.source_buckets: dict[tuple[IPAddress, int], Buckets] = {}
+        self.backend_buckets: dict[int, int] = {}
         self.capture: FakeCapture | None = None
         self._capacity = capacity or Capacity()
         self._features = features
@@ -117,6 +120,9 @@ class FakePlane:
         self._vip_counters: dict[int, VipCounters] = {}
         self._backend_counters: dict[int, BackendCounters] = {}
         self._reasons: Counter[str] = Counter()
+        self.shares: dict[int, int] = {}
+        self.handshakes: NDArray[np.void] = np.zeros(0, layout.HANDSHAKE)
+        self._handshake_counters: NDArray[np.void] = np.zeros(self._capacity.backends + 1, layout.HANDSHAKE_COUNTERS)
 
     @property
     def capacity(self) -> Capacity:
@@ -246,6 +252,7 @@ class FakePlane:
             if held is None or held.epoch != backend.epoch:
                 self._backend_counters.pop(backend.id, None)
                 self.loads.pop(backend.id, None)
+                self._handshake_counters[backend.id] = 0
                 self.suspects -= {backend.id}
             self._backends[backend.id] = _read_back(backend)
 
@@ -345,6 +352,21 @@ class FakePlane:
         return {vip_id: self._vip_counters.get(vip_id, VipCounters()) for vip_id in vip_ids}
 
     @_operation
+    def write_shares(self, shares: Mapping[int, int]) -> None:
+        """Set which connections of these VIPs are sampled."""
+        self.shares |= shares
+
+    @_operation
+    def read_handshakes(self, since: int) -> NDArray[np.void]:
+        """Return those of `handshakes` that began at `since` or later."""
+        return self.handshakes[self.handshakes["syn_at"] >= since]
+
+    @_operation
+    def handshake_counters(self, backend_ids: Collection[int]) -> NDArray[np.void]:
+        """Return what tests have counted of these backends."""
+        return self._handshake_counters[list(backend_ids)]
+
+    @_operation
     def scan_flows(self) -> FlowRecords:
         """Return the flow records that tests have added."""
         return self._flows.scan(self._clock())
@@ -380,6 +402,7 @@ class FakePlane:
             loads={backend_id: load for backend_id, load in self.loads.items() if load},
             new_flows=(self._vip_counters.get(vip_id, VipCounters()).new_flows,),
             suspects=self.suspects,
+            backend_buckets=dict(self.backend_buckets),
         )
 
     @_operation
@@ -435,6 +458,10 @@ class FakePlane:
     def count_backend(self, backend_id: int, counters: BackendCounters) -> None:
         """Set a backend's counters."""
         self._backend_counters[backend_id] = counters
+
+    def count_handshakes(self, backend_id: int, counters: NDArray[np.void]) -> None:
+        """Set the counters of a backend's sampled connections."""
+        self._handshake_counters[backend_id] = counters
 
     def count_reason(self, name: str, packets: int = 1) -> None:
         """Count packets that were passed or dropped, for a reason such as `drop_no_backend`."""

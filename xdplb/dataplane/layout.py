@@ -75,6 +75,17 @@ __all__ = [
     "FRAGMENT",
     "FRAGMENT_KEY",
     "FRAGMENT_SECONDS",
+    "HANDSHAKE",
+    "HANDSHAKES",
+    "HANDSHAKE_ANSWERED",
+    "HANDSHAKE_BITS",
+    "HANDSHAKE_BUCKETS",
+    "HANDSHAKE_BUSY",
+    "HANDSHAKE_COUNTERS",
+    "HANDSHAKE_FIN",
+    "HANDSHAKE_FIRST_BIT",
+    "HANDSHAKE_RESET",
+    "HANDSHAKE_WAIT_NS",
     "LAYOUTS_ROOM",
     "LAYOUT_VERSION",
     "MAX_CANDIDATES",
@@ -110,6 +121,7 @@ __all__ = [
     "VIP_RULE",
     "VIP_RULES",
     "VIP_RULES_VALUE",
+    "VIP_SAMPLED",
     "VIP_SECOND_CHOICE",
     "VIP_TABLE",
     "VIP_TRACK_ALWAYS",
@@ -145,6 +157,7 @@ VIP_ACCESS = 0x04
 VIP_LIMITED = 0x08
 VIP_ALIAS = 0x10
 VIP_BOTH = 0x20
+VIP_SAMPLED = 0x80
 VIP_SECOND_CHOICE = 0x40
 
 SCHEDULER_HASH = 0
@@ -181,6 +194,16 @@ FLOW_SECOND_CHOICE = 0x08
 FLOW_WAYS = 4
 FLOW_KEY_BITS = 40
 FLOW_BUSY = 1 << 63
+
+HANDSHAKES = 16384
+HANDSHAKE_BITS = 14
+HANDSHAKE_BUSY = 1
+HANDSHAKE_WAIT_NS = 4_000_000_000
+HANDSHAKE_ANSWERED = 0x01
+HANDSHAKE_FIN = 0x02
+HANDSHAKE_RESET = 0x04
+HANDSHAKE_BUCKETS = 20
+HANDSHAKE_FIRST_BIT = 16
 
 FRAGMENT_SECONDS = 30
 BUCKET_NS = 1_000_000_000
@@ -359,6 +382,33 @@ ACCESS6 = np.dtype(
         ("starts", [("high", "<u8"), ("low", "<u8")], (ACCESS6_INTERVALS,)),
         ("classes", "<u2", (ACCESS6_INTERVALS,)),
         ("masks", ACCESS_MASK, (ACCESS_CLASSES,)),
+    ]
+)
+
+HANDSHAKE = np.dtype(
+    [
+        ("hash", "<u8"),
+        ("flow", "<u8"),
+        ("source", ">u8"),
+        ("syn_at", "<u8"),
+        ("last_at", "<u8"),
+        ("vip", "<u2"),
+        ("backend", "<u2"),
+        ("epoch", "<u2"),
+        ("flags", "u1"),
+        ("repeated", "u1"),
+    ]
+)
+
+HANDSHAKE_COUNTERS = np.dtype(
+    [
+        ("begun", "<u8"),
+        ("repeated", "<u8"),
+        ("answered", "<u8"),
+        ("refused", "<u8"),
+        ("reset", "<u8"),
+        ("latency_ns", "<u8"),
+        ("latency", "<u8", (HANDSHAKE_BUCKETS,)),
     ]
 )
 

@@ -64,6 +64,9 @@ class Maps:
     source_buckets: BpfMap | None = None
     access4: BpfMap | None = None
     access6: BpfMap | None = None
+    handshake_shares: BpfMap | None = None
+    handshakes: BpfMap | None = None
+    handshake_stats: BpfMap | None = None
 
     @classmethod
     def create(cls, pin_dir: Path, capacity: Capacity, features: Features = frozenset()) -> Self:

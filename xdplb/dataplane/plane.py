@@ -94,6 +94,7 @@ class VipEntry:
     `candidates` is for lc and wlc: how many slots, from the first, name each backend that may be chosen once.
     `has_access_list`: its sources are looked up in the list that `write_access` gave it. `second_choice`: a new TCP
     connection may go to another backend than the one that comes first, since that one is suspect or has enough.
+    `is_sampled`: handshakes are noted of the share of its connections that `write_shares` gave it.
     """
 
     id: int
@@ -107,6 +108,7 @@ class VipEntry:
     limits: RateLimits = NO_LIMITS
     has_access_list: bool = False
     second_choice: bool = False
+    is_sampled: bool = False
 
     @classmethod
     def of(
@@ -131,6 +133,7 @@ class VipEntry:
             vip.limits,
             has_access_list,
             second_choice,
+            vip.samples_handshakes,
         )
 
 
@@ -466,6 +469,27 @@ class DataPlane(Reading, Protocol):
 
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
         """Read the counters of these VIPs."""
+        ...
+
+    def write_shares(self, shares: Mapping[int, int]) -> None:
+        """Set which connections of these VIPs are sampled, by VIP id: those whose hash has a lower half below this.
+
+        That is `share / 2**32` of them. 0, with which VIPs start, is none. Without the feature nothing is sampled.
+        """
+        ...
+
+    def read_handshakes(self, since: int) -> NDArray[np.void]:
+        """Return what was noted of the sampled connections whose SYN came at `since` (ns, CLOCK_MONOTONIC) or later.
+
+        One that others have taken the place of is not among them: see layout.h. The dtype is `layout.HANDSHAKE`.
+        """
+        ...
+
+    def handshake_counters(self, backend_ids: Collection[int]) -> NDArray[np.void]:
+        """Return the counters of the sampled connections of these backends, since the id was given to each.
+
+        The dtype is `layout.HANDSHAKE_COUNTERS`, a row for each in the order of `backend_ids`.
+        """
         ...
 
     def scan_flows(self) -> FlowRecords:

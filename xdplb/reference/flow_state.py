@@ -26,6 +26,7 @@ __all__ = [
     "Found",
     "Fragment",
     "FragmentKey",
+    "Handshake",
     "SourceKey",
 ]
 
@@ -124,6 +125,25 @@ class SourceKey:
         return cls(IPv6Address(int(source) >> 64 << 64) if source.version == 6 else source, vip)
 
 
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a sampled connection has shown of its handshake. `flags` are HANDSHAKE_* of the layout, times are in ns.
+
+    `flow` is ports and the end of the destination, `source` the address or, of IPv6, its first half.
+    """
+
+    hash: int
+    flow: int
+    source: bytes
+    syn_at: int
+    last_at: int
+    vip: int
+    backend: int
+    epoch: int
+    flags: int = 0
+    repeated: int = 0
+
+
 @dataclass(slots=True)
 class Effects:
     """The effects of one packet. Values replace the old ones, None deletes them; `counts` are added."""
@@ -137,6 +157,7 @@ class Effects:
     backend_buckets: dict[int, int] = field(default_factory=dict)
     strays: dict[int, int] = field(default_factory=dict)
     loads: dict[int, int] = field(default_factory=dict)
+    handshakes: dict[int, Handshake] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
 
@@ -148,7 +169,8 @@ class FlowState:
     by VIP id. `loads` are the open flows of each backend, by id. `answer_budgets` are by CPU: the time at which the
     bucket for too-big answers will be empty; `backend_buckets` are the same of new connections, by backend id. `strays`
     are by VIP id: when a connection that is not with its slot's owner was last seen, in ns. `new_flows` are those that
-    one CPU has counted for a VIP, by (VIP id, CPU): a rotation continues from there. `counts` are the sums of all CPUs.
+    one CPU has counted for a VIP, by (VIP id, CPU): a rotation continues from there. `handshakes` are
+    the sampled connections, by their place. `counts` are the sums of all CPUs.
     """
 
     flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
@@ -161,6 +183,7 @@ class FlowState:
     strays: MutableMapping[int, int] = field(default_factory=dict)
     loads: MutableMapping[int, int] = field(default_factory=dict)
     new_flows: MutableMapping[tuple[int, int], int] = field(default_factory=dict)
+    handshakes: MutableMapping[int, Handshake] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
     def apply(self, effects: Effects, cpu: int) -> None:
@@ -174,6 +197,7 @@ class FlowState:
         self.backend_buckets.update(effects.backend_buckets)
         self.strays.update(effects.strays)
         self.loads.update(effects.loads)
+        self.handshakes.update(effects.handshakes)
         for count, delta in effects.counts.items():
             self.counts[count] += delta
             kind, number, name = count

@@ -54,6 +54,7 @@ class Choice:
 class Journey:
     """A packet's view of the data plane at `now` (ns) on one CPU, the NIC it came in by, and what was decided so far.
 
+    `precise` is the same time as the fine clock has it, which only handshakes are measured with.
     `headroom` is how many bytes may be added in front of the frame. `vip` is None for a non-first fragment, which goes
     where the first one went; its `vip_id` is that of the first one.
     """
@@ -64,6 +65,7 @@ class Journey:
     now: int
     cpu: int
     headroom: int
+    precise: int
     effects: Effects = field(default_factory=Effects)
     vip: VipEntry | None = None
     vip_id: int | None = None

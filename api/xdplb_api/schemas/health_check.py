@@ -199,10 +199,9 @@ class HealthCheckIn(RequestBody):
         description=f"{EXPECT_STATUS} Null: 200.",
         examples=[[200, "300-399"]],
     )
-    expect_body: Text | None = Field(default=None, min_length=1, description=EXPECT_BODY, examples=["ready"])
+    expect_body: Text | None = Field(default=None, description=EXPECT_BODY, examples=["ready"])
     expect_body_regex: str | None = Field(
         default=None,
-        min_length=1,
         max_length=rules.LONGEST_REGEX,
         description=EXPECT_BODY_REGEX,
         examples=['"status": *"(up|ok)"'],

@@ -186,7 +186,13 @@ _SETTINGS_RULES: list[JsonValue] = [
 _NO_NEW_FLOWS: JsonDict = {"properties": {name: {"maximum": 0} for name in ("new_flows", "source_new_flows")}}
 _KEY_RULES: list[JsonValue] = [
     _when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
-    _when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS, syn_failover={"const": False}),
+    _when(
+        "protocol",
+        [Protocol.UDP.value],
+        limits=_NO_NEW_FLOWS,
+        passive={"const": Passive.OFF.value},
+        syn_failover={"const": False},
+    ),
     _when("port", [0], last_port={"type": "null"}),
 ]
 

@@ -76,6 +76,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "access": 7,
         "limits": 8,
         "capture": 9,
+        "passive": 10,
         "second_choice": 11,
     },
     "CHOSEN": {
@@ -89,6 +90,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "SECOND": 7,
     },
     "DECISION": {"VIP": 0x01, "SLOT": 0x02, "RECORD": 0x04, "NEW": 0x08, "AT_RISK": 0x10},
+    "HANDSHAKE": {"ANSWERED": 0x01, "FIN": 0x02, "RESET": 0x04},
     "FLOW": {"ESTABLISHED": 0x01, "FIN": 0x02, "RST": 0x04, "SECOND_CHOICE": 0x08},
     "FORWARD": {"DR": 1, "IPIP": 2, "IPIP6": 3, "GUE": 4, "GUE6": 5},
     "BACKEND": {
@@ -109,6 +111,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "ALIAS": 0x10,
         "BOTH": 0x20,
         "SECOND_CHOICE": 0x40,
+        "SAMPLED": 0x80,
     },
     "SCHEDULER": {"HASH": 0, "ROTATION": 1, "LEAST": 2, "TWO": 3},
     "RULE": {"TCP": 0x01, "UDP": 0x02},
@@ -118,6 +121,7 @@ GIVEN: dict[str, dict[str, int]] = {
 RETIRED: dict[str, dict[str, int]] = {}
 
 NOT_NUMBERS = {"VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
+NOT_NUMBERS |= {f"HANDSHAKE_{size}" for size in ("BITS", "BUCKETS", "BUSY", "FIRST_BIT", "WAIT_NS")}
 """Constants of layout that begin like a code and are sizes."""
 
 RANGES = {"pass": range(1, 32), "drop": range(32, 96), "answer": range(96, 128)}
@@ -193,6 +197,9 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "access4": {1: 2242809839},
     "access6": {1: 503083872},
     "answer_budget": {1: 3497104019},
+    "handshake_shares": {1: 3977416503},
+    "handshakes": {1: 2412384015},
+    "handshake_stats": {1: 1380305659},
     "explain_decision": {1: 3062096465},
     "capture_decision": {1: 1115236496},
     "capture_filter": {1: 256590315},

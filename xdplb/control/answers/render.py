@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.balance.slots import SlotCounts
@@ -12,6 +12,7 @@ from xdplb.control.answers.views import (
     BackendStatsView,
     BackendView,
     CheckView,
+    EjectionView,
     FlowTableView,
     SlotsView,
     StatsView,
@@ -20,6 +21,7 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
+from xdplb.control.health.passive.ejections import Ejection
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, held_words
@@ -28,6 +30,7 @@ from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
 from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.passive_watch import PassiveView
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import Health, KnownHealth
@@ -106,6 +109,7 @@ def backend_view(
     drain: DrainView | None,
     certificate: Certificate | None,
     tallies: Sequence[CheckTally],
+    passive: PassiveView,
 ) -> BackendView:
     """Return the view of a backend; `tallies` are the results of its checks."""
     known = facts.health_of(backend)
@@ -132,7 +136,16 @@ def backend_view(
         certificate=certificate,
         path=path,
         declared=backend.desired.declared,
+        ejection=_ejection_view(passive.ejection),
+        handshakes=passive.latency,
+        hint=passive.differs,
     )
+
+
+def _ejection_view(found: Ejection | None) -> EjectionView | None:
+    if found is None:
+        return None
+    return EjectionView(found.since, found.since + timedelta(seconds=found.seconds), found.times, found.reason)
 
 
 def _reason(

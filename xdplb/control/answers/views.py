@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xdplb.control.flows.drain import DrainView
+from xdplb.control.health.passive.totals import Latency
 from xdplb.control.health.tally import Recent
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
@@ -32,6 +33,7 @@ __all__ = [
     "ChecksView",
     "ConfigView",
     "DataplaneView",
+    "EjectionView",
     "FlowTableView",
     "NicView",
     "OverlayView",
@@ -90,6 +92,16 @@ class AccessView:
 
 
 @dataclass(frozen=True, slots=True)
+class EjectionView:
+    """An ejection: `times` counts it and those shortly before it, and `until` is when it ends by itself."""
+
+    since: datetime
+    until: datetime
+    times: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackendView:
     """A backend and its status.
 
@@ -99,6 +111,8 @@ class BackendView:
     last scan, None if not scanned: only flows in slots that change owners are recorded (all flows with tracking =
     always). `declared` is what the config file says of it, if an overlay lies over that. `certificate` is what came of
     its drain, or the last one.
+    `handshakes` is the latency of those that were sampled lately, None if there were none. `hint` is a sentence about
+    how they differ from those of its peers, empty if they do not.
     """
 
     backend: Backend
@@ -118,6 +132,9 @@ class BackendView:
     certificate: Certificate | None
     path: PathView
     declared: Declared | None
+    ejection: EjectionView | None
+    handshakes: Latency | None
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +312,8 @@ class TruthView:
 class StatusView:
     """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
 
-    `warnings` are sentences about VIPs that are in the way of what this host sends itself, `notes` about the daemon.
-    `drift` is what is not as it should be on this host.
+    `warnings` are sentences about VIPs that are in the way of what this host sends itself, and about backends that
+    differ from their peers; `notes` are about the daemon. `drift` is what is not as it should be on this host.
     """
 
     version: str

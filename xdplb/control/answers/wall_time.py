@@ -21,8 +21,18 @@ def backend_on_the_wall(view: BackendView, ahead: timedelta) -> BackendView:
     if path.lowered is not None:
         path = replace(path, lowered=replace(path.lowered, until=path.lowered.until + ahead))
     held_until = None if view.held_until is None else view.held_until + ahead
-    since = view.since + ahead
-    return replace(view, since=since, held_until=held_until, drain=drain, certificate=certificate, path=path)
+    ejection = view.ejection
+    if ejection is not None:
+        ejection = replace(ejection, since=ejection.since + ahead, until=ejection.until + ahead)
+    return replace(
+        view,
+        since=view.since + ahead,
+        held_until=held_until,
+        drain=drain,
+        certificate=certificate,
+        path=path,
+        ejection=ejection,
+    )
 
 
 def check_on_the_wall(view: CheckView, ahead: timedelta) -> CheckView:

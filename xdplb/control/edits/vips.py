@@ -135,11 +135,11 @@ def patch_access(desired: Desired, edit: PatchAccess) -> Desired:
 
 def _all_differences(present: DesiredVip, asked: DesiredVip) -> tuple[FieldProblem, ...]:
     parts = [
-        FieldProblem(f"/{name}", f"{name.replace('_', ' ')}")
-        for name, is_same in (
-            ("backends", present.backends is asked.backends),
-            ("checks", present.checks is asked.checks),
-            ("access", present.access is asked.access),
+        FieldProblem(f"/{name}", text)
+        for name, text, is_same in (
+            ("backends", "backends", present.backends is asked.backends),
+            ("checks", "set of checks", present.checks is asked.checks),
+            ("access", "access", present.access is asked.access),
         )
         if not is_same
     ]

@@ -23,6 +23,13 @@ from xdplb.control.events.health import (
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.passive import (
+    BackendDiffers,
+    BackendEjected,
+    BackendNotEjected,
+    BackendReturned,
+    HandshakesNotRead,
+)
 from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
@@ -45,8 +52,12 @@ __all__ = [
     "ActorKind",
     "AgentSaid",
     "AuthenticationFailed",
+    "BackendDiffers",
+    "BackendEjected",
     "BackendHeld",
+    "BackendNotEjected",
     "BackendNotHeld",
+    "BackendReturned",
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
@@ -70,6 +81,7 @@ __all__ = [
     "EventsLost",
     "EventsNotKept",
     "FlowScanFailed",
+    "HandshakesNotRead",
     "HealthChanged",
     "Level",
     "NextHopChanged",

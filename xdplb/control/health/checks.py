@@ -274,6 +274,13 @@ class Checker:
                 self._give_up(check)
                 self._begin_within(check, _SOON_SECONDS)
 
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        """Begin the checks of these backends now, but for those under way; those without a check have none."""
+        for check in {found for backend_id in backend_ids for found in self._checks_of.get(backend_id, ())}:
+            if check.probing is None and not check.is_waiting:
+                self._give_up(check)
+                self._begin_within(check, _SOON_SECONDS)
+
     def _join(self, targets: CheckTargets) -> None:
         """Begin the checks of these targets, or join those that are equal."""
         found: dict[tuple[int, int, int], _Check] = {}  # by identity: hashing address and check takes much longer

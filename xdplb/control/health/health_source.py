@@ -129,6 +129,10 @@ class HealthSource(Protocol):
         """Check those of these backends again at once whose last check failed: the way to them has changed."""
         ...
 
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        """Check these backends now, unless they are being checked: something looks wrong with them."""
+        ...
+
     def tallies_of(self, backend_id: int) -> tuple[CheckTally, ...]:
         """Return the tallies of this backend's checks, in their order; none if it is not watched."""
         ...

@@ -88,9 +88,9 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    ejected: Mapping[int, str] = field(default_factory=dict)
     now: datetime | None = None
     cuts: Mapping[int, datetime] = field(default_factory=dict)
-    ejected: Mapping[int, str] = field(default_factory=dict)
     holds: Mapping[int, Hold] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -127,7 +127,7 @@ _CHECK_FAILED = "its check failed: {}"
 _USED_THOUGH_IT_FLAPS = "it flaps ({}), and is used all the same, since too few others serve"
 _ALL_THE_SAME = "; it is used all the same, since "
 _SINCE = {
-    Policy.EJECTED: "no other backend can serve",
+    Policy.EJECTED: "too few others can serve",
     Policy.FAIL_OPEN: "no other backend can serve (fail-open)",
     Policy.LAST_GOOD: "no backend can serve and it was up last (last-good)",
     Policy.PANIC: "too few backends are healthy (panic)",

@@ -25,8 +25,9 @@ def observe(
     path_mtus: Mapping[IPAddress, int],
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
-    cuts: Mapping[int, datetime],
+    ejected: Mapping[int, str],
     now: datetime,
+    cuts: Mapping[int, datetime],
     holds: Mapping[int, Hold],
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
@@ -40,7 +41,8 @@ def observe(
         nics_out=nics_out(keeper.standings),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
-        cuts=cuts,
+        ejected=ejected,
         now=now,
+        cuts=cuts,
         holds=holds,
     )

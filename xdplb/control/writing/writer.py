@@ -104,6 +104,9 @@ class Writer:
         self.health = HealthBook(steady.now)
         self.paths = PathBook()
         self.last_error = ""
+        self.sampling = asyncio.Event()
+        """Set while the handshakes of a VIP are sampled, and until whoever looks at them has seen that none are."""
+        self._ejected: Mapping[int, str] = {}
         self.saver = Saver(store, events, steady)
         self.host = HostWatch(next_hops, events, drifts, tunnel_sources)
         self.ways = WayWatch(next_hops, drifts)
@@ -124,6 +127,8 @@ class Writer:
         self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
         self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
+        self.now = steady.now
+        """Returns the time, which never goes back."""
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
         self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
@@ -287,6 +292,23 @@ class Writer:
         self._disturbed.set()
         return found
 
+    def ejected(self, ejected: Mapping[int, str]) -> None:
+        """Let these backends, by id, take no new connections, with the reason, and plan again soon."""
+        for number in self._ejected.keys() ^ ejected.keys():
+            if (found := self._index.find_backend(number)) is not None:
+                self._dirty.touch(found[0].id, [number])
+        self._ejected = ejected
+        self._disturbed.set()
+
+    @property
+    def sampled_ids(self) -> Collection[int]:
+        """The ids of the VIPs whose handshakes are sampled, in any thread: a mapping that is replaced as a whole."""
+        return self._index.sampled.keys()
+
+    def sampled_vips(self) -> dict[int, BoundVip]:
+        """Return the VIPs whose handshakes are sampled, by id."""
+        return {vip_id: self.snapshot.vips[key] for vip_id, key in self._index.sampled.items()}
+
     def cut(self, backend_ids: Collection[int]) -> None:
         """Send these backends no packets any more soon, since the deadline of their drains has come."""
         kept = {number: at for number, at in self.cuts.items() if number in self._index.draining}
@@ -301,7 +323,10 @@ class Writer:
 
     def _watch(self, before: Snapshot, changes: Collection[Touched]) -> None:
         """Tell the next-hop source and the checker what has changed of what to watch."""
+        was_sampled = self._index.sampled
         self._index.follow(self.snapshot, changes)
+        if self._index.sampled is not was_sampled:
+            self.sampling.set()
         if before.desired.places.backends is not self.snapshot.desired.places.backends:
             self._seeking.watch()
             self.paths.keep(self.snapshot.addresses())
@@ -345,8 +370,9 @@ class Writer:
             path_mtus=self.paths.mtus,
             tunnel_sources=self.host.tunnel_sources,
             sources=self.host.sources(snapshot.desired),
-            cuts=self.cuts,
+            ejected=self._ejected,
             now=self._now(),
+            cuts=self.cuts,
             holds=self._flaps.holds,
         )
 
@@ -430,7 +456,10 @@ class Writer:
             await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
 
     def _take(self, outcome: Outcome, prepared: Prepared) -> None:
-        self.health.set(prepared.health, gone=reissued(prepared.changes))
+        gone = reissued(prepared.changes)
+        self.health.set(prepared.health, gone=gone)
+        if not gone.isdisjoint(self._ejected):
+            self._ejected = {number: why for number, why in self._ejected.items() if number not in gone}
         self._risks.tracked.note(prepared.changes, self._now())
         self.snapshot = outcome.after
         if outcome.before.desired.settings != outcome.after.desired.settings:
