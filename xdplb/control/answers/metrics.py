@@ -17,6 +17,7 @@ from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import Kept
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
+from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drift
