@@ -160,7 +160,7 @@ def check(play: Play, made: VipDraft) -> None:
         assert found, "somebody serves if anybody is healthy"
         assert up & primaries or up <= found | held, "backups do if no primary is"
     elif well:
-        assert found == (well & primaries or well), "rather those that are ejected than any that fails its check"
+        assert found == well, "rather those that are ejected than any that fails its check"
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN:
         assert bool(found) is any(health[n].health is Health.DOWN for n in asked)
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_CLOSED:

@@ -371,9 +371,12 @@ def _ramps(
 
 
 def _could_serve(vip: BoundVip, number: int, before: VipDraft) -> bool:
-    """Return whether the backend with this id could serve in the draft before."""
+    """Return whether the backend with this id could serve in the draft before, or served though it failed."""
     known = before.backends.get(number)
-    if known is None or not before.eligibility[number].traits & Traits.SERVES:
+    if known is None:
+        return False
+    was = before.eligibility[number]
+    if was.use is not Use.SERVING and not was.traits & Traits.SERVES:
         return False
     now = vip.backends.get(known.bound.backend.address)  # the id may be another one's now
     return now is not None and (now.id, now.epoch) == (number, known.bound.epoch)

@@ -75,9 +75,9 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if no
-    backend is to ramp up (slow start). `cuts` says when drains were cut, `ejected` are the backends that passive health
-    has ejected, with the reason, and `holds` those that flap and are held down, all by backend id.
+    has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
+    no backend is to ramp up (slow start). `cuts` says when drains were cut, `ejected` are the backends that passive
+    health has ejected, with the reason, and `holds` those that flap and are held down, all by backend id.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -125,14 +125,13 @@ _CUSTOMER_TAG = 0x8100
 
 _CHECK_FAILED = "its check failed: {}"
 _USED_THOUGH_IT_FLAPS = "it flaps ({}), and is used all the same, since too few others serve"
-_ALL_THE_SAME = "; it is used all the same, since "
-_SINCE = {
-    Policy.EJECTED: "too few others can serve",
-    Policy.FAIL_OPEN: "no other backend can serve (fail-open)",
-    Policy.LAST_GOOD: "no backend can serve and it was up last (last-good)",
-    Policy.PANIC: "too few backends are healthy (panic)",
+_SPARED = "{}; it is used all the same, since too few others can serve"
+_ALL_THE_SAME = f"{_CHECK_FAILED}; it is used all the same, since "
+_IN_SPITE_OF = {
+    Policy.FAIL_OPEN: f"{_ALL_THE_SAME}no other backend can serve (fail-open)",
+    Policy.LAST_GOOD: f"{_ALL_THE_SAME}no backend can serve and it was up last (last-good)",
+    Policy.PANIC: f"{_ALL_THE_SAME}too few backends are healthy (panic)",
 }
-_IN_SPITE_OF = {policy: _CHECK_FAILED + _ALL_THE_SAME + why for policy, why in _SINCE.items()}
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -169,9 +168,13 @@ def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibili
     """Return what a backend would be used for if it were for it alone, with its traits."""
     found = _standing(vip, bound, observed)
     traits = _traits(bound, found, observed)
+    if observed.ejected and found.use is Use.SERVING and (why := observed.ejected.get(bound.id)) is not None:
+        return Eligibility(Use.KEEPING, why, traits=traits & ~Traits.SERVES | Traits.EJECTED)
+    if observed.holds and found.use is Use.SERVING and (hold := observed.holds.get(bound.id)) is not None:
+        return Eligibility(Use.KEEPING, held_words(hold), hold=hold, traits=traits & ~Traits.SERVES | Traits.HELD)
     if found.use is Use.SERVING and not found.reason:
         return _WELL[traits]
-    return Eligibility(found.use, found.reason, found.reachable, found.about_check, hold=found.hold, traits=traits)
+    return Eligibility(found.use, found.reason, found.reachable, found.about_check, traits=traits)
 
 
 def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed) -> Eligibility:
@@ -179,6 +182,8 @@ def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed
     traits = look.traits
     if rule.lets_in(traits, observed.health.get(bound.id)):
         return _in_spite_of_failure(rule.policy, bound, observed, traits)
+    if traits & Traits.EJECTED and rule.uses_ejected:
+        return Eligibility(Use.SERVING, _SPARED.format(look.reason), traits=traits)
     could_serve = traits & Traits.SERVES or (traits & Traits.HELD and rule.uses_held)
     if traits & Traits.BACKUP and could_serve and not rule.uses_backups:
         return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
@@ -208,24 +213,17 @@ def _traits(bound: BoundBackend, look: Eligibility, observed: Observed) -> int:
         traits |= Traits.ASKED
         if look.use is Use.SERVING:
             traits |= Traits.SERVES
-        if look.hold is not None:
-            traits |= Traits.HELD
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
-        if observed.ejected and look.use is Use.KEEPING and look.reason == observed.ejected.get(bound.id):
-            traits |= Traits.EJECTED
     if health is Health.DOWN and look.about_check and not _wants_nothing_new(observed.health[bound.id]):
         traits |= Traits.FAILED
     return traits
 
 
 def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed, traits: int) -> Eligibility:
-    """Return the eligibility of a backend of which it is ignored that its check failed, or that it is ejected."""
+    """Return the eligibility of a backend whose failed check is ignored."""
     if why := _why_nothing_new(bound, observed.health.get(bound.id)):
         return Eligibility(Use.KEEPING, why, traits=traits)
-    if traits & Traits.EJECTED:
-        reason = observed.ejected[bound.id] + _ALL_THE_SAME + _SINCE[policy]
-        return Eligibility(Use.SERVING, reason, unfit=True, traits=traits)
     why = _IN_SPITE_OF[policy]
     reason = why.format(observed.health[bound.id].reason)
     return Eligibility(Use.SERVING, reason, about_check=why, unfit=True, traits=traits)
@@ -243,15 +241,8 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibi
         return _by_check(use, why, observed.health[bound.id].reason)
     if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
         return _waiting(_unless_checked(vip, bound, observed))
-    if why := _why_nothing_new(bound, observed.health.get(bound.id)) or observed.ejected.get(bound.id, ""):
+    if why := _why_nothing_new(bound, observed.health.get(bound.id)):
         return Eligibility(Use.KEEPING, why)
-    return _healthy(vip, bound, observed)
-
-
-def _healthy(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
-    """Return what a backend is used for that passes its checks and is to serve."""
-    if observed.holds and (hold := observed.holds.get(bound.id)) is not None:
-        return Eligibility(Use.KEEPING, held_words(hold), hold=hold)
     return Eligibility(Use.SERVING, _doubt(vip, bound, observed) or _other_weight(bound, observed.health.get(bound.id)))
 
 

@@ -35,9 +35,9 @@ class Traits:
     BACKUP: Final = 16
     """Its role is backup."""
     EJECTED: Final = 32
-    """It is asked to serve and its checks pass, but passive health has ejected it."""
+    """It is asked to, and only passive health is in the way."""
     HELD: Final = 64
-    """It would serve, but it flaps and is held down."""
+    """It is asked to, and only that it flaps is in the way: it is held down."""
     HOPEFUL: Final = ASKED | FAILED
     """It would serve if its failed check were ignored."""
 
@@ -49,8 +49,6 @@ class Policy(StrEnum):
     """None of them does: those serve that can."""
     PANIC = "panic"
     """Too few primary backends are healthy, so all of them serve."""
-    EJECTED = "ejected"
-    """No backend can serve that is not ejected, so those serve."""
     FAIL_OPEN = "fail-open"
     """No backend is healthy, so those that failed serve."""
     LAST_GOOD = "last-good"
@@ -86,16 +84,17 @@ class Tally:
 class Rule:
     """Who serves of a VIP, and the numbers that this follows from.
 
-    `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve. `uses_held`:
-    those that are held down serve and are counted, since there would be too few without them. `spares_primaries`:
-    backups are let in, since no primary backend could be. With `last-good`, those serve that were up until `since` or
-    later.
+    `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve.
+    `spares_primaries`: failed backups are used, since no primary backend could be. With `last-good`, those serve that
+    were up until `since` or later. `uses_ejected`: backends that are ejected serve, since too few others can.
+    `uses_held`: so do those that are held down since they flap, and they are counted.
     """
 
     policy: Policy = Policy.NONE
     uses_backups: bool = False
-    uses_held: bool = False
     spares_primaries: bool = False
+    uses_ejected: bool = False
+    uses_held: bool = False
     since: datetime | None = None
     serving: int = field(default=0, compare=False)
     asked: int = field(default=0, compare=False)
@@ -114,14 +113,12 @@ class Rule:
 
     @property
     def lets_any_in(self) -> bool:
-        """Whether backends serve whose checks failed, or that are ejected."""
-        return self.policy not in (Policy.NONE, Policy.FAIL_CLOSED)
+        """Whether backends serve whose checks failed."""
+        return self.policy in (Policy.PANIC, Policy.FAIL_OPEN, Policy.LAST_GOOD)
 
     def lets_in(self, traits: int, health: KnownHealth | None) -> bool:
-        """Return whether it is ignored that a backend with these traits and this health failed, or is ejected."""
-        if health is None or not self.lets_any_in:
-            return False
-        if not traits & (Traits.EJECTED if self.policy is Policy.EJECTED else Traits.EJECTED | Traits.FAILED):
+        """Return whether the failed check of a backend with these traits and this health is ignored."""
+        if health is None or not self.lets_any_in or not traits & Traits.FAILED:
             return False
         if bool(traits & Traits.BACKUP) is not self.spares_primaries:
             return False
@@ -145,10 +142,15 @@ class Rule:
         found: list[int] = []
         if self.uses_backups is not before.uses_backups:
             found += [Traits.BACKUP | Traits.SERVES, Traits.BACKUP | Traits.HELD]
+        if self.uses_ejected is not before.uses_ejected:
+            found.append(Traits.EJECTED)
         if self.uses_held is not before.uses_held:
             found.append(Traits.HELD)
-        if replace(self, uses_backups=before.uses_backups, uses_held=before.uses_held) != before:
-            found += [Traits.FAILED, Traits.EJECTED]
+        before_else = replace(
+            before, uses_backups=self.uses_backups, uses_ejected=self.uses_ejected, uses_held=self.uses_held
+        )
+        if self != before_else:
+            found.append(Traits.FAILED)
         return tuple(found)
 
 
@@ -173,16 +175,16 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     rule = Rule(
         uses_backups=uses_backups, uses_held=uses_held, serving=serving, asked=asked, needed=needed, backups=backups
     )
+    ejected = bool(tally.count(Traits.EJECTED))
+    if not serving and not uses_backups and ejected:
+        return replace(rule, uses_ejected=True)
     if not serving and not uses_backups:
-        if tally.count(Traits.EJECTED):
-            spares = not tally.count(Traits.EJECTED, Traits.BACKUP)
-            return replace(rule, policy=Policy.EJECTED, spares_primaries=spares)
         if not tally.count(Traits.HOPEFUL):
             return rule
         spares = not tally.count(Traits.HOPEFUL, Traits.BACKUP)
         return replace(rule, policy=_ALL_UNHEALTHY[vip.all_unhealthy], spares_primaries=spares)
     if not uses_backups and serving < enough_for_all:
-        return replace(rule, policy=Policy.PANIC)
+        return replace(rule, policy=Policy.PANIC, uses_ejected=ejected)
     return rule
 
 
@@ -196,6 +198,8 @@ def rule_words(rule: Rule, vip: Vip) -> str:
     if rule.policy is not Policy.NONE:
         healthy = f"{rule.serving} of {rule.asked}"
         return _POLICY_WORDS[rule.policy].format(healthy=healthy, share=f"{vip.panic_share:g}")
+    if rule.uses_ejected:
+        return "no other backend can serve, so those that are ejected do"
     if rule.uses_backups:
         return f"{_serving_words(rule)}, min_serving is {rule.needed}, so backups serve"
     return ""
@@ -216,7 +220,6 @@ _ALL_UNHEALTHY = {
 _POLICY_WORDS = {
     Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so the others"
     " serve too",
-    Policy.EJECTED: "no other backend can serve, so those that are ejected do",
     Policy.FAIL_OPEN: "no backend is healthy, so those whose check failed serve (fail-open)",
     Policy.LAST_GOOD: "no backend is healthy, so those that were healthy last serve (last-good)",
     Policy.FAIL_CLOSED: "no backend is healthy, so no new connection is accepted (fail-closed)",
