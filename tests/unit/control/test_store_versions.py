@@ -29,6 +29,7 @@ from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.state.told import Told
 from xdplb.model.access import AccessList
+from xdplb.model.advice import Advice
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.errors import PlatformError
@@ -172,14 +173,6 @@ def as_schema_3(path: Path) -> None:
     connection.close()
 
 
-def as_schema_9(path: Path) -> None:
-    """Make the state what xdplb of schema 9 wrote, where it was not kept who was up before."""
-    with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("ALTER TABLE health DROP COLUMN was_up")
-        connection.execute("PRAGMA user_version = 9")
-    connection.close()
-
-
 def as_schema_7(path: Path) -> None:
     """Make the state what xdplb of schema 7 wrote, where a VIP had one check at most."""
     as_schema_8(path)
@@ -198,6 +191,23 @@ def as_schema_5(path: Path) -> None:
         for table in ("told", "declared_backend", "config"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 5")
+    connection.close()
+
+
+def as_schema_10(path: Path) -> None:
+    """Make the state what xdplb of schema 10 wrote, where agents had nothing to say."""
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("ALTER TABLE health DROP COLUMN advice")
+        connection.execute("PRAGMA user_version = 10")
+    connection.close()
+
+
+def as_schema_9(path: Path) -> None:
+    """Make the state what xdplb of schema 9 wrote, where it was not kept who was up before."""
+    as_schema_10(path)
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("ALTER TABLE health DROP COLUMN was_up")
+        connection.execute("PRAGMA user_version = 9")
     connection.close()
 
 
@@ -318,7 +328,11 @@ def test_in_a_state_of_schema_9_nobody_that_is_down_is_known_to_have_been_up(tmp
     saved(tmp_path, full_state())
     store = SqliteStore(tmp_path)
     store.open()
-    known = {1: KnownHealth(Health.DOWN, "refused", then, was_up=True), 2: KnownHealth(Health.UP, "", then)}
+    drains = Advice(75, None, AdminState.DRAIN)
+    known = {
+        1: KnownHealth(Health.DOWN, "refused", then, was_up=True, advice=drains),
+        2: KnownHealth(Health.UP, "", then),
+    }
     store.save_health(known)
     store.close()
     assert {number: reopened(tmp_path)[1][number] for number in known} == known

@@ -36,6 +36,7 @@ from xdplb.control.plan.slow_start import (
     tick_of,
 )
 from xdplb.control.plan.sources import Sources
+from xdplb.control.plan.weights import weight_of
 from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.features import Features
@@ -460,10 +461,10 @@ def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> b
     old, new, host = before.vip.vip, vip.vip, before.host
     return (
         *(before.vip.id, old.forward, old.scheduler, old.vlan, old.slow_start_seconds),
-        *(host.tunnel_sources, host.sources),
+        *(before.vip.has_agents, host.tunnel_sources, host.sources),
     ) == (
         *(vip.id, new.forward, new.scheduler, new.vlan, new.slow_start_seconds),
-        *(observed.tunnel_sources, observed.sources),
+        *(vip.has_agents, observed.tunnel_sources, observed.sources),
     )
 
 
@@ -479,10 +480,12 @@ def _backend(
     `present`: how far it is if it ramps up; its entry in the maps and the draft before, each used where it is right.
     """
     newcomer, held, before = present
+    weight = weight_of(vip, bound, observed.health.get(bound.id))
     if (
         before is not None
+        and before.weighted.weight == weight
         and _is_of(before, bound, observed)
-        and before.entry.weight == load_weight(vip.vip, bound, newcomer)
+        and before.entry.weight == load_weight(vip, weight, newcomer)
     ):
         usable, takes_new = standing.use is not Use.OUT, standing.use is Use.SERVING
         if before.entry.usable is usable and before.entry.takes_new is takes_new:
@@ -490,7 +493,7 @@ def _backend(
         return before.with_entry(before.entry.used(usable=usable, takes_new=takes_new))
     backend, entry = bound.backend, backend_entry(vip, bound, standing, observed, newcomer)
     in_reserve = backend.role is BackendRole.BACKUP
-    weighted = WeightedBackend(intern(str(backend.address)), bound.id, backend.weight, in_reserve)
+    weighted = WeightedBackend(intern(str(backend.address)), bound.id, weight, in_reserve)
     return BackendDraft(
         bound,
         observed.next_hop(backend.address),
