@@ -360,7 +360,8 @@ def test_rates_are_per_second_of_the_time_given(web: Daemon):
         **dict.fromkeys(totals["vips"][0], 0.0),
         "vip": WEB,
         "backends": [
-            {"backend": address, "packets": 0.0, "bytes": 0.0, "new_flows": 0.0} for address in ("10.0.0.1", "10.0.0.2")
+            {**dict.fromkeys(totals["vips"][0]["backends"][0], 0.0), "backend": address}
+            for address in ("10.0.0.1", "10.0.0.2")
         ],
     }
     assert json.loads(web.ok("stats", "web", "--rate", "100ms", "-o", "json").stdout)["vip"] == WEB
