@@ -306,6 +306,12 @@ class FakeHealth:
                 if self._on_doubt is not None:
                     self._on_doubt([backend_id])
 
+    def found(self, address: str, *tallies: CheckTally) -> None:
+        """Let the checks of this address have found this, which changes no health."""
+        for backend_id, target in self.targets.items():
+            if str(target[0].address) == address:
+                self._tallies[backend_id] = tallies
+
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""
         found = [number for number, target in self.targets.items() if str(target[0].address) == address]

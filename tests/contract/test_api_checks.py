@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.contract.api_harness import BACKENDS, CHECK, VIP, WEB, Api, problem_of, running_api
+from xdplb.control.health.probes.result import ProbeResult
+from xdplb.control.health.tally import CheckTally
 from xdplb.model.backend import Health
 from xdplb.model.check_type import FIELDS_OF, OF_ALL, CheckType
 
@@ -206,9 +208,28 @@ def test_a_backend_is_checked_in_its_own_way_or_not_at_all(api: Api) -> None:
     assert [(each.port, each.check.path) for each in targets["10.0.0.12"]] == [(8081, "/mine"), (9000, None)]
     assert targets["10.0.0.11"][0].way is not None
     assert targets["10.0.0.12"][0].way is None, "the VIP gets no packets at that port"
+    [request, _] = api.ask("GET", CHECKS).json()["checks"]
+    asks = [each["asks"] for each in request["status"]["backends"]]
+    assert asks == ["203.0.113.10:443 by dr", "10.0.0.12:8081"], "where probes go is shown"
+    ran = api.ask("POST", f"{BACKENDS}/10.0.0.12/probe").json()["backends"][0]["checks"]
+    assert [(each["target"], each["port"]) for each in ran] == [("backend", 8081), ("backend", 9000)]
     status = api.ask("PATCH", f"{BACKENDS}/10.0.0.12", {"checked": False, "check_port": None, "check_path": None})
     assert status.status_code == 200, status.text
     assert status.json()["status"]["health"] == "up"
     assert len(api.health.targets) == 1
     told = api.ask("GET", CHECKS).json()["checks"]
     assert [[one["backend"] for one in check["status"]["backends"]] for check in told] == [["10.0.0.11"]] * 2
+
+
+def test_the_reason_says_which_of_several_checks_is_down(api: Api) -> None:
+    """The first one has failed a single time, which is not enough."""
+    api.ask("PUT", CHECKS, {"checks": [{"type": "tcp"}, {"type": "http", "name": "app"}]})
+    late, refused = (ProbeResult(passed=False, reason=reason, seconds=0.0) for reason in ("no answer", "refused"))
+    portal = api.client.portal
+    assert portal is not None
+    portal.call(api.health.flip, "10.0.0.11", Health.DOWN, "app: refused")
+    found = CheckTally(last=late, verdict=Health.UP), CheckTally(last=refused, verdict=Health.DOWN)
+    portal.call(api.health.found, "10.0.0.11", *found)
+    assert (
+        api.ask("GET", f"{BACKENDS}/10.0.0.11").json()["status"]["reason"].startswith("its check failed: app: refused")
+    )

@@ -81,7 +81,7 @@ def test_a_check_comes_with_its_vip_in_one_command(daemon: Daemon):
 def test_the_options_of_a_check_need_its_type_and_nothing_is_added_without(daemon: Daemon):
     told = daemon.run("vip", "add", WEB, "--check-path", "/healthz")
     assert told.returncode == 2
-    assert "--check http" in told.stderr
+    assert "need --check with its type: http, https" in told.stderr
     assert json.loads(daemon.get("/v1/vips")) == {"vips": []}
 
 
@@ -272,6 +272,10 @@ def test_a_dry_run_of_what_is_so_already_says_so(web: Daemon):
         (["vip", "add", "203.0.113.20:443/udp", "--check", "http"], 2, "is UDP, and http checks use TCP"),
         (["vip", "add", "203.0.113.20:443/tcp", "--check", "smtp"], 2, "use tcp, which expects 220"),
         (["health", "set", "web", "--type", "ping"], 2, "it is called icmp"),
+        (["health", "set", "web", "--type", "SSL_GET"], 2, "it is called https"),
+        (["health", "set", "web"], 2, "Choose from: http, https, tcp,"),
+        (["health", "set", "web", "--type", "https", "--verify"], 2, "--verify needs --sni"),
+        (["vip", "add", "203.0.113.20:1/tcp", "--check", "icmp", "--check-target", "vip"], 2, "--check-target backend"),
         (["health", "set", "web", "--type", "tcp", "--path", "/"], 2, "a check of type tcp has no --path"),
         (["vip", "add", "203.0.113.20:1/tcp", "--check", "dns", "--check-user", "me"], 2, "dns has no --check-user"),
         (["vip", "add", "203.0.113.20:443/tcp", "--quic-server-id-bytes", "2"], 2, "QUIC runs over UDP"),
@@ -404,3 +408,11 @@ def test_a_probe_shows_its_steps_and_its_exit_code_says_whether_it_passed(daemon
     told = daemon.run("health", "probe", vip, "10.0.0.11")
     assert (told.returncode, "STEP" in told.stdout) == (0, True), told.stderr
     assert json.loads(daemon.ok("health", "probe", vip, "-o", "json").stdout)["backends"][0]["backend"] == "10.0.0.11"
+
+
+def test_what_checks_use_for_one_backend_is_taken_away_with_none(web: Daemon):
+    web.ok("backend", "set", "web", "10.0.0.1", "--check-port", "8081", "--check-path", "/mine")
+    assert json.loads(web.ok("backend", "show", "web", "10.0.0.1", "-o", "json").stdout)["check_port"] == 8081
+    web.ok("backend", "set", "web", "10.0.0.1", "--check-port", "none", "--check-path", "none", "--not-checked")
+    shown = json.loads(web.ok("backend", "show", "web", "10.0.0.1", "-o", "json").stdout)
+    assert (shown["check_port"], shown["check_path"], shown["checked"]) == (None, None, False)

@@ -29,6 +29,7 @@ from .output import Column, coloured, moment, percent, print_fields, print_json,
 from .params import (
     AnyWhole,
     Connection,
+    OrNone,
     Whole,
     duration,
     duration_text,
@@ -66,14 +67,20 @@ _WIDE_COLUMNS = [
 """What -o wide shows: also how long handshakes take, from a client's SYN to its answer to the SYN-ACK."""
 
 
+_REMOVABLE = ("quic_server_id", "check_port", "check_path")  # the word none takes them away
+
+
 def _health_options(command: _Command) -> _Command:
     """Add the options of when a backend serves and how it is checked. One that is not given is None."""
     for option in (
         click.option(
-            "--check-path", metavar="PATH", help="The path that checks request of it, if not the checks' own."
+            "--check-path", metavar="PATH|none", help="The path that checks request of it; none: the checks' own."
         ),
         click.option(
-            "--check-port", type=Whole(1, 65535), help="The port that checks use for it, if not the checks' own."
+            "--check-port",
+            type=OrNone(Whole(1, 65535)),
+            metavar="N|none",
+            help="The port that checks use for it; none: the checks' own.",
         ),
         click.option(
             "--checked/--not-checked",
@@ -136,6 +143,7 @@ Examples:
 def add(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
     """Add a backend. If its VIP has a health check, it gets no packets before its first passed checks."""
     body = {"address": address, **{name: value for name, value in given.items() if value is not None}}
+    body |= {name: None for name in _REMOVABLE if body.get(name) == "none"}
     parse_backend_address(address)  # at once, and with the same words where no daemon runs
     answer = change.client.backends.create(vip, cast("BackendIn", body), **change.how)
     change.create(answer, f"backend {address} of {vip}")
@@ -175,8 +183,7 @@ def set_(change: Change, /, *, vip: str, address: str, **given: Any) -> None:
         raise click.UsageError("nothing to change: give an option, such as --weight 2")
     if body.get("forward") == "vip":
         body["forward"] = None
-    if body.get("quic_server_id") == "none":
-        body["quic_server_id"] = None
+    body |= {name: None for name in _REMOVABLE if body.get(name) == "none"}
     backends = change.client.backends
     change.update(
         lambda: backends.patch(vip, address, cast("BackendPatch", body), **change.how),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -177,6 +178,18 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+_LONG_FIELD = re.compile(rf"\b(?:{'|'.join(field for field, _ in _FIELDS.values() if '_' in field)})\b")
+_REMEDIES = {
+    "give the port to check": "give {}port",
+    "set target to": "give {}target",
+    "set verify to true": "give {}verify",
+    "set verify to false": "omit {}verify",
+    "verify needs sni": "{0}verify needs {0}sni",
+    "give it as host": "give it as {}host",
+}
+"""What errors say of fields whose names are words too, and what to say of their options."""
+
+
 class _TypeOfCheck(click.Choice[str]):
     """The types of checks; for one that xdplb does not have, the error says what to use instead."""
 
@@ -219,16 +232,13 @@ def check_body(prefix: str, given: dict[str, Any], key: VipKey | None = None) ->
         if value not in {None, ()} if not isinstance(value, list) else True:
             body[field] = list(value) if isinstance(value, tuple) else value
     if body and "type" not in body:
-        raise click.UsageError(f"the options of a check need {' or '.join(f'--check {kind}' for kind in CheckType)}")
+        raise click.UsageError(f"the options of a check need --check with its type: {', '.join(CheckType)}")
     if not body:
         return None
     check = _check(prefix, body)
     if key is not None:
-        try:
+        with _in_options(prefix):
             fitted(check, key)
-        except InvalidError as error:
-            hint = error.hint.replace("give the port to check", f"give --{prefix}port")
-            raise InvalidError(error.detail, hint=hint) from None
     if "headers" in body:
         body["headers"] = dict(body["headers"])
     return body
@@ -245,7 +255,23 @@ def _check(prefix: str, body: dict[str, Any]) -> HealthCheck:
     values["type"] = kind
     if "target" in values:
         values["target"] = Target(values["target"])
-    return HealthCheck(**values)
+    with _in_options(prefix):
+        return HealthCheck(**values)
+
+
+@contextmanager
+def _in_options(prefix: str) -> Iterator[None]:
+    """Name the options in the place of the fields that an InvalidError is about."""
+    try:
+        yield
+    except InvalidError as error:
+        raise InvalidError(_as_options(error.detail, prefix), hint=_as_options(error.hint, prefix)) from None
+
+
+def _as_options(text: str, prefix: str) -> str:
+    for words, option in _REMEDIES.items():
+        text = text.replace(words, option.format(f"--{prefix}"))
+    return _LONG_FIELD.sub(lambda found: f"--{prefix}{_option(found[0])}", text)
 
 
 def _option(field: str) -> str:

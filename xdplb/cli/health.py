@@ -259,7 +259,9 @@ def _print_probes(body: ProbesOut) -> None:
             click.echo()
         if not backend["checks"]:
             line(f"{backend['backend']}: it is not checked")
-        for each in backend["checks"]:
+        for turn, each in enumerate(backend["checks"]):
+            if turn:
+                click.echo()
             port = f" port {each['port']}" if each["port"] else ""
             place = body["vip"] if each["target"] == Target.VIP.value else backend["backend"] + port
             by_vip = f" at {backend['backend']}" if each["target"] == Target.VIP.value else ""

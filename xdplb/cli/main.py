@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -119,7 +120,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return error.exit_code
     except click.ClickException as error:
-        _complain(error.format_message(), _usage_hint(error))
+        # click lists the choices of an option that is missing one a line.
+        _complain(re.sub(r"\s*\n\s*", " ", error.format_message()), _usage_hint(error))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED

@@ -20,6 +20,7 @@ __all__ = [
     "AnyWhole",
     "Connection",
     "Decimal",
+    "OrNone",
     "Whole",
     "dry_run_option",
     "duration",
@@ -89,6 +90,17 @@ class AnyWhole(click.types.IntParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number."""
         return super().convert(_in_digits(self, value, param, ctx), param, ctx)
+
+
+class OrNone(click.ParamType):
+    """A value of another type, or the word `none`, which stays that word."""
+
+    def __init__(self, of: click.ParamType) -> None:
+        self._of, self.name = of, of.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value or the word."""
+        return value if value == "none" else self._of.convert(value, param, ctx)
 
 
 def _in_digits(kind: Whole | AnyWhole, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

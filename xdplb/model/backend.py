@@ -105,7 +105,9 @@ class Backend:
         for name in ("check_port", "check_path"):
             if not self.checked and getattr(self, name) is not None:
                 raise InvalidError.field(
-                    f"/{name}", f"the backend has a {name}, but is not checked", hint=f"omit {name}, or set checked"
+                    f"/{name}",
+                    f"the backend has a {name}, but is not checked",
+                    hint=f"set {name} to null, or checked to true",
                 )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "asked_of",
     "fitted",
     "fitted_checks",
+    "goes_by_vip",
     "labels_of",
     "probed_address",
     "probed_port",
@@ -244,10 +245,21 @@ def with_path(check: HealthCheck, path: str) -> HealthCheck:
     return replace(check, path=path) if check.type.is_http else check
 
 
-def asked_of(check: HealthCheck, key: VipKey, backend: IPAddress, forward: Forward) -> str:
-    """Return what a check of a backend asks, as text: an address with its port, and for the VIP's, by which way."""
-    by_vip = check.target is Target.VIP
-    address, port = probed_address(key) if by_vip else backend, probed_port(check, key)
+def goes_by_vip(check: HealthCheck, key: VipKey, own: int | None = None) -> bool:
+    """Return whether probes of a backend with this `own` port go to the VIP's address.
+
+    At another port the VIP gets no packets: a backend's own port is checked at the backend's own address.
+    """
+    return check.target is Target.VIP and probed_port(check, key, own) in key.ports
+
+
+def asked_of(check: HealthCheck, key: VipKey, backend: IPAddress, forward: Forward, own: int | None = None) -> str:
+    """Return what a check of a backend asks, as text: an address with its port, and for the VIP's, by which way.
+
+    `own` is the backend's own port to check, if it has one.
+    """
+    by_vip, port = goes_by_vip(check, key, own), probed_port(check, key, own)
+    address = probed_address(key) if by_vip else backend
     place = f"[{address}]" if address.version == 6 else str(address)
     if check.type.protocol is not None:
         place += f":{port}"

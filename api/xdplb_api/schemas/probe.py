@@ -49,7 +49,7 @@ class ProbeOut(ResponseBody):
         return cls(
             check=label,
             type=check.type,
-            target=check.target or Target.BACKEND,
+            target=Target.BACKEND if probed.target.way is None else Target.VIP,
             port=probed.target.port if check.type is not CheckType.ICMP else 0,
             passed=result.passed,
             reason=result.reason,

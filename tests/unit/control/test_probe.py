@@ -71,7 +71,8 @@ def answering(answer: bytes, heard: list[bytes] | None = None) -> Handler:
         (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True, "status 200"),
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", False, "status 503, expected 200"),
         (b"", False, "connection closed without an answer"),
-        (b"SSH-2.0-OpenSSH\r\n\r\n", False, "the answer is not HTTP: illegal status line"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", False, "the answer is not HTTP: illegal status line; it begins 'SSH-2.0-OpenSSH"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000, False, "the head of its answer is longer than 64 KiB (asked"),
     ],
 )
 def test_http_judges_the_answer(answer: bytes, passed: bool, reason: str) -> None:

@@ -50,12 +50,12 @@ def test_tcp_expects_a_banner_without_sending() -> None:
 
 def test_tcp_that_expects_in_vain_says_what_came() -> None:
     def handle(client: socket.socket) -> None:
-        client.sendall(b"\x00\x1b[2J")
+        client.sendall(b"\x00\x1b[2J\xff\xfe")
         time.sleep(0.6)
 
     with stream(handle) as port:
         found = words(result_of(replace(TCP, expect="220"), port))
-    assert found == (False, r"answered '\x00\x1b[2J' in 0.4 s, expected '220'")
+    assert found == (False, r"answered '\x00\x1b[2J\xff\xfe' in 0.4 s, expected '220'")
 
 
 def test_what_is_sent_arrives_though_no_answer_is_expected() -> None:

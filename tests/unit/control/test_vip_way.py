@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -139,6 +140,10 @@ def test_words_say_whether_the_backend_or_its_vip_is_wrong() -> None:
         f"answers at {own}, but not for {there} by dr: is the VIP on its lo, does rp_filter let it in?"
         f" `xdplb backend-host show {VIP} --forward dr` there tells; no answer in 1 s"
     )
+    from_one, from_other = (
+        replace(REFUSED, reason=f"{REFUSED.reason} (asked from 10.0.0.2:{port})") for port in (1, 2)
+    )
+    assert words(dr, from_one, from_other) == f"for {there} by dr: {from_one.reason}; the same at {own}"
     assert "is the VIP on its lo, does it unwrap, does" in words(ipip, TIMEOUT, PASS)
     refused = f"answers at {own}, but not for {there} by ipip: does its service listen on {VIP} too?; "
     assert words(ipip, REFUSED, PASS) == refused + "connection refused"

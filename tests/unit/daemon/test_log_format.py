@@ -130,7 +130,14 @@ def test_what_python_prints_of_itself_is_in_the_log_as_all_else_is() -> None:
 
 
 def test_a_program_that_reads_the_log_is_told_why_the_daemon_does_not_start(tmp_path: Path) -> None:
-    places = ["--state-dir", str(tmp_path), "--pin-dir", str(tmp_path / "pins"), "--listen", f"unix:{tmp_path}/api.sock"]
+    places = [
+        "--state-dir",
+        str(tmp_path),
+        "--pin-dir",
+        str(tmp_path / "pins"),
+        "--listen",
+        f"unix:{tmp_path}/api.sock",
+    ]
     told = xdplb("up", "no-such-nic", "--log-format", "json", *places)
     [line] = map(json.loads, told.stderr.splitlines())
     assert told.returncode != 0

@@ -34,7 +34,7 @@ from xdplb.control.writing.passive_watch import PassiveView
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.health import asked_of
+from xdplb.model.health import HealthCheck, asked_of, labels_of
 from xdplb.model.next_hop import NextHop
 
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
@@ -117,7 +117,8 @@ def backend_view(
     if standing is not None and standing.hold is not None:
         why = held_words(standing.hold, standing.hold.left(facts.now))
     else:
-        why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tallies)
+        failure = _last_failure(vip.checks, known.health, tallies)
+        why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), drain, failure)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
@@ -148,14 +149,12 @@ def _ejection_view(found: Ejection | None) -> EjectionView | None:
     return EjectionView(found.since, found.since + timedelta(seconds=found.seconds), found.times, found.reason)
 
 
-def _reason(
-    standing: Eligibility, rule: Rule, health: Health, drain: DrainView | None, tallies: Sequence[CheckTally]
-) -> str:
-    """Return the reason with what came of it since: the last result of the check, the result of the drain, numbers."""
+def _reason(standing: Eligibility, rule: Rule, drain: DrainView | None, failure: str) -> str:
+    """Return the reason with what came of it since: why a check failed last, the result of the drain, numbers."""
     if standing.waits_as_backup:
         return backup_words(rule)
-    if standing.about_check and (result := _last_failure(health, tallies)):
-        return standing.about_check.format(result)
+    if standing.about_check and failure:
+        return standing.about_check.format(failure)
     if standing.reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
         return standing.reason
     if drain.state is DrainState.DRAINED:
@@ -163,22 +162,29 @@ def _reason(
     return f"drain timed out, {'an unknown number' if drain.flows is None else drain.flows or 'none'} left"
 
 
-def _last_failure(health: Health, tallies: Sequence[CheckTally]) -> str:
-    """Return why a check did not pass last, empty if all did. One that could not be run says nothing of a failure."""
-    for tally in tallies:
-        last = tally.last
-        if last is not None and not last.passed and (last.passed is False or health is Health.UNKNOWN):
-            return last.reason
-    return ""
+def _last_failure(checks: tuple[HealthCheck, ...], health: Health, tallies: Sequence[CheckTally]) -> str:
+    """Return why a check did not pass last, and which one if there are several; empty if all did.
+
+    One that is down comes before one that failed just now. One that could not be run says nothing of a failure.
+    """
+    failed = [
+        (tally.verdict is not Health.DOWN, place, tally.last.reason)
+        for place, tally in enumerate(tallies)
+        if tally.last is not None and not tally.last.passed and (tally.last.passed is False or health is Health.UNKNOWN)
+    ]
+    if not failed:
+        return ""
+    _, place, reason = min(failed)
+    return reason if len(checks) == 1 else f"{labels_of(checks)[place]}: {reason}"
 
 
 def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, place: int, tally: CheckTally) -> CheckView:
     """Return the view of the check of a VIP at `place`, of one of its backends."""
-    alone = len(vip.checks) == 1
+    alone, own = len(vip.checks) == 1, backend.backend
     return CheckView(
-        backend=str(backend.backend.address),
+        backend=str(own.address),
         check=vip.checks[place],
-        asks=asked_of(vip.checks[place], vip.vip.key, backend.backend.address, vip.forward_of(backend.backend)),
+        asks=asked_of(vip.checks[place], vip.vip.key, own.address, vip.forward_of(own), own.check_port),
         health=known.health if alone else tally.verdict,
         reason=tally.last.reason if tally.last is not None else known.reason if alone else "",
         since=known.since,

@@ -13,7 +13,7 @@ from xdplb.control.plan.eligibility import WAITING
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
 from xdplb.control.state.touched import Touched
 from xdplb.model.backend import Health, KnownHealth
-from xdplb.model.health import HealthCheck, Target, probed_address, probed_port, with_path
+from xdplb.model.health import HealthCheck, goes_by_vip, probed_address, probed_port, with_path
 
 __all__ = ["check_targets", "health_after", "health_at_start", "reissued"]
 
@@ -104,8 +104,7 @@ def _target(vip: BoundVip, backend: BoundBackend, check: HealthCheck, before: Ch
     port = probed_port(check, key, own.check_port)
     if own.check_path is not None:
         check = with_path(check, own.check_path)
-    # At another port the VIP gets no packets: a backend's own port is checked at the backend's own address.
-    by_vip = check.target is Target.VIP and port in key.ports
+    by_vip = goes_by_vip(check, key, own.check_port)
     way = VipWay(probed_address(key), vip.forward_of(own)) if by_vip else None
     if (
         before is not None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import random
+import re
 import socket
 
 from xdplb.control.plan.sources import Source
 
-__all__ = ["asked_from", "bind"]
+__all__ = ["asked_from", "bind", "without_source"]
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python 3.11 has no name for it
 _TRIES = 16
+_ASKED_FROM = re.compile(r" \(asked from [^()]*\)$")
 _PINGS = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
 
 
@@ -55,3 +57,8 @@ def asked_from(sock: socket.socket | None) -> str:
             if port:
                 return f" (asked from {f'[{address}]' if ':' in address else address}:{port})"
     return ""
+
+
+def without_source(reason: str) -> str:
+    """Return a reason without the address and port that `asked_from` has put at its end."""
+    return _ASKED_FROM.sub("", reason)

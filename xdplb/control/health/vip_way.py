@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from xdplb.control.health.health_source import CheckTarget, VipWay
+from xdplb.control.health.local_end import without_source
 from xdplb.control.health.probes.aim import Aim, Prepare
 from xdplb.control.health.probes.result import ProbeResult
 from xdplb.model.address import IPAddress
@@ -47,7 +48,11 @@ def words(target: CheckTarget, failed: ProbeResult, beside: ProbeResult | None) 
     reason = f"for {there}: {failed.reason}"
     if beside is None or beside.passed is None:
         return reason
-    return f"{reason}; at {own}: {beside.reason}" if beside.heard else f"{reason}; no answer at {own} either"
+    if not beside.heard:
+        return f"{reason}; no answer at {own} either"
+    if without_source(beside.reason) == without_source(failed.reason):
+        return f"{reason}; the same at {own}"
+    return f"{reason}; at {own}: {beside.reason}"
 
 
 def _guess(way: VipWay, failed: ProbeResult) -> str:

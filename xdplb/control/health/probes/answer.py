@@ -12,12 +12,14 @@ from urllib.parse import quote
 
 import h11
 
+from xdplb.control.health.probes.result import quoted
 from xdplb.model.printable import printable
 
 __all__ = ["Answer", "request"]
 
 _MAX_HEAD_BYTES = 65536
 _LONGEST_WORDS = 200  # of what a backend sent, in a reason
+_TOO_LONG = 431  # what h11 would answer to a head that is over its limit
 _PATH_AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F)))  # only non-ASCII characters are quoted
 _UNTIL_CLOSE = 1 << 62
 
@@ -123,7 +125,7 @@ class Answer:
         except h11.RemoteProtocolError as error:
             self.is_complete = True  # where what is not HTTP would end is not known
             if self.status is None:
-                self.error = f"the answer is not HTTP: {printable(str(error), _LONGEST_WORDS)}"
+                self.error = _fault(error, b"" if self._taken else data)
         self._taken += len(data)
         if self.status is None and not self.error and self._taken > _MAX_HEAD_BYTES:
             # Interim 1xx answers count too: a backend could send them forever.
@@ -144,6 +146,15 @@ class Answer:
             elif not isinstance(event, h11.InformationalResponse):
                 self.is_complete = True
                 return
+
+
+def _fault(error: h11.RemoteProtocolError, beginning: bytes) -> str:
+    """Return why what was sent is no answer, and how it begins if that is known."""
+    if error.error_status_hint == _TOO_LONG:
+        return f"the head of its answer is longer than {_MAX_HEAD_BYTES >> 10} KiB"
+    what = str(error).partition(": bytearray(")[0]
+    begins = f"; it begins {quoted(beginning)}" if beginning else ""
+    return f"the answer is not HTTP: {printable(what, _LONGEST_WORDS)}{begins}"
 
 
 def _length(status: int, headers: bytes) -> int | None:

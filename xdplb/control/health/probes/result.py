@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,9 @@ NOT_RUN = "this host could not run the check"
 """The reason of a probe that says nothing about the backend begins with this, and goes on with a colon."""
 
 _LONGEST_QUOTE = 120  # characters of what a backend sent
+_NO_TEXT = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\udc([89a-f][0-9a-f])"
+)  # a byte that is not UTF-8, as repr shows its surrogate
 
 _SHORTAGES = frozenset(
     {
@@ -125,4 +129,4 @@ def result_of_error(code: int, seconds: float, *, connected: bool = False, sourc
 
 def quoted(data: bytes | bytearray) -> str:
     """Return what a backend sent, or what was expected of it, in quotes, printable and cut where it is long."""
-    return printable.quoted(data.decode("utf-8", "backslashreplace"), _LONGEST_QUOTE)
+    return _NO_TEXT.sub(r"\1\\x\2", printable.quoted(data.decode("utf-8", "surrogateescape"), _LONGEST_QUOTE))

@@ -119,6 +119,7 @@ class StreamProbe(Probe):
             return False
         if context.error:
             self._found(Finding(None, f"{NOT_RUN}: {context.error}"))
+            self.cut()  # the server was asked for nothing, so it would not close first
             return True
         self._state = _State.SECURING
         self._tls = Tls(context, self.aim.host, self.aim.port, self._tls_wanted.name)
