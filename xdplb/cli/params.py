@@ -92,10 +92,10 @@ class AnyWhole(click.types.IntParamType):
         return super().convert(_in_digits(self, value, param, ctx), param, ctx)
 
 
-class OrNone(click.ParamType):
+class OrNone(click.ParamType[Any]):
     """A value of another type, or the word `none`, which stays that word."""
 
-    def __init__(self, of: click.ParamType) -> None:
+    def __init__(self, of: click.ParamType[Any]) -> None:
         self._of, self.name = of, of.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -143,16 +143,19 @@ class Probing:
         return lost
 
     def _put_on(self, ifindex: int) -> bool:
-        """Put the programs on this NIC where they are not; return whether they were not."""
-        there = {(each.hook, each.program_id) for each in tc.filters(ifindex) if each.is_ours}
-        if there == {(hook, libbpf.program_info(program).id) for hook, program in self._programs.items()}:
+        """Put the programs on this NIC in front of what others have there; return whether they were not there."""
+        found = tc.filters(ifindex)
+        ours = [each for each in found if each.is_ours]
+        wanted = [(hook, libbpf.program_info(program).id) for hook, program in self._programs.items()]
+        is_there = {(each.hook, each.program_id) for each in ours} == set(wanted)
+        if is_there and len(ours) == len(wanted) and all(tc.is_first(each, found) for each in ours):
             return False
         made, nics = tc.make_qdisc(ifindex), self._maps[_NICS]
         if made or nics.lookup(ifindex) is None:
             nics.update(ifindex, int(made))
         for hook, program in self._programs.items():
             tc.attach(program, ifindex, hook)
-        return True
+        return not is_there
 
     def write(self, ways: Mapping[int, ProbeWay | None]) -> None:
         """Set where the probes of these backends go, by id; None: nowhere."""

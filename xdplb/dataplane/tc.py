@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes import c_int, c_size_t, c_uint32
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,7 +19,7 @@ from enum import IntEnum
 from . import libbpf
 from .libbpf import Fd, call
 
-__all__ = ["HANDLE", "Filter", "Hook", "attach", "detach", "filters", "make_qdisc", "remove_qdisc"]
+__all__ = ["HANDLE", "Filter", "Hook", "attach", "detach", "filters", "is_first", "make_qdisc", "remove_qdisc"]
 
 HANDLE = 0x78646C62
 """The handle of xdplb's filters: `xdlb`."""
@@ -101,24 +101,39 @@ def remove_qdisc(ifindex: int) -> None:
 def attach(program: Fd, ifindex: int, hook: Hook) -> None:
     """Have this program run first on what passes the NIC, in the place of an earlier one of xdplb's.
 
-    The kernel puts a filter without a priority in front of all there are. Others may put theirs in front of it later.
+    The kernel puts a filter without a priority in front of all there are. Others that come later do the same: then it
+    is put in front of theirs, and only after that taken from its old place.
     """
-    there = next((each for each in filters(ifindex) if each.is_ours and each.hook is hook), None)
-    if there is not None and there.program_id == libbpf.program_info(program).id:
-        return
-    options = _TcOpts(sz=ctypes.sizeof(_TcOpts), prog_fd=program.fileno(), handle=HANDLE)
-    if there is not None:
-        options.flags, options.priority = _REPLACE, there.priority
-    call("bpf_tc_attach", _hook(ifindex, hook), ctypes.byref(options))
+    found = filters(ifindex)
+    ours = [each for each in found if each.is_ours and each.hook is hook]
+    stays = next((each for each in ours if is_first(each, found)), None)
+    if stays is None or stays.program_id != libbpf.program_info(program).id:
+        options = _TcOpts(sz=ctypes.sizeof(_TcOpts), prog_fd=program.fileno(), handle=HANDLE)
+        if stays is not None:
+            options.flags, options.priority = _REPLACE, stays.priority
+        call("bpf_tc_attach", _hook(ifindex, hook), ctypes.byref(options))
+    for each in ours:
+        if each is not stays:
+            _remove(ifindex, each)
+
+
+def is_first(filter_: Filter, among: Sequence[Filter]) -> bool:
+    """Return whether a filter runs before the others of its hook, or cannot: there is no place before priority 1."""
+    before = [each.priority for each in among if each.hook is filter_.hook and each.priority < filter_.priority]
+    return not before or min(before) <= 1
 
 
 def detach(ifindex: int) -> bool:
     """Remove xdplb's filters from the NIC, those of others stay; return whether there were any."""
     ours = [each for each in filters(ifindex) if each.is_ours]
     for each in ours:
-        options = _TcOpts(sz=ctypes.sizeof(_TcOpts), handle=each.handle, priority=each.priority)
-        call("bpf_tc_detach", _hook(ifindex, each.hook), ctypes.byref(options))
+        _remove(ifindex, each)
     return bool(ours)
+
+
+def _remove(ifindex: int, filter_: Filter) -> None:
+    options = _TcOpts(sz=ctypes.sizeof(_TcOpts), handle=filter_.handle, priority=filter_.priority)
+    call("bpf_tc_detach", _hook(ifindex, filter_.hook), ctypes.byref(options))
 
 
 def filters(ifindex: int) -> list[Filter]:

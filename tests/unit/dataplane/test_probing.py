@@ -113,6 +113,35 @@ def test_what_others_have_in_clsact_is_left_alone(pin_dir: Path) -> None:
     assert "ingress" in run_tc("qdisc show dev eth3")
 
 
+def test_they_stay_in_front_of_what_others_add_later(pin_dir: Path) -> None:
+    """A filter that lets packets go would hide them: probes would go to the backend's own address, and pass."""
+    found, eth0 = opened(pin_dir, "eth0"), socket.if_nametoindex("eth0")
+    run_tc(f"filter add dev eth0 egress bpf da object-pinned {pin_dir}/probes/probe_in")
+    assert found.keep_on([eth0]) == []
+    order = sorted((each for each in tc.filters(eth0) if each.hook is tc.Hook.OUT), key=lambda each: each.priority)
+    assert [each.is_ours for each in order] == [True, False]
+    found.close()
+    assert others("eth0") == 1
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_nothing_goes_in_front_of_priority_1(pin_dir: Path, before: bool) -> None:
+    run_tc("qdisc add dev eth0 clsact")
+    other = opened(pin_dir)
+    first = f"filter add dev eth0 egress pref 1 bpf da object-pinned {pin_dir}/probes/probe_in"
+    if before:
+        run_tc(first)
+    eth0 = socket.if_nametoindex("eth0")
+    other.keep_on([eth0])
+    if not before:
+        run_tc(first)
+    assert other.keep_on([eth0]) == []
+    assert set(ours()) == BOTH
+    assert all(each.priority for each in tc.filters(eth0))
+    other.close()
+    assert others("eth0") == 1
+
+
 def test_what_is_removed_is_put_back_and_new_nics_get_them(pin_dir: Path) -> None:
     found, eth0 = opened(pin_dir, "eth0"), socket.if_nametoindex("eth0")
     there = ours()
